@@ -3,3 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod cloud;
+pub mod kinds;
+pub mod leader;
+pub mod metrics;
+pub mod operator;
+pub mod settings;
+pub mod telemetry;
+pub mod web;

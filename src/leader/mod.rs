@@ -1,0 +1,31 @@
+//! Leader election on a Lease, by client-go's algorithm, and the fence that each cloud write passes.
+//!
+//! `record` is what the Lease says, `decide` what to do about it (pure), `term` the leader's own idea of how long it
+//! may act, `election` the loop around them, `store` the apiserver, `clock` the time.
+
+mod clock;
+mod decide;
+mod election;
+mod record;
+mod store;
+mod term;
+
+pub use clock::{Clock, SystemClock};
+pub use decide::{Observation, Step, decide};
+pub use election::{Candidate, Election, Leadership, ReleaseError};
+pub use record::Record;
+pub use store::{KubeLeases, LeaseStore, StoreError, Stored};
+pub use term::{LeaderHandle, LossReason};
+
+/// A name that no other process ever had: the pod's (or host's) name for people, and a random part, since a restarted
+/// container keeps its pod's name.
+pub fn identity() -> String {
+    let host = ["POD_NAME", "HOSTNAME"]
+        .into_iter()
+        .filter_map(|variable| std::env::var(variable).ok())
+        .chain(std::fs::read_to_string("/etc/hostname"))
+        .map(|name| name.trim().to_owned())
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| "vpn-operator".to_owned());
+    format!("{host}_{}", uuid::Uuid::new_v4())
+}

@@ -1,0 +1,137 @@
+//! What a Lease says about the election.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+
+/// The part of a Lease that election is about. Its times are the holder's clock: they are shown to people and
+/// compared with each other, never with our clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Empty: given back, or never held.
+    pub holder: String,
+    /// How long the holder's word lasts from each renewal.
+    pub duration: Duration,
+    pub acquired: Option<Timestamp>,
+    pub renewed: Option<Timestamp>,
+    /// How often the holder changed.
+    pub transitions: i32,
+}
+
+impl Record {
+    /// What `lease` says; whatever it leaves out counts as empty.
+    pub fn of(lease: &Lease) -> Self {
+        let Some(spec) = &lease.spec else {
+            return Self::default();
+        };
+        let seconds = spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .unwrap_or(0);
+        Self {
+            holder: spec.holder_identity.clone().unwrap_or_default(),
+            duration: Duration::from_secs(seconds),
+            acquired: spec.acquire_time.as_ref().map(|time| time.0),
+            renewed: spec.renew_time.as_ref().map(|time| time.0),
+            transitions: spec.lease_transitions.unwrap_or(0),
+        }
+    }
+
+    /// Writes itself into `lease`; what else stands there (labels, the fields of coordinated election) stays.
+    pub fn write_into(&self, lease: &mut Lease) {
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        spec.holder_identity = Some(self.holder.clone());
+        spec.lease_duration_seconds = Some(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX));
+        spec.acquire_time = self.acquired.map(MicroTime);
+        spec.renew_time = self.renewed.map(MicroTime);
+        spec.lease_transitions = Some(self.transitions);
+    }
+
+    /// The record of somebody who takes the lease now.
+    pub fn taken(me: &str, duration: Duration, now: SystemTime, transitions: i32) -> Self {
+        let now = timestamp(now);
+        Self {
+            holder: me.to_owned(),
+            duration,
+            acquired: Some(now),
+            renewed: Some(now),
+            transitions,
+        }
+    }
+
+    /// The same term, renewed now.
+    pub fn renewed(&self, duration: Duration, now: SystemTime) -> Self {
+        Self {
+            duration,
+            renewed: Some(timestamp(now)),
+            ..self.clone()
+        }
+    }
+
+    /// The lease given back: no holder, and a term so short that even somebody who looks at times only takes it.
+    pub fn released(&self, now: SystemTime) -> Self {
+        let now = timestamp(now);
+        Self {
+            holder: String::new(),
+            duration: Duration::from_secs(1),
+            acquired: Some(now),
+            renewed: Some(now),
+            transitions: self.transitions,
+        }
+    }
+}
+
+/// A clock set beyond the year 9999 must not end the process: the time is only shown.
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_the_lease_it_is_written_into() {
+        let record = Record::taken("me", Duration::from_secs(30), SystemTime::UNIX_EPOCH, 4);
+        let mut lease = Lease::default();
+        record.write_into(&mut lease);
+        assert_eq!(Record::of(&lease), record);
+    }
+
+    #[test]
+    fn what_others_wrote_into_the_lease_stays() {
+        let mut lease = Lease::default();
+        lease.spec.get_or_insert_default().strategy = Some("OldestEmulationVersion".into());
+        lease.metadata.resource_version = Some("7".into());
+        Record::default().write_into(&mut lease);
+        assert_eq!(
+            lease.spec.as_ref().unwrap().strategy.as_deref(),
+            Some("OldestEmulationVersion")
+        );
+        assert_eq!(lease.metadata.resource_version.as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn an_empty_lease_has_no_holder() {
+        assert_eq!(Record::of(&Lease::default()), Record::default());
+    }
+
+    #[test]
+    fn a_negative_duration_counts_as_none() {
+        let mut lease = Lease::default();
+        lease.spec.get_or_insert_default().lease_duration_seconds = Some(-5);
+        assert_eq!(Record::of(&lease).duration, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_released_record_has_no_holder_and_keeps_the_count() {
+        let record = Record::taken("me", Duration::from_secs(30), SystemTime::UNIX_EPOCH, 4);
+        let released = record.released(SystemTime::UNIX_EPOCH);
+        assert_eq!((released.holder.as_str(), released.transitions), ("", 4));
+        assert_eq!(released.duration, Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,114 @@
+//! The Lease at the apiserver. Every write replaces the whole object under the resourceVersion it was read with, so of
+//! two writers one is refused.
+
+use std::future::Future;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+};
+use thiserror::Error;
+
+use super::Record;
+
+/// A Lease as it was read or written, to be handed back to [`LeaseStore::replace`].
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub record: Record,
+    lease: Lease,
+}
+
+impl Stored {
+    /// What `lease` says, together with what it takes to replace it.
+    pub fn new(lease: Lease) -> Self {
+        Self {
+            record: Record::of(&lease),
+            lease,
+        }
+    }
+
+    /// The object to send: this one with another record.
+    pub fn with(&self, record: &Record) -> Lease {
+        let mut lease = self.lease.clone();
+        record.write_into(&mut lease);
+        lease
+    }
+}
+
+/// Why a call did not work.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Somebody else wrote first, made it first, or took it away.
+    #[error("the lease was changed by somebody else")]
+    Conflict,
+    #[error("not allowed to get, create and update leases: {0}")]
+    Forbidden(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Where the Lease is.
+pub trait LeaseStore: Send + Sync + 'static {
+    /// The Lease as it is, not from a cache.
+    fn get(&self) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
+    /// Makes it; [`StoreError::Conflict`] if it is there already.
+    fn create(&self, record: &Record) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    /// Replaces exactly the version that was read.
+    fn replace(&self, stored: &Stored, record: &Record) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+}
+
+/// The real one.
+#[derive(Clone)]
+pub struct KubeLeases {
+    api: Api<Lease>,
+    name: String,
+}
+
+impl KubeLeases {
+    /// The Lease `name` of `namespace`.
+    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl LeaseStore for KubeLeases {
+    async fn get(&self) -> Result<Option<Stored>, StoreError> {
+        Ok(self.api.get_opt(&self.name).await?.map(Stored::new))
+    }
+
+    async fn create(&self, record: &Record) -> Result<Stored, StoreError> {
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            ..ObjectMeta::default()
+        };
+        let mut lease = Lease {
+            metadata,
+            ..Lease::default()
+        };
+        record.write_into(&mut lease);
+        Ok(Stored::new(self.api.create(&PostParams::default(), &lease).await?))
+    }
+
+    async fn replace(&self, stored: &Stored, record: &Record) -> Result<Stored, StoreError> {
+        let lease = stored.with(record);
+        Ok(Stored::new(
+            self.api.replace(&self.name, &PostParams::default(), &lease).await?,
+        ))
+    }
+}
+
+impl From<kube::Error> for StoreError {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            // A missing namespace is 404 as well, and the text says so; a missing Lease shows at the next look.
+            kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Conflict,
+            kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden(status.message.clone()),
+            kube::Error::Api(status) => Self::Other(status.message.clone()),
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The leader's own idea of how long it may act, and the fence built on it.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::Clock;
+
+/// Why a leader is one no more.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LossReason {
+    #[error("somebody else holds the lease: {holder}")]
+    Taken { holder: String },
+    #[error("the lease could not be renewed for {} (last: {last_error})", humantime::format_duration(*since))]
+    NotRenewed { since: Duration, last_error: String },
+    #[error("the renewal stopped working")]
+    Broken,
+}
+
+/// Where this process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Candidate,
+    Leading(Renewal),
+    /// Lost or given back; never left again.
+    Over,
+}
+
+/// When the last renewal that worked was *begun*: everybody else's count starts later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Renewal {
+    pub monotonic: Instant,
+    pub wall: SystemTime,
+}
+
+impl Renewal {
+    /// Now, by both clocks.
+    pub fn begun_now(clock: &dyn Clock) -> Self {
+        Self {
+            monotonic: clock.monotonic(),
+            wall: clock.wall(),
+        }
+    }
+
+    /// Whether a term of `lease` from here lasts for another `needed` by both clocks. A suspended machine stops the
+    /// monotonic clock and not the wall clock. A wall clock that went back tells nothing, so the next renewal is
+    /// awaited.
+    pub fn lasts_for(&self, needed: Duration, lease: Duration, now: Self) -> bool {
+        let monotonic_age = now.monotonic.saturating_duration_since(self.monotonic);
+        let Ok(wall_age) = now.wall.duration_since(self.wall) else {
+            return false;
+        };
+        [monotonic_age, wall_age]
+            .into_iter()
+            .all(|age| age.checked_add(needed).is_some_and(|end| end < lease))
+    }
+}
+
+pub(super) struct Shared {
+    pub clock: Arc<dyn Clock>,
+    pub lease: Duration,
+    pub standing: watch::Sender<Standing>,
+}
+
+/// Asked before each write to the cloud. Cheap to clone.
+#[derive(Clone)]
+pub struct LeaderHandle {
+    /// `None`: there is no election.
+    shared: Option<Arc<Shared>>,
+}
+
+impl LeaderHandle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared: Some(shared) }
+    }
+
+    /// For `--leader-elect=false`: leads from the start and for good.
+    pub fn always() -> Self {
+        Self { shared: None }
+    }
+
+    /// Whether a write that takes up to `needed` would be over, with a margin, before anybody else may lead.
+    ///
+    /// The limit of this promise: a process that is stopped after the question and continued after the lease's end
+    /// still sends the one request that it asked for.
+    pub fn may_write(&self, needed: Duration) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        let Standing::Leading(renewal) = *shared.standing.borrow() else {
+            return false;
+        };
+        // For clocks that do not run alike, and for the way of the request to the cloud.
+        let margin = shared.lease / 10;
+        renewal.lasts_for(
+            needed.saturating_add(margin),
+            shared.lease,
+            Renewal::begun_now(&*shared.clock),
+        )
+    }
+
+    /// Whether this process leads, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.shared
+            .as_ref()
+            .is_none_or(|shared| matches!(*shared.standing.borrow(), Standing::Leading(_)))
+    }
+
+    /// Completes once this process leads; never, if it does not come to that.
+    pub async fn leading(&self) {
+        let Some(shared) = &self.shared else { return };
+        let mut standing = shared.standing.subscribe();
+        if standing
+            .wait_for(|now| matches!(now, Standing::Leading(_)))
+            .await
+            .is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl fmt::Debug for LeaderHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeaderHandle")
+            .field("is_leader", &self.is_leader())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_write_needs_the_lease_by_both_clocks() {
+        let start = Renewal {
+            monotonic: Instant::now(),
+            wall: SystemTime::UNIX_EPOCH + seconds(1_000_000),
+        };
+        let at = |monotonic, wall| Renewal {
+            monotonic: start.monotonic + seconds(monotonic),
+            wall: start.wall + seconds(wall),
+        };
+        for (name, now, needed, lasts) in [
+            ("fresh", at(0, 0), 10, true),
+            ("aged", at(19, 19), 10, true),
+            ("ends with the request", at(20, 20), 10, false),
+            ("too short for the request", at(25, 25), 10, false),
+            ("run out", at(40, 40), 0, false),
+            ("suspended: the wall clock went on", at(1, 40), 10, false),
+            ("the wall clock was set back or stands", at(40, 1), 10, false),
+            ("longer than any lease", at(0, 0), 31, false),
+        ] {
+            assert_eq!(start.lasts_for(seconds(needed), LEASE, now), lasts, "{name}");
+        }
+        assert!(start.lasts_for(Duration::ZERO, LEASE, at(0, 0)));
+        assert!(
+            !start.lasts_for(Duration::MAX, LEASE, at(0, 0)),
+            "an endless need does not overflow"
+        );
+    }
+
+    #[test]
+    fn a_wall_clock_before_the_renewal_proves_nothing() {
+        let start = Renewal {
+            monotonic: Instant::now(),
+            wall: SystemTime::UNIX_EPOCH + seconds(100),
+        };
+        let now = Renewal {
+            monotonic: start.monotonic,
+            wall: SystemTime::UNIX_EPOCH + seconds(99),
+        };
+        assert!(!start.lasts_for(Duration::ZERO, LEASE, now));
+    }
+
+    #[tokio::test]
+    async fn without_election_everything_is_allowed() {
+        let handle = LeaderHandle::always();
+        handle.leading().await;
+        assert!(handle.is_leader());
+        assert!(handle.may_write(Duration::MAX));
+    }
+}

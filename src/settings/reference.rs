@@ -1,0 +1,76 @@
+//! The table of flags for the documentation, written from the definition that clap works by.
+
+use std::fmt::Write as _;
+
+use clap::{Command, CommandFactory as _};
+
+use super::Cli;
+
+/// Markdown: every flag of `run`, with environment name, default and meaning, under the headings of `--help`.
+pub fn flag_reference() -> String {
+    let command = Cli::command();
+    let mut page = String::from(
+        "# Flags of `vpn-operator run`\n\n\
+         Written from the program itself: `UPDATE_DOCS=1 cargo test --test flags` brings it up to date.\n\n\
+         A flag wins over its environment variable; an empty variable counts as unset. A flag that makes no sense \
+         ends the process at once with status 2 and names the flag. Switches take a value only after `=`: \
+         `--leader-elect=false`.\n",
+    );
+    if let Some(run) = command.find_subcommand("run") {
+        append_tables(&mut page, run);
+    }
+    page
+}
+
+fn append_tables(page: &mut String, run: &Command) {
+    let mut headings: Vec<&str> = Vec::new();
+    for heading in run.get_arguments().filter_map(clap::Arg::get_help_heading) {
+        if !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    for heading in headings {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            page,
+            "\n## {heading}\n\n| flag | environment | default | meaning |\n|---|---|---|---|\n"
+        );
+        for arg in run
+            .get_arguments()
+            .filter(|arg| arg.get_help_heading() == Some(heading))
+        {
+            let _ = writeln!(page, "{}", row(arg));
+        }
+    }
+}
+
+fn row(arg: &clap::Arg) -> String {
+    let name = arg.get_long().unwrap_or_default();
+    let environment = arg
+        .get_env()
+        .map(|env| format!("`{}`", env.to_string_lossy()))
+        .unwrap_or_default();
+    let default = match arg.get_default_values() {
+        [] => "–".to_owned(),
+        values => values
+            .iter()
+            .map(|value| format!("`{}`", value.to_string_lossy()))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let mut meaning = arg
+        .get_help()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+        .replace('\n', " ")
+        .replace('|', "\\|");
+    let choices = arg.get_possible_values();
+    if !choices.is_empty() && !arg.is_hide_possible_values_set() {
+        let described = choices.iter().map(|choice| match choice.get_help() {
+            Some(help) => format!("`{}` ({help})", choice.get_name()),
+            None => format!("`{}`", choice.get_name()),
+        });
+        meaning = format!("{meaning} One of {}.", described.collect::<Vec<_>>().join(", "));
+    }
+    format!("| `--{name}` | {environment} | {default} | {meaning} |")
+}

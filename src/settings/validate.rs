@@ -1,0 +1,312 @@
+//! From what was typed to what makes sense: the rules of each value, and those between flags.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tracing_subscriber::EnvFilter;
+
+use super::{CaBundle, Endpoint, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
+
+/// The shortest lease: below it a slow apiserver alone would cost the leadership.
+const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
+/// The longest lease: it is also how long nobody works after a leader was killed.
+const MAX_LEASE_DURATION: Duration = Duration::from_secs(3600);
+/// The cloud's times are whole seconds, so nothing shorter can be told apart.
+const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(3600);
+const MIN_RESYNC_PERIOD: Duration = Duration::from_secs(1);
+const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
+const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Names beside the Lease get a suffix of ours and must still be object names.
+const MAX_HOME_NAME: usize = 200;
+
+/// A flag that makes no sense, or not together with another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagError {
+    /// With its dashes.
+    pub flag: &'static str,
+    pub problem: String,
+}
+
+impl FlagError {
+    fn new(flag: &'static str, problem: impl fmt::Display) -> Self {
+        Self {
+            flag,
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for FlagError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.flag, self.problem)
+    }
+}
+
+impl std::error::Error for FlagError {}
+
+/// Checks what one flag alone cannot tell. `read` is how files are read; it is called for `--ca-file` only.
+pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<Settings, FlagError> {
+    let insecure = args.allow_insecure_endpoints;
+    let endpoint = |flag, text: Option<&String>| text.map(|text| parse_endpoint(flag, text, insecure)).transpose();
+
+    let leader_election = leader_election(&args)?;
+    check_durations(&args)?;
+    Ok(Settings {
+        cloud: args.cloud,
+        region: args.region,
+        project_id: args.project_id,
+        vpn_endpoint: endpoint("--vpn-endpoint", args.vpn_endpoint.as_ref())?,
+        iam_endpoint: endpoint("--iam-endpoint", args.iam_endpoint.as_ref())?,
+        allow_insecure_endpoints: insecure,
+        allowed_endpoints: args
+            .allowed_endpoints
+            .iter()
+            .map(|text| parse_endpoint("--allowed-endpoint", text, insecure))
+            .collect::<Result<_, _>>()?,
+        own_credentials_namespaces: namespaces(args.own_credentials_namespaces),
+        watch_namespaces: namespaces(args.watch_namespaces),
+        watch_selector: args.watch_selector,
+        cluster_name: args.cluster_name,
+        owner_tag_key: args.owner_tag_key,
+        default_deletion_policy: args.default_deletion_policy,
+        mass_deletion_guard: args.mass_deletion_guard,
+        read_only: args.read_only,
+        ca_bundle: args.ca_file.map(|path| ca_bundle(&path, read)).transpose()?,
+        resync_period: Some(args.resync_period).filter(|period| !period.is_zero()),
+        settle_time: args.settle_time,
+        max_requests_per_second: args.max_requests_per_second,
+        request_timeout: args.request_timeout,
+        leader_election,
+        home_namespace: args.leader_elect_namespace,
+        home_name: args.leader_elect_name,
+        listen: args.listen,
+        log: LogSettings {
+            format: args.log_format,
+            filter: args.log_level,
+        },
+    })
+}
+
+fn parse_endpoint(flag: &'static str, text: &str, insecure_allowed: bool) -> Result<Endpoint, FlagError> {
+    // The text is not quoted: somebody may have put a password into it.
+    let endpoint = Endpoint::parse(text.trim()).map_err(|error| FlagError::new(flag, error))?;
+    if endpoint.is_insecure() && !insecure_allowed {
+        return Err(FlagError::new(
+            flag,
+            format!("`{endpoint}` is not encrypted; use https://, or --allow-insecure-endpoints for the simulator"),
+        ));
+    }
+    Ok(endpoint)
+}
+
+fn namespaces(mut names: Vec<String>) -> Namespaces {
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        Namespaces::All
+    } else {
+        Namespaces::Only(names)
+    }
+}
+
+fn leader_election(args: &RunArgs) -> Result<Option<LeaderElection>, FlagError> {
+    if !args.leader_elect {
+        return Ok(None);
+    }
+    let lease = args.lease_duration;
+    if lease < MIN_LEASE_DURATION || lease > MAX_LEASE_DURATION {
+        let problem = format!("{} is not between 5s and 1h", written(lease));
+        return Err(FlagError::new("--lease-duration", problem));
+    }
+    if lease.subsec_nanos() != 0 {
+        let problem = format!(
+            "{} is not a whole number of seconds, which is all that a Lease can say",
+            written(lease)
+        );
+        return Err(FlagError::new("--lease-duration", problem));
+    }
+    if args.request_timeout > lease / 2 {
+        let problem = format!(
+            "{} is more than half of --lease-duration ({}): a leader could lose its lease while a request is under way",
+            written(args.request_timeout),
+            written(lease)
+        );
+        return Err(FlagError::new("--request-timeout", problem));
+    }
+    let Some(namespace) = args.leader_elect_namespace.clone() else {
+        return Err(FlagError::new(
+            "--leader-elect-namespace",
+            "is needed for leader election and POD_NAMESPACE is not set; name the Lease's namespace, or turn leader \
+             election off with --leader-elect=false",
+        ));
+    };
+    Ok(Some(LeaderElection {
+        namespace,
+        name: args.leader_elect_name.clone(),
+        lease_duration: lease,
+    }))
+}
+
+fn check_durations(args: &RunArgs) -> Result<(), FlagError> {
+    let resync = args.resync_period;
+    if !resync.is_zero() && resync < MIN_RESYNC_PERIOD {
+        let problem = format!("{} is less than 1s; 0 turns the drift look off", written(resync));
+        return Err(FlagError::new("--resync-period", problem));
+    }
+    if args.settle_time < MIN_SETTLE_TIME || args.settle_time > MAX_SETTLE_TIME {
+        let problem = format!("{} is not between 1s and 1h", written(args.settle_time));
+        return Err(FlagError::new("--settle-time", problem));
+    }
+    if args.request_timeout < MIN_REQUEST_TIMEOUT || args.request_timeout > MAX_REQUEST_TIMEOUT {
+        let problem = format!("{} is not between 100ms and 5m", written(args.request_timeout));
+        return Err(FlagError::new("--request-timeout", problem));
+    }
+    Ok(())
+}
+
+fn ca_bundle(path: &Path, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<CaBundle, FlagError> {
+    let wrong = |problem: String| FlagError::new("--ca-file", format!("{} {problem}", path.display()));
+    let pem = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(format!("is not PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(wrong("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned()));
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    for (index, certificate) in certificates.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            wrong(format!(
+                "holds a certificate (number {}) that cannot be a root: {error}",
+                index + 1
+            ))
+        })?;
+    }
+    Ok(CaBundle {
+        path: path.to_owned(),
+        pem,
+    })
+}
+
+fn written(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(duration)
+}
+
+/// `30s`, `5m`, `1h`, `0`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text.trim()).map_err(|error| format!("{error}; write a duration such as 30s, 5m or 1h"))
+}
+
+/// A region's id, as it stands in host names.
+pub(super) fn parse_region(text: &str) -> Result<String, String> {
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a region is written like eu-west-101: a-z, 0-9 and `-`".to_owned())
+    }
+}
+
+/// The id stands in every path, so whatever could bend a path is refused; its length is the cloud's matter.
+pub(super) fn parse_project_id(text: &str) -> Result<String, String> {
+    if (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+        Ok(text.to_owned())
+    } else {
+        Err("a project id is written like 0605767a5b0b3f5c2f3dc0123456789a: letters, digits and `-`".to_owned())
+    }
+}
+
+/// A namespace's name.
+pub(super) fn parse_namespace(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if is_dns_label(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a namespace has 1 to 63 of a-z, 0-9 and `-`, a letter or digit at both ends".to_owned())
+    }
+}
+
+/// An object's name with room for a suffix.
+pub(super) fn parse_object_name(text: &str) -> Result<String, String> {
+    if text.len() <= MAX_HOME_NAME && is_dns_subdomain(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "a name has 1 to {MAX_HOME_NAME} of a-z, 0-9, `-` and `.`, a letter or digit at both ends"
+        ))
+    }
+}
+
+/// The part of an ownership tag; `:` separates its parts.
+pub(super) fn parse_cluster_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=32).contains(&text.len()) && text.chars().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("a cluster name has 1 to 32 of a-z, 0-9 and `-`".to_owned())
+    }
+}
+
+/// What both editions of the cloud's documents allow in a tag's key.
+pub(super) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_alphanumeric() || " _.:=+-@".contains(c);
+    if !(1..=128).contains(&text.chars().count()) {
+        Err("a tag key has 1 to 128 characters".to_owned())
+    } else if let Some(wrong) = text.chars().find(|c| !allowed(*c)) {
+        Err(format!(
+            "a tag key has letters, digits, spaces and _ . : = + - @, but not {wrong:?}"
+        ))
+    } else if text.starts_with(' ') || text.ends_with(' ') {
+        Err("a tag key neither begins nor ends with a space".to_owned())
+    } else if text.starts_with("_sys_") {
+        Err("tag keys that begin with _sys_ belong to the cloud".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// A label selector.
+pub(super) fn parse_selector(text: &str) -> Result<String, String> {
+    check_label_selector(text)
+        .map(|()| text.trim().to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// `ADDRESS:PORT`, or `:PORT` for every address.
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let port_only = text.strip_prefix(':').and_then(|port| port.parse().ok());
+    match port_only {
+        Some(port) => Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)),
+        None => text
+            .parse()
+            .map_err(|_| "write ADDRESS:PORT, [V6ADDRESS]:PORT or :PORT".to_owned()),
+    }
+}
+
+/// A filter of EnvFilter's.
+pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; write a level such as info or debug, or TARGET=LEVEL pairs with commas"
+        )),
+    }
+}
+
+fn is_dns_label(text: &str) -> bool {
+    text.len() <= 63 && !text.contains('.') && is_dns_subdomain(text)
+}
+
+/// Labels of a-z, 0-9 and `-`, with dots between them, a letter or digit at both ends of each.
+pub(super) fn is_dns_subdomain(text: &str) -> bool {
+    let at_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= 253
+        && text.split('.').all(|label| {
+            label.starts_with(at_end) && label.ends_with(at_end) && label.chars().all(|c| at_end(c) || c == '-')
+        })
+}

@@ -1,0 +1,296 @@
+//! The operator's own HTTP side: `/livez`, `/readyz`, `/metrics`.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::metrics;
+
+/// What must be true before the operator is ready, by name. Clones share their checks.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness {
+    checks: Arc<Mutex<BTreeMap<String, Status>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Status {
+    Ok,
+    Pending(String),
+    /// Told, but it decides nothing: a follower is as ready as the leader.
+    Note(String),
+}
+
+/// One thing that readiness waits for. Clones are the same check.
+#[derive(Clone, Debug)]
+pub struct Check {
+    readiness: Readiness,
+    name: String,
+}
+
+impl Readiness {
+    /// Adds a check that is pending for now, and why. A second one of the same name is the same check.
+    pub fn check(&self, name: impl Into<String>, why: impl Into<String>) -> Check {
+        let check = Check {
+            readiness: self.clone(),
+            name: name.into(),
+        };
+        check.pending(why);
+        check
+    }
+
+    /// Tells something that decides nothing.
+    pub fn note(&self, name: impl Into<String>, text: impl Into<String>) {
+        self.checks().insert(name.into(), Status::Note(text.into()));
+    }
+
+    /// Whether no check is pending. Without any check nothing is known yet, so that is not ready.
+    pub fn is_ready(&self) -> bool {
+        let checks = self.checks();
+        !checks.is_empty() && !checks.values().any(|status| matches!(status, Status::Pending(_)))
+    }
+
+    /// One line per check, and whether they are all fine.
+    fn report(&self) -> (bool, String) {
+        let ready = self.is_ready();
+        let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
+        for (name, status) in self.checks().iter() {
+            // Writing to a String cannot fail.
+            let _ = match status {
+                Status::Ok => writeln!(text, "[+] {name}: ok"),
+                Status::Pending(why) => writeln!(text, "[-] {name}: pending: {why}"),
+                Status::Note(note) => writeln!(text, "[i] {name}: {note}"),
+            };
+        }
+        (ready, text)
+    }
+
+    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Status>> {
+        // Nothing panics while holding it; a map that was left behind would be whole in any case.
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Check {
+    /// It is fine.
+    pub fn ok(&self) {
+        self.readiness.checks().insert(self.name.clone(), Status::Ok);
+    }
+
+    /// It is awaited, and why.
+    pub fn pending(&self, why: impl Into<String>) {
+        self.readiness
+            .checks()
+            .insert(self.name.clone(), Status::Pending(why.into()));
+    }
+}
+
+/// Why the pages cannot be served.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address} (--listen): {source}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Binds `address`. Where the machine has no IPv6, `[::]` becomes `0.0.0.0`.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let error = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && means_no_ipv6(&error) {
+        let fallback = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+        return TcpListener::bind(fallback).await.map_err(|source| ListenError {
+            address: fallback,
+            source,
+        });
+    }
+    Err(ListenError { address, source: error })
+}
+
+/// A machine without IPv6 says that it does not know the family; one where it is switched off, that it has no such
+/// address. A port in use is neither.
+fn means_no_ipv6(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+#[derive(Clone)]
+struct Pages {
+    readiness: Readiness,
+    registry: Arc<Registry>,
+}
+
+/// Serves until `shutdown`, and then until the requests under way are answered.
+pub async fn serve(
+    listener: TcpListener,
+    readiness: Readiness,
+    registry: Arc<Registry>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    info!("listening on {}", listener.local_addr()?);
+    axum::serve(listener, router(Pages { readiness, registry }))
+        .with_graceful_shutdown(async move { shutdown.cancelled().await })
+        .await
+}
+
+fn router(pages: Pages) -> Router {
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(show_metrics))
+        .with_state(pages)
+}
+
+async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
+    let (ready, text) = pages.readiness.report();
+    (
+        if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        text,
+    )
+}
+
+async fn show_metrics(State(pages): State<Pages>) -> Response {
+    match metrics::encode(&pages.registry) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Served {
+        address: SocketAddr,
+        readiness: Readiness,
+        shutdown: CancellationToken,
+        done: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    async fn served() -> Served {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let readiness = Readiness::default();
+        let mut registry = Registry::default();
+        metrics::Metrics::default().register(&mut registry);
+        let shutdown = CancellationToken::new();
+        let done = tokio::spawn(serve(listener, readiness.clone(), Arc::new(registry), shutdown.clone()));
+        Served {
+            address,
+            readiness,
+            shutdown,
+            done,
+        }
+    }
+
+    impl Served {
+        /// Status line, headers and body of a GET, by a client that is nobody's library.
+        async fn get(&self, path: &str) -> String {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn without_its_crds_the_operator_is_alive_and_not_ready_and_says_why() {
+        let served = served().await;
+        served.readiness.check("crd customergateways", "not installed");
+        assert!(served.get("/livez").await.starts_with("HTTP/1.1 200 "));
+        let answer = served.get("/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(
+            answer.contains("[-] crd customergateways: pending: not installed\n"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn ready_once_every_check_is_ok_leader_or_not() {
+        let served = served().await;
+        let crd = served.readiness.check("crd customergateways", "not looked for yet");
+        let watch = served.readiness.check("watch customergateways", "not begun");
+        served.readiness.note("leader", "standing by");
+        crd.ok();
+        assert!(served.get("/readyz").await.starts_with("HTTP/1.1 503 "));
+        watch.ok();
+        let answer = served.get("/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("[+] crd customergateways: ok\n"), "{answer}");
+        assert!(answer.contains("[i] leader: standing by\n"), "{answer}");
+        watch.pending("the apiserver does not answer");
+        assert!(served.get("/readyz").await.starts_with("HTTP/1.1 503 "));
+    }
+
+    #[tokio::test]
+    async fn nothing_checked_yet_is_not_ready() {
+        assert!(served().await.get("/readyz").await.starts_with("HTTP/1.1 503 "));
+    }
+
+    #[tokio::test]
+    async fn metrics_come_as_openmetrics() {
+        let answer = served().await.get("/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(
+            answer
+                .to_lowercase()
+                .contains("content-type: application/openmetrics-text; version=1.0.0"),
+            "{answer}"
+        );
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_the_server() {
+        let served = served().await;
+        served.shutdown.cancel();
+        served.done.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_and_not_mistaken_for_missing_ipv6() {
+        let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = listen(address).await.unwrap_err().to_string();
+        assert!(
+            error.contains(&address.to_string()) && error.contains("--listen"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn only_a_missing_family_or_address_means_no_ipv6() {
+        assert!(means_no_ipv6(&io::Error::from_raw_os_error(97)));
+        assert!(means_no_ipv6(&io::Error::from(io::ErrorKind::AddrNotAvailable)));
+        assert!(!means_no_ipv6(&io::Error::from(io::ErrorKind::AddrInUse)));
+        assert!(!means_no_ipv6(&io::Error::from(io::ErrorKind::PermissionDenied)));
+    }
+}
