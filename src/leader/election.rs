@@ -337,3 +337,510 @@ async fn limited<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        sync::Mutex,
+        time::{Instant, SystemTime},
+    };
+
+    use k8s_openapi::api::coordination::v1::Lease;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+    /// More wake-ups than any step of these tests needs; all of them run on one thread.
+    const ROUNDS: usize = 200;
+
+    /// A clock that moves only when told to. Clones share the monotonic time, each has a wall clock of its own.
+    #[derive(Clone)]
+    struct TestClock {
+        start: Instant,
+        passed: watch::Sender<Duration>,
+        wall_offset: Arc<Mutex<i64>>,
+    }
+
+    impl TestClock {
+        fn new() -> Self {
+            let wall_offset = Arc::new(Mutex::new(1_000_000));
+            Self {
+                start: Instant::now(),
+                passed: watch::Sender::new(Duration::ZERO),
+                wall_offset,
+            }
+        }
+
+        /// The same moment on a machine whose wall clock is off by so many seconds.
+        fn skewed(&self, seconds: i64) -> Self {
+            let wall_offset = Arc::new(Mutex::new(*self.wall_offset.lock().unwrap() + seconds));
+            Self {
+                wall_offset,
+                ..self.clone()
+            }
+        }
+
+        async fn pass(&self, duration: Duration) {
+            // In small steps, so that everybody acts at their time and not all at the end.
+            let step = Duration::from_millis(250);
+            let mut left = duration;
+            while !left.is_zero() {
+                let now = left.min(step);
+                self.passed.send_modify(|passed| *passed += now);
+                left -= now;
+                settle().await;
+            }
+        }
+    }
+
+    impl Clock for TestClock {
+        fn monotonic(&self) -> Instant {
+            self.start + *self.passed.borrow()
+        }
+
+        fn wall(&self) -> SystemTime {
+            let seconds = u64::try_from(*self.wall_offset.lock().unwrap()).unwrap();
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds) + *self.passed.borrow()
+        }
+
+        fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            let mut passed = self.passed.subscribe();
+            let end = *self.passed.borrow() + duration;
+            Box::pin(async move {
+                passed.wait_for(|now| *now >= end).await.unwrap();
+            })
+        }
+    }
+
+    async fn settle() {
+        for _ in 0..ROUNDS {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Mood {
+        Well,
+        Refusing,
+        Hanging,
+        /// Writes happen, and their answers are lost.
+        AnswersLost,
+    }
+
+    #[derive(Default)]
+    struct Server {
+        lease: Option<(u64, Lease)>,
+        versions: u64,
+        calls: Vec<&'static str>,
+    }
+
+    /// An apiserver with one Lease in it.
+    #[derive(Clone)]
+    struct TestLeases {
+        server: Arc<Mutex<Server>>,
+        mood: Arc<Mutex<Mood>>,
+    }
+
+    impl TestLeases {
+        fn new() -> Self {
+            Self {
+                server: Arc::default(),
+                mood: Arc::new(Mutex::new(Mood::Well)),
+            }
+        }
+
+        /// The same server over another network path.
+        fn another_path(&self) -> Self {
+            Self {
+                server: Arc::clone(&self.server),
+                mood: Arc::new(Mutex::new(Mood::Well)),
+            }
+        }
+
+        fn be(&self, mood: Mood) {
+            *self.mood.lock().unwrap() = mood;
+        }
+
+        fn record(&self) -> Record {
+            Record::of(&self.server.lock().unwrap().lease.as_ref().unwrap().1)
+        }
+
+        fn edit(&self, edit: impl FnOnce(&mut Record)) {
+            let mut server = self.server.lock().unwrap();
+            let (_, mut lease) = server.lease.clone().unwrap();
+            let mut record = Record::of(&lease);
+            edit(&mut record);
+            record.write_into(&mut lease);
+            server.put(lease);
+        }
+
+        fn delete(&self) {
+            self.server.lock().unwrap().lease = None;
+        }
+
+        fn calls(&self, name: &str) -> usize {
+            self.server
+                .lock()
+                .unwrap()
+                .calls
+                .iter()
+                .filter(|call| **call == name)
+                .count()
+        }
+
+        async fn answer<T>(&self, act: impl FnOnce(&mut Server) -> Result<T, StoreError>) -> Result<T, StoreError> {
+            let mood = *self.mood.lock().unwrap();
+            match mood {
+                Mood::Well => act(&mut self.server.lock().unwrap()),
+                Mood::Refusing => Err(StoreError::Other("refused".into())),
+                Mood::Hanging => std::future::pending().await,
+                Mood::AnswersLost => {
+                    let _ = act(&mut self.server.lock().unwrap());
+                    Err(StoreError::Other("answer lost".into()))
+                }
+            }
+        }
+    }
+
+    impl Server {
+        fn put(&mut self, mut lease: Lease) -> Stored {
+            self.versions += 1;
+            lease.metadata.resource_version = Some(self.versions.to_string());
+            self.lease = Some((self.versions, lease.clone()));
+            Stored::new(lease)
+        }
+    }
+
+    impl LeaseStore for TestLeases {
+        async fn get(&self) -> Result<Option<Stored>, StoreError> {
+            self.answer(|server| {
+                server.calls.push("get");
+                Ok(server.lease.clone().map(|(_, lease)| Stored::new(lease)))
+            })
+            .await
+        }
+
+        async fn create(&self, record: &Record) -> Result<Stored, StoreError> {
+            self.answer(|server| {
+                server.calls.push("create");
+                if server.lease.is_some() {
+                    return Err(StoreError::Conflict);
+                }
+                let mut lease = Lease::default();
+                record.write_into(&mut lease);
+                Ok(server.put(lease))
+            })
+            .await
+        }
+
+        async fn replace(&self, stored: &Stored, record: &Record) -> Result<Stored, StoreError> {
+            self.answer(|server| {
+                server.calls.push("replace");
+                let lease = stored.with(record);
+                match &server.lease {
+                    Some((version, _)) if lease.metadata.resource_version == Some(version.to_string()) => {
+                        Ok(server.put(lease))
+                    }
+                    _ => Err(StoreError::Conflict),
+                }
+            })
+            .await
+        }
+    }
+
+    /// A candidate whose election runs in a task.
+    struct Running {
+        handle: LeaderHandle,
+        stop: CancellationToken,
+        leadership: JoinHandle<Option<Leadership<TestLeases>>>,
+    }
+
+    async fn start(name: &str, store: &TestLeases, clock: &TestClock) -> Running {
+        let candidate = Candidate {
+            identity: name.into(),
+            lease_duration: LEASE,
+        };
+        let election = Election::new(store.clone(), candidate, Arc::new(clock.clone()));
+        let handle = election.handle();
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let leadership = tokio::spawn(async move { election.acquire(&token).await });
+        settle().await;
+        Running {
+            handle,
+            stop,
+            leadership,
+        }
+    }
+
+    impl Running {
+        async fn won(self) -> Leadership<TestLeases> {
+            assert!(self.handle.is_leader(), "this candidate does not lead yet");
+            self.leadership.await.unwrap().unwrap()
+        }
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[tokio::test]
+    async fn the_first_candidate_leads_at_once_and_the_second_stands_by() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let second = start("second", &store, &clock).await;
+        assert!(first.handle.may_write(seconds(10)));
+        assert!(!second.handle.is_leader() && !second.handle.may_write(Duration::ZERO));
+        let record = store.record();
+        assert_eq!(
+            (record.holder.as_str(), record.duration, record.transitions),
+            ("first", LEASE, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_living_leader_keeps_the_lease_and_renews_it_every_sixth_of_its_duration() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let second = start("second", &store, &clock).await;
+        clock.pass(LEASE * 4).await;
+        assert!(first.handle.is_leader() && !second.handle.is_leader());
+        assert_eq!(store.calls("replace"), 24);
+    }
+
+    #[tokio::test]
+    async fn a_dead_leaders_lease_is_taken_after_its_end_and_not_before() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let second = start("second", &store, &clock).await;
+        // Killed: nobody renews and nobody gives back.
+        drop(first.won().await);
+        clock.pass(LEASE - seconds(1)).await;
+        assert!(!second.handle.is_leader());
+        clock.pass(seconds(2)).await;
+        assert!(second.handle.is_leader());
+        assert_eq!(
+            (store.record().holder.as_str(), store.record().transitions),
+            ("second", 1)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_holder_with_another_clock_is_not_robbed() {
+        for skew in [-3600, -20, 20, 3600] {
+            let (store, clock) = (TestLeases::new(), TestClock::new());
+            let first = start("first", &store, &clock.skewed(skew)).await;
+            let second = start("second", &store, &clock).await;
+            clock.pass(LEASE * 3).await;
+            assert!(
+                first.handle.is_leader() && !second.handle.is_leader(),
+                "skew of {skew} s"
+            );
+            drop(first.won().await);
+            // The second one looks every fifteenth of the duration, so it saw the last renewal a little later.
+            clock.pass(LEASE + LEASE / 15 * 2).await;
+            assert!(second.handle.is_leader(), "skew of {skew} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_given_back_is_taken_without_waiting_for_its_end() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let fence = first.handle.clone();
+        let second = start("second", &store, &clock).await;
+        first.won().await.release().await.unwrap();
+        assert!(!fence.is_leader() && !fence.may_write(Duration::ZERO));
+        assert_eq!(
+            (store.record().holder.as_str(), store.record().duration),
+            ("", seconds(1))
+        );
+        clock.pass(LEASE / 15).await;
+        assert!(second.handle.is_leader());
+        assert_eq!(store.record().transitions, 1);
+    }
+
+    #[tokio::test]
+    async fn a_stolen_lease_ends_the_term_at_the_next_renewal() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let fence = first.handle.clone();
+        let mut leadership = first.won().await;
+        store.edit(|record| record.holder = "thief".into());
+        clock.pass(LEASE / 6).await;
+        assert!(!fence.may_write(Duration::ZERO));
+        assert_eq!(leadership.lost().await, LossReason::Taken { holder: "thief".into() });
+        assert_eq!(
+            leadership.lost().await,
+            LossReason::Taken { holder: "thief".into() },
+            "asked again"
+        );
+        leadership.release().await.unwrap();
+        assert_eq!(store.record().holder, "thief", "what is not ours is not given back");
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_deleted_is_made_again_if_nobody_else_did() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        store.delete();
+        clock.pass(LEASE / 3).await;
+        assert!(first.handle.is_leader());
+        assert_eq!(store.record().holder, "first");
+    }
+
+    #[tokio::test]
+    async fn another_writer_to_the_lease_does_not_cost_the_term() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        store.edit(|record| record.acquired = None);
+        clock.pass(LEASE * 2).await;
+        assert!(first.handle.is_leader());
+    }
+
+    #[tokio::test]
+    async fn a_leader_without_an_apiserver_gives_up_before_anybody_may_take_the_lease() {
+        for mood in [Mood::Refusing, Mood::Hanging] {
+            let (store, clock) = (TestLeases::new(), TestClock::new());
+            let first = start("first", &store, &clock).await;
+            let others = store.another_path();
+            let second = start("second", &others, &clock).await;
+            let fence = first.handle.clone();
+            let mut leadership = first.won().await;
+            store.be(mood);
+            clock.pass(seconds(19)).await;
+            assert!(fence.is_leader(), "{mood:?}: a short outage costs nothing");
+            assert!(
+                !fence.may_write(seconds(10)),
+                "{mood:?}: but no long write is begun any more"
+            );
+            clock.pass(seconds(1)).await;
+            assert!(
+                matches!(leadership.lost().await, LossReason::NotRenewed { .. }),
+                "{mood:?}"
+            );
+            assert!(
+                !fence.is_leader() && !second.handle.is_leader(),
+                "{mood:?}: nobody leads in between"
+            );
+            clock.pass(seconds(11)).await;
+            assert!(second.handle.is_leader(), "{mood:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_outage_is_survived() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        store.be(Mood::Hanging);
+        clock.pass(seconds(12)).await;
+        store.be(Mood::Well);
+        clock.pass(LEASE).await;
+        assert!(first.handle.is_leader() && first.handle.may_write(seconds(10)));
+    }
+
+    #[tokio::test]
+    async fn writes_whose_answers_are_lost_do_not_confuse_the_leader() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        store.be(Mood::AnswersLost);
+        clock.pass(seconds(9)).await;
+        store.be(Mood::Well);
+        clock.pass(seconds(3)).await;
+        assert!(first.handle.is_leader() && first.handle.may_write(seconds(10)));
+    }
+
+    #[tokio::test]
+    async fn a_candidate_whose_winning_write_lost_its_answer_still_leads_by_a_renewal() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        store.server.lock().unwrap().put(Lease::default());
+        store.be(Mood::Refusing);
+        let first = start("first", &store, &clock).await;
+        let others = store.another_path();
+        // The write arrived, which the candidate does not know.
+        others.edit(|record| *record = Record::taken("first", LEASE, clock.wall(), 1));
+        store.be(Mood::Well);
+        clock.pass(LEASE / 15).await;
+        assert!(first.handle.is_leader());
+        assert_eq!(store.record().transitions, 1, "it is the same term");
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_was_suspended_does_not_write_before_it_renewed() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        *clock.wall_offset.lock().unwrap() += 60;
+        assert!(
+            !first.handle.may_write(Duration::ZERO),
+            "the monotonic clock stood still, the wall clock did not"
+        );
+        clock.pass(LEASE / 6).await;
+        assert!(
+            first.handle.may_write(seconds(10)),
+            "nobody took the lease, so the renewal went through"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_suspended_leader_finds_its_successor() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let fence = first.handle.clone();
+        let mut leadership = first.won().await;
+        *clock.wall_offset.lock().unwrap() += 60;
+        store.edit(|record| *record = Record::taken("second", LEASE, SystemTime::UNIX_EPOCH, 1));
+        assert!(!fence.may_write(Duration::ZERO));
+        clock.pass(LEASE / 6).await;
+        assert_eq!(
+            leadership.lost().await,
+            LossReason::Taken {
+                holder: "second".into()
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn a_candidate_that_is_told_to_stop_stops_standing_by() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let _first = start("first", &store, &clock).await;
+        let second = start("second", &store, &clock).await;
+        second.stop.cancel();
+        assert!(second.leadership.await.unwrap().is_none());
+        assert_eq!(store.record().holder, "first");
+    }
+
+    #[tokio::test]
+    async fn leading_completes_when_the_election_is_won() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let first = start("first", &store, &clock).await;
+        let second = start("second", &store, &clock).await;
+        let handle = second.handle.clone();
+        let waiting = tokio::spawn(async move { handle.leading().await });
+        settle().await;
+        assert!(!waiting.is_finished());
+        first.won().await.release().await.unwrap();
+        clock.pass(LEASE / 15).await;
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_cannot_be_given_back_is_reported() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let leadership = start("first", &store, &clock).await.won().await;
+        store.be(Mood::Refusing);
+        let error = leadership.release().await.unwrap_err().to_string();
+        assert!(error.contains("ends by itself"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_back_although_its_last_renewal_was_in_doubt() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let leadership = start("first", &store, &clock).await.won().await;
+        store.be(Mood::AnswersLost);
+        clock.pass(seconds(6)).await;
+        store.be(Mood::Well);
+        leadership.release().await.unwrap();
+        assert_eq!(store.record().holder, "");
+    }
+}

@@ -70,7 +70,7 @@ fn row(arg: &clap::Arg) -> String {
             Some(help) => format!("`{}` ({help})", choice.get_name()),
             None => format!("`{}`", choice.get_name()),
         });
-        meaning = format!("{meaning} One of {}.", described.collect::<Vec<_>>().join(", "));
+        meaning = format!("{meaning}. One of {}", described.collect::<Vec<_>>().join(", "));
     }
     format!("| `--{name}` | {environment} | {default} | {meaning} |")
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{CaBundle, Endpoint, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
 
@@ -288,13 +288,20 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A filter of EnvFilter's.
+/// A filter of EnvFilter's. To EnvFilter a bare word that is no level is a target, so that `warning` or `infoo` would
+/// silence everything else; here it has to be written as `TARGET=LEVEL`.
 pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
+    const HINT: &str = "write a level such as info or debug, or TARGET=LEVEL pairs with commas";
+    // Spans have commas of their own.
+    if !text.contains('[') {
+        let no_level = |word: &&str| !word.contains('=') && word.parse::<LevelFilter>().is_err();
+        if let Some(word) = text.split(',').map(str::trim).find(no_level) {
+            return Err(format!("`{word}` is no level; {HINT}"));
+        }
+    }
     match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!(
-            "{error}; write a level such as info or debug, or TARGET=LEVEL pairs with commas"
-        )),
+        Err(error) => Err(format!("{error}; {HINT}")),
     }
 }
 
