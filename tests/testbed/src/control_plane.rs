@@ -230,10 +230,13 @@ impl ControlPlane {
 
     fn api_server_launch(&self) -> Launch {
         let folder = self.guardian.folder();
-        let service_account_key = self.certificates.service_account_key.display();
         Launch::new("kube-apiserver", self.assets.path(Tool::KubeApiserver)).args([
             format!("--etcd-servers={}", self.etcd_url),
             "--bind-address=127.0.0.1".to_owned(),
+            // Left out, it asks the machine for a route to the world, which need not exist; loopback it
+            // refuses. Nobody uses it (the network is one for documentation), so none is published.
+            "--advertise-address=192.0.2.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
             format!("--secure-port={}", self.port),
             format!("--cert-dir={}", folder.join("apiserver").display()),
             format!("--tls-cert-file={}", self.certificates.server_certificate.display()),
@@ -241,8 +244,14 @@ impl ControlPlane {
             format!("--token-auth-file={}", folder.join("tokens.csv").display()),
             "--authorization-mode=RBAC".to_owned(),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            format!("--service-account-signing-key-file={service_account_key}"),
-            format!("--service-account-key-file={service_account_key}"),
+            format!(
+                "--service-account-signing-key-file={}",
+                self.certificates.service_account_key.display()
+            ),
+            format!(
+                "--service-account-key-file={}",
+                self.certificates.service_account_public_key.display()
+            ),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
         ])
     }

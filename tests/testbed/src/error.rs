@@ -1,5 +1,6 @@
 //! What can go wrong with the test bed itself, told so that the reader need not open a log file.
 
+use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum Error {
     /// A file or a process could not be handled.
     #[error("{what}: {source}")]
@@ -90,6 +91,13 @@ pub enum Error {
     /// A body is not the JSON that it should be.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// As people read it: tests unwrap these errors, and the log that they quote has many lines.
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
 }
 
 impl Error {

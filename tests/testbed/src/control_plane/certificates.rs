@@ -14,6 +14,7 @@ pub(super) struct Certificates {
     pub(super) server_certificate: PathBuf,
     pub(super) server_key: PathBuf,
     pub(super) service_account_key: PathBuf,
+    pub(super) service_account_public_key: PathBuf,
 }
 
 impl Certificates {
@@ -35,11 +36,17 @@ impl Certificates {
             server_certificate: folder.join("apiserver.crt"),
             server_key: folder.join("apiserver.key"),
             service_account_key: folder.join("service-accounts.key"),
+            service_account_public_key: folder.join("service-accounts.pub"),
         };
         super::write(&certificates.authority, &authority_certificate.pem())?;
         super::write(&certificates.server_certificate, &server_certificate.pem())?;
         super::write(&certificates.server_key, &server_key.serialize_pem())?;
-        super::write(&certificates.service_account_key, &KeyPair::generate()?.serialize_pem())?;
+        let service_account_key = KeyPair::generate()?;
+        super::write(&certificates.service_account_key, &service_account_key.serialize_pem())?;
+        super::write(
+            &certificates.service_account_public_key,
+            &service_account_key.public_key_pem(),
+        )?;
         Ok(certificates)
     }
 
