@@ -1,1 +1,27 @@
-//! p
+//! The test bed: a real etcd and kube-apiserver, the cloud's simulator and the operator's own
+//! binary, as processes that end with the test run, whatever ends it.
+//!
+//! It knows nothing of the operator's code; callers hand it the paths of the binaries. The order of
+//! a test is: [`ControlPlane::shared`], a namespace of its own, a [`Simulator`], an [`Operator`],
+//! and [`eventually`] in place of every sleep.
+
+mod assets;
+mod control_plane;
+mod error;
+mod guardian;
+mod http;
+mod operator;
+mod process;
+mod simulator;
+mod tool;
+mod wait;
+
+pub use assets::{Assets, Tool};
+pub use control_plane::ControlPlane;
+pub use error::{Error, Result};
+pub use guardian::Guardian;
+pub use operator::Operator;
+pub use process::{Launch, Process};
+pub use simulator::Simulator;
+pub use tool::ToolOutput;
+pub use wait::{eventually, wait_for_condition};

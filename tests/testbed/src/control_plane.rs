@@ -1,0 +1,358 @@
+//! A control plane of its own on loopback: etcd, kube-apiserver and, where a test wants them,
+//! controllers of kube-controller-manager.
+
+mod certificates;
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ObjectMeta, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use crate::assets::{Assets, Tool};
+use crate::error::{Error, Result};
+use crate::guardian::Guardian;
+use crate::http;
+use crate::process::{Launch, Process};
+use crate::tool::{self, ToolOutput};
+use crate::wait::{PAUSE, eventually};
+use certificates::Certificates;
+
+/// A start on a busy machine; an idle one needs 3 s.
+const START_DEADLINE: Duration = Duration::from_secs(120);
+/// Between the choice of a port and its use somebody else may take it.
+const PORT_ATTEMPTS: usize = 8;
+const PORT_TAKEN: &str = "address already in use";
+
+static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
+
+/// A running control plane. Dropping it ends its processes and removes its data.
+#[derive(Debug)]
+pub struct ControlPlane {
+    assets: Assets,
+    api_server: Mutex<Option<Process>>,
+    /// Held so that it runs as long as this value.
+    _etcd: Process,
+    etcd_url: String,
+    port: u16,
+    token: String,
+    certificates: Certificates,
+    kubeconfig: PathBuf,
+    guardian: Arc<Guardian>,
+}
+
+impl ControlPlane {
+    /// The control plane that all tests of one test binary share; each keeps to a namespace of its
+    /// own. It holds nothing of the async runtime that happens to start it.
+    pub async fn shared() -> Result<&'static Self> {
+        SHARED.get_or_try_init(Self::start).await
+    }
+
+    /// Starts a control plane, for tests about its failures.
+    pub async fn start() -> Result<Self> {
+        let guardian = Guardian::start()?;
+        let assets = Assets::find(&guardian).await?;
+        let (etcd, etcd_url) = start_etcd(&assets, &guardian).await?;
+        let certificates = Certificates::create(guardian.folder())?;
+        let token = uuid::Uuid::new_v4().to_string();
+        write(
+            &guardian.folder().join("tokens.csv"),
+            &format!("{token},admin,admin,system:masters\n"),
+        )?;
+
+        let mut control_plane = Self {
+            assets,
+            api_server: Mutex::new(None),
+            _etcd: etcd,
+            etcd_url,
+            port: 0,
+            kubeconfig: guardian.folder().join("kubeconfig"),
+            token,
+            certificates,
+            guardian,
+        };
+        let mut attempts = 0;
+        loop {
+            control_plane.port = free_port()?;
+            attempts += 1;
+            match control_plane.start_api_server().await {
+                Err(Error::Ended { log, .. }) if log.contains(PORT_TAKEN) && attempts < PORT_ATTEMPTS => {}
+                outcome => break outcome?,
+            }
+        }
+        control_plane.write_kubeconfig(&control_plane.kubeconfig, &control_plane.token)?;
+        control_plane.wait_for_default_namespace().await?;
+        Ok(control_plane)
+    }
+
+    /// The run that this control plane belongs to; other processes of a test join it.
+    pub fn guardian(&self) -> &Arc<Guardian> {
+        &self.guardian
+    }
+
+    /// The kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The address of kube-apiserver.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The address of etcd, for those who look at what is stored.
+    pub fn etcd_url(&self) -> &str {
+        &self.etcd_url
+    }
+
+    /// A client with an administrator's rights. It belongs to the async runtime that makes it: make
+    /// one per test.
+    pub async fn client(&self) -> Result<Client> {
+        let options = KubeConfigOptions::default();
+        let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(&self.kubeconfig)?, &options).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// Creates a namespace that no other test has; `prefix` says whose it is.
+    pub async fn create_namespace(&self, prefix: &str) -> Result<String> {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let name = format!("{prefix}-{}", &unique[..8]);
+        let metadata = ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        };
+        let namespace = Namespace {
+            metadata,
+            ..Namespace::default()
+        };
+        Api::<Namespace>::all(self.client().await?)
+            .create(&PostParams::default(), &namespace)
+            .await?;
+        Ok(name)
+    }
+
+    /// Writes a kubeconfig for a ServiceAccount, with a token that kube-apiserver issues: what runs
+    /// with it has that account's rights and no more.
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
+        let token = self
+            .kubectl(["create", "token", name, "--namespace", namespace])
+            .await?
+            .success()?;
+        let path = self.guardian.folder().join(format!("kubeconfig-{namespace}-{name}"));
+        self.write_kubeconfig(&path, token.trim())?;
+        Ok(path)
+    }
+
+    /// Runs the real kubectl as administrator.
+    pub async fn kubectl(&self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<ToolOutput> {
+        self.run_tool(Tool::Kubectl, arguments, None).await
+    }
+
+    /// Runs the real kubectl as administrator, with something to read: `apply -f -`.
+    pub async fn kubectl_with_input(
+        &self,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+        input: &str,
+    ) -> Result<ToolOutput> {
+        self.run_tool(Tool::Kubectl, arguments, Some(input)).await
+    }
+
+    /// Runs the real Helm as administrator.
+    pub async fn helm(&self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<ToolOutput> {
+        self.run_tool(Tool::Helm, arguments, None).await
+    }
+
+    /// The path of a tool, for those who tell people what to type.
+    pub async fn tool(&self, tool: Tool) -> Result<PathBuf> {
+        self.assets.tool(tool, &self.guardian).await
+    }
+
+    /// Applies the CRDs of a folder (or file) and waits until they are served.
+    pub async fn apply_crds(&self, path: &Path) -> Result<()> {
+        let files = [OsString::from("-f"), path.into()];
+        let apply = ["apply", "--server-side", "--force-conflicts"].map(OsString::from);
+        self.kubectl(apply.into_iter().chain(files.clone())).await?.success()?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s"].map(OsString::from);
+        self.kubectl(wait.into_iter().chain(files)).await?.success()?;
+        Ok(())
+    }
+
+    /// Starts controllers, by the names that `kube-controller-manager --controllers` knows:
+    /// `namespace-controller`, `garbage-collector-controller`, `serviceaccount-controller`, …
+    pub async fn start_controllers(&self, names: &[&str]) -> Result<Process> {
+        let program = self.tool(Tool::KubeControllerManager).await?;
+        let launch = Launch::new("kube-controller-manager", program).args([
+            format!("--kubeconfig={}", self.kubeconfig.display()),
+            format!("--controllers={}", names.join(",")),
+            format!(
+                "--service-account-private-key-file={}",
+                self.certificates.service_account_key.display()
+            ),
+            "--leader-elect=false".to_owned(),
+            "--secure-port=0".to_owned(),
+        ]);
+        self.guardian.spawn(launch)
+    }
+
+    /// Kills kube-apiserver; etcd keeps what is stored.
+    pub fn stop_api_server(&self) -> Result<()> {
+        if let Some(process) = self.swap_api_server(None) {
+            process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Starts kube-apiserver again, at the same address, and waits until it is ready.
+    pub async fn start_api_server(&self) -> Result<()> {
+        let process = self.guardian.spawn(self.api_server_launch())?;
+        let client = http::loopback_client()
+            .tls_certs_only([self.certificates.authority()?])
+            .build()?;
+        let url = format!("{}/readyz", self.url());
+        until_ready(&process, &client, &url, &self.token).await?;
+        self.swap_api_server(Some(process));
+        Ok(())
+    }
+
+    fn swap_api_server(&self, process: Option<Process>) -> Option<Process> {
+        std::mem::replace(
+            &mut *self.api_server.lock().unwrap_or_else(PoisonError::into_inner),
+            process,
+        )
+    }
+
+    fn api_server_launch(&self) -> Launch {
+        let folder = self.guardian.folder();
+        Launch::new("kube-apiserver", self.assets.path(Tool::KubeApiserver)).args([
+            format!("--etcd-servers={}", self.etcd_url),
+            "--bind-address=127.0.0.1".to_owned(),
+            // Left out, it asks the machine for a route to the world, which need not exist; loopback it
+            // refuses. Nobody uses it (the network is one for documentation), so none is published.
+            "--advertise-address=192.0.2.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--secure-port={}", self.port),
+            format!("--cert-dir={}", folder.join("apiserver").display()),
+            format!("--tls-cert-file={}", self.certificates.server_certificate.display()),
+            format!("--tls-private-key-file={}", self.certificates.server_key.display()),
+            format!("--token-auth-file={}", folder.join("tokens.csv").display()),
+            "--authorization-mode=RBAC".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!(
+                "--service-account-signing-key-file={}",
+                self.certificates.service_account_key.display()
+            ),
+            format!(
+                "--service-account-key-file={}",
+                self.certificates.service_account_public_key.display()
+            ),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        ])
+    }
+
+    fn write_kubeconfig(&self, path: &Path, token: &str) -> Result<()> {
+        // JSON is YAML too.
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{
+                "name": "testbed",
+                "cluster": { "server": self.url(), "certificate-authority": self.certificates.authority },
+            }],
+            "users": [{ "name": "testbed", "user": { "token": token } }],
+            "contexts": [{ "name": "testbed", "context": { "cluster": "testbed", "user": "testbed" } }],
+            "current-context": "testbed",
+        });
+        write(path, &format!("{config:#}\n"))
+    }
+
+    /// kube-apiserver makes the namespace a moment after it says that it is ready.
+    async fn wait_for_default_namespace(&self) -> Result<()> {
+        let namespaces = Api::<Namespace>::all(self.client().await?);
+        eventually("the namespace default", START_DEADLINE, async || {
+            namespaces.get("default").await
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn run_tool(
+        &self,
+        tool: Tool,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+        input: Option<&str>,
+    ) -> Result<ToolOutput> {
+        let program = self.tool(tool).await?;
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        let variables = vec![("KUBECONFIG", self.kubeconfig.clone().into_os_string())];
+        tool::run(&program, arguments, variables, self.guardian.folder(), input).await
+    }
+}
+
+async fn start_etcd(assets: &Assets, guardian: &Arc<Guardian>) -> Result<(Process, String)> {
+    let client = http::loopback_client().build()?;
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let url = format!("http://127.0.0.1:{}", free_port()?);
+        let data = guardian.folder().join(format!("etcd-{attempts}"));
+        let launch = Launch::new("etcd", assets.path(Tool::Etcd)).args([
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            // A single member has no peers, but binds the address.
+            "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+            "--unsafe-no-fsync".to_owned(),
+            "--log-level=warn".to_owned(),
+        ]);
+        let process = guardian.spawn(launch)?;
+        match until_ready(&process, &client, &format!("{url}/health"), "").await {
+            Ok(()) => return Ok((process, url)),
+            Err(Error::Ended { log, .. }) if log.contains(PORT_TAKEN) && attempts < PORT_ATTEMPTS => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until the address answers 200, or the process has ended.
+async fn until_ready(process: &Process, client: &reqwest::Client, url: &str, token: &str) -> Result<()> {
+    let ready = async {
+        loop {
+            if let Some(status) = process.exit_status()? {
+                return Err(process.ended(status, &format!("{url} answers 200")));
+            }
+            let answer = client
+                .get(url)
+                .bearer_auth(token)
+                .timeout(Duration::from_secs(5))
+                .send()
+                .await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(START_DEADLINE, ready).await.unwrap_or_else(|_| {
+        Err(Error::Deadline {
+            awaited: format!("{}: {url} answers 200", process.name()),
+            deadline: START_DEADLINE,
+            last: process.log_tail(),
+        })
+    })
+}
+
+fn free_port() -> Result<u16> {
+    let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    Ok(address.map_err(Error::io("no free port on loopback"))?.port())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).map_err(Error::io(format!("cannot write {}", path.display())))
+}

@@ -1,0 +1,126 @@
+//! The cloud's simulator as a process, and a client of its admin API.
+
+use std::ffi::OsString;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::guardian::Guardian;
+use crate::http;
+use crate::process::{Launch, Process};
+
+const START_DEADLINE: Duration = Duration::from_secs(60);
+/// The admin API answers from memory.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running simulator; everything about its process is there through [`Deref`].
+#[derive(Debug)]
+pub struct Simulator {
+    process: Process,
+    url: String,
+    client: reqwest::Client,
+}
+
+impl Simulator {
+    /// Starts the binary on a free port of loopback, with more arguments if a test wants some.
+    pub async fn start(
+        guardian: &Arc<Guardian>,
+        binary: &Path,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Result<Self> {
+        let launch = Launch::new("vpn-simulator", binary)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments);
+        let process = guardian.spawn(launch)?;
+        let url = process
+            .wait_for_log_line("the line with its address", START_DEADLINE, listening_url)
+            .await?;
+        let client = http::loopback_client().timeout(ANSWER_DEADLINE).build()?;
+        Ok(Self { process, url, client })
+    }
+
+    /// The base URL of the simulated endpoints, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks the admin API: `path` is what follows `/_simulator/`.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Tells the admin API something.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    /// Changes something through the admin API.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
+    /// Sets something through the admin API.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
+    /// Removes something through the admin API.
+    pub async fn delete(&self, path: &str) -> Result<Value> {
+        self.ask(Method::DELETE, path, None).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let url = format!("{}/_simulator/{path}", self.url);
+        let mut request = self.client.request(method.clone(), &url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        if !status.is_success() {
+            return Err(Error::Answer {
+                method: method.to_string(),
+                url,
+                status: status.as_u16(),
+                body: text,
+            });
+        }
+        Ok(if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text)?
+        })
+    }
+}
+
+impl Deref for Simulator {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
+fn listening_url(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("listening on http://")?;
+    let address = rest.split_whitespace().next()?;
+    Some(format!("http://{}", address.trim_end_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_is_found_in_the_log() {
+        let line = "INFO vpn-simulator listening on http://127.0.0.1:4711/ region=eu-west-101";
+        assert_eq!(listening_url(line).as_deref(), Some("http://127.0.0.1:4711"));
+        assert_eq!(listening_url("project-id 0123"), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Waiting for conditions with deadlines: what tests do instead of sleeping.
+
+use std::fmt::{Debug, Display};
+use std::time::Duration;
+
+use kube::Api;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+
+/// Time between two looks.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// Asks `probe` again and again until it says `Ok`; after the deadline the error holds the last `Err`.
+pub async fn eventually<T, E: Display>(
+    awaited: &str,
+    deadline: Duration,
+    mut probe: impl AsyncFnMut() -> std::result::Result<T, E>,
+) -> Result<T> {
+    let mut last = "nothing, the first look took too long".to_owned();
+    let found = async {
+        loop {
+            match probe().await {
+                Ok(found) => return found,
+                Err(state) => last = state.to_string(),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    let outcome = tokio::time::timeout(deadline, found).await;
+    outcome.map_err(|_| Error::Deadline {
+        awaited: awaited.to_owned(),
+        deadline,
+        last,
+    })
+}
+
+/// Waits until an object has the condition with this status and, if one is given, this reason.
+pub async fn wait_for_condition<K>(
+    objects: &Api<K>,
+    name: &str,
+    (kind, status): (&str, &str),
+    reason: Option<&str>,
+    deadline: Duration,
+) -> Result<K>
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    let wanted_reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    eventually(
+        &format!("{name}: {kind}={status}{wanted_reason}"),
+        deadline,
+        async || {
+            let object = objects.get(name).await.map_err(|error| error.to_string())?;
+            let value = serde_json::to_value(&object).map_err(|error| error.to_string())?;
+            let conditions = &value["status"]["conditions"];
+            let holds = conditions.as_array().is_some_and(|conditions| {
+                conditions.iter().any(|condition| {
+                    condition["type"] == kind
+                        && condition["status"] == status
+                        && reason.is_none_or(|reason| condition["reason"] == reason)
+                })
+            });
+            if holds {
+                Ok(object)
+            } else {
+                Err(format!("conditions {conditions}"))
+            }
+        },
+    )
+    .await
+}
