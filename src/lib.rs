@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cloud;
+pub mod crd_wait;
 pub mod kinds;
 pub mod leader;
 pub mod metrics;

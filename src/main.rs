@@ -54,9 +54,10 @@ fn run(settings: Settings) -> Result<(), String> {
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
     let crds = kinds::crds().map_err(|error| one_line(&error))?;
-    runtime
-        .block_on(operator::run(settings, &crds, kinds::controllers))
-        .map_err(|error| one_line(&error))
+    let ended = runtime.block_on(operator::run(settings, &crds, kinds::controllers));
+    // A name that is still being resolved must not hold the process.
+    runtime.shutdown_background();
+    ended.map_err(|error| one_line(&error))
 }
 
 fn print_crds() -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! The life of the process: what starts after what, and how it ends.
 
-use std::{collections::BTreeSet, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    crd_wait::AwaitedCrds,
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
     settings::Settings,
@@ -25,12 +26,10 @@ use crate::{
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// How long the lease's return may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(4);
+/// After this the process ends whatever is still going on.
+const STOP_LIMIT: Duration = Duration::from_secs(17);
 /// How long the pages may take to answer who is still asking.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
-const FIRST_CRD_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_CRD_PAUSE: Duration = Duration::from_secs(10);
-/// How long the apiserver may take to say what it serves.
-const DISCOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the controllers get to work with.
 #[derive(Clone)]
@@ -44,26 +43,6 @@ pub struct Rooms {
     pub leader: LeaderHandle,
     /// When it is cancelled, finish what is in flight and return.
     pub shutdown: CancellationToken,
-}
-
-/// A custom resource that must be served before anything else makes sense.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct NeededResource {
-    group: String,
-    version: String,
-    plural: String,
-}
-
-impl NeededResource {
-    /// What `crd` stores is what this version of the operator speaks.
-    fn of(crd: &CustomResourceDefinition) -> Option<Self> {
-        let version = crd.spec.versions.iter().find(|version| version.storage)?;
-        Some(Self {
-            group: crd.spec.group.clone(),
-            version: version.name.clone(),
-            plural: crd.spec.names.plural.clone(),
-        })
-    }
 }
 
 /// Why the operator ended although nobody asked it to.
@@ -112,14 +91,7 @@ where
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let readiness = Readiness::default();
-    let needed: Vec<_> = crds
-        .iter()
-        .filter_map(NeededResource::of)
-        .map(|resource| {
-            let check = readiness.check(format!("crd {}", resource.plural), "not looked for yet");
-            (resource, check)
-        })
-        .collect();
+    let awaited = AwaitedCrds::new(crds, &readiness);
     let listener = web::listen(settings.listen).await?;
     // The pages stay until the very end: a draining operator is alive.
     let pages_end = CancellationToken::new();
@@ -132,7 +104,7 @@ where
 
     let work = async {
         tokio::select! {
-            () = wait_for_resources(&client, &needed) => {}
+            () = awaited.served(&client) => {}
             () = stopped.cancelled() => return Ok(()),
         }
         let settings = Arc::new(settings);
@@ -166,6 +138,10 @@ where
     };
     let ended = tokio::select! {
         ended = work => ended,
+        () = stopped_for(&stopped, STOP_LIMIT) => {
+            warn!("not everything ended in time");
+            Ok(())
+        }
         served = &mut pages => return Err(OperatorError::Web(pages_error(served))),
     };
     pages_end.cancel();
@@ -183,6 +159,12 @@ fn pages_error(served: Result<io::Result<()>, tokio::task::JoinError>) -> io::Er
         Ok(Err(error)) => error,
         Err(error) => io::Error::other(error),
     }
+}
+
+/// Completes when the operator was told to stop so long ago.
+async fn stopped_for(stopped: &CancellationToken, limit: Duration) {
+    stopped.cancelled().await;
+    sleep(limit).await;
 }
 
 /// Cancelled by the first SIGTERM or SIGINT.
@@ -203,10 +185,9 @@ fn on_signals() -> io::Result<CancellationToken> {
 }
 
 async fn kube_client() -> Result<Client, OperatorError> {
-    let mut config = kube::Config::infer()
+    let config = kube::Config::infer()
         .await
         .map_err(|error| OperatorError::KubeConfig(one_line(&error)))?;
-    config.connect_timeout = Some(DISCOVERY_LIMIT);
     Client::try_from(config).map_err(|error| OperatorError::KubeClient(one_line(&error)))
 }
 
@@ -233,16 +214,23 @@ async fn elected(
     metrics: &Metrics,
 ) -> Result<(), OperatorError> {
     let mut controllers = pin!(controllers);
-    // Ended by hand only, and not dropped: an attempt under way may win a lease that must then be given back.
-    let leadership = {
-        let mut acquiring = pin!(election.acquire(stopped));
-        tokio::select! {
-            ended = &mut controllers => {
-                return controllers_ended(ended, stopped);
-            }
-            leadership = &mut acquiring => leadership,
+    let mut acquiring = pin!(election.acquire(stopped));
+    let mut early_end = None;
+    let leadership = tokio::select! {
+        leadership = &mut acquiring => leadership,
+        ended = &mut controllers => {
+            early_end = Some(controllers_ended(ended, stopped));
+            // Not dropped: an attempt under way may win a lease that must then be given back.
+            stopped.cancel();
+            acquiring.await
         }
     };
+    if let Some(ended) = early_end {
+        if let Some(leadership) = leadership {
+            give_back(leadership).await;
+        }
+        return ended;
+    }
     let Some(mut leadership) = leadership else {
         drain(controllers).await;
         return Ok(());
@@ -292,60 +280,6 @@ async fn drain(controllers: impl Future<Output = Result<(), String>>) {
             "something was still in flight after {}; the intents on record tell the next operator",
             humantime::format_duration(DRAIN_LIMIT)
         ),
-    }
-}
-
-/// Waits until every resource is served, and says once what is missing. Discovery is open to every account, and what it
-/// lists can be watched: an installed CRD that is not served yet does not count.
-async fn wait_for_resources(client: &Client, needed: &[(NeededResource, web::Check)]) {
-    let mut pause = FIRST_CRD_PAUSE;
-    let mut told = String::new();
-    loop {
-        let mut missing = Vec::new();
-        let mut trouble = None;
-        for (resource, check) in needed {
-            match served_plurals(client, &format!("{}/{}", resource.group, resource.version)).await {
-                Ok(plurals) if plurals.contains(&resource.plural) => check.ok(),
-                Ok(_) => {
-                    let name = format!("{}.{}", resource.plural, resource.group);
-                    check.pending(format!("{name} is not installed in version {}", resource.version));
-                    missing.push(name);
-                }
-                Err(error) => {
-                    check.pending(format!("the apiserver was asked in vain: {error}"));
-                    trouble = Some(error);
-                }
-            }
-        }
-        if missing.is_empty() && trouble.is_none() {
-            return;
-        }
-        let line = match trouble {
-            Some(error) => format!("waiting for the apiserver: {error}"),
-            None => format!(
-                "waiting for CustomResourceDefinitions: {} (install them: vpn-operator crd | kubectl apply \
-                 --server-side -f -)",
-                missing.join(", ")
-            ),
-        };
-        if line != told {
-            warn!("{line}");
-            told = line;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_CRD_PAUSE);
-    }
-}
-
-async fn served_plurals(client: &Client, group_version: &str) -> Result<BTreeSet<String>, String> {
-    match timeout(DISCOVERY_LIMIT, client.list_api_group_resources(group_version)).await {
-        Ok(Ok(list)) => Ok(list.resources.into_iter().map(|resource| resource.name).collect()),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(BTreeSet::new()),
-        Ok(Err(error)) => Err(one_line(&error)),
-        Err(_) => Err(format!(
-            "no answer within {}",
-            humantime::format_duration(DISCOVERY_LIMIT)
-        )),
     }
 }
 

@@ -5,9 +5,9 @@
 use std::{io, num::NonZeroU32, path::Path, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use vpn_operator::cloud::Cloud;
 use vpn_operator::settings::{
-    Cli, CloudChoice, Command, DeletionPolicyChoice, LeaderElection, LogFormat, Namespaces, Settings, flag_reference,
-    validate,
+    Cli, Command, DeletionPolicyChoice, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, validate,
 };
 
 /// What a flag may be called, what the environment calls it, and a value that differs from the default.
@@ -163,7 +163,7 @@ fn the_defaults() {
     assert_eq!(
         settings,
         Settings {
-            cloud: CloudChoice::Huawei,
+            cloud: Cloud::Huawei,
             region: None,
             project_id: None,
             vpn_endpoint: None,
@@ -406,15 +406,17 @@ fn repeatable_flags_repeat_and_lists_are_sets() {
         Namespaces::Only(vec!["a".into(), "b".into()])
     );
     assert!(settings.watch_namespaces.contains("a") && !settings.watch_namespaces.contains("c"));
-    let endpoints: Vec<_> = settings.allowed_endpoints.iter().map(ToString::to_string).collect();
-    assert_eq!(endpoints, ["https://a.example.com", "https://b.example.com:8443"]);
+    assert_eq!(
+        settings.allowed_endpoints,
+        ["https://a.example.com", "https://b.example.com:8443"]
+    );
     assert!(settings.own_credentials_namespaces.contains("anything"));
 }
 
 #[test]
 fn insecure_endpoints_are_taken_when_allowed() {
     let settings = settings(&["--allow-insecure-endpoints", "--vpn-endpoint=http://127.0.0.1:8180"]).unwrap();
-    assert_eq!(settings.vpn_endpoint.unwrap().as_str(), "http://127.0.0.1:8180");
+    assert_eq!(settings.vpn_endpoint.unwrap(), "http://127.0.0.1:8180");
 }
 
 #[test]

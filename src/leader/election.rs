@@ -12,6 +12,9 @@ use super::{
     term::{Renewal, Shared, Standing},
 };
 
+/// However long the lease: a request that takes longer than this is lost, and a stop must not wait for it.
+const LONGEST_REQUEST: Duration = Duration::from_secs(5);
+
 /// Who runs for election, and for how long a term.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -38,7 +41,7 @@ impl Candidate {
 
     /// One request to the apiserver: one that hangs must leave time for another.
     fn request_limit(&self) -> Duration {
-        self.lease_duration / 6
+        (self.lease_duration / 6).min(LONGEST_REQUEST)
     }
 }
 

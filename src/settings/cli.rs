@@ -4,13 +4,14 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
-    builder::{ArgAction, BoolishValueParser},
+    builder::{ArgAction, BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 
 use super::validate::{
     parse_cluster_name, parse_duration, parse_listen, parse_log_filter, parse_namespace, parse_object_name,
     parse_owner_tag_key, parse_project_id, parse_region, parse_selector,
 };
+use crate::cloud::Cloud;
 
 const AFTER_HELP: &str = "\
 The operator's own credentials:
@@ -41,19 +42,21 @@ pub enum Command {
     Crd,
 }
 
+fn cloud_parser() -> impl TypedValueParser<Value = Cloud> {
+    let known = [
+        PossibleValue::new("huawei").help("Huawei Cloud"),
+        PossibleValue::new("otc").help("Open Telekom Cloud"),
+    ];
+    PossibleValuesParser::new(known).try_map(|name| name.to_lowercase().parse::<Cloud>())
+}
+
 /// The flags of `run`, as typed: each parsed by itself, not yet checked against one another.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
     /// Which cloud: decides how endpoints are made from the region, and what is offered.
-    #[arg(
-        long,
-        env = "VPN_OPERATOR_CLOUD",
-        value_enum,
-        ignore_case = true,
-        default_value = "huawei"
-    )]
-    #[arg(help_heading = "Cloud")]
-    pub cloud: CloudChoice,
+    #[arg(long, env = "VPN_OPERATOR_CLOUD", value_name = "CLOUD", value_parser = cloud_parser())]
+    #[arg(ignore_case = true, default_value = "huawei", help_heading = "Cloud")]
+    pub cloud: Cloud,
 
     /// Region of the operator's own credentials, e.g. `eu-west-101`. May be left out with an explicit
     /// --vpn-endpoint and --project-id, or when every object names credentials with a region.
@@ -237,15 +240,6 @@ pub struct RunArgs {
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info", value_parser = parse_log_filter)]
     #[arg(help_heading = "Process")]
     pub log_level: String,
-}
-
-/// A cloud that the operator knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CloudChoice {
-    /// Huawei Cloud
-    Huawei,
-    /// Open Telekom Cloud
-    Otc,
 }
 
 /// What `--default-deletion-policy` may be.

@@ -1,35 +1,35 @@
 //! What the process was asked to do: [`Cli`] is what people type, [`Settings`] is what was checked.
 
 mod cli;
-mod endpoint;
 mod reference;
 mod selector;
 mod validate;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-pub use cli::{Cli, CloudChoice, Command, DeletionPolicyChoice, LogFormat, RunArgs};
-pub use endpoint::{Endpoint, EndpointError};
+pub use cli::{Cli, Command, DeletionPolicyChoice, LogFormat, RunArgs};
 pub use reference::flag_reference;
 pub use selector::{SelectorError, check_label_selector};
 pub use validate::{FlagError, validate};
 
+use crate::cloud::Cloud;
+
 /// Checked settings of `vpn-operator run`. No secret among them: credentials have their own room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    pub cloud: CloudChoice,
+    pub cloud: Cloud,
     /// `None`: only credentials that name a region of their own, or explicit endpoint and project, can work.
     pub region: Option<String>,
     /// `None`: looked up by region.
     pub project_id: Option<String>,
+    /// `None`: the template of `cloud` and `region`. All endpoints are in the one spelling of `cloud::endpoints`.
+    pub vpn_endpoint: Option<String>,
     /// `None`: the template of `cloud` and `region`.
-    pub vpn_endpoint: Option<Endpoint>,
-    /// `None`: the template of `cloud` and `region`.
-    pub iam_endpoint: Option<Endpoint>,
+    pub iam_endpoint: Option<String>,
     /// Plain `http://` is taken, from credentials Secrets as well.
     pub allow_insecure_endpoints: bool,
     /// What a credentials Secret may name besides the operator's own endpoints.
-    pub allowed_endpoints: Vec<Endpoint>,
+    pub allowed_endpoints: Vec<String>,
     pub own_credentials_namespaces: Namespaces,
     pub watch_namespaces: Namespaces,
     /// A label selector in kubectl's syntax, as it is sent to the apiserver.

@@ -10,7 +10,8 @@ use std::{
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{CaBundle, Endpoint, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
+use super::{CaBundle, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
+use crate::cloud::endpoints::{self, EndpointError};
 
 /// The shortest lease: below it a slow apiserver alone would cost the leadership.
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
@@ -93,16 +94,11 @@ pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) 
     })
 }
 
-fn parse_endpoint(flag: &'static str, text: &str, insecure_allowed: bool) -> Result<Endpoint, FlagError> {
-    // The text is not quoted: somebody may have put a password into it.
-    let endpoint = Endpoint::parse(text.trim()).map_err(|error| FlagError::new(flag, error))?;
-    if endpoint.is_insecure() && !insecure_allowed {
-        return Err(FlagError::new(
-            flag,
-            format!("`{endpoint}` is not encrypted; use https://, or --allow-insecure-endpoints for the simulator"),
-        ));
-    }
-    Ok(endpoint)
+fn parse_endpoint(flag: &'static str, text: &str, insecure_allowed: bool) -> Result<String, FlagError> {
+    endpoints::validate(text, insecure_allowed).map_err(|error| match error {
+        EndpointError::Insecure(_) => FlagError::new(flag, format!("{error}; --allow-insecure-endpoints allows them")),
+        error => FlagError::new(flag, error),
+    })
 }
 
 fn namespaces(mut names: Vec<String>) -> Namespaces {

@@ -1,0 +1,278 @@
+//! Leader election against a real kube-apiserver: whatever a test double gets wrong about resourceVersions, this finds.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vpn_operator::leader::{Candidate, Clock, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock};
+use vpn_operator_testbed::{ControlPlane, eventually};
+
+const LEASE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(60);
+const NAME: &str = "election";
+
+/// A machine whose wall clock is off.
+struct Skewed {
+    by: Duration,
+    behind: bool,
+}
+
+impl Clock for Skewed {
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn wall(&self) -> SystemTime {
+        if self.behind {
+            SystemTime::now() - self.by
+        } else {
+            SystemTime::now() + self.by
+        }
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        SystemClock.sleep(duration)
+    }
+}
+
+struct Room {
+    client: Client,
+    namespace: String,
+}
+
+struct Running {
+    handle: LeaderHandle,
+    stop: CancellationToken,
+    leadership: JoinHandle<Option<Leadership<KubeLeases>>>,
+}
+
+impl Running {
+    async fn leads(&self) {
+        let leading = tokio::time::timeout(DEADLINE, self.handle.leading());
+        leading.await.expect("this candidate never led");
+    }
+
+    async fn won(self) -> Leadership<KubeLeases> {
+        self.leads().await;
+        self.leadership.await.unwrap().unwrap()
+    }
+}
+
+impl Room {
+    async fn new() -> Self {
+        let plane = ControlPlane::shared().await.unwrap();
+        let namespace = plane.create_namespace("leader").await.unwrap();
+        Self {
+            client: plane.client().await.unwrap(),
+            namespace,
+        }
+    }
+
+    fn run(&self, identity: &str, clock: Arc<dyn Clock>) -> Running {
+        let leases = KubeLeases::new(self.client.clone(), &self.namespace, NAME);
+        let candidate = Candidate {
+            identity: identity.to_owned(),
+            lease_duration: LEASE,
+        };
+        let election = Election::new(leases, candidate, clock);
+        let handle = election.handle();
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let leadership = tokio::spawn(async move { election.acquire(&token).await });
+        Running {
+            handle,
+            stop,
+            leadership,
+        }
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn lease(&self) -> k8s_openapi::api::coordination::v1::LeaseSpec {
+        self.leases().get(NAME).await.unwrap().spec.unwrap()
+    }
+
+    /// Waits until the holder renewed so many times more.
+    async fn renewals(&self, count: usize) {
+        for _ in 0..count {
+            let before = self.lease().await.renew_time;
+            eventually("a renewal", DEADLINE, async || {
+                let now = self.lease().await.renew_time;
+                if now == before {
+                    Err(format!("still renewed at {now:?}"))
+                } else {
+                    Ok(())
+                }
+            })
+            .await
+            .unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_of_two_leads_and_the_other_takes_over_when_it_died() {
+    let room = Room::new().await;
+    let first = room.run("first", Arc::new(SystemClock));
+    first.leads().await;
+    let second = room.run("second", Arc::new(SystemClock));
+    room.renewals(4).await;
+    assert!(first.handle.may_write(LEASE / 2) && !second.handle.is_leader());
+    // Killed: nothing is given back.
+    drop(first.won().await);
+    second.leads().await;
+    let lease = room.lease().await;
+    assert_eq!(lease.holder_identity.as_deref(), Some("second"));
+    assert_eq!(
+        (lease.lease_transitions, lease.lease_duration_seconds),
+        (Some(1), Some(5))
+    );
+}
+
+#[tokio::test]
+async fn of_many_candidates_that_start_together_exactly_one_leads() {
+    let room = Room::new().await;
+    let candidates: Vec<_> = (0..8)
+        .map(|n| room.run(&format!("candidate-{n}"), Arc::new(SystemClock)))
+        .collect();
+    eventually("a leader", DEADLINE, async || {
+        if candidates.iter().any(|candidate| candidate.handle.is_leader()) {
+            Ok(())
+        } else {
+            Err("none leads")
+        }
+    })
+    .await
+    .unwrap();
+    room.renewals(3).await;
+    assert_eq!(
+        candidates
+            .iter()
+            .filter(|candidate| candidate.handle.is_leader())
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_stolen_lease_is_noticed_and_left_alone() {
+    let room = Room::new().await;
+    let first = room.run("first", Arc::new(SystemClock));
+    let fence = first.handle.clone();
+    let mut leadership = first.won().await;
+    let theft = json!({ "spec": { "holderIdentity": "thief" } });
+    room.leases()
+        .patch(NAME, &PatchParams::default(), &Patch::Merge(theft))
+        .await
+        .unwrap();
+    let reason = tokio::time::timeout(DEADLINE, leadership.lost()).await.unwrap();
+    assert_eq!(reason, LossReason::Taken { holder: "thief".into() });
+    assert!(!fence.may_write(Duration::ZERO));
+    leadership.release().await.unwrap();
+    assert_eq!(room.lease().await.holder_identity.as_deref(), Some("thief"));
+}
+
+#[tokio::test]
+async fn a_lease_that_was_given_back_is_taken_before_it_would_have_ended() {
+    let room = Room::new().await;
+    let first = room.run("first", Arc::new(SystemClock));
+    first.leads().await;
+    let second = room.run("second", Arc::new(SystemClock));
+    room.renewals(1).await;
+    first.won().await.release().await.unwrap();
+    let given_back = room.lease().await;
+    second.leads().await;
+    let taken = room.lease().await;
+    assert_eq!(
+        (taken.holder_identity.as_deref(), taken.lease_transitions),
+        (Some("second"), Some(1))
+    );
+    // Both times are of this machine's clock: it did not wait for a term's end.
+    let waited = taken
+        .acquire_time
+        .unwrap()
+        .0
+        .duration_since(given_back.renew_time.unwrap().0);
+    assert!(waited.unsigned_abs() < LEASE, "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_holder_with_another_clock_is_not_robbed() {
+    for behind in [true, false] {
+        let room = Room::new().await;
+        let first = room.run(
+            "first",
+            Arc::new(Skewed {
+                by: Duration::from_secs(3600),
+                behind,
+            }),
+        );
+        first.leads().await;
+        let second = room.run("second", Arc::new(SystemClock));
+        // Longer than the lease lasts.
+        room.renewals(8).await;
+        assert!(first.handle.is_leader() && !second.handle.is_leader());
+        assert_eq!(room.lease().await.lease_transitions, Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_lease_is_made_again() {
+    let room = Room::new().await;
+    let first = room.run("first", Arc::new(SystemClock));
+    first.leads().await;
+    room.leases().delete(NAME, &DeleteParams::default()).await.unwrap();
+    eventually("the lease", DEADLINE, async || room.leases().get(NAME).await)
+        .await
+        .unwrap();
+    room.renewals(2).await;
+    assert!(first.handle.is_leader());
+}
+
+#[tokio::test]
+async fn other_peoples_labels_on_the_lease_stay_and_cost_nothing() {
+    let room = Room::new().await;
+    let first = room.run("first", Arc::new(SystemClock));
+    first.leads().await;
+    let label = json!({ "metadata": { "labels": { "team": "net" } } });
+    room.leases()
+        .patch(NAME, &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    room.renewals(3).await;
+    assert!(first.handle.is_leader());
+    let labels = room
+        .leases()
+        .get(NAME)
+        .await
+        .unwrap()
+        .metadata
+        .labels
+        .unwrap_or_default();
+    assert_eq!(labels.get("team").map(String::as_str), Some("net"));
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_told_to_stop_leaves_the_lease_to_its_holder() {
+    let room = Room::new().await;
+    let first = room.run("first", Arc::new(SystemClock));
+    first.leads().await;
+    let second = room.run("second", Arc::new(SystemClock));
+    second.stop.cancel();
+    assert!(second.leadership.await.unwrap().is_none());
+    room.renewals(2).await;
+    assert!(first.handle.is_leader());
+}
