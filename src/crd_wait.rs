@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{
-    operator::one_line,
+    plain_error::one_line,
     web::{Check, Readiness},
 };
 

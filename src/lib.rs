@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod leader;
 pub mod metrics;
 pub mod operator;
+pub mod plain_error;
 pub mod settings;
 pub mod telemetry;
 pub mod web;

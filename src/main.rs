@@ -8,8 +8,8 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use vpn_operator::{
-    kinds,
-    operator::{self, one_line},
+    kinds, operator,
+    plain_error::one_line,
     settings::{Cli, Command, RunArgs, Settings, validate},
 };
 

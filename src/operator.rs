@@ -17,6 +17,7 @@ use crate::{
     crd_wait::AwaitedCrds,
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
+    plain_error::one_line,
     settings::Settings,
     telemetry::{self, TelemetryError},
     web::{self, ListenError, Readiness},
@@ -283,42 +284,9 @@ async fn drain(controllers: impl Future<Output = Result<(), String>>) {
     }
 }
 
-/// An error with its causes, as one line for a person.
-pub fn one_line(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // Many errors quote their cause already.
-        if !line.contains(&text) {
-            line = format!("{line}: {text}");
-        }
-        cause = error.source();
-    }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, Error)]
-    #[error("outer\n  text")]
-    struct Outer(#[source] Inner);
-
-    #[derive(Debug, Error)]
-    #[error("inner")]
-    struct Inner;
-
-    #[derive(Debug, Error)]
-    #[error("quotes its {0}")]
-    struct Quoting(#[source] Inner);
-
-    #[test]
-    fn an_error_is_one_line_with_its_causes_each_told_once() {
-        assert_eq!(one_line(&Outer(Inner)), "outer text: inner");
-        assert_eq!(one_line(&Quoting(Inner)), "quotes its inner");
-    }
 
     #[test]
     fn controllers_may_end_only_when_asked_to() {

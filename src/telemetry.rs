@@ -6,7 +6,7 @@
 use std::io::IsTerminal as _;
 
 use thiserror::Error;
-use tracing::{Level, Subscriber};
+use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{LevelFilter, Targets},
@@ -60,18 +60,15 @@ where
 /// A list of what is known to be harmless, not of what is known to leak: HTTP and TLS libraries show headers, bodies
 /// or handshakes at debug and trace, and change with every version.
 fn cap() -> Targets {
-    Targets::new()
-        .with_default(LevelFilter::INFO)
-        .with_targets([
-            ("vpn_operator", LevelFilter::TRACE),
-            // Methods, URLs and statuses.
-            ("kube_client::client::builder", LevelFilter::DEBUG),
-            ("kube_runtime", LevelFilter::TRACE),
-            // The whole body of an answer that it cannot read stands in its warnings: a Secret's, for one.
-            ("kube_client::client", LevelFilter::ERROR),
-        ])
-        // A dependency's filter on the `log` facade arrives under this name.
-        .with_target("log", Level::INFO)
+    Targets::new().with_default(LevelFilter::INFO).with_targets([
+        ("vpn_operator", LevelFilter::TRACE),
+        // Methods, URLs and statuses.
+        ("kube_client::client::builder", LevelFilter::DEBUG),
+        ("kube_runtime", LevelFilter::TRACE),
+        // The whole body of an answer that it cannot read stands in its warnings: a Secret's, for one.
+        ("kube_client::client", LevelFilter::ERROR),
+        ("kube_client::client::tls", LevelFilter::INFO),
+    ])
 }
 
 #[cfg(test)]
@@ -165,9 +162,10 @@ mod tests {
         let log = logged("trace", LogFormat::Text, || {
             debug!(target: "kube_client::client::builder", "requesting");
             trace!(target: "kube_runtime::watcher", "watching");
+            warn!(target: "kube_client::client::tls", "bypassed");
             trace!(target: "vpn_operator::reconcile", "ours");
         });
-        for line in ["requesting", "watching", "ours"] {
+        for line in ["requesting", "watching", "bypassed", "ours"] {
             assert!(log.contains(line), "{line}: {log}");
         }
     }

@@ -67,7 +67,7 @@ impl Readiness {
     }
 
     /// One line per check, and whether they are all fine.
-    fn report(&self) -> (bool, String) {
+    pub fn report(&self) -> (bool, String) {
         let ready = self.is_ready();
         let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
         for (name, status) in self.checks().iter() {

@@ -11,6 +11,7 @@ use kube::{
 use thiserror::Error;
 
 use super::Record;
+use crate::plain_error::one_line;
 
 /// A Lease as it was read or written, to be handed back to [`LeaseStore::replace`].
 #[derive(Clone, Debug)]
@@ -108,7 +109,7 @@ impl From<kube::Error> for StoreError {
             kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Conflict,
             kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden(status.message.clone()),
             kube::Error::Api(status) => Self::Other(status.message.clone()),
-            _ => Self::Other(error.to_string()),
+            _ => Self::Other(one_line(&error)),
         }
     }
 }

@@ -1,0 +1,436 @@
+//! The program as it is run: its command line, its start, its pages, its end.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, api::Patch, api::PatchParams};
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ControlPlane, Operator, eventually};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_vpn-operator");
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs the program to its end, with nothing of this machine's environment.
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(BINARY);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn the_version_is_told() {
+    let output = program(&["--version"], &[]);
+    assert!(output.status.success());
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("vpn-operator {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn help_goes_to_stdout_and_is_no_mistake() {
+    for arguments in [["--help"].as_slice(), &["run", "--help"], &["crd", "--help"]] {
+        let output = program(arguments, &[]);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_flag_that_makes_no_sense_ends_the_process_with_status_2_and_is_named() {
+    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+        (&["run", "--resync-period=often"], &[], "--resync-period"),
+        (
+            &["run", "--lease-duration=1s"],
+            &[("POD_NAMESPACE", "a")],
+            "--lease-duration",
+        ),
+        (&["run"], &[], "--leader-elect-namespace"),
+        (
+            &["run"],
+            &[("VPN_OPERATOR_CA_FILE", "/nowhere"), ("POD_NAMESPACE", "a")],
+            "--ca-file",
+        ),
+        (&["run", "--unheard-of"], &[], "--unheard-of"),
+    ];
+    for (arguments, environment, flag) in cases {
+        let output = program(arguments, environment);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = stderr(&output);
+        assert!(
+            text.starts_with("error: ") && text.contains(flag),
+            "{arguments:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn no_access_to_kubernetes_is_one_clear_line() {
+    for environment in [
+        [("POD_NAMESPACE", "a")].as_slice(),
+        &[("POD_NAMESPACE", "a"), ("KUBECONFIG", "/nowhere")],
+    ] {
+        let output = program(&["run", "--listen=127.0.0.1:0"], environment);
+        assert_eq!(output.status.code(), Some(1));
+        let text = stderr(&output);
+        let errors: Vec<_> = text.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{text}");
+        assert!(errors[0].contains("Kubernetes"), "{text}");
+        assert!(
+            text.ends_with(&format!("{}\n", errors[0])),
+            "the last line is the error: {text}"
+        );
+        assert!(!text.contains("panicked") && !text.contains("backtrace"), "{text}");
+    }
+}
+
+#[test]
+fn an_address_in_use_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "clusters": [{ "name": "a", "cluster": { "server": "http://127.0.0.1:9" } }],
+        "contexts": [{ "name": "a", "context": { "cluster": "a", "user": "" } }],
+    });
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let output = program(
+        &["run", &listen, "--leader-elect=false"],
+        &[("KUBECONFIG", kubeconfig.to_str().unwrap())],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.lines()
+            .last()
+            .unwrap()
+            .starts_with("error: cannot listen on 127.0.0.1:"),
+        "{text}"
+    );
+}
+
+/// A namespace, and operators that fight for a lease in it.
+struct Room {
+    plane: &'static ControlPlane,
+    namespace: String,
+    client: Client,
+}
+
+impl Room {
+    async fn new() -> Self {
+        let plane = ControlPlane::shared().await.unwrap();
+        let crds = String::from_utf8(program(&["crd"], &[]).stdout).unwrap();
+        if !crds.is_empty() {
+            let apply = ["apply", "--server-side", "-f", "-"];
+            plane.kubectl_with_input(apply, &crds).await.unwrap().success().unwrap();
+        }
+        let namespace = plane.create_namespace("process").await.unwrap();
+        Self {
+            plane,
+            namespace,
+            client: plane.client().await.unwrap(),
+        }
+    }
+
+    fn start(&self, more: &[&str]) -> Operator {
+        self.start_with(self.plane.kubeconfig(), more)
+    }
+
+    fn start_with(&self, kubeconfig: &Path, more: &[&str]) -> Operator {
+        let fixed = [
+            "run",
+            "--listen=127.0.0.1:0",
+            "--lease-duration=5s",
+            "--request-timeout=2s",
+            "--region=eu-de",
+        ];
+        let namespaces = [
+            format!("--leader-elect-namespace={0}", self.namespace),
+            format!("--watch-namespace={0}", self.namespace),
+        ];
+        let arguments: Vec<String> = fixed
+            .iter()
+            .chain(more)
+            .map(|text| (*text).to_owned())
+            .chain(namespaces)
+            .collect();
+        let none: [(&str, &str); 0] = [];
+        Operator::start(
+            self.plane.guardian(),
+            &PathBuf::from(BINARY),
+            kubeconfig,
+            arguments,
+            none,
+        )
+        .unwrap()
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Waits until the lease's holder satisfies `wanted`.
+    async fn holder(&self, awaited: &str, wanted: impl Fn(&str) -> bool) -> String {
+        eventually(awaited, DEADLINE, async || {
+            let lease = self
+                .leases()
+                .get("vpn-operator")
+                .await
+                .map_err(|error| error.to_string())?;
+            let holder = lease.spec.unwrap_or_default().holder_identity.unwrap_or_default();
+            if wanted(&holder) {
+                Ok(holder)
+            } else {
+                Err(format!("the holder is {holder:?}"))
+            }
+        })
+        .await
+        .unwrap()
+    }
+}
+
+async fn leads(operator: &Operator) {
+    operator.wait_for_log("leading", DEADLINE).await.unwrap();
+}
+
+#[tokio::test]
+async fn sigterm_gives_the_lease_back_and_ends_with_status_0() {
+    let room = Room::new().await;
+    let operator = room.start(&[]);
+    leads(&operator).await;
+    room.holder("a holder", |holder| !holder.is_empty()).await;
+    let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", operator.log());
+    room.holder("no holder", str::is_empty).await;
+}
+
+#[tokio::test]
+async fn a_follower_takes_over_from_a_leader_that_was_told_to_stop_or_killed() {
+    let room = Room::new().await;
+    let first = room.start(&[]);
+    leads(&first).await;
+    let second = room.start(&[]);
+    second.wait_for_log("standing by", DEADLINE).await.unwrap();
+    let first_holder = room.holder("the first", |holder| !holder.is_empty()).await;
+    assert_eq!(first.terminate(Duration::from_secs(20)).await.unwrap().code(), Some(0));
+    leads(&second).await;
+    let second_holder = room.holder("the second", |holder| !holder.is_empty()).await;
+    assert_ne!(first_holder, second_holder, "each process has an identity of its own");
+    let third = room.start(&[]);
+    second.kill().unwrap();
+    leads(&third).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_told_to_stop_leaves_the_lease_alone_and_ends_with_status_0() {
+    let room = Room::new().await;
+    let first = room.start(&[]);
+    leads(&first).await;
+    let second = room.start(&[]);
+    second.wait_for_log("standing by", DEADLINE).await.unwrap();
+    let holder = room.holder("a holder", |holder| !holder.is_empty()).await;
+    assert_eq!(second.terminate(Duration::from_secs(20)).await.unwrap().code(), Some(0));
+    assert_eq!(room.holder("a holder", |_| true).await, holder);
+}
+
+#[tokio::test]
+async fn a_lost_lease_ends_the_process_with_one_clear_line() {
+    let room = Room::new().await;
+    let operator = room.start(&[]);
+    leads(&operator).await;
+    let theft = json!({ "spec": { "holderIdentity": "thief" } });
+    room.leases()
+        .patch("vpn-operator", &PatchParams::default(), &Patch::Merge(theft))
+        .await
+        .unwrap();
+    let status = operator.wait(DEADLINE).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", operator.log());
+    let log = operator.log();
+    assert!(
+        log.lines().last().unwrap().starts_with("error: lost the lease"),
+        "{log}"
+    );
+    assert!(log.contains("thief"), "{log}");
+}
+
+#[tokio::test]
+async fn a_leader_that_was_stopped_and_continued_finds_its_successor_and_ends() {
+    let room = Room::new().await;
+    let first = room.start(&[]);
+    leads(&first).await;
+    let second = room.start(&[]);
+    second.wait_for_log("standing by", DEADLINE).await.unwrap();
+    first.pause().unwrap();
+    leads(&second).await;
+    first.resume().unwrap();
+    assert_eq!(first.wait(DEADLINE).await.unwrap().code(), Some(1), "{}", first.log());
+    assert!(second.exit_status().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn without_leader_election_no_lease_is_made() {
+    let room = Room::new().await;
+    let operator = room.start(&["--leader-elect=false"]);
+    operator.wait_for_log("listening on", DEADLINE).await.unwrap();
+    let metrics = eventually("the leader metric", DEADLINE, async || {
+        let page = operator.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
+        if page.contains("vpn_operator_leader 1") {
+            Ok(page)
+        } else {
+            Err(page)
+        }
+    });
+    assert!(metrics.await.unwrap().contains("vpn_operator_build_info"));
+    assert_eq!(
+        operator.terminate(Duration::from_secs(20)).await.unwrap().code(),
+        Some(0)
+    );
+    assert!(room.leases().list(&Default::default()).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn missing_rights_on_leases_are_told_once_and_mended_without_a_restart() {
+    let room = Room::new().await;
+    let ns = &room.namespace;
+    let create =
+        json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "operator", "namespace": ns } });
+    room.plane
+        .kubectl_with_input(["apply", "-f", "-"], &create.to_string())
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    let kubeconfig = room.plane.service_account_kubeconfig(ns, "operator").await.unwrap();
+    let operator = room.start_with(&kubeconfig, &["--log-format=json"]);
+    let line = operator
+        .wait_for_log("cannot take part in the leader election", DEADLINE)
+        .await
+        .unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "WARN");
+    assert!(line["message"].as_str().unwrap().contains("leases"), "{line}");
+    assert_eq!(operator.get("/livez", DEADLINE).await.unwrap().0, 200);
+
+    let rights = [
+        "create",
+        "role",
+        "leader",
+        "--verb=get,create,update",
+        "--resource=leases",
+        "--namespace",
+        ns,
+    ];
+    room.plane.kubectl(rights).await.unwrap().success().unwrap();
+    let account = format!("--serviceaccount={ns}:operator");
+    let binding = [
+        "create",
+        "rolebinding",
+        "leader",
+        "--role=leader",
+        &account,
+        "--namespace",
+        ns,
+    ];
+    room.plane.kubectl(binding).await.unwrap().success().unwrap();
+    leads(&operator).await;
+    let told = operator
+        .log()
+        .matches("cannot take part in the leader election")
+        .count();
+    assert_eq!(told, 1, "{}", operator.log());
+}
+
+mod crds {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    use kube::api::{DeleteParams, PostParams};
+    use vpn_operator::{crd_wait::AwaitedCrds, web::Readiness};
+
+    use super::*;
+
+    fn crd(plural: &str) -> CustomResourceDefinition {
+        serde_json::from_value(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": { "name": format!("{plural}.wait.example.com") },
+            "spec": {
+                "group": "wait.example.com", "scope": "Namespaced",
+                "names": { "plural": plural, "singular": plural, "kind": plural, "listKind": format!("{plural}list") },
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "schema": { "openAPIV3Schema": { "type": "object" } },
+                }],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_operator_waits_for_its_crds_and_says_which_are_missing() {
+        let room = Room::new().await;
+        let installed: Api<CustomResourceDefinition> = Api::all(room.client.clone());
+        let both = [crd("ones"), crd("twos")];
+        let readiness = Readiness::default();
+        let awaited = AwaitedCrds::new(&both, &readiness);
+        let client = room.client.clone();
+        let waiting = tokio::spawn(async move { awaited.served(&client).await });
+
+        installed.create(&PostParams::default(), &both[0]).await.unwrap();
+        let report = |part: &'static str| {
+            let readiness = readiness.clone();
+            async move {
+                eventually(part, DEADLINE, async || {
+                    let (_, text) = readiness.report();
+                    if text.contains(part) { Ok(()) } else { Err(text) }
+                })
+                .await
+                .unwrap();
+            }
+        };
+        report("[+] crd ones: ok").await;
+        report("[-] crd twos: pending: twos.wait.example.com is not installed").await;
+        assert!(!waiting.is_finished() && !readiness.is_ready());
+
+        installed.create(&PostParams::default(), &both[1]).await.unwrap();
+        tokio::time::timeout(DEADLINE, waiting).await.unwrap().unwrap();
+        assert!(readiness.is_ready());
+        for crd in both {
+            installed
+                .delete(&crd.metadata.name.unwrap(), &DeleteParams::default())
+                .await
+                .unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_apiserver_that_does_not_answer_is_waited_for() {
+        let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let client = Client::try_from(config).unwrap();
+        let readiness = Readiness::default();
+        let awaited = AwaitedCrds::new(&[crd("ones")], &readiness);
+        let waiting = tokio::spawn(async move { awaited.served(&client).await });
+        eventually("the report", DEADLINE, async || {
+            let (_, text) = readiness.report();
+            if text.contains("waiting for the apiserver") {
+                Ok(())
+            } else {
+                Err(text)
+            }
+        })
+        .await
+        .unwrap();
+        assert!(!waiting.is_finished());
+        waiting.abort();
+    }
+}
