@@ -2,4 +2,8 @@
 //! Kubernetes objects. `docs/design.md` explains how the rooms fit together.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod cloud;
+pub mod mirror;
+pub mod ownership;
+pub mod reconcile;
