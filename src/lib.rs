@@ -2,13 +2,17 @@
 //! Kubernetes objects. `docs/design.md` explains how the rooms fit together.
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod cloud;
 pub mod crd_wait;
 pub mod kinds;
 pub mod leader;
 pub mod metrics;
+pub mod mirror;
 pub mod operator;
+pub mod ownership;
 pub mod plain_error;
+pub mod reconcile;
 pub mod settings;
 pub mod telemetry;
 pub mod web;

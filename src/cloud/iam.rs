@@ -1,7 +1,7 @@
 //! IAM: which project belongs to a region.
 
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     client::Answer,
@@ -12,7 +12,9 @@ use super::{
 
 #[derive(Deserialize)]
 struct Projects {
-    projects: Option<Vec<Project>>,
+    // No default: an answer without the list is not an empty list.
+    #[serde(deserialize_with = "list_or_null")]
+    projects: Vec<Project>,
 }
 
 #[derive(Deserialize)]
@@ -20,6 +22,10 @@ struct Project {
     id: String,
     name: Option<String>,
     enabled: Option<bool>,
+}
+
+fn list_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Project>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The id of the one project that is named after the region and seen by the credential.
@@ -40,7 +46,7 @@ pub async fn look_up_project(
         body: None,
     };
     let answer = transport.fetch::<Projects>(&call).await?;
-    match choose(answer.value.projects.unwrap_or_default(), region) {
+    match choose(answer.value.projects, region) {
         Ok(id) => Ok(Answer {
             value: id,
             request_id: answer.request_id,

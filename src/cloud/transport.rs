@@ -156,7 +156,7 @@ impl Transport {
         let started = Instant::now();
         let result = self.exchange(call).instrument(span.clone()).await.and_then(|success| {
             span.record("status", success.status);
-            let value = read(&success.body).map_err(|error| Failure::unreadable(operation, &success, &error))?;
+            let value = read(&success.body).map_err(|error| Failure::unreadable(call, &success, &error))?;
             Ok(Answer {
                 value,
                 request_id: success.request_id,
@@ -186,7 +186,7 @@ impl Transport {
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Success, Failure> {
         let request = self.request(call)?;
-        let fault = |error: reqwest::Error| Failure::on_the_way(call.operation, &error);
+        let fault = |error: reqwest::Error| Failure::on_the_way(call, &error);
         let mut response = self.http.execute(request).await.map_err(fault)?;
         let success = response.status().is_success();
         let mut body = Vec::new();
@@ -204,12 +204,12 @@ impl Transport {
             body,
             status: response.status().as_u16(),
             request_id: request_id(response.headers()),
-            date: text(response.headers(), DATE).and_then(time::parse_http_date),
+            date: header_text(response.headers(), DATE).and_then(time::parse_http_date),
         };
         match (success, too_long) {
             (true, false) => Ok(said),
-            (true, true) => Err(Failure::too_long(call.operation, &said)),
-            (false, _) => Err(Failure::refusal(call.operation, &response, said)),
+            (true, true) => Err(Failure::too_long(call, &said)),
+            (false, _) => Err(Failure::refusal(call, &response, said)),
         }
     }
 
@@ -291,51 +291,61 @@ struct Failure {
 }
 
 impl Failure {
-    fn on_the_way(operation: Operation, error: &reqwest::Error) -> Self {
-        let causes = with_causes(error);
+    fn on_the_way(call: &Call<'_>, error: &reqwest::Error) -> Self {
+        let (causes, endpoint) = (with_causes(error), call.endpoint);
         let (outcome, text, sent) = if error.is_connect() {
-            ("connect", format!("no connection: {causes}"), false)
+            ("connect", format!("no connection to {endpoint}: {causes}"), false)
         } else if error.is_builder() {
             ("invalid", format!("the request cannot be made: {causes}"), false)
         } else if error.is_timeout() {
-            ("timeout", "no answer in time".to_owned(), true)
+            ("timeout", format!("no answer from {endpoint} in time"), true)
         } else {
-            ("network", format!("the connection failed: {causes}"), true)
+            (
+                "network",
+                format!("the connection to {endpoint} failed: {causes}"),
+                true,
+            )
         };
-        let error = CloudError::new(operation, Meaning::CloudFault, text);
+        let meaning = if outcome == "invalid" {
+            Meaning::Rejected
+        } else {
+            Meaning::CloudFault
+        };
+        let error = CloudError::new(call.operation, meaning, text);
         Self {
             error: if sent { error.with_unknown_outcome() } else { error },
             outcome,
         }
     }
 
-    fn unreadable(operation: Operation, said: &Success, problem: &serde_json::Error) -> Self {
-        let shown = error_body::excerpt(&said.body);
+    fn unreadable(call: &Call<'_>, said: &Success, problem: &serde_json::Error) -> Self {
+        let (endpoint, service, shown) = (call.endpoint, call.operation.service(), error_body::excerpt(&said.body));
         let text = match said.body.as_slice() {
-            [] => "the endpoint did not answer as the VPN API: the answer is empty".to_owned(),
+            [] => format!("{endpoint} did not answer as the {service}: the answer is empty"),
             // JSON, but of something else.
-            _ if problem.is_data() => error_body::bounded(&format!(
-                "the endpoint did not answer as the VPN API: {problem}; the answer begins {shown}"
-            )),
-            _ => format!("the endpoint did not answer as the VPN API but with: {shown}"),
+            _ if problem.is_data() => {
+                format!("{endpoint} did not answer as the {service}: {problem}; the answer begins {shown}")
+            }
+            _ => format!("{endpoint} did not answer as the {service} but with: {shown}"),
         };
-        Self::bad_success(operation, said, text)
+        Self::bad_success(call, said, &text)
     }
 
-    fn too_long(operation: Operation, said: &Success) -> Self {
+    fn too_long(call: &Call<'_>, said: &Success) -> Self {
+        let endpoint = call.endpoint;
         Self::bad_success(
-            operation,
+            call,
             said,
-            format!("the answer is longer than {LONGEST_BODY} bytes"),
+            &format!("{endpoint} answered with more than {LONGEST_BODY} bytes"),
         )
     }
 
-    fn bad_success(operation: Operation, said: &Success, text: String) -> Self {
+    fn bad_success(call: &Call<'_>, said: &Success, text: &str) -> Self {
         let error = CloudError {
             status: Some(said.status),
             request_id: said.request_id.clone(),
             date: said.date,
-            ..CloudError::new(operation, Meaning::CloudFault, text)
+            ..CloudError::new(call.operation, Meaning::CloudFault, error_body::bounded(text))
         };
         Self {
             error: error.with_unknown_outcome(),
@@ -343,7 +353,8 @@ impl Failure {
         }
     }
 
-    fn refusal(operation: Operation, response: &Response, said: Success) -> Self {
+    fn refusal(call: &Call<'_>, response: &Response, said: Success) -> Self {
+        let (operation, endpoint, service) = (call.operation, call.endpoint, call.operation.service());
         let status = response.status();
         let parsed = error_body::parse(&said.body);
         let code = parsed.as_ref().map(|body| body.code.clone());
@@ -353,11 +364,11 @@ impl Failure {
             Some(body) if body.text.is_empty() => reason(status),
             Some(body) => body.text.clone(),
             None if status.is_redirection() => {
-                format!("the endpoint redirects ({}), which is not followed", reason(status))
+                format!("{endpoint} redirects ({}), which is not followed", reason(status))
             }
-            None if said.body.is_empty() => format!("{}, without a word", reason(status)),
+            None if said.body.is_empty() => format!("{endpoint} answered {} without a word", reason(status)),
             None => format!(
-                "{}, not in the words of the VPN API: {}",
+                "{endpoint} answered {}, not as the {service} but with: {}",
                 reason(status),
                 error_body::excerpt(&said.body)
             ),
@@ -380,7 +391,7 @@ impl Failure {
             code,
             text,
             request_id: said.request_id.or(parsed.and_then(|body| body.request_id)),
-            retry_after: super::transport::text(response.headers(), RETRY_AFTER)
+            retry_after: header_text(response.headers(), RETRY_AFTER)
                 .and_then(|wait| time::parse_retry_after(wait, said.date.unwrap_or(now))),
             outcome_unknown: false,
             date: said.date,
@@ -410,7 +421,7 @@ fn reason(status: StatusCode) -> String {
     }
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 

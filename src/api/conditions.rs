@@ -1,0 +1,353 @@
+//! Conditions and reasons: the names are a contract that people script against.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Types of conditions.
+pub const READY: &str = "Ready";
+pub const RECONCILING: &str = "Reconciling";
+pub const STALLED: &str = "Stalled";
+pub const DRIFTED: &str = "Drifted";
+pub const PAUSED: &str = "Paused";
+
+/// Why `Ready` is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    Available,
+    Creating,
+    Updating,
+    Deleting,
+    SecretNotFound,
+    DependencyNotReady,
+    Throttled,
+    CloudError,
+    InvalidSpec,
+    InvalidPassword,
+    NameConflict,
+    AlreadyManaged,
+    NotFound,
+    ScopeChanged,
+    MassDeletionSuspected,
+    #[doc(alias = "CRDDeleting")]
+    CrdDeleting,
+    Unauthorized,
+    Forbidden,
+    NotAvailable,
+    QuotaExceeded,
+    Rejected,
+}
+
+/// What a reason means for whoever waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Confirmed as specified.
+    Done,
+    /// The operator is at it, or waits for something that may come by itself.
+    Reconciling,
+    /// A person must act.
+    Stalled,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Reason; 21] = [
+        Reason::Available,
+        Reason::Creating,
+        Reason::Updating,
+        Reason::Deleting,
+        Reason::SecretNotFound,
+        Reason::DependencyNotReady,
+        Reason::Throttled,
+        Reason::CloudError,
+        Reason::InvalidSpec,
+        Reason::InvalidPassword,
+        Reason::NameConflict,
+        Reason::AlreadyManaged,
+        Reason::NotFound,
+        Reason::ScopeChanged,
+        Reason::MassDeletionSuspected,
+        Reason::CrdDeleting,
+        Reason::Unauthorized,
+        Reason::Forbidden,
+        Reason::NotAvailable,
+        Reason::QuotaExceeded,
+        Reason::Rejected,
+    ];
+
+    /// The text in the condition.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Available => "Available",
+            Reason::Creating => "Creating",
+            Reason::Updating => "Updating",
+            Reason::Deleting => "Deleting",
+            Reason::SecretNotFound => "SecretNotFound",
+            Reason::DependencyNotReady => "DependencyNotReady",
+            Reason::Throttled => "Throttled",
+            Reason::CloudError => "CloudError",
+            Reason::InvalidSpec => "InvalidSpec",
+            Reason::InvalidPassword => "InvalidPassword",
+            Reason::NameConflict => "NameConflict",
+            Reason::AlreadyManaged => "AlreadyManaged",
+            Reason::NotFound => "NotFound",
+            Reason::ScopeChanged => "ScopeChanged",
+            Reason::MassDeletionSuspected => "MassDeletionSuspected",
+            Reason::CrdDeleting => "CRDDeleting",
+            Reason::Unauthorized => "Unauthorized",
+            Reason::Forbidden => "Forbidden",
+            Reason::NotAvailable => "NotAvailable",
+            Reason::QuotaExceeded => "QuotaExceeded",
+            Reason::Rejected => "Rejected",
+        }
+    }
+
+    /// Whether to wait or to act.
+    pub const fn progress(self) -> Progress {
+        match self {
+            Reason::Available => Progress::Done,
+            Reason::Creating
+            | Reason::Updating
+            | Reason::Deleting
+            | Reason::SecretNotFound
+            | Reason::DependencyNotReady
+            | Reason::Throttled
+            | Reason::CloudError => Progress::Reconciling,
+            Reason::InvalidSpec
+            | Reason::InvalidPassword
+            | Reason::NameConflict
+            | Reason::AlreadyManaged
+            | Reason::NotFound
+            | Reason::ScopeChanged
+            | Reason::MassDeletionSuspected
+            | Reason::CrdDeleting
+            | Reason::Unauthorized
+            | Reason::Forbidden
+            | Reason::NotAvailable
+            | Reason::QuotaExceeded
+            | Reason::Rejected => Progress::Stalled,
+        }
+    }
+
+    /// True for what the operator does of its own accord, which is no failure to warn of.
+    pub const fn is_underway(self) -> bool {
+        matches!(
+            self,
+            Reason::Available | Reason::Creating | Reason::Updating | Reason::Deleting
+        )
+    }
+}
+
+/// The state that an object is reported to be in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub reason: Reason,
+    pub message: String,
+    /// Names of the fields that differ in the cloud while drift is only reported.
+    pub drifted: Vec<String>,
+}
+
+impl Verdict {
+    /// A verdict without drift.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            drifted: Vec::new(),
+        }
+    }
+}
+
+/// Brings `conditions` in line with a verdict. Times move only when a status flips.
+pub fn apply(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Option<i64>, now: Time) {
+    let progress = verdict.reason.progress();
+    let ready = progress == Progress::Done;
+    let reason = verdict.reason.as_str();
+    let message = keep_first_request_id(conditions, reason, &verdict.message);
+    set(conditions, READY, ready, reason, &message, generation, &now);
+    set_abnormal(
+        conditions,
+        RECONCILING,
+        progress == Progress::Reconciling,
+        reason,
+        &message,
+        generation,
+        &now,
+    );
+    set_abnormal(
+        conditions,
+        STALLED,
+        progress == Progress::Stalled,
+        reason,
+        &message,
+        generation,
+        &now,
+    );
+    let drift = format!("differs in the cloud: {}", verdict.drifted.join(", "));
+    set_abnormal(
+        conditions,
+        DRIFTED,
+        !verdict.drifted.is_empty(),
+        "DriftDetected",
+        &drift,
+        generation,
+        &now,
+    );
+    remove(conditions, PAUSED);
+}
+
+/// Adds `Paused`; every other condition stays as it is.
+pub fn pause(conditions: &mut Vec<Condition>, generation: Option<i64>, now: Time) {
+    let message = format!(
+        "the annotation {} is \"true\": nothing is done until it goes",
+        super::PAUSED_ANNOTATION
+    );
+    set(conditions, PAUSED, true, "Paused", &message, generation, &now);
+}
+
+/// The condition of a type.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// A run of equal failures shows the request id of its first, so that retries do not rewrite status.
+fn keep_first_request_id(conditions: &[Condition], reason: &str, message: &str) -> String {
+    match find(conditions, READY) {
+        Some(old) if old.reason == reason && same_but_for_request_id(&old.message, message) => old.message.clone(),
+        _ => message.to_owned(),
+    }
+}
+
+/// Whether two messages say the same, request ids aside.
+pub fn same_but_for_request_id(one: &str, other: &str) -> bool {
+    without_request_ids(one) == without_request_ids(other)
+}
+
+fn without_request_ids(message: &str) -> String {
+    const MARK: &str = "request id ";
+    let mut parts = message.split(MARK);
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find([')', ',', ';', ' ']).unwrap_or(part.len());
+        rest.push_str(MARK);
+        rest.push_str(&part[end..]);
+    }
+    rest
+}
+
+fn set(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: bool,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: &Time,
+) {
+    let status = if status { "True" } else { "False" };
+    let since = match find(conditions, type_) {
+        Some(old) if old.status == status => old.last_transition_time.clone(),
+        _ => now.clone(),
+    };
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        observed_generation: generation,
+        last_transition_time: since,
+    };
+    match conditions.iter_mut().find(|old| old.type_ == type_) {
+        Some(old) => *old = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// Abnormal-true conditions are there only while they hold.
+fn set_abnormal(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+    now: &Time,
+) {
+    if holds {
+        set(conditions, type_, true, reason, message, generation, now);
+    } else {
+        remove(conditions, type_);
+    }
+}
+
+fn remove(conditions: &mut Vec<Condition>, type_: &str) {
+    conditions.retain(|condition| condition.type_ != type_);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Time {
+        Time(jiff::Timestamp::from_second(seconds).expect("a small number of seconds"))
+    }
+
+    #[test]
+    fn a_transition_time_moves_only_when_the_status_flips() {
+        let mut conditions = Vec::new();
+        apply(&mut conditions, &Verdict::new(Reason::Creating, "a"), Some(1), at(1));
+        apply(&mut conditions, &Verdict::new(Reason::Throttled, "b"), Some(1), at(2));
+        let ready = find(&conditions, READY).expect("Ready is always there");
+        assert_eq!(
+            (ready.reason.as_str(), &ready.last_transition_time),
+            ("Throttled", &at(1))
+        );
+        apply(&mut conditions, &Verdict::new(Reason::Available, "c"), Some(1), at(3));
+        let ready = find(&conditions, READY).expect("Ready is always there");
+        assert_eq!((ready.status.as_str(), &ready.last_transition_time), ("True", &at(3)));
+        assert!(find(&conditions, RECONCILING).is_none());
+    }
+
+    #[test]
+    fn a_run_of_equal_failures_keeps_the_first_request_id() {
+        let mut conditions = Vec::new();
+        apply(
+            &mut conditions,
+            &Verdict::new(Reason::Throttled, "x (VPN.0429, request id a1)"),
+            Some(1),
+            at(1),
+        );
+        let first = conditions.clone();
+        apply(
+            &mut conditions,
+            &Verdict::new(Reason::Throttled, "x (VPN.0429, request id b2)"),
+            Some(1),
+            at(2),
+        );
+        assert_eq!(conditions, first);
+        apply(
+            &mut conditions,
+            &Verdict::new(Reason::Throttled, "y (VPN.0429, request id b2)"),
+            Some(1),
+            at(3),
+        );
+        assert_ne!(conditions, first);
+    }
+
+    #[test]
+    fn a_pause_keeps_ready_and_its_end_removes_paused() {
+        let mut conditions = Vec::new();
+        apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(1), at(1));
+        pause(&mut conditions, Some(2), at(2));
+        assert_eq!(find(&conditions, READY).expect("kept").observed_generation, Some(1));
+        assert!(find(&conditions, PAUSED).is_some());
+        apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(2), at(3));
+        assert!(find(&conditions, PAUSED).is_none());
+    }
+
+    #[test]
+    fn every_reason_is_listed_once() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,87 @@
+//! The CustomResourceDefinitions: the kinds' schemas with the rules of admission put in their places.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrBool, ValidationRule,
+};
+use kube::CustomResourceExt;
+
+use super::lifecycle::{self, Admission};
+use super::{CustomerGateway, customer_gateway};
+
+/// A kind's schema and rules do not fit together: a mistake in this crate, found by its tests.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdError {
+    #[error("the CRD {crd} has no field {path} to put a rule on")]
+    NoSuchField { crd: String, path: String },
+    #[error("a rule cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Every CRD of the operator, as `vpn-operator crd` prints them. A new kind is a line here.
+pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
+    Ok(vec![build(CustomerGateway::crd(), customer_gateway::admissions())?])
+}
+
+fn build(mut crd: CustomResourceDefinition, own: Vec<Admission>) -> Result<CustomResourceDefinition, CrdError> {
+    let name = crd.metadata.name.clone().unwrap_or_default();
+    for version in &mut crd.spec.versions {
+        let Some(root) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        else {
+            continue;
+        };
+        tidy(root);
+        for admission in own.iter().chain(&lifecycle::admissions()) {
+            let no_such_field = || CrdError::NoSuchField {
+                crd: name.clone(),
+                path: admission.path.to_owned(),
+            };
+            let schema = at(root, admission.path).ok_or_else(no_such_field)?;
+            let rule: ValidationRule = serde_json::from_value(serde_json::to_value(&admission.rule)?)?;
+            schema.x_kubernetes_validations.get_or_insert_with(Vec::new).push(rule);
+        }
+        for key in ["spec", "status"] {
+            if let Some(conditions) = at(root, &format!("{key}.conditions")) {
+                conditions.x_kubernetes_list_type = Some("map".to_owned());
+                conditions.x_kubernetes_list_map_keys = Some(vec!["type".to_owned()]);
+            }
+        }
+    }
+    Ok(crd)
+}
+
+fn at<'a>(root: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchemaProps> {
+    path.split('.')
+        .filter(|name| !name.is_empty())
+        .try_fold(root, |schema, name| schema.properties.as_mut()?.get_mut(name))
+}
+
+/// Takes out what serves Rust and not people: `nullable` on optional fields, which would let `null` through as a
+/// value, and formats that Kubernetes does not know.
+fn tidy(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if let Some(description) = &mut schema.description {
+        *description = description.replace('\n', " ");
+    }
+    if matches!(schema.format.as_deref(), Some(format) if !matches!(format, "int32" | "int64" | "date-time")) {
+        schema.format = None;
+    }
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+    {
+        tidy(property);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        tidy(values);
+    }
+    if let Some(k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray::Schema(
+        items,
+    )) = &mut schema.items
+    {
+        tidy(items);
+    }
+}

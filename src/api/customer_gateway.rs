@@ -1,0 +1,255 @@
+//! `CustomerGateway`: the device at the far end of a site-to-site VPN, as people declare it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::lifecycle::{self, Admission, Lifecycle};
+use super::status::ObjectStatus;
+
+/// What is wanted.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "vpn.huaweicloud.com",
+    version = "v1alpha1",
+    kind = "CustomerGateway",
+    plural = "customergateways",
+    shortname = "cgw",
+    category = "vpn",
+    namespaced,
+    status = "CustomerGatewayStatus",
+    doc = "A customer gateway of the VPN service: the device at the far end of a site-to-site VPN.",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Identifier", type_ = "string", json_path = ".spec.idValue"),
+    printcolumn(name = "ID", type_ = "string", json_path = ".status.id"),
+    printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.bgpASN", priority = 1),
+    printcolumn(name = "Created", type_ = "date", json_path = ".status.createdAt", priority = 1),
+    printcolumn(name = "Updated", type_ = "date", json_path = ".status.updatedAt", priority = 1),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerGatewaySpec {
+    /// Name in the cloud: 1 to 64 letters, digits, '_', '-' and '.'. Left out: the gateway is created under
+    /// metadata.name, and its name is not managed afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub name: Option<String>,
+
+    /// How the gateway identifies itself: `IP` (also when left out on creation) or `FQDN`. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_type: Option<IdType>,
+
+    /// The identifier: the gateway's static public or private IPv4 address, or its FQDN. Required unless
+    /// `managementPolicy: Observe`. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub id_value: Option<String>,
+
+    /// BGP AS number, 1 to 4294967295, for `idType: IP` only. Cannot be changed once set.
+    #[serde(rename = "bgpASN", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_i64))]
+    pub bgp_asn: Option<i64>,
+
+    /// A Secret, in this namespace, with the gateway's CA certificate in PEM. Huawei Cloud only.
+    #[serde(rename = "caCertificateSecretRef", default, skip_serializing_if = "Option::is_none")]
+    pub ca_certificate_secret_ref: Option<CertificateRef>,
+
+    /// Tags of the gateway in the cloud, at most 19. The operator adds one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 19))]
+    pub tags: Option<BTreeMap<String, TagValue>>,
+
+    #[serde(flatten)]
+    pub lifecycle: Lifecycle,
+}
+
+/// See [`CustomerGatewaySpec::id_type`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IdType {
+    #[serde(rename = "IP")]
+    Ip,
+    #[serde(rename = "FQDN")]
+    Fqdn,
+}
+
+impl IdType {
+    /// As the cloud's API spells it.
+    pub const fn wire(self) -> &'static str {
+        match self {
+            IdType::Ip => "ip",
+            IdType::Fqdn => "fqdn",
+        }
+    }
+}
+
+/// The value of a tag, at most 255 characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct TagValue(#[schemars(length(max = 255))] pub String);
+
+/// Names a Secret with a PEM certificate in the object's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key within the Secret; `ca.crt` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+impl CertificateRef {
+    /// The key in force.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("ca.crt")
+    }
+}
+
+/// What the cloud has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerGatewayStatus {
+    #[serde(flatten)]
+    pub object: ObjectStatus,
+
+    /// The CA certificate that the gateway has in the cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_certificate: Option<CertificateStatus>,
+
+    /// Keys of the tags that spec.tags last put there: they go when it is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 19))]
+    pub managed_tags: Vec<String>,
+}
+
+/// A certificate in the cloud.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// Id of the certificate in the cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Who issued it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Whom it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// When it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// SHA-256 of the PEM text that was last sent: the cloud does not give it back, so a change is seen by this.
+    #[serde(rename = "contentSHA256", default, skip_serializing_if = "Option::is_none")]
+    pub content_sha256: Option<String>,
+}
+
+/// Which identifiers are addresses: FQDN is spelled out, or nothing is said of an adopted gateway.
+const IS_ADDRESS: &str = "(has(self.idType) ? self.idType == 'IP' : !has(self.externalID))";
+
+/// The kind's own rules of admission, beside [`lifecycle::admissions`].
+pub fn admissions() -> Vec<Admission> {
+    let mut rules = vec![
+        Admission::at(
+            "spec.name",
+            "self.matches('^[A-Za-z0-9_.-]{1,64}$')",
+            "name must be 1 to 64 letters, digits, '_', '-' and '.'",
+        ),
+        Admission::on_creation(
+            "has(self.spec.name) || has(self.spec.externalID) || size(self.metadata.name) <= 64",
+            "metadata.name is longer than 64 characters and cannot be the gateway's name in the cloud: set spec.name",
+        ),
+        Admission::at(
+            "spec",
+            "has(self.idType) ? (!has(oldSelf.idType) ? (self.idType == 'IP' || has(self.externalID)) \
+             : self.idType == oldSelf.idType) : !has(oldSelf.idType)",
+            "idType cannot be changed: to replace the gateway, delete this object and create it with the other idType",
+        ),
+        Admission::at(
+            "spec",
+            "has(self.idValue) || (has(self.managementPolicy) && self.managementPolicy == 'Observe')",
+            "idValue is required: the gateway's IPv4 address or FQDN (only managementPolicy: Observe goes without)",
+        ),
+        Admission::at(
+            "spec",
+            "!has(oldSelf.idValue) || (has(self.idValue) && self.idValue == oldSelf.idValue)",
+            "idValue cannot be changed: to replace the gateway, delete this object and create it with the other idValue",
+        ),
+        Admission::at(
+            "spec",
+            &format!(
+                "!has(self.idValue) || !{IS_ADDRESS} || (isIP(self.idValue) && ip(self.idValue).family() == 4 \
+                 && self.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
+                 && !self.idValue.startsWith('127.'))"
+            ),
+            "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP, not loopback, not 0.x, not \
+             above 223.x (for a name, set idType: FQDN)",
+        ),
+        Admission::at(
+            "spec",
+            &format!("!has(self.idValue) || {IS_ADDRESS} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")"),
+            "idValue must be letters, digits and special characters with idType: FQDN, without spaces and without any \
+             of & < > [ ] \\ ?",
+        ),
+        Admission::at(
+            "spec",
+            "!has(self.bgpASN) || !has(self.idType) || self.idType == 'IP'",
+            "bgpASN goes only with idType: IP; remove it for a gateway that is identified by FQDN",
+        ),
+        Admission::at(
+            "spec.bgpASN",
+            "self == oldSelf",
+            "bgpASN cannot be changed once set: to replace the gateway, delete this object and create it with the other \
+             bgpASN",
+        ),
+        Admission::at(
+            "spec.tags",
+            "self.all(key, size(key) >= 1 && size(key) <= 128)",
+            "tags: a key must have 1 to 128 characters",
+        ),
+        Admission::at(
+            "spec.tags",
+            "self.all(key, !key.startsWith('_sys_') && key != 'vpn-operator-owner')",
+            "tags: a key must not start with _sys_, and vpn-operator-owner belongs to the operator",
+        ),
+        Admission::at(
+            "spec.tags",
+            "self.all(key, key.matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@-]+$') && !key.startsWith(' ') \
+             && !key.endsWith(' '))",
+            "tags: a key may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', \
+             '@' and spaces, but not begin or end with a space",
+        ),
+        Admission::at(
+            "spec.tags",
+            "self.all(key, self[key].matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@/-]*$') \
+             && !self[key].startsWith(' ') && !self[key].endsWith(' '))",
+            "tags: a value may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', \
+             '-', '@', '/' and spaces, but not begin or end with a space",
+        ),
+    ];
+    rules.extend(lifecycle::secret_ref_admissions(
+        "spec.caCertificateSecretRef.name",
+        "spec.caCertificateSecretRef.key",
+    ));
+    rules
+}

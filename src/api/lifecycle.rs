@@ -1,0 +1,178 @@
+//! The part of `spec` that every kind shares: whose credentials, which object, how far the operator may go.
+
+use kube::core::Rule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Fields that every kind has, beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifecycle {
+    /// The Secret, in this namespace, with the credentials to use. Left out: the operator's own credentials.
+    /// Its keys are accessKey, secretKey and optionally securityToken, projectID, region, endpoint, iamEndpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_ref: Option<CredentialsRef>,
+
+    /// The id of an existing cloud object to adopt instead of creating one. It is then managed like any other
+    /// (tagged, mended, deleted by `deletionPolicy: Delete`), but never made anew when it disappears.
+    /// May be set only while status.id is empty or equal; may be removed, not changed.
+    #[serde(rename = "externalID", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 36, max = 36))]
+    pub external_id: Option<String>,
+
+    /// What to do when an equal object, which no one owns, exists already: `Never` (default) creates another or
+    /// reports the conflict; `IfExists` adopts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adoption_policy: Option<AdoptionPolicy>,
+
+    /// How far the operator goes: `Manage` (default) creates, mends and deletes; `ReportDrift` creates and
+    /// deletes but only reports differences in the condition Drifted; `Observe` only reads the object that
+    /// externalID names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub management_policy: Option<ManagementPolicy>,
+
+    /// What happens in the cloud when this object is deleted: `Delete` deletes there too, `Retain` leaves it.
+    /// Left out: the operator's flag --default-deletion-policy decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// Names a Secret with credentials in the object's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// See [`Lifecycle::adoption_policy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AdoptionPolicy {
+    #[default]
+    Never,
+    IfExists,
+}
+
+/// See [`Lifecycle::management_policy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagementPolicy {
+    #[default]
+    Manage,
+    ReportDrift,
+    Observe,
+}
+
+/// See [`Lifecycle::deletion_policy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    Delete,
+    Retain,
+}
+
+impl Lifecycle {
+    /// The management policy in force.
+    pub fn management(&self) -> ManagementPolicy {
+        self.management_policy.unwrap_or_default()
+    }
+
+    /// The adoption policy in force.
+    pub fn adoption(&self) -> AdoptionPolicy {
+        self.adoption_policy.unwrap_or_default()
+    }
+}
+
+/// A rule of admission: where in the schema it stands, and what it says.
+pub struct Admission {
+    /// Dotted path of properties from the root; empty for the root.
+    pub path: &'static str,
+    pub rule: Rule,
+}
+
+impl Admission {
+    /// A rule about the value at `path`.
+    pub fn at(path: &'static str, rule: &str, message: &str) -> Self {
+        Self {
+            path,
+            rule: Rule::new(rule).message(message),
+        }
+    }
+
+    /// A rule about the whole object that binds new objects only, so that an object made under a laxer CRD can
+    /// still get status and lose its finalizer (root rules are not ratcheted by the apiserver).
+    pub fn on_creation(rule: &str, message: &str) -> Self {
+        let rule = format!("oldSelf.hasValue() || ({rule})");
+        Self {
+            path: "",
+            rule: Rule::new(rule).message(message).optional_old_self(true),
+        }
+    }
+}
+
+const SECRET_NAME: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
+
+/// The rules of the shared fields.
+pub fn admissions() -> Vec<Admission> {
+    vec![
+        Admission::at(
+            "spec.credentialsRef.name",
+            SECRET_NAME,
+            "credentialsRef.name must be the name of a Secret: lower-case letters, digits, '-' and '.'",
+        ),
+        Admission::at(
+            "spec.externalID",
+            "self.matches('^[A-Za-z0-9-]{36}$')",
+            "externalID must be the id of a cloud object: 36 letters, digits and '-'",
+        ),
+        Admission::at(
+            "spec.externalID",
+            "self == oldSelf",
+            "externalID cannot be changed: remove it to stay with the present object, or delete this object (with \
+             deletionPolicy: Retain to keep the cloud's) and create one that names the other id",
+        ),
+        Admission::at(
+            "spec",
+            "!has(self.managementPolicy) || self.managementPolicy != 'Observe' || has(self.externalID)",
+            "managementPolicy: Observe needs externalID, the id of the cloud object to look at",
+        ),
+        Admission {
+            path: "",
+            rule: Rule::new(
+                "!oldSelf.hasValue() || !has(self.spec.externalID) || has(oldSelf.value().spec.externalID) \
+                 || !has(oldSelf.value().status) || !has(oldSelf.value().status.id) \
+                 || oldSelf.value().status.id == self.spec.externalID",
+            )
+            .message(
+                "spec.externalID may be set only while status.id is empty or equal: this object already has another \
+                 cloud object; delete it (with deletionPolicy: Retain to keep the cloud's) and create one with externalID",
+            )
+            .optional_old_self(true),
+        },
+    ]
+}
+
+/// The rule for the name of any other Secret that a field names.
+pub fn secret_ref_admissions(name_path: &'static str, key_path: &'static str) -> [Admission; 2] {
+    [
+        Admission::at(
+            name_path,
+            SECRET_NAME,
+            &format!(
+                "{} must be the name of a Secret: lower-case letters, digits, '-' and '.'",
+                field(name_path)
+            ),
+        ),
+        Admission::at(
+            key_path,
+            "self.matches('^[-._a-zA-Z0-9]+$')",
+            &format!(
+                "{} must be a key of a Secret: letters, digits, '-', '_' and '.'",
+                field(key_path)
+            ),
+        ),
+    ]
+}
+
+fn field(path: &str) -> &str {
+    path.strip_prefix("spec.").unwrap_or(path)
+}

@@ -1,0 +1,83 @@
+//! The part of `status` that every kind shares: what the cloud said, and what the operator must remember.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Fields that every kind's status has, beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// Id of the cloud object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+
+    /// When the cloud object was created, by the cloud's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+
+    /// When the cloud object was last changed, by the cloud's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+
+    /// The generation of the spec that the conditions speak of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Where the cloud object lives. Credentials that lead elsewhere stop everything (ScopeChanged).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+
+    /// A creation that was announced and whose outcome is not known yet: written before the request is sent, so
+    /// that no crash can lead to a second cloud object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+
+    /// The windows of earlier creations of this object. A second cloud object that turns up later and was
+    /// created within one of them is ours, and is removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub past_intents: Vec<PastIntent>,
+
+    /// Ready, with the reason; Reconciling and Stalled as kstatus understands them; Drifted; Paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Endpoint and project in which a cloud object lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// Base URL of the VPN API.
+    pub endpoint: String,
+    /// Id of the cloud project.
+    #[serde(rename = "projectID")]
+    pub project_id: String,
+}
+
+/// An announced creation. Times are the cloud's, in whole seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// Names this attempt.
+    pub token: String,
+    /// When it was announced.
+    pub recorded_at: Time,
+    /// When the request will have ended, one way or the other.
+    pub deadline: Time,
+    /// The name that is about to be created.
+    pub name: String,
+}
+
+/// The window of an earlier creation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PastIntent {
+    /// When it was announced.
+    pub recorded_at: Time,
+    /// When its request ended at the latest.
+    pub deadline: Time,
+    /// True if the operator gave it up: no object had shown itself in time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
+}

@@ -1,0 +1,113 @@
+//! The ownership tag: which CR a cloud object belongs to, written on the object itself.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// Longest value of a tag in the cloud, in characters.
+const MAX_VALUE: usize = 255;
+/// Hex digits of the SHA-256 that stand for the end of a name that was cut.
+const HASH_DIGITS: usize = 8;
+
+/// The CR that an object belongs to, as its tag tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owner {
+    pub uid: String,
+    /// `--cluster-name`; empty if there was none.
+    pub cluster: String,
+    pub namespace: String,
+    /// Name of the CR, cut if the tag would have been too long.
+    pub name: String,
+}
+
+impl Owner {
+    /// The owner tag of a CR.
+    pub fn new(uid: &str, cluster: Option<&str>, namespace: &str, name: &str) -> Self {
+        let cluster = cluster.unwrap_or_default();
+        let room = MAX_VALUE.saturating_sub(uid.len() + cluster.len() + namespace.len() + 3);
+        Self {
+            uid: uid.to_owned(),
+            cluster: cluster.to_owned(),
+            namespace: namespace.to_owned(),
+            name: fit(name, room),
+        }
+    }
+
+    /// Reads a tag's value; `None` if it is not of the form `uid:cluster:namespace:name`.
+    pub fn parse(value: &str) -> Option<Self> {
+        let mut parts = value.splitn(4, ':');
+        let mut next = || parts.next().map(str::to_owned);
+        let owner = Self {
+            uid: next()?,
+            cluster: next()?,
+            namespace: next()?,
+            name: next()?,
+        };
+        (!owner.uid.is_empty() && !owner.namespace.is_empty() && !owner.name.is_empty()).then_some(owner)
+    }
+
+    /// The same place in the same cluster, whichever uid the CR has there.
+    pub fn same_place(&self, other: &Self) -> bool {
+        self.cluster == other.cluster && self.namespace == other.namespace && self.name == other.name
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}:{}:{}:{}",
+            self.uid, self.cluster, self.namespace, self.name
+        )
+    }
+}
+
+fn fit(name: &str, room: usize) -> String {
+    if name.len() <= room {
+        return name.to_owned();
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Names of Kubernetes objects are ASCII, so every byte is a character.
+    let kept: String = name.chars().take(room.saturating_sub(HASH_DIGITS)).collect();
+    kept + &hash[..HASH_DIGITS]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UID: &str = "7f9c24e8-3b12-4d0c-9a57-1b2c3d4e5f60";
+
+    #[test]
+    fn a_tag_reads_back_as_it_was_written() {
+        let owner = Owner::new(UID, Some("prod"), "team-a", "office.paris");
+        assert_eq!(owner.to_string(), format!("{UID}:prod:team-a:office.paris"));
+        assert_eq!(Owner::parse(&owner.to_string()), Some(owner));
+    }
+
+    #[test]
+    fn a_strangers_value_is_nobodys_tag() {
+        for value in ["", "x", "a:b:c", ":prod:team-a:x", "uid:prod::x", "uid:prod:ns:"] {
+            assert_eq!(Owner::parse(value), None, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_tag_fits_and_tells_names_apart(
+            cluster in "[a-z0-9-]{0,32}",
+            namespace in "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+            one in "[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
+            other in "[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
+        ) {
+            let cluster = (!cluster.is_empty()).then_some(cluster.as_str());
+            let first = Owner::new(UID, cluster, &namespace, &one);
+            let second = Owner::new(UID, cluster, &namespace, &other);
+            prop_assert!(first.to_string().len() <= MAX_VALUE);
+            prop_assert_eq!(Owner::parse(&first.to_string()).as_ref(), Some(&first));
+            prop_assert_eq!(first.same_place(&second), one == other);
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! How customer gateways behave: what a spec asks of the cloud, what differs, and which calls mend it.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest, Sha256};
+
+use super::decide::Policy;
+use super::kind::{Difference, Immutable, Kind};
+use super::record::whole_seconds;
+use crate::api::customer_gateway::{CertificateStatus, IdType};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ObjectStatus};
+use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
+use crate::cloud::{Answer, Client, CloudError, time};
+use crate::mirror::Remote;
+
+/// Tags with this prefix belong to the cloud itself.
+const SYSTEM_TAG_PREFIX: &str = "_sys_";
+
+/// The kind of customer gateways.
+pub enum Gateways {}
+
+/// What the spec refers to: the certificate's PEM text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayExtras {
+    pub certificate: Option<String>,
+}
+
+/// A call that changes a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayChange {
+    Update(CustomerGatewayChange),
+    AddTags(BTreeMap<String, String>),
+    RemoveTags(BTreeMap<String, String>),
+}
+
+impl Remote for CustomerGateway {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn tags(&self) -> Option<&BTreeMap<String, String>> {
+        self.tags.as_ref()
+    }
+
+    fn set_tags(&mut self, tags: Option<BTreeMap<String, String>>) {
+        self.tags = tags;
+    }
+
+    fn complete_from(&mut self, earlier: &Self) {
+        // What cannot change is still true; a list item may leave it out.
+        self.id_type = self.id_type.take().or_else(|| earlier.id_type.clone());
+        self.id_value = self.id_value.take().or_else(|| earlier.id_value.clone());
+        self.bgp_asn = self.bgp_asn.or(earlier.bgp_asn);
+        self.created_at = self.created_at.take().or_else(|| earlier.created_at.clone());
+        self.updated_at = self.updated_at.take().or_else(|| earlier.updated_at.clone());
+        self.name = self.name.take().or_else(|| earlier.name.clone());
+        self.ca_certificate = self.ca_certificate.take().or_else(|| earlier.ca_certificate.clone());
+    }
+}
+
+impl Kind for Gateways {
+    type Resource = crate::api::CustomerGateway;
+    type Spec = CustomerGatewaySpec;
+    type Status = CustomerGatewayStatus;
+    type Remote = CustomerGateway;
+    type Extras = GatewayExtras;
+    type New = NewCustomerGateway;
+    type Change = GatewayChange;
+
+    const KIND: &'static str = "CustomerGateway";
+    const NOUN: &'static str = "customer gateway";
+
+    fn lifecycle(spec: &Self::Spec) -> &Lifecycle {
+        &spec.lifecycle
+    }
+
+    fn object(status: &Self::Status) -> &ObjectStatus {
+        &status.object
+    }
+
+    fn object_mut(status: &mut Self::Status) -> &mut ObjectStatus {
+        &mut status.object
+    }
+
+    fn secret_refs(spec: &Self::Spec) -> Vec<(String, String)> {
+        let certificate = spec.ca_certificate_secret_ref.as_ref();
+        certificate
+            .map(|secret| (secret.name.clone(), secret.key().to_owned()))
+            .into_iter()
+            .collect()
+    }
+
+    fn extras(spec: &Self::Spec, contents: Vec<Vec<u8>>) -> Result<Self::Extras, String> {
+        let Some(content) = contents.into_iter().next() else {
+            return Ok(GatewayExtras::default());
+        };
+        let key = spec
+            .ca_certificate_secret_ref
+            .as_ref()
+            .map(|secret| secret.key())
+            .unwrap_or_default();
+        let text = String::from_utf8(content)
+            .ok()
+            .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
+        match text {
+            Some(text) => Ok(GatewayExtras {
+                certificate: Some(text),
+            }),
+            None => Err(format!(
+                "caCertificateSecretRef: the Secret's key {key} holds no PEM certificate (-----BEGIN CERTIFICATE-----)"
+            )),
+        }
+    }
+
+    fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String> {
+        if policy.is_otc && spec.ca_certificate_secret_ref.is_some() {
+            return Some("caCertificateSecretRef: Open Telekom Cloud has no CA certificates; remove it".to_owned());
+        }
+        let tags = spec.tags.as_ref()?;
+        tags.contains_key(&policy.owner_tag_key).then(|| {
+            format!(
+                "tags: the key {} belongs to the operator (--owner-tag-key); remove it",
+                policy.owner_tag_key
+            )
+        })
+    }
+
+    fn cloud_name(spec: &Self::Spec, object_name: &str) -> String {
+        spec.name.clone().unwrap_or_else(|| object_name.to_owned())
+    }
+
+    fn new(spec: &Self::Spec, object_name: &str, extras: &Self::Extras, owner_tag: (&str, &str)) -> Self::New {
+        let mut tags = wanted_tags(spec).unwrap_or_default();
+        tags.insert(owner_tag.0.to_owned(), owner_tag.1.to_owned());
+        NewCustomerGateway {
+            name: Self::cloud_name(spec, object_name),
+            id_type: id_type(spec).wire().to_owned(),
+            id_value: spec.id_value.clone().unwrap_or_default(),
+            bgp_asn: spec.bgp_asn,
+            ca_certificate: extras.certificate.clone().map(|content| CertificateContent { content }),
+            tags,
+        }
+    }
+
+    fn looks_like(spec: &Self::Spec, object_name: &str, remote: &Self::Remote) -> bool {
+        let name = Self::cloud_name(spec, object_name);
+        remote.name.as_deref() == Some(name.as_str())
+            && remote.id_value == spec.id_value
+            && remote.bgp_asn == spec.bgp_asn
+            && remote
+                .id_type
+                .as_deref()
+                .is_none_or(|told| told.eq_ignore_ascii_case(id_type(spec).wire()))
+    }
+
+    fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool {
+        one.id_value == other.id_value && one.bgp_asn == other.bgp_asn
+    }
+
+    fn created_at(remote: &Self::Remote) -> Option<Timestamp> {
+        time::parse(remote.created_at.as_deref()?).ok()
+    }
+
+    fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
+        let differs = |field: &'static str, wanted: &str, has: &str| Immutable::Differs {
+            field,
+            message: format!(
+                "{field}: the customer gateway {} has {has} in the cloud, not {wanted}, and it cannot be changed there: set \
+                 {field} to {has}, or delete this object and create it anew",
+                remote.id
+            ),
+        };
+        let wanted_type = spec.id_type.map(IdType::wire);
+        if let Some(wanted) = wanted_type {
+            match remote.id_type.as_deref() {
+                Some(has) if !has.eq_ignore_ascii_case(wanted) => {
+                    return differs("idType", &wanted.to_uppercase(), &has.to_uppercase());
+                }
+                None if !full => return Immutable::Untold,
+                _ => {}
+            }
+        }
+        if let Some(wanted) = &spec.id_value {
+            match &remote.id_value {
+                Some(has) if has != wanted => return differs("idValue", wanted, has),
+                None if !full => return Immutable::Untold,
+                _ => {}
+            }
+        }
+        if let Some(wanted) = spec.bgp_asn {
+            match remote.bgp_asn {
+                Some(has) if has != wanted => return differs("bgpASN", &wanted.to_string(), &has.to_string()),
+                None if !full => return Immutable::Untold,
+                None => return differs("bgpASN", &wanted.to_string(), "none"),
+                _ => {}
+            }
+        }
+        Immutable::Same
+    }
+
+    fn difference(
+        spec: &Self::Spec,
+        status: &Self::Status,
+        extras: &Self::Extras,
+        remote: &Self::Remote,
+        owner_tag_key: &str,
+        overwrites_tags: bool,
+    ) -> Option<Difference<Self::Change>> {
+        let mut fields = Vec::new();
+        let mut update = CustomerGatewayChange::default();
+        if let Some(name) = &spec.name
+            && remote.name.as_ref() != Some(name)
+        {
+            fields.push("name".to_owned());
+            update.name = Some(name.clone());
+        }
+        if let Some(content) = &extras.certificate
+            && certificate_differs(status, content, remote)
+        {
+            fields.push("caCertificateSecretRef".to_owned());
+            update.ca_certificate = Some(CertificateContent {
+                content: content.clone(),
+            });
+        }
+        let tags = TagDifference::of(spec, status, remote, owner_tag_key, overwrites_tags);
+        if tags.is_some() {
+            fields.push("tags".to_owned());
+        }
+        let call = if update != CustomerGatewayChange::default() {
+            GatewayChange::Update(update)
+        } else {
+            let tags = tags?;
+            if tags.remove.is_empty() {
+                GatewayChange::AddTags(tags.add)
+            } else {
+                GatewayChange::RemoveTags(tags.remove)
+            }
+        };
+        Some(Difference { fields, call })
+    }
+
+    fn tag(tags: BTreeMap<String, String>) -> Self::Change {
+        GatewayChange::AddTags(tags)
+    }
+
+    fn untag(tags: BTreeMap<String, String>) -> Self::Change {
+        GatewayChange::RemoveTags(tags)
+    }
+
+    fn apply_change(change: &Self::Change, tags: &mut BTreeMap<String, String>) {
+        match change {
+            GatewayChange::Update(_) => {}
+            GatewayChange::AddTags(added) => tags.extend(added.clone()),
+            GatewayChange::RemoveTags(removed) => tags.retain(|key, _| !removed.contains_key(key)),
+        }
+    }
+
+    fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, remote: &Self::Remote) {
+        status.managed_tags = spec
+            .and_then(wanted_tags)
+            .map(|tags| tags.into_keys().collect())
+            .unwrap_or_default();
+        let sent = status
+            .ca_certificate
+            .as_ref()
+            .and_then(|certificate| certificate.content_sha256.clone());
+        status.ca_certificate = remote.ca_certificate.as_ref().map(|told| CertificateStatus {
+            id: told.id.clone(),
+            issuer: told.issuer.clone(),
+            subject: told.subject.clone(),
+            expires_at: told
+                .expire_time
+                .as_deref()
+                .and_then(|text| time::parse(text).ok())
+                .map(|at| Time(whole_seconds(at))),
+            content_sha256: sent,
+        });
+    }
+
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>) {
+        if let GatewayChange::Update(CustomerGatewayChange {
+            ca_certificate: Some(certificate),
+            ..
+        }) = change
+        {
+            remember_certificate(status, certificate, remote);
+        }
+    }
+
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote) {
+        if let Some(certificate) = &new.ca_certificate {
+            remember_certificate(status, certificate, Some(remote));
+        }
+    }
+
+    fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>) {
+        let read = |text: &Option<String>| text.as_deref().and_then(|text| time::parse(text).ok());
+        (read(&remote.created_at), read(&remote.updated_at))
+    }
+
+    fn create<'a>(client: &'a Client, new: &'a Self::New) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+        client
+            .create_customer_gateway(new)
+            .map_ok(|mut answer| {
+                // The answer may leave the tags out although they were sent and taken.
+                answer.value.tags.get_or_insert_with(|| new.tags.clone());
+                answer
+            })
+            .boxed()
+    }
+
+    fn change<'a>(
+        client: &'a Client,
+        id: &'a str,
+        change: &'a Self::Change,
+    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
+        match change {
+            GatewayChange::Update(update) => client
+                .update_customer_gateway(id, update)
+                .map_ok(|answer| answer.map(Some))
+                .boxed(),
+            GatewayChange::AddTags(tags) => client
+                .add_customer_gateway_tags(id, tags)
+                .map_ok(|answer| answer.map(|()| None))
+                .boxed(),
+            GatewayChange::RemoveTags(tags) => client
+                .remove_customer_gateway_tags(id, tags)
+                .map_ok(|answer| answer.map(|()| None))
+                .boxed(),
+        }
+    }
+
+    fn delete<'a>(client: &'a Client, id: &'a str) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+        client.delete_customer_gateway(id).boxed()
+    }
+}
+
+/// Left out means IP, on creation.
+fn id_type(spec: &CustomerGatewaySpec) -> IdType {
+    spec.id_type.unwrap_or(IdType::Ip)
+}
+
+fn wanted_tags(spec: &CustomerGatewaySpec) -> Option<BTreeMap<String, String>> {
+    let tags = spec.tags.as_ref()?;
+    Some(tags.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect())
+}
+
+struct TagDifference {
+    add: BTreeMap<String, String>,
+    remove: BTreeMap<String, String>,
+}
+
+impl TagDifference {
+    /// With `tags` in the spec every tag but ours and the cloud's own is managed; without it only those go that an
+    /// earlier spec had put there.
+    fn of(
+        spec: &CustomerGatewaySpec,
+        status: &CustomerGatewayStatus,
+        remote: &CustomerGateway,
+        owner_tag_key: &str,
+        overwrites_tags: bool,
+    ) -> Option<Self> {
+        let has = remote.tags.as_ref()?;
+        let wanted = wanted_tags(spec);
+        let is_managed = |key: &String| match &wanted {
+            Some(_) => key != owner_tag_key && !key.starts_with(SYSTEM_TAG_PREFIX),
+            None => status.managed_tags.contains(key),
+        };
+        let wanted = wanted.clone().unwrap_or_default();
+        let add: BTreeMap<_, _> = wanted
+            .iter()
+            .filter(|(key, value)| has.get(*key) != Some(*value))
+            .map(own)
+            .collect();
+        let surplus = has.iter().filter(|(key, _)| {
+            let in_the_way = !overwrites_tags && add.contains_key(*key);
+            is_managed(key) && (!wanted.contains_key(*key) || in_the_way)
+        });
+        let remove: BTreeMap<_, _> = surplus.map(own).collect();
+        (!add.is_empty() || !remove.is_empty()).then_some(Self { add, remove })
+    }
+}
+
+fn own((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
+}
+
+/// The cloud never gives a certificate back: what was sent last is remembered by its digest, and a certificate that
+/// somebody else put there shows by its id.
+fn certificate_differs(status: &CustomerGatewayStatus, content: &str, remote: &CustomerGateway) -> bool {
+    let Some(recorded) = &status.ca_certificate else {
+        return true;
+    };
+    let replaced = match (&remote.ca_certificate, &recorded.id) {
+        (Some(has), Some(id)) => has.id.as_ref() != Some(id),
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    replaced || recorded.content_sha256.as_deref() != Some(digest(content).as_str())
+}
+
+fn remember_certificate(
+    status: &mut CustomerGatewayStatus,
+    certificate: &CertificateContent,
+    remote: Option<&CustomerGateway>,
+) {
+    let told = remote.and_then(|remote| remote.ca_certificate.as_ref());
+    let recorded = status.ca_certificate.get_or_insert_default();
+    recorded.id = told.and_then(|told| told.id.clone());
+    recorded.content_sha256 = Some(digest(&certificate.content));
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,914 @@
+//! The decision: from what is declared, recorded and observed to one step. Pure and synchronous, so that every state
+//! that a crash can leave behind is a row in a table of tests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::kind::{Difference, Immutable, Kind};
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::{
+    AdoptionPolicy, DeletionPolicy, Intent, Lifecycle, ManagementPolicy, ObjectStatus, PastIntent,
+    RECREATE_APPROVED_ANNOTATION, Scope,
+};
+use crate::cloud::error::Pace;
+use crate::mirror::{Listed, Look, MassDeletion, Remote, Sighting};
+use crate::ownership::Owner;
+
+/// The most tags that the cloud takes on one object (contract: at most 20, ours among them).
+const MAX_TAGS: usize = 20;
+
+/// The operator's settings, as far as decisions depend on them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    pub cluster_name: Option<String>,
+    pub owner_tag_key: String,
+    pub default_deletion: DeletionPolicy,
+    pub mass_deletion_guard: bool,
+    pub read_only: bool,
+    pub settle_time: Duration,
+    /// Certificates and FQDN identifiers are Huawei Cloud's only.
+    pub is_otc: bool,
+}
+
+/// Where the credentials lead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    pub scope: Scope,
+    /// The cloud's present time, never ahead of it.
+    pub cloud_now: Timestamp,
+}
+
+/// Why a step cannot be taken now, and when to come again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub verdict: Verdict,
+    pub pace: Pace,
+}
+
+/// Another CR that has, or claims, the same cloud object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rival {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// What the mirror knows, seen from one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View<R> {
+    pub listed: Option<Listed>,
+    /// Of the recorded id, else of `externalID`.
+    pub known: Sighting<R>,
+    /// Carry our uid, oldest first.
+    pub owned: Vec<R>,
+    /// Carry our place and another uid.
+    pub predecessors: Vec<R>,
+    /// Look like what we would create, and have no owner.
+    pub lookalikes: Vec<R>,
+    /// Could be ours, but their tags are not known.
+    pub untold: Vec<String>,
+    pub mass_deletion: Option<MassDeletion>,
+    /// A CR with a better claim to the known id.
+    pub rival: Option<Rival>,
+    /// The uid that the known object's tag names is a CR that still lives.
+    pub owner_lives: bool,
+}
+
+/// Everything that a decision rests on.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a, K: Kind> {
+    pub policy: &'a Policy,
+    pub uid: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub generation: Option<i64>,
+    pub deleting_since: Option<&'a Time>,
+    pub has_finalizer: bool,
+    pub paused: bool,
+    pub recreate_approved: Option<&'a str>,
+    pub spec: &'a Result<K::Spec, String>,
+    pub lifecycle: &'a Lifecycle,
+    pub status: &'a K::Status,
+    /// When the CRD itself was asked to go.
+    pub crd_deleting_since: Option<&'a Time>,
+    pub access: Result<Access, Trouble>,
+    pub extras: Result<K::Extras, Trouble>,
+    pub view: View<K::Remote>,
+    /// The look that was asked for failed.
+    pub failed_look: Option<Trouble>,
+    /// Something asked for attention: an edit, a Secret, an annotation, a deletion.
+    pub triggered: bool,
+    /// A DELETE of ours was accepted.
+    pub delete_sent: bool,
+    /// Whether this cloud overwrites the value of a tag that exists.
+    pub overwrites_tags: bool,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step<K: Kind> {
+    /// Look at the cloud; `anew`: only an answer that is started from now on will do.
+    Look {
+        look: Look,
+        anew: bool,
+    },
+    AddFinalizer,
+    /// Put the intent on record, then create.
+    Create(K::New),
+    /// One call that changes an object.
+    Change {
+        id: String,
+        call: K::Change,
+        why: Why,
+    },
+    /// One DELETE.
+    Delete {
+        id: String,
+        twin: bool,
+    },
+    /// Put something on record, then go on.
+    Note(Note<K::Remote>),
+    /// Nothing is left to do in the cloud: the finalizer goes.
+    Release(Option<String>),
+    Rest(Rest<K::Remote>),
+}
+
+/// Why an object is changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// These fields differ from the spec.
+    Differs(Vec<String>),
+    /// Our tag goes on.
+    Mark,
+    /// Our tag goes off.
+    LetGo,
+}
+
+/// A fact to put on record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note<R> {
+    /// This object is ours.
+    Found {
+        remote: R,
+        event: Option<(&'static str, String)>,
+    },
+    /// The recorded object is gone and shall be made anew.
+    Lost,
+    /// No creation came of the intent.
+    GivenUp,
+}
+
+/// Nothing to do for now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rest<R> {
+    /// Confirmed against the cloud; these fields differ and are only reported.
+    Confirmed {
+        remote: R,
+        drifted: Vec<String>,
+    },
+    /// Say so, and come again at the pace.
+    Troubled(Trouble),
+    /// Say nothing, and come again at the pace: nothing is waiting for the cloud to answer.
+    Quiet(Pace),
+    /// Say this, and come again after that long.
+    Until(Option<Verdict>, Duration),
+    Paused,
+    /// Nothing to do with us.
+    Done,
+}
+
+/// Retried with backoff.
+pub const AGAIN: Pace = Pace {
+    first: Duration::from_secs(1),
+    cap: Duration::from_secs(300),
+};
+/// Waits for something that may come by itself.
+pub const WAIT: Pace = Pace {
+    first: Duration::from_secs(5),
+    cap: Duration::from_secs(60),
+};
+/// A person must act; looked at again now and then.
+pub const PERSON: Pace = Pace {
+    first: Duration::from_secs(600),
+    cap: Duration::from_secs(600),
+};
+
+/// Decides one step.
+pub fn decide<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
+    if inputs.paused {
+        return Step::Rest(Rest::Paused);
+    }
+    match inputs.deleting_since {
+        Some(since) => delete(inputs, since),
+        None => maintain(inputs),
+    }
+}
+
+fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
+    let spec = match inputs.spec {
+        Ok(spec) => spec,
+        Err(error) => return stop(Reason::InvalidSpec, format!("spec cannot be read: {error}")),
+    };
+    if inputs.crd_deleting_since.is_some() {
+        return crd_deleting::<K>();
+    }
+    if let Some(problem) = K::problem(spec, inputs.policy) {
+        return stop(Reason::InvalidSpec, problem);
+    }
+    let access = match &inputs.access {
+        Ok(access) => access,
+        Err(trouble) => return troubled(inputs, trouble),
+    };
+    if let Some(step) = scope_changed(inputs, access) {
+        return step;
+    }
+    match &object(inputs).id {
+        Some(id) => tend(inputs, spec, id),
+        None => establish(inputs, spec, access),
+    }
+}
+
+/// The object is known by its id: is it there, ours, and as specified?
+fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
+    let (remote, full) = match &inputs.view.known {
+        Sighting::Seen {
+            remote,
+            fresh: true,
+            full,
+        } => (remote, *full),
+        Sighting::Gone => return lost(inputs, id),
+        Sighting::Missing if suspects_mass_deletion(inputs) => return mass_deletion(inputs),
+        _ => return look(inputs, Look::Object(id.to_owned())),
+    };
+    let management = inputs.lifecycle.management();
+    if management != ManagementPolicy::Observe
+        && let Some(step) = mark(inputs, remote)
+    {
+        return step;
+    }
+    let immutable_field = match K::immutable_difference(spec, remote, full) {
+        Immutable::Untold => {
+            return Step::Look {
+                look: Look::Object(id.to_owned()),
+                anew: true,
+            };
+        }
+        Immutable::Differs { message, .. } if management == ManagementPolicy::Manage => {
+            return stop(Reason::InvalidSpec, message);
+        }
+        Immutable::Differs { field, .. } => Some(field.to_owned()),
+        Immutable::Same => None,
+    };
+    if management == ManagementPolicy::Manage
+        && let Some(step) = remove_twin(inputs, remote)
+    {
+        return step;
+    }
+    if !inputs.has_finalizer && management != ManagementPolicy::Observe {
+        return Step::AddFinalizer;
+    }
+    let extras = match &inputs.extras {
+        Ok(extras) => extras,
+        Err(trouble) => return troubled(inputs, trouble),
+    };
+    let key = &inputs.policy.owner_tag_key;
+    let difference = K::difference(spec, inputs.status, extras, remote, key, inputs.overwrites_tags);
+    if management != ManagementPolicy::Manage {
+        let mut drifted = difference.map(|difference| difference.fields).unwrap_or_default();
+        drifted.extend(immutable_field);
+        return Step::Rest(Rest::Confirmed {
+            remote: remote.clone(),
+            drifted,
+        });
+    }
+    let Some(Difference { fields, call }) = difference else {
+        return Step::Rest(Rest::Confirmed {
+            remote: remote.clone(),
+            drifted: Vec::new(),
+        });
+    };
+    if inputs.policy.read_only {
+        let message = format!("--read-only: would change {} in the cloud", fields.join(", "));
+        return wait(Reason::Updating, message);
+    }
+    Step::Change {
+        id: id.to_owned(),
+        call,
+        why: Why::Differs(fields),
+    }
+}
+
+/// Whose an object is, seen from this CR.
+enum Ownership<K: Kind> {
+    Mine,
+    /// Free to be marked as ours; `true` if another value of our tag stands in the way.
+    Free {
+        marked: bool,
+    },
+    /// Nothing can be concluded before the tags are known.
+    Untold,
+    NotMine(Step<K>),
+}
+
+fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Ownership<K> {
+    let Some(tags) = remote.tags() else {
+        return Ownership::Untold;
+    };
+    let mine = owner(inputs);
+    let key = &inputs.policy.owner_tag_key;
+    let Some(value) = tags.get(key) else {
+        if tags.len() < MAX_TAGS {
+            return Ownership::Free { marked: false };
+        }
+        let message = format!(
+            "the {} {} already has {} tags in the cloud, so there is no room for the operator's own ({key}): remove one \
+             there",
+            K::NOUN,
+            remote.id(),
+            tags.len(),
+        );
+        return Ownership::NotMine(stop(Reason::InvalidSpec, message));
+    };
+    if *value == mine.to_string() {
+        return Ownership::Mine;
+    }
+    let named = inputs.lifecycle.external_id.as_deref() == Some(remote.id());
+    let is_free = Owner::parse(value).is_some_and(|theirs| {
+        // The CR's place or the cluster's name has changed since.
+        theirs.uid == mine.uid
+            // This CR's former self, before it was restored or made anew.
+            || (theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
+            // A CR of this cluster that is no more.
+            || (named && theirs.cluster == mine.cluster && !inputs.view.owner_lives)
+    });
+    if is_free {
+        Ownership::Free { marked: true }
+    } else {
+        Ownership::NotMine(already_managed(inputs, remote.id(), value))
+    }
+}
+
+/// Sees to it that the recorded object's tag names this CR. `None`: it does.
+fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Option<Step<K>> {
+    let id = remote.id().to_owned();
+    let marked = match ownership(inputs, remote) {
+        Ownership::Mine => return None,
+        Ownership::Untold => return Some(look(inputs, Look::Tags(id))),
+        Ownership::NotMine(step) => return Some(step),
+        Ownership::Free { marked } => marked,
+    };
+    if inputs.policy.read_only {
+        let message = format!("--read-only: would mark the {} {id} as this object's", K::NOUN);
+        return Some(wait(Reason::Updating, message));
+    }
+    if !inputs.has_finalizer {
+        return Some(Step::AddFinalizer);
+    }
+    let key = inputs.policy.owner_tag_key.clone();
+    let call = if marked && !inputs.overwrites_tags {
+        let present = remote
+            .tags()
+            .and_then(|tags| tags.get(&key))
+            .cloned()
+            .unwrap_or_default();
+        K::untag(BTreeMap::from([(key, present)]))
+    } else {
+        K::tag(BTreeMap::from([(key, owner(inputs).to_string())]))
+    };
+    Some(Step::Change {
+        id,
+        call,
+        why: Why::Mark,
+    })
+}
+
+/// Takes an object that is not on record: its id is put there first, so that no kill can lose it, then it is marked.
+fn claim<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, event: (&'static str, String)) -> Step<K> {
+    match ownership(inputs, remote) {
+        Ownership::Untold => return look(inputs, Look::Tags(remote.id().to_owned())),
+        Ownership::NotMine(step) => return step,
+        Ownership::Mine | Ownership::Free { .. } => {}
+    }
+    if !inputs.has_finalizer {
+        return Step::AddFinalizer;
+    }
+    Step::Note(Note::Found {
+        remote: remote.clone(),
+        event: Some(event),
+    })
+}
+
+/// A second object with our uid that one of our own creations left behind goes; any other is left alone.
+fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step<K>> {
+    if inputs.policy.read_only {
+        return None;
+    }
+    let settle = inputs.policy.settle_time;
+    let within = |window: &PastIntent, created: Timestamp| {
+        let from = window
+            .recorded_at
+            .0
+            .checked_sub(Duration::from_secs(2))
+            .unwrap_or(Timestamp::MIN);
+        let until = window.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
+        (from..=until).contains(&created)
+    };
+    let twin = inputs.view.owned.iter().find(|other| {
+        other.id() != kept.id()
+            && K::is_twin(kept, other)
+            && K::created_at(other)
+                .is_some_and(|created| object(inputs).past_intents.iter().any(|window| within(window, created)))
+    })?;
+    Some(Step::Delete {
+        id: twin.id().to_owned(),
+        twin: true,
+    })
+}
+
+/// The recorded object is proved gone.
+fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
+    let noun = K::NOUN;
+    let message = if inputs.lifecycle.external_id.is_some() {
+        format!(
+            "the {noun} {id} does not exist in the cloud any more; what externalID names is never made anew: put it \
+             back, or remove externalID and delete this object to start over"
+        )
+    } else if inputs.lifecycle.management() != ManagementPolicy::Manage {
+        format!(
+            "the {noun} {id} does not exist in the cloud any more; managementPolicy: ReportDrift does not make it anew: \
+             set Manage, or delete this object"
+        )
+    } else if suspects_mass_deletion(inputs) {
+        return mass_deletion(inputs);
+    } else if inputs.policy.read_only {
+        return wait(
+            Reason::Creating,
+            format!("--read-only: would make the {noun} {id} anew, which is gone"),
+        );
+    } else {
+        return Step::Note(Note::Lost);
+    };
+    stop(Reason::NotFound, message)
+}
+
+/// No id is on record: whose, if any, is it already, and if nobody's, create it.
+fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -> Step<K> {
+    if let Some(id) = &inputs.lifecycle.external_id {
+        return adopt(inputs, spec, id);
+    }
+    let Some(listed) = inputs.view.listed else {
+        return look(inputs, Look::Collection);
+    };
+    if let Some(remote) = inputs.view.owned.first() {
+        let intended = object(inputs).intent.is_some();
+        let event = if intended {
+            created_event::<K>(remote)
+        } else {
+            found_event::<K>(remote)
+        };
+        return Step::Note(Note::Found {
+            remote: remote.clone(),
+            event: Some(event),
+        });
+    }
+    if let Some(id) = inputs.view.untold.first() {
+        return look(inputs, Look::Tags(id.clone()));
+    }
+    if let Some(intent) = &object(inputs).intent {
+        return match resolve(inputs, intent, listed, access) {
+            Resolved::Absent => Step::Note(Note::GivenUp),
+            Resolved::NotYet(step) => step,
+        };
+    }
+    if let Some(remote) = inputs.view.predecessors.first() {
+        let event = (
+            "Readopted",
+            format!(
+                "took the {} {} back from this object's former self",
+                K::NOUN,
+                remote.id()
+            ),
+        );
+        return claim(inputs, remote, event);
+    }
+    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists
+        && let [remote] = inputs.view.lookalikes.as_slice()
+    {
+        return claim(inputs, remote, adopted_event::<K>(remote));
+    }
+    let extras = match &inputs.extras {
+        Ok(extras) => extras,
+        Err(trouble) => return troubled(inputs, trouble),
+    };
+    let name = K::cloud_name(spec, inputs.name);
+    if inputs.policy.read_only {
+        return wait(
+            Reason::Creating,
+            format!("--read-only: would create the {} {name}", K::NOUN),
+        );
+    }
+    if !inputs.has_finalizer {
+        return Step::AddFinalizer;
+    }
+    let owner = owner(inputs).to_string();
+    Step::Create(K::new(
+        spec,
+        inputs.name,
+        extras,
+        (&inputs.policy.owner_tag_key, &owner),
+    ))
+}
+
+enum Resolved<K: Kind> {
+    Absent,
+    NotYet(Step<K>),
+}
+
+/// An intent is never followed by a blind second POST: only a complete look that was started after the request's
+/// deadline and the settle time proves that nothing came of it.
+fn resolve<K: Kind>(inputs: &Inputs<'_, K>, intent: &Intent, listed: Listed, access: &Access) -> Resolved<K> {
+    let proves_at = intent
+        .deadline
+        .0
+        .checked_add(inputs.policy.settle_time)
+        .unwrap_or(Timestamp::MAX);
+    if listed.started > proves_at {
+        if listed.complete {
+            return Resolved::Absent;
+        }
+        let message = format!(
+            "whether the {} {} was created is not known: the cloud's list is incomplete; it is read again until it is \
+             complete",
+            K::NOUN,
+            intent.name
+        );
+        let trouble = Trouble {
+            verdict: Verdict::new(Reason::CloudError, message),
+            pace: AGAIN,
+        };
+        return Resolved::NotYet(match &inputs.failed_look {
+            Some(failed) => Step::Rest(Rest::Troubled(failed.clone())),
+            None if inputs.triggered && !listed.fresh => Step::Look {
+                look: Look::Collection,
+                anew: true,
+            },
+            None => Step::Rest(Rest::Troubled(trouble)),
+        });
+    }
+    if let Some(failed) = &inputs.failed_look {
+        return Resolved::NotYet(Step::Rest(Rest::Troubled(failed.clone())));
+    }
+    if !listed.fresh || access.cloud_now > proves_at {
+        return Resolved::NotYet(Step::Look {
+            look: Look::Collection,
+            anew: true,
+        });
+    }
+    let left = proves_at.duration_since(access.cloud_now);
+    let left = Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1);
+    Resolved::NotYet(Step::Rest(Rest::Until(None, left)))
+}
+
+/// `externalID` names an object that is not on record yet.
+fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
+    let (remote, full) = match &inputs.view.known {
+        Sighting::Seen {
+            remote,
+            fresh: true,
+            full,
+        } => (remote, *full),
+        Sighting::Gone => {
+            let message = format!("externalID: there is no {} {id} in the cloud project", K::NOUN);
+            return stop(Reason::NotFound, message);
+        }
+        _ => return look(inputs, Look::Object(id.to_owned())),
+    };
+    let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
+    if !observes {
+        if let Some(rival) = &inputs.view.rival {
+            let Rival { namespace, name } = rival;
+            let message = format!(
+                "the {} {id} belongs to the {} {namespace}/{name}: remove externalID here, or delete that one first \
+                 (with deletionPolicy: Retain to keep the cloud's)",
+                K::NOUN,
+                K::KIND
+            );
+            return stop(Reason::AlreadyManaged, message);
+        }
+        match K::immutable_difference(spec, remote, full) {
+            Immutable::Untold => {
+                return Step::Look {
+                    look: Look::Object(id.to_owned()),
+                    anew: true,
+                };
+            }
+            Immutable::Differs { message, .. } => return stop(Reason::InvalidSpec, message),
+            Immutable::Same => {}
+        }
+        return claim(inputs, remote, adopted_event::<K>(remote));
+    }
+    Step::Note(Note::Found {
+        remote: remote.clone(),
+        event: None,
+    })
+}
+
+fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
+    if !inputs.has_finalizer {
+        return Step::Rest(Rest::Done);
+    }
+    if inputs.lifecycle.management() == ManagementPolicy::Observe {
+        return Step::Release(None);
+    }
+    let retain = inputs
+        .lifecycle
+        .deletion_policy
+        .unwrap_or(inputs.policy.default_deletion)
+        == DeletionPolicy::Retain;
+    if !retain && inputs.crd_deleting_since.is_some_and(|crd| since.0 >= crd.0) {
+        return crd_deleting::<K>();
+    }
+    let recorded = object(inputs);
+    let noun = K::NOUN;
+    let stays = |why: &str| {
+        let id = recorded.id.as_deref().unwrap_or("(id not recorded)");
+        let message = format!("kept the {noun} {id} in the cloud; its ownership tag stays, since {why}");
+        Step::Release(Some(message))
+    };
+    let access = match &inputs.access {
+        Ok(access) => access,
+        Err(_) if retain => return stays("there are no credentials to take it off with"),
+        Err(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
+    };
+    if let Some(step) = scope_changed(inputs, access) {
+        return if retain {
+            stays("the credentials lead to another project now")
+        } else {
+            step
+        };
+    }
+    if inputs.policy.read_only {
+        return wait(
+            Reason::Deleting,
+            format!("--read-only: would delete the {noun} in the cloud"),
+        );
+    }
+    match (&recorded.id, inputs.view.owned.first()) {
+        (Some(id), _) => remove(inputs, id, retain),
+        (None, Some(remote)) => remove_seen(inputs, remote, retain),
+        (None, None) => search_before_release(inputs, access),
+    }
+}
+
+/// The object to delete is known by its id.
+fn remove<K: Kind>(inputs: &Inputs<'_, K>, id: &str, retain: bool) -> Step<K> {
+    match &inputs.view.known {
+        Sighting::Seen {
+            remote, fresh: true, ..
+        } => remove_seen(inputs, remote, retain),
+        Sighting::Gone => finish(inputs, retain),
+        _ => look_to_delete(inputs, Look::Object(id.to_owned())),
+    }
+}
+
+fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool) -> Step<K> {
+    let id = remote.id().to_owned();
+    let Some(tags) = remote.tags() else {
+        return look_to_delete(inputs, Look::Tags(id));
+    };
+    let key = &inputs.policy.owner_tag_key;
+    let mine = owner(inputs);
+    let value = tags.get(key);
+    let is_mine = value.is_none_or(|value| Owner::parse(value).is_some_and(|theirs| theirs.uid == mine.uid));
+    // A CR that was restored under a new uid and deleted before it could take its object back.
+    let was_mine = inputs.policy.cluster_name.is_some()
+        && value
+            .and_then(|value| Owner::parse(value))
+            .is_some_and(|theirs| theirs.same_place(&mine));
+    match value {
+        Some(value) if !is_mine && !was_mine => Step::Release(Some(format!(
+            "left the {} {id} alone: its tag {key}={value} names another owner",
+            K::NOUN
+        ))),
+        Some(value) if retain => {
+            let tag = BTreeMap::from([(key.clone(), value.clone())]);
+            Step::Change {
+                id,
+                call: K::untag(tag),
+                why: Why::LetGo,
+            }
+        }
+        None if retain => Step::Release(Some(format!("kept the {} {id} in the cloud", K::NOUN))),
+        _ if inputs.delete_sent => {
+            let message = format!(
+                "the {} {id} is being deleted; waiting until the cloud has it no more",
+                K::NOUN
+            );
+            Step::Rest(Rest::Troubled(Trouble {
+                verdict: Verdict::new(Reason::Deleting, message),
+                pace: DELETING,
+            }))
+        }
+        _ => Step::Delete { id, twin: false },
+    }
+}
+
+/// How often to look whether a deletion that was accepted is done.
+const DELETING: Pace = Pace {
+    first: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
+
+/// The recorded object is gone; a creation that was given up may have left another.
+fn finish<K: Kind>(inputs: &Inputs<'_, K>, retain: bool) -> Step<K> {
+    let recorded = object(inputs).id.as_deref();
+    if let Some(other) = inputs.view.owned.iter().find(|other| Some(other.id()) != recorded) {
+        return remove_seen(inputs, other, retain);
+    }
+    let doubtful = object(inputs).past_intents.iter().any(|past| past.given_up);
+    if doubtful && !inputs.view.listed.is_some_and(|listed| listed.fresh && listed.complete) {
+        return look_to_delete(inputs, Look::Collection);
+    }
+    Step::Release(None)
+}
+
+/// No id is on record: whatever may exist is looked for before the finalizer goes.
+fn search_before_release<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Step<K> {
+    if let Some(id) = inputs.view.untold.first() {
+        return look_to_delete(inputs, Look::Tags(id.clone()));
+    }
+    let Some(listed) = inputs.view.listed else {
+        return look_to_delete(inputs, Look::Collection);
+    };
+    if let Some(intent) = &object(inputs).intent {
+        return match resolve(inputs, intent, listed, access) {
+            Resolved::Absent => Step::Release(None),
+            Resolved::NotYet(step) => step,
+        };
+    }
+    if !listed.fresh {
+        return look_to_delete(inputs, Look::Collection);
+    }
+    if !listed.complete {
+        let message = format!("looking for the {}: the cloud's list is incomplete", K::NOUN);
+        return Step::Rest(Rest::Troubled(Trouble {
+            verdict: Verdict::new(Reason::CloudError, message),
+            pace: AGAIN,
+        }));
+    }
+    Step::Release(None)
+}
+
+fn object<'a, K: Kind>(inputs: &'a Inputs<'_, K>) -> &'a ObjectStatus {
+    K::object(inputs.status)
+}
+
+/// The tag that names this CR.
+pub fn owner<K: Kind>(inputs: &Inputs<'_, K>) -> Owner {
+    Owner::new(
+        inputs.uid,
+        inputs.policy.cluster_name.as_deref(),
+        inputs.namespace,
+        inputs.name,
+    )
+}
+
+/// Whether anything waits for the cloud: if not, a failed look changes nothing.
+fn has_work<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
+    let status = object(inputs);
+    let ready = conditions::find(&status.conditions, conditions::READY);
+    inputs.triggered
+        || status.intent.is_some()
+        || status.observed_generation != inputs.generation
+        || ready.is_none_or(|ready| ready.status != "True")
+}
+
+fn look<K: Kind>(inputs: &Inputs<'_, K>, look: Look) -> Step<K> {
+    match &inputs.failed_look {
+        Some(trouble) => troubled(inputs, trouble),
+        None => Step::Look { look, anew: false },
+    }
+}
+
+fn look_to_delete<K: Kind>(inputs: &Inputs<'_, K>, look: Look) -> Step<K> {
+    match &inputs.failed_look {
+        Some(trouble) => Step::Rest(Rest::Troubled(trouble.clone())),
+        None => Step::Look { look, anew: false },
+    }
+}
+
+fn troubled<K: Kind>(inputs: &Inputs<'_, K>, trouble: &Trouble) -> Step<K> {
+    if has_work(inputs) {
+        Step::Rest(Rest::Troubled(trouble.clone()))
+    } else {
+        Step::Rest(Rest::Quiet(trouble.pace))
+    }
+}
+
+fn stop<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
+    Step::Rest(Rest::Troubled(Trouble {
+        verdict: Verdict::new(reason, message),
+        pace: PERSON,
+    }))
+}
+
+fn wait<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
+    Step::Rest(Rest::Troubled(Trouble {
+        verdict: Verdict::new(reason, message),
+        pace: PERSON,
+    }))
+}
+
+fn crd_deleting<K: Kind>() -> Step<K> {
+    let message = format!(
+        "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \
+         let it go and keep the cloud's, or put the CRD back",
+        K::KIND
+    );
+    stop(Reason::CrdDeleting, message)
+}
+
+fn scope_changed<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Step<K>> {
+    let recorded = object(inputs).scope.as_ref()?;
+    let binding = object(inputs).id.is_some() || object(inputs).intent.is_some();
+    if !binding || *recorded == access.scope {
+        return None;
+    }
+    let message = format!(
+        "the {} lives in project {} at {}, but the credentials now lead to project {} at {}: give back credentials for \
+         the old project; nothing is created, changed or deleted until then",
+        K::NOUN,
+        recorded.project_id,
+        recorded.endpoint,
+        access.scope.project_id,
+        access.scope.endpoint
+    );
+    Some(stop(Reason::ScopeChanged, message))
+}
+
+fn suspects_mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
+    let exempt = inputs.lifecycle.external_id.is_some()
+        || inputs.lifecycle.management() != ManagementPolicy::Manage
+        || !inputs.policy.mass_deletion_guard;
+    !exempt && inputs.view.mass_deletion.is_some() && !is_recreation_approved(inputs)
+}
+
+/// An approval counts if it was given after the suspicion was raised.
+fn is_recreation_approved<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
+    let Some(approved) = inputs.recreate_approved.and_then(|text| text.parse::<Timestamp>().ok()) else {
+        return false;
+    };
+    let ready = conditions::find(&object(inputs).conditions, conditions::READY);
+    ready.is_some_and(|ready| {
+        ready.reason == Reason::MassDeletionSuspected.as_str() && approved >= ready.last_transition_time.0
+    })
+}
+
+fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
+    let MassDeletion { missing, of } = inputs.view.mass_deletion.unwrap_or(MassDeletion { missing: 0, of: 0 });
+    let message = format!(
+        "{missing} of {of} objects of these credentials are missing in the cloud at once, this one among them, so none \
+         is made anew: put them back, or, if they are really gone, allow it with: kubectl annotate {} {} -n {} \
+         {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
+        K::KIND.to_lowercase(),
+        inputs.name,
+        inputs.namespace
+    );
+    stop(Reason::MassDeletionSuspected, message)
+}
+
+fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> Step<K> {
+    let key = &inputs.policy.owner_tag_key;
+    let mine = owner(inputs);
+    let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
+    let way_out = if is_former_self {
+        "it belonged to this object before that was made anew; to take it back run the operator with --cluster-name, or \
+         set externalID to this id"
+            .to_owned()
+    } else {
+        format!("removing that tag in the cloud releases it, if its owner is no more ({key})")
+    };
+    let message = format!(
+        "the {} {id} has another owner: its tag {key} is {value}; {way_out}",
+        K::NOUN
+    );
+    stop(Reason::AlreadyManaged, message)
+}
+
+/// The event of a creation.
+pub fn created_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
+    ("Created", format!("created the {} {}", K::NOUN, remote.id()))
+}
+
+fn adopted_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
+    ("Adopted", format!("adopted the {} {}", K::NOUN, remote.id()))
+}
+
+fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
+    (
+        "Adopted",
+        format!("found the {} {} by its ownership tag", K::NOUN, remote.id()),
+    )
+}

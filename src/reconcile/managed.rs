@@ -1,0 +1,223 @@
+//! An object as the operator holds it: stripped to what is used, and readable even if its spec is not.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::{CustomResourceExt, Resource};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::kind::Kind;
+use crate::api::{FINALIZER, Lifecycle, PAUSED_ANNOTATION};
+
+/// A watched object of a kind. managedFields, labels and foreign annotations are dropped as it is read (they are most
+/// of an object's memory); a spec that does not fit the type is kept as the reason, so that the object can still get a
+/// status and be deleted.
+pub struct Managed<K: Kind> {
+    pub metadata: ObjectMeta,
+    pub spec: Result<K::Spec, String>,
+    /// The shared part of the spec; of a broken spec, as much of it as can be read.
+    pub lifecycle: Lifecycle,
+    pub status: K::Status,
+    /// The status as the apiserver gave it: patches are made against this.
+    pub raw_status: Value,
+}
+
+impl<K: Kind> Clone for Managed<K> {
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            spec: self.spec.clone(),
+            lifecycle: self.lifecycle.clone(),
+            status: self.status.clone(),
+            raw_status: self.raw_status.clone(),
+        }
+    }
+}
+
+impl<K: Kind> std::fmt::Debug for Managed<K> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}/{}", K::KIND, self.namespace(), self.name())
+    }
+}
+
+impl<K: Kind> Managed<K> {
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    pub fn resource_version(&self) -> &str {
+        self.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    pub fn has_finalizer(&self) -> bool {
+        self.metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .any(|finalizer| finalizer == FINALIZER)
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.annotation(PAUSED_ANNOTATION) == Some("true")
+    }
+
+    pub fn deleting_since(&self) -> Option<&Time> {
+        self.metadata.deletion_timestamp.as_ref()
+    }
+
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// Whether this is not an older state of the same object than `other`. Resource versions of one object are
+    /// numbers that grow, as the API conventions say since Kubernetes 1.35 and etcd has always had it.
+    pub fn is_at_least_as_new_as(&self, other: &Self) -> bool {
+        match (
+            self.resource_version().parse::<u64>(),
+            other.resource_version().parse::<u64>(),
+        ) {
+            (Ok(own), Ok(others)) => own >= others,
+            _ => true,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Managed<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Wire {
+            mut metadata,
+            spec,
+            status,
+        } = Wire::deserialize(deserializer)?;
+        if metadata.name.is_none() || metadata.uid.is_none() {
+            return Err(D::Error::custom("an object without name or uid"));
+        }
+        metadata.managed_fields = None;
+        metadata.labels = None;
+        metadata.owner_references = None;
+        metadata.annotations = metadata
+            .annotations
+            .map(ours)
+            .filter(|annotations| !annotations.is_empty());
+        let lifecycle = readable(&spec);
+        let typed_spec = serde_json::from_value(spec).map_err(|error| error.to_string());
+        let raw_status = if status.is_null() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            status
+        };
+        // A status that somebody broke is as good as none: what it recorded is found by the ownership tag.
+        let typed_status = K::Status::deserialize(&raw_status).unwrap_or_default();
+        Ok(Self {
+            metadata,
+            spec: typed_spec,
+            lifecycle,
+            status: typed_status,
+            raw_status,
+        })
+    }
+}
+
+fn ours(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let prefix = format!("{}/", crate::api::GROUP);
+    annotations
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(&prefix))
+        .collect()
+}
+
+/// Reads each shared field by itself, so that one broken field does not hide the others.
+fn readable(spec: &Value) -> Lifecycle {
+    fn field<T: DeserializeOwned>(spec: &Value, name: &str) -> Option<T> {
+        serde_json::from_value(spec.get(name)?.clone()).ok()
+    }
+    Lifecycle {
+        credentials_ref: field(spec, "credentialsRef"),
+        external_id: field(spec, "externalID"),
+        adoption_policy: field(spec, "adoptionPolicy"),
+        management_policy: field(spec, "managementPolicy"),
+        deletion_policy: field(spec, "deletionPolicy"),
+    }
+}
+
+impl<K: Kind> Resource for Managed<K> {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind(_: &()) -> std::borrow::Cow<'_, str> {
+        K::Resource::kind(&())
+    }
+    fn group(_: &()) -> std::borrow::Cow<'_, str> {
+        K::Resource::group(&())
+    }
+    fn version(_: &()) -> std::borrow::Cow<'_, str> {
+        K::Resource::version(&())
+    }
+    fn plural(_: &()) -> std::borrow::Cow<'_, str> {
+        K::Resource::plural(&())
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// The name of the kind's CRD.
+pub fn crd_name<K: Kind>() -> &'static str {
+    K::Resource::crd_name()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::DeletionPolicy;
+    use crate::reconcile::customer_gateway::Gateways;
+
+    fn read(value: Value) -> Managed<Gateways> {
+        serde_json::from_value(value).expect("readable")
+    }
+
+    #[test]
+    fn a_broken_spec_leaves_what_a_deletion_needs() {
+        let object = read(serde_json::json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "labels": {"x": "y"},
+                "annotations": {"vpn.huaweicloud.com/paused": "true", "kubectl.kubernetes.io/last-applied": "{}"}},
+            "spec": {"idType": "PIGEON", "idValue": "203.0.113.7", "deletionPolicy": "Retain",
+                "credentialsRef": {"name": "keys"}, "managementPolicy": 7},
+            "status": {"id": "x"}
+        }));
+        assert!(object.spec.as_ref().is_err_and(|error| error.contains("PIGEON")));
+        assert_eq!(object.lifecycle.deletion_policy, Some(DeletionPolicy::Retain));
+        assert_eq!(
+            object.lifecycle.credentials_ref.map(|secret| secret.name),
+            Some("keys".to_owned())
+        );
+        assert_eq!(object.status.object.id.as_deref(), Some("x"));
+        assert_eq!(
+            object.metadata.annotations.map(|annotations| annotations.len()),
+            Some(1)
+        );
+        assert_eq!(object.metadata.labels, None);
+    }
+}

@@ -1,0 +1,142 @@
+//! What an outcome writes to status: the only place where status is made.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::decide::Note;
+use super::kind::Kind;
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::{Intent, PastIntent, Scope};
+use crate::mirror::Remote;
+
+/// Windows of creations that are remembered.
+const MAX_PAST_INTENTS: usize = 4;
+
+/// When a status is written, and of which generation it speaks.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    pub generation: Option<i64>,
+    pub now: Timestamp,
+}
+
+/// Says how things stand.
+pub fn verdict<K: Kind>(status: &mut K::Status, verdict: &Verdict, stamp: Stamp) {
+    let object = K::object_mut(status);
+    object.observed_generation = stamp.generation;
+    conditions::apply(
+        &mut object.conditions,
+        verdict,
+        stamp.generation,
+        Time(whole_seconds(stamp.now)),
+    );
+}
+
+/// Paused: everything else stays as it was.
+pub fn paused<K: Kind>(status: &mut K::Status, stamp: Stamp) {
+    let conditions = &mut K::object_mut(status).conditions;
+    conditions::pause(conditions, stamp.generation, Time(whole_seconds(stamp.now)));
+}
+
+/// A creation is about to be sent.
+pub fn announced<K: Kind>(status: &mut K::Status, intent: &Intent, scope: &Scope, stamp: Stamp) {
+    let object = K::object_mut(status);
+    object.intent = Some(intent.clone());
+    object.scope = Some(scope.clone());
+    let message = format!("creating the {} {}", K::NOUN, intent.name);
+    verdict::<K>(status, &Verdict::new(Reason::Creating, message), stamp);
+}
+
+/// A creation was answered with the object.
+pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope) {
+    owned::<K>(status, remote, scope);
+    K::created(status, new, remote);
+}
+
+/// A creation was definitely refused.
+pub fn refused<K: Kind>(status: &mut K::Status) {
+    K::object_mut(status).intent = None;
+}
+
+/// A fact that was found out.
+pub fn noted<K: Kind>(status: &mut K::Status, note: &Note<K::Remote>, scope: &Scope) {
+    match note {
+        Note::Found { remote, .. } => owned::<K>(status, remote, scope),
+        Note::Lost => {
+            let object = K::object_mut(status);
+            object.id = None;
+            object.created_at = None;
+            object.updated_at = None;
+        }
+        Note::GivenUp => close_intent::<K>(status, true),
+    }
+}
+
+/// The object is there and as it should be, but for what is only reported.
+pub fn confirmed<K: Kind>(
+    status: &mut K::Status,
+    spec: Option<&K::Spec>,
+    remote: &K::Remote,
+    drifted: Vec<String>,
+    stamp: Stamp,
+) {
+    seen::<K>(status, remote);
+    K::confirm(status, spec, remote);
+    let message = if drifted.is_empty() {
+        format!("the {} is in the cloud as specified", K::NOUN)
+    } else {
+        format!(
+            "the {} is in the cloud; it differs in {}, which is only reported",
+            K::NOUN,
+            drifted.join(", ")
+        )
+    };
+    verdict::<K>(
+        status,
+        &Verdict {
+            reason: Reason::Available,
+            message,
+            drifted,
+        },
+        stamp,
+    );
+}
+
+/// Copies the cloud's instants, cut to whole seconds: the fractions differ from answer to answer.
+pub fn seen<K: Kind>(status: &mut K::Status, remote: &K::Remote) {
+    let (created, updated) = K::times(remote);
+    let object = K::object_mut(status);
+    if let Some(created) = created {
+        object.created_at = Some(Time(whole_seconds(created)));
+    }
+    if let Some(updated) = updated {
+        object.updated_at = Some(Time(whole_seconds(updated)));
+    }
+}
+
+fn owned<K: Kind>(status: &mut K::Status, remote: &K::Remote, scope: &Scope) {
+    close_intent::<K>(status, false);
+    let object = K::object_mut(status);
+    object.id = Some(remote.id().to_owned());
+    object.scope = Some(scope.clone());
+    seen::<K>(status, remote);
+}
+
+fn close_intent<K: Kind>(status: &mut K::Status, given_up: bool) {
+    let object = K::object_mut(status);
+    let Some(intent) = object.intent.take() else { return };
+    object.past_intents.push(PastIntent {
+        recorded_at: intent.recorded_at,
+        deadline: intent.deadline,
+        given_up,
+    });
+    while object.past_intents.len() > MAX_PAST_INTENTS {
+        // What was given up may still show up; what succeeded will not.
+        let oldest = object.past_intents.iter().position(|past| !past.given_up).unwrap_or(0);
+        object.past_intents.remove(oldest);
+    }
+}
+
+/// Cut, not rounded: a time in the future would be no truth.
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second() - i64::from(time.subsec_nanosecond() < 0)).unwrap_or(time)
+}
