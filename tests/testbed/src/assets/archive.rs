@@ -29,7 +29,10 @@ pub(super) async fn fetch(cache: &Cache) -> Result<PathBuf> {
             "its hash is pinned for linux-amd64 only".to_owned(),
         ));
     }
-    let client = http::with_provider().connect_timeout(CONNECT_TIMEOUT).read_timeout(STALL_TIMEOUT).build()?;
+    let client = http::with_provider()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(STALL_TIMEOUT)
+        .build()?;
     let archive = download(&client, ADDRESS).await?;
     unpack(cache, archive, SHA512).await
 }
@@ -63,11 +66,7 @@ async fn unpack(cache: &Cache, archive: Vec<u8>, sha512: &str) -> Result<PathBuf
     cache.publish(&staging, NAME)
 }
 
-async fn download(address: &str) -> Result<Vec<u8>> {
-    let client = http::with_provider()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(STALL_TIMEOUT)
-        .build()?;
+async fn download(client: &reqwest::Client, address: &str) -> Result<Vec<u8>> {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.get(address).send())
         .await
         .map_err(|_| Error::NoControlPlane(format!("no answer within {ANSWER_TIMEOUT:?}")))??;
