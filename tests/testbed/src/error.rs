@@ -72,7 +72,7 @@ pub enum Error {
     Certificate(#[from] rcgen::Error),
 
     /// An HTTP request failed.
-    #[error("HTTP: {0}")]
+    #[error("{}", with_causes(.0))]
     Http(#[from] reqwest::Error),
 
     /// An HTTP request was answered otherwise than expected.
@@ -91,6 +91,14 @@ pub enum Error {
     /// A body is not the JSON that it should be.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// reqwest keeps what went wrong, such as a refused connection, in the causes.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
 }
 
 /// As people read it: tests unwrap these errors, and the log that they quote has many lines.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
@@ -49,32 +50,33 @@ impl Simulator {
         &self.url
     }
 
-    /// Asks the admin API: `path` is what follows `/_simulator/`.
-    pub async fn get(&self, path: &str) -> Result<Value> {
-        self.ask(Method::GET, path, None).await
+    /// Asks the admin API: `path` is what follows `/_simulator/`. The simulator's own crate has types
+    /// for the answers; [`serde_json::Value`] does too.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(Method::GET, path, None::<&()>).await
     }
 
     /// Tells the admin API something.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.ask(Method::POST, path, Some(body)).await
     }
 
     /// Changes something through the admin API.
-    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.ask(Method::PATCH, path, Some(body)).await
     }
 
     /// Sets something through the admin API.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.ask(Method::PUT, path, Some(body)).await
     }
 
     /// Removes something through the admin API.
-    pub async fn delete(&self, path: &str) -> Result<Value> {
-        self.ask(Method::DELETE, path, None).await
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(Method::DELETE, path, None::<&()>).await
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {
         let url = format!("{}/_simulator/{path}", self.url);
         let mut request = self.client.request(method.clone(), &url);
         if let Some(body) = body {
@@ -91,11 +93,7 @@ impl Simulator {
                 body: text,
             });
         }
-        Ok(if text.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_str(&text)?
-        })
+        Ok(serde_json::from_str(if text.is_empty() { "null" } else { &text })?)
     }
 }
 

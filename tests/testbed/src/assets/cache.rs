@@ -23,7 +23,11 @@ impl Cache {
             .ok_or_else(|| {
                 Error::NoControlPlane("there is no home folder to cache it in; set XDG_CACHE_HOME".to_owned())
             })?;
-        let root = caches.join("vpn-operator");
+        Self::at(caches.join("vpn-operator"))
+    }
+
+    /// A cache in this folder.
+    pub(super) fn at(root: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&root).map_err(Error::io(format!("cannot make {}", root.display())))?;
         Ok(Self { root })
     }

@@ -120,8 +120,9 @@ fn go() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).map(|folder| folder.join("go")).find(|file| file.is_file()).ok_or_else(|| {
         Error::NoControlPlane(
-            "the official envtest archive cannot be had here, and to build it from source Go is missing. Install Go 1.21 \
-             or newer (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl"
+            "to build it from source Go is missing. Install Go 1.26 (or 1.21 and newer, which fetch it; \
+             https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl (for some \
+             tests also kube-controller-manager and helm)"
                 .to_owned(),
         )
     })

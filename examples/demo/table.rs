@@ -1,0 +1,79 @@
+//! The table of objects: redrawn on a terminal, only what is new elsewhere.
+
+use std::io::{IsTerminal, Write};
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+
+/// One object.
+#[derive(Clone, PartialEq)]
+pub struct Row {
+    kind: String,
+    pub name: String,
+    ready: String,
+    reason: String,
+    pub id: String,
+}
+
+impl Row {
+    /// What an object says of itself.
+    pub fn of(kind: &str, object: &DynamicObject) -> Self {
+        let status = &object.data["status"];
+        let ready = status["conditions"]
+            .as_array()
+            .and_then(|conditions| conditions.iter().find(|condition| condition["type"] == "Ready"));
+        let text = |value: Option<&str>| value.unwrap_or("-").to_owned();
+        Self {
+            kind: kind.to_owned(),
+            name: object.name_any(),
+            ready: text(ready.and_then(|ready| ready["status"].as_str())),
+            reason: text(ready.and_then(|ready| ready["reason"].as_str())),
+            id: text(status["id"].as_str()),
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.ready == "True"
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{:<17} {:<14} {:<7} {:<14} {}",
+            self.kind, self.name, self.ready, self.reason, self.id
+        )
+    }
+}
+
+/// What has been drawn so far.
+#[derive(Default)]
+pub struct Table {
+    drawn: Vec<Row>,
+}
+
+impl Table {
+    /// Shows the rows as they are now.
+    pub fn draw(&mut self, rows: Vec<Row>) -> std::io::Result<()> {
+        if rows == self.drawn {
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        if self.drawn.is_empty() {
+            writeln!(out, "{:<17} {:<14} {:<7} {:<14} ID", "KIND", "NAME", "READY", "REASON")?;
+        }
+        if out.is_terminal() {
+            if !self.drawn.is_empty() {
+                // Up to the first row, and clear from there.
+                write!(out, "\x1b[{}A\x1b[J", self.drawn.len())?;
+            }
+            for row in &rows {
+                writeln!(out, "{}", row.line())?;
+            }
+        } else {
+            for row in rows.iter().filter(|row| !self.drawn.contains(row)) {
+                writeln!(out, "{}", row.line())?;
+            }
+        }
+        self.drawn = rows;
+        out.flush()
+    }
+}
