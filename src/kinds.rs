@@ -1,9 +1,34 @@
 //! The kinds that this operator looks after: their CRDs, and the controllers behind them.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use thiserror::Error;
+use std::sync::Arc;
 
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::events::{EventType, Recorder, Reporter as EventReporter};
+use thiserror::Error;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::api::DeletionPolicy;
+use crate::cloud::credentials::OwnCredentialsSource;
+use crate::cloud::transport::{Observer, Transport, TransportOptions};
+use crate::cloud::{Cloud, CloudError, Operation};
+use crate::metrics::Metrics;
 use crate::operator::Rooms;
+use crate::reconcile::access::Credential;
+use crate::reconcile::context::{Context, KindContext};
+use crate::reconcile::controller::{KindController, secret_changed, watch_secrets};
+use crate::reconcile::customer_gateway::Gateways;
+use crate::reconcile::decide::Policy;
+use crate::reconcile::key::{Key, Wakes};
+use crate::reconcile::kind::Kind;
+use crate::reconcile::memory::Memory;
+use crate::reconcile::report::Reporter;
+use crate::reconcile::secrets::Secrets;
+use crate::reconcile::tenant::{Shared, Tenants, trouble};
+use crate::settings::{DeletionPolicyChoice, Settings};
 
 /// Why the CRDs cannot be told.
 #[derive(Debug, Error)]
@@ -12,7 +37,7 @@ pub struct CrdsError(pub String);
 
 /// Every CRD that belongs to this version.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdsError> {
-    Ok(Vec::new())
+    crate::api::crds().map_err(|error| CrdsError(error.to_string()))
 }
 
 /// Every CRD that belongs to this version, as YAML documents.
@@ -23,8 +48,170 @@ pub fn crd_yaml() -> Result<String, CrdsError> {
     })
 }
 
+/// Wakes that wait for a controller; more than that many at once are made up for by retries.
+const WAKES: usize = 65_536;
+
 /// Runs the controllers of all kinds until they are told to stop.
 pub async fn controllers(rooms: Rooms) -> Result<(), String> {
-    rooms.shutdown.cancelled().await;
+    let options = TransportOptions {
+        ca_file: rooms.settings.ca_bundle.as_ref().map(|bundle| bundle.path.clone()),
+        request_timeout: rooms.settings.request_timeout,
+    };
+    let observer = Arc::new(MetricsObserver(rooms.metrics.clone()));
+    let transport = Transport::new(&options, observer).map_err(|error| error.to_string())?;
+
+    let mut wakes = Wakes::default();
+    let gateways = wakes.subscribe(Gateways::KIND, WAKES);
+    let wakes = Arc::new(wakes);
+    let context = Arc::new(context(&rooms, transport, Arc::clone(&wakes)));
+
+    let gateways = kind_controller::<Gateways>(&rooms, &context, gateways);
+    let by_secret: Vec<Box<dyn Fn(&Key) + Send + Sync>> = vec![on_secret(&gateways)];
+    let secrets = watch_secrets(
+        Arc::clone(&context),
+        move |key| {
+            by_secret.iter().for_each(|change| change(&key));
+            wakes.wake(key);
+        },
+        rooms.readiness.clone(),
+        rooms.shutdown.clone(),
+    );
+    let running: Vec<BoxFuture<'static, ()>> = vec![
+        Box::pin(secrets),
+        Box::pin(gateways.run(rooms.readiness.clone(), rooms.shutdown.clone())),
+    ];
+    futures::future::join_all(running).await;
     Ok(())
+}
+
+fn kind_controller<K: Kind>(rooms: &Rooms, context: &Arc<Context>, wakes: broadcast::Sender<Key>) -> KindController<K> {
+    let plural = <K::Resource as kube::Resource>::plural(&());
+    let crd_check = rooms
+        .readiness
+        .check(format!("fields of crd {plural}"), "not written yet");
+    // Until the first record shows otherwise.
+    crd_check.ok();
+    let context = KindContext {
+        shared: Arc::clone(context),
+        memory: Memory::default(),
+        crd_check,
+    };
+    KindController {
+        context: Arc::new(context),
+        wakes,
+    }
+}
+
+fn on_secret<K: Kind>(controller: &KindController<K>) -> Box<dyn Fn(&Key) + Send + Sync> {
+    let context = Arc::clone(&controller.context);
+    Box::new(move |key| {
+        if key.kind == K::KIND {
+            secret_changed(&context, key);
+        }
+    })
+}
+
+fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
+    let settings = Arc::clone(&rooms.settings);
+    let instance = std::env::var("POD_NAME").ok();
+    let recorder = Recorder::new(
+        rooms.client.clone(),
+        EventReporter {
+            controller: "vpn-operator".to_owned(),
+            instance,
+        },
+    );
+    let shared = Shared {
+        transport,
+        max_requests_per_second: f64::from(settings.max_requests_per_second.get()),
+        request_timeout: settings.request_timeout,
+        resync_period: settings.resync_period,
+        owner_tag_key: settings.owner_tag_key.clone(),
+        wake: {
+            let wakes = Arc::clone(&wakes);
+            Box::new(move |key| wakes.wake(key))
+        },
+        tell: teller(rooms.metrics.clone(), recorder.clone()),
+        listed: {
+            let metrics = rooms.metrics.clone();
+            Box::new(move |collection, ok| metrics.mirror_listed(collection, if ok { "ok" } else { "error" }))
+        },
+    };
+    Context {
+        policy: policy(&settings),
+        client: rooms.client.clone(),
+        reporter: Reporter::new(rooms.client.clone(), recorder),
+        secrets: Secrets::new(rooms.client.clone()),
+        tenants: Tenants::new(shared),
+        own_credentials: OwnCredentialsSource::new(|name| std::env::var(name).ok()),
+        leader: rooms.leader.clone(),
+        metrics: rooms.metrics.clone(),
+        wakes,
+        started: Instant::now(),
+        settings,
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        cluster_name: settings.cluster_name.clone(),
+        owner_tag_key: settings.owner_tag_key.clone(),
+        default_deletion: match settings.default_deletion_policy {
+            DeletionPolicyChoice::Delete => DeletionPolicy::Delete,
+            DeletionPolicyChoice::Retain => DeletionPolicy::Retain,
+        },
+        mass_deletion_guard: settings.mass_deletion_guard,
+        read_only: settings.read_only,
+        settle_time: settings.settle_time,
+        is_otc: settings.cloud == Cloud::Otc,
+    }
+}
+
+/// Tells once per credential that it fails, or that it works again: in the log, in a metric and on its Secret.
+fn teller(metrics: Metrics, recorder: Recorder) -> Box<dyn Fn(&Credential, Option<&CloudError>) + Send + Sync> {
+    Box::new(move |credential, error| {
+        let Some(error) = error else {
+            info!(
+                credentials = credential.origin,
+                "the cloud answers these credentials again"
+            );
+            return;
+        };
+        let verdict = trouble(error).verdict;
+        warn!(
+            credentials = credential.origin,
+            reason = verdict.reason.as_str(),
+            message = verdict.message
+        );
+        metrics.credential_failed(verdict.reason.as_str());
+        let Some((namespace, name)) = credential.secret.clone() else {
+            return;
+        };
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Secret".to_owned()),
+            namespace: Some(namespace),
+            name: Some(name),
+            ..ObjectReference::default()
+        };
+        let recorder = recorder.clone();
+        tokio::spawn(async move {
+            crate::reconcile::report::publish(
+                &recorder,
+                &about,
+                EventType::Warning,
+                verdict.reason.as_str(),
+                &verdict.message,
+            )
+            .await;
+        });
+    })
+}
+
+struct MetricsObserver(Metrics);
+
+impl Observer for MetricsObserver {
+    fn finished(&self, operation: Operation, outcome: &'static str, elapsed: std::time::Duration) {
+        self.0.cloud_request(operation.name(), outcome, elapsed);
+    }
 }

@@ -1,6 +1,7 @@
 //! How customer gateways behave: what a spec asks of the cloud, what differs, and which calls mend it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
@@ -9,18 +10,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
 use super::decide::Policy;
+use super::key::Key;
 use super::kind::{Difference, Immutable, Kind};
 use super::record::whole_seconds;
+use super::tenant::Open;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ObjectStatus};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
-use crate::mirror::Remote;
+use crate::mirror::{Mirror, Remote};
 
 /// Tags with this prefix belong to the cloud itself.
 const SYSTEM_TAG_PREFIX: &str = "_sys_";
 
 /// The kind of customer gateways.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gateways {}
 
 /// What the spec refers to: the certificate's PEM text.
@@ -300,6 +304,14 @@ impl Kind for Gateways {
     fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>) {
         let read = |text: &Option<String>| text.as_deref().and_then(|text| time::parse(text).ok());
         (read(&remote.created_at), read(&remote.updated_at))
+    }
+
+    fn mirror(open: &Open) -> &Arc<Mirror<Self::Remote, Key>> {
+        &open.gateways
+    }
+
+    fn overwrites(change: &Self::Change) -> bool {
+        matches!(change, GatewayChange::AddTags(_))
     }
 
     fn create<'a>(client: &'a Client, new: &'a Self::New) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {

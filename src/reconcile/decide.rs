@@ -76,6 +76,23 @@ pub struct View<R> {
     pub owner_lives: bool,
 }
 
+impl<R> View<R> {
+    /// Nothing is known.
+    pub fn blank() -> Self {
+        Self {
+            listed: None,
+            known: Sighting::Unknown,
+            owned: Vec::new(),
+            predecessors: Vec::new(),
+            lookalikes: Vec::new(),
+            untold: Vec::new(),
+            mass_deletion: None,
+            rival: None,
+            owner_lives: false,
+        }
+    }
+}
+
 /// Everything that a decision rests on.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a, K: Kind> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::CustomResourceExt;
@@ -9,12 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::decide::Policy;
+use super::key::Key;
+use super::tenant::Open;
 use crate::api::{Lifecycle, ObjectStatus};
 use crate::cloud::{Answer, Client, CloudError};
-use crate::mirror::Remote;
+use crate::mirror::{Mirror, Remote};
 
 /// A kind of object. All but the calls at the end is pure.
-pub trait Kind: Send + Sync + Sized + 'static {
+pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type Resource: CustomResourceExt + kube::Resource<DynamicType = ()>;
     type Spec: DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static;
     type Status: Serialize + DeserializeOwned + Default + Clone + Debug + PartialEq + Send + Sync + 'static;
@@ -80,6 +83,10 @@ pub trait Kind: Send + Sync + Sized + 'static {
 
     fn times(remote: &Self::Remote) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>);
 
+    /// The mirror of its collection.
+    fn mirror(open: &Open) -> &Arc<Mirror<Self::Remote, Key>>;
+    /// A change that puts tags on, which may overwrite values.
+    fn overwrites(change: &Self::Change) -> bool;
     fn create<'a>(client: &'a Client, new: &'a Self::New) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>>;
     /// `None` if the answer does not hold the object.
     fn change<'a>(

@@ -20,8 +20,8 @@ pub struct Managed<K: Kind> {
     /// The shared part of the spec; of a broken spec, as much of it as can be read.
     pub lifecycle: Lifecycle,
     pub status: K::Status,
-    /// The status as the apiserver gave it: patches are made against this.
-    pub raw_status: Value,
+    /// A status that does not fit the type: it is replaced as a whole by the next write.
+    pub broken_status: Option<Value>,
 }
 
 impl<K: Kind> Clone for Managed<K> {
@@ -31,7 +31,7 @@ impl<K: Kind> Clone for Managed<K> {
             spec: self.spec.clone(),
             lifecycle: self.lifecycle.clone(),
             status: self.status.clone(),
-            raw_status: self.raw_status.clone(),
+            broken_status: self.broken_status.clone(),
         }
     }
 }
@@ -120,19 +120,18 @@ impl<'de, K: Kind> Deserialize<'de> for Managed<K> {
             .filter(|annotations| !annotations.is_empty());
         let lifecycle = readable(&spec);
         let typed_spec = serde_json::from_value(spec).map_err(|error| error.to_string());
-        let raw_status = if status.is_null() {
-            Value::Object(serde_json::Map::new())
-        } else {
-            status
-        };
         // A status that somebody broke is as good as none: what it recorded is found by the ownership tag.
-        let typed_status = K::Status::deserialize(&raw_status).unwrap_or_default();
+        let (typed_status, broken_status) = match K::Status::deserialize(&status) {
+            _ if status.is_null() => (K::Status::default(), None),
+            Ok(typed) => (typed, None),
+            Err(_) => (K::Status::default(), Some(status)),
+        };
         Ok(Self {
             metadata,
             spec: typed_spec,
             lifecycle,
             status: typed_status,
-            raw_status,
+            broken_status,
         })
     }
 }

@@ -1,7 +1,18 @@
 //! The pipeline, once, for every kind: gather → decide → act → report. A kind is one file with its behaviour.
 
+pub mod access;
+pub mod act;
+pub mod context;
+pub mod controller;
 pub mod customer_gateway;
 pub mod decide;
+pub mod gather;
+pub mod key;
 pub mod kind;
 pub mod managed;
+pub mod memory;
+pub mod pipeline;
 pub mod record;
+pub mod report;
+pub mod secrets;
+pub mod tenant;

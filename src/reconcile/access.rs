@@ -1,0 +1,188 @@
+//! From a credentials Secret, or the operator's own credentials, to what can be sent where.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+
+use crate::api::conditions::{Reason, Verdict};
+use crate::cloud::credentials::{OwnCredentials, OwnCredentialsError};
+use crate::cloud::{Cloud, Credentials, endpoints};
+use crate::settings::Settings;
+
+use super::decide::{PERSON, Trouble, WAIT};
+
+/// Everything that a credential says, checked.
+#[derive(Clone)]
+pub struct Credential {
+    pub keys: Arc<Credentials>,
+    pub vpn_endpoint: String,
+    pub iam_endpoint: Option<String>,
+    pub region: Option<String>,
+    pub project_id: Option<String>,
+    /// For people: where it comes from.
+    pub origin: String,
+    /// Namespace and name of the Secret that it comes from.
+    pub secret: Option<(String, String)>,
+}
+
+impl Credential {
+    /// Equal for equal content, wherever it comes from.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        use secrecy::ExposeSecret;
+        let mut hash = Sha256::new();
+        let token = self
+            .keys
+            .security_token
+            .as_ref()
+            .map(|token| token.expose_secret())
+            .unwrap_or_default();
+        let texts = [
+            self.keys.access_key.as_str(),
+            self.keys.secret_key.expose_secret(),
+            token,
+            self.vpn_endpoint.as_str(),
+            self.iam_endpoint.as_deref().unwrap_or_default(),
+            self.region.as_deref().unwrap_or_default(),
+            self.project_id.as_deref().unwrap_or_default(),
+        ];
+        for text in texts {
+            hash.update(text.len().to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        hash.finalize().into()
+    }
+}
+
+/// The operator's own credentials, as a namespace may use them.
+pub fn own(
+    settings: &Settings,
+    namespace: &str,
+    read: Result<OwnCredentials, OwnCredentialsError>,
+) -> Result<Credential, Trouble> {
+    if !settings.own_credentials_namespaces.contains(namespace) {
+        return Err(person(
+            Reason::Forbidden,
+            format!(
+                "objects in the namespace {namespace} may not use the operator's own credentials \
+                 (--own-credentials-namespace): name a Secret with spec.credentialsRef"
+            ),
+        ));
+    }
+    let read = read.map_err(|error| person(Reason::Unauthorized, error.to_string()))?;
+    let region = settings.region.clone();
+    let vpn_endpoint = settings
+        .vpn_endpoint
+        .clone()
+        .map_or_else(|| template(settings.cloud, &region), Ok);
+    let vpn_endpoint = vpn_endpoint.map_err(|why| {
+        person(
+            Reason::InvalidSpec,
+            format!("the operator's own credentials have no endpoint: {why} (--region)"),
+        )
+    })?;
+    Ok(Credential {
+        keys: read.credentials,
+        vpn_endpoint,
+        iam_endpoint: settings
+            .iam_endpoint
+            .clone()
+            .or(read.iam_endpoint)
+            .or_else(|| iam_template(settings.cloud, &region)),
+        region,
+        project_id: settings.project_id.clone().or(read.project_id),
+        origin: "the operator's own credentials".to_owned(),
+        secret: None,
+    })
+}
+
+/// A credentials Secret. `name` is `namespace/name`, for messages.
+pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<u8>>) -> Result<Credential, Trouble> {
+    let text = |key: &str| -> Result<Option<String>, Trouble> {
+        let Some(bytes) = data.get(key) else { return Ok(None) };
+        let text = std::str::from_utf8(bytes).map(str::trim).ok();
+        match text {
+            Some("") => Ok(None),
+            Some(text) => Ok(Some(text.to_owned())),
+            None => Err(person(
+                Reason::Unauthorized,
+                format!("the Secret {name}: the key {key} is no text"),
+            )),
+        }
+    };
+    let needed = |key: &str| -> Result<String, Trouble> {
+        text(key)?.ok_or_else(|| Trouble {
+            verdict: Verdict::new(
+                Reason::SecretNotFound,
+                format!("the Secret {name} has no key {key}, or it is empty"),
+            ),
+            pace: WAIT,
+        })
+    };
+    let (access_key, secret_key) = (needed("accessKey")?, SecretString::from(needed("secretKey")?));
+    let token = text("securityToken")?.map(SecretString::from);
+    let keys = Credentials::new(access_key, secret_key, token).map_err(|error| {
+        person(
+            Reason::Unauthorized,
+            format!("the Secret {name} cannot be used: {error}"),
+        )
+    })?;
+    let named_region = text("region")?;
+    let same_region = named_region.is_none() || named_region == settings.region;
+    let region = named_region.or_else(|| settings.region.clone());
+    let invalid = |key: &str, why: String| person(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"));
+    let checked = |key: &str, own: &Option<String>, template: Result<String, String>| -> Result<String, Trouble> {
+        if let Some(endpoint) = text(key)? {
+            let endpoint = endpoints::validate(&endpoint, settings.allow_insecure_endpoints)
+                .map_err(|error| invalid(key, error.to_string()))?;
+            let is_own = own.as_ref() == Some(&endpoint) || template.as_ref() == Ok(&endpoint);
+            if !is_own && !settings.allowed_endpoints.contains(&endpoint) {
+                let why = format!("{endpoint} is not allowed (--allowed-endpoint)");
+                return Err(person(Reason::Forbidden, format!("the Secret {name}: {key}: {why}")));
+            }
+            return Ok(endpoint);
+        }
+        match own {
+            Some(own) if same_region => Ok(own.clone()),
+            _ => template.map_err(|why| invalid("region", why)),
+        }
+    };
+    let vpn_endpoint = checked("endpoint", &settings.vpn_endpoint, template(settings.cloud, &region))?;
+    let iam = iam_template(settings.cloud, &region).ok_or_else(|| "no region is set".to_owned());
+    let project_id = text("projectID")?;
+    let iam_endpoint = match checked("iamEndpoint", &settings.iam_endpoint, iam) {
+        Ok(endpoint) => Some(endpoint),
+        // Not needed where the project is given.
+        Err(_) if project_id.is_some() && text("iamEndpoint")?.is_none() => None,
+        Err(trouble) => return Err(trouble),
+    };
+    Ok(Credential {
+        keys: Arc::new(keys),
+        vpn_endpoint,
+        iam_endpoint,
+        region,
+        project_id,
+        origin: format!("the Secret {name}"),
+        secret: name
+            .split_once('/')
+            .map(|(namespace, name)| (namespace.to_owned(), name.to_owned())),
+    })
+}
+
+fn template(cloud: Cloud, region: &Option<String>) -> Result<String, String> {
+    let region = region.as_deref().ok_or("no region is set")?;
+    cloud.vpn_endpoint(region).map_err(|error| error.to_string())
+}
+
+fn iam_template(cloud: Cloud, region: &Option<String>) -> Option<String> {
+    cloud.iam_endpoint(region.as_deref()?).ok()
+}
+
+/// Only a person can mend it.
+pub fn person(reason: Reason, message: impl Into<String>) -> Trouble {
+    Trouble {
+        verdict: Verdict::new(reason, message),
+        pace: PERSON,
+    }
+}

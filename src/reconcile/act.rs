@@ -1,0 +1,573 @@
+//! Act: takes the step that was decided, at most one cloud write, and puts its outcome on record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::controller::Action;
+use tokio::time::Instant;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::context::{DEADLINE_MARGIN, KindContext};
+use super::decide::{self, AGAIN, Note, Rest, Step, Trouble, Why};
+use super::gather::Gathered;
+use super::key::Key;
+use super::kind::Kind;
+use super::managed::{Managed, crd_name};
+use super::record;
+use super::report::{is_new_failure, stamp};
+use super::tenant::{Tenant, trouble};
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::{Intent, Scope};
+use crate::cloud::budget::{Priority, Turn};
+use crate::cloud::{CloudError, Meaning};
+use crate::mirror::{Look, Mirror, Remote};
+
+/// What comes after a step.
+pub enum Next<K: Kind> {
+    /// Another pass, from this state of the object.
+    Again(Arc<Managed<K>>),
+    /// The end of this reconcile.
+    Rest(Action),
+}
+
+/// One pass over one object.
+pub struct Pass<'a, K: Kind> {
+    pub context: &'a KindContext<K>,
+    pub key: &'a Key,
+    pub object: Arc<Managed<K>>,
+    pub gathered: &'a Gathered<K>,
+}
+
+/// The credential at work, once it is known to lead somewhere.
+struct Cloud<'a, K: Kind> {
+    tenant: &'a Arc<Tenant>,
+    mirror: &'a Arc<Mirror<K::Remote, Key>>,
+    client: crate::cloud::Client,
+    scope: Scope,
+    now: Timestamp,
+}
+
+impl<K: Kind> Pass<'_, K> {
+    /// Takes a step.
+    pub async fn take(&self, step: Step<K>) -> Result<Next<K>, kube::Error> {
+        match step {
+            Step::Rest(rest) => self.rest(rest).await,
+            Step::AddFinalizer => {
+                let written = self.context.shared.reporter.set_finalizer(&*self.object, true).await?;
+                Ok(self.again(written))
+            }
+            Step::Release(note) => self.release(note).await,
+            Step::Look { look, anew } => self.look(look, anew),
+            Step::Note(note) => self.note(note).await,
+            Step::Create(new) => self.create(new).await,
+            Step::Change { id, call, why } => self.change(&id, call, why).await,
+            Step::Delete { id, twin } => self.delete(&id, twin).await,
+        }
+    }
+
+    async fn rest(&self, rest: Rest<K::Remote>) -> Result<Next<K>, kube::Error> {
+        match rest {
+            Rest::Done => {
+                self.context.forget(self.key);
+                Ok(Next::Rest(Action::await_change()))
+            }
+            Rest::Paused => {
+                let stamp = stamp(&self.object);
+                self.write(|status| record::paused::<K>(status, stamp)).await?;
+                Ok(Next::Rest(Action::await_change()))
+            }
+            Rest::Confirmed { remote, drifted } => self.confirmed(remote, drifted).await,
+            Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
+            Rest::Quiet(pace) => Ok(self.come_again(pace, Duration::ZERO)),
+            Rest::Until(verdict, wait) => {
+                if let Some(verdict) = verdict {
+                    let stamp = stamp(&self.object);
+                    self.write(|status| record::verdict::<K>(status, &verdict, stamp))
+                        .await?;
+                }
+                self.context.memory.wait_until(self.key, Instant::now() + wait);
+                Ok(Next::Rest(Action::requeue(wait)))
+            }
+        }
+    }
+
+    async fn confirmed(&self, remote: K::Remote, drifted: Vec<String>) -> Result<Next<K>, kube::Error> {
+        let stamp = stamp(&self.object);
+        let spec = self.object.spec.as_ref().ok();
+        let newly_drifted = {
+            let conditions = &K::object(&self.object.status).conditions;
+            !drifted.is_empty() && conditions::find(conditions, conditions::DRIFTED).is_none()
+        };
+        let fields = drifted.join(", ");
+        let written = self
+            .write(|status| record::confirmed::<K>(status, spec, &remote, drifted.clone(), stamp))
+            .await?;
+        let reporter = &self.context.shared.reporter;
+        if newly_drifted {
+            reporter
+                .event(
+                    &*self.object,
+                    "DriftDetected",
+                    &format!("differs in the cloud: {fields}"),
+                )
+                .await;
+        }
+        let (mended, was_drift) = self.context.memory.settled(self.key);
+        if !mended.is_empty() {
+            let (reason, verb) = if was_drift {
+                ("DriftCorrected", "put back")
+            } else {
+                ("Updated", "changed")
+            };
+            reporter
+                .event(
+                    &*self.object,
+                    reason,
+                    &format!("{verb} in the cloud: {}", mended.join(", ")),
+                )
+                .await;
+        }
+        self.count(Reason::Available);
+        drop(written);
+        Ok(Next::Rest(Action::await_change()))
+    }
+
+    /// Says what is wrong, once, and comes again at its pace.
+    async fn troubled(&self, trouble: &Trouble, also: impl Fn(&mut K::Status)) -> Result<Next<K>, kube::Error> {
+        let Trouble { verdict, pace } = trouble;
+        let stamp = stamp(&self.object);
+        self.write_surely(|status| {
+            also(status);
+            record::verdict::<K>(status, verdict, stamp);
+        })
+        .await?;
+        if is_new_failure::<K>(&self.object.status, verdict) {
+            self.context
+                .shared
+                .reporter
+                .warning(&*self.object, verdict.reason.as_str(), &verdict.message)
+                .await;
+        }
+        self.count(verdict.reason);
+        Ok(self.come_again(*pace, Duration::ZERO))
+    }
+
+    fn look(&self, look: Look, anew: bool) -> Result<Next<K>, kube::Error> {
+        let Some(mirror) = &self.gathered.mirror else {
+            return Ok(self.come_again(AGAIN, Duration::ZERO));
+        };
+        let since = match self.gathered.triggered_at {
+            _ if anew => Instant::now(),
+            Some(triggered) => triggered,
+            None => self.context.shared.started,
+        };
+        mirror.want(self.key.clone(), look, since);
+        Ok(Next::Rest(Action::await_change()))
+    }
+
+    async fn note(&self, note: Note<K::Remote>) -> Result<Next<K>, kube::Error> {
+        let Some(cloud) = self.cloud() else {
+            return Ok(self.come_again(AGAIN, Duration::ZERO));
+        };
+        if let Note::Found { remote, .. } = &note
+            && !self.observes()
+            && !cloud.mirror.claim(self.key, self.object.uid(), remote.id())
+        {
+            // Another CR was faster; the next pass sees that.
+            return Ok(self.come_again(AGAIN, Duration::ZERO));
+        }
+        let stamp = stamp(&self.object);
+        let message = match &note {
+            Note::Found { remote, .. } => format!("found the {} {}", K::NOUN, remote.id()),
+            Note::Lost => format!("the {} is gone from the cloud; making it anew", K::NOUN),
+            Note::GivenUp => format!("nothing came of the creation of the {}; trying again", K::NOUN),
+        };
+        let verdict = Verdict::new(Reason::Creating, message);
+        let written = self
+            .write(|status| {
+                record::noted::<K>(status, &note, &cloud.scope);
+                if !matches!(note, Note::Found { .. }) {
+                    record::verdict::<K>(status, &verdict, stamp);
+                }
+            })
+            .await?;
+        let reporter = &self.context.shared.reporter;
+        match &note {
+            Note::Found {
+                event: Some((reason, text)),
+                ..
+            } => reporter.event(&*self.object, reason, text).await,
+            Note::Found { event: None, .. } => {}
+            Note::Lost => {
+                let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
+                let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
+                self.context.memory.mends(self.key, &[], true);
+                reporter.warning(&*self.object, "Recreated", &text).await;
+            }
+            Note::GivenUp => {}
+        }
+        self.context.memory.progressed(self.key);
+        Ok(Next::Again(written))
+    }
+
+    async fn create(&self, new: K::New) -> Result<Next<K>, kube::Error> {
+        let Some(cloud) = self.cloud() else {
+            return Ok(self.come_again(AGAIN, Duration::ZERO));
+        };
+        if let Some(rest) = self.wait_for_turn(&cloud, Priority::Write) {
+            return Ok(rest);
+        }
+        let name = self
+            .object
+            .spec
+            .as_ref()
+            .map(|spec| K::cloud_name(spec, self.object.name()))
+            .unwrap_or_default();
+        let lasts = self
+            .context
+            .shared
+            .settings
+            .request_timeout
+            .saturating_add(DEADLINE_MARGIN);
+        let recorded_at = record::whole_seconds(cloud.now);
+        let deadline = SignedDuration::try_from(lasts)
+            .ok()
+            .and_then(|lasts| recorded_at.checked_add(lasts).ok());
+        let intent = Intent {
+            token: Uuid::new_v4().to_string(),
+            recorded_at: Time(recorded_at),
+            deadline: Time(record::whole_seconds(deadline.unwrap_or(recorded_at))),
+            name,
+        };
+        let stamp = stamp(&self.object);
+        let object = self
+            .write(|status| record::announced::<K>(status, &intent, &cloud.scope, stamp))
+            .await?;
+        if K::object(&object.status).intent.as_ref() != Some(&intent) {
+            return Ok(self.crd_is_too_old());
+        }
+        self.context.crd_check.ok();
+        if !self.context.shared.may_write() {
+            // The intent stays: whoever leads next waits it out.
+            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
+        }
+        let pass = Pass { object, ..*self };
+        match cloud.tenant.send(K::create(&cloud.client, &new)).await {
+            Ok(answer) => pass.created(&cloud, &new, answer.value).await,
+            Err(error) if error.outcome_unknown => {
+                // Whatever is concluded from now on rests on a look that is newer than this.
+                self.context.memory.trigger(self.key, Instant::now());
+                pass.troubled(&trouble(&error), |_| {}).await?;
+                // Found at once, it was committed; the wait for its absence comes after.
+                self.context.memory.kick(self.key);
+                Ok(Next::Rest(Action::requeue(Duration::ZERO)))
+            }
+            Err(error) => {
+                pass.troubled(&trouble(&error), |status| record::refused::<K>(status))
+                    .await
+            }
+        }
+    }
+
+    async fn created(&self, cloud: &Cloud<'_, K>, new: &K::New, remote: K::Remote) -> Result<Next<K>, kube::Error> {
+        cloud.mirror.wrote(remote.clone());
+        cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
+        let stamp = stamp(&self.object);
+        let spec = self.object.spec.as_ref().ok();
+        let written = self
+            .write_surely(|status| {
+                record::created::<K>(status, new, &remote, &cloud.scope);
+                if self.is_as_specified(status, &remote) {
+                    record::confirmed::<K>(status, spec, &remote, Vec::new(), stamp);
+                }
+            })
+            .await?;
+        let (reason, text) = decide::created_event::<K>(&remote);
+        self.context.shared.reporter.event(&*self.object, reason, &text).await;
+        self.context.memory.progressed(self.key);
+        Ok(Next::Again(written))
+    }
+
+    /// What the answer of a creation shows is already what the spec asks for.
+    fn is_as_specified(&self, status: &K::Status, remote: &K::Remote) -> bool {
+        let (Ok(spec), Ok(extras)) = (&self.object.spec, &self.gathered.extras) else {
+            return false;
+        };
+        let key = &self.context.shared.policy.owner_tag_key;
+        let same = K::immutable_difference(spec, remote, true) == super::kind::Immutable::Same;
+        same && K::difference(spec, status, extras, remote, key, true).is_none()
+    }
+
+    async fn change(&self, id: &str, call: K::Change, why: Why) -> Result<Next<K>, kube::Error> {
+        let Some(cloud) = self.cloud() else {
+            return Ok(self.come_again(AGAIN, Duration::ZERO));
+        };
+        let edited = self.gathered.triggered_at.is_some();
+        let priority = if edited { Priority::Edit } else { Priority::Write };
+        if let Some(rest) = self.wait_for_turn(&cloud, priority) {
+            return Ok(rest);
+        }
+        let object = self.announce_change(&why).await?;
+        if !self.context.shared.may_write() {
+            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
+        }
+        let pass = Pass { object, ..*self };
+        match cloud.tenant.send(K::change(&cloud.client, id, &call)).await {
+            Ok(answer) => {
+                let before = cloud.mirror.sighting(id, None);
+                let updated = answer.value.map(|mut remote| {
+                    if let crate::mirror::Sighting::Seen { remote: earlier, .. } = before {
+                        // The answer may leave out what did not change.
+                        let tags = remote.tags().or(earlier.tags()).cloned();
+                        remote.complete_from(&earlier);
+                        remote.set_tags(tags);
+                    }
+                    cloud.mirror.wrote(remote.clone());
+                    remote
+                });
+                cloud.mirror.wrote_tags(id, |tags| K::apply_change(&call, tags));
+                self.context.memory.progressed(self.key);
+                let written = pass
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref()))
+                    .await?;
+                Ok(Next::Again(written))
+            }
+            Err(error) if K::overwrites(&call) && is_refusal(&error) && cloud.tenant.overwrites_tags() => {
+                cloud.tenant.refused_to_overwrite_tags();
+                Ok(Next::Again(pass.object))
+            }
+            Err(error) => {
+                // Whether it was done, and whether the object is still there, is seen by looking again.
+                self.context.memory.trigger(self.key, Instant::now());
+                pass.troubled(&trouble(&error), |_| {}).await
+            }
+        }
+    }
+
+    async fn announce_change(&self, why: &Why) -> Result<Arc<Managed<K>>, kube::Error> {
+        let Why::Differs(fields) = why else {
+            return Ok(Arc::clone(&self.object));
+        };
+        let status = K::object(&self.object.status);
+        let edited = self.gathered.triggered_at.is_some();
+        let drifted = status.observed_generation == self.object.metadata.generation
+            && conditions::find(&status.conditions, conditions::READY).is_some_and(|ready| ready.status == "True")
+            && !(edited && fields.iter().all(|field| field.ends_with("SecretRef")));
+        let fields_text = fields.join(", ");
+        if self.context.memory.mends(self.key, fields, drifted) && drifted {
+            let text = format!("differs in the cloud: {fields_text}");
+            self.context
+                .shared
+                .reporter
+                .event(&*self.object, "DriftDetected", &text)
+                .await;
+        }
+        let is_updating = conditions::find(&status.conditions, conditions::READY)
+            .is_some_and(|ready| ready.reason == Reason::Updating.as_str());
+        if is_updating {
+            return Ok(Arc::clone(&self.object));
+        }
+        let stamp = stamp(&self.object);
+        let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields_text}"));
+        self.count(Reason::Updating);
+        self.write(|status| record::verdict::<K>(status, &verdict, stamp)).await
+    }
+
+    async fn delete(&self, id: &str, twin: bool) -> Result<Next<K>, kube::Error> {
+        let Some(cloud) = self.cloud() else {
+            return Ok(self.come_again(AGAIN, Duration::ZERO));
+        };
+        if let Some(rest) = self.wait_for_turn(&cloud, Priority::Write) {
+            return Ok(rest);
+        }
+        let mut object = Arc::clone(&self.object);
+        if !twin {
+            let stamp = stamp(&self.object);
+            let verdict = Verdict::new(Reason::Deleting, format!("deleting the {} {id} in the cloud", K::NOUN));
+            let ready = conditions::find(&K::object(&object.status).conditions, conditions::READY);
+            if ready.is_none_or(|ready| ready.status == "True") {
+                object = self
+                    .write(|status| record::verdict::<K>(status, &verdict, stamp))
+                    .await?;
+            }
+        }
+        if !self.context.shared.may_write() {
+            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
+        }
+        let pass = Pass { object, ..*self };
+        match cloud.tenant.send(K::delete(&cloud.client, id)).await {
+            Ok(_) if twin => {
+                cloud.mirror.proved_gone(id);
+                let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
+                self.context
+                    .shared
+                    .reporter
+                    .warning(&*self.object, "Deleted", &text)
+                    .await;
+                Ok(Next::Again(pass.object))
+            }
+            Ok(_) => {
+                self.context.memory.sent_delete(self.key);
+                self.context.memory.trigger(self.key, Instant::now());
+                Ok(Next::Again(pass.object))
+            }
+            Err(error) if error.meaning == Meaning::Gone => {
+                cloud.mirror.proved_gone(id);
+                self.context.memory.trigger(
+                    self.key,
+                    self.gathered.triggered_at.unwrap_or(self.context.shared.started),
+                );
+                Ok(Next::Again(pass.object))
+            }
+            Err(error) => {
+                self.context.memory.trigger(self.key, Instant::now());
+                pass.troubled(&trouble(&error), |_| {}).await
+            }
+        }
+    }
+
+    async fn release(&self, note: Option<String>) -> Result<Next<K>, kube::Error> {
+        let id = K::object(&self.object.status).id.clone();
+        let text = match (note, id) {
+            (Some(note), _) => Some(note),
+            (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
+            (None, None) => None,
+        };
+        if let Some(text) = text {
+            self.context
+                .shared
+                .reporter
+                .event(&*self.object, "Deleted", &text)
+                .await;
+        }
+        match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+        let fellows = self.context.shared.tenants.fellows(self.key);
+        self.context.forget(self.key);
+        self.wake_who_waits_for_quota(&fellows);
+        Ok(Next::Rest(Action::await_change()))
+    }
+
+    fn wake_who_waits_for_quota(&self, fellows: &[Key]) {
+        let waiting = self.context.memory.find(|object| {
+            let ready = conditions::find(&K::object(&object.status).conditions, conditions::READY);
+            ready.is_some_and(|ready| ready.reason == Reason::QuotaExceeded.as_str())
+        });
+        for key in waiting.into_iter().filter(|key| fellows.contains(key)) {
+            self.context.memory.kick(&key);
+            self.context.shared.wakes.wake(key);
+        }
+    }
+
+    /// `None`: it is this object's turn. Nobody parks: the budget wakes who waits.
+    fn wait_for_turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Option<Next<K>> {
+        match cloud.tenant.budget.take(self.key.clone(), priority, Instant::now()) {
+            Turn::Now => None,
+            Turn::Queued => Some(Next::Rest(Action::await_change())),
+        }
+    }
+
+    fn crd_is_too_old(&self) -> Next<K> {
+        let crd = crd_name::<K>();
+        let how = format!("update it with: vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)");
+        error!(
+            crd,
+            "the CRD in the cluster is older than this operator and drops what must be remembered; {how}"
+        );
+        self.context
+            .crd_check
+            .pending(format!("the CRD {crd} is older than this operator: {how}"));
+        self.come_again(decide::WAIT, Duration::ZERO)
+    }
+
+    fn come_again(&self, pace: crate::cloud::error::Pace, at_least: Duration) -> Next<K> {
+        let jitter = self.context.shared.jitter();
+        Next::Rest(Action::requeue(self.context.memory.failed(
+            self.key,
+            pace,
+            at_least,
+            jitter,
+            Instant::now(),
+        )))
+    }
+
+    fn observes(&self) -> bool {
+        self.object.lifecycle.management() == crate::api::ManagementPolicy::Observe
+    }
+
+    fn cloud(&self) -> Option<Cloud<'_, K>> {
+        let (tenant, mirror) = (self.gathered.tenant.as_ref()?, self.gathered.mirror.as_ref()?);
+        let access = self.gathered.access.as_ref().ok()?;
+        let client = tenant.client()?;
+        Some(Cloud {
+            tenant,
+            mirror,
+            client,
+            scope: access.scope.clone(),
+            now: tenant.cloud_now(),
+        })
+    }
+
+    fn count(&self, reason: Reason) {
+        let before = self.context.memory.reports(self.key, reason.as_str());
+        self.context
+            .shared
+            .metrics
+            .object_moved(K::KIND, before, Some(reason.as_str()));
+    }
+
+    fn again(&self, written: Managed<K>) -> Next<K> {
+        let written = Arc::new(written);
+        self.context.memory.wrote(self.key, &written);
+        Next::Again(written)
+    }
+
+    /// Writes a decision: if the object has changed meanwhile, the decision is taken again.
+    async fn write(&self, change: impl Fn(&mut K::Status)) -> Result<Arc<Managed<K>>, kube::Error> {
+        match self.context.shared.reporter.write(&*self.object, change).await? {
+            None => Ok(Arc::clone(&self.object)),
+            Some(written) => {
+                let written = Arc::new(written);
+                self.context.memory.wrote(self.key, &written);
+                Ok(written)
+            }
+        }
+    }
+
+    /// Writes an outcome: what has happened in the cloud is put on record, whatever became of the object meanwhile.
+    async fn write_surely(&self, change: impl Fn(&mut K::Status)) -> Result<Arc<Managed<K>>, kube::Error> {
+        let mut object = Arc::clone(&self.object);
+        for _ in 0..5 {
+            match (Pass {
+                object: Arc::clone(&object),
+                ..*self
+            })
+            .write(&change)
+            .await
+            {
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    match self.context.shared.reporter.read(&*object).await? {
+                        Some(newer) => object = Arc::new(newer),
+                        None => {
+                            warn!(object = %self.key, "gone from the cluster while its cloud object was written");
+                            return Ok(object);
+                        }
+                    }
+                }
+                result => return result,
+            }
+        }
+        (Pass { object, ..*self }).write(&change).await
+    }
+}
+
+/// A definite no, that another way of asking may avoid.
+fn is_refusal(error: &CloudError) -> bool {
+    matches!(error.meaning, Meaning::Rejected | Meaning::Duplicate)
+}

@@ -1,0 +1,73 @@
+//! What a reconcile is given. Nothing is global: time and randomness come from here as well.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::time::Instant;
+
+use super::decide::Policy;
+use super::key::{Key, Wakes};
+use super::memory::Memory;
+use super::report::Reporter;
+use super::secrets::Secrets;
+use super::tenant::Tenants;
+use crate::cloud::credentials::OwnCredentialsSource;
+use crate::leader::LeaderHandle;
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::web::Check;
+
+/// Shared by the controllers of all kinds.
+pub struct Context {
+    pub settings: Arc<Settings>,
+    pub policy: Policy,
+    pub client: Client,
+    pub reporter: Reporter,
+    pub secrets: Secrets,
+    pub tenants: Tenants,
+    pub own_credentials: OwnCredentialsSource,
+    pub leader: LeaderHandle,
+    pub metrics: Metrics,
+    pub wakes: Arc<Wakes>,
+    /// When this process began: what was seen since then was seen by it.
+    pub started: Instant,
+}
+
+impl Context {
+    /// Whether a cloud write may leave now: this process must still lead when its answer comes.
+    pub fn may_write(&self) -> bool {
+        self.leader.may_write(self.settings.request_timeout)
+    }
+
+    /// A factor of 0.8 to 1.2, so that those that fail together do not come again together.
+    pub fn jitter(&self) -> f64 {
+        rand::random_range(0.8..=1.2)
+    }
+
+    /// The object uses nothing of ours any more.
+    pub fn release(&self, key: &Key) {
+        self.tenants.release(key);
+        self.secrets.names_only(key, &[]);
+    }
+}
+
+/// What one kind's controllers have beside the context.
+pub struct KindContext<K: super::kind::Kind> {
+    pub shared: Arc<Context>,
+    pub memory: Memory<K>,
+    /// Fails while the CRD in the cluster does not keep what must be remembered.
+    pub crd_check: Check,
+}
+
+impl<K: super::kind::Kind> KindContext<K> {
+    /// The object is gone from the cluster.
+    pub fn forget(&self, key: &Key) {
+        let reported = self.memory.forget(key);
+        self.shared.metrics.object_moved(K::KIND, reported, None);
+        self.shared.release(key);
+    }
+}
+
+/// How long after a request's own timeout its outcome is certainly over, for the whole seconds of its record.
+pub const DEADLINE_MARGIN: Duration = Duration::from_secs(2);

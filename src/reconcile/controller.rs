@@ -1,0 +1,242 @@
+//! The controllers: watches in, reconciles out. One per kind and watched namespace; one watch of Secrets beside them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PartialObjectMeta;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, ResourceExt};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::context::{Context, KindContext};
+use super::key::Key;
+use super::kind::Kind;
+use super::managed::Managed;
+use super::pipeline::{on_error, reconcile};
+use super::secrets::SecretName;
+use crate::settings::Namespaces;
+use crate::web::{Check, Readiness};
+
+/// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
+const PAGE_SIZE: u32 = 200;
+/// Secrets can carry much in their annotations, which a metadata watch brings along.
+const SECRET_PAGE_SIZE: u32 = 50;
+/// A write, its outcome's record and some margin for the apiserver.
+const LONGEST_RECONCILE: Duration = Duration::from_secs(120);
+
+/// A kind's controllers, ready to be run.
+pub struct KindController<K: Kind> {
+    pub context: Arc<KindContext<K>>,
+    /// The wakes of this kind, for each of its namespaces.
+    pub wakes: broadcast::Sender<Key>,
+}
+
+impl<K: Kind> KindController<K> {
+    /// Runs until shutdown, then finishes what is in flight.
+    pub async fn run(self, readiness: Readiness, shutdown: CancellationToken) {
+        let plural = <Managed<K> as kube::Resource>::plural(&()).into_owned();
+        let namespaces: Vec<Option<String>> = match &self.context.shared.settings.watch_namespaces {
+            Namespaces::All => vec![None],
+            Namespaces::Only(names) => names.iter().cloned().map(Some).collect(),
+        };
+        let controllers = namespaces.into_iter().map(|namespace| {
+            let place = namespace
+                .as_ref()
+                .map_or(String::new(), |namespace| format!(" in {namespace}"));
+            let check = readiness.check(format!("watch {plural}{place}"), "not begun");
+            self.run_one(namespace, check, shutdown.clone())
+        });
+        futures::future::join_all(controllers.collect::<Vec<_>>()).await;
+    }
+
+    fn run_one(&self, namespace: Option<String>, check: Check, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        let context = Arc::clone(&self.context);
+        let client = context.shared.client.clone();
+        let api: Api<Managed<K>> = match &namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let mut config = watcher::Config::default().page_size(PAGE_SIZE);
+        if let Some(selector) = &context.shared.settings.watch_selector {
+            config = config.labels(selector);
+        }
+        let (reader, writer) = reflector::store::<Managed<K>>();
+        let gone = Arc::clone(&context);
+        let store = reader.clone();
+        let in_namespace = namespace.clone();
+        let objects = watcher(api, config)
+            .default_backoff()
+            .reflect(writer)
+            .inspect(move |event| match event {
+                Ok(watcher::Event::Delete(object)) => gone.forget(&Key::of(object)),
+                Ok(watcher::Event::InitDone) => {
+                    check.ok();
+                    forget_unseen(&gone, &store, in_namespace.as_deref());
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    check.pending(error.to_string());
+                    warn!(kind = K::KIND, %error, "the watch failed; it is begun anew");
+                }
+            })
+            .touched_objects();
+        let wakes = stream::unfold(self.wakes.subscribe(), |mut wakes| async {
+            loop {
+                match wakes.recv().await {
+                    Ok(key) => return Some((key, wakes)),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        warn!(missed, "wakes were missed; the next retry or resync makes up for them");
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        let is_ours = move |key: &Key| namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        let wakes = wakes
+            .filter(move |key| futures::future::ready(is_ours(key)))
+            .map(|key| key.object_ref::<K>());
+        let leader = context.shared.leader.clone();
+        let leading = stream::once(async move { leader.leading().await });
+        async move {
+            Controller::for_stream(objects, reader)
+                .with_config(controller::Config::default())
+                .reconcile_on(wakes)
+                .reconcile_all_on(leading)
+                .graceful_shutdown_on(async move { shutdown.cancelled().await })
+                .run(bounded::<K>, on_error::<K>, context)
+                .for_each(|result| async move {
+                    if let Err(error) = result {
+                        debug!(kind = K::KIND, %error, "a reconcile ended with an error");
+                    }
+                })
+                .await;
+        }
+        .boxed()
+    }
+}
+
+/// Every reconcile has an end, even if an answer of the apiserver never comes.
+async fn bounded<K: Kind>(
+    object: Arc<Managed<K>>,
+    context: Arc<KindContext<K>>,
+) -> Result<controller::Action, super::pipeline::ReconcileError> {
+    let key = Key::of(&*object);
+    match tokio::time::timeout(LONGEST_RECONCILE, reconcile(object, context)).await {
+        Ok(result) => result,
+        Err(_) => {
+            warn!(object = %key, "a reconcile took too long and was cut off; it is begun anew");
+            Ok(controller::Action::requeue(Duration::from_secs(1)))
+        }
+    }
+}
+
+/// Objects that went away while the watch was down.
+fn forget_unseen<K: Kind>(context: &KindContext<K>, store: &reflector::Store<Managed<K>>, namespace: Option<&str>) {
+    for key in context.memory.keys() {
+        let is_here = namespace.is_none_or(|namespace| namespace == key.namespace);
+        if is_here && store.get(&key.object_ref::<K>()).is_none() {
+            context.forget(&key);
+        }
+    }
+}
+
+/// Follows the Secrets that objects name, by their metadata alone; annotations are dropped at once, since one of them
+/// repeats what kubectl applied. `woken` is told of objects whose Secret changed.
+pub async fn watch_secrets(
+    context: Arc<Context>,
+    woken: impl Fn(Key) + Send + Sync + 'static,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) {
+    let namespaces: Vec<Option<String>> = match &context.settings.watch_namespaces {
+        Namespaces::All => vec![None],
+        Namespaces::Only(names) => names.iter().cloned().map(Some).collect(),
+    };
+    let woken = &woken;
+    let watches = namespaces.into_iter().map(|namespace| {
+        let place = namespace
+            .as_ref()
+            .map_or(String::new(), |namespace| format!(" in {namespace}"));
+        let check = readiness.check(format!("watch secrets{place}"), "not begun");
+        let context = Arc::clone(&context);
+        async move {
+            let client = context.client.clone();
+            let api: Api<PartialObjectMeta<Secret>> = match &namespace {
+                Some(namespace) => Api::namespaced(client, namespace),
+                None => Api::all(client),
+            };
+            // Helm keeps its releases in Secrets, many and large ones; the server leaves them out.
+            let config = watcher::Config::default()
+                .page_size(SECRET_PAGE_SIZE)
+                .fields("type!=helm.sh/release.v1");
+            let mut events = watcher(api, config).default_backoff().boxed();
+            let mut listed: HashSet<SecretName> = HashSet::new();
+            while let Some(event) = events.next().await {
+                let news = match event {
+                    Ok(watcher::Event::Init) => {
+                        listed.clear();
+                        Vec::new()
+                    }
+                    Ok(watcher::Event::InitApply(secret)) => {
+                        let name = secret_name(&secret);
+                        let news = context.secrets.seen(&name, secret.resource_version().as_deref());
+                        if context.secrets.is_named(&name) {
+                            listed.insert(name);
+                        }
+                        news
+                    }
+                    Ok(watcher::Event::InitDone) => {
+                        check.ok();
+                        context.secrets.saw_all(namespace.as_deref(), &listed)
+                    }
+                    Ok(watcher::Event::Apply(secret)) => context
+                        .secrets
+                        .seen(&secret_name(&secret), secret.resource_version().as_deref()),
+                    Ok(watcher::Event::Delete(secret)) => context.secrets.seen(&secret_name(&secret), None),
+                    Err(error) => {
+                        // Without the right to watch, a change is seen when the Secret is needed next.
+                        debug!(%error, "the watch of Secrets failed; it is begun anew");
+                        check.ok();
+                        context.secrets.distrust();
+                        Vec::new()
+                    }
+                };
+                for key in news {
+                    woken(key);
+                }
+            }
+        }
+    });
+    tokio::select! {
+        _ = futures::future::join_all(watches) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+fn secret_name<S: kube::ResourceExt>(secret: &S) -> SecretName {
+    (secret.namespace().unwrap_or_default(), secret.name_any())
+}
+
+/// A Secret that an object names has changed.
+pub fn secret_changed<K: Kind>(context: &KindContext<K>, key: &Key) {
+    // Only what the spec itself refers to is a change of what is wanted; other credentials are only another way there.
+    let refers = !context
+        .memory
+        .find(|object| {
+            Key::of(object) == *key && object.spec.as_ref().is_ok_and(|spec| !K::secret_refs(spec).is_empty())
+        })
+        .is_empty();
+    if refers {
+        context.memory.trigger(key, Instant::now());
+    } else {
+        context.memory.kick(key);
+    }
+}

@@ -1,0 +1,231 @@
+//! What the process remembers of each object between reconciles. Nothing in here is needed for correctness: a restart
+//! loses it, and status tells the rest.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::key::Key;
+use super::kind::Kind;
+use super::managed::Managed;
+use crate::api::RECONCILE_REQUESTED_ANNOTATION;
+use crate::cloud::error::Pace;
+
+struct Entry<K: Kind> {
+    uid: String,
+    /// As our last write returned it: the watch lags behind.
+    latest: Arc<Managed<K>>,
+    asked: Asked,
+    triggered_at: Option<Instant>,
+    failures: u32,
+    not_before: Option<Instant>,
+    delete_sent: bool,
+    mending: Vec<String>,
+    drifted: bool,
+    reported: Option<&'static str>,
+}
+
+/// What a person asks for; a change of it is a trigger.
+#[derive(Clone, PartialEq, Eq)]
+struct Asked {
+    generation: Option<i64>,
+    requested: Option<String>,
+    approved: Option<String>,
+    paused: bool,
+}
+
+impl Asked {
+    fn of<K: Kind>(object: &Managed<K>) -> Self {
+        Self {
+            generation: object.metadata.generation,
+            requested: object.annotation(RECONCILE_REQUESTED_ANNOTATION).map(str::to_owned),
+            approved: object
+                .annotation(crate::api::RECREATE_APPROVED_ANNOTATION)
+                .map(str::to_owned),
+            paused: object.is_paused(),
+        }
+    }
+}
+
+/// See the module.
+pub struct Memory<K: Kind> {
+    entries: Mutex<HashMap<Key, Entry<K>>>,
+}
+
+impl<K: Kind> Default for Memory<K> {
+    fn default() -> Self {
+        Self {
+            entries: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Kind> Memory<K> {
+    /// Notes what the watch delivered, and returns the newest state of the object that is known.
+    pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>, now: Instant) -> Arc<Managed<K>> {
+        let mut entries = self.lock();
+        let asked = Asked::of(&object);
+        match entries.get_mut(key) {
+            Some(entry) if entry.uid == object.uid() => {
+                if object.is_at_least_as_new_as(&entry.latest) {
+                    if entry.asked != asked {
+                        entry.asked = asked;
+                        entry.trigger(now);
+                    }
+                    entry.latest = object;
+                }
+                Arc::clone(&entry.latest)
+            }
+            _ => {
+                let edited = K::object(&object.status).observed_generation != object.metadata.generation;
+                let entry = Entry {
+                    uid: object.uid().to_owned(),
+                    latest: Arc::clone(&object),
+                    asked,
+                    // An edit that this process has not seen coming needs a look of its own.
+                    triggered_at: edited.then_some(now),
+                    failures: 0,
+                    not_before: None,
+                    delete_sent: false,
+                    mending: Vec::new(),
+                    drifted: false,
+                    reported: None,
+                };
+                entries.insert(key.clone(), entry);
+                object
+            }
+        }
+    }
+
+    /// One of our writes returned this.
+    pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
+        self.with(key, |entry| entry.latest = Arc::clone(object));
+    }
+
+    /// How long to leave the object alone yet.
+    pub fn hold_off(&self, key: &Key, now: Instant) -> Option<Duration> {
+        let entries = self.lock();
+        let wait = entries.get(key)?.not_before?.saturating_duration_since(now);
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// From when on an observation counts.
+    pub fn triggered_at(&self, key: &Key) -> Option<Instant> {
+        self.lock().get(key)?.triggered_at
+    }
+
+    /// Something new asks for attention: at once, and on a new observation.
+    pub fn trigger(&self, key: &Key, now: Instant) {
+        self.with(key, |entry| entry.trigger(now));
+    }
+
+    /// Something may have changed for the better: at once.
+    pub fn kick(&self, key: &Key) {
+        self.with(key, |entry| entry.not_before = None);
+    }
+
+    /// It did not work; when to come again.
+    pub fn failed(&self, key: &Key, pace: Pace, at_least: Duration, jitter: f64, now: Instant) -> Duration {
+        let mut delay = pace.first;
+        self.with(key, |entry| {
+            entry.failures = entry.failures.saturating_add(1);
+            delay = pace.delay(entry.failures).mul_f64(jitter).max(at_least);
+            entry.not_before = Some(now + delay);
+        });
+        delay
+    }
+
+    /// Come again then, no failure.
+    pub fn wait_until(&self, key: &Key, until: Instant) {
+        self.with(key, |entry| entry.not_before = Some(until));
+    }
+
+    /// All is well.
+    pub fn settled(&self, key: &Key) -> (Vec<String>, bool) {
+        let mut mended = (Vec::new(), false);
+        self.with(key, |entry| {
+            entry.failures = 0;
+            entry.not_before = None;
+            entry.triggered_at = None;
+            mended = (std::mem::take(&mut entry.mending), std::mem::take(&mut entry.drifted));
+        });
+        mended
+    }
+
+    /// A step was taken: what failed before does not count against the next.
+    pub fn progressed(&self, key: &Key) {
+        self.with(key, |entry| entry.failures = 0);
+    }
+
+    /// These fields are being mended. Whether that is the first that is heard of it.
+    pub fn mends(&self, key: &Key, fields: &[String], drifted: bool) -> bool {
+        let mut is_new = false;
+        self.with(key, |entry| {
+            is_new = entry.mending.is_empty();
+            if is_new {
+                entry.drifted = drifted;
+            }
+            for field in fields {
+                if !entry.mending.contains(field) {
+                    entry.mending.push(field.clone());
+                }
+            }
+        });
+        is_new
+    }
+
+    pub fn delete_sent(&self, key: &Key) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.delete_sent)
+    }
+
+    pub fn sent_delete(&self, key: &Key) {
+        self.with(key, |entry| entry.delete_sent = true);
+    }
+
+    /// The reason that metrics count this object under, and the one before.
+    pub fn reports(&self, key: &Key, reason: &'static str) -> Option<&'static str> {
+        let mut before = None;
+        self.with(key, |entry| before = entry.reported.replace(reason));
+        before
+    }
+
+    /// The object is no more. Its last reported reason.
+    pub fn forget(&self, key: &Key) -> Option<&'static str> {
+        self.lock().remove(key)?.reported
+    }
+
+    /// Objects whose newest state fits.
+    pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Key> {
+        let entries = self.lock();
+        entries
+            .iter()
+            .filter(|(_, entry)| fits(&entry.latest))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Every object that is remembered.
+    pub fn keys(&self) -> Vec<Key> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn with(&self, key: &Key, change: impl FnOnce(&mut Entry<K>)) {
+        if let Some(entry) = self.lock().get_mut(key) {
+            change(entry);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry<K>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Kind> Entry<K> {
+    fn trigger(&mut self, now: Instant) {
+        self.triggered_at = Some(now);
+        self.failures = 0;
+        self.not_before = None;
+    }
+}

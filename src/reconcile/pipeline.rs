@@ -1,0 +1,86 @@
+//! The pipeline: gather → decide → act, in a loop of a few passes, each starting from what the last write returned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::act::{Next, Pass};
+use super::context::KindContext;
+use super::decide::{AGAIN, decide};
+use super::gather::gather;
+use super::key::Key;
+use super::kind::Kind;
+use super::managed::Managed;
+
+/// Passes of one reconcile; a healthy object needs at most half of them.
+const MOST_PASSES: usize = 12;
+
+/// What the apiserver refused; the cloud's errors never come this far.
+#[derive(Debug, thiserror::Error)]
+#[error("the apiserver: {0}")]
+pub struct ReconcileError(#[from] Box<kube::Error>);
+
+/// Reconciles one object.
+pub async fn reconcile<K: Kind>(
+    object: Arc<Managed<K>>,
+    context: Arc<KindContext<K>>,
+) -> Result<Action, ReconcileError> {
+    let key = Key::of(&*object);
+    let span = tracing::debug_span!("reconcile", kind = K::KIND, namespace = key.namespace, name = key.name);
+    let started = std::time::Instant::now();
+    let result = passes(object, &context, &key).instrument(span).await;
+    let outcome = if result.is_ok() { "ok" } else { "error" };
+    context.shared.metrics.reconciled(K::KIND, outcome, started.elapsed());
+    context
+        .shared
+        .metrics
+        .set_budget_queue(context.shared.tenants.waiting());
+    result.map_err(|error| ReconcileError(Box::new(error)))
+}
+
+async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key: &Key) -> Result<Action, kube::Error> {
+    if !context.shared.leader.is_leader() {
+        return Ok(Action::await_change());
+    }
+    let mut object = context.memory.arrive(key, object, Instant::now());
+    if let Some(wait) = context.memory.hold_off(key, Instant::now()) {
+        return Ok(Action::requeue(wait));
+    }
+    for _ in 0..MOST_PASSES {
+        let gathered = gather(context, key, &object).await?;
+        let step = decide(&gathered.inputs(&object, context));
+        tracing::debug!(?step, "decided");
+        let pass = Pass {
+            context,
+            key,
+            object: Arc::clone(&object),
+            gathered: &gathered,
+        };
+        match pass.take(step).await {
+            Ok(Next::Again(next)) => object = next,
+            Ok(Next::Rest(action)) => return Ok(action),
+            // Somebody else wrote: decide again on what is there now.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                match context.shared.reporter.read(&*object).await? {
+                    Some(newer) => object = context.memory.arrive(key, Arc::new(newer), Instant::now()),
+                    None => return Ok(Action::await_change()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Action::requeue(Duration::from_millis(100)))
+}
+
+/// When the apiserver refused something: again, with backoff.
+pub fn on_error<K: Kind>(object: Arc<Managed<K>>, error: &ReconcileError, context: Arc<KindContext<K>>) -> Action {
+    let key = Key::of(&*object);
+    let delay = context
+        .memory
+        .failed(&key, AGAIN, Duration::ZERO, context.shared.jitter(), Instant::now());
+    tracing::warn!(kind = K::KIND, namespace = key.namespace, name = key.name, %error, "will try again");
+    Action::requeue(delay)
+}

@@ -1,0 +1,246 @@
+//! Tells the world: status patches, finalizers and Events. Nothing else of an object is ever written.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource};
+use serde_json::{Map, Value, json};
+use tracing::{info, warn};
+
+use super::kind::Kind;
+use super::managed::Managed;
+use super::record::Stamp;
+use crate::api::FINALIZER;
+use crate::api::conditions::{self, Reason, Verdict};
+
+/// Events hold at most 1 kB of text.
+const MAX_NOTE: usize = 1000;
+
+/// Writes to the apiserver.
+pub struct Reporter {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Reporter {
+    pub fn new(client: Client, recorder: Recorder) -> Self {
+        Self { client, recorder }
+    }
+
+    /// Writes what `change` makes of the status, pinned to the version that it was decided on. `None`: nothing to write.
+    pub async fn write<K: Kind>(
+        &self,
+        object: &Managed<K>,
+        change: impl Fn(&mut K::Status),
+    ) -> Result<Option<Managed<K>>, kube::Error> {
+        let mut status = object.status.clone();
+        change(&mut status);
+        if status == object.status && object.broken_status.is_none() {
+            return Ok(None);
+        }
+        let old = match &object.broken_status {
+            Some(broken) => broken.clone(),
+            None => to_value(&object.status),
+        };
+        let patch = json!({
+            "metadata": {"resourceVersion": object.resource_version(), "uid": object.uid()},
+            "status": merge_patch(&old, &to_value(&status)),
+        });
+        let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
+        let written = api
+            .patch_status(object.name(), &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
+        log_change(object, &written);
+        Ok(Some(written))
+    }
+
+    /// The object as the apiserver has it now.
+    pub async fn read<K: Kind>(&self, object: &Managed<K>) -> Result<Option<Managed<K>>, kube::Error> {
+        let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
+        Ok(api
+            .get_opt(object.name())
+            .await?
+            .filter(|found| found.uid() == object.uid()))
+    }
+
+    /// Puts our finalizer on, or takes it off.
+    pub async fn set_finalizer<K: Kind>(&self, object: &Managed<K>, on: bool) -> Result<Managed<K>, kube::Error> {
+        let others = object
+            .metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|finalizer| *finalizer != FINALIZER);
+        let mut finalizers: Vec<&str> = others.map(String::as_str).collect();
+        if on {
+            finalizers.push(FINALIZER);
+        }
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": object.resource_version(),
+                "uid": object.uid(),
+                "finalizers": finalizers,
+            }
+        });
+        let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
+        api.patch(object.name(), &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+    }
+
+    /// Something happened.
+    pub async fn event<K: Kind>(&self, object: &Managed<K>, reason: &str, note: &str) {
+        self.publish(&object.object_ref(&()), EventType::Normal, reason, note)
+            .await;
+    }
+
+    /// Something begins to fail, or fails in another way.
+    pub async fn warning<K: Kind>(&self, object: &Managed<K>, reason: &str, note: &str) {
+        self.publish(&object.object_ref(&()), EventType::Warning, reason, note)
+            .await;
+    }
+
+    async fn publish(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+        publish(&self.recorder, about, type_, reason, note).await;
+    }
+}
+
+/// An Event about any object, such as a Secret.
+pub async fn publish(recorder: &Recorder, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(note.chars().take(MAX_NOTE).collect()),
+        // The recorder folds events of one action into a series and keeps the first one's text: another text is
+        // another action.
+        action: action(reason, note),
+        secondary: None,
+    };
+    // An Event is a courtesy: status tells the same.
+    if let Err(error) = recorder.publish(&event, about).await {
+        warn!(%error, reason, "an Event could not be written");
+    }
+}
+
+/// Whether the change of a status is worth a Warning: a failure begins or changes.
+pub fn is_new_failure<K: Kind>(before: &K::Status, verdict: &Verdict) -> bool {
+    if verdict.reason.is_underway() {
+        return false;
+    }
+    let ready = conditions::find(&K::object(before).conditions, conditions::READY);
+    ready.is_none_or(|ready| {
+        ready.reason != verdict.reason.as_str()
+            || !conditions::same_but_for_request_id(&ready.message, &verdict.message)
+    })
+}
+
+/// Of this object, at this moment.
+pub fn stamp<K: Kind>(object: &Managed<K>) -> Stamp {
+    Stamp {
+        generation: object.metadata.generation,
+        now: Timestamp::now(),
+    }
+}
+
+fn action(reason: &str, note: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let text: String = Sha256::digest(note.as_bytes())
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{reason}-{text}")
+}
+
+/// One line per object and change of reason.
+fn log_change<K: Kind>(before: &Managed<K>, after: &Managed<K>) {
+    let ready = |object: &Managed<K>| {
+        let conditions = &K::object(&object.status).conditions;
+        conditions::find(conditions, conditions::READY).map(|ready| (ready.reason.clone(), ready.message.clone()))
+    };
+    let (old, new) = (ready(before), ready(after));
+    let Some((reason, message)) = new else { return };
+    if old.is_some_and(|(old, _)| old == reason) {
+        return;
+    }
+    let underway = [Reason::Creating, Reason::Updating, Reason::Deleting]
+        .iter()
+        .any(|step| step.as_str() == reason);
+    let id = K::object(&after.status).id.as_deref().unwrap_or_default();
+    let (namespace, name) = (after.namespace(), after.name());
+    if underway {
+        tracing::debug!(kind = K::KIND, namespace, name, id, reason, message);
+    } else {
+        info!(kind = K::KIND, namespace, name, id, reason, message);
+    }
+}
+
+fn to_value<T: serde::Serialize>(value: &T) -> Value {
+    // A status is plain data: maps with text keys, numbers and texts.
+    serde_json::to_value(value).unwrap_or_else(|_| Value::Object(Map::new()))
+}
+
+/// The JSON merge patch (RFC 7396) that makes `old` into `new`.
+fn merge_patch(old: &Value, new: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else {
+        return new.clone();
+    };
+    let gone = old
+        .keys()
+        .filter(|key| !new.contains_key(*key))
+        .map(|key| (key.clone(), Value::Null));
+    let changed = new
+        .iter()
+        .filter(|(key, value)| old.get(*key) != Some(value))
+        .map(|(key, value)| {
+            let patch = old
+                .get(key)
+                .map_or_else(|| value.clone(), |old| merge_patch(old, value));
+            (key.clone(), patch)
+        });
+    Value::Object(gone.chain(changed).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn apply(target: &mut Value, patch: &Value) {
+        let Value::Object(patch) = patch else {
+            *target = patch.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = Value::Object(Map::new());
+        }
+        let Value::Object(target) = target else { return };
+        for (key, value) in patch {
+            if value.is_null() {
+                target.remove(key);
+            } else {
+                apply(target.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+
+    fn documents() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0..3_i64).prop_map(Value::from)];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("[abc]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_merge_patch_makes_the_old_into_the_new(old in documents(), new in documents()) {
+            let mut patched = old.clone();
+            apply(&mut patched, &merge_patch(&old, &new));
+            prop_assert_eq!(patched, new);
+        }
+    }
+}

@@ -1,0 +1,487 @@
+//! A credential at work: its client, budget, breaker, clock and mirrors. Equal credentials share one tenant.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::access::{Credential, person};
+use super::decide::{AGAIN, Access, Trouble};
+use super::key::Key;
+use crate::api::Scope;
+use crate::api::conditions::Reason;
+use crate::cloud::breaker::{Admit, Breaker};
+use crate::cloud::budget::{Budget, Priority};
+use crate::cloud::customer_gateways::CustomerGateway;
+use crate::cloud::paging::{Next, Page, Pages};
+use crate::cloud::transport::Transport;
+use crate::cloud::{self, Answer, Client, CloudError, Meaning, iam};
+use crate::mirror::{Listing, Mirror, Source};
+
+/// How long a failed project look-up stands before it is tried again.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
+/// How often a request asks again whether the first one of its credential has proved it.
+const FIRST_FLIGHT_POLL: Duration = Duration::from_millis(20);
+
+/// What all tenants share.
+pub struct Shared {
+    pub transport: Transport,
+    pub max_requests_per_second: f64,
+    pub request_timeout: Duration,
+    pub resync_period: Option<Duration>,
+    pub owner_tag_key: String,
+    pub wake: Box<dyn Fn(Key) + Send + Sync>,
+    /// Told when a credential begins to fail, with another error than before, or works again (`None`).
+    pub tell: Box<dyn Fn(&Credential, Option<&CloudError>) + Send + Sync>,
+    /// Told of each ended LIST: collection and outcome.
+    pub listed: Box<dyn Fn(&'static str, bool) + Send + Sync>,
+}
+
+/// See the module.
+pub struct Tenant {
+    pub credential: Credential,
+    pub budget: Arc<Budget<Key>>,
+    shared: Arc<Shared>,
+    breaker: Mutex<Breaker>,
+    clock: Mutex<Option<(Timestamp, Instant)>>,
+    project: tokio::sync::Mutex<Option<(CloudError, Instant)>>,
+    open: OnceLock<Open>,
+    /// The last failure that was told.
+    told: Mutex<Option<(Meaning, Option<String>)>>,
+    overwrites_tags: AtomicBool,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// A tenant whose project is known.
+pub struct Open {
+    pub scope: Scope,
+    pub client: Client,
+    pub gateways: Arc<Mirror<CustomerGateway, Key>>,
+}
+
+impl Tenant {
+    fn start(credential: Credential, shared: Arc<Shared>) -> Arc<Self> {
+        let tenant = Arc::new(Self {
+            credential,
+            budget: Arc::new(Budget::new(shared.max_requests_per_second)),
+            breaker: Mutex::new(Breaker::new(shared.request_timeout * 2)),
+            shared,
+            clock: Mutex::default(),
+            project: tokio::sync::Mutex::default(),
+            open: OnceLock::new(),
+            told: Mutex::default(),
+            overwrites_tags: AtomicBool::new(true),
+            tasks: Mutex::default(),
+        });
+        let (budget, wake) = (Arc::clone(&tenant.budget), Arc::clone(&tenant.shared));
+        tenant.spawn(async move {
+            loop {
+                for waiter in budget.next_turn().await {
+                    (wake.wake)(waiter);
+                }
+            }
+        });
+        tenant
+    }
+
+    /// The client, once the project is known.
+    pub fn client(&self) -> Option<Client> {
+        self.open.get().map(|open| open.client.clone())
+    }
+
+    /// What is needed to talk about objects; looks the project up if nobody has told it.
+    pub async fn open(self: &Arc<Self>) -> Result<&Open, Trouble> {
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let mut failed = self.project.lock().await;
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        if let Some((error, until)) = &*failed
+            && *until > Instant::now()
+        {
+            return Err(trouble(error));
+        }
+        let project_id = match &self.credential.project_id {
+            Some(project_id) => project_id.clone(),
+            None => match self.look_up_project().await {
+                Ok(project_id) => project_id,
+                Err(LookUp::Trouble(trouble)) => return Err(trouble),
+                Err(LookUp::Cloud(error)) => {
+                    let trouble = trouble(&error);
+                    let again = error.retry_after.unwrap_or_default().max(LOOK_UP_AGAIN);
+                    *failed = Some((*error, Instant::now() + again));
+                    return Err(trouble);
+                }
+            },
+        };
+        *failed = None;
+        Ok(self.open.get_or_init(|| self.opened(project_id)))
+    }
+
+    /// The cloud's present time, never ahead of it; our own before its first answer.
+    pub fn cloud_now(&self) -> Timestamp {
+        let Some((told, at)) = *lock(&self.clock) else {
+            return Timestamp::now();
+        };
+        SignedDuration::try_from(at.elapsed())
+            .ok()
+            .and_then(|gone| told.checked_add(gone).ok())
+            .unwrap_or(told)
+    }
+
+    pub fn access(&self, open: &Open) -> Access {
+        Access {
+            scope: open.scope.clone(),
+            cloud_now: self.cloud_now(),
+        }
+    }
+
+    /// Whether this cloud overwrites the value of a tag that exists; it is believed to until it refuses.
+    pub fn overwrites_tags(&self) -> bool {
+        self.overwrites_tags.load(Ordering::Relaxed)
+    }
+
+    pub fn refused_to_overwrite_tags(&self) {
+        self.overwrites_tags.store(false, Ordering::Relaxed);
+    }
+
+    /// Sends a request, unless the breaker is open, and learns from its answer.
+    pub async fn send<T>(
+        &self,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Result<Answer<T>, CloudError> {
+        let flight = loop {
+            match lock(&self.breaker).admit(Instant::now()) {
+                Admit::Go(flight) => break flight,
+                Admit::Wait => {}
+                Admit::Refused { error, until } => {
+                    let mut error = *error;
+                    error.retry_after = Some(until.saturating_duration_since(Instant::now()));
+                    // This request was not sent at all.
+                    error.outcome_unknown = false;
+                    return Err(error);
+                }
+            }
+            tokio::time::sleep(FIRST_FLIGHT_POLL).await;
+        };
+        let result = call.await;
+        let now = Instant::now();
+        lock(&self.breaker).finished(flight, result.as_ref().map(|_| ()), now);
+        let date = match &result {
+            Ok(answer) => answer.date,
+            Err(error) => error.date,
+        };
+        if let Some(date) = date {
+            self.learn_time(date, now);
+        }
+        match &result {
+            Err(error) if error.meaning == Meaning::Throttled => self.budget.throttled(error.retry_after, now),
+            _ => self.budget.succeeded(now),
+        }
+        result
+    }
+
+    /// The header's whole seconds are a time that has been; the latest such bound is the best.
+    fn learn_time(&self, date: Timestamp, now: Instant) {
+        let mut clock = lock(&self.clock);
+        let expected = clock.and_then(|(told, at)| {
+            told.checked_add(SignedDuration::try_from(now.saturating_duration_since(at)).ok()?)
+                .ok()
+        });
+        let is_off = |expected: Timestamp| {
+            let off = date.duration_since(expected).abs();
+            off > SignedDuration::from_secs(2)
+        };
+        // Within a second's rounding the clock runs on; a cloud whose clock was set is followed.
+        if expected.is_none_or(|expected| date > expected || is_off(expected)) {
+            *clock = Some((date, now));
+        }
+    }
+
+    async fn look_up_project(&self) -> Result<String, LookUp> {
+        let (Some(endpoint), Some(region)) = (&self.credential.iam_endpoint, &self.credential.region) else {
+            let message = format!(
+                "{}: there is neither a project id nor a region to look it up by: set one of them",
+                self.credential.origin
+            );
+            return Err(LookUp::Trouble(person(Reason::InvalidSpec, message)));
+        };
+        self.budget.turn(Priority::Read).await;
+        let call = iam::look_up_project(&self.shared.transport, &self.credential.keys, endpoint, region);
+        let result = self.send(call).await.map(|answer| answer.value);
+        self.tell(result.as_ref().err());
+        result.map_err(|error| LookUp::Cloud(Box::new(error)))
+    }
+
+    fn opened(self: &Arc<Self>, project_id: String) -> Open {
+        let scope = Scope {
+            endpoint: self.credential.vpn_endpoint.clone(),
+            project_id,
+        };
+        let cloud_scope = cloud::Scope {
+            endpoint: scope.endpoint.clone(),
+            project_id: scope.project_id.clone(),
+        };
+        let keys = Arc::clone(&self.credential.keys);
+        let client = Client::new(self.shared.transport.clone(), keys, cloud_scope);
+        let source = Arc::new(GatewaySource {
+            tenant: Arc::downgrade(self),
+            client: client.clone(),
+        });
+        let shared = Arc::clone(&self.shared);
+        let gateways = Mirror::new(self.shared.owner_tag_key.clone(), source, move |key| (shared.wake)(key));
+        if let Some(period) = self.shared.resync_period {
+            let mirror = Arc::downgrade(&gateways);
+            self.spawn(async move {
+                loop {
+                    tokio::time::sleep(period).await;
+                    let Some(mirror) = mirror.upgrade() else { return };
+                    mirror.relist();
+                }
+            });
+        }
+        Open {
+            scope,
+            client,
+            gateways,
+        }
+    }
+
+    /// Tells of a failure of the credential or of the cloud behind it once, and of its end.
+    fn tell(&self, error: Option<&CloudError>) {
+        let now = error.map(|error| (error.meaning, error.code.clone()));
+        let mut told = lock(&self.told);
+        if *told != now {
+            *told = now;
+            (self.shared.tell)(&self.credential, error);
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.tasks).push(tokio::spawn(task).abort_handle());
+    }
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        for task in lock(&self.tasks).iter() {
+            task.abort();
+        }
+    }
+}
+
+enum LookUp {
+    Trouble(Trouble),
+    Cloud(Box<CloudError>),
+}
+
+/// What a cloud error says about an object.
+pub fn trouble(error: &CloudError) -> Trouble {
+    let (reason, hint) = match error.meaning {
+        Meaning::Throttled => (Reason::Throttled, "it is tried again, more slowly"),
+        Meaning::QueueFull => (
+            Reason::Throttled,
+            "the cloud's queue is full; it is tried again, more slowly",
+        ),
+        Meaning::CloudFault => (Reason::CloudError, "it is tried again"),
+        Meaning::Repeated => (Reason::CloudError, "it is looked at and tried again"),
+        Meaning::Dependency => (
+            Reason::DependencyNotReady,
+            "it is tried again until that is out of the way",
+        ),
+        Meaning::Unauthorized => (
+            Reason::Unauthorized,
+            "correct the credentials; until they change, one request every 6 minutes finds out whether they work, since \
+             more would lock the access key",
+        ),
+        Meaning::Forbidden => (Reason::Forbidden, "grant that to the credentials' user"),
+        Meaning::NotAvailable => (
+            Reason::NotAvailable,
+            "check the endpoint and the region: the VPN API is not served there",
+        ),
+        Meaning::QuotaExceeded => (
+            Reason::QuotaExceeded,
+            "delete what is not needed, or have the quota raised",
+        ),
+        Meaning::Duplicate => (
+            Reason::NameConflict,
+            "the one that exists is not this object's; set spec.externalID to its id to adopt it, or change the spec",
+        ),
+        Meaning::Gone => (Reason::CloudError, "it is looked for again"),
+        Meaning::Rejected => (Reason::Rejected, "correct the spec, or what the message names"),
+    };
+    let mut pace = error.meaning.pace();
+    if let Some(after) = error.retry_after {
+        pace.first = pace.first.max(after);
+        if error.meaning == Meaning::Unauthorized {
+            pace.first = after.max(AGAIN.first);
+        }
+        pace.cap = pace.cap.max(pace.first);
+    }
+    Trouble {
+        verdict: crate::api::conditions::Verdict::new(reason, format!("{error}; {hint}")),
+        pace,
+    }
+}
+
+struct GatewaySource {
+    tenant: Weak<Tenant>,
+    client: Client,
+}
+
+impl GatewaySource {
+    async fn read<T>(
+        &self,
+        priority: Priority,
+        operation: cloud::Operation,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Result<T, CloudError> {
+        let Some(tenant) = self.tenant.upgrade() else {
+            return Err(CloudError::new(
+                operation,
+                Meaning::CloudFault,
+                "the credentials are not in use any more",
+            ));
+        };
+        tenant.budget.turn(priority).await;
+        tenant.send(call).await.map(|answer| answer.value)
+    }
+}
+
+impl Source<CustomerGateway> for GatewaySource {
+    fn list(&self) -> BoxFuture<'_, Result<Listing<CustomerGateway>, CloudError>> {
+        async {
+            let mut pages = Pages::default();
+            let mut marker = None;
+            loop {
+                let call = self.client.list_customer_gateways_page(marker.as_deref());
+                let page = self
+                    .read(Priority::Read, cloud::Operation::ListCustomerGateways, call)
+                    .await?;
+                let page = Page {
+                    items: page.customer_gateways,
+                    total_count: page.total_count,
+                    next_marker: page.next_marker,
+                    current_count: page.current_count,
+                };
+                match pages.add(page) {
+                    Next::Fetch(next) => marker = Some(next),
+                    Next::Done => break,
+                }
+            }
+            let listing = pages.finish();
+            Ok(Listing {
+                items: listing.items,
+                complete: listing.complete,
+            })
+        }
+        .boxed()
+    }
+
+    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
+        let call = self.client.get_customer_gateway(id);
+        self.read(Priority::Read, cloud::Operation::GetCustomerGateway, call)
+            .boxed()
+    }
+
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
+        let call = self.client.customer_gateway_tags(id);
+        self.read(Priority::Read, cloud::Operation::ListCustomerGatewayTags, call)
+            .boxed()
+    }
+
+    fn cloud_now(&self) -> Timestamp {
+        self.tenant
+            .upgrade()
+            .map_or_else(Timestamp::now, |tenant| tenant.cloud_now())
+    }
+
+    fn listed(&self, result: Result<usize, &CloudError>) {
+        let Some(tenant) = self.tenant.upgrade() else { return };
+        tenant.tell(result.err());
+        (tenant.shared.listed)("customer-gateways", result.is_ok());
+    }
+}
+
+/// All tenants, and who uses which.
+pub struct Tenants {
+    shared: Arc<Shared>,
+    by_fingerprint: Mutex<HashMap<[u8; 32], Arc<Tenant>>>,
+    by_user: Mutex<HashMap<Key, Arc<Tenant>>>,
+}
+
+impl Tenants {
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            shared: Arc::new(shared),
+            by_fingerprint: Mutex::default(),
+            by_user: Mutex::default(),
+        }
+    }
+
+    /// The tenant of a credential, for an object that uses it from now on.
+    pub fn assign(&self, key: &Key, credential: Credential) -> Arc<Tenant> {
+        let fingerprint = credential.fingerprint();
+        let tenant = {
+            let mut tenants = lock(&self.by_fingerprint);
+            let start = || Tenant::start(credential, Arc::clone(&self.shared));
+            Arc::clone(tenants.entry(fingerprint).or_insert_with(start))
+        };
+        let former = lock(&self.by_user).insert(key.clone(), Arc::clone(&tenant));
+        if let Some(former) = former.filter(|former| !Arc::ptr_eq(former, &tenant)) {
+            self.leave(key, &former);
+        }
+        tenant
+    }
+
+    /// The object uses none any more.
+    pub fn release(&self, key: &Key) {
+        let former = lock(&self.by_user).remove(key);
+        if let Some(former) = former {
+            self.leave(key, &former);
+        }
+    }
+
+    /// Who uses the same credential.
+    pub fn fellows(&self, key: &Key) -> Vec<Key> {
+        let users = lock(&self.by_user);
+        let Some(own) = users.get(key) else { return Vec::new() };
+        users
+            .iter()
+            .filter(|(_, tenant)| Arc::ptr_eq(tenant, own))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// Requests that wait for their turn, of all tenants.
+    pub fn waiting(&self) -> usize {
+        lock(&self.by_fingerprint)
+            .values()
+            .map(|tenant| tenant.budget.waiting())
+            .sum()
+    }
+
+    fn leave(&self, key: &Key, tenant: &Arc<Tenant>) {
+        tenant.budget.forget(key);
+        if let Some(open) = tenant.open.get() {
+            open.gateways.forget(key);
+        }
+        let in_use = lock(&self.by_user).values().any(|other| Arc::ptr_eq(other, tenant));
+        if !in_use {
+            lock(&self.by_fingerprint).retain(|_, other| !Arc::ptr_eq(other, tenant));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
