@@ -1,6 +1,18 @@
-//! The client: one per credential and scope.
+//! The client: one per credential and scope. Signs, sends, and turns whatever comes back into an answer or an
+//! error that says what it means. It never tries twice.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use reqwest::Method;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    credentials::Credentials,
+    error::CloudError,
+    operation::Operation,
+    transport::{Call, Transport},
+};
 
 /// Where an object lives: endpoint and project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,5 +31,86 @@ pub struct Answer<T> {
     pub date: Option<Timestamp>,
 }
 
-/// See the module.
-pub struct Client;
+impl<T> Answer<T> {
+    /// The same answer with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            value: change(self.value),
+            request_id: self.request_id,
+            date: self.date,
+        }
+    }
+}
+
+/// The VPN API as one credential sees one project.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+    credentials: Arc<Credentials>,
+    scope: Scope,
+}
+
+/// One call on the VPN API; the path begins behind the project.
+pub(super) struct Request<'a> {
+    pub operation: Operation,
+    pub method: Method,
+    pub path: &'a [&'a str],
+    pub query: &'a [(&'a str, &'a str)],
+}
+
+impl Client {
+    /// Puts a client together; nothing is sent.
+    pub fn new(transport: Transport, credentials: Arc<Credentials>, scope: Scope) -> Self {
+        Self {
+            transport,
+            credentials,
+            scope,
+        }
+    }
+
+    /// Where this client's objects live.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Sends a call and reads its answer.
+    pub(super) async fn fetch<T: DeserializeOwned>(
+        &self,
+        request: Request<'_>,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Answer<T>, CloudError> {
+        self.transport.fetch(&self.call(&request, body)?).await
+    }
+
+    /// Sends a call whose answer says no more than that it was done.
+    pub(super) async fn act(
+        &self,
+        request: Request<'_>,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Answer<()>, CloudError> {
+        self.transport.act(&self.call(&request, body)?).await
+    }
+
+    fn call<'a>(&'a self, request: &Request<'a>, body: Option<&impl Serialize>) -> Result<Call<'a>, CloudError> {
+        let operation = request.operation;
+        let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
+            CloudError::new(
+                operation,
+                super::Meaning::Rejected,
+                format!("the request cannot be written: {error}"),
+            )
+        })?;
+        let mut path = vec!["v5", self.scope.project_id.as_str()];
+        path.extend_from_slice(request.path);
+        Ok(Call {
+            operation,
+            method: request.method.clone(),
+            endpoint: &self.scope.endpoint,
+            path,
+            query: request.query.to_vec(),
+            project_id: Some(&self.scope.project_id),
+            credentials: &self.credentials,
+            body,
+        })
+    }
+}

@@ -2,11 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use reqwest::Method;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use super::{
+    client::{Answer, Client, Request},
+    error::{CloudError, Operation},
+    paging::{self, Page},
+};
 
 /// A customer gateway as the cloud answers it. Every field but the id may be missing in a list (§2.3, §1.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CustomerGateway {
+    #[serde(deserialize_with = "some_id")]
     pub id: String,
     #[serde(default)]
     pub name: Option<String>,
@@ -76,4 +84,170 @@ pub struct CustomerGatewayChange {
 pub struct CertificateContent {
     /// PEM.
     pub content: String,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomerGatewayPage {
+    pub customer_gateways: Vec<CustomerGateway>,
+    /// Of the project, not of the page.
+    pub total_count: Option<u64>,
+    pub next_marker: Option<String>,
+    /// Of the page, as the cloud counts.
+    pub current_count: Option<u64>,
+}
+
+impl From<CustomerGatewayPage> for Page<CustomerGateway> {
+    fn from(page: CustomerGatewayPage) -> Self {
+        Self {
+            items: page.customer_gateways,
+            total_count: page.total_count,
+            next_marker: page.next_marker,
+            current_count: page.current_count,
+        }
+    }
+}
+
+impl paging::Listed for CustomerGateway {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// How a gateway travels, in both directions.
+#[derive(Serialize, Deserialize)]
+struct Wrapped<T> {
+    customer_gateway: T,
+}
+
+#[derive(Deserialize)]
+struct List {
+    // No default: an answer without the list is not an empty list.
+    #[serde(deserialize_with = "list_or_null")]
+    customer_gateways: Vec<CustomerGateway>,
+    total_count: Option<u64>,
+    page_info: Option<PageInfo>,
+}
+
+#[derive(Default, Deserialize)]
+struct PageInfo {
+    next_marker: Option<String>,
+    current_count: Option<u64>,
+}
+
+fn list_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CustomerGateway>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn some_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    match String::deserialize(deserializer)? {
+        id if id.is_empty() => Err(D::Error::custom("the id is empty")),
+        id => Ok(id),
+    }
+}
+
+const COLLECTION: &str = "customer-gateways";
+
+impl Client {
+    /// Makes a gateway. The answer may lack the tags that were sent.
+    pub async fn create_customer_gateway(
+        &self,
+        gateway: &NewCustomerGateway,
+    ) -> Result<Answer<CustomerGateway>, CloudError> {
+        let request = Request {
+            operation: Operation::CreateCustomerGateway,
+            method: Method::POST,
+            path: &[COLLECTION],
+            query: &[],
+        };
+        self.fetch_gateway(
+            request,
+            Some(&Wrapped {
+                customer_gateway: gateway,
+            }),
+        )
+        .await
+    }
+
+    /// Reads one gateway.
+    pub async fn get_customer_gateway(&self, id: &str) -> Result<Answer<CustomerGateway>, CloudError> {
+        let request = Request {
+            operation: Operation::GetCustomerGateway,
+            method: Method::GET,
+            path: &[COLLECTION, id],
+            query: &[],
+        };
+        self.fetch_gateway(request, None::<&()>).await
+    }
+
+    /// Reads one page of the project's gateways: the first, or the one behind a marker. [`paging::Pages`] says
+    /// which page is next and what the pages prove.
+    pub async fn list_customer_gateways_page(
+        &self,
+        marker: Option<&str>,
+    ) -> Result<Answer<CustomerGatewayPage>, CloudError> {
+        let limit = paging::LIMIT.to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        query.extend(marker.map(|marker| ("marker", marker)));
+        let request = Request {
+            operation: Operation::ListCustomerGateways,
+            method: Method::GET,
+            path: &[COLLECTION],
+            query: &query,
+        };
+        let answer = self.fetch::<List>(request, None::<&()>).await?;
+        Ok(answer.map(|list| {
+            let PageInfo {
+                next_marker,
+                current_count,
+            } = list.page_info.unwrap_or_default();
+            CustomerGatewayPage {
+                customer_gateways: list.customer_gateways,
+                total_count: list.total_count,
+                next_marker,
+                current_count,
+            }
+        }))
+    }
+
+    /// Changes the name or the certificate; nothing else can be changed.
+    pub async fn update_customer_gateway(
+        &self,
+        id: &str,
+        change: &CustomerGatewayChange,
+    ) -> Result<Answer<CustomerGateway>, CloudError> {
+        let request = Request {
+            operation: Operation::UpdateCustomerGateway,
+            method: Method::PUT,
+            path: &[COLLECTION, id],
+            query: &[],
+        };
+        self.fetch_gateway(
+            request,
+            Some(&Wrapped {
+                customer_gateway: change,
+            }),
+        )
+        .await
+    }
+
+    /// Deletes a gateway.
+    pub async fn delete_customer_gateway(&self, id: &str) -> Result<Answer<()>, CloudError> {
+        let request = Request {
+            operation: Operation::DeleteCustomerGateway,
+            method: Method::DELETE,
+            path: &[COLLECTION, id],
+            query: &[],
+        };
+        self.act(request, None::<&()>).await
+    }
+
+    async fn fetch_gateway(
+        &self,
+        request: Request<'_>,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Answer<CustomerGateway>, CloudError> {
+        let answer = self.fetch::<Wrapped<CustomerGateway>>(request, body).await?;
+        Ok(answer.map(|wrapped| wrapped.customer_gateway))
+    }
 }

@@ -1,65 +1,16 @@
-//! What went wrong in a call to the cloud, and what that means: class, reason and pace, in one table.
+//! A failed call: what the cloud said or what happened on the way, and what that means.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-/// A call of the API, for messages, metrics and the IAM action that it needs (contract §8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    CreateCustomerGateway,
-    GetCustomerGateway,
-    ListCustomerGateways,
-    UpdateCustomerGateway,
-    DeleteCustomerGateway,
-    AddCustomerGatewayTags,
-    RemoveCustomerGatewayTags,
-    ListCustomerGatewayTags,
-    LookUpProject,
-}
+use jiff::Timestamp;
 
-/// What a failure means, whatever its HTTP status and code were.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Meaning {
-    /// 429 of the gateway or of the service.
-    Throttled,
-    /// VPN.0030: the service's own queue is full; comes again slowly, from 10 s.
-    QueueFull,
-    /// 5xx, network, timeout, an answer that cannot be read.
-    CloudFault,
-    /// Something else must be ready or gone first (`has connection`, `is not ready`).
-    Dependency,
-    /// 401.
-    Unauthorized,
-    /// 403.
-    Forbidden,
-    /// 404 with a gateway code: the API is not published at this endpoint.
-    NotAvailable,
-    QuotaExceeded,
-    /// A definite "exists already".
-    Duplicate,
-    /// The object is not there.
-    Gone,
-    /// VPN.0031: the same request was seen before; read, then try again.
-    Repeated,
-    /// Any other definite refusal.
-    Rejected,
-}
-
-/// What to do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Try again with backoff.
-    Again,
-    /// Wait for something that may come by itself.
-    Wait,
-    /// A person must act.
-    Person,
-    /// The object is not there.
-    Gone,
-}
+pub use super::{
+    meaning::{Class, Meaning, Pace},
+    operation::Operation,
+};
 
 /// A failed call.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{operation:?}: {text}")]
+#[derive(Clone, Debug)]
 pub struct CloudError {
     pub operation: Operation,
     pub meaning: Meaning,
@@ -73,4 +24,66 @@ pub struct CloudError {
     pub retry_after: Option<Duration>,
     /// A write that failed so may yet have been, or become, committed.
     pub outcome_unknown: bool,
+    /// The cloud's clock, from its `Date` header.
+    pub date: Option<Timestamp>,
 }
+
+impl CloudError {
+    /// An error without an answer of the cloud.
+    pub fn new(operation: Operation, meaning: Meaning, text: impl Into<String>) -> Self {
+        Self {
+            operation,
+            meaning,
+            status: None,
+            code: None,
+            text: text.into(),
+            request_id: None,
+            retry_after: None,
+            outcome_unknown: false,
+            date: None,
+        }
+    }
+
+    /// The same failure, whose write may have been committed; reads have no outcome.
+    pub(super) fn with_unknown_outcome(mut self) -> Self {
+        self.outcome_unknown = self.operation.is_write();
+        self
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        self.meaning.class()
+    }
+
+    /// How long to wait after this many such failures in a row, the first being 1: as the meaning asks, and no less
+    /// than the cloud asked for.
+    pub fn delay(&self, failures: u32) -> Duration {
+        self.meaning
+            .pace()
+            .delay(failures)
+            .max(self.retry_after.unwrap_or_default())
+    }
+}
+
+impl fmt::Display for CloudError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} failed: {}", self.operation.what(), self.text)?;
+        // Without a code it was not IAM that refused, but something on the way.
+        if self.meaning == Meaning::Forbidden && self.code.is_some() {
+            write!(
+                formatter,
+                "; the credential needs the IAM action {}",
+                self.operation.iam_action()
+            )?;
+        }
+        let status = self.status.map(|status| format!("HTTP {status}"));
+        let request_id = self.request_id.as_ref().map(|id| format!("request id {id}"));
+        let known: Vec<_> = self.code.clone().or(status).into_iter().chain(request_id).collect();
+        if !known.is_empty() {
+            write!(formatter, " ({})", known.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CloudError {}

@@ -2,9 +2,22 @@
 //! errors that say what they mean. Nothing in here knows of Kubernetes.
 
 pub mod client;
+pub mod credentials;
 pub mod customer_gateways;
+pub mod endpoints;
 pub mod error;
+mod error_body;
+pub mod iam;
+mod meaning;
+mod operation;
+pub mod paging;
+pub mod signing;
 pub mod tags;
+pub mod time;
+pub mod transport;
 
 pub use client::{Answer, Client, Scope};
-pub use error::{Class, CloudError, Meaning, Operation};
+pub use credentials::Credentials;
+pub use endpoints::Cloud;
+pub use error::{Class, CloudError, Meaning, Operation, Pace};
+pub use transport::{Observer, Transport, TransportOptions};

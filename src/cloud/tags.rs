@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
+
+use super::{
+    client::{Answer, Client, Request},
+    error::{CloudError, Operation},
+};
 
 /// One tag as it travels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,5 +50,71 @@ pub mod list {
             list.serialize_element(&Borrowed { key, value })?;
         }
         list.end()
+    }
+}
+
+/// The type of the resource in the paths of its tags: singular, unlike its own path.
+const CUSTOMER_GATEWAY: &str = "customer-gateway";
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    #[serde(serialize_with = "list::serialize")]
+    tags: &'a BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Received {
+    // No default: an answer without tags does not say that there are none.
+    tags: Option<Vec<Tag>>,
+}
+
+impl Client {
+    /// Adds tags, or gives existing keys another value.
+    pub async fn add_customer_gateway_tags(
+        &self,
+        id: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Answer<()>, CloudError> {
+        let request = Request {
+            operation: Operation::AddCustomerGatewayTags,
+            method: Method::POST,
+            path: &[CUSTOMER_GATEWAY, id, "tags", "create"],
+            query: &[],
+        };
+        self.act(request, Some(&Sent { tags })).await
+    }
+
+    /// Removes tags; keys and values are sent.
+    pub async fn remove_customer_gateway_tags(
+        &self,
+        id: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Answer<()>, CloudError> {
+        let request = Request {
+            operation: Operation::RemoveCustomerGatewayTags,
+            method: Method::POST,
+            path: &[CUSTOMER_GATEWAY, id, "tags", "delete"],
+            query: &[],
+        };
+        self.act(request, Some(&Sent { tags })).await
+    }
+
+    /// Reads the tags of one gateway.
+    pub async fn customer_gateway_tags(&self, id: &str) -> Result<Answer<BTreeMap<String, String>>, CloudError> {
+        let request = Request {
+            operation: Operation::ListCustomerGatewayTags,
+            method: Method::GET,
+            path: &[CUSTOMER_GATEWAY, id, "tags"],
+            query: &[],
+        };
+        let answer = self.fetch::<Received>(request, None::<&()>).await?;
+        Ok(answer.map(|received| {
+            received
+                .tags
+                .unwrap_or_default()
+                .into_iter()
+                .map(|tag| (tag.key, tag.value))
+                .collect()
+        }))
     }
 }

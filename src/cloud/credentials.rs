@@ -1,0 +1,424 @@
+//! Access keys: what one is, and where the operator's own comes from — the environment, else one file that is
+//! named there. Nothing else is tried.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use ini::{Ini, ParseOption};
+use secrecy::{ExposeSecret, SecretString};
+
+/// Environment name of the access key.
+pub const ACCESS_KEY: &str = "HUAWEICLOUD_SDK_AK";
+/// Environment name of the secret key.
+pub const SECRET_KEY: &str = "HUAWEICLOUD_SDK_SK";
+/// Environment name of the security token, which temporary keys have.
+pub const SECURITY_TOKEN: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
+/// Environment name of the file that holds the above.
+pub const CREDENTIALS_FILE: &str = "HUAWEICLOUD_SDK_CREDENTIALS_FILE";
+
+/// The section of the file for services that live in a project.
+const SECTION: &str = "basic";
+
+/// An access key, with what proves that it is ours.
+#[derive(Clone)]
+pub struct Credentials {
+    pub access_key: String,
+    pub secret_key: SecretString,
+    /// Temporary keys have one.
+    pub security_token: Option<SecretString>,
+}
+
+impl Credentials {
+    /// Checks that the parts can travel in a header, so that a stray line break is told as such.
+    pub fn new(
+        access_key: String,
+        secret_key: SecretString,
+        security_token: Option<SecretString>,
+    ) -> Result<Self, UnusableCredentials> {
+        let token = security_token
+            .as_ref()
+            .map(|token| ("security token", token.expose_secret()));
+        let parts = [
+            ("access key", access_key.as_str()),
+            ("secret key", secret_key.expose_secret()),
+        ];
+        for (part, text) in parts.into_iter().chain(token) {
+            if text.is_empty() {
+                return Err(UnusableCredentials {
+                    part,
+                    problem: "is empty",
+                });
+            }
+            // The access key stands in a list whose parts end at commas.
+            if !text.bytes().all(|byte| byte.is_ascii_graphic()) || part == "access key" && text.contains(',') {
+                return Err(UnusableCredentials {
+                    part,
+                    problem: "holds characters that no key has",
+                });
+            }
+        }
+        Ok(Self {
+            access_key,
+            secret_key,
+            security_token,
+        })
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.security_token.as_ref().map(|_| "[redacted]");
+        formatter
+            .debug_struct("Credentials")
+            .field("access_key", &"[redacted]")
+            .field("secret_key", &"[redacted]")
+            .field("security_token", &token)
+            .finish()
+    }
+}
+
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |it: &Self| {
+            let token = it.security_token.as_ref().map(|token| token.expose_secret().to_owned());
+            (it.access_key.clone(), it.secret_key.expose_secret().to_owned(), token)
+        };
+        parts(self) == parts(other)
+    }
+}
+
+impl Eq for Credentials {}
+
+/// A part of a credential that cannot be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {part} {problem}")]
+pub struct UnusableCredentials {
+    /// `access key`, `secret key` or `security token`.
+    pub part: &'static str,
+    pub problem: &'static str,
+}
+
+/// The operator's own credentials, with what the file may say besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCredentials {
+    pub credentials: Arc<Credentials>,
+    pub project_id: Option<String>,
+    pub iam_endpoint: Option<String>,
+}
+
+/// Why the operator has no credentials of its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OwnCredentialsError {
+    /// Nothing was configured.
+    #[error(
+        "the operator has no credentials of its own: set {ACCESS_KEY} and {SECRET_KEY}, or {CREDENTIALS_FILE}, \
+         or name a Secret with credentialsRef"
+    )]
+    NotConfigured,
+    /// Half of a pair is set in the environment.
+    #[error("{missing} is not set, although {present} is")]
+    MissingVariable {
+        missing: &'static str,
+        present: &'static str,
+    },
+    /// The value of a variable.
+    #[error("{variable} cannot be used: {problem}")]
+    BadVariable {
+        variable: &'static str,
+        problem: UnusableCredentials,
+    },
+    /// The file cannot be read.
+    #[error("the credentials file {} ({CREDENTIALS_FILE}) cannot be read: {problem}", file.display())]
+    Unreadable { file: PathBuf, problem: String },
+    /// The file is not INI.
+    #[error("the credentials file {} ({CREDENTIALS_FILE}) is not an INI file: line {line}", file.display())]
+    Malformed { file: PathBuf, line: usize },
+    /// A key is not in the file.
+    #[error("the credentials file {} ({CREDENTIALS_FILE}) has no {key} in its section [{SECTION}]", file.display())]
+    MissingKey { file: PathBuf, key: &'static str },
+    /// The value of a key.
+    #[error("the credentials file {} ({CREDENTIALS_FILE}) cannot be used: {problem}", file.display())]
+    BadKey {
+        file: PathBuf,
+        problem: UnusableCredentials,
+    },
+}
+
+/// Where the operator's own credentials come from.
+#[derive(Debug)]
+pub struct OwnCredentialsSource(Source);
+
+#[derive(Debug)]
+enum Source {
+    Settled(Result<OwnCredentials, OwnCredentialsError>),
+    File {
+        path: PathBuf,
+        last: Mutex<Option<(Stamp, OwnCredentials)>>,
+    },
+}
+
+/// Tells one version of a file from another.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl OwnCredentialsSource {
+    /// Looks at the environment through `variable`. An empty variable counts as not set.
+    pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let variable = |name| {
+            variable(name)
+                .map(|value| value.trim().to_owned())
+                .filter(|value| !value.is_empty())
+        };
+        let (access_key, secret_key, token) = (variable(ACCESS_KEY), variable(SECRET_KEY), variable(SECURITY_TOKEN));
+        let settled = match (access_key, secret_key, token) {
+            (Some(access_key), Some(secret_key), token) => from_variables(access_key, secret_key, token),
+            (Some(_), None, _) => Err(OwnCredentialsError::MissingVariable {
+                missing: SECRET_KEY,
+                present: ACCESS_KEY,
+            }),
+            (None, Some(_), _) => Err(OwnCredentialsError::MissingVariable {
+                missing: ACCESS_KEY,
+                present: SECRET_KEY,
+            }),
+            (None, None, Some(_)) => Err(OwnCredentialsError::MissingVariable {
+                missing: ACCESS_KEY,
+                present: SECURITY_TOKEN,
+            }),
+            (None, None, None) => match variable(CREDENTIALS_FILE) {
+                Some(path) => {
+                    return Self(Source::File {
+                        path: path.into(),
+                        last: Mutex::new(None),
+                    });
+                }
+                None => Err(OwnCredentialsError::NotConfigured),
+            },
+        };
+        Self(Source::Settled(settled))
+    }
+
+    /// The credentials as they are now: the file is read again when it has changed. Blocks as long as a small
+    /// file takes.
+    pub fn read(&self) -> Result<OwnCredentials, OwnCredentialsError> {
+        let (path, last) = match &self.0 {
+            Source::Settled(settled) => return settled.clone(),
+            Source::File { path, last } => (path, last),
+        };
+        let unreadable = |error: io::Error| OwnCredentialsError::Unreadable {
+            file: path.clone(),
+            problem: error.to_string(),
+        };
+        // The stamp is taken first: a change in between is then seen the next time.
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        let stamp = Stamp {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+        };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, own)) = last.as_ref().filter(|(seen, _)| *seen == stamp) {
+            return Ok(own.clone());
+        }
+        let own = from_file(path, &fs::read_to_string(path).map_err(unreadable)?)?;
+        *last = Some((stamp, own.clone()));
+        Ok(own)
+    }
+}
+
+fn from_variables(
+    access_key: String,
+    secret_key: String,
+    token: Option<String>,
+) -> Result<OwnCredentials, OwnCredentialsError> {
+    let credentials = Credentials::new(access_key, secret_key.into(), token.map(Into::into)).map_err(|problem| {
+        let variable = match problem.part {
+            "access key" => ACCESS_KEY,
+            "secret key" => SECRET_KEY,
+            _ => SECURITY_TOKEN,
+        };
+        OwnCredentialsError::BadVariable { variable, problem }
+    })?;
+    Ok(OwnCredentials {
+        credentials: Arc::new(credentials),
+        project_id: None,
+        iam_endpoint: None,
+    })
+}
+
+fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
+    let file = || path.to_owned();
+    // Keys may hold anything: nothing in them is markup.
+    let as_written = ParseOption {
+        enabled_quote: false,
+        enabled_escape: false,
+        ..ParseOption::default()
+    };
+    let ini = Ini::load_from_str_opt(text, as_written).map_err(|error| OwnCredentialsError::Malformed {
+        file: file(),
+        line: error.line + 1,
+    })?;
+    let value = |key: &str| {
+        ini.get_from(Some(SECTION), key)
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    };
+    let required = |key| value(key).ok_or_else(|| OwnCredentialsError::MissingKey { file: file(), key });
+    let credentials = Credentials::new(
+        required("ak")?,
+        required("sk")?.into(),
+        value("security_token").map(Into::into),
+    )
+    .map_err(|problem| OwnCredentialsError::BadKey { file: file(), problem })?;
+    Ok(OwnCredentials {
+        credentials: Arc::new(credentials),
+        project_id: value("project_id"),
+        iam_endpoint: value("iam_endpoint"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::HashMap, time::Duration};
+
+    fn source(variables: &[(&str, &str)]) -> OwnCredentialsSource {
+        let variables: HashMap<_, _> = variables.iter().copied().collect();
+        OwnCredentialsSource::new(|name| variables.get(name).map(|value| (*value).to_owned()))
+    }
+
+    fn parts(own: &OwnCredentials) -> (&str, &str, Option<&str>) {
+        let it = &own.credentials;
+        (
+            &it.access_key,
+            it.secret_key.expose_secret(),
+            it.security_token.as_ref().map(ExposeSecret::expose_secret),
+        )
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let own = source(&[
+            (ACCESS_KEY, "AK"),
+            (SECRET_KEY, " SK\n"),
+            (CREDENTIALS_FILE, "/does/not/exist"),
+        ])
+        .read();
+        assert_eq!(parts(&own.expect("complete")), ("AK", "SK", None));
+        let own = source(&[(ACCESS_KEY, "AK"), (SECRET_KEY, "SK"), (SECURITY_TOKEN, "T+/=")]).read();
+        assert_eq!(parts(&own.expect("complete")), ("AK", "SK", Some("T+/=")));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (variables, words) in [
+            (&[][..], &[ACCESS_KEY, SECRET_KEY, CREDENTIALS_FILE][..]),
+            (&[(ACCESS_KEY, ""), (SECRET_KEY, " ")], &["no credentials of its own"]),
+            (&[(ACCESS_KEY, "AK")], &["HUAWEICLOUD_SDK_SK is not set"]),
+            (&[(SECRET_KEY, "hunter2")], &["HUAWEICLOUD_SDK_AK is not set"]),
+            (
+                &[(SECURITY_TOKEN, "hunter2"), (CREDENTIALS_FILE, "/f")],
+                &["HUAWEICLOUD_SDK_AK is not set"],
+            ),
+            (
+                &[(ACCESS_KEY, "AK"), (SECRET_KEY, "hunter2\nx")],
+                &["HUAWEICLOUD_SDK_SK cannot be used"],
+            ),
+            (
+                &[(ACCESS_KEY, "A,K"), (SECRET_KEY, "hunter2")],
+                &["HUAWEICLOUD_SDK_AK cannot be used"],
+            ),
+            (
+                &[(CREDENTIALS_FILE, "/does/not/exist")],
+                &["/does/not/exist", CREDENTIALS_FILE, "cannot be read"],
+            ),
+        ] {
+            let error = source(variables).read().expect_err("incomplete").to_string();
+            for word in words {
+                assert!(error.contains(word), "{variables:?}: {error}");
+            }
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_read_as_it_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("credentials");
+        let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
+        let text = "# ours\n[global]\nak = other\n\n[basic]\nak = AK\nsk = S\\K\"#;'x\nsecurity_token=T==\n\
+                    project_id = p\niam_endpoint = https://iam.example.com\n";
+        fs::write(&path, text).expect("written");
+        let read = own.read().expect("complete");
+        assert_eq!(parts(&read), ("AK", "S\\K\"#;'x", Some("T==")));
+        assert_eq!(read.project_id.as_deref(), Some("p"));
+        assert_eq!(read.iam_endpoint.as_deref(), Some("https://iam.example.com"));
+    }
+
+    #[test]
+    fn the_file_is_read_again_when_its_length_or_time_changes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("credentials");
+        let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
+        let write = |text: &str, second: u64| {
+            fs::write(&path, text).expect("written");
+            let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            fs::File::options()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_modified(modified))
+                .expect("stamped");
+        };
+        write("[basic]\nak = A\nsk = 1\n", 1_000);
+        let first = own.read().expect("complete");
+        assert!(
+            Arc::ptr_eq(&first.credentials, &own.read().expect("complete").credentials),
+            "unchanged: not read"
+        );
+        write("[basic]\nak = B\nsk = 2\n", 2_000);
+        assert_eq!(parts(&own.read().expect("complete")), ("B", "2", None));
+        write("[basic]\nak = CC\nsk = 3\n", 2_000);
+        assert_eq!(parts(&own.read().expect("complete")), ("CC", "3", None));
+        fs::remove_file(&path).expect("removed");
+        assert!(
+            own.read().is_err(),
+            "a file that went is told, the old keys are not used on"
+        );
+    }
+
+    #[test]
+    fn a_wrong_file_is_told_with_its_name_and_without_its_values() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("credentials");
+        let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
+        for (text, words) in [
+            ("", "no ak in its section [basic]"),
+            ("[basic]\nak = A\n", "no sk in its section [basic]"),
+            ("[global]\nak = A\nsk = hunter2\n", "no ak in its section [basic]"),
+            ("[basic]\nak = A\nsk = hunter2 x\n", "the secret key holds characters"),
+            ("[basic\nak = hunter2\n", "not an INI file: line"),
+        ] {
+            fs::write(&path, text).expect("written");
+            let error = own.read().expect_err(text).to_string();
+            assert!(error.contains(words) && error.contains("credentials"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_part_of_a_key() {
+        let own = source(&[
+            (ACCESS_KEY, "sentinel1"),
+            (SECRET_KEY, "sentinel2"),
+            (SECURITY_TOKEN, "sentinel3"),
+        ]);
+        let shown = format!("{own:?} {:?}", own.read());
+        assert!(!shown.contains("sentinel") && shown.contains("[redacted]"), "{shown}");
+    }
+}

@@ -1,0 +1,179 @@
+//! The bodies of failed answers: the six JSON shapes that the API, its gateway and IAM were seen to use, and
+//! how much of a foreign text we repeat.
+
+use serde_json::{Map, Value};
+
+/// No more than this of the cloud's words goes into a message.
+const LONGEST_TEXT: usize = 300;
+/// No more than this of a body that is not of the API.
+const LONGEST_EXCERPT: usize = 80;
+/// The shapes nest once; anything deeper is not one of them.
+const DEEPEST: usize = 3;
+
+/// What a body said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ErrorBody {
+    pub code: String,
+    pub text: String,
+    pub request_id: Option<String>,
+}
+
+/// Reads any of the shapes; `None` if it is none of them.
+pub(super) fn parse(body: &[u8]) -> Option<ErrorBody> {
+    let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
+        return None;
+    };
+    let (code, text) = code_and_text(&object, 0)?;
+    let request_id = object
+        .get("request_id")
+        .and_then(Value::as_str)
+        .map(bounded)
+        .filter(|id| !id.is_empty());
+    Some(ErrorBody {
+        code: bounded(&code),
+        text: bounded(&text),
+        request_id,
+    })
+}
+
+fn code_and_text(object: &Map<String, Value>, depth: usize) -> Option<(String, String)> {
+    // The order is that of the official SDK.
+    let pairs = [
+        ("error_code", "error_msg"),
+        ("errorCode", "errorMsg"),
+        ("code", "message"),
+    ];
+    let found = pairs.iter().find_map(|(code, text)| {
+        let code = match object.get(*code)? {
+            Value::String(code) if !code.is_empty() => code.clone(),
+            Value::Number(code) => code.to_string(),
+            _ => return None,
+        };
+        Some((code, object.get(*text)?.as_str()?.to_owned()))
+    });
+    let nested = || {
+        object
+            .values()
+            .filter_map(Value::as_object)
+            .find_map(|inner| code_and_text(inner, depth + 1))
+    };
+    found.or_else(|| (depth < DEEPEST).then(nested).flatten())
+}
+
+/// One line without control characters, cut to what fits in a message.
+pub(super) fn bounded(text: &str) -> String {
+    printable(text, LONGEST_TEXT)
+}
+
+/// The beginning of a body that is not what it should be.
+pub(super) fn excerpt(body: &[u8]) -> String {
+    // Only the beginning is shown, so only the beginning is looked at.
+    let beginning = &body[..body.len().min(4 * LONGEST_TEXT)];
+    printable(&String::from_utf8_lossy(beginning), LONGEST_EXCERPT)
+}
+
+fn printable(text: &str, longest: usize) -> String {
+    let words = text.split(|character: char| character.is_whitespace() || character.is_control() || unseen(character));
+    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+/// Characters that turn or hide the text around them on a terminal.
+fn unseen(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(body: &str) -> Option<(String, String, Option<String>)> {
+        parse(body.as_bytes()).map(|body| (body.code, body.text, body.request_id))
+    }
+
+    #[test]
+    fn every_documented_shape_is_read() {
+        for (body, code, text, id) in [
+            (
+                r#"{"error_code":"VPN.0001","error_msg":"no","request_id":"r"}"#,
+                "VPN.0001",
+                "no",
+                Some("r"),
+            ),
+            (r#"{"code":"VPN.0001","message":"no"}"#, "VPN.0001", "no", None),
+            (
+                r#"{"error_code":"APIG.0301","error_msg":"no","request_id":"r"}"#,
+                "APIG.0301",
+                "no",
+                Some("r"),
+            ),
+            (
+                r#"{"error":{"code":401,"message":"no","title":"Unauthorized"}}"#,
+                "401",
+                "no",
+                None,
+            ),
+            (r#"{"error_msg":"no","error_code":"IAM.0001"}"#, "IAM.0001", "no", None),
+            (
+                r#"{"errorCode":"X.1","errorMsg":"no","encoded_authorization_message":"zz"}"#,
+                "X.1",
+                "no",
+                None,
+            ),
+            (
+                r#"{"error":{"error_code":"VPN.0002","error_msg":"no"},"request_id":"r"}"#,
+                "VPN.0002",
+                "no",
+                Some("r"),
+            ),
+        ] {
+            assert_eq!(
+                read(body),
+                Some((code.into(), text.into(), id.map(Into::into))),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_bodies_are_none_of_the_shapes() {
+        for body in [
+            "",
+            "<html><body>502</body></html>",
+            "[]",
+            "{}",
+            r#"{"message":"no code"}"#,
+            r#"{"code":"","message":"empty"}"#,
+            r#"{"error_code":"VPN.0001"}"#,
+            r#"{"a":{"b":{"c":{"d":{"code":"X","message":"too deep"}}}}}"#,
+        ] {
+            assert_eq!(read(body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn foreign_text_becomes_one_bounded_line() {
+        assert_eq!(bounded(" a\r\nb\t\u{1b}[31mc\u{202e}d  "), "a b [31mc d");
+        let long = bounded(&"é".repeat(1000));
+        assert_eq!(long.chars().count(), LONGEST_TEXT + 1);
+        assert!(long.ends_with('…'));
+        let html = excerpt(format!("<!DOCTYPE html>\n<title>Welcome</title>{}", "x".repeat(5000)).as_bytes());
+        assert!(html.starts_with("<!DOCTYPE html> <title>Welcome</title>x"), "{html}");
+        assert_eq!(html.chars().count(), LONGEST_EXCERPT + 1);
+        assert_eq!(excerpt(&[0xff, 0xfe, b'a']), "��a");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_the_text_is_printable_and_bounded(body in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = parse(&body);
+            let text = bounded(&String::from_utf8_lossy(&body));
+            prop_assert!(text.chars().count() <= LONGEST_TEXT + 1);
+            prop_assert!(!text.chars().any(char::is_control));
+        }
+    }
+}

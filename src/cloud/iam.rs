@@ -1,0 +1,77 @@
+//! IAM: which project belongs to a region.
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{
+    client::Answer,
+    credentials::Credentials,
+    error::{CloudError, Meaning, Operation},
+    transport::{Call, Transport},
+};
+
+#[derive(Deserialize)]
+struct Projects {
+    projects: Option<Vec<Project>>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    id: String,
+    name: Option<String>,
+    enabled: Option<bool>,
+}
+
+/// The id of the one project that is named after the region and seen by the credential.
+pub async fn look_up_project(
+    transport: &Transport,
+    credentials: &Credentials,
+    iam_endpoint: &str,
+    region: &str,
+) -> Result<Answer<String>, CloudError> {
+    let call = Call {
+        operation: Operation::LookUpProject,
+        method: Method::GET,
+        endpoint: iam_endpoint,
+        path: vec!["v3", "projects"],
+        query: vec![("name", region)],
+        project_id: None,
+        credentials,
+        body: None,
+    };
+    let answer = transport.fetch::<Projects>(&call).await?;
+    match choose(answer.value.projects.unwrap_or_default(), region) {
+        Ok(id) => Ok(Answer {
+            value: id,
+            request_id: answer.request_id,
+            date: answer.date,
+        }),
+        Err(problem) => Err(CloudError {
+            request_id: answer.request_id,
+            date: answer.date,
+            ..CloudError::new(Operation::LookUpProject, Meaning::Rejected, problem)
+        }),
+    }
+}
+
+fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
+    // The server filters by name; one that does not must not make us take another's project.
+    let named = projects
+        .into_iter()
+        .filter(|project| project.name.as_deref().is_none_or(|name| name == region));
+    let mut found = named.collect::<Vec<_>>().into_iter();
+    match (found.next(), found.next()) {
+        (None, _) => Err(format!(
+            "no project named {region:?} is visible to the credential: set the project id"
+        )),
+        (Some(_), Some(_)) => Err(format!("several projects are named {region:?}: set the project id")),
+        (Some(project), None) if project.enabled == Some(false) => Err(format!(
+            "the project {region:?} ({}) is disabled: enable it, or set the project id of another",
+            project.id
+        )),
+        (Some(project), None) if project.id.is_empty() => {
+            Err(format!("the project {region:?} came without an id: set the project id"))
+        }
+        (Some(project), None) => Ok(project.id),
+    }
+}

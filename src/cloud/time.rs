@@ -1,0 +1,120 @@
+//! The cloud's times: RFC 3339 with any number of digits and any offset in bodies, the HTTP form in headers.
+
+use std::time::Duration;
+
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit, fmt::rfc2822};
+
+/// A longer wait than this is taken for a mistake of whoever sent it.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A time that the cloud wrote and we cannot read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a time in RFC 3339")]
+pub struct UnreadableTime(String);
+
+/// Reads a time of an answer, cut to whole seconds: the digits behind differ from answer to answer.
+pub fn parse(text: &str) -> Result<Timestamp, UnreadableTime> {
+    let cut = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor);
+    let instant = text.trim().parse::<Timestamp>().and_then(|instant| instant.round(cut));
+    instant.map_err(|_| UnreadableTime(text.chars().take(40).collect()))
+}
+
+/// Reads a `Date` header. A wrong day of the week is forgiven.
+pub fn parse_http_date(text: &str) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new()
+        .relaxed_weekday(true)
+        .parse_timestamp(text.trim())
+        .ok()
+}
+
+/// Reads a `Retry-After` header: seconds, or a date, which counts from `now`. An hour at most.
+pub fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let wait = match text.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => Duration::try_from(parse_http_date(text)?.duration_since(now)).unwrap_or_default(),
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(text: &str) -> Option<i64> {
+        parse(text).ok().map(Timestamp::as_second)
+    }
+
+    #[test]
+    fn every_form_that_the_cloud_was_seen_to_write_is_read_and_cut() {
+        for text in [
+            "2025-07-17T08:49:28Z",
+            "2025-07-17T08:49:28.5Z",
+            "2025-07-17T08:49:28.24Z",
+            "2025-07-17T08:49:28.923Z",
+            "2025-07-17T08:49:28.09035Z",
+            "2025-07-17T08:49:28.995988Z",
+            "2025-07-17T08:49:28.999999999Z",
+            "2025-07-17T16:49:28.108+08:00",
+            "2025-07-17T03:19:28.108-05:30",
+        ] {
+            assert_eq!(parse(text).expect(text).to_string(), "2025-07-17T08:49:28Z", "{text}");
+        }
+        assert_eq!(seconds("1969-12-31T23:59:58.9Z"), Some(-2), "cut, also before 1970");
+    }
+
+    #[test]
+    fn what_is_no_instant_is_an_error_that_shows_it_within_bounds() {
+        for text in [
+            "",
+            "yesterday",
+            "2025-07-17",
+            "2025-07-17T08:49:28",
+            "2025-13-17T08:49:28Z",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        let error = parse(&"9".repeat(1000)).expect_err("no time").to_string();
+        assert!(error.contains("999") && error.len() < 100, "{error}");
+    }
+
+    #[test]
+    fn http_dates_and_waits_are_read() {
+        let date = parse_http_date("Wed, 13 Aug 2025 02:34:56 GMT").expect("a date");
+        assert_eq!(date.to_string(), "2025-08-13T02:34:56Z");
+        assert_eq!(parse_http_date("Fri, 13 Aug 2025 02:34:56 GMT"), Some(date));
+        assert_eq!(parse_http_date("soon"), None);
+        for (text, wait) in [
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("99999999999", Some(3600)),
+            ("Wed, 13 Aug 2025 02:35:06 GMT", Some(10)),
+            ("Wed, 13 Aug 2025 02:34:06 GMT", Some(0)),
+            ("-3", None),
+            ("soon", None),
+        ] {
+            assert_eq!(parse_retry_after(text, date), wait.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn digits_and_offset_never_change_the_second(
+            second in 0_i64..4_000_000_000,
+            fraction in "(\\.[0-9]{1,9})?",
+            offset_minutes in -14 * 60..=14 * 60_i64,
+        ) {
+            let local = Timestamp::from_second(second + offset_minutes * 60).expect("in range");
+            let local = local.strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            let sign = if offset_minutes < 0 { '-' } else { '+' };
+            let (hours, minutes) = (offset_minutes.abs() / 60, offset_minutes.abs() % 60);
+            let text = format!("{local}{fraction}{sign}{hours:02}:{minutes:02}");
+            prop_assert_eq!(parse(&text).map(Timestamp::as_second), Ok(second), "{}", text);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>()) {
+            let _ = (parse(&text), parse_http_date(&text), parse_retry_after(&text, Timestamp::UNIX_EPOCH));
+        }
+    }
+}
