@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     admin::{CredentialDump, CredentialSpec, Rights, UserSpec},
-    auth::{Claim, Received, date_is_fresh, signature_is_right},
+    auth::Received,
     refusal::Refusal,
 };
 
@@ -169,8 +169,8 @@ impl Access {
 
     /// Who sends this request, if it proves that.
     pub fn authenticate(&mut self, request: Received<'_>, now: Timestamp) -> Result<Caller, Refusal> {
-        if let Some(authorization) = request.header("authorization") {
-            return self.by_signature(request, authorization, now);
+        if request.headers.contains_key("authorization") {
+            return self.by_signature(request, now);
         }
         match request.header("x-auth-token") {
             Some(token) => self.by_token(token, now),
@@ -198,13 +198,13 @@ impl Access {
         }
     }
 
-    fn by_signature(&mut self, request: Received<'_>, authorization: &str, now: Timestamp) -> Result<Caller, Refusal> {
-        let Some(claim) = Claim::parse(authorization) else {
+    fn by_signature(&mut self, request: Received<'_>, now: Timestamp) -> Result<Caller, Refusal> {
+        let Some(claim) = request.claim() else {
             return Err(unauthorized(
                 "the Authorization header is not in the form of SDK-HMAC-SHA256",
             ));
         };
-        if !date_is_fresh(request.header("x-sdk-date"), now) {
+        if !request.is_fresh(now) {
             return Err(Refusal::gateway(
                 StatusCode::UNAUTHORIZED,
                 "0303",
@@ -212,7 +212,7 @@ impl Access {
                  minutes off",
             ));
         }
-        let Some(credential) = self.credentials.get_mut(claim.access_key) else {
+        let Some(credential) = self.credentials.get_mut(&claim.access_key) else {
             return Err(unauthorized(format!(
                 "Get secretKey failed,ak {} not exist",
                 claim.access_key
@@ -221,7 +221,7 @@ impl Access {
         if credential.locked_until.is_some_and(|until| now < until) {
             return Err(unauthorized("AK access failed to reach the limit,forbidden"));
         }
-        if !signature_is_right(request, claim, &credential.spec.secret_key) {
+        if !request.is_signed(&claim, &credential.spec.secret_key) {
             credential.failures += 1;
             if credential.failures > FAILURES_BORNE {
                 credential.failures = 0;

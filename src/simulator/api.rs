@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     admin::{FaultName, FaultRequest, HeldRequest, LogEntry},
-    auth::{Claim, Received},
+    auth::Received,
     calls::{Answer, Call},
     clock::http_date,
     connection::Connection,
@@ -79,8 +79,8 @@ impl Journey {
         self.route.as_ref().map(|route| route.operation)
     }
 
-    fn claimed_access_key(&self) -> Option<&str> {
-        Claim::parse(self.received().header("authorization")?).map(|claim| claim.access_key)
+    fn claimed_access_key(&self) -> Option<String> {
+        self.received().claim().map(|claim| claim.access_key)
     }
 }
 
@@ -162,9 +162,10 @@ impl Simulator {
             RequestIds::Hex => id.simple().to_string(),
         };
         let uri = &journey.parts.uri;
+        let access_key = journey.claimed_access_key();
         let target = Target {
             operation: journey.operation(),
-            access_key: journey.claimed_access_key(),
+            access_key: access_key.as_deref(),
             path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
         };
         let (latency, others): (Vec<_>, Vec<_>) = state
@@ -179,7 +180,7 @@ impl Simulator {
             path: uri.path().to_owned(),
             query: uri.query().map(str::to_owned),
             operation: target.operation.map(|operation| operation.name().to_owned()),
-            access_key: target.access_key.map(str::to_owned),
+            access_key: access_key.clone(),
             user: None,
             request_id: journey.request_id.clone(),
             status: None,
@@ -340,7 +341,7 @@ impl Simulator {
             operation: journey.operation().map(|operation| operation.name().to_owned()),
             method: journey.parts.method.to_string(),
             path: journey.parts.uri.path().to_owned(),
-            access_key: journey.claimed_access_key().map(str::to_owned),
+            access_key: journey.claimed_access_key(),
             after_commit,
         };
         let released = self.state().holds.hold(held);
