@@ -14,5 +14,6 @@ pub mod ownership;
 pub mod plain_error;
 pub mod reconcile;
 pub mod settings;
+pub mod simulator;
 pub mod telemetry;
 pub mod web;

@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions: the kinds' schemas with the rules of admission put in their places.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrBool, ValidationRule,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrBool, ValidationRule,
 };
 use kube::CustomResourceExt;
 
@@ -19,12 +19,39 @@ pub enum CrdError {
 
 /// Every CRD of the operator, as `vpn-operator crd` prints them. A new kind is a line here.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
-    Ok(vec![build(CustomerGateway::crd(), customer_gateway::admissions())?])
+    Ok(vec![build(
+        CustomerGateway::crd(),
+        customer_gateway::admissions(),
+        customer_gateway::columns(),
+    )?])
 }
 
-fn build(mut crd: CustomResourceDefinition, own: Vec<Admission>) -> Result<CustomResourceDefinition, CrdError> {
+/// A column of `kubectl get`.
+pub fn column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        type_: type_.to_owned(),
+        json_path: json_path.to_owned(),
+        ..CustomResourceColumnDefinition::default()
+    }
+}
+
+/// A column of `kubectl get -o wide` only.
+pub fn wide_column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
+    CustomResourceColumnDefinition {
+        priority: Some(1),
+        ..column(name, type_, json_path)
+    }
+}
+
+fn build(
+    mut crd: CustomResourceDefinition,
+    own: Vec<Admission>,
+    columns: Vec<CustomResourceColumnDefinition>,
+) -> Result<CustomResourceDefinition, CrdError> {
     let name = crd.metadata.name.clone().unwrap_or_default();
     for version in &mut crd.spec.versions {
+        version.additional_printer_columns = Some(columns.clone());
         let Some(root) = version
             .schema
             .as_mut()

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::crd::{column, wide_column};
 use super::lifecycle::{self, Admission, Lifecycle};
 use super::status::ObjectStatus;
 
@@ -21,29 +23,7 @@ use super::status::ObjectStatus;
     category = "vpn",
     namespaced,
     status = "CustomerGatewayStatus",
-    doc = "A customer gateway of the VPN service: the device at the far end of a site-to-site VPN.",
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    ),
-    printcolumn(name = "Identifier", type_ = "string", json_path = ".spec.idValue"),
-    printcolumn(name = "ID", type_ = "string", json_path = ".status.id"),
-    printcolumn(name = "ASN", type_ = "integer", json_path = ".spec.bgpASN", priority = 1),
-    printcolumn(name = "Created", type_ = "date", json_path = ".status.createdAt", priority = 1),
-    printcolumn(name = "Updated", type_ = "date", json_path = ".status.updatedAt", priority = 1),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
-        priority = 1
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "A customer gateway of the VPN service: the device at the far end of a site-to-site VPN."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerGatewaySpec {
@@ -162,6 +142,21 @@ pub struct CertificateStatus {
     /// SHA-256 of the PEM text that was last sent: the cloud does not give it back, so a change is seen by this.
     #[serde(rename = "contentSHA256", default, skip_serializing_if = "Option::is_none")]
     pub content_sha256: Option<String>,
+}
+
+/// What `kubectl get` shows.
+pub fn columns() -> Vec<CustomResourceColumnDefinition> {
+    vec![
+        column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
+        column("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason"),
+        column("Identifier", "string", ".spec.idValue"),
+        column("ID", "string", ".status.id"),
+        wide_column("ASN", "integer", ".spec.bgpASN"),
+        wide_column("Created", "date", ".status.createdAt"),
+        wide_column("Updated", "date", ".status.updatedAt"),
+        wide_column("Message", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
+        column("Age", "date", ".metadata.creationTimestamp"),
+    ]
 }
 
 /// Which identifiers are addresses: FQDN is spelled out, or nothing is said of an adopted gateway.

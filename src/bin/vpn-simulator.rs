@@ -1,1 +1,112 @@
-fn main() {}
+//! `vpn-simulator`: the VPN API in memory, to try clients and the operator against.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+};
+
+use clap::Parser;
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use vpn_operator::simulator::{RunningSimulator, Settings, tryout};
+
+/// A fake of the VPN API of Huawei Cloud and Open Telekom Cloud, in memory, for trying and testing.
+#[derive(Debug, Parser)]
+#[command(name = "vpn-simulator", version)]
+struct Arguments {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(
+        long,
+        env = "VPN_SIMULATOR_LISTEN",
+        default_value = "127.0.0.1:8180",
+        value_name = "ADDRESS:PORT"
+    )]
+    listen: SocketAddr,
+
+    /// Access key that clients sign with.
+    #[arg(long, env = "VPN_SIMULATOR_ACCESS_KEY", default_value = tryout::ACCESS_KEY, value_name = "AK")]
+    access_key: String,
+
+    /// Its secret key; left out: a try-out value, printed at start.
+    #[arg(long, env = "VPN_SIMULATOR_SECRET_KEY", hide_env_values = true, value_name = "SK")]
+    secret_key: Option<SecretString>,
+
+    /// One more pair of keys; may be repeated, in the environment separated by commas.
+    #[arg(
+        long = "credential",
+        env = "VPN_SIMULATOR_CREDENTIALS",
+        hide_env_values = true,
+        value_delimiter = ',',
+        value_name = "AK=SK",
+        value_parser = parse_credential
+    )]
+    credentials: Vec<(String, SecretString)>,
+
+    /// Region, which is the name of the project.
+    #[arg(long, env = "VPN_SIMULATOR_REGION", default_value = tryout::REGION)]
+    region: String,
+
+    /// Id of the project.
+    #[arg(long, env = "VPN_SIMULATOR_PROJECT_ID", default_value = tryout::PROJECT_ID)]
+    project_id: String,
+}
+
+fn parse_credential(text: &str) -> Result<(String, SecretString), &'static str> {
+    match text.split_once('=') {
+        Some((access_key, secret_key)) if !access_key.is_empty() && !secret_key.is_empty() => {
+            Ok((access_key.to_owned(), SecretString::from(secret_key)))
+        }
+        _ => Err("must be an access key and a secret key with = between them"),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vpn-simulator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> io::Result<()> {
+    // Before it says that it is ready: a signal that comes right after must not be lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let is_tryout = arguments.secret_key.is_none();
+    let secret_key = arguments
+        .secret_key
+        .unwrap_or_else(|| SecretString::from(tryout::SECRET_KEY));
+    let mut credentials = vec![(arguments.access_key.clone(), secret_key)];
+    credentials.extend(arguments.credentials);
+    let settings = Settings {
+        credentials,
+        region: arguments.region.clone(),
+        project_id: arguments.project_id.clone(),
+        ..Settings::default()
+    };
+    let listen = arguments.listen;
+    let simulator = RunningSimulator::start(settings, listen)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("--listen {listen}: {error}")))?;
+    let shown_secret_key = if is_tryout { tryout::SECRET_KEY } else { "(as given)" };
+    let greeting = format!(
+        "listening on {}\naccess key {}\nsecret key {shown_secret_key}\nregion     {}\nproject id {}\n",
+        simulator.base_url(),
+        arguments.access_key,
+        arguments.region,
+        arguments.project_id,
+    );
+    // Whoever started it may have stopped reading; that is no reason to die.
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(greeting.as_bytes()).and_then(|()| stdout.flush());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    simulator.stop().await;
+    Ok(())
+}

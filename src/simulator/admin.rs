@@ -1,0 +1,534 @@
+//! What the admin API under `/_simulator/` takes and gives, for whoever drives the simulator.
+//! `docs/simulator.md` documents every endpoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `GET /_simulator/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    pub ready: bool,
+}
+
+/// Any refusal of the admin API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdminError {
+    pub error: String,
+}
+
+/// Positions of switches by name: the body of `PUT` and `PATCH /_simulator/switches`.
+pub type SwitchPositions = BTreeMap<String, String>;
+
+/// One switch of `GET /_simulator/switches`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchDescription {
+    pub name: String,
+    pub value: String,
+    pub default: String,
+    pub allowed: Vec<String>,
+    pub meaning: String,
+}
+
+/// `GET /_simulator/switches`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchList {
+    pub switches: Vec<SwitchDescription>,
+}
+
+macro_rules! fault_names {
+    ($($(#[doc = $doc:literal])+ $name:ident $text:literal,)+) => {
+        /// What goes wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum FaultName {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $name,)+
+        }
+
+        impl FaultName {
+            /// All faults.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name on the wire.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)+ }
+            }
+
+            /// What it does, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+fault_names! {
+    /// The request (with `commit`: its answer) is delayed by `ms`. Goes together with one other fault.
+    Latency "latency",
+    /// 429 APIGW.0308, from the gateway before the service.
+    ThrottledByGateway "throttled-by-gateway",
+    /// 429 VPN.0429, from the service.
+    ThrottledByService "throttled-by-service",
+    /// 400 VPN.0030: the service's queue is full.
+    QueueFull "queue-full",
+    /// Any answer: `status`, `code`, `message`.
+    Error "error",
+    /// The connection is closed without an answer.
+    LostAnswer "lost-answer",
+    /// The connection is reset (TCP RST) without an answer.
+    ConnectionReset "connection-reset",
+    /// There is never an answer; the connection stays open until the client gives up.
+    Timeout "timeout",
+    /// 502 with an HTML page.
+    HtmlBadGateway "html-502",
+    /// 504 with an HTML page.
+    HtmlGatewayTimeout "html-504",
+    /// 200 with an HTML page, as a captive proxy does it.
+    HtmlOk "html-200",
+    /// The true answer, whose body breaks off half way.
+    TruncatedBody "truncated-body",
+    /// 200 with an endless body of `bytes` bytes.
+    HugeBody "huge-body",
+    /// The connection is closed at once; the request takes effect after `ms`, or without it once it is released.
+    LateCommit "late-commit",
+    /// The request is held before (with `commit`: after) it takes effect, until it is released.
+    Hold "hold",
+    /// A creation is answered as ever, but what it made is gone at once.
+    VanishAfterCreate "vanish-after-create",
+}
+
+/// A fault to come: `POST /_simulator/faults`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRequest {
+    pub fault: FaultName,
+    /// Only requests of this operation, by its name or its IAM action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// Only requests that claim this access key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<String>,
+    /// Only requests whose path and query hold this text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_contains: Option<String>,
+    /// How many requests it hits; 0 = until it is removed.
+    #[serde(default = "once")]
+    pub times: u64,
+    /// Whether the request takes effect all the same.
+    #[serde(default)]
+    pub commit: bool,
+    /// For `latency` and `late-commit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+    /// For `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// For `error`: the whole code, such as `VPN.0002`; left out: there is no body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// For `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// For `huge-body`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// For `error` and the throttled ones: the value of a `Retry-After` header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<String>,
+}
+
+impl FaultRequest {
+    /// That fault, for the next request whatever it is.
+    pub fn once(fault: FaultName) -> Self {
+        Self {
+            fault,
+            operation: None,
+            access_key: None,
+            path_contains: None,
+            times: 1,
+            commit: false,
+            ms: None,
+            status: None,
+            code: None,
+            message: None,
+            bytes: None,
+            retry_after: None,
+        }
+    }
+}
+
+fn once() -> u64 {
+    1
+}
+
+/// A fault as `GET /_simulator/faults` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultEntry {
+    pub id: u64,
+    /// How many requests it has hit.
+    pub hits: u64,
+    #[serde(flatten)]
+    pub request: FaultRequest,
+}
+
+/// `GET /_simulator/faults`: those that have hits left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultList {
+    pub faults: Vec<FaultEntry>,
+}
+
+/// A request that waits to be released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldRequest {
+    pub id: u64,
+    /// Its number in the log.
+    pub sequence: u64,
+    pub operation: Option<String>,
+    pub method: String,
+    pub path: String,
+    pub access_key: Option<String>,
+    /// Whether it has taken effect already.
+    pub after_commit: bool,
+}
+
+/// `GET /_simulator/held`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldList {
+    /// Whether as many as asked for are held; false when the time was up before.
+    pub enough: bool,
+    pub held: Vec<HeldRequest>,
+}
+
+/// `POST /_simulator/release`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// Only this one; left out: all that are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// The connection is closed instead of an answer; one that has not taken effect yet never will.
+    #[serde(default)]
+    pub drop: bool,
+}
+
+/// The answer to a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    pub released: usize,
+}
+
+/// A request in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    pub sequence: u64,
+    /// When it came, by the simulated cloud's clock.
+    pub at: String,
+    pub method: String,
+    pub path: String,
+    #[serde(default)]
+    pub query: Option<String>,
+    /// Nothing if no such operation is published.
+    #[serde(default)]
+    pub operation: Option<String>,
+    /// The access key that the request claims.
+    #[serde(default)]
+    pub access_key: Option<String>,
+    /// The user of the token, if it came with one.
+    #[serde(default)]
+    pub user: Option<String>,
+    pub request_id: String,
+    /// Nothing while it is under way, and if it was never answered.
+    #[serde(default)]
+    pub status: Option<u16>,
+    #[serde(default)]
+    pub error_code: Option<String>,
+    /// Whether it changed something.
+    #[serde(default)]
+    pub committed: bool,
+    /// The faults that hit it.
+    #[serde(default)]
+    pub faults: Vec<FaultName>,
+    /// Whether nothing more will come of it.
+    #[serde(default)]
+    pub finished: bool,
+}
+
+/// `GET /_simulator/log`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPage {
+    /// Whether as many as asked for are there; false when the time was up before.
+    pub enough: bool,
+    /// The number of the latest request of all; `since` for the next look.
+    pub last_sequence: u64,
+    pub requests: Vec<LogEntry>,
+}
+
+/// `GET /_simulator/counts`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub total: u64,
+    pub last_sequence: u64,
+    /// Requests that came; only operations that were called.
+    pub by_operation: BTreeMap<String, u64>,
+    /// The same by HTTP method.
+    pub by_method: BTreeMap<String, u64>,
+    /// Refusals by error code.
+    pub by_error_code: BTreeMap<String, u64>,
+}
+
+/// A gateway as the admin API shows it: everything, whatever the switches say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayDump {
+    pub project_id: String,
+    pub id: String,
+    pub name: String,
+    pub id_type: String,
+    pub id_value: String,
+    #[serde(default)]
+    pub bgp_asn: Option<i64>,
+    #[serde(default)]
+    pub ca_certificate_id: Option<String>,
+    pub tags: BTreeMap<String, String>,
+    pub created_at: String,
+    pub updated_at: String,
+    /// The connection that keeps it from being deleted.
+    #[serde(default)]
+    pub connection: Option<String>,
+    /// Whether it is being deleted slowly.
+    #[serde(default)]
+    pub deleting: bool,
+}
+
+/// A gateway made behind everybody's back: `POST /_simulator/gateways` takes one or a list. Nothing is validated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaySeed {
+    /// Left out: the first project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_type: Option<String>,
+    pub id_value: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp_asn: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+}
+
+/// An edit behind everybody's back: `PATCH /_simulator/gateways/{id}`. What is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayEdit {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_value: Option<String>,
+    /// 0 takes it off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bgp_asn: Option<i64>,
+    /// All tags, in place of those that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+    /// Tags to add or change.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub set_tags: BTreeMap<String, String>,
+    /// Keys of tags to take off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_tags: Vec<String>,
+    /// RFC 3339; for ties at a page border.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// Attaches a connection under this name; empty detaches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// Takes the CA certificate off.
+    #[serde(default)]
+    pub remove_ca_certificate: bool,
+}
+
+/// `GET` and `POST /_simulator/gateways`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayList {
+    pub gateways: Vec<GatewayDump>,
+}
+
+/// `POST /_simulator/finish-deletions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishedDeletions {
+    pub finished: usize,
+}
+
+/// A project: `PUT /_simulator/projects/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// The region, or `region_suffix` of a sub-project.
+    pub name: String,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// How many gateways it may have.
+    #[serde(default = "default_quota")]
+    pub gateway_quota: u64,
+}
+
+impl Project {
+    /// An enabled one with the usual quota.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            enabled: true,
+            gateway_quota: default_quota(),
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_quota() -> u64 {
+    100
+}
+
+/// What a credential or a user may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rights {
+    /// IAM actions; `*` at the end of one stands for anything. Left out: all.
+    #[serde(default = "all_actions")]
+    pub allowed_actions: BTreeSet<String>,
+    /// Actions taken away again.
+    #[serde(default)]
+    pub denied_actions: BTreeSet<String>,
+    /// Ids of projects; left out: all that there are.
+    #[serde(default)]
+    pub projects: Option<BTreeSet<String>>,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Self {
+            allowed_actions: all_actions(),
+            denied_actions: BTreeSet::new(),
+            projects: None,
+        }
+    }
+}
+
+fn all_actions() -> BTreeSet<String> {
+    BTreeSet::from(["*".to_owned()])
+}
+
+/// An access key: `PUT /_simulator/credentials/{access key}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialSpec {
+    #[serde(serialize_with = "expose", deserialize_with = "conceal")]
+    pub secret_key: SecretString,
+    /// Makes it a temporary one.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "expose_optional",
+        deserialize_with = "conceal_optional"
+    )]
+    pub security_token: Option<SecretString>,
+    /// RFC 3339, for a temporary one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    #[serde(default)]
+    pub rights: Rights,
+}
+
+/// An access key as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialDump {
+    pub access_key: String,
+    pub temporary: bool,
+    #[serde(default)]
+    pub expires_at: Option<String>,
+    pub rights: Rights,
+    /// Bad signatures in a row.
+    pub failures: u32,
+    /// Until when it is locked.
+    #[serde(default)]
+    pub locked_until: Option<String>,
+}
+
+/// `GET /_simulator/credentials`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialList {
+    pub credentials: Vec<CredentialDump>,
+}
+
+/// The lock of an access key: `PUT /_simulator/credentials/{access key}/lock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    pub locked: bool,
+}
+
+/// A user who may fetch tokens: `PUT /_simulator/users/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSpec {
+    pub domain: String,
+    #[serde(serialize_with = "expose", deserialize_with = "conceal")]
+    pub password: SecretString,
+    #[serde(default)]
+    pub rights: Rights,
+}
+
+/// The cloud's clock: `PUT /_simulator/clock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockSetting {
+    /// How much it is ahead of the true time, in milliseconds; negative: behind.
+    pub skew_ms: i64,
+}
+
+/// `GET /_simulator/clock`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    pub skew_ms: i64,
+    pub now: String,
+}
+
+/// `GET /_simulator/state`: everything but secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDump {
+    pub now: String,
+    pub skew_ms: i64,
+    pub projects: BTreeMap<String, Project>,
+    pub credentials: Vec<CredentialDump>,
+    pub users: Vec<String>,
+    pub switches: SwitchPositions,
+    pub faults: Vec<FaultEntry>,
+    pub held: Vec<HeldRequest>,
+    pub gateways: Vec<GatewayDump>,
+}
+
+fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
+}
+
+fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+    String::deserialize(deserializer).map(SecretString::from)
+}
+
+fn conceal_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
+}

@@ -1,0 +1,455 @@
+//! The way of a request to the API: it is logged, faults hit it, its sender is checked, the service does it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{ConnectInfo, Request, State as Extracted},
+    http::{Response, StatusCode, request::Parts},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    admin::{FaultName, FaultRequest, HeldRequest, LogEntry},
+    auth::Received,
+    calls::{Answer, Call},
+    clock::http_date,
+    connection::Connection,
+    faults::Target,
+    gateways,
+    holds::Release,
+    iam,
+    operations::{Operation, Route, route},
+    quotas,
+    refusal::Refusal,
+    reply::Reply,
+    settings::Settings,
+    state::State,
+    switches::RequestIds,
+    tags,
+};
+
+const LARGEST_BODY: usize = 12 * 1024 * 1024;
+const LONGEST_URI: usize = 32 * 1024;
+
+/// The simulated cloud, shared by all requests.
+#[derive(Debug)]
+pub struct Simulator {
+    pub settings: Settings,
+    state: Mutex<State>,
+    /// Tells those who wait that the log or what is held has changed.
+    pub changes: watch::Sender<()>,
+    pub stop: CancellationToken,
+}
+
+/// What becomes of a request.
+enum Outcome {
+    Reply(Box<Reply>),
+    Close,
+    Reset,
+    Never,
+}
+
+/// A request on its way.
+struct Journey {
+    parts: Parts,
+    body: Result<Bytes, axum::Error>,
+    route: Option<Route>,
+    sequence: u64,
+    request_id: String,
+}
+
+impl Journey {
+    fn received(&self) -> Received<'_> {
+        let body = self.body.as_ref().map_or(&[] as &[u8], |body| body);
+        Received {
+            method: &self.parts.method,
+            uri: &self.parts.uri,
+            headers: &self.parts.headers,
+            body,
+        }
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        self.route.as_ref().map(|route| route.operation)
+    }
+
+    fn claimed_access_key(&self) -> Option<String> {
+        self.received().claim().map(|claim| claim.access_key)
+    }
+}
+
+impl Simulator {
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            state: Mutex::new(State::new(&settings)),
+            settings,
+            changes: watch::Sender::new(()),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// The state, with nobody else at it. A test that panicked while it had it changes nothing for others.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn notify(&self) {
+        self.changes.send_replace(());
+    }
+
+    async fn process(self: Arc<Self>, parts: Parts, body: Body) -> Response<Body> {
+        let body = to_bytes(body, LARGEST_BODY).await;
+        let connection = parts
+            .extensions
+            .get::<ConnectInfo<Connection>>()
+            .map(|info| info.0.clone());
+        let route = route(&parts.method, parts.uri.path());
+        let mut journey = Journey {
+            parts,
+            body,
+            route,
+            sequence: 0,
+            request_id: String::new(),
+        };
+        let (latency, fault) = self.arrive(&mut journey);
+        let journey = Arc::new(journey);
+        let delay = |when_committed: bool| {
+            let ms = latency
+                .as_ref()
+                .filter(|latency| latency.commit == when_committed)
+                .and_then(|latency| latency.ms);
+            tokio::time::sleep(Duration::from_millis(ms.unwrap_or(0)))
+        };
+        delay(false).await;
+        let late = fault.as_ref().is_some_and(|fault| fault.fault == FaultName::LateCommit);
+        let outcome = match fault {
+            Some(fault) => self.fail(&journey, &fault).await,
+            None => Outcome::Reply(Box::new(self.execute(&journey).0)),
+        };
+        delay(true).await;
+        let date = self.leave(&journey, &outcome, late);
+        let cut = match outcome {
+            Outcome::Reply(reply) => {
+                let is_iam = journey.operation().is_some_and(Operation::is_iam);
+                return reply.into_response(&journey.request_id, &date, is_iam);
+            }
+            Outcome::Never => {
+                self.stop.cancelled().await;
+                Connection::close
+            }
+            Outcome::Close => Connection::close,
+            Outcome::Reset => Connection::reset,
+        };
+        if let Some(connection) = connection {
+            cut(&connection);
+        }
+        // Never sent: the connection is cut before it can be.
+        Response::default()
+    }
+
+    /// Logs the request and finds the faults that hit it: a latency and another one.
+    fn arrive(&self, journey: &mut Journey) -> (Option<FaultRequest>, Option<FaultRequest>) {
+        let mut state = self.state();
+        let id = Uuid::new_v4();
+        journey.request_id = match state.switches.request_ids {
+            RequestIds::Dashed => id.to_string(),
+            RequestIds::Hex => id.simple().to_string(),
+        };
+        let uri = &journey.parts.uri;
+        let access_key = journey.claimed_access_key();
+        let target = Target {
+            operation: journey.operation(),
+            access_key: access_key.as_deref(),
+            path_and_query: uri.path_and_query().map_or("/", |path| path.as_str()),
+        };
+        let (latency, others): (Vec<_>, Vec<_>) = state
+            .faults
+            .hit(target)
+            .into_iter()
+            .partition(|fault| fault.fault == FaultName::Latency);
+        let entry = LogEntry {
+            sequence: 0,
+            at: state.clock.now().to_string(),
+            method: journey.parts.method.to_string(),
+            path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
+            operation: target.operation.map(|operation| operation.name().to_owned()),
+            access_key: access_key.clone(),
+            user: None,
+            request_id: journey.request_id.clone(),
+            status: None,
+            error_code: None,
+            committed: false,
+            faults: latency.iter().chain(&others).map(|fault| fault.fault).collect(),
+            finished: false,
+        };
+        let sequence = state.log.add(entry);
+        journey.sequence = sequence;
+        drop(state);
+        self.notify();
+        (latency.into_iter().next(), others.into_iter().next())
+    }
+
+    /// Logs what became of the request; the date for its answer.
+    fn leave(&self, journey: &Journey, outcome: &Outcome, goes_on: bool) -> String {
+        let mut state = self.state();
+        if let Some(entry) = state.log.entry(journey.sequence) {
+            entry.finished = !goes_on;
+            if let Outcome::Reply(reply) = outcome {
+                entry.status = Some(reply.status.as_u16());
+                entry.error_code.clone_from(&reply.error_code);
+            }
+        }
+        let date = http_date(state.clock.now());
+        drop(state);
+        self.notify();
+        date
+    }
+
+    /// Does what the request asks for, if it may; with it what it created.
+    fn execute(&self, journey: &Journey) -> (Reply, Option<String>) {
+        let mut state = self.state();
+        let now = state.clock.now();
+        state.gateways.settle(now);
+        let switches = state.switches;
+        match perform(&mut state, journey) {
+            Ok(answer) => {
+                if let Some(entry) = state.log.entry(journey.sequence) {
+                    entry.committed = answer.committed;
+                }
+                let created = answer.created.clone();
+                (Reply::answer(answer, &journey.request_id), created)
+            }
+            Err(refusal) => (Reply::refusal(refusal, &journey.request_id, &switches), None),
+        }
+    }
+
+    async fn fail(self: &Arc<Self>, journey: &Arc<Journey>, fault: &FaultRequest) -> Outcome {
+        let reply = |reply: Reply| Outcome::Reply(Box::new(reply));
+        let switches = self.state().switches;
+        let refuse = |mut refusal: Refusal| {
+            refusal.retry_after.clone_from(&fault.retry_after);
+            reply(Reply::refusal(refusal, &journey.request_id, &switches))
+        };
+        match fault.fault {
+            FaultName::Hold if !fault.commit => {
+                return match self.hold(journey, false).await {
+                    Release::GoOn => reply(self.execute(journey).0),
+                    Release::Drop => Outcome::Close,
+                };
+            }
+            FaultName::Hold => {
+                let done = self.execute(journey).0;
+                return match self.hold(journey, true).await {
+                    Release::GoOn => reply(done),
+                    Release::Drop => Outcome::Close,
+                };
+            }
+            FaultName::LateCommit => {
+                tokio::spawn(Arc::clone(self).commit_late(Arc::clone(journey), fault.ms));
+                return Outcome::Close;
+            }
+            FaultName::VanishAfterCreate => {
+                let (done, created) = self.execute(journey);
+                if let Some(id) = created {
+                    self.state().gateways.remove(&id);
+                }
+                return reply(done);
+            }
+            FaultName::TruncatedBody => return reply(self.execute(journey).0.truncated()),
+            _ if fault.commit => {
+                self.execute(journey);
+            }
+            _ => {}
+        }
+        match fault.fault {
+            FaultName::ThrottledByGateway => refuse(Refusal::gateway(
+                StatusCode::TOO_MANY_REQUESTS,
+                "0308",
+                "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:1 second",
+            )),
+            FaultName::ThrottledByService => refuse(Refusal::service(
+                StatusCode::TOO_MANY_REQUESTS,
+                "VPN.0429",
+                "Too many requests.",
+            )),
+            FaultName::QueueFull => refuse(Refusal::service(
+                StatusCode::BAD_REQUEST,
+                "VPN.0030",
+                "The system is busy. Please try again later.",
+            )),
+            FaultName::Error => {
+                // Checked when the fault was added.
+                let status = fault
+                    .status
+                    .and_then(|status| StatusCode::from_u16(status).ok())
+                    .unwrap_or_default();
+                let message = fault.message.as_deref().unwrap_or_default();
+                let id = &journey.request_id;
+                reply(Reply::made_up(
+                    status,
+                    fault.code.clone(),
+                    message,
+                    fault.retry_after.clone(),
+                    id,
+                    &switches,
+                ))
+            }
+            FaultName::LostAnswer => Outcome::Close,
+            FaultName::ConnectionReset => Outcome::Reset,
+            FaultName::Timeout => Outcome::Never,
+            FaultName::HtmlBadGateway => reply(Reply::html(StatusCode::BAD_GATEWAY)),
+            FaultName::HtmlGatewayTimeout => reply(Reply::html(StatusCode::GATEWAY_TIMEOUT)),
+            FaultName::HtmlOk => reply(Reply::html(StatusCode::OK)),
+            FaultName::HugeBody => reply(Reply::huge(fault.bytes.unwrap_or_default())),
+            // Dealt with above, or no fault of its own.
+            FaultName::Latency
+            | FaultName::Hold
+            | FaultName::LateCommit
+            | FaultName::VanishAfterCreate
+            | FaultName::TruncatedBody => reply(self.execute(journey).0),
+        }
+    }
+
+    async fn commit_late(self: Arc<Self>, journey: Arc<Journey>, ms: Option<u64>) {
+        let release = match ms {
+            Some(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Release::GoOn
+            }
+            None => self.hold(&journey, false).await,
+        };
+        if release == Release::GoOn {
+            self.execute(&journey);
+        }
+        if let Some(entry) = self.state().log.entry(journey.sequence) {
+            entry.finished = true;
+        }
+        self.notify();
+    }
+
+    async fn hold(&self, journey: &Journey, after_commit: bool) -> Release {
+        let held = HeldRequest {
+            id: 0,
+            sequence: journey.sequence,
+            operation: journey.operation().map(|operation| operation.name().to_owned()),
+            method: journey.parts.method.to_string(),
+            path: journey.parts.uri.path().to_owned(),
+            access_key: journey.claimed_access_key(),
+            after_commit,
+        };
+        let released = self.state().holds.hold(held);
+        self.notify();
+        tokio::select! {
+            released = released => released.unwrap_or(Release::Drop),
+            () = self.stop.cancelled() => Release::Drop,
+        }
+    }
+}
+
+/// Answers whatever is not the admin API's.
+pub async fn serve(Extracted(simulator): Extracted<Arc<Simulator>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    // In a task of its own: a client that hangs up does not stop what the cloud has begun.
+    match tokio::spawn(simulator.process(parts, body)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
+    }
+}
+
+fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
+    let Parts { method, uri, .. } = &journey.parts;
+    let Some(route) = &journey.route else {
+        let text = format!(
+            "The API does not exist or has not been published in the environment: {method} {}",
+            uri.path()
+        );
+        return Err(Refusal::gateway(StatusCode::NOT_FOUND, "0101", text));
+    };
+    if uri
+        .path_and_query()
+        .is_some_and(|path| path.as_str().len() > LONGEST_URI)
+    {
+        return Err(Refusal::gateway(
+            StatusCode::URI_TOO_LONG,
+            "0201",
+            "Request URI too long",
+        ));
+    }
+    let Ok(body) = &journey.body else {
+        return Err(Refusal::gateway(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "0201",
+            "Request entity too large",
+        ));
+    };
+    let call = Call {
+        route,
+        query: uri.query().unwrap_or_default(),
+        body,
+    };
+    if route.operation == Operation::CreateToken {
+        return iam::create_token(state, &call);
+    }
+
+    let now = state.clock.now();
+    let caller = state.access.authenticate(journey.received(), now)?;
+    if let Some(entry) = state.log.entry(journey.sequence) {
+        entry.user.clone_from(&caller.user);
+    }
+    let action = route.operation.action();
+    if route.operation == Operation::LookUpProject {
+        return match caller.may_do(action) {
+            true => iam::projects(state, &call, &caller),
+            false => Err(Refusal::iam(
+                StatusCode::FORBIDDEN,
+                "IAM.0003",
+                format!("You are not authorized to perform the requested action: {action}"),
+            )),
+        };
+    }
+    let forbidden = |number, text: &str| Err(Refusal::gateway(StatusCode::FORBIDDEN, number, text));
+    match state.projects.get(&route.project_id) {
+        Some(project) if caller.may_reach(&route.project_id) => {
+            if !project.enabled {
+                return forbidden("0310", "The project is unavailable.");
+            }
+        }
+        _ => {
+            return forbidden(
+                "0302",
+                "The IAM user is not authorized to access the API: project not in reach.",
+            );
+        }
+    }
+    if !caller.may_do(action) {
+        let text = format!("You are not authorized to perform {action}.");
+        return Err(Refusal::service(StatusCode::FORBIDDEN, "VPN.0007", text));
+    }
+    match route.operation {
+        Operation::CreateCustomerGateway => gateways::create(state, &call),
+        Operation::GetCustomerGateway => gateways::get(state, &call),
+        Operation::ListCustomerGateways => gateways::list(state, &call),
+        Operation::UpdateCustomerGateway => gateways::update(state, &call),
+        Operation::DeleteCustomerGateway => gateways::delete(state, &call),
+        Operation::AddCustomerGatewayTags => tags::add(state, &call),
+        Operation::RemoveCustomerGatewayTags => tags::remove(state, &call),
+        Operation::ListCustomerGatewayTags => tags::of_gateway(state, &call),
+        Operation::ListProjectTags => tags::of_project(state, &call),
+        Operation::FilterCustomerGateways => tags::filter(state, &call),
+        Operation::CountCustomerGateways => tags::count(state, &call),
+        Operation::ListQuotas => quotas::list(state, &call),
+        Operation::LookUpProject => iam::projects(state, &call, &caller),
+        Operation::CreateToken => iam::create_token(state, &call),
+    }
+}

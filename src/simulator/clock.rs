@@ -1,0 +1,170 @@
+//! The simulated cloud's clock: it may be off, and no two instants that it hands out share a millisecond.
+
+use jiff::{SignedDuration, Timestamp, tz::Offset};
+
+use super::switches::{CreateTimes, CreationTimes, ReadTimes, Switches};
+
+/// How far the cloud's clock may be set off, in milliseconds: a century.
+pub const MAX_SKEW_MS: i64 = 100 * 366 * 24 * 3600 * 1000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Clock {
+    skew_ms: i64,
+    last: Option<Timestamp>,
+    tied: Option<Timestamp>,
+}
+
+impl Clock {
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+            .saturating_add(SignedDuration::from_millis(self.skew_ms))
+            .unwrap_or(Timestamp::MAX)
+    }
+
+    pub fn skew_ms(&self) -> i64 {
+        self.skew_ms
+    }
+
+    pub fn set_skew_ms(&mut self, skew_ms: i64) {
+        *self = Self {
+            skew_ms,
+            ..Self::default()
+        };
+    }
+
+    /// The time of a change, later than any before it by a millisecond or more.
+    pub fn tick(&mut self) -> Timestamp {
+        let now = self.now();
+        let instant = match self.last {
+            Some(last) if now.as_millisecond() <= last.as_millisecond() => {
+                Timestamp::from_millisecond(last.as_millisecond() + 1).unwrap_or(now)
+            }
+            _ => now,
+        };
+        self.last = Some(instant);
+        instant
+    }
+
+    /// The time of a creation, which a switch can make equal to those before.
+    pub fn creation(&mut self, switches: &Switches) -> Timestamp {
+        match (switches.creation_times, self.tied) {
+            (CreationTimes::Tied, Some(tied)) => tied,
+            (CreationTimes::Tied, None) => {
+                let instant = self.tick();
+                self.tied = Some(instant);
+                instant
+            }
+            (CreationTimes::Distinct, _) => {
+                self.tied = None;
+                self.tick()
+            }
+        }
+    }
+}
+
+/// A time as the answer to a creation tells it.
+pub fn in_create_answer(time: Timestamp, switches: &Switches) -> String {
+    let digits = match switches.create_times {
+        CreateTimes::Nanos => 9,
+        CreateTimes::Micros => 6,
+        CreateTimes::Millis => 3,
+    };
+    utc(time, digits)
+}
+
+/// A time as every other answer tells it.
+pub fn in_read_answer(time: Timestamp, switches: &Switches) -> String {
+    match switches.read_times {
+        ReadTimes::Millis => utc(time, 3),
+        ReadTimes::Micros => utc(time, 6),
+        ReadTimes::Trimmed => {
+            let text = utc(time, 3);
+            let cut = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+            format!("{cut}Z")
+        }
+        ReadTimes::Offset => {
+            let local = Offset::constant(8).to_datetime(time);
+            format!(
+                "{}.{:03}+08:00",
+                local.strftime("%Y-%m-%dT%H:%M:%S"),
+                local.subsec_nanosecond() / 1_000_000
+            )
+        }
+    }
+}
+
+/// What is left of a time in a list, and so in its markers.
+pub fn in_list(time: Timestamp, switches: &Switches) -> Timestamp {
+    in_read_answer(time, switches).parse().unwrap_or(time)
+}
+
+/// The form of the `Date` header.
+pub fn http_date(time: Timestamp) -> String {
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn utc(time: Timestamp, digits: usize) -> String {
+    let civil = Offset::UTC.to_datetime(time);
+    let fraction = format!("{:09}", civil.subsec_nanosecond());
+    format!("{}.{}Z", civil.strftime("%Y-%m-%dT%H:%M:%S"), &fraction[..digits])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn switches(name: &str, value: &str) -> Switches {
+        Switches::default()
+            .with(&[(name.to_owned(), value.to_owned())].into())
+            .unwrap()
+    }
+
+    #[test]
+    fn changes_never_share_a_millisecond() {
+        let mut clock = Clock::default();
+        let instants: Vec<_> = (0..1000).map(|_| clock.tick().as_millisecond()).collect();
+        assert!(instants.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn creations_tie_only_while_the_switch_says_so() {
+        let mut clock = Clock::default();
+        let tied = switches("creation-times", "tied");
+        let first = clock.creation(&tied);
+        assert_eq!(clock.creation(&tied), first);
+        assert!(clock.creation(&Switches::default()) > first);
+        assert!(clock.creation(&tied) > first);
+    }
+
+    #[test]
+    fn times_take_each_documented_form() {
+        let time: Timestamp = "2025-07-17T16:49:28.500000007Z".parse().unwrap();
+        assert_eq!(
+            in_create_answer(time, &Switches::default()),
+            "2025-07-17T16:49:28.500000007Z"
+        );
+        assert_eq!(
+            in_create_answer(time, &switches("create-answer-times", "micros")),
+            "2025-07-17T16:49:28.500000Z"
+        );
+        assert_eq!(
+            in_create_answer(time, &switches("create-answer-times", "millis")),
+            "2025-07-17T16:49:28.500Z"
+        );
+        assert_eq!(in_read_answer(time, &Switches::default()), "2025-07-17T16:49:28.500Z");
+        assert_eq!(
+            in_read_answer(time, &switches("read-times", "trimmed")),
+            "2025-07-17T16:49:28.5Z"
+        );
+        assert_eq!(
+            in_read_answer(time, &switches("read-times", "micros")),
+            "2025-07-17T16:49:28.500000Z"
+        );
+        assert_eq!(
+            in_read_answer(time, &switches("read-times", "offset")),
+            "2025-07-18T00:49:28.500+08:00"
+        );
+        assert_eq!(http_date(time), "Thu, 17 Jul 2025 16:49:28 GMT");
+    }
+}

@@ -1,0 +1,50 @@
+//! Requests that wait to be released.
+
+use tokio::sync::oneshot;
+
+use super::admin::HeldRequest;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The request goes on.
+    GoOn,
+    /// Its connection is closed.
+    Drop,
+}
+
+/// Those that wait now.
+#[derive(Debug, Default)]
+pub struct Holds {
+    waiting: Vec<(HeldRequest, oneshot::Sender<Release>)>,
+    last_id: u64,
+}
+
+impl Holds {
+    /// Puts a request on hold; the channel tells when it is over (closed: dropped).
+    pub fn hold(&mut self, mut request: HeldRequest) -> oneshot::Receiver<Release> {
+        let (sender, receiver) = oneshot::channel();
+        self.last_id += 1;
+        request.id = self.last_id;
+        self.waiting.push((request, sender));
+        receiver
+    }
+
+    pub fn list(&self) -> impl Iterator<Item = &HeldRequest> {
+        self.waiting.iter().map(|(request, _)| request)
+    }
+
+    /// Lets go of one, or of all; how many they were.
+    pub fn release(&mut self, id: Option<u64>, how: Release) -> usize {
+        let chosen: Vec<_> = self
+            .waiting
+            .extract_if(.., |(held, _)| id.is_none_or(|id| held.id == id))
+            .collect();
+        let count = chosen.len();
+        for (_, sender) in chosen {
+            // Nobody listens any more when the simulator is stopping.
+            let _ = sender.send(how);
+        }
+        count
+    }
+}

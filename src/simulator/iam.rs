@@ -1,0 +1,149 @@
+//! IAM, as far as clients of the VPN API need it: projects by name, and tokens.
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{
+    access::Caller,
+    admin::{Project, Rights},
+    calls::{Answer, Call, Fields, wrapped},
+    refusal::Refusal,
+    state::State,
+};
+
+/// GET /v3/projects.
+pub fn projects(state: &mut State, call: &Call<'_>, caller: &Caller) -> Result<Answer, Refusal> {
+    let name = call.parameter("name")?;
+    let projects: Value = state
+        .projects
+        .iter()
+        .filter(|(id, _)| caller.may_reach(id))
+        .filter(|(_, project)| name.as_ref().is_none_or(|name| *name == project.name))
+        .map(|(id, project)| {
+            json!({
+                "id": id,
+                "name": project.name,
+                "domain_id": DOMAIN_ID,
+                "parent_id": DOMAIN_ID,
+                "enabled": project.enabled,
+                "is_domain": false,
+                "description": "",
+                "links": {"self": format!("/v3/projects/{id}")},
+            })
+        })
+        .collect();
+    let mut body = wrapped("projects", projects);
+    body.insert(
+        "links".to_owned(),
+        json!({"self": "/v3/projects", "previous": null, "next": null}),
+    );
+    Ok(Answer::read(body).without_request_id())
+}
+
+const DOMAIN_ID: &str = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0";
+
+/// POST /v3/auth/tokens.
+pub fn create_token(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
+    let malformed = |_| Refusal::iam(StatusCode::BAD_REQUEST, "IAM.0011", "Request body is invalid.");
+    let login = Login::read(call).map_err(malformed)?;
+    let Some(rights) = state.access.log_in(&login.user, &login.domain, &login.password) else {
+        return Err(Refusal::iam(
+            StatusCode::UNAUTHORIZED,
+            "IAM.0001",
+            "The username or password is wrong.",
+        ));
+    };
+    let project = scope(state, &login, &rights)?;
+    let now = state.clock.now();
+    // Random, and of no meaning to anybody but the simulator.
+    let token = format!("MII{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let project_id = project.as_ref().map(|(id, _)| id.clone());
+    let expires_at = state
+        .access
+        .issue_token(token.clone(), login.user.clone(), project_id, now);
+    let domain = json!({"id": DOMAIN_ID, "name": login.domain});
+    let mut shown = wrapped("expires_at", microseconds(expires_at).into());
+    shown.insert("issued_at".to_owned(), microseconds(now).into());
+    shown.insert("methods".to_owned(), json!(["password"]));
+    if let Some((id, project)) = project {
+        shown.insert(
+            "project".to_owned(),
+            json!({"id": id, "name": project.name, "domain": domain}),
+        );
+    }
+    shown.insert("roles".to_owned(), json!([{"id": "0", "name": "te_admin"}]));
+    shown.insert(
+        "user".to_owned(),
+        json!({"id": login.user, "name": login.user, "domain": domain}),
+    );
+    if call.parameter("nocatalog")?.is_none() {
+        shown.insert("catalog".to_owned(), json!([]));
+    }
+    let mut answer = Answer::created(wrapped("token", shown.into()), String::new()).without_request_id();
+    answer.subject_token = Some(token);
+    Ok(answer)
+}
+
+struct Login {
+    user: String,
+    domain: String,
+    password: SecretString,
+    project_id: Option<String>,
+    project_name: Option<String>,
+}
+
+impl Login {
+    fn read(call: &Call<'_>) -> Result<Self, Refusal> {
+        let needed = |found: Option<Fields>| found.ok_or_else(|| Refusal::invalid("a part is missing"));
+        let text = |fields: &Fields, name| fields.text(name).map(|text| text.map(str::to_owned));
+        let auth = needed(call.object()?.object("auth")?)?;
+        let user = needed(needed(needed(auth.object("identity")?)?.object("password")?)?.object("user")?)?;
+        let project = match auth.object("scope")? {
+            Some(scope) => scope.object("project")?.unwrap_or_default(),
+            None => Fields::default(),
+        };
+        Ok(Self {
+            user: text(&user, "name")?.unwrap_or_default(),
+            domain: text(&needed(user.object("domain")?)?, "name")?.unwrap_or_default(),
+            password: SecretString::from(text(&user, "password")?.unwrap_or_default()),
+            project_id: text(&project, "id")?,
+            project_name: text(&project, "name")?,
+        })
+    }
+}
+
+/// The project that the token is to be good for, if one was named.
+fn scope(state: &State, login: &Login, rights: &Rights) -> Result<Option<(String, Project)>, Refusal> {
+    if login.project_id.is_none() && login.project_name.is_none() {
+        return Ok(None);
+    }
+    let found = state.projects.iter().find(|(id, project)| {
+        login.project_id.as_ref().is_none_or(|wanted| wanted == *id)
+            && login.project_name.as_ref().is_none_or(|wanted| *wanted == project.name)
+            && rights.projects.as_ref().is_none_or(|reachable| reachable.contains(*id))
+    });
+    match found {
+        Some((id, project)) => Ok(Some((id.clone(), project.clone()))),
+        None => Err(Refusal::iam(
+            StatusCode::UNAUTHORIZED,
+            "IAM.0001",
+            "The scoped project does not exist.",
+        )),
+    }
+}
+
+fn microseconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// The nested form of an error.
+pub fn nested_error(status: StatusCode, message: &str) -> Map<String, Value> {
+    let title = status.canonical_reason().unwrap_or_default();
+    wrapped(
+        "error",
+        json!({"code": status.as_u16(), "message": message, "title": title}),
+    )
+}

@@ -1,0 +1,35 @@
+//! The simulator: the VPN API and what it needs of IAM, in memory, over HTTP, as `docs/simulator.md` tells.
+//!
+//! A request goes through `api` (log, faults, answer), where `access` and `auth` say whether it may,
+//! and one file per resource does it. `admin_api` is the door for those who drive it.
+
+mod access;
+pub mod admin;
+mod admin_api;
+mod api;
+mod auth;
+mod calls;
+mod certificates;
+mod clock;
+mod connection;
+mod faults;
+mod gateway_rules;
+mod gateways;
+mod holds;
+mod iam;
+mod operations;
+mod paging;
+mod quotas;
+mod refusal;
+mod reply;
+mod request_log;
+mod server;
+mod settings;
+mod state;
+mod switches;
+mod tags;
+
+pub use operations::Operation;
+pub use server::RunningSimulator;
+pub use settings::{Settings, User, tryout};
+pub use switches::{SwitchInfo, Switches};

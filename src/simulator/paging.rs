@@ -1,0 +1,100 @@
+//! Lists in pages by a marker that is a creation time.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::{
+    calls::Call,
+    clock::{in_list, in_read_answer},
+    refusal::Refusal,
+    switches::{BorderTies, LastMarker, LimitTooLarge, LimitZero, ListOrder, MarkerWithoutLimit, Switches},
+};
+
+const MOST: usize = 200;
+
+/// Which page is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageQuery {
+    limit: usize,
+    marker: Option<Timestamp>,
+}
+
+impl PageQuery {
+    /// From `limit` and `marker`.
+    pub fn read(call: &Call<'_>, switches: &Switches) -> Result<Self, Refusal> {
+        let limit = call.parameter("limit")?;
+        let marker = call.parameter("marker")?.filter(|marker| !marker.is_empty());
+        if limit.is_none() && marker.is_some() && switches.marker_without_limit == MarkerWithoutLimit::Refused {
+            return Err(Refusal::invalid("marker must be used together with limit"));
+        }
+        let limit = match limit.as_deref() {
+            None | Some("") => MOST,
+            Some(text) => match text.parse::<usize>() {
+                Err(_) => return Err(Refusal::invalid("limit must be a number from 0 to 200")),
+                Ok(0) => match switches.limit_zero {
+                    LimitZero::EmptyPage => 0,
+                    LimitZero::Default => MOST,
+                    LimitZero::Refused => return Err(Refusal::invalid("limit must be a number from 1 to 200")),
+                },
+                Ok(limit) if limit > MOST => match switches.limit_too_large {
+                    LimitTooLarge::Refused => return Err(Refusal::invalid("limit must be a number from 0 to 200")),
+                    LimitTooLarge::Clamped => MOST,
+                },
+                Ok(limit) => limit,
+            },
+        };
+        let marker = match marker.map(|text| text.parse::<Timestamp>()) {
+            None => None,
+            Some(Ok(time)) => Some(time),
+            Some(Err(_)) => return Err(Refusal::invalid("marker must be the creation time of an item")),
+        };
+        Ok(Self { limit, marker })
+    }
+}
+
+/// The items of a page, and its `page_info`.
+pub fn page<T>(
+    mut items: Vec<T>,
+    place: impl Fn(&T) -> (Timestamp, String),
+    query: PageQuery,
+    switches: &Switches,
+) -> (Vec<T>, Map<String, Value>) {
+    items.sort_by_cached_key(&place);
+    if switches.list_order == ListOrder::NewestFirst {
+        items.reverse();
+    }
+    // A marker holds no more of a time than the lists tell.
+    let shown = |item: &T| in_list(place(item).0, switches);
+    if let Some(marker) = query.marker {
+        let tied = items.iter().filter(|item| shown(item) == marker).count() > 1;
+        let again = tied && switches.border_ties == BorderTies::Repeated;
+        items.retain(|item| {
+            let time = shown(item);
+            (again && time == marker)
+                || match switches.list_order {
+                    ListOrder::NewestFirst => time < marker,
+                    ListOrder::OldestFirst => time > marker,
+                }
+        });
+    }
+    let is_last = items.len() <= query.limit;
+    items.truncate(query.limit);
+    let mut info = Map::new();
+    let marker = items
+        .last()
+        .map(|item| Value::from(in_read_answer(place(item).0, switches)));
+    match (is_last, switches.last_marker) {
+        (false, _) | (true, LastMarker::Present) => {
+            info.insert("next_marker".to_owned(), marker.unwrap_or(Value::Null));
+        }
+        (true, LastMarker::Null) => {
+            info.insert("next_marker".to_owned(), Value::Null);
+        }
+        (true, LastMarker::Empty) => {
+            info.insert("next_marker".to_owned(), Value::from(""));
+        }
+        (true, LastMarker::Absent) => {}
+    }
+    info.insert("current_count".to_owned(), Value::from(items.len()));
+    (items, info)
+}

@@ -1,0 +1,75 @@
+//! The simulator as a server, for its binary and for tests in the same process.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    admin_api, api,
+    api::Simulator,
+    connection::{Connection, CuttableListener},
+    settings::Settings,
+};
+
+/// How long answers that are under way may take once it is to stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A simulator that answers; it stops when this is dropped.
+#[derive(Debug)]
+pub struct RunningSimulator {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RunningSimulator {
+    /// Starts it; with port 0 on a free one. It answers once this returns.
+    pub async fn start(settings: Settings, listen: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        let simulator = Arc::new(Simulator::new(settings));
+        let stop = simulator.stop.clone();
+        let service = Router::new()
+            .nest("/_simulator", admin_api::router())
+            .fallback(api::serve)
+            .layer(DefaultBodyLimit::disable())
+            .with_state(simulator)
+            .into_make_service_with_connect_info::<Connection>();
+        let drained = stop.clone();
+        let server = axum::serve(CuttableListener(listener), service)
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                // A listener that is bound does not fail; axum tries again by itself.
+                _ = server => {}
+                () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await; } => {}
+            }
+        });
+        Ok(Self { address, stop, task })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://` and the address.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Lets go of everything that is held and waits for the answers under way.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        // It panics only if axum does; there is nothing to save then.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for RunningSimulator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,81 @@
+//! All that the simulated cloud knows.
+
+use std::collections::BTreeMap;
+
+use super::{
+    access::Access,
+    admin::{CredentialSpec, Project, Rights, UserSpec},
+    clock::Clock,
+    faults::Faults,
+    gateways::Gateways,
+    holds::Holds,
+    request_log::RequestLog,
+    settings::Settings,
+    switches::Switches,
+};
+
+/// See the module. A kind of resource is one field with its own file.
+#[derive(Debug, Default)]
+pub struct State {
+    pub clock: Clock,
+    pub switches: Switches,
+    pub access: Access,
+    pub projects: BTreeMap<String, Project>,
+    pub gateways: Gateways,
+    pub faults: Faults,
+    pub holds: Holds,
+    pub log: RequestLog,
+}
+
+impl State {
+    /// A cloud without any object.
+    pub fn new(settings: &Settings) -> Self {
+        let mut state = Self::default();
+        state
+            .projects
+            .insert(settings.project_id.clone(), Project::named(&settings.region));
+        for (access_key, secret_key) in &settings.credentials {
+            let spec = CredentialSpec {
+                secret_key: secret_key.clone(),
+                security_token: None,
+                expires_at: None,
+                rights: Rights::default(),
+            };
+            // Only an expiry can be wrong, and there is none.
+            let _ = state.access.put_credential(access_key.clone(), spec);
+        }
+        state.access.put_user(
+            settings.user.name.clone(),
+            UserSpec {
+                domain: settings.user.domain.clone(),
+                password: settings.user.password.clone(),
+                rights: Rights::default(),
+            },
+        );
+        state
+    }
+
+    /// Everything as at the start. Numbers of requests, faults and holds go on, so that what is still in
+    /// flight is not taken for something new.
+    pub fn reset(&mut self, settings: &Settings) {
+        let fresh = Self::new(settings);
+        self.holds.release(None, super::holds::Release::Drop);
+        self.faults.clear();
+        self.log.clear();
+        let Self {
+            clock,
+            switches,
+            access,
+            projects,
+            gateways,
+            faults: _,
+            holds: _,
+            log: _,
+        } = fresh;
+        self.clock = clock;
+        self.switches = switches;
+        self.access = access;
+        self.projects = projects;
+        self.gateways = gateways;
+    }
+}
