@@ -122,8 +122,7 @@ struct Wrapped<T> {
 
 #[derive(Deserialize)]
 struct List {
-    // No default: an answer without the list is not an empty list.
-    #[serde(deserialize_with = "list_or_null")]
+    #[serde(deserialize_with = "super::lists::or_null")]
     customer_gateways: Vec<CustomerGateway>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
@@ -133,10 +132,6 @@ struct List {
 struct PageInfo {
     next_marker: Option<String>,
     current_count: Option<u64>,
-}
-
-fn list_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CustomerGateway>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn some_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
