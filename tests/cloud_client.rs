@@ -630,12 +630,12 @@ async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
         }
     });
     let heard = Arc::new(Heard::default());
-    let client = client_at(&endpoint, &heard, Duration::from_millis(300));
-    let write = client
-        .create_customer_gateway(&new_gateway())
-        .await
-        .expect_err("no answer");
-    let read = client.get_customer_gateway("g1").await.expect_err("no answer");
+    let (client, gateway) = (client_at(&endpoint, &heard, Duration::from_secs(2)), new_gateway());
+    let (write, read) = tokio::join!(
+        client.create_customer_gateway(&gateway),
+        client.get_customer_gateway("g1")
+    );
+    let (write, read) = (write.expect_err("no answer"), read.expect_err("no answer"));
     silent.abort();
     assert_eq!((write.meaning, write.status), (Meaning::CloudFault, None));
     assert!(write.outcome_unknown && !read.outcome_unknown);

@@ -1,4 +1,4 @@
-//! Tags of customer gateways: how they travel as JSON, and their calls (contract §2.8).
+//! Tags of customer gateways: how they travel as JSON, and their calls.
 
 use std::collections::BTreeMap;
 
