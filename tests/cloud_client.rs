@@ -3,11 +3,19 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read, Write},
     net::TcpListener as StdListener,
+    path::Path,
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -373,6 +381,17 @@ async fn tags_have_their_own_paths() {
         ("GET".into(), "/v5/{p}/customer-gateway/g1/tags".into(), Value::Null)
     );
 
+    for none in [
+        json!({"tags": []}),
+        json!({"tags": null, "request_id": "r-0"}),
+        json!({}),
+    ] {
+        let bed = answering(ok(200, none)).await;
+        assert_eq!(
+            bed.client.customer_gateway_tags("g1").await.expect("read").value,
+            BTreeMap::new()
+        );
+    }
     let bed = answering(ok(200, json!({"something": "else"}))).await;
     let error = bed
         .client
@@ -611,12 +630,12 @@ async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
         }
     });
     let heard = Arc::new(Heard::default());
-    let client = client_at(&endpoint, &heard, Duration::from_millis(300));
-    let write = client
-        .create_customer_gateway(&new_gateway())
-        .await
-        .expect_err("no answer");
-    let read = client.get_customer_gateway("g1").await.expect_err("no answer");
+    let (client, gateway) = (client_at(&endpoint, &heard, Duration::from_secs(2)), new_gateway());
+    let (write, read) = tokio::join!(
+        client.create_customer_gateway(&gateway),
+        client.get_customer_gateway("g1")
+    );
+    let (write, read) = (write.expect_err("no answer"), read.expect_err("no answer"));
     silent.abort();
     assert_eq!((write.meaning, write.status), (Meaning::CloudFault, None));
     assert!(write.outcome_unknown && !read.outcome_unknown);
@@ -794,4 +813,97 @@ fn nothing_that_can_be_printed_holds_a_secret() {
         shown.contains("vpn.example.com") && !shown.contains("sentinel"),
         "{shown}"
     );
+}
+
+/// Serves one connection over TLS with a certificate that it wrote to the file; says `204` if it comes to that.
+fn tls_endpoint(ca_file: &Path) -> (String, thread::JoinHandle<()>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+    std::fs::write(ca_file, made.cert.pem()).expect("written");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|config| {
+            config
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key)
+        })
+        .expect("a sound certificate");
+    let listener = StdListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let served = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("somebody comes");
+        let connection = ServerConnection::new(Arc::new(config)).expect("a sound configuration");
+        let mut stream = StreamOwned::new(connection, stream);
+        // Fails if the client does not trust us.
+        if stream.read(&mut [0; 8192]).is_ok() {
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (format!("https://localhost:{port}"), served)
+}
+
+#[tokio::test]
+async fn only_roots_that_we_were_given_are_trusted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roots.pem");
+    for trusted in [true, false] {
+        let (endpoint, served) = tls_endpoint(&file);
+        let ca_file = trusted.then(|| file.clone());
+        let options = TransportOptions {
+            ca_file,
+            request_timeout: Duration::from_secs(30),
+        };
+        let transport = Transport::new(&options, Arc::new(Heard::default())).expect("it can be set up");
+        let scope = Scope {
+            endpoint,
+            project_id: PROJECT.to_owned(),
+        };
+        let client = Client::new(transport, Arc::new(credentials(None)), scope);
+        let deleted = client.delete_customer_gateway("g1").await;
+        served.join().expect("it ended");
+        match deleted {
+            Ok(_) => assert!(trusted),
+            Err(error) => {
+                assert!(!trusted && !error.outcome_unknown, "{error}");
+                assert!(error.text.contains("certificate"), "{error}");
+            }
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("sound").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_each_request_and_no_secret_even_at_trace() {
+    let bed = answering(ok(201, gateway())).await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    bed.client.create_customer_gateway(&new_gateway()).await.expect("made");
+    drop(logging);
+    let log = String::from_utf8(lines.0.lock().expect("sound").clone()).expect("text");
+    for word in ["CreateCustomerGateway", "r-1", "201", "latency"] {
+        assert!(log.contains(word), "no {word} in {log}");
+    }
+    for secret in ["sentinel", "Signature=", "203.0.113.7"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
 }

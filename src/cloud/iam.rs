@@ -1,19 +1,19 @@
 //! IAM: which project belongs to a region.
 
 use reqwest::Method;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::{
     client::Answer,
     credentials::Credentials,
     error::{CloudError, Meaning, Operation},
-    transport::{Call, Transport},
+    request::Call,
+    transport::Transport,
 };
 
 #[derive(Deserialize)]
 struct Projects {
-    // No default: an answer without the list is not an empty list.
-    #[serde(deserialize_with = "list_or_null")]
+    #[serde(deserialize_with = "super::lists::or_null")]
     projects: Vec<Project>,
 }
 
@@ -22,10 +22,6 @@ struct Project {
     id: String,
     name: Option<String>,
     enabled: Option<bool>,
-}
-
-fn list_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Project>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// The id of the one project that is named after the region and seen by the credential.

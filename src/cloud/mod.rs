@@ -9,13 +9,17 @@ pub mod customer_gateways;
 pub mod endpoints;
 pub mod error;
 mod error_body;
+mod failure;
 pub mod iam;
+mod lists;
 mod meaning;
 mod operation;
 pub mod paging;
+mod request;
 pub mod signing;
 pub mod tags;
 pub mod time;
+mod tls;
 pub mod transport;
 
 pub use breaker::{Admit, Breaker, Flight};
