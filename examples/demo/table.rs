@@ -37,11 +37,12 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        format!(
-            "{:<17} {:<14} {:<7} {:<14} {}",
-            self.kind, self.name, self.ready, self.reason, self.id
-        )
+        line([&self.kind, &self.name, &self.ready, &self.reason, &self.id])
     }
+}
+
+fn line([kind, name, ready, reason, id]: [&str; 5]) -> String {
+    format!("{kind:<16} {name:<12} {ready:<6} {reason:<10} {id}")
 }
 
 /// What has been drawn so far.
@@ -58,16 +59,19 @@ impl Table {
         }
         let mut out = std::io::stdout().lock();
         if self.drawn.is_empty() {
-            writeln!(out, "{:<17} {:<14} {:<7} {:<14} ID", "KIND", "NAME", "READY", "REASON")?;
+            writeln!(out, "{}", line(["KIND", "NAME", "READY", "REASON", "ID"]))?;
         }
         if out.is_terminal() {
             if !self.drawn.is_empty() {
                 // Up to the first row, and clear from there.
                 write!(out, "\x1b[{}A\x1b[J", self.drawn.len())?;
             }
+            // A row that a narrow terminal wraps would be two lines, and the way up too short.
+            write!(out, "\x1b[?7l")?;
             for row in &rows {
                 writeln!(out, "{}", row.line())?;
             }
+            write!(out, "\x1b[?7h")?;
         } else {
             for row in rows.iter().filter(|row| !self.drawn.contains(row)) {
                 writeln!(out, "{}", row.line())?;

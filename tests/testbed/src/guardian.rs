@@ -71,7 +71,7 @@ impl Guardian {
 
         let mut command = Command::new("sh");
         command.args(["-c", "read -r go && exec \"$@\" </dev/null", "sh"]);
-        launch.fill(&mut command);
+        launch.fill(&mut command, &self.folder);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(log)

@@ -69,11 +69,12 @@ impl Launch {
         self
     }
 
-    pub(crate) fn fill(&self, command: &mut Command) {
+    /// Fills a command that ends with program and arguments; `home` stands in for the developer's.
+    pub(crate) fn fill(&self, command: &mut Command, home: &Path) {
         command.arg(&self.program).args(&self.arguments);
         if !self.inherits_environment {
             command.env_clear();
-            command.envs(kept_environment());
+            command.envs(kept_environment()).env("HOME", home);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {

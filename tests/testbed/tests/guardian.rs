@@ -128,6 +128,10 @@ async fn a_process_sees_nothing_of_the_developers_environment() {
     let log = process.log();
     assert!(log.contains("GIVEN=yes"), "{log}");
     assert!(!log.contains("CARGO_"), "{log}");
+    assert!(
+        log.contains(&format!("HOME={}\n", guardian.folder().display())),
+        "{log}"
+    );
 }
 
 #[tokio::test]
