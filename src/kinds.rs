@@ -27,7 +27,7 @@ use crate::reconcile::kind::Kind;
 use crate::reconcile::memory::Memory;
 use crate::reconcile::report::Reporter;
 use crate::reconcile::secrets::Secrets;
-use crate::reconcile::tenant::{Shared, Tenants, trouble};
+use crate::reconcile::tenant::{Shared, Tell, Tenants, trouble};
 use crate::settings::{DeletionPolicyChoice, Settings};
 
 /// Why the CRDs cannot be told.
@@ -66,7 +66,7 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     let context = Arc::new(context(&rooms, transport, Arc::clone(&wakes)));
 
     let gateways = kind_controller::<Gateways>(&rooms, &context, gateways);
-    let by_secret: Vec<Box<dyn Fn(&Key) + Send + Sync>> = vec![on_secret(&gateways)];
+    let by_secret: Vec<OnSecret> = vec![on_secret(&gateways)];
     let secrets = watch_secrets(
         Arc::clone(&context),
         move |key| {
@@ -83,6 +83,9 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     futures::future::join_all(running).await;
     Ok(())
 }
+
+/// Hears that a Secret of an object has changed.
+type OnSecret = Box<dyn Fn(&Key) + Send + Sync>;
 
 fn kind_controller<K: Kind>(rooms: &Rooms, context: &Arc<Context>, wakes: broadcast::Sender<Key>) -> KindController<K> {
     let plural = <K::Resource as kube::Resource>::plural(&());
@@ -102,7 +105,7 @@ fn kind_controller<K: Kind>(rooms: &Rooms, context: &Arc<Context>, wakes: broadc
     }
 }
 
-fn on_secret<K: Kind>(controller: &KindController<K>) -> Box<dyn Fn(&Key) + Send + Sync> {
+fn on_secret<K: Kind>(controller: &KindController<K>) -> OnSecret {
     let context = Arc::clone(&controller.context);
     Box::new(move |key| {
         if key.kind == K::KIND {
@@ -168,7 +171,7 @@ fn policy(settings: &Settings) -> Policy {
 }
 
 /// Tells once per credential that it fails, or that it works again: in the log, in a metric and on its Secret.
-fn teller(metrics: Metrics, recorder: Recorder) -> Box<dyn Fn(&Credential, Option<&CloudError>) + Send + Sync> {
+fn teller(metrics: Metrics, recorder: Recorder) -> Tell {
     Box::new(move |credential, error| {
         let Some(error) = error else {
             info!(

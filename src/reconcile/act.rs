@@ -475,7 +475,7 @@ impl<K: Kind> Pass<'_, K> {
 
     fn crd_is_too_old(&self) -> Next<K> {
         let crd = crd_name::<K>();
-        let how = format!("update it with: vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)");
+        let how = "update it with: vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)";
         error!(
             crd,
             "the CRD in the cluster is older than this operator and drops what must be remembered; {how}"

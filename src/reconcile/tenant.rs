@@ -30,6 +30,9 @@ const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
 /// How often a request asks again whether the first one of its credential has proved it.
 const FIRST_FLIGHT_POLL: Duration = Duration::from_millis(20);
 
+/// Hears of a credential, and of its failure or (`None`) that it works again.
+pub type Tell = Box<dyn Fn(&Credential, Option<&CloudError>) + Send + Sync>;
+
 /// What all tenants share.
 pub struct Shared {
     pub transport: Transport,
@@ -39,7 +42,7 @@ pub struct Shared {
     pub owner_tag_key: String,
     pub wake: Box<dyn Fn(Key) + Send + Sync>,
     /// Told when a credential begins to fail, with another error than before, or works again (`None`).
-    pub tell: Box<dyn Fn(&Credential, Option<&CloudError>) + Send + Sync>,
+    pub tell: Tell,
     /// Told of each ended LIST: collection and outcome.
     pub listed: Box<dyn Fn(&'static str, bool) + Send + Sync>,
 }

@@ -1,0 +1,39 @@
+//! The CRDs in `crds/` are those that the operator prints.
+
+use std::path::PathBuf;
+
+use vpn_operator::api::crds;
+
+/// `UPDATE_CRDS=1 cargo test --test crds` writes them anew.
+#[test]
+fn the_files_in_crds_are_what_the_operator_prints() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let crds = crds().expect("the rules fit the schemas");
+    for crd in &crds {
+        let name = crd.metadata.name.as_deref().expect("a CRD has a name");
+        let file = folder.join(format!("{name}.yaml"));
+        let text = serde_saphyr::to_string(crd).expect("a CRD is plain data");
+        if std::env::var_os("UPDATE_CRDS").is_some() {
+            std::fs::create_dir_all(&folder).expect("crds/ can be made");
+            std::fs::write(&file, &text).expect("crds/ can be written");
+        }
+        let on_disk = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            on_disk == text,
+            "{} is out of date: UPDATE_CRDS=1 cargo test --test crds",
+            file.display()
+        );
+    }
+    let files = std::fs::read_dir(&folder).expect("crds/ is there").count();
+    assert_eq!(files, crds.len(), "crds/ holds a file that no kind stands for");
+}
+
+/// Helm and kubectl read them back as they were meant: long texts are folded when written.
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    for crd in crds().expect("the rules fit the schemas") {
+        let text = serde_saphyr::to_string(&crd).expect("a CRD is plain data");
+        let back: serde_json::Value = serde_saphyr::from_str(&text).expect("it is YAML");
+        assert_eq!(back, serde_json::to_value(&crd).expect("a CRD is plain data"));
+    }
+}
