@@ -133,10 +133,8 @@ impl Room {
     async fn new() -> Self {
         let plane = ControlPlane::shared().await.unwrap();
         let crds = String::from_utf8(program(&["crd"], &[]).stdout).unwrap();
-        if !crds.is_empty() {
-            let apply = ["apply", "--server-side", "-f", "-"];
-            plane.kubectl_with_input(apply, &crds).await.unwrap().success().unwrap();
-        }
+        let apply = ["apply", "--server-side", "-f", "-"];
+        plane.kubectl_with_input(apply, &crds).await.unwrap().success().unwrap();
         let namespace = plane.create_namespace("process").await.unwrap();
         Self {
             plane,
