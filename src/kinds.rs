@@ -4,20 +4,19 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::events::{EventType, Recorder, Reporter as EventReporter};
 use thiserror::Error;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::api::DeletionPolicy;
+use crate::api::crd::CrdError;
+use crate::api::crds;
 use crate::cloud::credentials::OwnCredentialsSource;
 use crate::cloud::transport::{Observer, Transport, TransportOptions};
-use crate::cloud::{Cloud, CloudError, Operation};
+use crate::cloud::{Cloud, Operation};
 use crate::metrics::Metrics;
 use crate::operator::Rooms;
-use crate::reconcile::access::Credential;
 use crate::reconcile::context::{Context, KindContext};
 use crate::reconcile::controller::{KindController, secret_changed, watch_secrets};
 use crate::reconcile::customer_gateway::Gateways;
@@ -28,22 +27,21 @@ use crate::reconcile::memory::Memory;
 use crate::reconcile::report::Reporter;
 use crate::reconcile::secrets::Secrets;
 use crate::reconcile::tenant::{Shared, Tell, Tenants, trouble};
-use crate::settings::{DeletionPolicyChoice, Settings};
+use crate::settings::Settings;
 
 /// Why the CRDs cannot be told.
 #[derive(Debug, Error)]
-#[error("the CRDs cannot be written: {0}")]
-pub struct CrdsError(pub String);
-
-/// Every CRD that belongs to this version.
-pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdsError> {
-    crate::api::crds().map_err(|error| CrdsError(error.to_string()))
+pub enum CrdsError {
+    #[error(transparent)]
+    Schema(#[from] CrdError),
+    #[error("a CRD cannot be written as YAML: {0}")]
+    Yaml(String),
 }
 
 /// Every CRD that belongs to this version, as YAML documents.
 pub fn crd_yaml() -> Result<String, CrdsError> {
     crds()?.iter().try_fold(String::new(), |text, crd| {
-        let document = serde_saphyr::to_string(crd).map_err(|error| CrdsError(error.to_string()))?;
+        let document = serde_saphyr::to_string(crd).map_err(|error| CrdsError::Yaml(error.to_string()))?;
         Ok(format!("{text}---\n{document}"))
     })
 }
@@ -159,10 +157,7 @@ fn policy(settings: &Settings) -> Policy {
     Policy {
         cluster_name: settings.cluster_name.clone(),
         owner_tag_key: settings.owner_tag_key.clone(),
-        default_deletion: match settings.default_deletion_policy {
-            DeletionPolicyChoice::Delete => DeletionPolicy::Delete,
-            DeletionPolicyChoice::Retain => DeletionPolicy::Retain,
-        },
+        default_deletion: settings.default_deletion_policy,
         mass_deletion_guard: settings.mass_deletion_guard,
         read_only: settings.read_only,
         settle_time: settings.settle_time,

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use vpn_operator::{
-    kinds, operator,
+    api, kinds, operator,
     plain_error::one_line,
     settings::{Cli, Command, RunArgs, Settings, validate},
 };
@@ -53,7 +53,7 @@ fn run(settings: Settings) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    let crds = kinds::crds().map_err(|error| one_line(&error))?;
+    let crds = api::crds().map_err(|error| one_line(&error))?;
     let ended = runtime.block_on(operator::run(settings, &crds, kinds::controllers));
     // A name that is still being resolved must not hold the process.
     runtime.shutdown_background();

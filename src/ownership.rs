@@ -106,7 +106,7 @@ mod tests {
             let first = Owner::new(UID, cluster, &namespace, &one);
             let second = Owner::new(UID, cluster, &namespace, &other);
             prop_assert!(first.to_string().len() <= MAX_VALUE);
-            prop_assert_eq!(Owner::parse(&first.to_string()).as_ref(), Some(&first));
+            prop_assert_eq!(Owner::parse(&first.to_string()), Some(first.clone()));
             prop_assert_eq!(first.same_place(&second), one == other);
         }
     }

@@ -5,10 +5,9 @@
 use std::{io, num::NonZeroU32, path::Path, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use vpn_operator::api::DeletionPolicy;
 use vpn_operator::cloud::Cloud;
-use vpn_operator::settings::{
-    Cli, Command, DeletionPolicyChoice, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, validate,
-};
+use vpn_operator::settings::{Cli, Command, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, validate};
 
 /// What a flag may be called, what the environment calls it, and a value that differs from the default.
 const FLAGS: [(&str, Option<&str>, &str); 27] = [
@@ -175,7 +174,7 @@ fn the_defaults() {
             watch_selector: None,
             cluster_name: None,
             owner_tag_key: "vpn-operator-owner".into(),
-            default_deletion_policy: DeletionPolicyChoice::Delete,
+            default_deletion_policy: DeletionPolicy::Delete,
             mass_deletion_guard: true,
             read_only: false,
             ca_bundle: None,

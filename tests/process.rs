@@ -14,8 +14,10 @@ use vpn_operator_testbed::{ControlPlane, Operator, eventually};
 const BINARY: &str = env!("CARGO_BIN_EXE_vpn-operator");
 const DEADLINE: Duration = Duration::from_secs(60);
 
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
 /// Runs the program to its end, with nothing of this machine's environment.
-fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+fn program(arguments: &[&str], environment: Environment<'_>) -> Output {
     let mut command = Command::new(BINARY);
     command
         .args(arguments)
@@ -49,7 +51,7 @@ fn help_goes_to_stdout_and_is_no_mistake() {
 
 #[test]
 fn a_flag_that_makes_no_sense_ends_the_process_with_status_2_and_is_named() {
-    let cases: [(&[&str], &[(&str, &str)], &str); 5] = [
+    let cases: [(&[&str], Environment<'_>, &str); 5] = [
         (&["run", "--resync-period=often"], &[], "--resync-period"),
         (
             &["run", "--lease-duration=1s"],
@@ -133,10 +135,8 @@ impl Room {
     async fn new() -> Self {
         let plane = ControlPlane::shared().await.unwrap();
         let crds = String::from_utf8(program(&["crd"], &[]).stdout).unwrap();
-        if !crds.is_empty() {
-            let apply = ["apply", "--server-side", "-f", "-"];
-            plane.kubectl_with_input(apply, &crds).await.unwrap().success().unwrap();
-        }
+        let apply = ["apply", "--server-side", "-f", "-"];
+        plane.kubectl_with_input(apply, &crds).await.unwrap().success().unwrap();
         let namespace = plane.create_namespace("process").await.unwrap();
         Self {
             plane,

@@ -11,7 +11,10 @@ use super::validate::{
     parse_cluster_name, parse_duration, parse_listen, parse_log_filter, parse_namespace, parse_object_name,
     parse_owner_tag_key, parse_project_id, parse_region, parse_selector,
 };
-use crate::cloud::Cloud;
+use crate::{
+    api::{DEFAULT_OWNER_TAG_KEY, DeletionPolicy},
+    cloud::Cloud,
+};
 
 const AFTER_HELP: &str = "\
 The operator's own credentials:
@@ -48,6 +51,17 @@ fn cloud_parser() -> impl TypedValueParser<Value = Cloud> {
         PossibleValue::new("otc").help("Open Telekom Cloud"),
     ];
     PossibleValuesParser::new(known).try_map(|name| name.to_lowercase().parse::<Cloud>())
+}
+
+fn deletion_policy_parser() -> impl TypedValueParser<Value = DeletionPolicy> {
+    let known = [
+        PossibleValue::new("Delete").help("the cloud object goes too"),
+        PossibleValue::new("Retain").help("the cloud object stays, without our tag"),
+    ];
+    PossibleValuesParser::new(known).map(|name| match name.eq_ignore_ascii_case("Retain") {
+        true => DeletionPolicy::Retain,
+        false => DeletionPolicy::Delete,
+    })
 }
 
 /// The flags of `run`, as typed: each parsed by itself, not yet checked against one another.
@@ -136,13 +150,14 @@ pub struct RunArgs {
 
     /// Key of the tag that says whose a gateway is, for clouds whose tag policies forbid the usual one.
     #[arg(long, env = "VPN_OPERATOR_OWNER_TAG_KEY", value_name = "KEY", value_parser = parse_owner_tag_key)]
-    #[arg(default_value = "vpn-operator-owner", help_heading = "Ownership and deletion")]
+    #[arg(default_value = DEFAULT_OWNER_TAG_KEY, help_heading = "Ownership and deletion")]
     pub owner_tag_key: String,
 
     /// What happens to the cloud object when an object without deletionPolicy is deleted.
-    #[arg(long, env = "VPN_OPERATOR_DEFAULT_DELETION_POLICY", value_enum, ignore_case = true)]
+    #[arg(long, env = "VPN_OPERATOR_DEFAULT_DELETION_POLICY", value_name = "POLICY")]
+    #[arg(value_parser = deletion_policy_parser(), ignore_case = true)]
     #[arg(default_value = "Delete", help_heading = "Ownership and deletion")]
-    pub default_deletion_policy: DeletionPolicyChoice,
+    pub default_deletion_policy: DeletionPolicy,
 
     /// Recreate nothing while suspiciously many objects are missing in the cloud at once, until a person approves.
     #[arg(long, env = "VPN_OPERATOR_MASS_DELETION_GUARD", default_value = "true")]
@@ -242,23 +257,12 @@ pub struct RunArgs {
     pub log_level: String,
 }
 
-/// What `--default-deletion-policy` may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DeletionPolicyChoice {
-    /// The cloud object goes too
-    #[value(name = "Delete")]
-    Delete,
-    /// The cloud object stays, without our tag
-    #[value(name = "Retain")]
-    Retain,
-}
-
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// for people
     Text,
-    /// One JSON object per line
+    /// one JSON object per line
     Json,
 }
 

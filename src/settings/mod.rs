@@ -7,12 +7,12 @@ mod validate;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-pub use cli::{Cli, Command, DeletionPolicyChoice, LogFormat, RunArgs};
+pub use cli::{Cli, Command, LogFormat, RunArgs};
 pub use reference::flag_reference;
 pub use selector::{SelectorError, check_label_selector};
 pub use validate::{FlagError, validate};
 
-use crate::cloud::Cloud;
+use crate::{api::DeletionPolicy, cloud::Cloud};
 
 /// Checked settings of `vpn-operator run`. No secret among them: credentials have their own room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Settings {
     pub watch_selector: Option<String>,
     pub cluster_name: Option<String>,
     pub owner_tag_key: String,
-    pub default_deletion_policy: DeletionPolicyChoice,
+    pub default_deletion_policy: DeletionPolicy,
     pub mass_deletion_guard: bool,
     pub read_only: bool,
     pub ca_bundle: Option<CaBundle>,
