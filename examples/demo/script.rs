@@ -188,13 +188,11 @@ impl Objects {
 /// Changes a gateway through the simulator's admin API and waits until the operator has put it right
 /// and has told so in an Event.
 async fn show_mending(simulator: &Simulator, control_plane: &ControlPlane, id: &str) -> Result<(), Failure> {
-    let path = format!("gateways/{id}");
-    simulator.patch::<Value>(&path, &json!({ "name": NEW_NAME })).await?;
+    simulator.edit_gateway(id, &json!({ "name": NEW_NAME })).await?;
     let changed = Instant::now();
     println!("in the cloud, {id} is now called {NEW_NAME}");
     eventually("the operator mends the name", DEADLINE, async || {
-        let state: Value = simulator.get("gateways").await.map_err(|error| error.to_string())?;
-        let gateways = state["gateways"].as_array().ok_or_else(|| state.to_string())?;
+        let gateways: Vec<Value> = simulator.gateways().await.map_err(|error| error.to_string())?;
         let gateway = gateways
             .iter()
             .find(|gateway| gateway["id"] == id)

@@ -1,5 +1,7 @@
 //! The cloud's simulator as a process, and a client of its admin API.
 
+mod admin;
+
 use std::ffi::OsString;
 use std::ops::Deref;
 use std::path::Path;
@@ -16,7 +18,7 @@ use crate::http;
 use crate::process::{Launch, Process};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// The admin API answers from memory.
+/// The admin API answers from memory, but may be asked to wait for something.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running simulator; everything about its process is there through [`Deref`].

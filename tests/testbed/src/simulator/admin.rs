@@ -1,0 +1,126 @@
+//! What tests ask of the simulator, by name. Bodies and answers are the caller's types: the
+//! simulator's own, or [`serde_json::Value`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Simulator;
+use crate::error::{Error, Result};
+
+const HOLD_DEADLINE: Duration = Duration::from_secs(25);
+
+#[derive(Deserialize)]
+struct Counts {
+    last_sequence: u64,
+    by_operation: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Gateways<T> {
+    gateways: Vec<T>,
+}
+
+#[derive(Deserialize)]
+struct Held<T> {
+    enough: bool,
+    held: Vec<T>,
+}
+
+impl Simulator {
+    /// The number of the latest request: what comes later is what a test looks at.
+    pub async fn last_sequence(&self) -> Result<u64> {
+        Ok(self.get::<Counts>("counts").await?.last_sequence)
+    }
+
+    /// How often each operation was called after that request (0: ever).
+    pub async fn calls_since(&self, sequence: u64) -> Result<BTreeMap<String, u64>> {
+        Ok(self
+            .get::<Counts>(&format!("counts?since={sequence}"))
+            .await?
+            .by_operation)
+    }
+
+    /// All counts of the requests after that one.
+    pub async fn counts_since<T: DeserializeOwned>(&self, sequence: u64) -> Result<T> {
+        self.get(&format!("counts?since={sequence}")).await
+    }
+
+    /// The log of the requests after that one.
+    pub async fn log_since<T: DeserializeOwned>(&self, sequence: u64) -> Result<T> {
+        self.get(&format!("log?since={sequence}")).await
+    }
+
+    /// Everything but secrets.
+    pub async fn state<T: DeserializeOwned>(&self) -> Result<T> {
+        self.get("state").await
+    }
+
+    /// As it was at the start.
+    pub async fn reset(&self) -> Result<()> {
+        self.post("reset", &()).await
+    }
+
+    /// All gateways, whatever the switches say.
+    pub async fn gateways<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        Ok(self.get::<Gateways<T>>("gateways").await?.gateways)
+    }
+
+    /// Makes a gateway, or a list of them, behind everybody's back.
+    pub async fn seed_gateways<T: DeserializeOwned>(&self, seeds: &impl Serialize) -> Result<Vec<T>> {
+        Ok(self.post::<Gateways<T>>("gateways", seeds).await?.gateways)
+    }
+
+    /// Changes a gateway behind everybody's back.
+    pub async fn edit_gateway(&self, id: &str, edit: &impl Serialize) -> Result<()> {
+        self.patch::<Value>(&format!("gateways/{id}"), edit).await?;
+        Ok(())
+    }
+
+    /// Removes a gateway behind everybody's back.
+    pub async fn remove_gateway(&self, id: &str) -> Result<()> {
+        self.delete::<Value>(&format!("gateways/{id}")).await?;
+        Ok(())
+    }
+
+    /// Adds a fault for requests to come.
+    pub async fn add_fault(&self, fault: &impl Serialize) -> Result<()> {
+        self.post::<Value>("faults", fault).await?;
+        Ok(())
+    }
+
+    /// Forgets the faults that have hits left.
+    pub async fn clear_faults(&self) -> Result<()> {
+        self.delete("faults").await
+    }
+
+    /// Sets switches; those that are not named go back to their defaults.
+    pub async fn set_switches(&self, positions: &impl Serialize) -> Result<()> {
+        self.put::<Value>("switches", positions).await?;
+        Ok(())
+    }
+
+    /// Waits until so many requests are held.
+    pub async fn wait_for_held<T: DeserializeOwned>(&self, count: usize) -> Result<Vec<T>> {
+        let path = format!("held?count={count}&timeout_ms={}", HOLD_DEADLINE.as_millis());
+        let Held { enough, held } = self.get::<Held<T>>(&path).await?;
+        if enough {
+            return Ok(held);
+        }
+        let awaited = format!("{count} held requests");
+        Err(Error::Deadline {
+            awaited,
+            deadline: HOLD_DEADLINE,
+            last: format!("{} are held", held.len()),
+        })
+    }
+
+    /// Lets go of what is held: `{}` for all, `{"id": …}` for one, `"drop": true` closes the connection.
+    pub async fn release(&self, which: &impl Serialize) -> Result<()> {
+        self.post::<Value>("release", which).await?;
+        Ok(())
+    }
+}
