@@ -1,0 +1,211 @@
+//! What the cloud is asked, counted by the cloud: nothing that need not be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use crate::world::{DEADLINE, Options, World, condition, gateway};
+
+fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    expected
+        .into_iter()
+        .map(|(operation, count)| (operation.to_owned(), count))
+        .collect()
+}
+
+#[tokio::test]
+async fn an_edit_is_one_get_and_one_call_of_each_kind_that_it_needs() {
+    let world = World::start().await;
+    let mark = world.mark().await;
+    world
+        .apply_gateway(
+            "office",
+            "{name: office, idValue: 203.0.113.7, tags: {team: net, old: yes-it-is}}",
+        )
+        .await;
+    world.wait_for_reason("office", "Available").await;
+    assert_eq!(
+        world.calls_since(mark).await,
+        counts([("ListCustomerGateways", 1), ("CreateCustomerGateway", 1)])
+    );
+
+    let edits: [(Value, &[(&str, u64)]); 4] = [
+        (json!({"name": "office-2"}), &[("UpdateCustomerGateway", 1)]),
+        (json!({"tags": {"site": "paris"}}), &[("AddCustomerGatewayTags", 1)]),
+        (json!({"tags": {"old": null}}), &[("RemoveCustomerGatewayTags", 1)]),
+        (
+            json!({"name": "office-3", "tags": {"team": "core", "site": null, "floor": "2"}}),
+            &[
+                ("UpdateCustomerGateway", 1),
+                ("AddCustomerGatewayTags", 1),
+                ("RemoveCustomerGatewayTags", 1),
+            ],
+        ),
+    ];
+    for (edit, expected) in edits {
+        let mark = world.mark().await;
+        world.patch("office", json!({"spec": edit})).await;
+        let object = world.wait_for_reason("office", "Available").await;
+        let mut all: BTreeMap<String, u64> = expected
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect();
+        all.insert("GetCustomerGateway".to_owned(), 1);
+        assert_eq!(world.calls_since(mark).await, all, "{edit}");
+        let cloud = &world.cloud_gateways().await[0];
+        assert_eq!(cloud["name"], object["spec"]["name"]);
+    }
+    // Setting the BGP ASN to something else than the cloud's cannot be done, and is no call but the look.
+    let mark = world.mark().await;
+    world.patch("office", json!({"spec": {"bgpASN": 65010}})).await;
+    let object = world.wait_for_reason("office", "InvalidSpec").await;
+    assert!(
+        condition(&object, "Ready")["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("bgpASN"))
+    );
+    assert_eq!(world.calls_since(mark).await, counts([("GetCustomerGateway", 1)]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn status_follows_each_of_our_writes() {
+    let world = World::start().await;
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.7}")
+        .await;
+    let created = world.wait_for_reason("office", "Available").await;
+    let cloud = &world.cloud_gateways().await[0];
+    assert_eq!(created["status"]["id"], cloud["id"]);
+    let second = |text: &Value| text.as_str().map(|text| text[..19].to_owned());
+    assert_eq!(second(&created["status"]["createdAt"]), second(&cloud["created_at"]));
+    // The cloud's next second, so that the instant can be told from the first.
+    let first = created["status"]["updatedAt"].clone();
+    let updated = eventually("updatedAt moves on with a write", DEADLINE, async || {
+        let name = format!("office-{}", world.mark().await);
+        world.patch("office", json!({"spec": {"name": name}})).await;
+        let object = world.wait_for_reason("office", "Available").await;
+        let cloud = &world.cloud_gateways().await[0];
+        assert_eq!(second(&object["status"]["updatedAt"]), second(&cloud["updated_at"]));
+        if object["status"]["updatedAt"] == first {
+            Err("still the same second")
+        } else {
+            Ok(object)
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(updated["status"]["createdAt"], created["status"]["createdAt"]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_first_creation_of_100_gateways_is_100_posts_and_hardly_anything_else() {
+    let world = World::start().await;
+    let mark = world.mark().await;
+    let manifests: Vec<String> = (1..=100)
+        .map(|number| gateway(&format!("gw-{number}"), &format!("{{idValue: 203.0.113.{number}}}")))
+        .collect();
+    world.apply(&manifests.join("---\n")).await;
+    world.wait_until_all_ready(100).await;
+    let calls = world.calls_since(mark).await;
+    assert_eq!(calls.get("CreateCustomerGateway"), Some(&100), "{calls:?}");
+    let others: u64 = calls
+        .iter()
+        .filter(|(name, _)| *name != "CreateCustomerGateway")
+        .map(|(_, count)| count)
+        .sum();
+    assert!(others <= 10, "{calls:?}");
+    assert_eq!(world.cloud_gateways().await.len(), 100);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn quiet_cycles_and_a_restart_cost_lists_and_nothing_else() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    let manifests: Vec<String> = (1..=5)
+        .map(|number| gateway(&format!("gw-{number}"), &format!("{{idValue: 203.0.113.{number}}}")))
+        .collect();
+    world.apply(&manifests.join("---\n")).await;
+    world.wait_until_all_ready(5).await;
+    let versions = |objects: &[Value]| -> BTreeMap<String, String> {
+        let version = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        objects
+            .iter()
+            .map(|object| (version(object, "name"), version(object, "resourceVersion")))
+            .collect()
+    };
+    let before = versions(&world.list().await);
+    let events = world.plane_events().await;
+    let mark = world.mark().await;
+    let cycles = |count: u64| {
+        let world = &world;
+        async move {
+            eventually(&format!("{count} cycles"), Duration::from_secs(30), async || {
+                let calls = world.calls_since(mark).await;
+                let lists = calls.get("ListCustomerGateways").copied().unwrap_or_default();
+                if lists >= count {
+                    Ok(())
+                } else {
+                    Err(format!("{calls:?}"))
+                }
+            })
+            .await
+            .unwrap();
+        }
+    };
+    cycles(3).await;
+    assert_eq!(
+        world.calls_since(mark).await.keys().collect::<Vec<_>>(),
+        ["ListCustomerGateways"]
+    );
+    world.restart_operator().await;
+    let started = world.mark().await;
+    eventually("the start's list and one more", Duration::from_secs(30), async || {
+        let calls = world.calls_since(started.min(mark)).await;
+        let lists = calls.get("ListCustomerGateways").copied().unwrap_or_default();
+        if lists >= 5 { Ok(()) } else { Err(format!("{calls:?}")) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        world.calls_since(mark).await.keys().collect::<Vec<_>>(),
+        ["ListCustomerGateways"]
+    );
+    assert_eq!(versions(&world.list().await), before);
+    assert_eq!(world.plane_events().await, events);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn drift_is_mended_at_the_next_cycle() {
+    let world = World::with(Options::with(["--resync-period=1s"])).await;
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.7, tags: {team: net}}")
+        .await;
+    let object = world.wait_for_reason("office", "Available").await;
+    let id = object["status"]["id"].as_str().expect("an id").to_owned();
+    world
+        .simulator
+        .edit_gateway(&id, &json!({"name": "renamed-by-hand"}))
+        .await
+        .unwrap();
+    let note = world.wait_for_event("office", "DriftCorrected").await;
+    assert!(note.contains("name"), "{note}");
+    assert_eq!(world.cloud_gateways().await[0]["name"], "office");
+
+    // Gone out of band: made anew, once.
+    world.simulator.remove_gateway(&id).await.unwrap();
+    let again = world
+        .wait_for("office", "has a new id and is Ready", |object| {
+            object["status"]["id"] != id.as_str() && condition(object, "Ready")["status"] == "True"
+        })
+        .await;
+    let cloud = world.cloud_gateways().await;
+    assert_eq!(cloud.len(), 1);
+    assert_eq!(cloud[0]["id"], again["status"]["id"]);
+    world.wait_for_event("office", "Recreated").await;
+    world.finish().await;
+}

@@ -1,0 +1,432 @@
+//! One test's world: a namespace, a simulated cloud, and an operator that logs everything and carries secrets that must
+//! never show.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ControlPlane, Operator, Simulator, eventually};
+
+use crate::leaks::{Sentinels, search_etcd, search_text};
+
+/// How long a busy machine may take for anything that is waited for.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
+const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
+const REGION: &str = "eu-west-101";
+/// The project that the simulator's first credential reaches.
+pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+
+static WORLDS: AtomicU64 = AtomicU64::new(0);
+
+/// See the module.
+pub struct World {
+    pub plane: &'static ControlPlane,
+    pub client: Client,
+    pub namespace: String,
+    pub simulator: Simulator,
+    pub operator: Option<Operator>,
+    /// Logs of operators of this world that have ended.
+    pub ended: Vec<Operator>,
+    pub access_key: String,
+    pub secret_key: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    pub sentinels: Sentinels,
+    finished: bool,
+}
+
+/// How a world's operator is started, beside what every one gets.
+#[derive(Default)]
+pub struct Options {
+    /// More flags; a later one wins over the world's own.
+    pub arguments: Vec<String>,
+    /// The operator has no credentials of its own.
+    pub without_credentials: bool,
+    /// Left to the test to start.
+    pub stopped: bool,
+}
+
+impl Options {
+    /// More flags.
+    pub fn with<const N: usize>(arguments: [&str; N]) -> Self {
+        Self {
+            arguments: arguments.map(str::to_owned).to_vec(),
+            ..Self::default()
+        }
+    }
+}
+
+impl World {
+    /// A world whose operator looks for drift only when asked.
+    pub async fn start() -> Self {
+        Self::with(Options::with(["--resync-period=0"])).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let plane = ControlPlane::shared().await.unwrap();
+        plane.apply_crds(&repository().join("crds")).await.unwrap();
+        Self::on(plane, options).await
+    }
+
+    /// On a control plane of the test's own, whose CRDs the test puts there.
+    pub async fn on(plane: &'static ControlPlane, options: Options) -> Self {
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let namespace = plane.create_namespace("world").await.unwrap();
+        // Each secret has characters that JSON, URLs and base64 write in another way.
+        let secret_key = format!("SENTINEL+sk/{number}\"{namespace}=end");
+        let access_key = format!("SENTINELAK{number:010}");
+        let credential = format!("{access_key}={secret_key}");
+        let simulator = Simulator::start(
+            plane.guardian(),
+            Path::new(SIMULATOR),
+            ["--credential", &credential, "--region", REGION, "--project-id", PROJECT],
+        )
+        .await
+        .unwrap();
+        let mut arguments: Vec<String> = [
+            "run",
+            "--listen=127.0.0.1:0",
+            "--log-level=trace",
+            "--allow-insecure-endpoints",
+            "--cluster-name=test",
+            "--settle-time=1s",
+            "--lease-duration=6s",
+            "--request-timeout=2s",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.push(format!("--region={REGION}"));
+        arguments.push(format!("--vpn-endpoint={}", simulator.url()));
+        arguments.push(format!("--iam-endpoint={}", simulator.url()));
+        arguments.push(format!("--watch-namespace={namespace}"));
+        arguments.push(format!("--leader-elect-namespace={namespace}"));
+        for argument in options.arguments {
+            // clap takes a flag once: the test's own replaces the world's.
+            let flag = argument.split('=').next().unwrap_or_default().to_owned();
+            arguments.retain(|other| other.split('=').next() != Some(flag.as_str()));
+            arguments.push(argument);
+        }
+        let mut environment = Vec::new();
+        if !options.without_credentials {
+            environment.push(("HUAWEICLOUD_SDK_AK".to_owned(), access_key.clone()));
+            environment.push(("HUAWEICLOUD_SDK_SK".to_owned(), secret_key.clone()));
+        }
+        let mut world = Self {
+            plane,
+            client: plane.client().await.unwrap(),
+            namespace,
+            simulator,
+            operator: None,
+            ended: Vec::new(),
+            access_key,
+            sentinels: Sentinels::new([secret_key.clone()]),
+            secret_key,
+            arguments,
+            environment,
+            finished: false,
+        };
+        if !options.stopped {
+            world.start_operator().await;
+        }
+        world
+    }
+
+    /// Starts the operator, and waits until it is ready.
+    pub async fn start_operator(&mut self) {
+        let binary = Path::new(OPERATOR);
+        let (guardian, kubeconfig) = (self.plane.guardian(), self.plane.kubeconfig());
+        let operator = Operator::start(
+            guardian,
+            binary,
+            kubeconfig,
+            self.arguments.clone(),
+            self.environment.clone(),
+        )
+        .unwrap();
+        operator.wait_until_ready(DEADLINE).await.unwrap();
+        self.operator = Some(operator);
+    }
+
+    /// SIGTERM, then a new one.
+    pub async fn restart_operator(&mut self) {
+        let operator = self.operator.take().expect("an operator runs");
+        let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
+        assert!(status.success(), "SIGTERM ends it well: {status}");
+        self.ended.push(operator);
+        self.start_operator().await;
+    }
+
+    /// SIGKILL; the lease is left behind, so the next one has to wait it out.
+    pub fn kill_operator(&mut self) {
+        let operator = self.operator.take().expect("an operator runs");
+        operator.kill().unwrap();
+        self.ended.push(operator);
+    }
+
+    /// What a change of the flags needs; takes effect at the next start.
+    pub fn set_argument(&mut self, argument: &str) {
+        let flag = argument.split('=').next().unwrap_or_default();
+        self.arguments.retain(|other| other.split('=').next() != Some(flag));
+        self.arguments.push(argument.to_owned());
+    }
+
+    pub fn running(&self) -> &Operator {
+        self.operator.as_ref().expect("an operator runs")
+    }
+
+    pub fn gateways(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &gateway_resource())
+    }
+
+    /// kubectl in this world's namespace; it must succeed.
+    pub async fn kubectl<const N: usize>(&self, arguments: [&str; N]) -> String {
+        let all = ["--namespace", &self.namespace].into_iter().chain(arguments);
+        self.plane.kubectl(all).await.unwrap().success().unwrap()
+    }
+
+    /// `kubectl apply` of a manifest without a namespace; it must succeed.
+    pub async fn apply(&self, manifest: &str) {
+        self.try_apply(manifest).await.unwrap();
+    }
+
+    /// `kubectl apply`, with what it says when it is refused.
+    pub async fn try_apply(&self, manifest: &str) -> Result<String, String> {
+        let arguments = ["--namespace", &self.namespace, "apply", "--filename", "-"];
+        let output = self.plane.kubectl_with_input(arguments, manifest).await.unwrap();
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(output.stderr)
+        }
+    }
+
+    /// Applies a gateway with this spec, in YAML's flow style: `{idValue: 203.0.113.7}`.
+    pub async fn apply_gateway(&self, name: &str, spec: &str) {
+        self.apply(&gateway(name, spec)).await;
+    }
+
+    /// Applies a credentials Secret; its secret key becomes one that must never show.
+    pub async fn apply_credentials(&mut self, name: &str, access_key: &str, secret_key: &str, more: &[(&str, &str)]) {
+        self.sentinels.add(secret_key);
+        let mut data = BTreeMap::from([("accessKey", access_key), ("secretKey", secret_key)]);
+        data.extend(more.iter().copied());
+        self.apply_secret(name, &data).await;
+    }
+
+    pub async fn apply_secret(&self, name: &str, data: &BTreeMap<&str, &str>) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
+        });
+        // Not through kubectl, whose annotation would hold a copy.
+        secrets
+            .patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret))
+            .await
+            .unwrap();
+    }
+
+    /// Merges into a gateway.
+    pub async fn patch(&self, name: &str, patch: Value) {
+        self.try_patch(name, patch).await.unwrap();
+    }
+
+    pub async fn try_patch(&self, name: &str, patch: Value) -> Result<(), kube::Error> {
+        self.gateways()
+            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map(|_| ())
+    }
+
+    pub async fn get(&self, name: &str) -> Value {
+        serde_json::to_value(self.gateways().get(name).await.unwrap()).unwrap()
+    }
+
+    pub async fn list(&self) -> Vec<Value> {
+        let list = self.gateways().list(&ListParams::default()).await.unwrap();
+        list.items
+            .into_iter()
+            .map(|item| serde_json::to_value(item).unwrap())
+            .collect()
+    }
+
+    /// Waits until `Ready` has this reason, for the present generation.
+    pub async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
+        self.wait_for(name, &format!("Ready is {reason}"), |object| {
+            let ready = condition(object, "Ready");
+            ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"]
+        })
+        .await
+    }
+
+    /// Waits until a gateway looks as it should.
+    pub async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let result = eventually(&format!("{name}: {awaited}"), DEADLINE, async || {
+            let object = self.gateways().get_opt(name).await.map_err(|error| error.to_string())?;
+            let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
+            if fits(&object) {
+                Ok(object)
+            } else {
+                Err(object["status"].to_string())
+            }
+        })
+        .await;
+        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
+    }
+
+    /// Waits until a gateway is gone from the cluster.
+    pub async fn wait_until_gone(&self, name: &str) {
+        let result = eventually(&format!("{name} is gone"), DEADLINE, async || {
+            match self.gateways().get_opt(name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(object)) => Err(serde_json::to_string(&object.data).unwrap_or_default()),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()));
+    }
+
+    /// Waits until every gateway of the namespace is Ready.
+    pub async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
+        let result = eventually(&format!("{count} gateways are Ready"), DEADLINE * 2, async || {
+            let objects = self.list().await;
+            let ready = objects
+                .iter()
+                .filter(|object| condition(object, "Ready")["status"] == "True")
+                .count();
+            if ready == count && objects.len() == count {
+                Ok(objects)
+            } else {
+                Err(format!("{ready} are"))
+            }
+        })
+        .await;
+        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
+    }
+
+    /// The Events about an object.
+    pub async fn events(&self, name: &str) -> Vec<Value> {
+        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let of_name = events
+            .items
+            .into_iter()
+            .map(|event| serde_json::to_value(event).unwrap());
+        of_name.filter(|event| event["regarding"]["name"] == name).collect()
+    }
+
+    /// Every Event of the namespace, by name and count.
+    pub async fn plane_events(&self) -> BTreeMap<String, Value> {
+        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        let regarding_ours = events.into_iter().map(|event| serde_json::to_value(event).unwrap());
+        regarding_ours
+            .filter(|event| event["regarding"]["kind"] == "CustomerGateway")
+            .map(|event| (event["metadata"]["name"].to_string(), event["series"].clone()))
+            .collect()
+    }
+
+    /// Waits for an Event about an object; its note.
+    pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
+        let result = eventually(&format!("an Event {reason} about {name}"), DEADLINE, async || {
+            let events = self.events(name).await;
+            let found = events.iter().find(|event| event["reason"] == reason);
+            found
+                .map(|event| event["note"].as_str().unwrap_or_default().to_owned())
+                .ok_or_else(|| {
+                    format!(
+                        "{:?}",
+                        events.iter().map(|event| event["reason"].clone()).collect::<Vec<_>>()
+                    )
+                })
+        })
+        .await;
+        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
+    }
+
+    /// Calls that the cloud has seen after this one.
+    pub async fn mark(&self) -> u64 {
+        self.simulator.last_sequence().await.unwrap()
+    }
+
+    pub async fn calls_since(&self, mark: u64) -> BTreeMap<String, u64> {
+        self.simulator.calls_since(mark).await.unwrap()
+    }
+
+    /// What the cloud has.
+    pub async fn cloud_gateways(&self) -> Vec<Value> {
+        self.simulator.gateways().await.unwrap()
+    }
+
+    pub fn log_tail(&self) -> String {
+        self.operator
+            .as_ref()
+            .map(|operator| operator.log_tail())
+            .unwrap_or_default()
+    }
+
+    /// The end of every test: what must not show is looked for everywhere.
+    pub async fn finish(mut self) {
+        self.finished = true;
+        let mut found = Vec::new();
+        if let Some(operator) = &self.operator {
+            found.extend(search_text(
+                "metrics",
+                &operator.metrics(DEADLINE).await.unwrap(),
+                &self.sentinels,
+            ));
+        }
+        for operator in self.operator.iter().chain(&self.ended) {
+            found.extend(search_text("log", &operator.log(), &self.sentinels));
+        }
+        found.extend(search_text("simulator's log", &self.simulator.log(), &self.sentinels));
+        found.extend(search_etcd(self.plane, &self.sentinels).await);
+        assert!(found.is_empty(), "secrets have leaked: {found:#?}");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        assert!(
+            self.finished || std::thread::panicking(),
+            "a test ends with World::finish, which looks for leaks"
+        );
+    }
+}
+
+/// A manifest of a gateway.
+pub fn gateway(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: {name:?}}}\nspec: {spec}\n"
+    )
+}
+
+/// A condition of an object, or null.
+pub fn condition(object: &Value, type_: &str) -> Value {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == type_)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// The root of this project.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn gateway_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("vpn.huaweicloud.com", "v1alpha1", "CustomerGateway"),
+        "customergateways",
+    )
+}
