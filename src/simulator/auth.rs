@@ -40,7 +40,14 @@ impl<'a> Received<'a> {
     pub fn is_signed(&self, claim: &Authorization, secret_key: &SecretString) -> bool {
         let query = self.uri.query().unwrap_or_default();
         let header = |name: &str| self.header(name);
-        claim.verify(secret_key, self.method.as_str(), self.uri.path(), query, header, self.body)
+        claim.verify(
+            secret_key,
+            self.method.as_str(),
+            self.uri.path(),
+            query,
+            header,
+            self.body,
+        )
     }
 }
 
@@ -62,7 +69,12 @@ mod tests {
             ("", false),
         ] {
             let headers = HeaderMap::from_iter([("x-sdk-date".parse().unwrap(), date.parse().unwrap())]);
-            let received = Received { method: &method, uri: &uri, headers: &headers, body: b"" };
+            let received = Received {
+                method: &method,
+                uri: &uri,
+                headers: &headers,
+                body: b"",
+            };
             assert_eq!(received.is_fresh(now), fresh, "{date}");
         }
     }
