@@ -7,12 +7,7 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{
-    credentials::Credentials,
-    error::CloudError,
-    operation::Operation,
-    transport::{Call, Transport},
-};
+use super::{credentials::Credentials, error::CloudError, operation::Operation, request::Call, transport::Transport};
 
 /// Where an object lives: endpoint and project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

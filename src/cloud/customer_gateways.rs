@@ -1,4 +1,4 @@
-//! Customer gateways: what is sent, what comes back, and the calls (contract §2).
+//! Customer gateways: what is sent, what comes back, and the calls.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{
     paging::{self, Page},
 };
 
-/// A customer gateway as the cloud answers it. Every field but the id may be missing in a list (§2.3, §1.4).
+/// A customer gateway as the cloud answers it. Every field but the id may be missing in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CustomerGateway {
     #[serde(deserialize_with = "some_id")]
@@ -32,12 +32,12 @@ pub struct CustomerGateway {
     pub created_at: Option<String>,
     #[serde(default)]
     pub updated_at: Option<String>,
-    /// `None`: the answer did not say, which is not the same as "has none" (§2.3).
+    /// `None`: the answer did not say, which is not the same as "has none".
     #[serde(default, deserialize_with = "super::tags::optional_map::deserialize")]
     pub tags: Option<BTreeMap<String, String>>,
 }
 
-/// What the cloud tells of a CA certificate; the PEM itself is never returned (§2.6).
+/// What the cloud tells of a CA certificate; the PEM itself is never returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CaCertificate {
     #[serde(default)]
@@ -54,7 +54,7 @@ pub struct CaCertificate {
     pub is_updatable: Option<bool>,
 }
 
-/// The body of a creation (§2.2).
+/// The body of a creation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewCustomerGateway {
     pub name: String,
@@ -70,7 +70,7 @@ pub struct NewCustomerGateway {
     pub tags: BTreeMap<String, String>,
 }
 
-/// The body of an update: nothing else can be changed (§2.4).
+/// The body of an update: nothing else can be changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CustomerGatewayChange {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,8 +122,7 @@ struct Wrapped<T> {
 
 #[derive(Deserialize)]
 struct List {
-    // No default: an answer without the list is not an empty list.
-    #[serde(deserialize_with = "list_or_null")]
+    #[serde(deserialize_with = "super::lists::or_null")]
     customer_gateways: Vec<CustomerGateway>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
@@ -133,10 +132,6 @@ struct List {
 struct PageInfo {
     next_marker: Option<String>,
     current_count: Option<u64>,
-}
-
-fn list_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<CustomerGateway>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn some_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

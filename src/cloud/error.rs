@@ -87,3 +87,58 @@ impl fmt::Display for CloudError {
 }
 
 impl std::error::Error for CloudError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(meaning: Meaning) -> CloudError {
+        CloudError::new(Operation::CreateCustomerGateway, meaning, "no room")
+    }
+
+    #[test]
+    fn the_message_says_what_failed_why_and_how_to_ask_the_cloud_about_it() {
+        let mut error = error(Meaning::Rejected);
+        assert_eq!(error.to_string(), "creating the customer gateway failed: no room");
+        error.status = Some(400);
+        assert_eq!(
+            error.to_string(),
+            "creating the customer gateway failed: no room (HTTP 400)"
+        );
+        error.code = Some("VPN.0001".to_owned());
+        error.request_id = Some("r1".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "creating the customer gateway failed: no room (VPN.0001, request id r1)"
+        );
+    }
+
+    #[test]
+    fn a_missing_permission_is_named() {
+        let error = CloudError {
+            code: Some("VPN.0007".to_owned()),
+            ..error(Meaning::Forbidden)
+        };
+        assert_eq!(
+            error.to_string(),
+            "creating the customer gateway failed: no room; \
+             the credential needs the IAM action vpn:customerGateways:create (VPN.0007)"
+        );
+    }
+
+    #[test]
+    fn only_writes_have_an_outcome() {
+        assert!(error(Meaning::CloudFault).with_unknown_outcome().outcome_unknown);
+        let read = CloudError::new(Operation::GetCustomerGateway, Meaning::CloudFault, "");
+        assert!(!read.with_unknown_outcome().outcome_unknown);
+    }
+
+    #[test]
+    fn the_clouds_own_wait_counts_when_it_is_longer() {
+        let seconds = |error: &CloudError, failures| error.delay(failures).as_secs();
+        let mut error = error(Meaning::Throttled);
+        assert_eq!([1, 2, 5].map(|failures| seconds(&error, failures)), [1, 2, 16]);
+        error.retry_after = Some(Duration::from_secs(7));
+        assert_eq!([1, 2, 5].map(|failures| seconds(&error, failures)), [7, 7, 16]);
+    }
+}

@@ -7,12 +7,14 @@ use super::{
     client::Answer,
     credentials::Credentials,
     error::{CloudError, Meaning, Operation},
-    transport::{Call, Transport},
+    request::Call,
+    transport::Transport,
 };
 
 #[derive(Deserialize)]
 struct Projects {
-    projects: Option<Vec<Project>>,
+    #[serde(deserialize_with = "super::lists::or_null")]
+    projects: Vec<Project>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +42,7 @@ pub async fn look_up_project(
         body: None,
     };
     let answer = transport.fetch::<Projects>(&call).await?;
-    match choose(answer.value.projects.unwrap_or_default(), region) {
+    match choose(answer.value.projects, region) {
         Ok(id) => Ok(Answer {
             value: id,
             request_id: answer.request_id,

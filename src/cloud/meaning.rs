@@ -282,8 +282,8 @@ const RULES: &[Rule] = &[
     codes(&["VPN.0001"], Meaning::Rejected).when(&[400]),
     codes(&["VPN.0003", "VPN.0007"], Meaning::Forbidden),
     codes(&["VPN.0002", "VPN.0005", "VPN.0006", "VPN.0014", "VPN.0306"], Meaning::CloudFault),
-    codes(&["VPN.0004"], Meaning::Gone).asked(Asked::Object),
-    codes(&["VPN.0004"], Meaning::Rejected),
+    codes(&["VPN.0004"], Meaning::Gone).when(&[400, 404]).asked(Asked::Object),
+    codes(&["VPN.0004"], Meaning::Rejected).when(&[400, 404]),
     codes(&["VPN.0009", "VPN.0016", "VPN.0017", "VPN.0506", "VPN.0507", "VPN.0508", "VPN.0509"], Meaning::Dependency),
     codes(&["VPN.0010"], Meaning::Unauthorized),
     codes(&["VPN.0012"], Meaning::Duplicate),
@@ -321,3 +321,412 @@ const RULES: &[Rule] = &[
     between(500, 599, Meaning::CloudFault),
     between(0, u16::MAX, Meaning::Rejected),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::error_body;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const CREATE: Operation = Operation::CreateCustomerGateway;
+    const GET: Operation = Operation::GetCustomerGateway;
+    const LIST: Operation = Operation::ListCustomerGateways;
+    const UPDATE: Operation = Operation::UpdateCustomerGateway;
+    const DELETE: Operation = Operation::DeleteCustomerGateway;
+    const REMOVE_TAGS: Operation = Operation::RemoveCustomerGatewayTags;
+    const LOOK_UP: Operation = Operation::LookUpProject;
+
+    /// As it comes out of a body, in both flat shapes; they must agree.
+    fn meaning(operation: Operation, status: u16, code: &str, text: &str) -> Meaning {
+        let bodies = [
+            json!({"error_code": code, "error_msg": text, "request_id": "r"}),
+            json!({"code": code, "message": text}),
+            json!({"errorCode": code, "errorMsg": text}),
+        ];
+        let meanings = bodies.map(|body| {
+            let body = error_body::parse(body.to_string().as_bytes()).expect("one of the shapes");
+            Meaning::of(operation, status, Some(&body.code), &body.text)
+        });
+        assert!(
+            meanings.iter().all(|meaning| *meaning == meanings[0]),
+            "{code}: {meanings:?}"
+        );
+        meanings[0]
+    }
+
+    #[track_caller]
+    fn all_are(status: u16, codes: &[&str], text: &str, expected: Meaning) {
+        for code in codes {
+            let spellings = match code.strip_prefix("APIGW.") {
+                Some(number) => vec![(*code).to_owned(), format!("APIG.{number}")],
+                None => vec![(*code).to_owned()],
+            };
+            for (spelling, operation) in spellings
+                .iter()
+                .flat_map(|code| Operation::ALL.map(|each| (code, each)))
+            {
+                let found = meaning(operation, status, spelling, text);
+                assert_eq!(found, expected, "{operation:?} {status} {spelling} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_gateway() {
+        for text in [
+            "Incorrect IAM authentication information: verify aksk signature fail",
+            "Incorrect IAM authentication information: Get secretKey failed, ak not exist",
+            "Incorrect IAM authentication information: decrypt token fail",
+            "AK access failed to reach the limit,forbidden",
+        ] {
+            all_are(401, &["APIGW.0301"], text, Meaning::Unauthorized);
+        }
+        all_are(
+            401,
+            &["APIGW.0303", "APIGW.0305", "APIGW.0307"],
+            "The token must be updated",
+            Meaning::Unauthorized,
+        );
+        let forbidden = ["APIGW.0302", "APIGW.0304", "APIGW.0306", "APIGW.0802", "APIGW.0310"];
+        all_are(403, &forbidden, "The project is unavailable", Meaning::Forbidden);
+        all_are(
+            404,
+            &["APIGW.0101"],
+            "The API does not exist or has not been published",
+            Meaning::NotAvailable,
+        );
+        all_are(404, &["APIGW.0103"], "The backend does not exist", Meaning::CloudFault);
+        all_are(404, &["APIGW.0106", "APIGW.9999"], "not found", Meaning::NotAvailable);
+        all_are(
+            429,
+            &["APIGW.0308"],
+            "The throttling threshold (request quota) has been reached",
+            Meaning::Throttled,
+        );
+        for status in [400, 413, 414, 494] {
+            all_are(status, &["APIGW.0201"], "Request entity too large", Meaning::Rejected);
+        }
+        for status in [502, 504] {
+            let codes = ["APIGW.0201", "APIGW.0202", "APIGW.0203", "APIGW.0610"];
+            all_are(status, &codes, "Backend timeout", Meaning::CloudFault);
+        }
+        for status in [500, 503] {
+            all_are(
+                status,
+                &["APIGW.0601", "APIGW.0613"],
+                "Internal server error",
+                Meaning::CloudFault,
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_of_iam() {
+        all_are(
+            400,
+            &["IAM.0007", "IAM.0011", "IAM.0072", "IAM.0073"],
+            "Request parameter invalid",
+            Meaning::Rejected,
+        );
+        all_are(
+            401,
+            &["IAM.0001", "401"],
+            "The user name or password is wrong",
+            Meaning::Unauthorized,
+        );
+        all_are(
+            403,
+            &["IAM.0003", "403"],
+            "Policy doesn't allow vpn:quota:list to be performed",
+            Meaning::Forbidden,
+        );
+        all_are(
+            404,
+            &["IAM.0004", "IAM.0099"],
+            "Could not find project",
+            Meaning::Rejected,
+        );
+        all_are(500, &["IAM.0006"], "Internal error", Meaning::CloudFault);
+    }
+
+    #[test]
+    fn every_code_of_the_service() {
+        all_are(
+            500,
+            &["VPN.0002", "VPN.0005", "VPN.0006"],
+            "server error",
+            Meaning::CloudFault,
+        );
+        all_are(403, &["VPN.0003"], "Authentication failed", Meaning::Forbidden);
+        let not_ready = "resource (type=GATEWAY, ID=1) is not ready, currently CREATING";
+        all_are(403, &["VPN.0003"], not_ready, Meaning::Dependency);
+        all_are(
+            403,
+            &["VPN.0007"],
+            "not authorized to perform vpn:quota:list",
+            Meaning::Forbidden,
+        );
+        all_are(425, &["VPN.0009"], "Connection 1 is deleting", Meaning::Dependency);
+        all_are(401, &["VPN.0010"], "token authentication failed", Meaning::Unauthorized);
+        all_are(400, &["VPN.0012"], "IP address occupied", Meaning::Duplicate);
+        all_are(400, &["VPN.0013"], "Unsupported attribute", Meaning::Rejected);
+        all_are(504, &["VPN.0014"], "The system is busy", Meaning::CloudFault);
+        all_are(400, &["VPN.0015"], "tag policy", Meaning::Rejected);
+        all_are(409, &["VPN.0016", "VPN.0017"], "gateway not ready", Meaning::Dependency);
+        all_are(
+            400,
+            &["VPN.0030"],
+            "The system is busy, try again later",
+            Meaning::QueueFull,
+        );
+        all_are(
+            400,
+            &["VPN.0031"],
+            "Repeated operation, try again later",
+            Meaning::Repeated,
+        );
+        all_are(
+            400,
+            &["VPN.0108", "VPN.0203", "VPN.0204"],
+            "invalid IP",
+            Meaning::Rejected,
+        );
+        all_are(429, &["VPN.0429"], "too many requests, quota", Meaning::Throttled);
+        all_are(
+            400,
+            &["VPN.0506", "VPN.0507", "VPN.0508"],
+            "the gateway is being changed",
+            Meaning::Dependency,
+        );
+        all_are(404, &["VPN.0509"], "the gateway does not exist", Meaning::Dependency);
+        all_are(400, &["VPN.0306"], "try", Meaning::CloudFault);
+        let rest = (101..=112)
+            .chain(218..=220)
+            .chain(304..=305)
+            .chain(516..=518)
+            .chain(800..=803)
+            .chain([18, 285, 381]);
+        for number in rest {
+            all_are(
+                400,
+                &[&format!("VPN.{number:04}")],
+                "a connection does not exist already",
+                Meaning::Rejected,
+            );
+        }
+    }
+
+    #[test]
+    fn every_known_code_of_users_groups_and_certificates() {
+        for number in 70..=78 {
+            let code = format!("VPN.{number:04}");
+            all_are(
+                400,
+                &[&code],
+                "the certificate is a duplicate, already exists",
+                Meaning::Rejected,
+            );
+        }
+        all_are(400, &["VPN.0559"], "EIP parameters conflict", Meaning::Rejected);
+        all_are(400, &["VPN.0560"], "EIP", Meaning::QuotaExceeded);
+        all_are(400, &["VPN.1312"], "enter the correct password", Meaning::Rejected);
+        all_are(
+            400,
+            &["VPN.1313"],
+            "delete the access policy first",
+            Meaning::Dependency,
+        );
+        all_are(400, &["VPN.1318"], "the user list is empty", Meaning::Rejected);
+        all_are(
+            400,
+            &["VPN.1400"],
+            "the number of access policies exceeds 100",
+            Meaning::Rejected,
+        );
+        all_are(
+            400,
+            &["VPN.1401"],
+            "the access policy does not exist",
+            Meaning::Rejected,
+        );
+        // Codes of this block whose numbers nobody knows go by their words.
+        all_are(400, &["VPN.1399"], "Duplicate user name.", Meaning::Duplicate);
+        all_are(400, &["VPN.1399"], "user quota exceeded", Meaning::QuotaExceeded);
+        all_are(400, &["VPN.1399"], "weak password", Meaning::Rejected);
+        all_are(400, &["VPN.1399"], "the server is not ready", Meaning::Dependency);
+        assert_eq!(meaning(GET, 400, "VPN.1399", "user not found"), Meaning::Gone);
+    }
+
+    #[test]
+    fn the_catch_all_code_goes_by_its_words() {
+        let invalid = |words: &str| format!("invalid request: {words}");
+        all_are(
+            400,
+            &["VPN.0001"],
+            &invalid("customer gateway 1 has connection"),
+            Meaning::Dependency,
+        );
+        all_are(400, &["VPN.0001"], &invalid("Quota exceeded"), Meaning::QuotaExceeded);
+        all_are(400, &["VPN.0001"], &invalid("duplicate name"), Meaning::Duplicate);
+        all_are(
+            400,
+            &["VPN.0001"],
+            &invalid("the name already exists"),
+            Meaning::Duplicate,
+        );
+        all_are(
+            400,
+            &["VPN.0001"],
+            &invalid("please try again later"),
+            Meaning::CloudFault,
+        );
+        all_are(400, &["VPN.0001"], &invalid("id_value"), Meaning::Rejected);
+        all_are(
+            409,
+            &["VPN.0001"],
+            &invalid("customer gateway 1 has connection"),
+            Meaning::Dependency,
+        );
+        all_are(409, &["VPN.0001"], &invalid("in use"), Meaning::Dependency);
+        all_are(403, &["VPN.0001"], &invalid("quota"), Meaning::QuotaExceeded);
+        all_are(500, &["VPN.0001"], &invalid("oops"), Meaning::CloudFault);
+        for words in ["customer gateway not found", "customer gateway 1 does not exist"] {
+            for (operation, expected) in [
+                (GET, Meaning::Gone),
+                (DELETE, Meaning::Gone),
+                (CREATE, Meaning::Rejected),
+                (UPDATE, Meaning::Rejected),
+                (LIST, Meaning::Rejected),
+                (REMOVE_TAGS, Meaning::Rejected),
+            ] {
+                assert_eq!(
+                    meaning(operation, 400, "VPN.0001", &invalid(words)),
+                    expected,
+                    "{operation:?} {words}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_services_own_404_about_an_object_means_that_it_is_gone() {
+        for (operation, code, expected) in [
+            (GET, Some("VPN.0004"), Meaning::Gone),
+            (UPDATE, Some("VPN.0004"), Meaning::Gone),
+            (DELETE, Some("VPN.0004"), Meaning::Gone),
+            (REMOVE_TAGS, Some("VPN.0004"), Meaning::Gone),
+            (DELETE, Some("VPN.9999"), Meaning::Gone),
+            (CREATE, Some("VPN.0004"), Meaning::Rejected),
+            (LIST, Some("VPN.0004"), Meaning::Rejected),
+            (LOOK_UP, Some("VPN.0004"), Meaning::Rejected),
+            (CREATE, Some("VPN.9999"), Meaning::Rejected),
+            (DELETE, Some("APIGW.0101"), Meaning::NotAvailable),
+            (DELETE, Some("APIG.0101"), Meaning::NotAvailable),
+            (DELETE, Some("APIGW.4711"), Meaning::NotAvailable),
+            (DELETE, Some("404"), Meaning::NotAvailable),
+            (DELETE, Some("NotFound"), Meaning::NotAvailable),
+            (DELETE, None, Meaning::NotAvailable),
+            (GET, None, Meaning::NotAvailable),
+        ] {
+            assert_eq!(
+                Meaning::of(operation, 404, code, "not found"),
+                expected,
+                "{operation:?} {code:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_codes_go_by_status_and_words() {
+        for (status, text, expected) in [
+            (400, "whatever", Meaning::Rejected),
+            (400, "the system is busy", Meaning::CloudFault),
+            (400, "is not ready", Meaning::Dependency),
+            (401, "quota not ready", Meaning::Unauthorized),
+            (403, "no", Meaning::Forbidden),
+            (403, "is not ready", Meaning::Dependency),
+            (403, "the quota is used up", Meaning::QuotaExceeded),
+            (403, "policy doesn't allow vpn:quota:list", Meaning::Forbidden),
+            (405, "no", Meaning::Rejected),
+            (408, "too slow", Meaning::CloudFault),
+            (409, "conflict", Meaning::Dependency),
+            (409, "it already exists", Meaning::Duplicate),
+            (409, "quota exceeded", Meaning::QuotaExceeded),
+            (413, "too large", Meaning::Rejected),
+            (425, "too early", Meaning::Dependency),
+            (429, "slow down", Meaning::Throttled),
+            (429, "the gateway quota is used up", Meaning::QuotaExceeded),
+            (301, "", Meaning::NotAvailable),
+            (307, "", Meaning::NotAvailable),
+            (500, "quota not found, has connection", Meaning::CloudFault),
+            (502, "", Meaning::CloudFault),
+            (503, "", Meaning::CloudFault),
+            (599, "", Meaning::CloudFault),
+            (600, "", Meaning::Rejected),
+        ] {
+            for code in [None, Some("XYZ.0815"), Some("VPN.9999")] {
+                assert_eq!(
+                    Meaning::of(CREATE, status, code, text),
+                    expected,
+                    "{status} {code:?} {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn each_meaning_has_its_class_and_pace() {
+        for (meaning, class, first, cap) in [
+            (Meaning::Throttled, Class::Again, 1, 300),
+            (Meaning::QueueFull, Class::Again, 10, 300),
+            (Meaning::CloudFault, Class::Again, 1, 300),
+            (Meaning::Repeated, Class::Again, 1, 300),
+            (Meaning::Dependency, Class::Wait, 5, 60),
+            (Meaning::Unauthorized, Class::Person, 600, 600),
+            (Meaning::Forbidden, Class::Person, 600, 600),
+            (Meaning::NotAvailable, Class::Person, 600, 600),
+            (Meaning::QuotaExceeded, Class::Person, 600, 600),
+            (Meaning::Duplicate, Class::Person, 600, 600),
+            (Meaning::Rejected, Class::Person, 600, 600),
+            (Meaning::Gone, Class::Gone, 1, 300),
+        ] {
+            assert_eq!(meaning.class(), class, "{meaning:?}");
+            assert_eq!(meaning.pace(), Pace::seconds(first, cap), "{meaning:?}");
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_their_cap() {
+        let seconds = |pace: Pace, failures: &[u32]| -> Vec<u64> {
+            failures
+                .iter()
+                .map(|failures| pace.delay(*failures).as_secs())
+                .collect()
+        };
+        assert_eq!(
+            seconds(Pace::seconds(1, 300), &[0, 1, 2, 3, 9, 10, 1000, u32::MAX]),
+            [1, 1, 2, 4, 256, 300, 300, 300]
+        );
+        assert_eq!(seconds(Pace::seconds(5, 60), &[1, 2, 3, 4, 5]), [5, 10, 20, 40, 60]);
+        assert_eq!(seconds(Pace::seconds(600, 600), &[1, 9]), [600, 600]);
+    }
+
+    proptest! {
+        // Taking a refusal for "gone" makes a second object or forgets one: only a "not found" may do that.
+        #[test]
+        fn nothing_but_a_404_or_a_400_that_says_so_means_gone(
+            status in 100_u16..600,
+            code in prop::option::of("(VPN|APIGW|APIG|IAM|XYZ)\\.[0-9]{4}|[0-9]{3}"),
+            text in prop_oneof!["[a-z ]{0,30}", Just("it was not found".to_owned())],
+            operation in prop::sample::select(Operation::ALL.to_vec()),
+        ) {
+            let found = Meaning::of(operation, status, code.as_deref(), &text);
+            if found == Meaning::Gone {
+                let own = code.as_deref().is_some_and(|code| code.starts_with("VPN.") || code.starts_with("XYZ."));
+                let said = code.as_deref() == Some("VPN.0004") || text.contains("not found");
+                prop_assert!(own && (status == 404 || status == 400 && said));
+            }
+        }
+    }
+}

@@ -1,21 +1,29 @@
 //! The VPN API v5 of Huawei Cloud and Open Telekom Cloud: signing, typed requests and answers,
 //! errors that say what they mean. Nothing in here knows of Kubernetes.
 
+pub mod breaker;
+pub mod budget;
 pub mod client;
 pub mod credentials;
 pub mod customer_gateways;
 pub mod endpoints;
 pub mod error;
 mod error_body;
+mod failure;
 pub mod iam;
+mod lists;
 mod meaning;
 mod operation;
 pub mod paging;
+mod request;
 pub mod signing;
 pub mod tags;
 pub mod time;
+mod tls;
 pub mod transport;
 
+pub use breaker::{Admit, Breaker, Flight};
+pub use budget::{Budget, Priority, Turn};
 pub use client::{Answer, Client, Scope};
 pub use credentials::Credentials;
 pub use endpoints::Cloud;

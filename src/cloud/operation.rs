@@ -69,6 +69,14 @@ impl Operation {
         }
     }
 
+    /// Who is asked; for people.
+    pub(super) fn service(self) -> &'static str {
+        match self {
+            Self::LookUpProject => "IAM API",
+            _ => "VPN API",
+        }
+    }
+
     /// The IAM action that the credential must be allowed to do.
     pub fn iam_action(self) -> &'static str {
         match self {
@@ -99,7 +107,7 @@ impl Operation {
         }
     }
 
-    /// Whether it is a read or a deletion, which fail for one reason only when told "not found".
+    /// Whether it is a read or a deletion, for which "not found" has one reason only.
     pub(super) fn is_read_or_delete(self) -> bool {
         !self.is_write() || self == Self::DeleteCustomerGateway
     }

@@ -106,3 +106,242 @@ impl<T: Listed> Pages<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Item {
+        id: String,
+        created: u32,
+    }
+
+    impl Listed for Item {
+        fn id(&self) -> &str {
+            &self.id
+        }
+    }
+
+    fn items(range: std::ops::Range<u32>) -> Vec<Item> {
+        range
+            .map(|number| Item {
+                id: number.to_string(),
+                created: number,
+            })
+            .collect()
+    }
+
+    fn page(items: Vec<Item>, total: u64, marker: Option<&str>) -> Page<Item> {
+        let current_count = Some(items.len() as u64);
+        Page {
+            items,
+            total_count: Some(total),
+            next_marker: marker.map(str::to_owned),
+            current_count,
+        }
+    }
+
+    fn fetch(marker: &str) -> Next {
+        Next::Fetch(marker.to_owned())
+    }
+
+    #[test]
+    fn a_short_page_is_the_last_even_with_a_marker() {
+        let mut pages = Pages::default();
+        assert_eq!(pages.add(page(items(0..200), 203, Some("a"))), fetch("a"));
+        assert_eq!(pages.add(page(items(200..203), 203, Some("b"))), Next::Done);
+        let listing = pages.finish();
+        assert_eq!(listing.items, items(0..203));
+        assert!(listing.complete);
+    }
+
+    #[test]
+    fn an_empty_list_is_complete() {
+        let mut pages = Pages::<Item>::default();
+        assert_eq!(pages.add(page(vec![], 0, None)), Next::Done);
+        assert_eq!(
+            pages.finish(),
+            Listing {
+                items: vec![],
+                complete: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_full_page_ends_the_list_only_without_a_new_marker_or_new_items() {
+        for marker in [None, Some("")] {
+            assert_eq!(Pages::default().add(page(items(0..200), 200, marker)), Next::Done);
+        }
+        let mut pages = Pages::default();
+        assert_eq!(pages.add(page(items(0..200), 900, Some("a"))), fetch("a"));
+        assert_eq!(
+            pages.add(page(items(200..400), 900, Some("a"))),
+            Next::Done,
+            "the marker stands still"
+        );
+        let mut pages = Pages::default();
+        assert_eq!(pages.add(page(items(0..200), 900, Some("a"))), fetch("a"));
+        assert_eq!(
+            pages.add(page(items(0..200), 900, Some("b"))),
+            Next::Done,
+            "nothing new"
+        );
+        assert!(!pages.finish().complete);
+    }
+
+    #[test]
+    fn a_total_that_is_missing_wrong_or_moves_proves_nothing() {
+        for totals in [
+            [None, None],
+            [Some(300), None],
+            [Some(301), Some(300)],
+            [Some(301), Some(301)],
+        ] {
+            let mut pages = Pages::default();
+            for (total, range) in totals.into_iter().zip([0..200, 200..300]) {
+                pages.add(Page {
+                    total_count: total,
+                    ..page(items(range), 0, Some("a"))
+                });
+            }
+            let listing = pages.finish();
+            assert_eq!(listing.items.len(), 300);
+            assert!(!listing.complete, "{totals:?}");
+        }
+    }
+
+    #[test]
+    fn no_page_at_all_proves_nothing() {
+        assert!(!Pages::<Item>::default().finish().complete);
+    }
+
+    #[test]
+    fn a_list_without_an_end_is_ended() {
+        let mut pages = Pages::default();
+        let mut next = 0;
+        while let Next::Fetch(_) = pages.add(page(items(next..next + 200), u64::MAX, Some(&next.to_string()))) {
+            next += 200;
+        }
+        let listing = pages.finish();
+        assert_eq!(listing.items.len(), MOST_PAGES * 200);
+        assert!(!listing.complete);
+    }
+
+    /// A cloud as the documents leave it open.
+    #[derive(Clone, Debug)]
+    struct Cloud {
+        items: Vec<Item>,
+        descending: bool,
+        /// Whether items of the marker's own time come again; else those not yet shown are lost.
+        repeats: bool,
+        marker_on_last_page: bool,
+        counts_page: bool,
+    }
+
+    impl Cloud {
+        fn page(&self, marker: Option<&str>) -> Page<Item> {
+            let mut items = self.items.clone();
+            items.sort_by_key(|item| item.created);
+            if self.descending {
+                items.reverse();
+            }
+            let total = items.len() as u64;
+            if let Some(marker) = marker {
+                let marker: u32 = marker.parse().expect("one of ours");
+                items.retain(|item| match item.created.cmp(&marker) {
+                    std::cmp::Ordering::Equal => self.repeats,
+                    order => order.is_lt() == self.descending,
+                });
+            }
+            let more = items.len() as u64 > LIMIT;
+            items.truncate(LIMIT as usize);
+            let marker = items.last().map(|item| item.created.to_string());
+            Page {
+                total_count: Some(total),
+                next_marker: marker.filter(|_| more || self.marker_on_last_page),
+                current_count: self.counts_page.then_some(items.len() as u64),
+                items,
+            }
+        }
+    }
+
+    fn clouds() -> impl Strategy<Value = Cloud> {
+        let times = (1_u32..900).prop_flat_map(|distinct| prop::collection::vec(0..distinct, 0..700));
+        (times, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+            |(times, descending, repeats, marker_on_last_page, counts_page)| {
+                let items = times.into_iter().zip(0..).map(|(created, id): (u32, u32)| Item {
+                    id: id.to_string(),
+                    created,
+                });
+                Cloud {
+                    items: items.collect(),
+                    descending,
+                    repeats,
+                    marker_on_last_page,
+                    counts_page,
+                }
+            },
+        )
+    }
+
+    fn walk(cloud: &Cloud) -> (Listing<Item>, u64) {
+        let (mut pages, mut next, mut asked) = (Pages::default(), None, 0);
+        loop {
+            asked += 1;
+            match pages.add(cloud.page(next.as_deref())) {
+                Next::Fetch(marker) => next = Some(marker),
+                Next::Done => return (pages.finish(), asked),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_ends_repeats_nothing_and_is_complete_exactly_when_all_was_seen(cloud in clouds()) {
+            let (listing, asked) = walk(&cloud);
+            let total = cloud.items.len() as u64;
+            prop_assert!(asked <= total / LIMIT * 2 + 2, "{} pages for {}", asked, total);
+            let ids: HashSet<_> = listing.items.iter().map(|item| &item.id).collect();
+            prop_assert_eq!(ids.len(), listing.items.len(), "an id came twice");
+            prop_assert_eq!(listing.complete, listing.items.len() as u64 == total);
+        }
+
+        #[test]
+        fn without_equal_times_nothing_is_missed(mut cloud in clouds()) {
+            for (item, created) in cloud.items.iter_mut().zip(0..) {
+                item.created = created;
+            }
+            let (listing, asked) = walk(&cloud);
+            prop_assert!(listing.complete);
+            prop_assert!(asked <= cloud.items.len() as u64 / LIMIT + 2);
+        }
+
+        #[test]
+        fn whatever_pages_come_they_end_and_ids_stay_unique(
+            pages in prop::collection::vec(
+                (0_u32..1000, 0_u32..260, prop::option::of(0_u8..4), prop::option::of(0_u64..900), prop::option::of(0_u64..300)),
+                1..12,
+            ),
+        ) {
+            let mut collected = Pages::default();
+            let mut totals = HashSet::new();
+            for (start, length, marker, total_count, current_count) in pages {
+                totals.insert(total_count);
+                let next_marker = marker.map(|marker| marker.to_string());
+                let page = Page { items: items(start..start + length), total_count, next_marker, current_count };
+                if collected.add(page) == Next::Done {
+                    break;
+                }
+            }
+            let listing = collected.finish();
+            let ids: HashSet<_> = listing.items.iter().map(|item| &item.id).collect();
+            prop_assert_eq!(ids.len(), listing.items.len());
+            if listing.complete {
+                prop_assert_eq!(totals, HashSet::from([Some(listing.items.len() as u64)]));
+            }
+        }
+    }
+}

@@ -1,9 +1,9 @@
-//! Tags of customer gateways: how they travel as JSON, and their calls (contract §2.8).
+//! Tags of customer gateways: how they travel as JSON, and their calls.
 
 use std::collections::BTreeMap;
 
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use super::{
     client::{Answer, Client, Request},
@@ -63,9 +63,32 @@ struct Sent<'a> {
 }
 
 #[derive(Deserialize)]
-struct Received {
-    // No default: an answer without tags does not say that there are none.
+#[serde(try_from = "Said")]
+struct Received(Vec<Tag>);
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default, deserialize_with = "some_or_null")]
     tags: Option<Vec<Tag>>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, IgnoredAny>,
+}
+
+fn some_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Tag>>, D::Error> {
+    super::lists::or_null(deserializer).map(Some)
+}
+
+impl TryFrom<Said> for Received {
+    type Error = &'static str;
+
+    fn try_from(said: Said) -> Result<Self, Self::Error> {
+        match said.tags {
+            Some(tags) => Ok(Self(tags)),
+            // A server may leave empty lists out; nothing else stands in this answer.
+            None if said.rest.is_empty() => Ok(Self(Vec::new())),
+            None => Err("there are no tags in it"),
+        }
+    }
 }
 
 impl Client {
@@ -108,13 +131,6 @@ impl Client {
             query: &[],
         };
         let answer = self.fetch::<Received>(request, None::<&()>).await?;
-        Ok(answer.map(|received| {
-            received
-                .tags
-                .unwrap_or_default()
-                .into_iter()
-                .map(|tag| (tag.key, tag.value))
-                .collect()
-        }))
+        Ok(answer.map(|Received(tags)| tags.into_iter().map(|tag| (tag.key, tag.value)).collect()))
     }
 }

@@ -1,0 +1,757 @@
+//! How many requests one credential may send, and who is next: a token bucket that slows down when the cloud
+//! says "too many" and recovers, with a queue by priority and arrival. Reconciles do not park here: they leave
+//! their key and are told when their turn has come.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt::Debug,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+/// A turn that was given and not taken goes to the next one after this.
+const GRANT_KEPT: Duration = Duration::from_secs(10);
+/// Refusals of requests that left together count once.
+const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
+/// At full use, the time in which the whole rate comes back.
+const RECOVERY: f64 = 60.0;
+/// However often the cloud says "too many", so much is still tried in a second.
+const SLOWEST: f64 = 1.0;
+/// Sums of fractions come out a little short.
+const NEARLY: f64 = 1e-6;
+
+/// Who is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// What a person just changed.
+    Edit,
+    /// Other writes, retries among them.
+    Write,
+    /// Reads that somebody waits for.
+    Read,
+    /// Looking for drift.
+    Drift,
+}
+
+/// Whether a request may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Yes, one.
+    Now,
+    /// Later: [`Budget::next_turn`] will tell.
+    Queued,
+}
+
+/// The budget of one credential. `W` names who waits.
+#[derive(Debug)]
+pub struct Budget<W> {
+    core: Mutex<Core<W>>,
+    /// Something changed that may let somebody go.
+    changed: Notify,
+}
+
+impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
+    /// A full budget. A rate that is no positive number counts as the slowest that we know.
+    pub fn new(max_per_second: f64) -> Self {
+        Self {
+            core: Mutex::new(Core::new(max_per_second)),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Takes the turn that the waiter was given, or a free one; else queues it. One that waits already keeps its
+    /// place, and may come to a better one.
+    pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Turn {
+        let turn = self.core().take(Key::Waiter(waiter), priority, now);
+        self.changed.notify_waiters();
+        turn
+    }
+
+    /// Gives up a place in the queue, or a turn that was not taken.
+    pub fn forget(&self, waiter: &W) {
+        self.core().forget(&Key::Waiter(waiter.clone()));
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until someone's turn has come, and says whose; each must [`Budget::take`] it within 10 s. To be called
+    /// again and again, by one task. Nothing is lost when the future is dropped.
+    pub async fn next_turn(&self) -> Vec<W> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Whatever changes from here on is heard.
+            changed.as_mut().enable();
+            let (granted, wake) = {
+                let (mut core, now) = (self.core(), Instant::now());
+                (core.grant(now), core.next_at(now))
+            };
+            let waiters: Vec<W> = granted
+                .iter()
+                .filter_map(|key| match key {
+                    Key::Waiter(waiter) => Some(waiter.clone()),
+                    Key::Task(_) => None,
+                })
+                .collect();
+            if !granted.is_empty() {
+                // For the parked tasks: one of them may have been given a turn, or be the first now.
+                self.changed.notify_waiters();
+            }
+            if !waiters.is_empty() {
+                return waiters;
+            }
+            park(changed, wake).await;
+        }
+    }
+
+    /// Waits for a turn and takes it, for a task that has nothing else to do. Needs no [`Budget::next_turn`]. A
+    /// dropped future leaves no place behind.
+    pub async fn turn(&self, priority: Priority) {
+        let key = {
+            let mut core = self.core();
+            core.tasks += 1;
+            Key::Task(core.tasks)
+        };
+        let place = Place { budget: self, key };
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let wake = {
+                let (mut core, now) = (self.core(), Instant::now());
+                match core.take(place.key.clone(), priority, now) {
+                    Turn::Now => return,
+                    // Behind a waiter, there is nothing to do until that one is told.
+                    Turn::Queued if core.first_is_a_task() => core.next_at(now),
+                    Turn::Queued => None,
+                }
+            };
+            park(changed, wake).await;
+        }
+    }
+
+    /// The cloud said "too many": the rate is halved, and nothing goes until the cloud's own wait is over.
+    pub fn throttled(&self, retry_after: Option<Duration>, now: Instant) {
+        self.core().throttled(retry_after, now);
+    }
+
+    /// The cloud answered: the rate recovers a little.
+    pub fn succeeded(&self, now: Instant) {
+        self.core().succeeded(now);
+    }
+
+    /// Requests per second at present.
+    pub fn rate(&self) -> f64 {
+        self.core().rate
+    }
+
+    /// How many wait, for metrics.
+    pub fn waiting(&self) -> usize {
+        self.core().queue.len()
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core<W>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn park(changed: impl Future<Output = ()>, wake: Option<Instant>) {
+    match wake {
+        Some(wake) => {
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(wake) => {}
+            }
+        }
+        None => changed.await,
+    }
+}
+
+/// A parked task's place, which goes with the task.
+struct Place<'a, W: Clone + Eq + Hash + Send + Debug> {
+    budget: &'a Budget<W>,
+    key: Key<W>,
+}
+
+impl<W: Clone + Eq + Hash + Send + Debug> Drop for Place<'_, W> {
+    fn drop(&mut self) {
+        self.budget.core().forget(&self.key);
+        self.budget.changed.notify_waiters();
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key<W> {
+    Waiter(W),
+    Task(u64),
+}
+
+/// Priority, then arrival.
+type Rank = (Priority, u64);
+
+#[derive(Debug)]
+struct Core<W> {
+    max: f64,
+    rate: f64,
+    tokens: f64,
+    counted_at: Option<Instant>,
+    blocked_until: Option<Instant>,
+    slowed_at: Option<Instant>,
+    queue: BTreeMap<Rank, Key<W>>,
+    ranks: HashMap<Key<W>, Rank>,
+    arrivals: u64,
+    /// Turns that were given and not taken yet, with when they expire.
+    grants: HashMap<Key<W>, Instant>,
+    /// The same in the order in which they expire; those that were taken are skipped.
+    expiring: VecDeque<(Instant, Key<W>)>,
+    tasks: u64,
+}
+
+impl<W: Clone + Eq + Hash> Core<W> {
+    fn new(max_per_second: f64) -> Self {
+        let max = if max_per_second.is_finite() && max_per_second > 0.0 {
+            max_per_second
+        } else {
+            SLOWEST
+        };
+        Self {
+            max,
+            rate: max,
+            tokens: burst(max),
+            counted_at: None,
+            blocked_until: None,
+            slowed_at: None,
+            queue: BTreeMap::new(),
+            ranks: HashMap::new(),
+            arrivals: 0,
+            grants: HashMap::new(),
+            expiring: VecDeque::new(),
+            tasks: 0,
+        }
+    }
+
+    fn take(&mut self, key: Key<W>, priority: Priority, now: Instant) -> Turn {
+        self.count(now);
+        if self.grants.remove(&key).is_some() {
+            return Turn::Now;
+        }
+        let old = self.ranks.get(&key).copied();
+        let rank = match old {
+            Some((before, arrival)) => (before.min(priority), arrival),
+            None => {
+                self.arrivals += 1;
+                (priority, self.arrivals)
+            }
+        };
+        let nobody_before = self
+            .queue
+            .first_key_value()
+            .is_none_or(|(first, _)| *first >= rank || Some(*first) == old);
+        if nobody_before && self.pay(now) {
+            self.leave(&key);
+            return Turn::Now;
+        }
+        if old != Some(rank) {
+            self.leave(&key);
+            self.queue.insert(rank, key.clone());
+            self.ranks.insert(key, rank);
+        }
+        Turn::Queued
+    }
+
+    fn forget(&mut self, key: &Key<W>) {
+        self.leave(key);
+        if self.grants.remove(key).is_some() {
+            self.refund();
+        }
+    }
+
+    fn leave(&mut self, key: &Key<W>) {
+        if let Some(rank) = self.ranks.remove(key) {
+            self.queue.remove(&rank);
+        }
+    }
+
+    /// Gives turns to the first in the queue, as many as there are.
+    fn grant(&mut self, now: Instant) -> Vec<Key<W>> {
+        self.count(now);
+        let mut granted = Vec::new();
+        while !self.queue.is_empty() && self.pay(now) {
+            let Some((_, key)) = self.queue.pop_first() else { break };
+            self.ranks.remove(&key);
+            self.grants.insert(key.clone(), now + GRANT_KEPT);
+            self.expiring.push_back((now + GRANT_KEPT, key.clone()));
+            granted.push(key);
+        }
+        granted
+    }
+
+    /// When the first in the queue can go; `None` if nobody waits.
+    fn next_at(&self, now: Instant) -> Option<Instant> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let short = (1.0 - self.tokens).max(0.0);
+        let paid = now + Duration::from_secs_f64(short / self.rate);
+        // A turn that nobody takes comes back, which may be sooner.
+        let sooner = self
+            .expiring
+            .front()
+            .map_or(paid, |(expires, _)| paid.min((*expires).max(now)));
+        Some(self.blocked_until.map_or(sooner, |blocked| sooner.max(blocked)))
+    }
+
+    fn first_is_a_task(&self) -> bool {
+        matches!(self.queue.first_key_value(), Some((_, Key::Task(_))))
+    }
+
+    fn throttled(&mut self, retry_after: Option<Duration>, now: Instant) {
+        self.count(now);
+        if self
+            .slowed_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= ONE_SLOWDOWN_PER)
+        {
+            self.slowed_at = Some(now);
+            self.rate = (self.rate / 2.0).max(SLOWEST.min(self.max));
+            self.tokens = self.tokens.min(0.0);
+        }
+        if let Some(wait) = retry_after {
+            let until = now + wait;
+            self.blocked_until = Some(self.blocked_until.map_or(until, |blocked| blocked.max(until)));
+        }
+    }
+
+    fn succeeded(&mut self, now: Instant) {
+        self.count(now);
+        self.rate = (self.rate + self.max / RECOVERY / self.rate).min(self.max);
+    }
+
+    /// Brings the tokens up to date.
+    fn count(&mut self, now: Instant) {
+        let elapsed = self
+            .counted_at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        // A clock that stands, or a caller that is late, gives nothing and takes nothing.
+        self.counted_at = Some(self.counted_at.map_or(now, |at| at.max(now)));
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(burst(self.rate));
+        while let Some((expires, _)) = self.expiring.front() {
+            let expires = *expires;
+            if expires > now
+                && self
+                    .expiring
+                    .front()
+                    .is_some_and(|(_, key)| self.grants.get(key) == Some(&expires))
+            {
+                break;
+            }
+            if let Some((_, key)) = self.expiring.pop_front()
+                && self.grants.get(&key) == Some(&expires)
+            {
+                self.grants.remove(&key);
+                self.refund();
+            }
+        }
+    }
+
+    fn pay(&mut self, now: Instant) -> bool {
+        let open = self.blocked_until.is_none_or(|until| until <= now);
+        let paid = open && self.tokens >= 1.0 - NEARLY;
+        if paid {
+            self.tokens -= 1.0;
+        }
+        paid
+    }
+
+    fn refund(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(burst(self.rate));
+    }
+}
+
+/// How many may go at once: a fifth of a second's worth, one at least.
+fn burst(rate: f64) -> f64 {
+    (rate / 5.0).round().max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use tokio::time::{advance, timeout};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Takes all there is now.
+    fn drained(rate: f64, now: Instant) -> Budget<u32> {
+        let budget = Budget::new(rate);
+        let mut taken = 0;
+        while budget.take(1_000_000 + taken, Priority::Edit, now) == Turn::Now {
+            taken += 1;
+        }
+        budget.forget(&(1_000_000 + taken));
+        assert_eq!(f64::from(taken), burst(rate));
+        budget
+    }
+
+    #[test]
+    fn a_burst_goes_at_once_and_the_rest_waits() {
+        for (rate, at_once) in [
+            (50.0, 10),
+            (10.0, 2),
+            (5.0, 1),
+            (0.1, 1),
+            (f64::NAN, 1),
+            (-3.0, 1),
+            (0.0, 1),
+        ] {
+            let (budget, now) = (Budget::new(rate), Instant::now());
+            let turns: Vec<_> = (0..at_once + 1)
+                .map(|waiter| budget.take(waiter, Priority::Read, now))
+                .collect();
+            assert!(turns[..at_once].iter().all(|turn| *turn == Turn::Now), "{rate}");
+            assert_eq!(turns[at_once], Turn::Queued, "{rate}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_come_by_priority_then_arrival() {
+        let budget = drained(10.0, Instant::now());
+        for (waiter, priority) in [
+            (1, Priority::Drift),
+            (2, Priority::Write),
+            (3, Priority::Read),
+            (4, Priority::Write),
+            (5, Priority::Edit),
+        ] {
+            assert_eq!(budget.take(waiter, priority, Instant::now()), Turn::Queued);
+        }
+        let mut order = Vec::new();
+        while order.len() < 5 {
+            for waiter in budget.next_turn().await {
+                assert_eq!(budget.take(waiter, Priority::Drift, Instant::now()), Turn::Now);
+                order.push(waiter);
+            }
+        }
+        assert_eq!(order, [5, 2, 4, 3, 1]);
+        assert_eq!(budget.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
+        let now = Instant::now();
+        let budget = drained(10.0, now);
+        for (waiter, priority) in [
+            (1, Priority::Drift),
+            (2, Priority::Write),
+            (1, Priority::Drift),
+            (3, Priority::Write),
+        ] {
+            budget.take(waiter, priority, now);
+        }
+        budget.take(1, Priority::Write, now);
+        budget.take(2, Priority::Drift, now);
+        assert_eq!(budget.waiting(), 3);
+        let mut order = Vec::new();
+        while order.len() < 3 {
+            order.extend(budget.next_turn().await);
+        }
+        assert_eq!(order, [1, 2, 3], "1 came first; 2 is not set back");
+    }
+
+    #[test]
+    fn a_newcomer_passes_only_those_of_lower_priority() {
+        let now = Instant::now();
+        let budget = drained(10.0, now);
+        budget.take(1, Priority::Read, now);
+        let later = now + millis(100);
+        assert_eq!(budget.take(2, Priority::Read, later), Turn::Queued);
+        assert_eq!(budget.take(3, Priority::Drift, later), Turn::Queued);
+        assert_eq!(budget.take(4, Priority::Write, later), Turn::Now);
+        assert_eq!(budget.take(1, Priority::Read, later), Turn::Queued, "the token is gone");
+        assert_eq!(budget.take(1, Priority::Read, later + millis(100)), Turn::Now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_is_given_up_or_not_taken_goes_to_the_next() {
+        let budget = drained(1.0, Instant::now());
+        for waiter in [1, 2, 3] {
+            budget.take(waiter, Priority::Read, Instant::now());
+        }
+        assert_eq!(budget.next_turn().await, [1]);
+        budget.forget(&1);
+        assert_eq!(
+            timeout(millis(1), budget.next_turn()).await,
+            Ok(vec![2]),
+            "at once, from the turn given up"
+        );
+        budget.forget(&3);
+        assert_eq!(budget.waiting(), 0);
+        advance(GRANT_KEPT).await;
+        budget.take(4, Priority::Read, Instant::now());
+        assert_eq!(
+            budget.take(2, Priority::Read, Instant::now()),
+            Turn::Queued,
+            "2 did not come in time"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parked_driver_hears_of_a_waiter_that_comes_later() {
+        let budget = Arc::new(drained(2.0, Instant::now()));
+        let driver = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.next_turn().await }
+        });
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        budget.take(7, Priority::Read, start);
+        assert_eq!(driver.await.expect("it lives"), [7]);
+        assert!(
+            (millis(500)..millis(510)).contains(&start.elapsed()),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_driver_loses_nothing() {
+        let budget = drained(1.0, Instant::now());
+        budget.take(1, Priority::Read, Instant::now());
+        assert!(timeout(millis(500), budget.next_turn()).await.is_err());
+        assert_eq!(budget.next_turn().await, [1]);
+        assert_eq!(budget.take(1, Priority::Read, Instant::now()), Turn::Now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parked_tasks_need_no_driver_and_leave_no_place_behind() {
+        let budget = drained(1.0, Instant::now());
+        let start = Instant::now();
+        assert!(timeout(millis(10), budget.turn(Priority::Edit)).await.is_err());
+        assert_eq!(budget.waiting(), 0);
+        tokio::join!(
+            budget.turn(Priority::Read),
+            budget.turn(Priority::Read),
+            budget.turn(Priority::Read)
+        );
+        assert!(
+            (SECOND * 3..millis(3010)).contains(&start.elapsed()),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(budget.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parked_tasks_and_told_waiters_share_one_queue() {
+        let budget = drained(1.0, Instant::now());
+        budget.take(1, Priority::Read, Instant::now());
+        let order = Mutex::new(Vec::new());
+        let task = async {
+            budget.turn(Priority::Read).await;
+            order.lock().expect("sound").push(0);
+        };
+        let driver = async {
+            budget.take(2, Priority::Read, Instant::now());
+            for _ in 0..2 {
+                for waiter in budget.next_turn().await {
+                    assert_eq!(budget.take(waiter, Priority::Read, Instant::now()), Turn::Now);
+                    order.lock().expect("sound").push(waiter);
+                }
+            }
+        };
+        tokio::join!(task, driver);
+        assert_eq!(order.into_inner().expect("sound"), [1, 0, 2]);
+    }
+
+    #[test]
+    fn too_many_halves_the_rate_once_for_all_that_left_together() {
+        let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
+        for _ in 0..10 {
+            budget.throttled(None, now);
+        }
+        assert_eq!(budget.rate(), 25.0);
+        assert_eq!(
+            budget.take(1, Priority::Edit, now),
+            Turn::Queued,
+            "what was saved up is gone"
+        );
+        assert_eq!(budget.take(1, Priority::Edit, now + millis(40)), Turn::Now);
+        budget.throttled(None, now + SECOND);
+        assert_eq!(budget.rate(), 12.5);
+        for second in 2..20 {
+            budget.throttled(None, now + SECOND * second);
+        }
+        assert_eq!(budget.rate(), 1.0, "no slower than one a second");
+        let slow = Budget::<u32>::new(0.2);
+        slow.throttled(None, now);
+        assert_eq!(slow.rate(), 0.2, "unless that is what was asked for");
+    }
+
+    #[test]
+    fn a_minute_of_full_use_brings_the_whole_rate_back() {
+        let (budget, mut now) = (Budget::<u32>::new(50.0), Instant::now());
+        for _ in 0..10 {
+            now += SECOND;
+            budget.throttled(None, now);
+        }
+        assert_eq!(budget.rate(), 1.0);
+        let start = now;
+        let mut before = budget.rate();
+        while budget.rate() < 50.0 {
+            now += Duration::from_secs_f64(1.0 / budget.rate());
+            budget.succeeded(now);
+            assert!(budget.rate() > before && budget.rate() <= 50.0);
+            before = budget.rate();
+        }
+        assert!((SECOND * 50..SECOND * 70).contains(&(now - start)), "{:?}", now - start);
+    }
+
+    #[test]
+    fn nothing_goes_before_the_clouds_own_wait_is_over() {
+        let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
+        budget.throttled(Some(SECOND * 30), now);
+        budget.throttled(Some(SECOND * 5), now + SECOND);
+        assert_eq!(budget.take(1, Priority::Edit, now + millis(29_999)), Turn::Queued);
+        assert_eq!(budget.take(1, Priority::Edit, now + SECOND * 30), Turn::Now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_sleeps_through_the_clouds_own_wait() {
+        let budget = Budget::<u32>::new(50.0);
+        let start = Instant::now();
+        budget.throttled(Some(SECOND * 30), start);
+        budget.take(1, Priority::Edit, start);
+        assert_eq!(budget.next_turn().await, [1]);
+        assert!(
+            (SECOND * 30..millis(30_010)).contains(&start.elapsed()),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Take(u32, u8),
+        Forget(u32),
+        Grant,
+        Throttled(bool),
+        Succeeded,
+        Pass(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0_u32..40, 0_u8..4).prop_map(|(waiter, priority)| Step::Take(waiter, priority)),
+            1 => (0_u32..40).prop_map(Step::Forget),
+            3 => Just(Step::Grant),
+            1 => any::<bool>().prop_map(Step::Throttled),
+            2 => Just(Step::Succeeded),
+            4 => (0_u64..3_000).prop_map(Step::Pass),
+        ];
+        prop::collection::vec(step, 1..150)
+    }
+
+    fn priority(number: u8) -> Priority {
+        [Priority::Edit, Priority::Write, Priority::Read, Priority::Drift][usize::from(number)]
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_a_burst_and_the_rates_worth(rate in 0.5_f64..60.0, steps in steps()) {
+            let mut core = Core::<u32>::new(rate);
+            let mut now = Instant::now();
+            // Turns paid for, and paid back, in the order of time.
+            let mut paid: Vec<(Instant, f64)> = Vec::new();
+            for step in steps {
+                let given = core.grants.len();
+                match step {
+                    Step::Pass(passed) => {
+                        now += millis(passed);
+                        core.count(now);
+                    }
+                    Step::Take(waiter, number) => {
+                        core.count(now);
+                        let held = core.grants.contains_key(&Key::Waiter(waiter));
+                        if core.take(Key::Waiter(waiter), priority(number), now) == Turn::Now && !held {
+                            paid.push((now, 1.0));
+                        }
+                        continue;
+                    }
+                    Step::Forget(waiter) => core.forget(&Key::Waiter(waiter)),
+                    Step::Grant => drop(core.grant(now)),
+                    Step::Throttled(wait) => core.throttled(wait.then_some(SECOND), now),
+                    Step::Succeeded => core.succeeded(now),
+                }
+                paid.push((now, core.grants.len() as f64 - given as f64));
+            }
+            for (from, (start, _)) in paid.iter().enumerate() {
+                let mut sum = 0.0;
+                for (at, turns) in &paid[from..] {
+                    sum += turns;
+                    let most = burst(rate) + rate * (*at - *start).as_secs_f64();
+                    prop_assert!(sum <= most + 0.01, "{} in {:?}, {} allowed", sum, *at - *start, most);
+                }
+            }
+        }
+
+        #[test]
+        fn within_a_priority_nobody_is_passed_and_nobody_starves(
+            rate in 0.5_f64..60.0,
+            arrivals in prop::collection::vec((0_u8..4, 0_u64..200), 1..80),
+        ) {
+            let mut core = Core::<u32>::new(rate);
+            let mut now = Instant::now();
+            let mut served: Vec<u32> = Vec::new();
+            for (waiter, (number, passed)) in (0_u32..).zip(&arrivals) {
+                now += millis(*passed);
+                if core.take(Key::Waiter(waiter), priority(*number), now) == Turn::Now {
+                    served.push(waiter);
+                }
+            }
+            while let Some(next) = core.next_at(now) {
+                now = next + millis(1);
+                let granted = core.grant(now);
+                prop_assert!(!granted.is_empty(), "at its own time, the first one goes");
+                for key in granted {
+                    prop_assert_eq!(core.take(key.clone(), Priority::Drift, now), Turn::Now);
+                    let Key::Waiter(waiter) = key else { panic!("no tasks here") };
+                    served.push(waiter);
+                }
+            }
+            prop_assert_eq!(served.len(), arrivals.len());
+            for number in 0..4 {
+                let same: Vec<_> = served.iter().filter(|waiter| arrivals[**waiter as usize].0 == number).collect();
+                prop_assert!(same.is_sorted(), "{:?}", same);
+            }
+        }
+
+        #[test]
+        fn the_queue_and_its_index_never_disagree(steps in steps()) {
+            let mut core = Core::<u32>::new(3.0);
+            let mut now = Instant::now();
+            for step in steps {
+                match step {
+                    Step::Take(waiter, number) => drop(core.take(Key::Waiter(waiter), priority(number), now)),
+                    Step::Forget(waiter) => core.forget(&Key::Waiter(waiter)),
+                    Step::Grant => drop(core.grant(now)),
+                    Step::Throttled(_) => core.throttled(None, now),
+                    Step::Succeeded => core.succeeded(now),
+                    Step::Pass(passed) => now += millis(passed),
+                }
+                prop_assert_eq!(core.queue.len(), core.ranks.len());
+                for (rank, key) in &core.queue {
+                    prop_assert_eq!(core.ranks.get(key), Some(rank));
+                    prop_assert!(!core.grants.contains_key(key), "nobody waits with a turn in hand");
+                }
+                prop_assert!(core.tokens <= burst(core.max) && core.rate >= 1.0 && core.rate <= 3.0);
+            }
+        }
+    }
+}

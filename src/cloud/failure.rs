@@ -1,0 +1,164 @@
+//! From whatever came instead of a good answer to an error that says what it means.
+
+use std::{error::Error as _, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+
+use super::{error::CloudError, error_body, meaning::Meaning, request::Call, time};
+
+/// The gateway refuses signatures that are older or younger than 15 minutes.
+const MOST_SKEW: Duration = Duration::from_secs(15 * 60);
+
+/// An answer as it came.
+pub(super) struct Said {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+    pub request_id: Option<String>,
+    /// The `Date` header.
+    pub date: Option<Timestamp>,
+    /// The header, as it is written.
+    pub retry_after: Option<String>,
+}
+
+/// A failed call, with its label for metrics.
+pub(super) struct Failure {
+    pub error: Box<CloudError>,
+    pub outcome: &'static str,
+}
+
+impl Failure {
+    fn new(error: CloudError, outcome: &'static str) -> Self {
+        Self {
+            error: Box::new(error),
+            outcome,
+        }
+    }
+
+    /// What was asked for is no request; nothing was sent.
+    pub fn invalid(call: &Call<'_>, problem: String) -> Self {
+        Self::new(CloudError::new(call.operation, Meaning::Rejected, problem), "invalid")
+    }
+
+    /// There was no answer, or only a part of one.
+    pub fn on_the_way(call: &Call<'_>, error: &reqwest::Error) -> Self {
+        let (causes, endpoint) = (with_causes(error), call.endpoint);
+        let fault = |text| CloudError::new(call.operation, Meaning::CloudFault, text);
+        if error.is_builder() {
+            Self::invalid(call, format!("the request cannot be made: {causes}"))
+        } else if error.is_connect() {
+            Self::new(fault(format!("no connection to {endpoint}: {causes}")), "connect")
+        } else if error.is_timeout() {
+            Self::new(
+                fault(format!("no answer from {endpoint} in time")).with_unknown_outcome(),
+                "timeout",
+            )
+        } else {
+            let text = format!("the connection to {endpoint} failed: {causes}");
+            Self::new(fault(text).with_unknown_outcome(), "network")
+        }
+    }
+
+    /// A success in words that are not the API's.
+    pub fn unreadable(call: &Call<'_>, said: &Said, problem: &serde_json::Error) -> Self {
+        let (endpoint, service, shown) = (call.endpoint, call.operation.service(), error_body::excerpt(&said.body));
+        let text = match said.body.as_slice() {
+            [] => format!("{endpoint} did not answer as the {service}: the answer is empty"),
+            // JSON, but of something else.
+            _ if problem.is_data() => {
+                format!("{endpoint} did not answer as the {service}: {problem}; the answer begins {shown}")
+            }
+            _ => format!("{endpoint} did not answer as the {service} but with: {shown}"),
+        };
+        Self::bad_success(call, said, &text)
+    }
+
+    /// A success that nobody wants to read.
+    pub fn too_long(call: &Call<'_>, said: &Said, most: usize) -> Self {
+        Self::bad_success(
+            call,
+            said,
+            &format!("{} answered with more than {most} bytes", call.endpoint),
+        )
+    }
+
+    fn bad_success(call: &Call<'_>, said: &Said, text: &str) -> Self {
+        let error = CloudError {
+            status: Some(said.status.as_u16()),
+            request_id: said.request_id.clone(),
+            date: said.date,
+            ..CloudError::new(call.operation, Meaning::CloudFault, error_body::bounded(text))
+        };
+        Self::new(error.with_unknown_outcome(), "unreadable")
+    }
+
+    /// Any status but a success.
+    pub fn refusal(call: &Call<'_>, said: Said, now: Timestamp) -> Self {
+        let (operation, status) = (call.operation, said.status);
+        let parsed = error_body::parse(&said.body);
+        let code = parsed.as_ref().map(|body| body.code.clone());
+        let words = parsed.as_ref().map_or("", |body| body.text.as_str());
+        let meaning = Meaning::of(operation, status.as_u16(), code.as_deref(), words);
+        let mut text = if words.is_empty() {
+            without_words(call, &said)
+        } else {
+            words.to_owned()
+        };
+        let skew = said.date.map(|date| date.duration_since(now).unsigned_abs());
+        if let (Meaning::Unauthorized, Some(skew)) = (meaning, skew.filter(|skew| *skew > MOST_SKEW)) {
+            text += &format!("; our clock and the cloud's differ by {} minutes", skew.as_secs() / 60);
+        }
+        let error = CloudError {
+            operation,
+            meaning,
+            status: Some(status.as_u16()),
+            code,
+            text,
+            request_id: said.request_id.or(parsed.and_then(|body| body.request_id)),
+            retry_after: said
+                .retry_after
+                .and_then(|wait| time::parse_retry_after(&wait, said.date.unwrap_or(now))),
+            outcome_unknown: false,
+            date: said.date,
+        };
+        match status.as_u16() {
+            429 => Self::new(error, "429"),
+            300..=399 => Self::new(error, "3xx"),
+            // A server that failed, or a proxy that did not hear from it, may have done what it was asked.
+            500..=599 => Self::new(error.with_unknown_outcome(), "5xx"),
+            _ => Self::new(error, "4xx"),
+        }
+    }
+}
+
+/// For a refusal without a message of the cloud's.
+fn without_words(call: &Call<'_>, said: &Said) -> String {
+    let (endpoint, service, reason) = (call.endpoint, call.operation.service(), reason(said.status));
+    if said.status.is_redirection() {
+        format!("{endpoint} redirects ({reason}), which is not followed")
+    } else if said.body.is_empty() {
+        format!("{endpoint} answered {reason} without a word")
+    } else {
+        let shown = error_body::excerpt(&said.body);
+        format!("{endpoint} answered {reason}, not as the {service} but with: {shown}")
+    }
+}
+
+fn reason(status: StatusCode) -> String {
+    match status.canonical_reason() {
+        Some(reason) => format!("HTTP {} {reason}", status.as_u16()),
+        None => format!("HTTP {}", status.as_u16()),
+    }
+}
+
+/// What happened, down to the innermost cause; the URL is left out, it is long and known.
+pub(super) fn with_causes(error: &reqwest::Error) -> String {
+    let mut causes = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push(cause.to_string());
+        next = cause.source();
+    }
+    causes.dedup();
+    error_body::bounded(&causes.join(": "))
+}

@@ -1,0 +1,104 @@
+//! One call on its way out: path and query in the one form that is both sent and signed, headers, signature.
+
+use jiff::Timestamp;
+use reqwest::{
+    Method,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::{
+    credentials::Credentials,
+    operation::Operation,
+    signing::{self, SignedHeaders},
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROJECT_ID: HeaderName = HeaderName::from_static("x-project-id");
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-security-token");
+const SDK_DATE: HeaderName = HeaderName::from_static(signing::DATE_HEADER);
+
+/// One call, whatever service it is for.
+pub(super) struct Call<'a> {
+    pub operation: Operation,
+    pub method: Method,
+    pub endpoint: &'a str,
+    pub path: Vec<&'a str>,
+    pub query: Vec<(&'a str, &'a str)>,
+    pub project_id: Option<&'a str>,
+    pub credentials: &'a Credentials,
+    /// JSON.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Call<'_> {
+    /// The request, signed as of `now`; or why it cannot be one.
+    pub fn signed(&self, now: Timestamp) -> Result<reqwest::Request, String> {
+        // These would make another path of it: a list of a read, say.
+        if let Some(segment) = self.path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
+            return Err(format!("{segment:?} cannot be an id"));
+        }
+        let path: String = self
+            .path
+            .iter()
+            .map(|segment| format!("/{}", signing::escape(segment)))
+            .collect();
+        let query = signing::canonical_query(&self.query);
+        let target = if query.is_empty() {
+            path.clone()
+        } else {
+            format!("{path}?{query}")
+        };
+        let endpoint = self.endpoint;
+        let url = Url::parse(&format!("{endpoint}{target}"))
+            .map_err(|error| format!("the endpoint {endpoint} cannot be used: {error}"))?;
+        let host = match (url.host_str(), url.port()) {
+            (Some(host), Some(port)) => format!("{host}:{port}"),
+            (Some(host), None) => host.to_owned(),
+            (None, _) => return Err(format!("the endpoint {endpoint} names no host")),
+        };
+
+        let mut headers = HeaderMap::new();
+        let date = signing::format_date(now);
+        headers.insert(SDK_DATE, header("date", &date)?);
+        if self.body.is_some() {
+            headers.insert(CONTENT_TYPE, JSON);
+        }
+        if let Some(project_id) = self.project_id {
+            headers.insert(PROJECT_ID, header("project id", project_id)?);
+        }
+        if let Some(token) = &self.credentials.security_token {
+            headers.insert(SECURITY_TOKEN, secret_header("security token", token.expose_secret())?);
+        }
+        // All values were made from text.
+        let texts = headers
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let signed = SignedHeaders::new(texts.chain([("host", host.as_str())]));
+        let body = self.body.as_deref().unwrap_or_default();
+        let uri = signing::canonical_uri(&path);
+        let canonical = signing::canonical_request(self.method.as_str(), &uri, &query, &signed, body);
+        let text = signing::string_to_sign(&date, &canonical);
+        let signature = signing::signature(&self.credentials.secret_key, &text);
+        let authorization = signing::authorization(&self.credentials.access_key, &signed, &signature);
+        headers.insert(AUTHORIZATION, secret_header("access key", &authorization)?);
+        headers.insert(ACCEPT, JSON);
+
+        let mut request = reqwest::Request::new(self.method.clone(), url);
+        *request.headers_mut() = headers;
+        *request.body_mut() = self.body.clone().map(Into::into);
+        Ok(request)
+    }
+}
+
+fn header(what: &str, value: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(value).map_err(|_| format!("the {what} holds characters that cannot be sent"))
+}
+
+/// One that libraries do not print.
+fn secret_header(what: &str, value: &str) -> Result<HeaderValue, String> {
+    let mut value = header(what, value)?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,909 @@
+//! The client of the VPN API against a server that says what it is told to: what goes out, and what becomes of
+//! whatever comes back.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpListener as StdListener,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use vpn_operator::cloud::{
+    Answer, Client, CloudError, Credentials, Meaning, Observer, Operation, Scope, Transport, TransportOptions,
+    customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
+    iam,
+    signing::{Authorization, parse_date},
+};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
+
+const PROJECT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+const SECRET_KEY: &str = "sentinel-secret-key";
+
+/// Remembers what it heard.
+#[derive(Default)]
+struct Heard(Mutex<Vec<(Operation, &'static str)>>);
+
+impl Observer for Heard {
+    fn finished(&self, operation: Operation, outcome: &'static str, _elapsed: Duration) {
+        self.0.lock().expect("sound").push((operation, outcome));
+    }
+}
+
+impl Heard {
+    fn outcomes(&self) -> Vec<&'static str> {
+        self.0
+            .lock()
+            .expect("sound")
+            .iter()
+            .map(|(_, outcome)| *outcome)
+            .collect()
+    }
+}
+
+fn credentials(token: Option<&str>) -> Credentials {
+    Credentials::new("AK".to_owned(), SECRET_KEY.into(), token.map(Into::into)).expect("usable")
+}
+
+fn transport(heard: &Arc<Heard>, request_timeout: Duration) -> Transport {
+    let options = TransportOptions {
+        ca_file: None,
+        request_timeout,
+    };
+    Transport::new(&options, heard.clone()).expect("it can be set up")
+}
+
+fn client_at(endpoint: &str, heard: &Arc<Heard>, timeout: Duration) -> Client {
+    let scope = Scope {
+        endpoint: endpoint.to_owned(),
+        project_id: PROJECT.to_owned(),
+    };
+    Client::new(
+        transport(heard, timeout),
+        Arc::new(credentials(Some("sentinel-token"))),
+        scope,
+    )
+}
+
+struct Bed {
+    server: MockServer,
+    heard: Arc<Heard>,
+    client: Client,
+}
+
+/// A server that gives every request this answer.
+async fn answering(answer: ResponseTemplate) -> Bed {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    let heard = Arc::new(Heard::default());
+    let client = client_at(&server.uri(), &heard, Duration::from_secs(30));
+    Bed { server, heard, client }
+}
+
+impl Bed {
+    /// The one request that came.
+    async fn request(&self) -> Request {
+        let mut requests = self.server.received_requests().await.expect("they are recorded");
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        requests.remove(0)
+    }
+}
+
+fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    request.headers.get(name).map(|value| value.to_str().expect("text"))
+}
+
+/// Method, path and query of a request, and its body; once its signature was found right.
+fn verified(request: &Request) -> (String, String, Value) {
+    let authorization = Authorization::parse(header(request, "authorization").expect("signed")).expect("well formed");
+    assert_eq!(authorization.access_key, "AK");
+    let (path, query) = (request.url.path(), request.url.query().unwrap_or_default());
+    let look_up = |name: &str| header(request, name);
+    let method = request.method.as_str();
+    assert!(authorization.verify(&SECRET_KEY.into(), method, path, query, look_up, &request.body));
+    assert!(parse_date(header(request, "x-sdk-date").expect("dated")).is_some());
+    assert_eq!(header(request, "accept"), Some("application/json"));
+    assert!(header(request, "user-agent").is_some_and(|agent| agent.starts_with("vpn-operator/")));
+    let body = match request.body.as_slice() {
+        [] => Value::Null,
+        body => serde_json::from_slice(body).expect("JSON"),
+    };
+    let typed = header(request, "content-type");
+    assert_eq!(typed, (!body.is_null()).then_some("application/json"));
+    let mut signed = vec!["host", "x-project-id", "x-sdk-date", "x-security-token"];
+    signed.extend(typed.map(|_| "content-type"));
+    signed.sort_unstable();
+    assert_eq!(authorization.signed_headers, signed);
+    assert_eq!(header(request, "x-project-id"), Some(PROJECT));
+    assert_eq!(header(request, "x-security-token"), Some("sentinel-token"));
+    let target = if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    };
+    (method.to_owned(), target.replace(PROJECT, "{p}"), body)
+}
+
+fn ok(status: u16, body: Value) -> ResponseTemplate {
+    ResponseTemplate::new(status)
+        .insert_header("X-Request-Id", "r-1")
+        .insert_header("Date", "Wed, 13 Aug 2025 02:34:56 GMT")
+        .set_body_json(body)
+}
+
+fn gateway() -> Value {
+    json!({"customer_gateway": {"id": "g1", "name": "office", "surprise": [1], "tags": null}, "request_id": "r-0"})
+}
+
+fn tags() -> BTreeMap<String, String> {
+    [("env", "dev test"), ("owner", "")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+fn new_gateway() -> NewCustomerGateway {
+    NewCustomerGateway {
+        name: "office".to_owned(),
+        id_type: "ip".to_owned(),
+        id_value: "203.0.113.7".to_owned(),
+        bgp_asn: Some(4_294_967_295),
+        ca_certificate: None,
+        tags: tags(),
+    }
+}
+
+fn told<T>(answer: &Answer<T>) {
+    assert_eq!(answer.request_id.as_deref(), Some("r-1"));
+    assert_eq!(
+        answer.date.map(|date| date.to_string()).as_deref(),
+        Some("2025-08-13T02:34:56Z")
+    );
+}
+
+#[tokio::test]
+async fn creating_sends_what_is_set_and_reads_what_comes() {
+    let bed = answering(ok(201, gateway())).await;
+    let answer = bed.client.create_customer_gateway(&new_gateway()).await.expect("made");
+    told(&answer);
+    assert_eq!(answer.value.id, "g1");
+    assert_eq!(answer.value.tags, None, "the answer did not say");
+    let (method, target, body) = verified(&bed.request().await);
+    assert_eq!(
+        (method.as_str(), target.as_str()),
+        ("POST", "/v5/{p}/customer-gateways")
+    );
+    assert_eq!(
+        body,
+        json!({"customer_gateway": {
+            "name": "office", "id_type": "ip", "id_value": "203.0.113.7", "bgp_asn": 4_294_967_295_u32,
+            "tags": [{"key": "env", "value": "dev test"}, {"key": "owner", "value": ""}],
+        }})
+    );
+    assert_eq!(
+        bed.heard.0.lock().expect("sound")[..],
+        [(Operation::CreateCustomerGateway, "ok")]
+    );
+}
+
+#[tokio::test]
+async fn reading_one_reads_every_field() {
+    let full = json!({"customer_gateway": {
+        "id": "g1", "name": "office", "id_type": "ip", "id_value": "203.0.113.7", "bgp_asn": 4_294_967_295_u32,
+        "ca_certificate": {"id": "c1", "issuer": "CN=i", "expire_time": "2030-01-01T00:00:00Z", "is_updatable": true},
+        "created_at": "2025-08-13T02:34:56.784574762Z", "tags": [{"key": "a", "value": "b"}, {"key": "c"}],
+        "route_mode": "bgp", "ip": "203.0.113.7",
+    }});
+    let bed = answering(ok(200, full)).await;
+    let answer = bed.client.get_customer_gateway("g1").await.expect("found");
+    told(&answer);
+    let gateway = answer.value;
+    assert_eq!(gateway.bgp_asn, Some(4_294_967_295));
+    assert_eq!(gateway.created_at.as_deref(), Some("2025-08-13T02:34:56.784574762Z"));
+    assert_eq!(
+        gateway.tags,
+        Some(
+            [("a", "b"), ("c", "")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into()
+        )
+    );
+    assert_eq!(
+        gateway.ca_certificate.and_then(|certificate| certificate.is_updatable),
+        Some(true)
+    );
+    let (method, target, body) = verified(&bed.request().await);
+    assert_eq!(
+        (method.as_str(), target.as_str()),
+        ("GET", "/v5/{p}/customer-gateways/g1")
+    );
+    assert_eq!(body, Value::Null);
+}
+
+#[tokio::test]
+async fn listing_asks_for_full_pages_and_escapes_the_marker() {
+    let page = json!({
+        "customer_gateways": [{"id": "g1"}], "total_count": 7, "request_id": "r-0",
+        "page_info": {"next_marker": "2025-07-17T16:49:28.108+08:00", "current_count": 1},
+    });
+    let bed = answering(ok(200, page)).await;
+    let answer = bed.client.list_customer_gateways_page(None).await.expect("listed");
+    told(&answer);
+    let page = answer.value;
+    assert_eq!(page.customer_gateways.len(), 1);
+    assert_eq!((page.total_count, page.current_count), (Some(7), Some(1)));
+    bed.client
+        .list_customer_gateways_page(page.next_marker.as_deref())
+        .await
+        .expect("listed");
+    let requests = bed.server.received_requests().await.expect("they are recorded");
+    let targets: Vec<_> = requests.iter().map(|request| verified(request).1).collect();
+    assert_eq!(
+        targets,
+        [
+            "/v5/{p}/customer-gateways?limit=200",
+            "/v5/{p}/customer-gateways?limit=200&marker=2025-07-17T16%3A49%3A28.108%2B08%3A00",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_list_may_be_null_but_not_missing() {
+    let bed = answering(ok(
+        200,
+        json!({"customer_gateways": null, "total_count": 0, "page_info": null}),
+    ))
+    .await;
+    let page = bed
+        .client
+        .list_customer_gateways_page(None)
+        .await
+        .expect("listed")
+        .value;
+    assert_eq!(
+        (page.customer_gateways.len(), page.total_count, page.next_marker),
+        (0, Some(0), None)
+    );
+    let bed = answering(ok(200, json!({"total_count": 0}))).await;
+    let error = bed.client.list_customer_gateways_page(None).await.expect_err("no list");
+    assert_eq!(error.meaning, Meaning::CloudFault);
+}
+
+#[tokio::test]
+async fn updating_sends_only_what_changes() {
+    let bed = answering(ok(200, gateway())).await;
+    let change = CustomerGatewayChange {
+        name: Some("new".to_owned()),
+        ca_certificate: None,
+    };
+    told(
+        &bed.client
+            .update_customer_gateway("g1", &change)
+            .await
+            .expect("changed"),
+    );
+    let (method, target, body) = verified(&bed.request().await);
+    assert_eq!(
+        (method.as_str(), target.as_str()),
+        ("PUT", "/v5/{p}/customer-gateways/g1")
+    );
+    assert_eq!(body, json!({"customer_gateway": {"name": "new"}}));
+
+    let bed = answering(ok(202, gateway())).await;
+    let content = CertificateContent {
+        content: "PEM\n".to_owned(),
+    };
+    let change = CustomerGatewayChange {
+        name: None,
+        ca_certificate: Some(content),
+    };
+    bed.client
+        .update_customer_gateway("g1", &change)
+        .await
+        .expect("changed");
+    let (_, _, body) = verified(&bed.request().await);
+    assert_eq!(
+        body,
+        json!({"customer_gateway": {"ca_certificate": {"content": "PEM\n"}}})
+    );
+}
+
+#[tokio::test]
+async fn deleting_takes_any_success() {
+    for answer in [
+        ResponseTemplate::new(204),
+        ResponseTemplate::new(200),
+        ok(202, json!({"request_id": "r-0"})),
+    ] {
+        let bed = answering(answer).await;
+        bed.client.delete_customer_gateway("g1").await.expect("deleted");
+        let (method, target, body) = verified(&bed.request().await);
+        assert_eq!(
+            (method.as_str(), target.as_str()),
+            ("DELETE", "/v5/{p}/customer-gateways/g1")
+        );
+        assert_eq!(body, Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn tags_have_their_own_paths() {
+    let sent = json!({"tags": [{"key": "env", "value": "dev test"}, {"key": "owner", "value": ""}]});
+    let bed = answering(ResponseTemplate::new(204)).await;
+    bed.client
+        .add_customer_gateway_tags("g1", &tags())
+        .await
+        .expect("added");
+    let request = verified(&bed.request().await);
+    assert_eq!(
+        request,
+        (
+            "POST".into(),
+            "/v5/{p}/customer-gateway/g1/tags/create".into(),
+            sent.clone()
+        )
+    );
+
+    let bed = answering(ResponseTemplate::new(204)).await;
+    bed.client
+        .remove_customer_gateway_tags("g1", &tags())
+        .await
+        .expect("removed");
+    let request = verified(&bed.request().await);
+    assert_eq!(
+        request,
+        (
+            "POST".into(),
+            "/v5/{p}/customer-gateway/g1/tags/delete".into(),
+            sent.clone()
+        )
+    );
+
+    let bed = answering(ok(200, sent)).await;
+    assert_eq!(
+        bed.client.customer_gateway_tags("g1").await.expect("read").value,
+        tags()
+    );
+    let request = verified(&bed.request().await);
+    assert_eq!(
+        request,
+        ("GET".into(), "/v5/{p}/customer-gateway/g1/tags".into(), Value::Null)
+    );
+
+    for none in [
+        json!({"tags": []}),
+        json!({"tags": null, "request_id": "r-0"}),
+        json!({}),
+    ] {
+        let bed = answering(ok(200, none)).await;
+        assert_eq!(
+            bed.client.customer_gateway_tags("g1").await.expect("read").value,
+            BTreeMap::new()
+        );
+    }
+    let bed = answering(ok(200, json!({"something": "else"}))).await;
+    let error = bed
+        .client
+        .customer_gateway_tags("g1")
+        .await
+        .expect_err("it does not say that there are none");
+    assert_eq!(error.meaning, Meaning::CloudFault);
+}
+
+#[tokio::test]
+async fn an_id_stays_one_segment_whatever_it_holds() {
+    for (id, target) in [
+        ("a b/c?d#e%2f", "/v5/{p}/customer-gateways/a%20b%2Fc%3Fd%23e%252f"),
+        (
+            "../../v3/用户",
+            "/v5/{p}/customer-gateways/..%2F..%2Fv3%2F%E7%94%A8%E6%88%B7",
+        ),
+        ("a~b*c", "/v5/{p}/customer-gateways/a~b%2Ac"),
+    ] {
+        let bed = answering(ok(200, gateway())).await;
+        bed.client.get_customer_gateway(id).await.expect("found");
+        assert_eq!(verified(&bed.request().await).1, target, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_would_make_another_path_is_not_sent() {
+    let bed = answering(ok(200, gateway())).await;
+    for id in ["", ".", ".."] {
+        let error = bed.client.delete_customer_gateway(id).await.expect_err("not an id");
+        assert_eq!(
+            (error.meaning, error.status, error.outcome_unknown),
+            (Meaning::Rejected, None, false),
+            "{id:?}"
+        );
+        assert!(error.text.contains("cannot be an id"), "{error}");
+    }
+    assert_eq!(
+        bed.server.received_requests().await.expect("they are recorded").len(),
+        0
+    );
+    assert_eq!(bed.heard.outcomes(), ["invalid"; 3]);
+}
+
+/// What becomes of a read and of a write that are answered so.
+async fn failures(answer: ResponseTemplate) -> [CloudError; 2] {
+    let bed = answering(answer).await;
+    let read = bed.client.get_customer_gateway("g1").await.expect_err("refused");
+    let write = bed
+        .client
+        .create_customer_gateway(&new_gateway())
+        .await
+        .expect_err("refused");
+    assert_eq!(
+        bed.server.received_requests().await.expect("they are recorded").len(),
+        2,
+        "nothing is tried twice"
+    );
+    [read, write]
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_code_words_and_request_id() {
+    let body = json!({"error_code": "VPN.0001", "error_msg": "invalid request:\n quota exceeded", "request_id": "r-2"});
+    let [_, error] = failures(ok(400, body)).await;
+    assert_eq!(error.meaning, Meaning::QuotaExceeded);
+    assert_eq!(
+        error.to_string(),
+        "creating the customer gateway failed: invalid request: quota exceeded (VPN.0001, request id r-1)"
+    );
+    assert_eq!(
+        error.date.map(|date| date.to_string()).as_deref(),
+        Some("2025-08-13T02:34:56Z")
+    );
+    assert!(!error.outcome_unknown, "it was refused");
+
+    let body = json!({"error_code": "VPN.0007", "error_msg": "no", "request_id": "r-2"});
+    let [error, _] = failures(ResponseTemplate::new(403).set_body_json(body)).await;
+    assert_eq!(error.meaning, Meaning::Forbidden);
+    assert_eq!(
+        error.request_id.as_deref(),
+        Some("r-2"),
+        "from the body, where no header has it"
+    );
+    assert!(error.to_string().contains("vpn:customerGateways:get"), "{error}");
+}
+
+#[tokio::test]
+async fn the_clouds_own_wait_is_heard() {
+    let body = json!({"error_code": "APIGW.0308", "error_msg": "slow down"});
+    for (wait, expected) in [
+        ("7", Some(7)),
+        ("Wed, 13 Aug 2025 02:35:06 GMT", Some(10)),
+        ("soon", None),
+    ] {
+        let [read, write] = failures(ok(429, body.clone()).insert_header("Retry-After", wait)).await;
+        assert_eq!(read.meaning, Meaning::Throttled);
+        assert_eq!(read.retry_after, expected.map(Duration::from_secs), "{wait}");
+        assert!(!write.outcome_unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_failed_may_have_done_it() {
+    let html = "<html>\n<head><title>502 Bad Gateway</title></head></html>";
+    for status in [500, 502, 503, 504] {
+        let [read, write] = failures(ResponseTemplate::new(status).set_body_raw(html, "text/html")).await;
+        assert_eq!(
+            (read.meaning, write.meaning),
+            (Meaning::CloudFault, Meaning::CloudFault)
+        );
+        assert!(write.outcome_unknown && !read.outcome_unknown);
+        assert!(
+            write.text.contains("<title>502 Bad Gateway</title>") && !write.text.contains('\n'),
+            "{write}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_greets_everything_is_not_the_api() {
+    let html = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>";
+    let [read, write] = failures(ResponseTemplate::new(200).set_body_raw(html, "text/html")).await;
+    assert_eq!(
+        (read.meaning, write.meaning),
+        (Meaning::CloudFault, Meaning::CloudFault)
+    );
+    assert!(write.outcome_unknown && !read.outcome_unknown);
+    assert!(
+        read.text.contains("did not answer as the VPN API") && read.text.contains("Welcome to nginx!"),
+        "{read}"
+    );
+
+    let bed = answering(ResponseTemplate::new(200).set_body_raw(html, "text/html")).await;
+    let error = bed
+        .client
+        .delete_customer_gateway("g1")
+        .await
+        .expect_err("nothing was deleted");
+    assert!(error.outcome_unknown);
+    assert_eq!(bed.heard.outcomes(), ["unreadable"]);
+}
+
+#[tokio::test]
+async fn a_404_without_the_services_words_is_a_wrong_endpoint() {
+    for answer in [
+        ResponseTemplate::new(404).set_body_raw("<html>404</html>", "text/html"),
+        ResponseTemplate::new(404),
+        ResponseTemplate::new(404).set_body_json(json!({"detail": "Not Found"})),
+        ResponseTemplate::new(404).set_body_json(json!({"error_code": "APIG.0101", "error_msg": "no such API"})),
+    ] {
+        for error in failures(answer).await {
+            assert_eq!(error.meaning, Meaning::NotAvailable, "{error}");
+        }
+    }
+    let [read, _] = failures(ok(
+        404,
+        json!({"error_code": "VPN.0004", "error_msg": "resource not found"}),
+    ))
+    .await;
+    assert_eq!(read.meaning, Meaning::Gone);
+}
+
+#[tokio::test]
+async fn answers_that_are_json_of_something_else_are_faults() {
+    for body in [
+        json!({}),
+        json!([]),
+        json!({"customer_gateway": null}),
+        json!({"customer_gateway": {"name": "without an id"}}),
+        json!({"customer_gateway": {"id": ""}}),
+    ] {
+        let [read, write] = failures(ok(200, body.clone())).await;
+        assert_eq!(read.meaning, Meaning::CloudFault, "{body}");
+        assert!(write.outcome_unknown, "{body}");
+        assert!(read.text.contains("did not answer as the VPN API"), "{read}");
+        assert_eq!(read.request_id.as_deref(), Some("r-1"));
+    }
+    let [read, _] = failures(ResponseTemplate::new(200)).await;
+    assert!(read.text.contains("the answer is empty"), "{read}");
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let body = format!("{{\"x\": \"{}\"}}", "y".repeat(5 * 1024 * 1024));
+    let [read, write] = failures(ResponseTemplate::new(200).set_body_string(body.clone())).await;
+    assert_eq!(read.meaning, Meaning::CloudFault);
+    assert!(
+        write.outcome_unknown && read.text.contains("more than 4194304 bytes"),
+        "{read}"
+    );
+    let [read, _] = failures(ResponseTemplate::new(400).set_body_string(body)).await;
+    assert_eq!(
+        (read.meaning, read.status),
+        (Meaning::Rejected, Some(400)),
+        "a refusal stays one"
+    );
+    assert!(read.to_string().len() < 400, "{read}");
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let other = answering(ok(200, gateway())).await;
+    for status in [301, 302, 307, 308] {
+        let answer = ResponseTemplate::new(status).insert_header("Location", other.server.uri());
+        let [read, write] = failures(answer).await;
+        assert_eq!(read.meaning, Meaning::NotAvailable);
+        assert!(read.text.contains("redirects") && !write.outcome_unknown, "{read}");
+    }
+    assert_eq!(
+        other.server.received_requests().await.expect("they are recorded").len(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_off_is_told_with_a_401() {
+    let body = json!({"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"});
+    let [read, _] = failures(ok(401, body)).await;
+    assert_eq!(read.meaning, Meaning::Unauthorized);
+    assert!(
+        read.text.contains("our clock and the cloud's differ by"),
+        "the date of the answer is long past: {read}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    // Takes every request and never says a word.
+    let silent = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        loop {
+            taken.extend(listener.accept().await);
+        }
+    });
+    let heard = Arc::new(Heard::default());
+    let (client, gateway) = (client_at(&endpoint, &heard, Duration::from_secs(2)), new_gateway());
+    let (write, read) = tokio::join!(
+        client.create_customer_gateway(&gateway),
+        client.get_customer_gateway("g1")
+    );
+    let (write, read) = (write.expect_err("no answer"), read.expect_err("no answer"));
+    silent.abort();
+    assert_eq!((write.meaning, write.status), (Meaning::CloudFault, None));
+    assert!(write.outcome_unknown && !read.outcome_unknown);
+    assert!(
+        write.text.contains("in time") && write.text.contains(&endpoint),
+        "{write}"
+    );
+    assert_eq!(heard.outcomes(), ["timeout"; 2]);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_leaves_a_write_in_doubt_and_is_not_tried_again() {
+    for said in [
+        &b""[..],
+        b"HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{\"customer",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+        let requests = Arc::new(Mutex::new(0));
+        let counted = requests.clone();
+        let rude = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 8192];
+                let _ = stream.read(&mut request).await;
+                *counted.lock().expect("sound") += 1;
+                let _ = stream.write_all(said).await;
+            }
+        });
+        let heard = Arc::new(Heard::default());
+        let client = client_at(&endpoint, &heard, Duration::from_secs(30));
+        let write = client.create_customer_gateway(&new_gateway()).await.expect_err("lost");
+        rude.abort();
+        assert_eq!(write.meaning, Meaning::CloudFault);
+        assert!(write.outcome_unknown, "{write}");
+        assert_eq!(*requests.lock().expect("sound"), 1);
+        assert_eq!(heard.outcomes(), ["network"]);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_never_made_leaves_no_doubt() {
+    let port = StdListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    for endpoint in [format!("http://{port}"), "http://does-not-exist.invalid".to_owned()] {
+        let heard = Arc::new(Heard::default());
+        let client = client_at(&endpoint, &heard, Duration::from_secs(30));
+        let write = client
+            .create_customer_gateway(&new_gateway())
+            .await
+            .expect_err("nobody is there");
+        assert_eq!(
+            (write.meaning, write.outcome_unknown),
+            (Meaning::CloudFault, false),
+            "{write}"
+        );
+        assert!(write.text.contains(&format!("no connection to {endpoint}")), "{write}");
+        assert_eq!(heard.outcomes(), ["connect"]);
+    }
+}
+
+#[tokio::test]
+async fn a_project_is_looked_up_by_its_region() {
+    let project = |id: &str, name: &str, enabled: bool| json!({"id": id, "name": name, "enabled": enabled});
+    for (projects, expected) in [
+        (json!([project("p1", "eu-de", true)]), Ok("p1")),
+        (
+            json!([project("p0", "eu-nl", true), {"id": "p1", "name": "eu-de"}]),
+            Ok("p1"),
+        ),
+        (json!([]), Err("no project named \"eu-de\"")),
+        (json!(null), Err("no project named \"eu-de\"")),
+        (json!([project("p1", "eu-de_team", true)]), Err("set the project id")),
+        (
+            json!([project("p1", "eu-de", true), project("p2", "eu-de", true)]),
+            Err("set the project id"),
+        ),
+        (json!([project("p1", "eu-de", false)]), Err("set the project id")),
+        (json!([project("", "eu-de", true)]), Err("set the project id")),
+    ] {
+        let bed = answering(ok(200, json!({"projects": projects, "links": {}}))).await;
+        let transport = transport(&bed.heard, Duration::from_secs(30));
+        let found = iam::look_up_project(&transport, &credentials(None), &bed.server.uri(), "eu-de").await;
+        match (found, expected) {
+            (Ok(answer), Ok(id)) => {
+                told(&answer);
+                assert_eq!(answer.value, id);
+            }
+            (Err(error), Err(words)) => {
+                assert_eq!(error.meaning, Meaning::Rejected);
+                assert!(error.text.contains(words), "{error}");
+                assert_eq!(error.request_id.as_deref(), Some("r-1"));
+            }
+            (found, _) => panic!("{projects}: {found:?}"),
+        }
+        let request = bed.request().await;
+        assert_eq!(
+            (request.url.path(), request.url.query()),
+            ("/v3/projects", Some("name=eu-de"))
+        );
+        assert_eq!(header(&request, "x-project-id"), None);
+        let authorization = Authorization::parse(header(&request, "authorization").expect("signed")).expect("ours");
+        assert_eq!(authorization.signed_headers, ["host", "x-sdk-date"]);
+        let look_up = |name: &str| header(&request, name);
+        assert!(authorization.verify(&SECRET_KEY.into(), "GET", "/v3/projects", "name=eu-de", look_up, b""));
+    }
+}
+
+#[tokio::test]
+async fn an_iam_that_refuses_is_told_as_such() {
+    for (status, body, meaning) in [
+        (
+            401,
+            json!({"error": {"code": 401, "message": "no", "title": "Unauthorized"}}),
+            Meaning::Unauthorized,
+        ),
+        (
+            403,
+            json!({"error": {"code": 403, "message": "no", "title": "Forbidden"}}),
+            Meaning::Forbidden,
+        ),
+        (200, json!({"surprise": 1}), Meaning::CloudFault),
+    ] {
+        let bed = answering(ok(status, body)).await;
+        let transport = transport(&bed.heard, Duration::from_secs(30));
+        let found = iam::look_up_project(&transport, &credentials(None), &bed.server.uri(), "eu-de").await;
+        let error = found.expect_err("refused");
+        assert_eq!(error.meaning, meaning, "{error}");
+        assert!(
+            meaning != Meaning::Forbidden || error.to_string().contains("iam:projects:listProjects"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_ca_file_that_holds_no_certificate_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roots.pem");
+    let set_up = || {
+        let options = TransportOptions {
+            ca_file: Some(file.clone()),
+            request_timeout: Duration::from_secs(1),
+        };
+        Transport::new(&options, Arc::new(Heard::default()))
+    };
+    let error = set_up().expect_err("there is none").to_string();
+    assert!(
+        error.contains("roots.pem") && error.contains("cannot be read"),
+        "{error}"
+    );
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for content in ["", "nothing", "-----BEGIN CERTIFICATE-----\n", broken] {
+        std::fs::write(&file, content).expect("written");
+        let error = set_up().expect_err(content).to_string();
+        assert!(
+            error.contains("roots.pem") && error.contains("no certificates"),
+            "{error}"
+        );
+    }
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+    std::fs::write(&file, key.cert.pem()).expect("written");
+    set_up().expect("a root");
+}
+
+#[test]
+fn nothing_that_can_be_printed_holds_a_secret() {
+    let client = client_at(
+        "https://vpn.example.com",
+        &Arc::new(Heard::default()),
+        Duration::from_secs(1),
+    );
+    let shown = format!("{client:?}");
+    assert!(
+        shown.contains("vpn.example.com") && !shown.contains("sentinel"),
+        "{shown}"
+    );
+}
+
+/// Serves one connection over TLS with a certificate that it wrote to the file; says `204` if it comes to that.
+fn tls_endpoint(ca_file: &Path) -> (String, thread::JoinHandle<()>) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
+    std::fs::write(ca_file, made.cert.pem()).expect("written");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|config| {
+            config
+                .with_no_client_auth()
+                .with_single_cert(vec![made.cert.der().clone()], key)
+        })
+        .expect("a sound certificate");
+    let listener = StdListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let served = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("somebody comes");
+        let connection = ServerConnection::new(Arc::new(config)).expect("a sound configuration");
+        let mut stream = StreamOwned::new(connection, stream);
+        // Fails if the client does not trust us.
+        if stream.read(&mut [0; 8192]).is_ok() {
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (format!("https://localhost:{port}"), served)
+}
+
+#[tokio::test]
+async fn only_roots_that_we_were_given_are_trusted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roots.pem");
+    for trusted in [true, false] {
+        let (endpoint, served) = tls_endpoint(&file);
+        let ca_file = trusted.then(|| file.clone());
+        let options = TransportOptions {
+            ca_file,
+            request_timeout: Duration::from_secs(30),
+        };
+        let transport = Transport::new(&options, Arc::new(Heard::default())).expect("it can be set up");
+        let scope = Scope {
+            endpoint,
+            project_id: PROJECT.to_owned(),
+        };
+        let client = Client::new(transport, Arc::new(credentials(None)), scope);
+        let deleted = client.delete_customer_gateway("g1").await;
+        served.join().expect("it ended");
+        match deleted {
+            Ok(_) => assert!(trusted),
+            Err(error) => {
+                assert!(!trusted && !error.outcome_unknown, "{error}");
+                assert!(error.text.contains("certificate"), "{error}");
+            }
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("sound").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_each_request_and_no_secret_even_at_trace() {
+    let bed = answering(ok(201, gateway())).await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    bed.client.create_customer_gateway(&new_gateway()).await.expect("made");
+    drop(logging);
+    let log = String::from_utf8(lines.0.lock().expect("sound").clone()).expect("text");
+    for word in ["CreateCustomerGateway", "r-1", "201", "latency"] {
+        assert!(log.contains(word), "no {word} in {log}");
+    }
+    for secret in ["sentinel", "Signature=", "203.0.113.7"] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
