@@ -24,7 +24,7 @@ fn python_with_sdk() -> PathBuf {
     fs::create_dir_all(&cache).unwrap();
     let home = cache.join(format!("python-sdk-{VERSION}"));
     let (python, complete) = (home.join("bin/python"), home.join("complete"));
-    let lock = fs::File::create(home.with_extension("lock")).unwrap();
+    let lock = fs::File::create(cache.join(format!("python-sdk-{VERSION}.lock"))).unwrap();
     // Given back when it is dropped; another test run waits here while this one installs.
     lock.lock().unwrap();
     if !complete.exists() || !works(&python) {

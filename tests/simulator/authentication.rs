@@ -139,7 +139,7 @@ async fn who_does_not_prove_who_he_is_stays_outside() {
             .2
             .contains("ak NOBODY not exist")
     );
-    let unsigned = reqwest::Client::new().get(format!("{}{}", cloud.simulator.base_url(), in_project("vpn/quotas")));
+    let unsigned = cloud.unsigned(Method::GET, &in_project("vpn/quotas"));
     for request in [
         unsigned.try_clone().unwrap(),
         unsigned.try_clone().unwrap().header("authorization", "Bearer x"),
@@ -442,19 +442,15 @@ async fn each_operation_needs_its_iam_action_and_no_other() {
 async fn token(cloud: &Cloud, scope: Value) -> Reply {
     let user = json!({"name": tryout::USER, "password": tryout::PASSWORD, "domain": {"name": tryout::DOMAIN}});
     let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}});
-    let url = format!("{}/v3/auth/tokens", cloud.simulator.base_url());
     cloud
-        .send(reqwest::Client::new().post(url).body(body.to_string()))
+        .send(cloud.unsigned(Method::POST, "/v3/auth/tokens").body(body.to_string()))
         .await
         .unwrap()
 }
 
 async fn list_with(cloud: &Cloud, token: &str) -> Reply {
-    let url = format!("{}{}", cloud.simulator.base_url(), in_project("customer-gateways"));
-    cloud
-        .send(reqwest::Client::new().get(url).header("x-auth-token", token))
-        .await
-        .unwrap()
+    let request = cloud.unsigned(Method::GET, &in_project("customer-gateways"));
+    cloud.send(request.header("x-auth-token", token)).await.unwrap()
 }
 
 #[tokio::test]
@@ -515,8 +511,9 @@ async fn users_are_kept_by_the_admin_api() {
         let user = json!({"name": "eve", "password": password, "domain": {"name": "d"}});
         let scope = json!({"project": {"name": tryout::REGION}});
         let body = json!({"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}});
-        let url = format!("{}/v3/auth/tokens?nocatalog=true", cloud.simulator.base_url());
-        let request = reqwest::Client::new().post(url).body(body.to_string());
+        let request = cloud
+            .unsigned(Method::POST, "/v3/auth/tokens?nocatalog=true")
+            .body(body.to_string());
         async { cloud.send(request).await.unwrap() }
     };
     login("wrong").await.expect(401);

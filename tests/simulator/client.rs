@@ -153,6 +153,12 @@ impl Cloud {
         }
     }
 
+    /// A request without a signature.
+    pub fn unsigned(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.simulator.base_url()))
+    }
+
     pub async fn send(&self, request: RequestBuilder) -> reqwest::Result<Reply> {
         let answer = request.send().await?;
         Ok(Reply {
