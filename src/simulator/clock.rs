@@ -96,7 +96,12 @@ pub fn in_read_answer(time: Timestamp, switches: &Switches) -> String {
 
 /// What is left of a time in a list, and so in its markers.
 pub fn in_list(time: Timestamp, switches: &Switches) -> Timestamp {
-    in_read_answer(time, switches).parse().unwrap_or(time)
+    let step = match switches.read_times {
+        ReadTimes::Millis | ReadTimes::Trimmed | ReadTimes::Offset => 1_000_000,
+        ReadTimes::Micros => 1_000,
+    };
+    let nanoseconds = time.as_nanosecond();
+    Timestamp::from_nanosecond(nanoseconds - nanoseconds.rem_euclid(step)).unwrap_or(time)
 }
 
 /// The form of the `Date` header.
@@ -135,6 +140,16 @@ mod tests {
         assert_eq!(clock.creation(&tied), first);
         assert!(clock.creation(&Switches::default()) > first);
         assert!(clock.creation(&tied) > first);
+    }
+
+    #[test]
+    fn a_marker_is_what_a_list_tells() {
+        let time: Timestamp = "2025-07-17T16:49:28.567890123Z".parse().unwrap();
+        for form in ["millis", "trimmed", "micros", "offset"] {
+            let switches = switches("read-times", form);
+            let told: Timestamp = in_read_answer(time, &switches).parse().unwrap();
+            assert_eq!(in_list(time, &switches), told, "{form}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, Response, StatusCode, header},
 };
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -175,8 +175,12 @@ impl Reply {
                 // An answer without a body is one that should have had one.
                 declared = Some(length.max(2));
                 let half = Bytes::from(body).slice(..length / 2);
-                let cut = std::io::Error::other("the body breaks off");
-                Body::from_stream(stream::iter([Ok(half), Err(cut)]))
+                // The half goes out while the rest is waited for; an error at once would take it along.
+                let cut = stream::once(async {
+                    tokio::task::yield_now().await;
+                    Err(std::io::Error::other("the body breaks off"))
+                });
+                Body::from_stream(stream::iter([Ok(half)]).chain(cut))
             }
             Fate::Huge(length) => Body::from_stream(stream::unfold(length, |left| async move {
                 let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);

@@ -63,7 +63,8 @@ def tags_of(vpn, id):
 def main():
     keys = os.environ["ACCESS_KEY"], os.environ["SECRET_KEY"]
     # Without a project id: the SDK looks it up in IAM by the name of the region.
-    vpn = client(BasicCredentials(*keys).with_iam_endpoint(ENDPOINT))
+    os.environ["HUAWEICLOUD_SDK_IAM_ENDPOINT"] = ENDPOINT
+    vpn = client(BasicCredentials(*keys))
 
     made = create(
         vpn,

@@ -1,0 +1,137 @@
+//! `vpn-simulator` as a process.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_vpn-simulator");
+
+/// Killed when the test is over, whatever became of it.
+struct Process(Child);
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        Self(
+            command
+                .args(arguments)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(
+            Command::new("kill")
+                .args([name, &self.0.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_and_ends_in_order_on_a_signal() {
+    for signal in ["-TERM", "-INT"] {
+        let mut process = Process::start(&["--listen", "127.0.0.1:0", "--credential", "A=B", "--region", "eu-nl"]);
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap())
+            .lines()
+            .map(Result::unwrap);
+        let first = lines.next().unwrap();
+        let url = first.strip_prefix("listening on ").unwrap().to_owned();
+        let rest: Vec<_> = lines.by_ref().take(4).collect();
+        assert_eq!(
+            rest,
+            [
+                "access key TRYOUTACCESSKEY00000",
+                "secret key TryOutSecretKeyOfTheSimulator00000000000",
+                "region     eu-nl",
+                "project id 0123456789abcdef0123456789abcdef",
+            ]
+        );
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let ready = http.get(format!("{url}/_simulator/ready")).send().await.unwrap();
+        assert_eq!(ready.text().await.unwrap(), r#"{"ready":true}"#);
+        let state = http
+            .get(format!("{url}/_simulator/state"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert!(state.contains(r#""access_key":"A""#), "{state}");
+        // A request that is held does not keep it.
+        let fault = r#"{"fault":"hold"}"#;
+        http.post(format!("{url}/_simulator/faults"))
+            .body(fault)
+            .send()
+            .await
+            .unwrap();
+        let held = tokio::spawn(http.get(format!("{url}/v5/p/customer-gateways")).send());
+        http.get(format!("{url}/_simulator/held?count=1")).send().await.unwrap();
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(0));
+        held.await.unwrap().unwrap_err();
+    }
+}
+
+#[test]
+fn a_given_secret_key_is_not_printed() {
+    let mut process = Process::start(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--access-key",
+        "AK",
+        "--secret-key",
+        "sentinel",
+    ]);
+    let lines: Vec<_> = BufReader::new(process.0.stdout.take().unwrap())
+        .lines()
+        .take(5)
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(lines[1..3], ["access key AK", "secret key (as given)"]);
+}
+
+#[test]
+fn flags_that_make_no_sense_end_it_naming_them() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (arguments, says) in [
+        (["--listen", "nowhere"], "--listen"),
+        (["--listen", address.as_str()], address.as_str()),
+        (["--credential", "AK"], "--credential"),
+    ] {
+        let mut process = Process::start(&arguments);
+        assert!(!process.wait().success());
+        let mut text = String::new();
+        process.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        assert!(text.contains(says), "{text}");
+    }
+}

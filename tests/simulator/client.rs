@@ -1,0 +1,276 @@
+//! A simulator with a client that signs by hand, in the manner of each client that is known.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use vpn_operator::{
+    cloud::signing::{
+        SignedHeaders, authorization, canonical_raw_query, canonical_request, canonical_uri, format_date, signature,
+        string_to_sign,
+    },
+    simulator::{RunningSimulator, Settings, tryout},
+};
+
+/// Longer than anything should take, so that a hang is a failure.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub const UNKNOWN_ID: &str = "00000000-0000-4000-8000-000000000000";
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Status, code and text of an error in its usual shape.
+    pub fn error(&self) -> (u16, String, String) {
+        let body = self.json();
+        let text = |name: &str| {
+            body[name]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {name}: {body}"))
+                .to_owned()
+        };
+        assert_eq!(text("request_id"), self.header("x-request-id").unwrap());
+        (self.status.as_u16(), text("error_code"), text("error_msg"))
+    }
+
+    #[track_caller]
+    pub fn assert_error(&self, status: u16, code: &str) {
+        let (got_status, got_code, text) = self.error();
+        assert_eq!((got_status, got_code.as_str()), (status, code), "{text}");
+    }
+
+    /// The body of an answer with that status.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+}
+
+/// With which key, and in whose manner, a request is signed.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    pub access_key: String,
+    pub secret_key: String,
+    /// Sent and signed.
+    pub headers: Vec<(&'static str, String)>,
+    /// Sent, not signed.
+    pub unsigned: Vec<(&'static str, String)>,
+    pub signs_host: bool,
+    pub at: Timestamp,
+}
+
+impl Default for Signer {
+    /// As the Python SDK does it.
+    fn default() -> Self {
+        Self {
+            access_key: tryout::ACCESS_KEY.to_owned(),
+            secret_key: tryout::SECRET_KEY.to_owned(),
+            headers: vec![
+                ("content-type", "application/json".to_owned()),
+                ("user-agent", "huaweicloud-usdk-python/3.0".to_owned()),
+                ("x-project-id", tryout::PROJECT_ID.to_owned()),
+            ],
+            unsigned: Vec::new(),
+            signs_host: true,
+            at: Timestamp::now(),
+        }
+    }
+}
+
+/// A simulator of one's own, and a client of it.
+pub struct Cloud {
+    pub simulator: RunningSimulator,
+    http: reqwest::Client,
+}
+
+impl Cloud {
+    pub async fn start() -> Self {
+        // Another test in this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        Self {
+            simulator: RunningSimulator::start(Settings::default(), listen).await.unwrap(),
+            http: reqwest::Client::builder()
+                .timeout(DEADLINE)
+                .no_proxy()
+                .retry(reqwest::retry::never())
+                .build()
+                .unwrap(),
+        }
+    }
+
+    /// A signed request, ready to go.
+    pub fn signed(&self, signer: &Signer, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
+        let (bare, query) = path.split_once('?').unwrap_or((path, ""));
+        let date = format_date(signer.at);
+        let host = self.simulator.address().to_string();
+        let mut signed: Vec<(&str, &str)> = signer
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        signed.push(("x-sdk-date", &date));
+        if signer.signs_host {
+            signed.push(("host", &host));
+        }
+        let names = SignedHeaders::new(signed.clone());
+        let (uri, query) = (canonical_uri(bare), canonical_raw_query(query));
+        let body = body.unwrap_or_default();
+        let canonical = canonical_request(method.as_str(), &uri, &query, &names, body.as_bytes());
+        let made = signature(
+            &SecretString::from(signer.secret_key.as_str()),
+            &string_to_sign(&date, &canonical),
+        );
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.simulator.base_url()))
+            .header("authorization", authorization(&signer.access_key, &names, &made));
+        let unsigned = signer.unsigned.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in signed.into_iter().filter(|(name, _)| *name != "host").chain(unsigned) {
+            request = request.header(name, value);
+        }
+        if body.is_empty() {
+            request
+        } else {
+            request.body(body.to_owned())
+        }
+    }
+
+    /// A request without a signature.
+    pub fn unsigned(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.simulator.base_url()))
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> reqwest::Result<Reply> {
+        let answer = request.send().await?;
+        Ok(Reply {
+            status: answer.status(),
+            headers: answer.headers().clone(),
+            text: answer.text().await?,
+        })
+    }
+
+    /// A signed call that may fail on the way; the path begins behind the project.
+    pub async fn try_call(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<Reply> {
+        let body = body.map(|body| body.to_string());
+        self.send(self.signed(&Signer::default(), method, &in_project(path), body.as_deref()))
+            .await
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        self.try_call(method, path, body).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn create(&self, fields: Value) -> Reply {
+        self.post("customer-gateways", json!({"customer_gateway": fields}))
+            .await
+    }
+
+    /// A gateway like any other; its id.
+    pub async fn created(&self, name: &str) -> String {
+        let answer = self
+            .create(json!({"name": name, "id_value": "203.0.113.7"}))
+            .await
+            .expect(201);
+        answer["customer_gateway"]["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn gateway(&self, id: &str) -> Reply {
+        self.get(&format!("customer-gateways/{id}")).await
+    }
+
+    pub async fn update(&self, id: &str, fields: Value) -> Reply {
+        self.call(
+            Method::PUT,
+            &format!("customer-gateways/{id}"),
+            Some(json!({"customer_gateway": fields})),
+        )
+        .await
+    }
+
+    pub async fn delete(&self, id: &str) -> Reply {
+        self.call(Method::DELETE, &format!("customer-gateways/{id}"), None)
+            .await
+    }
+
+    /// A call of the admin API.
+    pub async fn admin(&self, method: Method, path: &str, body: Value) -> Reply {
+        let request = self
+            .http
+            .request(method, format!("{}/_simulator/{path}", self.simulator.base_url()));
+        let request = if body.is_null() {
+            request
+        } else {
+            request.body(body.to_string())
+        };
+        self.send(request).await.unwrap()
+    }
+
+    pub async fn admin_get(&self, path: &str) -> Value {
+        self.admin(Method::GET, path, Value::Null).await.expect(200)
+    }
+
+    pub async fn switch(&self, name: &str, value: &str) {
+        self.admin(Method::PATCH, "switches", json!({name: value}))
+            .await
+            .expect(200);
+    }
+
+    pub async fn fault(&self, fault: Value) -> Value {
+        self.admin(Method::POST, "faults", fault).await.expect(201)
+    }
+
+    pub async fn patch(&self, id: &str, edit: Value) {
+        self.admin(Method::PATCH, &format!("gateways/{id}"), edit)
+            .await
+            .expect(200);
+    }
+
+    pub async fn reset(&self) {
+        self.admin(Method::POST, "reset", Value::Null).await.expect(204);
+    }
+
+    pub async fn release(&self, how: Value) {
+        self.admin(Method::POST, "release", how).await.expect(200);
+    }
+
+    /// How many gateways there are, whatever the API tells.
+    pub async fn true_count(&self) -> usize {
+        self.admin_get("gateways").await["gateways"].as_array().unwrap().len()
+    }
+}
+
+/// The path of a call in the try-out project.
+pub fn in_project(path: &str) -> String {
+    format!("/v5/{}/{path}", tryout::PROJECT_ID)
+}
+
+pub fn with_name(name: &str) -> Value {
+    json!({"customer_gateway": {"name": name, "id_value": "203.0.113.7"}})
+}

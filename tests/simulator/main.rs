@@ -1,0 +1,12 @@
+//! The simulator through HTTP, as clients and those who drive it see it.
+
+mod admin;
+mod authentication;
+mod binary;
+mod client;
+mod cloud_client;
+mod faults;
+mod gateways;
+mod lists;
+mod switches;
+mod tags;
