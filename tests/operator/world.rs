@@ -351,6 +351,24 @@ impl World {
         result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
     }
 
+    /// Waits for a line of `/metrics`.
+    pub async fn wait_for_metric(&self, line: &str) {
+        let result = eventually(&format!("the metric {line}"), DEADLINE, async || {
+            let metrics = self
+                .running()
+                .metrics(DEADLINE)
+                .await
+                .map_err(|error| error.to_string())?;
+            if metrics.lines().any(|other| other == line) {
+                Ok(())
+            } else {
+                Err(metrics)
+            }
+        })
+        .await;
+        result.unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Calls that the cloud has seen after this one.
     pub async fn mark(&self) -> u64 {
         self.simulator.last_sequence().await.unwrap()
