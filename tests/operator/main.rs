@@ -5,4 +5,5 @@ mod admission;
 mod calls;
 mod crash;
 mod leaks;
+mod upgrade;
 mod world;
