@@ -657,7 +657,13 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     let access = match &inputs.access {
         Ok(access) => access,
         Err(_) if retain => return stays("there are no credentials to take it off with"),
-        Err(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
+        Err(trouble) => {
+            let mut trouble = trouble.clone();
+            let way_out =
+                "; it cannot be deleted in the cloud until then (deletionPolicy: Retain lets this object go without)";
+            trouble.verdict.message.push_str(way_out);
+            return Step::Rest(Rest::Troubled(trouble));
+        }
     };
     if let Some(step) = scope_changed(inputs, access) {
         return if retain {
@@ -929,3 +935,7 @@ fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
         format!("found the {} {} by its ownership tag", K::NOUN, remote.id()),
     )
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -109,6 +109,13 @@ pub async fn gather<K: Kind>(
             let recorded = K::object(&object.status);
             let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
             mirror.hold(key, object.uid(), recorded.id.as_deref().filter(|_| is_here));
+            // Not on record yet, but named: whether it is free, or there, may change at any time.
+            let named = object
+                .lifecycle
+                .external_id
+                .as_deref()
+                .filter(|_| recorded.id.is_none());
+            mirror.watch(key, named);
             gathered.view = view(context, object, mirror, triggered_at).await?;
             gathered.mirror = Some(Arc::clone(mirror));
         }

@@ -121,6 +121,11 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.trigger(now));
     }
 
+    /// From now on only an observation that is newer counts; the pace of retries stays.
+    pub fn look_anew(&self, key: &Key, now: Instant) {
+        self.with(key, |entry| entry.triggered_at = Some(now));
+    }
+
     /// Something may have changed for the better: at once.
     pub fn kick(&self, key: &Key) {
         self.with(key, |entry| entry.not_before = None);
