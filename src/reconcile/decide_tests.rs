@@ -39,7 +39,7 @@ struct Case {
     view: View<CustomerGateway>,
     failed_look: Option<Trouble>,
     triggered: bool,
-    delete_sent: bool,
+    delete_sent: Option<&'static str>,
     overwrites_tags: bool,
 }
 
@@ -137,7 +137,7 @@ impl Case {
             },
             failed_look: None,
             triggered: true,
-            delete_sent: false,
+            delete_sent: None,
             overwrites_tags: true,
         }
     }
@@ -720,7 +720,7 @@ fn a_deletion_looks_deletes_waits_and_lets_go() {
         }
     );
     assert_eq!(
-        present.clone().with(|case| case.delete_sent = true).rests().0,
+        present.clone().with(|case| case.delete_sent = Some(ID)).rests().0,
         Reason::Deleting
     );
     let gone = present.with(|case| {
@@ -738,10 +738,10 @@ fn a_deletion_takes_every_object_of_ours_along() {
     });
     assert_eq!(
         case.decide(),
-        Step::Delete {
-            id: TWIN.to_owned(),
-            twin: false
-        }
+        Step::Note(Note::Found {
+            remote: mine(TWIN),
+            event: None
+        })
     );
     // A creation that was given up may still have shown up: only a new look tells.
     let doubtful = Case::ready().deleting().with(|case| {
@@ -792,10 +792,10 @@ fn a_deletion_without_a_recorded_id_looks_for_the_object_first() {
     let found = case.clone().with(|case| case.view.owned = vec![mine(ID)]);
     assert_eq!(
         found.decide(),
-        Step::Delete {
-            id: ID.to_owned(),
-            twin: false
-        }
+        Step::Note(Note::Found {
+            remote: mine(ID),
+            event: None
+        })
     );
     // An unresolved creation is waited out.
     let intended = case.with(|case| {

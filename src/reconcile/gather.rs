@@ -31,7 +31,7 @@ pub struct Gathered<K: Kind> {
     pub failed_look: Option<Trouble>,
     pub crd_deleting_since: Option<Time>,
     pub triggered_at: Option<Instant>,
-    pub delete_sent: bool,
+    pub delete_sent: Option<String>,
     pub overwrites_tags: bool,
 }
 
@@ -57,7 +57,7 @@ impl<K: Kind> Gathered<K> {
             view: self.view.clone(),
             failed_look: self.failed_look.clone(),
             triggered: self.triggered_at.is_some(),
-            delete_sent: self.delete_sent,
+            delete_sent: self.delete_sent.as_deref(),
             overwrites_tags: self.overwrites_tags,
         }
     }
