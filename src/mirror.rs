@@ -683,3 +683,7 @@ fn place(owner: &Owner) -> (String, String, String) {
 fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
     since.is_none_or(|since| at >= since)
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;
