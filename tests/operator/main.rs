@@ -5,5 +5,6 @@ mod admission;
 mod calls;
 mod crash;
 mod leaks;
+mod running;
 mod upgrade;
 mod world;
