@@ -204,7 +204,8 @@ impl<K: Kind> Pass<'_, K> {
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
-                reporter.warning(&*self.object, "Recreated", &text).await;
+                self.context.memory.recreates(self.key);
+                reporter.event(&*self.object, "DriftDetected", &text).await;
             }
             Note::GivenUp => {}
         }
@@ -284,7 +285,11 @@ impl<K: Kind> Pass<'_, K> {
                 }
             })
             .await?;
-        let (reason, text) = decide::created_event::<K>(&remote);
+        let (reason, text) = if self.context.memory.has_recreated(self.key) {
+            ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
+        } else {
+            decide::created_event::<K>(&remote)
+        };
         self.context.shared.reporter.event(&*self.object, reason, &text).await;
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -404,7 +409,7 @@ impl<K: Kind> Pass<'_, K> {
                 self.context
                     .shared
                     .reporter
-                    .warning(&*self.object, "Deleted", &text)
+                    .event(&*self.object, "Deleted", &text)
                     .await;
                 Ok(Next::Again(pass.object))
             }

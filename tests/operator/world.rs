@@ -97,7 +97,7 @@ impl World {
             "--allow-insecure-endpoints",
             "--cluster-name=test",
             "--settle-time=1s",
-            "--lease-duration=6s",
+            "--lease-duration=15s",
             "--request-timeout=2s",
         ]
         .map(str::to_owned)
