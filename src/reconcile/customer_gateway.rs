@@ -15,7 +15,7 @@ use super::kind::{Difference, Immutable, Kind};
 use super::record::whole_seconds;
 use super::tenant::Open;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ObjectStatus};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ManagementPolicy, ObjectStatus};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
 use crate::mirror::{Mirror, Remote};
@@ -123,6 +123,10 @@ impl Kind for Gateways {
     fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String> {
         if policy.is_otc && spec.ca_certificate_secret_ref.is_some() {
             return Some("caCertificateSecretRef: Open Telekom Cloud has no CA certificates; remove it".to_owned());
+        }
+        // Admission demands it; an older CRD may not have.
+        if spec.id_value.is_none() && spec.lifecycle.management() != ManagementPolicy::Observe {
+            return Some("idValue is required: set it to the gateway's IPv4 address or FQDN".to_owned());
         }
         let tags = spec.tags.as_ref()?;
         tags.contains_key(&policy.owner_tag_key).then(|| {

@@ -156,11 +156,16 @@ impl World {
 
     /// SIGTERM, then a new one.
     pub async fn restart_operator(&mut self) {
+        self.stop_operator().await;
+        self.start_operator().await;
+    }
+
+    /// SIGTERM; the lease is given back.
+    pub async fn stop_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
         assert!(status.success(), "SIGTERM ends it well: {status}");
         self.ended.push(operator);
-        self.start_operator().await;
     }
 
     /// SIGKILL; the lease is left behind, so the next one has to wait it out.
