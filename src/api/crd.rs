@@ -86,9 +86,12 @@ fn at<'a>(root: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchem
 }
 
 /// Takes out what serves Rust and not people: `nullable` on optional fields, which would let `null` through as a
-/// value, and formats that Kubernetes does not know.
+/// value, `null` among the choices of an enumeration, and formats that Kubernetes does not know.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    if let Some(choices) = &mut schema.enum_ {
+        choices.retain(|choice| !choice.0.is_null());
+    }
     if let Some(description) = &mut schema.description {
         *description = description.replace('\n', " ");
     }
