@@ -914,8 +914,9 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if is_former_self {
-        "it belonged to this object before that was made anew; to take it back run the operator with --cluster-name, or \
-         set externalID to this id"
+        // Its tag names no cluster, so --cluster-name would come too late now.
+        "it belonged to this object before that was made anew; to take it back set externalID to this id (with \
+         --cluster-name, set from the start, that happens by itself)"
             .to_owned()
     } else {
         format!("removing that tag in the cloud releases it, if its owner is no more ({key})")
