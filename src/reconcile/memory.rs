@@ -121,6 +121,11 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.trigger(now));
     }
 
+    /// What is concluded next rests on an observation of then or later; the pace of retries stays.
+    pub fn observe_anew(&self, key: &Key, from: Instant) {
+        self.with(key, |entry| entry.triggered_at = Some(from));
+    }
+
     /// Something may have changed for the better: at once.
     pub fn kick(&self, key: &Key) {
         self.with(key, |entry| entry.not_before = None);
