@@ -122,7 +122,7 @@ impl Bench {
             panic!("a GET was expected")
         };
         assert_eq!(id, expected);
-        sender.send(answer).ok().expect("the mirror waits");
+        sender.send(answer).expect("the mirror waits");
     }
 
     /// Everything that could be asked or told by now has been.

@@ -80,7 +80,14 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Rest(Action::await_change()))
             }
             Rest::Confirmed { remote, drifted } => self.confirmed(remote, drifted).await,
-            Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
+            Rest::Troubled(trouble) => {
+                let next = self.troubled(&trouble, |_| {}).await;
+                if self.gathered.delete_sent.is_some() {
+                    // Whether it is gone is seen by looking again, not by what was seen before.
+                    self.context.memory.look_anew(self.key, Instant::now());
+                }
+                next
+            }
             Rest::Quiet(pace) => Ok(self.come_again(pace, Duration::ZERO)),
             Rest::Until(verdict, wait) => {
                 if let Some(verdict) = verdict {
@@ -277,9 +284,10 @@ impl<K: Kind> Pass<'_, K> {
         cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
         let stamp = stamp(&self.object);
         let spec = self.object.spec.as_ref().ok();
+        let owner_tag_key = &self.context.shared.policy.owner_tag_key;
         let written = self
             .write_surely(|status| {
-                record::created::<K>(status, new, &remote, &cloud.scope);
+                record::created::<K>(status, new, &remote, &cloud.scope, owner_tag_key);
                 if self.is_as_specified(status, &remote) {
                     record::confirmed::<K>(status, spec, &remote, Vec::new(), stamp);
                 }
@@ -334,8 +342,9 @@ impl<K: Kind> Pass<'_, K> {
                 });
                 cloud.mirror.wrote_tags(id, |tags| K::apply_change(&call, tags));
                 self.context.memory.progressed(self.key);
+                let owner_tag_key = &self.context.shared.policy.owner_tag_key;
                 let written = pass
-                    .write_surely(|status| K::changed(status, &call, updated.as_ref()))
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), owner_tag_key))
                     .await?;
                 Ok(Next::Again(written))
             }

@@ -22,6 +22,8 @@ use crate::mirror::{Mirror, Remote};
 
 /// Tags with this prefix belong to the cloud itself.
 const SYSTEM_TAG_PREFIX: &str = "_sys_";
+/// As many as a spec can name.
+const MAX_MANAGED_TAGS: usize = 19;
 
 /// The kind of customer gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,20 +291,23 @@ impl Kind for Gateways {
         });
     }
 
-    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>) {
-        if let GatewayChange::Update(CustomerGatewayChange {
-            ca_certificate: Some(certificate),
-            ..
-        }) = change
-        {
-            remember_certificate(status, certificate, remote);
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, owner_tag_key: &str) {
+        match change {
+            GatewayChange::Update(update) => {
+                if let Some(certificate) = &update.ca_certificate {
+                    remember_certificate(status, certificate, remote);
+                }
+            }
+            GatewayChange::AddTags(added) => remember_tags(status, added, owner_tag_key),
+            GatewayChange::RemoveTags(removed) => status.managed_tags.retain(|key| !removed.contains_key(key)),
         }
     }
 
-    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote) {
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, owner_tag_key: &str) {
         if let Some(certificate) = &new.ca_certificate {
             remember_certificate(status, certificate, Some(remote));
         }
+        remember_tags(status, &new.tags, owner_tag_key);
     }
 
     fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>) {
@@ -371,8 +376,7 @@ struct TagDifference {
 }
 
 impl TagDifference {
-    /// With `tags` in the spec every tag but ours and the cloud's own is managed; without it only those go that an
-    /// earlier spec had put there.
+    /// Only tags that the spec names, or that an earlier spec had put there, are touched: other people's stay.
     fn of(
         spec: &CustomerGatewaySpec,
         status: &CustomerGatewayStatus,
@@ -381,12 +385,9 @@ impl TagDifference {
         overwrites_tags: bool,
     ) -> Option<Self> {
         let has = remote.tags.as_ref()?;
-        let wanted = wanted_tags(spec);
-        let is_managed = |key: &String| match &wanted {
-            Some(_) => key != owner_tag_key && !key.starts_with(SYSTEM_TAG_PREFIX),
-            None => status.managed_tags.contains(key),
-        };
-        let wanted = wanted.clone().unwrap_or_default();
+        let wanted = wanted_tags(spec).unwrap_or_default();
+        let is_ours = |key: &String| key != owner_tag_key && !key.starts_with(SYSTEM_TAG_PREFIX);
+        let is_managed = |key: &String| is_ours(key) && (wanted.contains_key(key) || status.managed_tags.contains(key));
         let add: BTreeMap<_, _> = wanted
             .iter()
             .filter(|(key, value)| has.get(*key) != Some(*value))
@@ -428,6 +429,14 @@ fn remember_certificate(
     let recorded = status.ca_certificate.get_or_insert_default();
     recorded.id = told.and_then(|told| told.id.clone());
     recorded.content_sha256 = Some(digest(&certificate.content));
+}
+
+/// What we have put there is ours to take off, even if the spec has changed before that was confirmed.
+fn remember_tags(status: &mut CustomerGatewayStatus, put: &BTreeMap<String, String>, owner_tag_key: &str) {
+    let earlier = std::mem::take(&mut status.managed_tags);
+    let earlier = earlier.into_iter().filter(|key| !put.contains_key(key));
+    let new = put.keys().filter(|key| *key != owner_tag_key).cloned();
+    status.managed_tags = new.chain(earlier).take(MAX_MANAGED_TAGS).collect();
 }
 
 fn digest(text: &str) -> String {
@@ -507,13 +516,13 @@ mod tests {
             }
             let visible: BTreeMap<_, _> =
                 left.into_iter().filter(|(key, _)| key != OWNER && !key.starts_with("_sys_")).collect();
-            let expected = match wanted {
-                Some(wanted) => wanted,
-                None => has
-                    .into_iter()
-                    .filter(|(key, _)| !key.starts_with("_sys_") && !formerly_managed.contains(key))
-                    .collect(),
-            };
+            // Other people's tags stay as they are.
+            let mut expected = wanted.clone().unwrap_or_default();
+            for (key, value) in has {
+                if !key.starts_with("_sys_") && !expected.contains_key(&key) && !formerly_managed.contains(&key) {
+                    expected.insert(key, value);
+                }
+            }
             prop_assert_eq!(visible, expected);
         }
     }

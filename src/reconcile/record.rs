@@ -47,9 +47,9 @@ pub fn announced<K: Kind>(status: &mut K::Status, intent: &Intent, scope: &Scope
 }
 
 /// A creation was answered with the object.
-pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope) {
+pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope, owner_tag_key: &str) {
     owned::<K>(status, remote, scope);
-    K::created(status, new, remote);
+    K::created(status, new, remote, owner_tag_key);
 }
 
 /// A creation was definitely refused.

@@ -36,8 +36,8 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
     finished: bool,
 }
