@@ -3,5 +3,6 @@
 
 mod calls;
 mod crash;
+mod goldens;
 mod leaks;
 mod world;
