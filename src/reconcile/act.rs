@@ -204,7 +204,6 @@ impl<K: Kind> Pass<'_, K> {
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
-                self.context.memory.mends(self.key, &[], true);
                 reporter.warning(&*self.object, "Recreated", &text).await;
             }
             Note::GivenUp => {}
@@ -259,7 +258,7 @@ impl<K: Kind> Pass<'_, K> {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             Err(error) if error.outcome_unknown => {
                 // Whatever is concluded from now on rests on a look that is newer than this.
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
                 self.context.memory.kick(self.key);
@@ -341,7 +340,7 @@ impl<K: Kind> Pass<'_, K> {
             }
             Err(error) => {
                 // Whether it was done, and whether the object is still there, is seen by looking again.
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -410,20 +409,20 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             Ok(_) => {
-                self.context.memory.sent_delete(self.key);
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.sent_delete(self.key, id);
+                self.context.memory.look_anew(self.key, Instant::now());
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.meaning == Meaning::Gone => {
                 cloud.mirror.proved_gone(id);
-                self.context.memory.trigger(
+                self.context.memory.look_anew(
                     self.key,
                     self.gathered.triggered_at.unwrap_or(self.context.shared.started),
                 );
                 Ok(Next::Again(pass.object))
             }
             Err(error) => {
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -436,17 +435,17 @@ impl<K: Kind> Pass<'_, K> {
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
             (None, None) => None,
         };
+        match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
         if let Some(text) = text {
             self.context
                 .shared
                 .reporter
                 .event(&*self.object, "Deleted", &text)
                 .await;
-        }
-        match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error),
         }
         let fellows = self.context.shared.tenants.fellows(self.key);
         self.context.forget(self.key);

@@ -117,8 +117,8 @@ pub struct Inputs<'a, K: Kind> {
     pub failed_look: Option<Trouble>,
     /// Something asked for attention: an edit, a Secret, an annotation, a deletion.
     pub triggered: bool,
-    /// A DELETE of ours was accepted.
-    pub delete_sent: bool,
+    /// The object that a DELETE of ours was accepted for.
+    pub delete_sent: Option<&'a str>,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
 }
@@ -657,7 +657,13 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     let access = match &inputs.access {
         Ok(access) => access,
         Err(_) if retain => return stays("there are no credentials to take it off with"),
-        Err(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
+        Err(trouble) => {
+            let mut trouble = trouble.clone();
+            let way_out =
+                "; it cannot be deleted in the cloud until then (deletionPolicy: Retain lets this object go without)";
+            trouble.verdict.message.push_str(way_out);
+            return Step::Rest(Rest::Troubled(trouble));
+        }
     };
     if let Some(step) = scope_changed(inputs, access) {
         return if retain {
@@ -674,7 +680,11 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     }
     match (&recorded.id, inputs.view.owned.first()) {
         (Some(id), _) => remove(inputs, id, retain),
-        (None, Some(remote)) => remove_seen(inputs, remote, retain),
+        // On record first, so that its deletion can be followed to its end.
+        (None, Some(remote)) => Step::Note(Note::Found {
+            remote: remote.clone(),
+            event: None,
+        }),
         (None, None) => search_before_release(inputs, access),
     }
 }
@@ -685,7 +695,7 @@ fn remove<K: Kind>(inputs: &Inputs<'_, K>, id: &str, retain: bool) -> Step<K> {
         Sighting::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, remote, retain),
-        Sighting::Gone => finish(inputs, retain),
+        Sighting::Gone => finish(inputs),
         _ => look_to_delete(inputs, Look::Object(id.to_owned())),
     }
 }
@@ -718,7 +728,7 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
             }
         }
         None if retain => Step::Release(Some(format!("kept the {} {id} in the cloud", K::NOUN))),
-        _ if inputs.delete_sent => {
+        _ if inputs.delete_sent == Some(id.as_str()) => {
             let message = format!(
                 "the {} {id} is being deleted; waiting until the cloud has it no more",
                 K::NOUN
@@ -739,10 +749,13 @@ const DELETING: Pace = Pace {
 };
 
 /// The recorded object is gone; a creation that was given up may have left another.
-fn finish<K: Kind>(inputs: &Inputs<'_, K>, retain: bool) -> Step<K> {
+fn finish<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let recorded = object(inputs).id.as_deref();
     if let Some(other) = inputs.view.owned.iter().find(|other| Some(other.id()) != recorded) {
-        return remove_seen(inputs, other, retain);
+        return Step::Note(Note::Found {
+            remote: other.clone(),
+            event: None,
+        });
     }
     let doubtful = object(inputs).past_intents.iter().any(|past| past.given_up);
     if doubtful && !inputs.view.listed.is_some_and(|listed| listed.fresh && listed.complete) {
@@ -929,3 +942,7 @@ fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
         format!("found the {} {} by its ownership tag", K::NOUN, remote.id()),
     )
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ pub struct Gathered<K: Kind> {
     pub failed_look: Option<Trouble>,
     pub crd_deleting_since: Option<Time>,
     pub triggered_at: Option<Instant>,
-    pub delete_sent: bool,
+    pub delete_sent: Option<String>,
     pub overwrites_tags: bool,
 }
 
@@ -57,7 +57,7 @@ impl<K: Kind> Gathered<K> {
             view: self.view.clone(),
             failed_look: self.failed_look.clone(),
             triggered: self.triggered_at.is_some(),
-            delete_sent: self.delete_sent,
+            delete_sent: self.delete_sent.as_deref(),
             overwrites_tags: self.overwrites_tags,
         }
     }
@@ -109,6 +109,13 @@ pub async fn gather<K: Kind>(
             let recorded = K::object(&object.status);
             let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
             mirror.hold(key, object.uid(), recorded.id.as_deref().filter(|_| is_here));
+            // Not on record yet, but named: whether it is free, or there, may change at any time.
+            let named = object
+                .lifecycle
+                .external_id
+                .as_deref()
+                .filter(|_| recorded.id.is_none());
+            mirror.watch(key, named);
             gathered.view = view(context, object, mirror, triggered_at).await?;
             gathered.mirror = Some(Arc::clone(mirror));
         }

@@ -21,7 +21,7 @@ struct Entry<K: Kind> {
     triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
-    delete_sent: bool,
+    delete_sent: Option<String>,
     mending: Vec<String>,
     drifted: bool,
     reported: Option<&'static str>,
@@ -88,7 +88,7 @@ impl<K: Kind> Memory<K> {
                     triggered_at: edited.then_some(now),
                     failures: 0,
                     not_before: None,
-                    delete_sent: false,
+                    delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
                     reported: None,
@@ -119,6 +119,11 @@ impl<K: Kind> Memory<K> {
     /// Something new asks for attention: at once, and on a new observation.
     pub fn trigger(&self, key: &Key, now: Instant) {
         self.with(key, |entry| entry.trigger(now));
+    }
+
+    /// From now on only an observation that is newer counts; the pace of retries stays.
+    pub fn look_anew(&self, key: &Key, now: Instant) {
+        self.with(key, |entry| entry.triggered_at = Some(now));
     }
 
     /// Something may have changed for the better: at once.
@@ -176,12 +181,13 @@ impl<K: Kind> Memory<K> {
         is_new
     }
 
-    pub fn delete_sent(&self, key: &Key) -> bool {
-        self.lock().get(key).is_some_and(|entry| entry.delete_sent)
+    /// The object that a DELETE of ours was accepted for.
+    pub fn delete_sent(&self, key: &Key) -> Option<String> {
+        self.lock().get(key)?.delete_sent.clone()
     }
 
-    pub fn sent_delete(&self, key: &Key) {
-        self.with(key, |entry| entry.delete_sent = true);
+    pub fn sent_delete(&self, key: &Key, id: &str) {
+        self.with(key, |entry| entry.delete_sent = Some(id.to_owned()));
     }
 
     /// The reason that metrics count this object under, and the one before.

@@ -5,4 +5,5 @@ mod calls;
 mod crash;
 mod goldens;
 mod leaks;
+mod running;
 mod world;

@@ -182,6 +182,11 @@ impl World {
         self.arguments.push(argument.to_owned());
     }
 
+    /// A variable of the environment; takes effect at the next start.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     pub fn running(&self) -> &Operator {
         self.operator.as_ref().expect("an operator runs")
     }
