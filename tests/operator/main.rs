@@ -9,6 +9,7 @@ mod console;
 mod crash;
 mod deletion;
 mod disaster;
+mod goldens;
 mod leadership;
 mod leaks;
 mod mass_deletion;
