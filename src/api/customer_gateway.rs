@@ -144,18 +144,18 @@ pub struct CertificateStatus {
     pub content_sha256: Option<String>,
 }
 
-/// What `kubectl get` shows.
+/// What `kubectl get` shows; the message, which has no end, is the last.
 pub fn columns() -> Vec<CustomResourceColumnDefinition> {
     vec![
         column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
         column("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason"),
         column("Identifier", "string", ".spec.idValue"),
         column("ID", "string", ".status.id"),
+        column("Age", "date", ".metadata.creationTimestamp"),
         wide_column("ASN", "integer", ".spec.bgpASN"),
         wide_column("Created", "date", ".status.createdAt"),
         wide_column("Updated", "date", ".status.updatedAt"),
         wide_column("Message", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
-        column("Age", "date", ".metadata.creationTimestamp"),
     ]
 }
 
