@@ -76,7 +76,9 @@ impl fmt::Display for CloudError {
                 self.operation.iam_action()
             )?;
         }
+        // Where the cloud had no words, the text is about the status already.
         let status = self.status.map(|status| format!("HTTP {status}"));
+        let status = status.filter(|status| !self.text.contains(status.as_str()));
         let request_id = self.request_id.as_ref().map(|id| format!("request id {id}"));
         let known: Vec<_> = self.code.clone().or(status).into_iter().chain(request_id).collect();
         if !known.is_empty() {
@@ -105,6 +107,12 @@ mod tests {
             error.to_string(),
             "creating the customer gateway failed: no room (HTTP 400)"
         );
+        error.text = "the proxy answered HTTP 400".to_owned();
+        assert_eq!(
+            error.to_string(),
+            "creating the customer gateway failed: the proxy answered HTTP 400"
+        );
+        error.text = "no room".to_owned();
         error.code = Some("VPN.0001".to_owned());
         error.request_id = Some("r1".to_owned());
         assert_eq!(

@@ -160,5 +160,11 @@ pub(super) fn with_causes(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     causes.dedup();
-    error_body::bounded(&causes.join(": "))
+    // What the HTTP library calls its own steps helps nobody, unless it is all there is.
+    let innermost = causes.len().saturating_sub(1);
+    let step = |cause: &str| cause.starts_with("client error (") || cause == "tcp connect error";
+    let told = causes.iter().enumerate();
+    let told = told.filter(|(at, cause)| *at == innermost || !step(cause));
+    let told: Vec<&str> = told.map(|(_, cause)| cause.as_str()).collect();
+    error_body::bounded(&told.join(": "))
 }
