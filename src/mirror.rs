@@ -237,16 +237,6 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         true
     }
 
-    /// Nobody holds anything here any more.
-    pub fn is_idle(&self) -> bool {
-        self.lock().uids.is_empty()
-    }
-
-    /// True once a LIST has ended well.
-    pub fn is_primed(&self) -> bool {
-        self.lock().listed.is_some()
-    }
-
     /// The last LIST, judged by a reader's time.
     pub fn listed(&self, since: Option<Instant>) -> Option<Listed> {
         self.lock().listed.map(|(at, started, complete)| Listed {

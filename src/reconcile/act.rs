@@ -80,7 +80,14 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Rest(Action::await_change()))
             }
             Rest::Confirmed { remote, drifted } => self.confirmed(remote, drifted).await,
-            Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
+            Rest::Troubled(trouble) => {
+                let next = self.troubled(&trouble, |_| {}).await;
+                if self.gathered.delete_sent.is_some() {
+                    // Whether it is gone is seen by looking again, not by what was seen before.
+                    self.context.memory.look_anew(self.key, Instant::now());
+                }
+                next
+            }
             Rest::Quiet(pace) => Ok(self.come_again(pace, Duration::ZERO)),
             Rest::Until(verdict, wait) => {
                 if let Some(verdict) = verdict {
@@ -204,7 +211,8 @@ impl<K: Kind> Pass<'_, K> {
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
-                reporter.warning(&*self.object, "Recreated", &text).await;
+                self.context.memory.recreates(self.key);
+                reporter.event(&*self.object, "DriftDetected", &text).await;
             }
             Note::GivenUp => {}
         }
@@ -276,15 +284,20 @@ impl<K: Kind> Pass<'_, K> {
         cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
         let stamp = stamp(&self.object);
         let spec = self.object.spec.as_ref().ok();
+        let owner_tag_key = &self.context.shared.policy.owner_tag_key;
         let written = self
             .write_surely(|status| {
-                record::created::<K>(status, new, &remote, &cloud.scope);
+                record::created::<K>(status, new, &remote, &cloud.scope, owner_tag_key);
                 if self.is_as_specified(status, &remote) {
                     record::confirmed::<K>(status, spec, &remote, Vec::new(), stamp);
                 }
             })
             .await?;
-        let (reason, text) = decide::created_event::<K>(&remote);
+        let (reason, text) = if self.context.memory.has_recreated(self.key) {
+            ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
+        } else {
+            decide::created_event::<K>(&remote)
+        };
         self.context.shared.reporter.event(&*self.object, reason, &text).await;
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -329,8 +342,9 @@ impl<K: Kind> Pass<'_, K> {
                 });
                 cloud.mirror.wrote_tags(id, |tags| K::apply_change(&call, tags));
                 self.context.memory.progressed(self.key);
+                let owner_tag_key = &self.context.shared.policy.owner_tag_key;
                 let written = pass
-                    .write_surely(|status| K::changed(status, &call, updated.as_ref()))
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), owner_tag_key))
                     .await?;
                 Ok(Next::Again(written))
             }
@@ -404,7 +418,7 @@ impl<K: Kind> Pass<'_, K> {
                 self.context
                     .shared
                     .reporter
-                    .warning(&*self.object, "Deleted", &text)
+                    .event(&*self.object, "Deleted", &text)
                     .await;
                 Ok(Next::Again(pass.object))
             }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::kind::{Difference, Immutable, Kind};
-use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::conditions::{self, Progress, Reason, Verdict};
 use crate::api::{
     AdoptionPolicy, DeletionPolicy, Intent, Lifecycle, ManagementPolicy, ObjectStatus, PastIntent,
     RECREATE_APPROVED_ANNOTATION, Scope,
@@ -406,6 +406,10 @@ fn claim<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, event: (&'static s
     match ownership(inputs, remote) {
         Ownership::Untold => return look(inputs, Look::Tags(remote.id().to_owned())),
         Ownership::NotMine(step) => return step,
+        Ownership::Free { .. } if inputs.policy.read_only => {
+            let message = format!("--read-only: would adopt the {} {}", K::NOUN, remote.id());
+            return wait(Reason::Creating, message);
+        }
         Ownership::Mine | Ownership::Free { .. } => {}
     }
     if !inputs.has_finalizer {
@@ -429,7 +433,9 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
             .0
             .checked_sub(Duration::from_secs(2))
             .unwrap_or(Timestamp::MIN);
-        let until = window.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
+        // What was given up has no end: it may take effect whenever the cloud gets round to it.
+        let end = (!window.given_up).then(|| window.deadline.0.checked_add(settle).ok());
+        let until = end.flatten().unwrap_or(Timestamp::MAX);
         (from..=until).contains(&created)
     };
     let twin = inputs.view.owned.iter().find(|other| {
@@ -511,6 +517,10 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
             ),
         );
         return claim(inputs, remote, event);
+    }
+    // What somebody made just now, to be adopted, shows only in a look of now.
+    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists && !listed.fresh {
+        return look(inputs, Look::Collection);
     }
     if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists
         && let [remote] = inputs.view.lookalikes.as_slice()
@@ -647,7 +657,8 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
         return Step::Rest(Rest::Done);
     }
     if inputs.lifecycle.management() == ManagementPolicy::Observe {
-        return Step::Release(None);
+        let message = format!("left the {} in the cloud, where it was only observed", K::NOUN);
+        return Step::Release(Some(message));
     }
     let retain = inputs
         .lifecycle
@@ -666,7 +677,7 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     };
     let access = match &inputs.access {
         Ok(access) => access,
-        Err(_) if retain => return stays("there are no credentials to take it off with"),
+        Err(trouble) if retain && lasts(trouble) => return stays("there are no credentials to take it off with"),
         Err(trouble) => {
             let mut trouble = trouble.clone();
             let way_out =
@@ -682,12 +693,6 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             step
         };
     }
-    if inputs.policy.read_only {
-        return wait(
-            Reason::Deleting,
-            format!("--read-only: would delete the {noun} in the cloud"),
-        );
-    }
     match (&recorded.id, inputs.view.owned.first()) {
         (Some(id), _) => remove(inputs, id, retain),
         // On record first, so that its deletion can be followed to its end.
@@ -697,6 +702,12 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
         }),
         (None, None) => search_before_release(inputs, access),
     }
+}
+
+/// Whether credentials are gone until somebody gives new ones, unlike a cloud that is away for a while.
+fn lasts(trouble: &Trouble) -> bool {
+    let reason = trouble.verdict.reason;
+    reason == Reason::SecretNotFound || reason.progress() == Progress::Stalled
 }
 
 /// The object to delete is known by its id.
@@ -729,6 +740,10 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
             "left the {} {id} alone: its tag {key}={value} names another owner",
             K::NOUN
         ))),
+        Some(_) if retain && inputs.policy.read_only => wait(
+            Reason::Deleting,
+            format!("--read-only: would take the tag {key} off the {} {id}", K::NOUN),
+        ),
         Some(value) if retain => {
             let tag = BTreeMap::from([(key.clone(), value.clone())]);
             Step::Change {
@@ -748,6 +763,10 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
                 pace: DELETING,
             }))
         }
+        _ if inputs.policy.read_only => wait(
+            Reason::Deleting,
+            format!("--read-only: would delete the {} {id} in the cloud", K::NOUN),
+        ),
         _ => Step::Delete { id, twin: false },
     }
 }
@@ -924,8 +943,9 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if is_former_self {
-        "it belonged to this object before that was made anew; to take it back run the operator with --cluster-name, or \
-         set externalID to this id"
+        // Its tag names no cluster, so --cluster-name would come too late now.
+        "it belonged to this object before that was made anew; to take it back set externalID to this id (with \
+         --cluster-name, set from the start, that happens by itself)"
             .to_owned()
     } else {
         "if that owner is no more, remove the tag in the cloud to release it".to_owned()

@@ -145,6 +145,9 @@ async fn credential<K: Kind>(
             shared.own_credentials.read(),
         ));
     };
+    if let Some(trouble) = impossible_secret(&reference.name, "credentialsRef") {
+        return Ok(Err(trouble));
+    }
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
@@ -178,11 +181,12 @@ async fn extras<K: Kind>(
     context.shared.secrets.names_only(key, &named);
     let mut contents = Vec::new();
     for reference in references {
+        let field = format!("spec.{}", reference.field);
+        if let Some(trouble) = impossible_secret(&reference.name, &field) {
+            return Ok(Err(trouble));
+        }
         let secret: SecretName = (key.namespace.clone(), reference.name);
-        let (name, field) = (
-            format!("{}/{}", secret.0, secret.1),
-            format!("spec.{}", reference.field),
-        );
+        let name = format!("{}/{}", secret.0, secret.1);
         let content = match context.shared.secrets.read(&secret, key).await? {
             Found::Present(content) => content.data.get(&reference.key).cloned(),
             Found::Remembered(_) | Found::Absent => return Ok(Err(missing_secret(&name, &field, ""))),
@@ -193,6 +197,16 @@ async fn extras<K: Kind>(
         }
     }
     Ok(K::extras(spec, contents).map_err(|message| person(Reason::InvalidSpec, message)))
+}
+
+/// A name that an older CRD let through and that no Secret can have must not become part of a request's path.
+fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
+    let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+    let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
+    (!is_possible).then(|| {
+        let message = format!("{field} names the Secret {name:?}, but no Secret can have that name: correct it");
+        person(Reason::InvalidSpec, message)
+    })
 }
 
 fn missing_secret(name: &str, field: &str, key: &str) -> Trouble {

@@ -86,9 +86,9 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Copies what the cloud says into status; true fields of the kind only, the shared ones are copied by the caller.
     fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, remote: &Self::Remote);
     /// What to remember of a change that was made.
-    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>);
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, owner_tag_key: &str);
     /// What to remember of a creation that was made.
-    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote);
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, owner_tag_key: &str);
 
     fn times(remote: &Self::Remote) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>);
 

@@ -24,6 +24,7 @@ struct Entry<K: Kind> {
     delete_sent: Option<String>,
     mending: Vec<String>,
     drifted: bool,
+    recreating: bool,
     reported: Option<&'static str>,
 }
 
@@ -91,6 +92,7 @@ impl<K: Kind> Memory<K> {
                     delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
+                    recreating: false,
                     reported: None,
                 };
                 entries.insert(key.clone(), entry);
@@ -179,6 +181,18 @@ impl<K: Kind> Memory<K> {
             }
         });
         is_new
+    }
+
+    /// What was lost is being made anew.
+    pub fn recreates(&self, key: &Key) {
+        self.with(key, |entry| entry.recreating = true);
+    }
+
+    /// Whether a creation that has just succeeded makes up for a loss.
+    pub fn has_recreated(&self, key: &Key) -> bool {
+        let mut has = false;
+        self.with(key, |entry| has = std::mem::take(&mut entry.recreating));
+        has
     }
 
     /// The object that a DELETE of ours was accepted for.

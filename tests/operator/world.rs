@@ -36,8 +36,8 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
     finished: bool,
 }
@@ -99,7 +99,7 @@ impl World {
             "--allow-insecure-endpoints",
             "--cluster-name=test",
             "--settle-time=1s",
-            "--lease-duration=6s",
+            "--lease-duration=15s",
             "--request-timeout=2s",
         ]
         .map(str::to_owned)
@@ -161,11 +161,16 @@ impl World {
 
     /// SIGTERM, then a new one.
     pub async fn restart_operator(&mut self) {
+        self.stop_operator().await;
+        self.start_operator().await;
+    }
+
+    /// SIGTERM; the lease is given back.
+    pub async fn stop_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
         assert!(status.success(), "SIGTERM ends it well: {status}");
         self.ended.push(operator);
-        self.start_operator().await;
     }
 
     /// SIGKILL; the lease is left behind, so the next one has to wait it out.
