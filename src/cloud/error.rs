@@ -67,14 +67,13 @@ impl CloudError {
 
 impl fmt::Display for CloudError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} failed: {}", self.operation.what(), self.text)?;
+        // More follows, so the cloud's full stop is none.
+        let text = self.text.trim_end_matches('.');
+        write!(formatter, "{} failed: {text}", self.operation.what())?;
+        let action = self.operation.iam_action();
         // Without a code it was not IAM that refused, but something on the way.
-        if self.meaning == Meaning::Forbidden && self.code.is_some() {
-            write!(
-                formatter,
-                "; the credential needs the IAM action {}",
-                self.operation.iam_action()
-            )?;
+        if self.meaning == Meaning::Forbidden && self.code.is_some() && !text.contains(action) {
+            write!(formatter, "; the credential needs the IAM action {action}")?;
         }
         // Where the cloud had no words, the text is about the status already.
         let status = self.status.map(|status| format!("HTTP {status}"));
@@ -131,6 +130,14 @@ mod tests {
             error.to_string(),
             "creating the customer gateway failed: no room; \
              the credential needs the IAM action vpn:customerGateways:create (VPN.0007)"
+        );
+        let named = CloudError {
+            text: "You may not vpn:customerGateways:create.".to_owned(),
+            ..error
+        };
+        assert_eq!(
+            named.to_string(),
+            "creating the customer gateway failed: You may not vpn:customerGateways:create (VPN.0007)"
         );
     }
 

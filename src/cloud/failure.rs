@@ -156,7 +156,10 @@ pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
-        causes.push(cause.to_string());
+        let cause_text = cause.to_string();
+        // The number says the same as the words before it.
+        let words = cause_text.split(" (os error ").next().unwrap_or_default();
+        causes.push(words.to_owned());
         next = cause.source();
     }
     causes.dedup();

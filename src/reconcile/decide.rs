@@ -944,14 +944,13 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if is_former_self {
         // Its tag names no cluster, so --cluster-name would come too late now.
-        "it belonged to this object before that was made anew; to take it back set externalID to this id (with \
-         --cluster-name, set from the start, that happens by itself)"
-            .to_owned()
+        ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
+         set from the start, that happens by itself)"
     } else {
-        "if that owner is no more, remove the tag in the cloud to release it".to_owned()
+        "; if that owner is no more, remove the tag in the cloud to release it"
     };
     let message = format!(
-        "the {} {id} has another owner: its tag {key} is {value}; {way_out}",
+        "the {} {id} has another owner: its tag {key} is {value}{way_out}",
         K::NOUN
     );
     stop(Reason::AlreadyManaged, message)

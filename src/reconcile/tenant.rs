@@ -304,8 +304,8 @@ pub fn trouble(error: &CloudError) -> Trouble {
         ),
         Meaning::Unauthorized => (
             Reason::Unauthorized,
-            "correct the credentials; until they change, one request every 6 minutes finds out whether they work, since \
-             more would lock the access key",
+            "correct the credentials: until they change, only one request every 6 minutes is sent, since more would lock \
+             the access key",
         ),
         Meaning::Forbidden => (Reason::Forbidden, "grant that to the credentials' user"),
         Meaning::NotAvailable => (
