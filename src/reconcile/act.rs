@@ -419,7 +419,7 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             Ok(_) => {
-                self.context.memory.sent_delete(self.key);
+                self.context.memory.sent_delete(self.key, id);
                 self.context.memory.trigger(self.key, Instant::now());
                 Ok(Next::Again(pass.object))
             }

@@ -88,7 +88,7 @@ pub async fn gather<K: Kind>(
         failed_look: None,
         crd_deleting_since,
         triggered_at,
-        delete_sent: context.memory.delete_sent(key),
+        delete_sent: (K::object(&object.status).id.as_deref()).is_some_and(|id| context.memory.delete_sent(key, id)),
         overwrites_tags: true,
     };
     let tenant = match credential {

@@ -21,7 +21,8 @@ struct Entry<K: Kind> {
     triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
-    delete_sent: bool,
+    /// The id that a DELETE of ours was accepted for.
+    delete_sent: Option<String>,
     mending: Vec<String>,
     drifted: bool,
     reported: Option<&'static str>,
@@ -88,7 +89,7 @@ impl<K: Kind> Memory<K> {
                     triggered_at: edited.then_some(now),
                     failures: 0,
                     not_before: None,
-                    delete_sent: false,
+                    delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
                     reported: None,
@@ -181,12 +182,15 @@ impl<K: Kind> Memory<K> {
         is_new
     }
 
-    pub fn delete_sent(&self, key: &Key) -> bool {
-        self.lock().get(key).is_some_and(|entry| entry.delete_sent)
+    pub fn delete_sent(&self, key: &Key, id: &str) -> bool {
+        let entries = self.lock();
+        entries
+            .get(key)
+            .is_some_and(|entry| entry.delete_sent.as_deref() == Some(id))
     }
 
-    pub fn sent_delete(&self, key: &Key) {
-        self.with(key, |entry| entry.delete_sent = true);
+    pub fn sent_delete(&self, key: &Key, id: &str) {
+        self.with(key, |entry| entry.delete_sent = Some(id.to_owned()));
     }
 
     /// The reason that metrics count this object under, and the one before.
