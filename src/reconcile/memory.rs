@@ -21,6 +21,8 @@ struct Entry<K: Kind> {
     triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
+    /// Something was heard since the pass began: what it decides to wait for may be here.
+    news: bool,
     /// The id that a DELETE of ours was accepted for.
     delete_sent: Option<String>,
     mending: Vec<String>,
@@ -89,6 +91,7 @@ impl<K: Kind> Memory<K> {
                     triggered_at: edited.then_some(now),
                     failures: 0,
                     not_before: None,
+                    news: false,
                     delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
@@ -103,6 +106,11 @@ impl<K: Kind> Memory<K> {
     /// One of our writes returned this.
     pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
         self.with(key, |entry| entry.latest = Arc::clone(object));
+    }
+
+    /// A pass begins: what is heard from now on, it may not have seen.
+    pub fn begin(&self, key: &Key) {
+        self.with(key, |entry| entry.news = false);
     }
 
     /// How long to leave the object alone yet.
@@ -129,7 +137,10 @@ impl<K: Kind> Memory<K> {
 
     /// Something may have changed for the better: at once.
     pub fn kick(&self, key: &Key) {
-        self.with(key, |entry| entry.not_before = None);
+        self.with(key, |entry| {
+            entry.news = true;
+            entry.not_before = None;
+        });
     }
 
     /// It did not work; when to come again.
@@ -138,6 +149,9 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.failures = entry.failures.saturating_add(1);
             delay = pace.delay(entry.failures).mul_f64(jitter).max(at_least);
+            if entry.news {
+                delay = Duration::ZERO;
+            }
             entry.not_before = Some(now + delay);
         });
         delay
@@ -145,7 +159,7 @@ impl<K: Kind> Memory<K> {
 
     /// Come again then, no failure.
     pub fn wait_until(&self, key: &Key, until: Instant) {
-        self.with(key, |entry| entry.not_before = Some(until));
+        self.with(key, |entry| entry.not_before = (!entry.news).then_some(until));
     }
 
     /// All is well.
@@ -233,6 +247,7 @@ impl<K: Kind> Memory<K> {
 
 impl<K: Kind> Entry<K> {
     fn trigger(&mut self, now: Instant) {
+        self.news = true;
         self.triggered_at = Some(now);
         self.failures = 0;
         self.not_before = None;
