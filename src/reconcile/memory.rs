@@ -253,3 +253,41 @@ impl<K: Kind> Entry<K> {
         self.not_before = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::customer_gateway::Gateways;
+
+    #[test]
+    fn news_that_comes_while_a_pass_ends_is_not_waited_over() {
+        let object: Managed<Gateways> = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"},
+            "spec": {"idValue": "203.0.113.7"},
+        }))
+        .expect("readable");
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&object);
+        memory.arrive(&key, Arc::new(object), now);
+        let pace = Pace {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(300),
+        };
+        let fails = || memory.failed(&key, pace, Duration::ZERO, 1.0, now);
+        memory.begin(&key);
+        assert_eq!(fails(), Duration::from_secs(1));
+        assert_eq!(memory.hold_off(&key, now), Some(Duration::from_secs(1)));
+        for hear in [Memory::kick, |memory: &Memory<Gateways>, key: &Key| {
+            memory.trigger(key, Instant::now())
+        }] {
+            memory.begin(&key);
+            hear(&memory, &key);
+            assert_eq!(fails(), Duration::ZERO);
+            assert_eq!(memory.hold_off(&key, now), None);
+        }
+        // A look that must be newer is no news: the pace of retries goes on.
+        memory.begin(&key);
+        memory.observe_anew(&key, now);
+        assert!(fails() > Duration::from_secs(1));
+    }
+}
