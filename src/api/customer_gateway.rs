@@ -160,13 +160,9 @@ pub fn columns() -> Vec<CustomResourceColumnDefinition> {
 }
 
 /// Which identifiers are addresses: FQDN is spelled out, or nothing is said of an adopted gateway.
-const IS_ADDRESS: &str = "(has(self.idType) ? self.idType == 'IP' : !has(self.externalID))";
-
-/// Nothing that the form of an identifier depends on has changed. An identifier that an older CRD let through cannot be
-/// mended, so other edits, `deletionPolicy: Retain` above all, must not fail for it.
-const IDENTIFIER_IS_OLD: &str = "(oldSelf.hasValue() && has(oldSelf.value().idValue) \
-    && oldSelf.value().idValue == self.idValue && has(oldSelf.value().idType) == has(self.idType) \
-    && has(oldSelf.value().externalID) == has(self.externalID))";
+fn is_address(it: &str) -> String {
+    format!("(has({it}.idType) ? {it}.idType == 'IP' : !has({it}.externalID))")
+}
 
 /// The kind's own rules of admission, beside [`lifecycle::admissions`].
 pub fn admissions() -> Vec<Admission> {
@@ -176,10 +172,9 @@ pub fn admissions() -> Vec<Admission> {
             "self.matches('^[A-Za-z0-9_.-]{1,64}$')",
             "name must be 1 to 64 letters, digits, '_', '-' and '.'",
         ),
-        Admission::with_old(
+        Admission::ratcheted(
             "",
-            "has(self.spec.name) || has(self.spec.externalID) || size(self.metadata.name) <= 64 \
-             || (oldSelf.hasValue() && !has(oldSelf.value().spec.name) && !has(oldSelf.value().spec.externalID))",
+            |it| format!("has({it}.spec.name) || has({it}.spec.externalID) || size({it}.metadata.name) <= 64"),
             "metadata.name is longer than 64 characters and cannot be the gateway's name in the cloud: set spec.name",
         )
         .about(".spec.name")
@@ -192,9 +187,9 @@ pub fn admissions() -> Vec<Admission> {
         )
         .about(".idType")
         .forbidden(),
-        Admission::at(
+        Admission::ratcheted(
             "spec",
-            "has(self.idValue) || (has(self.managementPolicy) && self.managementPolicy == 'Observe')",
+            |it| format!("has({it}.idValue) || (has({it}.managementPolicy) && {it}.managementPolicy == 'Observe')"),
             "idValue is required: the gateway's IPv4 address or FQDN (only managementPolicy: Observe goes without)",
         )
         .about(".idValue")
@@ -206,31 +201,35 @@ pub fn admissions() -> Vec<Admission> {
         )
         .about(".idValue")
         .forbidden(),
-        Admission::with_old(
+        Admission::ratcheted(
             "spec",
-            &format!(
-                "!has(self.idValue) || !{IS_ADDRESS} || {IDENTIFIER_IS_OLD} || (isIP(self.idValue) \
-                 && ip(self.idValue).family() == 4 \
-                 && self.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
-                 && !self.idValue.startsWith('127.'))"
-            ),
+            |it| {
+                format!(
+                    "!has({it}.idValue) || !{} || (isIP({it}.idValue) && ip({it}.idValue).family() == 4 \
+                     && {it}.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
+                     && !{it}.idValue.startsWith('127.'))",
+                    is_address(it)
+                )
+            },
             "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP (also when idType is left out), \
              1.0.0.0 to 223.255.255.255 and not loopback (127.x); for a name, set idType: FQDN",
         )
         .about(".idValue"),
-        Admission::with_old(
+        Admission::ratcheted(
             "spec",
-            &format!(
-                "!has(self.idValue) || {IS_ADDRESS} || {IDENTIFIER_IS_OLD} \
-                 || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")"
-            ),
+            |it| {
+                format!(
+                    "!has({it}.idValue) || {} || {it}.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")",
+                    is_address(it)
+                )
+            },
             "idValue must be letters, digits and special characters of ASCII with idType: FQDN, without spaces and \
              without any of & < > [ ] \\ ?",
         )
         .about(".idValue"),
-        Admission::at(
+        Admission::ratcheted(
             "spec",
-            "!has(self.bgpASN) || !has(self.idType) || self.idType == 'IP'",
+            |it| format!("!has({it}.bgpASN) || !has({it}.idType) || {it}.idType == 'IP'"),
             "bgpASN goes only with idType: IP; remove it for a gateway that is identified by FQDN",
         )
         .about(".bgpASN"),

@@ -101,11 +101,16 @@ impl Admission {
         }
     }
 
-    /// A rule about the value at `path` that also sees what was there before, and binds new objects too: `oldSelf` is
-    /// an optional. Such a rule is evaluated whatever has changed, so it must itself let be what it finds already
-    /// wrong, or an object made under a laxer CRD could not get status nor lose its finalizer.
-    pub fn with_old(path: &'static str, rule: &str, message: &str) -> Self {
-        let mut admission = Self::at(path, rule, message);
+    /// A rule about several fields of the object at `path`, which `rule` calls by the name that it is given. The
+    /// apiserver checks such a rule whenever any of the fields changes; so it lets be who broke it before, or an object
+    /// made under a laxer CRD could not get status, lose its finalizer, nor be edited in anything else.
+    pub fn ratcheted(path: &'static str, rule: impl Fn(&str) -> String, message: &str) -> Self {
+        let (now, before) = (rule("self"), rule("oldSelf.value()"));
+        let mut admission = Self::at(
+            path,
+            &format!("({now}) || (oldSelf.hasValue() && !({before}))"),
+            message,
+        );
         admission.rule = admission.rule.optional_old_self(true);
         admission
     }
@@ -162,18 +167,17 @@ pub fn admissions() -> Vec<Admission> {
              the cloud's)",
         )
         .forbidden(),
-        Admission::at(
+        Admission::ratcheted(
             "spec",
-            "!has(self.managementPolicy) || self.managementPolicy != 'Observe' || has(self.externalID)",
+            |it| format!("!has({it}.managementPolicy) || {it}.managementPolicy != 'Observe' || has({it}.externalID)"),
             "managementPolicy: Observe needs externalID, the id of the cloud object to look at",
         )
         .about(".externalID")
         .missing(),
-        Admission::with_old(
+        Admission::at(
             "",
-            "!oldSelf.hasValue() || !has(self.spec.externalID) || has(oldSelf.value().spec.externalID) \
-             || !has(oldSelf.value().status) || !has(oldSelf.value().status.id) \
-             || oldSelf.value().status.id == self.spec.externalID",
+            "!has(self.spec.externalID) || has(oldSelf.spec.externalID) || !has(oldSelf.status) \
+             || !has(oldSelf.status.id) || oldSelf.status.id == self.spec.externalID",
             "externalID may be set only while status.id is empty or equal: this object already has another cloud object; to \
              work with the one that externalID names, create another object with it beside this one, then delete this one \
              (with deletionPolicy: Retain to keep the cloud's)",

@@ -992,11 +992,11 @@ async fn kubectl_explains_and_lists_gateways() {
             "REASON",
             "IDENTIFIER",
             "ID",
+            "AGE",
             "ASN",
             "CREATED",
             "UPDATED",
-            "MESSAGE",
-            "AGE"
+            "MESSAGE"
         ],
         "{wide}"
     );

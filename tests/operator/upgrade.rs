@@ -155,8 +155,8 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
         (
             "new-observed",
             json!({"managementPolicy": "Observe", "externalID": "no-id"}),
-            "NotFound",
-            "no-id",
+            "Rejected",
+            "36 characters",
         ),
         (
             "new-credentials",
