@@ -189,8 +189,10 @@ impl<K: Kind> Pass<'_, K> {
         let written = self
             .write(|status| {
                 record::noted::<K>(status, &note, &cloud.scope);
-                if !matches!(note, Note::Found { .. }) {
-                    record::verdict::<K>(status, &verdict, stamp);
+                match note {
+                    Note::Found { .. } => {}
+                    Note::Lost => record::verdict::<K>(status, &verdict, stamp),
+                    Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
                 }
             })
             .await?;
@@ -207,7 +209,8 @@ impl<K: Kind> Pass<'_, K> {
                 self.context.memory.mends(self.key, &[], true);
                 reporter.warning(&*self.object, "Recreated", &text).await;
             }
-            Note::GivenUp => {}
+            // Another try like any other: with backoff, or a cloud that fails each creation would be asked for ever.
+            Note::GivenUp => return Ok(self.come_again(AGAIN, Duration::ZERO)),
         }
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -259,7 +262,7 @@ impl<K: Kind> Pass<'_, K> {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             Err(error) if error.outcome_unknown => {
                 // Whatever is concluded from now on rests on a look that is newer than this.
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.doubt(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
                 self.context.memory.kick(self.key);
@@ -341,7 +344,7 @@ impl<K: Kind> Pass<'_, K> {
             }
             Err(error) => {
                 // Whether it was done, and whether the object is still there, is seen by looking again.
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.doubt(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -365,15 +368,18 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
         }
-        let is_updating = conditions::find(&status.conditions, conditions::READY)
-            .is_some_and(|ready| ready.reason == Reason::Updating.as_str());
-        if is_updating {
+        if ready_reason::<K>(&self.object) == Some(Reason::Updating.as_str()) {
             return Ok(Arc::clone(&self.object));
         }
         let stamp = stamp(&self.object);
         let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields_text}"));
-        self.count(Reason::Updating);
-        self.write(|status| record::verdict::<K>(status, &verdict, stamp)).await
+        let written = self
+            .write(|status| record::underway::<K>(status, &verdict, stamp))
+            .await?;
+        if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
+            self.count(Reason::Updating);
+        }
+        Ok(written)
     }
 
     async fn delete(&self, id: &str, twin: bool) -> Result<Next<K>, kube::Error> {
@@ -387,12 +393,9 @@ impl<K: Kind> Pass<'_, K> {
         if !twin {
             let stamp = stamp(&self.object);
             let verdict = Verdict::new(Reason::Deleting, format!("deleting the {} {id} in the cloud", K::NOUN));
-            let ready = conditions::find(&K::object(&object.status).conditions, conditions::READY);
-            if ready.is_none_or(|ready| ready.status == "True") {
-                object = self
-                    .write(|status| record::verdict::<K>(status, &verdict, stamp))
-                    .await?;
-            }
+            object = self
+                .write(|status| record::underway::<K>(status, &verdict, stamp))
+                .await?;
         }
         if !self.context.shared.may_write() {
             return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
@@ -423,7 +426,7 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             Err(error) => {
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.doubt(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -565,6 +568,10 @@ impl<K: Kind> Pass<'_, K> {
         }
         (Pass { object, ..*self }).write(&change).await
     }
+}
+
+fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {
+    conditions::find(&K::object(&object.status).conditions, conditions::READY).map(|ready| ready.reason.as_str())
 }
 
 /// A definite no, that another way of asking may avoid.
