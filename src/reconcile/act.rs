@@ -446,12 +446,13 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "Deleted", &text)
                 .await;
         }
+        // Asked before the watch sees the object gone, and it is forgotten.
+        let fellows = self.context.shared.tenants.fellows(self.key);
         match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error),
         }
-        let fellows = self.context.shared.tenants.fellows(self.key);
         self.context.forget(self.key);
         self.wake_who_waits_for_quota(&fellows);
         Ok(Next::Rest(Action::await_change()))
