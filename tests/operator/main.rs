@@ -4,4 +4,5 @@
 mod calls;
 mod crash;
 mod leaks;
+mod troubles;
 mod world;
