@@ -152,6 +152,8 @@ impl<K: Kind> Pass<'_, K> {
                 .await;
         }
         self.count(verdict.reason);
+        // What was seen led here; what is decided next rests on a new look.
+        self.context.memory.doubt(self.key, Instant::now());
         Ok(self.come_again(*pace, Duration::ZERO))
     }
 
@@ -261,8 +263,6 @@ impl<K: Kind> Pass<'_, K> {
         match cloud.tenant.send(K::create(&cloud.client, &new)).await {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             Err(error) if error.outcome_unknown => {
-                // Whatever is concluded from now on rests on a look that is newer than this.
-                self.context.memory.doubt(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
                 self.context.memory.kick(self.key);
@@ -344,7 +344,6 @@ impl<K: Kind> Pass<'_, K> {
             }
             Err(error) => {
                 // Whether it was done, and whether the object is still there, is seen by looking again.
-                self.context.memory.doubt(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -425,10 +424,7 @@ impl<K: Kind> Pass<'_, K> {
                 );
                 Ok(Next::Again(pass.object))
             }
-            Err(error) => {
-                self.context.memory.doubt(self.key, Instant::now());
-                pass.troubled(&trouble(&error), |_| {}).await
-            }
+            Err(error) => pass.troubled(&trouble(&error), |_| {}).await,
         }
     }
 

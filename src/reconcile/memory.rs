@@ -121,7 +121,7 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.trigger(now));
     }
 
-    /// A write failed: what follows rests on a look that is newer than this, and comes no sooner for it.
+    /// What follows rests on a look that is newer than this, and comes no sooner for it.
     pub fn doubt(&self, key: &Key, now: Instant) {
         self.with(key, |entry| entry.triggered_at = Some(now));
     }
