@@ -102,6 +102,17 @@ async fn begin(world: &World, faults: &[Fault], keys: &[String], operation: &str
     }
 }
 
+/// Removes the faults of one operation; those that come next are there already, or a retry would slip through.
+async fn end(world: &World, operation: &str) {
+    let list: Value = world.simulator.get("faults").await.unwrap();
+    for fault in list["faults"].as_array().into_iter().flatten() {
+        if fault["operation"] == operation {
+            let path = format!("faults/{}", fault["id"]);
+            world.simulator.delete::<Value>(&path).await.unwrap();
+        }
+    }
+}
+
 async fn all_are_troubled(world: &World, faults: &[Fault], what: &str) {
     for Fault {
         name, reason, words, ..
@@ -134,8 +145,8 @@ async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
     all_are_troubled(&world, &faults, "listing the customer gateways").await;
     assert_eq!(world.cloud_gateways().await.len(), 0);
 
-    world.simulator.clear_faults().await.unwrap();
     begin(&world, &faults, &keys, "CreateCustomerGateway").await;
+    end(&world, "ListCustomerGateways").await;
     for fault in &faults {
         ask_again(&world, fault.name).await;
     }
@@ -153,8 +164,8 @@ async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
         world.patch(fault.name, renamed).await;
     }
     all_are_troubled(&world, &faults, "reading the customer gateway").await;
-    world.simulator.clear_faults().await.unwrap();
     begin(&world, &faults, &keys, "UpdateCustomerGateway").await;
+    end(&world, "GetCustomerGateway").await;
     for fault in &faults {
         ask_again(&world, fault.name).await;
     }

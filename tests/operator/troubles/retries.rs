@@ -115,6 +115,10 @@ async fn an_outage_changes_no_object_that_has_nothing_to_do_and_drift_is_mended_
         .collect();
     world.apply(&manifests.join("---\n")).await;
     let before = world.wait_until_all_ready(5).await;
+    // Events follow the status that they speak of.
+    for number in 1..=5 {
+        world.wait_for_event(&format!("gw-{number}"), "Created").await;
+    }
     let events = world.plane_events().await;
     for operation in [
         "ListCustomerGateways",

@@ -103,8 +103,10 @@ async fn live(world: &mut World, number: usize, position: &Value) {
     );
 
     world
-        .kubectl(["delete", "customergateway", &name, &adopted_name, "--timeout=60s"])
+        .kubectl(["delete", "customergateway", &name, &adopted_name, "--wait=false"])
         .await;
+    world.wait_until_gone(&name).await;
+    world.wait_until_gone(&adopted_name).await;
     assert_eq!(count(world, mark, &["CreateCustomerGateway"]).await, 1, "{position}");
     assert_eq!(count(world, mark, &["DeleteCustomerGateway"]).await, 2, "{position}");
 }
