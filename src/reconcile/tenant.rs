@@ -323,11 +323,16 @@ pub fn trouble(error: &CloudError) -> Trouble {
         Meaning::Forbidden => (Reason::Forbidden, "grant that to the credentials' user"),
         Meaning::NotAvailable => (
             Reason::NotAvailable,
-            "check the endpoint and the region: the VPN API is not served there",
+            "check the endpoint and the region: what was asked for is not served there",
         ),
         Meaning::QuotaExceeded => (
             Reason::QuotaExceeded,
             "delete what is not needed, or have the quota raised",
+        ),
+        // Only what has no object yet can adopt one.
+        Meaning::Duplicate if error.operation != cloud::Operation::CreateCustomerGateway => (
+            Reason::NameConflict,
+            "another one in the cloud has that already: change the spec, or that one",
         ),
         Meaning::Duplicate => (
             Reason::NameConflict,
