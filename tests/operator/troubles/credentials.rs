@@ -302,3 +302,85 @@ async fn a_look_up_that_failed_does_not_stand_in_the_way_of_who_asks_again() {
     .unwrap();
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_to_do_show_it() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    super::add_tenant(&mut world, "keys", json!({})).await;
+    world
+        .apply_gateway(
+            "office",
+            "{name: office, idValue: 203.0.113.1, credentialsRef: {name: keys}}",
+        )
+        .await;
+    let ready = expect_mended(&world, "office").await;
+    let mark = world.mark().await;
+    add_access_key(&world, "AKKEYS", &secret_of("changed"), json!({})).await;
+    let told = eventually("the Secret has a Warning", DEADLINE, async || {
+        let told = warnings_about(&world, "Secret", "keys").await;
+        if told.is_empty() { Err("none") } else { Ok(told) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(told[0].0, "Unauthorized");
+    let quiet = world.get("office").await;
+    assert_eq!(
+        quiet["metadata"]["resourceVersion"],
+        ready["metadata"]["resourceVersion"]
+    );
+    world.patch("office", json!({"spec": {"name": "office-2"}})).await;
+    expect_trouble(&world, "office", "Unauthorized", &["APIGW.0301", "request id"]).await;
+    // Cycles go on, but none of them reaches the cloud.
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    assert_eq!(warnings_about(&world, "Secret", "keys").await.len(), 1);
+    world
+        .apply_credentials("keys", "AKKEYS", &secret_of("changed"), &[])
+        .await;
+    let mended = expect_mended(&world, "office").await;
+    assert_eq!(mended["status"]["id"], ready["status"]["id"]);
+    assert_eq!(world.cloud_gateways().await[0]["name"], "office-2");
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_without_its_secret_for_as_long_as_the_keys_are_remembered() {
+    let mut world = World::start().await;
+    super::add_tenant(&mut world, "keys", json!({})).await;
+    for (name, address) in [
+        ("at-once", "203.0.113.1"),
+        ("later", "203.0.113.2"),
+        ("kept", "203.0.113.3"),
+    ] {
+        let spec = format!("{{idValue: {address}, credentialsRef: {{name: keys}}}}");
+        world.apply_gateway(name, &spec).await;
+        expect_mended(&world, name).await;
+    }
+    let delete = async |world: &World, name: &str| {
+        world.kubectl(["delete", "customergateway", name, "--wait=false"]).await;
+    };
+    secrets(&world).delete("keys", &DeleteParams::default()).await.unwrap();
+    delete(&world, "at-once").await;
+    world.wait_until_gone("at-once").await;
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+
+    // A new process has never read it.
+    world.restart_operator().await;
+    for name in ["later", "kept"] {
+        delete(&world, name).await;
+        let object = expect_trouble(&world, name, "SecretNotFound", &["/keys", "create it"]).await;
+        assert!(object["metadata"]["finalizers"][0].is_string(), "{object}");
+    }
+    world.patch("kept", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    world.wait_until_gone("kept").await;
+    world.apply_credentials("keys", "AKKEYS", &secret_of("keys"), &[]).await;
+    world.wait_until_gone("later").await;
+    let names: Vec<Value> = world
+        .cloud_gateways()
+        .await
+        .iter()
+        .map(|it| it["name"].clone())
+        .collect();
+    assert_eq!(names, ["kept"]);
+    world.finish().await;
+}

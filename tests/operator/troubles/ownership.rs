@@ -128,6 +128,35 @@ async fn a_gateway_of_the_same_name_or_address_that_the_cloud_refuses_to_double_
 }
 
 #[tokio::test]
+async fn a_new_name_that_is_taken_in_the_cloud_can_be_taken_back() {
+    let world = World::start().await;
+    world
+        .simulator
+        .set_switches(&json!({"duplicate-name": "VPN.0012"}))
+        .await
+        .unwrap();
+    let seed = json!({"name": "taken", "id_value": "198.51.100.1"});
+    world.simulator.seed_gateways::<Value>(&seed).await.unwrap();
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
+        .await;
+    expect_mended(&world, "office").await;
+    world.patch("office", json!({"spec": {"name": "taken"}})).await;
+    let words = [
+        "updating the customer gateway",
+        "VPN.0012",
+        "request id",
+        "change the spec",
+    ];
+    expect_trouble(&world, "office", "NameConflict", &words).await;
+    world.patch("office", json!({"spec": {"name": "free"}})).await;
+    let mended = expect_mended(&world, "office").await;
+    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "free");
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() {
     let mut world = World::start().await;
     let elsewhere = "ffffffffffffffffffffffffffffffff";
