@@ -776,6 +776,13 @@ async fn edits_of_what_cannot_change_are_refused_with_the_way_to_replace() {
             &["idValue is required"],
         ),
         (
+            "an adopted name is said to be an address",
+            "by-name",
+            json!({"idType": "IP"}),
+            "spec.idValue",
+            &["set idType: FQDN"],
+        ),
+        (
             "a long metadata.name loses its name",
             too_long.as_str(),
             json!({"name": null}),
@@ -808,7 +815,7 @@ async fn edits_of_what_cannot_change_are_refused_with_the_way_to_replace() {
     for (what, name, edit, field, says) in rows {
         verdicts.refused(what, field, says, bench.edit(name, &edit).await);
     }
-    verdicts.finish(23);
+    verdicts.finish(24);
 }
 
 #[tokio::test]
