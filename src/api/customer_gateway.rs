@@ -160,19 +160,12 @@ pub fn columns() -> Vec<CustomResourceColumnDefinition> {
 }
 
 /// Which identifiers are addresses: FQDN is spelled out, or nothing is said of an adopted gateway.
-fn is_address(it: &str) -> String {
-    format!("(has({it}.idType) ? {it}.idType == 'IP' : !has({it}.externalID))")
-}
+const IS_ADDRESS: &str = "(has(self.idType) ? self.idType == 'IP' : !has(self.externalID))";
 
-/// A rule about the form of idValue. It binds whoever sets it: what stands there cannot be changed, and must not be in
-/// the way when externalID, under which an FQDN may stand without idType, is taken out later.
-fn identifier(rule: &str, message: &str) -> Admission {
-    let stands =
-        "oldSelf.hasValue() && has(oldSelf.value().idValue) && has(oldSelf.value().idType) == has(self.idType)";
-    let mut admission = Admission::at("spec", &format!("!has(self.idValue) || ({stands}) || {rule}"), message);
-    admission.rule = admission.rule.optional_old_self(true);
-    admission.about(".idValue")
-}
+/// The identifier was there already, so it was checked when it came; it cannot be changed, so other edits must not fail
+/// for it: `deletionPolicy: Retain` where an older CRD let it through, or `externalID` going where it is a name.
+const IDENTIFIER_WAS_THERE: &str = "(has(self.idValue) && has(oldSelf.value().idValue) \
+    && self.idValue == oldSelf.value().idValue && has(self.idType) == has(oldSelf.value().idType))";
 
 /// The kind's own rules of admission, beside [`lifecycle::admissions`].
 pub fn admissions() -> Vec<Admission> {
@@ -191,8 +184,10 @@ pub fn admissions() -> Vec<Admission> {
         .missing(),
         Admission::at(
             "spec",
+            // Left out it meant IP, but for an adopted gateway, or one that was and has a name.
             "has(self.idType) ? (has(oldSelf.idType) ? self.idType == oldSelf.idType \
-             : (self.idType == 'IP' || has(self.externalID) || has(oldSelf.externalID))) : !has(oldSelf.idType)",
+             : (self.idType == 'IP' || has(self.externalID) || has(oldSelf.externalID) \
+             || (has(self.idValue) && !isIP(self.idValue)))) : !has(oldSelf.idType)",
             &immutable("idType", "changed or removed, and leaving it out meant IP"),
         )
         .about(".idType")
@@ -211,21 +206,26 @@ pub fn admissions() -> Vec<Admission> {
         )
         .about(".idValue")
         .forbidden(),
-        identifier(
+        Admission::unless_before(
+            "spec",
             &format!(
-                "!{} || (isIP(self.idValue) && ip(self.idValue).family() == 4 \
+                "!has(self.idValue) || !{IS_ADDRESS} || (isIP(self.idValue) && ip(self.idValue).family() == 4 \
                  && self.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
-                 && !self.idValue.startsWith('127.'))",
-                is_address("self")
+                 && !self.idValue.startsWith('127.'))"
             ),
+            IDENTIFIER_WAS_THERE,
             "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP (also when idType is left out), \
              1.0.0.0 to 223.255.255.255 and not loopback (127.x); for a name, set idType: FQDN",
-        ),
-        identifier(
-            &format!("{} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")", is_address("self")),
+        )
+        .about(".idValue"),
+        Admission::unless_before(
+            "spec",
+            &format!("!has(self.idValue) || {IS_ADDRESS} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")"),
+            IDENTIFIER_WAS_THERE,
             "idValue must be letters, digits and special characters of ASCII with idType: FQDN, without spaces and \
              without any of & < > [ ] \\ ?",
-        ),
+        )
+        .about(".idValue"),
         Admission::ratcheted(
             "spec",
             |it| format!("!has({it}.bgpASN) || !has({it}.idType) || {it}.idType == 'IP'"),

@@ -105,12 +105,14 @@ impl Admission {
     /// apiserver checks such a rule whenever any of the fields changes; so it lets be who broke it before, or an object
     /// made under a laxer CRD could not get status, lose its finalizer, nor be edited in anything else.
     pub fn ratcheted(path: &'static str, rule: impl Fn(&str) -> String, message: &str) -> Self {
-        let (now, before) = (rule("self"), rule("oldSelf.value()"));
-        let mut admission = Self::at(
-            path,
-            &format!("({now}) || (oldSelf.hasValue() && !({before}))"),
-            message,
-        );
+        let before = rule("oldSelf.value()");
+        Self::unless_before(path, &rule("self"), &format!("!({before})"), message)
+    }
+
+    /// A rule that need not hold where `before`, about `oldSelf.value()`, does. New objects are always checked.
+    pub fn unless_before(path: &'static str, rule: &str, before: &str, message: &str) -> Self {
+        let rule = format!("({rule}) || (oldSelf.hasValue() && {before})");
+        let mut admission = Self::at(path, &rule, message);
         admission.rule = admission.rule.optional_old_self(true);
         admission
     }

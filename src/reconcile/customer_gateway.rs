@@ -179,13 +179,22 @@ impl Kind for Gateways {
     }
 
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
-        let differs = |field: &'static str, wanted: &str, has: &str| Immutable::Differs {
-            field,
-            message: format!(
-                "{field}: the customer gateway {} has {has} in the cloud, not {wanted}, and it cannot be changed there: set \
-                 {field} to {has}, or delete this object and create it anew",
-                remote.id
-            ),
+        let differs = |field: &'static str, wanted: &str, has: &str| {
+            let id = &remote.id;
+            // What admission still lets through: bgpASN may be left out, the others stay once they are set.
+            let way_out = match field {
+                "bgpASN" => "leave bgpASN out".to_owned(),
+                _ => format!(
+                    "delete this object (with deletionPolicy: Retain, to keep the cloud's) and create it anew with \
+                     externalID: {id} and {field}: {has}"
+                ),
+            };
+            let message = format!(
+                "{field}: the customer gateway {id} has {has} in the cloud, not {wanted}, and it cannot be changed there: \
+                 {way_out}; for a gateway with {wanted}, create another CustomerGateway beside this one, move the VPN \
+                 connection to it, then delete this one"
+            );
+            Immutable::Differs { field, message }
         };
         let wanted_type = spec.id_type.map(IdType::wire);
         if let Some(wanted) = wanted_type {

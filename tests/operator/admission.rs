@@ -848,13 +848,11 @@ async fn edits_of_what_may_change_are_accepted() {
             Some(ID),
         )
         .await;
-    bench
-        .existing(
-            "by-name-only",
-            &json!({"externalID": ID, "idValue": "vpn.example.com"}),
-            Some(ID),
-        )
-        .await;
+    let adopted_name = json!({"externalID": ID, "idValue": "vpn.example.com"});
+    bench.existing("was-by-name", &adopted_name, Some(ID)).await;
+    let without = Patch::Merge(json!({"spec": {"externalID": null}}));
+    let params = PatchParams::default();
+    bench.gateways.patch("was-by-name", &params, &without).await.unwrap();
     let rows = [
         ("name added", "plain", json!({"name": "office"})),
         ("name changed", "full", json!({"name": "b"})),
@@ -872,6 +870,21 @@ async fn edits_of_what_may_change_are_accepted() {
             json!({"externalID": OTHER_ID}),
         ),
         ("externalID removed", "adopted", json!({"externalID": null})),
+        (
+            "externalID of an adopted name removed",
+            "by-name",
+            json!({"externalID": null}),
+        ),
+        (
+            "an orphaned name says what it is",
+            "was-by-name",
+            json!({"idType": "FQDN"}),
+        ),
+        (
+            "an orphaned name is adopted anew",
+            "was-by-name",
+            json!({"externalID": ID}),
+        ),
         ("an adopted name says what it is", "by-name", json!({"idType": "FQDN"})),
         (
             "an adopted name says what it is and loses externalID",
@@ -915,16 +928,11 @@ async fn edits_of_what_may_change_are_accepted() {
             "plain",
             json!({"managementPolicy": "ReportDrift", "deletionPolicy": "Retain", "adoptionPolicy": "IfExists"}),
         ),
-        (
-            "an adopted name loses externalID, without idType",
-            "by-name-only",
-            json!({"externalID": null}),
-        ),
     ];
     for (what, name, edit) in rows {
         verdicts.accepted(what, bench.edit(name, &edit).await);
     }
-    verdicts.finish(23);
+    verdicts.finish(26);
 }
 
 #[tokio::test]
