@@ -127,6 +127,22 @@ impl Reason {
         }
     }
 
+    /// True for what the cloud said or failed to say when it was asked to do something: asking again is no news.
+    pub const fn is_clouds_answer(self) -> bool {
+        matches!(
+            self,
+            Reason::DependencyNotReady
+                | Reason::Throttled
+                | Reason::CloudError
+                | Reason::NameConflict
+                | Reason::Unauthorized
+                | Reason::Forbidden
+                | Reason::NotAvailable
+                | Reason::QuotaExceeded
+                | Reason::Rejected
+        )
+    }
+
     /// True for what the operator does of its own accord, which is no failure to warn of.
     pub const fn is_underway(self) -> bool {
         matches!(

@@ -191,6 +191,7 @@ fn says(text: &str, word: &str) -> bool {
 }
 
 const QUOTA: &[&str] = &["quota"];
+const MANY: &[&str] = &["too many requests"];
 const EXISTS: &[&str] = &["duplicate", "already exist"];
 const NOT_READY: &[&str] = &["not ready"];
 const CONNECTION: &[&str] = &["has connection"];
@@ -290,6 +291,8 @@ const RULES: &[Rule] = &[
     codes(&["VPN.0013", "VPN.0015", "VPN.0018"], Meaning::Rejected),
     codes(&["VPN.0030"], Meaning::QueueFull),
     codes(&["VPN.0031"], Meaning::Repeated),
+    codes(&["VPN.0429"], Meaning::Throttled).saying(MANY),
+    codes(&["VPN.0429"], Meaning::QuotaExceeded).saying(QUOTA),
     codes(&["VPN.0429"], Meaning::Throttled),
     // Certificates and addresses: their "duplicate" and "exist" are not about the object.
     codes(&["VPN.0070", "VPN.0071", "VPN.0072", "VPN.0073", "VPN.0074", "VPN.0075", "VPN.0076", "VPN.0077", "VPN.0078"], Meaning::Rejected),
@@ -493,6 +496,9 @@ mod tests {
             Meaning::Rejected,
         );
         all_are(429, &["VPN.0429"], "too many requests, quota", Meaning::Throttled);
+        all_are(429, &["VPN.0429"], "wait a moment", Meaning::Throttled);
+        let used_up = "invalid request: the quota of customer gateways is exceeded";
+        all_are(429, &["VPN.0429"], used_up, Meaning::QuotaExceeded);
         all_are(
             400,
             &["VPN.0506", "VPN.0507", "VPN.0508"],

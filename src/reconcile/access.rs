@@ -107,7 +107,7 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
             Some(text) => Ok(Some(text.to_owned())),
             None => Err(person(
                 Reason::Unauthorized,
-                format!("the Secret {name}: the key {key} is no text"),
+                format!("the Secret {name}: the key {key} is no text: correct it; it is picked up at once"),
             )),
         }
     };
@@ -115,7 +115,7 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
         text(key)?.ok_or_else(|| Trouble {
             verdict: Verdict::new(
                 Reason::SecretNotFound,
-                format!("the Secret {name} has no key {key}, or it is empty"),
+                format!("the Secret {name} has no key {key}, or it is empty: set it; it is picked up at once"),
             ),
             pace: WAIT,
         })
@@ -125,7 +125,7 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
     let keys = Credentials::new(access_key, secret_key, token).map_err(|error| {
         person(
             Reason::Unauthorized,
-            format!("the Secret {name} cannot be used: {error}"),
+            format!("the Secret {name} cannot be used: {error}: correct it; it is picked up at once"),
         )
     })?;
     let named_region = text("region")?;
@@ -138,7 +138,8 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
                 .map_err(|error| invalid(key, error.to_string()))?;
             let is_own = own.as_ref() == Some(&endpoint) || template.as_ref() == Ok(&endpoint);
             if !is_own && !settings.allowed_endpoints.contains(&endpoint) {
-                let why = format!("{endpoint} is not allowed (--allowed-endpoint)");
+                let why =
+                    format!("{endpoint} is not allowed: leave it out, or have it allowed with --allowed-endpoint");
                 return Err(person(Reason::Forbidden, format!("the Secret {name}: {key}: {why}")));
             }
             return Ok(endpoint);

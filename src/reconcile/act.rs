@@ -80,14 +80,7 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Rest(Action::await_change()))
             }
             Rest::Confirmed { remote, drifted } => self.confirmed(remote, drifted).await,
-            Rest::Troubled(trouble) => {
-                let next = self.troubled(&trouble, |_| {}).await;
-                if self.gathered.delete_sent.is_some() {
-                    // Whether it is gone is seen by looking again, not by what was seen before.
-                    self.context.memory.look_anew(self.key, Instant::now());
-                }
-                next
-            }
+            Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
             Rest::Quiet(pace) => Ok(self.come_again(pace, Duration::ZERO)),
             Rest::Until(verdict, wait) => {
                 if let Some(verdict) = verdict {
@@ -159,6 +152,8 @@ impl<K: Kind> Pass<'_, K> {
                 .await;
         }
         self.count(verdict.reason);
+        // What was seen led here; what is decided next rests on a new look.
+        self.context.memory.look_anew(self.key, Instant::now());
         Ok(self.come_again(*pace, Duration::ZERO))
     }
 
@@ -196,8 +191,10 @@ impl<K: Kind> Pass<'_, K> {
         let written = self
             .write(|status| {
                 record::noted::<K>(status, &note, &cloud.scope);
-                if !matches!(note, Note::Found { .. }) {
-                    record::verdict::<K>(status, &verdict, stamp);
+                match note {
+                    Note::Found { .. } => {}
+                    Note::Lost => record::verdict::<K>(status, &verdict, stamp),
+                    Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
                 }
             })
             .await?;
@@ -214,7 +211,8 @@ impl<K: Kind> Pass<'_, K> {
                 self.context.memory.recreates(self.key);
                 reporter.event(&*self.object, "DriftDetected", &text).await;
             }
-            Note::GivenUp => {}
+            // Another try like any other: with backoff, or a cloud that fails each creation would be asked for ever.
+            Note::GivenUp => return Ok(self.come_again(AGAIN, Duration::ZERO)),
         }
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -265,8 +263,6 @@ impl<K: Kind> Pass<'_, K> {
         match cloud.tenant.send(K::create(&cloud.client, &new)).await {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             Err(error) if error.outcome_unknown => {
-                // Whatever is concluded from now on rests on a look that is newer than this.
-                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
                 self.context.memory.kick(self.key);
@@ -354,7 +350,6 @@ impl<K: Kind> Pass<'_, K> {
             }
             Err(error) => {
                 // Whether it was done, and whether the object is still there, is seen by looking again.
-                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -378,15 +373,18 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
         }
-        let is_updating = conditions::find(&status.conditions, conditions::READY)
-            .is_some_and(|ready| ready.reason == Reason::Updating.as_str());
-        if is_updating {
+        if ready_reason::<K>(&self.object) == Some(Reason::Updating.as_str()) {
             return Ok(Arc::clone(&self.object));
         }
         let stamp = stamp(&self.object);
         let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields_text}"));
-        self.count(Reason::Updating);
-        self.write(|status| record::verdict::<K>(status, &verdict, stamp)).await
+        let written = self
+            .write(|status| record::underway::<K>(status, &verdict, stamp))
+            .await?;
+        if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
+            self.count(Reason::Updating);
+        }
+        Ok(written)
     }
 
     async fn delete(&self, id: &str, twin: bool) -> Result<Next<K>, kube::Error> {
@@ -400,12 +398,9 @@ impl<K: Kind> Pass<'_, K> {
         if !twin {
             let stamp = stamp(&self.object);
             let verdict = Verdict::new(Reason::Deleting, format!("deleting the {} {id} in the cloud", K::NOUN));
-            let ready = conditions::find(&K::object(&object.status).conditions, conditions::READY);
-            if ready.is_none_or(|ready| ready.status == "True") {
-                object = self
-                    .write(|status| record::verdict::<K>(status, &verdict, stamp))
-                    .await?;
-            }
+            object = self
+                .write(|status| record::underway::<K>(status, &verdict, stamp))
+                .await?;
         }
         if !self.context.shared.may_write() {
             return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
@@ -435,10 +430,7 @@ impl<K: Kind> Pass<'_, K> {
                 );
                 Ok(Next::Again(pass.object))
             }
-            Err(error) => {
-                self.context.memory.look_anew(self.key, Instant::now());
-                pass.troubled(&trouble(&error), |_| {}).await
-            }
+            Err(error) => pass.troubled(&trouble(&error), |_| {}).await,
         }
     }
 
@@ -449,6 +441,8 @@ impl<K: Kind> Pass<'_, K> {
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
             (None, None) => None,
         };
+        // Asked before the watch sees the object gone, and it is forgotten.
+        let fellows = self.context.shared.tenants.fellows(self.key);
         match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -461,7 +455,6 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "Deleted", &text)
                 .await;
         }
-        let fellows = self.context.shared.tenants.fellows(self.key);
         self.context.forget(self.key);
         self.wake_who_waits_for_quota(&fellows);
         Ok(Next::Rest(Action::await_change()))
@@ -578,6 +571,10 @@ impl<K: Kind> Pass<'_, K> {
         }
         (Pass { object, ..*self }).write(&change).await
     }
+}
+
+fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {
+    conditions::find(&K::object(&object.status).conditions, conditions::READY).map(|ready| ready.reason.as_str())
 }
 
 /// A definite no, that another way of asking may avoid.

@@ -100,7 +100,7 @@ pub async fn gather<K: Kind>(
         }
     };
     gathered.overwrites_tags = tenant.overwrites_tags();
-    match tenant.open().await {
+    match tenant.open(triggered_at).await {
         Ok(open) => {
             let mirror = K::mirror(open);
             gathered.access = Ok(tenant.access(open));

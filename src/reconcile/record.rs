@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::decide::Note;
 use super::kind::Kind;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::{Intent, PastIntent, Scope};
+use crate::api::{Intent, ObjectStatus, PastIntent, Scope};
 use crate::mirror::Remote;
 
 /// Windows of creations that are remembered.
@@ -31,6 +31,24 @@ pub fn verdict<K: Kind>(status: &mut K::Status, verdict: &Verdict, stamp: Stamp)
     );
 }
 
+/// Says what is about to be done. What the cloud answered to the last try stays until it answers another way: retries
+/// neither flip the condition to and fro nor tell an old failure anew.
+pub fn underway<K: Kind>(status: &mut K::Status, verdict: &Verdict, stamp: Stamp) {
+    if !shows_clouds_answer(K::object(status), stamp.generation) {
+        self::verdict::<K>(status, verdict, stamp);
+    }
+}
+
+fn shows_clouds_answer(object: &ObjectStatus, generation: Option<i64>) -> bool {
+    let ready = conditions::find(&object.conditions, conditions::READY);
+    let is_answer = |text: &str| {
+        Reason::ALL
+            .iter()
+            .any(|reason| reason.is_clouds_answer() && reason.as_str() == text)
+    };
+    object.observed_generation == generation && ready.is_some_and(|ready| is_answer(&ready.reason))
+}
+
 /// Paused: everything else stays as it was.
 pub fn paused<K: Kind>(status: &mut K::Status, stamp: Stamp) {
     let conditions = &mut K::object_mut(status).conditions;
@@ -43,7 +61,7 @@ pub fn announced<K: Kind>(status: &mut K::Status, intent: &Intent, scope: &Scope
     object.intent = Some(intent.clone());
     object.scope = Some(scope.clone());
     let message = format!("creating the {} {}", K::NOUN, intent.name);
-    verdict::<K>(status, &Verdict::new(Reason::Creating, message), stamp);
+    underway::<K>(status, &Verdict::new(Reason::Creating, message), stamp);
 }
 
 /// A creation was answered with the object.

@@ -54,7 +54,7 @@ pub struct Tenant {
     shared: Arc<Shared>,
     breaker: Mutex<Breaker>,
     clock: Mutex<Option<(Timestamp, Instant)>>,
-    project: tokio::sync::Mutex<Option<(CloudError, Instant)>>,
+    project: tokio::sync::Mutex<Option<FailedLookUp>>,
     open: OnceLock<Open>,
     /// The last failure that was told.
     told: Mutex<Option<(Meaning, Option<String>)>>,
@@ -99,8 +99,9 @@ impl Tenant {
         self.open.get().map(|open| open.client.clone())
     }
 
-    /// What is needed to talk about objects; looks the project up if nobody has told it.
-    pub async fn open(self: &Arc<Self>) -> Result<&Open, Trouble> {
+    /// What is needed to talk about objects; looks the project up if nobody has told it. A failure from before `since`
+    /// is none.
+    pub async fn open(self: &Arc<Self>, since: Option<Instant>) -> Result<&Open, Trouble> {
         if let Some(open) = self.open.get() {
             return Ok(open);
         }
@@ -108,10 +109,12 @@ impl Tenant {
         if let Some(open) = self.open.get() {
             return Ok(open);
         }
-        if let Some((error, until)) = &*failed
-            && *until > Instant::now()
+        let now = Instant::now();
+        if let Some(last) = &*failed
+            && last.until > now
+            && since.is_none_or(|since| last.started >= since)
         {
-            return Err(trouble(error));
+            return Err(trouble(&last.error));
         }
         let project_id = match &self.credential.project_id {
             Some(project_id) => project_id.clone(),
@@ -121,7 +124,11 @@ impl Tenant {
                 Err(LookUp::Cloud(error)) => {
                     let trouble = trouble(&error);
                     let again = error.retry_after.unwrap_or_default().max(LOOK_UP_AGAIN);
-                    *failed = Some((*error, Instant::now() + again));
+                    *failed = Some(FailedLookUp {
+                        error: *error,
+                        started: now,
+                        until: Instant::now() + again,
+                    });
                     return Err(trouble);
                 }
             },
@@ -282,6 +289,13 @@ impl Drop for Tenant {
     }
 }
 
+/// Stands for everybody who asks soon after.
+struct FailedLookUp {
+    error: CloudError,
+    started: Instant,
+    until: Instant,
+}
+
 enum LookUp {
     Trouble(Trouble),
     Cloud(Box<CloudError>),
@@ -310,11 +324,16 @@ pub fn trouble(error: &CloudError) -> Trouble {
         Meaning::Forbidden => (Reason::Forbidden, "grant that to the credentials' user"),
         Meaning::NotAvailable => (
             Reason::NotAvailable,
-            "check the endpoint and the region: the VPN API is not served there",
+            "check the endpoint and the region: what was asked for is not served there",
         ),
         Meaning::QuotaExceeded => (
             Reason::QuotaExceeded,
             "delete what is not needed, or have the quota raised",
+        ),
+        // Only what has no object yet can adopt one.
+        Meaning::Duplicate if error.operation != cloud::Operation::CreateCustomerGateway => (
+            Reason::NameConflict,
+            "another one in the cloud has that already: change the spec, or that one",
         ),
         Meaning::Duplicate => (
             Reason::NameConflict,

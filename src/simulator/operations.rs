@@ -39,7 +39,7 @@ operations! {
     FilterCustomerGateways "vpn:resourceInstances:list",
     CountCustomerGateways "vpn:resourceInstances:count",
     ListQuotas "vpn:quota:list",
-    LookUpProject "iam:projects:list",
+    LookUpProject "iam:projects:listProjects",
     /// A token for a user with a password.
     CreateToken "",
 }

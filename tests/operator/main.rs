@@ -16,5 +16,6 @@ mod mass_deletion;
 mod policies;
 mod read_only;
 mod running;
+mod troubles;
 mod upgrade;
 mod world;

@@ -1,0 +1,386 @@
+//! Credentials that are missing, unusable, wrong or not allowed.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use super::{
+    add_access_key, ask_again, count, expect_mended, expect_trouble, refusals, secret_of, warnings, warnings_about,
+};
+use crate::world::{DEADLINE, Options, World, gateway};
+
+fn secrets(world: &World) -> Api<Secret> {
+    Api::namespaced(world.client.clone(), &world.namespace)
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_incomplete_or_unusable_is_told_and_mends_when_it_is_right() {
+    let mut world = World::start().await;
+    let unusable = "SENTINEL-geh\u{e9}im-unusable";
+    world.sentinels.add(unusable);
+    let access_key = world.access_key.clone();
+    let half = BTreeMap::from([("accessKey", access_key.as_str())]);
+    world.apply_secret("half", &half).await;
+    let empty = BTreeMap::from([("accessKey", ""), ("secretKey", "never-shown-empty")]);
+    world.apply_secret("empty", &empty).await;
+    let foreign = BTreeMap::from([("accessKey", access_key.as_str()), ("secretKey", unusable)]);
+    world.apply_secret("foreign", &foreign).await;
+    let binary: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "binary"}, "data": {"accessKey": "/////w==", "secretKey": "/v7+/g=="},
+    }))
+    .unwrap();
+    secrets(&world).create(&PostParams::default(), &binary).await.unwrap();
+
+    let cases: [(&str, &str, &[&str]); 5] = [
+        (
+            "missing",
+            "SecretNotFound",
+            &["/missing", "does not exist", "create it"],
+        ),
+        ("half", "SecretNotFound", &["/half", "secretKey", "set it"]),
+        ("empty", "SecretNotFound", &["/empty", "accessKey", "empty"]),
+        ("foreign", "Unauthorized", &["/foreign", "secret key", "correct it"]),
+        ("binary", "Unauthorized", &["/binary", "accessKey", "no text"]),
+    ];
+    let mark = world.mark().await;
+    for (number, (name, ..)) in cases.iter().enumerate() {
+        let spec = format!("{{idValue: 203.0.113.{number}, credentialsRef: {{name: {name}}}}}");
+        world.apply_gateway(name, &spec).await;
+    }
+    for (name, reason, words) in cases {
+        expect_trouble(&world, name, reason, words).await;
+    }
+    assert_eq!(world.calls_since(mark).await, BTreeMap::new());
+
+    let secret_key = world.secret_key.clone();
+    for (name, ..) in cases {
+        world.apply_credentials(name, &access_key, &secret_key, &[]).await;
+    }
+    for (name, ..) in cases {
+        expect_mended(&world, name).await;
+    }
+    // Equal credentials are one tenant, whichever Secret they come from.
+    assert_eq!(count(&world, mark, &["LookUpProject", "ListCustomerGateways"]).await, 2);
+    assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 5);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_changes_no_object_that_has_nothing_to_do() {
+    let mut world = World::start().await;
+    let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
+    world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
+    let spec =
+        |name: &str, address: &str| format!("{{name: {name}, idValue: {address}, credentialsRef: {{name: keys}}}}");
+    let mark = world.mark().await;
+    world.apply_gateway("office", &spec("office", "203.0.113.1")).await;
+    let ready = expect_mended(&world, "office").await;
+
+    secrets(&world).delete("keys", &DeleteParams::default()).await.unwrap();
+    // Once another object says so, the operator knows.
+    world.apply_gateway("later", &spec("later", "203.0.113.2")).await;
+    expect_trouble(&world, "later", "SecretNotFound", &["/keys", "does not exist"]).await;
+    let quiet = world.get("office").await;
+    assert_eq!(
+        quiet["metadata"]["resourceVersion"],
+        ready["metadata"]["resourceVersion"]
+    );
+    assert_eq!(warnings(&world, "office").await, []);
+
+    world.patch("office", json!({"spec": {"name": "office-2"}})).await;
+    expect_trouble(&world, "office", "SecretNotFound", &["/keys", "does not exist"]).await;
+    world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
+    let mended = expect_mended(&world, "office").await;
+    assert_eq!(mended["status"]["id"], ready["status"]["id"]);
+    expect_mended(&world, "later").await;
+    let names: Vec<Value> = world
+        .cloud_gateways()
+        .await
+        .iter()
+        .map(|it| it["name"].clone())
+        .collect();
+    assert!(names.contains(&json!("office-2")) && names.len() == 2, "{names:?}");
+    assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 2);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it() {
+    let mut world = World::start().await;
+    let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
+    // With a project id the first call is another one.
+    let project: &[(&str, &str)] = &[("projectID", crate::world::PROJECT)];
+    for (secret, first_call, more) in [
+        ("plain", "LookUpProject", &[][..]),
+        ("pinned", "ListCustomerGateways", project),
+    ] {
+        let wrong = secret_of(&format!("wrong-{secret}"));
+        world.apply_credentials(secret, &access_key, &wrong, more).await;
+        let mark = world.mark().await;
+        let name = |number: usize| format!("{secret}-{number}");
+        let manifests: Vec<String> = (1..=20)
+            .map(|number| {
+                let spec = format!("{{idValue: 203.0.113.{number}, credentialsRef: {{name: {secret}}}}}");
+                gateway(&name(number), &spec)
+            })
+            .collect();
+        world.apply(&manifests.join("---\n")).await;
+        for number in 1..=20 {
+            let words = ["APIGW.0301", "request id", "correct the credentials", "6 minutes"];
+            expect_trouble(&world, &name(number), "Unauthorized", &words).await;
+        }
+        // Whoever has good credentials is not held up.
+        let other = format!("own-{secret}");
+        world.apply_gateway(&other, "{idValue: 198.51.100.1}").await;
+        expect_mended(&world, &other).await;
+        // Neither an edit nor a request for a look spends another signature.
+        ask_again(&world, &name(1)).await;
+        world.patch(&name(1), json!({"spec": {"name": "edited"}})).await;
+        expect_trouble(&world, &name(1), "Unauthorized", &["APIGW.0301"]).await;
+        assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+        let log: Value = world.simulator.log_since(mark).await.unwrap();
+        let refused = log["requests"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|call| call["status"] == 401);
+        assert_eq!(refused.map(|call| call["operation"].clone()), Some(json!(first_call)));
+        // Told once: on the Secret as well.
+        let about_secret: Vec<_> = warnings_about(&world, "Secret", secret).await;
+        assert_eq!(about_secret.len(), 1, "{about_secret:?}");
+        assert_eq!(about_secret[0].0, "Unauthorized");
+        let told = format!("the Secret {}/{secret}", world.namespace);
+        let lines = world.running().log();
+        let lines: Vec<_> = lines
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains(&told))
+            .collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+
+        world.apply_credentials(secret, &access_key, &secret_key, more).await;
+        for number in 1..=20 {
+            expect_mended(&world, &name(number)).await;
+        }
+        assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+        assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 21);
+    }
+    assert_eq!(world.cloud_gateways().await.len(), 42);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn unknown_and_temporary_access_keys_are_told_and_mend_with_the_secret() {
+    let mut world = World::start().await;
+    let token = secret_of("token");
+    world.sentinels.add(&token);
+    let temporary = |expires_at: &str| json!({"security_token": token, "expires_at": expires_at});
+    add_access_key(
+        &world,
+        "AKTOKENLESS",
+        &secret_of("tokenless"),
+        temporary("2999-01-01T00:00:00Z"),
+    )
+    .await;
+    add_access_key(
+        &world,
+        "AKEXPIRED",
+        &secret_of("expired"),
+        temporary("2020-01-01T00:00:00Z"),
+    )
+    .await;
+    let with_token: &[(&str, &str)] = &[("securityToken", &token)];
+    world
+        .apply_credentials("unknown", "AKUNKNOWN", &secret_of("unknown"), &[])
+        .await;
+    world
+        .apply_credentials("tokenless", "AKTOKENLESS", &secret_of("tokenless"), &[])
+        .await;
+    world
+        .apply_credentials("expired", "AKEXPIRED", &secret_of("expired"), with_token)
+        .await;
+    let mark = world.mark().await;
+    for (name, address) in [
+        ("unknown", "203.0.113.1"),
+        ("tokenless", "203.0.113.2"),
+        ("expired", "203.0.113.3"),
+    ] {
+        let spec = format!("{{idValue: {address}, credentialsRef: {{name: {name}}}}}");
+        world.apply_gateway(name, &spec).await;
+        expect_trouble(&world, name, "Unauthorized", &["APIGW.0301", "request id"]).await;
+    }
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 3);
+    let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
+    world.apply_credentials("unknown", &access_key, &secret_key, &[]).await;
+    world
+        .apply_credentials("tokenless", "AKTOKENLESS", &secret_of("tokenless"), with_token)
+        .await;
+    // A new temporary key.
+    add_access_key(
+        &world,
+        "AKRENEWED",
+        &secret_of("renewed"),
+        temporary("2999-01-01T00:00:00Z"),
+    )
+    .await;
+    world
+        .apply_credentials("expired", "AKRENEWED", &secret_of("renewed"), with_token)
+        .await;
+    for name in ["unknown", "tokenless", "expired"] {
+        expect_mended(&world, name).await;
+    }
+    assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 3);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_operators_own_credentials_serve_only_the_namespaces_that_may_use_them() {
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--own-credentials-namespace=elsewhere",
+    ]))
+    .await;
+    mends_with_credentials_of_its_own(&mut world, "Forbidden", "--own-credentials-namespace").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn without_own_credentials_objects_with_a_secret_work_and_the_others_say_so() {
+    let mut world = World::with(Options {
+        without_credentials: true,
+        ..Options::with(["--resync-period=0"])
+    })
+    .await;
+    mends_with_credentials_of_its_own(&mut world, "Unauthorized", "HUAWEICLOUD_SDK_AK").await;
+    world.finish().await;
+}
+
+async fn mends_with_credentials_of_its_own(world: &mut World, reason: &str, word: &str) {
+    let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
+    world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
+    world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
+    expect_trouble(world, "office", reason, &[word, "credentialsRef"]).await;
+    world
+        .apply_gateway("other", "{idValue: 203.0.113.2, credentialsRef: {name: keys}}")
+        .await;
+    expect_mended(world, "other").await;
+    world
+        .patch("office", json!({"spec": {"credentialsRef": {"name": "keys"}}}))
+        .await;
+    expect_mended(world, "office").await;
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_look_up_that_failed_does_not_stand_in_the_way_of_who_asks_again() {
+    let mut world = World::start().await;
+    let access_key = super::add_tenant(
+        &mut world,
+        "blind",
+        json!({"rights": {"denied_actions": ["iam:projects:listProjects"]}}),
+    )
+    .await;
+    world
+        .apply_gateway("office", "{idValue: 203.0.113.1, credentialsRef: {name: blind}}")
+        .await;
+    expect_trouble(&world, "office", "Forbidden", &["iam:projects:listProjects"]).await;
+    super::deny(&world, &access_key, &[]).await;
+    ask_again(&world, "office").await;
+    eventually("the project is looked up at once", DEADLINE, async || {
+        let object = world.get("office").await;
+        let ready = crate::world::condition(&object, "Ready");
+        if ready["status"] == "True" {
+            Ok(())
+        } else {
+            Err(ready.to_string())
+        }
+    })
+    .await
+    .unwrap();
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_to_do_show_it() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    super::add_tenant(&mut world, "keys", json!({})).await;
+    world
+        .apply_gateway(
+            "office",
+            "{name: office, idValue: 203.0.113.1, credentialsRef: {name: keys}}",
+        )
+        .await;
+    let ready = expect_mended(&world, "office").await;
+    let mark = world.mark().await;
+    add_access_key(&world, "AKKEYS", &secret_of("changed"), json!({})).await;
+    let told = eventually("the Secret has a Warning", DEADLINE, async || {
+        let told = warnings_about(&world, "Secret", "keys").await;
+        if told.is_empty() { Err("none") } else { Ok(told) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(told[0].0, "Unauthorized");
+    let quiet = world.get("office").await;
+    assert_eq!(
+        quiet["metadata"]["resourceVersion"],
+        ready["metadata"]["resourceVersion"]
+    );
+    world.patch("office", json!({"spec": {"name": "office-2"}})).await;
+    expect_trouble(&world, "office", "Unauthorized", &["APIGW.0301", "request id"]).await;
+    // Cycles go on, but none of them reaches the cloud.
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    assert_eq!(warnings_about(&world, "Secret", "keys").await.len(), 1);
+    world
+        .apply_credentials("keys", "AKKEYS", &secret_of("changed"), &[])
+        .await;
+    let mended = expect_mended(&world, "office").await;
+    assert_eq!(mended["status"]["id"], ready["status"]["id"]);
+    assert_eq!(world.cloud_gateways().await[0]["name"], "office-2");
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_deletion_goes_on_without_its_secret_for_as_long_as_the_keys_are_remembered() {
+    let mut world = World::start().await;
+    super::add_tenant(&mut world, "keys", json!({})).await;
+    for (name, address) in [
+        ("at-once", "203.0.113.1"),
+        ("later", "203.0.113.2"),
+        ("kept", "203.0.113.3"),
+    ] {
+        let spec = format!("{{idValue: {address}, credentialsRef: {{name: keys}}}}");
+        world.apply_gateway(name, &spec).await;
+        expect_mended(&world, name).await;
+    }
+    let delete = async |world: &World, name: &str| {
+        world.kubectl(["delete", "customergateway", name, "--wait=false"]).await;
+    };
+    secrets(&world).delete("keys", &DeleteParams::default()).await.unwrap();
+    delete(&world, "at-once").await;
+    world.wait_until_gone("at-once").await;
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+
+    // A new process has never read it.
+    world.restart_operator().await;
+    for name in ["later", "kept"] {
+        delete(&world, name).await;
+        let object = expect_trouble(&world, name, "SecretNotFound", &["/keys", "create it"]).await;
+        assert!(object["metadata"]["finalizers"][0].is_string(), "{object}");
+    }
+    world.patch("kept", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    world.wait_until_gone("kept").await;
+    world.apply_credentials("keys", "AKKEYS", &secret_of("keys"), &[]).await;
+    world.wait_until_gone("later").await;
+    let names: Vec<Value> = world
+        .cloud_gateways()
+        .await
+        .iter()
+        .map(|it| it["name"].clone())
+        .collect();
+    assert_eq!(names, ["kept"]);
+    world.finish().await;
+}

@@ -1,0 +1,219 @@
+//! Gateways that are in use, that belong to somebody else, or that live where the credentials do not lead.
+
+use serde_json::{Value, json};
+
+use super::{WRITES, add_access_key, ask_again, count, expect_mended, expect_trouble, owned_gateways, secret_of};
+use crate::world::World;
+
+#[tokio::test]
+async fn a_gateway_with_a_connection_is_deleted_when_the_connection_is_gone() {
+    let world = World::start().await;
+    for status in ["400", "409"] {
+        let switch = json!({"has-connection-status": status});
+        world.simulator.set_switches(&switch).await.unwrap();
+        world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
+        let object = expect_mended(&world, "office").await;
+        let id = object["status"]["id"].as_str().expect("an id").to_owned();
+        let attach = json!({"connection": "vpn-1"});
+        world.simulator.edit_gateway(&id, &attach).await.unwrap();
+        world
+            .kubectl(["delete", "customergateway", "office", "--wait=false"])
+            .await;
+        let words = [
+            "deleting the customer gateway",
+            "has connection",
+            "VPN.0001",
+            "request id",
+            "out of the way",
+        ];
+        expect_trouble(&world, "office", "DependencyNotReady", &words).await;
+        assert_eq!(world.cloud_gateways().await.len(), 1);
+        // It goes by itself; nobody needs to ask.
+        world
+            .simulator
+            .edit_gateway(&id, &json!({"connection": ""}))
+            .await
+            .unwrap();
+        world.wait_until_gone("office").await;
+        assert_eq!(world.cloud_gateways().await.len(), 0);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
+    let world = World::start().await;
+    world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
+    let first = expect_mended(&world, "first").await;
+    let first_id = first["status"]["id"].as_str().expect("an id").to_owned();
+    let owner = format!("{}:other-cluster:prod:vpn", "11111111-2222-3333-4444-555555555555");
+    let seeds = json!([
+        {"name": "theirs", "id_value": "198.51.100.1", "tags": {"vpn-operator-owner": owner}},
+        {"name": "odd", "id_value": "198.51.100.2", "tags": {"vpn-operator-owner": "somebody"}},
+    ]);
+    let seeded: Vec<Value> = world.simulator.seed_gateways(&seeds).await.unwrap();
+    let id_of = |name: &str| {
+        let found = seeded.iter().find(|gateway| gateway["name"] == name);
+        found
+            .and_then(|gateway| gateway["id"].as_str())
+            .expect("an id")
+            .to_owned()
+    };
+    let (theirs, odd) = (id_of("theirs"), id_of("odd"));
+    let mark = world.mark().await;
+    let adopting = |id: &str, address: &str| format!("{{idValue: {address}, externalID: {id}}}");
+
+    world.apply_gateway("second", &adopting(&first_id, "203.0.113.1")).await;
+    let place = format!("{}/first", world.namespace);
+    let words = [first_id.as_str(), &place, "remove externalID", "Retain"];
+    expect_trouble(&world, "second", "AlreadyManaged", &words).await;
+    for (name, id, address, tag) in [
+        ("third", &theirs, "198.51.100.1", owner.as_str()),
+        ("fourth", &odd, "198.51.100.2", "somebody"),
+    ] {
+        world.apply_gateway(name, &adopting(id, address)).await;
+        let words = [id.as_str(), tag, "vpn-operator-owner", "removing that tag"];
+        expect_trouble(&world, name, "AlreadyManaged", &words).await;
+    }
+    assert_eq!(count(&world, mark, &WRITES).await, 0);
+
+    for (name, id) in [("third", &theirs), ("fourth", &odd)] {
+        let release = json!({"remove_tags": ["vpn-operator-owner"]});
+        world.simulator.edit_gateway(id, &release).await.unwrap();
+        ask_again(&world, name).await;
+        let adopted = expect_mended(&world, name).await;
+        assert_eq!(adopted["status"]["id"], id.as_str());
+    }
+    world
+        .patch("first", json!({"spec": {"deletionPolicy": "Retain"}}))
+        .await;
+    world.wait_for_reason("first", "Available").await;
+    world.kubectl(["delete", "customergateway", "first"]).await;
+    ask_again(&world, "second").await;
+    let adopted = expect_mended(&world, "second").await;
+    assert_eq!(adopted["status"]["id"], first_id.as_str());
+    assert_eq!(world.cloud_gateways().await.len(), 3);
+    let made_or_gone = ["CreateCustomerGateway", "DeleteCustomerGateway"];
+    assert_eq!(count(&world, mark, &made_or_gone).await, 0);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_gateway_of_the_same_name_or_address_that_the_cloud_refuses_to_double_can_be_adopted() {
+    let world = World::start().await;
+    let cases = [
+        ("duplicate-name", "VPN.0012"),
+        ("duplicate-name", "VPN.0001"),
+        ("duplicate-id-value", "VPN.0012"),
+        ("duplicate-id-value", "VPN.0001"),
+    ];
+    for (number, (switch, code)) in cases.into_iter().enumerate() {
+        world.simulator.set_switches(&json!({switch: code})).await.unwrap();
+        let (name, address) = (format!("office-{number}"), format!("203.0.113.{number}"));
+        let seed = json!({"name": name, "id_value": address});
+        let seeded: Vec<Value> = world.simulator.seed_gateways(&seed).await.unwrap();
+        let mark = world.mark().await;
+        world.apply_gateway(&name, &format!("{{idValue: {address}}}")).await;
+        let words = [code, "request id", "externalID", "not this object's"];
+        expect_trouble(&world, &name, "NameConflict", &words).await;
+        assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 1);
+        let id = seeded[0]["id"].clone();
+        world.patch(&name, json!({"spec": {"externalID": id}})).await;
+        let adopted = expect_mended(&world, &name).await;
+        assert_eq!(adopted["status"]["id"], id);
+        assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 1);
+        assert_eq!(world.cloud_gateways().await.len(), number + 1);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_new_name_that_is_taken_in_the_cloud_can_be_taken_back() {
+    let world = World::start().await;
+    world
+        .simulator
+        .set_switches(&json!({"duplicate-name": "VPN.0012"}))
+        .await
+        .unwrap();
+    let seed = json!({"name": "taken", "id_value": "198.51.100.1"});
+    world.simulator.seed_gateways::<Value>(&seed).await.unwrap();
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
+        .await;
+    expect_mended(&world, "office").await;
+    world.patch("office", json!({"spec": {"name": "taken"}})).await;
+    let words = [
+        "updating the customer gateway",
+        "VPN.0012",
+        "request id",
+        "change the spec",
+    ];
+    expect_trouble(&world, "office", "NameConflict", &words).await;
+    world.patch("office", json!({"spec": {"name": "free"}})).await;
+    let mended = expect_mended(&world, "office").await;
+    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "free");
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() {
+    let mut world = World::start().await;
+    let elsewhere = "ffffffffffffffffffffffffffffffff";
+    let project = json!({"name": "eu-west-101_b"});
+    let path = format!("projects/{elsewhere}");
+    world.simulator.put::<Value>(&path, &project).await.unwrap();
+    let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
+    let here = crate::world::PROJECT;
+    for name in ["kept", "deleted"] {
+        world
+            .apply_credentials(name, &access_key, &secret_key, &[("projectID", here)])
+            .await;
+        let address = if name == "kept" { "203.0.113.1" } else { "203.0.113.2" };
+        let spec = format!("{{name: {name}, idValue: {address}, credentialsRef: {{name: {name}}}}}");
+        world.apply_gateway(name, &spec).await;
+    }
+    let kept = expect_mended(&world, "kept").await;
+    expect_mended(&world, "deleted").await;
+    let mark = world.mark().await;
+    for name in ["kept", "deleted"] {
+        let more: &[(&str, &str)] = &[("projectID", elsewhere)];
+        world.apply_credentials(name, &access_key, &secret_key, more).await;
+        let words = [here, elsewhere, "give back credentials"];
+        expect_trouble(&world, name, "ScopeChanged", &words).await;
+    }
+    world.patch("kept", json!({"spec": {"name": "renamed"}})).await;
+    expect_trouble(&world, "kept", "ScopeChanged", &[here, elsewhere]).await;
+    world
+        .kubectl(["delete", "customergateway", "deleted", "--wait=false"])
+        .await;
+    let deleted = expect_trouble(&world, "deleted", "ScopeChanged", &[here, elsewhere]).await;
+    assert!(deleted["metadata"]["finalizers"][0].is_string(), "{deleted}");
+    assert_eq!(count(&world, mark, &WRITES).await, 0);
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+
+    for name in ["kept", "deleted"] {
+        world
+            .apply_credentials(name, &access_key, &secret_key, &[("projectID", here)])
+            .await;
+    }
+    world.wait_until_gone("deleted").await;
+    let mended = expect_mended(&world, "kept").await;
+    assert_eq!(mended["status"]["id"], kept["status"]["id"]);
+    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "renamed");
+
+    // Another access key of the same project is as good.
+    add_access_key(&world, "AKOTHER", &secret_of("other"), json!({})).await;
+    world
+        .apply_credentials("kept", "AKOTHER", &secret_of("other"), &[("projectID", here)])
+        .await;
+    let before = world.mark().await;
+    world.patch("kept", json!({"spec": {"name": "by-another-key"}})).await;
+    let mended = expect_mended(&world, "kept").await;
+    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "by-another-key");
+    assert_eq!(count(&world, before, &WRITES).await, 1);
+    assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 0);
+    assert_eq!(count(&world, mark, &["DeleteCustomerGateway"]).await, 1);
+    assert_eq!(world.cloud_gateways().await.len(), 1);
+    world.finish().await;
+}
