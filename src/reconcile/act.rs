@@ -344,7 +344,8 @@ impl<K: Kind> Pass<'_, K> {
                     .await?;
                 Ok(Next::Again(written))
             }
-            Err(error) if K::overwrites(&call) && is_refusal(&error) && cloud.tenant.overwrites_tags() => {
+            // As this pass believed: another object may have found out meanwhile.
+            Err(error) if K::overwrites(&call) && is_refusal(&error) && self.gathered.overwrites_tags => {
                 cloud.tenant.refused_to_overwrite_tags();
                 Ok(Next::Again(pass.object))
             }

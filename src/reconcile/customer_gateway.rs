@@ -277,11 +277,14 @@ impl Kind for Gateways {
             .and_then(wanted_tags)
             .map(|tags| tags.into_keys().collect())
             .unwrap_or_default();
-        let sent = status
-            .ca_certificate
-            .as_ref()
-            .and_then(|certificate| certificate.content_sha256.clone());
+        let recorded = status.ca_certificate.take().unwrap_or_default();
         status.ca_certificate = remote.ca_certificate.as_ref().map(|told| CertificateStatus {
+            // Another id is another certificate than the one that was sent; where drift is only reported, it must not
+            // pass for ours from now on.
+            content_sha256: match (&recorded.id, &told.id) {
+                (Some(ours), Some(its)) if ours != its => None,
+                _ => recorded.content_sha256,
+            },
             id: told.id.clone(),
             issuer: told.issuer.clone(),
             subject: told.subject.clone(),
@@ -290,7 +293,6 @@ impl Kind for Gateways {
                 .as_deref()
                 .and_then(|text| time::parse(text).ok())
                 .map(|at| Time(whole_seconds(at))),
-            content_sha256: sent,
         });
     }
 
@@ -455,8 +457,35 @@ mod tests {
 
     use super::*;
     use crate::api::customer_gateway::TagValue;
+    use crate::cloud::customer_gateways::CaCertificate;
 
     const OWNER: &str = "vpn-operator-owner";
+
+    #[test]
+    fn a_certificate_that_somebody_replaced_differs_for_as_long_as_it_is_there() {
+        let content = "-----BEGIN CERTIFICATE-----";
+        let with_certificate = |id: &str| CustomerGateway {
+            ca_certificate: Some(CaCertificate {
+                id: Some(id.to_owned()),
+                ..CaCertificate::default()
+            }),
+            ..CustomerGateway::default()
+        };
+        let certificate = CertificateContent {
+            content: content.to_owned(),
+        };
+        let mut status = CustomerGatewayStatus::default();
+        remember_certificate(&mut status, &certificate, Some(&with_certificate("ours")));
+        Gateways::confirm(&mut status, None, &with_certificate("ours"));
+        assert!(!certificate_differs(&status, content, &with_certificate("ours")));
+        for _ in 0..2 {
+            assert!(certificate_differs(&status, content, &with_certificate("theirs")));
+            // With managementPolicy: ReportDrift this is confirmed all the same.
+            Gateways::confirm(&mut status, None, &with_certificate("theirs"));
+            let shown = status.ca_certificate.as_ref().and_then(|shown| shown.id.as_deref());
+            assert_eq!(shown, Some("theirs"), "status tells what the cloud has");
+        }
+    }
 
     fn tags(keys: &'static str) -> impl Strategy<Value = BTreeMap<String, String>> {
         proptest::collection::btree_map(keys, "[xyz]", 0..6)

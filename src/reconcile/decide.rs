@@ -426,6 +426,19 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
     if inputs.policy.read_only {
         return None;
     }
+    let twin = inputs
+        .view
+        .owned
+        .iter()
+        .find(|other| other.id() != kept.id() && K::is_twin(kept, other) && is_left_behind(inputs, other))?;
+    Some(Step::Delete {
+        id: twin.id().to_owned(),
+        twin: true,
+    })
+}
+
+/// Created within the window of one of our own creations.
+fn is_left_behind<K: Kind>(inputs: &Inputs<'_, K>, other: &K::Remote) -> bool {
     let settle = inputs.policy.settle_time;
     let within = |window: &PastIntent, created: Timestamp| {
         let from = window
@@ -438,16 +451,8 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
         let until = end.flatten().unwrap_or(Timestamp::MAX);
         (from..=until).contains(&created)
     };
-    let twin = inputs.view.owned.iter().find(|other| {
-        other.id() != kept.id()
-            && K::is_twin(kept, other)
-            && K::created_at(other)
-                .is_some_and(|created| object(inputs).past_intents.iter().any(|window| within(window, created)))
-    })?;
-    Some(Step::Delete {
-        id: twin.id().to_owned(),
-        twin: true,
-    })
+    let windows = &object(inputs).past_intents;
+    K::created_at(other).is_some_and(|created| windows.iter().any(|window| within(window, created)))
 }
 
 /// The recorded object is proved gone.
@@ -695,11 +700,8 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     }
     match (&recorded.id, inputs.view.owned.first()) {
         (Some(id), _) => remove(inputs, id, retain),
-        // On record first, so that its deletion can be followed to its end.
-        (None, Some(remote)) => Step::Note(Note::Found {
-            remote: remote.clone(),
-            event: None,
-        }),
+        // On record first: what is deleted is then followed by its id until it is gone.
+        (None, Some(remote)) => found(remote),
         (None, None) => search_before_release(inputs, access),
     }
 }
@@ -708,6 +710,13 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
 fn lasts(trouble: &Trouble) -> bool {
     let reason = trouble.verdict.reason;
     reason == Reason::SecretNotFound || reason.progress() == Progress::Stalled
+}
+
+fn found<K: Kind>(remote: &K::Remote) -> Step<K> {
+    Step::Note(Note::Found {
+        remote: remote.clone(),
+        event: None,
+    })
 }
 
 /// The object to delete is known by its id.
@@ -780,11 +789,9 @@ const DELETING: Pace = Pace {
 /// The recorded object is gone; a creation that was given up may have left another.
 fn finish<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let recorded = object(inputs).id.as_deref();
-    if let Some(other) = inputs.view.owned.iter().find(|other| Some(other.id()) != recorded) {
-        return Step::Note(Note::Found {
-            remote: other.clone(),
-            event: None,
-        });
+    let others = inputs.view.owned.iter().filter(|other| Some(other.id()) != recorded);
+    if let Some(other) = others.into_iter().find(|other| is_left_behind(inputs, other)) {
+        return found(other);
     }
     let doubtful = object(inputs).past_intents.iter().any(|past| past.given_up);
     if doubtful && !inputs.view.listed.is_some_and(|listed| listed.fresh && listed.complete) {

@@ -696,7 +696,8 @@ fn observing_needs_no_finalizer_and_no_claim() {
     let recorded = case.with(|case| case.status.object.id = Some(ID.to_owned()));
     assert!(matches!(recorded.decide(), Step::Rest(Rest::Confirmed { .. })));
     let released = recorded.deleting().with(|case| case.has_finalizer = true);
-    assert_eq!(released.decide(), Step::Release(None));
+    let told = "left the customer gateway in the cloud, where it was only observed";
+    assert_eq!(released.decide(), Step::Release(Some(told.to_owned())));
 }
 
 // --- deletion -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ struct Entry<K: Kind> {
     triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
+    /// Something was heard since the pass began: what it decides to wait for may be here.
+    news: bool,
+    /// The id that a DELETE of ours was accepted for.
     delete_sent: Option<String>,
     mending: Vec<String>,
     drifted: bool,
@@ -89,6 +92,7 @@ impl<K: Kind> Memory<K> {
                     triggered_at: edited.then_some(now),
                     failures: 0,
                     not_before: None,
+                    news: false,
                     delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
@@ -104,6 +108,11 @@ impl<K: Kind> Memory<K> {
     /// One of our writes returned this.
     pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
         self.with(key, |entry| entry.latest = Arc::clone(object));
+    }
+
+    /// A pass begins: what is heard from now on, it may not have seen.
+    pub fn begin(&self, key: &Key) {
+        self.with(key, |entry| entry.news = false);
     }
 
     /// How long to leave the object alone yet.
@@ -130,7 +139,10 @@ impl<K: Kind> Memory<K> {
 
     /// Something may have changed for the better: at once.
     pub fn kick(&self, key: &Key) {
-        self.with(key, |entry| entry.not_before = None);
+        self.with(key, |entry| {
+            entry.news = true;
+            entry.not_before = None;
+        });
     }
 
     /// It did not work; when to come again.
@@ -139,6 +151,9 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.failures = entry.failures.saturating_add(1);
             delay = pace.delay(entry.failures).mul_f64(jitter).max(at_least);
+            if entry.news {
+                delay = Duration::ZERO;
+            }
             entry.not_before = Some(now + delay);
         });
         delay
@@ -146,7 +161,7 @@ impl<K: Kind> Memory<K> {
 
     /// Come again then, no failure.
     pub fn wait_until(&self, key: &Key, until: Instant) {
-        self.with(key, |entry| entry.not_before = Some(until));
+        self.with(key, |entry| entry.not_before = (!entry.news).then_some(until));
     }
 
     /// All is well.
@@ -244,8 +259,47 @@ impl<K: Kind> Memory<K> {
 
 impl<K: Kind> Entry<K> {
     fn trigger(&mut self, now: Instant) {
+        self.news = true;
         self.triggered_at = Some(now);
         self.failures = 0;
         self.not_before = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::customer_gateway::Gateways;
+
+    #[test]
+    fn news_that_comes_while_a_pass_ends_is_not_waited_over() {
+        let object: Managed<Gateways> = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"},
+            "spec": {"idValue": "203.0.113.7"},
+        }))
+        .expect("readable");
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&object);
+        memory.arrive(&key, Arc::new(object), now);
+        let pace = Pace {
+            first: Duration::from_secs(1),
+            cap: Duration::from_secs(300),
+        };
+        let fails = || memory.failed(&key, pace, Duration::ZERO, 1.0, now);
+        memory.begin(&key);
+        assert_eq!(fails(), Duration::from_secs(1));
+        assert_eq!(memory.hold_off(&key, now), Some(Duration::from_secs(1)));
+        for hear in [Memory::kick, |memory: &Memory<Gateways>, key: &Key| {
+            memory.trigger(key, Instant::now())
+        }] {
+            memory.begin(&key);
+            hear(&memory, &key);
+            assert_eq!(fails(), Duration::ZERO);
+            assert_eq!(memory.hold_off(&key, now), None);
+        }
+        // A look that must be newer is no news: the pace of retries goes on.
+        memory.begin(&key);
+        memory.look_anew(&key, now);
+        assert!(fails() > Duration::from_secs(1));
     }
 }

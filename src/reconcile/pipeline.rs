@@ -50,6 +50,7 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         return Ok(Action::requeue(wait));
     }
     for _ in 0..MOST_PASSES {
+        context.memory.begin(key);
         let gathered = gather(context, key, &object).await?;
         let step = decide(&gathered.inputs(&object, context));
         tracing::debug!(?step, "decided");

@@ -23,6 +23,8 @@ struct Named {
     /// As last read; it stays after the Secret is gone, for deletions in a namespace that goes as a whole.
     content: Option<Arc<SecretContent>>,
     known: Known,
+    /// Counts what was heard: a read that began before the latest may not have seen it.
+    heard: u64,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -58,23 +60,26 @@ impl Secrets {
 
     /// Reads a Secret for an object that names it; from memory if nothing was heard of a change.
     pub async fn read(&self, secret: &SecretName, by: &Key) -> Result<Found, kube::Error> {
-        {
+        let heard = {
             let mut named = self.lock();
             let entry = named.entry(secret.clone()).or_default();
             entry.by.insert(by.clone());
             match (entry.known, &entry.content) {
                 (Known::Present, Some(content)) => return Ok(Found::Present(Arc::clone(content))),
                 (Known::Absent, content) => return Ok(absent(content.as_ref())),
-                _ => {}
+                _ => entry.heard,
             }
-        }
+        };
         let read = Api::<Secret>::namespaced(self.client.clone(), &secret.0)
             .get_opt(&secret.1)
             .await?;
         let mut named = self.lock();
         let entry = named.entry(secret.clone()).or_default();
+        let is_latest = entry.heard == heard;
         let Some(read) = read else {
-            entry.known = Known::Absent;
+            if is_latest {
+                entry.known = Known::Absent;
+            }
             return Ok(absent(entry.content.as_ref()));
         };
         let content = Arc::new(SecretContent {
@@ -87,7 +92,9 @@ impl Secrets {
                 .collect(),
         });
         entry.content = Some(Arc::clone(&content));
-        entry.known = Known::Present;
+        if is_latest {
+            entry.known = Known::Present;
+        }
         Ok(Found::Present(content))
     }
 
@@ -116,6 +123,7 @@ impl Secrets {
         if !is_news {
             return Vec::new();
         }
+        entry.heard += 1;
         entry.known = if resource_version.is_some() {
             Known::No
         } else {

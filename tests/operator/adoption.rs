@@ -25,12 +25,12 @@ async fn external_id_adopts_and_then_manages_like_any_other() {
         world.writes_since(mark).await,
         counts([("UpdateCustomerGateway", 1), ("AddCustomerGatewayTags", 2)])
     );
-    // It may be left out later, and named again; another one may not be named.
-    for external in [Value::Null, json!(id)] {
+    // It may be left out later, once the rest says what it is, and named again; another one may not be named.
+    world.patch("branch", json!({"spec": {"idType": "FQDN"}})).await;
+    for external in [Value::Null, json!(id), Value::Null] {
         world.patch("branch", json!({"spec": {"externalID": external}})).await;
         world.wait_for_reason("branch", "Available").await;
     }
-    world.patch("branch", json!({"spec": {"externalID": null}})).await;
     let other = json!({"spec": {"externalID": "00000000-0000-4000-8000-000000000001"}});
     let refused = world.try_patch("branch", other).await.unwrap_err().to_string();
     assert!(refused.contains("externalID may be set only"), "{refused}");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::console::{DEAD_UID, OWNER, counts, message};
-use crate::world::{Options, World, gateway};
+use crate::world::{Options, World, condition, gateway};
 
 fn three() -> String {
     [
@@ -168,8 +168,12 @@ async fn a_restored_status_under_a_new_uid_is_believed_and_marked_anew() {
         })
         .await;
     world.request("renamed").await;
-    let object = world.wait_for_reason("renamed", "AlreadyManaged").await;
-    assert!(message(&object).contains(&owner), "{}", message(&object));
+    let object = world
+        .wait_for("renamed", "it names the owner", |object| {
+            message(object).contains(&owner)
+        })
+        .await;
+    assert_eq!(condition(&object, "Ready")["reason"], "AlreadyManaged");
     world.delete("renamed").await;
     world.wait_until_gone("renamed").await;
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));

@@ -106,6 +106,29 @@ async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
 }
 
 #[tokio::test]
+async fn what_went_missing_while_nobody_looked_is_not_made_anew_either() {
+    let mut world = World::start().await;
+    let all = twenty(&world).await;
+    world.stop_operator().await;
+    take_away(&world, all.values().take(15)).await;
+    let mark = world.mark().await;
+    // Each object is looked at by itself as well: asked for, with the answer that it is gone.
+    world.start_operator().await;
+    wait_for_suspected(&world, 15).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    for name in all.keys().take(15) {
+        world.request(name).await;
+    }
+    put_back(&world, all.values().take(15)).await;
+    for name in all.keys().take(15) {
+        world.request(name).await;
+    }
+    world.wait_until_all_ready(20).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn without_the_guard_they_are_made_anew() {
     let world = World::with(Options::with(["--resync-period=1s", "--mass-deletion-guard=false"])).await;
     let all = twenty(&world).await;

@@ -398,11 +398,15 @@ impl World {
         self.simulator.gateways().await.unwrap()
     }
 
+    /// The end of the operator's log, without the noise of the Kubernetes client.
     pub fn log_tail(&self) -> String {
-        self.operator
+        let log = self
+            .operator
             .as_ref()
-            .map(|operator| operator.log_tail())
-            .unwrap_or_default()
+            .map(|operator| operator.log())
+            .unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains("kube_client::")).collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
     /// The end of every test: what must not show is looked for everywhere.
