@@ -954,7 +954,7 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
         ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
          set from the start, that happens by itself)"
     } else {
-        "; if that owner is no more, remove the tag in the cloud to release it"
+        "; if that owner is no more, removing that tag in the cloud releases it"
     };
     let message = format!(
         "the {} {id} has another owner: its tag {key} is {value}{way_out}",
