@@ -82,9 +82,9 @@ impl<K: Kind> Pass<'_, K> {
             Rest::Confirmed { remote, drifted } => self.confirmed(remote, drifted).await,
             Rest::Troubled(trouble) => {
                 let next = self.troubled(&trouble, |_| {}).await;
-                if self.gathered.delete_sent {
+                if self.gathered.delete_sent.is_some() {
                     // Whether it is gone is seen by looking again, not by what was seen before.
-                    self.context.memory.observe_anew(self.key, Instant::now());
+                    self.context.memory.look_anew(self.key, Instant::now());
                 }
                 next
             }
@@ -211,8 +211,8 @@ impl<K: Kind> Pass<'_, K> {
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
-                self.context.memory.mends(self.key, &[], true);
-                reporter.warning(&*self.object, "Recreated", &text).await;
+                self.context.memory.recreates(self.key);
+                reporter.event(&*self.object, "DriftDetected", &text).await;
             }
             Note::GivenUp => {}
         }
@@ -266,7 +266,7 @@ impl<K: Kind> Pass<'_, K> {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             Err(error) if error.outcome_unknown => {
                 // Whatever is concluded from now on rests on a look that is newer than this.
-                self.context.memory.observe_anew(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
                 self.context.memory.kick(self.key);
@@ -293,7 +293,11 @@ impl<K: Kind> Pass<'_, K> {
                 }
             })
             .await?;
-        let (reason, text) = decide::created_event::<K>(&remote);
+        let (reason, text) = if self.context.memory.has_recreated(self.key) {
+            ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
+        } else {
+            decide::created_event::<K>(&remote)
+        };
         self.context.shared.reporter.event(&*self.object, reason, &text).await;
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -351,7 +355,7 @@ impl<K: Kind> Pass<'_, K> {
             }
             Err(error) => {
                 // Whether it was done, and whether the object is still there, is seen by looking again.
-                self.context.memory.observe_anew(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -415,25 +419,25 @@ impl<K: Kind> Pass<'_, K> {
                 self.context
                     .shared
                     .reporter
-                    .warning(&*self.object, "Deleted", &text)
+                    .event(&*self.object, "Deleted", &text)
                     .await;
                 Ok(Next::Again(pass.object))
             }
             Ok(_) => {
                 self.context.memory.sent_delete(self.key, id);
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.meaning == Meaning::Gone => {
                 cloud.mirror.proved_gone(id);
-                self.context.memory.trigger(
+                self.context.memory.look_anew(
                     self.key,
                     self.gathered.triggered_at.unwrap_or(self.context.shared.started),
                 );
                 Ok(Next::Again(pass.object))
             }
             Err(error) => {
-                self.context.memory.observe_anew(self.key, Instant::now());
+                self.context.memory.look_anew(self.key, Instant::now());
                 pass.troubled(&trouble(&error), |_| {}).await
             }
         }
@@ -446,17 +450,17 @@ impl<K: Kind> Pass<'_, K> {
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
             (None, None) => None,
         };
+        match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
         if let Some(text) = text {
             self.context
                 .shared
                 .reporter
                 .event(&*self.object, "Deleted", &text)
                 .await;
-        }
-        match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error),
         }
         let fellows = self.context.shared.tenants.fellows(self.key);
         self.context.forget(self.key);

@@ -100,12 +100,12 @@ impl<K: Kind> KindController<K> {
             }
         });
         let is_ours = move |key: &Key| namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-        let news = Arc::clone(&context);
+        let kicked = Arc::clone(&context);
         let wakes = wakes
             .filter(move |key| futures::future::ready(is_ours(key)))
             .map(move |key| {
-                // Whoever wakes an object knows something new of it: its retry need not be waited for.
-                news.memory.kick(&key);
+                // Whoever wakes an object has news for it: it need not wait its backoff out.
+                kicked.memory.kick(&key);
                 key.object_ref::<K>()
             });
         let leader = context.shared.leader.clone();

@@ -15,7 +15,7 @@ use super::kind::{Difference, Immutable, Kind};
 use super::record::whole_seconds;
 use super::tenant::Open;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ObjectStatus};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ManagementPolicy, ObjectStatus};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
 use crate::mirror::{Mirror, Remote};
@@ -125,6 +125,10 @@ impl Kind for Gateways {
     fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String> {
         if policy.is_otc && spec.ca_certificate_secret_ref.is_some() {
             return Some("caCertificateSecretRef: Open Telekom Cloud has no CA certificates; remove it".to_owned());
+        }
+        // Admission demands it; an older CRD may not have.
+        if spec.id_value.is_none() && spec.lifecycle.management() != ManagementPolicy::Observe {
+            return Some("idValue is required: set it to the gateway's IPv4 address or FQDN".to_owned());
         }
         let tags = spec.tags.as_ref()?;
         tags.contains_key(&policy.owner_tag_key).then(|| {
@@ -440,4 +444,119 @@ fn digest(text: &str) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::customer_gateway::TagValue;
+
+    const OWNER: &str = "vpn-operator-owner";
+
+    fn tags(keys: &'static str) -> impl Strategy<Value = BTreeMap<String, String>> {
+        proptest::collection::btree_map(keys, "[xyz]", 0..6)
+    }
+
+    fn spec(name: Option<String>, tags: Option<BTreeMap<String, String>>) -> CustomerGatewaySpec {
+        let tags = tags.map(|tags| tags.into_iter().map(|(key, value)| (key, TagValue(value))).collect());
+        CustomerGatewaySpec {
+            name,
+            tags,
+            ..CustomerGatewaySpec::default()
+        }
+    }
+
+    fn apply(remote: &mut CustomerGateway, call: &GatewayChange) {
+        if let GatewayChange::Update(CustomerGatewayChange { name: Some(name), .. }) = call {
+            remote.name = Some(name.clone());
+        }
+        Gateways::apply_change(call, remote.tags.get_or_insert_default());
+    }
+
+    proptest! {
+        #[test]
+        fn mending_ends_with_one_call_of_each_kind_at_most(
+            name in proptest::option::of("[ab]"),
+            wanted in proptest::option::of(tags("[a-e]")),
+            has in tags("[a-e]|_sys_[ab]"),
+            formerly_managed in proptest::collection::vec("[a-e]", 0..3),
+            overwrites in any::<bool>(),
+        ) {
+            let spec = spec(name.clone(), wanted.clone());
+            let status = CustomerGatewayStatus { managed_tags: formerly_managed.clone(), ..Default::default() };
+            let mut remote = CustomerGateway { name: Some("b".to_owned()), ..CustomerGateway::default() };
+            let mut present = has.clone();
+            present.insert(OWNER.to_owned(), "us".to_owned());
+            remote.tags = Some(present);
+            let mut kinds = Vec::new();
+            while let Some(difference) =
+                Gateways::difference(&spec, &status, &GatewayExtras::default(), &remote, OWNER, overwrites)
+            {
+                prop_assert!(!difference.fields.is_empty());
+                if let (GatewayChange::AddTags(added), false) = (&difference.call, overwrites) {
+                    let present = remote.tags.clone().unwrap_or_default();
+                    prop_assert!(added.keys().all(|key| !present.contains_key(key)), "nothing is overwritten");
+                }
+                kinds.push(std::mem::discriminant(&difference.call));
+                apply(&mut remote, &difference.call);
+                prop_assert!(kinds.len() <= 3);
+            }
+            let mut distinct = kinds.clone();
+            distinct.dedup();
+            prop_assert_eq!(kinds.len(), distinct.len());
+            prop_assert_eq!(remote.name, name.or(Some("b".to_owned())));
+            let left = remote.tags.unwrap_or_default();
+            prop_assert_eq!(left.get(OWNER).map(String::as_str), Some("us"));
+            for (key, value) in &has {
+                if key.starts_with("_sys_") {
+                    prop_assert_eq!(left.get(key), Some(value), "the cloud's own tags stay");
+                }
+            }
+            let visible: BTreeMap<_, _> =
+                left.into_iter().filter(|(key, _)| key != OWNER && !key.starts_with("_sys_")).collect();
+            // Other people's tags stay as they are.
+            let mut expected = wanted.clone().unwrap_or_default();
+            for (key, value) in has {
+                if !key.starts_with("_sys_") && !expected.contains_key(&key) && !formerly_managed.contains(&key) {
+                    expected.insert(key, value);
+                }
+            }
+            prop_assert_eq!(visible, expected);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_sent_again_only_when_its_text_or_the_clouds_id_has_changed() {
+        let told = crate::cloud::customer_gateways::CaCertificate {
+            id: Some("c1".to_owned()),
+            ..Default::default()
+        };
+        let remote = CustomerGateway {
+            ca_certificate: Some(told),
+            ..CustomerGateway::default()
+        };
+        let mut status = CustomerGatewayStatus::default();
+        assert!(certificate_differs(&status, "pem", &remote), "never sent");
+        remember_certificate(
+            &mut status,
+            &CertificateContent {
+                content: "pem".to_owned(),
+            },
+            Some(&remote),
+        );
+        assert!(!certificate_differs(&status, "pem", &remote));
+        assert!(certificate_differs(&status, "another", &remote));
+        let mut replaced = remote.clone();
+        if let Some(told) = &mut replaced.ca_certificate {
+            told.id = Some("c2".to_owned());
+        }
+        assert!(certificate_differs(&status, "pem", &replaced));
+        let removed = CustomerGateway {
+            ca_certificate: None,
+            ..remote
+        };
+        assert!(certificate_differs(&status, "pem", &removed));
+    }
 }

@@ -117,8 +117,8 @@ pub struct Inputs<'a, K: Kind> {
     pub failed_look: Option<Trouble>,
     /// Something asked for attention: an edit, a Secret, an annotation, a deletion.
     pub triggered: bool,
-    /// A DELETE of ours was accepted.
-    pub delete_sent: bool,
+    /// The object that a DELETE of ours was accepted for.
+    pub delete_sent: Option<&'a str>,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
 }
@@ -673,7 +673,13 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     let access = match &inputs.access {
         Ok(access) => access,
         Err(trouble) if retain && lasts(trouble) => return stays("there are no credentials to take it off with"),
-        Err(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
+        Err(trouble) => {
+            let mut trouble = trouble.clone();
+            let way_out =
+                "; it cannot be deleted in the cloud until then (deletionPolicy: Retain lets this object go without)";
+            trouble.verdict.message.push_str(way_out);
+            return Step::Rest(Rest::Troubled(trouble));
+        }
     };
     if let Some(step) = scope_changed(inputs, access) {
         return if retain {
@@ -746,7 +752,7 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
             }
         }
         None if retain => Step::Release(Some(format!("kept the {} {id} in the cloud", K::NOUN))),
-        _ if inputs.delete_sent => {
+        _ if inputs.delete_sent == Some(id.as_str()) => {
             let message = format!(
                 "the {} {id} is being deleted; waiting until the cloud has it no more",
                 K::NOUN
@@ -934,8 +940,9 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if is_former_self {
-        "it belonged to this object before that was made anew; to take it back run the operator with --cluster-name, or \
-         set externalID to this id"
+        // Its tag names no cluster, so --cluster-name would come too late now.
+        "it belonged to this object before that was made anew; to take it back set externalID to this id (with \
+         --cluster-name, set from the start, that happens by itself)"
             .to_owned()
     } else {
         format!("removing that tag in the cloud releases it, if its owner is no more ({key})")
@@ -962,3 +969,7 @@ fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
         format!("found the {} {} by its ownership tag", K::NOUN, remote.id()),
     )
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -31,7 +31,7 @@ pub struct Gathered<K: Kind> {
     pub failed_look: Option<Trouble>,
     pub crd_deleting_since: Option<Time>,
     pub triggered_at: Option<Instant>,
-    pub delete_sent: bool,
+    pub delete_sent: Option<String>,
     pub overwrites_tags: bool,
 }
 
@@ -57,7 +57,7 @@ impl<K: Kind> Gathered<K> {
             view: self.view.clone(),
             failed_look: self.failed_look.clone(),
             triggered: self.triggered_at.is_some(),
-            delete_sent: self.delete_sent,
+            delete_sent: self.delete_sent.as_deref(),
             overwrites_tags: self.overwrites_tags,
         }
     }
@@ -88,7 +88,7 @@ pub async fn gather<K: Kind>(
         failed_look: None,
         crd_deleting_since,
         triggered_at,
-        delete_sent: (K::object(&object.status).id.as_deref()).is_some_and(|id| context.memory.delete_sent(key, id)),
+        delete_sent: context.memory.delete_sent(key),
         overwrites_tags: true,
     };
     let tenant = match credential {
@@ -109,6 +109,13 @@ pub async fn gather<K: Kind>(
             let recorded = K::object(&object.status);
             let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
             mirror.hold(key, object.uid(), recorded.id.as_deref().filter(|_| is_here));
+            // Not on record yet, but named: whether it is free, or there, may change at any time.
+            let named = object
+                .lifecycle
+                .external_id
+                .as_deref()
+                .filter(|_| recorded.id.is_none());
+            mirror.watch(key, named);
             gathered.view = view(context, object, mirror, triggered_at).await?;
             gathered.mirror = Some(Arc::clone(mirror));
         }
@@ -138,6 +145,9 @@ async fn credential<K: Kind>(
             shared.own_credentials.read(),
         ));
     };
+    if let Some(trouble) = impossible_secret(&reference.name, "credentialsRef") {
+        return Ok(Err(trouble));
+    }
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
@@ -168,6 +178,9 @@ async fn extras<K: Kind>(
     context.shared.secrets.names_only(key, &named);
     let mut contents = Vec::new();
     for (secret, data_key) in references {
+        if let Some(trouble) = impossible_secret(&secret, "a field of spec") {
+            return Ok(Err(trouble));
+        }
         let secret: SecretName = (key.namespace.clone(), secret);
         let name = format!("{}/{}", secret.0, secret.1);
         let content = match context.shared.secrets.read(&secret, key).await? {
@@ -180,6 +193,16 @@ async fn extras<K: Kind>(
         }
     }
     Ok(K::extras(spec, contents).map_err(|message| person(Reason::InvalidSpec, message)))
+}
+
+/// A name that an older CRD let through and that no Secret can have must not become part of a request's path.
+fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
+    let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+    let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
+    (!is_possible).then(|| {
+        let message = format!("{field} names the Secret {name:?}, but no Secret can have that name: correct it");
+        person(Reason::InvalidSpec, message)
+    })
 }
 
 fn missing_secret(name: &str, field: &str, key: &str) -> Trouble {

@@ -23,10 +23,10 @@ struct Entry<K: Kind> {
     not_before: Option<Instant>,
     /// Something was heard since the pass began: what it decides to wait for may be here.
     news: bool,
-    /// The id that a DELETE of ours was accepted for.
     delete_sent: Option<String>,
     mending: Vec<String>,
     drifted: bool,
+    recreating: bool,
     reported: Option<&'static str>,
 }
 
@@ -95,6 +95,7 @@ impl<K: Kind> Memory<K> {
                     delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
+                    recreating: false,
                     reported: None,
                 };
                 entries.insert(key.clone(), entry);
@@ -130,9 +131,9 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.trigger(now));
     }
 
-    /// What is concluded next rests on an observation of then or later; the pace of retries stays.
-    pub fn observe_anew(&self, key: &Key, from: Instant) {
-        self.with(key, |entry| entry.triggered_at = Some(from));
+    /// From now on only an observation that is newer counts; the pace of retries stays.
+    pub fn look_anew(&self, key: &Key, now: Instant) {
+        self.with(key, |entry| entry.triggered_at = Some(now));
     }
 
     /// Something may have changed for the better: at once.
@@ -168,7 +169,9 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.failures = 0;
             entry.not_before = None;
-            entry.triggered_at = None;
+            if !entry.news {
+                entry.triggered_at = None;
+            }
             mended = (std::mem::take(&mut entry.mending), std::mem::take(&mut entry.drifted));
         });
         mended
@@ -196,11 +199,21 @@ impl<K: Kind> Memory<K> {
         is_new
     }
 
-    pub fn delete_sent(&self, key: &Key, id: &str) -> bool {
-        let entries = self.lock();
-        entries
-            .get(key)
-            .is_some_and(|entry| entry.delete_sent.as_deref() == Some(id))
+    /// What was lost is being made anew.
+    pub fn recreates(&self, key: &Key) {
+        self.with(key, |entry| entry.recreating = true);
+    }
+
+    /// Whether a creation that has just succeeded makes up for a loss.
+    pub fn has_recreated(&self, key: &Key) -> bool {
+        let mut has = false;
+        self.with(key, |entry| has = std::mem::take(&mut entry.recreating));
+        has
+    }
+
+    /// The object that a DELETE of ours was accepted for.
+    pub fn delete_sent(&self, key: &Key) -> Option<String> {
+        self.lock().get(key)?.delete_sent.clone()
     }
 
     pub fn sent_delete(&self, key: &Key, id: &str) {
@@ -287,7 +300,7 @@ mod tests {
         }
         // A look that must be newer is no news: the pace of retries goes on.
         memory.begin(&key);
-        memory.observe_anew(&key, now);
+        memory.look_anew(&key, now);
         assert!(fails() > Duration::from_secs(1));
     }
 }

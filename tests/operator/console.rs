@@ -107,14 +107,6 @@ impl World {
         result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()));
     }
 
-    /// SIGTERM, and nothing instead.
-    pub async fn stop_operator(&mut self) {
-        let operator = self.operator.take().expect("an operator runs");
-        let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
-        assert!(status.success(), "SIGTERM ends it well: {status}");
-        self.ended.push(operator);
-    }
-
     /// One more operator beside the world's own, with these flags instead of the same ones of the world's.
     pub async fn start_another<const N: usize>(&self, flags: [&str; N]) -> Operator {
         let mut arguments = self.arguments.clone();
