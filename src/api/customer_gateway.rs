@@ -164,6 +164,16 @@ fn is_address(it: &str) -> String {
     format!("(has({it}.idType) ? {it}.idType == 'IP' : !has({it}.externalID))")
 }
 
+/// A rule about the form of idValue. It binds whoever sets it: what stands there cannot be changed, and must not be in
+/// the way when externalID, under which an FQDN may stand without idType, is taken out later.
+fn identifier(rule: &str, message: &str) -> Admission {
+    let stands =
+        "oldSelf.hasValue() && has(oldSelf.value().idValue) && has(oldSelf.value().idType) == has(self.idType)";
+    let mut admission = Admission::at("spec", &format!("!has(self.idValue) || ({stands}) || {rule}"), message);
+    admission.rule = admission.rule.optional_old_self(true);
+    admission.about(".idValue")
+}
+
 /// The kind's own rules of admission, beside [`lifecycle::admissions`].
 pub fn admissions() -> Vec<Admission> {
     let mut rules = vec![
@@ -201,32 +211,21 @@ pub fn admissions() -> Vec<Admission> {
         )
         .about(".idValue")
         .forbidden(),
-        Admission::ratcheted(
-            "spec",
-            |it| {
-                format!(
-                    "!has({it}.idValue) || !{} || (isIP({it}.idValue) && ip({it}.idValue).family() == 4 \
-                     && {it}.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
-                     && !{it}.idValue.startsWith('127.'))",
-                    is_address(it)
-                )
-            },
+        identifier(
+            &format!(
+                "!{} || (isIP(self.idValue) && ip(self.idValue).family() == 4 \
+                 && self.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
+                 && !self.idValue.startsWith('127.'))",
+                is_address("self")
+            ),
             "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP (also when idType is left out), \
              1.0.0.0 to 223.255.255.255 and not loopback (127.x); for a name, set idType: FQDN",
-        )
-        .about(".idValue"),
-        Admission::ratcheted(
-            "spec",
-            |it| {
-                format!(
-                    "!has({it}.idValue) || {} || {it}.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")",
-                    is_address(it)
-                )
-            },
+        ),
+        identifier(
+            &format!("{} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")", is_address("self")),
             "idValue must be letters, digits and special characters of ASCII with idType: FQDN, without spaces and \
              without any of & < > [ ] \\ ?",
-        )
-        .about(".idValue"),
+        ),
         Admission::ratcheted(
             "spec",
             |it| format!("!has({it}.bgpASN) || !has({it}.idType) || {it}.idType == 'IP'"),

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::decide::Policy;
 use super::key::Key;
-use super::kind::{Difference, Immutable, Kind};
+use super::kind::{Difference, Immutable, Kind, SecretRef};
 use super::record::whole_seconds;
 use super::tenant::Open;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
@@ -92,11 +92,14 @@ impl Kind for Gateways {
         &mut status.object
     }
 
-    fn secret_refs(spec: &Self::Spec) -> Vec<(String, String)> {
-        let certificate = spec.ca_certificate_secret_ref.as_ref();
+    fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef> {
+        let certificate = spec.ca_certificate_secret_ref.iter();
         certificate
-            .map(|secret| (secret.name.clone(), secret.key().to_owned()))
-            .into_iter()
+            .map(|secret| SecretRef {
+                field: "caCertificateSecretRef",
+                name: secret.name.clone(),
+                key: secret.key().to_owned(),
+            })
             .collect()
     }
 
@@ -104,11 +107,6 @@ impl Kind for Gateways {
         let Some(content) = contents.into_iter().next() else {
             return Ok(GatewayExtras::default());
         };
-        let key = spec
-            .ca_certificate_secret_ref
-            .as_ref()
-            .map(|secret| secret.key())
-            .unwrap_or_default();
         let text = String::from_utf8(content)
             .ok()
             .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
@@ -116,9 +114,14 @@ impl Kind for Gateways {
             Some(text) => Ok(GatewayExtras {
                 certificate: Some(text),
             }),
-            None => Err(format!(
-                "caCertificateSecretRef: the Secret's key {key} holds no PEM certificate (-----BEGIN CERTIFICATE-----)"
-            )),
+            None => {
+                let secret = spec.ca_certificate_secret_ref.as_ref();
+                let (name, key) = secret.map_or(("", ""), |secret| (secret.name.as_str(), secret.key()));
+                Err(format!(
+                    "caCertificateSecretRef: the key {key} of the Secret {name} holds no PEM certificate (-----BEGIN \
+                     CERTIFICATE-----): put one there; it is picked up at once"
+                ))
+            }
         }
     }
 

@@ -458,15 +458,17 @@ fn is_left_behind<K: Kind>(inputs: &Inputs<'_, K>, other: &K::Remote) -> bool {
 /// The recorded object is proved gone.
 fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
     let noun = K::NOUN;
-    let message = if inputs.lifecycle.external_id.is_some() {
+    let message = if inputs.lifecycle.management() == ManagementPolicy::Observe {
+        format!("the {noun} {id}, which was only observed, does not exist in the cloud any more: delete this object")
+    } else if inputs.lifecycle.external_id.is_some() {
         format!(
-            "the {noun} {id} does not exist in the cloud any more; what externalID names is never made anew: put it \
-             back, or remove externalID and delete this object to start over"
+            "the {noun} {id} does not exist in the cloud any more, and what externalID names is never made anew: remove \
+             externalID to have a new one created, or delete this object"
         )
     } else if inputs.lifecycle.management() != ManagementPolicy::Manage {
         format!(
-            "the {noun} {id} does not exist in the cloud any more; managementPolicy: ReportDrift does not make it anew: \
-             set Manage, or delete this object"
+            "the {noun} {id} does not exist in the cloud any more, and managementPolicy: ReportDrift does not make it \
+             anew: set Manage, or delete this object"
         )
     } else if suspects_mass_deletion(inputs) {
         return mass_deletion(inputs);
@@ -514,7 +516,7 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
         let event = (
             "Readopted",
             format!(
-                "took the {} {} back from this object's former self",
+                "took back the {} {}, whose tag names this object as it was before it was made anew",
                 K::NOUN,
                 remote.id()
             ),
@@ -612,7 +614,15 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             full,
         } => (remote, *full),
         Sighting::Gone => {
-            let message = format!("externalID: there is no {} {id} in the cloud project", K::NOUN);
+            let message = format!(
+                "externalID: there is no {} {id} in the cloud project: delete this object and create it with the right \
+                 id{}",
+                K::NOUN,
+                match inputs.lifecycle.management() {
+                    ManagementPolicy::Observe => "",
+                    _ => ", or remove externalID to have a new one created",
+                }
+            );
             return stop(Reason::NotFound, message);
         }
         _ => return look(inputs, Look::Object(id.to_owned())),
@@ -880,7 +890,7 @@ fn wait<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
 fn crd_deleting<K: Kind>() -> Step<K> {
     let message = format!(
         "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \
-         let it go and keep the cloud's, or put the CRD back",
+         let it go; what stays in the cloud can be adopted later with externalID",
         K::KIND
     );
     stop(Reason::CrdDeleting, message)
@@ -926,8 +936,8 @@ fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let MassDeletion { missing, of } = inputs.view.mass_deletion.unwrap_or(MassDeletion { missing: 0, of: 0 });
     let message = format!(
         "{missing} of {of} objects of these credentials are missing in the cloud at once, this one among them, so none \
-         is made anew: put them back, or, if they are really gone, allow it with: kubectl annotate {} {} -n {} \
-         {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
+         is made anew: find out why; if they are really gone, and not only out of sight, allow it with: kubectl \
+         annotate {} {} -n {} {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
         K::KIND.to_lowercase(),
         inputs.name,
         inputs.namespace
@@ -941,14 +951,13 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if is_former_self {
         // Its tag names no cluster, so --cluster-name would come too late now.
-        "it belonged to this object before that was made anew; to take it back set externalID to this id (with \
-         --cluster-name, set from the start, that happens by itself)"
-            .to_owned()
+        ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
+         set from the start, that happens by itself)"
     } else {
-        format!("removing that tag in the cloud releases it, if its owner is no more ({key})")
+        "; if that owner is no more, remove the tag in the cloud to release it"
     };
     let message = format!(
-        "the {} {id} has another owner: its tag {key} is {value}; {way_out}",
+        "the {} {id} has another owner: its tag {key} is {value}{way_out}",
         K::NOUN
     );
     stop(Reason::AlreadyManaged, message)

@@ -173,23 +173,27 @@ async fn extras<K: Kind>(
         .credentials_ref
         .iter()
         .map(|reference| reference.name.clone());
-    let named = references.iter().map(|(secret, _)| secret.clone()).chain(credentials);
+    let named = references
+        .iter()
+        .map(|reference| reference.name.clone())
+        .chain(credentials);
     let named: Vec<SecretName> = named.map(|secret| (key.namespace.clone(), secret)).collect();
     context.shared.secrets.names_only(key, &named);
     let mut contents = Vec::new();
-    for (secret, data_key) in references {
-        if let Some(trouble) = impossible_secret(&secret, "a field of spec") {
+    for reference in references {
+        let field = format!("spec.{}", reference.field);
+        if let Some(trouble) = impossible_secret(&reference.name, &field) {
             return Ok(Err(trouble));
         }
-        let secret: SecretName = (key.namespace.clone(), secret);
+        let secret: SecretName = (key.namespace.clone(), reference.name);
         let name = format!("{}/{}", secret.0, secret.1);
         let content = match context.shared.secrets.read(&secret, key).await? {
-            Found::Present(content) => content.data.get(&data_key).cloned(),
-            Found::Remembered(_) | Found::Absent => return Ok(Err(missing_secret(&name, "spec", ""))),
+            Found::Present(content) => content.data.get(&reference.key).cloned(),
+            Found::Remembered(_) | Found::Absent => return Ok(Err(missing_secret(&name, &field, ""))),
         };
         match content {
             Some(content) => contents.push(content),
-            None => return Ok(Err(missing_secret(&name, "spec", &data_key))),
+            None => return Ok(Err(missing_secret(&name, &field, &reference.key))),
         }
     }
     Ok(K::extras(spec, contents).map_err(|message| person(Reason::InvalidSpec, message)))

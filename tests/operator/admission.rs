@@ -776,9 +776,9 @@ async fn edits_of_what_cannot_change_are_refused_with_the_way_to_replace() {
             &["idValue is required"],
         ),
         (
-            "an adopted name loses externalID and says not what it is",
+            "an adopted name is said to be an address",
             "by-name",
-            json!({"externalID": null}),
+            json!({"idType": "IP"}),
             "spec.idValue",
             &["set idType: FQDN"],
         ),
@@ -848,6 +848,13 @@ async fn edits_of_what_may_change_are_accepted() {
             Some(ID),
         )
         .await;
+    bench
+        .existing(
+            "by-name-only",
+            &json!({"externalID": ID, "idValue": "vpn.example.com"}),
+            Some(ID),
+        )
+        .await;
     let rows = [
         ("name added", "plain", json!({"name": "office"})),
         ("name changed", "full", json!({"name": "b"})),
@@ -907,6 +914,11 @@ async fn edits_of_what_may_change_are_accepted() {
             "policies",
             "plain",
             json!({"managementPolicy": "ReportDrift", "deletionPolicy": "Retain", "adoptionPolicy": "IfExists"}),
+        ),
+        (
+            "an adopted name loses externalID, without idType",
+            "by-name-only",
+            json!({"externalID": null}),
         ),
     ];
     for (what, name, edit) in rows {

@@ -123,7 +123,12 @@ fn every_reason_is_documented() {
 
 /// Flags for scenes that stand still while they are looked at: requests may be held for long.
 fn still<const N: usize>(more: [&str; N]) -> Options {
-    let flags = ["--resync-period=0", "--request-timeout=20s", "--lease-duration=60s"];
+    let flags = [
+        "--log-level=info",
+        "--resync-period=0",
+        "--request-timeout=20s",
+        "--lease-duration=60s",
+    ];
     Options {
         arguments: flags.into_iter().chain(more).map(str::to_owned).collect(),
         ..Options::default()

@@ -138,7 +138,7 @@ async fn a_gateway_that_was_changed_behind_our_back() {
         .await
         .unwrap();
     look_again(&world, "again", "1").await;
-    let events = ["Created", "Recreated", "Created"];
+    let events = ["Created", "DriftDetected", "Recreated"];
     show(&world, "available-recreated", "again", Reason::Available, &events).await;
     world.finish().await;
 }
