@@ -256,7 +256,8 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             full,
         } => (remote, *full),
         Sighting::Gone => return lost(inputs, id),
-        Sighting::Missing if suspects_mass_deletion(inputs) => return mass_deletion(inputs),
+        // Who asks is told by a look of now whether it is back.
+        Sighting::Missing if !inputs.triggered && suspects_mass_deletion(inputs) => return mass_deletion(inputs),
         _ => return look(inputs, Look::Object(id.to_owned())),
     };
     let management = inputs.lifecycle.management();

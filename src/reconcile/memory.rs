@@ -170,7 +170,9 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.failures = 0;
             entry.not_before = None;
-            entry.triggered_at = None;
+            if !entry.news {
+                entry.triggered_at = None;
+            }
             mended = (std::mem::take(&mut entry.mending), std::mem::take(&mut entry.drifted));
         });
         mended

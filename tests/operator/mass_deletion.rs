@@ -32,6 +32,15 @@ async fn take_away(world: &World, gateways: impl Iterator<Item = &Value>) {
     }
 }
 
+/// The same, all between two looks of the operator.
+async fn take_away_at_once(world: &World, gateways: impl Iterator<Item = &Value>) {
+    let hold = json!({"fault": "hold", "operation": "ListCustomerGateways"});
+    world.simulator.add_fault(&hold).await.unwrap();
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    take_away(world, gateways).await;
+    world.simulator.release(&json!({})).await.unwrap();
+}
+
 /// The same objects again, ids included.
 async fn put_back(world: &World, gateways: impl Iterator<Item = &Value>) {
     let seeds: Vec<Value> = gateways
@@ -65,7 +74,7 @@ async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     let all = twenty(&world).await;
     let mark = world.mark().await;
-    take_away(&world, all.values().take(15)).await;
+    take_away_at_once(&world, all.values().take(15)).await;
     wait_for_suspected(&world, 15).await;
     let object = world.get("gw-01").await;
     let said = message(&object);
@@ -98,7 +107,7 @@ async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
     // An approval of long ago approves nothing of today.
     let again = world.cloud_gateways().await;
     let mark = world.mark().await;
-    take_away(&world, again.iter()).await;
+    take_away_at_once(&world, again.iter()).await;
     wait_for_suspected(&world, 20).await;
     world.wait_for_cycles(2).await;
     assert_eq!(world.writes_since(mark).await, counts([]));
