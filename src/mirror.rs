@@ -125,6 +125,8 @@ struct State<R, K> {
     holders: HashMap<String, K>,
     ids: HashMap<K, String>,
     uids: HashMap<String, K>,
+    /// Who wants to hear of an id that is not (yet) his.
+    curious: HashMap<String, HashSet<K>>,
     wants: Vec<Want<K>>,
     looking_at: HashSet<Look>,
     failures: HashMap<K, CloudError>,
@@ -156,6 +158,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             holders: HashMap::new(),
             ids: HashMap::new(),
             uids: HashMap::new(),
+            curious: HashMap::new(),
             wants: Vec::new(),
             looking_at: HashSet::new(),
             failures: HashMap::new(),
@@ -206,10 +209,20 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         }
     }
 
+    /// The reader is woken when this object, which it does not hold, comes, goes or changes.
+    pub fn watch(&self, reader: &K, id: Option<&str>) {
+        let mut state = self.lock();
+        state.forget_curiosity(reader);
+        if let Some(id) = id {
+            state.curious.entry(id.to_owned()).or_default().insert(reader.clone());
+        }
+    }
+
     /// The reader is no more.
     pub fn forget(&self, reader: &K) {
         let mut state = self.lock();
         state.release_id(reader);
+        state.forget_curiosity(reader);
         state.uids.retain(|_, other| other != reader);
         state.wants.retain(|want| want.reader != *reader);
         state.failures.remove(reader);
@@ -222,16 +235,6 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         }
         self.hold(reader, uid, Some(id));
         true
-    }
-
-    /// Nobody holds anything here any more.
-    pub fn is_idle(&self) -> bool {
-        self.lock().uids.is_empty()
-    }
-
-    /// True once a LIST has ended well.
-    pub fn is_primed(&self) -> bool {
-        self.lock().listed.is_some()
     }
 
     /// The last LIST, judged by a reader's time.
@@ -458,12 +461,21 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             }
         }
         state.listed = Some((started, cloud_started, listing.complete));
-        let entries: HashSet<String> = state.entries.keys().cloned().collect();
+        // What nobody holds needs no proof of its absence any more.
+        let State {
+            gone, holders, curious, ..
+        } = &mut *state;
+        gone.retain(|id, _| holders.contains_key(id) || curious.contains_key(id));
+        let seen: HashMap<String, Instant> = state
+            .entries
+            .iter()
+            .map(|(id, entry)| (id.clone(), entry.as_of))
+            .collect();
         let answered = state.answer(|want| {
             want.since <= started
                 && match &want.look {
                     Look::Collection => true,
-                    Look::Object(id) => entries.contains(id),
+                    Look::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
                     Look::Tags(_) => false,
                 }
         });
@@ -494,6 +506,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         let back = state.missing.remove(&id) | state.gone.remove(&id).is_some();
         if news || back {
             woken.extend(state.holders.get(&id).cloned());
+            woken.extend(state.curious.get(&id).into_iter().flatten().cloned());
             woken.extend(self.uid_of(&item).and_then(|uid| state.uids.get(&uid).cloned()));
         }
         self.put(state, item, started, full, speaks_of_tags);
@@ -615,6 +628,13 @@ impl<R: Remote, K: Reader> State<R, K> {
         }
     }
 
+    fn forget_curiosity(&mut self, reader: &K) {
+        self.curious.retain(|_, readers| {
+            readers.remove(reader);
+            !readers.is_empty()
+        });
+    }
+
     /// The readers whose wants are answered.
     fn answer(&mut self, asked: impl Fn(&Want<K>) -> bool) -> HashSet<K> {
         let mut readers = HashSet::new();
@@ -653,3 +673,7 @@ fn place(owner: &Owner) -> (String, String, String) {
 fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
     since.is_none_or(|since| at >= since)
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

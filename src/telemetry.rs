@@ -52,7 +52,13 @@ where
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     let asked = EnvFilter::builder().parse(&settings.filter)?;
-    Ok(layer.with_filter(asked).with_filter(cap()))
+    // The span that kube opens round each reconcile repeats, in every line, what our own lines say in better words.
+    let few_words = asked.max_level_hint().is_some_and(|most| most <= LevelFilter::INFO);
+    let cap = match few_words {
+        true => cap().with_target("kube_runtime::controller", LevelFilter::WARN),
+        false => cap(),
+    };
+    Ok(layer.with_filter(asked).with_filter(cap))
 }
 
 /// The most that each library may log, whatever the user's filter says.
@@ -178,6 +184,18 @@ mod tests {
             info!(target: "hyper", "not-asked-for");
         });
         assert!(log.contains("asked-for") && !log.contains("not-asked-for"), "{log}");
+    }
+
+    #[test]
+    fn kubes_own_spans_show_only_to_who_asks_for_more() {
+        let log = |filter| {
+            logged(filter, LogFormat::Text, || {
+                let span = tracing::info_span!(target: "kube_runtime::controller", "reconciling object");
+                span.in_scope(|| info!(target: "vpn_operator", "ours"));
+            })
+        };
+        assert!(!log("info").contains("reconciling object") && log("info").contains("ours"));
+        assert!(log("debug").contains("reconciling object"));
     }
 
     #[test]

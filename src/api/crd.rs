@@ -66,7 +66,8 @@ fn build(
                 path: admission.path.to_owned(),
             };
             let schema = at(root, admission.path).ok_or_else(no_such_field)?;
-            let rule: ValidationRule = serde_json::from_value(serde_json::to_value(&admission.rule)?)?;
+            let mut rule: ValidationRule = serde_json::from_value(serde_json::to_value(&admission.rule)?)?;
+            rule.message_expression.clone_from(&admission.message_expression);
             schema.x_kubernetes_validations.get_or_insert_with(Vec::new).push(rule);
         }
         for key in ["spec", "status"] {
@@ -86,9 +87,13 @@ fn at<'a>(root: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchem
 }
 
 /// Takes out what serves Rust and not people: `nullable` on optional fields, which would let `null` through as a
-/// value, and formats that Kubernetes does not know.
+/// value, `null` among the values that an error offers, titles, and formats that Kubernetes does not know.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    schema.title = None;
+    if let Some(values) = &mut schema.enum_ {
+        values.retain(|value| !value.0.is_null());
+    }
     if let Some(description) = &mut schema.description {
         *description = description.replace('\n', " ");
     }

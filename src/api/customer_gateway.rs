@@ -144,23 +144,35 @@ pub struct CertificateStatus {
     pub content_sha256: Option<String>,
 }
 
-/// What `kubectl get` shows.
+/// What `kubectl get` shows; the message, which has no end, is the last.
 pub fn columns() -> Vec<CustomResourceColumnDefinition> {
     vec![
         column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
         column("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason"),
         column("Identifier", "string", ".spec.idValue"),
         column("ID", "string", ".status.id"),
+        column("Age", "date", ".metadata.creationTimestamp"),
         wide_column("ASN", "integer", ".spec.bgpASN"),
         wide_column("Created", "date", ".status.createdAt"),
         wide_column("Updated", "date", ".status.updatedAt"),
         wide_column("Message", "string", ".status.conditions[?(@.type==\"Ready\")].message"),
-        column("Age", "date", ".metadata.creationTimestamp"),
     ]
 }
 
 /// Which identifiers are addresses: FQDN is spelled out, or nothing is said of an adopted gateway.
-const IS_ADDRESS: &str = "(has(self.idType) ? self.idType == 'IP' : !has(self.externalID))";
+fn is_address(it: &str) -> String {
+    format!("(has({it}.idType) ? {it}.idType == 'IP' : !has({it}.externalID))")
+}
+
+/// A rule about the form of idValue. It binds whoever sets it: what stands there cannot be changed, and must not be in
+/// the way when externalID, under which an FQDN may stand without idType, is taken out later.
+fn identifier(rule: &str, message: &str) -> Admission {
+    let stands =
+        "oldSelf.hasValue() && has(oldSelf.value().idValue) && has(oldSelf.value().idType) == has(self.idType)";
+    let mut admission = Admission::at("spec", &format!("!has(self.idValue) || ({stands}) || {rule}"), message);
+    admission.rule = admission.rule.optional_old_self(true);
+    admission.about(".idValue")
+}
 
 /// The kind's own rules of admission, beside [`lifecycle::admissions`].
 pub fn admissions() -> Vec<Admission> {
@@ -170,76 +182,84 @@ pub fn admissions() -> Vec<Admission> {
             "self.matches('^[A-Za-z0-9_.-]{1,64}$')",
             "name must be 1 to 64 letters, digits, '_', '-' and '.'",
         ),
-        Admission::on_creation(
-            "has(self.spec.name) || has(self.spec.externalID) || size(self.metadata.name) <= 64",
+        Admission::ratcheted(
+            "",
+            |it| format!("has({it}.spec.name) || has({it}.spec.externalID) || size({it}.metadata.name) <= 64"),
             "metadata.name is longer than 64 characters and cannot be the gateway's name in the cloud: set spec.name",
-        ),
+        )
+        .about(".spec.name")
+        .missing(),
         Admission::at(
             "spec",
-            "has(self.idType) ? (!has(oldSelf.idType) ? (self.idType == 'IP' || has(self.externalID)) \
-             : self.idType == oldSelf.idType) : !has(oldSelf.idType)",
-            "idType cannot be changed: to replace the gateway, delete this object and create it with the other idType",
-        ),
-        Admission::at(
+            "has(self.idType) ? (has(oldSelf.idType) ? self.idType == oldSelf.idType \
+             : (self.idType == 'IP' || has(self.externalID) || has(oldSelf.externalID))) : !has(oldSelf.idType)",
+            &immutable("idType", "changed or removed, and leaving it out meant IP"),
+        )
+        .about(".idType")
+        .forbidden(),
+        Admission::ratcheted(
             "spec",
-            "has(self.idValue) || (has(self.managementPolicy) && self.managementPolicy == 'Observe')",
+            |it| format!("has({it}.idValue) || (has({it}.managementPolicy) && {it}.managementPolicy == 'Observe')"),
             "idValue is required: the gateway's IPv4 address or FQDN (only managementPolicy: Observe goes without)",
-        ),
+        )
+        .about(".idValue")
+        .missing(),
         Admission::at(
             "spec",
             "!has(oldSelf.idValue) || (has(self.idValue) && self.idValue == oldSelf.idValue)",
-            "idValue cannot be changed: to replace the gateway, delete this object and create it with the other idValue",
-        ),
-        Admission::at(
-            "spec",
+            &immutable("idValue", "changed or removed"),
+        )
+        .about(".idValue")
+        .forbidden(),
+        identifier(
             &format!(
-                "!has(self.idValue) || !{IS_ADDRESS} || (isIP(self.idValue) && ip(self.idValue).family() == 4 \
+                "!{} || (isIP(self.idValue) && ip(self.idValue).family() == 4 \
                  && self.idValue.matches('^([1-9]|[1-9][0-9]|1[0-9][0-9]|2[01][0-9]|22[0-3])[.]') \
-                 && !self.idValue.startsWith('127.'))"
+                 && !self.idValue.startsWith('127.'))",
+                is_address("self")
             ),
-            "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP, not loopback, not 0.x, not \
-             above 223.x (for a name, set idType: FQDN)",
+            "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP (also when idType is left out), \
+             1.0.0.0 to 223.255.255.255 and not loopback (127.x); for a name, set idType: FQDN",
         ),
-        Admission::at(
-            "spec",
-            &format!("!has(self.idValue) || {IS_ADDRESS} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")"),
-            "idValue must be letters, digits and special characters with idType: FQDN, without spaces and without any \
-             of & < > [ ] \\ ?",
+        identifier(
+            &format!("{} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")", is_address("self")),
+            "idValue must be letters, digits and special characters of ASCII with idType: FQDN, without spaces and \
+             without any of & < > [ ] \\ ?",
         ),
-        Admission::at(
+        Admission::ratcheted(
             "spec",
-            "!has(self.bgpASN) || !has(self.idType) || self.idType == 'IP'",
+            |it| format!("!has({it}.bgpASN) || !has({it}.idType) || {it}.idType == 'IP'"),
             "bgpASN goes only with idType: IP; remove it for a gateway that is identified by FQDN",
-        ),
+        )
+        .about(".bgpASN"),
         Admission::at(
             "spec.bgpASN",
             "self == oldSelf",
-            "bgpASN cannot be changed once set: to replace the gateway, delete this object and create it with the other \
-             bgpASN",
-        ),
-        Admission::at(
+            &immutable("bgpASN", "changed once set (it may be left out: the gateway keeps it)"),
+        )
+        .forbidden(),
+        Admission::each(
             "spec.tags",
-            "self.all(key, size(key) >= 1 && size(key) <= 128)",
-            "tags: a key must have 1 to 128 characters",
+            "size(key) >= 1 && size(key) <= 128",
+            "a key must have 1 to 128 characters",
         ),
-        Admission::at(
+        Admission::each(
             "spec.tags",
-            "self.all(key, !key.startsWith('_sys_') && key != 'vpn-operator-owner')",
-            "tags: a key must not start with _sys_, and vpn-operator-owner belongs to the operator",
+            "!key.startsWith('_sys_') && key != 'vpn-operator-owner'",
+            "a key must not start with _sys_, and vpn-operator-owner belongs to the operator",
         ),
-        Admission::at(
+        Admission::each(
             "spec.tags",
-            "self.all(key, key.matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@-]+$') && !key.startsWith(' ') \
-             && !key.endsWith(' '))",
-            "tags: a key may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', \
-             '@' and spaces, but not begin or end with a space",
+            "key.matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@-]*$') && !key.startsWith(' ') && !key.endsWith(' ')",
+            "a key may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@' and \
+             spaces, but not begin or end with a space",
         ),
-        Admission::at(
+        Admission::each(
             "spec.tags",
-            "self.all(key, self[key].matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@/-]*$') \
-             && !self[key].startsWith(' ') && !self[key].endsWith(' '))",
-            "tags: a value may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', \
-             '-', '@', '/' and spaces, but not begin or end with a space",
+            "self[key].matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@/-]*$') && !self[key].startsWith(' ') \
+             && !self[key].endsWith(' ')",
+            "a value may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@', \
+             '/' and spaces, but not begin or end with a space",
         ),
     ];
     rules.extend(lifecycle::secret_ref_admissions(
@@ -247,4 +267,12 @@ pub fn admissions() -> Vec<Admission> {
         "spec.caCertificateSecretRef.key",
     ));
     rules
+}
+
+/// The cloud cannot change it: what to do instead.
+fn immutable(field: &str, what: &str) -> String {
+    format!(
+        "{field} cannot be {what}: to replace the gateway, create another CustomerGateway with the other {field} beside this \
+         one, move the VPN connection to it, then delete this one"
+    )
 }

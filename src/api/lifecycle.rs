@@ -1,6 +1,6 @@
 //! The part of `spec` that every kind shares: whose credentials, which object, how far the operator may go.
 
-use kube::core::Rule;
+use kube::core::{Reason, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +87,8 @@ pub struct Admission {
     /// Dotted path of properties from the root; empty for the root.
     pub path: &'static str,
     pub rule: Rule,
+    /// CEL that says more than the rule's fixed message can; that one is said where this fails.
+    pub message_expression: Option<String>,
 }
 
 impl Admission {
@@ -95,17 +97,50 @@ impl Admission {
         Self {
             path,
             rule: Rule::new(rule).message(message),
+            message_expression: None,
         }
     }
 
-    /// A rule about the whole object that binds new objects only, so that an object made under a laxer CRD can
-    /// still get status and lose its finalizer (root rules are not ratcheted by the apiserver).
-    pub fn on_creation(rule: &str, message: &str) -> Self {
-        let rule = format!("oldSelf.hasValue() || ({rule})");
-        Self {
-            path: "",
-            rule: Rule::new(rule).message(message).optional_old_self(true),
-        }
+    /// A rule about several fields of the object at `path`, which `rule` calls by the name that it is given. The
+    /// apiserver checks such a rule whenever any of the fields changes; so it lets be who broke it before, or an object
+    /// made under a laxer CRD could not get status, lose its finalizer, nor be edited in anything else.
+    pub fn ratcheted(path: &'static str, rule: impl Fn(&str) -> String, message: &str) -> Self {
+        let (now, before) = (rule("self"), rule("oldSelf.value()"));
+        let mut admission = Self::at(
+            path,
+            &format!("({now}) || (oldSelf.hasValue() && !({before}))"),
+            message,
+        );
+        admission.rule = admission.rule.optional_old_self(true);
+        admission
+    }
+
+    /// A rule about each key of the map at `path` (`key`; its value is `self[key]`). Who breaks it is named.
+    pub fn each(path: &'static str, holds: &str, message: &str) -> Self {
+        let field = field(path);
+        let mut admission = Self::at(path, &format!("self.all(key, {holds})"), &format!("{field}: {message}"));
+        admission.message_expression = Some(format!(
+            "\"{field}: '\" + self.filter(key, !({holds}))[0] + \"': {message}\""
+        ));
+        admission
+    }
+
+    /// The field below `path` that the error is about.
+    pub fn about(mut self, field_path: &'static str) -> Self {
+        self.rule = self.rule.field_path(field_path);
+        self
+    }
+
+    /// The error says that the field is missing, not that what surrounds it is wrong.
+    pub fn missing(mut self) -> Self {
+        self.rule = self.rule.reason(Reason::FieldValueRequired);
+        self
+    }
+
+    /// The error says that the edit may not be made, not that the value is wrong.
+    pub fn forbidden(mut self) -> Self {
+        self.rule = self.rule.reason(Reason::FieldValueForbidden);
+        self
     }
 }
 
@@ -127,27 +162,28 @@ pub fn admissions() -> Vec<Admission> {
         Admission::at(
             "spec.externalID",
             "self == oldSelf",
-            "externalID cannot be changed: remove it to stay with the present object, or delete this object (with \
-             deletionPolicy: Retain to keep the cloud's) and create one that names the other id",
-        ),
-        Admission::at(
+            "externalID cannot be changed: remove it to stay with the present cloud object; to work with the other one, \
+             create another object with its id beside this one, then delete this one (with deletionPolicy: Retain to keep \
+             the cloud's)",
+        )
+        .forbidden(),
+        Admission::ratcheted(
             "spec",
-            "!has(self.managementPolicy) || self.managementPolicy != 'Observe' || has(self.externalID)",
+            |it| format!("!has({it}.managementPolicy) || {it}.managementPolicy != 'Observe' || has({it}.externalID)"),
             "managementPolicy: Observe needs externalID, the id of the cloud object to look at",
-        ),
-        Admission {
-            path: "",
-            rule: Rule::new(
-                "!oldSelf.hasValue() || !has(self.spec.externalID) || has(oldSelf.value().spec.externalID) \
-                 || !has(oldSelf.value().status) || !has(oldSelf.value().status.id) \
-                 || oldSelf.value().status.id == self.spec.externalID",
-            )
-            .message(
-                "spec.externalID may be set only while status.id is empty or equal: this object already has another \
-                 cloud object; delete it (with deletionPolicy: Retain to keep the cloud's) and create one with externalID",
-            )
-            .optional_old_self(true),
-        },
+        )
+        .about(".externalID")
+        .missing(),
+        Admission::at(
+            "",
+            "!has(self.spec.externalID) || has(oldSelf.spec.externalID) || !has(oldSelf.status) \
+             || !has(oldSelf.status.id) || oldSelf.status.id == self.spec.externalID",
+            "externalID may be set only while status.id is empty or equal: this object already has another cloud object; to \
+             work with the one that externalID names, create another object with it beside this one, then delete this one \
+             (with deletionPolicy: Retain to keep the cloud's)",
+        )
+        .about(".spec.externalID")
+        .forbidden(),
     ]
 }
 
@@ -164,7 +200,7 @@ pub fn secret_ref_admissions(name_path: &'static str, key_path: &'static str) ->
         ),
         Admission::at(
             key_path,
-            "self.matches('^[-._a-zA-Z0-9]+$')",
+            "self.matches('^[-._a-zA-Z0-9]+$') && self != '.' && !self.startsWith('..')",
             &format!(
                 "{} must be a key of a Secret: letters, digits, '-', '_' and '.'",
                 field(key_path)

@@ -67,16 +67,17 @@ impl CloudError {
 
 impl fmt::Display for CloudError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} failed: {}", self.operation.what(), self.text)?;
+        // More follows, so the cloud's full stop is none.
+        let text = self.text.trim_end_matches('.');
+        write!(formatter, "{} failed: {text}", self.operation.what())?;
+        let action = self.operation.iam_action();
         // Without a code it was not IAM that refused, but something on the way.
-        if self.meaning == Meaning::Forbidden && self.code.is_some() {
-            write!(
-                formatter,
-                "; the credential needs the IAM action {}",
-                self.operation.iam_action()
-            )?;
+        if self.meaning == Meaning::Forbidden && self.code.is_some() && !text.contains(action) {
+            write!(formatter, "; the credential needs the IAM action {action}")?;
         }
+        // Where the cloud had no words, the text is about the status already.
         let status = self.status.map(|status| format!("HTTP {status}"));
+        let status = status.filter(|status| !self.text.contains(status.as_str()));
         let request_id = self.request_id.as_ref().map(|id| format!("request id {id}"));
         let known: Vec<_> = self.code.clone().or(status).into_iter().chain(request_id).collect();
         if !known.is_empty() {
@@ -105,6 +106,12 @@ mod tests {
             error.to_string(),
             "creating the customer gateway failed: no room (HTTP 400)"
         );
+        error.text = "the proxy answered HTTP 400".to_owned();
+        assert_eq!(
+            error.to_string(),
+            "creating the customer gateway failed: the proxy answered HTTP 400"
+        );
+        error.text = "no room".to_owned();
         error.code = Some("VPN.0001".to_owned());
         error.request_id = Some("r1".to_owned());
         assert_eq!(
@@ -123,6 +130,14 @@ mod tests {
             error.to_string(),
             "creating the customer gateway failed: no room; \
              the credential needs the IAM action vpn:customerGateways:create (VPN.0007)"
+        );
+        let named = CloudError {
+            text: "You may not vpn:customerGateways:create.".to_owned(),
+            ..error
+        };
+        assert_eq!(
+            named.to_string(),
+            "creating the customer gateway failed: You may not vpn:customerGateways:create (VPN.0007)"
         );
     }
 

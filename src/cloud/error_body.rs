@@ -65,11 +65,23 @@ pub(super) fn bounded(text: &str) -> String {
     printable(text, LONGEST_TEXT)
 }
 
-/// The beginning of a body that is not what it should be.
+/// The beginning of a body that is not what it should be; of a web page its title.
 pub(super) fn excerpt(body: &[u8]) -> String {
     // Only the beginning is shown, so only the beginning is looked at.
-    let beginning = &body[..body.len().min(4 * LONGEST_TEXT)];
-    printable(&String::from_utf8_lossy(beginning), LONGEST_EXCERPT)
+    let beginning = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_TEXT)]);
+    match title(&beginning) {
+        Some(title) => format!("a web page, \"{}\"", printable(title, LONGEST_EXCERPT)),
+        None => printable(&beginning, LONGEST_EXCERPT),
+    }
+}
+
+/// The title of an HTML page.
+fn title(text: &str) -> Option<&str> {
+    // Letters of one case have the same length: places in one text are places in the other.
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    Some(text[start..end].trim()).filter(|title| !title.is_empty() && lower.trim_start().starts_with('<'))
 }
 
 fn printable(text: &str, longest: usize) -> String {
@@ -161,9 +173,12 @@ mod tests {
         let long = bounded(&"é".repeat(1000));
         assert_eq!(long.chars().count(), LONGEST_TEXT + 1);
         assert!(long.ends_with('…'));
-        let html = excerpt(format!("<!DOCTYPE html>\n<title>Welcome</title>{}", "x".repeat(5000)).as_bytes());
-        assert!(html.starts_with("<!DOCTYPE html> <title>Welcome</title>x"), "{html}");
+        let html = excerpt(format!("<!DOCTYPE html>\n<p>Welcome</p>{}", "x".repeat(5000)).as_bytes());
+        assert!(html.starts_with("<!DOCTYPE html> <p>Welcome</p>x"), "{html}");
         assert_eq!(html.chars().count(), LONGEST_EXCERPT + 1);
+        let page = "<html>\r\n<head><Title> 502\nBad Gateway</TITLE></head>";
+        assert_eq!(excerpt(page.as_bytes()), "a web page, \"502 Bad Gateway\"");
+        assert_eq!(excerpt(b"no <title>page</title>"), "no <title>page</title>");
         assert_eq!(excerpt(&[0xff, 0xfe, b'a']), "��a");
     }
 

@@ -156,9 +156,18 @@ pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
-        causes.push(cause.to_string());
+        let cause_text = cause.to_string();
+        // The number says the same as the words before it.
+        let words = cause_text.split(" (os error ").next().unwrap_or_default();
+        causes.push(words.to_owned());
         next = cause.source();
     }
     causes.dedup();
-    error_body::bounded(&causes.join(": "))
+    // What the HTTP library calls its own steps helps nobody, unless it is all there is.
+    let innermost = causes.len().saturating_sub(1);
+    let step = |cause: &str| cause.starts_with("client error (") || cause == "tcp connect error";
+    let told = causes.iter().enumerate();
+    let told = told.filter(|(at, cause)| *at == innermost || !step(cause));
+    let told: Vec<&str> = told.map(|(_, cause)| cause.as_str()).collect();
+    error_body::bounded(&told.join(": "))
 }

@@ -15,6 +15,9 @@ use super::{
 /// However long the lease: a request that takes longer than this is lost, and a stop must not wait for it.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 
+/// Why a lease ran out although no renewal failed.
+const STOOD_STILL: &str = "none was tried: this process, or its machine, stood still";
+
 /// Who runs for election, and for how long a term.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -182,7 +185,7 @@ impl<S: LeaseStore> Election<S> {
     async fn renew(&mut self, mut last: Renewal, stop: &CancellationToken) -> Option<LossReason> {
         let clock = Arc::clone(&self.shared.clock);
         let mut pause = self.candidate.renew_period();
-        let mut last_error = String::new();
+        let mut last_error = STOOD_STILL.to_owned();
         loop {
             let left = |last: Renewal| {
                 let age = clock.monotonic().saturating_duration_since(last.monotonic);
@@ -203,6 +206,7 @@ impl<S: LeaseStore> Election<S> {
             match self.attempt(true, limit).await {
                 Ok(Attempt::Held(renewal)) => {
                     last = renewal;
+                    last_error = STOOD_STILL.to_owned();
                     self.shared.standing.send_replace(Standing::Leading(renewal));
                     pause = self.candidate.renew_period();
                 }
@@ -730,6 +734,15 @@ mod tests {
             clock.pass(seconds(11)).await;
             assert!(second.handle.is_leader(), "{mood:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_stood_still_says_so() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let mut leadership = start("first", &store, &clock).await.won().await;
+        clock.passed.send_modify(|passed| *passed += LEASE);
+        let reason = leadership.lost().await.to_string();
+        assert!(reason.contains("stood still"), "{reason}");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use super::Clock;
 pub enum LossReason {
     #[error("somebody else holds the lease: {holder}")]
     Taken { holder: String },
-    #[error("the lease could not be renewed for {} (last: {last_error})", humantime::format_duration(*since))]
+    #[error("the lease could not be renewed for {} ({last_error})", humantime::format_duration(*since))]
     NotRenewed { since: Duration, last_error: String },
     #[error("the renewal stopped working")]
     Broken,

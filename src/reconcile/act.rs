@@ -153,7 +153,7 @@ impl<K: Kind> Pass<'_, K> {
         }
         self.count(verdict.reason);
         // What was seen led here; what is decided next rests on a new look.
-        self.context.memory.doubt(self.key, Instant::now());
+        self.context.memory.look_anew(self.key, Instant::now());
         Ok(self.come_again(*pace, Duration::ZERO))
     }
 
@@ -208,8 +208,8 @@ impl<K: Kind> Pass<'_, K> {
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
-                self.context.memory.mends(self.key, &[], true);
-                reporter.warning(&*self.object, "Recreated", &text).await;
+                self.context.memory.recreates(self.key);
+                reporter.event(&*self.object, "DriftDetected", &text).await;
             }
             // Another try like any other: with backoff, or a cloud that fails each creation would be asked for ever.
             Note::GivenUp => return Ok(self.come_again(AGAIN, Duration::ZERO)),
@@ -280,15 +280,20 @@ impl<K: Kind> Pass<'_, K> {
         cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
         let stamp = stamp(&self.object);
         let spec = self.object.spec.as_ref().ok();
+        let owner_tag_key = &self.context.shared.policy.owner_tag_key;
         let written = self
             .write_surely(|status| {
-                record::created::<K>(status, new, &remote, &cloud.scope);
+                record::created::<K>(status, new, &remote, &cloud.scope, owner_tag_key);
                 if self.is_as_specified(status, &remote) {
                     record::confirmed::<K>(status, spec, &remote, Vec::new(), stamp);
                 }
             })
             .await?;
-        let (reason, text) = decide::created_event::<K>(&remote);
+        let (reason, text) = if self.context.memory.has_recreated(self.key) {
+            ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
+        } else {
+            decide::created_event::<K>(&remote)
+        };
         self.context.shared.reporter.event(&*self.object, reason, &text).await;
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -333,8 +338,9 @@ impl<K: Kind> Pass<'_, K> {
                 });
                 cloud.mirror.wrote_tags(id, |tags| K::apply_change(&call, tags));
                 self.context.memory.progressed(self.key);
+                let owner_tag_key = &self.context.shared.policy.owner_tag_key;
                 let written = pass
-                    .write_surely(|status| K::changed(status, &call, updated.as_ref()))
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), owner_tag_key))
                     .await?;
                 Ok(Next::Again(written))
             }
@@ -407,18 +413,18 @@ impl<K: Kind> Pass<'_, K> {
                 self.context
                     .shared
                     .reporter
-                    .warning(&*self.object, "Deleted", &text)
+                    .event(&*self.object, "Deleted", &text)
                     .await;
                 Ok(Next::Again(pass.object))
             }
             Ok(_) => {
-                self.context.memory.sent_delete(self.key);
-                self.context.memory.trigger(self.key, Instant::now());
+                self.context.memory.sent_delete(self.key, id);
+                self.context.memory.look_anew(self.key, Instant::now());
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.meaning == Meaning::Gone => {
                 cloud.mirror.proved_gone(id);
-                self.context.memory.trigger(
+                self.context.memory.look_anew(
                     self.key,
                     self.gathered.triggered_at.unwrap_or(self.context.shared.started),
                 );
@@ -435,19 +441,19 @@ impl<K: Kind> Pass<'_, K> {
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
             (None, None) => None,
         };
-        if let Some(text) = text {
-            self.context
-                .shared
-                .reporter
-                .event(&*self.object, "Deleted", &text)
-                .await;
-        }
         // Asked before the watch sees the object gone, and it is forgotten.
         let fellows = self.context.shared.tenants.fellows(self.key);
         match self.context.shared.reporter.set_finalizer(&*self.object, false).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error),
+        }
+        if let Some(text) = text {
+            self.context
+                .shared
+                .reporter
+                .event(&*self.object, "Deleted", &text)
+                .await;
         }
         self.context.forget(self.key);
         self.wake_who_waits_for_quota(&fellows);

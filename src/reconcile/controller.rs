@@ -100,9 +100,14 @@ impl<K: Kind> KindController<K> {
             }
         });
         let is_ours = move |key: &Key| namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
+        let kicked = Arc::clone(&context);
         let wakes = wakes
             .filter(move |key| futures::future::ready(is_ours(key)))
-            .map(|key| key.object_ref::<K>());
+            .map(move |key| {
+                // Whoever wakes an object has news for it: it need not wait its backoff out.
+                kicked.memory.kick(&key);
+                key.object_ref::<K>()
+            });
         let leader = context.shared.leader.clone();
         let leading = stream::once(async move { leader.leading().await });
         async move {

@@ -11,17 +11,19 @@ use sha2::{Digest, Sha256};
 
 use super::decide::Policy;
 use super::key::Key;
-use super::kind::{Difference, Immutable, Kind};
+use super::kind::{Difference, Immutable, Kind, SecretRef};
 use super::record::whole_seconds;
 use super::tenant::Open;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ObjectStatus};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ManagementPolicy, ObjectStatus};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
 use crate::mirror::{Mirror, Remote};
 
 /// Tags with this prefix belong to the cloud itself.
 const SYSTEM_TAG_PREFIX: &str = "_sys_";
+/// As many as a spec can name.
+const MAX_MANAGED_TAGS: usize = 19;
 
 /// The kind of customer gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,11 +92,14 @@ impl Kind for Gateways {
         &mut status.object
     }
 
-    fn secret_refs(spec: &Self::Spec) -> Vec<(String, String)> {
-        let certificate = spec.ca_certificate_secret_ref.as_ref();
+    fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef> {
+        let certificate = spec.ca_certificate_secret_ref.iter();
         certificate
-            .map(|secret| (secret.name.clone(), secret.key().to_owned()))
-            .into_iter()
+            .map(|secret| SecretRef {
+                field: "caCertificateSecretRef",
+                name: secret.name.clone(),
+                key: secret.key().to_owned(),
+            })
             .collect()
     }
 
@@ -102,11 +107,6 @@ impl Kind for Gateways {
         let Some(content) = contents.into_iter().next() else {
             return Ok(GatewayExtras::default());
         };
-        let key = spec
-            .ca_certificate_secret_ref
-            .as_ref()
-            .map(|secret| secret.key())
-            .unwrap_or_default();
         let text = String::from_utf8(content)
             .ok()
             .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
@@ -114,15 +114,24 @@ impl Kind for Gateways {
             Some(text) => Ok(GatewayExtras {
                 certificate: Some(text),
             }),
-            None => Err(format!(
-                "caCertificateSecretRef: the Secret's key {key} holds no PEM certificate (-----BEGIN CERTIFICATE-----)"
-            )),
+            None => {
+                let secret = spec.ca_certificate_secret_ref.as_ref();
+                let (name, key) = secret.map_or(("", ""), |secret| (secret.name.as_str(), secret.key()));
+                Err(format!(
+                    "caCertificateSecretRef: the key {key} of the Secret {name} holds no PEM certificate (-----BEGIN \
+                     CERTIFICATE-----): put one there; it is picked up at once"
+                ))
+            }
         }
     }
 
     fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String> {
         if policy.is_otc && spec.ca_certificate_secret_ref.is_some() {
             return Some("caCertificateSecretRef: Open Telekom Cloud has no CA certificates; remove it".to_owned());
+        }
+        // Admission demands it; an older CRD may not have.
+        if spec.id_value.is_none() && spec.lifecycle.management() != ManagementPolicy::Observe {
+            return Some("idValue is required: set it to the gateway's IPv4 address or FQDN".to_owned());
         }
         let tags = spec.tags.as_ref()?;
         tags.contains_key(&policy.owner_tag_key).then(|| {
@@ -285,20 +294,23 @@ impl Kind for Gateways {
         });
     }
 
-    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>) {
-        if let GatewayChange::Update(CustomerGatewayChange {
-            ca_certificate: Some(certificate),
-            ..
-        }) = change
-        {
-            remember_certificate(status, certificate, remote);
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, owner_tag_key: &str) {
+        match change {
+            GatewayChange::Update(update) => {
+                if let Some(certificate) = &update.ca_certificate {
+                    remember_certificate(status, certificate, remote);
+                }
+            }
+            GatewayChange::AddTags(added) => remember_tags(status, added, owner_tag_key),
+            GatewayChange::RemoveTags(removed) => status.managed_tags.retain(|key| !removed.contains_key(key)),
         }
     }
 
-    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote) {
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, owner_tag_key: &str) {
         if let Some(certificate) = &new.ca_certificate {
             remember_certificate(status, certificate, Some(remote));
         }
+        remember_tags(status, &new.tags, owner_tag_key);
     }
 
     fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>) {
@@ -367,8 +379,7 @@ struct TagDifference {
 }
 
 impl TagDifference {
-    /// With `tags` in the spec every tag but ours and the cloud's own is managed; without it only those go that an
-    /// earlier spec had put there.
+    /// Only tags that the spec names, or that an earlier spec had put there, are touched: other people's stay.
     fn of(
         spec: &CustomerGatewaySpec,
         status: &CustomerGatewayStatus,
@@ -377,12 +388,9 @@ impl TagDifference {
         overwrites_tags: bool,
     ) -> Option<Self> {
         let has = remote.tags.as_ref()?;
-        let wanted = wanted_tags(spec);
-        let is_managed = |key: &String| match &wanted {
-            Some(_) => key != owner_tag_key && !key.starts_with(SYSTEM_TAG_PREFIX),
-            None => status.managed_tags.contains(key),
-        };
-        let wanted = wanted.clone().unwrap_or_default();
+        let wanted = wanted_tags(spec).unwrap_or_default();
+        let is_ours = |key: &String| key != owner_tag_key && !key.starts_with(SYSTEM_TAG_PREFIX);
+        let is_managed = |key: &String| is_ours(key) && (wanted.contains_key(key) || status.managed_tags.contains(key));
         let add: BTreeMap<_, _> = wanted
             .iter()
             .filter(|(key, value)| has.get(*key) != Some(*value))
@@ -426,9 +434,132 @@ fn remember_certificate(
     recorded.content_sha256 = Some(digest(&certificate.content));
 }
 
+/// What we have put there is ours to take off, even if the spec has changed before that was confirmed.
+fn remember_tags(status: &mut CustomerGatewayStatus, put: &BTreeMap<String, String>, owner_tag_key: &str) {
+    let earlier = std::mem::take(&mut status.managed_tags);
+    let earlier = earlier.into_iter().filter(|key| !put.contains_key(key));
+    let new = put.keys().filter(|key| *key != owner_tag_key).cloned();
+    status.managed_tags = new.chain(earlier).take(MAX_MANAGED_TAGS).collect();
+}
+
 fn digest(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::customer_gateway::TagValue;
+
+    const OWNER: &str = "vpn-operator-owner";
+
+    fn tags(keys: &'static str) -> impl Strategy<Value = BTreeMap<String, String>> {
+        proptest::collection::btree_map(keys, "[xyz]", 0..6)
+    }
+
+    fn spec(name: Option<String>, tags: Option<BTreeMap<String, String>>) -> CustomerGatewaySpec {
+        let tags = tags.map(|tags| tags.into_iter().map(|(key, value)| (key, TagValue(value))).collect());
+        CustomerGatewaySpec {
+            name,
+            tags,
+            ..CustomerGatewaySpec::default()
+        }
+    }
+
+    fn apply(remote: &mut CustomerGateway, call: &GatewayChange) {
+        if let GatewayChange::Update(CustomerGatewayChange { name: Some(name), .. }) = call {
+            remote.name = Some(name.clone());
+        }
+        Gateways::apply_change(call, remote.tags.get_or_insert_default());
+    }
+
+    proptest! {
+        #[test]
+        fn mending_ends_with_one_call_of_each_kind_at_most(
+            name in proptest::option::of("[ab]"),
+            wanted in proptest::option::of(tags("[a-e]")),
+            has in tags("[a-e]|_sys_[ab]"),
+            formerly_managed in proptest::collection::vec("[a-e]", 0..3),
+            overwrites in any::<bool>(),
+        ) {
+            let spec = spec(name.clone(), wanted.clone());
+            let status = CustomerGatewayStatus { managed_tags: formerly_managed.clone(), ..Default::default() };
+            let mut remote = CustomerGateway { name: Some("b".to_owned()), ..CustomerGateway::default() };
+            let mut present = has.clone();
+            present.insert(OWNER.to_owned(), "us".to_owned());
+            remote.tags = Some(present);
+            let mut kinds = Vec::new();
+            while let Some(difference) =
+                Gateways::difference(&spec, &status, &GatewayExtras::default(), &remote, OWNER, overwrites)
+            {
+                prop_assert!(!difference.fields.is_empty());
+                if let (GatewayChange::AddTags(added), false) = (&difference.call, overwrites) {
+                    let present = remote.tags.clone().unwrap_or_default();
+                    prop_assert!(added.keys().all(|key| !present.contains_key(key)), "nothing is overwritten");
+                }
+                kinds.push(std::mem::discriminant(&difference.call));
+                apply(&mut remote, &difference.call);
+                prop_assert!(kinds.len() <= 3);
+            }
+            let mut distinct = kinds.clone();
+            distinct.dedup();
+            prop_assert_eq!(kinds.len(), distinct.len());
+            prop_assert_eq!(remote.name, name.or(Some("b".to_owned())));
+            let left = remote.tags.unwrap_or_default();
+            prop_assert_eq!(left.get(OWNER).map(String::as_str), Some("us"));
+            for (key, value) in &has {
+                if key.starts_with("_sys_") {
+                    prop_assert_eq!(left.get(key), Some(value), "the cloud's own tags stay");
+                }
+            }
+            let visible: BTreeMap<_, _> =
+                left.into_iter().filter(|(key, _)| key != OWNER && !key.starts_with("_sys_")).collect();
+            // Other people's tags stay as they are.
+            let mut expected = wanted.clone().unwrap_or_default();
+            for (key, value) in has {
+                if !key.starts_with("_sys_") && !expected.contains_key(&key) && !formerly_managed.contains(&key) {
+                    expected.insert(key, value);
+                }
+            }
+            prop_assert_eq!(visible, expected);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_sent_again_only_when_its_text_or_the_clouds_id_has_changed() {
+        let told = crate::cloud::customer_gateways::CaCertificate {
+            id: Some("c1".to_owned()),
+            ..Default::default()
+        };
+        let remote = CustomerGateway {
+            ca_certificate: Some(told),
+            ..CustomerGateway::default()
+        };
+        let mut status = CustomerGatewayStatus::default();
+        assert!(certificate_differs(&status, "pem", &remote), "never sent");
+        remember_certificate(
+            &mut status,
+            &CertificateContent {
+                content: "pem".to_owned(),
+            },
+            Some(&remote),
+        );
+        assert!(!certificate_differs(&status, "pem", &remote));
+        assert!(certificate_differs(&status, "another", &remote));
+        let mut replaced = remote.clone();
+        if let Some(told) = &mut replaced.ca_certificate {
+            told.id = Some("c2".to_owned());
+        }
+        assert!(certificate_differs(&status, "pem", &replaced));
+        let removed = CustomerGateway {
+            ca_certificate: None,
+            ..remote
+        };
+        assert!(certificate_differs(&status, "pem", &removed));
+    }
 }

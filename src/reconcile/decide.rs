@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::kind::{Difference, Immutable, Kind};
-use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::conditions::{self, Progress, Reason, Verdict};
 use crate::api::{
     AdoptionPolicy, DeletionPolicy, Intent, Lifecycle, ManagementPolicy, ObjectStatus, PastIntent,
     RECREATE_APPROVED_ANNOTATION, Scope,
@@ -117,8 +117,8 @@ pub struct Inputs<'a, K: Kind> {
     pub failed_look: Option<Trouble>,
     /// Something asked for attention: an edit, a Secret, an annotation, a deletion.
     pub triggered: bool,
-    /// A DELETE of ours was accepted.
-    pub delete_sent: bool,
+    /// The object that a DELETE of ours was accepted for.
+    pub delete_sent: Option<&'a str>,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
 }
@@ -406,6 +406,10 @@ fn claim<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, event: (&'static s
     match ownership(inputs, remote) {
         Ownership::Untold => return look(inputs, Look::Tags(remote.id().to_owned())),
         Ownership::NotMine(step) => return step,
+        Ownership::Free { .. } if inputs.policy.read_only => {
+            let message = format!("--read-only: would adopt the {} {}", K::NOUN, remote.id());
+            return wait(Reason::Creating, message);
+        }
         Ownership::Mine | Ownership::Free { .. } => {}
     }
     if !inputs.has_finalizer {
@@ -429,7 +433,9 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
             .0
             .checked_sub(Duration::from_secs(2))
             .unwrap_or(Timestamp::MIN);
-        let until = window.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
+        // What was given up has no end: it may take effect whenever the cloud gets round to it.
+        let end = (!window.given_up).then(|| window.deadline.0.checked_add(settle).ok());
+        let until = end.flatten().unwrap_or(Timestamp::MAX);
         (from..=until).contains(&created)
     };
     let twin = inputs.view.owned.iter().find(|other| {
@@ -447,15 +453,17 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
 /// The recorded object is proved gone.
 fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
     let noun = K::NOUN;
-    let message = if inputs.lifecycle.external_id.is_some() {
+    let message = if inputs.lifecycle.management() == ManagementPolicy::Observe {
+        format!("the {noun} {id}, which was only observed, does not exist in the cloud any more: delete this object")
+    } else if inputs.lifecycle.external_id.is_some() {
         format!(
-            "the {noun} {id} does not exist in the cloud any more; what externalID names is never made anew: put it \
-             back, or remove externalID and delete this object to start over"
+            "the {noun} {id} does not exist in the cloud any more, and what externalID names is never made anew: remove \
+             externalID to have a new one created, or delete this object"
         )
     } else if inputs.lifecycle.management() != ManagementPolicy::Manage {
         format!(
-            "the {noun} {id} does not exist in the cloud any more; managementPolicy: ReportDrift does not make it anew: \
-             set Manage, or delete this object"
+            "the {noun} {id} does not exist in the cloud any more, and managementPolicy: ReportDrift does not make it \
+             anew: set Manage, or delete this object"
         )
     } else if suspects_mass_deletion(inputs) {
         return mass_deletion(inputs);
@@ -503,12 +511,16 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
         let event = (
             "Readopted",
             format!(
-                "took the {} {} back from this object's former self",
+                "took back the {} {}, whose tag names this object as it was before it was made anew",
                 K::NOUN,
                 remote.id()
             ),
         );
         return claim(inputs, remote, event);
+    }
+    // What somebody made just now, to be adopted, shows only in a look of now.
+    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists && !listed.fresh {
+        return look(inputs, Look::Collection);
     }
     if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists
         && let [remote] = inputs.view.lookalikes.as_slice()
@@ -597,7 +609,15 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             full,
         } => (remote, *full),
         Sighting::Gone => {
-            let message = format!("externalID: there is no {} {id} in the cloud project", K::NOUN);
+            let message = format!(
+                "externalID: there is no {} {id} in the cloud project: delete this object and create it with the right \
+                 id{}",
+                K::NOUN,
+                match inputs.lifecycle.management() {
+                    ManagementPolicy::Observe => "",
+                    _ => ", or remove externalID to have a new one created",
+                }
+            );
             return stop(Reason::NotFound, message);
         }
         _ => return look(inputs, Look::Object(id.to_owned())),
@@ -637,7 +657,8 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
         return Step::Rest(Rest::Done);
     }
     if inputs.lifecycle.management() == ManagementPolicy::Observe {
-        return Step::Release(None);
+        let message = format!("left the {} in the cloud, where it was only observed", K::NOUN);
+        return Step::Release(Some(message));
     }
     let retain = inputs
         .lifecycle
@@ -656,8 +677,14 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     };
     let access = match &inputs.access {
         Ok(access) => access,
-        Err(_) if retain => return stays("there are no credentials to take it off with"),
-        Err(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
+        Err(trouble) if retain && lasts(trouble) => return stays("there are no credentials to take it off with"),
+        Err(trouble) => {
+            let mut trouble = trouble.clone();
+            let way_out =
+                "; it cannot be deleted in the cloud until then (deletionPolicy: Retain lets this object go without)";
+            trouble.verdict.message.push_str(way_out);
+            return Step::Rest(Rest::Troubled(trouble));
+        }
     };
     if let Some(step) = scope_changed(inputs, access) {
         return if retain {
@@ -666,17 +693,21 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             step
         };
     }
-    if inputs.policy.read_only {
-        return wait(
-            Reason::Deleting,
-            format!("--read-only: would delete the {noun} in the cloud"),
-        );
-    }
     match (&recorded.id, inputs.view.owned.first()) {
         (Some(id), _) => remove(inputs, id, retain),
-        (None, Some(remote)) => remove_seen(inputs, remote, retain),
+        // On record first, so that its deletion can be followed to its end.
+        (None, Some(remote)) => Step::Note(Note::Found {
+            remote: remote.clone(),
+            event: None,
+        }),
         (None, None) => search_before_release(inputs, access),
     }
+}
+
+/// Whether credentials are gone until somebody gives new ones, unlike a cloud that is away for a while.
+fn lasts(trouble: &Trouble) -> bool {
+    let reason = trouble.verdict.reason;
+    reason == Reason::SecretNotFound || reason.progress() == Progress::Stalled
 }
 
 /// The object to delete is known by its id.
@@ -685,7 +716,7 @@ fn remove<K: Kind>(inputs: &Inputs<'_, K>, id: &str, retain: bool) -> Step<K> {
         Sighting::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, remote, retain),
-        Sighting::Gone => finish(inputs, retain),
+        Sighting::Gone => finish(inputs),
         _ => look_to_delete(inputs, Look::Object(id.to_owned())),
     }
 }
@@ -709,6 +740,10 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
             "left the {} {id} alone: its tag {key}={value} names another owner",
             K::NOUN
         ))),
+        Some(_) if retain && inputs.policy.read_only => wait(
+            Reason::Deleting,
+            format!("--read-only: would take the tag {key} off the {} {id}", K::NOUN),
+        ),
         Some(value) if retain => {
             let tag = BTreeMap::from([(key.clone(), value.clone())]);
             Step::Change {
@@ -718,7 +753,7 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
             }
         }
         None if retain => Step::Release(Some(format!("kept the {} {id} in the cloud", K::NOUN))),
-        _ if inputs.delete_sent => {
+        _ if inputs.delete_sent == Some(id.as_str()) => {
             let message = format!(
                 "the {} {id} is being deleted; waiting until the cloud has it no more",
                 K::NOUN
@@ -728,6 +763,10 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
                 pace: DELETING,
             }))
         }
+        _ if inputs.policy.read_only => wait(
+            Reason::Deleting,
+            format!("--read-only: would delete the {} {id} in the cloud", K::NOUN),
+        ),
         _ => Step::Delete { id, twin: false },
     }
 }
@@ -739,10 +778,13 @@ const DELETING: Pace = Pace {
 };
 
 /// The recorded object is gone; a creation that was given up may have left another.
-fn finish<K: Kind>(inputs: &Inputs<'_, K>, retain: bool) -> Step<K> {
+fn finish<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let recorded = object(inputs).id.as_deref();
     if let Some(other) = inputs.view.owned.iter().find(|other| Some(other.id()) != recorded) {
-        return remove_seen(inputs, other, retain);
+        return Step::Note(Note::Found {
+            remote: other.clone(),
+            event: None,
+        });
     }
     let doubtful = object(inputs).past_intents.iter().any(|past| past.given_up);
     if doubtful && !inputs.view.listed.is_some_and(|listed| listed.fresh && listed.complete) {
@@ -841,7 +883,7 @@ fn wait<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
 fn crd_deleting<K: Kind>() -> Step<K> {
     let message = format!(
         "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \
-         let it go and keep the cloud's, or put the CRD back",
+         let it go; what stays in the cloud can be adopted later with externalID",
         K::KIND
     );
     stop(Reason::CrdDeleting, message)
@@ -887,8 +929,8 @@ fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let MassDeletion { missing, of } = inputs.view.mass_deletion.unwrap_or(MassDeletion { missing: 0, of: 0 });
     let message = format!(
         "{missing} of {of} objects of these credentials are missing in the cloud at once, this one among them, so none \
-         is made anew: put them back, or, if they are really gone, allow it with: kubectl annotate {} {} -n {} \
-         {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
+         is made anew: find out why; if they are really gone, and not only out of sight, allow it with: kubectl \
+         annotate {} {} -n {} {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
         K::KIND.to_lowercase(),
         inputs.name,
         inputs.namespace
@@ -901,14 +943,14 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if is_former_self {
-        "it belonged to this object before that was made anew; to take it back run the operator with --cluster-name, or \
-         set externalID to this id"
-            .to_owned()
+        // Its tag names no cluster, so --cluster-name would come too late now.
+        ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
+         set from the start, that happens by itself)"
     } else {
-        format!("removing that tag in the cloud releases it, if its owner is no more ({key})")
+        "; if that owner is no more, remove the tag in the cloud to release it"
     };
     let message = format!(
-        "the {} {id} has another owner: its tag {key} is {value}; {way_out}",
+        "the {} {id} has another owner: its tag {key} is {value}{way_out}",
         K::NOUN
     );
     stop(Reason::AlreadyManaged, message)
@@ -929,3 +971,7 @@ fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
         format!("found the {} {} by its ownership tag", K::NOUN, remote.id()),
     )
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

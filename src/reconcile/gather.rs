@@ -31,7 +31,7 @@ pub struct Gathered<K: Kind> {
     pub failed_look: Option<Trouble>,
     pub crd_deleting_since: Option<Time>,
     pub triggered_at: Option<Instant>,
-    pub delete_sent: bool,
+    pub delete_sent: Option<String>,
     pub overwrites_tags: bool,
 }
 
@@ -57,7 +57,7 @@ impl<K: Kind> Gathered<K> {
             view: self.view.clone(),
             failed_look: self.failed_look.clone(),
             triggered: self.triggered_at.is_some(),
-            delete_sent: self.delete_sent,
+            delete_sent: self.delete_sent.as_deref(),
             overwrites_tags: self.overwrites_tags,
         }
     }
@@ -109,6 +109,13 @@ pub async fn gather<K: Kind>(
             let recorded = K::object(&object.status);
             let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
             mirror.hold(key, object.uid(), recorded.id.as_deref().filter(|_| is_here));
+            // Not on record yet, but named: whether it is free, or there, may change at any time.
+            let named = object
+                .lifecycle
+                .external_id
+                .as_deref()
+                .filter(|_| recorded.id.is_none());
+            mirror.watch(key, named);
             gathered.view = view(context, object, mirror, triggered_at).await?;
             gathered.mirror = Some(Arc::clone(mirror));
         }
@@ -138,6 +145,9 @@ async fn credential<K: Kind>(
             shared.own_credentials.read(),
         ));
     };
+    if let Some(trouble) = impossible_secret(&reference.name, "credentialsRef") {
+        return Ok(Err(trouble));
+    }
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
@@ -163,23 +173,40 @@ async fn extras<K: Kind>(
         .credentials_ref
         .iter()
         .map(|reference| reference.name.clone());
-    let named = references.iter().map(|(secret, _)| secret.clone()).chain(credentials);
+    let named = references
+        .iter()
+        .map(|reference| reference.name.clone())
+        .chain(credentials);
     let named: Vec<SecretName> = named.map(|secret| (key.namespace.clone(), secret)).collect();
     context.shared.secrets.names_only(key, &named);
     let mut contents = Vec::new();
-    for (secret, data_key) in references {
-        let secret: SecretName = (key.namespace.clone(), secret);
+    for reference in references {
+        let field = format!("spec.{}", reference.field);
+        if let Some(trouble) = impossible_secret(&reference.name, &field) {
+            return Ok(Err(trouble));
+        }
+        let secret: SecretName = (key.namespace.clone(), reference.name);
         let name = format!("{}/{}", secret.0, secret.1);
         let content = match context.shared.secrets.read(&secret, key).await? {
-            Found::Present(content) => content.data.get(&data_key).cloned(),
-            Found::Remembered(_) | Found::Absent => return Ok(Err(missing_secret(&name, "spec", ""))),
+            Found::Present(content) => content.data.get(&reference.key).cloned(),
+            Found::Remembered(_) | Found::Absent => return Ok(Err(missing_secret(&name, &field, ""))),
         };
         match content {
             Some(content) => contents.push(content),
-            None => return Ok(Err(missing_secret(&name, "spec", &data_key))),
+            None => return Ok(Err(missing_secret(&name, &field, &reference.key))),
         }
     }
     Ok(K::extras(spec, contents).map_err(|message| person(Reason::InvalidSpec, message)))
+}
+
+/// A name that an older CRD let through and that no Secret can have must not become part of a request's path.
+fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
+    let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+    let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
+    (!is_possible).then(|| {
+        let message = format!("{field} names the Secret {name:?}, but no Secret can have that name: correct it");
+        person(Reason::InvalidSpec, message)
+    })
 }
 
 fn missing_secret(name: &str, field: &str, key: &str) -> Trouble {

@@ -16,6 +16,15 @@ use crate::api::{Lifecycle, ObjectStatus};
 use crate::cloud::{Answer, Client, CloudError};
 use crate::mirror::{Mirror, Remote};
 
+/// A key of a Secret that a spec names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    /// The field of the spec that names it.
+    pub field: &'static str,
+    pub name: String,
+    pub key: String,
+}
+
 /// A kind of object. All but the calls at the end is pure.
 pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type Resource: CustomResourceExt + kube::Resource<DynamicType = ()>;
@@ -38,8 +47,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     fn object(status: &Self::Status) -> &ObjectStatus;
     fn object_mut(status: &mut Self::Status) -> &mut ObjectStatus;
 
-    /// Keys of Secrets, beside the credentials, that the spec names: (name, key).
-    fn secret_refs(spec: &Self::Spec) -> Vec<(String, String)>;
+    /// Keys of Secrets, beside the credentials, that the spec names.
+    fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef>;
     /// Makes sense of what these Secrets hold, in the same order; an error is a message for `InvalidSpec`.
     fn extras(spec: &Self::Spec, contents: Vec<Vec<u8>>) -> Result<Self::Extras, String>;
 
@@ -77,9 +86,9 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Copies what the cloud says into status; true fields of the kind only, the shared ones are copied by the caller.
     fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, remote: &Self::Remote);
     /// What to remember of a change that was made.
-    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>);
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, owner_tag_key: &str);
     /// What to remember of a creation that was made.
-    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote);
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, owner_tag_key: &str);
 
     fn times(remote: &Self::Remote) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>);
 

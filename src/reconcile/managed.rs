@@ -119,7 +119,7 @@ impl<'de, K: Kind> Deserialize<'de> for Managed<K> {
             .map(ours)
             .filter(|annotations| !annotations.is_empty());
         let lifecycle = readable(&spec);
-        let typed_spec = serde_json::from_value(spec).map_err(|error| error.to_string());
+        let typed_spec = K::Spec::deserialize(&spec).map_err(|error| unreadable_fields::<K>(&spec, &error.to_string()));
         // A status that somebody broke is as good as none: what it recorded is found by the ownership tag.
         let (typed_status, broken_status) = match K::Status::deserialize(&status) {
             _ if status.is_null() => (K::Status::default(), None),
@@ -155,6 +155,30 @@ fn readable(spec: &Value) -> Lifecycle {
         adoption_policy: field(spec, "adoptionPolicy"),
         management_policy: field(spec, "managementPolicy"),
         deletion_policy: field(spec, "deletionPolicy"),
+    }
+}
+
+/// Names the fields that do not fit the type: serde's own error tells what it expected, but not where.
+fn unreadable_fields<K: Kind>(spec: &Value, error: &str) -> String {
+    let alone = |name: &str, value: &Value| Value::Object([(name.to_owned(), value.clone())].into_iter().collect());
+    let problem = |fields: &Value| K::Spec::deserialize(fields).err().map(|error| error.to_string());
+    // What is said of no field at all is not about this one.
+    let of_none = problem(&Value::Object(serde_json::Map::new()));
+    let named: Vec<String> = spec
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| {
+            let field = alone(name, value);
+            let shared = Lifecycle::deserialize(&field).err().map(|error| error.to_string());
+            let found = shared.or_else(|| problem(&field).filter(|found| Some(found) != of_none.as_ref()))?;
+            Some(format!("{name}: {found}"))
+        })
+        .collect();
+    if named.is_empty() {
+        error.to_owned()
+    } else {
+        named.join("; ")
     }
 }
 
@@ -206,7 +230,10 @@ mod tests {
                 "credentialsRef": {"name": "keys"}, "managementPolicy": 7},
             "status": {"id": "x"}
         }));
-        assert!(object.spec.as_ref().is_err_and(|error| error.contains("PIGEON")));
+        let error = object.spec.expect_err("two fields are broken");
+        assert!(error.contains("idType: unknown variant `PIGEON`"), "{error}");
+        assert!(error.contains("managementPolicy: "), "{error}");
+        assert!(!error.contains("idValue"), "{error}");
         assert_eq!(object.lifecycle.deletion_policy, Some(DeletionPolicy::Retain));
         assert_eq!(
             object.lifecycle.credentials_ref.map(|secret| secret.name),

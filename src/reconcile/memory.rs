@@ -21,9 +21,10 @@ struct Entry<K: Kind> {
     triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
-    delete_sent: bool,
+    delete_sent: Option<String>,
     mending: Vec<String>,
     drifted: bool,
+    recreating: bool,
     reported: Option<&'static str>,
 }
 
@@ -88,9 +89,10 @@ impl<K: Kind> Memory<K> {
                     triggered_at: edited.then_some(now),
                     failures: 0,
                     not_before: None,
-                    delete_sent: false,
+                    delete_sent: None,
                     mending: Vec::new(),
                     drifted: false,
+                    recreating: false,
                     reported: None,
                 };
                 entries.insert(key.clone(), entry);
@@ -121,8 +123,8 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.trigger(now));
     }
 
-    /// What follows rests on a look that is newer than this, and comes no sooner for it.
-    pub fn doubt(&self, key: &Key, now: Instant) {
+    /// From now on only an observation that is newer counts; the pace of retries stays.
+    pub fn look_anew(&self, key: &Key, now: Instant) {
         self.with(key, |entry| entry.triggered_at = Some(now));
     }
 
@@ -181,12 +183,25 @@ impl<K: Kind> Memory<K> {
         is_new
     }
 
-    pub fn delete_sent(&self, key: &Key) -> bool {
-        self.lock().get(key).is_some_and(|entry| entry.delete_sent)
+    /// What was lost is being made anew.
+    pub fn recreates(&self, key: &Key) {
+        self.with(key, |entry| entry.recreating = true);
     }
 
-    pub fn sent_delete(&self, key: &Key) {
-        self.with(key, |entry| entry.delete_sent = true);
+    /// Whether a creation that has just succeeded makes up for a loss.
+    pub fn has_recreated(&self, key: &Key) -> bool {
+        let mut has = false;
+        self.with(key, |entry| has = std::mem::take(&mut entry.recreating));
+        has
+    }
+
+    /// The object that a DELETE of ours was accepted for.
+    pub fn delete_sent(&self, key: &Key) -> Option<String> {
+        self.lock().get(key)?.delete_sent.clone()
+    }
+
+    pub fn sent_delete(&self, key: &Key, id: &str) {
+        self.with(key, |entry| entry.delete_sent = Some(id.to_owned()));
     }
 
     /// The reason that metrics count this object under, and the one before.

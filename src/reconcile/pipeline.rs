@@ -69,6 +69,11 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
                     None => return Ok(Action::await_change()),
                 }
             }
+            // Gone from the cluster; or its CRD is, and its return begins the watch anew.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                tracing::debug!(object = %key, "gone from the cluster");
+                return Ok(Action::await_change());
+            }
             Err(error) => return Err(error),
         }
     }

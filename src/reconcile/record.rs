@@ -65,9 +65,9 @@ pub fn announced<K: Kind>(status: &mut K::Status, intent: &Intent, scope: &Scope
 }
 
 /// A creation was answered with the object.
-pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope) {
+pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope, owner_tag_key: &str) {
     owned::<K>(status, remote, scope);
-    K::created(status, new, remote);
+    K::created(status, new, remote, owner_tag_key);
 }
 
 /// A creation was definitely refused.
@@ -157,4 +157,47 @@ fn close_intent<K: Kind>(status: &mut K::Status, given_up: bool) {
 /// Cut, not rounded: a time in the future would be no truth.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second() - i64::from(time.subsec_nanosecond() < 0)).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::CustomerGatewayStatus;
+    use crate::reconcile::customer_gateway::Gateways;
+    use proptest::prelude::*;
+
+    fn intent(second: i64) -> Intent {
+        let at = |second| Time(Timestamp::from_second(second).expect("a small number"));
+        Intent {
+            token: second.to_string(),
+            recorded_at: at(second),
+            deadline: at(second + 12),
+            name: "n".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_remembered_longer_than_what_succeeded() {
+        let mut status = CustomerGatewayStatus::default();
+        for (second, given_up) in [(1, true), (2, false), (3, false), (4, false), (5, false), (6, true)] {
+            status.object.intent = Some(intent(second));
+            close_intent::<Gateways>(&mut status, given_up);
+        }
+        let kept: Vec<_> = status
+            .object
+            .past_intents
+            .iter()
+            .map(|past| (past.recorded_at.0.as_second(), past.given_up))
+            .collect();
+        assert_eq!(kept, [(1, true), (4, false), (5, false), (6, true)]);
+        assert_eq!(status.object.intent, None);
+    }
+
+    proptest! {
+        #[test]
+        fn whole_seconds_are_cut_and_never_rounded_up(second in -10_000_000_000_i64..10_000_000_000, nanos in 0..1_000_000_000_i32) {
+            let time = Timestamp::new(second, nanos).expect("in range");
+            prop_assert_eq!(whole_seconds(time), Timestamp::from_second(second).expect("in range"));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::kind::Kind;
 use super::managed::Managed;
 use super::record::Stamp;
 use crate::api::FINALIZER;
-use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::conditions::{self, Progress, Reason, Verdict};
 
 /// Events hold at most 1 kB of text.
 const MAX_NOTE: usize = 1000;
@@ -84,8 +84,12 @@ impl Reporter {
             }
         });
         let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
-        api.patch(object.name(), &PatchParams::default(), &Patch::Merge(&patch))
-            .await
+        let (namespace, name) = (object.namespace(), object.name());
+        let written = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        if !on {
+            info!(kind = K::KIND, namespace, name, "let go: its finalizer is off");
+        }
+        Ok(written)
     }
 
     /// Something happened.
@@ -163,15 +167,16 @@ fn log_change<K: Kind>(before: &Managed<K>, after: &Managed<K>) {
     if old.is_some_and(|(old, _)| old == reason) {
         return;
     }
-    let underway = [Reason::Creating, Reason::Updating, Reason::Deleting]
-        .iter()
-        .any(|step| step.as_str() == reason);
-    let id = K::object(&after.status).id.as_deref().unwrap_or_default();
+    let id = K::object(&after.status).id.as_deref();
     let (namespace, name) = (after.namespace(), after.name());
-    if underway {
-        tracing::debug!(kind = K::KIND, namespace, name, id, reason, message);
-    } else {
-        info!(kind = K::KIND, namespace, name, id, reason, message);
+    match Reason::ALL.into_iter().find(|known| known.as_str() == reason) {
+        Some(Reason::Creating | Reason::Updating | Reason::Deleting) => {
+            tracing::debug!(kind = K::KIND, namespace, name, id, reason, message);
+        }
+        Some(known) if known.progress() == Progress::Stalled => {
+            warn!(kind = K::KIND, namespace, name, id, reason, message);
+        }
+        _ => info!(kind = K::KIND, namespace, name, id, reason, message),
     }
 }
 

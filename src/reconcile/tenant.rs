@@ -305,20 +305,21 @@ enum LookUp {
 pub fn trouble(error: &CloudError) -> Trouble {
     let (reason, hint) = match error.meaning {
         Meaning::Throttled => (Reason::Throttled, "it is tried again, more slowly"),
-        Meaning::QueueFull => (
-            Reason::Throttled,
-            "the cloud's queue is full; it is tried again, more slowly",
+        Meaning::QueueFull => (Reason::Throttled, "it is tried again, more slowly"),
+        Meaning::CloudFault if error.outcome_unknown => (
+            Reason::CloudError,
+            "whether it took effect is not known: the cloud is looked at before it is tried again",
         ),
         Meaning::CloudFault => (Reason::CloudError, "it is tried again"),
         Meaning::Repeated => (Reason::CloudError, "it is looked at and tried again"),
         Meaning::Dependency => (
             Reason::DependencyNotReady,
-            "it is tried again until that is out of the way",
+            "remove what stands in the way, or wait: it is tried again until that is out of the way",
         ),
         Meaning::Unauthorized => (
             Reason::Unauthorized,
-            "correct the credentials; until they change, one request every 6 minutes finds out whether they work, since \
-             more would lock the access key",
+            "correct the credentials: until they change, only one request every 6 minutes is sent, since more would lock \
+             the access key",
         ),
         Meaning::Forbidden => (Reason::Forbidden, "grant that to the credentials' user"),
         Meaning::NotAvailable => (
@@ -336,10 +337,10 @@ pub fn trouble(error: &CloudError) -> Trouble {
         ),
         Meaning::Duplicate => (
             Reason::NameConflict,
-            "the one that exists is not this object's; set spec.externalID to its id to adopt it, or change the spec",
+            "the one that exists is not this object's: set spec.externalID to its id to adopt it, or change the spec",
         ),
         Meaning::Gone => (Reason::CloudError, "it is looked for again"),
-        Meaning::Rejected => (Reason::Rejected, "correct the spec, or what the message names"),
+        Meaning::Rejected => (Reason::Rejected, "correct the spec, or the Secret that it names"),
     };
     let mut pace = error.meaning.pace();
     if let Some(after) = error.retry_after {

@@ -1,8 +1,21 @@
 //! The operator's real binary against a real kube-apiserver and the simulator, driven with a kube client and kubectl.
 //! Each test has a namespace, a simulator and an operator of its own; all share one control plane.
 
+mod admission;
+mod adoption;
 mod calls;
+mod certificates;
+mod console;
 mod crash;
+mod deletion;
+mod disaster;
+mod goldens;
+mod leadership;
 mod leaks;
+mod mass_deletion;
+mod policies;
+mod read_only;
+mod running;
 mod troubles;
+mod upgrade;
 mod world;

@@ -19,7 +19,7 @@ use crate::leaks::{Sentinels, search_etcd, search_text};
 pub const DEADLINE: Duration = Duration::from_secs(60);
 const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
 const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
-const REGION: &str = "eu-west-101";
+pub const REGION: &str = "eu-west-101";
 /// The project that the simulator's first credential reaches.
 pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
@@ -36,8 +36,8 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
     finished: bool,
 }
@@ -49,6 +49,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// The operator has no credentials of its own.
     pub without_credentials: bool,
+    /// The operator's cluster has no name.
+    pub without_cluster_name: bool,
     /// Left to the test to start.
     pub stopped: bool,
 }
@@ -97,7 +99,7 @@ impl World {
             "--allow-insecure-endpoints",
             "--cluster-name=test",
             "--settle-time=1s",
-            "--lease-duration=6s",
+            "--lease-duration=15s",
             "--request-timeout=2s",
         ]
         .map(str::to_owned)
@@ -107,6 +109,9 @@ impl World {
         arguments.push(format!("--iam-endpoint={}", simulator.url()));
         arguments.push(format!("--watch-namespace={namespace}"));
         arguments.push(format!("--leader-elect-namespace={namespace}"));
+        if options.without_cluster_name {
+            arguments.retain(|argument| !argument.starts_with("--cluster-name"));
+        }
         for argument in options.arguments {
             // clap takes a flag once: the test's own replaces the world's.
             let flag = argument.split('=').next().unwrap_or_default().to_owned();
@@ -156,11 +161,16 @@ impl World {
 
     /// SIGTERM, then a new one.
     pub async fn restart_operator(&mut self) {
+        self.stop_operator().await;
+        self.start_operator().await;
+    }
+
+    /// SIGTERM; the lease is given back.
+    pub async fn stop_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
         assert!(status.success(), "SIGTERM ends it well: {status}");
         self.ended.push(operator);
-        self.start_operator().await;
     }
 
     /// SIGKILL; the lease is left behind, so the next one has to wait it out.
@@ -175,6 +185,11 @@ impl World {
         let flag = argument.split('=').next().unwrap_or_default();
         self.arguments.retain(|other| other.split('=').next() != Some(flag));
         self.arguments.push(argument.to_owned());
+    }
+
+    /// A variable of the environment; takes effect at the next start.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     pub fn running(&self) -> &Operator {

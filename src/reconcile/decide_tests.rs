@@ -1,0 +1,907 @@
+//! The table of decisions for customer gateways: every state that a crash, a stranger or a person can leave behind.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::api::lifecycle::CredentialsRef;
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus};
+use crate::cloud::customer_gateways::CustomerGateway;
+use crate::reconcile::customer_gateway::{GatewayChange, GatewayExtras, Gateways};
+
+const UID: &str = "11111111-1111-4111-8111-111111111111";
+const OTHER_UID: &str = "22222222-2222-4222-8222-222222222222";
+const ID: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
+const TWIN: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
+const KEY: &str = "vpn-operator-owner";
+/// The intent of these cases: announced at 1000, over at 1012; settled 30 s later.
+const ANNOUNCED: i64 = 1000;
+const DEADLINE: i64 = 1012;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("a small number")
+}
+
+/// A case: everything that a decision rests on, to be changed by each test.
+#[derive(Clone)]
+struct Case {
+    policy: Policy,
+    generation: i64,
+    deleting_since: Option<Time>,
+    has_finalizer: bool,
+    paused: bool,
+    approved: Option<&'static str>,
+    spec: Result<CustomerGatewaySpec, String>,
+    lifecycle: Lifecycle,
+    status: CustomerGatewayStatus,
+    crd_deleting_since: Option<Time>,
+    access: Result<Access, Trouble>,
+    extras: Result<GatewayExtras, Trouble>,
+    view: View<CustomerGateway>,
+    failed_look: Option<Trouble>,
+    triggered: bool,
+    delete_sent: Option<&'static str>,
+    overwrites_tags: bool,
+}
+
+fn scope(project: &str) -> Scope {
+    Scope {
+        endpoint: "https://vpn.example".to_owned(),
+        project_id: project.to_owned(),
+    }
+}
+
+fn owner_tag(uid: &str, cluster: &str) -> String {
+    Owner::new(uid, Some(cluster), "team", "office").to_string()
+}
+
+fn remote(id: &str, owner: Option<&str>) -> CustomerGateway {
+    let tags = owner
+        .map(|owner| (KEY.to_owned(), owner.to_owned()))
+        .into_iter()
+        .collect();
+    CustomerGateway {
+        id: id.to_owned(),
+        name: Some("office".to_owned()),
+        id_type: Some("ip".to_owned()),
+        id_value: Some("203.0.113.7".to_owned()),
+        created_at: Some(at(ANNOUNCED + 1).to_string()),
+        updated_at: Some(at(ANNOUNCED + 1).to_string()),
+        tags: Some(tags),
+        ..CustomerGateway::default()
+    }
+}
+
+fn mine(id: &str) -> CustomerGateway {
+    remote(id, Some(&owner_tag(UID, "test")))
+}
+
+fn seen(remote: CustomerGateway) -> Sighting<CustomerGateway> {
+    Sighting::Seen {
+        remote,
+        fresh: true,
+        full: true,
+    }
+}
+
+fn listed(second: i64) -> Option<Listed> {
+    Some(Listed {
+        fresh: true,
+        started: at(second),
+        complete: true,
+    })
+}
+
+fn intent() -> Intent {
+    Intent {
+        token: "token".to_owned(),
+        recorded_at: Time(at(ANNOUNCED)),
+        deadline: Time(at(DEADLINE)),
+        name: "office".to_owned(),
+    }
+}
+
+impl Case {
+    /// A new object: nothing on record, and a mirror that has listed an empty cloud.
+    fn new() -> Self {
+        Self {
+            policy: Policy {
+                cluster_name: Some("test".to_owned()),
+                owner_tag_key: KEY.to_owned(),
+                default_deletion: DeletionPolicy::Delete,
+                mass_deletion_guard: true,
+                read_only: false,
+                settle_time: Duration::from_secs(30),
+                is_otc: false,
+            },
+            generation: 1,
+            deleting_since: None,
+            has_finalizer: true,
+            paused: false,
+            approved: None,
+            spec: Ok(CustomerGatewaySpec {
+                name: Some("office".to_owned()),
+                id_value: Some("203.0.113.7".to_owned()),
+                ..CustomerGatewaySpec::default()
+            }),
+            lifecycle: Lifecycle::default(),
+            status: CustomerGatewayStatus::default(),
+            crd_deleting_since: None,
+            access: Ok(Access {
+                scope: scope("p"),
+                cloud_now: at(DEADLINE + 1),
+            }),
+            extras: Ok(GatewayExtras::default()),
+            view: View {
+                listed: listed(900),
+                ..View::blank()
+            },
+            failed_look: None,
+            triggered: true,
+            delete_sent: None,
+            overwrites_tags: true,
+        }
+    }
+
+    /// An object that was created and confirmed, and is seen in the cloud as it should be.
+    fn ready() -> Self {
+        let mut case = Self::new();
+        let object = &mut case.status.object;
+        object.id = Some(ID.to_owned());
+        object.scope = Some(scope("p"));
+        object.observed_generation = Some(1);
+        object.past_intents = vec![PastIntent {
+            recorded_at: Time(at(ANNOUNCED)),
+            deadline: Time(at(DEADLINE)),
+            given_up: false,
+        }];
+        let verdict = Verdict::new(Reason::Available, "");
+        conditions::apply(&mut object.conditions, &verdict, Some(1), Time(at(ANNOUNCED)));
+        case.view.known = seen(mine(ID));
+        case.view.owned = vec![mine(ID)];
+        case.triggered = false;
+        case
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn deleting(self) -> Self {
+        self.with(|case| {
+            case.deleting_since = Some(Time(at(2000)));
+            case.triggered = true;
+        })
+    }
+
+    fn decide(&self) -> Step<Gateways> {
+        decide(&Inputs {
+            policy: &self.policy,
+            uid: UID,
+            namespace: "team",
+            name: "office",
+            generation: Some(self.generation),
+            deleting_since: self.deleting_since.as_ref(),
+            has_finalizer: self.has_finalizer,
+            paused: self.paused,
+            recreate_approved: self.approved,
+            spec: &self.spec,
+            lifecycle: &self.lifecycle,
+            status: &self.status,
+            crd_deleting_since: self.crd_deleting_since.as_ref(),
+            access: self.access.clone(),
+            extras: self.extras.clone(),
+            view: self.view.clone(),
+            failed_look: self.failed_look.clone(),
+            triggered: self.triggered,
+            delete_sent: self.delete_sent,
+            overwrites_tags: self.overwrites_tags,
+        })
+    }
+
+    /// The reason that the object comes to rest with, and its message.
+    fn rests(&self) -> (Reason, String) {
+        match self.decide() {
+            Step::Rest(Rest::Troubled(trouble)) => (trouble.verdict.reason, trouble.verdict.message),
+            other => panic!("no rest with a reason: {other:?}"),
+        }
+    }
+}
+
+fn looks_at_object(id: &str) -> Step<Gateways> {
+    Step::Look {
+        look: Look::Object(id.to_owned()),
+        anew: false,
+    }
+}
+
+fn trouble(reason: Reason) -> Trouble {
+    Trouble {
+        verdict: Verdict::new(reason, "because"),
+        pace: AGAIN,
+    }
+}
+
+// --- creation -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_first_creation_needs_the_mirror_and_the_finalizer_and_no_look_of_its_own() {
+    let unprimed = Case::new().with(|case| case.view.listed = None);
+    assert_eq!(
+        unprimed.decide(),
+        Step::Look {
+            look: Look::Collection,
+            anew: false
+        }
+    );
+    let bare = Case::new().with(|case| case.has_finalizer = false);
+    assert_eq!(bare.decide(), Step::AddFinalizer);
+    let Step::Create(new) = Case::new().decide() else {
+        panic!("it creates")
+    };
+    assert_eq!(new.tags, BTreeMap::from([(KEY.to_owned(), owner_tag(UID, "test"))]));
+    assert_eq!(
+        (new.name.as_str(), new.id_type.as_str(), new.id_value.as_str()),
+        ("office", "ip", "203.0.113.7")
+    );
+}
+
+#[test]
+fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
+    let case = |started: i64, now: i64, fresh: bool, complete: bool| {
+        Case::new().with(|case| {
+            case.status.object.intent = Some(intent());
+            case.status.object.scope = Some(scope("p"));
+            case.view.listed = Some(Listed {
+                fresh,
+                started: at(started),
+                complete,
+            });
+            case.access = Ok(Access {
+                scope: scope("p"),
+                cloud_now: at(now),
+            });
+        })
+    };
+    let anew = Step::Look {
+        look: Look::Collection,
+        anew: true,
+    };
+    // The answer was just lost: look at once.
+    assert_eq!(case(900, DEADLINE, false, true).decide(), anew);
+    // Not found yet: wait out the deadline and the settle time.
+    assert!(matches!(
+        case(DEADLINE, DEADLINE, true, true).decide(),
+        Step::Rest(Rest::Until(None, _))
+    ));
+    assert!(matches!(
+        case(DEADLINE, DEADLINE + 30, true, true).decide(),
+        Step::Rest(Rest::Until(None, _))
+    ));
+    // Then look again: the last look was too early to prove anything.
+    assert_eq!(case(DEADLINE, DEADLINE + 31, true, true).decide(), anew);
+    assert_eq!(case(DEADLINE + 30, DEADLINE + 31, true, true).decide(), anew);
+    // Only a complete look after that proves that nothing came of it.
+    assert_eq!(
+        case(DEADLINE + 31, DEADLINE + 32, true, true).decide(),
+        Step::Note(Note::GivenUp)
+    );
+    assert_eq!(
+        case(DEADLINE + 31, DEADLINE + 32, true, false).rests().0,
+        Reason::CloudError
+    );
+    // In no state of the clock and the mirror is it created again.
+    for started in [900, DEADLINE, DEADLINE + 30, DEADLINE + 31, 5000] {
+        for now in [ANNOUNCED, DEADLINE, DEADLINE + 30, DEADLINE + 31, 6000] {
+            for flags in [(true, true), (true, false), (false, true), (false, false)] {
+                let step = case(started, now, flags.0, flags.1).decide();
+                assert!(!matches!(step, Step::Create(_)), "{started} {now} {flags:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_intent_whose_object_shows_up_is_resolved_by_it() {
+    let case = Case::new().with(|case| {
+        case.status.object.intent = Some(intent());
+        case.view.owned = vec![mine(ID), mine(TWIN)];
+    });
+    let Step::Note(Note::Found {
+        remote,
+        event: Some((reason, _)),
+    }) = case.decide()
+    else {
+        panic!("found")
+    };
+    assert_eq!((remote.id.as_str(), reason), (ID, "Created"));
+}
+
+#[test]
+fn nothing_is_concluded_before_unknown_tags_are_asked_for() {
+    for with_intent in [false, true] {
+        let case = Case::new().with(|case| {
+            case.status.object.intent = with_intent.then(intent);
+            case.view.untold = vec![ID.to_owned()];
+            case.view.listed = listed(5000);
+        });
+        assert_eq!(
+            case.decide(),
+            Step::Look {
+                look: Look::Tags(ID.to_owned()),
+                anew: false
+            }
+        );
+    }
+}
+
+#[test]
+fn a_former_self_is_taken_back_with_a_cluster_name_and_left_alone_without() {
+    let case = Case::new().with(|case| case.view.predecessors = vec![remote(ID, Some(&owner_tag(OTHER_UID, "test")))]);
+    let Step::Note(Note::Found {
+        event: Some((reason, _)),
+        ..
+    }) = case.decide()
+    else {
+        panic!("taken back")
+    };
+    assert_eq!(reason, "Readopted");
+    let nameless = case.with(|case| {
+        case.policy.cluster_name = None;
+        case.view.predecessors = vec![remote(ID, Some(&owner_tag(OTHER_UID, "")))];
+    });
+    let (reason, message) = nameless.rests();
+    assert_eq!(reason, Reason::AlreadyManaged);
+    assert!(message.contains("--cluster-name"), "{message}");
+}
+
+#[test]
+fn only_a_single_lookalike_is_adopted_and_only_if_asked() {
+    let case = |policy: Option<AdoptionPolicy>, lookalikes: &[&str]| {
+        Case::new().with(|case| {
+            case.lifecycle.adoption_policy = policy;
+            case.view.lookalikes = lookalikes.iter().map(|id| remote(id, None)).collect();
+        })
+    };
+    let adopt = Some(AdoptionPolicy::IfExists);
+    assert!(matches!(case(adopt, &[ID]).decide(), Step::Note(Note::Found { .. })));
+    assert!(matches!(case(adopt, &[ID, TWIN]).decide(), Step::Create(_)));
+    assert!(matches!(case(adopt, &[]).decide(), Step::Create(_)));
+    assert!(matches!(case(None, &[ID]).decide(), Step::Create(_)));
+}
+
+#[test]
+fn read_only_creates_changes_and_deletes_nothing() {
+    let read_only = |case: Case| case.with(|case| case.policy.read_only = true);
+    assert_eq!(read_only(Case::new()).rests().0, Reason::Creating);
+    let renamed = Case::ready().with(|case| {
+        let gateway = CustomerGateway {
+            name: Some("else".to_owned()),
+            ..mine(ID)
+        };
+        case.view.known = seen(gateway);
+    });
+    let (reason, message) = read_only(renamed).rests();
+    assert_eq!(reason, Reason::Updating);
+    assert!(message.contains("name"), "{message}");
+    assert_eq!(read_only(Case::ready().deleting()).rests().0, Reason::Deleting);
+    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    assert_eq!(read_only(gone).rests().0, Reason::Creating);
+}
+
+// --- what is on record ----------------------------------------------------------------------------------------------
+
+#[test]
+fn an_object_as_specified_is_confirmed() {
+    let Step::Rest(Rest::Confirmed { drifted, .. }) = Case::ready().decide() else {
+        panic!("confirmed")
+    };
+    assert_eq!(drifted, Vec::<String>::new());
+}
+
+#[test]
+fn an_edit_rests_on_an_observation_made_after_it() {
+    let case = Case::ready().with(|case| {
+        case.triggered = true;
+        case.view.known = Sighting::Seen {
+            remote: mine(ID),
+            fresh: false,
+            full: true,
+        };
+    });
+    assert_eq!(case.decide(), looks_at_object(ID));
+}
+
+#[test]
+fn absence_from_a_list_is_checked_and_only_a_get_makes_it_gone() {
+    let missing = Case::ready().with(|case| case.view.known = Sighting::Missing);
+    assert_eq!(missing.decide(), looks_at_object(ID));
+    let unknown = Case::ready().with(|case| case.view.known = Sighting::Unknown);
+    assert_eq!(unknown.decide(), looks_at_object(ID));
+    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    assert_eq!(gone.decide(), Step::Note(Note::Lost));
+}
+
+#[test]
+fn what_is_gone_is_not_made_anew_where_that_was_not_asked_for() {
+    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    let external = gone
+        .clone()
+        .with(|case| case.lifecycle.external_id = Some(ID.to_owned()));
+    assert_eq!(external.rests().0, Reason::NotFound);
+    for policy in [ManagementPolicy::ReportDrift, ManagementPolicy::Observe] {
+        let reporting = gone
+            .clone()
+            .with(|case| case.lifecycle.management_policy = Some(policy));
+        assert_eq!(reporting.rests().0, Reason::NotFound, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_mass_deletion_stops_recreation_until_it_is_approved() {
+    let suspected = Some(MassDeletion { missing: 11, of: 20 });
+    for known in [Sighting::Missing, Sighting::Gone] {
+        let case = Case::ready().with(|case| {
+            case.view.known = known.clone();
+            case.view.mass_deletion = suspected;
+        });
+        let (reason, message) = case.rests();
+        assert_eq!(reason, Reason::MassDeletionSuspected);
+        assert!(message.contains(RECREATE_APPROVED_ANNOTATION), "{message}");
+        let unguarded = case.clone().with(|case| case.policy.mass_deletion_guard = false);
+        assert!(!matches!(unguarded.decide(), Step::Rest(_)));
+        // Told at second 3000; an older approval was for something else.
+        let told = case.with(|case| {
+            let verdict = Verdict::new(Reason::MassDeletionSuspected, "");
+            conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(3000)));
+        });
+        for (approved, goes_on) in [
+            ("1970-01-01T00:49:59Z", false),
+            ("1970-01-01T00:50:00Z", true),
+            ("yes", false),
+        ] {
+            let case = told.clone().with(|case| case.approved = Some(approved));
+            assert_eq!(!matches!(case.decide(), Step::Rest(_)), goes_on, "{approved}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_tag_is_put_back_and_another_owners_stops_everything() {
+    let untagged = Case::ready().with(|case| case.view.known = seen(remote(ID, None)));
+    let tag = BTreeMap::from([(KEY.to_owned(), owner_tag(UID, "test"))]);
+    let mark = Step::Change {
+        id: ID.to_owned(),
+        call: GatewayChange::AddTags(tag),
+        why: Why::Mark,
+    };
+    assert_eq!(untagged.decide(), mark);
+    let theirs = owner_tag(OTHER_UID, "elsewhere");
+    let stolen = Case::ready().with(|case| case.view.known = seen(remote(ID, Some(&theirs))));
+    let (reason, message) = stolen.rests();
+    assert_eq!(reason, Reason::AlreadyManaged);
+    assert!(message.contains(&theirs), "{message}");
+    // And on deletion the finalizer goes without a DELETE.
+    assert!(matches!(stolen.deleting().decide(), Step::Release(Some(_))));
+}
+
+#[test]
+fn where_tags_are_not_overwritten_the_old_one_goes_first() {
+    let former = owner_tag(OTHER_UID, "test");
+    let case = Case::ready().with(|case| {
+        case.view.known = seen(remote(ID, Some(&former)));
+        case.overwrites_tags = false;
+    });
+    let old = BTreeMap::from([(KEY.to_owned(), former)]);
+    let expected = Step::Change {
+        id: ID.to_owned(),
+        call: GatewayChange::RemoveTags(old),
+        why: Why::Mark,
+    };
+    assert_eq!(case.decide(), expected);
+}
+
+#[test]
+fn a_twin_of_our_own_creation_goes_and_any_other_stays() {
+    let twin = |created: i64, address: &str| CustomerGateway {
+        created_at: Some(at(created).to_string()),
+        id_value: Some(address.to_owned()),
+        ..mine(TWIN)
+    };
+    let case = |other: CustomerGateway| Case::ready().with(|case| case.view.owned = vec![mine(ID), other]);
+    let delete = Step::Delete {
+        id: TWIN.to_owned(),
+        twin: true,
+    };
+    // The window: two seconds before the announcement to the settle time after the deadline.
+    for (created, goes) in [(997, false), (998, true), (DEADLINE + 30, true), (DEADLINE + 31, false)] {
+        assert_eq!(case(twin(created, "203.0.113.7")).decide() == delete, goes, "{created}");
+    }
+    assert_ne!(case(twin(ANNOUNCED, "203.0.113.8")).decide(), delete);
+    let reporting = case(twin(ANNOUNCED, "203.0.113.7"))
+        .with(|case| case.lifecycle.management_policy = Some(ManagementPolicy::ReportDrift));
+    assert_ne!(reporting.decide(), delete);
+}
+
+#[test]
+fn drift_is_mended_or_reported() {
+    let renamed = Case::ready().with(|case| {
+        let gateway = CustomerGateway {
+            name: Some("else".to_owned()),
+            ..mine(ID)
+        };
+        case.view.known = seen(gateway);
+    });
+    let Step::Change { why, .. } = renamed.decide() else {
+        panic!("mended")
+    };
+    assert_eq!(why, Why::Differs(vec!["name".to_owned()]));
+    for policy in [ManagementPolicy::ReportDrift, ManagementPolicy::Observe] {
+        let reporting = renamed
+            .clone()
+            .with(|case| case.lifecycle.management_policy = Some(policy));
+        let Step::Rest(Rest::Confirmed { drifted, .. }) = reporting.decide() else {
+            panic!("reported")
+        };
+        assert_eq!(drifted, ["name"]);
+    }
+}
+
+#[test]
+fn an_immutable_difference_is_named_and_nothing_is_changed() {
+    let case = Case::ready().with(|case| {
+        if let Ok(spec) = &mut case.spec {
+            spec.bgp_asn = Some(65010);
+            spec.name = Some("renamed as well".to_owned());
+        }
+    });
+    let (reason, message) = case.rests();
+    assert_eq!(reason, Reason::InvalidSpec);
+    assert!(message.starts_with("bgpASN"), "{message}");
+    // A list may leave the ASN out: that is no difference yet.
+    let listed = case.with(|case| {
+        case.view.known = Sighting::Seen {
+            remote: mine(ID),
+            fresh: true,
+            full: false,
+        };
+    });
+    assert_eq!(
+        listed.decide(),
+        Step::Look {
+            look: Look::Object(ID.to_owned()),
+            anew: true
+        }
+    );
+}
+
+#[test]
+fn credentials_that_lead_elsewhere_stop_everything() {
+    for case in [
+        Case::ready(),
+        Case::ready().deleting(),
+        Case::new().with(|case| {
+            case.status.object.intent = Some(intent());
+            case.status.object.scope = Some(scope("p"));
+        }),
+    ] {
+        for known in [Sighting::Gone, Sighting::Unknown, seen(mine(ID))] {
+            let elsewhere = case.clone().with(|case| {
+                case.access = Ok(Access {
+                    scope: scope("q"),
+                    cloud_now: at(9000),
+                });
+                case.view.known = known.clone();
+            });
+            assert_eq!(elsewhere.rests().0, Reason::ScopeChanged);
+        }
+    }
+}
+
+#[test]
+fn a_failure_to_look_shows_only_where_there_is_work() {
+    let failed = |case: Case| {
+        case.with(|case| {
+            case.view.known = Sighting::Unknown;
+            case.failed_look = Some(trouble(Reason::CloudError));
+        })
+    };
+    assert!(matches!(failed(Case::ready()).decide(), Step::Rest(Rest::Quiet(_))));
+    assert_eq!(
+        failed(Case::ready().with(|case| case.triggered = true)).rests().0,
+        Reason::CloudError
+    );
+    assert_eq!(
+        failed(Case::ready().with(|case| case.generation = 2)).rests().0,
+        Reason::CloudError
+    );
+    assert_eq!(failed(Case::ready().deleting()).rests().0, Reason::CloudError);
+    let no_access = |case: Case| case.with(|case| case.access = Err(trouble(Reason::Unauthorized)));
+    assert!(matches!(no_access(Case::ready()).decide(), Step::Rest(Rest::Quiet(_))));
+    assert_eq!(no_access(Case::new()).rests().0, Reason::Unauthorized);
+}
+
+// --- adoption by id -------------------------------------------------------------------------------------------------
+
+fn naming(remote: CustomerGateway) -> Case {
+    Case::new().with(|case| {
+        case.lifecycle.external_id = Some(ID.to_owned());
+        case.view.known = seen(remote);
+    })
+}
+
+#[test]
+fn a_named_object_is_adopted_if_it_is_free() {
+    for owner in [None, Some(owner_tag(UID, "test")), Some(owner_tag(OTHER_UID, "test"))] {
+        let case = naming(remote(ID, owner.as_deref()));
+        assert!(
+            matches!(
+                case.decide(),
+                Step::Note(Note::Found {
+                    event: Some(("Adopted", _)),
+                    ..
+                })
+            ),
+            "{owner:?}"
+        );
+    }
+    let dead = Owner::new(OTHER_UID, Some("test"), "other", "name").to_string();
+    let case = naming(remote(ID, Some(&dead)));
+    assert!(matches!(case.decide(), Step::Note(Note::Found { .. })));
+    assert_eq!(
+        case.with(|case| case.view.owner_lives = true).rests().0,
+        Reason::AlreadyManaged
+    );
+    let elsewhere = owner_tag(OTHER_UID, "elsewhere");
+    assert_eq!(naming(remote(ID, Some(&elsewhere))).rests().0, Reason::AlreadyManaged);
+    let rival = Rival {
+        namespace: "team".to_owned(),
+        name: "first".to_owned(),
+    };
+    let (reason, message) = naming(remote(ID, None))
+        .with(|case| case.view.rival = Some(rival))
+        .rests();
+    assert_eq!(reason, Reason::AlreadyManaged);
+    assert!(message.contains("team/first"), "{message}");
+}
+
+#[test]
+fn a_named_object_that_does_not_fit_is_left_as_it_is() {
+    assert_eq!(
+        naming(mine(ID)).with(|case| case.view.known = Sighting::Gone).rests().0,
+        Reason::NotFound
+    );
+    let other_address = CustomerGateway {
+        id_value: Some("203.0.113.99".to_owned()),
+        ..remote(ID, None)
+    };
+    let (reason, message) = naming(other_address).rests();
+    assert_eq!(reason, Reason::InvalidSpec);
+    assert!(message.contains("idValue"), "{message}");
+    let tags: BTreeMap<_, _> = (0..20).map(|number| (format!("key-{number}"), String::new())).collect();
+    let full = CustomerGateway {
+        tags: Some(tags),
+        ..remote(ID, None)
+    };
+    assert_eq!(naming(full).rests().0, Reason::InvalidSpec);
+}
+
+#[test]
+fn observing_needs_no_finalizer_and_no_claim() {
+    let case = naming(remote(ID, Some(&owner_tag(OTHER_UID, "elsewhere")))).with(|case| {
+        case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
+        case.has_finalizer = false;
+    });
+    assert!(matches!(case.decide(), Step::Note(Note::Found { event: None, .. })));
+    let recorded = case.with(|case| case.status.object.id = Some(ID.to_owned()));
+    assert!(matches!(recorded.decide(), Step::Rest(Rest::Confirmed { .. })));
+    let released = recorded.deleting().with(|case| case.has_finalizer = true);
+    assert_eq!(released.decide(), Step::Release(None));
+}
+
+// --- deletion -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_deletion_looks_deletes_waits_and_lets_go() {
+    let unseen = Case::ready().deleting().with(|case| {
+        case.view.known = Sighting::Seen {
+            remote: mine(ID),
+            fresh: false,
+            full: true,
+        };
+    });
+    assert_eq!(unseen.decide(), looks_at_object(ID));
+    let present = Case::ready().deleting();
+    assert_eq!(
+        present.decide(),
+        Step::Delete {
+            id: ID.to_owned(),
+            twin: false
+        }
+    );
+    assert_eq!(
+        present.clone().with(|case| case.delete_sent = Some(ID)).rests().0,
+        Reason::Deleting
+    );
+    let gone = present.with(|case| {
+        case.view.known = Sighting::Gone;
+        case.view.owned = Vec::new();
+    });
+    assert_eq!(gone.decide(), Step::Release(None));
+}
+
+#[test]
+fn a_deletion_takes_every_object_of_ours_along() {
+    let case = Case::ready().deleting().with(|case| {
+        case.view.known = Sighting::Gone;
+        case.view.owned = vec![mine(TWIN)];
+    });
+    assert_eq!(
+        case.decide(),
+        Step::Note(Note::Found {
+            remote: mine(TWIN),
+            event: None
+        })
+    );
+    // A creation that was given up may still have shown up: only a new look tells.
+    let doubtful = Case::ready().deleting().with(|case| {
+        case.view.known = Sighting::Gone;
+        case.view.owned = Vec::new();
+        case.status.object.past_intents[0].given_up = true;
+        case.view.listed = Some(Listed {
+            fresh: false,
+            started: at(900),
+            complete: true,
+        });
+    });
+    assert_eq!(
+        doubtful.decide(),
+        Step::Look {
+            look: Look::Collection,
+            anew: false
+        }
+    );
+}
+
+#[test]
+fn a_deletion_without_a_recorded_id_looks_for_the_object_first() {
+    let case = Case::new().deleting();
+    let stale = case.clone().with(|case| {
+        case.view.listed = Some(Listed {
+            fresh: false,
+            started: at(1),
+            complete: true,
+        })
+    });
+    assert_eq!(
+        stale.decide(),
+        Step::Look {
+            look: Look::Collection,
+            anew: false
+        }
+    );
+    assert_eq!(case.decide(), Step::Release(None));
+    let incomplete = case.clone().with(|case| {
+        case.view.listed = Some(Listed {
+            fresh: true,
+            started: at(1),
+            complete: false,
+        })
+    });
+    assert_eq!(incomplete.rests().0, Reason::CloudError);
+    let found = case.clone().with(|case| case.view.owned = vec![mine(ID)]);
+    assert_eq!(
+        found.decide(),
+        Step::Note(Note::Found {
+            remote: mine(ID),
+            event: None
+        })
+    );
+    // An unresolved creation is waited out.
+    let intended = case.with(|case| {
+        case.status.object.intent = Some(intent());
+        case.status.object.scope = Some(scope("p"));
+        case.view.listed = listed(DEADLINE);
+    });
+    assert!(matches!(intended.decide(), Step::Rest(Rest::Until(None, _))));
+    let waited_out = intended.with(|case| case.view.listed = listed(DEADLINE + 31));
+    assert_eq!(waited_out.decide(), Step::Release(None));
+}
+
+#[test]
+fn retain_takes_our_tag_off_and_nothing_else() {
+    let retain = |case: Case| case.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
+    let tag = BTreeMap::from([(KEY.to_owned(), owner_tag(UID, "test"))]);
+    let untag = Step::Change {
+        id: ID.to_owned(),
+        call: GatewayChange::RemoveTags(tag),
+        why: Why::LetGo,
+    };
+    assert_eq!(retain(Case::ready().deleting()).decide(), untag);
+    let untagged = retain(Case::ready().deleting()).with(|case| case.view.known = seen(remote(ID, None)));
+    assert!(matches!(untagged.decide(), Step::Release(Some(_))));
+    // Without credentials, or with others, the tag has to stay.
+    let blind = retain(Case::ready().deleting()).with(|case| case.access = Err(trouble(Reason::SecretNotFound)));
+    let Step::Release(Some(note)) = blind.decide() else {
+        panic!("let go")
+    };
+    assert!(note.contains("tag stays"), "{note}");
+    let by_default = Case::ready()
+        .deleting()
+        .with(|case| case.policy.default_deletion = DeletionPolicy::Retain);
+    assert_eq!(by_default.decide(), untag);
+}
+
+#[test]
+fn a_deletion_without_credentials_waits_and_says_the_way_out() {
+    let (reason, message) = Case::ready()
+        .deleting()
+        .with(|case| case.access = Err(trouble(Reason::SecretNotFound)))
+        .rests();
+    assert_eq!(reason, Reason::SecretNotFound);
+    assert!(message.contains("deletionPolicy: Retain"), "{message}");
+}
+
+#[test]
+fn a_crd_that_is_deleted_takes_nothing_down() {
+    let since = |second: i64| Some(Time(at(second)));
+    let case = Case::ready()
+        .deleting()
+        .with(|case| case.crd_deleting_since = since(2000));
+    assert_eq!(case.rests().0, Reason::CrdDeleting);
+    // Whoever asked for this object's deletion before meant it.
+    let before = case.clone().with(|case| case.crd_deleting_since = since(2001));
+    assert!(matches!(before.decide(), Step::Delete { .. }));
+    let retain = case.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
+    assert!(matches!(retain.decide(), Step::Change { why: Why::LetGo, .. }));
+}
+
+#[test]
+fn a_broken_spec_can_be_deleted_and_says_what_is_wrong() {
+    let broken = |case: Case| case.with(|case| case.spec = Err("unknown variant `PIGEON`".to_owned()));
+    let (reason, message) = broken(Case::ready()).rests();
+    assert_eq!(reason, Reason::InvalidSpec);
+    assert!(message.contains("PIGEON"), "{message}");
+    assert_eq!(
+        broken(Case::ready().deleting()).decide(),
+        Step::Delete {
+            id: ID.to_owned(),
+            twin: false
+        }
+    );
+}
+
+#[test]
+fn hands_off_while_paused_and_after_the_finalizer() {
+    let paused = |case: Case| case.with(|case| case.paused = true).decide();
+    assert_eq!(paused(Case::new()), Step::Rest(Rest::Paused));
+    assert_eq!(paused(Case::ready().deleting()), Step::Rest(Rest::Paused));
+    let released = Case::ready().deleting().with(|case| case.has_finalizer = false);
+    assert_eq!(released.decide(), Step::Rest(Rest::Done));
+}
+
+#[test]
+fn what_only_the_operator_can_know_to_be_wrong_is_said() {
+    let otc = Case::new().with(|case| {
+        case.policy.is_otc = true;
+        if let Ok(spec) = &mut case.spec {
+            spec.ca_certificate_secret_ref = Some(crate::api::customer_gateway::CertificateRef {
+                name: "ca".to_owned(),
+                key: None,
+            });
+        }
+    });
+    assert_eq!(otc.rests().0, Reason::InvalidSpec);
+    let own_key = Case::new().with(|case| {
+        case.policy.owner_tag_key = "other-key".to_owned();
+        if let Ok(spec) = &mut case.spec {
+            spec.tags = Some(BTreeMap::from([("other-key".to_owned(), Default::default())]));
+        }
+        case.lifecycle.credentials_ref = Some(CredentialsRef {
+            name: "keys".to_owned(),
+        });
+    });
+    let (reason, message) = own_key.rests();
+    assert_eq!(reason, Reason::InvalidSpec);
+    assert!(message.contains("other-key"), "{message}");
+}

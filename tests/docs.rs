@@ -1,0 +1,371 @@
+//! The documentation speaks of what there is: manifests that the operator reads, links that lead somewhere, flags,
+//! metrics, variables, annotations and IAM actions that exist.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use vpn_operator::api::{self, CustomerGateway};
+use vpn_operator::cloud::Operation;
+use vpn_operator::metrics::{self, Metrics};
+use vpn_operator::settings::flag_reference;
+use vpn_operator_testbed::ControlPlane;
+
+/// Flags of other programs that the documentation lets people type.
+const FLAGS_OF_OTHERS: [&str; 31] = [
+    "--all",
+    "--all-targets",
+    "--check",
+    "--condition",
+    "--example",
+    "--exit-when-ready",
+    "--field-selector",
+    "--filename",
+    "--for",
+    "--force-conflicts",
+    "--from-literal",
+    "--from-env-file",
+    "--from-file",
+    "--help",
+    "--namespace",
+    "--output",
+    "--overwrite",
+    "--patch",
+    "--release",
+    "--replicas",
+    "--resource-version",
+    "--selector",
+    "--server-side",
+    "--sort-by",
+    "--test",
+    "--timeout",
+    "--type",
+    "--version",
+    "--wait",
+    "--watch",
+    "--workspace",
+];
+
+/// Variables that are no flag's: of the test bed.
+const OTHER_VARIABLES: [&str; 1] = ["VPN_OPERATOR_TESTBED_KEEP"];
+
+/// Kinds that a manifest in the documentation may have beside our own.
+const OTHER_KINDS: [&str; 5] = ["Secret", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+
+struct Page {
+    /// Relative to the project.
+    path: PathBuf,
+    text: String,
+}
+
+fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> Page {
+    let text = std::fs::read_to_string(project().join(path)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    Page {
+        path: path.to_owned(),
+        text,
+    }
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(project().join(folder)).unwrap_or_else(|error| panic!("{folder}: {error}"));
+    let names = entries.map(|entry| entry.expect("a readable folder").file_name());
+    let mut files: Vec<PathBuf> = names.map(|name| Path::new(folder).join(name)).collect();
+    files.retain(|file| file.extension().is_some_and(|it| it == extension));
+    files.sort();
+    files
+}
+
+/// README.md, CHANGELOG.md and everything in docs/.
+fn pages() -> Vec<Page> {
+    let top = ["README.md", "CHANGELOG.md"].map(PathBuf::from);
+    let paths = top.into_iter().chain(files("docs", "md"));
+    paths.map(|path| read(&path)).collect()
+}
+
+/// The texts of the fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(bool, String)> = None;
+    for line in text.lines() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
+            (None, Some(info)) => open = Some((info == language, String::new())),
+            (Some(_), Some(_)) => {
+                if let Some((true, block)) = open.take() {
+                    blocks.push(block);
+                }
+                open = None;
+            }
+            (Some((_, block)), None) => *block += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    blocks
+}
+
+/// Every manifest in the documentation: where it stands, and its text.
+fn manifests() -> Vec<(String, String)> {
+    let samples = files("docs/samples", "yaml").into_iter().map(|path| read(&path));
+    let samples = samples.map(|sample| (sample.path.display().to_string(), sample.text));
+    let in_pages = pages().into_iter().flat_map(|page| {
+        let blocks = blocks(&page.text, "yaml").into_iter().enumerate();
+        let named =
+            blocks.map(|(number, block)| (format!("{}, yaml block {}", page.path.display(), number + 1), block));
+        named.collect::<Vec<_>>()
+    });
+    let texts = samples.chain(in_pages);
+    let documents = texts.flat_map(|(place, text)| {
+        let documents = text.split("\n---\n").map(str::to_owned);
+        documents.map(|document| (place.clone(), document)).collect::<Vec<_>>()
+    });
+    documents.collect()
+}
+
+#[test]
+fn every_manifest_is_read_whole_by_the_real_type() {
+    let mut gateways = 0;
+    for (place, text) in manifests() {
+        let written: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let kind = written["kind"].as_str().unwrap_or_default();
+        if kind != "CustomerGateway" {
+            assert!(OTHER_KINDS.contains(&kind), "{place}: a manifest of kind {kind:?}");
+            continue;
+        }
+        let gateway: CustomerGateway = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let read = serde_json::to_value(&gateway).expect("plain data");
+        assert_eq!(written, read, "{place}: a field that the type does not know");
+        gateways += 1;
+    }
+    assert!(gateways > 3, "the samples, and some in the pages: {gateways}");
+}
+
+/// Admission knows more than the type does.
+#[tokio::test]
+async fn every_manifest_is_accepted_by_a_real_apiserver() {
+    let control_plane = ControlPlane::start().await.expect("a control plane");
+    control_plane
+        .apply_crds(&project().join("crds"))
+        .await
+        .expect("our CRDs");
+    let folder = tempfile::tempdir().expect("a folder");
+    for (number, (place, text)) in manifests().into_iter().enumerate() {
+        let file = folder.path().join(format!("{number}.yaml"));
+        std::fs::write(&file, text).expect("written");
+        let arguments = ["apply", "--dry-run=server", "--validate=strict", "--filename"].map(Into::into);
+        let arguments = arguments.into_iter().chain([file.clone().into_os_string()]);
+        let output = control_plane.kubectl(arguments).await.expect("kubectl runs");
+        output.success().unwrap_or_else(|error| panic!("{place}: {error}"));
+    }
+}
+
+#[test]
+fn the_manifest_in_the_readme_is_one_of_the_samples() {
+    let samples: Vec<String> = files("docs/samples", "yaml")
+        .iter()
+        .map(|path| read(path).text)
+        .collect();
+    let shown = blocks(&read(Path::new("README.md")).text, "yaml");
+    assert!(!shown.is_empty());
+    for block in shown {
+        assert!(samples.contains(&block), "not in docs/samples:\n{block}");
+    }
+}
+
+#[test]
+fn relative_links_lead_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        for target in link_targets(&page.text) {
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = match file {
+                "" => page.path.clone(),
+                file => page.path.parent().unwrap_or(Path::new("")).join(file),
+            };
+            let place = page.path.display();
+            assert!(
+                project().join(&path).exists(),
+                "{place} links to {target}, which is not there"
+            );
+            if !anchor.is_empty() {
+                let headings = headings(&read(&path).text);
+                assert!(
+                    headings.contains(anchor),
+                    "{place} links to {target}, but has {headings:?}"
+                );
+            }
+        }
+    }
+    assert!(links > 10, "{links} links");
+}
+
+/// What stands in `[text](target)`, outside of fenced blocks.
+fn link_targets(text: &str) -> Vec<String> {
+    let mut targets = Vec::new();
+    for line in prose(text) {
+        for part in line.split("](").skip(1) {
+            let target = part.split(')').next().unwrap_or_default();
+            targets.push(target.to_owned());
+        }
+    }
+    targets
+}
+
+/// The lines outside of fenced blocks.
+fn prose(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// The anchors of a page's headings, as code hosts make them.
+fn headings(text: &str) -> BTreeSet<String> {
+    let lines = prose(text).into_iter().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|it| it.is_alphanumeric() || *it == '-' || *it == '_' || *it == ' ');
+        kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+    };
+    lines.map(anchor).collect()
+}
+
+/// Words that begin with `prefix` and go on with what `belongs` allows, at the start of a word.
+fn words(text: &str, prefix: &str, belongs: impl Fn(char) -> bool) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for (at, _) in text.match_indices(prefix) {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|before| before.is_alphanumeric() || before == '-' || before == '_') {
+            continue;
+        }
+        let rest: String = text[at + prefix.len()..]
+            .chars()
+            .take_while(|it| belongs(*it))
+            .collect();
+        if !rest.is_empty() {
+            words.insert(format!("{prefix}{rest}").trim_end_matches(['-', '_']).to_owned());
+        }
+    }
+    words
+}
+
+fn flags(text: &str) -> BTreeSet<String> {
+    let mut flags = words(text, "--", |it| it.is_ascii_lowercase() || it == '-');
+    flags.retain(|flag| flag.len() > 3);
+    flags
+}
+
+#[test]
+fn every_flag_that_is_named_exists() {
+    let mut known = flags(&flag_reference());
+    assert!(known.contains("--cluster-name"), "{known:?}");
+    // The simulator's own page is its reference; here it is only one of the programs.
+    known.extend(flags(&read(Path::new("docs/simulator.md")).text));
+    known.extend(FLAGS_OF_OTHERS.map(str::to_owned));
+    for page in pages() {
+        for flag in flags(&page.text) {
+            assert!(
+                known.contains(&flag),
+                "{} names {flag}, which no program has",
+                page.path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_variable_that_is_named_exists() {
+    let is_name = |it: char| it.is_ascii_uppercase() || it.is_ascii_digit() || it == '_';
+    let mut known = words(&flag_reference(), "VPN_OPERATOR_", is_name);
+    assert!(known.contains("VPN_OPERATOR_REGION"), "{known:?}");
+    known.extend(OTHER_VARIABLES.map(str::to_owned));
+    for page in pages() {
+        for variable in words(&page.text, "VPN_OPERATOR_", is_name) {
+            assert!(known.contains(&variable), "{} names {variable}", page.path.display());
+        }
+    }
+}
+
+/// Every name on the page of metrics, families and samples.
+fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
+    let metrics = Metrics::default();
+    metrics.reconciled("kind", "outcome", Duration::ZERO);
+    metrics.cloud_request("operation", "outcome", Duration::ZERO);
+    metrics.object_moved("kind", None, Some("reason"));
+    metrics.mirror_listed("collection", "outcome");
+    metrics.credential_failed("reason");
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let page = metrics::encode(&registry).expect("text");
+    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let families = families.filter_map(|line| line.split(' ').next()).map(str::to_owned);
+    let samples = page.lines().filter(|line| !line.starts_with('#'));
+    let samples = samples
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned);
+    (families.collect(), samples.collect())
+}
+
+#[test]
+fn the_metrics_that_are_named_are_those_that_there_are() {
+    let (families, samples) = metric_names();
+    assert!(families.contains("vpn_operator_leader"), "{families:?}");
+    for page in pages() {
+        for name in words(&page.text, "vpn_operator_", |it| it.is_ascii_lowercase() || it == '_') {
+            let exists = families.contains(&name) || samples.contains(&name);
+            assert!(exists, "{} names {name}, which is no metric", page.path.display());
+        }
+    }
+    let operations = read(Path::new("docs/operations.md")).text;
+    for family in families {
+        assert!(
+            operations.contains(&family),
+            "docs/operations.md does not tell of {family}"
+        );
+    }
+}
+
+#[test]
+fn every_annotation_that_is_named_exists() {
+    let known = [
+        api::PAUSED_ANNOTATION,
+        api::RECONCILE_REQUESTED_ANNOTATION,
+        api::RECREATE_APPROVED_ANNOTATION,
+        api::FINALIZER,
+        &format!("{}/v1alpha1", api::GROUP),
+    ]
+    .map(str::to_owned);
+    let prefix = format!("{}/", api::GROUP);
+    for page in pages() {
+        for name in words(&page.text, &prefix, |it| it.is_ascii_alphanumeric() || it == '-') {
+            assert!(known.contains(&name), "{} names {name}", page.path.display());
+        }
+    }
+}
+
+#[test]
+fn the_iam_actions_that_are_told_are_those_that_are_needed() {
+    let page = read(Path::new("docs/iam.md")).text;
+    let belongs = |it: char| it.is_ascii_alphanumeric() || it == ':';
+    let mut told = words(&page, "vpn:", belongs);
+    told.extend(words(&page, "iam:", belongs));
+    let needed = Operation::ALL.map(|operation| operation.iam_action().to_owned());
+    assert_eq!(told, BTreeSet::from(needed));
+}

@@ -1,0 +1,265 @@
+//! Objects that exist already: `externalID` and `adoptionPolicy`.
+
+use serde_json::{Value, json};
+
+use crate::console::{DEAD_UID, OWNER, counts, message};
+use crate::world::{World, gateway};
+
+#[tokio::test]
+async fn external_id_adopts_and_then_manages_like_any_other() {
+    let world = World::start().await;
+    let id = world
+        .seed(json!({"name": "by-hand", "id_type": "fqdn", "id_value": "branch.example.com", "tags": {"theirs": "1"}}))
+        .await;
+    let mark = world.mark().await;
+    // No idType is written: an FQDN gateway is adopted as it is.
+    let spec = format!("{{externalID: {id}, name: branch, idValue: branch.example.com, tags: {{team: net}}}}");
+    assert_eq!(world.create("branch", &spec).await, id);
+    let owner = world.owner_value("branch").await;
+    let cloud = world.cloud_gateway(&id).await;
+    assert_eq!(cloud["name"], "branch");
+    assert_eq!(cloud["tags"], json!({OWNER: owner, "theirs": "1", "team": "net"}));
+    let note = world.wait_for_event("branch", "Adopted").await;
+    assert!(note.contains(&id), "{note}");
+    assert_eq!(
+        world.writes_since(mark).await,
+        counts([("UpdateCustomerGateway", 1), ("AddCustomerGatewayTags", 2)])
+    );
+    // It may be left out later, and named again; another one may not be named.
+    for external in [Value::Null, json!(id)] {
+        world.patch("branch", json!({"spec": {"externalID": external}})).await;
+        world.wait_for_reason("branch", "Available").await;
+    }
+    world.patch("branch", json!({"spec": {"externalID": null}})).await;
+    let other = json!({"spec": {"externalID": "00000000-0000-4000-8000-000000000001"}});
+    let refused = world.try_patch("branch", other).await.unwrap_err().to_string();
+    assert!(refused.contains("externalID may be set only"), "{refused}");
+    world.delete("branch").await;
+    world.wait_until_gone("branch").await;
+    assert!(world.cloud_gateways().await.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_adopted_is_left_as_it_is() {
+    let world = World::start().await;
+    let plain = world
+        .seed(json!({"name": "plain", "id_value": "203.0.113.1", "bgp_asn": 65001}))
+        .await;
+    let tags: serde_json::Map<String, Value> = (0..20).map(|n| (format!("tag-{n}"), json!("x"))).collect();
+    let full = world
+        .seed(json!({"name": "full", "id_value": "203.0.113.2", "tags": tags}))
+        .await;
+    let mark = world.mark().await;
+    let unknown = "00000000-0000-4000-8000-000000000001";
+    for (name, spec, reason, said) in [
+        (
+            "value",
+            format!("{{externalID: {plain}, idValue: 203.0.113.9}}"),
+            "InvalidSpec",
+            "idValue",
+        ),
+        (
+            "type",
+            format!("{{externalID: {plain}, idType: FQDN, idValue: 203.0.113.1}}"),
+            "InvalidSpec",
+            "idType",
+        ),
+        (
+            "asn",
+            format!("{{externalID: {plain}, idValue: 203.0.113.1, bgpASN: 65002}}"),
+            "InvalidSpec",
+            "bgpASN",
+        ),
+        (
+            "full",
+            format!("{{externalID: {full}, idValue: 203.0.113.2}}"),
+            "InvalidSpec",
+            "20 tags",
+        ),
+        (
+            "unknown",
+            format!("{{externalID: {unknown}, idValue: 203.0.113.3}}"),
+            "NotFound",
+            unknown,
+        ),
+    ] {
+        world.apply_gateway(name, &spec).await;
+        let object = world.wait_for_reason(name, reason).await;
+        assert!(message(&object).contains(said), "{name}: {}", message(&object));
+        assert!(object["status"]["id"].is_null(), "{name}: {object}");
+        // Nothing was taken, so nothing holds it.
+        world.delete(name).await;
+        world.wait_until_gone(name).await;
+    }
+    assert_eq!(world.writes_since(mark).await, counts([]));
+
+    // An adopted object that disappears is never made anew, not even with managementPolicy: Manage.
+    let spec = format!("{{externalID: {plain}, idValue: 203.0.113.1}}");
+    world.create("plain", &spec).await;
+    world.simulator.remove_gateway(&plain).await.unwrap();
+    let mark = world.mark().await;
+    world.request("plain").await;
+    let object = world.wait_for_reason("plain", "NotFound").await;
+    assert!(message(&object).contains(&plain), "{}", message(&object));
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.delete("plain").await;
+    world.wait_until_gone("plain").await;
+    assert_eq!(world.cloud_gateways().await.len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn of_two_objects_with_one_id_the_second_says_whose_it_is() {
+    let world = World::start().await;
+    let id = world.seed(json!({"name": "one", "id_value": "203.0.113.1"})).await;
+    let spec = format!("{{externalID: {id}, idValue: 203.0.113.1}}");
+    world.create("first", &spec).await;
+    let mark = world.mark().await;
+    world.apply_gateway("second", &spec).await;
+    let object = world.wait_for_reason("second", "AlreadyManaged").await;
+    let first = format!("{}/first", world.namespace);
+    assert!(message(&object).contains(&first), "{}", message(&object));
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.delete("second").await;
+    world.wait_until_gone("second").await;
+    assert_eq!(world.cloud_gateways().await.len(), 1);
+    // Two at once: one has it.
+    let id = world.seed(json!({"name": "two", "id_value": "203.0.113.2"})).await;
+    let spec = format!("{{externalID: {id}, idValue: 203.0.113.2}}");
+    let both = [gateway("left", &spec), gateway("right", &spec)].join("---\n");
+    world.apply(&both).await;
+    let left = world
+        .wait_for("left", "settled", |object| {
+            ["Available", "AlreadyManaged"]
+                .iter()
+                .any(|reason| crate::world::condition(object, "Ready")["reason"] == *reason)
+        })
+        .await;
+    let left_has_it = left["status"]["id"] == id.as_str();
+    let (winner, loser) = if left_has_it {
+        ("left", "right")
+    } else {
+        ("right", "left")
+    };
+    world.wait_for_reason(winner, "Available").await;
+    world.wait_for_reason(loser, "AlreadyManaged").await;
+    let owner = world.owner_value(winner).await;
+    assert_eq!(world.cloud_gateway(&id).await["tags"][OWNER], owner.as_str());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn external_id_takes_over_from_the_dead_of_this_cluster_alone() {
+    let world = World::start().await;
+    let living = world.create("living", "{idValue: 203.0.113.1}").await;
+    let dead = world
+        .seed(json!({"name": "dead", "id_value": "203.0.113.2", "tags": {OWNER: world.owner_of(DEAD_UID, "former")}}))
+        .await;
+    let foreign_tag = format!("{DEAD_UID}:elsewhere:{}:foreign", world.namespace);
+    let foreign = world
+        .seed(json!({"name": "foreign", "id_value": "203.0.113.3", "tags": {OWNER: foreign_tag}}))
+        .await;
+    let mark = world.mark().await;
+    world
+        .apply_gateway("thief", &format!("{{externalID: {living}, idValue: 203.0.113.1}}"))
+        .await;
+    let object = world.wait_for_reason("thief", "AlreadyManaged").await;
+    assert!(message(&object).contains("living"), "{}", message(&object));
+    world
+        .apply_gateway("foreign", &format!("{{externalID: {foreign}, idValue: 203.0.113.3}}"))
+        .await;
+    let object = world.wait_for_reason("foreign", "AlreadyManaged").await;
+    assert!(message(&object).contains(&foreign_tag), "{}", message(&object));
+    assert!(message(&object).contains("removing that tag"), "{}", message(&object));
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world
+        .create("heir", &format!("{{externalID: {dead}, idValue: 203.0.113.2}}"))
+        .await;
+    let owner = world.owner_value("heir").await;
+    assert_eq!(world.cloud_gateway(&dead).await["tags"][OWNER], owner.as_str());
+    assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
+    // The tag removed, as the message says: released.
+    world.edit(&foreign, json!({"remove_tags": [OWNER]})).await;
+    world.request("foreign").await;
+    world.wait_for_reason("foreign", "Available").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
+    let world = World::start().await;
+    // The operator has looked at the cloud before these came into being.
+    world.create("early", "{name: early, idValue: 203.0.113.99}").await;
+    let one = world
+        .seed(json!({"name": "one", "id_value": "203.0.113.1", "bgp_asn": 65001}))
+        .await;
+    for _ in 0..2 {
+        world.seed(json!({"name": "two", "id_value": "203.0.113.2"})).await;
+    }
+    let tagged = world
+        .seed(json!({"name": "tagged", "id_value": "203.0.113.3", "tags": {OWNER: "somebody"}}))
+        .await;
+    let mark = world.mark().await;
+    let adopted = world
+        .create(
+            "one",
+            "{name: one, idValue: 203.0.113.1, bgpASN: 65001, adoptionPolicy: IfExists}",
+        )
+        .await;
+    assert_eq!(adopted, one);
+    world.wait_for_event("one", "Adopted").await;
+    assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
+    // Whose name, identifier or ASN is another is no match, nor is one of several, nor one that somebody has.
+    for (name, spec) in [
+        ("two", "{name: two, idValue: 203.0.113.2, adoptionPolicy: IfExists}"),
+        (
+            "tagged",
+            "{name: tagged, idValue: 203.0.113.3, adoptionPolicy: IfExists}",
+        ),
+        (
+            "again",
+            "{name: one, idValue: 203.0.113.1, bgpASN: 65001, adoptionPolicy: IfExists}",
+        ),
+        (
+            "early-2",
+            "{name: early, idValue: 203.0.113.99, adoptionPolicy: IfExists}",
+        ),
+        ("never", "{name: two, idValue: 203.0.113.2}"),
+    ] {
+        let mark = world.mark().await;
+        world.create(name, spec).await;
+        assert_eq!(
+            world.writes_since(mark).await,
+            counts([("CreateCustomerGateway", 1)]),
+            "{name}"
+        );
+    }
+    assert_eq!(world.cloud_gateway(&tagged).await["tags"], json!({OWNER: "somebody"}));
+    // It is deleted like any other.
+    world.delete("one").await;
+    world.wait_until_gone("one").await;
+    assert!(world.cloud_gateway(&one).await.is_null());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn of_two_that_race_for_one_gateway_one_adopts_and_the_other_creates() {
+    let world = World::start().await;
+    let one = world.seed(json!({"name": "one", "id_value": "203.0.113.1"})).await;
+    let mark = world.mark().await;
+    let spec = "{name: one, idValue: 203.0.113.1, adoptionPolicy: IfExists}";
+    world
+        .apply(&[gateway("left", spec), gateway("right", spec)].join("---\n"))
+        .await;
+    let objects = world.wait_until_all_ready(2).await;
+    let adopters = objects.iter().filter(|object| object["status"]["id"] == one.as_str());
+    assert_eq!(adopters.count(), 1);
+    assert_ne!(objects[0]["status"]["id"], objects[1]["status"]["id"]);
+    assert_eq!(
+        world.writes_since(mark).await,
+        counts([("CreateCustomerGateway", 1), ("AddCustomerGatewayTags", 1)])
+    );
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+    world.finish().await;
+}

@@ -1,0 +1,449 @@
+//! The end of an object's life: what goes with it, what stays, and what it waits for.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::Api;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ControlPlane, eventually};
+
+use crate::console::{OWNER, counts, message};
+use crate::world::{DEADLINE, Options, World, condition, repository};
+
+impl World {
+    async fn delete_secret(&self, name: &str) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        secrets.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    async fn apply_own_credentials(&mut self, name: &str) {
+        let (access_key, secret_key) = (self.access_key.clone(), self.secret_key.clone());
+        self.apply_credentials(name, &access_key, &secret_key, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn retain_takes_our_tag_off_and_leaves_the_rest() {
+    let world = World::with(Options::with(["--resync-period=0", "--default-deletion-policy=Retain"])).await;
+    let kept = world
+        .create("kept", "{name: kept, idValue: 203.0.113.1, tags: {team: net}}")
+        .await;
+    let gone = world
+        .create("gone", "{idValue: 203.0.113.2, deletionPolicy: Delete}")
+        .await;
+    let mark = world.mark().await;
+    for name in ["kept", "gone"] {
+        world.delete(name).await;
+        world.wait_until_gone(name).await;
+    }
+    assert_eq!(
+        world.writes_since(mark).await,
+        counts([("RemoveCustomerGatewayTags", 1), ("DeleteCustomerGateway", 1)])
+    );
+    let cloud = world.cloud_gateway(&kept).await;
+    assert_eq!(
+        (&cloud["name"], &cloud["tags"]),
+        (&json!("kept"), &json!({"team": "net"}))
+    );
+    assert!(world.cloud_gateway(&gone).await.is_null());
+    let note = world.wait_for_event("kept", "Deleted").await;
+    assert!(
+        note.contains("kept the customer gateway") && note.contains(&kept),
+        "{note}"
+    );
+    let note = world.wait_for_event("gone", "Deleted").await;
+    assert!(
+        note.contains("deleted the customer gateway") && note.contains(&gone),
+        "{note}"
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn without_its_credentials_a_deletion_waits_and_says_so() {
+    let mut world = World::with(Options {
+        without_credentials: true,
+        ..Options::with(["--resync-period=0"])
+    })
+    .await;
+    world.apply_own_credentials("keys").await;
+    let back = world
+        .create("back", "{idValue: 203.0.113.1, credentialsRef: {name: keys}}")
+        .await;
+    let retained = world
+        .create("retained", "{idValue: 203.0.113.2, credentialsRef: {name: keys}}")
+        .await;
+    let released = world
+        .create(
+            "released",
+            "{idValue: 203.0.113.3, credentialsRef: {name: keys}, deletionPolicy: Retain}",
+        )
+        .await;
+    // Gone for good: this process has never read them.
+    world.stop_operator().await;
+    world.delete_secret("keys").await;
+    world.start_operator().await;
+    let mark = world.mark().await;
+    for name in ["back", "retained", "released"] {
+        world.delete(name).await;
+    }
+    world.wait_until_gone("released").await;
+    let note = world.wait_for_event("released", "Deleted").await;
+    assert!(note.contains("its ownership tag stays"), "{note}");
+    for name in ["back", "retained"] {
+        let object = world
+            .wait_for(name, "SecretNotFound", |object| {
+                condition(object, "Ready")["reason"] == "SecretNotFound"
+            })
+            .await;
+        assert!(message(&object).contains("keys"), "{}", message(&object));
+        assert!(object["metadata"]["deletionTimestamp"].is_string());
+    }
+    world
+        .patch("retained", json!({"spec": {"deletionPolicy": "Retain"}}))
+        .await;
+    world.wait_until_gone("retained").await;
+    let note = world.wait_for_event("retained", "Deleted").await;
+    assert!(note.contains("its ownership tag stays"), "{note}");
+    assert_eq!(world.calls_since(mark).await, counts([]));
+    world.apply_own_credentials("keys").await;
+    world.wait_until_gone("back").await;
+    assert!(world.cloud_gateway(&back).await.is_null());
+    for id in [retained, released] {
+        assert!(world.cloud_gateway(&id).await["tags"][OWNER].is_string());
+    }
+    // Who never had credentials holds nothing.
+    world
+        .apply_gateway("never", "{idValue: 203.0.113.4, credentialsRef: {name: missing}}")
+        .await;
+    world.wait_for_reason("never", "SecretNotFound").await;
+    world.delete("never").await;
+    world.wait_until_gone("never").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn retain_waits_for_a_cloud_that_is_only_away_for_a_while() {
+    let mut world = World::start().await;
+    let id = world
+        .create("kept", "{idValue: 203.0.113.1, deletionPolicy: Retain}")
+        .await;
+    world.stop_operator().await;
+    let outage = json!({"fault": "error", "operation": "LookUpProject", "status": 503, "times": 2});
+    world.simulator.add_fault(&outage).await.unwrap();
+    world.delete("kept").await;
+    world.start_operator().await;
+    world.wait_until_gone("kept").await;
+    assert!(world.cloud_gateway(&id).await["tags"][OWNER].is_null());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
+    let mut world = World::with(Options {
+        without_credentials: true,
+        stopped: true,
+        ..Options::with(["--resync-period=0"])
+    })
+    .await;
+    // The Lease lives elsewhere, as it does in an installation.
+    let home = world.plane.create_namespace("home").await.unwrap();
+    world.set_argument(&format!("--leader-elect-namespace={home}"));
+    world.start_operator().await;
+    world.apply_own_credentials("keys").await;
+    for (name, address) in [("one", "203.0.113.1"), ("two", "203.0.113.2")] {
+        world
+            .create(name, &format!("{{idValue: {address}, credentialsRef: {{name: keys}}}}"))
+            .await;
+    }
+    // The worst order: the Secret is gone before the first object is asked to go.
+    world.delete_secret("keys").await;
+    let controllers = world.plane.start_controllers(&["namespace-controller"]).await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    namespaces
+        .delete(&world.namespace, &DeleteParams::default())
+        .await
+        .unwrap();
+    let result = eventually("the namespace is gone", DEADLINE, async || {
+        match namespaces.get_opt(&world.namespace).await {
+            Ok(None) => Ok(()),
+            Ok(Some(namespace)) => Err(format!("{:?}", namespace.status)),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+    assert!(world.cloud_gateways().await.is_empty());
+    controllers.kill().unwrap();
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_deletion_before_the_creation_shows_leaves_nothing() {
+    let world = World::start().await;
+    for (name, commit, drop) in [
+        ("answered", false, false),
+        ("committed", true, false),
+        ("lost", true, true),
+        ("never", false, true),
+    ] {
+        let hold = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": commit});
+        world.simulator.add_fault(&hold).await.unwrap();
+        let mark = world.mark().await;
+        world.apply_gateway(name, "{idValue: 203.0.113.7}").await;
+        world.simulator.wait_for_held::<Value>(1).await.unwrap();
+        world.delete(name).await;
+        world.simulator.release(&json!({"drop": drop})).await.unwrap();
+        world.wait_until_gone(name).await;
+        assert_eq!(world.cloud_gateways().await, Vec::<Value>::new(), "{name}");
+        assert_eq!(world.calls_since(mark).await["CreateCustomerGateway"], 1, "{name}");
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_deletion_waits_out_a_creation_that_takes_effect_late() {
+    let world = World::start().await;
+    let late = json!({"fault": "late-commit", "operation": "CreateCustomerGateway", "ms": 1500});
+    world.simulator.add_fault(&late).await.unwrap();
+    world.apply_gateway("late", "{idValue: 203.0.113.7}").await;
+    world
+        .wait_for("late", "the outcome is unknown", |object| {
+            condition(object, "Ready")["reason"] == "CloudError" && object["status"]["intent"].is_object()
+        })
+        .await;
+    world.delete("late").await;
+    world.wait_until_gone("late").await;
+    assert!(world.cloud_gateways().await.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_object_whose_id_is_not_on_record_is_found_and_deleted() {
+    let mut world = World::start().await;
+    world.create("office", "{idValue: 203.0.113.7}").await;
+    world.stop_operator().await;
+    world.wipe_status("office").await;
+    world.delete("office").await;
+    world.start_operator().await;
+    world.wait_until_gone("office").await;
+    assert!(world.cloud_gateways().await.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_be_done_does_not_keep_its_object() {
+    let world = World::start().await;
+    world.create("office", "{idValue: 203.0.113.7}").await;
+    world.patch("office", json!({"spec": {"bgpASN": 65001}})).await;
+    world.wait_for_reason("office", "InvalidSpec").await;
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    assert!(world.cloud_gateways().await.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_slow_deletion_is_waited_for() {
+    let world = World::start().await;
+    world
+        .simulator
+        .set_switches(&json!({"gateway-deletion": "held"}))
+        .await
+        .unwrap();
+    let id = world.create("office", "{idValue: 203.0.113.7}").await;
+    let mark = world.mark().await;
+    world.delete("office").await;
+    // It is looked at again and again, and deleted once.
+    eventually("three looks", DEADLINE, async || {
+        let calls = world.calls_since(mark).await;
+        if calls.get("GetCustomerGateway") >= Some(&3) {
+            Ok(())
+        } else {
+            Err(format!("{calls:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    let object = world.get("office").await;
+    assert_eq!(condition(&object, "Ready")["reason"], "Deleting");
+    assert!(message(&object).contains(&id), "{}", message(&object));
+    assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
+    world
+        .simulator
+        .post::<Value>("finish-deletions", &json!({}))
+        .await
+        .unwrap();
+    world.wait_until_gone("office").await;
+    assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_already_is_deleted() {
+    let world = World::start().await;
+    // Gone before the deletion, and gone between the look and the DELETE.
+    let id = world.create("before", "{idValue: 203.0.113.7}").await;
+    world.simulator.remove_gateway(&id).await.unwrap();
+    let mark = world.mark().await;
+    world.delete("before").await;
+    world.wait_until_gone("before").await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    let id = world.create("between", "{idValue: 203.0.113.8}").await;
+    let hold = json!({"fault": "hold", "operation": "DeleteCustomerGateway"});
+    world.simulator.add_fault(&hold).await.unwrap();
+    let mark = world.mark().await;
+    world.delete("between").await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    world.simulator.remove_gateway(&id).await.unwrap();
+    world.simulator.release(&json!({})).await.unwrap();
+    world.wait_until_gone("between").await;
+    assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_object_that_now_carries_anothers_tag_is_left_alone() {
+    let world = World::start().await;
+    let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
+    let other = "11111111-0000-4000-8000-000000000000:elsewhere:ns:other";
+    world.edit(&id, json!({"set_tags": {OWNER: other}})).await;
+    let mark = world.mark().await;
+    world.patch("office", json!({"spec": {"name": "office-2"}})).await;
+    let object = world.wait_for_reason("office", "AlreadyManaged").await;
+    assert!(message(&object).contains(other), "{}", message(&object));
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    let note = world.wait_for_event("office", "Deleted").await;
+    assert!(
+        note.contains("left the customer gateway") && note.contains(other),
+        "{note}"
+    );
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    assert_eq!(world.cloud_gateway(&id).await["name"], "office");
+    world.finish().await;
+}
+
+/// A control plane of the test's own, whose CRDs it may take away.
+async fn own_plane() -> &'static ControlPlane {
+    let plane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
+    plane.apply_crds(&repository().join("crds")).await.unwrap();
+    plane
+}
+
+#[tokio::test]
+async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
+    let plane = own_plane().await;
+    let world = World::on(plane, Options::with(["--resync-period=0"])).await;
+    let before = world.create("before", "{idValue: 203.0.113.1}").await;
+    let kept = world.create("kept", "{idValue: 203.0.113.2}").await;
+    let retained = world
+        .create("retained", "{idValue: 203.0.113.3, deletionPolicy: Retain}")
+        .await;
+    // Asked for before, and still on its way when the CRD goes.
+    world.edit(&before, json!({"connection": "vpn-1"})).await;
+    world.delete("before").await;
+    let waiting = world
+        .wait_for("before", "has a connection", |object| {
+            condition(object, "Ready")["reason"] == "DependencyNotReady"
+        })
+        .await;
+    let asked_at = waiting["metadata"]["deletionTimestamp"].clone();
+    // Whole seconds tell which came first.
+    eventually("the next second", DEADLINE, async || {
+        let now = jiff::Timestamp::now().to_string();
+        if asked_at.as_str().is_some_and(|asked| now[..19] > asked[..19]) {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    })
+    .await
+    .unwrap();
+    let mark = world.mark().await;
+    let crd = "customergateways.vpn.huaweicloud.com";
+    world.kubectl(["delete", "crd", crd, "--wait=false"]).await;
+    world.wait_until_gone("retained").await;
+    let object = world
+        .wait_for("kept", "CRDDeleting", |object| {
+            condition(object, "Ready")["reason"] == "CRDDeleting"
+        })
+        .await;
+    assert!(message(&object).contains("Retain"), "{}", message(&object));
+    assert_eq!(
+        world.writes_since(mark).await,
+        counts([("RemoveCustomerGatewayTags", 1)])
+    );
+    world.edit(&before, json!({"connection": ""})).await;
+    world.request("before").await;
+    world.wait_until_gone("before").await;
+    assert!(world.cloud_gateway(&before).await.is_null());
+    world.patch("kept", json!({"spec": {"deletionPolicy": "Retain"}})).await;
+    eventually("the CRD is gone", DEADLINE, async || {
+        let output = plane
+            .kubectl(["get", "crd", crd, "--ignore-not-found", "-o", "name"])
+            .await;
+        let left = output.and_then(vpn_operator_testbed::ToolOutput::success);
+        match left {
+            Ok(left) if left.is_empty() => Ok(()),
+            Ok(left) => Err(left),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .unwrap();
+    for id in [kept, retained] {
+        assert_eq!(world.cloud_gateway(&id).await["tags"], json!({}));
+    }
+    // Put back, it all goes on without a restart.
+    plane.apply_crds(&repository().join("crds")).await.unwrap();
+    world.create("after", "{idValue: 203.0.113.4}").await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_spec_that_cannot_be_read_does_not_keep_its_object() {
+    let plane = own_plane().await;
+    let world = World::on(plane, Options::with(["--resync-period=0"])).await;
+    let id = world.create("office", "{idValue: 203.0.113.7}").await;
+    // As a CRD of another version might let it through.
+    let crd = "customergateways.vpn.huaweicloud.com";
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let lax =
+        json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": schema}]).to_string();
+    world
+        .kubectl(["patch", "crd", crd, "--type=json", "--patch", &lax])
+        .await;
+    eventually("the lax schema is in force", DEADLINE, async || {
+        world.try_patch("office", json!({"spec": {"idType": "PIGEON"}})).await
+    })
+    .await
+    .unwrap();
+    let object = world.wait_for_reason("office", "InvalidSpec").await;
+    assert!(message(&object).contains("PIGEON"), "{}", message(&object));
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    assert!(world.cloud_gateway(&id).await.is_null());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_never_had_keys_holds_nothing() {
+    let world = World::start().await;
+    world
+        .apply_secret("empty", &BTreeMap::from([("note", "no keys here")]))
+        .await;
+    world
+        .apply_gateway("office", "{idValue: 203.0.113.4, credentialsRef: {name: empty}}")
+        .await;
+    let object = world
+        .wait_for("office", "not Ready", |object| {
+            condition(object, "Ready")["status"] == "False"
+        })
+        .await;
+    assert!(message(&object).contains("accessKey"), "{}", message(&object));
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    world.finish().await;
+}

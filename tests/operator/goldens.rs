@@ -1,0 +1,225 @@
+//! What people see: `kubectl get`, `-o wide` and `describe` for every reason that `Ready` can have, compared with what
+//! was read and found good. `INSTA_UPDATE=always cargo test --test operator goldens` accepts what is new.
+
+mod cloud_says;
+mod life;
+mod normalise;
+mod persons;
+mod waits;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use vpn_operator::api::conditions::{Progress, Reason};
+use vpn_operator_testbed::eventually;
+
+use crate::world::{DEADLINE, Options, World, condition, repository};
+use normalise::Normaliser;
+
+/// Every golden, by the reason that it shows. A new reason does not compile until it is here.
+fn goldens_of(reason: Reason) -> &'static [&'static str] {
+    match reason {
+        Reason::Available => &[
+            "available",
+            "available-adopted",
+            "available-certificate",
+            "available-drift-corrected",
+            "available-fqdn",
+            "available-observed",
+            "available-paused",
+            "available-readopted",
+            "available-recreated",
+            "available-report-drift",
+            "available-tags-and-asn",
+            "available-updated",
+        ],
+        Reason::Creating => &["creating", "creating-read-only"],
+        Reason::Updating => &["updating", "updating-read-only"],
+        Reason::Deleting => &["deleting", "deleting-slowly"],
+        Reason::SecretNotFound => &[
+            "secret-not-found-certificate",
+            "secret-not-found-credentials",
+            "secret-not-found-key",
+        ],
+        Reason::DependencyNotReady => &["dependency-not-ready"],
+        Reason::Throttled => &["throttled", "throttled-queue-full"],
+        Reason::CloudError => &[
+            "cloud-error",
+            "cloud-error-html",
+            "cloud-error-no-connection",
+            "cloud-error-unknown-outcome",
+        ],
+        Reason::InvalidSpec => &[
+            "invalid-spec-bgp-asn",
+            "invalid-spec-certificate",
+            "invalid-spec-adopted",
+        ],
+        // Gateways have no password.
+        Reason::InvalidPassword => &[],
+        Reason::NameConflict => &["name-conflict"],
+        Reason::AlreadyManaged => &[
+            "already-managed-by-another-cluster",
+            "already-managed-by-another-object",
+            "already-managed-by-former-self",
+        ],
+        Reason::NotFound => &["not-found-adopted", "not-found-external-id", "not-found-report-drift"],
+        Reason::ScopeChanged => &["scope-changed"],
+        Reason::MassDeletionSuspected => &["mass-deletion-suspected"],
+        Reason::CrdDeleting => &["crd-deleting"],
+        Reason::Unauthorized => &["unauthorized", "unauthorized-no-credentials"],
+        Reason::Forbidden => &["forbidden-create", "forbidden-list", "forbidden-own-credentials"],
+        Reason::NotAvailable => &["not-available"],
+        Reason::QuotaExceeded => &["quota-exceeded"],
+        Reason::Rejected => &["rejected-certificate", "rejected-fqdn"],
+    }
+}
+
+/// Goldens of what is left when the object is gone: its Events.
+const FAREWELLS: [&str; 3] = ["deleted", "deleted-left-alone", "deleted-retained"];
+
+fn folder() -> PathBuf {
+    repository().join("tests/operator/goldens")
+}
+
+#[test]
+fn every_reason_of_a_gateway_has_a_golden_that_shows_it() {
+    for reason in Reason::ALL {
+        let names = goldens_of(reason);
+        assert_eq!(names.is_empty(), reason == Reason::InvalidPassword, "{reason:?}");
+        for name in names {
+            let golden = std::fs::read_to_string(folder().join(format!("{name}.snap"))).unwrap();
+            assert!(golden.contains(&format!(" {} ", reason.as_str())), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_golden_is_looked_at_by_a_test() {
+    let listed = Reason::ALL.into_iter().flat_map(goldens_of).chain(&FAREWELLS);
+    let listed: BTreeSet<String> = listed.map(|name| format!("{name}.snap")).collect();
+    let kept = std::fs::read_dir(folder()).unwrap();
+    let kept: BTreeSet<String> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".snap"))
+        .collect();
+    assert_eq!(kept, listed);
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let table = std::fs::read_to_string(repository().join("docs/conditions.md")).unwrap();
+    let is_row = |line: &&str| line.starts_with("| `") && line.matches('|').count() == 4;
+    let documented: Vec<&str> = table
+        .lines()
+        .filter(is_row)
+        .filter_map(|line| line.split('`').nth(1))
+        .collect();
+    for reason in Reason::ALL {
+        let rows = documented.iter().filter(|row| **row == reason.as_str()).count();
+        assert_eq!(rows, 1, "{}", reason.as_str());
+    }
+}
+
+/// Flags for scenes that stand still while they are looked at: requests may be held for long.
+fn still<const N: usize>(more: [&str; N]) -> Options {
+    let flags = [
+        "--log-level=info",
+        "--resync-period=0",
+        "--request-timeout=20s",
+        "--lease-duration=60s",
+    ];
+    Options {
+        arguments: flags.into_iter().chain(more).map(str::to_owned).collect(),
+        ..Options::default()
+    }
+}
+
+/// Waits until the object says so and these Events are told, in this order; then looks at it as people do.
+async fn show(world: &World, golden: &str, name: &str, reason: Reason, events: &[&str]) -> Value {
+    assert!(goldens_of(reason).contains(&golden), "{golden} is not listed");
+    let awaited = format!("Ready is {}", reason.as_str());
+    world
+        .wait_for(name, &awaited, |object| {
+            let ready = condition(object, "Ready");
+            ready["reason"] == reason.as_str() && ready["observedGeneration"] == object["metadata"]["generation"]
+        })
+        .await;
+    wait_for_events(world, name, events).await;
+    let object = world.get(name).await;
+    check_conditions(&object, reason);
+    let normaliser = Normaliser::new(world, &object);
+    let get = normaliser.table(&world.kubectl(["get", "cgw", name]).await);
+    let wide = normaliser.table(&world.kubectl(["get", "cgw", name, "--output=wide"]).await);
+    let description = normaliser.description(&world.kubectl(["describe", "cgw", name]).await);
+    compare(
+        golden,
+        &format!("$ kubectl get cgw\n{get}\n$ kubectl get cgw -o wide\n{wide}\n$ kubectl describe cgw\n{description}"),
+    );
+    // What was looked at was not on its way to something else.
+    let after = world.get(name).await;
+    assert_eq!(condition(&after, "Ready"), condition(&object, "Ready"), "{golden}");
+    object
+}
+
+/// The Events that are left of an object that is gone.
+async fn show_farewell(world: &World, golden: &str, name: &str, object: &Value, events: &[&str]) {
+    assert!(FAREWELLS.contains(&golden), "{golden} is not listed");
+    world.wait_until_gone(name).await;
+    wait_for_events(world, name, events).await;
+    let selector = format!("--field-selector=involvedObject.name={name}");
+    let columns = "--output=custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
+    let told = world.kubectl(["get", "events", &selector, columns]).await;
+    let told = Normaliser::new(world, object).table(&told);
+    compare(golden, &format!("$ kubectl get events\n{told}"));
+}
+
+async fn wait_for_events(world: &World, name: &str, expected: &[&str]) {
+    let result = eventually(&format!("Events of {name}: {expected:?}"), DEADLINE, async || {
+        let told = world.events(name).await;
+        let told: Vec<&str> = told
+            .iter()
+            .map(|event| event["reason"].as_str().unwrap_or_default())
+            .collect();
+        if told == expected {
+            Ok(())
+        } else {
+            Err(format!("{told:?}"))
+        }
+    })
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+}
+
+/// Ready, Reconciling and Stalled go with the reason, and all of them speak of the present generation.
+fn check_conditions(object: &Value, reason: Reason) {
+    let progress = reason.progress();
+    let status = |type_: &str| condition(object, type_)["status"].clone();
+    let name = reason.as_str();
+    assert_eq!(
+        status("Ready"),
+        if progress == Progress::Done { "True" } else { "False" },
+        "{name}"
+    );
+    for (type_, holds) in [
+        ("Reconciling", progress == Progress::Reconciling),
+        ("Stalled", progress == Progress::Stalled),
+    ] {
+        let expected = if holds { Value::from("True") } else { Value::Null };
+        assert_eq!(status(type_), expected, "{name}: {type_}");
+    }
+    let generation = &object["metadata"]["generation"];
+    assert_eq!(object["status"]["observedGeneration"], *generation, "{name}");
+    for condition in object["status"]["conditions"].as_array().unwrap() {
+        assert_eq!(condition["observedGeneration"], *generation, "{name}: {condition}");
+        assert_ne!(condition["message"], "", "{name}: {condition}");
+    }
+}
+
+fn compare(golden: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("goldens");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(golden, text));
+}

@@ -1,0 +1,152 @@
+//! Many gateways missing at once are no reason to make them all anew: a person decides.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use crate::console::{counts, message};
+use crate::world::{DEADLINE, Options, World, condition, gateway};
+
+/// Twenty gateways, by name.
+async fn twenty(world: &World) -> BTreeMap<String, Value> {
+    let manifests: Vec<String> = (1..=20)
+        .map(|number| {
+            let name = format!("gw-{number:02}");
+            gateway(&name, &format!("{{name: {name}, idValue: 203.0.113.{number}}}"))
+        })
+        .collect();
+    world.apply(&manifests.join("---\n")).await;
+    world.wait_until_all_ready(20).await;
+    let cloud = world.cloud_gateways().await;
+    cloud
+        .into_iter()
+        .map(|gateway| (gateway["name"].as_str().unwrap_or_default().to_owned(), gateway))
+        .collect()
+}
+
+async fn take_away(world: &World, gateways: impl Iterator<Item = &Value>) {
+    for gateway in gateways {
+        let id = gateway["id"].as_str().expect("an id");
+        world.simulator.remove_gateway(id).await.unwrap();
+    }
+}
+
+/// The same objects again, ids included.
+async fn put_back(world: &World, gateways: impl Iterator<Item = &Value>) {
+    let seeds: Vec<Value> = gateways
+        .map(|gateway| {
+            json!({"id": gateway["id"], "name": gateway["name"], "id_value": gateway["id_value"],
+                "tags": gateway["tags"], "created_at": gateway["created_at"]})
+        })
+        .collect();
+    world.simulator.seed_gateways::<Value>(&seeds).await.unwrap();
+}
+
+async fn wait_for_suspected(world: &World, count: usize) {
+    let result = eventually(&format!("{count} are suspected"), DEADLINE, async || {
+        let objects = world.list().await;
+        let suspected = objects
+            .iter()
+            .filter(|object| condition(object, "Ready")["reason"] == "MassDeletionSuspected")
+            .count();
+        if suspected == count {
+            Ok(())
+        } else {
+            Err(format!("{suspected} are"))
+        }
+    })
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+}
+
+#[tokio::test]
+async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    let all = twenty(&world).await;
+    let mark = world.mark().await;
+    take_away(&world, all.values().take(15)).await;
+    wait_for_suspected(&world, 15).await;
+    let object = world.get("gw-01").await;
+    let said = message(&object);
+    assert!(said.contains("15 of 20"), "{said}");
+    assert!(said.contains("vpn.huaweicloud.com/recreate-approved-at"), "{said}");
+    assert_eq!(condition(&object, "Stalled")["status"], "True");
+    world.wait_for_cycles(2).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    // A restart in the middle of it changes nothing.
+    world.restart_operator().await;
+    world.wait_for_cycles(3).await;
+    wait_for_suspected(&world, 15).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+
+    let approved = jiff::Timestamp::now().to_string();
+    let annotations = json!({"vpn.huaweicloud.com/recreate-approved-at": approved});
+    world
+        .patch("gw-01", json!({"metadata": {"annotations": annotations}}))
+        .await;
+    let object = world.wait_for_reason("gw-01", "Available").await;
+    assert_ne!(object["status"]["id"], all["gw-01"]["id"]);
+    world.wait_for_cycles(2).await;
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
+    wait_for_suspected(&world, 14).await;
+
+    put_back(&world, all.values().take(15).skip(1)).await;
+    world.wait_until_all_ready(20).await;
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
+    assert_eq!(world.cloud_gateways().await.len(), 20);
+    // An approval of long ago approves nothing of today.
+    let again = world.cloud_gateways().await;
+    let mark = world.mark().await;
+    take_away(&world, again.iter()).await;
+    wait_for_suspected(&world, 20).await;
+    world.wait_for_cycles(2).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn without_the_guard_they_are_made_anew() {
+    let world = World::with(Options::with(["--resync-period=1s", "--mass-deletion-guard=false"])).await;
+    let all = twenty(&world).await;
+    let mark = world.mark().await;
+    take_away(&world, all.values().take(15)).await;
+    eventually("fifteen are new", DEADLINE, async || {
+        let cloud = world.cloud_gateways().await;
+        if cloud.len() == 20 {
+            Ok(())
+        } else {
+            Err(format!("{} gateways", cloud.len()))
+        }
+    })
+    .await
+    .unwrap();
+    world.wait_until_all_ready(20).await;
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 15)]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_that_lacks_half_of_them_makes_none_anew() {
+    let world = World::with(Options::with(["--resync-period=1s"])).await;
+    let all = twenty(&world).await;
+    // Few enough for the guard to say nothing: each is asked for by itself.
+    for lacking in [9, 15] {
+        let mark = world.mark().await;
+        let hold = json!({"fault": "hold", "operation": "ListCustomerGateways"});
+        world.simulator.add_fault(&hold).await.unwrap();
+        world.simulator.wait_for_held::<Value>(1).await.unwrap();
+        // The answer is made up while they are away, and given when they are back.
+        let after = json!({"fault": "hold", "operation": "ListCustomerGateways", "commit": true});
+        world.simulator.add_fault(&after).await.unwrap();
+        world.simulator.release(&json!({})).await.unwrap();
+        take_away(&world, all.values().take(lacking)).await;
+        world.simulator.wait_for_held::<Value>(1).await.unwrap();
+        put_back(&world, all.values().take(lacking)).await;
+        world.simulator.release(&json!({})).await.unwrap();
+        world.wait_for_cycles(2).await;
+        world.wait_until_all_ready(20).await;
+        assert_eq!(world.writes_since(mark).await, counts([]), "{lacking}");
+    }
+    world.finish().await;
+}

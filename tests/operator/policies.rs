@@ -1,0 +1,300 @@
+//! How far the operator goes: managementPolicy, the annotations that hold and ask, and whose tags are whose.
+
+use serde_json::json;
+
+use crate::console::{OWNER, counts, message};
+use crate::world::{Options, World, condition};
+
+async fn watchful() -> World {
+    World::with(Options::with(["--resync-period=1s"])).await
+}
+
+#[tokio::test]
+async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
+    let world = watchful().await;
+    let id = world
+        .create(
+            "office",
+            "{name: office, idValue: 203.0.113.7, tags: {team: net}, managementPolicy: ReportDrift}",
+        )
+        .await;
+    let mark = world.mark().await;
+    world
+        .edit(&id, json!({"name": "by-hand", "set_tags": {"team": "other"}}))
+        .await;
+    let object = world
+        .wait_for("office", "Drifted", |object| {
+            condition(object, "Drifted")["status"] == "True"
+        })
+        .await;
+    assert_eq!(condition(&object, "Ready")["status"], "True");
+    let drifted = condition(&object, "Drifted")["message"].to_string();
+    assert!(drifted.contains("name") && drifted.contains("tags"), "{drifted}");
+    let note = world.wait_for_event("office", "DriftDetected").await;
+    assert!(note.contains("name, tags"), "{note}");
+    // What cannot be changed is a difference like any other.
+    world.patch("office", json!({"spec": {"bgpASN": 65001}})).await;
+    let object = world.wait_for_reason("office", "Available").await;
+    let drifted = condition(&object, "Drifted")["message"].to_string();
+    assert!(drifted.contains("bgpASN"), "{drifted}");
+    world.patch("office", json!({"spec": {"bgpASN": null}})).await;
+    // An edit is reported as well, and not sent.
+    world.patch("office", json!({"spec": {"name": "by-hand"}})).await;
+    let object = world.wait_for_reason("office", "Available").await;
+    let drifted = condition(&object, "Drifted")["message"].to_string();
+    assert!(drifted.contains("tags") && !drifted.contains("name"), "{drifted}");
+    assert_eq!(world.writes_since(mark).await, counts([]));
+
+    world
+        .patch(
+            "office",
+            json!({"spec": {"managementPolicy": "Manage", "name": "office"}}),
+        )
+        .await;
+    let object = world.wait_for_reason("office", "Available").await;
+    assert!(condition(&object, "Drifted").is_null());
+    let cloud = world.cloud_gateway(&id).await;
+    assert_eq!(
+        (cloud["name"].as_str(), cloud["tags"]["team"].as_str()),
+        (Some("office"), Some("net"))
+    );
+
+    // Gone: told, and not made again; until it may be.
+    world
+        .patch("office", json!({"spec": {"managementPolicy": "ReportDrift"}}))
+        .await;
+    world.wait_for_reason("office", "Available").await;
+    let mark = world.mark().await;
+    world.simulator.remove_gateway(&id).await.unwrap();
+    let object = world.wait_for_reason("office", "NotFound").await;
+    assert!(message(&object).contains(&id), "{}", message(&object));
+    assert_eq!(condition(&object, "Stalled")["status"], "True");
+    world.wait_for_cycles(2).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world
+        .patch("office", json!({"spec": {"managementPolicy": "Manage"}}))
+        .await;
+    let object = world.wait_for_reason("office", "Available").await;
+    assert_ne!(object["status"]["id"], id.as_str());
+    world
+        .patch("office", json!({"spec": {"managementPolicy": "ReportDrift"}}))
+        .await;
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    assert!(world.cloud_gateways().await.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn observe_reads_and_never_writes() {
+    let world = watchful().await;
+    let id = world
+        .seed(json!({"name": "theirs", "id_value": "203.0.113.7", "tags": {"team": "net"}}))
+        .await;
+    let mark = world.mark().await;
+    let refused = world
+        .try_apply(&crate::world::gateway("blind", "{managementPolicy: Observe}"))
+        .await
+        .unwrap_err();
+    assert!(refused.contains("externalID"), "{refused}");
+    let spec = format!("{{managementPolicy: Observe, externalID: {id}}}");
+    let seen = world.create("seen", &spec).await;
+    assert_eq!(seen, id);
+    let object = world.get("seen").await;
+    assert!(object["metadata"]["finalizers"].is_null(), "{object}");
+    let cloud = world.cloud_gateway(&id).await;
+    let second = |text: &serde_json::Value| text.as_str().map(|text| text[..19].to_owned());
+    assert_eq!(second(&object["status"]["createdAt"]), second(&cloud["created_at"]));
+    assert_eq!(second(&object["status"]["updatedAt"]), second(&cloud["updated_at"]));
+    // Any number may look at the same object; what one names is compared.
+    let spec = format!(
+        "{{managementPolicy: Observe, externalID: {id}, name: theirs, idValue: 203.0.113.8, tags: {{team: net}}}}"
+    );
+    world.apply_gateway("named", &spec).await;
+    let object = world.wait_for_reason("named", "Available").await;
+    let drifted = condition(&object, "Drifted")["message"].to_string();
+    assert!(drifted.contains("idValue") && !drifted.contains("name"), "{drifted}");
+    world.edit(&id, json!({"name": "renamed"})).await;
+    world
+        .wait_for("named", "the name differs", |object| {
+            let drifted = condition(object, "Drifted")["message"].to_string();
+            drifted.contains("name") && condition(object, "Ready")["status"] == "True"
+        })
+        .await;
+    assert!(condition(&world.get("seen").await, "Drifted").is_null());
+    // Who looked at it is gone at once, and it stays.
+    world.delete("seen").await;
+    world.wait_until_gone("seen").await;
+    world.wait_for_cycles(1).await;
+    // Gone from the cloud: told.
+    world.simulator.remove_gateway(&id).await.unwrap();
+    world.wait_for_reason("named", "NotFound").await;
+    let spec = "{managementPolicy: Observe, externalID: 00000000-0000-4000-8000-000000000001}";
+    world.apply_gateway("never", spec).await;
+    world.wait_for_reason("never", "NotFound").await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_only_observed_from_now_on_stays_when_its_object_goes() {
+    let world = World::start().await;
+    let id = world.create("office", "{idValue: 203.0.113.7}").await;
+    let mark = world.mark().await;
+    world
+        .patch(
+            "office",
+            json!({"spec": {"externalID": id, "managementPolicy": "Observe"}}),
+        )
+        .await;
+    world.wait_for_reason("office", "Available").await;
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    assert_eq!(world.cloud_gateways().await.len(), 1);
+    let events = world.events("office").await;
+    let lies = events.iter().filter(|event| {
+        let note = event["note"].as_str().unwrap_or_default();
+        event["reason"] == "Deleted" && note.starts_with("deleted")
+    });
+    assert_eq!(lies.count(), 0, "{events:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn paused_is_hands_off_deletion_included() {
+    let world = watchful().await;
+    let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
+    let pause = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/paused": "true"}}});
+    world.patch("office", pause.clone()).await;
+    let before = world
+        .wait_for("office", "Paused", |object| {
+            condition(object, "Paused")["status"] == "True"
+        })
+        .await;
+    let mark = world.mark().await;
+    world.patch("office", json!({"spec": {"name": "office-2"}})).await;
+    world.edit(&id, json!({"name": "by-hand"})).await;
+    // A new object that is paused from the start.
+    world
+        .apply(
+            "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: held, annotations: \
+             {vpn.huaweicloud.com/paused: \"true\"}}\nspec: {idValue: 203.0.113.8}\n",
+        )
+        .await;
+    world
+        .wait_for("held", "Paused", |object| {
+            condition(object, "Paused")["status"] == "True"
+        })
+        .await;
+    world.wait_for_cycles(2).await;
+    let after = world.get("office").await;
+    assert_eq!(after["metadata"]["generation"], 2);
+    assert_eq!(after["status"]["observedGeneration"], 1);
+    assert_eq!(condition(&after, "Ready"), condition(&before, "Ready"));
+    assert_eq!(condition(&after, "Ready")["status"], "True");
+    assert_eq!(world.writes_since(mark).await, counts([]));
+
+    let resume = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/paused": null}}});
+    world.patch("office", resume.clone()).await;
+    world.patch("held", resume.clone()).await;
+    let object = world.wait_for_reason("office", "Available").await;
+    assert!(condition(&object, "Paused").is_null());
+    assert_eq!(world.cloud_gateway(&id).await["name"], "office-2");
+    world.wait_for_reason("held", "Available").await;
+
+    world.patch("office", pause).await;
+    world
+        .wait_for("office", "Paused", |object| {
+            condition(object, "Paused")["status"] == "True"
+        })
+        .await;
+    world.delete("office").await;
+    world.wait_for_cycles(2).await;
+    assert!(world.get("office").await["metadata"]["deletionTimestamp"].is_string());
+    assert!(!world.cloud_gateway(&id).await.is_null());
+    world.patch("office", resume).await;
+    world.wait_until_gone("office").await;
+    assert!(world.cloud_gateway(&id).await.is_null());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_requested_reconcile_is_one_look_and_mends_what_differs() {
+    let world = World::start().await;
+    let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
+    let before = world.get("office").await;
+    let mark = world.mark().await;
+    world.request("office").await;
+    vpn_operator_testbed::eventually("the look", crate::world::DEADLINE, async || {
+        let calls = world.calls_since(mark).await;
+        if calls == counts([("GetCustomerGateway", 1)]) {
+            Ok(())
+        } else {
+            Err(format!("{calls:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    world.edit(&id, json!({"name": "by-hand"})).await;
+    let unchanged = world.get("office").await;
+    assert_eq!(unchanged["status"], before["status"]);
+    let mark = world.mark().await;
+    world.request("office").await;
+    let note = world.wait_for_event("office", "DriftCorrected").await;
+    assert!(note.contains("name"), "{note}");
+    assert_eq!(
+        world.calls_since(mark).await,
+        counts([("GetCustomerGateway", 1), ("UpdateCustomerGateway", 1)])
+    );
+    assert_eq!(world.cloud_gateway(&id).await["name"], "office");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn other_peoples_tags_stay_and_ours_is_put_back() {
+    let world = watchful().await;
+    let id = world
+        .create(
+            "office",
+            "{name: office, idValue: 203.0.113.7, tags: {team: net, site: paris}}",
+        )
+        .await;
+    let owner = world.owner_value("office").await;
+    world
+        .edit(&id, json!({"set_tags": {"theirs": "1"}, "remove_tags": [OWNER]}))
+        .await;
+    let cloud = world
+        .wait_for_cloud(&id, "the ownership tag is back", |cloud| {
+            cloud["tags"][OWNER] == owner.as_str()
+        })
+        .await;
+    assert_eq!(cloud["tags"]["theirs"], "1");
+    // A key that is named no more goes; what somebody else has put there does not.
+    world.patch("office", json!({"spec": {"tags": {"site": null}}})).await;
+    world.wait_for_reason("office", "Available").await;
+    let cloud = world.cloud_gateway(&id).await;
+    assert_eq!(cloud["tags"], json!({OWNER: owner, "team": "net", "theirs": "1"}));
+    world.patch("office", json!({"spec": {"tags": null}})).await;
+    world.wait_for_reason("office", "Available").await;
+    let cloud = world.cloud_gateway(&id).await;
+    assert_eq!(cloud["tags"], json!({OWNER: owner, "theirs": "1"}));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_ownership_tag_has_the_key_that_the_flag_names() {
+    let world = World::with(Options::with(["--resync-period=0", "--owner-tag-key=belongs.to"])).await;
+    let id = world.create("office", "{idValue: 203.0.113.7}").await;
+    let owner = world.owner_value("office").await;
+    assert_eq!(world.cloud_gateway(&id).await["tags"], json!({"belongs.to": owner}));
+    world
+        .apply_gateway("greedy", "{idValue: 203.0.113.8, tags: {belongs.to: me}}")
+        .await;
+    let object = world.wait_for_reason("greedy", "InvalidSpec").await;
+    assert!(message(&object).contains("belongs.to"), "{}", message(&object));
+    world.wipe_status("office").await;
+    let object = world.wait_for_reason("office", "Available").await;
+    assert_eq!(object["status"]["id"], id.as_str());
+    world.finish().await;
+}

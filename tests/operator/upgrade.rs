@@ -1,0 +1,310 @@
+//! Upgrades of the CRD: what an older one let through must not wedge, and one that is too old must do no harm.
+
+use std::path::Path;
+
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use vpn_operator::api::crds;
+use vpn_operator_testbed::{ControlPlane, eventually};
+
+use crate::world::{DEADLINE, Options, World, condition, gateway, repository};
+
+/// A control plane of one test's own: CRDs belong to the whole cluster. It ends with the test's process.
+async fn own_plane() -> &'static ControlPlane {
+    Box::leak(Box::new(ControlPlane::start().await.unwrap()))
+}
+
+/// The present CRD as JSON, for tests to spoil.
+fn present_crd() -> Value {
+    let crds = crds().expect("the rules fit the schemas");
+    serde_json::to_value(crds.first().expect("there is a CRD")).expect("a CRD is plain data")
+}
+
+async fn apply_crd(plane: &ControlPlane, crd: &Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("crd.json");
+    std::fs::write(&file, crd.to_string()).unwrap();
+    plane.apply_crds(Path::new(&file)).await.unwrap();
+}
+
+/// Takes out every rule; names and types stay.
+fn loosen(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            for rule in [
+                "x-kubernetes-validations",
+                "pattern",
+                "enum",
+                "minimum",
+                "maximum",
+                "minLength",
+                "maxLength",
+                "maxItems",
+                "maxProperties",
+            ] {
+                fields.remove(rule);
+            }
+            fields.values_mut().for_each(loosen);
+        }
+        Value::Array(items) => items.iter_mut().for_each(loosen),
+        _ => {}
+    }
+}
+
+fn many_tags() -> Value {
+    (0..25)
+        .map(|number| (format!("key-{number}"), json!("value")))
+        .collect()
+}
+
+/// Rules that are new bind what is new: what is there already can be told its trouble, labelled, mended and deleted.
+#[tokio::test]
+async fn what_an_older_crd_let_through_gets_status_and_can_go() {
+    let plane = own_plane().await;
+    let mut lax = present_crd();
+    loosen(&mut lax);
+    apply_crd(plane, &lax).await;
+    let options = Options {
+        stopped: true,
+        ..Options::with(["--resync-period=0"])
+    };
+    let mut world = World::on(plane, options).await;
+    world.start_operator().await;
+
+    // Made as they should be, broken while no operator runs.
+    let long_secret = "s".repeat(300);
+    let broken_later: Vec<(&str, Value, &str, &str)> = vec![
+        ("made-name", json!({"name": "no good"}), "Rejected", "name must be"),
+        (
+            "made-id-value",
+            json!({"idValue": "gone wrong"}),
+            "InvalidSpec",
+            "idValue",
+        ),
+        ("made-id-type", json!({"idType": "PIGEON"}), "InvalidSpec", "idType"),
+        ("made-asn", json!({"bgpASN": -5}), "InvalidSpec", "bgpASN"),
+        ("made-tags", json!({"tags": many_tags()}), "Rejected", "at most 20 tags"),
+        ("made-tag-key", json!({"tags": {"a/b": "c"}}), "Rejected", "a/b"),
+        (
+            "made-policy",
+            json!({"managementPolicy": "Whatever"}),
+            "InvalidSpec",
+            "managementPolicy",
+        ),
+        (
+            "made-certificate",
+            json!({"caCertificateSecretRef": {"name": "../x"}}),
+            "InvalidSpec",
+            "../x",
+        ),
+        (
+            "made-credentials",
+            json!({"credentialsRef": {"name": "No Such/Name"}}),
+            "InvalidSpec",
+            "No Such/Name",
+        ),
+    ];
+    let count = broken_later.len();
+    for (number, (name, ..)) in broken_later.iter().enumerate() {
+        world
+            .apply_gateway(name, &format!("{{idValue: 203.0.113.{number}, bgpASN: 65000}}"))
+            .await;
+    }
+    world.wait_until_all_ready(count).await;
+    assert_eq!(world.cloud_gateways().await.len(), count);
+    world.stop_operator().await;
+    for (name, edit, ..) in &broken_later {
+        world.patch(name, json!({"spec": edit})).await;
+    }
+
+    // Broken from the start.
+    let long_name = "n".repeat(80);
+    let broken_early: Vec<(&str, Value, &str, &str)> = vec![
+        ("new-id-value", json!({"idValue": "gone wrong"}), "Rejected", "VPN.0203"),
+        ("new-no-id-value", json!({}), "InvalidSpec", "idValue is required"),
+        (
+            "new-name",
+            json!({"name": "no good", "idValue": "203.0.113.100"}),
+            "Rejected",
+            "name must be",
+        ),
+        (
+            "new-id-type",
+            json!({"idType": "PIGEON", "idValue": "203.0.113.101"}),
+            "InvalidSpec",
+            "idType",
+        ),
+        (
+            "new-tags",
+            json!({"idValue": "203.0.113.102", "tags": many_tags()}),
+            "Rejected",
+            "at most 20 tags",
+        ),
+        (
+            "new-asn",
+            json!({"idValue": "203.0.113.103", "bgpASN": 4_294_967_296_i64}),
+            "Rejected",
+            "bgp_asn",
+        ),
+        (
+            "new-policies",
+            json!({"idValue": "203.0.113.104", "adoptionPolicy": "x", "deletionPolicy": "y"}),
+            "InvalidSpec",
+            "deletionPolicy",
+        ),
+        (
+            "new-observed",
+            json!({"managementPolicy": "Observe", "externalID": "no-id"}),
+            "Rejected",
+            "36 characters",
+        ),
+        (
+            "new-credentials",
+            json!({"idValue": "203.0.113.105", "credentialsRef": {"name": long_secret}}),
+            "SecretNotFound",
+            "sss",
+        ),
+        (
+            long_name.as_str(),
+            json!({"idValue": "203.0.113.106"}),
+            "Rejected",
+            "name must be",
+        ),
+    ];
+    for (name, spec, ..) in &broken_early {
+        world.apply(&gateway(name, &spec.to_string())).await;
+    }
+
+    plane.apply_crds(&repository().join("crds")).await.unwrap();
+    eventually("the new rules are in force", DEADLINE, async || {
+        let probe = gateway("probe", "{idValue: no address}");
+        let arguments = [
+            "--namespace",
+            &world.namespace,
+            "create",
+            "--dry-run=server",
+            "--filename",
+            "-",
+        ];
+        let output = plane.kubectl_with_input(arguments, &probe).await.unwrap();
+        if output.stderr.contains("dotted IPv4") {
+            Ok(())
+        } else {
+            Err(output.stderr)
+        }
+    })
+    .await
+    .unwrap();
+    world.start_operator().await;
+
+    for (name, _, reason, says) in broken_later.iter().chain(&broken_early) {
+        let object = world.wait_for_reason(name, reason).await;
+        let ready = condition(&object, "Ready");
+        assert_eq!(ready["status"], "False", "{name}");
+        let message = ready["message"].as_str().unwrap_or_default();
+        assert!(message.contains(says), "{name}: {message}");
+    }
+    // Nothing that is wrong was made, and nothing that was right is lost.
+    assert_eq!(world.cloud_gateways().await.len(), count);
+
+    world.kubectl(["label", "customergateways", "--all", "team=net"]).await;
+    let labelled = world.list().await;
+    assert_eq!(labelled.len(), count + broken_early.len());
+    assert!(
+        labelled
+            .iter()
+            .all(|object| object["metadata"]["labels"]["team"] == "net")
+    );
+
+    // Edits beside the trouble are free, and so is mending it where the field may change.
+    for (name, ..) in broken_later.iter().chain(&broken_early) {
+        world.patch(name, json!({"spec": {"deletionPolicy": "Delete"}})).await;
+    }
+    world.patch("made-name", json!({"spec": {"name": "good"}})).await;
+    world
+        .patch("made-tag-key", json!({"spec": {"tags": {"a/b": null, "ab": "c"}}}))
+        .await;
+    world
+        .patch("made-policy", json!({"spec": {"managementPolicy": null}}))
+        .await;
+    world
+        .patch("made-credentials", json!({"spec": {"credentialsRef": null}}))
+        .await;
+    world.patch("made-asn", json!({"spec": {"bgpASN": null}})).await;
+    for name in [
+        "made-name",
+        "made-tag-key",
+        "made-policy",
+        "made-credentials",
+        "made-asn",
+    ] {
+        world.wait_for_reason(name, "Available").await;
+    }
+    // One is kept in the cloud although its identifier, which cannot change, is wrong.
+    world
+        .patch("made-id-value", json!({"spec": {"deletionPolicy": "Retain"}}))
+        .await;
+    world
+        .patch("new-credentials", json!({"spec": {"credentialsRef": null}}))
+        .await;
+
+    for object in world.list().await {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        world.gateways().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    for (name, ..) in broken_later.iter().chain(&broken_early) {
+        world.wait_until_gone(name).await;
+    }
+    let left = world.cloud_gateways().await;
+    let names: Vec<_> = left.iter().map(|gateway| &gateway["name"]).collect();
+    assert_eq!(names, ["made-id-value"]);
+    world.finish().await;
+}
+
+/// A CRD that drops what must be remembered: nothing is created until it is updated, and then all goes on.
+#[tokio::test]
+async fn with_a_crd_that_is_too_old_nothing_is_created_until_it_is_updated() {
+    let plane = own_plane().await;
+    let mut old = present_crd();
+    let status = old.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status/properties");
+    let removed = status
+        .and_then(Value::as_object_mut)
+        .and_then(|fields| fields.remove("intent"));
+    assert!(removed.is_some(), "the status has an intent");
+    apply_crd(plane, &old).await;
+    let world = World::on(plane, Options::with(["--resync-period=0"])).await;
+
+    let mark = world.mark().await;
+    world.apply_gateway("office", "{idValue: 203.0.113.7}").await;
+    let crd = "customergateways.vpn.huaweicloud.com";
+    let update = "vpn-operator crd | kubectl apply --server-side -f -";
+    let ready_page = async || world.running().get("/readyz", DEADLINE).await.unwrap();
+    eventually("the operator is not ready", DEADLINE, async || {
+        match ready_page().await {
+            (503, page) if page.contains(crd) && page.contains(update) => Ok(()),
+            (status, page) => Err(format!("{status}: {page}")),
+        }
+    })
+    .await
+    .unwrap();
+    let line = world
+        .running()
+        .wait_for_log("is older than this operator", DEADLINE)
+        .await
+        .unwrap();
+    assert!(line.contains(crd) && line.contains(update), "{line}");
+    assert_eq!(world.running().get("/livez", DEADLINE).await.unwrap().0, 200);
+    assert_eq!(world.calls_since(mark).await.get("CreateCustomerGateway"), None);
+    assert!(world.cloud_gateways().await.is_empty());
+    let object = world.get("office").await;
+    assert_eq!(condition(&object, "Ready")["status"], "False");
+
+    plane.apply_crds(&repository().join("crds")).await.unwrap();
+    let object = world.wait_for_reason("office", "Available").await;
+    let cloud = world.cloud_gateways().await;
+    assert_eq!(cloud.len(), 1);
+    assert_eq!(cloud[0]["id"], object["status"]["id"]);
+    assert_eq!(world.calls_since(mark).await.get("CreateCustomerGateway"), Some(&1));
+    assert_eq!(ready_page().await.0, 200);
+    world.finish().await;
+}
