@@ -38,7 +38,7 @@ fn faults() -> Vec<Fault> {
             "queue-full",
             json!({"fault": "queue-full"}),
             "Throttled",
-            &["VPN.0030", "request id", "queue is full"],
+            &["VPN.0030", "request id", "more slowly"],
         ),
         fault(
             "failed",
