@@ -72,7 +72,7 @@ async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
         ("fourth", &odd, "198.51.100.2", "somebody"),
     ] {
         world.apply_gateway(name, &adopting(id, address)).await;
-        let words = [id.as_str(), tag, "vpn-operator-owner", "remove the tag in the cloud"];
+        let words = [id.as_str(), tag, "vpn-operator-owner", "removing that tag in the cloud"];
         expect_trouble(&world, name, "AlreadyManaged", &words).await;
     }
     assert_eq!(count(&world, mark, &WRITES).await, 0);
