@@ -79,7 +79,11 @@ impl<K: Kind> Pass<'_, K> {
                 self.write(|status| record::paused::<K>(status, stamp)).await?;
                 Ok(Next::Rest(Action::await_change()))
             }
-            Rest::Confirmed { remote, drifted } => self.confirmed(remote, drifted).await,
+            Rest::Confirmed {
+                remote,
+                drifted,
+                strays,
+            } => self.confirmed(remote, drifted, strays).await,
             Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
             Rest::Quiet(pace) => Ok(self.come_again(pace, Duration::ZERO)),
             Rest::Until(verdict, wait) => {
@@ -94,7 +98,12 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    async fn confirmed(&self, remote: K::Remote, drifted: Vec<String>) -> Result<Next<K>, kube::Error> {
+    async fn confirmed(
+        &self,
+        remote: K::Remote,
+        drifted: Vec<String>,
+        strays: Vec<String>,
+    ) -> Result<Next<K>, kube::Error> {
         let stamp = stamp(&self.object);
         let spec = self.object.spec.as_ref().ok();
         let newly_drifted = {
@@ -103,7 +112,7 @@ impl<K: Kind> Pass<'_, K> {
         };
         let fields = drifted.join(", ");
         let written = self
-            .write(|status| record::confirmed::<K>(status, spec, &remote, drifted.clone(), stamp))
+            .write(|status| record::confirmed::<K>(status, spec, &remote, drifted.clone(), &strays, stamp))
             .await?;
         let reporter = &self.context.shared.reporter;
         if newly_drifted {
@@ -285,7 +294,7 @@ impl<K: Kind> Pass<'_, K> {
             .write_surely(|status| {
                 record::created::<K>(status, new, &remote, &cloud.scope, owner_tag_key);
                 if self.is_as_specified(status, &remote) {
-                    record::confirmed::<K>(status, spec, &remote, Vec::new(), stamp);
+                    record::confirmed::<K>(status, spec, &remote, Vec::new(), &[], stamp);
                 }
             })
             .await?;

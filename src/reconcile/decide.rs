@@ -180,10 +180,11 @@ pub enum Note<R> {
 /// Nothing to do for now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rest<R> {
-    /// Confirmed against the cloud; these fields differ and are only reported.
+    /// Confirmed against the cloud. These fields differ, and these other objects carry our tag: both only reported.
     Confirmed {
         remote: R,
         drifted: Vec<String>,
+        strays: Vec<String>,
     },
     /// Say so, and come again at the pace.
     Troubled(Trouble),
@@ -287,10 +288,14 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
     if !inputs.has_finalizer && management != ManagementPolicy::Observe {
         return Step::AddFinalizer;
     }
+    // What was never sent by us cannot be compared: the cloud does not give a certificate's text back.
+    let nothing = K::Extras::default();
     let extras = match &inputs.extras {
+        _ if management == ManagementPolicy::Observe => &nothing,
         Ok(extras) => extras,
         Err(trouble) => return troubled(inputs, trouble),
     };
+    let strays = strays(inputs, remote);
     let key = &inputs.policy.owner_tag_key;
     let difference = K::difference(spec, inputs.status, extras, remote, key, inputs.overwrites_tags);
     if management != ManagementPolicy::Manage {
@@ -299,12 +304,14 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
         return Step::Rest(Rest::Confirmed {
             remote: remote.clone(),
             drifted,
+            strays,
         });
     }
     let Some(Difference { fields, call }) = difference else {
         return Step::Rest(Rest::Confirmed {
             remote: remote.clone(),
             drifted: Vec::new(),
+            strays,
         });
     };
     if inputs.policy.read_only {
@@ -436,6 +443,12 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
         id: twin.id().to_owned(),
         twin: true,
     })
+}
+
+/// Others that carry our tag, and that no creation of ours can have left behind: they are only reported.
+fn strays<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Vec<String> {
+    let others = inputs.view.owned.iter().filter(|other| other.id() != kept.id());
+    others.map(|other| other.id().to_owned()).collect()
 }
 
 /// Created within the window of one of our own creations.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::kind::Kind;
-use crate::api::{FINALIZER, Lifecycle, PAUSED_ANNOTATION};
+use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION};
 
 /// A watched object of a kind. managedFields, labels and foreign annotations are dropped as it is read (they are most
 /// of an object's memory); a spec that does not fit the type is kept as the reason, so that the object can still get a
@@ -154,7 +154,12 @@ fn readable(spec: &Value) -> Lifecycle {
         external_id: field(spec, "externalID"),
         adoption_policy: field(spec, "adoptionPolicy"),
         management_policy: field(spec, "managementPolicy"),
-        deletion_policy: field(spec, "deletionPolicy"),
+        // What cannot be read might have been meant to keep it.
+        deletion_policy: field(spec, "deletionPolicy").or_else(|| {
+            spec.get("deletionPolicy")
+                .filter(|value| !value.is_null())
+                .map(|_| DeletionPolicy::Retain)
+        }),
     }
 }
 
@@ -214,7 +219,6 @@ pub fn crd_name<K: Kind>() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::DeletionPolicy;
     use crate::reconcile::customer_gateway::Gateways;
 
     fn read(value: Value) -> Managed<Gateways> {
@@ -235,6 +239,18 @@ mod tests {
         assert!(error.contains("managementPolicy: "), "{error}");
         assert!(!error.contains("idValue"), "{error}");
         assert_eq!(object.lifecycle.deletion_policy, Some(DeletionPolicy::Retain));
+        let misspelt = |policy: Value| {
+            let spec = serde_json::json!({"deletionPolicy": policy});
+            read(serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "spec": spec}))
+                .lifecycle
+                .deletion_policy
+        };
+        assert_eq!(
+            misspelt("Keep".into()),
+            Some(DeletionPolicy::Retain),
+            "the harmless reading"
+        );
+        assert_eq!(misspelt(Value::Null), None);
         assert_eq!(
             object.lifecycle.credentials_ref.map(|secret| secret.name),
             Some("keys".to_owned())

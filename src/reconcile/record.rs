@@ -95,11 +95,12 @@ pub fn confirmed<K: Kind>(
     spec: Option<&K::Spec>,
     remote: &K::Remote,
     drifted: Vec<String>,
+    strays: &[String],
     stamp: Stamp,
 ) {
     seen::<K>(status, remote);
     K::confirm(status, spec, remote);
-    let message = if drifted.is_empty() {
+    let mut message = if drifted.is_empty() {
         format!("the {} is in the cloud as specified", K::NOUN)
     } else {
         format!(
@@ -108,6 +109,13 @@ pub fn confirmed<K: Kind>(
             drifted.join(", ")
         )
     };
+    if !strays.is_empty() {
+        message.push_str(&format!(
+            "; {} in the cloud carries this object's ownership tag as well, though no creation of its own made it, and is \
+             left alone: take the tag off there",
+            strays.join(", ")
+        ));
+    }
     verdict::<K>(
         status,
         &Verdict {

@@ -142,6 +142,10 @@ async fn quiet_cycles_and_a_restart_cost_lists_and_nothing_else() {
             .collect()
     };
     let before = versions(&world.list().await);
+    for number in 1..=5 {
+        // An Event comes a little later than the status that it tells of.
+        world.wait_for_event(&format!("gw-{number}"), "Created").await;
+    }
     let events = world.plane_events().await;
     let mark = world.mark().await;
     let cycles = |count: u64| {
