@@ -285,16 +285,11 @@ impl Kind for Gateways {
         // Where drift is only reported, what the spec asks for may not be there, and what it dropped may still be.
         let wanted = spec.and_then(wanted_tags).unwrap_or_default();
         let has = remote.tags.clone().unwrap_or_default();
-        let earlier = std::mem::take(&mut status.managed_tags);
-        let kept = earlier
-            .into_iter()
-            .filter(|key| has.contains_key(key) && !wanted.contains_key(key));
-        let put = wanted.iter().filter(|(key, value)| has.get(*key) == Some(*value));
-        status.managed_tags = put
-            .map(|(key, _)| key.clone())
-            .chain(kept)
-            .take(MAX_MANAGED_TAGS)
-            .collect();
+        let is_put = |key: &String| wanted.contains_key(key) && wanted.get(key) == has.get(key);
+        let earlier = std::mem::take(&mut status.managed_tags).into_iter();
+        let kept = earlier.filter(|key| !is_put(key) && (has.contains_key(key) || wanted.contains_key(key)));
+        let put = wanted.keys().filter(|key| is_put(key)).cloned();
+        status.managed_tags = put.chain(kept).take(MAX_MANAGED_TAGS).collect();
         let recorded = status.ca_certificate.take().unwrap_or_default();
         status.ca_certificate = remote.ca_certificate.as_ref().map(|told| CertificateStatus {
             // Another id is another certificate than the one that was sent; where drift is only reported, it must not
