@@ -111,8 +111,7 @@ impl<K: Kind> Pass<'_, K> {
             !drifted.is_empty() && conditions::find(conditions, conditions::DRIFTED).is_none()
         };
         let fields = drifted.join(", ");
-        let written = self
-            .write(|status| record::confirmed::<K>(status, spec, &remote, drifted.clone(), &strays, stamp))
+        self.write(|status| record::confirmed::<K>(status, spec, &remote, drifted.clone(), &strays, stamp))
             .await?;
         let reporter = &self.context.shared.reporter;
         if newly_drifted {
@@ -140,7 +139,6 @@ impl<K: Kind> Pass<'_, K> {
                 .await;
         }
         self.count(Reason::Available);
-        drop(written);
         Ok(Next::Rest(Action::await_change()))
     }
 
@@ -471,10 +469,8 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     fn wake_who_waits_for_quota(&self, fellows: &[Key]) {
-        let waiting = self.context.memory.find(|object| {
-            let ready = conditions::find(&K::object(&object.status).conditions, conditions::READY);
-            ready.is_some_and(|ready| ready.reason == Reason::QuotaExceeded.as_str())
-        });
+        let waits = |object: &Managed<K>| ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str());
+        let waiting = self.context.memory.find(waits);
         for key in waiting.into_iter().filter(|key| fellows.contains(key)) {
             self.context.memory.kick(&key);
             self.context.shared.wakes.wake(key);

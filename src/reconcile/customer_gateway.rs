@@ -15,7 +15,7 @@ use super::kind::{Difference, Immutable, Kind, SecretRef};
 use super::record::whole_seconds;
 use super::tenant::Open;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, ManagementPolicy, ObjectStatus};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, ManagementPolicy, ObjectStatus};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
 use crate::mirror::{Mirror, Remote};
@@ -79,10 +79,6 @@ impl Kind for Gateways {
 
     const KIND: &'static str = "CustomerGateway";
     const NOUN: &'static str = "customer gateway";
-
-    fn lifecycle(spec: &Self::Spec) -> &Lifecycle {
-        &spec.lifecycle
-    }
 
     fn object(status: &Self::Status) -> &ObjectStatus {
         &status.object

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::decide::Policy;
 use super::key::Key;
 use super::tenant::Open;
-use crate::api::{Lifecycle, ObjectStatus};
+use crate::api::ObjectStatus;
 use crate::cloud::{Answer, Client, CloudError};
 use crate::mirror::{Mirror, Remote};
 
@@ -43,7 +43,6 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// For people: "customer gateway".
     const NOUN: &'static str;
 
-    fn lifecycle(spec: &Self::Spec) -> &Lifecycle;
     fn object(status: &Self::Status) -> &ObjectStatus;
     fn object_mut(status: &mut Self::Status) -> &mut ObjectStatus;
 
