@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{credentials::Credentials, error::CloudError, operation::Operation, request::Call, transport::Transport};
+use super::{
+    credentials::Credentials, error::CloudError, operation::Operation, password::Password, request::Call,
+    transport::Transport,
+};
 
 /// Where an object lives: endpoint and project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +56,15 @@ pub(super) struct Request<'a> {
     pub query: &'a [(&'a str, &'a str)],
 }
 
+/// What few calls carry.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Besides<'a> {
+    /// Tells the cloud a repeated request from another one.
+    pub client_token: Option<&'a str>,
+    /// The one in the body, so that no error repeats it.
+    pub password: Option<&'a Password>,
+}
+
 impl Client {
     /// Puts a client together; nothing is sent.
     pub fn new(transport: Transport, credentials: Arc<Credentials>, scope: Scope) -> Self {
@@ -74,7 +86,17 @@ impl Client {
         request: Request<'_>,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Answer<T>, CloudError> {
-        self.transport.fetch(&self.call(&request, body)?).await
+        self.fetch_with(request, body, Besides::default()).await
+    }
+
+    /// The same, with more than a body.
+    pub(super) async fn fetch_with<T: DeserializeOwned>(
+        &self,
+        request: Request<'_>,
+        body: Option<&(impl Serialize + Sync)>,
+        besides: Besides<'_>,
+    ) -> Result<Answer<T>, CloudError> {
+        self.transport.fetch(&self.call(&request, body, besides)?).await
     }
 
     /// Sends a call whose answer says no more than that it was done.
@@ -83,10 +105,25 @@ impl Client {
         request: Request<'_>,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Answer<()>, CloudError> {
-        self.transport.act(&self.call(&request, body)?).await
+        self.act_with(request, body, Besides::default()).await
     }
 
-    fn call<'a>(&'a self, request: &Request<'a>, body: Option<&impl Serialize>) -> Result<Call<'a>, CloudError> {
+    /// The same, with more than a body.
+    pub(super) async fn act_with(
+        &self,
+        request: Request<'_>,
+        body: Option<&(impl Serialize + Sync)>,
+        besides: Besides<'_>,
+    ) -> Result<Answer<()>, CloudError> {
+        self.transport.act(&self.call(&request, body, besides)?).await
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &Request<'a>,
+        body: Option<&impl Serialize>,
+        besides: Besides<'a>,
+    ) -> Result<Call<'a>, CloudError> {
         let operation = request.operation;
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
             CloudError::new(
@@ -105,6 +142,8 @@ impl Client {
             query: request.query.to_vec(),
             project_id: Some(&self.scope.project_id),
             credentials: &self.credentials,
+            client_token: besides.client_token,
+            password: besides.password,
             body,
         })
     }

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use reqwest::Method;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 
 use super::{
     client::{Answer, Client, Request},
     error::{CloudError, Operation},
-    paging::{self, Page},
+    paging::{self, Page, PageInfo},
 };
 
 /// A customer gateway as the cloud answers it. Every field but the id may be missing in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CustomerGateway {
-    #[serde(deserialize_with = "some_id")]
+    #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
     #[serde(default)]
     pub name: Option<String>,
@@ -128,19 +128,6 @@ struct List {
     page_info: Option<PageInfo>,
 }
 
-#[derive(Default, Deserialize)]
-struct PageInfo {
-    next_marker: Option<String>,
-    current_count: Option<u64>,
-}
-
-fn some_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match String::deserialize(deserializer)? {
-        id if id.is_empty() => Err(D::Error::custom("the id is empty")),
-        id => Ok(id),
-    }
-}
-
 const COLLECTION: &str = "customer-gateways";
 
 impl Client {
@@ -182,13 +169,11 @@ impl Client {
         marker: Option<&str>,
     ) -> Result<Answer<CustomerGatewayPage>, CloudError> {
         let limit = paging::LIMIT.to_string();
-        let mut query = vec![("limit", limit.as_str())];
-        query.extend(marker.map(|marker| ("marker", marker)));
         let request = Request {
             operation: Operation::ListCustomerGateways,
             method: Method::GET,
             path: &[COLLECTION],
-            query: &query,
+            query: &paging::query(&limit, marker),
         };
         let answer = self.fetch::<List>(request, None::<&()>).await?;
         Ok(answer.map(|list| {

@@ -10,7 +10,7 @@ const LONGEST_EXCERPT: usize = 80;
 /// The shapes nest once; anything deeper is not one of them.
 const DEEPEST: usize = 3;
 
-/// What a body said.
+/// What a body said, in its own words: they are foreign, and not yet [`bounded`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ErrorBody {
     pub code: String,
@@ -24,15 +24,11 @@ pub(super) fn parse(body: &[u8]) -> Option<ErrorBody> {
         return None;
     };
     let (code, text) = code_and_text(&object, 0)?;
-    let request_id = object
-        .get("request_id")
-        .and_then(Value::as_str)
-        .map(bounded)
-        .filter(|id| !id.is_empty());
+    let request_id = object.get("request_id").and_then(Value::as_str);
     Some(ErrorBody {
-        code: bounded(&code),
-        text: bounded(&text),
-        request_id,
+        code,
+        text,
+        request_id: request_id.map(str::to_owned),
     })
 }
 

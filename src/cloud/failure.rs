@@ -5,7 +5,9 @@ use std::{error::Error as _, time::Duration};
 use jiff::Timestamp;
 use reqwest::StatusCode;
 
-use super::{error::CloudError, error_body, meaning::Meaning, request::Call, time};
+use super::{
+    error::CloudError, error_body, error_body::bounded, meaning::Meaning, redaction::Redaction, request::Call, time,
+};
 
 /// The gateway refuses signatures that are older or younger than 15 minutes.
 const MOST_SKEW: Duration = Duration::from_secs(15 * 60);
@@ -63,6 +65,12 @@ impl Failure {
     pub fn unreadable(call: &Call<'_>, said: &Said, problem: &serde_json::Error) -> Self {
         let (endpoint, service, shown) = (call.endpoint, call.operation.service(), error_body::excerpt(&said.body));
         let text = match said.body.as_slice() {
+            // Both the problem and the answer may quote what was sent.
+            [_, ..] if Redaction::of(call.password).is_needed() => {
+                format!(
+                    "{endpoint} did not answer as the {service}; the answer is not shown, it could repeat the password"
+                )
+            }
             [] => format!("{endpoint} did not answer as the {service}: the answer is empty"),
             // JSON, but of something else.
             _ if problem.is_data() => {
@@ -87,34 +95,36 @@ impl Failure {
             status: Some(said.status.as_u16()),
             request_id: said.request_id.clone(),
             date: said.date,
-            ..CloudError::new(call.operation, Meaning::CloudFault, error_body::bounded(text))
+            ..CloudError::new(call.operation, Meaning::CloudFault, bounded(text))
         };
         Self::new(error.with_unknown_outcome(), "unreadable")
     }
 
     /// Any status but a success.
     pub fn refusal(call: &Call<'_>, said: Said, now: Timestamp) -> Self {
-        let (operation, status) = (call.operation, said.status);
+        let (operation, status, redaction) = (call.operation, said.status, Redaction::of(call.password));
+        let shown = |foreign: &str| bounded(&redaction.hide(foreign));
         let parsed = error_body::parse(&said.body);
-        let code = parsed.as_ref().map(|body| body.code.clone());
-        let words = parsed.as_ref().map_or("", |body| body.text.as_str());
-        let meaning = Meaning::of(operation, status.as_u16(), code.as_deref(), words);
-        let mut text = if words.is_empty() {
-            without_words(call, &said)
-        } else {
-            words.to_owned()
+        let code = parsed.as_ref().map(|body| body.code.as_str());
+        let words = bounded(parsed.as_ref().map_or("", |body| &body.text));
+        let meaning = Meaning::of(operation, status.as_u16(), code, &words);
+        let mut text = match &parsed {
+            Some(body) if !words.is_empty() => shown(&body.text),
+            _ => without_words(call, &said),
         };
         let skew = said.date.map(|date| date.duration_since(now).unsigned_abs());
         if let (Meaning::Unauthorized, Some(skew)) = (meaning, skew.filter(|skew| *skew > MOST_SKEW)) {
             text += &format!("; our clock and the cloud's differ by {} minutes", skew.as_secs() / 60);
         }
+        let request_id = parsed.as_ref().and_then(|body| body.request_id.as_deref());
+        let request_id = request_id.map(shown).filter(|id| !id.is_empty());
         let error = CloudError {
             operation,
             meaning,
             status: Some(status.as_u16()),
-            code,
+            code: code.map(shown),
             text,
-            request_id: said.request_id.or(parsed.and_then(|body| body.request_id)),
+            request_id: said.request_id.or(request_id),
             retry_after: said
                 .retry_after
                 .and_then(|wait| time::parse_retry_after(&wait, said.date.unwrap_or(now))),
@@ -134,10 +144,15 @@ impl Failure {
 /// For a refusal without a message of the cloud's.
 fn without_words(call: &Call<'_>, said: &Said) -> String {
     let (endpoint, service, reason) = (call.endpoint, call.operation.service(), reason(said.status));
+    let unshown = Redaction::of(call.password).is_needed();
     if said.status.is_redirection() {
         format!("{endpoint} redirects ({reason}), which is not followed")
     } else if said.body.is_empty() {
         format!("{endpoint} answered {reason} without a word")
+    } else if unshown {
+        format!(
+            "{endpoint} answered {reason}, not as the {service}; the answer is not shown, it could repeat the password"
+        )
     } else {
         let shown = error_body::excerpt(&said.body);
         format!("{endpoint} answered {reason}, not as the {service} but with: {shown}")
@@ -169,5 +184,5 @@ pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let told = causes.iter().enumerate();
     let told = told.filter(|(at, cause)| *at == innermost || !step(cause));
     let told: Vec<&str> = told.map(|(_, cause)| cause.as_str()).collect();
-    error_body::bounded(&told.join(": "))
+    bounded(&told.join(": "))
 }

@@ -39,6 +39,8 @@ pub async fn look_up_project(
         query: vec![("name", region)],
         project_id: None,
         credentials,
+        client_token: None,
+        password: None,
         body: None,
     };
     let answer = transport.fetch::<Projects>(&call).await?;

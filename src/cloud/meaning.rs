@@ -27,8 +27,13 @@ pub enum Meaning {
     Duplicate,
     /// The object is not there. From a call about tags it may be a tag that is missing: read the object.
     Gone,
-    /// VPN.0031: the same request was seen before; read, then try again.
+    /// VPN.0031: the same request was seen before; read, then try again. It says nothing about what became of the one
+    /// before: a repeated creation with the same token may be answered so whether or not the first was done.
     Repeated,
+    /// The password is one of the latest five, the present one among them.
+    RecentPassword,
+    /// The password breaks another rule of the cloud's.
+    BadPassword,
     /// Any other definite refusal.
     Rejected,
 }
@@ -79,6 +84,8 @@ impl Meaning {
             | Self::NotAvailable
             | Self::QuotaExceeded
             | Self::Duplicate
+            | Self::RecentPassword
+            | Self::BadPassword
             | Self::Rejected => Class::Person,
             Self::Gone => Class::Gone,
         }
@@ -178,7 +185,9 @@ impl Rule {
         let asked = match self.asked {
             Asked::Anything => true,
             Asked::Object => answer.operation.target() != Target::Collection,
-            Asked::ReadOrDelete => answer.operation.target() == Target::Object && answer.operation.is_read_or_delete(),
+            Asked::ReadOrDelete => {
+                answer.operation.target() == Target::Object && answer.operation.can_miss_only_its_object()
+            }
         };
         status && code && asked && (self.words.is_empty() || self.words.iter().any(|word| says(&answer.text, word)))
     }

@@ -11,14 +11,28 @@ pub enum Operation {
     AddCustomerGatewayTags,
     RemoveCustomerGatewayTags,
     ListCustomerGatewayTags,
+    CreateVpnUser,
+    GetVpnUser,
+    ListVpnUsers,
+    UpdateVpnUser,
+    DeleteVpnUser,
+    ResetVpnUserPassword,
+    ListVpnUserGroups,
+    ListVpnUserGroupMembers,
+    AddVpnUsersToGroup,
+    RemoveVpnUsersFromGroup,
+    ListVpnServers,
     LookUpProject,
 }
 
 /// What a call is aimed at: it says what a "not found" can mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A collection: that one is always there.
+    /// A collection of the project: that one is always there.
     Collection,
+    /// A collection of another object, such as the users of a server: what is missing is that object, or one that the
+    /// request names.
+    CollectionOfAnother,
     /// One object, which is read, changed or deleted.
     Object,
     /// Something of one object, such as a tag, which may be missing itself.
@@ -27,7 +41,7 @@ pub(super) enum Target {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 20] = [
         Self::CreateCustomerGateway,
         Self::GetCustomerGateway,
         Self::ListCustomerGateways,
@@ -36,6 +50,17 @@ impl Operation {
         Self::AddCustomerGatewayTags,
         Self::RemoveCustomerGatewayTags,
         Self::ListCustomerGatewayTags,
+        Self::CreateVpnUser,
+        Self::GetVpnUser,
+        Self::ListVpnUsers,
+        Self::UpdateVpnUser,
+        Self::DeleteVpnUser,
+        Self::ResetVpnUserPassword,
+        Self::ListVpnUserGroups,
+        Self::ListVpnUserGroupMembers,
+        Self::AddVpnUsersToGroup,
+        Self::RemoveVpnUsersFromGroup,
+        Self::ListVpnServers,
         Self::LookUpProject,
     ];
 
@@ -50,6 +75,17 @@ impl Operation {
             Self::AddCustomerGatewayTags => "AddCustomerGatewayTags",
             Self::RemoveCustomerGatewayTags => "RemoveCustomerGatewayTags",
             Self::ListCustomerGatewayTags => "ListCustomerGatewayTags",
+            Self::CreateVpnUser => "CreateVpnUser",
+            Self::GetVpnUser => "GetVpnUser",
+            Self::ListVpnUsers => "ListVpnUsers",
+            Self::UpdateVpnUser => "UpdateVpnUser",
+            Self::DeleteVpnUser => "DeleteVpnUser",
+            Self::ResetVpnUserPassword => "ResetVpnUserPassword",
+            Self::ListVpnUserGroups => "ListVpnUserGroups",
+            Self::ListVpnUserGroupMembers => "ListVpnUserGroupMembers",
+            Self::AddVpnUsersToGroup => "AddVpnUsersToGroup",
+            Self::RemoveVpnUsersFromGroup => "RemoveVpnUsersFromGroup",
+            Self::ListVpnServers => "ListVpnServers",
             Self::LookUpProject => "LookUpProject",
         }
     }
@@ -65,6 +101,17 @@ impl Operation {
             Self::AddCustomerGatewayTags => "adding tags to the customer gateway",
             Self::RemoveCustomerGatewayTags => "removing tags from the customer gateway",
             Self::ListCustomerGatewayTags => "reading the tags of the customer gateway",
+            Self::CreateVpnUser => "creating the VPN user",
+            Self::GetVpnUser => "reading the VPN user",
+            Self::ListVpnUsers => "listing the VPN users",
+            Self::UpdateVpnUser => "updating the VPN user",
+            Self::DeleteVpnUser => "deleting the VPN user",
+            Self::ResetVpnUserPassword => "resetting the VPN user's password",
+            Self::ListVpnUserGroups => "listing the user groups",
+            Self::ListVpnUserGroupMembers => "listing the members of the user group",
+            Self::AddVpnUsersToGroup => "adding the VPN user to the group",
+            Self::RemoveVpnUsersFromGroup => "removing the VPN user from the group",
+            Self::ListVpnServers => "listing the VPN servers",
             Self::LookUpProject => "looking up the project",
         }
     }
@@ -88,6 +135,17 @@ impl Operation {
             Self::AddCustomerGatewayTags => "vpn:resourceInstanceTags:create",
             Self::RemoveCustomerGatewayTags => "vpn:resourceInstanceTags:delete",
             Self::ListCustomerGatewayTags => "vpn:resourceInstanceTags:list",
+            Self::CreateVpnUser => "vpn:p2cVpnUser:create",
+            Self::GetVpnUser => "vpn:p2cVpnUser:get",
+            Self::ListVpnUsers => "vpn:p2cVpnUser:list",
+            Self::UpdateVpnUser => "vpn:p2cVpnUser:update",
+            Self::DeleteVpnUser => "vpn:p2cVpnUser:delete",
+            Self::ResetVpnUserPassword => "vpn:p2cVpnUser:resetPassword",
+            Self::ListVpnUserGroups => "vpn:p2cVpnGateway:listUserGroup",
+            Self::ListVpnUserGroupMembers => "vpn:p2cVpnGateway:listUsersInGroup",
+            Self::AddVpnUsersToGroup => "vpn:p2cVpnGateway:addUsers",
+            Self::RemoveVpnUsersFromGroup => "vpn:p2cVpnGateway:removeUsers",
+            Self::ListVpnServers => "vpn:p2cVpnGateway:listAllServers",
             Self::LookUpProject => "iam:projects:listProjects",
         }
     }
@@ -99,26 +157,79 @@ impl Operation {
             | Self::UpdateCustomerGateway
             | Self::DeleteCustomerGateway
             | Self::AddCustomerGatewayTags
-            | Self::RemoveCustomerGatewayTags => true,
+            | Self::RemoveCustomerGatewayTags
+            | Self::CreateVpnUser
+            | Self::UpdateVpnUser
+            | Self::DeleteVpnUser
+            | Self::ResetVpnUserPassword
+            | Self::AddVpnUsersToGroup
+            | Self::RemoveVpnUsersFromGroup => true,
             Self::GetCustomerGateway
             | Self::ListCustomerGateways
             | Self::ListCustomerGatewayTags
+            | Self::GetVpnUser
+            | Self::ListVpnUsers
+            | Self::ListVpnUserGroups
+            | Self::ListVpnUserGroupMembers
+            | Self::ListVpnServers
             | Self::LookUpProject => false,
         }
     }
 
-    /// Whether it is a read or a deletion, for which "not found" has one reason only.
-    pub(super) fn is_read_or_delete(self) -> bool {
-        !self.is_write() || self == Self::DeleteCustomerGateway
+    /// Whether a "not found" has one reason only: the object that the call names.
+    pub(super) fn can_miss_only_its_object(self) -> bool {
+        match self {
+            // Its certificate, too.
+            Self::UpdateCustomerGateway => false,
+            _ => self.target() == Target::Object,
+        }
+    }
+
+    /// Whether the call is about users or groups, whose error codes are not documented.
+    pub(super) fn is_about_users(self) -> bool {
+        match self {
+            Self::CreateVpnUser
+            | Self::GetVpnUser
+            | Self::ListVpnUsers
+            | Self::UpdateVpnUser
+            | Self::DeleteVpnUser
+            | Self::ResetVpnUserPassword
+            | Self::ListVpnUserGroups
+            | Self::ListVpnUserGroupMembers
+            | Self::AddVpnUsersToGroup
+            | Self::RemoveVpnUsersFromGroup => true,
+            Self::CreateCustomerGateway
+            | Self::GetCustomerGateway
+            | Self::ListCustomerGateways
+            | Self::UpdateCustomerGateway
+            | Self::DeleteCustomerGateway
+            | Self::AddCustomerGatewayTags
+            | Self::RemoveCustomerGatewayTags
+            | Self::ListCustomerGatewayTags
+            | Self::ListVpnServers
+            | Self::LookUpProject => false,
+        }
     }
 
     pub(super) fn target(self) -> Target {
         match self {
-            Self::CreateCustomerGateway | Self::ListCustomerGateways | Self::LookUpProject => Target::Collection,
+            Self::CreateCustomerGateway | Self::ListCustomerGateways | Self::ListVpnServers | Self::LookUpProject => {
+                Target::Collection
+            }
+            Self::CreateVpnUser
+            | Self::ListVpnUsers
+            | Self::ListVpnUserGroups
+            | Self::ListVpnUserGroupMembers
+            | Self::AddVpnUsersToGroup
+            | Self::RemoveVpnUsersFromGroup => Target::CollectionOfAnother,
             Self::GetCustomerGateway
             | Self::UpdateCustomerGateway
             | Self::DeleteCustomerGateway
-            | Self::ListCustomerGatewayTags => Target::Object,
+            | Self::ListCustomerGatewayTags
+            | Self::GetVpnUser
+            | Self::UpdateVpnUser
+            | Self::DeleteVpnUser
+            | Self::ResetVpnUserPassword => Target::Object,
             Self::AddCustomerGatewayTags | Self::RemoveCustomerGatewayTags => Target::PartOfObject,
         }
     }

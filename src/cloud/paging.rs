@@ -3,7 +3,10 @@
 
 use std::collections::HashSet;
 
-/// Items of a page: the most that the API gives.
+use serde::Deserialize;
+
+/// Items of a page: the most that the API gives. For users, groups and servers the range is not documented; the
+/// service's other lists have this one.
 pub const LIMIT: u64 = 200;
 /// A list that goes on for ever ends here.
 const MOST_PAGES: usize = 1000;
@@ -23,6 +26,35 @@ pub struct Page<T> {
     pub next_marker: Option<String>,
     /// Of this page, as the cloud counts.
     pub current_count: Option<u64>,
+}
+
+/// How a list tells of its pages.
+#[derive(Default, Deserialize)]
+pub(super) struct PageInfo {
+    pub next_marker: Option<String>,
+    pub current_count: Option<u64>,
+}
+
+impl<T> Page<T> {
+    /// Of what a list holds.
+    pub(super) fn new(items: Vec<T>, total_count: Option<u64>, info: Option<PageInfo>) -> Self {
+        let PageInfo {
+            next_marker,
+            current_count,
+        } = info.unwrap_or_default();
+        Self {
+            items,
+            total_count,
+            next_marker,
+            current_count,
+        }
+    }
+}
+
+/// The query that asks for a page. The limit goes with every one: a marker alone may be refused.
+pub(super) fn query<'a>(limit: &'a str, marker: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+    let marker = marker.map(|marker| ("marker", marker));
+    [("limit", limit)].into_iter().chain(marker).collect()
 }
 
 /// What to do after a page.
@@ -83,7 +115,12 @@ impl<T: Listed> Pages<T> {
             }
         }
         let nothing_new = self.items.len() == before;
-        let last = on_page == 0 || page.current_count.unwrap_or(on_page) < LIMIT;
+        // Some lists name a marker even on their last page; others may give shorter pages than were asked for.
+        let short = page.current_count.unwrap_or(on_page) < LIMIT;
+        let all_seen = page
+            .total_count
+            .is_none_or(|total| u64::try_from(self.items.len()).is_ok_and(|found| found >= total));
+        let last = on_page == 0 || short && all_seen;
         let marker = page.next_marker.filter(|marker| !marker.is_empty());
         match marker {
             Some(marker)

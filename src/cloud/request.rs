@@ -11,10 +11,12 @@ use url::Url;
 use super::{
     credentials::Credentials,
     operation::Operation,
+    password::Password,
     signing::{self, SignedHeaders},
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const CLIENT_TOKEN: HeaderName = HeaderName::from_static("x-client-token");
 const PROJECT_ID: HeaderName = HeaderName::from_static("x-project-id");
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-security-token");
 const SDK_DATE: HeaderName = HeaderName::from_static(signing::DATE_HEADER);
@@ -28,6 +30,10 @@ pub(super) struct Call<'a> {
     pub query: Vec<(&'a str, &'a str)>,
     pub project_id: Option<&'a str>,
     pub credentials: &'a Credentials,
+    /// Of calls that the cloud can recognise when they are repeated.
+    pub client_token: Option<&'a str>,
+    /// The one in the body, so that no error repeats it.
+    pub password: Option<&'a Password>,
     /// JSON.
     pub body: Option<Vec<u8>>,
 }
@@ -67,6 +73,9 @@ impl Call<'_> {
         }
         if let Some(project_id) = self.project_id {
             headers.insert(PROJECT_ID, header("project id", project_id)?);
+        }
+        if let Some(token) = self.client_token {
+            headers.insert(CLIENT_TOKEN, header("client token", token)?);
         }
         if let Some(token) = &self.credentials.security_token {
             headers.insert(SECURITY_TOKEN, secret_header("security token", token.expose_secret())?);

@@ -330,6 +330,19 @@ pub fn trouble(error: &CloudError) -> Trouble {
             Reason::QuotaExceeded,
             "delete what is not needed, or have the quota raised",
         ),
+        Meaning::RecentPassword => (
+            Reason::InvalidPassword,
+            "the cloud takes none of a user's latest five passwords again: put a new one into the Secret",
+        ),
+        Meaning::BadPassword => (
+            Reason::InvalidPassword,
+            "put a password that keeps the cloud's rules into the Secret",
+        ),
+        Meaning::Duplicate if error.operation == cloud::Operation::CreateVpnUser => (
+            Reason::NameConflict,
+            "the user that exists is not this object's: to adopt it, set spec.externalID to its id or \
+             spec.adoptionPolicy to IfExists; else make this object anew with another spec.name",
+        ),
         // Only what has no object yet can adopt one.
         Meaning::Duplicate if error.operation != cloud::Operation::CreateCustomerGateway => (
             Reason::NameConflict,

@@ -1,0 +1,153 @@
+//! Groups of VPN users on one VPN server: they are looked up, and users are put in and taken out.
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    client::{Answer, Client, Request},
+    error::{CloudError, Operation},
+    paging::{self, Page, PageInfo},
+};
+
+/// A group as the cloud answers it. Every field but the id may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct UserGroup {
+    #[serde(deserialize_with = "super::fields::some_id")]
+    pub id: String,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// `Default` (one of each server, which nobody can change) or `Custom`.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+}
+
+/// A member of a group: less than a user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct GroupMember {
+    #[serde(deserialize_with = "super::fields::some_id")]
+    pub id: String,
+    #[serde(default)]
+    pub name: Option<String>,
+}
+
+impl paging::Listed for UserGroup {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl paging::Listed for GroupMember {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[derive(Deserialize)]
+struct Groups {
+    #[serde(deserialize_with = "super::lists::or_null")]
+    user_groups: Vec<UserGroup>,
+    total_count: Option<u64>,
+    page_info: Option<PageInfo>,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    #[serde(deserialize_with = "super::lists::or_null")]
+    users: Vec<GroupMember>,
+    total_count: Option<u64>,
+    page_info: Option<PageInfo>,
+}
+
+#[derive(Serialize)]
+struct Moved<'a> {
+    users: Vec<MovedUser<'a>>,
+}
+
+#[derive(Serialize)]
+struct MovedUser<'a> {
+    id: &'a str,
+}
+
+/// Before the server's id.
+const SERVERS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];
+const COLLECTION: &str = "groups";
+
+impl Client {
+    /// Reads one page of the server's groups: the first, or the one behind a marker. [`paging::Pages`] says which page
+    /// is next and what the pages prove.
+    pub async fn list_user_groups_page(
+        &self,
+        server_id: &str,
+        marker: Option<&str>,
+    ) -> Result<Answer<Page<UserGroup>>, CloudError> {
+        let limit = paging::LIMIT.to_string();
+        let request = Request {
+            operation: Operation::ListVpnUserGroups,
+            method: Method::GET,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION],
+            query: &paging::query(&limit, marker),
+        };
+        let answer = self.fetch::<Groups>(request, None::<&()>).await?;
+        Ok(answer.map(|list| Page::new(list.user_groups, list.total_count, list.page_info)))
+    }
+
+    /// Reads one page of a group's members.
+    pub async fn list_group_members_page(
+        &self,
+        server_id: &str,
+        group_id: &str,
+        marker: Option<&str>,
+    ) -> Result<Answer<Page<GroupMember>>, CloudError> {
+        let limit = paging::LIMIT.to_string();
+        let request = Request {
+            operation: Operation::ListVpnUserGroupMembers,
+            method: Method::GET,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, group_id, "users"],
+            query: &paging::query(&limit, marker),
+        };
+        let answer = self.fetch::<Members>(request, None::<&()>).await?;
+        Ok(answer.map(|list| Page::new(list.users, list.total_count, list.page_info)))
+    }
+
+    /// Puts users into a group. Whether that moves a user who is in another group, or is refused, is not documented:
+    /// take it out there first.
+    pub async fn add_users_to_group(
+        &self,
+        server_id: &str,
+        group_id: &str,
+        user_ids: &[&str],
+    ) -> Result<Answer<()>, CloudError> {
+        let path = [SERVERS[0], SERVERS[1], server_id, COLLECTION, group_id, "add-users"];
+        self.move_users(Operation::AddVpnUsersToGroup, &path, user_ids).await
+    }
+
+    /// Takes users out of a group; they are in none then.
+    pub async fn remove_users_from_group(
+        &self,
+        server_id: &str,
+        group_id: &str,
+        user_ids: &[&str],
+    ) -> Result<Answer<()>, CloudError> {
+        let path = [SERVERS[0], SERVERS[1], server_id, COLLECTION, group_id, "remove-users"];
+        self.move_users(Operation::RemoveVpnUsersFromGroup, &path, user_ids)
+            .await
+    }
+
+    async fn move_users(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        user_ids: &[&str],
+    ) -> Result<Answer<()>, CloudError> {
+        let request = Request {
+            operation,
+            method: Method::POST,
+            path,
+            query: &[],
+        };
+        let users = user_ids.iter().map(|id| MovedUser { id }).collect();
+        self.act(request, Some(&Moved { users })).await
+    }
+}

@@ -1,0 +1,319 @@
+//! VPN users of one VPN server: what is sent, what comes back, and the calls. A creation is answered before it is
+//! done: what a 201 gave an id to may be invisible for a while, or vanish.
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    client::{Answer, Besides, Client, Request},
+    error::{CloudError, Operation},
+    paging::{self, Page, PageInfo},
+    password::Password,
+};
+
+/// What the cloud takes and tells for a static address: none of its own.
+pub const NO_STATIC_IP: &str = "disable";
+
+/// A user as the cloud answers it. Every field but the id may be missing. It never tells the password.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct User {
+    #[serde(deserialize_with = "super::fields::some_id")]
+    pub id: String,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// `None`: in no group; an empty id reads so as well.
+    #[serde(default, deserialize_with = "super::fields::none_if_empty")]
+    pub user_group_id: Option<String>,
+    #[serde(default, deserialize_with = "super::fields::none_if_empty")]
+    pub user_group_name: Option<String>,
+    /// As it was told: an address, [`NO_STATIC_IP`], `""`, or nothing, since not every edition has the field.
+    #[serde(default)]
+    pub static_ip: Option<String>,
+    /// The cloud's text, kept as it came: it also serves as a page marker.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    #[serde(default)]
+    pub updated_at: Option<String>,
+}
+
+impl paging::Listed for User {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// A user to be made. What is `None` is not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUser {
+    pub name: String,
+    pub password: Password,
+    pub description: Option<String>,
+    pub user_group_id: Option<String>,
+    /// An address or [`NO_STATIC_IP`].
+    pub static_ip: Option<String>,
+}
+
+/// All that the answer to a creation tells.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct CreatedUser {
+    #[serde(deserialize_with = "super::fields::some_id")]
+    pub id: String,
+}
+
+/// The body of an update. What the cloud does with a field that is left out is not documented, so an update begins
+/// with [`UserChange::keeping`] what is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UserChange {
+    /// Always sent; empty clears it.
+    pub description: String,
+    /// Sent when it is known, for then the cloud knows the field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub static_ip: Option<String>,
+    /// Sent only when it shall change, since that cuts the user's connections. It cannot say "none":
+    /// [`Client::remove_users_from_group`] does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<String>,
+}
+
+impl UserChange {
+    /// Changes nothing. `user` must come from a GET or an update: list items may lack fields.
+    pub fn keeping(user: &User) -> Self {
+        let told = user.static_ip.as_deref();
+        let static_ip = told.map(|ip| if ip.is_empty() { NO_STATIC_IP } else { ip });
+        Self {
+            description: user.description.clone().unwrap_or_default(),
+            static_ip: static_ip.map(str::to_owned),
+            user_group_id: None,
+        }
+    }
+}
+
+/// How a user travels, in both directions.
+#[derive(Serialize, Deserialize)]
+struct Wrapped<T> {
+    user: T,
+}
+
+/// [`NewUser`] as it travels.
+#[derive(Serialize)]
+struct Creation<'a> {
+    name: &'a str,
+    #[serde(serialize_with = "Password::expose_in_body")]
+    password: &'a Password,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_group_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    static_ip: Option<&'a str>,
+}
+
+/// Flat, unlike the others.
+#[derive(Serialize)]
+struct Reset<'a> {
+    #[serde(serialize_with = "Password::expose_in_body")]
+    new_password: &'a Password,
+}
+
+#[derive(Deserialize)]
+struct List {
+    #[serde(deserialize_with = "super::lists::or_null")]
+    users: Vec<User>,
+    total_count: Option<u64>,
+    page_info: Option<PageInfo>,
+}
+
+/// Before the server's id.
+const SERVERS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];
+const COLLECTION: &str = "users";
+
+impl Client {
+    /// Asks for a user. The cloud takes the same `client_token` (36 characters, a UUID) for the same request: it stays
+    /// the same until the outcome is known, and never goes with another body. A repeat may be answered with the id of
+    /// the first, with [`Repeated`](super::Meaning::Repeated) or with [`Duplicate`](super::Meaning::Duplicate).
+    pub async fn create_user(
+        &self,
+        server_id: &str,
+        user: &NewUser,
+        client_token: &str,
+    ) -> Result<Answer<CreatedUser>, CloudError> {
+        let request = Request {
+            operation: Operation::CreateVpnUser,
+            method: Method::POST,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION],
+            query: &[],
+        };
+        let body = Wrapped {
+            user: Creation {
+                name: &user.name,
+                password: &user.password,
+                description: user.description.as_deref(),
+                user_group_id: user.user_group_id.as_deref(),
+                static_ip: user.static_ip.as_deref(),
+            },
+        };
+        let besides = Besides {
+            client_token: Some(client_token),
+            password: Some(&user.password),
+        };
+        let answer = self
+            .fetch_with::<Wrapped<CreatedUser>>(request, Some(&body), besides)
+            .await?;
+        Ok(answer.map(|wrapped| wrapped.user))
+    }
+
+    /// Reads one user.
+    pub async fn get_user(&self, server_id: &str, id: &str) -> Result<Answer<User>, CloudError> {
+        let request = Request {
+            operation: Operation::GetVpnUser,
+            method: Method::GET,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id],
+            query: &[],
+        };
+        let answer = self.fetch::<Wrapped<User>>(request, None::<&()>).await?;
+        Ok(answer.map(|wrapped| wrapped.user))
+    }
+
+    /// Reads one page of the server's users: the first, or the one behind a marker. [`paging::Pages`] says which page
+    /// is next and what the pages prove.
+    pub async fn list_users_page(
+        &self,
+        server_id: &str,
+        marker: Option<&str>,
+    ) -> Result<Answer<Page<User>>, CloudError> {
+        let limit = paging::LIMIT.to_string();
+        let request = Request {
+            operation: Operation::ListVpnUsers,
+            method: Method::GET,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION],
+            query: &paging::query(&limit, marker),
+        };
+        let answer = self.fetch::<List>(request, None::<&()>).await?;
+        Ok(answer.map(|list| Page::new(list.users, list.total_count, list.page_info)))
+    }
+
+    /// Changes a user; its name and password cannot be changed so.
+    pub async fn update_user(
+        &self,
+        server_id: &str,
+        id: &str,
+        change: &UserChange,
+    ) -> Result<Answer<User>, CloudError> {
+        let request = Request {
+            operation: Operation::UpdateVpnUser,
+            method: Method::PUT,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id],
+            query: &[],
+        };
+        let answer = self
+            .fetch::<Wrapped<User>>(request, Some(&Wrapped { user: change }))
+            .await?;
+        Ok(answer.map(|wrapped| wrapped.user))
+    }
+
+    /// Deletes a user, and cuts its connections.
+    pub async fn delete_user(&self, server_id: &str, id: &str) -> Result<Answer<()>, CloudError> {
+        let request = Request {
+            operation: Operation::DeleteVpnUser,
+            method: Method::DELETE,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id],
+            query: &[],
+        };
+        self.act(request, None::<&()>).await
+    }
+
+    /// Gives a user another password. The cloud refuses the latest five, the present one included
+    /// ([`RecentPassword`](super::Meaning::RecentPassword)): after a lost answer that may mean that it was set.
+    pub async fn reset_user_password(
+        &self,
+        server_id: &str,
+        id: &str,
+        password: &Password,
+    ) -> Result<Answer<()>, CloudError> {
+        let request = Request {
+            operation: Operation::ResetVpnUserPassword,
+            method: Method::POST,
+            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id, "reset-password"],
+            query: &[],
+        };
+        let besides = Besides {
+            client_token: None,
+            password: Some(password),
+        };
+        self.act_with(request, Some(&Reset { new_password: password }), besides)
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(user: Value) -> User {
+        serde_json::from_value(user).expect("a user")
+    }
+
+    #[test]
+    fn what_is_missing_null_or_empty_is_read_for_what_it_means() {
+        let bare = User {
+            id: "u1".to_owned(),
+            ..User::default()
+        };
+        for user in [
+            json!({"id": "u1"}),
+            json!({"id": "u1", "user_group_id": "", "user_group_name": "", "surprise": [1]}),
+            json!({"id": "u1", "name": null, "description": null, "user_group_id": null, "user_group_name": null,
+                "static_ip": null, "created_at": null, "updated_at": null}),
+        ] {
+            assert_eq!(read(user), bare);
+        }
+        for none in ["disable", ""] {
+            let user = read(json!({"id": "u1", "static_ip": none, "description": ""}));
+            assert_eq!(user.static_ip.as_deref(), Some(none));
+            assert_eq!(user.description.as_deref(), Some(""));
+        }
+        for broken in [json!({"name": "alice"}), json!({"id": ""}), json!({"id": null})] {
+            assert!(serde_json::from_value::<User>(broken.clone()).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_change_begins_with_what_is_there_and_leaves_the_group_alone() {
+        for (user, body) in [
+            (json!({"id": "u1"}), json!({"description": ""})),
+            (
+                json!({"id": "u1", "description": "ops", "static_ip": "", "user_group_id": "g1"}),
+                json!({"description": "ops", "static_ip": "disable"}),
+            ),
+            (
+                json!({"id": "u1", "description": "", "static_ip": "192.168.10.5"}),
+                json!({"description": "", "static_ip": "192.168.10.5"}),
+            ),
+        ] {
+            let change = UserChange::keeping(&read(user));
+            assert_eq!(serde_json::to_value(change).expect("JSON"), body);
+        }
+        let change = UserChange {
+            user_group_id: Some("g2".to_owned()),
+            ..UserChange::keeping(&read(json!({"id": "u1", "user_group_id": "g1"})))
+        };
+        let body = json!({"description": "", "user_group_id": "g2"});
+        assert_eq!(serde_json::to_value(change).expect("JSON"), body);
+    }
+
+    #[test]
+    fn no_debug_shows_the_password() {
+        let user = NewUser {
+            name: "alice".to_owned(),
+            password: Password::new("sentinel Pass"),
+            description: None,
+            user_group_id: None,
+            static_ip: None,
+        };
+        let shown = format!("{user:?}");
+        assert!(shown.contains("alice") && !shown.contains("sentinel"), "{shown}");
+    }
+}

@@ -1,0 +1,98 @@
+//! VPN servers, which users live on: they are only looked at. There is no call that reads a single one.
+
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{
+    client::{Answer, Client, Request},
+    error::{CloudError, Operation},
+    paging::{self, Page, PageInfo},
+};
+
+/// A server as the cloud answers it, as far as its users depend on it. Every field but the id may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct VpnServer {
+    #[serde(deserialize_with = "super::fields::some_id")]
+    pub id: String,
+    /// The gateway that it belongs to.
+    #[serde(default)]
+    pub p2c_vgw_id: Option<String>,
+    /// `ACTIVE`, `PENDING_CREATE`, `PENDING_UPDATE`, `FAULT` or `FROZEN`.
+    #[serde(default)]
+    pub status: Option<String>,
+    /// `LOCAL_PASSWORD` where there can be users, else `CERT`, `IAM` or `FEDERATED`.
+    #[serde(default)]
+    pub client_auth_type: Option<String>,
+    /// Where static addresses of users lie.
+    #[serde(default)]
+    pub client_cidr: Option<String>,
+}
+
+impl paging::Listed for VpnServer {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    #[serde(deserialize_with = "super::lists::or_null")]
+    vpn_servers: Vec<VpnServer>,
+    total_count: Option<u64>,
+    page_info: Option<PageInfo>,
+}
+
+impl From<List> for Page<VpnServer> {
+    fn from(list: List) -> Self {
+        let total_count = match (list.total_count, &list.page_info) {
+            // Early editions know no pages: the answer is all there is.
+            (None, None) => u64::try_from(list.vpn_servers.len()).ok(),
+            (total_count, _) => total_count,
+        };
+        Page::new(list.vpn_servers, total_count, list.page_info)
+    }
+}
+
+impl Client {
+    /// Reads one page of the project's servers: the first, or the one behind a marker. [`paging::Pages`] says which
+    /// page is next and what the pages prove.
+    pub async fn list_vpn_servers_page(&self, marker: Option<&str>) -> Result<Answer<Page<VpnServer>>, CloudError> {
+        let limit = paging::LIMIT.to_string();
+        let request = Request {
+            operation: Operation::ListVpnServers,
+            method: Method::GET,
+            path: &["vpn-servers"],
+            query: &paging::query(&limit, marker),
+        };
+        let answer = self.fetch::<List>(request, None::<&()>).await?;
+        Ok(answer.map(Page::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::paging::{Next, Pages};
+    use serde_json::{Value, json};
+
+    fn complete(answer: Value) -> bool {
+        let list: List = serde_json::from_value(answer).expect("a list");
+        let mut pages = Pages::default();
+        assert_eq!(pages.add(list.into()), Next::Done);
+        pages.finish().complete
+    }
+
+    #[test]
+    fn a_list_without_any_paging_is_whole() {
+        let servers = json!([{"id": "s1"}, {"id": "s2"}]);
+        assert!(complete(json!({"vpn_servers": servers})));
+        assert!(complete(json!({"vpn_servers": null})));
+        assert!(complete(
+            json!({"vpn_servers": servers, "total_count": 2, "page_info": {}})
+        ));
+        assert!(!complete(json!({"vpn_servers": servers, "total_count": 3})));
+        assert!(!complete(
+            json!({"vpn_servers": servers, "page_info": {"next_marker": null}})
+        ));
+    }
+}
