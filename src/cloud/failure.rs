@@ -93,7 +93,10 @@ impl Failure {
     fn bad_success(call: &Call<'_>, said: &Said, text: &str) -> Self {
         let error = CloudError {
             status: Some(said.status.as_u16()),
-            request_id: said.request_id.clone(),
+            request_id: said
+                .request_id
+                .as_deref()
+                .map(|id| Redaction::of(call.password).hide(id)),
             date: said.date,
             ..CloudError::new(call.operation, Meaning::CloudFault, bounded(text))
         };
@@ -124,7 +127,7 @@ impl Failure {
             status: Some(status.as_u16()),
             code: code.map(shown),
             text,
-            request_id: said.request_id.or(request_id),
+            request_id: said.request_id.map(|id| redaction.hide(&id)).or(request_id),
             retry_after: said
                 .retry_after
                 .and_then(|wait| time::parse_retry_after(&wait, said.date.unwrap_or(now))),
@@ -134,6 +137,8 @@ impl Failure {
         match status.as_u16() {
             429 => Self::new(error, "429"),
             300..=399 => Self::new(error, "3xx"),
+            // The one that is repeated may have been done.
+            _ if meaning == Meaning::Repeated => Self::new(error.with_unknown_outcome(), "4xx"),
             // A server that failed, or a proxy that did not hear from it, may have done what it was asked.
             500..=599 => Self::new(error.with_unknown_outcome(), "5xx"),
             _ => Self::new(error, "4xx"),

@@ -138,8 +138,8 @@ enum Codes {
     Of(&'static [&'static str]),
     /// Any of this family.
     Family(&'static str),
-    /// Any that has the form of the cloud's own: letters, a dot, digits.
-    Cloud,
+    /// Any that has the form of the service's own: letters, a dot, digits, but not those of the gateway or of IAM.
+    Service,
 }
 
 enum Statuses {
@@ -152,8 +152,14 @@ enum Asked {
     Anything,
     /// About an object or a part of it.
     Object,
-    /// A read or a deletion of an object itself.
-    ReadOrDelete,
+    /// About an object, and naming nothing else that could be missing.
+    OnlyItsObject,
+    /// About a collection of another object, such as the users of a server.
+    CollectionOfAnother,
+    /// About users or groups.
+    Users,
+    /// One of these.
+    By(&'static [Operation]),
 }
 
 struct Rule {
@@ -161,6 +167,8 @@ struct Rule {
     codes: Codes,
     /// One of these is in the text; empty: any text.
     words: &'static [&'static str],
+    /// And one of these; empty: any text.
+    more_words: &'static [&'static str],
     asked: Asked,
     meaning: Meaning,
 }
@@ -177,26 +185,34 @@ impl Rule {
             (_, None) => false,
             (Codes::Of(codes), Some(code)) => codes.contains(&code),
             (Codes::Family(family), Some(code)) => code.starts_with(family),
-            (Codes::Cloud, Some(code)) => code.split_once('.').is_some_and(|(family, number)| {
+            (Codes::Service, Some(code)) => code.split_once('.').is_some_and(|(family, number)| {
                 let number_ok = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-                !family.is_empty() && family.bytes().all(|byte| byte.is_ascii_alphabetic()) && number_ok
+                let family_ok = !family.is_empty() && family.bytes().all(|byte| byte.is_ascii_alphabetic());
+                family_ok && number_ok && !matches!(family, "APIGW" | "IAM")
             }),
         };
         let asked = match self.asked {
             Asked::Anything => true,
             Asked::Object => answer.operation.target() != Target::Collection,
-            Asked::ReadOrDelete => {
-                answer.operation.target() == Target::Object && answer.operation.can_miss_only_its_object()
-            }
+            Asked::OnlyItsObject => answer.operation.can_miss_only_its_object(),
+            Asked::CollectionOfAnother => answer.operation.target() == Target::CollectionOfAnother,
+            Asked::Users => answer.operation.is_about_users(),
+            Asked::By(operations) => operations.contains(&answer.operation),
         };
-        status && code && asked && (self.words.is_empty() || self.words.iter().any(|word| says(&answer.text, word)))
+        let said = |words: &[&str]| words.is_empty() || words.iter().any(|word| says(&answer.text, word));
+        status && code && asked && said(self.words) && said(self.more_words)
     }
 }
 
 /// Whether the text has the word, but not as a part of an IAM action such as `vpn:quota:list`.
 fn says(text: &str, word: &str) -> bool {
-    text.match_indices(word)
-        .any(|(at, _)| !text[..at].ends_with(':') && !text[at + word.len()..].starts_with(':'))
+    text.match_indices(word).any(|(at, _)| {
+        let around = |part: &char| part.is_alphanumeric() || *part == ':';
+        let before = text[..at].chars().rev().take_while(around);
+        let after = text[at + word.len()..].chars().take_while(around);
+        let colons = before.chain(after).filter(|part| *part == ':').count();
+        colons < 2
+    })
 }
 
 const QUOTA: &[&str] = &["quota"];
@@ -206,12 +222,56 @@ const NOT_READY: &[&str] = &["not ready"];
 const CONNECTION: &[&str] = &["has connection"];
 const MISSING: &[&str] = &["not found", "not exist", "n't exist", "not be found"];
 const BUSY: &[&str] = &["try again later", "busy"];
+/// Of a server that has no users, or none yet.
+const NO_USERS_YET: &[&str] = &["not ready", "not active", "local_password", "local password"];
+const TOO_MANY_USERS: &[&str] = &["quota", "number of users", "number of vpn users", "too many users"];
+#[rustfmt::skip] // Words of one thing side by side.
+const NAME_IS_TAKEN: &[&str] = &[
+    "duplicate user", "duplicate name", "duplicated user", "duplicated name", "user already exist", "name already",
+    "user name exist", "username exist", "name is already", "name has already", "name is used", "name has been used",
+    "name is in use", "name is occupied", "name is taken", "name conflict",
+];
+const STATIC_IP: &[&str] = &[
+    "static_ip",
+    "static ip",
+    "staticip",
+    "ip address",
+    "client_cidr",
+    "client cidr",
+];
+const GROUP: &[&str] = &["group"];
+const PASSWORD: &[&str] = &["password", "passwd"];
+/// With these, "same as" is not about former passwords.
+#[rustfmt::skip]
+const USER_NAME: &[&str] = &[
+    "as the user", "as user", "as its user", "equal to the user", "be the user", "the user name or", "the username or",
+    "revers",
+];
+#[rustfmt::skip]
+const HISTORY: &[&str] = &[
+    "latest five", "latest 5", "last five", "last 5", "recent five", "recent 5", "recently used", "used recently",
+    "been used", "used before", "previously used", "recent password", "previous password", "historical", "history",
+    "same as", "reused",
+];
+
+const CREATE_USER: Asked = Asked::By(&[Operation::CreateVpnUser]);
+const UPDATE_USER: Asked = Asked::By(&[Operation::UpdateVpnUser]);
+const ONE_USER: Asked = Asked::By(&[
+    Operation::GetVpnUser,
+    Operation::UpdateVpnUser,
+    Operation::DeleteVpnUser,
+    Operation::ResetVpnUserPassword,
+]);
+const SEND_STATIC_IP: Asked = Asked::By(&[Operation::CreateVpnUser, Operation::UpdateVpnUser]);
+const SEND_PASSWORD: Asked = Asked::By(&[Operation::CreateVpnUser, Operation::ResetVpnUserPassword]);
+const RESET: Asked = Asked::By(&[Operation::ResetVpnUserPassword]);
 
 const fn codes(codes: &'static [&'static str], meaning: Meaning) -> Rule {
     Rule {
         statuses: Statuses::Any,
         codes: Codes::Of(codes),
         words: &[],
+        more_words: &[],
         asked: Asked::Anything,
         meaning,
     }
@@ -222,6 +282,7 @@ const fn at(statuses: &'static [u16], meaning: Meaning) -> Rule {
         statuses: Statuses::Of(statuses),
         codes: Codes::Any,
         words: &[],
+        more_words: &[],
         asked: Asked::Anything,
         meaning,
     }
@@ -232,6 +293,7 @@ const fn between(from: u16, to: u16, meaning: Meaning) -> Rule {
         statuses: Statuses::Between(from, to),
         codes: Codes::Any,
         words: &[],
+        more_words: &[],
         asked: Asked::Anything,
         meaning,
     }
@@ -248,13 +310,18 @@ impl Rule {
         self
     }
 
-    const fn of_the_cloud(mut self) -> Self {
-        self.codes = Codes::Cloud;
+    const fn of_the_service(mut self) -> Self {
+        self.codes = Codes::Service;
         self
     }
 
     const fn saying(mut self, words: &'static [&'static str]) -> Self {
         self.words = words;
+        self
+    }
+
+    const fn and(mut self, words: &'static [&'static str]) -> Self {
+        self.more_words = words;
         self
     }
 
@@ -282,20 +349,12 @@ const RULES: &[Rule] = &[
     codes(&["IAM.0004", "IAM.0007", "IAM.0011", "IAM.0072", "IAM.0073"], Meaning::Rejected),
     codes(&["IAM.0006"], Meaning::CloudFault),
     at(&[404], Meaning::Rejected).of_family("IAM."),
-    // The service: VPN.0001 and VPN.0003 mean many things, their words decide.
-    codes(&["VPN.0001", "VPN.0003"], Meaning::Dependency).saying(CONNECTION),
-    codes(&["VPN.0001", "VPN.0003"], Meaning::Dependency).saying(NOT_READY),
-    codes(&["VPN.0001", "VPN.0003"], Meaning::QuotaExceeded).saying(QUOTA),
-    codes(&["VPN.0001"], Meaning::Duplicate).saying(EXISTS),
-    codes(&["VPN.0001"], Meaning::Gone).saying(MISSING).asked(Asked::ReadOrDelete),
-    codes(&["VPN.0001"], Meaning::CloudFault).saying(BUSY),
-    codes(&["VPN.0001"], Meaning::Rejected).when(&[400]),
-    codes(&["VPN.0003", "VPN.0007"], Meaning::Forbidden),
+    // The service.
+    codes(&["VPN.0007"], Meaning::Forbidden),
     codes(&["VPN.0002", "VPN.0005", "VPN.0006", "VPN.0014", "VPN.0306"], Meaning::CloudFault),
-    codes(&["VPN.0004"], Meaning::Gone).when(&[400, 404]).asked(Asked::Object),
-    codes(&["VPN.0004"], Meaning::Rejected).when(&[400, 404]),
     codes(&["VPN.0009", "VPN.0016", "VPN.0017", "VPN.0506", "VPN.0507", "VPN.0508", "VPN.0509"], Meaning::Dependency),
     codes(&["VPN.0010"], Meaning::Unauthorized),
+    codes(&["VPN.0012"], Meaning::Rejected).asked(SEND_STATIC_IP),
     codes(&["VPN.0012"], Meaning::Duplicate),
     codes(&["VPN.0013", "VPN.0015", "VPN.0018"], Meaning::Rejected),
     codes(&["VPN.0030"], Meaning::QueueFull),
@@ -310,20 +369,47 @@ const RULES: &[Rule] = &[
     codes(&["VPN.0304", "VPN.0305", "VPN.0381", "VPN.0516", "VPN.0517", "VPN.0518", "VPN.0559"], Meaning::Rejected),
     codes(&["VPN.0800", "VPN.0801", "VPN.0802", "VPN.0803"], Meaning::Rejected),
     codes(&["VPN.0560"], Meaning::QuotaExceeded),
-    // Users, groups and access policies.
+    // Users, groups and access policies: the numbers of most of their codes are not known, so words decide.
     codes(&["VPN.1313"], Meaning::Dependency),
     codes(&["VPN.1318", "VPN.1401"], Meaning::Rejected),
+    at(&[400, 403, 409, 425], Meaning::Dependency).saying(NO_USERS_YET).asked(Asked::Users),
+    at(&[400, 403, 409], Meaning::QuotaExceeded).saying(TOO_MANY_USERS).asked(CREATE_USER),
+    at(&[400, 409], Meaning::Duplicate).saying(NAME_IS_TAKEN).asked(CREATE_USER),
+    // Another user has the address, not the name: nothing that could be adopted.
+    at(&[400, 409], Meaning::Rejected).saying(STATIC_IP).asked(SEND_STATIC_IP),
+    // What is missing is the server or a group, unless the call names a user and nothing else.
+    at(&[400, 404], Meaning::Dependency).of_the_service().saying(MISSING).and(GROUP).asked(UPDATE_USER),
+    at(&[400], Meaning::Gone).of_the_service().saying(MISSING).asked(ONE_USER),
+    at(&[400], Meaning::Dependency).of_the_service().saying(MISSING).asked(Asked::CollectionOfAnother),
+    codes(&["VPN.0004"], Meaning::Dependency).when(&[400]).asked(Asked::CollectionOfAnother),
+    at(&[404], Meaning::Dependency).of_the_service().asked(Asked::CollectionOfAnother),
+    // Passwords. Doubt is no proof that one was set before.
+    at(&[400, 409, 422], Meaning::BadPassword).saying(PASSWORD).and(USER_NAME).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], Meaning::RecentPassword).saying(HISTORY).asked(RESET),
+    at(&[400, 409, 422], Meaning::CloudFault).saying(BUSY).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], Meaning::BadPassword).saying(PASSWORD).asked(SEND_PASSWORD),
+    codes(&["VPN.0004"], Meaning::Gone).when(&[400, 404]).asked(Asked::Object),
+    codes(&["VPN.0004"], Meaning::Rejected).when(&[400, 404]),
+    // VPN.0001 and VPN.0003 mean many things, their words decide.
+    codes(&["VPN.0001", "VPN.0003"], Meaning::Dependency).saying(CONNECTION),
+    codes(&["VPN.0001", "VPN.0003"], Meaning::Dependency).saying(NOT_READY),
+    codes(&["VPN.0001", "VPN.0003"], Meaning::QuotaExceeded).saying(QUOTA),
+    codes(&["VPN.0001"], Meaning::Duplicate).saying(EXISTS),
+    codes(&["VPN.0001"], Meaning::Gone).saying(MISSING).asked(Asked::OnlyItsObject),
+    codes(&["VPN.0001"], Meaning::CloudFault).saying(BUSY),
+    codes(&["VPN.0001"], Meaning::Rejected).when(&[400]),
+    codes(&["VPN.0003"], Meaning::Forbidden),
     // Unknown codes, by status and words.
     at(&[401], Meaning::Unauthorized),
     at(&[400, 403, 409, 425], Meaning::Dependency).saying(CONNECTION),
     at(&[400, 403, 409, 425], Meaning::Dependency).saying(NOT_READY),
     at(&[400, 403, 409, 429], Meaning::QuotaExceeded).saying(QUOTA),
     at(&[400, 409], Meaning::Duplicate).saying(EXISTS),
-    at(&[400], Meaning::Gone).of_the_cloud().saying(MISSING).asked(Asked::ReadOrDelete),
+    at(&[400], Meaning::Gone).of_the_service().saying(MISSING).asked(Asked::OnlyItsObject),
     at(&[400], Meaning::CloudFault).saying(BUSY),
     at(&[403], Meaning::Forbidden),
-    at(&[404], Meaning::Gone).of_the_cloud().asked(Asked::Object),
-    at(&[404], Meaning::Rejected).of_the_cloud(),
+    at(&[404], Meaning::Gone).of_the_service().asked(Asked::Object),
+    at(&[404], Meaning::Rejected).of_the_service(),
     // No body of the cloud's: this is not the VPN API. A redirect is not followed, and says the same.
     at(&[404], Meaning::NotAvailable),
     between(300, 399, Meaning::NotAvailable),
@@ -348,6 +434,32 @@ mod tests {
     const DELETE: Operation = Operation::DeleteCustomerGateway;
     const REMOVE_TAGS: Operation = Operation::RemoveCustomerGatewayTags;
     const LOOK_UP: Operation = Operation::LookUpProject;
+    const CREATE_USER: Operation = Operation::CreateVpnUser;
+    const GET_USER: Operation = Operation::GetVpnUser;
+    const LIST_USERS: Operation = Operation::ListVpnUsers;
+    const UPDATE_USER: Operation = Operation::UpdateVpnUser;
+    const DELETE_USER: Operation = Operation::DeleteVpnUser;
+    const RESET: Operation = Operation::ResetVpnUserPassword;
+    const LIST_GROUPS: Operation = Operation::ListVpnUserGroups;
+    const LIST_MEMBERS: Operation = Operation::ListVpnUserGroupMembers;
+    const ADD_USERS: Operation = Operation::AddVpnUsersToGroup;
+    const REMOVE_USERS: Operation = Operation::RemoveVpnUsersFromGroup;
+    const LIST_SERVERS: Operation = Operation::ListVpnServers;
+    /// The calls about users and groups.
+    const USERS: [Operation; 10] = [
+        CREATE_USER,
+        GET_USER,
+        LIST_USERS,
+        UPDATE_USER,
+        DELETE_USER,
+        RESET,
+        LIST_GROUPS,
+        LIST_MEMBERS,
+        ADD_USERS,
+        REMOVE_USERS,
+    ];
+    /// Where the service may put what it does not number apart, and codes whose numbers nobody knows.
+    const VAGUE: [&str; 3] = ["VPN.0001", "VPN.1305", "VPN.1399"];
 
     /// As it comes out of a body, in both flat shapes; they must agree.
     fn meaning(operation: Operation, status: u16, code: &str, text: &str) -> Meaning {
@@ -481,7 +593,14 @@ mod tests {
         );
         all_are(425, &["VPN.0009"], "Connection 1 is deleting", Meaning::Dependency);
         all_are(401, &["VPN.0010"], "token authentication failed", Meaning::Unauthorized);
-        all_are(400, &["VPN.0012"], "IP address occupied", Meaning::Duplicate);
+        for operation in Operation::ALL {
+            // The address of a user is no name of it.
+            let expected = match operation {
+                CREATE_USER | UPDATE_USER => Meaning::Rejected,
+                _ => Meaning::Duplicate,
+            };
+            assert_eq!(meaning(operation, 400, "VPN.0012", "IP address occupied"), expected);
+        }
         all_are(400, &["VPN.0013"], "Unsupported attribute", Meaning::Rejected);
         all_are(504, &["VPN.0014"], "The system is busy", Meaning::CloudFault);
         all_are(400, &["VPN.0015"], "tag policy", Meaning::Rejected);
@@ -545,7 +664,6 @@ mod tests {
         }
         all_are(400, &["VPN.0559"], "EIP parameters conflict", Meaning::Rejected);
         all_are(400, &["VPN.0560"], "EIP", Meaning::QuotaExceeded);
-        all_are(400, &["VPN.1312"], "enter the correct password", Meaning::Rejected);
         all_are(
             400,
             &["VPN.1313"],
@@ -568,9 +686,187 @@ mod tests {
         // Codes of this block whose numbers nobody knows go by their words.
         all_are(400, &["VPN.1399"], "Duplicate user name.", Meaning::Duplicate);
         all_are(400, &["VPN.1399"], "user quota exceeded", Meaning::QuotaExceeded);
-        all_are(400, &["VPN.1399"], "weak password", Meaning::Rejected);
         all_are(400, &["VPN.1399"], "the server is not ready", Meaning::Dependency);
         assert_eq!(meaning(GET, 400, "VPN.1399", "user not found"), Meaning::Gone);
+    }
+
+    /// What calls are told with words under vague codes.
+    #[track_caller]
+    fn users_are(statuses: &[u16], operations: &[Operation], texts: &[&str], expected: Meaning) {
+        for (status, code) in statuses.iter().flat_map(|status| VAGUE.map(|code| (*status, code))) {
+            for (operation, text) in operations
+                .iter()
+                .flat_map(|it| texts.iter().map(move |text| (*it, text)))
+            {
+                let found = meaning(operation, status, code, text);
+                assert_eq!(found, expected, "{operation:?} {status} {code} {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_no_users_yet_is_waited_for() {
+        let words = [
+            "The VPN server is not ready.",
+            "resource (type=VPN_SERVER, ID=1) is not ready, currently PENDING_UPDATE",
+            "The VPN server is not ACTIVE",
+            "The client_auth_type of the VPN server is not LOCAL_PASSWORD",
+        ];
+        users_are(&[400, 403, 409], &USERS, &words, Meaning::Dependency);
+        for operation in USERS {
+            assert_eq!(meaning(operation, 403, "VPN.0003", words[1]), Meaning::Dependency);
+        }
+    }
+
+    #[test]
+    fn a_missing_server_or_group_is_waited_for_and_a_missing_user_is_gone() {
+        let within = [
+            CREATE_USER,
+            LIST_USERS,
+            LIST_GROUPS,
+            LIST_MEMBERS,
+            ADD_USERS,
+            REMOVE_USERS,
+        ];
+        let missing = [
+            "resource not found",
+            "VPN server 1 does not exist",
+            "user_group_id: the user group doesn't exist",
+        ];
+        users_are(&[400, 404], &within, &missing, Meaning::Dependency);
+        for operation in within {
+            for status in [400, 404] {
+                assert_eq!(
+                    meaning(operation, status, "VPN.0004", "resource not found"),
+                    Meaning::Dependency
+                );
+            }
+        }
+        let user = ["The user does not exist.", "resource not found"];
+        let one = [GET_USER, UPDATE_USER, DELETE_USER, RESET];
+        users_are(&[400, 404], &one, &user, Meaning::Gone);
+        for operation in one {
+            assert_eq!(meaning(operation, 404, "VPN.0004", user[0]), Meaning::Gone);
+            assert_eq!(meaning(operation, 404, "VPN.1305", "whatever"), Meaning::Gone);
+        }
+        let group = ["user group 1 does not exist", "user_group_id 1 was not found"];
+        users_are(&[400, 404], &[UPDATE_USER], &group, Meaning::Dependency);
+        assert_eq!(meaning(UPDATE_USER, 404, "VPN.0004", group[0]), Meaning::Dependency);
+        assert_eq!(
+            meaning(RESET, 400, "VPN.1305", "Failed to reset the password: user not found"),
+            Meaning::Gone
+        );
+        assert_eq!(
+            meaning(LIST_SERVERS, 404, "VPN.0004", "resource not found"),
+            Meaning::Rejected
+        );
+    }
+
+    #[test]
+    fn users_that_are_not_served_at_all_are_never_gone() {
+        for operation in USERS.into_iter().chain([LIST_SERVERS]) {
+            for code in ["APIGW.0101", "APIG.0101"] {
+                let text = "The API does not exist or has not been published in the environment";
+                assert_eq!(meaning(operation, 404, code, text), Meaning::NotAvailable);
+            }
+            assert_eq!(Meaning::of(operation, 404, None, ""), Meaning::NotAvailable);
+            assert_eq!(
+                Meaning::of(operation, 400, Some("APIGW.0106"), "not found"),
+                Meaning::Rejected
+            );
+        }
+    }
+
+    #[test]
+    fn a_taken_name_is_told_from_a_taken_address() {
+        let name = [
+            "Duplicate user name.",
+            "Duplicated user name: alice",
+            "The user already exists.",
+            "user name already exists",
+            "The name is already used.",
+            "invalid request: alice already exists",
+        ];
+        users_are(&[400, 409], &[CREATE_USER], &name, Meaning::Duplicate);
+        let address = [
+            "static_ip 192.168.10.5 already exists",
+            "Duplicate static IP.",
+            "static_ip: the address is in use by another user",
+            "The IP address is not in client_cidr 192.168.10.0/24",
+        ];
+        users_are(&[400, 409], &[CREATE_USER, UPDATE_USER], &address, Meaning::Rejected);
+        // A conflict that nobody explains may pass.
+        assert_eq!(meaning(CREATE_USER, 409, "VPN.1399", "conflict"), Meaning::Dependency);
+    }
+
+    #[test]
+    fn too_many_users_are_a_quota() {
+        let words = [
+            "user quota exceeded",
+            "quota: 500",
+            "The number of users of the gateway exceeds the upper limit 500.",
+            "too many users",
+        ];
+        users_are(&[400, 403, 409], &[CREATE_USER], &words, Meaning::QuotaExceeded);
+        let action = "Policy doesn't allow vpn:quota:list to be performed";
+        assert_eq!(meaning(CREATE_USER, 403, "VPN.0007", action), Meaning::Forbidden);
+        assert_eq!(meaning(CREATE_USER, 403, "VPN.1399", action), Meaning::Forbidden);
+    }
+
+    #[test]
+    fn a_recent_password_is_told_from_a_bad_one() {
+        let recent = [
+            "The new password cannot be one of the latest five passwords.",
+            "The password was recently used.",
+            "password history check failed",
+            "The new password is the same as the old password.",
+            "It has been used before.",
+        ];
+        users_are(&[400, 409], &[RESET], &recent, Meaning::RecentPassword);
+        let bad = [
+            "Password length invalid.",
+            "password: too weak",
+            "invalid request: the password must hold two kinds of characters",
+            "The password cannot be the same as the username or its reverse.",
+            "The password cannot be the username or the username spelled backwards, nor one of the latest five",
+            "new_password is invalid",
+        ];
+        users_are(&[400, 409], &[CREATE_USER, RESET], &bad, Meaning::BadPassword);
+        // A new user has no history.
+        users_are(&[400], &[CREATE_USER], &recent[..4], Meaning::BadPassword);
+        users_are(&[400], &[RESET], &["the new value is invalid"], Meaning::Rejected);
+        users_are(&[400], &[UPDATE_USER, GET_USER], &["old_password"], Meaning::Rejected);
+        for (operation, expected) in [
+            (CREATE_USER, Meaning::BadPassword),
+            (RESET, Meaning::BadPassword),
+            (UPDATE_USER, Meaning::Rejected),
+            (CREATE, Meaning::Rejected),
+        ] {
+            assert_eq!(
+                meaning(operation, 400, "VPN.1312", "enter the correct password"),
+                expected
+            );
+        }
+        for operation in [CREATE_USER, RESET] {
+            let text = "vpn:p2cVpnUser:resetPassword is not allowed";
+            assert_eq!(meaning(operation, 400, "VPN.1399", text), Meaning::Rejected);
+            assert_eq!(
+                meaning(operation, 500, "VPN.0002", "password service down"),
+                Meaning::CloudFault
+            );
+            let busy = "The password cannot be set now, try again later";
+            assert_eq!(meaning(operation, 400, "VPN.1399", busy), Meaning::CloudFault);
+        }
+    }
+
+    #[test]
+    fn the_queue_of_users_and_repeated_requests_go_by_their_codes_whatever_they_say() {
+        for operation in USERS {
+            for text in ["System busy. Try again later.", "Duplicate user name, password"] {
+                assert_eq!(meaning(operation, 400, "VPN.0030", text), Meaning::QueueFull);
+                assert_eq!(meaning(operation, 400, "VPN.0031", text), Meaning::Repeated);
+            }
+        }
     }
 
     #[test]
@@ -703,6 +999,8 @@ mod tests {
             (Meaning::NotAvailable, Class::Person, 600, 600),
             (Meaning::QuotaExceeded, Class::Person, 600, 600),
             (Meaning::Duplicate, Class::Person, 600, 600),
+            (Meaning::RecentPassword, Class::Person, 600, 600),
+            (Meaning::BadPassword, Class::Person, 600, 600),
             (Meaning::Rejected, Class::Person, 600, 600),
             (Meaning::Gone, Class::Gone, 1, 300),
         ] {
