@@ -25,7 +25,11 @@ use vpn_operator::cloud::{
     Answer, Client, CloudError, Credentials, Meaning, Observer, Operation, Scope, Transport, TransportOptions,
     customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
     iam,
+    paging::Page,
+    password::Password,
     signing::{Authorization, parse_date},
+    user_groups::{GroupMember, UserGroup},
+    users::{NewUser, User, UserChange},
 };
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
@@ -124,6 +128,7 @@ fn verified(request: &Request) -> (String, String, Value) {
     assert_eq!(typed, (!body.is_null()).then_some("application/json"));
     let mut signed = vec!["host", "x-project-id", "x-sdk-date", "x-security-token"];
     signed.extend(typed.map(|_| "content-type"));
+    signed.extend(header(request, "x-client-token").map(|_| "x-client-token"));
     signed.sort_unstable();
     assert_eq!(authorization.signed_headers, signed);
     assert_eq!(header(request, "x-project-id"), Some(PROJECT));
@@ -399,6 +404,371 @@ async fn tags_have_their_own_paths() {
         .await
         .expect_err("it does not say that there are none");
     assert_eq!(error.meaning, Meaning::CloudFault);
+}
+
+const USERS: &str = "/v5/{p}/p2c-vpn-gateways/vpn-servers/s1/users";
+const GROUPS: &str = "/v5/{p}/p2c-vpn-gateways/vpn-servers/s1/groups";
+const TOKEN: &str = "0b2e9d0c-5a1f-4c67-9d53-1c1f0e7c2a11";
+/// With what JSON, HTML and URLs write in another way.
+const PASSWORD: &str = "sentinel<\"\\&  PASS";
+
+fn new_user() -> NewUser {
+    NewUser {
+        name: "alice.dev".to_owned(),
+        password: Password::new(PASSWORD),
+        description: None,
+        user_group_id: None,
+        static_ip: None,
+    }
+}
+
+#[tokio::test]
+async fn creating_a_user_sends_its_token_signed_and_what_is_set() {
+    let bed = answering(ok(
+        201,
+        json!({"user": {"id": "u1", "surprise": 1}, "request_id": "r-0"}),
+    ))
+    .await;
+    let answer = bed.client.create_user("s1", &new_user(), TOKEN).await.expect("made");
+    told(&answer);
+    assert_eq!(answer.value.id, "u1");
+    let request = bed.request().await;
+    assert_eq!(header(&request, "x-client-token"), Some(TOKEN));
+    let body = json!({"user": {"name": "alice.dev", "password": PASSWORD}});
+    assert_eq!(verified(&request), ("POST".to_owned(), USERS.to_owned(), body));
+    assert_eq!(
+        bed.heard.0.lock().expect("sound")[..],
+        [(Operation::CreateVpnUser, "ok")]
+    );
+
+    let bed = answering(ok(201, json!({"user": {"id": "u1"}}))).await;
+    let full = NewUser {
+        description: Some(String::new()),
+        user_group_id: Some("g1".to_owned()),
+        static_ip: Some("192.168.10.5".to_owned()),
+        ..new_user()
+    };
+    bed.client.create_user("s1", &full, TOKEN).await.expect("made");
+    let (_, _, body) = verified(&bed.request().await);
+    assert_eq!(
+        body,
+        json!({"user": {"name": "alice.dev", "password": PASSWORD, "description": "", "user_group_id": "g1",
+            "static_ip": "192.168.10.5"}})
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_can_hold_is_not_sent() {
+    let bed = answering(ok(201, json!({"user": {"id": "u1"}}))).await;
+    let error = bed
+        .client
+        .create_user("s1", &new_user(), "a\nb")
+        .await
+        .expect_err("bad");
+    assert_eq!((error.meaning, error.outcome_unknown), (Meaning::Rejected, false));
+    assert!(error.text.contains("client token"), "{error}");
+    assert_eq!(bed.heard.outcomes(), ["invalid"]);
+}
+
+#[tokio::test]
+async fn reading_and_listing_users_reads_every_field() {
+    let full = json!({"id": "u1", "name": "alice.dev", "description": "it's ours", "user_group_id": "yWYnJt0R-Q0a7",
+        "user_group_name": "ops", "static_ip": "192.168.10.5", "created_at": "2024-07-29T02:34:56.5Z",
+        "updated_at": "2025-07-17T16:49:28.108+08:00", "surprise": {}});
+    let user = User {
+        id: "u1".to_owned(),
+        name: Some("alice.dev".to_owned()),
+        description: Some("it's ours".to_owned()),
+        user_group_id: Some("yWYnJt0R-Q0a7".to_owned()),
+        user_group_name: Some("ops".to_owned()),
+        static_ip: Some("192.168.10.5".to_owned()),
+        created_at: Some("2024-07-29T02:34:56.5Z".to_owned()),
+        updated_at: Some("2025-07-17T16:49:28.108+08:00".to_owned()),
+    };
+    let bed = answering(ok(200, json!({"user": full, "request_id": "r-0"}))).await;
+    let answer = bed.client.get_user("s1", "u1").await.expect("found");
+    told(&answer);
+    assert_eq!(answer.value, user);
+    let request = verified(&bed.request().await);
+    assert_eq!(request, ("GET".to_owned(), format!("{USERS}/u1"), Value::Null));
+
+    let bed = answering(ok(
+        200,
+        json!({"users": [full, {"id": "u2", "user_group_id": ""}], "total_count": 7,
+            "page_info": {"next_marker": "2024-07-29T02:34:56.5Z", "current_count": 2}}),
+    ))
+    .await;
+    let page = bed.client.list_users_page("s1", None).await.expect("listed").value;
+    let bare = User {
+        id: "u2".to_owned(),
+        ..User::default()
+    };
+    let expected = Page {
+        items: vec![user, bare],
+        total_count: Some(7),
+        next_marker: Some("2024-07-29T02:34:56.5Z".to_owned()),
+        current_count: Some(2),
+    };
+    assert_eq!(page, expected);
+    let marker = page.next_marker.as_deref();
+    bed.client.list_users_page("s1", marker).await.expect("listed");
+    let requests = bed.server.received_requests().await.expect("they are recorded");
+    let targets: Vec<_> = requests.iter().map(|request| verified(request).1).collect();
+    assert_eq!(
+        targets,
+        [
+            format!("{USERS}?limit=200"),
+            format!("{USERS}?limit=200&marker=2024-07-29T02%3A34%3A56.5Z")
+        ]
+    );
+}
+
+#[tokio::test]
+async fn lists_about_users_end_in_every_way_that_a_cloud_may_write() {
+    for (rest, next) in [
+        (
+            json!({"total_count": 0, "page_info": {"next_marker": null, "current_count": 0}}),
+            None,
+        ),
+        (json!({"total_count": 0, "page_info": {"current_count": 0}}), None),
+        (json!({"total_count": 0, "page_info": null}), None),
+        (json!({"total_count": 0}), None),
+        (json!({"total_count": 0, "page_info": {"next_marker": ""}}), Some("")),
+    ] {
+        for empty in [json!([]), Value::Null] {
+            let mut body = rest.clone();
+            for list in ["users", "user_groups", "vpn_servers"] {
+                body[list] = empty.clone();
+            }
+            let bed = answering(ok(200, body)).await;
+            let client = &bed.client;
+            let users = client.list_users_page("s1", None).await.expect("listed").value;
+            assert_eq!((users.items.len(), users.next_marker.as_deref()), (0, next));
+            let groups = client.list_user_groups_page("s1", None).await.expect("listed").value;
+            assert_eq!((groups.items.len(), groups.next_marker.as_deref()), (0, next));
+            let members = client.list_group_members_page("s1", "g1", None).await;
+            let members = members.expect("listed").value;
+            assert_eq!((members.items.len(), members.next_marker.as_deref()), (0, next));
+            let servers = client.list_vpn_servers_page(None).await.expect("listed").value;
+            assert_eq!((servers.items.len(), servers.total_count), (0, Some(0)));
+        }
+    }
+    let bed = answering(ok(200, json!({"total_count": 0, "page_info": {}}))).await;
+    for error in [
+        bed.client.list_users_page("s1", None).await.expect_err("no list"),
+        bed.client.list_user_groups_page("s1", None).await.expect_err("no list"),
+        bed.client
+            .list_group_members_page("s1", "g1", None)
+            .await
+            .expect_err("no list"),
+        bed.client.list_vpn_servers_page(None).await.expect_err("no list"),
+    ] {
+        assert_eq!(error.meaning, Meaning::CloudFault);
+    }
+}
+
+#[tokio::test]
+async fn changing_and_deleting_a_user() {
+    let bed = answering(ok(200, json!({"user": {"id": "u1", "description": ""}}))).await;
+    let change = UserChange {
+        user_group_id: Some("g2".to_owned()),
+        ..UserChange::keeping(&User {
+            static_ip: Some("disable".to_owned()),
+            ..User::default()
+        })
+    };
+    let answer = bed.client.update_user("s1", "u1", &change).await.expect("changed");
+    told(&answer);
+    assert_eq!(answer.value.description.as_deref(), Some(""));
+    let body = json!({"user": {"description": "", "static_ip": "disable", "user_group_id": "g2"}});
+    let request = verified(&bed.request().await);
+    assert_eq!(request, ("PUT".to_owned(), format!("{USERS}/u1"), body));
+
+    for answer in [ResponseTemplate::new(204), ok(200, json!({"request_id": "r-0"}))] {
+        let bed = answering(answer).await;
+        bed.client.delete_user("s1", "u1").await.expect("deleted");
+        let request = verified(&bed.request().await);
+        assert_eq!(request, ("DELETE".to_owned(), format!("{USERS}/u1"), Value::Null));
+    }
+}
+
+#[tokio::test]
+async fn resetting_a_password_sends_it_flat_and_without_a_token() {
+    for answer in [ok(200, json!({"request_id": "r-0"})), ResponseTemplate::new(204)] {
+        let bed = answering(answer).await;
+        let password = Password::new(PASSWORD);
+        bed.client
+            .reset_user_password("s1", "u1", &password)
+            .await
+            .expect("reset");
+        let request = bed.request().await;
+        assert_eq!(header(&request, "x-client-token"), None);
+        let body = json!({"new_password": PASSWORD});
+        let expected = ("POST".to_owned(), format!("{USERS}/u1/reset-password"), body);
+        assert_eq!(verified(&request), expected);
+    }
+}
+
+#[tokio::test]
+async fn groups_and_servers_have_their_own_paths() {
+    let paged = json!({"total_count": 2, "page_info": {"current_count": 2},
+        "user_groups": [{"id": "g1", "name": "default", "type": "Default", "user_number": 3}, {"id": "g2"}],
+        "users": [{"id": "u1", "name": "alice", "description": null}, {"id": "u2"}],
+        "vpn_servers": [{"id": "s1", "p2c_vgw_id": "p1", "status": "ACTIVE", "client_auth_type": "LOCAL_PASSWORD",
+            "client_cidr": "192.168.10.0/24", "server_certificate": null}, {"id": "s2"}]});
+    let bed = answering(ok(200, paged.clone())).await;
+    let groups = bed.client.list_user_groups_page("s1", Some("m")).await.expect("listed");
+    let default = UserGroup {
+        id: "g1".to_owned(),
+        name: Some("default".to_owned()),
+        description: None,
+        kind: Some("Default".to_owned()),
+    };
+    assert_eq!(groups.value.items[0], default);
+    let request = verified(&bed.request().await);
+    assert_eq!(
+        request,
+        ("GET".to_owned(), format!("{GROUPS}?limit=200&marker=m"), Value::Null)
+    );
+
+    let bed = answering(ok(200, paged.clone())).await;
+    let members = bed.client.list_group_members_page("s1", "g1", Some("m")).await;
+    let alice = GroupMember {
+        id: "u1".to_owned(),
+        name: Some("alice".to_owned()),
+    };
+    assert_eq!(members.expect("listed").value.items[0], alice);
+    let request = verified(&bed.request().await);
+    let target = format!("{GROUPS}/g1/users?limit=200&marker=m");
+    assert_eq!(request, ("GET".to_owned(), target, Value::Null));
+
+    let bed = answering(ok(200, paged)).await;
+    let servers = bed.client.list_vpn_servers_page(Some("m")).await.expect("listed").value;
+    assert_eq!(servers.items[0].client_auth_type.as_deref(), Some("LOCAL_PASSWORD"));
+    assert_eq!(servers.items[0].status.as_deref(), Some("ACTIVE"));
+    assert_eq!(servers.items[1].client_cidr, None);
+    let request = verified(&bed.request().await);
+    let target = "/v5/{p}/vpn-servers?limit=200&marker=m".to_owned();
+    assert_eq!(request, ("GET".to_owned(), target, Value::Null));
+
+    let sent = json!({"users": [{"id": "u1"}, {"id": "u2"}]});
+    let bed = answering(ok(201, json!({"request_id": "r-0"}))).await;
+    let added = bed.client.add_users_to_group("s1", "g1", &["u1", "u2"]).await;
+    told(&added.expect("added"));
+    let request = verified(&bed.request().await);
+    assert_eq!(
+        request,
+        ("POST".to_owned(), format!("{GROUPS}/g1/add-users"), sent.clone())
+    );
+
+    let bed = answering(ResponseTemplate::new(204)).await;
+    let removed = bed.client.remove_users_from_group("s1", "g1", &["u1", "u2"]).await;
+    removed.expect("removed");
+    let request = verified(&bed.request().await);
+    assert_eq!(request, ("POST".to_owned(), format!("{GROUPS}/g1/remove-users"), sent));
+}
+
+/// What becomes of the two calls that carry a password when they are answered so.
+async fn password_failures(answer: ResponseTemplate) -> [CloudError; 2] {
+    let bed = answering(answer).await;
+    let (user, password) = (new_user(), Password::new(PASSWORD));
+    let create = bed.client.create_user("s1", &user, TOKEN).await.expect_err("refused");
+    let reset = bed.client.reset_user_password("s1", "u1", &password).await;
+    [create, reset.expect_err("refused")]
+}
+
+/// Spellings of the password, whole or begun, that no error may show.
+#[track_caller]
+fn tells_no_password(error: &CloudError) {
+    for shown in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
+        assert!(!shown.to_lowercase().contains("sentinel<"), "{shown}");
+        assert!(!shown.to_lowercase().contains("sentinel&"), "{shown}");
+        assert!(!shown.contains("PASS"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_password_does_not_show_it() {
+    let json_in_text = json!({"user": {"name": "alice.dev", "password": PASSWORD}}).to_string();
+    // The cut of long messages falls into the value.
+    let long = format!("{}password {PASSWORD} is weak", "x".repeat(280));
+    for text in [
+        format!("the password {PASSWORD} is too weak"),
+        format!("invalid request: password in {json_in_text}"),
+        "password sentinel&lt;&quot;\\&amp;  PASS".to_owned(),
+        format!("password {}", PASSWORD.replace("  ", " ")),
+        long,
+    ] {
+        for body in [
+            json!({"error_code": "VPN.1305", "error_msg": text, "request_id": PASSWORD}),
+            json!({"code": "VPN.1305", "message": text}),
+        ] {
+            for error in password_failures(ResponseTemplate::new(400).set_body_json(body)).await {
+                tells_no_password(&error);
+                assert_eq!(error.meaning, Meaning::BadPassword, "{error}");
+                assert!(error.text.contains("password"), "the rest stays: {error}");
+            }
+        }
+    }
+    let body = json!({"error_code": PASSWORD, "error_msg": "weak password"});
+    for error in password_failures(ResponseTemplate::new(400).set_body_json(body)).await {
+        tells_no_password(&error);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_no_known_shape_is_not_quoted_where_it_could_repeat_the_password() {
+    let echo = json!({"user": PASSWORD}).to_string();
+    for answer in [
+        ResponseTemplate::new(400).set_body_string(&echo),
+        ResponseTemplate::new(502).set_body_string(format!("<title>{PASSWORD}</title>")),
+        ResponseTemplate::new(502).set_body_string(PASSWORD),
+        // A success whose words are a string where there should be an object: serde would quote it.
+        ResponseTemplate::new(201).set_body_string(&echo),
+        ResponseTemplate::new(200).set_body_string(format!("<html>{PASSWORD}")),
+    ] {
+        let bed = answering(answer).await;
+        let error = bed.client.create_user("s1", &new_user(), TOKEN).await;
+        let error = error.expect_err("not the API's words");
+        tells_no_password(&error);
+        assert!(error.text.contains("is not shown"), "{error}");
+    }
+    let bed = answering(ResponseTemplate::new(200).set_body_string(format!("<html>{PASSWORD}"))).await;
+    let password = Password::new(PASSWORD);
+    let reset = bed.client.reset_user_password("s1", "u1", &password).await;
+    let error = reset.expect_err("not the API's words");
+    tells_no_password(&error);
+    assert!(error.outcome_unknown, "{error}");
+}
+
+#[tokio::test]
+async fn a_repeated_request_leaves_a_write_in_doubt() {
+    let body = json!({"error_code": "VPN.0031", "error_msg": "Repeated operation, try again later."});
+    for error in password_failures(ok(400, body)).await {
+        assert_eq!(error.meaning, Meaning::Repeated);
+        assert!(error.outcome_unknown, "the one before may have been done");
+    }
+    let body = json!({"error_code": "VPN.0030", "error_msg": "The system is busy."});
+    for error in password_failures(ok(400, body)).await {
+        assert_eq!(error.meaning, Meaning::QueueFull);
+        assert_eq!(error.delay(1), Duration::from_secs(10));
+        assert!(!error.outcome_unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_creation_that_is_answered_without_an_id_is_in_doubt() {
+    for body in [
+        json!({"user": {}}),
+        json!({"user": {"id": ""}}),
+        json!({"user": null}),
+        json!({"invalid_users": []}),
+    ] {
+        let bed = answering(ok(201, body)).await;
+        let error = bed.client.create_user("s1", &new_user(), TOKEN).await;
+        let error = error.expect_err("there is no id");
+        assert!(error.outcome_unknown && error.meaning == Meaning::CloudFault, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -9,9 +9,11 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::json;
 use vpn_operator::cloud::customer_gateways::NewCustomerGateway;
+use vpn_operator::cloud::password::Password;
 use vpn_operator::cloud::transport::{Observer, Transport, TransportOptions};
+use vpn_operator::cloud::users::NewUser;
 use vpn_operator::cloud::{Client, Credentials, Operation, Scope};
-use wiremock::matchers::any;
+use wiremock::matchers::{any, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// Nobody counts here.
@@ -47,6 +49,12 @@ async fn the_log_tells_each_request_and_no_secret_even_at_trace() {
         .init();
     let server = MockServer::start().await;
     let answer = json!({"customer_gateway": {"id": "g1"}, "request_id": "r-1"});
+    let users = ".*/users(/u1/reset-password)?";
+    let refusal = json!({"error_code": "VPN.1305", "error_msg": "bad password sentinel-Pass 1", "request_id": "r-2"});
+    Mock::given(path_regex(users))
+        .respond_with(ResponseTemplate::new(400).set_body_json(refusal))
+        .mount(&server)
+        .await;
     let answer = ResponseTemplate::new(201)
         .insert_header("X-Request-Id", "r-1")
         .set_body_json(answer);
@@ -72,8 +80,28 @@ async fn the_log_tells_each_request_and_no_secret_even_at_trace() {
         tags: BTreeMap::new(),
     };
     client.create_customer_gateway(&new).await.expect("made");
+    let password = Password::new("sentinel-Pass 1");
+    let user = NewUser {
+        name: "alice".to_owned(),
+        password: password.clone(),
+        description: None,
+        user_group_id: None,
+        static_ip: None,
+    };
+    let refused = client.create_user("s1", &user, "t-1").await.expect_err("refused");
+    tracing::error!(%refused, ?refused, ?user, "as the operator may log it");
+    let refused = client.reset_user_password("s1", "u1", &password).await;
+    tracing::error!(?refused, "as the operator may log it");
     let log = String::from_utf8(lines.0.lock().expect("sound").clone()).expect("text");
-    for word in ["CreateCustomerGateway", "r-1", "201", "latency"] {
+    for word in [
+        "CreateCustomerGateway",
+        "r-1",
+        "201",
+        "latency",
+        "CreateVpnUser",
+        "ResetVpnUserPassword",
+        "r-2",
+    ] {
         assert!(log.contains(word), "no {word} in {log}");
     }
     // What the server in this process logs of the request is not the client's doing.

@@ -195,6 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn a_list_whose_pages_are_shorter_than_asked_for_is_walked_to_its_end() {
+        let mut pages = Pages::default();
+        assert_eq!(pages.add(page(items(0..50), 120, Some("a"))), fetch("a"));
+        assert_eq!(pages.add(page(items(50..100), 120, Some("b"))), fetch("b"));
+        assert_eq!(pages.add(page(items(100..120), 120, Some("c"))), Next::Done);
+        assert!(pages.finish().complete);
+        let mut pages = Pages::default();
+        assert_eq!(
+            pages.add(page(items(0..50), 120, None)),
+            Next::Done,
+            "there is no way on"
+        );
+        assert!(!pages.finish().complete);
+    }
+
+    #[test]
     fn an_empty_list_is_complete() {
         let mut pages = Pages::<Item>::default();
         assert_eq!(pages.add(page(vec![], 0, None)), Next::Done);
