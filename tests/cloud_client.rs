@@ -697,6 +697,7 @@ async fn a_refusal_that_repeats_the_password_does_not_show_it() {
         format!("invalid request: password in {json_in_text}"),
         "password sentinel&lt;&quot;\\&amp;  PASS".to_owned(),
         format!("password {}", PASSWORD.replace("  ", " ")),
+        format!("password {}", PASSWORD.replace("  ", " \n ")),
         long,
     ] {
         for body in [

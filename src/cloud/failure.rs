@@ -106,7 +106,8 @@ impl Failure {
     /// Any status but a success.
     pub fn refusal(call: &Call<'_>, said: Said, now: Timestamp) -> Self {
         let (operation, status, redaction) = (call.operation, said.status, Redaction::of(call.password));
-        let shown = |foreign: &str| bounded(&redaction.hide(foreign));
+        // Tidying up may bring together what a line break kept apart.
+        let shown = |foreign: &str| redaction.hide(&bounded(&redaction.hide(foreign)));
         let parsed = error_body::parse(&said.body);
         let code = parsed.as_ref().map(|body| body.code.as_str());
         let words = bounded(parsed.as_ref().map_or("", |body| &body.text));

@@ -186,7 +186,7 @@ impl Operation {
     }
 
     /// Whether the call is about users or groups, whose error codes are not documented.
-    pub(super) fn is_about_users(self) -> bool {
+    pub fn is_about_users(self) -> bool {
         match self {
             Self::CreateVpnUser
             | Self::GetVpnUser

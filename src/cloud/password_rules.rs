@@ -69,7 +69,7 @@ pub fn check(password: &str, user_name: &str) -> Result<(), PasswordProblem> {
         |byte| byte.is_ascii_digit(),
         |byte| byte.is_ascii_punctuation() || byte == b' ',
     ];
-    match kinds.iter().filter(|is| password.bytes().any(|byte| is(byte))).count() {
+    match kinds.iter().filter(|is| password.bytes().any(is)).count() {
         FEWEST_KINDS.. => Ok(()),
         _ => Err(PasswordProblem::TooSimple),
     }

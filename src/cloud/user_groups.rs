@@ -7,6 +7,7 @@ use super::{
     client::{Answer, Client, Request},
     error::{CloudError, Operation},
     paging::{self, Page, PageInfo},
+    vpn_servers::PARENTS,
 };
 
 /// A group as the cloud answers it. Every field but the id may be missing.
@@ -70,8 +71,6 @@ struct MovedUser<'a> {
     id: &'a str,
 }
 
-/// Before the server's id.
-const SERVERS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];
 const COLLECTION: &str = "groups";
 
 impl Client {
@@ -86,7 +85,7 @@ impl Client {
         let request = Request {
             operation: Operation::ListVpnUserGroups,
             method: Method::GET,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION],
             query: &paging::query(&limit, marker),
         };
         let answer = self.fetch::<Groups>(request, None::<&()>).await?;
@@ -104,7 +103,7 @@ impl Client {
         let request = Request {
             operation: Operation::ListVpnUserGroupMembers,
             method: Method::GET,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, group_id, "users"],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "users"],
             query: &paging::query(&limit, marker),
         };
         let answer = self.fetch::<Members>(request, None::<&()>).await?;
@@ -119,7 +118,7 @@ impl Client {
         group_id: &str,
         user_ids: &[&str],
     ) -> Result<Answer<()>, CloudError> {
-        let path = [SERVERS[0], SERVERS[1], server_id, COLLECTION, group_id, "add-users"];
+        let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "add-users"];
         self.move_users(Operation::AddVpnUsersToGroup, &path, user_ids).await
     }
 
@@ -130,7 +129,7 @@ impl Client {
         group_id: &str,
         user_ids: &[&str],
     ) -> Result<Answer<()>, CloudError> {
-        let path = [SERVERS[0], SERVERS[1], server_id, COLLECTION, group_id, "remove-users"];
+        let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "remove-users"];
         self.move_users(Operation::RemoveVpnUsersFromGroup, &path, user_ids)
             .await
     }

@@ -9,6 +9,7 @@ use super::{
     error::{CloudError, Operation},
     paging::{self, Page, PageInfo},
     password::Password,
+    vpn_servers::PARENTS,
 };
 
 /// What the cloud takes and tells for a static address: none of its own.
@@ -125,8 +126,6 @@ struct List {
     page_info: Option<PageInfo>,
 }
 
-/// Before the server's id.
-const SERVERS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];
 const COLLECTION: &str = "users";
 
 impl Client {
@@ -142,7 +141,7 @@ impl Client {
         let request = Request {
             operation: Operation::CreateVpnUser,
             method: Method::POST,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION],
             query: &[],
         };
         let body = Wrapped {
@@ -169,7 +168,7 @@ impl Client {
         let request = Request {
             operation: Operation::GetVpnUser,
             method: Method::GET,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, id],
             query: &[],
         };
         let answer = self.fetch::<Wrapped<User>>(request, None::<&()>).await?;
@@ -187,7 +186,7 @@ impl Client {
         let request = Request {
             operation: Operation::ListVpnUsers,
             method: Method::GET,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION],
             query: &paging::query(&limit, marker),
         };
         let answer = self.fetch::<List>(request, None::<&()>).await?;
@@ -204,7 +203,7 @@ impl Client {
         let request = Request {
             operation: Operation::UpdateVpnUser,
             method: Method::PUT,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, id],
             query: &[],
         };
         let answer = self
@@ -218,7 +217,7 @@ impl Client {
         let request = Request {
             operation: Operation::DeleteVpnUser,
             method: Method::DELETE,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, id],
             query: &[],
         };
         self.act(request, None::<&()>).await
@@ -235,7 +234,7 @@ impl Client {
         let request = Request {
             operation: Operation::ResetVpnUserPassword,
             method: Method::POST,
-            path: &[SERVERS[0], SERVERS[1], server_id, COLLECTION, id, "reset-password"],
+            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, id, "reset-password"],
             query: &[],
         };
         let besides = Besides {

@@ -9,6 +9,9 @@ use super::{
     paging::{self, Page, PageInfo},
 };
 
+/// What stands before a server's id in the paths of all that lives on it.
+pub(super) const PARENTS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];
+
 /// A server as the cloud answers it, as far as its users depend on it. Every field but the id may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct VpnServer {

@@ -312,6 +312,11 @@ pub fn trouble(error: &CloudError) -> Trouble {
         ),
         Meaning::CloudFault => (Reason::CloudError, "it is tried again"),
         Meaning::Repeated => (Reason::CloudError, "it is looked at and tried again"),
+        Meaning::Dependency if error.operation.is_about_users() => (
+            Reason::DependencyNotReady,
+            "the VPN server and the group must be there, and the server be ACTIVE with LOCAL_PASSWORD authentication: it is \
+             tried again until they are",
+        ),
         Meaning::Dependency => (
             Reason::DependencyNotReady,
             "remove what stands in the way, or wait: it is tried again until that is out of the way",
