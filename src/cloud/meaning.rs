@@ -441,7 +441,7 @@ mod tests {
     const DELETE_USER: Operation = Operation::DeleteVpnUser;
     const RESET: Operation = Operation::ResetVpnUserPassword;
     const LIST_GROUPS: Operation = Operation::ListVpnUserGroups;
-    const LIST_MEMBERS: Operation = Operation::ListVpnUserGroupMembers;
+    const LIST_MEMBERS: Operation = Operation::ListVpnUsersInGroup;
     const ADD_USERS: Operation = Operation::AddVpnUsersToGroup;
     const REMOVE_USERS: Operation = Operation::RemoveVpnUsersFromGroup;
     const LIST_SERVERS: Operation = Operation::ListVpnServers;

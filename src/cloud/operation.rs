@@ -18,7 +18,7 @@ pub enum Operation {
     DeleteVpnUser,
     ResetVpnUserPassword,
     ListVpnUserGroups,
-    ListVpnUserGroupMembers,
+    ListVpnUsersInGroup,
     AddVpnUsersToGroup,
     RemoveVpnUsersFromGroup,
     ListVpnServers,
@@ -57,7 +57,7 @@ impl Operation {
         Self::DeleteVpnUser,
         Self::ResetVpnUserPassword,
         Self::ListVpnUserGroups,
-        Self::ListVpnUserGroupMembers,
+        Self::ListVpnUsersInGroup,
         Self::AddVpnUsersToGroup,
         Self::RemoveVpnUsersFromGroup,
         Self::ListVpnServers,
@@ -82,7 +82,7 @@ impl Operation {
             Self::DeleteVpnUser => "DeleteVpnUser",
             Self::ResetVpnUserPassword => "ResetVpnUserPassword",
             Self::ListVpnUserGroups => "ListVpnUserGroups",
-            Self::ListVpnUserGroupMembers => "ListVpnUserGroupMembers",
+            Self::ListVpnUsersInGroup => "ListVpnUsersInGroup",
             Self::AddVpnUsersToGroup => "AddVpnUsersToGroup",
             Self::RemoveVpnUsersFromGroup => "RemoveVpnUsersFromGroup",
             Self::ListVpnServers => "ListVpnServers",
@@ -108,7 +108,7 @@ impl Operation {
             Self::DeleteVpnUser => "deleting the VPN user",
             Self::ResetVpnUserPassword => "resetting the VPN user's password",
             Self::ListVpnUserGroups => "listing the user groups",
-            Self::ListVpnUserGroupMembers => "listing the members of the user group",
+            Self::ListVpnUsersInGroup => "listing the members of the user group",
             Self::AddVpnUsersToGroup => "adding the VPN user to the group",
             Self::RemoveVpnUsersFromGroup => "removing the VPN user from the group",
             Self::ListVpnServers => "listing the VPN servers",
@@ -142,7 +142,7 @@ impl Operation {
             Self::DeleteVpnUser => "vpn:p2cVpnUser:delete",
             Self::ResetVpnUserPassword => "vpn:p2cVpnUser:resetPassword",
             Self::ListVpnUserGroups => "vpn:p2cVpnGateway:listUserGroup",
-            Self::ListVpnUserGroupMembers => "vpn:p2cVpnGateway:listUsersInGroup",
+            Self::ListVpnUsersInGroup => "vpn:p2cVpnGateway:listUsersInGroup",
             Self::AddVpnUsersToGroup => "vpn:p2cVpnGateway:addUsers",
             Self::RemoveVpnUsersFromGroup => "vpn:p2cVpnGateway:removeUsers",
             Self::ListVpnServers => "vpn:p2cVpnGateway:listAllServers",
@@ -170,7 +170,7 @@ impl Operation {
             | Self::GetVpnUser
             | Self::ListVpnUsers
             | Self::ListVpnUserGroups
-            | Self::ListVpnUserGroupMembers
+            | Self::ListVpnUsersInGroup
             | Self::ListVpnServers
             | Self::LookUpProject => false,
         }
@@ -195,7 +195,7 @@ impl Operation {
             | Self::DeleteVpnUser
             | Self::ResetVpnUserPassword
             | Self::ListVpnUserGroups
-            | Self::ListVpnUserGroupMembers
+            | Self::ListVpnUsersInGroup
             | Self::AddVpnUsersToGroup
             | Self::RemoveVpnUsersFromGroup => true,
             Self::CreateCustomerGateway
@@ -219,7 +219,7 @@ impl Operation {
             Self::CreateVpnUser
             | Self::ListVpnUsers
             | Self::ListVpnUserGroups
-            | Self::ListVpnUserGroupMembers
+            | Self::ListVpnUsersInGroup
             | Self::AddVpnUsersToGroup
             | Self::RemoveVpnUsersFromGroup => Target::CollectionOfAnother,
             Self::GetCustomerGateway

@@ -101,7 +101,7 @@ impl Client {
     ) -> Result<Answer<Page<GroupMember>>, CloudError> {
         let limit = paging::LIMIT.to_string();
         let request = Request {
-            operation: Operation::ListVpnUserGroupMembers,
+            operation: Operation::ListVpnUsersInGroup,
             method: Method::GET,
             path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "users"],
             query: &paging::query(&limit, marker),
