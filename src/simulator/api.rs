@@ -253,7 +253,12 @@ impl Simulator {
                 let created = answer.created.clone();
                 (Reply::answer(answer, &journey.request_id), created)
             }
-            Err(refusal) => (Reply::refusal(refusal, &journey.request_id, &switches), Vec::new()),
+            Err(mut refusal) => {
+                if journey.operation().is_some_and(Operation::is_p2c) {
+                    state.p2c.codes.apply(&mut refusal);
+                }
+                (Reply::refusal(refusal, &journey.request_id, &switches), Vec::new())
+            }
         }
     }
 

@@ -26,7 +26,7 @@ fn impostor() -> Signer {
 }
 
 /// As the official Go SDK signs: neither host nor content type.
-fn go_sdk() -> Signer {
+pub fn go_sdk() -> Signer {
     Signer {
         headers: vec![
             ("user-agent", "huaweicloud-usdk-go/3.0".into()),
@@ -42,7 +42,7 @@ fn go_sdk() -> Signer {
 }
 
 /// As the Terraform provider signs: project id after signing.
-fn terraform(has_body: bool) -> Signer {
+pub fn terraform(has_body: bool) -> Signer {
     let mut signer = Signer {
         headers: vec![
             ("accept", "application/json".into()),

@@ -19,3 +19,4 @@ mod servers;
 mod switches;
 mod tags;
 mod users;
+mod wire;

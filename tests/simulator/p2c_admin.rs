@@ -9,7 +9,7 @@ use vpn_operator::simulator::{
 
 use crate::{
     client::{Cloud, UNKNOWN_ID},
-    p2c::{OTHER_SERVER, PASSWORD, SERVER, cloud_with_two_servers, names},
+    p2c::{OTHER_SERVER, PASSWORD, SERVER, cloud_with_two_servers, names, user_named},
 };
 
 #[tokio::test]
@@ -175,4 +175,46 @@ async fn the_state_holds_everything_that_the_types_promise() {
     let mut again = cloud.admin_get("state").await;
     again["now"] = start["now"].clone();
     assert_eq!(again, start);
+}
+
+#[tokio::test]
+async fn the_numbers_of_codes_can_be_changed() {
+    let cloud = Cloud::start().await;
+    cloud.created_user("alice").await;
+    let body = json!({"VPN.1301": "VPN.1388"});
+    let codes = cloud.admin(Method::PUT, "p2c-codes", body).await.expect(200)["codes"].clone();
+    let told = |code: &str| {
+        let codes = codes.as_array().unwrap();
+        codes.iter().find(|known| known["code"] == code).unwrap()["told"].clone()
+    };
+    assert_eq!(
+        (told("VPN.1301"), told("VPN.1302")),
+        (json!("VPN.1388"), json!("VPN.1302"))
+    );
+    cloud
+        .create_user(user_named("alice"))
+        .await
+        .assert_error(400, "VPN.1388");
+    let error = cloud
+        .admin(Method::PUT, "p2c-codes", json!({"VPN.1": "x"}))
+        .await
+        .expect(400)["error"]
+        .to_string();
+    assert!(error.contains("VPN.1319"), "{error}");
+    cloud.admin(Method::PUT, "p2c-codes", json!({})).await.expect(200);
+    cloud
+        .create_user(user_named("alice"))
+        .await
+        .assert_error(400, "VPN.1301");
+    for code in cloud.admin_get("p2c-codes").await["codes"].as_array().unwrap() {
+        let row = format!(
+            "| `{}` | {}",
+            code["code"].as_str().unwrap(),
+            code["meaning"].as_str().unwrap()
+        );
+        assert!(
+            include_str!("../../docs/simulator.md").contains(&row),
+            "docs lack {row}"
+        );
+    }
 }

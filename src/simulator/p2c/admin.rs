@@ -304,6 +304,21 @@ pub struct Settled {
     pub settled: usize,
 }
 
+/// A code of users and groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeDump {
+    pub code: String,
+    pub meaning: String,
+    /// What is told in its place.
+    pub told: String,
+}
+
+/// `GET` and `PUT /_simulator/p2c-codes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeList {
+    pub codes: Vec<CodeDump>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

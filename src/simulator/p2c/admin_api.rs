@@ -15,9 +15,10 @@ use uuid::Uuid;
 use super::{
     P2c,
     admin::{
-        PasswordCandidate, PasswordVerdict, Settled, VpnGroupDump, VpnGroupEdit, VpnGroupList, VpnGroupSeed,
+        CodeList, PasswordCandidate, PasswordVerdict, Settled, VpnGroupDump, VpnGroupEdit, VpnGroupList, VpnGroupSeed,
         VpnServerDump, VpnServerEdit, VpnServerList, VpnServerSpec, VpnUserDump, VpnUserEdit, VpnUserList, VpnUserSeed,
     },
+    codes::CodeTable,
     groups::{self, Group},
     life::Life,
     passwords::Passwords,
@@ -43,6 +44,7 @@ pub fn router() -> Router<std::sync::Arc<Simulator>> {
         .route("/vpn-groups", get(groups).post(seed_groups))
         .route("/vpn-groups/{id}", get(group).patch(edit_group).delete(remove_group))
         .route("/settle", post(settle))
+        .route("/p2c-codes", get(codes).put(put_codes))
 }
 
 /// One, or a list.
@@ -356,4 +358,15 @@ async fn settle(Extracted(cloud): Cloud) -> Result {
     let now = state.clock.now();
     let settled = state.p2c.settle(now);
     ok(&Settled { settled })
+}
+
+async fn codes(Extracted(cloud): Cloud) -> Result {
+    let codes = cloud.state().p2c.codes.dump();
+    ok(&CodeList { codes })
+}
+
+/// Those that are not named are told as they are.
+async fn put_codes(Extracted(cloud): Cloud, body: Bytes) -> Result {
+    cloud.state().p2c.codes = CodeTable::new(parse(&body)?).map_err(Failure::bad)?;
+    codes(Extracted(cloud)).await
 }

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use self::{
     admin::VpnServerSpec,
     client_tokens::ClientTokens,
-    codes::{P2cCode, refuse},
+    codes::{CodeTable, P2cCode, refuse},
     groups::Groups,
     servers::{Servers, USABLE_AUTH_TYPE, USABLE_STATUS},
     users::Users,
@@ -43,6 +43,7 @@ pub struct P2c {
     pub groups: Groups,
     pub client_tokens: ClientTokens,
     pub writes: Writes,
+    pub codes: CodeTable,
 }
 
 impl P2c {
