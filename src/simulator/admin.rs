@@ -136,7 +136,7 @@ pub struct FaultRequest {
     /// For `huge-body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// For `error` and the throttled ones: the value of a `Retry-After` header.
+    /// For `error`, `queue-full` and the throttled ones: the value of a `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
 }
@@ -240,6 +240,9 @@ pub struct LogEntry {
     /// The user of the token, if it came with one.
     #[serde(default)]
     pub user: Option<String>,
+    /// The `X-Client-Token`, if it came with one.
+    #[serde(default)]
+    pub client_token: Option<String>,
     pub request_id: String,
     /// Nothing while it is under way, and if it was never answered.
     #[serde(default)]

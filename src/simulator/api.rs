@@ -201,6 +201,7 @@ impl Simulator {
             operation: target.operation.map(|operation| operation.name().to_owned()),
             access_key: access_key.clone(),
             user: None,
+            client_token: journey.received().header("x-client-token").map(str::to_owned),
             request_id: journey.request_id.clone(),
             status: None,
             error_code: None,

@@ -95,6 +95,7 @@ fn check(fault: &FaultRequest) -> Result<(), String> {
     let throttled = [
         FaultName::ThrottledByGateway,
         FaultName::ThrottledByService,
+        FaultName::QueueFull,
         FaultName::Error,
     ];
     takes("ms", fault.ms.is_some(), &[FaultName::Latency, FaultName::LateCommit])?;

@@ -51,6 +51,7 @@ async fn check(cloud: &Cloud, fault: FaultName, commit: bool) {
         FaultName::Error => json!({"status": 500, "code": "VPN.0002", "message": "oh", "retry_after": "7"}),
         FaultName::HugeBody => json!({"bytes": 300_000}),
         FaultName::ThrottledByGateway | FaultName::ThrottledByService => json!({"retry_after": "soon"}),
+        FaultName::QueueFull => json!({"retry_after": "10"}),
         _ => json!({}),
     };
     if !set(cloud, fault, commit, parameters).await {
@@ -73,7 +74,11 @@ async fn check(cloud: &Cloud, fault: FaultName, commit: bool) {
             reply.assert_error(429, "VPN.0429");
             assert_eq!(reply.header("retry-after"), Some("soon"));
         }
-        FaultName::QueueFull => create(cloud).await.unwrap().assert_error(400, "VPN.0030"),
+        FaultName::QueueFull => {
+            let reply = create(cloud).await.unwrap();
+            reply.assert_error(400, "VPN.0030");
+            assert_eq!(reply.header("retry-after"), Some("10"));
+        }
         FaultName::Error => {
             let reply = create(cloud).await.unwrap();
             assert_eq!(reply.error(), (500, "VPN.0002".to_owned(), "oh".to_owned()));

@@ -204,3 +204,24 @@ async fn ids_that_are_unknown_or_no_ids_are_refused() {
             .assert_error(status, code);
     }
 }
+
+#[tokio::test]
+async fn every_list_refuses_parameters_that_make_no_sense() {
+    let cloud = Cloud::start().await;
+    let group = cloud.created_group("ops").await;
+    let members = on_server(&format!("groups/{group}/users"));
+    for path in [
+        on_server("users"),
+        on_server("groups"),
+        members,
+        "vpn-servers".to_owned(),
+    ] {
+        for query in ["limit=201", "limit=-1", "limit=x", "limit=2&marker=yesterday"] {
+            cloud
+                .get(&format!("{path}?{query}"))
+                .await
+                .assert_error(400, "VPN.0001");
+        }
+        cloud.get(&format!("{path}?limit=200&marker=")).await.expect(200);
+    }
+}
