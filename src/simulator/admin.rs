@@ -510,6 +510,14 @@ pub struct ClockReading {
     pub now: String,
 }
 
+/// How long what is slow takes: `GET` and `PUT /_simulator/pace`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// In milliseconds, for what begins from now on.
+    pub slow_ms: u32,
+}
+
 /// `GET /_simulator/state`: everything but secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDump {

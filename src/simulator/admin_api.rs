@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     admin::{
         AdminError, ClockReading, ClockSetting, CredentialList, CredentialSpec, FaultList, FaultRequest,
-        FinishedDeletions, GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Project, Ready,
+        FinishedDeletions, GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Project, Ready,
         ReleaseRequest, Released, Rights, StateDump, SwitchPositions, UserSpec,
     },
     api::Simulator,
@@ -85,6 +85,7 @@ pub fn router() -> Router<Arc<Simulator>> {
         .route("/users/{name}", put(put_user).delete(remove_user))
         .route("/tokens/expire", post(expire_tokens))
         .route("/clock", get(clock).put(put_clock))
+        .route("/pace", get(pace).put(put_pace))
         .merge(p2c::admin_api::router())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -470,4 +471,15 @@ async fn put_clock(Extracted(cloud): Cloud, body: Bytes) -> Result {
     }
     cloud.state().clock.set_skew_ms(skew_ms);
     clock(Extracted(cloud)).await
+}
+
+async fn pace(Extracted(cloud): Cloud) -> Result {
+    let slow_ms = cloud.state().clock.slow_ms;
+    ok(&Pace { slow_ms })
+}
+
+async fn put_pace(Extracted(cloud): Cloud, body: Bytes) -> Result {
+    let Pace { slow_ms } = parse(&body)?;
+    cloud.state().clock.slow_ms = slow_ms;
+    pace(Extracted(cloud)).await
 }

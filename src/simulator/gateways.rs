@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rand::RngExt;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -31,8 +31,6 @@ const GATEWAY: Resource = Resource {
     kind: "CUSTOMER_GATEWAY",
     name: "customer gateway",
 };
-/// How long a slow deletion takes.
-const SLOW: SignedDuration = SignedDuration::from_secs(3);
 
 /// A gateway.
 #[derive(Clone, Debug)]
@@ -431,7 +429,7 @@ pub fn update(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// DELETE of a gateway.
 pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
-    let now = state.clock.now();
+    let slow_end = state.clock.slow_end();
     let switches = state.switches;
     let gateway = state.gateways.find(call, &switches)?;
     if gateway.connection.is_some() {
@@ -445,7 +443,7 @@ pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     match switches.deletion {
         // A second request does not make the first one take longer.
         _ if gateway.deleting.is_some() => {}
-        Deletion::Slow => gateway.deleting = Some(Deleting::Until(now.saturating_add(SLOW).unwrap_or(now))),
+        Deletion::Slow => gateway.deleting = Some(Deleting::Until(slow_end)),
         Deletion::Held => gateway.deleting = Some(Deleting::Held),
         Deletion::Immediate => {
             state.gateways.gateways.remove(&call.route.id);

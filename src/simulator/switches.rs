@@ -146,7 +146,7 @@ switches! {
     }
     /// An id in the path that is not 36 characters of letters, digits and dashes.
     malformed_id: MalformedId = "malformed-id" { Status400 "400", Status404 "404" }
-    /// Deletion of a gateway: gone at once, gone after three seconds, or gone once
+    /// Deletion of a gateway: gone at once, gone after three seconds (`PUT /_simulator/pace`), or gone once
     /// `POST /_simulator/finish-deletions` is called. Until then it is seen, and its name refused to a new one.
     deletion: Deletion = "gateway-deletion" { Immediate "immediate", Slow "slow", Held "held" }
     /// The `Retry-After` header (one second) on answers with 429.
@@ -220,8 +220,8 @@ switches! {
     server_not_ready: ServerNotReady = "server-not-ready" { Status400 "400", Status409 "409", Status403 "403" }
     /// Whether the list of all VPN servers comes in pages with a `total_count`; early editions had neither.
     server_pages: ServerPages = "server-pages" { Present "present", Absent "absent" }
-    /// How long a creation of a user or group takes to settle: no time, three seconds, or until
-    /// `POST /_simulator/settle` is called.
+    /// How long a creation of a user or group takes to settle: no time, three seconds (`PUT /_simulator/pace`), or
+    /// until `POST /_simulator/settle` is called.
     settling: Settling = "user-settling" { Immediate "immediate", Slow "slow", Held "held" }
     /// Whether a user or group that has not settled is seen already. Its name is taken in any case.
     unsettled: Unsettled = "unsettled-users" { Visible "visible", Invisible "invisible" }
@@ -240,6 +240,8 @@ switches! {
     user_without_group: UserWithoutGroup = "user-without-group" { None "none", Default "default-group" }
     /// `user_group_id` and `user_group_name` of a user in no group.
     unset_group: UnsetGroup = "unset-group" { Absent "absent", Empty "empty", Null "null" }
+    /// `description` of a user or group without one.
+    unset_description: UnsetDescription = "unset-description" { Empty "empty", Absent "absent", Null "null" }
     /// `static_ip` of a user without one.
     unset_static_ip: UnsetStaticIp = "unset-static-ip" { Disable "disable", Absent "absent", Empty "empty" }
     /// Fields that an update of a user leaves out: `cleared` clears description and static_ip, `all-cleared` takes
@@ -257,7 +259,7 @@ switches! {
     group_with_members: GroupWithMembers = "delete-group-with-members" { Leave "members-leave", Refused "refused" }
     /// A password that is one of the latest five of the user.
     recent_password: RecentPassword = "recent-password" { Refused "refused", Accepted "accepted" }
-    /// Deletion of a user or group: gone at once, gone after three seconds, or gone once
+    /// Deletion of a user or group: gone at once, gone after three seconds (`PUT /_simulator/pace`), or gone once
     /// `POST /_simulator/finish-deletions` is called. Until then it is seen, and its name is taken.
     user_deletion: UserDeletion = "user-deletion" { Immediate "immediate", Slow "slow", Held "held" }
     /// A new user with the name of one that is being deleted: told so (VPN.0001), or a duplicate like any other.

@@ -202,6 +202,8 @@ async fn latency_counts_as_under_way() {
 async fn what_is_slow_is_over_by_itself() {
     let cloud = Cloud::start().await;
     cloud.switch("user-deletion", "slow").await;
+    let pace = json!({"slow_ms": 1});
+    assert_eq!(cloud.admin(Method::PUT, "pace", pace.clone()).await.expect(200), pace);
     let id = cloud.created_user("alice").await;
     cloud.delete_user(&id).await.expect(204);
     let gone = async {
@@ -212,4 +214,12 @@ async fn what_is_slow_is_over_by_itself() {
     let deadline = Duration::from_secs(30);
     tokio::time::timeout(deadline, gone).await.expect("it is never gone");
     assert_eq!(cloud.admin_get("vpn-users").await["users"], Value::Array(Vec::new()));
+    // The clock has nothing to do with it.
+    cloud
+        .admin(Method::PUT, "clock", json!({"skew_ms": 1}))
+        .await
+        .expect(200);
+    assert_eq!(cloud.admin_get("pace").await, pace);
+    cloud.reset().await;
+    assert_eq!(cloud.admin_get("pace").await, json!({"slow_ms": 3_000}));
 }

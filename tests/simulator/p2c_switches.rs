@@ -277,6 +277,20 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
                 }
             }
         }
+        ("unset-description", what) => {
+            let (user, group) = (cloud.created_user("alice").await, cloud.created_group("ops").await);
+            let expected = match what {
+                "empty" => Some(json!("")),
+                "null" => Some(Value::Null),
+                _ => None,
+            };
+            let group = cloud.group(&group).await.expect(200)["user_group"].clone();
+            assert_eq!(group.get("description"), expected.as_ref());
+            assert_eq!(cloud.shown_user(&user).await.get("description"), expected.as_ref());
+            let described = json!({"description": "d"});
+            let updated = cloud.update_user(&user, described).await.expect(200);
+            assert_eq!(updated["user"]["description"], "d");
+        }
         ("unset-static-ip", what) => {
             let user = cloud.created_user("alice").await;
             let expected = match what {

@@ -55,7 +55,7 @@ pub fn create(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// POST …/batch-delete.
 pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
-    let (now, switches) = (state.clock.now(), state.switches);
+    let (slow_end, switches) = (state.clock.slow_end(), state.switches);
     let ids = named_ids(call, state)?;
     refuse_too_many(ids.len(), state)?;
     let server_id = call.route.server_id.as_str();
@@ -70,7 +70,7 @@ pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     for id in &ids {
         let gone = users
             .seen_mut(server_id, id)
-            .is_some_and(|user| user.life.delete(now, &switches));
+            .is_some_and(|user| user.life.delete(slow_end, &switches));
         if gone {
             users.remove(id);
         }

@@ -13,7 +13,7 @@ use super::{
     last_marker,
     life::Life,
     user_rules::check_description,
-    users::Users,
+    users::{Users, show_description},
 };
 use crate::simulator::{
     calls::{Answer, Call, Fields, wrapped},
@@ -213,7 +213,7 @@ pub fn create(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
             access_policy: false,
             created_at,
             updated_at: created_at,
-            life: Life::begin(state.clock.now(), &switches),
+            life: Life::begin(state.clock.slow_end(), &switches),
         };
         let id = group.id.clone();
         state.p2c.groups.insert(group);
@@ -280,7 +280,7 @@ pub fn update(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// DELETE of a group.
 pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
-    let (now, switches) = (state.clock.now(), state.switches);
+    let (slow_end, switches) = (state.clock.slow_end(), state.switches);
     let group = state.p2c.groups.find(call, &switches)?.clone();
     refuse_default(&group, &switches)?;
     if group.access_policy {
@@ -291,7 +291,7 @@ pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
         let text = "The user group has users. Remove them first.";
         return Err(refuse(P2cCode::GroupHasMembers, text, &switches));
     }
-    if state.p2c.groups.find(call, &switches)?.life.delete(now, &switches) {
+    if state.p2c.groups.find(call, &switches)?.life.delete(slow_end, &switches) {
         state.p2c.remove_group(&group.id);
     }
     Ok(Answer::done())
@@ -321,13 +321,16 @@ fn members(group: &Group, users: &Users) -> usize {
 }
 
 fn show(group: &Group, users: &Users, switches: &Switches) -> Value {
-    json!({
+    let mut shown = json!({
         "id": group.id,
         "name": group.name,
-        "description": group.description,
         "type": if group.is_default { "Default" } else { "Custom" },
         "user_number": members(group, users),
         "created_at": in_read_answer(group.created_at, switches),
         "updated_at": in_read_answer(group.updated_at, switches),
-    })
+    });
+    if let Some(description) = show_description(&group.description, switches) {
+        shown["description"] = description;
+    }
+    shown
 }

@@ -1,11 +1,8 @@
 //! The life of a user or group: creation that is decided later, and deletion that takes its time.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::simulator::switches::{Settling, Switches, Unsettled, UserDeletion};
-
-/// How long what is slow takes.
-const SLOW: SignedDuration = SignedDuration::from_secs(3);
 
 #[derive(Clone, Copy, Debug)]
 enum Wait {
@@ -14,10 +11,6 @@ enum Wait {
 }
 
 impl Wait {
-    fn slow(now: Timestamp) -> Self {
-        Self::Until(now.saturating_add(SLOW).unwrap_or(Timestamp::MAX))
-    }
-
     fn is_over(self, now: Timestamp) -> bool {
         matches!(self, Self::Until(end) if end <= now)
     }
@@ -35,12 +28,12 @@ pub struct Life {
 }
 
 impl Life {
-    /// Of what was created through the API now.
-    pub fn begin(now: Timestamp, switches: &Switches) -> Self {
+    /// Of what was created through the API; settling that is slow ends then.
+    pub fn begin(slow_end: Timestamp, switches: &Switches) -> Self {
         Self {
             settling: match switches.settling {
                 Settling::Immediate => None,
-                Settling::Slow => Some(Wait::slow(now)),
+                Settling::Slow => Some(Wait::Until(slow_end)),
                 Settling::Held => Some(Wait::Held),
             },
             hidden: switches.unsettled == Unsettled::Invisible,
@@ -60,14 +53,14 @@ impl Life {
         self.deleting.is_some()
     }
 
-    /// Deletion is asked for; whether it is gone at once.
+    /// Deletion is asked for, which ends then if it is slow; whether it is gone at once.
     #[must_use]
-    pub fn delete(&mut self, now: Timestamp, switches: &Switches) -> bool {
+    pub fn delete(&mut self, slow_end: Timestamp, switches: &Switches) -> bool {
         match switches.user_deletion {
             // A second request does not make the first one take longer.
             _ if self.deleting.is_some() => return false,
             UserDeletion::Immediate => return true,
-            UserDeletion::Slow => self.deleting = Some(Wait::slow(now)),
+            UserDeletion::Slow => self.deleting = Some(Wait::Until(slow_end)),
             UserDeletion::Held => self.deleting = Some(Wait::Held),
         }
         false

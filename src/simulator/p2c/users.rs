@@ -25,8 +25,8 @@ use crate::simulator::{
     refusal::Refusal,
     state::State,
     switches::{
-        DeletedName, DuplicateUser, EmptyGroup, ImmutableFields, OmittedFields, Switches, UnsetGroup, UnsetStaticIp,
-        UserNameCase, UserWithoutGroup,
+        DeletedName, DuplicateUser, EmptyGroup, ImmutableFields, OmittedFields, Switches, UnsetDescription, UnsetGroup,
+        UnsetStaticIp, UserNameCase, UserWithoutGroup,
     },
 };
 
@@ -225,7 +225,7 @@ impl<'a> Wanted<'a> {
             passwords: Passwords::new(self.password),
             created_at,
             updated_at: created_at,
-            life: Life::begin(state.clock.now(), &switches),
+            life: Life::begin(state.clock.slow_end(), &switches),
         })
     }
 }
@@ -336,9 +336,9 @@ pub fn update(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// DELETE of a user.
 pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
-    let (now, switches) = (state.clock.now(), state.switches);
+    let (slow_end, switches) = (state.clock.slow_end(), state.switches);
     let user = state.p2c.users.find(call, &switches)?;
-    if user.life.delete(now, &switches) {
+    if user.life.delete(slow_end, &switches) {
         state.p2c.users.remove(&call.route.id);
     }
     Ok(Answer::done())
@@ -350,12 +350,23 @@ fn wrapped_fields(call: &Call<'_>) -> Result<Fields, Refusal> {
         .ok_or_else(|| Refusal::invalid(format!("{WRAPPER} is required")))
 }
 
+/// What is told of a description, if anything is.
+pub fn show_description(description: &str, switches: &Switches) -> Option<Value> {
+    match switches.unset_description {
+        UnsetDescription::Absent if description.is_empty() => None,
+        UnsetDescription::Null if description.is_empty() => Some(Value::Null),
+        _ => Some(json!(description)),
+    }
+}
+
 fn show(user: &User, groups: &Groups, switches: &Switches) -> Value {
     let mut shown = Map::new();
     let mut tell = |name: &str, value: Value| shown.insert(name.to_owned(), value);
     tell("id", json!(user.id));
     tell("name", json!(user.name));
-    tell("description", json!(user.description));
+    if let Some(description) = show_description(&user.description, switches) {
+        tell("description", description);
+    }
     let group = user.group_id.as_deref().and_then(|id| groups.get(id));
     let fields = group.map_or([None, None], |group| [Some(json!(group.id)), Some(json!(group.name))]);
     for (name, value) in ["user_group_id", "user_group_name"].into_iter().zip(fields) {
