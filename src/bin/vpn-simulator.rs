@@ -106,15 +106,14 @@ async fn run(arguments: Arguments) -> io::Result<()> {
     if !arguments.vpn_servers.is_empty() {
         settings.vpn_servers = arguments.vpn_servers;
     }
+    settings
+        .check()
+        .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, format!("--vpn-server: {text}")))?;
     let servers: Vec<_> = settings
         .vpn_servers
         .iter()
         .filter_map(|server| server.id.clone())
         .collect();
-    if let Some(twice) = servers.iter().enumerate().find(|(n, id)| servers[..*n].contains(id)) {
-        let text = format!("--vpn-server: the id {} is there twice", twice.1);
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
     let listen = arguments.listen;
     let simulator = RunningSimulator::start(settings, listen)
         .await

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::p2c::admin::VpnServerSpec;
+use super::p2c::{P2c, admin::VpnServerSpec};
 
 /// Values to try it with. They open nothing but a simulator.
 pub mod tryout {
@@ -38,6 +38,13 @@ pub struct User {
     pub name: String,
     pub domain: String,
     pub password: SecretString,
+}
+
+impl Settings {
+    /// Whether there can be such VPN servers; if not, why.
+    pub fn check(&self) -> Result<(), String> {
+        P2c::new(&self.vpn_servers, &self.project_id).map(drop)
+    }
 }
 
 impl Default for Settings {

@@ -33,7 +33,8 @@ impl State {
     /// A cloud without any object but VPN servers.
     pub fn new(settings: &Settings) -> Self {
         let mut state = Self {
-            p2c: P2c::new(&settings.vpn_servers, &settings.project_id),
+            // Settings that make no sense never start a simulator.
+            p2c: P2c::new(&settings.vpn_servers, &settings.project_id).unwrap_or_default(),
             ..Self::default()
         };
         state

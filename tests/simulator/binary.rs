@@ -138,7 +138,7 @@ fn vpn_servers_can_be_given() {
     for (servers, says) in [
         (["--vpn-server", "status=FINE"], "PENDING_UPDATE"),
         (["--vpn-server", "id=short"], "36 characters"),
-        (["--vpn-server", &format!("{twice};{twice}")], "twice"),
+        (["--vpn-server", &format!("{twice};{twice}")], id),
     ] {
         let mut process = Process::start(&[&listen[..], &servers].concat());
         assert!(!process.wait().success());

@@ -1,8 +1,10 @@
 //! VPN servers: the lists, and what happens to users with a server.
 
+use std::net::Ipv4Addr;
+
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::tryout;
+use vpn_operator::simulator::{RunningSimulator, Settings, p2c_admin::VpnServerSpec, tryout};
 
 use crate::{
     client::{Cloud, UNKNOWN_ID},
@@ -168,4 +170,26 @@ async fn writes_at_once_are_counted_by_server_from_arrival_to_answer() {
     );
     cloud.reset().await;
     assert_eq!(server().await["most_writes_at_once"], 0);
+}
+
+#[tokio::test]
+async fn servers_that_cannot_be_never_start_a_simulator() {
+    let spec = |id: &str, client_cidr: &str| VpnServerSpec {
+        id: Some(id.to_owned()),
+        client_cidr: client_cidr.to_owned(),
+        ..VpnServerSpec::default()
+    };
+    for (servers, says) in [
+        (vec![spec(SERVER, "10.0.0.0/8"), spec(SERVER, "10.0.0.0/8")], SERVER),
+        (vec![spec(SERVER, "10.0.0.0")], "192.168.10.0/24"),
+    ] {
+        let settings = Settings {
+            vpn_servers: servers,
+            ..Settings::default()
+        };
+        let error = RunningSimulator::start(settings, (Ipv4Addr::LOCALHOST, 0).into())
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }

@@ -48,13 +48,12 @@ pub struct P2c {
 
 impl P2c {
     /// The servers of the start, without users, each with its default group.
-    pub fn new(servers: &[VpnServerSpec], project_id: &str) -> Self {
+    pub fn new(servers: &[VpnServerSpec], project_id: &str) -> Result<Self, String> {
         let mut p2c = Self::default();
         for spec in servers {
-            // A server that names an id twice is refused where the settings are read.
-            let _ = p2c.add_server(spec.clone(), project_id, servers::OPENING);
+            p2c.add_server(spec.clone(), project_id, servers::OPENING)?;
         }
-        p2c
+        Ok(p2c)
     }
 
     /// Adds a server and its default group; its id.
