@@ -79,13 +79,15 @@ fn certificate() -> String {
     params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_official_python_sdk_works_unchanged() {
+/// Runs a script with the SDK against a simulator of its own.
+async fn run(script: &str) {
     let python = tokio::task::spawn_blocking(python_with_sdk).await.unwrap();
     let simulator = RunningSimulator::start(Settings::default(), (Ipv4Addr::LOCALHOST, 0).into())
         .await
         .unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python_sdk/gateway_life.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/python_sdk")
+        .join(script);
     let mut command = Command::new(python);
     command
         .arg(script)
@@ -94,6 +96,8 @@ async fn the_official_python_sdk_works_unchanged() {
         .env("SECRET_KEY", tryout::SECRET_KEY)
         .env("PROJECT_ID", tryout::PROJECT_ID)
         .env("REGION", tryout::REGION)
+        .env("VPN_SERVER_ID", tryout::VPN_SERVER_ID)
+        .env("P2C_GATEWAY_ID", tryout::P2C_GATEWAY_ID)
         .env("CA_CERTIFICATE", certificate())
         .env("NO_PROXY", "127.0.0.1")
         .env("no_proxy", "127.0.0.1");
@@ -108,4 +112,14 @@ async fn the_official_python_sdk_works_unchanged() {
     assert!(output.status.success(), "{stdout}{stderr}");
     assert_eq!(stdout.trim(), r#"{"done": true}"#);
     simulator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_live_by_the_official_python_sdk_unchanged() {
+    run("gateway_life.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_live_by_the_official_python_sdk_unchanged() {
+    run("user_life.py").await;
 }

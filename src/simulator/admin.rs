@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::p2c::admin::{VpnGroupDump, VpnServerDump, VpnUserDump};
+
 /// `GET /_simulator/ready`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -95,6 +97,8 @@ fault_names! {
     Hold "hold",
     /// A creation is answered as ever, but what it made is gone at once.
     VanishAfterCreate "vanish-after-create",
+    /// A creation is answered as ever, but what it made is gone once it has settled.
+    VanishWhenSettled "vanish-when-settled",
 }
 
 /// A fault to come: `POST /_simulator/faults`.
@@ -132,7 +136,7 @@ pub struct FaultRequest {
     /// For `huge-body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// For `error` and the throttled ones: the value of a `Retry-After` header.
+    /// For `error`, `queue-full` and the throttled ones: the value of a `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
 }
@@ -236,6 +240,9 @@ pub struct LogEntry {
     /// The user of the token, if it came with one.
     #[serde(default)]
     pub user: Option<String>,
+    /// The `X-Client-Token`, if it came with one.
+    #[serde(default)]
+    pub client_token: Option<String>,
     pub request_id: String,
     /// Nothing while it is under way, and if it was never answered.
     #[serde(default)]
@@ -503,6 +510,14 @@ pub struct ClockReading {
     pub now: String,
 }
 
+/// How long what is slow takes: `GET` and `PUT /_simulator/pace`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pace {
+    /// In milliseconds, for what begins from now on.
+    pub slow_ms: u32,
+}
+
 /// `GET /_simulator/state`: everything but secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDump {
@@ -515,20 +530,23 @@ pub struct StateDump {
     pub faults: Vec<FaultEntry>,
     pub held: Vec<HeldRequest>,
     pub gateways: Vec<GatewayDump>,
+    pub vpn_servers: Vec<VpnServerDump>,
+    pub vpn_users: Vec<VpnUserDump>,
+    pub vpn_groups: Vec<VpnGroupDump>,
 }
 
-fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
 
-fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }
 
-fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+pub(super) fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
     String::deserialize(deserializer).map(SecretString::from)
 }
 
-fn conceal_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub(super) fn conceal_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }

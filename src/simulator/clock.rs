@@ -7,12 +7,28 @@ use super::switches::{CreateTimes, CreationTimes, ReadTimes, Switches};
 /// How far the cloud's clock may be set off, in milliseconds: a century.
 pub const MAX_SKEW_MS: i64 = 100 * 366 * 24 * 3600 * 1000;
 
+/// How long what is slow takes, unless told otherwise, in milliseconds.
+pub const SLOW_MS: u32 = 3_000;
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clock {
     skew_ms: i64,
+    /// How long what is slow takes.
+    pub slow_ms: u32,
     last: Option<Timestamp>,
     tied: Option<Timestamp>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self {
+            skew_ms: 0,
+            slow_ms: SLOW_MS,
+            last: None,
+            tied: None,
+        }
+    }
 }
 
 impl Clock {
@@ -29,8 +45,15 @@ impl Clock {
     pub fn set_skew_ms(&mut self, skew_ms: i64) {
         *self = Self {
             skew_ms,
+            slow_ms: self.slow_ms,
             ..Self::default()
         };
+    }
+
+    /// When something slow will be over that begins now.
+    pub fn slow_end(&self) -> Timestamp {
+        let slow = SignedDuration::from_millis(self.slow_ms.into());
+        self.now().saturating_add(slow).unwrap_or(Timestamp::MAX)
     }
 
     /// The time of a change, later than any before it by a millisecond or more.

@@ -95,6 +95,7 @@ fn check(fault: &FaultRequest) -> Result<(), String> {
     let throttled = [
         FaultName::ThrottledByGateway,
         FaultName::ThrottledByService,
+        FaultName::QueueFull,
         FaultName::Error,
     ];
     takes("ms", fault.ms.is_some(), &[FaultName::Latency, FaultName::LateCommit])?;
@@ -112,6 +113,7 @@ fn check(fault: &FaultRequest) -> Result<(), String> {
                 | FaultName::TruncatedBody
                 | FaultName::LateCommit
                 | FaultName::VanishAfterCreate
+                | FaultName::VanishWhenSettled
         )
     {
         return Err(format!(

@@ -1,4 +1,4 @@
-//! Every request that came to the API, without secrets: headers and bodies are never kept.
+//! Every request that came to the API, without secrets: bodies are never kept, and of headers but the client token.
 
 use std::collections::{BTreeMap, VecDeque};
 

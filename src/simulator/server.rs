@@ -27,6 +27,9 @@ pub struct RunningSimulator {
 impl RunningSimulator {
     /// Starts it; with port 0 on a free one. It answers once this returns.
     pub async fn start(settings: Settings, listen: SocketAddr) -> io::Result<Self> {
+        settings
+            .check()
+            .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let simulator = Arc::new(Simulator::new(settings));

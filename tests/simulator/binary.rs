@@ -63,7 +63,7 @@ async fn it_says_where_it_listens_and_ends_in_order_on_a_signal() {
             .map(Result::unwrap);
         let first = lines.next().unwrap();
         let url = first.strip_prefix("listening on ").unwrap().to_owned();
-        let rest: Vec<_> = lines.by_ref().take(4).collect();
+        let rest: Vec<_> = lines.by_ref().take(5).collect();
         assert_eq!(
             rest,
             [
@@ -71,6 +71,7 @@ async fn it_says_where_it_listens_and_ends_in_order_on_a_signal() {
                 "secret key TryOutSecretKeyOfTheSimulator00000000000",
                 "region     eu-nl",
                 "project id 0123456789abcdef0123456789abcdef",
+                "vpn server 5e5e5e5e-0000-4000-8000-000000000001",
             ]
         );
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -117,6 +118,34 @@ fn a_given_secret_key_is_not_printed() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(lines[1..3], ["access key AK", "secret key (as given)"]);
+}
+
+#[test]
+fn vpn_servers_can_be_given() {
+    let id = "0e325fb6-83b9-4004-a343-8b6fc714a5d9";
+    let first = format!("id={id},status=FAULT,auth=CERT,cidr=10.9.0.0/16");
+    let listen = ["--listen", "127.0.0.1:0"];
+    let mut process = Process::start(&[&listen[..], &["--vpn-server", &first, "--vpn-server", "quota=1"]].concat());
+    let lines: Vec<_> = BufReader::new(process.0.stdout.take().unwrap())
+        .lines()
+        .take(7)
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(lines[5], format!("vpn server {id}"));
+    assert_eq!(lines[6].len(), lines[5].len());
+    assert_ne!(lines[6], lines[5]);
+    let twice = format!("id={id}");
+    for (servers, says) in [
+        (["--vpn-server", "status=FINE"], "PENDING_UPDATE"),
+        (["--vpn-server", "id=short"], "36 characters"),
+        (["--vpn-server", &format!("{twice};{twice}")], id),
+    ] {
+        let mut process = Process::start(&[&listen[..], &servers].concat());
+        assert!(!process.wait().success());
+        let mut text = String::new();
+        process.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        assert!(text.contains("--vpn-server") && text.contains(says), "{text}");
+    }
 }
 
 #[test]

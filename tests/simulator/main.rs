@@ -2,11 +2,21 @@
 
 mod admin;
 mod authentication;
+mod batches;
 mod binary;
 mod client;
 mod cloud_client;
 mod faults;
 mod gateways;
+mod groups;
 mod lists;
+mod p2c;
+mod p2c_admin;
+mod p2c_faults;
+mod p2c_switches;
+mod passwords;
+mod servers;
 mod switches;
 mod tags;
+mod users;
+mod wire;

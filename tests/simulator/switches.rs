@@ -7,6 +7,7 @@ use vpn_operator::simulator::tryout;
 use crate::{
     client::{Cloud, Reply, Signer, UNKNOWN_ID, in_project, with_name},
     gateways::good_certificate,
+    p2c_switches,
 };
 
 #[tokio::test]
@@ -526,6 +527,6 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
             assert_eq!(id.contains('-'), what == "dashed");
             assert_eq!(reply.header("x-request-id"), Some(id.as_str()));
         }
-        (name, value) => panic!("no test looks at the switch {name} = {value}"),
+        (name, value) => p2c_switches::check(cloud, name, value).await,
     }
 }
