@@ -9,7 +9,7 @@ use std::{
 use clap::Parser;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
-use vpn_operator::simulator::{RunningSimulator, Settings, tryout};
+use vpn_operator::simulator::{RunningSimulator, Settings, p2c_admin::VpnServerSpec, tryout};
 
 /// A fake of the VPN API of Huawei Cloud and Open Telekom Cloud, in memory, for trying and testing.
 #[derive(Debug, Parser)]
@@ -50,6 +50,21 @@ struct Arguments {
     /// Id of the project.
     #[arg(long, env = "VPN_SIMULATOR_PROJECT_ID", default_value = tryout::PROJECT_ID)]
     project_id: String,
+
+    /// A VPN server, of id (36 characters), gateway, status, auth, cidr and quota; may be repeated, in the
+    /// environment separated by semicolons.
+    ///
+    /// Parts are separated by commas, and each may be left out: an ACTIVE server with LOCAL_PASSWORD,
+    /// 192.168.10.0/24 and room for 500 users. Without this flag there is one such server, with a try-out id;
+    /// those of this flag get random ids, unless they name one. For example:
+    /// --vpn-server status=FAULT --vpn-server id=0e325fb6-83b9-4004-a343-8b6fc714a5d9,auth=CERT,cidr=10.9.0.0/16
+    #[arg(
+        long = "vpn-server",
+        env = "VPN_SIMULATOR_VPN_SERVERS",
+        value_delimiter = ';',
+        value_name = "NAME=VALUE,…"
+    )]
+    vpn_servers: Vec<VpnServerSpec>,
 }
 
 fn parse_credential(text: &str) -> Result<(String, SecretString), &'static str> {
@@ -82,24 +97,39 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         .unwrap_or_else(|| SecretString::from(tryout::SECRET_KEY));
     let mut credentials = vec![(arguments.access_key.clone(), secret_key)];
     credentials.extend(arguments.credentials);
-    let settings = Settings {
+    let mut settings = Settings {
         credentials,
         region: arguments.region.clone(),
         project_id: arguments.project_id.clone(),
         ..Settings::default()
     };
+    if !arguments.vpn_servers.is_empty() {
+        settings.vpn_servers = arguments.vpn_servers;
+    }
+    let servers: Vec<_> = settings
+        .vpn_servers
+        .iter()
+        .filter_map(|server| server.id.clone())
+        .collect();
+    if let Some(twice) = servers.iter().enumerate().find(|(n, id)| servers[..*n].contains(id)) {
+        let text = format!("--vpn-server: the id {} is there twice", twice.1);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     let listen = arguments.listen;
     let simulator = RunningSimulator::start(settings, listen)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("--listen {listen}: {error}")))?;
     let shown_secret_key = if is_tryout { tryout::SECRET_KEY } else { "(as given)" };
-    let greeting = format!(
+    let mut greeting = format!(
         "listening on {}\naccess key {}\nsecret key {shown_secret_key}\nregion     {}\nproject id {}\n",
         simulator.base_url(),
         arguments.access_key,
         arguments.region,
         arguments.project_id,
     );
+    for id in servers {
+        greeting += &format!("vpn server {id}\n");
+    }
     // Whoever started it may have stopped reading; that is no reason to die.
     let mut stdout = io::stdout();
     let _ = stdout.write_all(greeting.as_bytes()).and_then(|()| stdout.flush());

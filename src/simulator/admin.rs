@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::p2c::admin::{VpnGroupDump, VpnServerDump, VpnUserDump};
+
 /// `GET /_simulator/ready`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
@@ -95,6 +97,8 @@ fault_names! {
     Hold "hold",
     /// A creation is answered as ever, but what it made is gone at once.
     VanishAfterCreate "vanish-after-create",
+    /// A creation is answered as ever, but what it made is gone once it has settled.
+    VanishWhenSettled "vanish-when-settled",
 }
 
 /// A fault to come: `POST /_simulator/faults`.
@@ -515,20 +519,23 @@ pub struct StateDump {
     pub faults: Vec<FaultEntry>,
     pub held: Vec<HeldRequest>,
     pub gateways: Vec<GatewayDump>,
+    pub vpn_servers: Vec<VpnServerDump>,
+    pub vpn_users: Vec<VpnUserDump>,
+    pub vpn_groups: Vec<VpnGroupDump>,
 }
 
-fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose<S: Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose_secret())
 }
 
-fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn expose_optional<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(ExposeSecret::expose_secret).serialize(serializer)
 }
 
-fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
+pub(super) fn conceal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D::Error> {
     String::deserialize(deserializer).map(SecretString::from)
 }
 
-fn conceal_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub(super) fn conceal_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.map(SecretString::from))
 }

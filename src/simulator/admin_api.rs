@@ -23,6 +23,7 @@ use super::{
     clock::MAX_SKEW_MS,
     holds::Release,
     operations::Operation,
+    p2c,
     request_log::Filter,
     state::State,
     switches::Switches,
@@ -31,18 +32,18 @@ use super::{
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 const USUAL_WAIT: Duration = Duration::from_secs(10);
 
-type Cloud = Extracted<Arc<Simulator>>;
-type Result<T = Response<Body>> = std::result::Result<T, Failure>;
+pub(super) type Cloud = Extracted<Arc<Simulator>>;
+pub(super) type Result<T = Response<Body>> = std::result::Result<T, Failure>;
 
 /// A refusal.
-struct Failure(StatusCode, String);
+pub(super) struct Failure(StatusCode, String);
 
 impl Failure {
-    fn bad(text: impl ToString) -> Self {
+    pub fn bad(text: impl ToString) -> Self {
         Self(StatusCode::BAD_REQUEST, text.to_string())
     }
 
-    fn missing(what: &str, name: impl std::fmt::Display) -> Self {
+    pub fn missing(what: &str, name: impl std::fmt::Display) -> Self {
         Self(StatusCode::NOT_FOUND, format!("there is no {what} {name}"))
     }
 }
@@ -84,11 +85,12 @@ pub fn router() -> Router<Arc<Simulator>> {
         .route("/users/{name}", put(put_user).delete(remove_user))
         .route("/tokens/expire", post(expire_tokens))
         .route("/clock", get(clock).put(put_clock))
+        .merge(p2c::admin_api::router())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
 }
 
-fn respond<T: Serialize>(status: StatusCode, body: &T) -> Response<Body> {
+pub(super) fn respond<T: Serialize>(status: StatusCode, body: &T) -> Response<Body> {
     // Maps with string keys and plain fields: this cannot fail.
     let body = serde_json::to_vec(body).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
@@ -99,15 +101,15 @@ fn respond<T: Serialize>(status: StatusCode, body: &T) -> Response<Body> {
     response
 }
 
-fn ok<T: Serialize>(body: &T) -> Result {
+pub(super) fn ok<T: Serialize>(body: &T) -> Result {
     Ok(respond(StatusCode::OK, body))
 }
 
-fn done() -> Result {
+pub(super) fn done() -> Result {
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     // A request without a body asks for the defaults.
     let body = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(Failure::bad)
@@ -131,7 +133,7 @@ async fn reset(Extracted(cloud): Cloud) -> Result {
 }
 
 async fn state(Extracted(cloud): Cloud) -> Result {
-    let state = cloud.state();
+    let state = cloud.up_to_date();
     ok(&StateDump {
         now: state.clock.now().to_string(),
         skew_ms: state.clock.skew_ms(),
@@ -142,6 +144,9 @@ async fn state(Extracted(cloud): Cloud) -> Result {
         faults: state.faults.list().to_vec(),
         held: state.holds.list().cloned().collect(),
         gateways: state.gateways.dump(),
+        vpn_servers: p2c::admin_api::dump_servers(&state.p2c),
+        vpn_users: p2c::admin_api::dump_users(&state.p2c),
+        vpn_groups: p2c::admin_api::dump_groups(&state.p2c),
     })
 }
 
@@ -366,7 +371,9 @@ async fn remove_gateway(Extracted(cloud): Cloud, Path(id): Path<String>) -> Resu
 }
 
 async fn finish_deletions(Extracted(cloud): Cloud) -> Result {
-    let finished = cloud.state().gateways.finish_deletions();
+    let mut state = cloud.state();
+    let now = state.clock.now();
+    let finished = state.gateways.finish_deletions() + state.p2c.finish_deletions(now);
     ok(&FinishedDeletions { finished })
 }
 

@@ -25,12 +25,12 @@ use super::{
     holds::Release,
     iam,
     operations::{Operation, Route, route},
-    quotas,
+    p2c, quotas,
     refusal::Refusal,
     reply::Reply,
     settings::Settings,
     state::State,
-    switches::RequestIds,
+    switches::{P2cRequestIds, RequestIds},
     tags,
 };
 
@@ -79,6 +79,12 @@ impl Journey {
         self.route.as_ref().map(|route| route.operation)
     }
 
+    /// The VPN server on which it wants to change something.
+    fn changed_server(&self) -> Option<&str> {
+        let route = self.route.as_ref()?;
+        route.operation.is_p2c_write().then_some(route.server_id.as_str())
+    }
+
     fn claimed_access_key(&self) -> Option<String> {
         self.received().claim().map(|claim| claim.access_key)
     }
@@ -97,6 +103,15 @@ impl Simulator {
     /// The state, with nobody else at it. A test that panicked while it had it changes nothing for others.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, in which everything has happened that was due.
+    pub fn up_to_date(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        let now = state.clock.now();
+        state.gateways.settle(now);
+        state.p2c.pass(now);
+        state
     }
 
     pub fn notify(&self) {
@@ -157,9 +172,13 @@ impl Simulator {
     fn arrive(&self, journey: &mut Journey) -> (Option<FaultRequest>, Option<FaultRequest>) {
         let mut state = self.state();
         let id = Uuid::new_v4();
-        journey.request_id = match state.switches.request_ids {
-            RequestIds::Dashed => id.to_string(),
-            RequestIds::Hex => id.simple().to_string(),
+        let has_dashes = match journey.operation().is_some_and(Operation::is_p2c) {
+            true => state.switches.p2c_request_ids == P2cRequestIds::Dashed,
+            false => state.switches.request_ids == RequestIds::Dashed,
+        };
+        journey.request_id = match has_dashes {
+            true => id.to_string(),
+            false => id.simple().to_string(),
         };
         let uri = &journey.parts.uri;
         let access_key = journey.claimed_access_key();
@@ -191,6 +210,9 @@ impl Simulator {
         };
         let sequence = state.log.add(entry);
         journey.sequence = sequence;
+        if let Some(server) = journey.changed_server() {
+            state.p2c.writes.arrive(server, sequence);
+        }
         drop(state);
         self.notify();
         (latency.into_iter().next(), others.into_iter().next())
@@ -206,27 +228,32 @@ impl Simulator {
                 entry.error_code.clone_from(&reply.error_code);
             }
         }
+        if let Some(server) = journey.changed_server() {
+            state.p2c.writes.leave(server, journey.sequence);
+        }
         let date = http_date(state.clock.now());
         drop(state);
         self.notify();
         date
     }
 
-    /// Does what the request asks for, if it may; with it what it created.
-    fn execute(&self, journey: &Journey) -> (Reply, Option<String>) {
-        let mut state = self.state();
-        let now = state.clock.now();
-        state.gateways.settle(now);
+    /// Does what the request asks for, if it may; with it the ids of what it created.
+    fn execute(&self, journey: &Journey) -> (Reply, Vec<String>) {
+        let mut state = self.up_to_date();
         let switches = state.switches;
         match perform(&mut state, journey) {
             Ok(answer) => {
                 if let Some(entry) = state.log.entry(journey.sequence) {
                     entry.committed = answer.committed;
                 }
+                if let Some(server) = journey.changed_server().filter(|_| answer.committed) {
+                    let now = state.clock.now();
+                    state.p2c.writes.made(server, now, switches.queue_pace);
+                }
                 let created = answer.created.clone();
                 (Reply::answer(answer, &journey.request_id), created)
             }
-            Err(refusal) => (Reply::refusal(refusal, &journey.request_id, &switches), None),
+            Err(refusal) => (Reply::refusal(refusal, &journey.request_id, &switches), Vec::new()),
         }
     }
 
@@ -257,8 +284,21 @@ impl Simulator {
             }
             FaultName::VanishAfterCreate => {
                 let (done, created) = self.execute(journey);
-                if let Some(id) = created {
-                    self.state().gateways.remove(&id);
+                let mut state = self.state();
+                for id in created {
+                    // Ids are unique, so one of them knows it.
+                    let _ = state.gateways.remove(&id) || state.p2c.remove(&id);
+                }
+                return reply(done);
+            }
+            FaultName::VanishWhenSettled => {
+                let (done, created) = self.execute(journey);
+                let mut state = self.state();
+                for id in created {
+                    // A gateway has settled when it is answered.
+                    if !state.gateways.remove(&id) {
+                        state.p2c.doom(&id);
+                    }
                 }
                 return reply(done);
             }
@@ -279,11 +319,7 @@ impl Simulator {
                 "VPN.0429",
                 "Too many requests.",
             )),
-            FaultName::QueueFull => refuse(Refusal::service(
-                StatusCode::BAD_REQUEST,
-                "VPN.0030",
-                "The system is busy. Please try again later.",
-            )),
+            FaultName::QueueFull => refuse(p2c::queue_full()),
             FaultName::Error => {
                 // Checked when the fault was added.
                 let status = fault
@@ -313,6 +349,7 @@ impl Simulator {
             | FaultName::Hold
             | FaultName::LateCommit
             | FaultName::VanishAfterCreate
+            | FaultName::VanishWhenSettled
             | FaultName::TruncatedBody => reply(self.execute(journey).0),
         }
     }
@@ -376,6 +413,7 @@ fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
         );
         return Err(Refusal::gateway(StatusCode::NOT_FOUND, "0101", text));
     };
+    p2c::unpublished(route.operation, uri.path(), &state.switches)?;
     if uri
         .path_and_query()
         .is_some_and(|path| path.as_str().len() > LONGEST_URI)
@@ -397,6 +435,7 @@ fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
         route,
         query: uri.query().unwrap_or_default(),
         body,
+        client_token: journey.received().header("x-client-token"),
     };
     if route.operation == Operation::CreateToken {
         return iam::create_token(state, &call);
@@ -436,6 +475,7 @@ fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
         let text = format!("You are not authorized to perform {action}.");
         return Err(Refusal::service(StatusCode::FORBIDDEN, "VPN.0007", text));
     }
+    p2c::admit(state, &call, journey.sequence)?;
     match route.operation {
         Operation::CreateCustomerGateway => gateways::create(state, &call),
         Operation::GetCustomerGateway => gateways::get(state, &call),
@@ -449,6 +489,25 @@ fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
         Operation::FilterCustomerGateways => tags::filter(state, &call),
         Operation::CountCustomerGateways => tags::count(state, &call),
         Operation::ListQuotas => quotas::list(state, &call),
+        Operation::CreateVpnUser => p2c::users::create(state, &call),
+        Operation::GetVpnUser => p2c::users::get(state, &call),
+        Operation::ListVpnUsers => p2c::users::list(state, &call),
+        Operation::UpdateVpnUser => p2c::users::update(state, &call),
+        Operation::DeleteVpnUser => p2c::users::delete(state, &call),
+        Operation::BatchCreateVpnUsers => p2c::batches::create(state, &call),
+        Operation::BatchDeleteVpnUsers => p2c::batches::delete(state, &call),
+        Operation::ChangeVpnUserPassword => p2c::passwords::change(state, &call),
+        Operation::ResetVpnUserPassword => p2c::passwords::reset(state, &call),
+        Operation::CreateVpnUserGroup => p2c::groups::create(state, &call),
+        Operation::GetVpnUserGroup => p2c::groups::get(state, &call),
+        Operation::ListVpnUserGroups => p2c::groups::list(state, &call),
+        Operation::UpdateVpnUserGroup => p2c::groups::update(state, &call),
+        Operation::DeleteVpnUserGroup => p2c::groups::delete(state, &call),
+        Operation::AddVpnUsersToGroup => p2c::members::add(state, &call),
+        Operation::RemoveVpnUsersFromGroup => p2c::members::remove(state, &call),
+        Operation::ListVpnUsersInGroup => p2c::members::list(state, &call),
+        Operation::ListVpnServers => p2c::servers::list(state, &call),
+        Operation::ListVpnServersOfGateway => p2c::servers::list_of_gateway(state, &call),
         Operation::LookUpProject => iam::projects(state, &call, &caller),
         Operation::CreateToken => iam::create_token(state, &call),
     }

@@ -12,6 +12,8 @@ pub struct Call<'a> {
     pub route: &'a Route,
     pub query: &'a str,
     pub body: &'a [u8],
+    /// `X-Client-Token`, where it was sent.
+    pub client_token: Option<&'a str>,
 }
 
 impl Call<'_> {
@@ -100,8 +102,8 @@ pub struct Answer {
     pub with_request_id: bool,
     /// Whether something was changed.
     pub committed: bool,
-    /// What was created, for a fault that takes it away again.
-    pub created: Option<String>,
+    /// The ids of what was created, for a fault that takes it away again.
+    pub created: Vec<String>,
     pub subject_token: Option<String>,
 }
 
@@ -112,7 +114,7 @@ impl Answer {
             body,
             with_request_id: true,
             committed,
-            created: None,
+            created: Vec::new(),
             subject_token: None,
         }
     }
@@ -130,8 +132,22 @@ impl Answer {
     /// 201.
     pub fn created(body: Map<String, Value>, id: String) -> Self {
         Self {
-            created: Some(id),
+            created: vec![id],
             ..Self::new(StatusCode::CREATED, Some(body), true)
+        }
+    }
+
+    /// 201 to a change that creates nothing.
+    pub fn accepted() -> Self {
+        Self::new(StatusCode::CREATED, Some(Map::new()), true)
+    }
+
+    /// What this tells, told again: nothing is changed by that.
+    pub fn again(&self) -> Self {
+        Self {
+            committed: false,
+            created: Vec::new(),
+            ..self.clone()
         }
     }
 

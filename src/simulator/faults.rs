@@ -112,6 +112,7 @@ fn check(fault: &FaultRequest) -> Result<(), String> {
                 | FaultName::TruncatedBody
                 | FaultName::LateCommit
                 | FaultName::VanishAfterCreate
+                | FaultName::VanishWhenSettled
         )
     {
         return Err(format!(

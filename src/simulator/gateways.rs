@@ -14,17 +14,23 @@ use super::{
     certificates::{self, Certificate},
     clock::{Clock, in_create_answer, in_read_answer},
     gateway_rules::{Identity, check_name, read_tags},
+    ids::{self, Resource},
     paging::{PageQuery, page},
     refusal::Refusal,
     state::State,
     switches::{
         CaCertificates, CertificateDuplicate, CertificateUpdatable, CreateTags, Deletion, DeprecatedFields,
         DuplicateIdValue, DuplicateName, EmptyTags, HasConnection, ImmutableFields, ListBgpAsn, ListIdType, ListTags,
-        MalformedId, QuotaExceeded, Switches, UnknownId, UnsetFields,
+        QuotaExceeded, Switches, UnsetFields,
     },
 };
 
 const WRAPPER: &str = "customer_gateway";
+const GATEWAY: Resource = Resource {
+    parameter: "customer_gateway_id",
+    kind: "CUSTOMER_GATEWAY",
+    name: "customer gateway",
+};
 /// How long a slow deletion takes.
 const SLOW: SignedDuration = SignedDuration::from_secs(3);
 
@@ -76,23 +82,14 @@ impl Gateways {
     /// The gateway of that id in the project of the call.
     pub fn find(&mut self, call: &Call<'_>, switches: &Switches) -> Result<&mut Gateway, Refusal> {
         let id = call.route.id.as_str();
-        if id.len() != 36 || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err(match switches.malformed_id {
-                MalformedId::Status400 => Refusal::invalid("customer_gateway_id must be a UUID of 36 characters"),
-                MalformedId::Status404 => unknown(id),
-            });
-        }
+        ids::check(id, &GATEWAY, switches)?;
         match self
             .gateways
             .get_mut(id)
             .filter(|gateway| gateway.project_id == call.route.project_id)
         {
             Some(gateway) => Ok(gateway),
-            None => Err(match switches.unknown_id {
-                UnknownId::Status404 => unknown(id),
-                UnknownId::NotFound => Refusal::invalid(format!("customer gateway {id} not found")),
-                UnknownId::NotExist => Refusal::invalid(format!("customer gateway {id} does not exist")),
-            }),
+            None => Err(ids::unknown(id, &GATEWAY, switches)),
         }
     }
 
@@ -371,7 +368,8 @@ pub fn list(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
         .filter(|gateway| wanted.as_ref().is_none_or(|id| *id == gateway.id))
         .collect();
     let total = all.len();
-    let (gateways, page_info) = page(all, |gateway| (gateway.created_at, gateway.id.clone()), query, switches);
+    let place = |gateway: &&Gateway| (gateway.created_at, gateway.id.clone());
+    let (gateways, page_info) = page(all, place, query, switches.last_marker, switches);
     let gateways: Value = gateways
         .into_iter()
         .map(|gateway| state.gateways.show(gateway, Place::List, switches))
@@ -514,11 +512,6 @@ fn refuse_beyond_quota(state: &State, project_id: &str) -> Result<(), Refusal> {
     };
     let text = format!("invalid request: the quota of customer gateways ({quota}) is exceeded");
     Err(Refusal::service(status, code, text))
-}
-
-fn unknown(id: &str) -> Refusal {
-    let text = format!("the resource (type=CUSTOMER_GATEWAY, ID={id}) is not found");
-    Refusal::service(StatusCode::NOT_FOUND, "VPN.0004", text)
 }
 
 fn unsupported(field: &str) -> Refusal {

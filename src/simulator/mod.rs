@@ -1,7 +1,7 @@
 //! The simulator: the VPN API and what it needs of IAM, in memory, over HTTP, as `docs/simulator.md` tells.
 //!
 //! A request goes through `api` (log, faults, answer), where `access` and `auth` say whether it may,
-//! and one file per resource does it. `admin_api` is the door for those who drive it.
+//! and one file per resource does it (those of P2C in `p2c`). `admin_api` is the door for those who drive it.
 
 mod access;
 pub mod admin;
@@ -17,7 +17,9 @@ mod gateway_rules;
 mod gateways;
 mod holds;
 mod iam;
+mod ids;
 mod operations;
+mod p2c;
 mod paging;
 mod quotas;
 mod refusal;
@@ -30,6 +32,7 @@ mod switches;
 mod tags;
 
 pub use operations::Operation;
+pub use p2c::admin as p2c_admin;
 pub use server::RunningSimulator;
 pub use settings::{Settings, User, tryout};
 pub use switches::{SwitchInfo, Switches};

@@ -39,6 +39,27 @@ operations! {
     FilterCustomerGateways "vpn:resourceInstances:list",
     CountCustomerGateways "vpn:resourceInstances:count",
     ListQuotas "vpn:quota:list",
+    CreateVpnUser "vpn:p2cVpnUser:create",
+    GetVpnUser "vpn:p2cVpnUser:get",
+    ListVpnUsers "vpn:p2cVpnUser:list",
+    UpdateVpnUser "vpn:p2cVpnUser:update",
+    DeleteVpnUser "vpn:p2cVpnUser:delete",
+    BatchCreateVpnUsers "vpn:p2cVpnUser:batchCreate",
+    BatchDeleteVpnUsers "vpn:p2cVpnUser:batchDelete",
+    /// By the user, who knows the old one.
+    ChangeVpnUserPassword "vpn:p2cVpnUser:updatePassword",
+    /// By an administrator.
+    ResetVpnUserPassword "vpn:p2cVpnUser:resetPassword",
+    CreateVpnUserGroup "vpn:p2cVpnGateway:createUserGroup",
+    GetVpnUserGroup "vpn:p2cVpnGateway:getUserGroup",
+    ListVpnUserGroups "vpn:p2cVpnGateway:listUserGroup",
+    UpdateVpnUserGroup "vpn:p2cVpnGateway:updateUserGroup",
+    DeleteVpnUserGroup "vpn:p2cVpnGateway:deleteUserGroup",
+    AddVpnUsersToGroup "vpn:p2cVpnGateway:addUsers",
+    RemoveVpnUsersFromGroup "vpn:p2cVpnGateway:removeUsers",
+    ListVpnUsersInGroup "vpn:p2cVpnGateway:listUsersInGroup",
+    ListVpnServers "vpn:p2cVpnGateway:listAllServers",
+    ListVpnServersOfGateway "vpn:p2cVpnGateway:listServers",
     LookUpProject "iam:projects:listProjects",
     /// A token for a user with a password.
     CreateToken "",
@@ -57,6 +78,26 @@ impl Operation {
     pub fn is_iam(self) -> bool {
         matches!(self, Self::LookUpProject | Self::CreateToken)
     }
+
+    /// Whether it belongs to the part for people who dial in, which not every cloud publishes.
+    pub fn is_p2c(self) -> bool {
+        self.action().starts_with("vpn:p2c")
+    }
+
+    /// Whether it changes something on a VPN server.
+    pub fn is_p2c_write(self) -> bool {
+        self.is_p2c()
+            && !matches!(
+                self,
+                Self::GetVpnUser
+                    | Self::ListVpnUsers
+                    | Self::GetVpnUserGroup
+                    | Self::ListVpnUserGroups
+                    | Self::ListVpnUsersInGroup
+                    | Self::ListVpnServers
+                    | Self::ListVpnServersOfGateway
+            )
+    }
 }
 
 /// Where a request goes.
@@ -65,7 +106,9 @@ pub struct Route {
     pub operation: Operation,
     /// Empty for IAM.
     pub project_id: String,
-    /// The gateway in the path; empty where there is none.
+    /// The VPN server in the path; empty where there is none.
+    pub server_id: String,
+    /// The object in the path; empty where there is none.
     pub id: String,
 }
 
@@ -78,9 +121,15 @@ pub fn route(method: &Method, path: &str) -> Option<Route> {
         .collect::<Result<_, _>>()
         .ok()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let (operation, project_id, id) = match (method.as_str(), segments.as_slice()) {
-        ("GET", ["v3", "projects"]) => (Operation::LookUpProject, "", ""),
-        ("POST", ["v3", "auth", "tokens"]) => (Operation::CreateToken, "", ""),
+    let (operation, project_id, server_id, id) = match (method.as_str(), segments.as_slice()) {
+        ("GET", ["v3", "projects"]) => (Operation::LookUpProject, "", "", ""),
+        ("POST", ["v3", "auth", "tokens"]) => (Operation::CreateToken, "", "", ""),
+        (method, ["v5", project, "p2c-vpn-gateways", "vpn-servers", server, rest @ ..])
+            if !project.is_empty() && !server.is_empty() =>
+        {
+            let (operation, id) = on_server(method, rest)?;
+            (operation, *project, *server, id)
+        }
         (method, ["v5", project, rest @ ..]) if !project.is_empty() => {
             let (operation, id) = match (method, rest) {
                 ("POST", ["customer-gateways"]) => (Operation::CreateCustomerGateway, ""),
@@ -97,9 +146,11 @@ pub fn route(method: &Method, path: &str) -> Option<Route> {
                 ("POST", ["customer-gateway", id, "tags", "create"]) => (Operation::AddCustomerGatewayTags, *id),
                 ("POST", ["customer-gateway", id, "tags", "delete"]) => (Operation::RemoveCustomerGatewayTags, *id),
                 ("GET", ["vpn", "quotas"]) => (Operation::ListQuotas, ""),
+                ("GET", ["vpn-servers"]) => (Operation::ListVpnServers, ""),
+                ("GET", ["p2c-vpn-gateways", id, "vpn-servers"]) => (Operation::ListVpnServersOfGateway, *id),
                 _ => return None,
             };
-            (operation, *project, id)
+            (operation, *project, "", id)
         }
         _ => return None,
     };
@@ -110,7 +161,32 @@ pub fn route(method: &Method, path: &str) -> Option<Route> {
     Some(Route {
         operation,
         project_id: project_id.to_owned(),
+        server_id: server_id.to_owned(),
         id: id.to_owned(),
+    })
+}
+
+/// What there is below a VPN server, with the id of the object.
+fn on_server<'a>(method: &str, path: &[&'a str]) -> Option<(Operation, &'a str)> {
+    Some(match (method, path) {
+        ("POST", ["users"]) => (Operation::CreateVpnUser, ""),
+        ("GET", ["users"]) => (Operation::ListVpnUsers, ""),
+        ("POST", ["users", "batch-create"]) => (Operation::BatchCreateVpnUsers, ""),
+        ("POST", ["users", "batch-delete"]) => (Operation::BatchDeleteVpnUsers, ""),
+        ("GET", ["users", id]) => (Operation::GetVpnUser, id),
+        ("PUT", ["users", id]) => (Operation::UpdateVpnUser, id),
+        ("DELETE", ["users", id]) => (Operation::DeleteVpnUser, id),
+        ("PUT", ["users", id, "password"]) => (Operation::ChangeVpnUserPassword, id),
+        ("POST", ["users", id, "reset-password"]) => (Operation::ResetVpnUserPassword, id),
+        ("POST", ["groups"]) => (Operation::CreateVpnUserGroup, ""),
+        ("GET", ["groups"]) => (Operation::ListVpnUserGroups, ""),
+        ("GET", ["groups", id]) => (Operation::GetVpnUserGroup, id),
+        ("PUT", ["groups", id]) => (Operation::UpdateVpnUserGroup, id),
+        ("DELETE", ["groups", id]) => (Operation::DeleteVpnUserGroup, id),
+        ("POST", ["groups", id, "add-users"]) => (Operation::AddVpnUsersToGroup, id),
+        ("POST", ["groups", id, "remove-users"]) => (Operation::RemoveVpnUsersFromGroup, id),
+        ("GET", ["groups", id, "users"]) => (Operation::ListVpnUsersInGroup, id),
+        _ => return None,
     })
 }
 
@@ -125,6 +201,12 @@ mod tests {
         assert_eq!((gateway.project_id.as_str(), gateway.id.as_str()), ("p", "a~b c"));
         let tags = route(&Method::POST, "/v5/p/customer-gateway/x/tags/delete").unwrap();
         assert_eq!(tags.operation, Operation::RemoveCustomerGatewayTags);
+        let user = route(&Method::PUT, "/v5/p/p2c-vpn-gateways/vpn-servers/s/users/u/password").unwrap();
+        assert_eq!(user.operation, Operation::ChangeVpnUserPassword);
+        assert_eq!((user.server_id.as_str(), user.id.as_str()), ("s", "u"));
+        let servers = route(&Method::GET, "/v5/p/p2c-vpn-gateways/g/vpn-servers").unwrap();
+        assert_eq!(servers.operation, Operation::ListVpnServersOfGateway);
+        assert_eq!((servers.server_id.as_str(), servers.id.as_str()), ("", "g"));
     }
 
     #[test]
@@ -133,7 +215,10 @@ mod tests {
             (Method::PATCH, "/v5/p/customer-gateways/x"),
             (Method::GET, "/v5/p/customer-gateways/"),
             (Method::POST, "/v5/p/vpn/customer-gateways"),
-            (Method::GET, "/v5/p/p2c-vpn-gateways/vpn-servers/s/users"),
+            (Method::GET, "/v5/p/p2c-vpn-gateways/vpn-servers/s"),
+            (Method::GET, "/v5/p/p2c-vpn-gateways/vpn-servers/s/users/"),
+            (Method::GET, "/v5/p/p2c-vpn-gateways/vpn-servers//users"),
+            (Method::DELETE, "/v5/p/p2c-vpn-gateways/vpn-servers/s/users"),
             (Method::GET, "/"),
         ] {
             assert_eq!(route(&method, path), None, "{method} {path}");

@@ -57,6 +57,7 @@ pub fn page<T>(
     mut items: Vec<T>,
     place: impl Fn(&T) -> (Timestamp, String),
     query: PageQuery,
+    last_marker: LastMarker,
     switches: &Switches,
 ) -> (Vec<T>, Map<String, Value>) {
     items.sort_by_cached_key(&place);
@@ -83,7 +84,7 @@ pub fn page<T>(
     let marker = items
         .last()
         .map(|item| Value::from(in_read_answer(place(item).0, switches)));
-    match (is_last, switches.last_marker) {
+    match (is_last, last_marker) {
         (false, _) | (true, LastMarker::Present) => {
             info.insert("next_marker".to_owned(), marker.unwrap_or(Value::Null));
         }

@@ -9,6 +9,7 @@ use super::{
     faults::Faults,
     gateways::Gateways,
     holds::Holds,
+    p2c::P2c,
     request_log::RequestLog,
     settings::Settings,
     switches::Switches,
@@ -22,15 +23,19 @@ pub struct State {
     pub access: Access,
     pub projects: BTreeMap<String, Project>,
     pub gateways: Gateways,
+    pub p2c: P2c,
     pub faults: Faults,
     pub holds: Holds,
     pub log: RequestLog,
 }
 
 impl State {
-    /// A cloud without any object.
+    /// A cloud without any object but VPN servers.
     pub fn new(settings: &Settings) -> Self {
-        let mut state = Self::default();
+        let mut state = Self {
+            p2c: P2c::new(&settings.vpn_servers, &settings.project_id),
+            ..Self::default()
+        };
         state
             .projects
             .insert(settings.project_id.clone(), Project::named(&settings.region));
@@ -68,6 +73,7 @@ impl State {
             access,
             projects,
             gateways,
+            p2c,
             faults: _,
             holds: _,
             log: _,
@@ -77,5 +83,8 @@ impl State {
         self.access = access;
         self.projects = projects;
         self.gateways = gateways;
+        let writes = std::mem::take(&mut self.p2c.writes);
+        self.p2c = P2c { writes, ..p2c };
+        self.p2c.writes.forget();
     }
 }

@@ -199,6 +199,77 @@ switches! {
     gateway_prefix: GatewayPrefix = "gateway-code-prefix" { Apigw "APIGW", Apig "APIG" }
     /// Request ids: a UUID with dashes, or 32 hex digits.
     request_ids: RequestIds = "request-id-format" { Dashed "dashed", Hex "hex" }
+    /// The same for users, groups and VPN servers, whose documents show the other form.
+    p2c_request_ids: P2cRequestIds = "p2c-request-id-format" { Hex "hex", Dashed "dashed" }
+    /// Whether there are users, groups and VPN servers at all. Open Telekom Cloud documents none: 404 with 0101 of
+    /// the gateway before the service, or 403 with 0302.
+    p2c: P2cPublished = "p2c" { Published "published", NotFound "404", Forbidden "403" }
+    /// `next_marker` on the last page of users, groups, members and VPN servers.
+    p2c_last_marker: P2cLastMarker = "p2c-last-page-marker" {
+        Null "null", Absent "absent", Present "present", Empty "empty"
+    }
+    /// Codes of refusals that only users and groups know: numbers of the simulator's choice in the block that is
+    /// known to exist, VPN.0001 as for all else, or numbers that nobody has heard of.
+    p2c_codes: P2cCodes = "p2c-codes" { Chosen "VPN.13xx", Catchall "VPN.0001", Unheard "VPN.93xx" }
+    /// A VPN server that does not exist: 404 VPN.0004, or 400 VPN.0001 with either wording.
+    unknown_server: UnknownServer = "unknown-server" {
+        Status404 "404", NotFound "400-not-found", NotExist "400-not-exist"
+    }
+    /// A change of users or groups on a VPN server that is not `ACTIVE` or not of `LOCAL_PASSWORD`: 400 with a code
+    /// of `p2c-codes`, 409 VPN.0016, or 403 VPN.0003. The text has `is not ready` in it.
+    server_not_ready: ServerNotReady = "server-not-ready" { Status400 "400", Status409 "409", Status403 "403" }
+    /// Whether the list of all VPN servers comes in pages with a `total_count`; early editions had neither.
+    server_pages: ServerPages = "server-pages" { Present "present", Absent "absent" }
+    /// How long a creation of a user or group takes to settle: no time, three seconds, or until
+    /// `POST /_simulator/settle` is called.
+    settling: Settling = "user-settling" { Immediate "immediate", Slow "slow", Held "held" }
+    /// Whether a user or group that has not settled is seen already. Its name is taken in any case.
+    unsettled: Unsettled = "unsettled-users" { Visible "visible", Invisible "invisible" }
+    /// A creation with the `X-Client-Token` and body of an earlier one: its answer again, VPN.0031, or as if there
+    /// were no such header.
+    token_replay: TokenReplay = "client-token-replay" {
+        SameAnswer "same-id", Vpn0031 "VPN.0031", Ignored "ignored"
+    }
+    /// A creation with the `X-Client-Token` of an earlier one, and another body.
+    token_other_body: TokenOtherBody = "client-token-other-body" { Vpn0031 "VPN.0031", NewObject "new-user" }
+    /// HTTP status of a duplicate user name (text `Duplicate user name.`).
+    duplicate_user: DuplicateUser = "duplicate-user-name" { Status400 "400", Status409 "409" }
+    /// Whether user names that differ only in case count as the same.
+    user_name_case: UserNameCase = "user-name-case" { Insensitive "insensitive", Sensitive "sensitive" }
+    /// The group of a user that is created without one.
+    user_without_group: UserWithoutGroup = "user-without-group" { None "none", Default "default-group" }
+    /// `user_group_id` and `user_group_name` of a user in no group.
+    unset_group: UnsetGroup = "unset-group" { Absent "absent", Empty "empty", Null "null" }
+    /// `static_ip` of a user without one.
+    unset_static_ip: UnsetStaticIp = "unset-static-ip" { Disable "disable", Absent "absent", Empty "empty" }
+    /// Fields that an update of a user leaves out: `cleared` clears description and static_ip, `all-cleared` takes
+    /// the user out of the group as well.
+    omitted_fields: OmittedFields = "update-omitted-fields" {
+        Kept "kept", Cleared "cleared", AllCleared "all-cleared"
+    }
+    /// An update of a user with an empty `user_group_id`.
+    empty_group: EmptyGroup = "update-empty-group" { Refused "refused", Leaves "leaves" }
+    /// Adding to a group a user who is in another one.
+    add_member: AddMember = "add-users-of-other-group" { Moves "moves", Refused "refused" }
+    /// Removing from a group a user who is not in it.
+    remove_stranger: RemoveStranger = "remove-users-not-in-group" { Ignored "ignored", Refused "refused" }
+    /// Deletion of a group that has members.
+    group_with_members: GroupWithMembers = "delete-group-with-members" { Leave "members-leave", Refused "refused" }
+    /// A password that is one of the latest five of the user.
+    recent_password: RecentPassword = "recent-password" { Refused "refused", Accepted "accepted" }
+    /// Deletion of a user or group: gone at once, gone after three seconds, or gone once
+    /// `POST /_simulator/finish-deletions` is called. Until then it is seen, and its name is taken.
+    user_deletion: UserDeletion = "user-deletion" { Immediate "immediate", Slow "slow", Held "held" }
+    /// A new user with the name of one that is being deleted: told so (VPN.0001), or a duplicate like any other.
+    deleted_name: DeletedName = "name-being-deleted" { Told "told", Duplicate "duplicate" }
+    /// Ids that do not exist in a batch deletion.
+    batch_unknown: BatchUnknown = "batch-delete-unknown" { Ignored "ignored", Refused "refused" }
+    /// Most users in a batch.
+    batch_limit: BatchLimit = "batch-limit" { Hundred "100", Unlimited "unlimited" }
+    /// How many changes on one VPN server may be under way at once; one more is refused with VPN.0030.
+    write_queue: WriteQueue = "write-queue" { Twenty "20", One "1", Unlimited "unlimited" }
+    /// When a change leaves that queue: with its answer, or after a second in which no other one leaves.
+    queue_pace: QueuePace = "write-queue-pace" { AtOnce "at-once", OneASecond "one-a-second" }
 }
 
 #[cfg(test)]

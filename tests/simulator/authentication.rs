@@ -5,7 +5,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use vpn_operator::simulator::{Operation, tryout};
 
-use crate::client::{Cloud, Reply, Signer, UNKNOWN_ID, in_project, with_name};
+use crate::{
+    client::{Cloud, Reply, Signer, UNKNOWN_ID, in_project, with_name},
+    p2c,
+};
 
 async fn list_as(cloud: &Cloud, signer: &Signer) -> Reply {
     let path = in_project("customer-gateways?limit=2");
@@ -391,6 +394,7 @@ async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
             cloud.send(request).await.unwrap()
         }
         Operation::CreateToken => token(cloud, json!({"project": {"id": tryout::PROJECT_ID}})).await,
+        operation => p2c::request_of(cloud, operation).await,
     }
 }
 

@@ -102,11 +102,15 @@ pub struct Cloud {
 
 impl Cloud {
     pub async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    pub async fn start_with(settings: Settings) -> Self {
         // Another test in this process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
         Self {
-            simulator: RunningSimulator::start(Settings::default(), listen).await.unwrap(),
+            simulator: RunningSimulator::start(settings, listen).await.unwrap(),
             http: reqwest::Client::builder()
                 .timeout(DEADLINE)
                 .no_proxy()

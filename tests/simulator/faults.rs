@@ -171,7 +171,7 @@ async fn check(cloud: &Cloud, fault: FaultName, commit: bool) {
             reply.unwrap_err();
             assert_eq!(cloud.true_count().await, 1 + committed);
         }
-        FaultName::VanishAfterCreate => {
+        FaultName::VanishAfterCreate | FaultName::VanishWhenSettled => {
             let answer = create(cloud).await.unwrap().expect(201);
             let id = answer["customer_gateway"]["id"].as_str().unwrap();
             cloud.gateway(id).await.assert_error(404, "VPN.0004");

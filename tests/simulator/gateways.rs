@@ -264,8 +264,8 @@ async fn projects_do_not_see_each_others_gateways() {
 async fn what_is_not_published_is_said_by_the_gateway() {
     let cloud = Cloud::start().await;
     for (method, path) in [
-        (Method::GET, "vpn-servers"),
-        (Method::POST, "p2c-vpn-gateways/vpn-servers/x/users"),
+        (Method::GET, "vpn-servers/x"),
+        (Method::GET, "p2c-vpn-gateways"),
         (Method::PATCH, "customer-gateways/x"),
         (Method::GET, "customer-gateways/"),
         (Method::POST, "vpn/customer-gateways"),

@@ -8,5 +8,7 @@ mod cloud_client;
 mod faults;
 mod gateways;
 mod lists;
+mod p2c;
 mod switches;
 mod tags;
+mod users;

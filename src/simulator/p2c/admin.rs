@@ -1,0 +1,345 @@
+//! What the admin API takes and gives of VPN servers, users and groups.
+
+use std::str::FromStr;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::cidr::Cidr;
+use crate::simulator::{
+    admin::{conceal, conceal_optional, expose, expose_optional},
+    settings::tryout,
+};
+
+/// A VPN server to be made: `POST /_simulator/vpn-servers` takes one or a list, `--vpn-server` one as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnServerSpec {
+    /// Left out: the first project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default = "usual_gateway")]
+    pub p2c_vgw_id: String,
+    #[serde(default = "usual_cidr")]
+    pub client_cidr: String,
+    #[serde(default = "usual_auth_type")]
+    pub client_auth_type: String,
+    #[serde(default = "usual_status")]
+    pub status: String,
+    /// How many users it may have.
+    #[serde(default = "usual_quota")]
+    pub user_quota: usize,
+}
+
+impl Default for VpnServerSpec {
+    fn default() -> Self {
+        Self {
+            project_id: None,
+            id: None,
+            p2c_vgw_id: usual_gateway(),
+            client_cidr: usual_cidr(),
+            client_auth_type: usual_auth_type(),
+            status: usual_status(),
+            user_quota: usual_quota(),
+        }
+    }
+}
+
+fn usual_gateway() -> String {
+    tryout::P2C_GATEWAY_ID.to_owned()
+}
+
+fn usual_cidr() -> String {
+    tryout::CLIENT_CIDR.to_owned()
+}
+
+fn usual_auth_type() -> String {
+    super::USABLE_AUTH_TYPE.to_owned()
+}
+
+fn usual_status() -> String {
+    super::USABLE_STATUS.to_owned()
+}
+
+fn usual_quota() -> usize {
+    500
+}
+
+/// `id=…,gateway=…,status=…,auth=…,cidr=…,quota=…`; what is left out is as usual, but the id is a random one.
+impl FromStr for VpnServerSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut spec = Self::default();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let (name, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part:?} is not of the form NAME=VALUE"))?;
+            let value = value.to_owned();
+            match name {
+                "id" if value.len() != 36 => return Err(format!("the id {value:?} has not 36 characters")),
+                "id" => spec.id = Some(value),
+                "gateway" => spec.p2c_vgw_id = value,
+                "status" => spec.status = super::servers::status(value)?,
+                "auth" => spec.client_auth_type = super::servers::auth_type(value)?,
+                "cidr" => spec.client_cidr = value.parse::<Cidr>()?.to_string(),
+                "quota" => {
+                    spec.user_quota = value.parse().map_err(|_| format!("the quota {value:?} is no number"))?;
+                }
+                _ => return Err(format!("{name:?} is none of id, gateway, status, auth, cidr, quota")),
+            }
+        }
+        spec.id.get_or_insert_with(|| Uuid::new_v4().to_string());
+        Ok(spec)
+    }
+}
+
+/// An edit of a VPN server: `PATCH /_simulator/vpn-servers/{id}`. What is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnServerEdit {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cidr: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_auth_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_quota: Option<usize>,
+}
+
+/// A VPN server, and what was seen of changes on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnServerDump {
+    pub project_id: String,
+    pub id: String,
+    pub p2c_vgw_id: String,
+    pub client_cidr: String,
+    pub client_auth_type: String,
+    pub status: String,
+    pub user_quota: usize,
+    pub users: usize,
+    /// Requests to change something on it that came.
+    pub writes: u64,
+    /// Those that are under way, from arrival to answer.
+    pub writes_at_once: usize,
+    /// The most that ever were under way at once.
+    pub most_writes_at_once: usize,
+}
+
+/// `GET` and `POST /_simulator/vpn-servers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnServerList {
+    pub servers: Vec<VpnServerDump>,
+}
+
+/// A user made behind everybody's back: `POST /_simulator/vpn-users` takes one or a list. Nothing is validated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnUserSeed {
+    /// Left out: the oldest server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    pub name: String,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "expose_optional",
+        deserialize_with = "conceal_optional"
+    )]
+    pub password: Option<SecretString>,
+    #[serde(default)]
+    pub description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_ip: Option<String>,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+}
+
+/// An edit behind everybody's back: `PATCH /_simulator/vpn-users/{id}`. What is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnUserEdit {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "expose_optional",
+        deserialize_with = "conceal_optional"
+    )]
+    pub password: Option<SecretString>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Empty: no group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<String>,
+    /// `disable`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_ip: Option<String>,
+    /// RFC 3339; for ties at a page border.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+}
+
+/// A user as the admin API shows it: everything but the password, whatever the switches say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnUserDump {
+    pub server_id: String,
+    pub id: String,
+    pub name: String,
+    pub description: String,
+    #[serde(default)]
+    pub user_group_id: Option<String>,
+    #[serde(default)]
+    pub user_group_name: Option<String>,
+    #[serde(default)]
+    pub static_ip: Option<String>,
+    pub created_at: String,
+    pub updated_at: String,
+    /// How often an administrator set the password anew.
+    pub password_resets: u64,
+    /// How often the user changed it.
+    pub password_changes: u64,
+    /// Whether the API shows it.
+    pub visible: bool,
+    pub settled: bool,
+    /// Whether it is being deleted slowly.
+    pub deleting: bool,
+}
+
+/// `GET` and `POST /_simulator/vpn-users`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnUserList {
+    pub users: Vec<VpnUserDump>,
+}
+
+/// What may be the password of a user: `POST /_simulator/vpn-users/{id}/check-password`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordCandidate {
+    #[serde(serialize_with = "expose", deserialize_with = "conceal")]
+    pub password: SecretString,
+}
+
+/// Whether it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordVerdict {
+    /// It is in force.
+    pub current: bool,
+    /// It is one of the latest five, the one in force among them.
+    pub recent: bool,
+}
+
+/// A group made behind everybody's back: `POST /_simulator/vpn-groups` takes one or a list. Nothing is validated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnGroupSeed {
+    /// Left out: the oldest server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+}
+
+/// An edit behind everybody's back: `PATCH /_simulator/vpn-groups/{id}`. What is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VpnGroupEdit {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Whether it has an access policy, which keeps it from being deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_policy: Option<bool>,
+    /// RFC 3339; for ties at a page border.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+}
+
+/// A group as the admin API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnGroupDump {
+    pub server_id: String,
+    pub id: String,
+    pub name: String,
+    pub description: String,
+    pub is_default: bool,
+    pub access_policy: bool,
+    /// Ids of users.
+    pub members: Vec<String>,
+    pub created_at: String,
+    pub updated_at: String,
+    /// Whether the API shows it.
+    pub visible: bool,
+    pub settled: bool,
+    /// Whether it is being deleted slowly.
+    pub deleting: bool,
+}
+
+/// `GET` and `POST /_simulator/vpn-groups`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpnGroupList {
+    pub groups: Vec<VpnGroupDump>,
+}
+
+/// `POST /_simulator/settle`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    pub settled: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_can_be_written_in_a_line() {
+        let id = "0e325fb6-83b9-4004-a343-8b6fc714a5d9";
+        let text = format!("id={id},gateway=g,status=FAULT,auth=CERT,cidr=10.9.8.7/16,quota=3");
+        let expected = VpnServerSpec {
+            project_id: None,
+            id: Some(id.to_owned()),
+            p2c_vgw_id: "g".to_owned(),
+            client_cidr: "10.9.0.0/16".to_owned(),
+            client_auth_type: "CERT".to_owned(),
+            status: "FAULT".to_owned(),
+            user_quota: 3,
+        };
+        assert_eq!(text.parse(), Ok(expected));
+        let usual: VpnServerSpec = "".parse().unwrap();
+        assert_eq!(usual.id.as_ref().map(String::len), Some(36));
+        assert_eq!(VpnServerSpec { id: None, ..usual }, VpnServerSpec::default());
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_says_why() {
+        for (text, says) in [
+            ("id=short", "36 characters"),
+            ("status=FINE", "PENDING_UPDATE"),
+            ("auth=NONE", "FEDERATED"),
+            ("cidr=10.0.0.0", "192.168.10.0/24"),
+            ("quota=many", "no number"),
+            ("color=red", "gateway"),
+            ("FAULT", "NAME=VALUE"),
+        ] {
+            let error = text.parse::<VpnServerSpec>().unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Members of groups: adding, removing and listing users.
+
+use serde_json::{Value, json};
+
+use super::{
+    codes::{P2cCode, refuse},
+    last_marker,
+    users::User,
+};
+use crate::simulator::{
+    calls::{Answer, Call, wrapped},
+    paging::{PageQuery, page},
+    refusal::Refusal,
+    state::State,
+    switches::{AddMember, RemoveStranger},
+};
+
+/// POST …/add-users; all of them or none.
+pub fn add(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
+    let switches = state.switches;
+    let group = state.p2c.groups.find(call, &switches)?.id.clone();
+    let users = named_users(state, call)?;
+    for user in &users {
+        let elsewhere = user.group_id.as_ref().is_some_and(|other| *other != group);
+        if elsewhere && switches.add_member == AddMember::Refused {
+            let text = format!("VPN user {} is in another user group.", user.id);
+            return Err(refuse(P2cCode::InOtherGroup, text, &switches));
+        }
+    }
+    put(state, users, Some(&group));
+    Ok(Answer::accepted())
+}
+
+/// POST …/remove-users; all of them or none.
+pub fn remove(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
+    let switches = state.switches;
+    let group = state.p2c.groups.find(call, &switches)?.id.clone();
+    let (members, strangers): (Vec<_>, Vec<_>) = named_users(state, call)?
+        .into_iter()
+        .partition(|user| user.group_id.as_ref() == Some(&group));
+    if let Some(stranger) = strangers.first()
+        && switches.remove_stranger == RemoveStranger::Refused
+    {
+        let text = format!("VPN user {} is not in the user group.", stranger.id);
+        return Err(refuse(P2cCode::NotInGroup, text, &switches));
+    }
+    put(state, members, None);
+    Ok(Answer::accepted())
+}
+
+/// GET of a page of the members of a group.
+pub fn list(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
+    let switches = state.switches;
+    let query = PageQuery::read(call, &switches)?;
+    let group = state.p2c.groups.find(call, &switches)?.id.clone();
+    let users = state.p2c.users.seen(&call.route.server_id);
+    let all: Vec<&User> = users.filter(|user| user.group_id.as_ref() == Some(&group)).collect();
+    let total = all.len();
+    let place = |user: &&User| (user.created_at, user.id.clone());
+    let (users, page_info) = page(all, place, query, last_marker(&switches), &switches);
+    let shown: Value = users
+        .into_iter()
+        .map(|user| json!({"id": user.id, "name": user.name, "description": user.description}))
+        .collect();
+    let mut body = wrapped("users", shown);
+    body.insert("total_count".to_owned(), total.into());
+    body.insert("page_info".to_owned(), page_info.into());
+    Ok(Answer::read(body))
+}
+
+/// The users that the body names by id, each of which must be there.
+fn named_users(state: &mut State, call: &Call<'_>) -> Result<Vec<User>, Refusal> {
+    let switches = state.switches;
+    let mut users = Vec::new();
+    for id in named_ids(call, state)? {
+        match state.p2c.users.seen_mut(&call.route.server_id, &id) {
+            Some(user) => users.push(user.clone()),
+            None => {
+                let text = format!("VPN user {id} does not exist.");
+                return Err(refuse(P2cCode::UserMissing, text, &switches));
+            }
+        }
+    }
+    Ok(users)
+}
+
+/// The ids in `users`, of which there must be one.
+pub fn named_ids(call: &Call<'_>, state: &State) -> Result<Vec<String>, Refusal> {
+    let items = call.object()?.objects("users")?.unwrap_or_default();
+    if items.is_empty() {
+        return Err(refuse(P2cCode::NoUsers, "User list is empty.", &state.switches));
+    }
+    let mut ids = Vec::new();
+    for item in &items {
+        let id = item.text("id")?.ok_or_else(|| Refusal::invalid("id is required"))?;
+        ids.push(id.to_owned());
+    }
+    Ok(ids)
+}
+
+fn put(state: &mut State, users: Vec<User>, group_id: Option<&String>) {
+    let updated_at = state.clock.tick();
+    for user in users {
+        if let Some(user) = state.p2c.users.get_mut(&user.id)
+            && user.group_id.as_ref() != group_id
+        {
+            user.group_id = group_id.cloned();
+            user.updated_at = updated_at;
+        }
+    }
+}

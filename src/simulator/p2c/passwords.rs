@@ -1,0 +1,100 @@
+//! Passwords of users: their history, and the two calls that change them. None is ever told.
+
+use std::collections::VecDeque;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    codes::{P2cCode, refuse},
+    user_rules,
+};
+use crate::simulator::{
+    calls::{Answer, Call},
+    refusal::Refusal,
+    state::State,
+    switches::{RecentPassword, Switches},
+};
+
+/// How many of the latest passwords are refused.
+const REMEMBERED: usize = 5;
+
+/// The latest passwords of a user, and how often they were set anew.
+#[derive(Clone, Debug, Default)]
+pub struct Passwords {
+    /// The last one is in force.
+    latest: VecDeque<SecretString>,
+    /// By an administrator.
+    pub resets: u64,
+    /// By the user.
+    pub changes: u64,
+}
+
+impl Passwords {
+    pub fn new(password: &str) -> Self {
+        let mut passwords = Self::default();
+        passwords.set(password);
+        passwords
+    }
+
+    pub fn set(&mut self, password: &str) {
+        if self.latest.len() == REMEMBERED {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(SecretString::from(password));
+    }
+
+    pub fn is_current(&self, password: &str) -> bool {
+        self.latest
+            .back()
+            .is_some_and(|current| current.expose_secret() == password)
+    }
+
+    pub fn is_recent(&self, password: &str) -> bool {
+        self.latest.iter().any(|recent| recent.expose_secret() == password)
+    }
+}
+
+/// PUT …/password, by the user.
+pub fn change(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
+    let switches = state.switches;
+    let fields = call.object()?;
+    let missing = |name: &str| Refusal::invalid(format!("{name} is required"));
+    let old = fields.text("old_password")?.ok_or_else(|| missing("old_password"))?;
+    let new = fields.text("new_password")?.ok_or_else(|| missing("new_password"))?;
+    let user = state.p2c.users.find(call, &switches)?;
+    if !user.passwords.is_current(old) {
+        let text = "The old password is wrong. Enter the correct password.";
+        return Err(refuse(P2cCode::WrongPassword, text, &switches));
+    }
+    check(&user.name, &user.passwords, new, &switches)?;
+    user.passwords.set(new);
+    user.passwords.changes += 1;
+    user.updated_at = state.clock.tick();
+    Ok(Answer::updated(serde_json::Map::new()))
+}
+
+/// POST …/reset-password, by an administrator.
+pub fn reset(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
+    let switches = state.switches;
+    let fields = call.object()?;
+    let new = fields
+        .text("new_password")?
+        .ok_or_else(|| Refusal::invalid("new_password is required"))?;
+    let user = state.p2c.users.find(call, &switches)?;
+    check(&user.name, &user.passwords, new, &switches)?;
+    user.passwords.set(new);
+    user.passwords.resets += 1;
+    user.updated_at = state.clock.tick();
+    Ok(Answer::updated(serde_json::Map::new()))
+}
+
+fn check(user_name: &str, before: &Passwords, new: &str, switches: &Switches) -> Result<(), Refusal> {
+    user_rules::check_password(new, user_name).map_err(|text| refuse(P2cCode::PasswordRule, text, switches))?;
+    match switches.recent_password {
+        RecentPassword::Refused if before.is_recent(new) => {
+            let text = "The new password cannot be the same as the latest five passwords.";
+            Err(refuse(P2cCode::RecentPassword, text, switches))
+        }
+        _ => Ok(()),
+    }
+}
