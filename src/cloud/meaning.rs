@@ -222,8 +222,14 @@ const NOT_READY: &[&str] = &["not ready"];
 const CONNECTION: &[&str] = &["has connection"];
 const MISSING: &[&str] = &["not found", "not exist", "n't exist", "not be found"];
 const BUSY: &[&str] = &["try again later", "busy"];
-/// Of a server that has no users, or none yet.
-const NO_USERS_YET: &[&str] = &["not ready", "not active", "local_password", "local password"];
+/// Of a server that takes no users, or none yet, and of a name whose user is on its way out.
+const NOT_YET: &[&str] = &[
+    "not ready",
+    "not active",
+    "local_password",
+    "local password",
+    "being deleted",
+];
 const TOO_MANY_USERS: &[&str] = &["quota", "number of users", "number of vpn users", "too many users"];
 #[rustfmt::skip] // Words of one thing side by side.
 const NAME_IS_TAKEN: &[&str] = &[
@@ -372,7 +378,7 @@ const RULES: &[Rule] = &[
     // Users, groups and access policies: the numbers of most of their codes are not known, so words decide.
     codes(&["VPN.1313"], Meaning::Dependency),
     codes(&["VPN.1318", "VPN.1401"], Meaning::Rejected),
-    at(&[400, 403, 409, 425], Meaning::Dependency).saying(NO_USERS_YET).asked(Asked::Users),
+    at(&[400, 403, 409, 425], Meaning::Dependency).saying(NOT_YET).asked(Asked::Users),
     at(&[400, 403, 409], Meaning::QuotaExceeded).saying(TOO_MANY_USERS).asked(CREATE_USER),
     at(&[400, 409], Meaning::Duplicate).saying(NAME_IS_TAKEN).asked(CREATE_USER),
     // Another user has the address, not the name: nothing that could be adopted.
@@ -711,6 +717,7 @@ mod tests {
             "resource (type=VPN_SERVER, ID=1) is not ready, currently PENDING_UPDATE",
             "The VPN server is not ACTIVE",
             "The client_auth_type of the VPN server is not LOCAL_PASSWORD",
+            "VPN user alice is being deleted, try again later",
         ];
         users_are(&[400, 403, 409], &USERS, &words, Meaning::Dependency);
         for operation in USERS {

@@ -314,8 +314,8 @@ pub fn trouble(error: &CloudError) -> Trouble {
         Meaning::Repeated => (Reason::CloudError, "it is looked at and tried again"),
         Meaning::Dependency if error.operation.is_about_users() => (
             Reason::DependencyNotReady,
-            "the VPN server and the group must be there, and the server be ACTIVE with LOCAL_PASSWORD authentication: it is \
-             tried again until they are",
+            "it is tried again until the VPN server and the group are there, the server is ACTIVE with LOCAL_PASSWORD \
+             authentication, and no deletion stands in the way",
         ),
         Meaning::Dependency => (
             Reason::DependencyNotReady,
