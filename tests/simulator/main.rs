@@ -5,6 +5,7 @@ mod authentication;
 mod binary;
 mod client;
 mod cloud_client;
+mod cloud_client_users;
 mod faults;
 mod gateways;
 mod lists;
