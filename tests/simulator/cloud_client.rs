@@ -36,7 +36,7 @@ fn credentials() -> Credentials {
     Credentials::new(tryout::ACCESS_KEY.to_owned(), tryout::SECRET_KEY.into(), None).unwrap()
 }
 
-fn client(cloud: &Cloud) -> Client {
+pub fn client(cloud: &Cloud) -> Client {
     let scope = Scope {
         endpoint: cloud.simulator.base_url(),
         project_id: tryout::PROJECT_ID.to_owned(),

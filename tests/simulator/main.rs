@@ -6,6 +6,7 @@ mod batches;
 mod binary;
 mod client;
 mod cloud_client;
+mod cloud_client_users;
 mod faults;
 mod gateways;
 mod groups;

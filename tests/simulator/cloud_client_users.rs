@@ -1,0 +1,260 @@
+//! The operator's own client against the simulator's users, groups and servers, in every position of their switches.
+
+use reqwest::Method;
+use serde_json::json;
+use vpn_operator::cloud::{
+    Client, CloudError, Meaning,
+    password::Password,
+    users::{NO_STATIC_IP, NewUser, UserChange},
+};
+
+use crate::{
+    client::{Cloud, UNKNOWN_ID},
+    cloud_client::client,
+    p2c::{PASSWORD, SERVER},
+};
+
+const TOKEN: &str = "0b2e9d0c-5a1f-4c67-9d53-1c1f0e7c2a11";
+const OTHER_TOKEN: &str = "0b2e9d0c-5a1f-4c67-9d53-1c1f0e7c2a12";
+
+fn user(name: &str) -> NewUser {
+    NewUser {
+        name: name.to_owned(),
+        password: Password::new(PASSWORD),
+        description: None,
+        user_group_id: None,
+        static_ip: None,
+    }
+}
+
+async fn refused(client: &Client, user: &NewUser, token: &str) -> CloudError {
+    let error = client.create_user(SERVER, user, token).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error}");
+    error
+}
+
+#[tokio::test]
+async fn the_life_of_a_user() {
+    let cloud = Cloud::start().await;
+    let client = client(&cloud);
+    let servers = client.list_vpn_servers_page(None).await.unwrap().value;
+    let server = &servers.items[0];
+    assert_eq!(
+        (
+            server.id.as_str(),
+            server.status.as_deref(),
+            server.client_auth_type.as_deref()
+        ),
+        (SERVER, Some("ACTIVE"), Some("LOCAL_PASSWORD"))
+    );
+    let (first, second) = (cloud.created_group("ops").await, cloud.created_group("dev").await);
+    let groups = client.list_user_groups_page(SERVER, None).await.unwrap().value;
+    assert_eq!(
+        (groups.items.len(), groups.total_count),
+        (3, Some(3)),
+        "with the default"
+    );
+
+    let new = NewUser {
+        user_group_id: Some(first.clone()),
+        description: Some("on call".to_owned()),
+        ..user("alice.dev")
+    };
+    let made = client.create_user(SERVER, &new, TOKEN).await.unwrap();
+    assert!(made.request_id.is_some() && made.date.is_some());
+    let id = made.value.id;
+    let again = client.create_user(SERVER, &new, TOKEN).await.unwrap();
+    assert_eq!(again.value.id, id, "the token is known");
+
+    let seen = client.get_user(SERVER, &id).await.unwrap().value;
+    assert_eq!(seen.user_group_name.as_deref(), Some("ops"));
+    assert_eq!(seen.static_ip.as_deref(), Some(NO_STATIC_IP));
+    let page = client.list_users_page(SERVER, None).await.unwrap().value;
+    assert_eq!(
+        (page.items.as_slice(), page.total_count),
+        (&[seen.clone()][..], Some(1))
+    );
+
+    let change = UserChange {
+        static_ip: Some("192.168.10.5".to_owned()),
+        ..UserChange::keeping(&seen)
+    };
+    let changed = client.update_user(SERVER, &id, &change).await.unwrap().value;
+    assert_eq!(
+        (changed.static_ip.as_deref(), changed.description.as_deref()),
+        (Some("192.168.10.5"), Some("on call"))
+    );
+    assert_eq!(changed.user_group_id, seen.user_group_id);
+
+    client.remove_users_from_group(SERVER, &first, &[&id]).await.unwrap();
+    client.add_users_to_group(SERVER, &second, &[&id]).await.unwrap();
+    let members = client
+        .list_group_members_page(SERVER, &second, None)
+        .await
+        .unwrap()
+        .value;
+    assert_eq!(members.items[0].id, id);
+
+    let next = Password::new("An0ther pass");
+    client.reset_user_password(SERVER, &id, &next).await.unwrap();
+    assert!(cloud.password(&id, next.expose()).await.0, "it is in force");
+    for recent in [next, Password::new(PASSWORD)] {
+        let error = client.reset_user_password(SERVER, &id, &recent).await.unwrap_err();
+        assert_eq!(error.meaning, Meaning::RecentPassword, "{error}");
+    }
+
+    client.delete_user(SERVER, &id).await.unwrap();
+    for error in [
+        client.get_user(SERVER, &id).await.unwrap_err(),
+        client.delete_user(SERVER, &id).await.unwrap_err(),
+    ] {
+        assert_eq!(error.meaning, Meaning::Gone, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_is_understood_whatever_code_it_has() {
+    for (codes, status) in [("VPN.13xx", "400"), ("VPN.0001", "400"), ("VPN.93xx", "409")] {
+        let cloud = Cloud::start().await;
+        cloud.switch("p2c-codes", codes).await;
+        cloud.switch("duplicate-user-name", status).await;
+        let client = client(&cloud);
+        let id = cloud.created_user("alice").await;
+        let taken = refused(&client, &user("alice"), TOKEN).await;
+        assert_eq!(taken.meaning, Meaning::Duplicate, "{taken}");
+
+        let with_address = |address: &str| NewUser {
+            static_ip: Some(address.to_owned()),
+            ..user("carol")
+        };
+        let holder = NewUser {
+            name: "dave".to_owned(),
+            ..with_address("192.168.10.5")
+        };
+        client.create_user(SERVER, &holder, TOKEN).await.unwrap();
+        for address in ["192.168.10.5", "192.168.10.6", "10.0.0.1"] {
+            let error = refused(&client, &with_address(address), OTHER_TOKEN).await;
+            assert_eq!(error.meaning, Meaning::Rejected, "{error}");
+        }
+        let lost = NewUser {
+            user_group_id: Some(UNKNOWN_ID.to_owned()),
+            ..user("carol")
+        };
+        let error = refused(&client, &lost, OTHER_TOKEN).await;
+        assert_eq!(error.meaning, Meaning::Dependency, "{error}");
+        let seen = client.get_user(SERVER, &id).await.unwrap().value;
+        let move_away = UserChange {
+            user_group_id: Some(UNKNOWN_ID.to_owned()),
+            ..UserChange::keeping(&seen)
+        };
+        let error = client.update_user(SERVER, &id, &move_away).await.unwrap_err();
+        assert_eq!(error.meaning, Meaning::Dependency, "{error}");
+        for weak in ["short1", "onlyletters", "alicealice", "carol.carol"] {
+            let weak = NewUser {
+                name: "carol.carol".to_owned(),
+                password: Password::new(weak),
+                ..user("")
+            };
+            let error = client.create_user(SERVER, &weak, OTHER_TOKEN).await.unwrap_err();
+            assert_eq!(error.meaning, Meaning::BadPassword, "{error}");
+        }
+        let error = client.reset_user_password(SERVER, &id, &Password::new("short1")).await;
+        assert_eq!(error.unwrap_err().meaning, Meaning::BadPassword);
+        let error = refused(&client, &user("link"), OTHER_TOKEN).await;
+        assert_eq!(error.meaning, Meaning::Rejected, "{error}");
+
+        cloud.edit("vpn-servers", SERVER, json!({"user_quota": 2})).await;
+        let error = refused(&client, &user("carol"), OTHER_TOKEN).await;
+        assert_eq!(error.meaning, Meaning::QuotaExceeded, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_or_unready_server_is_waited_for() {
+    for value in ["404", "400-not-found", "400-not-exist"] {
+        let cloud = Cloud::start().await;
+        cloud.switch("unknown-server", value).await;
+        let client = client(&cloud);
+        let group = cloud.created_group("ops").await;
+        for error in [
+            client.create_user(UNKNOWN_ID, &user("alice"), TOKEN).await.unwrap_err(),
+            client.list_users_page(UNKNOWN_ID, None).await.unwrap_err(),
+            client.list_user_groups_page(UNKNOWN_ID, None).await.unwrap_err(),
+            client.add_users_to_group(SERVER, UNKNOWN_ID, &["u"]).await.unwrap_err(),
+            client
+                .add_users_to_group(SERVER, &group, &[UNKNOWN_ID])
+                .await
+                .unwrap_err(),
+        ] {
+            assert_eq!(error.meaning, Meaning::Dependency, "{value}: {error}");
+        }
+        let error = client.get_user(UNKNOWN_ID, UNKNOWN_ID).await.unwrap_err();
+        assert_eq!(error.meaning, Meaning::Gone, "{error}");
+    }
+    for value in ["400", "409", "403"] {
+        for edit in [json!({"status": "PENDING_UPDATE"}), json!({"client_auth_type": "CERT"})] {
+            let cloud = Cloud::start().await;
+            cloud.switch("server-not-ready", value).await;
+            cloud.edit("vpn-servers", SERVER, edit).await;
+            let error = refused(&client(&cloud), &user("alice"), TOKEN).await;
+            assert_eq!(error.meaning, Meaning::Dependency, "{value}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_walked_whatever_they_say_of_their_end() {
+    for marker in ["null", "absent", "present", "empty"] {
+        for pages in ["present", "absent"] {
+            let cloud = Cloud::start().await;
+            cloud.switch("p2c-last-page-marker", marker).await;
+            cloud.switch("server-pages", pages).await;
+            cloud.created_user("alice").await;
+            let client = client(&cloud);
+            let mut walked = vpn_operator::cloud::paging::Pages::default();
+            let page = client.list_users_page(SERVER, None).await.unwrap().value;
+            assert_eq!(walked.add(page), vpn_operator::cloud::paging::Next::Done);
+            assert!(walked.finish().complete, "{marker}");
+            let mut walked = vpn_operator::cloud::paging::Pages::default();
+            let page = client.list_vpn_servers_page(None).await.unwrap().value;
+            assert_eq!(walked.add(page), vpn_operator::cloud::paging::Next::Done);
+            assert!(walked.finish().complete, "{marker} {pages}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn repeats_a_name_on_its_way_out_and_clouds_without_users_are_told_apart() {
+    let cloud = Cloud::start().await;
+    cloud.switch("client-token-replay", "VPN.0031").await;
+    let client = client(&cloud);
+    let id = client
+        .create_user(SERVER, &user("alice"), TOKEN)
+        .await
+        .unwrap()
+        .value
+        .id;
+    let error = refused(&client, &user("alice"), TOKEN).await;
+    assert_eq!((error.meaning, error.outcome_unknown), (Meaning::Repeated, true));
+    cloud.switch("client-token-replay", "ignored").await;
+    let error = refused(&client, &user("alice"), TOKEN).await;
+    assert_eq!(error.meaning, Meaning::Duplicate);
+
+    cloud.switch("user-deletion", "held").await;
+    client.delete_user(SERVER, &id).await.unwrap();
+    let error = refused(&client, &user("alice"), OTHER_TOKEN).await;
+    assert_eq!(error.meaning, Meaning::Dependency, "{error}");
+    cloud.admin(Method::POST, "finish-deletions", json!({})).await;
+    client.create_user(SERVER, &user("alice"), OTHER_TOKEN).await.unwrap();
+
+    for (value, expected) in [("404", Meaning::NotAvailable), ("403", Meaning::Forbidden)] {
+        cloud.switch("p2c", value).await;
+        for error in [
+            client.get_user(SERVER, &id).await.unwrap_err(),
+            client.list_users_page(SERVER, None).await.unwrap_err(),
+            refused(&client, &user("bob1"), TOKEN).await,
+        ] {
+            assert_eq!(error.meaning, expected, "{error}");
+        }
+    }
+}
