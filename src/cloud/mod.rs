@@ -11,6 +11,7 @@ pub mod error;
 mod error_body;
 mod failure;
 pub mod iam;
+pub mod lane;
 mod lists;
 mod meaning;
 mod operation;
