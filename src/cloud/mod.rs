@@ -12,6 +12,7 @@ mod error_body;
 mod failure;
 mod fields;
 pub mod iam;
+pub mod lane;
 mod lists;
 mod meaning;
 mod operation;

@@ -6,6 +6,7 @@ pub mod context;
 pub mod controller;
 pub mod customer_gateway;
 pub mod decide;
+pub mod digest_key;
 pub mod gather;
 pub mod key;
 pub mod kind;

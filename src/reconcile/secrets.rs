@@ -13,6 +13,8 @@ pub type SecretName = (String, String);
 
 /// What was read of a Secret. It has no Debug: it holds what nobody may see.
 pub struct SecretContent {
+    /// Another one under the same name: it was deleted and made anew.
+    pub uid: String,
     pub resource_version: String,
     pub data: BTreeMap<String, Vec<u8>>,
 }
@@ -83,6 +85,7 @@ impl Secrets {
             return Ok(absent(entry.content.as_ref()));
         };
         let content = Arc::new(SecretContent {
+            uid: read.metadata.uid.unwrap_or_default(),
             resource_version: read.metadata.resource_version.unwrap_or_default(),
             data: read
                 .data

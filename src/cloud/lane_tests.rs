@@ -1,0 +1,621 @@
+//! What a lane promises: one at a time, by priority and arrival, and nobody is forgotten.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+use tokio::{
+    task::yield_now,
+    time::{advance, sleep},
+};
+
+use super::*;
+
+const SERVER: &str = "server-1";
+const OTHER: &str = "server-2";
+
+/// Lanes, and who was woken since the last look.
+struct Room {
+    lanes: Arc<Lanes<u32>>,
+    woken: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Room {
+    fn new() -> Self {
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&woken);
+        Self {
+            lanes: Lanes::new(move |waiter| log.lock().expect("sound").push(waiter)),
+            woken,
+        }
+    }
+
+    fn enter(&self, waiter: u32, priority: Priority) -> Option<LaneGuard<u32>> {
+        self.lanes.enter(SERVER, &waiter, priority)
+    }
+
+    /// One visit that wants to write.
+    fn visit(&self, waiter: u32, priority: Priority) -> Option<LaneGuard<u32>> {
+        let guard = self.enter(waiter, priority);
+        self.lanes.done(&waiter);
+        guard
+    }
+
+    fn woken(&self) -> Vec<u32> {
+        mem::take(&mut *self.woken.lock().expect("sound"))
+    }
+
+    fn kept_lanes(&self) -> usize {
+        self.lanes.change(|state| state.lanes.len())
+    }
+
+    /// The order in which the waiters get the lane from now on, each leaving at once.
+    fn order(&self) -> Vec<u32> {
+        let mut order = Vec::new();
+        loop {
+            let woken = self.woken();
+            let Some(waiter) = woken.last().copied() else {
+                return order;
+            };
+            assert_eq!(woken, [waiter], "one at a time");
+            drop(self.visit(waiter, Priority::Drift).expect("it was granted"));
+            order.push(waiter);
+        }
+    }
+}
+
+#[test]
+fn a_free_lane_is_taken_at_once_and_a_taken_one_queues() {
+    let room = Room::new();
+    let guard = room.visit(1, Priority::Write).expect("it is free");
+    assert!(room.visit(2, Priority::Edit).is_none());
+    assert!(
+        room.lanes.enter(OTHER, &3, Priority::Drift).is_some(),
+        "lanes are independent"
+    );
+    assert_eq!((room.lanes.waiting(), room.woken()), (1, vec![]));
+    drop(guard);
+    assert_eq!((room.lanes.waiting(), room.woken()), (0, vec![2]));
+    assert!(room.visit(2, Priority::Edit).is_some());
+}
+
+#[test]
+fn the_lane_goes_by_priority_then_arrival() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    for (waiter, priority) in [
+        (1, Priority::Drift),
+        (2, Priority::Write),
+        (3, Priority::Read),
+        (4, Priority::Write),
+        (5, Priority::Edit),
+    ] {
+        assert!(room.visit(waiter, priority).is_none());
+    }
+    drop(guard);
+    assert_eq!(room.order(), [5, 2, 4, 3, 1]);
+}
+
+#[test]
+fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    for (waiter, priority) in [
+        (1, Priority::Drift),
+        (2, Priority::Write),
+        (1, Priority::Drift),
+        (3, Priority::Write),
+        (1, Priority::Write),
+        (2, Priority::Drift),
+    ] {
+        assert!(room.visit(waiter, priority).is_none());
+    }
+    assert_eq!(room.lanes.waiting(), 3);
+    drop(guard);
+    assert_eq!(room.order(), [1, 2, 3], "1 came first; 2 is not set back");
+}
+
+#[test]
+fn nobody_passes_the_one_that_was_granted_the_lane() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    assert!(room.visit(1, Priority::Drift).is_none());
+    drop(guard);
+    assert!(room.visit(2, Priority::Edit).is_none());
+    assert_eq!(room.order(), [1, 2]);
+}
+
+#[test]
+fn a_grant_that_a_visit_does_not_take_goes_to_the_next() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    for waiter in [1, 2] {
+        assert!(room.visit(waiter, Priority::Write).is_none());
+    }
+    drop(guard);
+    assert_eq!(room.woken(), [1]);
+    room.lanes.done(&1);
+    assert_eq!(room.order(), [2]);
+    assert_eq!(room.kept_lanes(), 0);
+}
+
+#[test]
+fn a_place_that_a_visit_does_not_renew_is_given_up() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    for waiter in [1, 2] {
+        assert!(room.visit(waiter, Priority::Write).is_none());
+    }
+    room.lanes.done(&1);
+    assert_eq!(room.lanes.waiting(), 1);
+    drop(guard);
+    assert_eq!(room.order(), [2]);
+}
+
+#[test]
+fn a_grant_that_came_between_asking_and_the_visits_end_is_kept_for_the_next_visit() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    assert!(room.enter(1, Priority::Write).is_none());
+    drop(guard);
+    assert_eq!(room.woken(), [1]);
+    room.lanes.done(&1);
+    assert!(room.visit(2, Priority::Edit).is_none(), "it is still 1's");
+    assert_eq!(room.woken(), [1], "whatever became of the wake during the visit");
+    room.lanes.done(&1);
+    assert_eq!(room.woken(), [2], "that visit did not take it");
+}
+
+#[test]
+fn a_grant_survives_no_two_visits_even_if_one_was_cut_off() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    assert!(room.enter(1, Priority::Write).is_none());
+    // Cut off: no end of this visit is told.
+    assert!(room.visit(2, Priority::Write).is_none());
+    drop(guard);
+    for expected in [1, 1, 2] {
+        assert_eq!(room.woken(), [expected]);
+        room.lanes.done(&1);
+    }
+    assert!(room.visit(2, Priority::Write).is_some());
+}
+
+#[test]
+fn who_goes_to_another_lane_leaves_the_first() {
+    let room = Room::new();
+    let first = room.visit(0, Priority::Write);
+    let second = room.lanes.enter(OTHER, &9, Priority::Write);
+    for waiter in [1, 2] {
+        assert!(room.visit(waiter, Priority::Write).is_none());
+    }
+    assert!(room.lanes.enter(OTHER, &1, Priority::Write).is_none());
+    assert_eq!(room.lanes.waiting(), 2);
+    drop(first);
+    assert_eq!(room.woken(), [2]);
+    // A grant is left as well as a place.
+    assert!(room.lanes.enter(OTHER, &2, Priority::Edit).is_none());
+    assert_eq!(room.kept_lanes(), 1);
+    drop(second);
+    assert_eq!(room.woken(), [2]);
+}
+
+#[test]
+fn who_is_forgotten_leaves_neither_place_nor_grant_but_keeps_what_is_held() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    for waiter in [1, 2, 3] {
+        assert!(room.visit(waiter, Priority::Write).is_none());
+    }
+    room.lanes.forget(&0);
+    room.lanes.forget(&2);
+    assert_eq!((room.woken(), room.lanes.waiting()), (vec![], 2));
+    drop(guard);
+    assert_eq!(room.woken(), [1]);
+    room.lanes.forget(&1);
+    assert_eq!(room.woken(), [3]);
+    room.lanes.forget(&3);
+    assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
+}
+
+#[test]
+fn a_wake_may_enter_at_once() {
+    let entered = Arc::new(Mutex::new(Vec::new()));
+    let lanes = Arc::new_cyclic(|this: &std::sync::Weak<Lanes<u32>>| {
+        let (this, entered) = (this.clone(), Arc::clone(&entered));
+        Lanes {
+            state: Mutex::default(),
+            wake: Box::new(move |waiter| {
+                let lanes = this.upgrade().expect("it lives");
+                let guard = lanes.enter(SERVER, &waiter, Priority::Write);
+                entered.lock().expect("sound").push((waiter, guard.is_some()));
+            }),
+        }
+    });
+    let guard = lanes.enter(SERVER, &0, Priority::Write);
+    for waiter in [1, 2] {
+        assert!(lanes.enter(SERVER, &waiter, Priority::Write).is_none());
+    }
+    drop(guard);
+    assert_eq!(*entered.lock().expect("sound"), [(1, true), (2, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_enters_a_paused_lane_and_then_the_first_is_woken() {
+    let room = Room::new();
+    let start = Instant::now();
+    room.lanes.pause(SERVER, start + Duration::from_secs(10));
+    assert!(room.visit(1, Priority::Write).is_none());
+    assert!(room.visit(2, Priority::Edit).is_none());
+    assert!(
+        room.lanes.enter(OTHER, &3, Priority::Drift).is_some(),
+        "the pause is one lane's"
+    );
+    sleep(Duration::from_millis(9_990)).await;
+    assert!(room.woken().is_empty());
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!(room.order(), [2, 1]);
+    assert_eq!(room.kept_lanes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_only_gets_longer_and_one_that_is_over_already_is_none() {
+    let room = Room::new();
+    let start = Instant::now();
+    room.lanes.pause(SERVER, start);
+    assert_eq!(room.kept_lanes(), 0);
+    for seconds in [10, 30, 20] {
+        room.lanes.pause(SERVER, start + Duration::from_secs(seconds));
+    }
+    assert!(room.visit(1, Priority::Write).is_none());
+    sleep(Duration::from_millis(29_990)).await;
+    assert!(room.woken().is_empty());
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!(room.woken(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_leaves_the_holder_alone_and_makes_a_grant_a_place_again() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    for waiter in [1, 2] {
+        assert!(room.visit(waiter, Priority::Write).is_none());
+    }
+    drop(guard);
+    assert_eq!(room.woken(), [1]);
+    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
+    assert!(room.visit(1, Priority::Write).is_none());
+    assert_eq!(room.lanes.waiting(), 2);
+    sleep(Duration::from_secs(11)).await;
+    assert_eq!(room.woken(), [1], "it has kept its place");
+    let guard = room.visit(1, Priority::Write).expect("it was granted");
+    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
+    sleep(Duration::from_secs(11)).await;
+    assert!(room.woken().is_empty(), "the lane is still held");
+    drop(guard);
+    assert_eq!(room.order(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unneeded_lane_goes_when_its_pause_ends() {
+    let room = Room::new();
+    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
+    assert_eq!(room.kept_lanes(), 1);
+    sleep(Duration::from_secs(11)).await;
+    assert_eq!(room.kept_lanes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_lanes_leave_no_task_behind() {
+    let room = Room::new();
+    let tasks = tokio::runtime::Handle::current().metrics();
+    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(1_000));
+    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(2_000));
+    yield_now().await;
+    assert_eq!(tasks.num_alive_tasks(), 1, "the shorter pause's task is gone");
+    drop(room);
+    yield_now().await;
+    assert_eq!(tasks.num_alive_tasks(), 0);
+}
+
+fn priority(number: u8) -> Priority {
+    [Priority::Edit, Priority::Write, Priority::Read, Priority::Drift][usize::from(number)]
+}
+
+fn lane_name(number: u8) -> &'static str {
+    [SERVER, OTHER][usize::from(number)]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Enter(u8, u32, u8),
+    Leave(prop::sample::Index),
+    Done(u32),
+    Forget(u32),
+    Pause(u8, u64),
+    Pass(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(lane, waiter, priority)| Step::Enter(lane, waiter, priority)),
+        4 => any::<prop::sample::Index>().prop_map(Step::Leave),
+        4 => (0_u32..8).prop_map(Step::Done),
+        1 => (0_u32..8).prop_map(Step::Forget),
+        1 => (0_u8..2, 0_u64..3_000).prop_map(|(lane, length)| Step::Pause(lane, length)),
+        2 => (0_u64..2_000).prop_map(Step::Pass),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// The same rules, said as plainly as can be: everything is looked for in one list.
+#[derive(Default)]
+struct Model {
+    held: BTreeSet<&'static str>,
+    paused: BTreeMap<&'static str, u64>,
+    places: Vec<ModelPlace>,
+    arrivals: u64,
+    woken: Vec<u32>,
+    now: u64,
+}
+
+#[derive(Clone)]
+struct ModelPlace {
+    waiter: u32,
+    lane: &'static str,
+    rank: (Priority, u64),
+    granted: bool,
+    fresh: bool,
+}
+
+impl Model {
+    fn place(&self, waiter: u32) -> Option<usize> {
+        self.places.iter().position(|place| place.waiter == waiter)
+    }
+
+    fn granted(&self, lane: &str) -> Option<u32> {
+        let mut granted = self.places.iter().filter(|place| place.lane == lane && place.granted);
+        granted.next().map(|place| place.waiter)
+    }
+
+    fn is_open(&self, lane: &str) -> bool {
+        !self.held.contains(lane) && !self.paused.contains_key(lane)
+    }
+
+    fn enter(&mut self, lane: &'static str, waiter: u32, priority: Priority) -> bool {
+        let old = self.place(waiter).map(|at| self.places.remove(at));
+        let old = old.filter(|place| place.lane == lane);
+        let is_mine = self.granted(lane).is_none();
+        if self.is_open(lane) && is_mine {
+            self.held.insert(lane);
+            return true;
+        }
+        self.arrivals += 1;
+        let rank = old.map_or((priority, self.arrivals), |old| (old.rank.0.min(priority), old.rank.1));
+        self.places.push(ModelPlace {
+            waiter,
+            lane,
+            rank,
+            granted: false,
+            fresh: true,
+        });
+        false
+    }
+
+    fn done(&mut self, waiter: u32) {
+        let Some(at) = self.place(waiter) else { return };
+        let place = &mut self.places[at];
+        if !place.fresh {
+            self.places.remove(at);
+        } else if place.granted {
+            self.woken.push(waiter);
+        }
+        if let Some(at) = self.place(waiter) {
+            self.places[at].fresh = false;
+        }
+    }
+
+    fn pause(&mut self, lane: &'static str, length: u64) {
+        if length > 0 {
+            let until = self.paused.entry(lane).or_default();
+            *until = (*until).max(self.now + length);
+            for place in self.places.iter_mut().filter(|place| place.lane == lane) {
+                place.granted = false;
+            }
+        }
+    }
+
+    fn pass(&mut self, length: u64) {
+        self.now += length;
+        let now = self.now;
+        self.paused.retain(|_, until| *until > now);
+    }
+
+    /// Whatever has happened: who is first in an open lane is granted it.
+    fn settle(&mut self) {
+        for lane in [SERVER, OTHER] {
+            if self.is_open(lane) && self.granted(lane).is_none() {
+                let queue = self.places.iter_mut().filter(|place| place.lane == lane);
+                if let Some(first) = queue.min_by_key(|place| place.rank) {
+                    first.granted = true;
+                    self.woken.push(first.waiter);
+                }
+            }
+        }
+    }
+
+    fn kept_lanes(&self) -> usize {
+        let queued = self.places.iter().map(|place| place.lane);
+        let names: BTreeSet<_> = self
+            .held
+            .iter()
+            .chain(self.paused.keys())
+            .copied()
+            .chain(queued)
+            .collect();
+        names.len()
+    }
+}
+
+fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let (room, mut model) = (Room::new(), Model::default());
+    let mut guards: Vec<LaneGuard<u32>> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Enter(lane, waiter, number) => {
+                let (lane, priority) = (lane_name(lane), priority(number));
+                let guard = room.lanes.enter(lane, &waiter, priority);
+                prop_assert_eq!(guard.is_some(), model.enter(lane, waiter, priority));
+                guards.extend(guard);
+            }
+            Step::Leave(index) => {
+                if !guards.is_empty() {
+                    let guard = guards.swap_remove(index.index(guards.len()));
+                    model.held.remove(&*guard.lane);
+                }
+            }
+            Step::Done(waiter) => {
+                room.lanes.done(&waiter);
+                model.done(waiter);
+            }
+            Step::Forget(waiter) => {
+                room.lanes.forget(&waiter);
+                model.places.retain(|place| place.waiter != waiter);
+            }
+            Step::Pause(lane, length) => {
+                room.lanes
+                    .pause(lane_name(lane), Instant::now() + Duration::from_millis(length));
+                model.pause(lane_name(lane), length);
+                // The task has to sleep before the time goes on.
+                yield_now().await;
+            }
+            Step::Pass(length) => {
+                advance(Duration::from_millis(length)).await;
+                for _ in 0..4 {
+                    yield_now().await;
+                }
+                model.pass(length);
+            }
+        }
+        model.settle();
+        let (mut woken, mut expected) = (room.woken(), mem::take(&mut model.woken));
+        woken.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(woken, expected);
+        let held: BTreeSet<&str> = guards.iter().map(|guard| &*guard.lane).collect();
+        prop_assert_eq!(held.len(), guards.len(), "two guards of one lane");
+        prop_assert_eq!(
+            room.lanes.waiting(),
+            model.places.iter().filter(|place| !place.granted).count()
+        );
+        prop_assert_eq!(room.kept_lanes(), model.kept_lanes());
+        room.lanes.change(|state| {
+            for (name, lane) in &state.lanes {
+                prop_assert_eq!(lane.granted, model.granted(name));
+                prop_assert!(
+                    !lane.is_open() || lane.granted.is_some(),
+                    "a free lane that nobody may enter"
+                );
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// One waiter, as a controller runs it: one visit at a time, and a wake during a visit makes for another one.
+#[derive(Default)]
+struct Worker {
+    writes_left: u32,
+    is_due: bool,
+    visiting: bool,
+    guard: Option<LaneGuard<u32>>,
+}
+
+/// Every visit in three steps, which mix with those of others: it begins, asks for the lane, and ends. One in the lane
+/// keeps it to the visit's end. Now and then a visit is cut off, and its end is told by nobody.
+fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<(), TestCaseError> {
+    let room = Room::new();
+    let mut workers: Vec<Worker> = writes
+        .iter()
+        .map(|writes_left| Worker {
+            writes_left: *writes_left,
+            is_due: true,
+            ..Worker::default()
+        })
+        .collect();
+    let mut asked: Vec<bool> = vec![false; workers.len()];
+    let mut turns = 0;
+    loop {
+        for waiter in room.woken() {
+            workers[waiter as usize].is_due = true;
+        }
+        let runnable: Vec<usize> = (0..workers.len())
+            .filter(|at| workers[*at].visiting || workers[*at].is_due)
+            .collect();
+        if runnable.is_empty() {
+            break;
+        }
+        // When the choices are used up, in turn.
+        let (at, chance) = match choices.get(turns) {
+            Some((index, chance)) => (runnable[index.index(runnable.len())], *chance),
+            None => (runnable[turns % runnable.len()], u8::MAX),
+        };
+        turns += 1;
+        prop_assert!(turns < 10_000, "this goes on for ever");
+        let (worker, waiter) = (&mut workers[at], at as u32);
+        if !worker.visiting {
+            (worker.visiting, worker.is_due) = (true, false);
+            if chance < 8 {
+                worker.writes_left = 0;
+            }
+        } else if !asked[at] && worker.writes_left > 0 {
+            asked[at] = true;
+            worker.guard = room.enter(waiter, priority(chance % 4));
+        } else {
+            (worker.visiting, asked[at]) = (false, false);
+            if worker.guard.take().is_some() {
+                worker.writes_left -= 1;
+                worker.is_due = worker.writes_left > 0;
+            }
+            if (8..16).contains(&chance) {
+                worker.is_due = true;
+            } else {
+                room.lanes.done(&waiter);
+            }
+        }
+        prop_assert!(workers.iter().filter(|worker| worker.guard.is_some()).count() <= 1);
+    }
+    prop_assert!(
+        workers.iter().all(|worker| worker.writes_left == 0),
+        "somebody waits for ever"
+    );
+    prop_assert_eq!((room.lanes.waiting(), room.kept_lanes()), (0, 0));
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_goes_as_the_model_says(steps in steps()) {
+        on_paused_time(follows_the_model(steps))?;
+    }
+
+    #[test]
+    fn all_who_want_to_write_get_to_it_however_their_visits_mix(
+        writes in prop::collection::vec(0_u32..4, 1..8),
+        choices in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..200),
+    ) {
+        works_off(&writes, &choices)?;
+    }
+}

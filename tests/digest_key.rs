@@ -1,0 +1,178 @@
+//! The digest key against a real kube-apiserver: made once, found again, made anew only when it is lost.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use secrecy::SecretString;
+use serde_json::json;
+use vpn_operator::reconcile::digest_key::{DigestKey, DigestKeys};
+use vpn_operator_testbed::ControlPlane;
+
+const LEASE: &str = "vpn-operator";
+const SECRET: &str = "vpn-operator-digest-key";
+
+struct Room {
+    client: Client,
+    namespace: String,
+}
+
+impl Room {
+    async fn new() -> Self {
+        let plane = ControlPlane::shared().await.unwrap();
+        let namespace = plane.create_namespace("digest").await.unwrap();
+        Self {
+            client: plane.client().await.unwrap(),
+            namespace,
+        }
+    }
+
+    /// What a process has.
+    fn process(&self) -> DigestKeys {
+        DigestKeys::new(self.client.clone(), self.namespace.clone(), LEASE.to_owned())
+    }
+
+    fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn secret(&self) -> Secret {
+        self.secrets().get(SECRET).await.unwrap()
+    }
+}
+
+fn fingerprint(key: &DigestKey) -> (String, String) {
+    (key.id(), key.digest("anna", &SecretString::from("a password")))
+}
+
+#[tokio::test]
+async fn the_key_is_made_at_first_need_and_found_by_the_next_process() {
+    let room = Room::new().await;
+    let first = room.process();
+    assert!(room.secrets().get_opt(SECRET).await.unwrap().is_none(), "not before");
+    let made = fingerprint(&first.get().await.unwrap());
+    let secret = room.secret().await;
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+    let data = secret.data.unwrap();
+    assert_eq!(
+        data.iter()
+            .map(|(name, key)| (&**name, key.0.len()))
+            .collect::<Vec<_>>(),
+        [("key", 32)]
+    );
+    let labels = secret.metadata.labels.unwrap();
+    for label in ["app.kubernetes.io/name", "app.kubernetes.io/managed-by"] {
+        assert_eq!(labels.get(label).map(String::as_str), Some("vpn-operator"), "{label}");
+    }
+    let annotations = secret.metadata.annotations.unwrap();
+    assert!(
+        annotations
+            .values()
+            .any(|text| text.contains("Without it no password is lost")),
+        "{annotations:?}"
+    );
+    assert_eq!(fingerprint(&room.process().get().await.unwrap()), made);
+    assert_eq!(
+        room.secret().await.metadata.resource_version,
+        secret.metadata.resource_version,
+        "written once"
+    );
+}
+
+#[tokio::test]
+async fn a_process_keeps_its_key_though_the_secret_goes() {
+    let room = Room::new().await;
+    let process = room.process();
+    let before = fingerprint(&process.get().await.unwrap());
+    room.secrets().delete(SECRET, &Default::default()).await.unwrap();
+    assert_eq!(fingerprint(&process.get().await.unwrap()), before);
+    assert_ne!(fingerprint(&room.process().get().await.unwrap()), before);
+}
+
+#[tokio::test]
+async fn replicas_and_callers_that_begin_together_have_one_key() {
+    for _ in 0..10 {
+        let room = Room::new().await;
+        let processes: Vec<DigestKeys> = (0..4).map(|_| room.process()).collect();
+        let calls = processes.iter().chain(&processes).map(DigestKeys::get);
+        let keys = futures::future::try_join_all(calls).await.unwrap();
+        let first = fingerprint(&keys[0]);
+        assert!(keys.iter().all(|key| fingerprint(key) == first));
+        assert_eq!(fingerprint(&room.process().get().await.unwrap()), first);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_missing_or_of_another_length_is_replaced_and_nothing_else_is() {
+    let key = |bytes: &[u8]| ("key".to_owned(), ByteString(bytes.to_vec()));
+    let other = || ("other".to_owned(), ByteString(b"somebody's".to_vec()));
+    for data in [
+        None,
+        Some(BTreeMap::from([other()])),
+        Some(BTreeMap::from([key(b""), other()])),
+        Some(BTreeMap::from([key(&[7; 31]), other()])),
+    ] {
+        let room = Room::new().await;
+        let had_other = data.as_ref().is_some_and(|data| data.contains_key("other"));
+        let broken = Secret {
+            metadata: ObjectMeta {
+                name: Some(SECRET.to_owned()),
+                labels: Some(BTreeMap::from([("team".to_owned(), "net".to_owned())])),
+                ..ObjectMeta::default()
+            },
+            data,
+            ..Secret::default()
+        };
+        room.secrets().create(&PostParams::default(), &broken).await.unwrap();
+        let processes = [room.process(), room.process()];
+        let keys = futures::future::try_join_all(processes.iter().map(DigestKeys::get))
+            .await
+            .unwrap();
+        assert_eq!(fingerprint(&keys[0]), fingerprint(&keys[1]));
+        let secret = room.secret().await;
+        let data = secret.data.unwrap();
+        assert_eq!(data["key"].0.len(), 32);
+        assert_eq!(data.get("other"), had_other.then(|| other().1).as_ref());
+        assert_eq!(secret.metadata.labels, broken.metadata.labels);
+        assert_eq!(fingerprint(&room.process().get().await.unwrap()), fingerprint(&keys[0]));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_an_error_and_is_tried_again() {
+    let room = Room::new().await;
+    let nowhere = DigestKeys::new(room.client.clone(), format!("{}-not", room.namespace), LEASE.to_owned());
+    for _ in 0..2 {
+        let error = nowhere.get().await.unwrap_err();
+        assert!(
+            matches!(&error, kube::Error::Api(status) if status.code == 404),
+            "{error}"
+        );
+    }
+    let frozen = Secret {
+        metadata: ObjectMeta {
+            name: Some(SECRET.to_owned()),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        ..Secret::default()
+    };
+    room.secrets().create(&PostParams::default(), &frozen).await.unwrap();
+    let process = room.process();
+    let error = process.get().await.unwrap_err();
+    assert!(
+        matches!(&error, kube::Error::Api(status) if status.code == 422),
+        "{error}"
+    );
+    room.secrets().delete(SECRET, &Default::default()).await.unwrap();
+    let made = fingerprint(&process.get().await.unwrap());
+    let label = json!({ "metadata": { "labels": { "team": "net" } } });
+    room.secrets()
+        .patch(SECRET, &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    assert_eq!(fingerprint(&room.process().get().await.unwrap()), made);
+}
