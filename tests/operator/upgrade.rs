@@ -1,7 +1,5 @@
 //! Upgrades of the CRD: what an older one let through must not wedge, and one that is too old must do no harm.
 
-use std::path::Path;
-
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use vpn_operator::api::crds;
@@ -14,17 +12,29 @@ async fn own_plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
 
-/// The present CRD as JSON, for tests to spoil.
-fn present_crd() -> Value {
+fn present_crds() -> Vec<Value> {
     let crds = crds().expect("the rules fit the schemas");
-    serde_json::to_value(crds.first().expect("there is a CRD")).expect("a CRD is plain data")
+    let as_json = |crd| serde_json::to_value(crd).expect("a CRD is plain data");
+    crds.iter().map(as_json).collect()
 }
 
+/// The gateways' present CRD as JSON, for tests to spoil.
+fn present_crd() -> Value {
+    let mut crds = present_crds().into_iter();
+    crds.find(|crd| crd["spec"]["names"]["kind"] == "CustomerGateway")
+        .expect("there is a CRD")
+}
+
+/// Applies this one in place of the present, and the other kinds' as they are: the operator waits for all.
 async fn apply_crd(plane: &ControlPlane, crd: &Value) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("crd.json");
-    std::fs::write(&file, crd.to_string()).unwrap();
-    plane.apply_crds(Path::new(&file)).await.unwrap();
+    for (number, present) in present_crds().iter().enumerate() {
+        let is_replaced = present["metadata"]["name"] == crd["metadata"]["name"];
+        let applied = if is_replaced { crd } else { present };
+        let file = folder.path().join(format!("{number}.json"));
+        std::fs::write(&file, applied.to_string()).unwrap();
+    }
+    plane.apply_crds(folder.path()).await.unwrap();
 }
 
 /// Takes out every rule; names and types stay.
