@@ -192,6 +192,26 @@ fn the_manifest_in_the_readme_is_one_of_the_samples() {
     }
 }
 
+/// So that `kubectl apply --filename docs/samples` is all that it takes.
+#[test]
+fn every_password_that_a_sample_names_is_in_the_samples() {
+    let texts = files("docs/samples", "yaml").into_iter().map(|path| read(&path).text);
+    let documents: Vec<Value> = texts
+        .flat_map(|text| text.split("\n---\n").map(str::to_owned).collect::<Vec<_>>())
+        .map(|text| serde_saphyr::from_str(&text).expect("YAML"))
+        .collect();
+    let of_kind = |kind: &str| documents.iter().filter(|it| it["kind"] == kind).collect::<Vec<_>>();
+    let (users, secrets) = (of_kind("VpnUser"), of_kind("Secret"));
+    assert_eq!(users.len(), 3);
+    for user in users {
+        let wanted: VpnUser = serde_json::from_value(user.clone()).expect("a user");
+        let reference = wanted.spec.password_secret_ref.expect("a new user has a password");
+        let secret = secrets.iter().find(|it| it["metadata"]["name"] == reference.name);
+        let value = secret.map(|secret| &secret["stringData"][reference.key()]);
+        assert!(value.is_some_and(Value::is_string), "{}", user["metadata"]["name"]);
+    }
+}
+
 #[test]
 fn relative_links_lead_somewhere() {
     let mut links = 0;
