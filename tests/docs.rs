@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use vpn_operator::api::{self, CustomerGateway};
+use vpn_operator::api::{self, CustomerGateway, VpnUser};
 use vpn_operator::cloud::Operation;
 use vpn_operator::metrics::{self, Metrics};
 use vpn_operator::settings::flag_reference;
@@ -109,10 +111,17 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
+/// What is applied as a whole, and what first needs something in the cloud.
+fn samples() -> Vec<Page> {
+    let paths = ["docs/samples", "docs/samples/adopting"].map(|folder| files(folder, "yaml"));
+    paths.iter().flatten().map(|path| read(path)).collect()
+}
+
 /// Every manifest in the documentation: where it stands, and its text.
 fn manifests() -> Vec<(String, String)> {
-    let samples = files("docs/samples", "yaml").into_iter().map(|path| read(&path));
-    let samples = samples.map(|sample| (sample.path.display().to_string(), sample.text));
+    let samples = samples()
+        .into_iter()
+        .map(|sample| (sample.path.display().to_string(), sample.text));
     let in_pages = pages().into_iter().flat_map(|page| {
         let blocks = blocks(&page.text, "yaml").into_iter().enumerate();
         let named =
@@ -129,20 +138,29 @@ fn manifests() -> Vec<(String, String)> {
 
 #[test]
 fn every_manifest_is_read_whole_by_the_real_type() {
-    let mut gateways = 0;
+    let (mut gateways, mut users) = (0, 0);
     for (place, text) in manifests() {
         let written: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
-        let kind = written["kind"].as_str().unwrap_or_default();
-        if kind != "CustomerGateway" {
-            assert!(OTHER_KINDS.contains(&kind), "{place}: a manifest of kind {kind:?}");
-            continue;
-        }
-        let gateway: CustomerGateway = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
-        let read = serde_json::to_value(&gateway).expect("plain data");
+        let (read, count) = match written["kind"].as_str().unwrap_or_default() {
+            "CustomerGateway" => (read_by::<CustomerGateway>(&place, &text), &mut gateways),
+            "VpnUser" => (read_by::<VpnUser>(&place, &text), &mut users),
+            kind => {
+                assert!(OTHER_KINDS.contains(&kind), "{place}: a manifest of kind {kind:?}");
+                continue;
+            }
+        };
         assert_eq!(written, read, "{place}: a field that the type does not know");
-        gateways += 1;
+        *count += 1;
     }
-    assert!(gateways > 3, "the samples, and some in the pages: {gateways}");
+    for (kind, count) in [("gateways", gateways), ("users", users)] {
+        assert!(count > 3, "the samples, and some in the pages: {count} {kind}");
+    }
+}
+
+/// What a type makes of a manifest.
+fn read_by<T: Serialize + DeserializeOwned>(place: &str, text: &str) -> Value {
+    let object: T = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{place}: {error}"));
+    serde_json::to_value(&object).expect("plain data")
 }
 
 /// Admission knows more than the type does.
@@ -166,14 +184,31 @@ async fn every_manifest_is_accepted_by_a_real_apiserver() {
 
 #[test]
 fn the_manifest_in_the_readme_is_one_of_the_samples() {
-    let samples: Vec<String> = files("docs/samples", "yaml")
-        .iter()
-        .map(|path| read(path).text)
-        .collect();
+    let samples: Vec<String> = samples().into_iter().map(|sample| sample.text).collect();
     let shown = blocks(&read(Path::new("README.md")).text, "yaml");
     assert!(!shown.is_empty());
     for block in shown {
         assert!(samples.contains(&block), "not in docs/samples:\n{block}");
+    }
+}
+
+/// So that `kubectl apply --filename docs/samples` is all that it takes.
+#[test]
+fn every_password_that_a_sample_names_is_in_the_samples() {
+    let texts = files("docs/samples", "yaml").into_iter().map(|path| read(&path).text);
+    let documents: Vec<Value> = texts
+        .flat_map(|text| text.split("\n---\n").map(str::to_owned).collect::<Vec<_>>())
+        .map(|text| serde_saphyr::from_str(&text).expect("YAML"))
+        .collect();
+    let of_kind = |kind: &str| documents.iter().filter(|it| it["kind"] == kind).collect::<Vec<_>>();
+    let (users, secrets) = (of_kind("VpnUser"), of_kind("Secret"));
+    assert_eq!(users.len(), 3);
+    for user in users {
+        let wanted: VpnUser = serde_json::from_value(user.clone()).expect("a user");
+        let reference = wanted.spec.password_secret_ref.expect("a new user has a password");
+        let secret = secrets.iter().find(|it| it["metadata"]["name"] == reference.name);
+        let value = secret.map(|secret| &secret["stringData"][reference.key()]);
+        assert!(value.is_some_and(Value::is_string), "{}", user["metadata"]["name"]);
     }
 }
 

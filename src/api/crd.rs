@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::lifecycle::{self, Admission};
-use super::{CustomerGateway, customer_gateway};
+use super::{CustomerGateway, VpnUser, customer_gateway, vpn_user};
 
 /// A kind's schema and rules do not fit together: a mistake in this crate, found by its tests.
 #[derive(Debug, thiserror::Error)]
@@ -19,11 +19,18 @@ pub enum CrdError {
 
 /// Every CRD of the operator, as `vpn-operator crd` prints them. A new kind is a line here.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
-    Ok(vec![build(
-        CustomerGateway::crd(),
-        customer_gateway::admissions(),
-        customer_gateway::columns(),
-    )?])
+    let kinds = [
+        (
+            CustomerGateway::crd(),
+            customer_gateway::admissions(),
+            customer_gateway::columns(),
+        ),
+        (VpnUser::crd(), vpn_user::admissions(), vpn_user::columns()),
+    ];
+    kinds
+        .into_iter()
+        .map(|(crd, admissions, columns)| build(crd, admissions, columns))
+        .collect()
 }
 
 /// A column of `kubectl get`.

@@ -14,8 +14,8 @@ pub struct Lifecycle {
     pub credentials_ref: Option<CredentialsRef>,
 
     /// The id of an existing cloud object to adopt instead of creating one. It is then managed like any other
-    /// (tagged, mended, deleted by `deletionPolicy: Delete`), but never made anew when it disappears.
-    /// May be set only while status.id is empty or equal; may be removed, not changed.
+    /// (tagged if its kind has tags, mended, deleted by `deletionPolicy: Delete`), but never made anew when it
+    /// disappears. May be set only while status.id is empty or equal; may be removed, not changed.
     #[serde(rename = "externalID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 36, max = 36))]
     pub external_id: Option<String>,

@@ -5,11 +5,13 @@ pub mod crd;
 pub mod customer_gateway;
 pub mod lifecycle;
 pub mod status;
+pub mod vpn_user;
 
 pub use crd::crds;
 pub use customer_gateway::{CustomerGateway, CustomerGatewaySpec, CustomerGatewayStatus};
 pub use lifecycle::{AdoptionPolicy, DeletionPolicy, Lifecycle, ManagementPolicy};
 pub use status::{Intent, ObjectStatus, PastIntent, Scope};
+pub use vpn_user::{VpnUser, VpnUserSpec, VpnUserStatus};
 
 /// The API group.
 pub const GROUP: &str = "vpn.huaweicloud.com";

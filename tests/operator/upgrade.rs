@@ -1,10 +1,9 @@
 //! Upgrades of the CRD: what an older one let through must not wedge, and one that is too old must do no harm.
 
-use std::path::Path;
-
-use kube::api::DeleteParams;
+use kube::Api;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator::api::crds;
+use vpn_operator::api::{VpnUser, crds};
 use vpn_operator_testbed::{ControlPlane, eventually};
 
 use crate::world::{DEADLINE, Options, World, condition, gateway, repository};
@@ -14,17 +13,29 @@ async fn own_plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
 
-/// The present CRD as JSON, for tests to spoil.
-fn present_crd() -> Value {
+fn present_crds() -> Vec<Value> {
     let crds = crds().expect("the rules fit the schemas");
-    serde_json::to_value(crds.first().expect("there is a CRD")).expect("a CRD is plain data")
+    let as_json = |crd| serde_json::to_value(crd).expect("a CRD is plain data");
+    crds.iter().map(as_json).collect()
 }
 
+/// A kind's present CRD as JSON, for tests to spoil.
+fn present_crd(kind: &str) -> Value {
+    let mut crds = present_crds().into_iter();
+    crds.find(|crd| crd["spec"]["names"]["kind"] == kind)
+        .expect("there is a CRD")
+}
+
+/// Applies this one in place of the present, and the other kinds' as they are: the operator waits for all.
 async fn apply_crd(plane: &ControlPlane, crd: &Value) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("crd.json");
-    std::fs::write(&file, crd.to_string()).unwrap();
-    plane.apply_crds(Path::new(&file)).await.unwrap();
+    for (number, present) in present_crds().iter().enumerate() {
+        let is_replaced = present["metadata"]["name"] == crd["metadata"]["name"];
+        let applied = if is_replaced { crd } else { present };
+        let file = folder.path().join(format!("{number}.json"));
+        std::fs::write(&file, applied.to_string()).unwrap();
+    }
+    plane.apply_crds(folder.path()).await.unwrap();
 }
 
 /// Takes out every rule; names and types stay.
@@ -61,7 +72,7 @@ fn many_tags() -> Value {
 #[tokio::test]
 async fn what_an_older_crd_let_through_gets_status_and_can_go() {
     let plane = own_plane().await;
-    let mut lax = present_crd();
+    let mut lax = present_crd("CustomerGateway");
     loosen(&mut lax);
     apply_crd(plane, &lax).await;
     let options = Options {
@@ -261,11 +272,100 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
     world.finish().await;
 }
 
+/// The same for users, by what the apiserver itself lets through: no operator is needed.
+#[tokio::test]
+async fn users_that_an_older_crd_let_through_can_be_told_labelled_edited_and_let_go() {
+    let plane = own_plane().await;
+    let mut lax = present_crd("VpnUser");
+    loosen(&mut lax);
+    apply_crd(plane, &lax).await;
+    let namespace = plane.create_namespace("upgrade").await.unwrap();
+    let client = plane.client().await.unwrap();
+    let users: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &ApiResource::erase::<VpnUser>(&()));
+    let create = async |name: &str, spec: &Value| {
+        let object = json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "VpnUser",
+            "metadata": {"name": name, "finalizers": ["vpn.huaweicloud.com/cleanup"]}, "spec": spec,
+        });
+        users
+            .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+    };
+    let user = |more: Value| {
+        let mut spec = json!({
+            "vpnServerID": "5e5e5e5e-0000-4000-8000-000000000001", "passwordSecretRef": {"name": "passwords"},
+        });
+        let fields = spec.as_object_mut().expect("an object");
+        fields.extend(more.as_object().expect("an object").clone());
+        spec
+    };
+    let broken = [
+        ("short-name", user(json!({"name": "bob"}))),
+        ("reserved-name", user(json!({"name": "link"}))),
+        ("bob", user(json!({}))),
+        ("cascade", user(json!({}))),
+        ("bad-server", user(json!({"vpnServerID": "s"}))),
+        ("no-server", json!({"vpnServerID": "", "name": "alice"})),
+        ("no-password", user(json!({"passwordSecretRef": null}))),
+        (
+            "bad-secret",
+            user(json!({"passwordSecretRef": {"name": "A/b", "key": ".."}})),
+        ),
+        (
+            "two-groups",
+            user(json!({"userGroupID": "none", "userGroupName": "ops"})),
+        ),
+        ("empty-groups", user(json!({"userGroupID": "", "userGroupName": ""}))),
+        ("bad-address", user(json!({"staticIP": "192.168.10.6"}))),
+        ("long-description", user(json!({"description": "x".repeat(100)}))),
+        ("observed", user(json!({"managementPolicy": "Observe"}))),
+        ("bad-policy", user(json!({"deletionPolicy": "Keep"}))),
+    ];
+    for (name, spec) in &broken {
+        create(name, spec).await.unwrap();
+    }
+
+    plane.apply_crds(&repository().join("crds")).await.unwrap();
+    eventually("the new rules are in force", DEADLINE, async || {
+        match create("probe", &user(json!({"staticIP": "192.168.10.6"}))).await {
+            Err(kube::Error::Api(status)) if status.message.contains("multiple of four") => Ok(()),
+            Err(error) => Err(error.to_string()),
+            Ok(_) => {
+                users.delete("probe", &DeleteParams::default()).await.unwrap();
+                let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                users.patch("probe", &PatchParams::default(), &released).await.unwrap();
+                Err("a wrong address is accepted".to_owned())
+            }
+        }
+    })
+    .await
+    .unwrap();
+
+    let params = PatchParams::default();
+    for (name, _) in &broken {
+        let status = json!({"status": {"id": "11111111-2222-3333-4444-555555555555", "name": "in.the.cloud"}});
+        let told = users.patch_status(name, &params, &Patch::Merge(status)).await;
+        told.unwrap_or_else(|error| panic!("{name}: {error}"));
+        for edit in [
+            json!({"metadata": {"labels": {"team": "net"}}}),
+            json!({"spec": {"deletionPolicy": "Retain", "credentialsRef": {"name": "cloud"}}}),
+        ] {
+            let edited = users.patch(name, &params, &Patch::Merge(edit)).await;
+            edited.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        users.delete(name, &DeleteParams::default()).await.unwrap();
+        let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        let released = users.patch(name, &params, &released).await;
+        released.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    assert_eq!(users.list(&Default::default()).await.unwrap().items.len(), 0);
+}
+
 /// A CRD that drops what must be remembered: nothing is created until it is updated, and then all goes on.
 #[tokio::test]
 async fn with_a_crd_that_is_too_old_nothing_is_created_until_it_is_updated() {
     let plane = own_plane().await;
-    let mut old = present_crd();
+    let mut old = present_crd("CustomerGateway");
     let status = old.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status/properties");
     let removed = status
         .and_then(Value::as_object_mut)
