@@ -1,6 +1,6 @@
 //! The kinds that this operator looks after: their CRDs, and the controllers behind them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -21,12 +21,14 @@ use crate::reconcile::context::{Context, KindContext};
 use crate::reconcile::controller::{KindController, secret_changed, watch_secrets};
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Policy;
+use crate::reconcile::digest_key::DigestKeys;
 use crate::reconcile::key::{Key, Wakes};
 use crate::reconcile::kind::Kind;
 use crate::reconcile::memory::Memory;
 use crate::reconcile::report::Reporter;
 use crate::reconcile::secrets::Secrets;
 use crate::reconcile::tenant::{Shared, Tell, Tenants, trouble};
+use crate::reconcile::vpn_user::Users;
 use crate::settings::Settings;
 
 /// Why the CRDs cannot be told.
@@ -60,11 +62,13 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
 
     let mut wakes = Wakes::default();
     let gateways = wakes.subscribe(Gateways::KIND, WAKES);
+    let users = wakes.subscribe(Users::KIND, WAKES);
     let wakes = Arc::new(wakes);
     let context = Arc::new(context(&rooms, transport, Arc::clone(&wakes)));
 
     let gateways = kind_controller::<Gateways>(&rooms, &context, gateways);
-    let by_secret: Vec<OnSecret> = vec![on_secret(&gateways)];
+    let users = kind_controller::<Users>(&rooms, &context, users);
+    let by_secret: Vec<OnSecret> = vec![on_secret(&gateways), on_secret(&users)];
     let secrets = watch_secrets(
         Arc::clone(&context),
         move |key| {
@@ -77,6 +81,7 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     let running: Vec<BoxFuture<'static, ()>> = vec![
         Box::pin(secrets),
         Box::pin(gateways.run(rooms.readiness.clone(), rooms.shutdown.clone())),
+        Box::pin(users.run(rooms.readiness.clone(), rooms.shutdown.clone())),
     ];
     futures::future::join_all(running).await;
     Ok(())
@@ -95,6 +100,7 @@ fn kind_controller<K: Kind>(rooms: &Rooms, context: &Arc<Context>, wakes: broadc
     let context = KindContext {
         shared: Arc::clone(context),
         memory: Memory::default(),
+        stores: Mutex::default(),
         crd_check,
     };
     KindController {
@@ -143,6 +149,7 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
         client: rooms.client.clone(),
         reporter: Reporter::new(rooms.client.clone(), recorder),
         secrets: Secrets::new(rooms.client.clone()),
+        digest_keys: digest_keys(rooms),
         tenants: Tenants::new(shared),
         own_credentials: OwnCredentialsSource::new(|name| std::env::var(name).ok()),
         leader: rooms.leader.clone(),
@@ -151,6 +158,13 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
         started: Instant::now(),
         settings,
     }
+}
+
+/// The digest key lives beside the Lease; without a Lease's namespace, where the process itself is at home.
+fn digest_keys(rooms: &Rooms) -> DigestKeys {
+    let namespace = rooms.settings.home_namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| rooms.client.default_namespace().to_owned());
+    DigestKeys::new(rooms.client.clone(), namespace, rooms.settings.home_name.clone())
 }
 
 fn policy(settings: &Settings) -> Policy {

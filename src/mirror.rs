@@ -20,8 +20,11 @@ const MAX_GETS: usize = 4;
 
 /// An object of the cloud that a mirror can hold.
 pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// Whether such objects can carry tags, and so tell whose they are.
+    const TAGGED: bool;
+
     fn id(&self) -> &str;
-    /// `None` if the answer did not say.
+    /// `None` if the answer did not say, or if there can be none.
     fn tags(&self) -> Option<&BTreeMap<String, String>>;
     fn set_tags(&mut self, tags: Option<BTreeMap<String, String>>);
     /// Takes over from an earlier, fuller answer what a list item left out.
@@ -96,6 +99,13 @@ pub struct MassDeletion {
     pub of: usize,
 }
 
+impl MassDeletion {
+    /// More than max(10, 20 %) are missing at once.
+    pub fn suspected(missing: usize, of: usize) -> Option<Self> {
+        (missing > 10.max(of / 5)).then_some(Self { missing, of })
+    }
+}
+
 struct Entry<R> {
     remote: R,
     as_of: Instant,
@@ -121,6 +131,8 @@ struct State<R, K> {
     gone: HashMap<String, Instant>,
     /// Held ids that the last complete LIST did not have.
     missing: HashSet<String>,
+    /// Held ids whose creation may still come to nothing: that they are missing is no loss.
+    unconfirmed: HashSet<String>,
     /// Which reader holds which id, and which uid.
     holders: HashMap<String, K>,
     ids: HashMap<K, String>,
@@ -155,6 +167,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             listed: None,
             gone: HashMap::new(),
             missing: HashSet::new(),
+            unconfirmed: HashSet::new(),
             holders: HashMap::new(),
             ids: HashMap::new(),
             uids: HashMap::new(),
@@ -206,6 +219,16 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         if let Some(id) = id {
             state.ids.insert(reader.clone(), id.to_owned());
             state.holders.insert(id.to_owned(), reader.clone());
+        }
+    }
+
+    /// Says whether a held object's creation is confirmed.
+    pub fn confirm(&self, id: &str, confirmed: bool) {
+        let mut state = self.lock();
+        if confirmed || !state.holders.contains_key(id) {
+            state.unconfirmed.remove(id);
+        } else {
+            state.unconfirmed.insert(id.to_owned());
         }
     }
 
@@ -289,10 +312,8 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
     pub fn unowned(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
         let state = self.lock();
         let free = state.entries.values().filter(|entry| {
-            let owned = entry
-                .remote
-                .tags()
-                .is_none_or(|tags| tags.contains_key(&self.owner_tag_key));
+            let tags = entry.remote.tags();
+            let owned = R::TAGGED && tags.is_none_or(|tags| tags.contains_key(&self.owner_tag_key));
             !owned && !state.holders.contains_key(entry.remote.id())
         });
         free.filter(|entry| matches(&entry.remote))
@@ -300,13 +321,25 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             .collect()
     }
 
-    /// More than max(10, 20 %) of the held objects are missing at once.
-    pub fn mass_deletion(&self) -> Option<MassDeletion> {
+    /// Objects of any kind of ownership, of the last looks.
+    pub fn find(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
         let state = self.lock();
-        let of = state.holders.len();
-        let is_lost = |id: &&String| state.missing.contains(*id) || state.gone.contains_key(*id);
-        let missing = state.holders.keys().filter(is_lost).count();
-        (missing > 10.max(of / 5)).then_some(MassDeletion { missing, of })
+        let entries = state.entries.values().map(|entry| &entry.remote);
+        entries.filter(|remote| matches(remote)).cloned().collect()
+    }
+
+    /// Whether another reader holds this object.
+    pub fn is_held_by_another(&self, reader: &K, id: &str) -> bool {
+        self.lock().holders.get(id).is_some_and(|holder| holder != reader)
+    }
+
+    /// How many of the held objects are missing, and of how many.
+    pub fn losses(&self) -> (usize, usize) {
+        let state = self.lock();
+        let is_lost = |id: &&String| {
+            (state.missing.contains(*id) || state.gone.contains_key(*id)) && !state.unconfirmed.contains(*id)
+        };
+        (state.holders.keys().filter(is_lost).count(), state.holders.len())
     }
 
     /// The answer of one of our own writes: it is newer than any look that began before it.
@@ -318,14 +351,12 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         self.put(&mut state, remote, Instant::now(), true, true);
     }
 
-    /// One of our own writes changed this object's tags.
-    pub fn wrote_tags(&self, id: &str, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+    /// One of our own writes, which was answered without the object, changed it so.
+    pub fn wrote_change(&self, id: &str, change: impl FnOnce(&mut R)) {
         let mut state = self.lock();
         let Some(entry) = state.entries.get(id) else { return };
         let (mut remote, full) = (entry.remote.clone(), entry.full);
-        let mut tags = remote.tags().cloned().unwrap_or_default();
-        change(&mut tags);
-        remote.set_tags(Some(tags));
+        change(&mut remote);
         self.put(&mut state, remote, Instant::now(), full, true);
     }
 
@@ -443,7 +474,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                     state.missing.insert(id.clone());
                     woken.insert(reader);
                 }
-                None => {}
+                None => woken.extend(state.curious.get(&id).into_iter().flatten().cloned()),
             }
             state.remove(&id, &self.owner_tag_key);
         }
@@ -500,8 +531,9 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                 None => entry.remote.tags().cloned(),
                 told => told,
             });
-            full = entry.full;
             news = item != entry.remote;
+            // Without tags, a list item has nothing to be completed from but what was the same.
+            full = entry.full && (R::TAGGED || !news);
         }
         let back = state.missing.remove(&id) | state.gone.remove(&id).is_some();
         if news || back {
@@ -572,7 +604,9 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         state.remove(&id, &self.owner_tag_key);
         match remote.tags() {
             None => {
-                state.untold.insert(id.clone());
+                if R::TAGGED {
+                    state.untold.insert(id.clone());
+                }
             }
             Some(tags) => {
                 if let Some(owner) = tags.get(&self.owner_tag_key).and_then(|value| Owner::parse(value)) {
@@ -623,6 +657,7 @@ impl<R: Remote, K: Reader> State<R, K> {
         let Some(id) = self.ids.remove(reader) else { return };
         if self.holders.get(&id) == Some(reader) {
             self.holders.remove(&id);
+            self.unconfirmed.remove(&id);
             self.missing.remove(&id);
             self.gone.remove(&id);
         }

@@ -17,6 +17,8 @@ struct Thing {
 }
 
 impl Remote for Thing {
+    const TAGGED: bool = true;
+
     fn id(&self) -> &str {
         &self.id
     }
@@ -415,7 +417,12 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
             assert!(bench.woken.recv().await.is_some());
         }
         let expected = suspected.then_some(MassDeletion { missing, of: held });
-        assert_eq!(bench.mirror.mass_deletion(), expected, "{missing} of {held}");
+        let losses = bench.mirror.losses();
+        assert_eq!(
+            MassDeletion::suspected(losses.0, losses.1),
+            expected,
+            "{missing} of {held}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@ pub mod crd;
 pub mod customer_gateway;
 pub mod lifecycle;
 pub mod status;
+pub mod user_record;
 pub mod vpn_user;
 
 pub use crd::crds;

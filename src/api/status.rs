@@ -33,8 +33,8 @@ pub struct ObjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
 
-    /// The windows of earlier creations of this object. A second cloud object that turns up later and was
-    /// created within one of them is ours, and is removed.
+    /// The windows of earlier creations of this object: a cloud object that turns up later and was created within one
+    /// of them is ours. It is removed if there is another, and taken if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub past_intents: Vec<PastIntent>,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::crd::{column, wide_column};
 use super::lifecycle::{self, Admission, Lifecycle};
 use super::status::ObjectStatus;
+use super::user_record::UserRecord;
 
 /// What is wanted.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +119,9 @@ pub struct VpnUserStatus {
     /// When the password was last set, by the cloud's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_set_at: Option<Time>,
+
+    #[serde(flatten)]
+    pub record: UserRecord,
 }
 
 /// What `kubectl get` shows; the message, which has no end, is the last.

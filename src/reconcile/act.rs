@@ -11,10 +11,10 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::context::{DEADLINE_MARGIN, KindContext};
-use super::decide::{self, AGAIN, Note, Rest, Step, Trouble, Why};
-use super::gather::Gathered;
+use super::decide::{self, AGAIN, Extras, Note, Rest, Step, Trouble, Why};
+use super::gather::{Gathered, name_holder};
 use super::key::Key;
-use super::kind::Kind;
+use super::kind::{Kind, Record, Refused, Wanted};
 use super::managed::{Managed, crd_name};
 use super::record;
 use super::report::{is_new_failure, stamp};
@@ -22,6 +22,7 @@ use super::tenant::{Tenant, trouble};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
+use crate::cloud::lane::LaneGuard;
 use crate::cloud::{CloudError, Meaning};
 use crate::mirror::{Look, Mirror, Remote};
 
@@ -46,6 +47,7 @@ struct Cloud<'a, K: Kind> {
     tenant: &'a Arc<Tenant>,
     mirror: &'a Arc<Mirror<K::Remote, Key>>,
     client: crate::cloud::Client,
+    home: K::Home,
     scope: Scope,
     now: Timestamp,
 }
@@ -85,12 +87,14 @@ impl<K: Kind> Pass<'_, K> {
                 strays,
             } => self.confirmed(remote, drifted, strays).await,
             Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
-            Rest::Quiet(pace) => Ok(self.come_again(pace, Duration::ZERO)),
+            Rest::Quiet(pace) => Ok(self.come_again(pace)),
+            Rest::Waiting => Ok(Next::Rest(Action::await_change())),
             Rest::Until(verdict, wait) => {
                 if let Some(verdict) = verdict {
                     let stamp = stamp(&self.object);
-                    self.write(|status| record::verdict::<K>(status, &verdict, stamp))
+                    self.write(|status| record::underway::<K>(status, &verdict, stamp))
                         .await?;
+                    self.count(verdict.reason);
                 }
                 self.context.memory.wait_until(self.key, Instant::now() + wait);
                 Ok(Next::Rest(Action::requeue(wait)))
@@ -111,8 +115,10 @@ impl<K: Kind> Pass<'_, K> {
             !drifted.is_empty() && conditions::find(conditions, conditions::DRIFTED).is_none()
         };
         let fields = drifted.join(", ");
-        self.write(|status| record::confirmed::<K>(status, spec, &remote, drifted.clone(), &strays, stamp))
-            .await?;
+        self.write(|status| {
+            record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp)
+        })
+        .await?;
         let reporter = &self.context.shared.reporter;
         if newly_drifted {
             reporter
@@ -161,16 +167,16 @@ impl<K: Kind> Pass<'_, K> {
         self.count(verdict.reason);
         // What was seen led here; what is decided next rests on a new look.
         self.context.memory.look_anew(self.key, Instant::now());
-        Ok(self.come_again(*pace, Duration::ZERO))
+        Ok(self.come_again(*pace))
     }
 
     fn look(&self, look: Look, anew: bool) -> Result<Next<K>, kube::Error> {
         let Some(mirror) = &self.gathered.mirror else {
-            return Ok(self.come_again(AGAIN, Duration::ZERO));
+            return Ok(self.come_again(AGAIN));
         };
-        let since = match self.gathered.triggered_at {
+        let since = match self.gathered.since {
             _ if anew => Instant::now(),
-            Some(triggered) => triggered,
+            Some(since) => since,
             None => self.context.shared.started,
         };
         mirror.want(self.key.clone(), look, since);
@@ -179,28 +185,39 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn note(&self, note: Note<K::Remote>) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(AGAIN, Duration::ZERO));
+            return Ok(self.come_again(AGAIN));
         };
         if let Note::Found { remote, .. } = &note
             && !self.observes()
             && !cloud.mirror.claim(self.key, self.object.uid(), remote.id())
         {
             // Another CR was faster; the next pass sees that.
-            return Ok(self.come_again(AGAIN, Duration::ZERO));
+            return Ok(self.come_again(AGAIN));
         }
         let stamp = stamp(&self.object);
         let message = match &note {
             Note::Found { remote, .. } => format!("found the {} {}", K::NOUN, remote.id()),
             Note::Lost => format!("the {} is gone from the cloud; making it anew", K::NOUN),
             Note::GivenUp => format!("nothing came of the creation of the {}; trying again", K::NOUN),
+            Note::Vanished => format!(
+                "the cloud accepted the creation of the {} {}, but has it no more after the settle time: it failed there, \
+                 and the cloud does not say why; it is created anew",
+                K::NOUN,
+                K::object(&self.object.status).id.as_deref().unwrap_or_default()
+            ),
         };
-        let verdict = Verdict::new(Reason::Creating, message);
+        let reason = match note {
+            Note::Vanished => Reason::CloudError,
+            _ => Reason::Creating,
+        };
+        let verdict = Verdict::new(reason, message);
+        let home = self.gathered.home.as_ref();
         let written = self
             .write(|status| {
-                record::noted::<K>(status, &note, &cloud.scope);
+                record::noted::<K>(status, &note, &cloud.scope, home, &self.record(&cloud));
                 match note {
                     Note::Found { .. } => {}
-                    Note::Lost => record::verdict::<K>(status, &verdict, stamp),
+                    Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, stamp),
                     Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
                 }
             })
@@ -219,7 +236,15 @@ impl<K: Kind> Pass<'_, K> {
                 reporter.event(&*self.object, "DriftDetected", &text).await;
             }
             // Another try like any other: with backoff, or a cloud that fails each creation would be asked for ever.
-            Note::GivenUp => return Ok(self.come_again(AGAIN, Duration::ZERO)),
+            Note::GivenUp => return Ok(self.come_again(AGAIN)),
+            Note::Vanished => {
+                if is_new_failure::<K>(&self.object.status, &verdict) {
+                    let reason = verdict.reason.as_str();
+                    reporter.warning(&*self.object, reason, &verdict.message).await;
+                }
+                self.count(verdict.reason);
+                return Ok(self.come_again(AGAIN));
+            }
         }
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
@@ -227,16 +252,20 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn create(&self, new: K::New) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(AGAIN, Duration::ZERO));
+            return Ok(self.come_again(AGAIN));
         };
-        if let Some(rest) = self.wait_for_turn(&cloud, Priority::Write) {
-            return Ok(rest);
+        let Ok(_turn) = self.turn(&cloud, Priority::Write) else {
+            return Ok(Next::Rest(Action::await_change()));
+        };
+        if K::UNIQUE_NAMES && name_holder(self.context, &self.object, &cloud.scope).is_some() {
+            // Another CR was faster, in the same lane; the next pass says so.
+            return Ok(Next::Again(Arc::clone(&self.object)));
         }
         let name = self
             .object
             .spec
             .as_ref()
-            .map(|spec| K::cloud_name(spec, self.object.name()))
+            .map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()))
             .unwrap_or_default();
         let lasts = self
             .context
@@ -245,20 +274,17 @@ impl<K: Kind> Pass<'_, K> {
             .request_timeout
             .saturating_add(DEADLINE_MARGIN);
         let recorded_at = record::whole_seconds(cloud.now);
-        let deadline = SignedDuration::try_from(lasts)
-            .ok()
-            .and_then(|lasts| recorded_at.checked_add(lasts).ok());
         let intent = Intent {
             token: Uuid::new_v4().to_string(),
             recorded_at: Time(recorded_at),
-            deadline: Time(record::whole_seconds(deadline.unwrap_or(recorded_at))),
+            deadline: Time(record::whole_seconds(after(recorded_at, lasts))),
             name,
         };
         let stamp = stamp(&self.object);
-        let object = self
-            .write(|status| record::announced::<K>(status, &intent, &cloud.scope, stamp))
-            .await?;
-        if K::object(&object.status).intent.as_ref() != Some(&intent) {
+        let announce =
+            |status: &mut K::Status| record::announced::<K>(status, &intent, &cloud.scope, &cloud.home, &new, stamp);
+        let object = self.write(announce).await?;
+        if !self.is_remembered(&object, announce) {
             return Ok(self.crd_is_too_old());
         }
         self.context.crd_check.ok();
@@ -267,7 +293,8 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
         }
         let pass = Pass { object, ..*self };
-        match cloud.tenant.send(K::create(&cloud.client, &new)).await {
+        let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
+        match cloud.tenant.send(call).await {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             Err(error) if error.outcome_unknown => {
                 pass.troubled(&trouble(&error), |_| {}).await?;
@@ -276,8 +303,13 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Rest(Action::requeue(Duration::ZERO)))
             }
             Err(error) => {
-                pass.troubled(&trouble(&error), |status| record::refused::<K>(status))
-                    .await
+                self.heed_full_queue(&cloud, &error);
+                let mut trouble = trouble(&error);
+                if K::UNIQUE_NAMES && error.meaning == Meaning::Duplicate {
+                    // Who has the name is looked up next, and said.
+                    trouble.pace = AGAIN;
+                }
+                pass.troubled(&trouble, |status| record::refused::<K>(status)).await
             }
         }
     }
@@ -287,12 +319,11 @@ impl<K: Kind> Pass<'_, K> {
         cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
         let stamp = stamp(&self.object);
         let spec = self.object.spec.as_ref().ok();
-        let owner_tag_key = &self.context.shared.policy.owner_tag_key;
         let written = self
             .write_surely(|status| {
-                record::created::<K>(status, new, &remote, &cloud.scope, owner_tag_key);
-                if self.is_as_specified(status, &remote) {
-                    record::confirmed::<K>(status, spec, &remote, Vec::new(), &[], stamp);
+                record::created::<K>(status, new, &remote, &cloud.scope, &self.record(cloud));
+                if K::settles_at(status).is_none() && self.is_as_specified(status, &remote) {
+                    record::confirmed::<K>(status, spec, self.extras(), &remote, Vec::new(), &[], stamp);
                 }
             })
             .await?;
@@ -302,35 +333,68 @@ impl<K: Kind> Pass<'_, K> {
             decide::created_event::<K>(&remote)
         };
         self.context.shared.reporter.event(&*self.object, reason, &text).await;
-        self.context.memory.progressed(self.key);
+        // What is not confirmed may still come to nothing: the next try is then a later one.
+        if K::settles_at(&written.status).is_none() {
+            self.context.memory.progressed(self.key);
+        }
         Ok(Next::Again(written))
     }
 
     /// What the answer of a creation shows is already what the spec asks for.
     fn is_as_specified(&self, status: &K::Status, remote: &K::Remote) -> bool {
-        let (Ok(spec), Ok(extras)) = (&self.object.spec, &self.gathered.extras) else {
+        let (Ok(spec), Some(extras), Ok(access)) = (&self.object.spec, self.extras(), &self.gathered.access) else {
             return false;
         };
-        let key = &self.context.shared.policy.owner_tag_key;
+        let wanted = Wanted {
+            spec,
+            status,
+            extras,
+            owner_tag_key: &self.context.shared.policy.owner_tag_key,
+            overwrites_tags: true,
+            cloud_now: access.cloud_now,
+        };
         let same = K::immutable_difference(spec, remote, true) == super::kind::Immutable::Same;
-        same && K::difference(spec, status, extras, remote, key, true).is_none()
+        same && K::difference(&wanted, remote).is_none()
+    }
+
+    fn extras(&self) -> Option<&K::Extras> {
+        match &self.gathered.extras {
+            Extras::Read(extras) => Some(extras),
+            Extras::Waiting | Extras::Lacking(_) => None,
+        }
+    }
+
+    fn record(&self, cloud: &Cloud<'_, K>) -> Record<'_> {
+        let policy = &self.context.shared.policy;
+        Record {
+            owner_tag_key: &policy.owner_tag_key,
+            cloud_now: cloud.tenant.cloud_now(),
+            settle_time: policy.settle_time,
+        }
     }
 
     async fn change(&self, id: &str, call: K::Change, why: Why) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(AGAIN, Duration::ZERO));
+            return Ok(self.come_again(AGAIN));
         };
         let edited = self.gathered.triggered_at.is_some();
         let priority = if edited { Priority::Edit } else { Priority::Write };
-        if let Some(rest) = self.wait_for_turn(&cloud, priority) {
-            return Ok(rest);
-        }
-        let object = self.announce_change(&why).await?;
+        let Ok(_turn) = self.turn(&cloud, priority) else {
+            return Ok(Next::Rest(Action::await_change()));
+        };
+        let Some(object) = self.announce_change(&cloud, &call, &why).await? else {
+            return Ok(self.crd_is_too_old());
+        };
+        self.context.crd_check.ok();
         if !self.context.shared.may_write() {
             return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
         }
         let pass = Pass { object, ..*self };
-        match cloud.tenant.send(K::change(&cloud.client, id, &call)).await {
+        match cloud
+            .tenant
+            .send(K::change(&cloud.client, &cloud.home, id, &call))
+            .await
+        {
             Ok(answer) => {
                 let before = cloud.mirror.sighting(id, None);
                 let updated = answer.value.map(|mut remote| {
@@ -343,12 +407,11 @@ impl<K: Kind> Pass<'_, K> {
                     cloud.mirror.wrote(remote.clone());
                     remote
                 });
-                cloud.mirror.wrote_tags(id, |tags| K::apply_change(&call, tags));
-                self.context.memory.progressed(self.key);
-                let owner_tag_key = &self.context.shared.policy.owner_tag_key;
+                cloud.mirror.wrote_change(id, |remote| K::apply_change(&call, remote));
                 let written = pass
-                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), owner_tag_key))
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), &self.record(&cloud)))
                     .await?;
+                self.changed(id, call).await;
                 Ok(Next::Again(written))
             }
             // As this pass believed: another object may have found out meanwhile.
@@ -356,24 +419,69 @@ impl<K: Kind> Pass<'_, K> {
                 cloud.tenant.refused_to_overwrite_tags();
                 Ok(Next::Again(pass.object))
             }
+            // Whether it was done, and whether the object is still there, is seen by looking again.
+            Err(error) if error.outcome_unknown => pass.troubled(&trouble(&error), |_| {}).await,
             Err(error) => {
-                // Whether it was done, and whether the object is still there, is seen by looking again.
-                pass.troubled(&trouble(&error), |_| {}).await
+                self.heed_full_queue(&cloud, &error);
+                let record = self.record(&cloud);
+                let mut trouble = trouble(&error);
+                match K::refused(&mut pass.object.status.clone(), &call, &error, &record) {
+                    Refused::AsTold => {}
+                    Refused::InForce => {
+                        let change = |status: &mut K::Status| {
+                            K::refused(status, &call, &error, &record);
+                        };
+                        let written = pass.write_surely(change).await?;
+                        self.changed(id, call.clone()).await;
+                        return Ok(Next::Again(written));
+                    }
+                    Refused::Because(reason, message) => trouble.verdict = Verdict::new(reason, message),
+                }
+                pass.troubled(&trouble, |status| {
+                    K::refused(status, &call, &error, &record);
+                })
+                .await
             }
         }
     }
 
-    async fn announce_change(&self, why: &Why) -> Result<Arc<Managed<K>>, kube::Error> {
+    /// A change is in force.
+    async fn changed(&self, id: &str, call: K::Change) {
+        // One that is made again and again without showing is no progress.
+        if self.gathered.accepted.is_none() {
+            self.context.memory.progressed(self.key);
+        }
+        if let Some((reason, text)) = K::change_event(&call, id) {
+            self.context.shared.reporter.event(&*self.object, reason, &text).await;
+        }
+        self.context.memory.accepted(self.key, call);
+    }
+
+    /// Says what is about to be changed, and puts it on record where the kind needs it. `None`: it was not kept.
+    async fn announce_change(
+        &self,
+        cloud: &Cloud<'_, K>,
+        call: &K::Change,
+        why: &Why,
+    ) -> Result<Option<Arc<Managed<K>>>, kube::Error> {
         let Why::Differs(fields) = why else {
-            return Ok(Arc::clone(&self.object));
+            return Ok(Some(Arc::clone(&self.object)));
         };
+        let lasts = self
+            .context
+            .shared
+            .settings
+            .request_timeout
+            .saturating_add(DEADLINE_MARGIN);
+        let deadline = record::whole_seconds(after(record::whole_seconds(cloud.now), lasts));
         let status = K::object(&self.object.status);
         let edited = self.gathered.triggered_at.is_some();
+        let has_own_event = K::change_event(call, "").is_some();
         let drifted = status.observed_generation == self.object.metadata.generation
             && conditions::find(&status.conditions, conditions::READY).is_some_and(|ready| ready.status == "True")
             && !(edited && fields.iter().all(|field| field.ends_with("SecretRef")));
         let fields_text = fields.join(", ");
-        if self.context.memory.mends(self.key, fields, drifted) && drifted {
+        if !has_own_event && self.context.memory.mends(self.key, fields, drifted) && drifted {
             let text = format!("differs in the cloud: {fields_text}");
             self.context
                 .shared
@@ -381,27 +489,36 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
         }
-        if ready_reason::<K>(&self.object) == Some(Reason::Updating.as_str()) {
-            return Ok(Arc::clone(&self.object));
-        }
+        let is_said = ready_reason::<K>(&self.object) == Some(Reason::Updating.as_str());
         let stamp = stamp(&self.object);
         let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields_text}"));
-        let written = self
-            .write(|status| record::underway::<K>(status, &verdict, stamp))
-            .await?;
+        let announce = |status: &mut K::Status| {
+            K::announce_change(status, call, deadline);
+            if !is_said {
+                record::underway::<K>(status, &verdict, stamp);
+            }
+        };
+        let written = self.write(announce).await?;
         if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
             self.count(Reason::Updating);
         }
-        Ok(written)
+        Ok(self.is_remembered(&written, announce).then_some(written))
+    }
+
+    /// Whether the apiserver has kept what was written: an older CRD drops fields that it does not know.
+    fn is_remembered(&self, written: &Managed<K>, change: impl Fn(&mut K::Status)) -> bool {
+        let mut meant = self.object.status.clone();
+        change(&mut meant);
+        written.status == meant
     }
 
     async fn delete(&self, id: &str, twin: bool) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(AGAIN, Duration::ZERO));
+            return Ok(self.come_again(AGAIN));
         };
-        if let Some(rest) = self.wait_for_turn(&cloud, Priority::Write) {
-            return Ok(rest);
-        }
+        let Ok(_turn) = self.turn(&cloud, Priority::Write) else {
+            return Ok(Next::Rest(Action::await_change()));
+        };
         let mut object = Arc::clone(&self.object);
         if !twin {
             let stamp = stamp(&self.object);
@@ -414,7 +531,7 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
         }
         let pass = Pass { object, ..*self };
-        match cloud.tenant.send(K::delete(&cloud.client, id)).await {
+        match cloud.tenant.send(K::delete(&cloud.client, &cloud.home, id)).await {
             Ok(_) if twin => {
                 cloud.mirror.proved_gone(id);
                 let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
@@ -438,7 +555,10 @@ impl<K: Kind> Pass<'_, K> {
                 );
                 Ok(Next::Again(pass.object))
             }
-            Err(error) => pass.troubled(&trouble(&error), |_| {}).await,
+            Err(error) => {
+                self.heed_full_queue(&cloud, &error);
+                pass.troubled(&trouble(&error), |_| {}).await
+            }
         }
     }
 
@@ -463,25 +583,65 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "Deleted", &text)
                 .await;
         }
+        let name = self
+            .object
+            .spec
+            .as_ref()
+            .ok()
+            .filter(|_| K::UNIQUE_NAMES)
+            .map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()));
         self.context.forget(self.key);
         self.wake_who_waits_for_quota(&fellows);
+        if let Some(name) = name {
+            self.wake_who_waits_for_name(&name);
+        }
         Ok(Next::Rest(Action::await_change()))
     }
 
     fn wake_who_waits_for_quota(&self, fellows: &[Key]) {
         let waits = |object: &Managed<K>| ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str());
         let waiting = self.context.memory.find(waits);
-        for key in waiting.into_iter().filter(|key| fellows.contains(key)) {
+        let waiting = waiting.iter().map(|object| Key::of(&**object));
+        for key in waiting.filter(|key| fellows.contains(key)) {
             self.context.memory.kick(&key);
             self.context.shared.wakes.wake(key);
         }
     }
 
-    /// `None`: it is this object's turn. Nobody parks: the budget wakes who waits.
-    fn wait_for_turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Option<Next<K>> {
+    fn wake_who_waits_for_name(&self, name: &str) {
+        let waiting = self.context.memory.find(|other| {
+            let reason = ready_reason::<K>(other);
+            let waits = [Reason::DependencyNotReady, Reason::NameConflict].map(Reason::as_str);
+            let wants = |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(name);
+            reason.is_some_and(|reason| waits.contains(&reason)) && other.spec.as_ref().is_ok_and(wants)
+        });
+        for object in waiting {
+            let key = Key::of(&*object);
+            self.context.memory.kick(&key);
+            self.context.shared.wakes.wake(key);
+        }
+    }
+
+    /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
+    fn turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Result<Option<LaneGuard<Key>>, NotYet> {
+        let guard = match lane::<K>(cloud) {
+            Some(lane) => {
+                let entered = self.context.shared.tenants.lanes.enter(&lane, self.key, priority);
+                Some(entered.ok_or(NotYet)?)
+            }
+            None => None,
+        };
         match cloud.tenant.budget.take(self.key.clone(), priority, Instant::now()) {
-            Turn::Now => None,
-            Turn::Queued => Some(Next::Rest(Action::await_change())),
+            Turn::Now => Ok(guard),
+            Turn::Queued => Err(NotYet),
+        }
+    }
+
+    /// The cloud's own queue of a lane is full: nobody writes there for a while.
+    fn heed_full_queue(&self, cloud: &Cloud<'_, K>, error: &CloudError) {
+        if let (Meaning::QueueFull, Some(lane)) = (error.meaning, lane::<K>(cloud)) {
+            let wait = error.delay(1);
+            self.context.shared.tenants.lanes.pause(&lane, Instant::now() + wait);
         }
     }
 
@@ -495,15 +655,14 @@ impl<K: Kind> Pass<'_, K> {
         self.context
             .crd_check
             .pending(format!("the CRD {crd} is older than this operator: {how}"));
-        self.come_again(decide::WAIT, Duration::ZERO)
+        self.come_again(decide::WAIT)
     }
 
-    fn come_again(&self, pace: crate::cloud::error::Pace, at_least: Duration) -> Next<K> {
+    fn come_again(&self, pace: crate::cloud::error::Pace) -> Next<K> {
         let jitter = self.context.shared.jitter();
         Next::Rest(Action::requeue(self.context.memory.failed(
             self.key,
             pace,
-            at_least,
             jitter,
             Instant::now(),
         )))
@@ -520,6 +679,7 @@ impl<K: Kind> Pass<'_, K> {
         Some(Cloud {
             tenant,
             mirror,
+            home: self.gathered.home.clone()?,
             client,
             scope: access.scope.clone(),
             now: tenant.cloud_now(),
@@ -577,6 +737,23 @@ impl<K: Kind> Pass<'_, K> {
         }
         (Pass { object, ..*self }).write(&change).await
     }
+}
+
+/// Somebody else writes, or the budget is used up.
+struct NotYet;
+
+/// The lane's name; projects have lanes of their own.
+fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {
+    let lane = K::lane(&cloud.home)?;
+    let Scope { endpoint, project_id } = &cloud.scope;
+    Some(format!("{endpoint} {project_id} {lane}"))
+}
+
+fn after(time: Timestamp, wait: Duration) -> Timestamp {
+    SignedDuration::try_from(wait)
+        .ok()
+        .and_then(|wait| time.checked_add(wait).ok())
+        .unwrap_or(time)
 }
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {

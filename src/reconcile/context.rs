@@ -1,13 +1,16 @@
 //! What a reconcile is given. Nothing is global: time and randomness come from here as well.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
+use kube::runtime::reflector::Store;
 use tokio::time::Instant;
 
 use super::decide::Policy;
+use super::digest_key::DigestKeys;
 use super::key::{Key, Wakes};
+use super::managed::Managed;
 use super::memory::Memory;
 use super::report::Reporter;
 use super::secrets::Secrets;
@@ -25,6 +28,7 @@ pub struct Context {
     pub client: Client,
     pub reporter: Reporter,
     pub secrets: Secrets,
+    pub digest_keys: DigestKeys,
     pub tenants: Tenants,
     pub own_credentials: OwnCredentialsSource,
     pub leader: LeaderHandle,
@@ -56,11 +60,41 @@ impl Context {
 pub struct KindContext<K: super::kind::Kind> {
     pub shared: Arc<Context>,
     pub memory: Memory<K>,
+    /// What the watches have delivered, one for each watched namespace.
+    pub stores: Mutex<Vec<Store<Managed<K>>>>,
     /// Fails while the CRD in the cluster does not keep what must be remembered.
     pub crd_check: Check,
 }
 
 impl<K: super::kind::Kind> KindContext<K> {
+    /// One more watch fills this store.
+    pub fn watched_by(&self, store: Store<Managed<K>>) {
+        self.stores().push(store);
+    }
+
+    /// Waits until every watch has delivered all that there is: who has what can be told only then.
+    pub async fn all_is_known(&self) {
+        let stores = self.stores().clone();
+        for store in stores {
+            // The writer is dropped only when the process ends.
+            let _ = store.wait_until_ready().await;
+        }
+    }
+
+    /// Objects whose newest state fits, whether they were reconciled yet or not.
+    pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
+        let mut found = self.memory.find(&fits);
+        for store in self.stores().iter() {
+            let unknown = store.state().into_iter();
+            found.extend(unknown.filter(|object| !self.memory.knows(&Key::of(&**object)) && fits(object)));
+        }
+        found
+    }
+
+    fn stores(&self) -> MutexGuard<'_, Vec<Store<Managed<K>>>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The object is gone from the cluster.
     pub fn forget(&self, key: &Key) {
         let reported = self.memory.forget(key);

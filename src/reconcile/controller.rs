@@ -69,6 +69,7 @@ impl<K: Kind> KindController<K> {
             config = config.labels(selector);
         }
         let (reader, writer) = reflector::store::<Managed<K>>();
+        context.watched_by(reader.clone());
         let gone = Arc::clone(&context);
         let store = reader.clone();
         let in_namespace = namespace.clone();

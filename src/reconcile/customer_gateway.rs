@@ -9,13 +9,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use sha2::{Digest, Sha256};
 
+use super::access::person;
 use super::decide::Policy;
 use super::key::Key;
-use super::kind::{Difference, Immutable, Kind, SecretRef};
+use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
 use super::record::whole_seconds;
+use super::sources::{Lack, Sources};
 use super::tenant::Open;
+use crate::api::conditions::Reason;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, ManagementPolicy, ObjectStatus};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Intent, ManagementPolicy, ObjectStatus};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
 use crate::mirror::{Mirror, Remote};
@@ -44,6 +47,8 @@ pub enum GatewayChange {
 }
 
 impl Remote for CustomerGateway {
+    const TAGGED: bool = true;
+
     fn id(&self) -> &str {
         &self.id
     }
@@ -76,9 +81,12 @@ impl Kind for Gateways {
     type Extras = GatewayExtras;
     type New = NewCustomerGateway;
     type Change = GatewayChange;
+    /// A project has one collection of gateways.
+    type Home = ();
 
     const KIND: &'static str = "CustomerGateway";
     const NOUN: &'static str = "customer gateway";
+    const UNIQUE_NAMES: bool = false;
 
     fn object(status: &Self::Status) -> &ObjectStatus {
         &status.object
@@ -99,26 +107,12 @@ impl Kind for Gateways {
             .collect()
     }
 
-    fn extras(spec: &Self::Spec, contents: Vec<Vec<u8>>) -> Result<Self::Extras, String> {
-        let Some(content) = contents.into_iter().next() else {
-            return Ok(GatewayExtras::default());
-        };
-        let text = String::from_utf8(content)
-            .ok()
-            .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
-        match text {
-            Some(text) => Ok(GatewayExtras {
-                certificate: Some(text),
-            }),
-            None => {
-                let secret = spec.ca_certificate_secret_ref.as_ref();
-                let (name, key) = secret.map_or(("", ""), |secret| (secret.name.as_str(), secret.key()));
-                Err(format!(
-                    "caCertificateSecretRef: the key {key} of the Secret {name} holds no PEM certificate (-----BEGIN \
-                     CERTIFICATE-----): put one there; it is picked up at once"
-                ))
-            }
-        }
+    fn home(_: Option<&Self::Spec>, _: &Self::Status) -> Option<Self::Home> {
+        Some(())
+    }
+
+    fn lane((): &Self::Home) -> Option<&str> {
+        None
     }
 
     fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String> {
@@ -138,26 +132,34 @@ impl Kind for Gateways {
         })
     }
 
-    fn cloud_name(spec: &Self::Spec, object_name: &str) -> String {
+    fn cloud_name(spec: &Self::Spec, _: &Self::Status, object_name: &str) -> String {
         spec.name.clone().unwrap_or_else(|| object_name.to_owned())
     }
 
-    fn new(spec: &Self::Spec, object_name: &str, extras: &Self::Extras, owner_tag: (&str, &str)) -> Self::New {
+    fn remote_name(remote: &Self::Remote) -> Option<&str> {
+        remote.name.as_deref()
+    }
+
+    fn new(
+        spec: &Self::Spec,
+        name: &str,
+        extras: &Self::Extras,
+        owner_tag: (&str, &str),
+    ) -> Result<Self::New, (Reason, String)> {
         let mut tags = wanted_tags(spec).unwrap_or_default();
         tags.insert(owner_tag.0.to_owned(), owner_tag.1.to_owned());
-        NewCustomerGateway {
-            name: Self::cloud_name(spec, object_name),
+        Ok(NewCustomerGateway {
+            name: name.to_owned(),
             id_type: id_type(spec).wire().to_owned(),
             id_value: spec.id_value.clone().unwrap_or_default(),
             bgp_asn: spec.bgp_asn,
             ca_certificate: extras.certificate.clone().map(|content| CertificateContent { content }),
             tags,
-        }
+        })
     }
 
-    fn looks_like(spec: &Self::Spec, object_name: &str, remote: &Self::Remote) -> bool {
-        let name = Self::cloud_name(spec, object_name);
-        remote.name.as_deref() == Some(name.as_str())
+    fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
+        remote.name.as_deref() == Some(name)
             && remote.id_value == spec.id_value
             && remote.bgp_asn == spec.bgp_asn
             && remote
@@ -170,8 +172,14 @@ impl Kind for Gateways {
         one.id_value == other.id_value && one.bgp_asn == other.bgp_asn
     }
 
-    fn created_at(remote: &Self::Remote) -> Option<Timestamp> {
-        time::parse(remote.created_at.as_deref()?).ok()
+    fn is_of_record(_: &Self::Status, _: &Self::Remote, _: &Policy) -> bool {
+        // Its tag tells.
+        false
+    }
+
+    fn settles_at(_: &Self::Status) -> Option<&Time> {
+        // A gateway is usable as soon as its creation is answered.
+        None
     }
 
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
@@ -220,14 +228,10 @@ impl Kind for Gateways {
         Immutable::Same
     }
 
-    fn difference(
-        spec: &Self::Spec,
-        status: &Self::Status,
-        extras: &Self::Extras,
-        remote: &Self::Remote,
-        owner_tag_key: &str,
-        overwrites_tags: bool,
-    ) -> Option<Difference<Self::Change>> {
+    fn difference(wanted: &Wanted<'_, Self>, remote: &Self::Remote) -> Option<Difference<Self::Change>> {
+        let Wanted {
+            spec, status, extras, ..
+        } = wanted;
         let mut fields = Vec::new();
         let mut update = CustomerGatewayChange::default();
         if let Some(name) = &spec.name
@@ -244,7 +248,7 @@ impl Kind for Gateways {
                 content: content.clone(),
             });
         }
-        let tags = TagDifference::of(spec, status, remote, owner_tag_key, overwrites_tags);
+        let tags = TagDifference::of(spec, status, remote, wanted.owner_tag_key, wanted.overwrites_tags);
         if tags.is_some() {
             fields.push("tags".to_owned());
         }
@@ -258,18 +262,26 @@ impl Kind for Gateways {
                 GatewayChange::RemoveTags(tags.remove)
             }
         };
-        Some(Difference { fields, call })
+        Some(Difference {
+            fields,
+            mend: Mend::Call(call),
+        })
     }
 
-    fn tag(tags: BTreeMap<String, String>) -> Self::Change {
-        GatewayChange::AddTags(tags)
+    fn needs_whole(_: &Self::Change) -> bool {
+        false
     }
 
-    fn untag(tags: BTreeMap<String, String>) -> Self::Change {
-        GatewayChange::RemoveTags(tags)
+    fn tag(tags: BTreeMap<String, String>) -> Option<Self::Change> {
+        Some(GatewayChange::AddTags(tags))
     }
 
-    fn apply_change(change: &Self::Change, tags: &mut BTreeMap<String, String>) {
+    fn untag(tags: BTreeMap<String, String>) -> Option<Self::Change> {
+        Some(GatewayChange::RemoveTags(tags))
+    }
+
+    fn apply_change(change: &Self::Change, remote: &mut Self::Remote) {
+        let tags = remote.tags.get_or_insert_default();
         match change {
             GatewayChange::Update(_) => {}
             GatewayChange::AddTags(added) => tags.extend(added.clone()),
@@ -277,7 +289,22 @@ impl Kind for Gateways {
         }
     }
 
-    fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, remote: &Self::Remote) {
+    fn announced(_: &mut Self::Status, (): &Self::Home, _: &Self::New) {}
+
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>) {
+        if let Some(certificate) = &new.ca_certificate {
+            remember_certificate(status, certificate, Some(remote));
+        }
+        remember_tags(status, &new.tags, record.owner_tag_key);
+    }
+
+    fn found(_: &mut Self::Status, _: Option<&Self::Home>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
+
+    fn creation_refused(_: &mut Self::Status) {}
+
+    fn vanished(_: &mut Self::Status, _: &str) {}
+
+    fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, _: Option<&Self::Extras>, remote: &Self::Remote) {
         // Where drift is only reported, what the spec asks for may not be there, and what it dropped may still be.
         let wanted = spec.and_then(wanted_tags).unwrap_or_default();
         let has = remote.tags.clone().unwrap_or_default();
@@ -305,23 +332,26 @@ impl Kind for Gateways {
         });
     }
 
-    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, owner_tag_key: &str) {
+    fn announce_change(_: &mut Self::Status, _: &Self::Change, _: Timestamp) {}
+
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, record: &Record<'_>) {
         match change {
             GatewayChange::Update(update) => {
                 if let Some(certificate) = &update.ca_certificate {
                     remember_certificate(status, certificate, remote);
                 }
             }
-            GatewayChange::AddTags(added) => remember_tags(status, added, owner_tag_key),
+            GatewayChange::AddTags(added) => remember_tags(status, added, record.owner_tag_key),
             GatewayChange::RemoveTags(removed) => status.managed_tags.retain(|key| !removed.contains_key(key)),
         }
     }
 
-    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, owner_tag_key: &str) {
-        if let Some(certificate) = &new.ca_certificate {
-            remember_certificate(status, certificate, Some(remote));
-        }
-        remember_tags(status, &new.tags, owner_tag_key);
+    fn refused(_: &mut Self::Status, _: &Self::Change, _: &CloudError, _: &Record<'_>) -> Refused {
+        Refused::AsTold
+    }
+
+    fn change_event(_: &Self::Change, _: &str) -> Option<(&'static str, String)> {
+        None
     }
 
     fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>) {
@@ -329,15 +359,46 @@ impl Kind for Gateways {
         (read(&remote.created_at), read(&remote.updated_at))
     }
 
-    fn mirror(open: &Open) -> &Arc<Mirror<Self::Remote, Key>> {
-        &open.gateways
+    fn mirror(open: &Open, (): &Self::Home, _: &Key) -> Arc<Mirror<Self::Remote, Key>> {
+        Arc::clone(&open.gateways)
+    }
+
+    fn extras<'a>(spec: &'a Self::Spec, sources: &'a Sources<'a>) -> BoxFuture<'a, Result<Self::Extras, Lack>> {
+        async move {
+            let Some(reference) = Self::secret_refs(spec).into_iter().next() else {
+                return Ok(GatewayExtras::default());
+            };
+            let content = sources.secret(&reference).await?.bytes;
+            let text = String::from_utf8(content)
+                .ok()
+                .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
+            let certificate = text.ok_or_else(|| {
+                let SecretRef { field, name, key } = &reference;
+                person(
+                    Reason::InvalidSpec,
+                    format!(
+                        "{field}: the key {key} of the Secret {name} holds no PEM certificate (-----BEGIN \
+                         CERTIFICATE-----): put one there; it is picked up at once"
+                    ),
+                )
+            })?;
+            Ok(GatewayExtras {
+                certificate: Some(certificate),
+            })
+        }
+        .boxed()
     }
 
     fn overwrites(change: &Self::Change) -> bool {
         matches!(change, GatewayChange::AddTags(_))
     }
 
-    fn create<'a>(client: &'a Client, new: &'a Self::New) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+    fn create<'a>(
+        client: &'a Client,
+        (): &'a Self::Home,
+        new: &'a Self::New,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
         client
             .create_customer_gateway(new)
             .map_ok(|mut answer| {
@@ -350,6 +411,7 @@ impl Kind for Gateways {
 
     fn change<'a>(
         client: &'a Client,
+        (): &'a Self::Home,
         id: &'a str,
         change: &'a Self::Change,
     ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
@@ -369,7 +431,11 @@ impl Kind for Gateways {
         }
     }
 
-    fn delete<'a>(client: &'a Client, id: &'a str) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+    fn delete<'a>(
+        client: &'a Client,
+        (): &'a Self::Home,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
         client.delete_customer_gateway(id).boxed()
     }
 }
@@ -485,12 +551,12 @@ mod tests {
         };
         let mut status = CustomerGatewayStatus::default();
         remember_certificate(&mut status, &certificate, Some(&with_certificate("ours")));
-        Gateways::confirm(&mut status, None, &with_certificate("ours"));
+        Gateways::confirm(&mut status, None, None, &with_certificate("ours"));
         assert!(!certificate_differs(&status, content, &with_certificate("ours")));
         for _ in 0..2 {
             assert!(certificate_differs(&status, content, &with_certificate("theirs")));
             // With managementPolicy: ReportDrift this is confirmed all the same.
-            Gateways::confirm(&mut status, None, &with_certificate("theirs"));
+            Gateways::confirm(&mut status, None, None, &with_certificate("theirs"));
             let shown = status.ca_certificate.as_ref().and_then(|shown| shown.id.as_deref());
             assert_eq!(shown, Some("theirs"), "status tells what the cloud has");
         }
@@ -513,7 +579,7 @@ mod tests {
         if let GatewayChange::Update(CustomerGatewayChange { name: Some(name), .. }) = call {
             remote.name = Some(name.clone());
         }
-        Gateways::apply_change(call, remote.tags.get_or_insert_default());
+        Gateways::apply_change(call, remote);
     }
 
     proptest! {
@@ -532,16 +598,22 @@ mod tests {
             present.insert(OWNER.to_owned(), "us".to_owned());
             remote.tags = Some(present);
             let mut kinds = Vec::new();
-            while let Some(difference) =
-                Gateways::difference(&spec, &status, &GatewayExtras::default(), &remote, OWNER, overwrites)
-            {
-                prop_assert!(!difference.fields.is_empty());
-                if let (GatewayChange::AddTags(added), false) = (&difference.call, overwrites) {
+            let compared = Wanted {
+                spec: &spec,
+                status: &status,
+                extras: &GatewayExtras::default(),
+                owner_tag_key: OWNER,
+                overwrites_tags: overwrites,
+                cloud_now: Timestamp::UNIX_EPOCH,
+            };
+            while let Some(Difference { fields, mend: Mend::Call(call) }) = Gateways::difference(&compared, &remote) {
+                prop_assert!(!fields.is_empty());
+                if let (GatewayChange::AddTags(added), false) = (&call, overwrites) {
                     let present = remote.tags.clone().unwrap_or_default();
                     prop_assert!(added.keys().all(|key| !present.contains_key(key)), "nothing is overwritten");
                 }
-                kinds.push(std::mem::discriminant(&difference.call));
-                apply(&mut remote, &difference.call);
+                kinds.push(std::mem::discriminant(&call));
+                apply(&mut remote, &call);
                 prop_assert!(kinds.len() <= 3);
             }
             let mut distinct = kinds.clone();

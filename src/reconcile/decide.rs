@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::kind::{Difference, Immutable, Kind};
+use super::kind::{Difference, Immutable, Kind, Mend, Wanted};
 use crate::api::conditions::{self, Progress, Reason, Verdict};
 use crate::api::{
     AdoptionPolicy, DeletionPolicy, Intent, Lifecycle, ManagementPolicy, ObjectStatus, PastIntent,
@@ -48,11 +48,22 @@ pub struct Trouble {
     pub pace: Pace,
 }
 
-/// Another CR that has, or claims, the same cloud object.
+/// Another CR that has, or claims, the same cloud object or the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rival {
     pub namespace: String,
     pub name: String,
+    /// It is being deleted, so that what it holds may come free by itself.
+    pub deleting: bool,
+}
+
+/// What the spec refers to outside of itself, as far as it could be read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Extras<E> {
+    Read(E),
+    /// Being read; the object is woken when it is in.
+    Waiting,
+    Lacking(Trouble),
 }
 
 /// What the mirror knows, seen from one object.
@@ -72,6 +83,10 @@ pub struct View<R> {
     pub mass_deletion: Option<MassDeletion>,
     /// A CR with a better claim to the known id.
     pub rival: Option<Rival>,
+    /// Where names are unique: an object that nobody of ours has, and whose name is the one that we would create.
+    pub namesake: Option<R>,
+    /// Where names are unique: another CR that holds, or is about to create, the name.
+    pub name_holder: Option<Rival>,
     /// The uid that the known object's tag names is a CR that still lives.
     pub owner_lives: bool,
 }
@@ -88,6 +103,8 @@ impl<R> View<R> {
             untold: Vec::new(),
             mass_deletion: None,
             rival: None,
+            namesake: None,
+            name_holder: None,
             owner_lives: false,
         }
     }
@@ -111,7 +128,9 @@ pub struct Inputs<'a, K: Kind> {
     /// When the CRD itself was asked to go.
     pub crd_deleting_since: Option<&'a Time>,
     pub access: Result<Access, Trouble>,
-    pub extras: Result<K::Extras, Trouble>,
+    pub extras: Extras<K::Extras>,
+    /// Whether it is known which collection of the project the object lives in.
+    pub has_home: bool,
     pub view: View<K::Remote>,
     /// The look that was asked for failed.
     pub failed_look: Option<Trouble>,
@@ -119,6 +138,8 @@ pub struct Inputs<'a, K: Kind> {
     pub triggered: bool,
     /// The object that a DELETE of ours was accepted for.
     pub delete_sent: Option<&'a str>,
+    /// A change that the cloud accepted and that nothing shows yet.
+    pub accepted: Option<K::Change>,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
 }
@@ -175,6 +196,8 @@ pub enum Note<R> {
     Lost,
     /// No creation came of the intent.
     GivenUp,
+    /// The recorded object is gone before its creation was confirmed.
+    Vanished,
 }
 
 /// Nothing to do for now.
@@ -190,8 +213,10 @@ pub enum Rest<R> {
     Troubled(Trouble),
     /// Say nothing, and come again at the pace: nothing is waiting for the cloud to answer.
     Quiet(Pace),
-    /// Say this, and come again after that long.
+    /// Say this, if anything, and come again after that long.
     Until(Option<Verdict>, Duration),
+    /// Say nothing: what is being read wakes the object when it is in.
+    Waiting,
     Paused,
     /// Nothing to do with us.
     Done,
@@ -232,6 +257,9 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     if inputs.crd_deleting_since.is_some() {
         return crd_deleting::<K>();
     }
+    if !inputs.has_home {
+        return stop(Reason::InvalidSpec, homeless::<K>());
+    }
     if let Some(problem) = K::problem(spec, inputs.policy) {
         return stop(Reason::InvalidSpec, problem);
     }
@@ -243,22 +271,34 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
         return step;
     }
     match &object(inputs).id {
-        Some(id) => tend(inputs, spec, id),
+        Some(id) => tend(inputs, spec, access, id),
         None => establish(inputs, spec, access),
     }
 }
 
 /// The object is known by its id: is it there, ours, and as specified?
-fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
+fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &str) -> Step<K> {
+    if let Some(left) = unsettled_for(inputs, access) {
+        let message = format!(
+            "created the {} {id}; the cloud works on it, and it is confirmed once it is still there {} after that",
+            K::NOUN,
+            humantime::format_duration(inputs.policy.settle_time)
+        );
+        return Step::Rest(Rest::Until(Some(Verdict::new(Reason::Creating, message)), left));
+    }
+    let is_confirmed = K::settles_at(inputs.status).is_none();
     let (remote, full) = match &inputs.view.known {
         Sighting::Seen {
             remote,
             fresh: true,
             full,
         } => (remote, *full),
+        Sighting::Gone if !is_confirmed => return Step::Note(Note::Vanished),
         Sighting::Gone => return lost(inputs, id),
         // Who asks is told by a look of now whether it is back.
-        Sighting::Missing if !inputs.triggered && suspects_mass_deletion(inputs) => return mass_deletion(inputs),
+        Sighting::Missing if is_confirmed && !inputs.triggered && suspects_mass_deletion(inputs) => {
+            return mass_deletion(inputs);
+        }
         _ => return look(inputs, Look::Object(id.to_owned())),
     };
     let management = inputs.lifecycle.management();
@@ -292,12 +332,20 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
     let nothing = K::Extras::default();
     let extras = match &inputs.extras {
         _ if management == ManagementPolicy::Observe => &nothing,
-        Ok(extras) => extras,
-        Err(trouble) => return troubled(inputs, trouble),
+        Extras::Read(extras) => extras,
+        Extras::Waiting => return Step::Rest(Rest::Waiting),
+        Extras::Lacking(trouble) => return troubled(inputs, trouble),
     };
     let strays = strays(inputs, remote);
-    let key = &inputs.policy.owner_tag_key;
-    let difference = K::difference(spec, inputs.status, extras, remote, key, inputs.overwrites_tags);
+    let wanted = Wanted {
+        spec,
+        status: inputs.status,
+        extras,
+        owner_tag_key: &inputs.policy.owner_tag_key,
+        overwrites_tags: inputs.overwrites_tags,
+        cloud_now: access.cloud_now,
+    };
+    let difference = K::difference(&wanted, remote);
     if management != ManagementPolicy::Manage {
         let mut drifted = difference.map(|difference| difference.fields).unwrap_or_default();
         drifted.extend(immutable_field);
@@ -307,22 +355,56 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             strays,
         });
     }
-    let Some(Difference { fields, call }) = difference else {
+    let Some(Difference { fields, mend }) = difference else {
         return Step::Rest(Rest::Confirmed {
             remote: remote.clone(),
             drifted: Vec::new(),
             strays,
         });
     };
-    if inputs.policy.read_only {
-        let message = format!("--read-only: would change {} in the cloud", fields.join(", "));
-        return wait(Reason::Updating, message);
+    let names = fields.join(", ");
+    let call = match mend {
+        _ if inputs.policy.read_only => {
+            let message = format!("--read-only: would change {names} in the cloud");
+            return wait(Reason::Updating, message);
+        }
+        Mend::Call(call) if K::needs_whole(&call) && !full => {
+            return Step::Look {
+                look: Look::Object(id.to_owned()),
+                anew: true,
+            };
+        }
+        Mend::Call(call) => call,
+        Mend::Until(at) => {
+            let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {names}"));
+            return Step::Rest(Rest::Until(Some(verdict), time_left(at, access)));
+        }
+        Mend::Person(reason, message) => return stop(reason, message),
+    };
+    if inputs.accepted.as_ref() == Some(&call) {
+        let message =
+            format!("the cloud accepted the change of {names}, but does not show it yet; it is looked at again");
+        return Step::Rest(Rest::Troubled(Trouble {
+            verdict: Verdict::new(Reason::Updating, message),
+            pace: AGAIN,
+        }));
     }
     Step::Change {
         id: id.to_owned(),
         call,
         why: Why::Differs(fields),
     }
+}
+
+/// How long the creation on record may still come to nothing.
+fn unsettled_for<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Duration> {
+    let at = K::settles_at(inputs.status)?.0;
+    (access.cloud_now < at).then(|| time_left(at, access))
+}
+
+/// The cloud's clock is known in whole seconds: one more, and that time has surely come.
+fn time_left(at: Timestamp, access: &Access) -> Duration {
+    Duration::try_from(at.duration_since(access.cloud_now)).unwrap_or_default() + Duration::from_secs(1)
 }
 
 /// Whose an object is, seen from this CR.
@@ -338,6 +420,9 @@ enum Ownership<K: Kind> {
 }
 
 fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Ownership<K> {
+    if !K::Remote::TAGGED {
+        return Ownership::Free { marked: false };
+    }
     let Some(tags) = remote.tags() else {
         return Ownership::Untold;
     };
@@ -377,6 +462,9 @@ fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Ownership<K
 
 /// Sees to it that the recorded object's tag names this CR. `None`: it does.
 fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Option<Step<K>> {
+    if !K::Remote::TAGGED {
+        return None;
+    }
     let id = remote.id().to_owned();
     let marked = match ownership(inputs, remote) {
         Ownership::Mine => return None,
@@ -402,7 +490,7 @@ fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Option<Step<K>> 
     } else {
         K::tag(BTreeMap::from([(key, owner(inputs).to_string())]))
     };
-    Some(Step::Change {
+    call.map(|call| Step::Change {
         id,
         call,
         why: Why::Mark,
@@ -447,6 +535,9 @@ fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Option<Step
 
 /// Others that carry our tag, and that no creation of ours can have left behind: they are only reported.
 fn strays<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Vec<String> {
+    if !K::Remote::TAGGED {
+        return Vec::new();
+    }
     let others = inputs.view.owned.iter().filter(|other| other.id() != kept.id());
     others.map(|other| other.id().to_owned()).collect()
 }
@@ -466,7 +557,9 @@ fn is_left_behind<K: Kind>(inputs: &Inputs<'_, K>, other: &K::Remote) -> bool {
         (from..=until).contains(&created)
     };
     let windows = &object(inputs).past_intents;
-    K::created_at(other).is_some_and(|created| windows.iter().any(|window| within(window, created)))
+    K::times(other)
+        .0
+        .is_some_and(|created| windows.iter().any(|window| within(window, created)))
 }
 
 /// The recorded object is proved gone.
@@ -546,11 +639,17 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     {
         return claim(inputs, remote, adopted_event::<K>(remote));
     }
+    let name = K::cloud_name(spec, inputs.status, inputs.name);
+    if K::UNIQUE_NAMES
+        && let Some(step) = name_taken(inputs, &name, listed)
+    {
+        return step;
+    }
     let extras = match &inputs.extras {
-        Ok(extras) => extras,
-        Err(trouble) => return troubled(inputs, trouble),
+        Extras::Read(extras) => extras,
+        Extras::Waiting => return Step::Rest(Rest::Waiting),
+        Extras::Lacking(trouble) => return troubled(inputs, trouble),
     };
-    let name = K::cloud_name(spec, inputs.name);
     if inputs.policy.read_only {
         return wait(
             Reason::Creating,
@@ -561,12 +660,51 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
         return Step::AddFinalizer;
     }
     let owner = owner(inputs).to_string();
-    Step::Create(K::new(
-        spec,
-        inputs.name,
-        extras,
-        (&inputs.policy.owner_tag_key, &owner),
-    ))
+    match K::new(spec, &name, extras, (&inputs.policy.owner_tag_key, &owner)) {
+        Ok(new) => Step::Create(new),
+        Err((reason, message)) => stop(reason, message),
+    }
+}
+
+/// Where names are unique: whether the name is another's, as far as that can be known without asking for it.
+fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Option<Step<K>> {
+    let noun = K::NOUN;
+    if let Some(holder) = &inputs.view.name_holder {
+        let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
+        if holder.deleting {
+            let message = format!("the name {name} is still held by the {other}, which is being deleted");
+            return Some(Step::Rest(Rest::Troubled(Trouble {
+                verdict: Verdict::new(Reason::DependencyNotReady, message),
+                pace: WAIT,
+            })));
+        }
+        let message = format!("the name {name} belongs to the {other} already: delete this object or that one");
+        return Some(stop(Reason::NameConflict, message));
+    }
+    let was_refused = ready_reason(inputs) == Some(Reason::NameConflict.as_str());
+    // What is said of a stranger's object, or was said by the cloud, is said of what is there now.
+    if (inputs.view.namesake.is_some() || was_refused) && !listed.fresh {
+        return Some(look(inputs, Look::Collection));
+    }
+    let namesake = inputs.view.namesake.as_ref()?;
+    let (id, its_name) = (namesake.id(), K::remote_name(namesake).unwrap_or(name));
+    let message = format!(
+        "a {noun} {its_name} exists already ({id}), and it is not this object's: to adopt it, set spec.externalID to \
+         {id}, or spec.adoptionPolicy to IfExists; else delete it in the cloud, or make this object anew with another \
+         spec.name"
+    );
+    Some(stop(Reason::NameConflict, message))
+}
+
+fn ready_reason<'a, K: Kind>(inputs: &'a Inputs<'_, K>) -> Option<&'a str> {
+    conditions::find(&object(inputs).conditions, conditions::READY).map(|ready| ready.reason.as_str())
+}
+
+fn homeless<K: Kind>() -> String {
+    format!(
+        "where in the project the {} lives is not known, since spec cannot be read and nothing is on record: correct spec",
+        K::NOUN
+    )
 }
 
 enum Resolved<K: Kind> {
@@ -614,9 +752,7 @@ fn resolve<K: Kind>(inputs: &Inputs<'_, K>, intent: &Intent, listed: Listed, acc
             anew: true,
         });
     }
-    let left = proves_at.duration_since(access.cloud_now);
-    let left = Duration::try_from(left).unwrap_or_default() + Duration::from_secs(1);
-    Resolved::NotYet(Step::Rest(Rest::Until(None, left)))
+    Resolved::NotYet(Step::Rest(Rest::Until(None, time_left(proves_at, access))))
 }
 
 /// `externalID` names an object that is not on record yet.
@@ -644,7 +780,7 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
     let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
     if !observes {
         if let Some(rival) = &inputs.view.rival {
-            let Rival { namespace, name } = rival;
+            let Rival { namespace, name, .. } = rival;
             let message = format!(
                 "the {} {id} belongs to the {} {namespace}/{name}: remove externalID here, or delete that one first \
                  (with deletionPolicy: Retain to keep the cloud's)",
@@ -712,8 +848,16 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             step
         };
     }
+    if !inputs.has_home {
+        return match (&recorded.id, &recorded.intent) {
+            // A creation would have put its home on record.
+            (None, None) => Step::Release(None),
+            _ if retain => stays("where in the project it lives is not known"),
+            _ => stop(Reason::InvalidSpec, homeless::<K>()),
+        };
+    }
     match (&recorded.id, inputs.view.owned.first()) {
-        (Some(id), _) => remove(inputs, id, retain),
+        (Some(id), _) => remove(inputs, access, id, retain),
         // On record first: what is deleted is then followed by its id until it is gone.
         (None, Some(remote)) => found(remote),
         (None, None) => search_before_release(inputs, access),
@@ -734,64 +878,88 @@ fn found<K: Kind>(remote: &K::Remote) -> Step<K> {
 }
 
 /// The object to delete is known by its id.
-fn remove<K: Kind>(inputs: &Inputs<'_, K>, id: &str, retain: bool) -> Step<K> {
+fn remove<K: Kind>(inputs: &Inputs<'_, K>, access: &Access, id: &str, retain: bool) -> Step<K> {
     match &inputs.view.known {
         Sighting::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, remote, retain),
-        Sighting::Gone => finish(inputs),
+        Sighting::Gone => match unsettled_for(inputs, access) {
+            Some(left) => {
+                let message = format!("the {} {id} may still show up, since it was created just now", K::NOUN);
+                Step::Rest(Rest::Until(Some(Verdict::new(Reason::Deleting, message)), left))
+            }
+            None => finish(inputs),
+        },
         _ => look_to_delete(inputs, Look::Object(id.to_owned())),
     }
 }
 
 fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool) -> Step<K> {
     let id = remote.id().to_owned();
+    let kept = format!("kept the {} {id} in the cloud", K::NOUN);
+    if !K::Remote::TAGGED {
+        return if retain {
+            Step::Release(Some(kept))
+        } else {
+            send_delete(inputs, id)
+        };
+    }
     let Some(tags) = remote.tags() else {
         return look_to_delete(inputs, Look::Tags(id));
     };
     let key = &inputs.policy.owner_tag_key;
     let mine = owner(inputs);
-    let value = tags.get(key);
-    let is_mine = value.is_none_or(|value| Owner::parse(value).is_some_and(|theirs| theirs.uid == mine.uid));
+    let Some(value) = tags.get(key) else {
+        return if retain {
+            Step::Release(Some(kept))
+        } else {
+            send_delete(inputs, id)
+        };
+    };
+    let theirs = Owner::parse(value);
+    let is_mine = theirs.as_ref().is_some_and(|theirs| theirs.uid == mine.uid);
     // A CR that was restored under a new uid and deleted before it could take its object back.
-    let was_mine = inputs.policy.cluster_name.is_some()
-        && value
-            .and_then(|value| Owner::parse(value))
-            .is_some_and(|theirs| theirs.same_place(&mine));
-    match value {
-        Some(value) if !is_mine && !was_mine => Step::Release(Some(format!(
+    let was_mine = inputs.policy.cluster_name.is_some() && theirs.is_some_and(|theirs| theirs.same_place(&mine));
+    if !is_mine && !was_mine {
+        return Step::Release(Some(format!(
             "left the {} {id} alone: its tag {key}={value} names another owner",
             K::NOUN
-        ))),
-        Some(_) if retain && inputs.policy.read_only => wait(
-            Reason::Deleting,
-            format!("--read-only: would take the tag {key} off the {} {id}", K::NOUN),
-        ),
-        Some(value) if retain => {
-            let tag = BTreeMap::from([(key.clone(), value.clone())]);
-            Step::Change {
-                id,
-                call: K::untag(tag),
-                why: Why::LetGo,
-            }
-        }
-        None if retain => Step::Release(Some(format!("kept the {} {id} in the cloud", K::NOUN))),
-        _ if inputs.delete_sent == Some(id.as_str()) => {
-            let message = format!(
-                "the {} {id} is being deleted; waiting until the cloud has it no more",
-                K::NOUN
-            );
-            Step::Rest(Rest::Troubled(Trouble {
-                verdict: Verdict::new(Reason::Deleting, message),
-                pace: DELETING,
-            }))
-        }
-        _ if inputs.policy.read_only => wait(
-            Reason::Deleting,
-            format!("--read-only: would delete the {} {id} in the cloud", K::NOUN),
-        ),
-        _ => Step::Delete { id, twin: false },
+        )));
     }
+    if !retain {
+        return send_delete(inputs, id);
+    }
+    if inputs.policy.read_only {
+        let message = format!("--read-only: would take the tag {key} off the {} {id}", K::NOUN);
+        return wait(Reason::Deleting, message);
+    }
+    match K::untag(BTreeMap::from([(key.clone(), value.clone())])) {
+        Some(call) => Step::Change {
+            id,
+            call,
+            why: Why::LetGo,
+        },
+        None => Step::Release(Some(kept)),
+    }
+}
+
+/// One DELETE, and then patience: the cloud may take its time.
+fn send_delete<K: Kind>(inputs: &Inputs<'_, K>, id: String) -> Step<K> {
+    if inputs.delete_sent == Some(id.as_str()) {
+        let message = format!(
+            "the {} {id} is being deleted; waiting until the cloud has it no more",
+            K::NOUN
+        );
+        return Step::Rest(Rest::Troubled(Trouble {
+            verdict: Verdict::new(Reason::Deleting, message),
+            pace: DELETING,
+        }));
+    }
+    if inputs.policy.read_only {
+        let message = format!("--read-only: would delete the {} {id} in the cloud", K::NOUN);
+        return wait(Reason::Deleting, message);
+    }
+    Step::Delete { id, twin: false }
 }
 
 /// How often to look whether a deletion that was accepted is done.
@@ -804,7 +972,8 @@ const DELETING: Pace = Pace {
 fn finish<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let recorded = object(inputs).id.as_deref();
     let others = inputs.view.owned.iter().filter(|other| Some(other.id()) != recorded);
-    if let Some(other) = others.into_iter().find(|other| is_left_behind(inputs, other)) {
+    let is_ours = |other: &&K::Remote| !K::Remote::TAGGED || is_left_behind(inputs, other);
+    if let Some(other) = others.into_iter().find(is_ours) {
         return found(other);
     }
     let doubtful = object(inputs).past_intents.iter().any(|past| past.given_up);
@@ -987,10 +1156,12 @@ fn adopted_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
 }
 
 fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
-    (
-        "Adopted",
-        format!("found the {} {} by its ownership tag", K::NOUN, remote.id()),
-    )
+    let how = if K::Remote::TAGGED {
+        "by its ownership tag"
+    } else {
+        "which an earlier creation of this object made"
+    };
+    ("Adopted", format!("found the {} {} {how}", K::NOUN, remote.id()))
 }
 
 #[cfg(test)]

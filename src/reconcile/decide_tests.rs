@@ -35,11 +35,12 @@ struct Case {
     status: CustomerGatewayStatus,
     crd_deleting_since: Option<Time>,
     access: Result<Access, Trouble>,
-    extras: Result<GatewayExtras, Trouble>,
+    extras: Extras<GatewayExtras>,
     view: View<CustomerGateway>,
     failed_look: Option<Trouble>,
     triggered: bool,
     delete_sent: Option<&'static str>,
+    accepted: Option<GatewayChange>,
     overwrites_tags: bool,
 }
 
@@ -130,7 +131,7 @@ impl Case {
                 scope: scope("p"),
                 cloud_now: at(DEADLINE + 1),
             }),
-            extras: Ok(GatewayExtras::default()),
+            extras: Extras::Read(GatewayExtras::default()),
             view: View {
                 listed: listed(900),
                 ..View::blank()
@@ -138,6 +139,7 @@ impl Case {
             failed_look: None,
             triggered: true,
             delete_sent: None,
+            accepted: None,
             overwrites_tags: true,
         }
     }
@@ -191,10 +193,12 @@ impl Case {
             crd_deleting_since: self.crd_deleting_since.as_ref(),
             access: self.access.clone(),
             extras: self.extras.clone(),
+            has_home: true,
             view: self.view.clone(),
             failed_look: self.failed_look.clone(),
             triggered: self.triggered,
             delete_sent: self.delete_sent,
+            accepted: self.accepted.clone(),
             overwrites_tags: self.overwrites_tags,
         })
     }
@@ -660,6 +664,7 @@ fn a_named_object_is_adopted_if_it_is_free() {
     let rival = Rival {
         namespace: "team".to_owned(),
         name: "first".to_owned(),
+        deleting: false,
     };
     let (reason, message) = naming(remote(ID, None))
         .with(|case| case.view.rival = Some(rival))

@@ -1,7 +1,9 @@
 //! Gather: everything that a decision rests on, from the apiserver, the Secrets and the mirror.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PartialObjectMeta;
@@ -10,14 +12,15 @@ use tokio::time::Instant;
 
 use super::access::{self, Credential, person};
 use super::context::KindContext;
-use super::decide::{Access, Inputs, Rival, Trouble, View, WAIT};
+use super::decide::{Access, Extras, Inputs, Rival, Trouble, View};
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::{Managed, crd_name};
 use super::secrets::{Found, SecretName};
-use super::tenant::{Tenant, trouble};
-use crate::api::conditions::{Reason, Verdict};
-use crate::api::{AdoptionPolicy, ManagementPolicy};
+use super::sources::{Lack, Sources, impossible_secret, missing_secret};
+use super::tenant::{Open, Tenant, trouble};
+use crate::api::conditions::{self, Reason};
+use crate::api::{AdoptionPolicy, ManagementPolicy, Scope};
 use crate::mirror::{Mirror, Remote, Sighting};
 use crate::ownership::Owner;
 
@@ -26,12 +29,16 @@ pub struct Gathered<K: Kind> {
     pub tenant: Option<Arc<Tenant>>,
     pub mirror: Option<Arc<Mirror<K::Remote, Key>>>,
     pub access: Result<Access, Trouble>,
-    pub extras: Result<K::Extras, Trouble>,
+    pub extras: Extras<K::Extras>,
+    pub home: Option<K::Home>,
     pub view: View<K::Remote>,
     pub failed_look: Option<Trouble>,
     pub crd_deleting_since: Option<Time>,
     pub triggered_at: Option<Instant>,
+    /// From when on an observation counts.
+    pub since: Option<Instant>,
     pub delete_sent: Option<String>,
+    pub accepted: Option<K::Change>,
     pub overwrites_tags: bool,
 }
 
@@ -54,10 +61,12 @@ impl<K: Kind> Gathered<K> {
             crd_deleting_since: self.crd_deleting_since.as_ref(),
             access: self.access.clone(),
             extras: self.extras.clone(),
+            has_home: self.home.is_some(),
             view: self.view.clone(),
             failed_look: self.failed_look.clone(),
             triggered: self.triggered_at.is_some(),
             delete_sent: self.delete_sent.as_deref(),
+            accepted: self.accepted.clone(),
             overwrites_tags: self.overwrites_tags,
         }
     }
@@ -76,19 +85,23 @@ pub async fn gather<K: Kind>(
     } else {
         None
     };
+    follow_secrets(context, key, object);
     let credential = credential(context, key, object).await?;
-    let extras = extras(context, key, object).await?;
     let triggered_at = context.memory.triggered_at(key);
+    let home = K::home(object.spec.as_ref().ok(), &object.status);
     let mut gathered = Gathered {
         tenant: None,
         mirror: None,
         access: Err(person(Reason::Unauthorized, "there are no credentials")),
-        extras,
+        extras: Extras::Waiting,
+        home,
         view: View::blank(),
         failed_look: None,
         crd_deleting_since,
         triggered_at,
+        since: triggered_at,
         delete_sent: context.memory.delete_sent(key),
+        accepted: context.memory.take_accepted(key),
         overwrites_tags: true,
     };
     let tenant = match credential {
@@ -102,27 +115,36 @@ pub async fn gather<K: Kind>(
     gathered.overwrites_tags = tenant.overwrites_tags();
     match tenant.open(triggered_at).await {
         Ok(open) => {
-            let mirror = K::mirror(open);
-            gathered.access = Ok(tenant.access(open));
-            gathered.failed_look = mirror.take_failure(key).map(|error| trouble(&error));
-            // Only what lives where the credentials lead is this mirror's business.
-            let recorded = K::object(&object.status);
-            let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
-            mirror.hold(key, object.uid(), recorded.id.as_deref().filter(|_| is_here));
-            // Not on record yet, but named: whether it is free, or there, may change at any time.
-            let named = object
-                .lifecycle
-                .external_id
-                .as_deref()
-                .filter(|_| recorded.id.is_none());
-            mirror.watch(key, named);
-            gathered.view = view(context, object, mirror, triggered_at).await?;
-            gathered.mirror = Some(Arc::clone(mirror));
+            let access = tenant.access(open);
+            gathered.since = since(object, triggered_at, access.cloud_now);
+            gathered.access = Ok(access);
+            if let Some(home) = &gathered.home {
+                let mirror = K::mirror(open, home, key);
+                hold(&mirror, key, object, open);
+                gathered.failed_look = mirror.take_failure(key).map(|error| trouble(&error));
+                gathered.view = view(context, object, &mirror, open, key, gathered.since).await?;
+                gathered.mirror = Some(mirror);
+            }
+            if !deleting {
+                gathered.extras = extras(context, key, object, Some(open), gathered.since).await?;
+            }
         }
         Err(trouble) => gathered.access = Err(trouble),
     }
     gathered.tenant = Some(tenant);
     Ok(gathered)
+}
+
+/// Tells the mirror which object this one holds.
+fn hold<K: Kind>(mirror: &Mirror<K::Remote, Key>, key: &Key, object: &Managed<K>, open: &Open) {
+    // Only what lives where the credentials lead is this mirror's business.
+    let recorded = K::object(&object.status);
+    let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
+    let id = recorded.id.as_deref().filter(|_| is_here);
+    mirror.hold(key, object.uid(), id);
+    if let Some(id) = id {
+        mirror.confirm(id, K::settles_at(&object.status).is_none());
+    }
 }
 
 /// A quorum read just before anything is deleted: `kubectl delete crd` must not take the VPN down.
@@ -163,68 +185,57 @@ async fn extras<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
     object: &Managed<K>,
-) -> Result<Result<K::Extras, Trouble>, kube::Error> {
+    open: Option<&Open>,
+    since: Option<Instant>,
+) -> Result<Extras<K::Extras>, kube::Error> {
     let Ok(spec) = &object.spec else {
-        return Ok(Ok(K::Extras::default()));
+        return Ok(Extras::Read(K::Extras::default()));
     };
-    let references = K::secret_refs(spec);
+    let sources = Sources {
+        context: &context.shared,
+        key,
+        open,
+        since,
+    };
+    match K::extras(spec, &sources).await {
+        Ok(extras) => Ok(Extras::Read(extras)),
+        Err(Lack::Waiting) => Ok(Extras::Waiting),
+        Err(Lack::Trouble(trouble)) => Ok(Extras::Lacking(*trouble)),
+        Err(Lack::Kube(error)) => Err(error),
+    }
+}
+
+/// Has the watch follow the Secrets that the spec names, and no others.
+fn follow_secrets<K: Kind>(context: &KindContext<K>, key: &Key, object: &Managed<K>) {
+    let Ok(spec) = &object.spec else { return };
     let credentials = object
         .lifecycle
         .credentials_ref
         .iter()
         .map(|reference| reference.name.clone());
-    let named = references
-        .iter()
-        .map(|reference| reference.name.clone())
+    let named = K::secret_refs(spec)
+        .into_iter()
+        .map(|reference| reference.name)
         .chain(credentials);
     let named: Vec<SecretName> = named.map(|secret| (key.namespace.clone(), secret)).collect();
     context.shared.secrets.names_only(key, &named);
-    let mut contents = Vec::new();
-    for reference in references {
-        let field = format!("spec.{}", reference.field);
-        if let Some(trouble) = impossible_secret(&reference.name, &field) {
-            return Ok(Err(trouble));
-        }
-        let secret: SecretName = (key.namespace.clone(), reference.name);
-        let name = format!("{}/{}", secret.0, secret.1);
-        let content = match context.shared.secrets.read(&secret, key).await? {
-            Found::Present(content) => content.data.get(&reference.key).cloned(),
-            Found::Remembered(_) | Found::Absent => return Ok(Err(missing_secret(&name, &field, ""))),
-        };
-        match content {
-            Some(content) => contents.push(content),
-            None => return Ok(Err(missing_secret(&name, &field, &reference.key))),
-        }
-    }
-    Ok(K::extras(spec, contents).map_err(|message| person(Reason::InvalidSpec, message)))
 }
 
-/// A name that an older CRD let through and that no Secret can have must not become part of a request's path.
-fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
-    let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
-    let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
-    (!is_possible).then(|| {
-        let message = format!("{field} names the Secret {name:?}, but no Secret can have that name: correct it");
-        person(Reason::InvalidSpec, message)
-    })
-}
-
-fn missing_secret(name: &str, field: &str, key: &str) -> Trouble {
-    let message = if key.is_empty() {
-        format!("the Secret {name}, which {field} names, does not exist: create it; it is picked up at once")
-    } else {
-        format!("the Secret {name} has no key {key}, which {field} names: add it; it is picked up at once")
-    };
-    Trouble {
-        verdict: Verdict::new(Reason::SecretNotFound, message),
-        pace: WAIT,
-    }
+/// From when on an observation counts: what triggered the object, and the end of an unconfirmed creation's time.
+fn since<K: Kind>(object: &Managed<K>, triggered_at: Option<Instant>, cloud_now: Timestamp) -> Option<Instant> {
+    let settled = K::settles_at(&object.status).and_then(|at| {
+        let gone = Duration::try_from(cloud_now.duration_since(at.0)).ok()?;
+        Instant::now().checked_sub(gone)
+    });
+    triggered_at.max(settled)
 }
 
 async fn view<K: Kind>(
     context: &KindContext<K>,
     object: &Managed<K>,
     mirror: &Mirror<K::Remote, Key>,
+    open: &Open,
+    key: &Key,
     since: Option<Instant>,
 ) -> Result<View<K::Remote>, kube::Error> {
     let policy = &context.shared.policy;
@@ -240,21 +251,35 @@ async fn view<K: Kind>(
     let mut view = View::blank();
     view.listed = mirror.listed(since);
     view.known = known_id.map_or(Sighting::Unknown, |id| mirror.sighting(id, since));
-    view.owned = mirror.owned_by(object.uid());
+    view.owned = if K::Remote::TAGGED {
+        mirror.owned_by(object.uid())
+    } else {
+        let is_free = |remote: &K::Remote| !mirror.is_held_by_another(key, remote.id());
+        let of_record = mirror.find(|remote| K::is_of_record(&object.status, remote, policy));
+        of_record.into_iter().filter(is_free).collect()
+    };
     view.owned
-        .sort_by_key(|remote| (K::created_at(remote), remote.id().to_owned()));
-    view.mass_deletion = mirror.mass_deletion();
+        .sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
+    view.mass_deletion = open.mass_deletion();
     if recorded.id.is_none() {
+        if K::UNIQUE_NAMES {
+            view.namesake = namesake(object, mirror, key, &view.owned);
+            view.name_holder = name_holder(context, object, &open.scope);
+        }
         let is_another =
             |remote: &K::Remote| owner_of(remote, &policy.owner_tag_key).is_some_and(|it| it.uid != mine.uid);
         view.predecessors = mirror.at_place_of(&mine).into_iter().filter(is_another).collect();
         if let Ok(spec) = &object.spec {
-            view.untold = mirror.untold(|remote| K::looks_like(spec, object.name(), remote));
+            let name = K::cloud_name(spec, &object.status, object.name());
+            view.untold = mirror.untold(|remote| K::looks_like(spec, &name, remote));
             if object.lifecycle.adoption() == AdoptionPolicy::IfExists {
-                view.lookalikes = mirror.unowned(|remote| K::looks_like(spec, object.name(), remote));
+                view.lookalikes = mirror.unowned(|remote| K::looks_like(spec, &name, remote));
             }
         }
     }
+    // Not on record yet, but named, or in the way: whether it is there, or free, may change at any time.
+    let followed = external.or(view.namesake.as_ref().map(Remote::id));
+    mirror.watch(key, followed.filter(|_| recorded.id.is_none()));
     if let (None, Some(id)) = (&recorded.id, external) {
         view.rival = rival(context, object, id);
     }
@@ -267,6 +292,66 @@ async fn view<K: Kind>(
         view.owner_lives = lives::<K>(context, &owner).await?;
     }
     Ok(view)
+}
+
+/// A stranger's object that has the name that this one would create.
+fn namesake<K: Kind>(
+    object: &Managed<K>,
+    mirror: &Mirror<K::Remote, Key>,
+    key: &Key,
+    owned: &[K::Remote],
+) -> Option<K::Remote> {
+    let spec = object.spec.as_ref().ok()?;
+    let name = K::cloud_name(spec, &object.status, object.name());
+    let is_taken = |remote: &K::Remote| {
+        let theirs = K::remote_name(remote);
+        // Whether upper and lower case count is the cloud's secret: what it has refused, it compares without.
+        let refused = was_refused::<K>(&object.status);
+        theirs.is_some_and(|theirs| theirs == name || (refused && theirs.eq_ignore_ascii_case(&name)))
+    };
+    mirror
+        .find(is_taken)
+        .into_iter()
+        .find(|remote| !owned.iter().any(|own| own.id() == remote.id()) && !mirror.is_held_by_another(key, remote.id()))
+}
+
+/// Another CR that has the name that this one would create, or is about to create it.
+pub fn name_holder<K: Kind>(context: &KindContext<K>, object: &Managed<K>, scope: &Scope) -> Option<Rival> {
+    let spec = object.spec.as_ref().ok()?;
+    let name = K::cloud_name(spec, &object.status, object.name());
+    let home = K::home(Some(spec), &object.status);
+    let holders = context.find(|other| {
+        let theirs = K::object(&other.status);
+        let is_other = other.uid() != object.uid() && (theirs.id.is_some() || theirs.intent.is_some());
+        is_other
+            && theirs.scope.as_ref() == Some(scope)
+            && K::home(other.spec.as_ref().ok(), &other.status) == home
+            && held_name(other).is_some_and(|held| held.eq_ignore_ascii_case(&name))
+    });
+    holders.first().map(|holder| rival_of(holder))
+}
+
+fn was_refused<K: Kind>(status: &K::Status) -> bool {
+    let ready = conditions::find(&K::object(status).conditions, conditions::READY);
+    ready.is_some_and(|ready| ready.reason == Reason::NameConflict.as_str())
+}
+
+/// The name that a CR has in the cloud, or is about to have.
+fn held_name<K: Kind>(object: &Managed<K>) -> Option<String> {
+    let announced = K::object(&object.status)
+        .intent
+        .as_ref()
+        .map(|intent| intent.name.clone());
+    let spec = object.spec.as_ref().ok();
+    announced.or_else(|| spec.map(|spec| K::cloud_name(spec, &object.status, object.name())))
+}
+
+fn rival_of<K: Kind>(other: &Managed<K>) -> Rival {
+    Rival {
+        namespace: other.namespace().to_owned(),
+        name: other.name().to_owned(),
+        deleting: other.deleting_since().is_some(),
+    }
 }
 
 fn owner_of<R: Remote>(remote: &R, key: &str) -> Option<Owner> {
@@ -293,7 +378,7 @@ fn rival<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> Op
         )
     };
     let own_age = age(object);
-    let rivals = context.memory.find(|other| {
+    let rivals = context.find(|other| {
         if other.uid() == object.uid() || other.lifecycle.management() == ManagementPolicy::Observe {
             return false;
         }
@@ -301,8 +386,5 @@ fn rival<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> Op
         let claims_it = other.lifecycle.external_id.as_deref() == Some(id) && K::object(&other.status).id.is_none();
         has_it || (claims_it && age(other) < own_age)
     });
-    rivals.into_iter().next().map(|key| Rival {
-        namespace: key.namespace,
-        name: key.name,
-    })
+    rivals.first().map(|rival| rival_of(rival))
 }

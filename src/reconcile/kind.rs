@@ -5,14 +5,18 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::decide::Policy;
 use super::key::Key;
+use super::sources::{Lack, Sources};
 use super::tenant::Open;
-use crate::api::ObjectStatus;
+use crate::api::conditions::Reason;
+use crate::api::{Intent, ObjectStatus};
 use crate::cloud::{Answer, Client, CloudError};
 use crate::mirror::{Mirror, Remote};
 
@@ -25,7 +29,7 @@ pub struct SecretRef {
     pub key: String,
 }
 
-/// A kind of object. All but the calls at the end is pure.
+/// A kind of object. All but the reads and calls at the end is pure.
 pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type Resource: CustomResourceExt + kube::Resource<DynamicType = ()>;
     type Spec: DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static;
@@ -37,72 +41,142 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type New: Clone + Debug + PartialEq + Send + Sync + 'static;
     /// A call that mends a difference.
     type Change: Clone + Debug + PartialEq + Send + Sync + 'static;
+    /// Which collection of a project an object lives in, such as the users of one server.
+    type Home: Clone + Debug + PartialEq + Send + Sync + 'static;
 
     /// As in `kind:` of a manifest.
     const KIND: &'static str;
     /// For people: "customer gateway".
     const NOUN: &'static str;
+    /// Whether the cloud refuses a second object of one name in one home.
+    const UNIQUE_NAMES: bool;
 
     fn object(status: &Self::Status) -> &ObjectStatus;
     fn object_mut(status: &mut Self::Status) -> &mut ObjectStatus;
 
+    /// `None` if neither a readable spec nor the record tells.
+    fn home(spec: Option<&Self::Spec>, status: &Self::Status) -> Option<Self::Home>;
+    /// Writes of one lane, within a project, go one at a time.
+    fn lane(home: &Self::Home) -> Option<&str>;
+
     /// Keys of Secrets, beside the credentials, that the spec names.
     fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef>;
-    /// Makes sense of what these Secrets hold, in the same order; an error is a message for `InvalidSpec`.
-    fn extras(spec: &Self::Spec, contents: Vec<Vec<u8>>) -> Result<Self::Extras, String>;
 
     /// What admission could not know to be wrong.
     fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String>;
     /// The name to create it under.
-    fn cloud_name(spec: &Self::Spec, object_name: &str) -> String;
-    /// What to send for a creation; `owner_tag` is the tag's key and value.
-    fn new(spec: &Self::Spec, object_name: &str, extras: &Self::Extras, owner_tag: (&str, &str)) -> Self::New;
+    fn cloud_name(spec: &Self::Spec, status: &Self::Status, object_name: &str) -> String;
+    /// The name that the cloud knows it by.
+    fn remote_name(remote: &Self::Remote) -> Option<&str>;
+    /// What to send for a creation under that name; `owner_tag` is the tag's key and value. An error is what stands in
+    /// its way.
+    fn new(
+        spec: &Self::Spec,
+        name: &str,
+        extras: &Self::Extras,
+        owner_tag: (&str, &str),
+    ) -> Result<Self::New, (Reason, String)>;
 
     /// An object that could be the one that this spec would create (name and what cannot be changed).
-    fn looks_like(spec: &Self::Spec, object_name: &str, remote: &Self::Remote) -> bool;
+    fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool;
     /// The same in what cannot be changed: two that carry one CR's tag are twins of one creation.
     fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool;
-    fn created_at(remote: &Self::Remote) -> Option<jiff::Timestamp>;
+    /// Kinds without tags: whether a creation of ours, by its record, made this object.
+    fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool;
+    /// Until when a creation that was answered may still come to nothing; `None` once it is confirmed.
+    fn settles_at(status: &Self::Status) -> Option<&Time>;
 
     /// What cannot be changed and differs: a message that names the field.
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable;
-    /// What differs and can be changed: the fields, and the next call that mends some of them.
-    fn difference(
-        spec: &Self::Spec,
-        status: &Self::Status,
-        extras: &Self::Extras,
-        remote: &Self::Remote,
-        owner_tag_key: &str,
-        overwrites_tags: bool,
-    ) -> Option<Difference<Self::Change>>;
-    /// Puts tags on an object. Kinds without tags never meet this.
-    fn tag(tags: BTreeMap<String, String>) -> Self::Change;
-    /// Takes tags off an object.
-    fn untag(tags: BTreeMap<String, String>) -> Self::Change;
+    /// What differs and can be changed: the fields, and what mends some of them next.
+    fn difference(wanted: &Wanted<'_, Self>, remote: &Self::Remote) -> Option<Difference<Self::Change>>;
+    /// Whether the call sends back what it does not change, and so must know it from more than a list.
+    fn needs_whole(change: &Self::Change) -> bool;
+    /// Puts tags on an object; `None` for kinds without tags.
+    fn tag(tags: BTreeMap<String, String>) -> Option<Self::Change>;
+    /// Takes tags off an object; `None` for kinds without tags.
+    fn untag(tags: BTreeMap<String, String>) -> Option<Self::Change>;
     /// How the mirror's entry looks after a change that was answered without the object.
-    fn apply_change(change: &Self::Change, tags: &mut BTreeMap<String, String>);
+    fn apply_change(change: &Self::Change, remote: &mut Self::Remote);
 
+    /// What to remember of a creation before it is sent, beside the intent itself.
+    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New);
+    /// What to remember of a creation that was answered at this time of the cloud.
+    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>);
+    /// What to forget of a creation that was refused.
+    fn creation_refused(status: &mut Self::Status);
+    /// What to remember of an object that was found; with the intent, if a creation of ours made it.
+    fn found(
+        status: &mut Self::Status,
+        home: Option<&Self::Home>,
+        remote: &Self::Remote,
+        intent: Option<&Intent>,
+        record: &Record<'_>,
+    );
+    /// The recorded object, whose creation was not confirmed, is gone.
+    fn vanished(status: &mut Self::Status, id: &str);
     /// Copies what the cloud says into status; true fields of the kind only, the shared ones are copied by the caller.
-    fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, remote: &Self::Remote);
+    fn confirm(
+        status: &mut Self::Status,
+        spec: Option<&Self::Spec>,
+        extras: Option<&Self::Extras>,
+        remote: &Self::Remote,
+    );
+    /// What to remember of a change before it is sent; `deadline` is when it will have ended one way or the other.
+    fn announce_change(status: &mut Self::Status, change: &Self::Change, deadline: Timestamp);
     /// What to remember of a change that was made.
-    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, owner_tag_key: &str);
-    /// What to remember of a creation that was made.
-    fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, owner_tag_key: &str);
+    fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, record: &Record<'_>);
+    /// What to remember of a change that was refused.
+    fn refused(status: &mut Self::Status, change: &Self::Change, error: &CloudError, record: &Record<'_>) -> Refused;
+    /// The Event of a change that was made, if it has one of its own.
+    fn change_event(change: &Self::Change, id: &str) -> Option<(&'static str, String)>;
 
-    fn times(remote: &Self::Remote) -> (Option<jiff::Timestamp>, Option<jiff::Timestamp>);
+    fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>);
 
-    /// The mirror of its collection.
-    fn mirror(open: &Open) -> &Arc<Mirror<Self::Remote, Key>>;
+    /// The mirror of its collection, for an object that reads from it from now on.
+    fn mirror(open: &Open, home: &Self::Home, reader: &Key) -> Arc<Mirror<Self::Remote, Key>>;
+    /// Reads what the spec refers to outside of itself.
+    fn extras<'a>(spec: &'a Self::Spec, sources: &'a Sources<'a>) -> BoxFuture<'a, Result<Self::Extras, Lack>>;
     /// A change that puts tags on, which may overwrite values.
     fn overwrites(change: &Self::Change) -> bool;
-    fn create<'a>(client: &'a Client, new: &'a Self::New) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>>;
+    fn create<'a>(
+        client: &'a Client,
+        home: &'a Self::Home,
+        new: &'a Self::New,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>>;
     /// `None` if the answer does not hold the object.
     fn change<'a>(
         client: &'a Client,
+        home: &'a Self::Home,
         id: &'a str,
         change: &'a Self::Change,
     ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>>;
-    fn delete<'a>(client: &'a Client, id: &'a str) -> BoxFuture<'a, Result<Answer<()>, CloudError>>;
+    fn delete<'a>(
+        client: &'a Client,
+        home: &'a Self::Home,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>>;
+}
+
+/// What an object is compared with.
+pub struct Wanted<'a, K: Kind> {
+    pub spec: &'a K::Spec,
+    pub status: &'a K::Status,
+    pub extras: &'a K::Extras,
+    pub owner_tag_key: &'a str,
+    /// Whether this cloud overwrites the value of a tag that exists.
+    pub overwrites_tags: bool,
+    /// The cloud's present time, never ahead of it.
+    pub cloud_now: Timestamp,
+}
+
+/// What the record of an outcome needs to know of its circumstances.
+pub struct Record<'a> {
+    pub owner_tag_key: &'a str,
+    /// The cloud's present time.
+    pub cloud_now: Timestamp,
+    pub settle_time: std::time::Duration,
 }
 
 /// What a look at the immutable fields found.
@@ -123,6 +197,27 @@ pub enum Immutable {
 pub struct Difference<C> {
     /// Every field that differs, by its path in spec.
     pub fields: Vec<String>,
-    /// The next call to make.
-    pub call: C,
+    pub mend: Mend<C>,
+}
+
+/// What mends a difference next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mend<C> {
+    /// This call.
+    Call(C),
+    /// Nothing before this time of the cloud.
+    Until(Timestamp),
+    /// Nothing before a person has acted.
+    Person(Reason, String),
+}
+
+/// What a refused change comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// What the error says.
+    AsTold,
+    /// The refusal proves that the change is in force.
+    InForce,
+    /// Something else than what the error says.
+    Because(Reason, String),
 }

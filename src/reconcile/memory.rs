@@ -25,6 +25,8 @@ struct Entry<K: Kind> {
     news: bool,
     /// The id that a DELETE of ours was accepted for.
     delete_sent: Option<String>,
+    /// A change that the cloud accepted and that nothing shows yet.
+    accepted: Option<K::Change>,
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,
@@ -94,6 +96,7 @@ impl<K: Kind> Memory<K> {
                     not_before: None,
                     news: false,
                     delete_sent: None,
+                    accepted: None,
                     mending: Vec::new(),
                     drifted: false,
                     recreating: false,
@@ -146,11 +149,11 @@ impl<K: Kind> Memory<K> {
     }
 
     /// It did not work; when to come again.
-    pub fn failed(&self, key: &Key, pace: Pace, at_least: Duration, jitter: f64, now: Instant) -> Duration {
+    pub fn failed(&self, key: &Key, pace: Pace, jitter: f64, now: Instant) -> Duration {
         let mut delay = pace.first;
         self.with(key, |entry| {
             entry.failures = entry.failures.saturating_add(1);
-            delay = pace.delay(entry.failures).mul_f64(jitter).max(at_least);
+            delay = pace.delay(entry.failures).mul_f64(jitter);
             if entry.news {
                 delay = Duration::ZERO;
             }
@@ -170,6 +173,7 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.failures = 0;
             entry.not_before = None;
+            entry.accepted = None;
             if !entry.news {
                 entry.triggered_at = None;
             }
@@ -212,6 +216,16 @@ impl<K: Kind> Memory<K> {
         has
     }
 
+    /// The change that the cloud accepted and that nothing shows yet; told once, since it is tried again after that.
+    pub fn take_accepted(&self, key: &Key) -> Option<K::Change> {
+        self.lock().get_mut(key)?.accepted.take()
+    }
+
+    /// The cloud accepted this change.
+    pub fn accepted(&self, key: &Key, change: K::Change) {
+        self.with(key, |entry| entry.accepted = Some(change));
+    }
+
     /// The object that a DELETE of ours was accepted for.
     pub fn delete_sent(&self, key: &Key) -> Option<String> {
         self.lock().get(key)?.delete_sent.clone()
@@ -234,13 +248,15 @@ impl<K: Kind> Memory<K> {
     }
 
     /// Objects whose newest state fits.
-    pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Key> {
+    pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
         let entries = self.lock();
-        entries
-            .iter()
-            .filter(|(_, entry)| fits(&entry.latest))
-            .map(|(key, _)| key.clone())
-            .collect()
+        let latest = entries.values().map(|entry| &entry.latest);
+        latest.filter(|object| fits(object)).cloned().collect()
+    }
+
+    /// Whether anything is remembered of the object.
+    pub fn knows(&self, key: &Key) -> bool {
+        self.lock().contains_key(key)
     }
 
     /// Every object that is remembered.
@@ -287,7 +303,7 @@ mod tests {
             first: Duration::from_secs(1),
             cap: Duration::from_secs(300),
         };
-        let fails = || memory.failed(&key, pace, Duration::ZERO, 1.0, now);
+        let fails = || memory.failed(&key, pace, 1.0, now);
         memory.begin(&key);
         assert_eq!(fails(), Duration::from_secs(1));
         assert_eq!(memory.hold_off(&key, now), Some(Duration::from_secs(1)));

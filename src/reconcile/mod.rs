@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod act;
+pub mod collections;
 pub mod context;
 pub mod controller;
 pub mod customer_gateway;
@@ -12,8 +13,12 @@ pub mod key;
 pub mod kind;
 pub mod managed;
 pub mod memory;
+pub mod password;
 pub mod pipeline;
 pub mod record;
 pub mod report;
 pub mod secrets;
+pub mod servers;
+pub mod sources;
 pub mod tenant;
+pub mod vpn_user;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::act::{Next, Pass};
-use super::context::KindContext;
+use super::context::{Context, KindContext};
 use super::decide::{AGAIN, decide};
 use super::gather::gather;
 use super::key::Key;
@@ -31,6 +31,8 @@ pub async fn reconcile<K: Kind>(
     let key = Key::of(&*object);
     let span = tracing::debug_span!("reconcile", kind = K::KIND, namespace = key.namespace, name = key.name);
     let started = std::time::Instant::now();
+    // A turn to write that this reconcile does not take goes to the next, however it ends.
+    let _turn = EndOfVisit(&context.shared, &key);
     let result = passes(object, &context, &key).instrument(span).await;
     let outcome = if result.is_ok() { "ok" } else { "error" };
     context.shared.metrics.reconciled(K::KIND, outcome, started.elapsed());
@@ -41,10 +43,19 @@ pub async fn reconcile<K: Kind>(
     result.map_err(|error| ReconcileError(Box::new(error)))
 }
 
+struct EndOfVisit<'a>(&'a Context, &'a Key);
+
+impl Drop for EndOfVisit<'_> {
+    fn drop(&mut self) {
+        self.0.tenants.lanes.done(self.1);
+    }
+}
+
 async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key: &Key) -> Result<Action, kube::Error> {
     if !context.shared.leader.is_leader() {
         return Ok(Action::await_change());
     }
+    context.all_is_known().await;
     let mut object = context.memory.arrive(key, object, Instant::now());
     if let Some(wait) = context.memory.hold_off(key, Instant::now()) {
         return Ok(Action::requeue(wait));
@@ -86,7 +97,7 @@ pub fn on_error<K: Kind>(object: Arc<Managed<K>>, error: &ReconcileError, contex
     let key = Key::of(&*object);
     let delay = context
         .memory
-        .failed(&key, AGAIN, Duration::ZERO, context.shared.jitter(), Instant::now());
+        .failed(&key, AGAIN, context.shared.jitter(), Instant::now());
     tracing::warn!(kind = K::KIND, namespace = key.namespace, name = key.name, %error, "will try again");
     Action::requeue(delay)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::Note;
-use super::kind::Kind;
+use super::kind::{Kind, Record};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope};
 use crate::mirror::Remote;
@@ -56,7 +56,15 @@ pub fn paused<K: Kind>(status: &mut K::Status, stamp: Stamp) {
 }
 
 /// A creation is about to be sent.
-pub fn announced<K: Kind>(status: &mut K::Status, intent: &Intent, scope: &Scope, stamp: Stamp) {
+pub fn announced<K: Kind>(
+    status: &mut K::Status,
+    intent: &Intent,
+    scope: &Scope,
+    home: &K::Home,
+    new: &K::New,
+    stamp: Stamp,
+) {
+    K::announced(status, home, new);
     let object = K::object_mut(status);
     object.intent = Some(intent.clone());
     object.scope = Some(scope.clone());
@@ -65,41 +73,69 @@ pub fn announced<K: Kind>(status: &mut K::Status, intent: &Intent, scope: &Scope
 }
 
 /// A creation was answered with the object.
-pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope, owner_tag_key: &str) {
+pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope, record: &Record<'_>) {
     owned::<K>(status, remote, scope);
-    K::created(status, new, remote, owner_tag_key);
+    K::created(status, new, remote, record);
 }
 
 /// A creation was definitely refused.
 pub fn refused<K: Kind>(status: &mut K::Status) {
     K::object_mut(status).intent = None;
+    K::creation_refused(status);
 }
 
 /// A fact that was found out.
-pub fn noted<K: Kind>(status: &mut K::Status, note: &Note<K::Remote>, scope: &Scope) {
+pub fn noted<K: Kind>(
+    status: &mut K::Status,
+    note: &Note<K::Remote>,
+    scope: &Scope,
+    home: Option<&K::Home>,
+    record: &Record<'_>,
+) {
     match note {
-        Note::Found { remote, .. } => owned::<K>(status, remote, scope),
-        Note::Lost => {
-            let object = K::object_mut(status);
-            object.id = None;
-            object.created_at = None;
-            object.updated_at = None;
+        Note::Found { remote, .. } => {
+            let intent = K::object_mut(status).intent.clone();
+            owned::<K>(status, remote, scope);
+            K::found(status, home, remote, intent.as_ref(), record);
         }
+        Note::Lost => lost::<K>(status),
         Note::GivenUp => close_intent::<K>(status, true),
+        Note::Vanished => {
+            if let Some(id) = K::object(status).id.clone() {
+                K::vanished(status, &id);
+            }
+            lost::<K>(status);
+            // It may still show up.
+            if let Some(last) = K::object_mut(status).past_intents.last_mut() {
+                last.given_up = true;
+            }
+        }
     }
+}
+
+fn lost<K: Kind>(status: &mut K::Status) {
+    let object = K::object_mut(status);
+    object.id = None;
+    object.created_at = None;
+    object.updated_at = None;
 }
 
 /// The object is there and as it should be, but for what is only reported.
 pub fn confirmed<K: Kind>(
     status: &mut K::Status,
     spec: Option<&K::Spec>,
+    extras: Option<&K::Extras>,
     remote: &K::Remote,
     drifted: Vec<String>,
     strays: &[String],
     stamp: Stamp,
 ) {
     seen::<K>(status, remote);
-    K::confirm(status, spec, remote);
+    K::confirm(status, spec, extras, remote);
+    if !K::Remote::TAGGED {
+        // What is confirmed has the name, so that no earlier creation can show up any more.
+        K::object_mut(status).past_intents.clear();
+    }
     let mut message = if drifted.is_empty() {
         format!("the {} is in the cloud as specified", K::NOUN)
     } else {

@@ -1,29 +1,29 @@
 //! A credential at work: its client, budget, breaker, clock and mirrors. Equal credentials share one tenant.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::access::{Credential, person};
+use super::collections::{GatewaySource, Reads};
 use super::decide::{AGAIN, Access, Trouble};
 use super::key::Key;
+use super::servers::{Server, Servers};
 use crate::api::Scope;
 use crate::api::conditions::Reason;
 use crate::cloud::breaker::{Admit, Breaker};
 use crate::cloud::budget::{Budget, Priority};
 use crate::cloud::customer_gateways::CustomerGateway;
-use crate::cloud::paging::{Next, Page, Pages};
+use crate::cloud::lane::Lanes;
 use crate::cloud::transport::Transport;
 use crate::cloud::{self, Answer, Client, CloudError, Meaning, iam};
-use crate::mirror::{Listing, Mirror, Source};
+use crate::mirror::{MassDeletion, Mirror};
 
 /// How long a failed project look-up stands before it is tried again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
@@ -67,6 +67,26 @@ pub struct Open {
     pub scope: Scope,
     pub client: Client,
     pub gateways: Arc<Mirror<CustomerGateway, Key>>,
+    servers: Servers,
+}
+
+impl Open {
+    /// A VPN server's mirrors, for an object that reads from them from now on.
+    pub fn server(&self, id: &str, reader: &Key) -> Arc<Server> {
+        self.servers.of(id, reader)
+    }
+
+    /// More than max(10, 20 %) of the credential's objects are missing at once.
+    pub fn mass_deletion(&self) -> Option<MassDeletion> {
+        let losses = self.servers.losses().into_iter().chain([self.gateways.losses()]);
+        let (missing, of) = losses.fold((0, 0), |(missing, of), (more, more_of)| (missing + more, of + more_of));
+        MassDeletion::suspected(missing, of)
+    }
+
+    fn forget(&self, reader: &Key) {
+        self.gateways.forget(reader);
+        self.servers.forget(reader);
+    }
 }
 
 impl Tenant {
@@ -243,11 +263,9 @@ impl Tenant {
         };
         let keys = Arc::clone(&self.credential.keys);
         let client = Client::new(self.shared.transport.clone(), keys, cloud_scope);
-        let source = Arc::new(GatewaySource {
-            tenant: Arc::downgrade(self),
-            client: client.clone(),
-        });
+        let reads = Reads::new(self, client.clone());
         let shared = Arc::clone(&self.shared);
+        let source = Arc::new(GatewaySource(reads.clone()));
         let gateways = Mirror::new(self.shared.owner_tag_key.clone(), source, move |key| (shared.wake)(key));
         if let Some(period) = self.shared.resync_period {
             let mirror = Arc::downgrade(&gateways);
@@ -263,7 +281,14 @@ impl Tenant {
             scope,
             client,
             gateways,
+            servers: Servers::new(reads, Arc::clone(&self.shared)),
         }
+    }
+
+    /// A look at a whole collection ended.
+    pub fn listed(&self, collection: &'static str, error: Option<&CloudError>) {
+        self.tell(error);
+        (self.shared.listed)(collection, error.is_none());
     }
 
     /// Tells of a failure of the credential or of the cloud behind it once, and of its end.
@@ -374,87 +399,10 @@ pub fn trouble(error: &CloudError) -> Trouble {
     }
 }
 
-struct GatewaySource {
-    tenant: Weak<Tenant>,
-    client: Client,
-}
-
-impl GatewaySource {
-    async fn read<T>(
-        &self,
-        priority: Priority,
-        operation: cloud::Operation,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
-    ) -> Result<T, CloudError> {
-        let Some(tenant) = self.tenant.upgrade() else {
-            return Err(CloudError::new(
-                operation,
-                Meaning::CloudFault,
-                "the credentials are not in use any more",
-            ));
-        };
-        tenant.budget.turn(priority).await;
-        tenant.send(call).await.map(|answer| answer.value)
-    }
-}
-
-impl Source<CustomerGateway> for GatewaySource {
-    fn list(&self) -> BoxFuture<'_, Result<Listing<CustomerGateway>, CloudError>> {
-        async {
-            let mut pages = Pages::default();
-            let mut marker = None;
-            loop {
-                let call = self.client.list_customer_gateways_page(marker.as_deref());
-                let page = self
-                    .read(Priority::Read, cloud::Operation::ListCustomerGateways, call)
-                    .await?;
-                let page = Page {
-                    items: page.customer_gateways,
-                    total_count: page.total_count,
-                    next_marker: page.next_marker,
-                    current_count: page.current_count,
-                };
-                match pages.add(page) {
-                    Next::Fetch(next) => marker = Some(next),
-                    Next::Done => break,
-                }
-            }
-            let listing = pages.finish();
-            Ok(Listing {
-                items: listing.items,
-                complete: listing.complete,
-            })
-        }
-        .boxed()
-    }
-
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
-        let call = self.client.get_customer_gateway(id);
-        self.read(Priority::Read, cloud::Operation::GetCustomerGateway, call)
-            .boxed()
-    }
-
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
-        let call = self.client.customer_gateway_tags(id);
-        self.read(Priority::Read, cloud::Operation::ListCustomerGatewayTags, call)
-            .boxed()
-    }
-
-    fn cloud_now(&self) -> Timestamp {
-        self.tenant
-            .upgrade()
-            .map_or_else(Timestamp::now, |tenant| tenant.cloud_now())
-    }
-
-    fn listed(&self, result: Result<usize, &CloudError>) {
-        let Some(tenant) = self.tenant.upgrade() else { return };
-        tenant.tell(result.err());
-        (tenant.shared.listed)("customer-gateways", result.is_ok());
-    }
-}
-
 /// All tenants, and who uses which.
 pub struct Tenants {
+    /// Writes that must not overlap, whoever's credentials they use.
+    pub lanes: Arc<Lanes<Key>>,
     shared: Arc<Shared>,
     by_fingerprint: Mutex<HashMap<[u8; 32], Arc<Tenant>>>,
     by_user: Mutex<HashMap<Key, Arc<Tenant>>>,
@@ -462,8 +410,11 @@ pub struct Tenants {
 
 impl Tenants {
     pub fn new(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        let waker = Arc::clone(&shared);
         Self {
-            shared: Arc::new(shared),
+            lanes: Lanes::new(move |key| (waker.wake)(key)),
+            shared,
             by_fingerprint: Mutex::default(),
             by_user: Mutex::default(),
         }
@@ -486,6 +437,7 @@ impl Tenants {
 
     /// The object uses none any more.
     pub fn release(&self, key: &Key) {
+        self.lanes.forget(key);
         let former = lock(&self.by_user).remove(key);
         if let Some(former) = former {
             self.leave(key, &former);
@@ -508,13 +460,14 @@ impl Tenants {
         lock(&self.by_fingerprint)
             .values()
             .map(|tenant| tenant.budget.waiting())
-            .sum()
+            .sum::<usize>()
+            + self.lanes.waiting()
     }
 
     fn leave(&self, key: &Key, tenant: &Arc<Tenant>) {
         tenant.budget.forget(key);
         if let Some(open) = tenant.open.get() {
-            open.gateways.forget(key);
+            open.forget(key);
         }
         let in_use = lock(&self.by_user).values().any(|other| Arc::ptr_eq(other, tenant));
         if !in_use {

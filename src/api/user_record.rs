@@ -1,0 +1,97 @@
+//! What the operator must remember of a VPN user beside what the cloud shows: how its creation stands, and which
+//! password was sent last. No value is in here: status is readable by many.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The part of a user's status that only the operator reads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserRecord {
+    /// The server on which the user is, or is about to be created.
+    #[serde(rename = "vpnServerID", default, skip_serializing_if = "Option::is_none")]
+    pub vpn_server_id: Option<String>,
+
+    /// Until then, by the cloud's clock, the creation may still come to nothing; absent once it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settles_at: Option<Time>,
+
+    /// Users that the cloud gave an id and then lost before they were confirmed: one that shows up after all is ours.
+    #[serde(rename = "vanishedIDs", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub vanished_ids: Vec<String>,
+
+    /// What the announced creation sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<SentUser>,
+
+    /// The password that was set last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<PasswordRecord>,
+
+    /// A password that is about to be set: written before the request is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_reset: Option<PasswordReset>,
+}
+
+/// What a creation sends: a user that looks so, and was created when it was sent, is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SentUser {
+    /// The name.
+    pub name: String,
+
+    /// The description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+
+    /// The group's id.
+    #[serde(rename = "userGroupID", default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<String>,
+
+    /// The static address.
+    #[serde(rename = "staticIP", default, skip_serializing_if = "Option::is_none")]
+    pub static_ip: Option<String>,
+
+    /// The password.
+    pub password: PasswordRecord,
+}
+
+/// Tells a password from another without telling it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordRecord {
+    /// HMAC-SHA256 of the value, under the key in the operator's own Secret.
+    pub digest: String,
+
+    /// Names that key: digests under another key say nothing.
+    #[serde(rename = "keyID")]
+    pub key_id: String,
+
+    /// The Secret that held the value.
+    #[serde(rename = "secretUID")]
+    pub secret_uid: String,
+
+    /// That Secret's version.
+    pub secret_resource_version: String,
+}
+
+/// A password on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordReset {
+    /// The password.
+    pub password: PasswordRecord,
+
+    /// When the request will have ended, one way or the other, by the cloud's clock.
+    pub deadline: Time,
+
+    /// True if it may have been sent before: a refusal as recently used then proves that it is in force.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
+
+    /// True if another password may be in force as well, because what came of its request is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_another: bool,
+}

@@ -1,0 +1,144 @@
+//! The VPN servers that objects name: a mirror of users and one of groups each, polled for drift only while used.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::task::AbortHandle;
+
+use super::collections::{GroupSource, Reads, UserSource};
+use super::key::Key;
+use super::tenant::Shared;
+use crate::cloud::user_groups::UserGroup;
+use crate::cloud::users::User;
+use crate::mirror::Mirror;
+
+/// One VPN server, as one credential sees it.
+pub struct Server {
+    id: String,
+    reads: Reads,
+    shared: Arc<Shared>,
+    pub users: Arc<Mirror<User, Key>>,
+    groups: OnceLock<Arc<Mirror<UserGroup, Key>>>,
+    poll: OnceLock<AbortHandle>,
+}
+
+impl Server {
+    fn new(id: &str, reads: Reads, shared: Arc<Shared>) -> Arc<Self> {
+        let source = UserSource {
+            reads: reads.clone(),
+            server: id.to_owned(),
+        };
+        let waker = Arc::clone(&shared);
+        let users = Mirror::new(String::new(), Arc::new(source), move |key| (waker.wake)(key));
+        let server = Arc::new(Self {
+            id: id.to_owned(),
+            reads,
+            shared,
+            users,
+            groups: OnceLock::new(),
+            poll: OnceLock::new(),
+        });
+        if let Some(period) = server.shared.resync_period {
+            let polled = Arc::downgrade(&server);
+            let task = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(period).await;
+                    let Some(server) = polled.upgrade() else { return };
+                    server.users.relist();
+                    // Groups are looked at only where somebody names one.
+                    if let Some(groups) = server.groups.get() {
+                        groups.relist();
+                    }
+                }
+            });
+            // It is set here only.
+            let _ = server.poll.set(task.abort_handle());
+        }
+        server
+    }
+
+    /// Its groups.
+    pub fn groups(&self) -> &Arc<Mirror<UserGroup, Key>> {
+        self.groups.get_or_init(|| {
+            let source = GroupSource {
+                reads: self.reads.clone(),
+                server: self.id.clone(),
+            };
+            let waker = Arc::clone(&self.shared);
+            Mirror::new(String::new(), Arc::new(source), move |key| (waker.wake)(key))
+        })
+    }
+
+    fn forget(&self, reader: &Key) {
+        self.users.forget(reader);
+        if let Some(groups) = self.groups.get() {
+            groups.forget(reader);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(poll) = self.poll.get() {
+            poll.abort();
+        }
+    }
+}
+
+struct InUse {
+    server: Arc<Server>,
+    readers: HashSet<Key>,
+}
+
+/// The servers of one credential.
+pub struct Servers {
+    reads: Reads,
+    shared: Arc<Shared>,
+    by_id: Mutex<HashMap<String, InUse>>,
+}
+
+impl Servers {
+    pub fn new(reads: Reads, shared: Arc<Shared>) -> Self {
+        Self {
+            reads,
+            shared,
+            by_id: Mutex::default(),
+        }
+    }
+
+    /// A server, which is kept for as long as this reader uses it.
+    pub fn of(&self, id: &str, reader: &Key) -> Arc<Server> {
+        let mut servers = self.lock();
+        let start = || InUse {
+            server: Server::new(id, self.reads.clone(), Arc::clone(&self.shared)),
+            readers: HashSet::new(),
+        };
+        let in_use = servers.entry(id.to_owned()).or_insert_with(start);
+        if !in_use.readers.contains(reader) {
+            in_use.readers.insert(reader.clone());
+        }
+        Arc::clone(&in_use.server)
+    }
+
+    /// The reader is no more.
+    pub fn forget(&self, reader: &Key) {
+        self.lock().retain(|_, in_use| {
+            if in_use.readers.remove(reader) {
+                in_use.server.forget(reader);
+            }
+            !in_use.readers.is_empty()
+        });
+    }
+
+    /// Of each server: how many of the users that are held are missing, and of how many.
+    pub fn losses(&self) -> Vec<(usize, usize)> {
+        self.lock()
+            .values()
+            .map(|in_use| in_use.server.users.losses())
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, InUse>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

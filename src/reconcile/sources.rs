@@ -1,0 +1,138 @@
+//! What a kind may read for its extras: Secrets, the digest key, and the groups of a VPN server.
+
+use std::sync::Arc;
+
+use kube::Error;
+use tokio::time::Instant;
+
+use super::access::person;
+use super::context::Context;
+use super::decide::{Trouble, WAIT};
+use super::digest_key::DigestKey;
+use super::key::Key;
+use super::kind::SecretRef;
+use super::secrets::{Found, SecretName};
+use super::tenant::{Open, trouble};
+use crate::api::conditions::{Reason, Verdict};
+use crate::cloud::user_groups::UserGroup;
+use crate::mirror::Look;
+
+/// Why extras are not there.
+#[derive(Debug)]
+pub enum Lack {
+    /// Something is wrong or missing.
+    Trouble(Box<Trouble>),
+    /// They are being read; the object is woken when they are in.
+    Waiting,
+    /// The apiserver refused to answer.
+    Kube(Error),
+}
+
+impl From<Trouble> for Lack {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(Box::new(trouble))
+    }
+}
+
+impl From<Error> for Lack {
+    fn from(error: Error) -> Self {
+        Self::Kube(error)
+    }
+}
+
+/// The content of one key of a Secret. It has no Debug: it may be a password.
+pub struct SecretValue {
+    pub uid: String,
+    pub resource_version: String,
+    pub bytes: Vec<u8>,
+}
+
+/// Reads for one object.
+pub struct Sources<'a> {
+    pub context: &'a Context,
+    pub key: &'a Key,
+    /// Where the credentials lead, if they lead anywhere.
+    pub open: Option<&'a Open>,
+    /// Answers of the cloud must have been started at that time or later.
+    pub since: Option<Instant>,
+}
+
+impl Sources<'_> {
+    /// The object's name.
+    pub fn object_name(&self) -> &str {
+        &self.key.name
+    }
+
+    /// A key of a Secret in the object's namespace.
+    pub async fn secret(&self, reference: &SecretRef) -> Result<SecretValue, Lack> {
+        let field = format!("spec.{}", reference.field);
+        if let Some(trouble) = impossible_secret(&reference.name, &field) {
+            return Err(trouble.into());
+        }
+        let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
+        let name = format!("{}/{}", secret.0, secret.1);
+        let content = match self.context.secrets.read(&secret, self.key).await? {
+            Found::Present(content) => content,
+            Found::Remembered(_) | Found::Absent => return Err(missing_secret(&name, &field, "").into()),
+        };
+        match content.data.get(&reference.key) {
+            Some(bytes) => Ok(SecretValue {
+                uid: content.uid.clone(),
+                resource_version: content.resource_version.clone(),
+                bytes: bytes.clone(),
+            }),
+            None => Err(missing_secret(&name, &field, &reference.key).into()),
+        }
+    }
+
+    /// The key of the digests in status.
+    pub async fn digest_key(&self) -> Result<Arc<DigestKey>, Lack> {
+        Ok(self.context.digest_keys.get().await?)
+    }
+
+    /// The group of that name on a server, as of the time that counts; it is followed from now on.
+    pub fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, Lack> {
+        let Some(open) = self.open else {
+            return Err(Lack::Waiting);
+        };
+        let server = open.server(server, self.key);
+        let groups = server.groups();
+        if let Some(error) = groups.take_failure(self.key) {
+            return Err(trouble(&error).into());
+        }
+        if !groups.listed(self.since).is_some_and(|listed| listed.fresh) {
+            let since = self.since.unwrap_or(self.context.started);
+            groups.want(self.key.clone(), Look::Collection, since);
+            return Err(Lack::Waiting);
+        }
+        let found = groups
+            .find(|group| group.name.as_deref() == Some(name))
+            .into_iter()
+            .next();
+        groups.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
+        Ok(found)
+    }
+}
+
+/// A name that an older CRD let through and that no Secret can have must not become part of a request's path.
+pub fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
+    let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+    let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
+    (!is_possible).then(|| {
+        let message = format!("{field} names the Secret {name:?}, but no Secret can have that name: correct it");
+        person(Reason::InvalidSpec, message)
+    })
+}
+
+/// A Secret, or a key of it, that is not there.
+pub fn missing_secret(name: &str, field: &str, key: &str) -> Trouble {
+    let message = if key.is_empty() {
+        format!("the Secret {name}, which {field} names, does not exist: create it; it is picked up at once")
+    } else {
+        format!("the Secret {name} has no key {key}, which {field} names: add it; it is picked up at once")
+    };
+    Trouble {
+        verdict: Verdict::new(Reason::SecretNotFound, message),
+        pace: WAIT,
+    }
+}

@@ -1,0 +1,662 @@
+//! How VPN users behave: they have no tags, their creation is decided later, and their password cannot be read back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use secrecy::SecretString;
+
+use super::access::person;
+use super::decide::{Policy, Trouble, WAIT};
+use super::key::Key;
+use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
+use super::password::{self, Judgement, Recent};
+use super::sources::{Lack, Sources};
+use super::tenant::Open;
+use crate::api::conditions::{Reason, Verdict};
+use crate::api::user_record::{PasswordRecord, SentUser};
+use crate::api::{Intent, ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
+use crate::cloud::password::Password;
+use crate::cloud::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
+use crate::cloud::{Answer, Client, CloudError, Meaning, password_rules, time};
+use crate::mirror::{Mirror, Remote};
+
+/// In `userGroupID`: a user in no group.
+const NO_GROUP: &str = "none";
+/// Ids of vanished users that are remembered.
+const MAX_VANISHED: usize = 4;
+/// The cloud's clock and the record's are cut to whole seconds.
+const CLOCK_MARGIN: Duration = Duration::from_secs(2);
+
+/// The kind of VPN users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {}
+
+/// The id of the VPN server that a user is on.
+pub type ServerId = String;
+
+/// What the spec refers to: the password, and the id of the group that it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserExtras {
+    pub password: Option<KnownPassword>,
+    pub group_id: Option<String>,
+}
+
+/// A password, and what may be remembered of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPassword {
+    pub value: Password,
+    pub record: PasswordRecord,
+}
+
+/// A creation: what is sent, and what is remembered of its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    pub user: NewUser,
+    pub password: PasswordRecord,
+}
+
+/// A call that changes a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserChange {
+    Update(Update),
+    /// Takes the user out of this group.
+    LeaveGroup(String),
+    ResetPassword(KnownPassword),
+}
+
+/// The group that a spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Group<'a> {
+    Unmanaged,
+    None,
+    Id(&'a str),
+    /// Not looked up, where only differences are told.
+    Named(&'a str),
+}
+
+impl Remote for User {
+    const TAGGED: bool = false;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn tags(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+
+    fn set_tags(&mut self, _: Option<BTreeMap<String, String>>) {}
+
+    fn complete_from(&mut self, earlier: &Self) {
+        // A list item is a whole user: what it leaves out is not set. Only what cannot be unset is kept.
+        self.name = self.name.take().or_else(|| earlier.name.clone());
+        self.created_at = self.created_at.take().or_else(|| earlier.created_at.clone());
+        self.updated_at = self.updated_at.take().or_else(|| earlier.updated_at.clone());
+    }
+}
+
+impl Remote for crate::cloud::user_groups::UserGroup {
+    const TAGGED: bool = false;
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn tags(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
+
+    fn set_tags(&mut self, _: Option<BTreeMap<String, String>>) {}
+
+    fn complete_from(&mut self, _: &Self) {}
+}
+
+impl Kind for Users {
+    type Resource = crate::api::VpnUser;
+    type Spec = VpnUserSpec;
+    type Status = VpnUserStatus;
+    type Remote = User;
+    type Extras = UserExtras;
+    type New = Creation;
+    type Change = UserChange;
+    type Home = ServerId;
+
+    const KIND: &'static str = "VpnUser";
+    const NOUN: &'static str = "VPN user";
+    const UNIQUE_NAMES: bool = true;
+
+    fn object(status: &Self::Status) -> &ObjectStatus {
+        &status.object
+    }
+
+    fn object_mut(status: &mut Self::Status) -> &mut ObjectStatus {
+        &mut status.object
+    }
+
+    fn home(spec: Option<&Self::Spec>, status: &Self::Status) -> Option<Self::Home> {
+        let is_binding = status.object.id.is_some() || status.object.intent.is_some();
+        let recorded = status.record.vpn_server_id.clone();
+        let wanted = spec.map(|spec| spec.vpn_server_id.clone());
+        if is_binding {
+            recorded.or(wanted)
+        } else {
+            wanted.or(recorded)
+        }
+    }
+
+    fn lane(home: &Self::Home) -> Option<&str> {
+        Some(home)
+    }
+
+    fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef> {
+        let password = spec.password_secret_ref.iter();
+        password
+            .filter(|_| spec.lifecycle.management() != ManagementPolicy::Observe)
+            .map(|secret| SecretRef {
+                field: "passwordSecretRef",
+                name: secret.name.clone(),
+                key: secret.key().to_owned(),
+            })
+            .collect()
+    }
+
+    fn problem(spec: &Self::Spec, _: &Policy) -> Option<String> {
+        // Admission refuses all of these; an older CRD may not have.
+        let is_id = |text: &str| text.len() == 36 && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
+        let group_id = spec.user_group_id.as_deref();
+        let problem = if !is_id(&spec.vpn_server_id) {
+            "vpnServerID must be the id of a VPN server: 36 letters, digits and '-'"
+        } else if group_id.is_some() && spec.user_group_name.is_some() {
+            "userGroupName and userGroupID say the same: keep one of the two"
+        } else if group_id.is_some_and(|id| id != NO_GROUP && !is_id(id)) {
+            "userGroupID must be the id of a user group, 36 letters, digits and '-', or none"
+        } else {
+            return None;
+        };
+        Some(problem.to_owned())
+    }
+
+    fn cloud_name(spec: &Self::Spec, status: &Self::Status, object_name: &str) -> String {
+        // What an adopted user is called counts, since it cannot change.
+        let named = spec.name.as_ref().or(status.name.as_ref());
+        named.cloned().unwrap_or_else(|| object_name.to_owned())
+    }
+
+    fn remote_name(remote: &Self::Remote) -> Option<&str> {
+        remote.name.as_deref()
+    }
+
+    fn new(
+        spec: &Self::Spec,
+        name: &str,
+        extras: &Self::Extras,
+        _: (&str, &str),
+    ) -> Result<Self::New, (Reason, String)> {
+        let Some(password) = extras.password.clone() else {
+            let message = "passwordSecretRef is required to create a user: name a Secret with the password".to_owned();
+            return Err((Reason::InvalidSpec, message));
+        };
+        let group = match group(spec, extras) {
+            Group::Id(id) => Some(id.to_owned()),
+            Group::Unmanaged | Group::None | Group::Named(_) => None,
+        };
+        Ok(Creation {
+            user: NewUser {
+                name: name.to_owned(),
+                password: password.value,
+                description: spec.description.clone().filter(|text| !text.is_empty()),
+                user_group_id: group,
+                static_ip: spec.static_ip.clone(),
+            },
+            password: password.record,
+        })
+    }
+
+    fn looks_like(_: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
+        remote.name.as_deref() == Some(name)
+    }
+
+    fn is_twin(_: &Self::Remote, _: &Self::Remote) -> bool {
+        // Names are unique on a server.
+        false
+    }
+
+    fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool {
+        if status.record.vanished_ids.contains(&remote.id) {
+            return true;
+        }
+        let (Some(sent), Some(created)) = (&status.record.sent, Self::times(remote).0) else {
+            return false;
+        };
+        looks_as_sent(sent, remote)
+            && unresolved_windows(status).any(|(recorded_at, deadline)| {
+                let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
+                let until = deadline.checked_add(policy.settle_time).unwrap_or(Timestamp::MAX);
+                (from..=until).contains(&created)
+            })
+    }
+
+    fn settles_at(status: &Self::Status) -> Option<&Time> {
+        status.record.settles_at.as_ref()
+    }
+
+    fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
+        let Some(wanted) = &spec.name else {
+            return Immutable::Same;
+        };
+        match &remote.name {
+            Some(has) if has == wanted => Immutable::Same,
+            None if !full => Immutable::Untold,
+            has => {
+                let (id, has) = (&remote.id, has.as_deref().unwrap_or("none"));
+                let message = format!(
+                    "name: the VPN user {id} is called {has} in the cloud, not {wanted}, and that cannot be changed there: \
+                     delete this object (with deletionPolicy: Retain, to keep the cloud's) and create it anew with \
+                     externalID: {id} and name: {has}; for a user called {wanted}, create another VpnUser beside this one, \
+                     move the connection to it, then delete this one"
+                );
+                Immutable::Differs { field: "name", message }
+            }
+        }
+    }
+
+    fn difference(wanted: &Wanted<'_, Self>, remote: &Self::Remote) -> Option<Difference<Self::Change>> {
+        let Wanted { spec, extras, .. } = wanted;
+        let mut fields = Vec::new();
+        let mut update = Update {
+            // Left out, it might be taken for none; the cloud's own Terraform provider sends it along as well.
+            user_group_id: remote.user_group_id.clone(),
+            ..Update::keeping(remote)
+        };
+        if let Some(description) = &spec.description
+            && remote.description.as_deref().unwrap_or_default() != description
+        {
+            fields.push("description".to_owned());
+            update.description.clone_from(description);
+        }
+        if let Some(ip) = &spec.static_ip
+            && static_ip(remote) != ip
+        {
+            fields.push("staticIP".to_owned());
+            update.static_ip = Some(ip.clone());
+        }
+        let has_group = remote.user_group_id.as_deref();
+        let mut leaves = None;
+        match group(spec, extras) {
+            Group::Id(id) if has_group != Some(id) => {
+                fields.push(group_field(spec));
+                update.user_group_id = Some(id.to_owned());
+            }
+            Group::Named(name) if remote.user_group_name.as_deref() != Some(name) => fields.push(group_field(spec)),
+            Group::None if has_group.is_some() => leaves = has_group,
+            Group::Unmanaged | Group::None | Group::Id(_) | Group::Named(_) => {}
+        }
+        let mut mend = (!fields.is_empty()).then_some(Mend::Call(UserChange::Update(update)));
+        if let Some(group) = leaves {
+            fields.push(group_field(spec));
+            mend = mend.or_else(|| Some(Mend::Call(UserChange::LeaveGroup(group.to_owned()))));
+        }
+        if let Some(password_mend) = mend_password(wanted) {
+            fields.push("passwordSecretRef".to_owned());
+            mend = mend.or(Some(password_mend));
+        }
+        Some(Difference { fields, mend: mend? })
+    }
+
+    fn needs_whole(change: &Self::Change) -> bool {
+        // It sends back what it does not change.
+        matches!(change, UserChange::Update(_))
+    }
+
+    fn tag(_: BTreeMap<String, String>) -> Option<Self::Change> {
+        None
+    }
+
+    fn untag(_: BTreeMap<String, String>) -> Option<Self::Change> {
+        None
+    }
+
+    fn apply_change(change: &Self::Change, remote: &mut Self::Remote) {
+        match change {
+            UserChange::Update(_) | UserChange::ResetPassword(_) => {}
+            UserChange::LeaveGroup(_) => {
+                remote.user_group_id = None;
+                remote.user_group_name = None;
+            }
+        }
+    }
+
+    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New) {
+        let user = &new.user;
+        status.name = Some(user.name.clone());
+        status.record.vpn_server_id = Some(home.clone());
+        status.record.sent = Some(SentUser {
+            name: user.name.clone(),
+            description: user.description.clone(),
+            user_group_id: user.user_group_id.clone(),
+            static_ip: user.static_ip.clone(),
+            password: new.password.clone(),
+        });
+    }
+
+    fn created(status: &mut Self::Status, _: &Self::New, _: &Self::Remote, record: &Record<'_>) {
+        was_created(status, record.cloud_now, record);
+    }
+
+    fn creation_refused(status: &mut Self::Status) {
+        // What may still show up of an earlier one is told by it.
+        if unresolved_windows(status).next().is_none() {
+            status.record.sent = None;
+        }
+    }
+
+    fn found(
+        status: &mut Self::Status,
+        home: Option<&Self::Home>,
+        remote: &Self::Remote,
+        intent: Option<&Intent>,
+        record: &Record<'_>,
+    ) {
+        status.name = remote.name.clone().or(status.name.take());
+        status.record.vpn_server_id = home.cloned().or(status.record.vpn_server_id.take());
+        let is_as_sent = |sent: &SentUser| remote.name.as_ref() == Some(&sent.name);
+        let may_be_ours = intent.is_some()
+            || status.record.vanished_ids.contains(&remote.id)
+            || unresolved_windows(status).next().is_some();
+        if may_be_ours && status.record.sent.as_ref().is_some_and(is_as_sent) {
+            let created = Self::times(remote).0.unwrap_or(record.cloud_now);
+            was_created(status, created, record);
+        }
+    }
+
+    fn vanished(status: &mut Self::Status, id: &str) {
+        let record = &mut status.record;
+        record.settles_at = None;
+        record.password = None;
+        record.password_reset = None;
+        record.vanished_ids.retain(|other| other != id);
+        record.vanished_ids.push(id.to_owned());
+        if record.vanished_ids.len() > MAX_VANISHED {
+            record.vanished_ids.remove(0);
+        }
+        status.password_set_at = None;
+    }
+
+    fn confirm(
+        status: &mut Self::Status,
+        spec: Option<&Self::Spec>,
+        extras: Option<&Self::Extras>,
+        remote: &Self::Remote,
+    ) {
+        status.name = remote.name.clone().or(status.name.take());
+        status.user_group_id.clone_from(&remote.user_group_id);
+        let wanted_name = spec.and_then(|spec| spec.user_group_name.clone());
+        let is_wanted =
+            extras.is_some_and(|extras| extras.group_id.is_some() && extras.group_id == remote.user_group_id);
+        status.user_group_name = remote
+            .user_group_name
+            .clone()
+            .or_else(|| wanted_name.filter(|_| is_wanted));
+        status.static_ip = remote.static_ip.clone().filter(|ip| !ip.is_empty());
+        let record = &mut status.record;
+        record.settles_at = None;
+        record.sent = None;
+        record.vanished_ids.clear();
+        // The same value from another version of the Secret, or under another key.
+        let wanted = extras.and_then(|extras| extras.password.as_ref());
+        if let (Some(known), Some(wanted)) = (&mut record.password, wanted)
+            && password::is_same(known, &wanted.record)
+        {
+            known.clone_from(&wanted.record);
+        }
+    }
+
+    fn announce_change(status: &mut Self::Status, change: &Self::Change, deadline: Timestamp) {
+        if let UserChange::ResetPassword(password) = change {
+            password::announce(&mut status.record, &password.record, deadline);
+        }
+    }
+
+    fn changed(status: &mut Self::Status, change: &Self::Change, _: Option<&Self::Remote>, record: &Record<'_>) {
+        if let UserChange::ResetPassword(password) = change {
+            password::set(&mut status.record, &password.record);
+            status.password_set_at = Some(Time(super::record::whole_seconds(record.cloud_now)));
+        }
+    }
+
+    fn refused(status: &mut Self::Status, change: &Self::Change, error: &CloudError, record: &Record<'_>) -> Refused {
+        if !matches!(change, UserChange::ResetPassword(_)) {
+            return Refused::AsTold;
+        }
+        if error.meaning != Meaning::RecentPassword {
+            password::refused(&mut status.record);
+            return Refused::AsTold;
+        }
+        match password::refused_as_recent(&mut status.record) {
+            Recent::Former => Refused::AsTold,
+            Recent::Ambiguous => Refused::Because(Reason::InvalidPassword, ambiguous()),
+            Recent::InForce => {
+                status.password_set_at = Some(Time(super::record::whole_seconds(record.cloud_now)));
+                Refused::InForce
+            }
+        }
+    }
+
+    fn change_event(change: &Self::Change, id: &str) -> Option<(&'static str, String)> {
+        match change {
+            UserChange::ResetPassword(_) => Some(("PasswordSet", format!("set the password of the VPN user {id}"))),
+            UserChange::Update(_) | UserChange::LeaveGroup(_) => None,
+        }
+    }
+
+    fn times(remote: &Self::Remote) -> (Option<Timestamp>, Option<Timestamp>) {
+        let read = |text: &Option<String>| text.as_deref().and_then(|text| time::parse(text).ok());
+        (read(&remote.created_at), read(&remote.updated_at))
+    }
+
+    fn mirror(open: &Open, home: &Self::Home, reader: &Key) -> Arc<Mirror<Self::Remote, Key>> {
+        Arc::clone(&open.server(home, reader).users)
+    }
+
+    fn extras<'a>(spec: &'a Self::Spec, sources: &'a Sources<'a>) -> BoxFuture<'a, Result<Self::Extras, Lack>> {
+        async move {
+            let mut extras = UserExtras::default();
+            if spec.lifecycle.management() == ManagementPolicy::Observe {
+                return Ok(extras);
+            }
+            if let Some(name) = &spec.user_group_name {
+                let group = sources.group(&spec.vpn_server_id, name)?;
+                extras.group_id = Some(group.ok_or_else(|| missing_group(name))?.id);
+            }
+            if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
+                extras.password = Some(read_password(spec, &reference, sources).await?);
+            }
+            Ok(extras)
+        }
+        .boxed()
+    }
+
+    fn overwrites(_: &Self::Change) -> bool {
+        false
+    }
+
+    fn create<'a>(
+        client: &'a Client,
+        home: &'a Self::Home,
+        new: &'a Self::New,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+        let user = &new.user;
+        client
+            .create_user(home, user, token)
+            .map_ok(|answer| {
+                answer.map(|created| User {
+                    id: created.id,
+                    name: Some(user.name.clone()),
+                    description: user.description.clone(),
+                    user_group_id: user.user_group_id.clone(),
+                    static_ip: user.static_ip.clone(),
+                    ..User::default()
+                })
+            })
+            .boxed()
+    }
+
+    fn change<'a>(
+        client: &'a Client,
+        home: &'a Self::Home,
+        id: &'a str,
+        change: &'a Self::Change,
+    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
+        match change {
+            UserChange::Update(update) => client
+                .update_user(home, id, update)
+                .map_ok(|answer| answer.map(Some))
+                .boxed(),
+            UserChange::LeaveGroup(group) => async move {
+                let answer = client.remove_users_from_group(home, group, &[id]).await?;
+                Ok(answer.map(|()| None))
+            }
+            .boxed(),
+            UserChange::ResetPassword(password) => client
+                .reset_user_password(home, id, &password.value)
+                .map_ok(|answer| answer.map(|()| None))
+                .boxed(),
+        }
+    }
+
+    fn delete<'a>(
+        client: &'a Client,
+        home: &'a Self::Home,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+        client.delete_user(home, id).boxed()
+    }
+}
+
+fn group<'a>(spec: &'a VpnUserSpec, extras: &'a UserExtras) -> Group<'a> {
+    match (&spec.user_group_id, &spec.user_group_name, &extras.group_id) {
+        (Some(id), _, _) if id == NO_GROUP => Group::None,
+        (Some(id), _, _) => Group::Id(id),
+        (None, Some(_), Some(id)) => Group::Id(id),
+        (None, Some(name), None) => Group::Named(name),
+        (None, None, _) => Group::Unmanaged,
+    }
+}
+
+fn group_field(spec: &VpnUserSpec) -> String {
+    let field = if spec.user_group_name.is_some() {
+        "userGroupName"
+    } else {
+        "userGroupID"
+    };
+    field.to_owned()
+}
+
+/// The address; that there is none is said in several ways.
+fn static_ip(remote: &User) -> &str {
+    remote
+        .static_ip
+        .as_deref()
+        .filter(|ip| !ip.is_empty())
+        .unwrap_or(NO_STATIC_IP)
+}
+
+fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
+    let is = |sent: &Option<String>, has: Option<&str>| sent.as_deref().is_none_or(|sent| has == Some(sent));
+    remote.name.as_ref() == Some(&sent.name)
+        && is(&sent.description, remote.description.as_deref())
+        && is(&sent.user_group_id, remote.user_group_id.as_deref())
+        && is(&sent.static_ip, Some(static_ip(remote)))
+}
+
+/// From announcement to deadline, of each creation of which it is not known what came of it.
+fn unresolved_windows(status: &VpnUserStatus) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let object = &status.object;
+    let open = object
+        .intent
+        .iter()
+        .map(|intent| (intent.recorded_at.0, intent.deadline.0));
+    let given_up = object.past_intents.iter().filter(|past| past.given_up);
+    open.chain(given_up.map(|past| (past.recorded_at.0, past.deadline.0)))
+}
+
+/// A creation of ours made it: its password is set, and it is confirmed later.
+fn was_created(status: &mut VpnUserStatus, at: Timestamp, record: &Record<'_>) {
+    if let Some(sent) = &status.record.sent {
+        let sent = sent.password.clone();
+        password::set(&mut status.record, &sent);
+    }
+    status.password_set_at = Some(Time(super::record::whole_seconds(at)));
+    status.record.settles_at = Some(Time(settled(at, record.settle_time)));
+}
+
+/// When a creation is settled, in whole seconds; those of about the same time together, so that one LIST confirms them
+/// all.
+fn settled(created: Timestamp, settle_time: Duration) -> Timestamp {
+    let step = i64::try_from(settle_time.as_secs() / 10).unwrap_or(1).max(1);
+    let settle = SignedDuration::try_from(settle_time).unwrap_or(SignedDuration::MAX);
+    let at = created.checked_add(settle).unwrap_or(Timestamp::MAX);
+    let seconds = at.as_second().saturating_add(step);
+    Timestamp::from_second(seconds - seconds.rem_euclid(step)).unwrap_or(Timestamp::MAX)
+}
+
+fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
+    let password = wanted.extras.password.as_ref()?;
+    match password::judge(&wanted.status.record, &password.record, wanted.cloud_now) {
+        Judgement::InForce => None,
+        Judgement::Send => Some(Mend::Call(UserChange::ResetPassword(password.clone()))),
+        Judgement::Wait(until) => Some(Mend::Until(until)),
+        Judgement::Ambiguous => Some(Mend::Person(Reason::InvalidPassword, ambiguous())),
+    }
+}
+
+fn ambiguous() -> String {
+    "passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which of \
+     the two is in force, and the cloud refuses both as used recently: put a new password into the Secret"
+        .to_owned()
+}
+
+fn missing_group(name: &str) -> Trouble {
+    let message = format!(
+        "userGroupName: there is no user group {name} on the VPN server: create it there, or correct the name; it is \
+         looked for again"
+    );
+    Trouble {
+        verdict: Verdict::new(Reason::DependencyNotReady, message),
+        pace: WAIT,
+    }
+}
+
+async fn read_password(
+    spec: &VpnUserSpec,
+    reference: &SecretRef,
+    sources: &Sources<'_>,
+) -> Result<KnownPassword, Lack> {
+    let secret = sources.secret(reference).await?;
+    let invalid = |problem: &dyn std::fmt::Display| {
+        let SecretRef { field, name, key } = reference;
+        let message = format!("{field}: the key {key} of the Secret {name}: {problem}; it is picked up at once");
+        person(Reason::InvalidPassword, message)
+    };
+    let value = password_rules::read(&secret.bytes).map_err(|problem| invalid(&problem))?;
+    // What an adopted user is called is not known here; the cloud checks that as well.
+    let is_adopted = spec.lifecycle.external_id.is_some();
+    let default_name = if is_adopted { "" } else { sources.object_name() };
+    let user_name = spec.name.as_deref().unwrap_or(default_name);
+    password_rules::check(value.expose(), user_name).map_err(|problem| invalid(&problem))?;
+    let key = sources.digest_key().await?;
+    let context = format!("{}/{}", sources.key.namespace, sources.key.name);
+    let record = PasswordRecord {
+        digest: key.digest(&context, &SecretString::from(value.expose())),
+        key_id: key.id(),
+        secret_uid: secret.uid,
+        secret_resource_version: secret.resource_version,
+    };
+    Ok(KnownPassword { value, record })
+}
