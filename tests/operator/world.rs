@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, Operator, Simulator, eventually};
 
 use crate::leaks::{Sentinels, search_etcd, search_text};
+use crate::objects::Objects;
 
 /// How long a busy machine may take for anything that is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -22,6 +23,9 @@ const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
 pub const REGION: &str = "eu-west-101";
 /// The project that the simulator's first credential reaches.
 pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+
+/// The simulator's own VPN server.
+pub const VPN_SERVER: &str = vpn_operator::simulator::tryout::VPN_SERVER_ID;
 
 static WORLDS: AtomicU64 = AtomicU64::new(0);
 
@@ -247,94 +251,66 @@ impl World {
             .unwrap();
     }
 
-    /// Merges into a gateway.
+    /// The gateways of this world.
+    pub fn gateway_objects(&self) -> Objects<'_> {
+        Objects::new(self, gateway_resource())
+    }
+
+    /// The users of this world.
+    pub fn users(&self) -> Objects<'_> {
+        Objects::new(self, user_resource())
+    }
+
+    /// Applies a user with this spec, in YAML's flow style, on the simulator's own server unless it names another.
+    pub async fn apply_user(&self, name: &str, spec: &str) {
+        self.apply(&user(name, spec)).await;
+    }
+
+    /// Applies a Secret with a password under the key `password`; it becomes one that must never show.
+    pub async fn apply_password(&mut self, name: &str, password: &str) {
+        self.sentinels.add(password);
+        self.apply_secret(name, &BTreeMap::from([("password", password)])).await;
+    }
+
+    /// See [`Objects::patch`], of gateways; so with the functions that follow.
     pub async fn patch(&self, name: &str, patch: Value) {
-        self.try_patch(name, patch).await.unwrap();
+        self.gateway_objects().patch(name, patch).await;
     }
 
     pub async fn try_patch(&self, name: &str, patch: Value) -> Result<(), kube::Error> {
-        self.gateways()
-            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .map(|_| ())
+        self.gateway_objects().try_patch(name, patch).await
     }
 
     pub async fn get(&self, name: &str) -> Value {
-        serde_json::to_value(self.gateways().get(name).await.unwrap()).unwrap()
+        self.gateway_objects().get(name).await
     }
 
     pub async fn list(&self) -> Vec<Value> {
-        let list = self.gateways().list(&ListParams::default()).await.unwrap();
-        list.items
-            .into_iter()
-            .map(|item| serde_json::to_value(item).unwrap())
-            .collect()
+        self.gateway_objects().list().await
     }
 
-    /// Waits until `Ready` has this reason, for the present generation.
     pub async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
-        self.wait_for(name, &format!("Ready is {reason}"), |object| {
-            let ready = condition(object, "Ready");
-            ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"]
-        })
-        .await
+        self.gateway_objects().wait_for_reason(name, reason).await
     }
 
-    /// Waits until a gateway looks as it should.
     pub async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let result = eventually(&format!("{name}: {awaited}"), DEADLINE, async || {
-            let object = self.gateways().get_opt(name).await.map_err(|error| error.to_string())?;
-            let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
-            if fits(&object) {
-                Ok(object)
-            } else {
-                Err(object["status"].to_string())
-            }
-        })
-        .await;
-        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
+        self.gateway_objects().wait_for(name, awaited, fits).await
     }
 
-    /// Waits until a gateway is gone from the cluster.
     pub async fn wait_until_gone(&self, name: &str) {
-        let result = eventually(&format!("{name} is gone"), DEADLINE, async || {
-            match self.gateways().get_opt(name).await {
-                Ok(None) => Ok(()),
-                Ok(Some(object)) => Err(serde_json::to_string(&object.data).unwrap_or_default()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await;
-        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()));
+        self.gateway_objects().wait_until_gone(name).await;
     }
 
-    /// Waits until every gateway of the namespace is Ready.
     pub async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
-        let result = eventually(&format!("{count} gateways are Ready"), DEADLINE * 2, async || {
-            let objects = self.list().await;
-            let ready = objects
-                .iter()
-                .filter(|object| condition(object, "Ready")["status"] == "True")
-                .count();
-            if ready == count && objects.len() == count {
-                Ok(objects)
-            } else {
-                Err(format!("{ready} are"))
-            }
-        })
-        .await;
-        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
+        self.gateway_objects().wait_until_all_ready(count).await
     }
 
-    /// The Events about an object.
     pub async fn events(&self, name: &str) -> Vec<Value> {
-        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let events = events.list(&ListParams::default()).await.unwrap();
-        let of_name = events
-            .items
-            .into_iter()
-            .map(|event| serde_json::to_value(event).unwrap());
-        of_name.filter(|event| event["regarding"]["name"] == name).collect()
+        self.gateway_objects().events(name).await
+    }
+
+    pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
+        self.gateway_objects().wait_for_event(name, reason).await
     }
 
     /// Every Event of the namespace, by name and count.
@@ -343,27 +319,13 @@ impl World {
         let events = events.list(&ListParams::default()).await.unwrap().items;
         let regarding_ours = events.into_iter().map(|event| serde_json::to_value(event).unwrap());
         regarding_ours
-            .filter(|event| event["regarding"]["kind"] == "CustomerGateway")
+            .filter(|event| {
+                ["CustomerGateway", "VpnUser"]
+                    .iter()
+                    .any(|kind| event["regarding"]["kind"] == *kind)
+            })
             .map(|event| (event["metadata"]["name"].to_string(), event["series"].clone()))
             .collect()
-    }
-
-    /// Waits for an Event about an object; its note.
-    pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
-        let result = eventually(&format!("an Event {reason} about {name}"), DEADLINE, async || {
-            let events = self.events(name).await;
-            let found = events.iter().find(|event| event["reason"] == reason);
-            found
-                .map(|event| event["note"].as_str().unwrap_or_default().to_owned())
-                .ok_or_else(|| {
-                    format!(
-                        "{:?}",
-                        events.iter().map(|event| event["reason"].clone()).collect::<Vec<_>>()
-                    )
-                })
-        })
-        .await;
-        result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
     }
 
     /// Waits for a line of `/metrics`.
@@ -391,6 +353,11 @@ impl World {
 
     pub async fn calls_since(&self, mark: u64) -> BTreeMap<String, u64> {
         self.simulator.calls_since(mark).await.unwrap()
+    }
+
+    /// The users that the cloud has, as the simulator's admin API shows them.
+    pub async fn cloud_users(&self) -> Vec<Value> {
+        self.simulator.users().await.unwrap()
     }
 
     /// What the cloud has.
@@ -445,6 +412,16 @@ pub fn gateway(name: &str, spec: &str) -> String {
     )
 }
 
+/// A manifest of a user; without a server it is on the simulator's own, without a name it is called as the object.
+pub fn user(name: &str, spec: &str) -> String {
+    let spec = if spec.contains("vpnServerID") {
+        spec.to_owned()
+    } else {
+        spec.replacen('{', &format!("{{vpnServerID: {VPN_SERVER}, "), 1)
+    };
+    format!("apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {{name: {name:?}}}\nspec: {spec}\n")
+}
+
 /// A condition of an object, or null.
 pub fn condition(object: &Value, type_: &str) -> Value {
     let conditions = object["status"]["conditions"].as_array();
@@ -459,6 +436,13 @@ pub fn condition(object: &Value, type_: &str) -> Value {
 /// The root of this project.
 pub fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub fn user_resource() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk("vpn.huaweicloud.com", "v1alpha1", "VpnUser"),
+        "vpnusers",
+    )
 }
 
 pub fn gateway_resource() -> ApiResource {

@@ -25,6 +25,11 @@ struct Gateways<T> {
 }
 
 #[derive(Deserialize)]
+struct Users<T> {
+    users: Vec<T>,
+}
+
+#[derive(Deserialize)]
 struct Held<T> {
     enough: bool,
     held: Vec<T>,
@@ -67,6 +72,63 @@ impl Simulator {
     /// All gateways, whatever the switches say.
     pub async fn gateways<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         Ok(self.get::<Gateways<T>>("gateways").await?.gateways)
+    }
+
+    /// The VPN users of all servers.
+    pub async fn users<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        Ok(self.get::<Users<T>>("vpn-users").await?.users)
+    }
+
+    /// Makes a VPN user, or a list of them, behind everybody's back.
+    pub async fn seed_users<T: DeserializeOwned>(&self, seeds: &impl Serialize) -> Result<Vec<T>> {
+        Ok(self.post::<Users<T>>("vpn-users", seeds).await?.users)
+    }
+
+    /// Changes a VPN user behind everybody's back.
+    pub async fn edit_user(&self, id: &str, edit: &impl Serialize) -> Result<()> {
+        self.patch::<Value>(&format!("vpn-users/{id}"), edit).await?;
+        Ok(())
+    }
+
+    /// Takes a VPN user away behind everybody's back.
+    pub async fn remove_user(&self, id: &str) -> Result<()> {
+        self.delete::<Value>(&format!("vpn-users/{id}")).await?;
+        Ok(())
+    }
+
+    /// Whether this is the password in force of a VPN user.
+    pub async fn is_password(&self, id: &str, candidate: &str) -> Result<bool> {
+        let body = serde_json::json!({"password": candidate});
+        let answer: Value = self.post(&format!("vpn-users/{id}/check-password"), &body).await?;
+        Ok(answer["current"] == true)
+    }
+
+    /// How long slow things take that begin from now on.
+    pub async fn set_pace(&self, slow: Duration) -> Result<()> {
+        let milliseconds = u64::try_from(slow.as_millis()).unwrap_or(u64::MAX);
+        self.put::<Value>("pace", &serde_json::json!({"slow_ms": milliseconds}))
+            .await?;
+        Ok(())
+    }
+
+    /// `GET` of any page of the admin API.
+    pub async fn admin_get<T: DeserializeOwned>(&self, page: &str) -> Result<T> {
+        self.get(page).await
+    }
+
+    /// `POST` to any page of the admin API.
+    pub async fn admin_post<T: DeserializeOwned>(&self, page: &str, body: &impl Serialize) -> Result<T> {
+        self.post(page, body).await
+    }
+
+    /// `PATCH` of any page of the admin API.
+    pub async fn admin_patch<T: DeserializeOwned>(&self, page: &str, body: &impl Serialize) -> Result<T> {
+        self.patch(page, body).await
+    }
+
+    /// `DELETE` of any page of the admin API.
+    pub async fn admin_delete<T: DeserializeOwned>(&self, page: &str) -> Result<T> {
+        self.delete(page).await
     }
 
     /// Makes a gateway, or a list of them, behind everybody's back.

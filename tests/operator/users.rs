@@ -1,0 +1,3 @@
+//! Users: their life, their passwords, and what makes them hard.
+
+mod life;
