@@ -18,8 +18,9 @@ const PATTERNS: [(&str, &str); 9] = [
         "request id <request-id>",
     ),
     (r"request id [0-9a-f]{32}\b", "request id <request-id>"),
+    // The id of a server's own group has other letters.
     (
-        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"\b[0-9A-Za-z]{8}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{12}\b",
         "<uuid>",
     ),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),

@@ -255,20 +255,13 @@ async fn a_user_that_settles() {
     .await;
 
     // What went wrong before is told no longer than it is true.
-    let fault = json!({"fault": "error", "status": 500, "code": "VPN.0002", "message": "internal error",
-        "operation": "CreateVpnUser"});
+    let fault = json!({"fault": "throttled-by-service", "operation": "CreateVpnUser"});
     world.simulator.add_fault(&fault).await.unwrap();
     apply(&world, "troubled", "{}").await;
-    let events = ["CloudError", "Created"];
+    let events = ["Throttled", "Created"];
     world.users().wait_for_event("troubled", "Created").await;
-    show(
-        &world,
-        "user-creating-settling-after-trouble",
-        "troubled",
-        Reason::Creating,
-        &events,
-    )
-    .await;
+    let golden = "user-creating-settling-after-trouble";
+    show(&world, golden, "troubled", Reason::Creating, &events).await;
 
     let id = alice["status"]["id"].as_str().unwrap();
     world.simulator.remove_user(id).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use vpn_operator::api::conditions::Reason;
 
 use super::super::still;
@@ -117,6 +117,8 @@ async fn the_cloud_fails() {
     trouble(&world, "ResetVpnUserPassword", json!({"fault": "lost-answer"})).await;
     world.users().wait_for_reason("erika", "Available").await;
     world.apply_password("erika", "Golden Erika-2").await;
+    let is_sent_again = |object: &Value| object["status"]["passwordReset"]["repeated"] == true;
+    world.users().wait_for("erika", "it is sent again", is_sent_again).await;
     show(
         &world,
         "user-cloud-error-unknown-password",
@@ -141,6 +143,7 @@ async fn the_cloud_fails() {
         .await
         .unwrap();
     apply(&world, "david", "{}").await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
     let events = ["Created", "CloudError"];
     show(
         &world,
@@ -150,7 +153,6 @@ async fn the_cloud_fails() {
         &events,
     )
     .await;
-    world.simulator.wait_for_held::<serde_json::Value>(1).await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
     world.finish().await;
 }
