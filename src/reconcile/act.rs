@@ -447,14 +447,13 @@ impl<K: Kind> Pass<'_, K> {
 
     /// A change is in force.
     async fn changed(&self, id: &str, call: K::Change) {
-        // One that is made again and again without showing is no progress.
-        if self.gathered.accepted.is_none() {
-            self.context.memory.progressed(self.key);
-        }
         if let Some((reason, text)) = K::change_event(&call, id) {
             self.context.shared.reporter.event(&*self.object, reason, &text).await;
         }
-        self.context.memory.accepted(self.key, call);
+        // One that is made again and again without showing is no progress.
+        if !self.context.memory.accepted(self.key, call) {
+            self.context.memory.progressed(self.key);
+        }
     }
 
     /// Says what is about to be changed, and puts it on record where the kind needs it. `None`: it was not kept.

@@ -595,6 +595,13 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     if let Some(id) = &inputs.lifecycle.external_id {
         return adopt(inputs, spec, id);
     }
+    // Without tags nothing is ours before the first creation, so that nothing need be looked for.
+    let is_first = object(inputs).intent.is_none() && object(inputs).past_intents.is_empty();
+    if let (false, true, Extras::Lacking(trouble)) = (K::Remote::TAGGED, is_first, &inputs.extras)
+        && matches!(trouble.verdict.reason, Reason::SecretNotFound | Reason::InvalidPassword)
+    {
+        return troubled(inputs, trouble);
+    }
     let Some(listed) = inputs.view.listed else {
         return look(inputs, Look::Collection);
     };
@@ -1167,3 +1174,7 @@ fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decide_user_tests.rs"]
+mod user_tests;

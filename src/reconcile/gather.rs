@@ -126,7 +126,7 @@ pub async fn gather<K: Kind>(
                 gathered.mirror = Some(mirror);
             }
             if !deleting {
-                gathered.extras = extras(context, key, object, Some(open), gathered.since).await?;
+                gathered.extras = extras(context, key, object, Some(open), triggered_at).await?;
             }
         }
         Err(trouble) => gathered.access = Err(trouble),
@@ -322,7 +322,9 @@ pub fn name_holder<K: Kind>(context: &KindContext<K>, object: &Managed<K>, scope
     let home = K::home(Some(spec), &object.status);
     let holders = context.find(|other| {
         let theirs = K::object(&other.status);
-        let is_other = other.uid() != object.uid() && (theirs.id.is_some() || theirs.intent.is_some());
+        let is_other = other.uid() != object.uid()
+            && (theirs.id.is_some() || theirs.intent.is_some())
+            && other.lifecycle.management() != ManagementPolicy::Observe;
         is_other
             && theirs.scope.as_ref() == Some(scope)
             && K::home(other.spec.as_ref().ok(), &other.status) == home

@@ -469,12 +469,13 @@ impl Kind for Users {
             if spec.lifecycle.management() == ManagementPolicy::Observe {
                 return Ok(extras);
             }
+            // What is wrong with the password is told before the cloud is asked anything.
+            if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
+                extras.password = Some(read_password(spec, &reference, sources).await?);
+            }
             if let Some(name) = &spec.user_group_name {
                 let group = sources.group(&spec.vpn_server_id, name)?;
                 extras.group_id = Some(group.ok_or_else(|| missing_group(name))?.id);
-            }
-            if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
-                extras.password = Some(read_password(spec, &reference, sources).await?);
             }
             Ok(extras)
         }
@@ -659,4 +660,184 @@ async fn read_password(
         secret_resource_version: secret.resource_version,
     };
     Ok(KnownPassword { value, record })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::PastIntent;
+
+    const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
+    const ANNOUNCED: i64 = 1000;
+    const DEADLINE: i64 = 1012;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number")
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            cluster_name: None,
+            owner_tag_key: String::new(),
+            default_deletion: crate::api::DeletionPolicy::Delete,
+            mass_deletion_guard: true,
+            read_only: false,
+            settle_time: Duration::from_secs(30),
+            is_otc: false,
+        }
+    }
+
+    /// After a creation of `alice` in the group `g`, of which it is not known what came of it.
+    fn unresolved() -> VpnUserStatus {
+        let mut status = VpnUserStatus::default();
+        status.record.sent = Some(SentUser {
+            name: "alice".to_owned(),
+            user_group_id: Some("g".to_owned()),
+            ..SentUser::default()
+        });
+        status.object.past_intents = vec![PastIntent {
+            recorded_at: Time(at(ANNOUNCED)),
+            deadline: Time(at(DEADLINE)),
+            given_up: true,
+        }];
+        status
+    }
+
+    fn user(created: i64) -> User {
+        User {
+            id: "u".to_owned(),
+            name: Some("alice".to_owned()),
+            user_group_id: Some("g".to_owned()),
+            created_at: Some(at(created).to_string()),
+            ..User::default()
+        }
+    }
+
+    #[test]
+    fn a_user_is_ours_if_it_looks_as_sent_and_was_created_while_that_was_under_way() {
+        let is_ours = |status: &VpnUserStatus, user: &User| Users::is_of_record(status, user, &policy());
+        let status = unresolved();
+        for (created, expected) in [
+            (ANNOUNCED - 3, false),
+            (ANNOUNCED - 2, true),
+            (DEADLINE + 30, true),
+            (DEADLINE + 31, false),
+        ] {
+            assert_eq!(is_ours(&status, &user(created)), expected, "{created}");
+        }
+        let inside = user(ANNOUNCED + 1);
+        for stranger in [
+            User {
+                name: Some("Alice".to_owned()),
+                ..inside.clone()
+            },
+            User {
+                user_group_id: None,
+                ..inside.clone()
+            },
+            User {
+                created_at: None,
+                ..inside.clone()
+            },
+        ] {
+            assert!(!is_ours(&status, &stranger), "{stranger:?}");
+        }
+        let mut resolved = status.clone();
+        resolved.object.past_intents[0].given_up = false;
+        assert!(!is_ours(&resolved, &inside), "that creation has made another");
+        let mut vanished = VpnUserStatus::default();
+        vanished.record.vanished_ids.push("u".to_owned());
+        assert!(is_ours(&vanished, &user(1)), "the cloud gave us its id");
+    }
+
+    #[test]
+    fn a_refused_creation_leaves_nothing_that_a_strangers_user_could_match() {
+        let mut status = unresolved();
+        status.object.past_intents.clear();
+        Users::creation_refused(&mut status);
+        assert_eq!(status.record.sent, None);
+    }
+
+    #[test]
+    fn creations_of_about_one_time_settle_together_and_never_early() {
+        let settle = Duration::from_secs(30);
+        let times: std::collections::BTreeSet<_> = (0..30).map(|second| settled(at(1000 + second), settle)).collect();
+        assert!(times.len() <= 11, "{times:?}");
+        for second in 0..30 {
+            let left = settled(at(1000 + second), settle).duration_since(at(1000 + second));
+            assert!((30..=34).contains(&left.as_secs()), "{left}");
+        }
+        assert!(settled(at(1000), Duration::ZERO) > at(1000));
+    }
+
+    /// How a cloud takes an update that leaves the group out, as nobody documents.
+    fn apply(remote: &mut User, call: &UserChange, drops_group: bool) {
+        match call {
+            UserChange::Update(update) => {
+                remote.description = Some(update.description.clone());
+                remote.static_ip.clone_from(&update.static_ip);
+                if update.user_group_id.is_some() || drops_group {
+                    remote.user_group_id.clone_from(&update.user_group_id);
+                }
+            }
+            other => Users::apply_change(other, remote),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mending_ends_with_one_call_of_each_kind_at_most_and_keeps_what_is_not_managed(
+            description in proptest::option::of("[ab]?"),
+            static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "192.168.10.9", "disable"]),
+            group in proptest::option::of(prop_oneof!["none", "g1", "g2"]),
+            has_description in proptest::option::of("[ab]?"),
+            has_static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "disable", ""]),
+            has_group in proptest::option::of("g[12]"),
+            drops_group in any::<bool>(),
+        ) {
+            let spec = VpnUserSpec {
+                vpn_server_id: SERVER.to_owned(),
+                description: description.clone(),
+                static_ip: static_ip.clone(),
+                user_group_id: group.clone(),
+                ..VpnUserSpec::default()
+            };
+            let before = User {
+                description: has_description,
+                static_ip: has_static_ip,
+                user_group_id: has_group,
+                ..user(ANNOUNCED)
+            };
+            let mut remote = before.clone();
+            let (status, extras) = (VpnUserStatus::default(), UserExtras::default());
+            let wanted = Wanted {
+                spec: &spec,
+                status: &status,
+                extras: &extras,
+                owner_tag_key: "",
+                overwrites_tags: true,
+                cloud_now: at(0),
+            };
+            let mut kinds = Vec::new();
+            while let Some(Difference { fields, mend: Mend::Call(call) }) = Users::difference(&wanted, &remote) {
+                prop_assert!(!fields.is_empty());
+                kinds.push(std::mem::discriminant(&call));
+                apply(&mut remote, &call, drops_group);
+                prop_assert!(kinds.len() <= 2);
+            }
+            kinds.dedup();
+            let described = |user: &User| user.description.clone().unwrap_or_default();
+            prop_assert_eq!(described(&remote), description.unwrap_or(described(&before)));
+            let address = super::static_ip(&remote).to_owned();
+            prop_assert_eq!(address, static_ip.unwrap_or(super::static_ip(&before).to_owned()));
+            let expected_group = match group.as_deref() {
+                Some("none") => None,
+                Some(id) => Some(id.to_owned()),
+                None => before.user_group_id,
+            };
+            prop_assert_eq!(remote.user_group_id, expected_group);
+        }
+    }
 }
