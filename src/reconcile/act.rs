@@ -64,7 +64,11 @@ impl<K: Kind> Pass<'_, K> {
             Step::Release(note) => self.release(note).await,
             Step::Look { look, anew } => self.look(look, anew),
             Step::Note(note) => self.note(note).await,
-            Step::Create(new) => self.create(new).await,
+            Step::Create(new) => self.create(new, None).await,
+            Step::Replay(new) => {
+                let announced = K::object(&self.object.status).intent.clone();
+                self.create(new, announced).await
+            }
             Step::Change { id, call, why } => self.change(&id, call, why).await,
             Step::Delete { id, twin } => self.delete(&id, twin).await,
         }
@@ -250,7 +254,8 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    async fn create(&self, new: K::New) -> Result<Next<K>, kube::Error> {
+    /// `announced`: the creation is sent again, under the token that it was announced with.
+    async fn create(&self, new: K::New, announced: Option<Intent>) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
@@ -275,8 +280,12 @@ impl<K: Kind> Pass<'_, K> {
             .saturating_add(DEADLINE_MARGIN);
         let recorded_at = record::whole_seconds(cloud.now);
         let intent = Intent {
-            token: Uuid::new_v4().to_string(),
-            recorded_at: Time(recorded_at),
+            token: announced
+                .as_ref()
+                .map_or_else(|| Uuid::new_v4().to_string(), |intent| intent.token.clone()),
+            recorded_at: announced
+                .as_ref()
+                .map_or(Time(recorded_at), |intent| intent.recorded_at.clone()),
             deadline: Time(record::whole_seconds(after(recorded_at, lasts))),
             name,
         };
@@ -296,6 +305,11 @@ impl<K: Kind> Pass<'_, K> {
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
         match cloud.tenant.send(call).await {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
+            // What this one was told says nothing of the first: that is looked for, as before.
+            Err(_) if announced.is_some() => {
+                self.context.memory.replays(self.key, &intent.token);
+                Ok(Next::Again(pass.object))
+            }
             Err(error) if error.outcome_unknown => {
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.

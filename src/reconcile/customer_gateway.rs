@@ -300,6 +300,10 @@ impl Kind for Gateways {
 
     fn found(_: &mut Self::Status, _: Option<&Self::Home>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
 
+    fn is_as_announced(_: &Self::Status, _: &Self::New) -> bool {
+        false
+    }
+
     fn creation_refused(_: &mut Self::Status) {}
 
     fn vanished(_: &mut Self::Status, _: &str) {}

@@ -140,6 +140,8 @@ pub struct Inputs<'a, K: Kind> {
     pub delete_sent: Option<&'a str>,
     /// A change that the cloud accepted and that nothing shows yet.
     pub accepted: Option<K::Change>,
+    /// The announced creation was sent again, which did not tell what came of it.
+    pub replayed: bool,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
 }
@@ -155,6 +157,8 @@ pub enum Step<K: Kind> {
     AddFinalizer,
     /// Put the intent on record, then create.
     Create(K::New),
+    /// Send the announced creation once more, under its own token: the answer tells what came of it.
+    Replay(K::New),
     /// One call that changes an object.
     Change {
         id: String,
@@ -623,7 +627,7 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     if let Some(intent) = &object(inputs).intent {
         return match resolve(inputs, intent, listed, access) {
             Resolved::Absent => Step::Note(Note::GivenUp),
-            Resolved::NotYet(step) => step,
+            Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
         };
     }
     if let Some(remote) = inputs.view.predecessors.first() {
@@ -712,6 +716,23 @@ fn homeless<K: Kind>() -> String {
         "where in the project the {} lives is not known, since spec cannot be read and nothing is on record: correct spec",
         K::NOUN
     )
+}
+
+/// Somebody has the name, and it is not known whether that came of our creation: the cloud knows, by the token. It can do
+/// no harm, since the name is taken.
+fn replay<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, intent: &Intent, listed: Listed) -> Option<Step<K>> {
+    inputs
+        .view
+        .namesake
+        .as_ref()
+        .filter(|_| listed.fresh && !inputs.replayed)?;
+    let Extras::Read(extras) = &inputs.extras else {
+        return None;
+    };
+    let owner = owner(inputs).to_string();
+    let new = K::new(spec, &intent.name, extras, (&inputs.policy.owner_tag_key, &owner)).ok()?;
+    let may_send = inputs.has_finalizer && !inputs.policy.read_only && K::is_as_announced(inputs.status, &new);
+    may_send.then_some(Step::Replay(new))
 }
 
 enum Resolved<K: Kind> {

@@ -39,6 +39,7 @@ pub struct Gathered<K: Kind> {
     pub since: Option<Instant>,
     pub delete_sent: Option<String>,
     pub accepted: Option<K::Change>,
+    pub replayed: bool,
     pub overwrites_tags: bool,
 }
 
@@ -67,6 +68,7 @@ impl<K: Kind> Gathered<K> {
             triggered: self.triggered_at.is_some(),
             delete_sent: self.delete_sent.as_deref(),
             accepted: self.accepted.clone(),
+            replayed: self.replayed,
             overwrites_tags: self.overwrites_tags,
         }
     }
@@ -102,6 +104,7 @@ pub async fn gather<K: Kind>(
         since: triggered_at,
         delete_sent: context.memory.delete_sent(key),
         accepted: context.memory.take_accepted(key),
+        replayed: recorded_token(object).is_some_and(|token| context.memory.has_replayed(key, token)),
         overwrites_tags: true,
     };
     let tenant = match credential {
@@ -133,6 +136,11 @@ pub async fn gather<K: Kind>(
     }
     gathered.tenant = Some(tenant);
     Ok(gathered)
+}
+
+fn recorded_token<K: Kind>(object: &Managed<K>) -> Option<&str> {
+    let intent = K::object(&object.status).intent.as_ref();
+    intent.map(|intent| intent.token.as_str())
 }
 
 /// Tells the mirror which object this one holds.

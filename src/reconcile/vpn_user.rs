@@ -332,16 +332,13 @@ impl Kind for Users {
     }
 
     fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New) {
-        let user = &new.user;
-        status.name = Some(user.name.clone());
+        status.name = Some(new.user.name.clone());
         status.record.vpn_server_id = Some(home.clone());
-        status.record.sent = Some(SentUser {
-            name: user.name.clone(),
-            description: user.description.clone(),
-            user_group_id: user.user_group_id.clone(),
-            static_ip: user.static_ip.clone(),
-            password: new.password.clone(),
-        });
+        status.record.sent = Some(sent(new));
+    }
+
+    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool {
+        status.record.sent.as_ref() == Some(&sent(new))
     }
 
     fn created(status: &mut Self::Status, _: &Self::New, _: &Self::Remote, record: &Record<'_>) {
@@ -574,6 +571,17 @@ fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
         && is(&sent.description, remote.description.as_deref())
         && is(&sent.user_group_id, remote.user_group_id.as_deref())
         && is(&sent.static_ip, Some(static_ip(remote)))
+}
+
+fn sent(new: &Creation) -> SentUser {
+    let user = &new.user;
+    SentUser {
+        name: user.name.clone(),
+        description: user.description.clone(),
+        user_group_id: user.user_group_id.clone(),
+        static_ip: user.static_ip.clone(),
+        password: new.password.clone(),
+    }
 }
 
 /// From announcement to deadline, of each creation of which it is not known what came of it.
