@@ -558,6 +558,8 @@ impl<K: Kind> Pass<'_, K> {
             Ok(_) => {
                 self.context.memory.sent_delete(self.key, id);
                 self.context.memory.look_anew(self.key, Instant::now());
+                // It will be free by itself: that is another thing to wait for.
+                pass.wake_who_waits_for_the_name();
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.meaning == Meaning::Gone => {
@@ -577,7 +579,7 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn release(&self, note: Option<String>) -> Result<Next<K>, kube::Error> {
         let id = K::object(&self.object.status).id.clone();
-        let text = match (note, id) {
+        let text = match (note, &id) {
             (Some(note), _) => Some(note),
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
             (None, None) => None,
@@ -596,17 +598,11 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "Deleted", &text)
                 .await;
         }
-        let name = self
-            .object
-            .spec
-            .as_ref()
-            .ok()
-            .filter(|_| K::UNIQUE_NAMES)
-            .map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()));
         self.context.forget(self.key);
         self.wake_who_waits_for_quota(&fellows);
-        if let Some(name) = name {
-            self.wake_who_waits_for_name(&name);
+        self.wake_who_waits_for_the_name();
+        if let Some(id) = id {
+            self.wake_who_names(&id);
         }
         Ok(Next::Rest(Action::await_change()))
     }
@@ -621,15 +617,33 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    fn wake_who_waits_for_name(&self, name: &str) {
+    fn wake_who_waits_for_the_name(&self) {
+        let (true, Ok(spec)) = (K::UNIQUE_NAMES, &self.object.spec) else {
+            return;
+        };
+        let name = K::cloud_name(spec, &self.object.status, self.object.name());
         let waiting = self.context.memory.find(|other| {
             let reason = ready_reason::<K>(other);
             let waits = [Reason::DependencyNotReady, Reason::NameConflict].map(Reason::as_str);
-            let wants = |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(name);
+            let wants = |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(&name);
             reason.is_some_and(|reason| waits.contains(&reason)) && other.spec.as_ref().is_ok_and(wants)
         });
+        self.wake(&waiting);
+    }
+
+    /// What was kept in the cloud is free for another's `externalID` now.
+    fn wake_who_names(&self, id: &str) {
+        let waiting = self.context.memory.find(|other| {
+            let waits = [Reason::DependencyNotReady, Reason::AlreadyManaged].map(Reason::as_str);
+            ready_reason::<K>(other).is_some_and(|reason| waits.contains(&reason))
+                && other.lifecycle.external_id.as_deref() == Some(id)
+        });
+        self.wake(&waiting);
+    }
+
+    fn wake(&self, waiting: &[Arc<Managed<K>>]) {
         for object in waiting {
-            let key = Key::of(&*object);
+            let key = Key::of(&**object);
             self.context.memory.kick(&key);
             self.context.shared.wakes.wake(key);
         }

@@ -289,7 +289,7 @@ impl Kind for Gateways {
         }
     }
 
-    fn announced(_: &mut Self::Status, (): &Self::Home, _: &Self::New) {}
+    fn announced(_: &mut Self::Status, (): &Self::Home, _: &Self::New, _: &Intent) {}
 
     fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>) {
         if let Some(certificate) = &new.ca_certificate {

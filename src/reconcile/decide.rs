@@ -808,7 +808,22 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
     let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
     if !observes {
         if let Some(rival) = &inputs.view.rival {
-            let Rival { namespace, name, .. } = rival;
+            let Rival {
+                namespace,
+                name,
+                deleting,
+            } = rival;
+            if *deleting {
+                let message = format!(
+                    "the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted",
+                    K::NOUN,
+                    K::KIND
+                );
+                return Step::Rest(Rest::Troubled(Trouble {
+                    verdict: Verdict::new(Reason::DependencyNotReady, message),
+                    pace: WAIT,
+                }));
+            }
             let message = format!(
                 "the {} {id} belongs to the {} {namespace}/{name}: remove externalID here, or delete that one first \
                  (with deletionPolicy: Retain to keep the cloud's)",

@@ -267,7 +267,9 @@ async fn view<K: Kind>(
     view.owned = if K::Remote::TAGGED {
         mirror.owned_by(object.uid())
     } else {
-        let is_free = |remote: &K::Remote| !mirror.is_held_by_another(key, remote.id());
+        let is_free = |remote: &K::Remote| {
+            !mirror.is_held_by_another(key, remote.id()) && !is_on_record(context, object, remote.id())
+        };
         let of_record = mirror.find(|remote| K::is_of_record(&object.status, remote, policy));
         of_record.into_iter().filter(is_free).collect()
     };
@@ -287,6 +289,9 @@ async fn view<K: Kind>(
             view.untold = mirror.untold(|remote| K::looks_like(spec, &name, remote));
             if object.lifecycle.adoption() == AdoptionPolicy::IfExists {
                 view.lookalikes = mirror.unowned(|remote| K::looks_like(spec, &name, remote));
+                // Who holds it may read with other credentials, or not have been reconciled yet.
+                view.lookalikes
+                    .retain(|remote| !is_on_record(context, object, remote.id()));
             }
         }
     }
@@ -348,6 +353,16 @@ pub fn name_holder<K: Kind>(context: &KindContext<K>, object: &Managed<K>, scope
             && held_name(other).is_some_and(|held| held.eq_ignore_ascii_case(&name))
     });
     holders.first().map(|holder| rival_of(holder))
+}
+
+/// Whether another CR has this cloud object on record.
+fn is_on_record<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> bool {
+    let others = context.find(|other| {
+        other.uid() != object.uid()
+            && other.lifecycle.management() != ManagementPolicy::Observe
+            && K::object(&other.status).id.as_deref() == Some(id)
+    });
+    !others.is_empty()
 }
 
 fn was_refused<K: Kind>(status: &K::Status) -> bool {

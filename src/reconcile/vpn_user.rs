@@ -227,18 +227,7 @@ impl Kind for Users {
     }
 
     fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool {
-        if status.record.vanished_ids.contains(&remote.id) {
-            return true;
-        }
-        let (Some(sent), Some(created)) = (&status.record.sent, Self::times(remote).0) else {
-            return false;
-        };
-        looks_as_sent(sent, remote)
-            && unresolved_windows(status).any(|(recorded_at, deadline)| {
-                let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
-                let until = deadline.checked_add(policy.settle_time).unwrap_or(Timestamp::MAX);
-                (from..=until).contains(&created)
-            })
+        is_made_by_us(status, status.object.intent.as_ref(), remote, policy.settle_time)
     }
 
     fn settles_at(status: &Self::Status) -> Option<&Time> {
@@ -331,10 +320,12 @@ impl Kind for Users {
         }
     }
 
-    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New) {
+    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent) {
         status.name = Some(new.user.name.clone());
         status.record.vpn_server_id = Some(home.clone());
         status.record.sent = Some(sent(new));
+        // Not before that; and a CRD that would drop it is found out before anything is sent.
+        status.record.settles_at = Some(intent.deadline.clone());
     }
 
     fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool {
@@ -346,8 +337,9 @@ impl Kind for Users {
     }
 
     fn creation_refused(status: &mut Self::Status) {
+        status.record.settles_at = None;
         // What may still show up of an earlier one is told by it.
-        if unresolved_windows(status).next().is_none() {
+        if given_up(status).next().is_none() {
             status.record.sent = None;
         }
     }
@@ -361,13 +353,11 @@ impl Kind for Users {
     ) {
         status.name = remote.name.clone().or(status.name.take());
         status.record.vpn_server_id = home.cloned().or(status.record.vpn_server_id.take());
-        let is_as_sent = |sent: &SentUser| remote.name.as_ref() == Some(&sent.name);
-        let may_be_ours = intent.is_some()
-            || status.record.vanished_ids.contains(&remote.id)
-            || unresolved_windows(status).next().is_some();
-        if may_be_ours && status.record.sent.as_ref().is_some_and(is_as_sent) {
+        if is_made_by_us(status, intent, remote, record.settle_time) {
             let created = Self::times(remote).0.unwrap_or(record.cloud_now);
             was_created(status, created, record);
+        } else {
+            status.record.settles_at = None;
         }
     }
 
@@ -565,12 +555,21 @@ fn static_ip(remote: &User) -> &str {
         .unwrap_or(NO_STATIC_IP)
 }
 
-fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
-    let is = |sent: &Option<String>, has: Option<&str>| sent.as_deref().is_none_or(|sent| has == Some(sent));
-    remote.name.as_ref() == Some(&sent.name)
-        && is(&sent.description, remote.description.as_deref())
-        && is(&sent.user_group_id, remote.user_group_id.as_deref())
-        && is(&sent.static_ip, Some(static_ip(remote)))
+/// The cloud once gave us its id, or it was created while a creation of ours was under way and looks as that sent it.
+fn is_made_by_us(status: &VpnUserStatus, intent: Option<&Intent>, remote: &User, settle_time: Duration) -> bool {
+    if status.record.vanished_ids.contains(&remote.id) {
+        return true;
+    }
+    let (Some(sent), Some(created)) = (&status.record.sent, Users::times(remote).0) else {
+        return false;
+    };
+    let open = intent.map(|intent| (intent.recorded_at.0, intent.deadline.0));
+    looks_as_sent(sent, remote)
+        && open.into_iter().chain(given_up(status)).any(|(recorded_at, deadline)| {
+            let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
+            let until = deadline.checked_add(settle_time).unwrap_or(Timestamp::MAX);
+            (from..=until).contains(&created)
+        })
 }
 
 fn sent(new: &Creation) -> SentUser {
@@ -584,15 +583,19 @@ fn sent(new: &Creation) -> SentUser {
     }
 }
 
-/// From announcement to deadline, of each creation of which it is not known what came of it.
-fn unresolved_windows(status: &VpnUserStatus) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let object = &status.object;
-    let open = object
-        .intent
-        .iter()
-        .map(|intent| (intent.recorded_at.0, intent.deadline.0));
-    let given_up = object.past_intents.iter().filter(|past| past.given_up);
-    open.chain(given_up.map(|past| (past.recorded_at.0, past.deadline.0)))
+/// What was not sent is not there either; but for the group, which the cloud may choose then.
+fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
+    let group = sent.user_group_id.as_ref();
+    remote.name.as_ref() == Some(&sent.name)
+        && remote.description.as_deref().unwrap_or_default() == sent.description.as_deref().unwrap_or_default()
+        && group.is_none_or(|group| remote.user_group_id.as_ref() == Some(group))
+        && static_ip(remote) == sent.static_ip.as_deref().unwrap_or(NO_STATIC_IP)
+}
+
+/// From announcement to deadline, of each creation that was given up although it may still show up.
+fn given_up(status: &VpnUserStatus) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let given_up = status.object.past_intents.iter().filter(|past| past.given_up);
+    given_up.map(|past| (past.recorded_at.0, past.deadline.0))
 }
 
 /// A creation of ours made it: its password is set, and it is confirmed later.
