@@ -1,0 +1,2 @@
+//! What the cloud is asked about users, counted by the cloud: nothing that need not be.
+
