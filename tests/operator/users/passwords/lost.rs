@@ -14,7 +14,7 @@ async fn a_reset_without_an_answer_is_settled_by_trying_again() {
         .flat_map(|fault| [true, false].map(|commit| (format!("{fault}-{commit}"), fault, commit)))
         .collect();
     for (name, ..) in &cases {
-        apply(&mut world, name, &format!("Sentinel {name}-1")).await;
+        apply(&mut world, name, &format!("Sntl {name}-1")).await;
     }
     world.users().wait_until_all_ready(cases.len()).await;
     let mark = world.mark().await;
@@ -23,10 +23,10 @@ async fn a_reset_without_an_answer_is_settled_by_trying_again() {
         let fault =
             json!({"fault": fault, "operation": "ResetVpnUserPassword", "path_contains": id, "commit": commit});
         world.simulator.add_fault(&fault).await.unwrap();
-        world.apply_password(name, &format!("Sentinel {name}-2")).await;
+        world.apply_password(name, &format!("Sntl {name}-2")).await;
     }
     for (name, ..) in &cases {
-        wait_for_password(&world, name, &format!("Sentinel {name}-2")).await;
+        wait_for_password(&world, name, &format!("Sntl {name}-2")).await;
         world.users().wait_for_event(name, "PasswordSet").await;
         assert_eq!(resets(&world, name).await, 1, "{name}");
         assert_eq!(reset_calls(&world, &id(&world, name).await, mark).await, 2, "{name}");
@@ -46,10 +46,10 @@ async fn a_reset_without_an_answer_is_settled_by_trying_again() {
             let fault =
                 json!({"fault": fault, "operation": "ResetVpnUserPassword", "path_contains": id, "commit": commit});
             world.simulator.add_fault(&fault).await.unwrap();
-            world.apply_password(name, &format!("Sentinel {name}-r{round}")).await;
+            world.apply_password(name, &format!("Sntl {name}-r{round}")).await;
         }
         for (name, ..) in &cases[..2] {
-            wait_for_password(&world, name, &format!("Sentinel {name}-r{round}")).await;
+            wait_for_password(&world, name, &format!("Sntl {name}-r{round}")).await;
         }
     }
     world.finish().await;
@@ -59,9 +59,9 @@ async fn a_reset_without_an_answer_is_settled_by_trying_again() {
 async fn there_and_back_while_an_answer_is_lost_needs_a_new_value() {
     let mut world = World::start().await;
     apply(&mut world, "alice", "Sentinel Back-1").await;
-    apply(&mut world, "bob", "Sentinel Back-1b").await;
+    apply(&mut world, "bert", "Sentinel Back-1b").await;
     world.users().wait_until_all_ready(2).await;
-    for (name, commit, letter) in [("alice", true, ""), ("bob", false, "b")] {
+    for (name, commit, letter) in [("alice", true, ""), ("bert", false, "b")] {
         let (id, mark) = (id(&world, name).await, world.mark().await);
         let hold = json!({
             "fault": "hold", "operation": "ResetVpnUserPassword", "path_contains": id, "commit": commit, "times": 0,

@@ -110,7 +110,7 @@ async fn only_a_changed_value_is_sent() {
 async fn a_password_that_changes_twice_ends_with_the_last_value() {
     let mut world = World::start().await;
     apply(&mut world, "alice", "Sentinel Twice-1").await;
-    apply(&mut world, "bob", "Sentinel Twice-1b").await;
+    apply(&mut world, "bert", "Sentinel Twice-1b").await;
     world.users().wait_until_all_ready(2).await;
     let mark = world.mark().await;
 
@@ -126,10 +126,10 @@ async fn a_password_that_changes_twice_ends_with_the_last_value() {
     assert_eq!(reset_calls(&world, &alice, mark).await, 2);
 
     // Before anybody has looked.
-    world.apply_password("bob", "Sentinel Twice-2b").await;
-    world.apply_password("bob", "Sentinel Twice-3b").await;
-    wait_for_password(&world, "bob", "Sentinel Twice-3b").await;
-    let calls = reset_calls(&world, &id(&world, "bob").await, mark).await;
+    world.apply_password("bert", "Sentinel Twice-2b").await;
+    world.apply_password("bert", "Sentinel Twice-3b").await;
+    wait_for_password(&world, "bert", "Sentinel Twice-3b").await;
+    let calls = reset_calls(&world, &id(&world, "bert").await, mark).await;
     assert!((1..=2).contains(&calls), "{calls}");
     world.finish().await;
 }
