@@ -1,6 +1,8 @@
 //! Users: their life, their passwords, and what makes them hard.
 
+mod calls;
 mod life;
+mod passwords;
 mod policies;
 mod read_only;
 mod watching;
