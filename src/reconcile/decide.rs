@@ -830,7 +830,8 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             } = rival;
             if *deleting {
                 let message = format!(
-                    "the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted",
+                    "externalID: the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted: it is \
+                     looked at again once that one is gone",
                     K::NOUN,
                     K::KIND
                 );
