@@ -58,6 +58,7 @@ pub fn goldens_of(reason: Reason) -> &'static [&'static str] {
             "user-dependency-name-held",
             "user-dependency-server-not-ready",
             "user-dependency-server-unknown",
+            "user-dependency-user-held",
         ],
         Reason::Throttled => &["user-throttled", "user-throttled-password", "user-throttled-queue-full"],
         Reason::CloudError => &[

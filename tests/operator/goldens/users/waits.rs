@@ -54,13 +54,15 @@ async fn something_else_is_missing() {
     apply(&world, "david", unknown).await;
     show(&world, "user-dependency-server-unknown", "david", reason, &events).await;
 
-    create(&world, "erika", "{}").await;
+    let erika = create(&world, "erika", "{}").await;
     let held = json!({"user-deletion": "held"});
     world.simulator.set_switches(&held).await.unwrap();
     world.kubectl(["delete", "vpnu", "erika", "--wait=false"]).await;
     world.users().wait_for_reason("erika", "Deleting").await;
     apply(&world, "erika-anew", "{name: erika}").await;
     show(&world, "user-dependency-name-held", "erika-anew", reason, &events).await;
+    apply(&world, "erika-adopted", &format!("{{externalID: {erika}}}")).await;
+    show(&world, "user-dependency-user-held", "erika-adopted", reason, &events).await;
     world.finish().await;
 }
 
