@@ -639,8 +639,8 @@ fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
 
 fn ambiguous() -> String {
     "spec.passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which \
-     of the two is in force, and the cloud takes neither again: put a password that was not used before into the Secret; it \
-     is picked up at once, and settles it"
+     of the two is in force, and the cloud takes neither again: put a new password into the Secret, which is picked up \
+     at once and settles it"
         .to_owned()
 }
 
