@@ -827,8 +827,12 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     let noun = K::NOUN;
     let stays = |why: &str| {
         let id = recorded.id.as_deref().unwrap_or("(id not recorded)");
-        let message = format!("kept the {noun} {id} in the cloud; its ownership tag stays, since {why}");
-        Step::Release(Some(message))
+        let tag = if K::Remote::TAGGED {
+            format!("; its ownership tag stays, since {why}")
+        } else {
+            String::new()
+        };
+        Step::Release(Some(format!("kept the {noun} {id} in the cloud{tag}")))
     };
     let access = match &inputs.access {
         Ok(access) => access,
