@@ -1,3 +1,4 @@
 //! Users: their life, their passwords, and what makes them hard.
 
+mod iam;
 mod life;
