@@ -64,7 +64,11 @@ impl<K: Kind> Pass<'_, K> {
             Step::Release(note) => self.release(note).await,
             Step::Look { look, anew } => self.look(look, anew),
             Step::Note(note) => self.note(note).await,
-            Step::Create(new) => self.create(new).await,
+            Step::Create(new) => self.create(new, None).await,
+            Step::Replay(new) => {
+                let announced = K::object(&self.object.status).intent.clone();
+                self.create(new, announced).await
+            }
             Step::Change { id, call, why } => self.change(&id, call, why).await,
             Step::Delete { id, twin } => self.delete(&id, twin).await,
         }
@@ -250,7 +254,8 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    async fn create(&self, new: K::New) -> Result<Next<K>, kube::Error> {
+    /// `announced`: the creation is sent again, under the token that it was announced with.
+    async fn create(&self, new: K::New, announced: Option<Intent>) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
@@ -275,8 +280,12 @@ impl<K: Kind> Pass<'_, K> {
             .saturating_add(DEADLINE_MARGIN);
         let recorded_at = record::whole_seconds(cloud.now);
         let intent = Intent {
-            token: Uuid::new_v4().to_string(),
-            recorded_at: Time(recorded_at),
+            token: announced
+                .as_ref()
+                .map_or_else(|| Uuid::new_v4().to_string(), |intent| intent.token.clone()),
+            recorded_at: announced
+                .as_ref()
+                .map_or(Time(recorded_at), |intent| intent.recorded_at.clone()),
             deadline: Time(record::whole_seconds(after(recorded_at, lasts))),
             name,
         };
@@ -296,6 +305,11 @@ impl<K: Kind> Pass<'_, K> {
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
         match cloud.tenant.send(call).await {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
+            // What this one was told says nothing of the first: that is looked for, as before.
+            Err(_) if announced.is_some() => {
+                self.context.memory.replays(self.key, &intent.token);
+                Ok(Next::Again(pass.object))
+            }
             Err(error) if error.outcome_unknown => {
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
@@ -447,14 +461,13 @@ impl<K: Kind> Pass<'_, K> {
 
     /// A change is in force.
     async fn changed(&self, id: &str, call: K::Change) {
-        // One that is made again and again without showing is no progress.
-        if self.gathered.accepted.is_none() {
-            self.context.memory.progressed(self.key);
-        }
         if let Some((reason, text)) = K::change_event(&call, id) {
             self.context.shared.reporter.event(&*self.object, reason, &text).await;
         }
-        self.context.memory.accepted(self.key, call);
+        // One that is made again and again without showing is no progress.
+        if !self.context.memory.accepted(self.key, call) {
+            self.context.memory.progressed(self.key);
+        }
     }
 
     /// Says what is about to be changed, and puts it on record where the kind needs it. `None`: it was not kept.
@@ -545,6 +558,8 @@ impl<K: Kind> Pass<'_, K> {
             Ok(_) => {
                 self.context.memory.sent_delete(self.key, id);
                 self.context.memory.look_anew(self.key, Instant::now());
+                // It will be free by itself: that is another thing to wait for.
+                pass.wake_who_waits_for_the_name();
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.meaning == Meaning::Gone => {
@@ -564,7 +579,7 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn release(&self, note: Option<String>) -> Result<Next<K>, kube::Error> {
         let id = K::object(&self.object.status).id.clone();
-        let text = match (note, id) {
+        let text = match (note, &id) {
             (Some(note), _) => Some(note),
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
             (None, None) => None,
@@ -583,17 +598,11 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "Deleted", &text)
                 .await;
         }
-        let name = self
-            .object
-            .spec
-            .as_ref()
-            .ok()
-            .filter(|_| K::UNIQUE_NAMES)
-            .map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()));
         self.context.forget(self.key);
         self.wake_who_waits_for_quota(&fellows);
-        if let Some(name) = name {
-            self.wake_who_waits_for_name(&name);
+        self.wake_who_waits_for_the_name();
+        if let Some(id) = id {
+            self.wake_who_names(&id);
         }
         Ok(Next::Rest(Action::await_change()))
     }
@@ -608,15 +617,33 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    fn wake_who_waits_for_name(&self, name: &str) {
+    fn wake_who_waits_for_the_name(&self) {
+        let (true, Ok(spec)) = (K::UNIQUE_NAMES, &self.object.spec) else {
+            return;
+        };
+        let name = K::cloud_name(spec, &self.object.status, self.object.name());
         let waiting = self.context.memory.find(|other| {
             let reason = ready_reason::<K>(other);
             let waits = [Reason::DependencyNotReady, Reason::NameConflict].map(Reason::as_str);
-            let wants = |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(name);
+            let wants = |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(&name);
             reason.is_some_and(|reason| waits.contains(&reason)) && other.spec.as_ref().is_ok_and(wants)
         });
+        self.wake(&waiting);
+    }
+
+    /// What was kept in the cloud is free for another's `externalID` now.
+    fn wake_who_names(&self, id: &str) {
+        let waiting = self.context.memory.find(|other| {
+            let waits = [Reason::DependencyNotReady, Reason::AlreadyManaged].map(Reason::as_str);
+            ready_reason::<K>(other).is_some_and(|reason| waits.contains(&reason))
+                && other.lifecycle.external_id.as_deref() == Some(id)
+        });
+        self.wake(&waiting);
+    }
+
+    fn wake(&self, waiting: &[Arc<Managed<K>>]) {
         for object in waiting {
-            let key = Key::of(&*object);
+            let key = Key::of(&**object);
             self.context.memory.kick(&key);
             self.context.shared.wakes.wake(key);
         }

@@ -289,7 +289,7 @@ impl Kind for Gateways {
         }
     }
 
-    fn announced(_: &mut Self::Status, (): &Self::Home, _: &Self::New) {}
+    fn announced(_: &mut Self::Status, (): &Self::Home, _: &Self::New, _: &Intent) {}
 
     fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>) {
         if let Some(certificate) = &new.ca_certificate {
@@ -299,6 +299,10 @@ impl Kind for Gateways {
     }
 
     fn found(_: &mut Self::Status, _: Option<&Self::Home>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
+
+    fn is_as_announced(_: &Self::Status, _: &Self::New) -> bool {
+        false
+    }
 
     fn creation_refused(_: &mut Self::Status) {}
 

@@ -140,6 +140,8 @@ pub struct Inputs<'a, K: Kind> {
     pub delete_sent: Option<&'a str>,
     /// A change that the cloud accepted and that nothing shows yet.
     pub accepted: Option<K::Change>,
+    /// The announced creation was sent again, which did not tell what came of it.
+    pub replayed: bool,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
 }
@@ -155,6 +157,8 @@ pub enum Step<K: Kind> {
     AddFinalizer,
     /// Put the intent on record, then create.
     Create(K::New),
+    /// Send the announced creation once more, under its own token: the answer tells what came of it.
+    Replay(K::New),
     /// One call that changes an object.
     Change {
         id: String,
@@ -595,6 +599,13 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     if let Some(id) = &inputs.lifecycle.external_id {
         return adopt(inputs, spec, id);
     }
+    // Without tags nothing is ours before the first creation, so that nothing need be looked for.
+    let is_first = object(inputs).intent.is_none() && object(inputs).past_intents.is_empty();
+    if let (false, true, Extras::Lacking(trouble)) = (K::Remote::TAGGED, is_first, &inputs.extras)
+        && matches!(trouble.verdict.reason, Reason::SecretNotFound | Reason::InvalidPassword)
+    {
+        return troubled(inputs, trouble);
+    }
     let Some(listed) = inputs.view.listed else {
         return look(inputs, Look::Collection);
     };
@@ -616,7 +627,7 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     if let Some(intent) = &object(inputs).intent {
         return match resolve(inputs, intent, listed, access) {
             Resolved::Absent => Step::Note(Note::GivenUp),
-            Resolved::NotYet(step) => step,
+            Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
         };
     }
     if let Some(remote) = inputs.view.predecessors.first() {
@@ -707,6 +718,23 @@ fn homeless<K: Kind>() -> String {
     )
 }
 
+/// Somebody has the name, and it is not known whether that came of our creation: the cloud knows, by the token. It can do
+/// no harm, since the name is taken.
+fn replay<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, intent: &Intent, listed: Listed) -> Option<Step<K>> {
+    inputs
+        .view
+        .namesake
+        .as_ref()
+        .filter(|_| listed.fresh && !inputs.replayed)?;
+    let Extras::Read(extras) = &inputs.extras else {
+        return None;
+    };
+    let owner = owner(inputs).to_string();
+    let new = K::new(spec, &intent.name, extras, (&inputs.policy.owner_tag_key, &owner)).ok()?;
+    let may_send = inputs.has_finalizer && !inputs.policy.read_only && K::is_as_announced(inputs.status, &new);
+    may_send.then_some(Step::Replay(new))
+}
+
 enum Resolved<K: Kind> {
     Absent,
     NotYet(Step<K>),
@@ -780,7 +808,22 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
     let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
     if !observes {
         if let Some(rival) = &inputs.view.rival {
-            let Rival { namespace, name, .. } = rival;
+            let Rival {
+                namespace,
+                name,
+                deleting,
+            } = rival;
+            if *deleting {
+                let message = format!(
+                    "the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted",
+                    K::NOUN,
+                    K::KIND
+                );
+                return Step::Rest(Rest::Troubled(Trouble {
+                    verdict: Verdict::new(Reason::DependencyNotReady, message),
+                    pace: WAIT,
+                }));
+            }
             let message = format!(
                 "the {} {id} belongs to the {} {namespace}/{name}: remove externalID here, or delete that one first \
                  (with deletionPolicy: Retain to keep the cloud's)",
@@ -1171,3 +1214,7 @@ fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "decide_user_tests.rs"]
+mod user_tests;

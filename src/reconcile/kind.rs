@@ -100,9 +100,12 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     fn apply_change(change: &Self::Change, remote: &mut Self::Remote);
 
     /// What to remember of a creation before it is sent, beside the intent itself.
-    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New);
+    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent);
     /// What to remember of a creation that was answered at this time of the cloud.
     fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>);
+    /// Whether this body is the one that was announced, so that sending it again under the same token tells what came of
+    /// it. Kinds without such tokens say no.
+    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool;
     /// What to forget of a creation that was refused.
     fn creation_refused(status: &mut Self::Status);
     /// What to remember of an object that was found; with the intent, if a creation of ours made it.

@@ -25,8 +25,10 @@ struct Entry<K: Kind> {
     news: bool,
     /// The id that a DELETE of ours was accepted for.
     delete_sent: Option<String>,
-    /// A change that the cloud accepted and that nothing shows yet.
-    accepted: Option<K::Change>,
+    /// A change that the cloud accepted and that nothing shows yet, and whether that was told.
+    accepted: Option<(K::Change, bool)>,
+    /// The token of a creation that was sent again.
+    replayed: Option<String>,
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,
@@ -97,6 +99,7 @@ impl<K: Kind> Memory<K> {
                     news: false,
                     delete_sent: None,
                     accepted: None,
+                    replayed: None,
                     mending: Vec::new(),
                     drifted: false,
                     recreating: false,
@@ -218,12 +221,31 @@ impl<K: Kind> Memory<K> {
 
     /// The change that the cloud accepted and that nothing shows yet; told once, since it is tried again after that.
     pub fn take_accepted(&self, key: &Key) -> Option<K::Change> {
-        self.lock().get_mut(key)?.accepted.take()
+        let mut entries = self.lock();
+        let (change, told) = entries.get_mut(key)?.accepted.as_mut()?;
+        (!std::mem::replace(told, true)).then(|| change.clone())
     }
 
-    /// The cloud accepted this change.
-    pub fn accepted(&self, key: &Key, change: K::Change) {
-        self.with(key, |entry| entry.accepted = Some(change));
+    /// The cloud accepted this change. Whether it had accepted the same before, and nothing came of it.
+    pub fn accepted(&self, key: &Key, change: K::Change) -> bool {
+        let mut again = false;
+        self.with(key, |entry| {
+            again = entry.accepted.as_ref().is_some_and(|(before, _)| *before == change);
+            entry.accepted = Some((change, false));
+        });
+        again
+    }
+
+    /// The creation with this token was sent again.
+    pub fn replays(&self, key: &Key, token: &str) {
+        self.with(key, |entry| entry.replayed = Some(token.to_owned()));
+    }
+
+    /// Whether it was.
+    pub fn has_replayed(&self, key: &Key, token: &str) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|entry| entry.replayed.as_deref() == Some(token))
     }
 
     /// The object that a DELETE of ours was accepted for.

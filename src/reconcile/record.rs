@@ -64,7 +64,7 @@ pub fn announced<K: Kind>(
     new: &K::New,
     stamp: Stamp,
 ) {
-    K::announced(status, home, new);
+    K::announced(status, home, new, intent);
     let object = K::object_mut(status);
     object.intent = Some(intent.clone());
     object.scope = Some(scope.clone());
@@ -192,8 +192,8 @@ fn close_intent<K: Kind>(status: &mut K::Status, given_up: bool) {
         given_up,
     });
     while object.past_intents.len() > MAX_PAST_INTENTS {
-        // What was given up may still show up; what succeeded will not.
-        let oldest = object.past_intents.iter().position(|past| !past.given_up).unwrap_or(0);
+        // What was given up may still show up, the earliest most likely of all; what succeeded will not.
+        let oldest = object.past_intents.iter().position(|past| !past.given_up).unwrap_or(1);
         object.past_intents.remove(oldest);
     }
 }

@@ -227,18 +227,7 @@ impl Kind for Users {
     }
 
     fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool {
-        if status.record.vanished_ids.contains(&remote.id) {
-            return true;
-        }
-        let (Some(sent), Some(created)) = (&status.record.sent, Self::times(remote).0) else {
-            return false;
-        };
-        looks_as_sent(sent, remote)
-            && unresolved_windows(status).any(|(recorded_at, deadline)| {
-                let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
-                let until = deadline.checked_add(policy.settle_time).unwrap_or(Timestamp::MAX);
-                (from..=until).contains(&created)
-            })
+        is_made_by_us(status, status.object.intent.as_ref(), remote, policy.settle_time)
     }
 
     fn settles_at(status: &Self::Status) -> Option<&Time> {
@@ -331,17 +320,16 @@ impl Kind for Users {
         }
     }
 
-    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New) {
-        let user = &new.user;
-        status.name = Some(user.name.clone());
+    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent) {
+        status.name = Some(new.user.name.clone());
         status.record.vpn_server_id = Some(home.clone());
-        status.record.sent = Some(SentUser {
-            name: user.name.clone(),
-            description: user.description.clone(),
-            user_group_id: user.user_group_id.clone(),
-            static_ip: user.static_ip.clone(),
-            password: new.password.clone(),
-        });
+        status.record.sent = Some(sent(new));
+        // Not before that; and a CRD that would drop it is found out before anything is sent.
+        status.record.settles_at = Some(intent.deadline.clone());
+    }
+
+    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool {
+        status.record.sent.as_ref() == Some(&sent(new))
     }
 
     fn created(status: &mut Self::Status, _: &Self::New, _: &Self::Remote, record: &Record<'_>) {
@@ -349,8 +337,9 @@ impl Kind for Users {
     }
 
     fn creation_refused(status: &mut Self::Status) {
+        status.record.settles_at = None;
         // What may still show up of an earlier one is told by it.
-        if unresolved_windows(status).next().is_none() {
+        if given_up(status).next().is_none() {
             status.record.sent = None;
         }
     }
@@ -364,13 +353,11 @@ impl Kind for Users {
     ) {
         status.name = remote.name.clone().or(status.name.take());
         status.record.vpn_server_id = home.cloned().or(status.record.vpn_server_id.take());
-        let is_as_sent = |sent: &SentUser| remote.name.as_ref() == Some(&sent.name);
-        let may_be_ours = intent.is_some()
-            || status.record.vanished_ids.contains(&remote.id)
-            || unresolved_windows(status).next().is_some();
-        if may_be_ours && status.record.sent.as_ref().is_some_and(is_as_sent) {
+        if is_made_by_us(status, intent, remote, record.settle_time) {
             let created = Self::times(remote).0.unwrap_or(record.cloud_now);
             was_created(status, created, record);
+        } else {
+            status.record.settles_at = None;
         }
     }
 
@@ -469,12 +456,13 @@ impl Kind for Users {
             if spec.lifecycle.management() == ManagementPolicy::Observe {
                 return Ok(extras);
             }
+            // What is wrong with the password is told before the cloud is asked anything.
+            if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
+                extras.password = Some(read_password(spec, &reference, sources).await?);
+            }
             if let Some(name) = &spec.user_group_name {
                 let group = sources.group(&spec.vpn_server_id, name)?;
                 extras.group_id = Some(group.ok_or_else(|| missing_group(name))?.id);
-            }
-            if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
-                extras.password = Some(read_password(spec, &reference, sources).await?);
             }
             Ok(extras)
         }
@@ -567,23 +555,47 @@ fn static_ip(remote: &User) -> &str {
         .unwrap_or(NO_STATIC_IP)
 }
 
-fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
-    let is = |sent: &Option<String>, has: Option<&str>| sent.as_deref().is_none_or(|sent| has == Some(sent));
-    remote.name.as_ref() == Some(&sent.name)
-        && is(&sent.description, remote.description.as_deref())
-        && is(&sent.user_group_id, remote.user_group_id.as_deref())
-        && is(&sent.static_ip, Some(static_ip(remote)))
+/// The cloud once gave us its id, or it was created while a creation of ours was under way and looks as that sent it.
+fn is_made_by_us(status: &VpnUserStatus, intent: Option<&Intent>, remote: &User, settle_time: Duration) -> bool {
+    if status.record.vanished_ids.contains(&remote.id) {
+        return true;
+    }
+    let (Some(sent), Some(created)) = (&status.record.sent, Users::times(remote).0) else {
+        return false;
+    };
+    let open = intent.map(|intent| (intent.recorded_at.0, intent.deadline.0));
+    looks_as_sent(sent, remote)
+        && open.into_iter().chain(given_up(status)).any(|(recorded_at, deadline)| {
+            let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
+            let until = deadline.checked_add(settle_time).unwrap_or(Timestamp::MAX);
+            (from..=until).contains(&created)
+        })
 }
 
-/// From announcement to deadline, of each creation of which it is not known what came of it.
-fn unresolved_windows(status: &VpnUserStatus) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let object = &status.object;
-    let open = object
-        .intent
-        .iter()
-        .map(|intent| (intent.recorded_at.0, intent.deadline.0));
-    let given_up = object.past_intents.iter().filter(|past| past.given_up);
-    open.chain(given_up.map(|past| (past.recorded_at.0, past.deadline.0)))
+fn sent(new: &Creation) -> SentUser {
+    let user = &new.user;
+    SentUser {
+        name: user.name.clone(),
+        description: user.description.clone(),
+        user_group_id: user.user_group_id.clone(),
+        static_ip: user.static_ip.clone(),
+        password: new.password.clone(),
+    }
+}
+
+/// What was not sent is not there either; but for the group, which the cloud may choose then.
+fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
+    let group = sent.user_group_id.as_ref();
+    remote.name.as_ref() == Some(&sent.name)
+        && remote.description.as_deref().unwrap_or_default() == sent.description.as_deref().unwrap_or_default()
+        && group.is_none_or(|group| remote.user_group_id.as_ref() == Some(group))
+        && static_ip(remote) == sent.static_ip.as_deref().unwrap_or(NO_STATIC_IP)
+}
+
+/// From announcement to deadline, of each creation that was given up although it may still show up.
+fn given_up(status: &VpnUserStatus) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let given_up = status.object.past_intents.iter().filter(|past| past.given_up);
+    given_up.map(|past| (past.recorded_at.0, past.deadline.0))
 }
 
 /// A creation of ours made it: its password is set, and it is confirmed later.
@@ -659,4 +671,184 @@ async fn read_password(
         secret_resource_version: secret.resource_version,
     };
     Ok(KnownPassword { value, record })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::api::PastIntent;
+
+    const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
+    const ANNOUNCED: i64 = 1000;
+    const DEADLINE: i64 = 1012;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number")
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            cluster_name: None,
+            owner_tag_key: String::new(),
+            default_deletion: crate::api::DeletionPolicy::Delete,
+            mass_deletion_guard: true,
+            read_only: false,
+            settle_time: Duration::from_secs(30),
+            is_otc: false,
+        }
+    }
+
+    /// After a creation of `alice` in the group `g`, of which it is not known what came of it.
+    fn unresolved() -> VpnUserStatus {
+        let mut status = VpnUserStatus::default();
+        status.record.sent = Some(SentUser {
+            name: "alice".to_owned(),
+            user_group_id: Some("g".to_owned()),
+            ..SentUser::default()
+        });
+        status.object.past_intents = vec![PastIntent {
+            recorded_at: Time(at(ANNOUNCED)),
+            deadline: Time(at(DEADLINE)),
+            given_up: true,
+        }];
+        status
+    }
+
+    fn user(created: i64) -> User {
+        User {
+            id: "u".to_owned(),
+            name: Some("alice".to_owned()),
+            user_group_id: Some("g".to_owned()),
+            created_at: Some(at(created).to_string()),
+            ..User::default()
+        }
+    }
+
+    #[test]
+    fn a_user_is_ours_if_it_looks_as_sent_and_was_created_while_that_was_under_way() {
+        let is_ours = |status: &VpnUserStatus, user: &User| Users::is_of_record(status, user, &policy());
+        let status = unresolved();
+        for (created, expected) in [
+            (ANNOUNCED - 3, false),
+            (ANNOUNCED - 2, true),
+            (DEADLINE + 30, true),
+            (DEADLINE + 31, false),
+        ] {
+            assert_eq!(is_ours(&status, &user(created)), expected, "{created}");
+        }
+        let inside = user(ANNOUNCED + 1);
+        for stranger in [
+            User {
+                name: Some("Alice".to_owned()),
+                ..inside.clone()
+            },
+            User {
+                user_group_id: None,
+                ..inside.clone()
+            },
+            User {
+                created_at: None,
+                ..inside.clone()
+            },
+        ] {
+            assert!(!is_ours(&status, &stranger), "{stranger:?}");
+        }
+        let mut resolved = status.clone();
+        resolved.object.past_intents[0].given_up = false;
+        assert!(!is_ours(&resolved, &inside), "that creation has made another");
+        let mut vanished = VpnUserStatus::default();
+        vanished.record.vanished_ids.push("u".to_owned());
+        assert!(is_ours(&vanished, &user(1)), "the cloud gave us its id");
+    }
+
+    #[test]
+    fn a_refused_creation_leaves_nothing_that_a_strangers_user_could_match() {
+        let mut status = unresolved();
+        status.object.past_intents.clear();
+        Users::creation_refused(&mut status);
+        assert_eq!(status.record.sent, None);
+    }
+
+    #[test]
+    fn creations_of_about_one_time_settle_together_and_never_early() {
+        let settle = Duration::from_secs(30);
+        let times: std::collections::BTreeSet<_> = (0..30).map(|second| settled(at(1000 + second), settle)).collect();
+        assert!(times.len() <= 11, "{times:?}");
+        for second in 0..30 {
+            let left = settled(at(1000 + second), settle).duration_since(at(1000 + second));
+            assert!((30..=34).contains(&left.as_secs()), "{left}");
+        }
+        assert!(settled(at(1000), Duration::ZERO) > at(1000));
+    }
+
+    /// How a cloud takes an update that leaves the group out, as nobody documents.
+    fn apply(remote: &mut User, call: &UserChange, drops_group: bool) {
+        match call {
+            UserChange::Update(update) => {
+                remote.description = Some(update.description.clone());
+                remote.static_ip.clone_from(&update.static_ip);
+                if update.user_group_id.is_some() || drops_group {
+                    remote.user_group_id.clone_from(&update.user_group_id);
+                }
+            }
+            other => Users::apply_change(other, remote),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mending_ends_with_one_call_of_each_kind_at_most_and_keeps_what_is_not_managed(
+            description in proptest::option::of("[ab]?"),
+            static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "192.168.10.9", "disable"]),
+            group in proptest::option::of(prop_oneof!["none", "g1", "g2"]),
+            has_description in proptest::option::of("[ab]?"),
+            has_static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "disable", ""]),
+            has_group in proptest::option::of("g[12]"),
+            drops_group in any::<bool>(),
+        ) {
+            let spec = VpnUserSpec {
+                vpn_server_id: SERVER.to_owned(),
+                description: description.clone(),
+                static_ip: static_ip.clone(),
+                user_group_id: group.clone(),
+                ..VpnUserSpec::default()
+            };
+            let before = User {
+                description: has_description,
+                static_ip: has_static_ip,
+                user_group_id: has_group,
+                ..user(ANNOUNCED)
+            };
+            let mut remote = before.clone();
+            let (status, extras) = (VpnUserStatus::default(), UserExtras::default());
+            let wanted = Wanted {
+                spec: &spec,
+                status: &status,
+                extras: &extras,
+                owner_tag_key: "",
+                overwrites_tags: true,
+                cloud_now: at(0),
+            };
+            let mut kinds = Vec::new();
+            while let Some(Difference { fields, mend: Mend::Call(call) }) = Users::difference(&wanted, &remote) {
+                prop_assert!(!fields.is_empty());
+                kinds.push(std::mem::discriminant(&call));
+                apply(&mut remote, &call, drops_group);
+                prop_assert!(kinds.len() <= 2);
+            }
+            kinds.dedup();
+            let described = |user: &User| user.description.clone().unwrap_or_default();
+            prop_assert_eq!(described(&remote), description.unwrap_or(described(&before)));
+            let address = super::static_ip(&remote).to_owned();
+            prop_assert_eq!(address, static_ip.unwrap_or(super::static_ip(&before).to_owned()));
+            let expected_group = match group.as_deref() {
+                Some("none") => None,
+                Some(id) => Some(id.to_owned()),
+                None => before.user_group_id,
+            };
+            prop_assert_eq!(remote.user_group_id, expected_group);
+        }
+    }
 }
