@@ -283,12 +283,8 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
 /// The object is known by its id: is it there, ours, and as specified?
 fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &str) -> Step<K> {
     if let Some(left) = unsettled_for(inputs, access) {
-        let message = format!(
-            "created the {} {id}; the cloud works on it, and it is confirmed once it is still there {} after that",
-            K::NOUN,
-            humantime::format_duration(inputs.policy.settle_time)
-        );
-        return Step::Rest(Rest::Until(Some(Verdict::new(Reason::Creating, message)), left));
+        let verdict = settling::<K>(id, inputs.policy.settle_time);
+        return Step::Rest(Rest::Until(Some(verdict), left));
     }
     let is_confirmed = K::settles_at(inputs.status).is_none();
     let (remote, full) = match &inputs.view.known {
@@ -398,6 +394,17 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
         call,
         why: Why::Differs(fields),
     }
+}
+
+/// Created, and not confirmed yet.
+pub fn settling<K: Kind>(id: &str, settle_time: Duration) -> Verdict {
+    let message = format!(
+        "created the {} {id}; it becomes Ready if the cloud still has it {} after its creation (--settle-time), which may \
+         come to nothing until then",
+        K::NOUN,
+        humantime::format_duration(settle_time)
+    );
+    Verdict::new(Reason::Creating, message)
 }
 
 /// How long the creation on record may still come to nothing.
@@ -683,13 +690,21 @@ fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Op
     if let Some(holder) = &inputs.view.name_holder {
         let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
         if holder.deleting {
-            let message = format!("the name {name} is still held by the {other}, which is being deleted");
+            let message = format!(
+                "spec.name: the {other}, which is being deleted, still has the name {name} {}: the {noun} is created once \
+                 that one is gone",
+                K::PLACE
+            );
             return Some(Step::Rest(Rest::Troubled(Trouble {
                 verdict: Verdict::new(Reason::DependencyNotReady, message),
                 pace: WAIT,
             })));
         }
-        let message = format!("the name {name} belongs to the {other} already: delete this object or that one");
+        let message = format!(
+            "spec.name: the {other} has the name {name} already {} (in upper or lower case): delete that one, or make this \
+             object anew with another spec.name",
+            K::PLACE
+        );
         return Some(stop(Reason::NameConflict, message));
     }
     let was_refused = ready_reason(inputs) == Some(Reason::NameConflict.as_str());
@@ -793,9 +808,9 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
         } => (remote, *full),
         Sighting::Gone => {
             let message = format!(
-                "externalID: there is no {} {id} in the cloud project: delete this object and create it with the right \
-                 id{}",
+                "externalID: there is no {} {id} {}: delete this object and create it with the right id{}",
                 K::NOUN,
+                K::PLACE,
                 match inputs.lifecycle.management() {
                     ManagementPolicy::Observe => "",
                     _ => ", or remove externalID to have a new one created",
@@ -815,7 +830,8 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             } = rival;
             if *deleting {
                 let message = format!(
-                    "the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted",
+                    "externalID: the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted: it is \
+                     looked at again once that one is gone",
                     K::NOUN,
                     K::KIND
                 );

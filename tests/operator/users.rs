@@ -4,3 +4,6 @@ mod calls;
 mod iam;
 mod life;
 mod passwords;
+mod policies;
+mod read_only;
+mod watching;
