@@ -3,3 +3,4 @@
 mod groups;
 mod lanes;
 mod life;
+mod switches;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use vpn_operator::simulator::tryout;
 use vpn_operator_testbed::{Simulator, eventually};
@@ -186,6 +186,35 @@ async fn fifty_users_are_written_one_at_a_time_and_settle_together() {
     assert_eq!(
         (&server["writes"], &server["most_writes_at_once"]),
         (&json!(200), &json!(1))
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn users_are_confirmed_when_their_time_has_come_and_not_before() {
+    let options = Options::with(["--resync-period=0", "--settle-time=5s"]);
+    let mut world = World::with(options).await;
+    world.apply_password("shared", "Sentinel Pass-1").await;
+    let mark = world.mark().await;
+    let spec = "{passwordSecretRef: {name: shared}}";
+    world.apply(&manifests(&names("user", 10), spec)).await;
+    world.users().wait_until_all_ready(10).await;
+    let log = log_since(&world.simulator, mark).await;
+    let posts = of(&log, "CreateVpnUser");
+    let (first, last) = (posts[0].at, posts[9].at);
+    assert_eq!(posts.len(), 10);
+    let looks = [of(&log, "ListVpnUsers"), of(&log, "GetVpnUser")].concat();
+    let mut confirming: Vec<Timestamp> = looks.iter().map(|look| look.at).filter(|at| *at > first).collect();
+    confirming.sort_unstable();
+    let settle = Duration::from_secs(5);
+    assert!(confirming[0] >= first + settle, "{confirming:?}, after {first}");
+    assert!(
+        confirming[confirming.len() - 1] >= last + settle,
+        "{confirming:?}, after {last}"
+    );
+    assert!(
+        confirming.len() <= 10,
+        "never more than one look a user: {confirming:?}"
     );
     world.finish().await;
 }
