@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
+use super::{meaning, operation::Target};
 pub use super::{
     meaning::{Class, Meaning, Pace},
     operation::Operation,
@@ -48,6 +49,13 @@ impl CloudError {
     pub(super) fn with_unknown_outcome(mut self) -> Self {
         self.outcome_unknown = self.operation.is_write();
         self
+    }
+
+    /// A collection could not be listed since what it belongs to does not exist: there is nothing in it.
+    pub fn is_list_of_nothing(&self) -> bool {
+        let is_list = !self.operation.is_write() && self.operation.target() == Target::CollectionOfAnother;
+        let is_missing = self.status == Some(404) || meaning::says_missing(&self.text);
+        is_list && self.meaning == Meaning::Dependency && is_missing
     }
 
     /// What to do about it.

@@ -204,6 +204,12 @@ impl Rule {
     }
 }
 
+/// Whether the text says that something does not exist.
+pub(super) fn says_missing(text: &str) -> bool {
+    let text = text.to_lowercase();
+    MISSING.iter().any(|word| says(&text, word))
+}
+
 /// Whether the text has the word, but not as a part of an IAM action such as `vpn:quota:list`.
 fn says(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {

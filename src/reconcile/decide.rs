@@ -64,6 +64,8 @@ pub enum Extras<E> {
     /// Being read; the object is woken when it is in.
     Waiting,
     Lacking(Trouble),
+    /// Something that the spec names is not in the cloud. Unlike a look that failed, that is seen.
+    Absent(Trouble),
 }
 
 /// What the mirror knows, seen from one object.
@@ -332,9 +334,12 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
     let nothing = K::Extras::default();
     let extras = match &inputs.extras {
         _ if management == ManagementPolicy::Observe => &nothing,
+        // Where differences are only told, this is one.
+        Extras::Absent(_) if management != ManagementPolicy::Manage => &nothing,
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
         Extras::Lacking(trouble) => return troubled(inputs, trouble),
+        Extras::Absent(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
     };
     let strays = strays(inputs, remote);
     let wanted = Wanted {
@@ -666,7 +671,7 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     let extras = match &inputs.extras {
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
-        Extras::Lacking(trouble) => return troubled(inputs, trouble),
+        Extras::Lacking(trouble) | Extras::Absent(trouble) => return troubled(inputs, trouble),
     };
     if inputs.policy.read_only {
         return wait(
