@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{meaning, operation::Target};
 pub use super::{
     meaning::{Class, Meaning, Pace},
     operation::Operation,
@@ -51,16 +50,14 @@ impl CloudError {
         self
     }
 
-    /// A collection could not be listed since what it belongs to does not exist: there is nothing in it.
-    pub fn is_list_of_nothing(&self) -> bool {
-        let is_list = !self.operation.is_write() && self.operation.target() == Target::CollectionOfAnother;
-        let is_missing = self.status == Some(404) || meaning::says_missing(&self.text);
-        is_list && self.meaning == Meaning::Dependency && is_missing
-    }
-
     /// What to do about it.
     pub fn class(&self) -> Class {
         self.meaning.class()
+    }
+
+    /// Whether the collection that was asked for is no more, since the object that it belongs to is not.
+    pub fn is_without_its_owner(&self) -> bool {
+        super::meaning::is_without_its_owner(self)
     }
 
     /// How long to wait after this many such failures in a row, the first being 1: as the meaning asks, and no less

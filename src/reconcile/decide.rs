@@ -642,6 +642,11 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
             Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
         };
     }
+    // What an earlier creation made may show up at any time: another one rests on a look of now.
+    let in_doubt = !K::Remote::TAGGED && object(inputs).past_intents.iter().any(|past| past.given_up);
+    if in_doubt && !listed.fresh {
+        return look(inputs, Look::Collection);
+    }
     if let Some(remote) = inputs.view.predecessors.first() {
         let event = (
             "Readopted",
