@@ -189,6 +189,13 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
     /// Asks for an answer that is started at `since` or later; the reader is woken when it is in.
     pub fn want(self: &Arc<Self>, reader: K, look: Look, since: Instant) {
         let mut state = self.lock();
+        let is_in = |id: &String| state.entries.get(id).is_some_and(|entry| entry.as_of >= since);
+        if matches!(&look, Look::Object(id) if is_in(id)) {
+            // It came while the reader was busy elsewhere.
+            drop(state);
+            (self.wake)(reader);
+            return;
+        }
         let same = |want: &Want<K>| want.reader == reader && want.look == look;
         match state.wants.iter_mut().find(|want| same(want)) {
             Some(want) => want.since = want.since.max(since),

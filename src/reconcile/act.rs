@@ -400,7 +400,7 @@ impl<K: Kind> Pass<'_, K> {
     fn extras(&self) -> Option<&K::Extras> {
         match &self.gathered.extras {
             Extras::Read(extras) => Some(extras),
-            Extras::Waiting | Extras::Lacking(_) => None,
+            Extras::Waiting | Extras::Lacking(_) | Extras::Absent(_) => None,
         }
     }
 

@@ -64,6 +64,8 @@ pub enum Extras<E> {
     /// Being read; the object is woken when it is in.
     Waiting,
     Lacking(Trouble),
+    /// Something that the spec names is not in the cloud. Unlike a look that failed, that is seen.
+    Absent(Trouble),
 }
 
 /// What the mirror knows, seen from one object.
@@ -332,9 +334,12 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
     let nothing = K::Extras::default();
     let extras = match &inputs.extras {
         _ if management == ManagementPolicy::Observe => &nothing,
+        // Where differences are only told, this is one.
+        Extras::Absent(_) if management != ManagementPolicy::Manage => &nothing,
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
         Extras::Lacking(trouble) => return troubled(inputs, trouble),
+        Extras::Absent(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
     };
     let strays = strays(inputs, remote);
     let wanted = Wanted {
@@ -637,6 +642,11 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
             Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
         };
     }
+    // What an earlier creation made may show up at any time: another one rests on a look of now.
+    let in_doubt = !K::Remote::TAGGED && object(inputs).past_intents.iter().any(|past| past.given_up);
+    if in_doubt && !listed.fresh {
+        return look(inputs, Look::Collection);
+    }
     if let Some(remote) = inputs.view.predecessors.first() {
         let event = (
             "Readopted",
@@ -666,7 +676,7 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     let extras = match &inputs.extras {
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
-        Extras::Lacking(trouble) => return troubled(inputs, trouble),
+        Extras::Lacking(trouble) | Extras::Absent(trouble) => return troubled(inputs, trouble),
     };
     if inputs.policy.read_only {
         return wait(
@@ -886,8 +896,12 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     let noun = K::NOUN;
     let stays = |why: &str| {
         let id = recorded.id.as_deref().unwrap_or("(id not recorded)");
-        let message = format!("kept the {noun} {id} in the cloud; its ownership tag stays, since {why}");
-        Step::Release(Some(message))
+        let tag = if K::Remote::TAGGED {
+            format!("; its ownership tag stays, since {why}")
+        } else {
+            String::new()
+        };
+        Step::Release(Some(format!("kept the {noun} {id} in the cloud{tag}")))
     };
     let access = match &inputs.access {
         Ok(access) => access,

@@ -398,7 +398,7 @@ impl Kind for Users {
             .user_group_name
             .clone()
             .or_else(|| wanted_name.filter(|_| is_wanted));
-        status.static_ip = remote.static_ip.clone().filter(|ip| !ip.is_empty());
+        status.static_ip = Some(static_ip(remote).to_owned());
         let record = &mut status.record;
         record.settles_at = None;
         record.sent = None;
@@ -471,7 +471,8 @@ impl Kind for Users {
             }
             if let Some(name) = &spec.user_group_name {
                 let group = sources.group(&spec.vpn_server_id, name)?;
-                extras.group_id = Some(group.ok_or_else(|| missing_group(name, &spec.vpn_server_id))?.id);
+                let missing = || Lack::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
+                extras.group_id = Some(group.ok_or_else(missing)?.id);
             }
             Ok(extras)
         }
