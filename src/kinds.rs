@@ -8,6 +8,7 @@ use kube::runtime::events::{EventType, Recorder, Reporter as EventReporter};
 use thiserror::Error;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::crd::CrdError;
@@ -80,11 +81,27 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     );
     let running: Vec<BoxFuture<'static, ()>> = vec![
         Box::pin(secrets),
+        Box::pin(make_digest_key(Arc::clone(&context), rooms.shutdown.clone())),
         Box::pin(gateways.run(rooms.readiness.clone(), rooms.shutdown.clone())),
         Box::pin(users.run(rooms.readiness.clone(), rooms.shutdown.clone())),
     ];
     futures::future::join_all(running).await;
     Ok(())
+}
+
+/// Makes the digest key at the first start, so that a missing right shows before a password is waiting.
+async fn make_digest_key(context: Arc<Context>, shutdown: CancellationToken) {
+    let make = async {
+        context.leader.leading().await;
+        if let Err(error) = context.digest_keys.get().await {
+            let (namespace, secret) = context.digest_keys.secret();
+            warn!(namespace, secret, %error, "the digest key cannot be read or made; VPN users with passwords wait for it");
+        }
+    };
+    tokio::select! {
+        () = make => {}
+        () = shutdown.cancelled() => {}
+    }
 }
 
 /// Hears that a Secret of an object has changed.

@@ -139,6 +139,7 @@ struct State<R, K> {
     uids: HashMap<String, K>,
     /// Who wants to hear of an id that is not (yet) his.
     curious: HashMap<String, HashSet<K>>,
+    watched: HashMap<K, String>,
     wants: Vec<Want<K>>,
     looking_at: HashSet<Look>,
     failures: HashMap<K, CloudError>,
@@ -172,6 +173,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             ids: HashMap::new(),
             uids: HashMap::new(),
             curious: HashMap::new(),
+            watched: HashMap::new(),
             wants: Vec::new(),
             looking_at: HashSet::new(),
             failures: HashMap::new(),
@@ -187,6 +189,13 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
     /// Asks for an answer that is started at `since` or later; the reader is woken when it is in.
     pub fn want(self: &Arc<Self>, reader: K, look: Look, since: Instant) {
         let mut state = self.lock();
+        let is_in = |id: &String| state.entries.get(id).is_some_and(|entry| entry.as_of >= since);
+        if matches!(&look, Look::Object(id) if is_in(id)) {
+            // It came while the reader was busy elsewhere.
+            drop(state);
+            (self.wake)(reader);
+            return;
+        }
         let same = |want: &Want<K>| want.reader == reader && want.look == look;
         match state.wants.iter_mut().find(|want| same(want)) {
             Some(want) => want.since = want.since.max(since),
@@ -235,9 +244,13 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
     /// The reader is woken when this object, which it does not hold, comes, goes or changes.
     pub fn watch(&self, reader: &K, id: Option<&str>) {
         let mut state = self.lock();
+        if state.watched.get(reader).map(String::as_str) == id {
+            return;
+        }
         state.forget_curiosity(reader);
         if let Some(id) = id {
             state.curious.entry(id.to_owned()).or_default().insert(reader.clone());
+            state.watched.insert(reader.clone(), id.to_owned());
         }
     }
 
@@ -664,10 +677,13 @@ impl<R: Remote, K: Reader> State<R, K> {
     }
 
     fn forget_curiosity(&mut self, reader: &K) {
-        self.curious.retain(|_, readers| {
+        let Some(id) = self.watched.remove(reader) else { return };
+        if let Some(readers) = self.curious.get_mut(&id) {
             readers.remove(reader);
-            !readers.is_empty()
-        });
+            if readers.is_empty() {
+                self.curious.remove(&id);
+            }
+        }
     }
 
     /// The readers whose wants are answered.

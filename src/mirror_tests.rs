@@ -190,6 +190,15 @@ async fn a_lone_reader_gets_a_get() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_has_come_meanwhile_is_not_asked_for_again() {
+    let since = Instant::now();
+    let mut bench = Bench::primed(vec![thing("1", "one")]).await;
+    bench.mirror.want("a", Look::Object("1".to_owned()), since);
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    bench.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_readers_share_one_list() {
     const IDS: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
@@ -243,6 +252,7 @@ async fn a_list_that_began_before_our_write_neither_overwrites_nor_removes_it() 
     assert_eq!(bench.name_of("1").as_deref(), Some("renamed by us"));
     assert_eq!(bench.name_of("2").as_deref(), Some("made by us"));
     // And a GET that began before it neither.
+    tick().await;
     bench.mirror.want("b", Look::Object("1".to_owned()), Instant::now());
     let Some(Call::Get(_, sender)) = bench.calls.recv().await else {
         panic!("a GET was expected")

@@ -1,8 +1,11 @@
 //! The whole operator on this machine, in one command: a real kube-apiserver, the cloud's simulator
-//! and the operator. `cargo run --example demo` shows objects becoming real, makes a change behind
-//! the operator's back, shows it being mended, and stays for you to try things until Ctrl-C.
+//! and the operator. `cargo run --example demo` shows objects becoming real, makes changes behind
+//! the operator's back, shows them being mended and a password being sent once, and stays for you to
+//! try things until Ctrl-C.
 
 mod binaries;
+mod objects;
+mod scenes;
 mod script;
 mod table;
 

@@ -1,34 +1,53 @@
 //! What the demo does, step by step.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use kube::{Api, Client};
-use serde_json::{Value, json};
-use vpn_operator_testbed::{ControlPlane, Operator, Simulator, Tool, eventually};
+use vpn_operator_testbed::{ControlPlane, Operator, Simulator, Tool};
 
 use crate::Failure;
 use crate::binaries::Binaries;
-use crate::table::{Row, Table};
+use crate::objects::{self, Objects};
+use crate::scenes::{Rotation, Scenes, Tampering};
 
-const DEADLINE: Duration = Duration::from_secs(120);
+/// For whatever is waited for.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// They open nothing but the simulator that the demo starts.
 const ACCESS_KEY: &str = "DEMOACCESSKEY0000000";
 const SECRET_KEY: &str = "DemoSecretKeyOfTheSimulator0000000000000";
 const REGION: &str = "eu-west-101";
 
-/// Group, kind and plural of what the samples hold.
-const KINDS: [(&str, &str); 1] = [("CustomerGateway", "customergateways")];
-const GROUP: &str = "vpn.huaweicloud.com";
-const VERSION: &str = "v1alpha1";
+/// How often the cloud is looked at for drift, and how long a new user is watched: both much shorter than they are by
+/// default, so that nobody waits.
+const RESYNC_PERIOD: &str = "2s";
+const SETTLE_TIME: &str = "3s";
 
-/// The gateway that is renamed behind the operator's back, and how.
-const RENAMED: &str = "office-ip";
-const NEW_NAME: &str = "renamed-by-hand";
+/// What is changed behind the operator's back.
+const RENAMED_GATEWAY: Tampering = Tampering {
+    noun: "gateway",
+    resource: "cgw",
+    object: "office-ip",
+    collection: "gateways",
+    field: "name",
+    value: "renamed-by-hand",
+};
+const CHANGED_USER: Tampering = Tampering {
+    noun: "user",
+    resource: "vpnu",
+    object: "user-static-ip",
+    collection: "vpn-users",
+    field: "description",
+    value: "changed by hand",
+};
+
+/// The password that is changed: of a sample, in the Secret of the same name.
+const ROTATED: Rotation = Rotation {
+    user: "user-in-group",
+    key: "password",
+    value: "Demo-Rotated-Pass-2",
+};
 
 /// What runs, in the order in which it ends.
 #[derive(Default)]
@@ -64,6 +83,11 @@ impl Demo {
         let operator = &*self.operator.insert(operator);
         operator.wait_until_ready(DEADLINE).await?;
 
+        println!(
+            "It looks for drift every {RESYNC_PERIOD} here (5m by default), and calls a user Ready that is still there \
+             {SETTLE_TIME} after its creation (30s by default)."
+        );
+
         step("kubectl apply -f docs/samples");
         let samples = project("docs/samples");
         let applied = control_plane
@@ -71,14 +95,21 @@ impl Demo {
             .await?
             .success()?;
         let objects = Objects::new(&control_plane.client().await?);
-        let rows = objects.show_until_ready(applied.lines().count(), operator).await?;
+        objects.show_until_ready(objects::ours(&applied), operator).await?;
 
+        let scenes = Scenes {
+            simulator,
+            control_plane,
+            objects: &objects,
+        };
         step("Renaming a gateway in the cloud, as somebody at its console would");
-        let renamed = rows
-            .iter()
-            .find(|row| row.name == RENAMED)
-            .ok_or("the samples have no office-ip")?;
-        show_mending(simulator, control_plane, &renamed.id).await?;
+        scenes.show_mending(&RENAMED_GATEWAY).await?;
+        step("Changing a user's description in the cloud");
+        scenes.show_mending(&CHANGED_USER).await?;
+        step("Changing a user's password: kubectl patch secret");
+        scenes.show_rotation(&ROTATED).await?;
+        step("Labelling the Secret: another version of it, the same password");
+        scenes.show_no_rotation(&ROTATED).await?;
 
         print_what_next(control_plane, simulator, operator).await?;
         self.has_shown_everything = true;
@@ -126,7 +157,9 @@ fn start_operator(control_plane: &ControlPlane, simulator: &Simulator, binary: &
         "--listen",
         "127.0.0.1:0",
         "--resync-period",
-        "2s",
+        RESYNC_PERIOD,
+        "--settle-time",
+        SETTLE_TIME,
     ];
     let keys = [("HUAWEICLOUD_SDK_AK", ACCESS_KEY), ("HUAWEICLOUD_SDK_SK", SECRET_KEY)];
     Ok(Operator::start(
@@ -138,100 +171,6 @@ fn start_operator(control_plane: &ControlPlane, simulator: &Simulator, binary: &
     )?)
 }
 
-/// All objects of our kinds.
-struct Objects {
-    kinds: Vec<(&'static str, Api<DynamicObject>)>,
-}
-
-impl Objects {
-    fn new(client: &Client) -> Self {
-        let api = |(kind, plural): (&'static str, &str)| {
-            let kind_of_group = GroupVersionKind::gvk(GROUP, VERSION, kind);
-            let resource = ApiResource::from_gvk_with_plural(&kind_of_group, plural);
-            (kind, Api::all_with(client.clone(), &resource))
-        };
-        Self {
-            kinds: KINDS.map(api).into(),
-        }
-    }
-
-    async fn rows(&self) -> Result<Vec<Row>, Failure> {
-        let mut rows = Vec::new();
-        for (kind, objects) in &self.kinds {
-            let objects = objects.list(&ListParams::default()).await?;
-            rows.extend(objects.iter().map(|object| Row::of(kind, object)));
-        }
-        Ok(rows)
-    }
-
-    /// Draws the table until as many objects as were applied are Ready.
-    async fn show_until_ready(&self, applied: usize, operator: &Operator) -> Result<Vec<Row>, Failure> {
-        let started = Instant::now();
-        let mut table = Table::default();
-        loop {
-            let rows = self.rows().await?;
-            table.draw(rows.clone())?;
-            if rows.len() >= applied && rows.iter().all(Row::is_ready) {
-                return Ok(rows);
-            }
-            if let Some(status) = operator.exit_status()? {
-                return Err(format!("the operator ended ({status})").into());
-            }
-            if started.elapsed() > DEADLINE {
-                return Err(format!("not all objects are Ready after {DEADLINE:?}").into());
-            }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-        }
-    }
-}
-
-/// Changes a gateway through the simulator's admin API and waits until the operator has put it right
-/// and has told so in an Event.
-async fn show_mending(simulator: &Simulator, control_plane: &ControlPlane, id: &str) -> Result<(), Failure> {
-    simulator.edit_gateway(id, &json!({ "name": NEW_NAME })).await?;
-    let changed = Instant::now();
-    println!("in the cloud, {id} is now called {NEW_NAME}");
-    eventually("the operator mends the name", DEADLINE, async || {
-        let gateways: Vec<Value> = simulator.gateways().await.map_err(|error| error.to_string())?;
-        let gateway = gateways
-            .iter()
-            .find(|gateway| gateway["id"] == id)
-            .ok_or("the gateway is gone")?;
-        if gateway["name"] == RENAMED {
-            Ok(())
-        } else {
-            Err(gateway["name"].to_string())
-        }
-    })
-    .await?;
-    println!(
-        "in the cloud, {id} is called {RENAMED} again, after {:.1} s",
-        changed.elapsed().as_secs_f32()
-    );
-
-    let arguments = [
-        "get",
-        "events",
-        "--field-selector=reason=DriftCorrected",
-        "--no-headers",
-    ];
-    let events = eventually("an Event tells of it", DEADLINE, async || {
-        let output = control_plane
-            .kubectl(arguments)
-            .await
-            .and_then(|output| output.success());
-        let events = output.map_err(|error| error.to_string())?;
-        if events.is_empty() {
-            Err("no Event with the reason DriftCorrected".to_owned())
-        } else {
-            Ok(events)
-        }
-    })
-    .await?;
-    print!("kubectl get events: {events}");
-    Ok(())
-}
-
 async fn print_what_next(
     control_plane: &ControlPlane,
     simulator: &Simulator,
@@ -241,11 +180,12 @@ async fn print_what_next(
     let kubectl = kubectl.display();
     step("Your turn, in another terminal");
     println!("export KUBECONFIG={}", control_plane.kubeconfig().display());
-    println!("{kubectl} get cgw --output wide");
-    println!("{kubectl} describe cgw {RENAMED}");
+    println!("{kubectl} get cgw,vpnu --output wide");
+    println!("{kubectl} describe vpnu {}", ROTATED.user);
     println!(
-        "{kubectl} delete --filename {}/{RENAMED}.yaml",
-        project("docs/samples").display()
+        "{kubectl} delete --filename {}/{}.yaml",
+        project("docs/samples").display(),
+        RENAMED_GATEWAY.object
     );
     println!(
         "The simulated cloud: {} (what it can do: docs/simulator.md)",

@@ -9,10 +9,10 @@ use kube::api::DynamicObject;
 #[derive(Clone, PartialEq)]
 pub struct Row {
     kind: String,
-    pub name: String,
+    name: String,
     ready: String,
     reason: String,
-    pub id: String,
+    id: String,
 }
 
 impl Row {
@@ -42,7 +42,7 @@ impl Row {
 }
 
 fn line([kind, name, ready, reason, id]: [&str; 5]) -> String {
-    format!("{kind:<16} {name:<12} {ready:<6} {reason:<10} {id}")
+    format!("{kind:<16} {name:<14} {ready:<6} {reason:<18} {id}")
 }
 
 /// What has been drawn so far.

@@ -64,7 +64,11 @@ impl<K: Kind> Pass<'_, K> {
             Step::Release(note) => self.release(note).await,
             Step::Look { look, anew } => self.look(look, anew),
             Step::Note(note) => self.note(note).await,
-            Step::Create(new) => self.create(new).await,
+            Step::Create(new) => self.create(new, None).await,
+            Step::Replay(new) => {
+                let announced = K::object(&self.object.status).intent.clone();
+                self.create(new, announced).await
+            }
             Step::Change { id, call, why } => self.change(&id, call, why).await,
             Step::Delete { id, twin } => self.delete(&id, twin).await,
         }
@@ -78,7 +82,11 @@ impl<K: Kind> Pass<'_, K> {
             }
             Rest::Paused => {
                 let stamp = stamp(&self.object);
-                self.write(|status| record::paused::<K>(status, stamp)).await?;
+                self.write(|status| {
+                    self.expect(status);
+                    record::paused::<K>(status, stamp);
+                })
+                .await?;
                 Ok(Next::Rest(Action::await_change()))
             }
             Rest::Confirmed {
@@ -154,6 +162,7 @@ impl<K: Kind> Pass<'_, K> {
         let stamp = stamp(&self.object);
         self.write_surely(|status| {
             also(status);
+            self.expect(status);
             record::verdict::<K>(status, verdict, stamp);
         })
         .await?;
@@ -168,6 +177,12 @@ impl<K: Kind> Pass<'_, K> {
         // What was seen led here; what is decided next rests on a new look.
         self.context.memory.look_anew(self.key, Instant::now());
         Ok(self.come_again(*pace))
+    }
+
+    fn expect(&self, status: &mut K::Status) {
+        if let Ok(spec) = &self.object.spec {
+            K::expected(status, spec, self.object.name());
+        }
     }
 
     fn look(&self, look: Look, anew: bool) -> Result<Next<K>, kube::Error> {
@@ -216,6 +231,9 @@ impl<K: Kind> Pass<'_, K> {
             .write(|status| {
                 record::noted::<K>(status, &note, &cloud.scope, home, &self.record(&cloud));
                 match note {
+                    Note::Found { ref remote, .. } if K::settles_at(status).is_some() && !self.is_deleted() => {
+                        self.settles(status, remote.id(), stamp);
+                    }
                     Note::Found { .. } => {}
                     Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, stamp),
                     Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
@@ -250,7 +268,18 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    async fn create(&self, new: K::New) -> Result<Next<K>, kube::Error> {
+    /// What went wrong before is told no longer than until there is something.
+    fn settles(&self, status: &mut K::Status, id: &str, stamp: record::Stamp) {
+        let verdict = decide::settling::<K>(id, self.context.shared.policy.settle_time);
+        record::verdict::<K>(status, &verdict, stamp);
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.object.deleting_since().is_some()
+    }
+
+    /// `announced`: the creation is sent again, under the token that it was announced with.
+    async fn create(&self, new: K::New, announced: Option<Intent>) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
@@ -275,8 +304,12 @@ impl<K: Kind> Pass<'_, K> {
             .saturating_add(DEADLINE_MARGIN);
         let recorded_at = record::whole_seconds(cloud.now);
         let intent = Intent {
-            token: Uuid::new_v4().to_string(),
-            recorded_at: Time(recorded_at),
+            token: announced
+                .as_ref()
+                .map_or_else(|| Uuid::new_v4().to_string(), |intent| intent.token.clone()),
+            recorded_at: announced
+                .as_ref()
+                .map_or(Time(recorded_at), |intent| intent.recorded_at.clone()),
             deadline: Time(record::whole_seconds(after(recorded_at, lasts))),
             name,
         };
@@ -296,6 +329,11 @@ impl<K: Kind> Pass<'_, K> {
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
         match cloud.tenant.send(call).await {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
+            // What this one was told says nothing of the first: that is looked for, as before.
+            Err(_) if announced.is_some() => {
+                self.context.memory.replays(self.key, &intent.token);
+                Ok(Next::Again(pass.object))
+            }
             Err(error) if error.outcome_unknown => {
                 pass.troubled(&trouble(&error), |_| {}).await?;
                 // Found at once, it was committed; the wait for its absence comes after.
@@ -322,7 +360,9 @@ impl<K: Kind> Pass<'_, K> {
         let written = self
             .write_surely(|status| {
                 record::created::<K>(status, new, &remote, &cloud.scope, &self.record(cloud));
-                if K::settles_at(status).is_none() && self.is_as_specified(status, &remote) {
+                if K::settles_at(status).is_some() {
+                    self.settles(status, remote.id(), stamp);
+                } else if self.is_as_specified(status, &remote) {
                     record::confirmed::<K>(status, spec, self.extras(), &remote, Vec::new(), &[], stamp);
                 }
             })
@@ -360,7 +400,7 @@ impl<K: Kind> Pass<'_, K> {
     fn extras(&self) -> Option<&K::Extras> {
         match &self.gathered.extras {
             Extras::Read(extras) => Some(extras),
-            Extras::Waiting | Extras::Lacking(_) => None,
+            Extras::Waiting | Extras::Lacking(_) | Extras::Absent(_) => None,
         }
     }
 

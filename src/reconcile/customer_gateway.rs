@@ -86,6 +86,7 @@ impl Kind for Gateways {
 
     const KIND: &'static str = "CustomerGateway";
     const NOUN: &'static str = "customer gateway";
+    const PLACE: &'static str = "in the cloud project";
     const UNIQUE_NAMES: bool = false;
 
     fn object(status: &Self::Status) -> &ObjectStatus {
@@ -299,6 +300,10 @@ impl Kind for Gateways {
     }
 
     fn found(_: &mut Self::Status, _: Option<&Self::Home>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
+
+    fn is_as_announced(_: &Self::Status, _: &Self::New) -> bool {
+        false
+    }
 
     fn creation_refused(_: &mut Self::Status) {}
 

@@ -199,6 +199,7 @@ impl Case {
             triggered: self.triggered,
             delete_sent: self.delete_sent,
             accepted: self.accepted.clone(),
+            replayed: false,
             overwrites_tags: self.overwrites_tags,
         })
     }

@@ -1,7 +1,7 @@
 //! The table of decisions for users: what is different without tags, with creations that settle, names and passwords.
 
 use super::*;
-use crate::api::user_record::{PasswordRecord, PasswordReset};
+use crate::api::user_record::{PasswordRecord, PasswordReset, SentUser};
 use crate::api::vpn_user::PasswordRef;
 use crate::api::{VpnUserSpec, VpnUserStatus};
 use crate::cloud::password::Password;
@@ -83,6 +83,7 @@ struct Case {
     triggered: bool,
     delete_sent: bool,
     accepted: Option<UserChange>,
+    replayed: bool,
 }
 
 impl Case {
@@ -127,6 +128,7 @@ impl Case {
             triggered: true,
             delete_sent: false,
             accepted: None,
+            replayed: false,
         }
     }
 
@@ -213,6 +215,7 @@ impl Case {
             triggered: self.triggered,
             delete_sent: self.delete_sent.then_some(ID),
             accepted: self.accepted.clone(),
+            replayed: self.replayed,
             overwrites_tags: true,
         })
     }
@@ -341,6 +344,22 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
         stranger.clone().listed_now().decide(),
         Step::Rest(Rest::Until(None, _))
     ));
+    // The token tells, if the body is still the one that was announced; it is asked once.
+    let replayable = stranger.clone().listed_now().with(|case| {
+        case.status.record.sent = Some(SentUser {
+            name: "alice".to_owned(),
+            password: password("one"),
+            ..SentUser::default()
+        });
+    });
+    assert!(matches!(replayable.decide(), Step::Replay(_)));
+    let edited = replayable
+        .clone()
+        .spec(|spec| spec.description = Some("other".to_owned()));
+    let replayed = replayable.with(|case| case.replayed = true);
+    for case in [edited, replayed] {
+        assert!(matches!(case.decide(), Step::Rest(Rest::Until(None, _))));
+    }
     let later = stranger.with(|case| case.cloud_now = DEADLINE + 31).listed_now();
     assert_eq!(later.decide(), Step::Note(Note::GivenUp));
 }

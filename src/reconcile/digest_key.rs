@@ -106,6 +106,11 @@ impl DigestKeys {
         self.key.get_or_try_init(|| self.read_or_make()).await.cloned()
     }
 
+    /// Namespace and name of the Secret.
+    pub fn secret(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+
     async fn read_or_make(&self) -> Result<Arc<DigestKey>, kube::Error> {
         let mut attempts_left = ATTEMPTS;
         loop {

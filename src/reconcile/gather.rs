@@ -39,6 +39,7 @@ pub struct Gathered<K: Kind> {
     pub since: Option<Instant>,
     pub delete_sent: Option<String>,
     pub accepted: Option<K::Change>,
+    pub replayed: bool,
     pub overwrites_tags: bool,
 }
 
@@ -67,6 +68,7 @@ impl<K: Kind> Gathered<K> {
             triggered: self.triggered_at.is_some(),
             delete_sent: self.delete_sent.as_deref(),
             accepted: self.accepted.clone(),
+            replayed: self.replayed,
             overwrites_tags: self.overwrites_tags,
         }
     }
@@ -102,6 +104,7 @@ pub async fn gather<K: Kind>(
         since: triggered_at,
         delete_sent: context.memory.delete_sent(key),
         accepted: context.memory.take_accepted(key),
+        replayed: recorded_token(object).is_some_and(|token| context.memory.has_replayed(key, token)),
         overwrites_tags: true,
     };
     let tenant = match credential {
@@ -135,12 +138,22 @@ pub async fn gather<K: Kind>(
     Ok(gathered)
 }
 
+fn observes<K: Kind>(object: &Managed<K>) -> bool {
+    object.lifecycle.management() == ManagementPolicy::Observe
+}
+
+fn recorded_token<K: Kind>(object: &Managed<K>) -> Option<&str> {
+    let intent = K::object(&object.status).intent.as_ref();
+    intent.map(|intent| intent.token.as_str())
+}
+
 /// Tells the mirror which object this one holds.
 fn hold<K: Kind>(mirror: &Mirror<K::Remote, Key>, key: &Key, object: &Managed<K>, open: &Open) {
     // Only what lives where the credentials lead is this mirror's business.
     let recorded = K::object(&object.status);
     let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
-    let id = recorded.id.as_deref().filter(|_| is_here);
+    // Who only observes holds nothing: several may look at what one manages.
+    let id = recorded.id.as_deref().filter(|_| is_here && !observes(object));
     mirror.hold(key, object.uid(), id);
     if let Some(id) = id {
         mirror.confirm(id, K::settles_at(&object.status).is_none());
@@ -201,6 +214,7 @@ async fn extras<K: Kind>(
         Ok(extras) => Ok(Extras::Read(extras)),
         Err(Lack::Waiting) => Ok(Extras::Waiting),
         Err(Lack::Trouble(trouble)) => Ok(Extras::Lacking(*trouble)),
+        Err(Lack::Absent(trouble)) => Ok(Extras::Absent(*trouble)),
         Err(Lack::Kube(error)) => Err(error),
     }
 }
@@ -284,7 +298,12 @@ async fn view<K: Kind>(
     }
     // Not on record yet, but named, or in the way: whether it is there, or free, may change at any time.
     let followed = external.or(view.namesake.as_ref().map(Remote::id));
-    mirror.watch(key, followed.filter(|_| recorded.id.is_none()));
+    let followed = if observes(object) {
+        known_id
+    } else {
+        followed.filter(|_| recorded.id.is_none())
+    };
+    mirror.watch(key, followed);
     if let (None, Some(id)) = (&recorded.id, external) {
         view.rival = rival(context, object, id);
     }
@@ -327,9 +346,8 @@ pub fn name_holder<K: Kind>(context: &KindContext<K>, object: &Managed<K>, scope
     let home = K::home(Some(spec), &object.status);
     let holders = context.find(|other| {
         let theirs = K::object(&other.status);
-        let is_other = other.uid() != object.uid()
-            && (theirs.id.is_some() || theirs.intent.is_some())
-            && other.lifecycle.management() != ManagementPolicy::Observe;
+        let is_other =
+            other.uid() != object.uid() && (theirs.id.is_some() || theirs.intent.is_some()) && !observes(other);
         is_other
             && theirs.scope.as_ref() == Some(scope)
             && K::home(other.spec.as_ref().ok(), &other.status) == home
@@ -396,7 +414,7 @@ fn rival<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> Op
     };
     let own_age = age(object);
     let rivals = context.find(|other| {
-        if other.uid() == object.uid() || other.lifecycle.management() == ManagementPolicy::Observe {
+        if other.uid() == object.uid() || observes(other) {
             return false;
         }
         let has_it = K::object(&other.status).id.as_deref() == Some(id);

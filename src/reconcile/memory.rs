@@ -27,6 +27,8 @@ struct Entry<K: Kind> {
     delete_sent: Option<String>,
     /// A change that the cloud accepted and that nothing shows yet, and whether that was told.
     accepted: Option<(K::Change, bool)>,
+    /// The token of a creation that was sent again.
+    replayed: Option<String>,
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,
@@ -97,6 +99,7 @@ impl<K: Kind> Memory<K> {
                     news: false,
                     delete_sent: None,
                     accepted: None,
+                    replayed: None,
                     mending: Vec::new(),
                     drifted: false,
                     recreating: false,
@@ -231,6 +234,18 @@ impl<K: Kind> Memory<K> {
             entry.accepted = Some((change, false));
         });
         again
+    }
+
+    /// The creation with this token was sent again.
+    pub fn replays(&self, key: &Key, token: &str) {
+        self.with(key, |entry| entry.replayed = Some(token.to_owned()));
+    }
+
+    /// Whether it was.
+    pub fn has_replayed(&self, key: &Key, token: &str) -> bool {
+        self.lock()
+            .get(key)
+            .is_some_and(|entry| entry.replayed.as_deref() == Some(token))
     }
 
     /// The object that a DELETE of ours was accepted for.

@@ -22,6 +22,8 @@ use crate::mirror::Look;
 pub enum Lack {
     /// Something is wrong or missing.
     Trouble(Box<Trouble>),
+    /// What the spec names was looked for in the cloud, and is not there.
+    Absent(Box<Trouble>),
     /// They are being read; the object is woken when they are in.
     Waiting,
     /// The apiserver refused to answer.
@@ -71,7 +73,13 @@ impl Sources<'_> {
         }
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
-        let content = match self.context.secrets.read(&secret, self.key).await? {
+        let read = self.context.secrets.read(&secret, self.key).await;
+        let may = format!(
+            "read the Secret {name}, which {field} names: have get of secrets granted to its service account in the \
+             namespace {}",
+            secret.0
+        );
+        let content = match read.map_err(|error| not_allowed(error, &may))? {
             Found::Present(content) => content,
             Found::Remembered(_) | Found::Absent => return Err(missing_secret(&name, &field, "").into()),
         };
@@ -87,7 +95,15 @@ impl Sources<'_> {
 
     /// The key of the digests in status.
     pub async fn digest_key(&self) -> Result<Arc<DigestKey>, Lack> {
-        Ok(self.context.digest_keys.get().await?)
+        let keys = &self.context.digest_keys;
+        keys.get().await.map_err(|error| {
+            let (namespace, name) = keys.secret();
+            let may = format!(
+                "make, read and change the Secret {namespace}/{name}, under whose key it remembers passwords: have get, \
+                 create and patch of secrets granted to its service account in the namespace {namespace}"
+            );
+            not_allowed(error, &may)
+        })
     }
 
     /// The group of that name on a server, as of the time that counts; it is followed from now on.
@@ -111,6 +127,20 @@ impl Sources<'_> {
             .next();
         groups.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
         Ok(found)
+    }
+}
+
+/// What the apiserver forbids to the operator, in words; anything else is the apiserver's trouble.
+fn not_allowed(error: Error, what: &str) -> Lack {
+    match error {
+        Error::Api(status) if status.code == 403 => Lack::from(Trouble {
+            verdict: Verdict::new(
+                Reason::Forbidden,
+                format!("the operator may not {what}; it is tried again"),
+            ),
+            pace: WAIT,
+        }),
+        error => Lack::Kube(error),
     }
 }
 

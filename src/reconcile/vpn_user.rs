@@ -128,6 +128,7 @@ impl Kind for Users {
 
     const KIND: &'static str = "VpnUser";
     const NOUN: &'static str = "VPN user";
+    const PLACE: &'static str = "on the VPN server that vpnServerID names";
     const UNIQUE_NAMES: bool = true;
 
     fn object(status: &Self::Status) -> &ObjectStatus {
@@ -321,18 +322,23 @@ impl Kind for Users {
     }
 
     fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent) {
-        let user = &new.user;
-        status.name = Some(user.name.clone());
+        status.name = Some(new.user.name.clone());
         status.record.vpn_server_id = Some(home.clone());
-        status.record.sent = Some(SentUser {
-            name: user.name.clone(),
-            description: user.description.clone(),
-            user_group_id: user.user_group_id.clone(),
-            static_ip: user.static_ip.clone(),
-            password: new.password.clone(),
-        });
+        status.record.sent = Some(sent(new));
         // Not before that; and a CRD that would drop it is found out before anything is sent.
         status.record.settles_at = Some(intent.deadline.clone());
+    }
+
+    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool {
+        status.record.sent.as_ref() == Some(&sent(new))
+    }
+
+    fn expected(status: &mut Self::Status, spec: &Self::Spec, object_name: &str) {
+        if status.object.id.is_none() && status.object.intent.is_none() {
+            // What a user is called that is still to be adopted is not known.
+            let is_ours = spec.lifecycle.external_id.is_none();
+            status.name = is_ours.then(|| Self::cloud_name(spec, status, object_name));
+        }
     }
 
     fn created(status: &mut Self::Status, _: &Self::New, _: &Self::Remote, record: &Record<'_>) {
@@ -392,7 +398,7 @@ impl Kind for Users {
             .user_group_name
             .clone()
             .or_else(|| wanted_name.filter(|_| is_wanted));
-        status.static_ip = remote.static_ip.clone().filter(|ip| !ip.is_empty());
+        status.static_ip = Some(static_ip(remote).to_owned());
         let record = &mut status.record;
         record.settles_at = None;
         record.sent = None;
@@ -465,7 +471,8 @@ impl Kind for Users {
             }
             if let Some(name) = &spec.user_group_name {
                 let group = sources.group(&spec.vpn_server_id, name)?;
-                extras.group_id = Some(group.ok_or_else(|| missing_group(name))?.id);
+                let missing = || Lack::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
+                extras.group_id = Some(group.ok_or_else(missing)?.id);
             }
             Ok(extras)
         }
@@ -575,6 +582,17 @@ fn is_made_by_us(status: &VpnUserStatus, intent: Option<&Intent>, remote: &User,
         })
 }
 
+fn sent(new: &Creation) -> SentUser {
+    let user = &new.user;
+    SentUser {
+        name: user.name.clone(),
+        description: user.description.clone(),
+        user_group_id: user.user_group_id.clone(),
+        static_ip: user.static_ip.clone(),
+        password: new.password.clone(),
+    }
+}
+
 /// What was not sent is not there either; but for the group, which the cloud may choose then.
 fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
     let group = sent.user_group_id.as_ref();
@@ -621,15 +639,16 @@ fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
 }
 
 fn ambiguous() -> String {
-    "passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which of \
-     the two is in force, and the cloud refuses both as used recently: put a new password into the Secret"
+    "spec.passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which \
+     of the two is in force, and the cloud takes neither again: put a password that was not used before into the Secret; it \
+     is picked up at once, and settles it"
         .to_owned()
 }
 
-fn missing_group(name: &str) -> Trouble {
+fn missing_group(name: &str, server: &str) -> Trouble {
     let message = format!(
-        "userGroupName: there is no user group {name} on the VPN server: create it there, or correct the name; it is \
-         looked for again"
+        "spec.userGroupName: there is no user group {name} on the VPN server {server}: create it there, or correct the \
+         name; it is looked for again and again"
     );
     Trouble {
         verdict: Verdict::new(Reason::DependencyNotReady, message),
@@ -644,8 +663,10 @@ async fn read_password(
 ) -> Result<KnownPassword, Lack> {
     let secret = sources.secret(reference).await?;
     let invalid = |problem: &dyn std::fmt::Display| {
-        let SecretRef { field, name, key } = reference;
-        let message = format!("{field}: the key {key} of the Secret {name}: {problem}; it is picked up at once");
+        let (SecretRef { field, name, key }, namespace) = (reference, &sources.key.namespace);
+        let message = format!(
+            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up at once"
+        );
         person(Reason::InvalidPassword, message)
     };
     let value = password_rules::read(&secret.bytes).map_err(|problem| invalid(&problem))?;

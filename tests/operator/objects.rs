@@ -104,16 +104,9 @@ impl<'a> Objects<'a> {
 
     /// The Events about an object.
     pub async fn events(&self, name: &str) -> Vec<Value> {
-        let events: Api<k8s_openapi::api::events::v1::Event> =
-            Api::namespaced(self.world.client.clone(), &self.world.namespace);
-        let events = events.list(&ListParams::default()).await.unwrap();
-        let of_name = events
-            .items
-            .into_iter()
-            .map(|event| serde_json::to_value(event).unwrap());
-        of_name
-            .filter(|event| event["regarding"]["name"] == name && event["regarding"]["kind"] == *self.kind.kind)
-            .collect()
+        let events = self.world.events(name).await;
+        let of_kind = |event: &Value| event["regarding"]["kind"] == *self.kind.kind;
+        events.into_iter().filter(of_kind).collect()
     }
 
     /// Waits for an Event about an object; its note.

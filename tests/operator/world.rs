@@ -305,8 +305,15 @@ impl World {
         self.gateway_objects().wait_until_all_ready(count).await
     }
 
+    /// The Events about whatever has that name.
     pub async fn events(&self, name: &str) -> Vec<Value> {
-        self.gateway_objects().events(name).await
+        let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let of_name = events
+            .items
+            .into_iter()
+            .map(|event| serde_json::to_value(event).unwrap());
+        of_name.filter(|event| event["regarding"]["name"] == name).collect()
     }
 
     pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
