@@ -237,6 +237,18 @@ mod tests {
         assert_eq!(status.object.intent, None);
     }
 
+    #[test]
+    fn the_earliest_of_those_that_were_given_up_is_never_forgotten() {
+        let mut status = CustomerGatewayStatus::default();
+        for second in 1..=7 {
+            status.object.intent = Some(intent(second));
+            close_intent::<Gateways>(&mut status, true);
+        }
+        let kept = status.object.past_intents.iter();
+        let kept: Vec<_> = kept.map(|past| past.recorded_at.0.as_second()).collect();
+        assert_eq!(kept, [1, 5, 6, 7]);
+    }
+
     proptest! {
         #[test]
         fn whole_seconds_are_cut_and_never_rounded_up(second in -10_000_000_000_i64..10_000_000_000, nanos in 0..1_000_000_000_i32) {

@@ -762,6 +762,14 @@ mod tests {
                 ..inside.clone()
             },
             User {
+                description: Some("theirs".to_owned()),
+                ..inside.clone()
+            },
+            User {
+                static_ip: Some("192.168.10.5".to_owned()),
+                ..inside.clone()
+            },
+            User {
                 created_at: None,
                 ..inside.clone()
             },
@@ -774,6 +782,34 @@ mod tests {
         let mut vanished = VpnUserStatus::default();
         vanished.record.vanished_ids.push("u".to_owned());
         assert!(is_ours(&vanished, &user(1)), "the cloud gave us its id");
+    }
+
+    #[test]
+    fn what_was_not_sent_may_be_told_in_any_way() {
+        for (description, static_ip) in [("", "disable"), ("", "")] {
+            let same = User {
+                description: Some(description.to_owned()),
+                static_ip: Some(static_ip.to_owned()),
+                ..user(ANNOUNCED)
+            };
+            assert!(Users::is_of_record(&unresolved(), &same, &policy()), "{same:?}");
+        }
+    }
+
+    #[test]
+    fn an_adopted_user_has_our_password_only_if_we_made_it() {
+        let record = Record {
+            owner_tag_key: "",
+            cloud_now: at(2000),
+            settle_time: Duration::from_secs(30),
+        };
+        for (created, made_by_us) in [(ANNOUNCED + 1, true), (1, false)] {
+            let mut status = unresolved();
+            status.record.settles_at = Some(Time(at(DEADLINE)));
+            Users::found(&mut status, None, &user(created), None, &record);
+            assert_eq!(status.record.password.is_some(), made_by_us);
+            assert_eq!(status.record.settles_at.is_some(), made_by_us);
+        }
     }
 
     #[test]

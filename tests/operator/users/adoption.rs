@@ -1,13 +1,14 @@
 //! Users that exist already: `externalID`, `adoptionPolicy`, and objects that only look.
 
 use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
 
 use super::steps::{
     PASSWORD, add_server, apply_pw, available, cloud_user, cloud_users_on, delete, delete_whole, on, posts, request,
     requests, stranger, the_only_one,
 };
 use crate::console::message;
-use crate::world::{Options, World, condition, user};
+use crate::world::{DEADLINE, Options, World, condition, user};
 
 async fn world() -> World {
     let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
@@ -106,6 +107,27 @@ async fn of_two_objects_that_name_one_user_the_older_has_it() {
     delete_whole(&world, "first").await;
     assert_eq!(available(&world, "second").await, id);
     world.users().wait_for_event("second", "Adopted").await;
+
+    // At the same instant: exactly one, and the other says whose it is.
+    let id = id_of(&stranger(&world, &server, "by.hand-2", json!({})).await);
+    let both = ["left", "right"].map(|name| on(&server, name, &format!("externalID: {id}")));
+    world.apply(&both.join("---\n")).await;
+    let reason = async |name: &str| {
+        let object = world.users().get(name).await;
+        condition(&object, "Ready")["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let result = eventually("one has it, the other does not", DEADLINE, async || {
+        match (reason("left").await.as_str(), reason("right").await.as_str()) {
+            ("Available", "AlreadyManaged") | ("AlreadyManaged", "Available") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+    assert_eq!(cloud_user(&world, &id).await["password_resets"], 1);
     world.finish().await;
 }
 

@@ -136,9 +136,9 @@ async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
         delete_whole(&world, &format!("user-{number}")).await;
         is_untouched(&world, &server_id(number), theirs).await;
     }
-    for number in 3..5 {
+    for (number, theirs) in strangers.iter().enumerate().skip(3) {
         let (server, name) = (server_id(number), format!("user-{number}"));
-        let id = strangers[number]["id"].as_str().expect("an id");
+        let id = theirs["id"].as_str().expect("an id");
         world.simulator.remove_user(id).await.unwrap();
         request(&world, &name).await;
         available(&world, &name).await;
