@@ -58,6 +58,8 @@ impl<T: Clone + Debug + Eq + std::hash::Hash + Send + Sync + 'static> Reader for
 pub enum Look {
     /// One object, by id.
     Object(String),
+    /// The same with all of its fields, which a list may leave out: only a GET will do, however many wait.
+    Whole(String),
     /// The tags of one object, by id.
     Tags(String),
     /// All of them.
@@ -392,6 +394,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             .filter_map(|want| match &want.look {
                 Look::Object(id) => Some((0, id.clone())),
                 Look::Tags(id) => Some((1, id.clone())),
+                Look::Whole(id) => Some((2, id.clone())),
                 Look::Collection => None,
             })
             .collect();
@@ -420,8 +423,8 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             match kind {
                 // A LIST that is under way will tell, unless it is an absence that must be proved.
                 0 if listing && !proves_absence && waiting_objects > MAX_GETS => {}
-                0 => self.start(state, Look::Object(id)),
-                _ => self.start(state, Look::Tags(id)),
+                1 => self.start(state, Look::Tags(id)),
+                _ => self.start(state, Look::Object(id)),
             }
         }
     }
@@ -440,7 +443,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                     mirror.source.listed(result.as_ref().map(|listing| listing.items.len()));
                     mirror.ended_list(result, started, cloud_started)
                 }
-                Look::Object(id) => {
+                Look::Object(id) | Look::Whole(id) => {
                     let result = mirror.source.get(id).await;
                     mirror.ended_get(&look, id, result, started)
                 }
@@ -520,7 +523,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                 && match &want.look {
                     Look::Collection => true,
                     Look::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
-                    Look::Tags(_) => false,
+                    Look::Tags(_) | Look::Whole(_) => false,
                 }
         });
         woken.extend(answered);
@@ -560,7 +563,8 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
     fn ended_get(&self, look: &Look, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
         let mut state = self.lock();
         state.looking_at.remove(look);
-        let asked = |want: &Want<K>| want.since <= started && want.look == *look;
+        let is_about_it = |want: &Want<K>| matches!(&want.look, Look::Object(it) | Look::Whole(it) if it == id);
+        let asked = |want: &Want<K>| want.since <= started && is_about_it(want);
         match result {
             Ok(remote) => {
                 let newer = state.entries.get(id).is_none_or(|entry| entry.as_of < started);

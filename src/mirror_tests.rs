@@ -231,6 +231,30 @@ async fn many_readers_share_one_list() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_needs_a_whole_object_gets_it_however_many_wait() {
+    const IDS: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+    let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
+    let mut bench = Bench::primed(all).await;
+    for id in IDS {
+        bench.mirror.want(id, Look::Whole(id.to_owned()), Instant::now());
+    }
+    let mut asked = HashSet::new();
+    while asked.len() < IDS.len() {
+        let Some(Call::Get(id, sender)) = bench.calls.recv().await else {
+            panic!("only GETs were expected")
+        };
+        tick().await;
+        sender.send(Ok(thing(&id, &id))).expect("the mirror waits");
+        let reader = bench.woken.recv().await.expect("who asked is woken");
+        assert_eq!(reader, id);
+        let sighting = bench.mirror.sighting(&id, None);
+        assert!(matches!(sighting, Sighting::Seen { full: true, .. }), "{sighting:?}");
+        assert!(asked.insert(id), "asked once");
+    }
+    bench.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_began_before_our_write_neither_overwrites_nor_removes_it() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
     bench.mirror.relist();

@@ -310,12 +310,7 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
         return step;
     }
     let immutable_field = match K::immutable_difference(spec, remote, full) {
-        Immutable::Untold => {
-            return Step::Look {
-                look: Look::Object(id.to_owned()),
-                anew: true,
-            };
-        }
+        Immutable::Untold => return look(inputs, Look::Whole(id.to_owned())),
         Immutable::Differs { message, .. } if management == ManagementPolicy::Manage => {
             return stop(Reason::InvalidSpec, message);
         }
@@ -373,12 +368,7 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
             let message = format!("--read-only: would change {names} in the cloud");
             return wait(Reason::Updating, message);
         }
-        Mend::Call(call) if K::needs_whole(&call) && !full => {
-            return Step::Look {
-                look: Look::Object(id.to_owned()),
-                anew: true,
-            };
-        }
+        Mend::Call(call) if K::needs_whole(&call) && !full => return look(inputs, Look::Whole(id.to_owned())),
         Mend::Call(call) => call,
         Mend::Until(at) => {
             let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {names}"));
@@ -859,12 +849,7 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             return stop(Reason::AlreadyManaged, message);
         }
         match K::immutable_difference(spec, remote, full) {
-            Immutable::Untold => {
-                return Step::Look {
-                    look: Look::Object(id.to_owned()),
-                    anew: true,
-                };
-            }
+            Immutable::Untold => return look(inputs, Look::Whole(id.to_owned())),
             Immutable::Differs { message, .. } => return stop(Reason::InvalidSpec, message),
             Immutable::Same => {}
         }

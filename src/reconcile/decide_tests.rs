@@ -577,10 +577,31 @@ fn an_immutable_difference_is_named_and_nothing_is_changed() {
     assert_eq!(
         listed.decide(),
         Step::Look {
-            look: Look::Object(ID.to_owned()),
-            anew: true
+            look: Look::Whole(ID.to_owned()),
+            anew: false
         }
     );
+}
+
+/// Else a GET that fails while the list shows the object would be sent again and again.
+#[test]
+fn a_look_at_the_whole_object_that_failed_is_told() {
+    let refused = Trouble {
+        verdict: Verdict::new(Reason::Forbidden, "getting the gateway failed"),
+        pace: PERSON,
+    };
+    let mut case = Case::ready();
+    case.triggered = true;
+    if let Ok(spec) = &mut case.spec {
+        spec.bgp_asn = Some(65010);
+    }
+    case.view.known = Sighting::Seen {
+        remote: mine(ID),
+        fresh: true,
+        full: false,
+    };
+    case.failed_look = Some(refused.clone());
+    assert_eq!(case.decide(), Step::Rest(Rest::Troubled(refused)));
 }
 
 #[test]
