@@ -16,7 +16,7 @@ use vpn_operator::settings::flag_reference;
 use vpn_operator_testbed::ControlPlane;
 
 /// Flags of other programs that the documentation lets people type.
-const FLAGS_OF_OTHERS: [&str; 31] = [
+const FLAGS_OF_OTHERS: [&str; 32] = [
     "--all",
     "--all-targets",
     "--check",
@@ -41,6 +41,7 @@ const FLAGS_OF_OTHERS: [&str; 31] = [
     "--selector",
     "--server-side",
     "--sort-by",
+    "--stat",
     "--test",
     "--timeout",
     "--type",
@@ -395,12 +396,23 @@ fn every_annotation_that_is_named_exists() {
     }
 }
 
+/// That they are enough, and none is too many, is shown by an operator that has no others.
 #[test]
-fn the_iam_actions_that_are_told_are_those_that_are_needed() {
-    let page = read(Path::new("docs/iam.md")).text;
+fn every_iam_action_that_is_named_exists() {
+    let known: BTreeSet<String> = Operation::ALL.map(|operation| operation.iam_action().to_owned()).into();
     let belongs = |it: char| it.is_ascii_alphanumeric() || it == ':';
-    let mut told = words(&page, "vpn:", belongs);
-    told.extend(words(&page, "iam:", belongs));
-    let needed = Operation::ALL.map(|operation| operation.iam_action().to_owned());
-    assert_eq!(told, BTreeSet::from(needed));
+    let mut named = 0;
+    for page in pages() {
+        // The simulator knows more of the cloud than the operator asks for.
+        if page.path.ends_with("simulator.md") {
+            continue;
+        }
+        let actions = ["vpn:", "iam:"].map(|service| words(&page.text, service, belongs));
+        // Two words are a kind of resource, three an action.
+        for action in actions.iter().flatten().filter(|it| it.matches(':').count() == 2) {
+            named += 1;
+            assert!(known.contains(action), "{} names {action}", page.path.display());
+        }
+    }
+    assert!(named > 10, "{named} actions");
 }

@@ -26,11 +26,11 @@ pub struct UserRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<SentUser>,
 
-    /// The password that was set last.
+    /// Which password was set last: a keyed digest and the Secret that held it, never the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordRecord>,
 
-    /// A password that is about to be set: written before the request is sent.
+    /// Which password is about to be set, told in the same way: written before the request is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_reset: Option<PasswordReset>,
 }
@@ -54,7 +54,7 @@ pub struct SentUser {
     #[serde(rename = "staticIP", default, skip_serializing_if = "Option::is_none")]
     pub static_ip: Option<String>,
 
-    /// The password.
+    /// Which password: a keyed digest and the Secret that held it, never the value.
     pub password: PasswordRecord,
 }
 
@@ -81,7 +81,7 @@ pub struct PasswordRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordReset {
-    /// The password.
+    /// Which password: a keyed digest and the Secret that held it, never the value.
     pub password: PasswordRecord,
 
     /// When the request will have ended, one way or the other, by the cloud's clock.

@@ -100,7 +100,7 @@ pub struct VpnUserStatus {
     #[serde(flatten)]
     pub object: ObjectStatus,
 
-    /// Name of the user in the cloud.
+    /// Name of the user in the cloud; until it is there, the one that it is going to have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 

@@ -55,6 +55,11 @@ impl CloudError {
         self.meaning.class()
     }
 
+    /// Whether the collection that was asked for is no more, since the object that it belongs to is not.
+    pub fn is_without_its_owner(&self) -> bool {
+        super::meaning::is_without_its_owner(self)
+    }
+
     /// How long to wait after this many such failures in a row, the first being 1: as the meaning asks, and no less
     /// than the cloud asked for.
     pub fn delay(&self, failures: u32) -> Duration {

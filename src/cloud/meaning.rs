@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::error::CloudError;
 use super::operation::{Operation, Target};
 
 /// What a failure means, whatever its HTTP status and code were.
@@ -202,6 +203,21 @@ impl Rule {
         let said = |words: &[&str]| words.is_empty() || words.iter().any(|word| says(&answer.text, word));
         status && code && asked && said(self.words) && said(self.more_words)
     }
+}
+
+/// Whether the error says that what its collection belongs to is no more, such as the server whose users are asked for.
+pub(super) fn is_without_its_owner(error: &CloudError) -> bool {
+    let text = error.text.to_lowercase();
+    let is_missing = match error.status {
+        Some(404) => true,
+        Some(400) => error.code.as_deref() == Some("VPN.0004") || MISSING.iter().any(|word| says(&text, word)),
+        _ => false,
+    };
+    let is_there = NOT_YET.iter().any(|word| says(&text, word));
+    error.meaning == Meaning::Dependency
+        && error.operation.target() == Target::CollectionOfAnother
+        && is_missing
+        && !is_there
 }
 
 /// Whether the text has the word, but not as a part of an IAM action such as `vpn:quota:list`.
@@ -722,6 +738,36 @@ mod tests {
         users_are(&[400, 403, 409], &USERS, &words, Meaning::Dependency);
         for operation in USERS {
             assert_eq!(meaning(operation, 403, "VPN.0003", words[1]), Meaning::Dependency);
+        }
+    }
+
+    #[test]
+    fn a_list_of_a_server_that_is_no_more_is_told_from_one_that_is_not_ready() {
+        let says = |operation, status, code: &str, text: &str| {
+            let mut error = CloudError::new(operation, meaning(operation, status, code, text), text);
+            error.status = Some(status);
+            error.code = Some(code.to_owned());
+            error.is_without_its_owner()
+        };
+        for (status, code, text) in [
+            (404, "VPN.0004", "resource not found"),
+            (400, "VPN.0001", "Invalid request: VPN server 1 not found"),
+            (400, "VPN.0001", "VPN server 1 does not exist"),
+        ] {
+            assert!(says(LIST_USERS, status, code, text), "{status} {text}");
+            assert!(
+                !says(GET_USER, status, code, text),
+                "one user that is missing says nothing of the server"
+            );
+        }
+        for (status, code, text) in [
+            (400, "VPN.0001", "VPN server 1 is not ready"),
+            (403, "VPN.0003", "VPN server 1 is not ready"),
+            (404, "APIGW.0101", "the API does not exist"),
+            (500, "VPN.0002", "not found"),
+            (400, "VPN.0030", "not found"),
+        ] {
+            assert!(!says(LIST_USERS, status, code, text), "{status} {text}");
         }
     }
 

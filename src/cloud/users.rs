@@ -72,7 +72,7 @@ pub struct UserChange {
     /// Sent when it is known, for then the cloud knows the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub static_ip: Option<String>,
-    /// Sent only when it shall change, since that cuts the user's connections. It cannot say "none":
+    /// Another group cuts the user's connections, the same one is no change. It cannot say "none":
     /// [`Client::remove_users_from_group`] does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_group_id: Option<String>,

@@ -82,7 +82,11 @@ impl<K: Kind> Pass<'_, K> {
             }
             Rest::Paused => {
                 let stamp = stamp(&self.object);
-                self.write(|status| record::paused::<K>(status, stamp)).await?;
+                self.write(|status| {
+                    self.expect(status);
+                    record::paused::<K>(status, stamp);
+                })
+                .await?;
                 Ok(Next::Rest(Action::await_change()))
             }
             Rest::Confirmed {
@@ -158,6 +162,7 @@ impl<K: Kind> Pass<'_, K> {
         let stamp = stamp(&self.object);
         self.write_surely(|status| {
             also(status);
+            self.expect(status);
             record::verdict::<K>(status, verdict, stamp);
         })
         .await?;
@@ -172,6 +177,12 @@ impl<K: Kind> Pass<'_, K> {
         // What was seen led here; what is decided next rests on a new look.
         self.context.memory.look_anew(self.key, Instant::now());
         Ok(self.come_again(*pace))
+    }
+
+    fn expect(&self, status: &mut K::Status) {
+        if let Ok(spec) = &self.object.spec {
+            K::expected(status, spec, self.object.name());
+        }
     }
 
     fn look(&self, look: Look, anew: bool) -> Result<Next<K>, kube::Error> {
@@ -220,6 +231,9 @@ impl<K: Kind> Pass<'_, K> {
             .write(|status| {
                 record::noted::<K>(status, &note, &cloud.scope, home, &self.record(&cloud));
                 match note {
+                    Note::Found { ref remote, .. } if K::settles_at(status).is_some() && !self.is_deleted() => {
+                        self.settles(status, remote.id(), stamp);
+                    }
                     Note::Found { .. } => {}
                     Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, stamp),
                     Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
@@ -252,6 +266,16 @@ impl<K: Kind> Pass<'_, K> {
         }
         self.context.memory.progressed(self.key);
         Ok(Next::Again(written))
+    }
+
+    /// What went wrong before is told no longer than until there is something.
+    fn settles(&self, status: &mut K::Status, id: &str, stamp: record::Stamp) {
+        let verdict = decide::settling::<K>(id, self.context.shared.policy.settle_time);
+        record::verdict::<K>(status, &verdict, stamp);
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.object.deleting_since().is_some()
     }
 
     /// `announced`: the creation is sent again, under the token that it was announced with.
@@ -336,7 +360,9 @@ impl<K: Kind> Pass<'_, K> {
         let written = self
             .write_surely(|status| {
                 record::created::<K>(status, new, &remote, &cloud.scope, &self.record(cloud));
-                if K::settles_at(status).is_none() && self.is_as_specified(status, &remote) {
+                if K::settles_at(status).is_some() {
+                    self.settles(status, remote.id(), stamp);
+                } else if self.is_as_specified(status, &remote) {
                     record::confirmed::<K>(status, spec, self.extras(), &remote, Vec::new(), &[], stamp);
                 }
             })
@@ -374,7 +400,7 @@ impl<K: Kind> Pass<'_, K> {
     fn extras(&self) -> Option<&K::Extras> {
         match &self.gathered.extras {
             Extras::Read(extras) => Some(extras),
-            Extras::Waiting | Extras::Lacking(_) => None,
+            Extras::Waiting | Extras::Lacking(_) | Extras::Absent(_) => None,
         }
     }
 

@@ -133,7 +133,7 @@ impl Source<User> for UserSource {
                 .await;
             match listed {
                 // A server that is no more has no users.
-                Err(error) if error.meaning == Meaning::Dependency && error.status == Some(404) => Ok(Listing {
+                Err(error) if error.is_without_its_owner() => Ok(Listing {
                     items: Vec::new(),
                     complete: true,
                 }),

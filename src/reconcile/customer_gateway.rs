@@ -86,6 +86,7 @@ impl Kind for Gateways {
 
     const KIND: &'static str = "CustomerGateway";
     const NOUN: &'static str = "customer gateway";
+    const PLACE: &'static str = "in the cloud project";
     const UNIQUE_NAMES: bool = false;
 
     fn object(status: &Self::Status) -> &ObjectStatus {

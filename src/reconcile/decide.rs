@@ -64,6 +64,8 @@ pub enum Extras<E> {
     /// Being read; the object is woken when it is in.
     Waiting,
     Lacking(Trouble),
+    /// Something that the spec names is not in the cloud. Unlike a look that failed, that is seen.
+    Absent(Trouble),
 }
 
 /// What the mirror knows, seen from one object.
@@ -283,12 +285,8 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
 /// The object is known by its id: is it there, ours, and as specified?
 fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &str) -> Step<K> {
     if let Some(left) = unsettled_for(inputs, access) {
-        let message = format!(
-            "created the {} {id}; the cloud works on it, and it is confirmed once it is still there {} after that",
-            K::NOUN,
-            humantime::format_duration(inputs.policy.settle_time)
-        );
-        return Step::Rest(Rest::Until(Some(Verdict::new(Reason::Creating, message)), left));
+        let verdict = settling::<K>(id, inputs.policy.settle_time);
+        return Step::Rest(Rest::Until(Some(verdict), left));
     }
     let is_confirmed = K::settles_at(inputs.status).is_none();
     let (remote, full) = match &inputs.view.known {
@@ -336,10 +334,13 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
     let nothing = K::Extras::default();
     let extras = match &inputs.extras {
         _ if management == ManagementPolicy::Observe => &nothing,
+        // Where differences are only told, this is one.
+        Extras::Absent(_) if management != ManagementPolicy::Manage => &nothing,
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
         Extras::Lacking(trouble) if is_wanting(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
         Extras::Lacking(trouble) => return troubled(inputs, trouble),
+        Extras::Absent(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
     };
     let strays = strays(inputs, remote);
     let wanted = Wanted {
@@ -399,6 +400,17 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
         call,
         why: Why::Differs(fields),
     }
+}
+
+/// Created, and not confirmed yet.
+pub fn settling<K: Kind>(id: &str, settle_time: Duration) -> Verdict {
+    let message = format!(
+        "created the {} {id}; it becomes Ready if the cloud still has it {} after its creation (--settle-time), which may \
+         come to nothing until then",
+        K::NOUN,
+        humantime::format_duration(settle_time)
+    );
+    Verdict::new(Reason::Creating, message)
 }
 
 /// How long the creation on record may still come to nothing.
@@ -631,6 +643,11 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
             Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
         };
     }
+    // What an earlier creation made may show up at any time: another one rests on a look of now.
+    let in_doubt = !K::Remote::TAGGED && object(inputs).past_intents.iter().any(|past| past.given_up);
+    if in_doubt && !listed.fresh {
+        return look(inputs, Look::Collection);
+    }
     if let Some(remote) = inputs.view.predecessors.first() {
         let event = (
             "Readopted",
@@ -660,7 +677,7 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     let extras = match &inputs.extras {
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
-        Extras::Lacking(trouble) => return troubled(inputs, trouble),
+        Extras::Lacking(trouble) | Extras::Absent(trouble) => return troubled(inputs, trouble),
     };
     if inputs.policy.read_only {
         return wait(
@@ -684,13 +701,21 @@ fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Op
     if let Some(holder) = &inputs.view.name_holder {
         let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
         if holder.deleting {
-            let message = format!("the name {name} is still held by the {other}, which is being deleted");
+            let message = format!(
+                "spec.name: the {other}, which is being deleted, still has the name {name} {}: the {noun} is created once \
+                 that one is gone",
+                K::PLACE
+            );
             return Some(Step::Rest(Rest::Troubled(Trouble {
                 verdict: Verdict::new(Reason::DependencyNotReady, message),
                 pace: WAIT,
             })));
         }
-        let message = format!("the name {name} belongs to the {other} already: delete this object or that one");
+        let message = format!(
+            "spec.name: the {other} has the name {name} already {} (in upper or lower case): delete that one, or make this \
+             object anew with another spec.name",
+            K::PLACE
+        );
         return Some(stop(Reason::NameConflict, message));
     }
     let was_refused = ready_reason(inputs) == Some(Reason::NameConflict.as_str());
@@ -794,9 +819,9 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
         } => (remote, *full),
         Sighting::Gone => {
             let message = format!(
-                "externalID: there is no {} {id} in the cloud project: delete this object and create it with the right \
-                 id{}",
+                "externalID: there is no {} {id} {}: delete this object and create it with the right id{}",
                 K::NOUN,
+                K::PLACE,
                 match inputs.lifecycle.management() {
                     ManagementPolicy::Observe => "",
                     _ => ", or remove externalID to have a new one created",
@@ -816,7 +841,8 @@ fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
             } = rival;
             if *deleting {
                 let message = format!(
-                    "the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted",
+                    "externalID: the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted: it is \
+                     looked at again once that one is gone",
                     K::NOUN,
                     K::KIND
                 );
@@ -871,8 +897,12 @@ fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     let noun = K::NOUN;
     let stays = |why: &str| {
         let id = recorded.id.as_deref().unwrap_or("(id not recorded)");
-        let message = format!("kept the {noun} {id} in the cloud; its ownership tag stays, since {why}");
-        Step::Release(Some(message))
+        let tag = if K::Remote::TAGGED {
+            format!("; its ownership tag stays, since {why}")
+        } else {
+            String::new()
+        };
+        Step::Release(Some(format!("kept the {noun} {id} in the cloud{tag}")))
     };
     let access = match &inputs.access {
         Ok(access) => access,

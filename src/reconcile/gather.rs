@@ -214,6 +214,7 @@ async fn extras<K: Kind>(
         Ok(extras) => Ok(Extras::Read(extras)),
         Err(Lack::Waiting) => Ok(Extras::Waiting),
         Err(Lack::Trouble(trouble)) => Ok(Extras::Lacking(*trouble)),
+        Err(Lack::Absent(trouble)) => Ok(Extras::Absent(*trouble)),
         Err(Lack::Kube(error)) => Err(error),
     }
 }

@@ -48,6 +48,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     const KIND: &'static str;
     /// For people: "customer gateway".
     const NOUN: &'static str;
+    /// For people: where an object of a kind is looked for, such as "in the cloud project".
+    const PLACE: &'static str;
     /// Whether the cloud refuses a second object of one name in one home.
     const UNIQUE_NAMES: bool;
 
@@ -99,6 +101,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// How the mirror's entry looks after a change that was answered without the object.
     fn apply_change(change: &Self::Change, remote: &mut Self::Remote);
 
+    /// What can be shown of an object before anything is known of it in the cloud.
+    fn expected(_: &mut Self::Status, _: &Self::Spec, _object_name: &str) {}
     /// What to remember of a creation before it is sent, beside the intent itself.
     fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent);
     /// What to remember of a creation that was answered at this time of the cloud.

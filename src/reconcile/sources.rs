@@ -22,6 +22,8 @@ use crate::mirror::Look;
 pub enum Lack {
     /// Something is wrong or missing.
     Trouble(Box<Trouble>),
+    /// What the spec names was looked for in the cloud, and is not there.
+    Absent(Box<Trouble>),
     /// They are being read; the object is woken when they are in.
     Waiting,
     /// The apiserver refused to answer.

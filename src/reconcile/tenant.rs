@@ -331,6 +331,11 @@ pub fn trouble(error: &CloudError) -> Trouble {
     let (reason, hint) = match error.meaning {
         Meaning::Throttled => (Reason::Throttled, "it is tried again, more slowly"),
         Meaning::QueueFull => (Reason::Throttled, "it is tried again, more slowly"),
+        Meaning::CloudFault if error.outcome_unknown && error.operation == cloud::Operation::ResetVpnUserPassword => (
+            Reason::CloudError,
+            "whether it took effect is not known: the same password is sent again, until the cloud takes it or says that it \
+             has it",
+        ),
         Meaning::CloudFault if error.outcome_unknown => (
             Reason::CloudError,
             "whether it took effect is not known: the cloud is looked at before it is tried again",
@@ -339,8 +344,8 @@ pub fn trouble(error: &CloudError) -> Trouble {
         Meaning::Repeated => (Reason::CloudError, "it is looked at and tried again"),
         Meaning::Dependency if error.operation.is_about_users() => (
             Reason::DependencyNotReady,
-            "it is tried again until the VPN server and the group are there, the server is ACTIVE with LOCAL_PASSWORD \
-             authentication, and no deletion stands in the way",
+            "it is tried again until the VPN server (spec.vpnServerID) and the group (spec.userGroupID or userGroupName) are \
+             there, the server is ACTIVE with LOCAL_PASSWORD authentication, and no deletion stands in the way",
         ),
         Meaning::Dependency => (
             Reason::DependencyNotReady,
@@ -352,6 +357,11 @@ pub fn trouble(error: &CloudError) -> Trouble {
              the access key",
         ),
         Meaning::Forbidden => (Reason::Forbidden, "grant that to the credentials' user"),
+        Meaning::NotAvailable if error.operation.is_about_users() => (
+            Reason::NotAvailable,
+            "check the endpoint and the region: what was asked for is not served there (VPN users are offered by Huawei Cloud \
+             only)",
+        ),
         Meaning::NotAvailable => (
             Reason::NotAvailable,
             "check the endpoint and the region: what was asked for is not served there",
@@ -362,11 +372,12 @@ pub fn trouble(error: &CloudError) -> Trouble {
         ),
         Meaning::RecentPassword => (
             Reason::InvalidPassword,
-            "the cloud takes none of a user's latest five passwords again: put a new one into the Secret",
+            "the cloud takes none of a user's latest five passwords again, so the one that was set last stays in force: put \
+             a new one into the Secret that spec.passwordSecretRef names",
         ),
         Meaning::BadPassword => (
             Reason::InvalidPassword,
-            "put a password that keeps the cloud's rules into the Secret",
+            "put a password that keeps the cloud's rules into the Secret that spec.passwordSecretRef names",
         ),
         Meaning::Duplicate if error.operation == cloud::Operation::CreateVpnUser => (
             Reason::NameConflict,

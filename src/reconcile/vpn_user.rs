@@ -128,6 +128,7 @@ impl Kind for Users {
 
     const KIND: &'static str = "VpnUser";
     const NOUN: &'static str = "VPN user";
+    const PLACE: &'static str = "on the VPN server that vpnServerID names";
     const UNIQUE_NAMES: bool = true;
 
     fn object(status: &Self::Status) -> &ObjectStatus {
@@ -332,6 +333,14 @@ impl Kind for Users {
         status.record.sent.as_ref() == Some(&sent(new))
     }
 
+    fn expected(status: &mut Self::Status, spec: &Self::Spec, object_name: &str) {
+        if status.object.id.is_none() && status.object.intent.is_none() {
+            // What a user is called that is still to be adopted is not known.
+            let is_ours = spec.lifecycle.external_id.is_none();
+            status.name = is_ours.then(|| Self::cloud_name(spec, status, object_name));
+        }
+    }
+
     fn created(status: &mut Self::Status, _: &Self::New, _: &Self::Remote, record: &Record<'_>) {
         was_created(status, record.cloud_now, record);
     }
@@ -389,7 +398,7 @@ impl Kind for Users {
             .user_group_name
             .clone()
             .or_else(|| wanted_name.filter(|_| is_wanted));
-        status.static_ip = remote.static_ip.clone().filter(|ip| !ip.is_empty());
+        status.static_ip = Some(static_ip(remote).to_owned());
         let record = &mut status.record;
         record.settles_at = None;
         record.sent = None;
@@ -462,7 +471,8 @@ impl Kind for Users {
             }
             if let Some(name) = &spec.user_group_name {
                 let group = sources.group(&spec.vpn_server_id, name)?;
-                extras.group_id = Some(group.ok_or_else(|| missing_group(name))?.id);
+                let missing = || Lack::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
+                extras.group_id = Some(group.ok_or_else(missing)?.id);
             }
             Ok(extras)
         }
@@ -629,15 +639,16 @@ fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
 }
 
 fn ambiguous() -> String {
-    "passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which of \
-     the two is in force, and the cloud refuses both as used recently: put a new password into the Secret"
+    "spec.passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which \
+     of the two is in force, and the cloud takes neither again: put a password that was not used before into the Secret; it \
+     is picked up at once, and settles it"
         .to_owned()
 }
 
-fn missing_group(name: &str) -> Trouble {
+fn missing_group(name: &str, server: &str) -> Trouble {
     let message = format!(
-        "userGroupName: there is no user group {name} on the VPN server: create it there, or correct the name; it is \
-         looked for again"
+        "spec.userGroupName: there is no user group {name} on the VPN server {server}: create it there, or correct the \
+         name; it is looked for again and again"
     );
     Trouble {
         verdict: Verdict::new(Reason::DependencyNotReady, message),
@@ -652,8 +663,10 @@ async fn read_password(
 ) -> Result<KnownPassword, Lack> {
     let secret = sources.secret(reference).await?;
     let invalid = |problem: &dyn std::fmt::Display| {
-        let SecretRef { field, name, key } = reference;
-        let message = format!("{field}: the key {key} of the Secret {name}: {problem}; it is picked up at once");
+        let (SecretRef { field, name, key }, namespace) = (reference, &sources.key.namespace);
+        let message = format!(
+            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up at once"
+        );
         person(Reason::InvalidPassword, message)
     };
     let value = password_rules::read(&secret.bytes).map_err(|problem| invalid(&problem))?;

@@ -84,20 +84,26 @@ impl World {
     pub async fn writes_since(&self, mark: u64) -> BTreeMap<String, u64> {
         let mut calls = self.calls_since(mark).await;
         calls.retain(|name, _| {
-            ["Create", "Update", "Delete", "Add", "Remove"]
-                .iter()
-                .any(|verb| name.starts_with(verb))
+            [
+                "Create", "Update", "Delete", "Add", "Remove", "Reset", "Change", "Batch",
+            ]
+            .iter()
+            .any(|verb| name.starts_with(verb))
         });
         calls
     }
 
-    /// Waits until the cloud was looked at so many times more.
+    /// Waits until the cloud's gateways were looked at so many times more.
     pub async fn wait_for_cycles(&self, count: u64) {
+        self.wait_for_calls("ListCustomerGateways", count).await;
+    }
+
+    /// Waits until the cloud was asked for that so many times more.
+    pub async fn wait_for_calls(&self, operation: &str, count: u64) {
         let mark = self.mark().await;
-        let result = eventually(&format!("{count} cycles"), Duration::from_secs(60), async || {
+        let result = eventually(&format!("{count} {operation}"), Duration::from_secs(60), async || {
             let calls = self.calls_since(mark).await;
-            let lists = calls.get("ListCustomerGateways").copied().unwrap_or_default();
-            if lists >= count {
+            if calls.get(operation).copied().unwrap_or_default() >= count {
                 Ok(())
             } else {
                 Err(format!("{calls:?}"))

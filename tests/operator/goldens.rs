@@ -5,6 +5,7 @@ mod cloud_says;
 mod life;
 mod normalise;
 mod persons;
+mod users;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -14,10 +15,41 @@ use serde_json::Value;
 use vpn_operator::api::conditions::{Progress, Reason};
 use vpn_operator_testbed::eventually;
 
+use crate::objects::Objects;
 use crate::world::{DEADLINE, Options, World, condition, repository};
 use normalise::Normaliser;
 
-/// Every golden, by the reason that it shows. A new reason does not compile until it is here.
+/// A kind, as kubectl knows it.
+#[derive(Clone, Copy)]
+enum Shown {
+    Gateways,
+    Users,
+}
+
+impl Shown {
+    fn short_name(self) -> &'static str {
+        match self {
+            Self::Gateways => "cgw",
+            Self::Users => "vpnu",
+        }
+    }
+
+    fn objects(self, world: &World) -> Objects<'_> {
+        match self {
+            Self::Gateways => world.gateway_objects(),
+            Self::Users => world.users(),
+        }
+    }
+
+    fn goldens_of(self, reason: Reason) -> &'static [&'static str] {
+        match self {
+            Self::Gateways => goldens_of(reason),
+            Self::Users => users::goldens_of(reason),
+        }
+    }
+}
+
+/// Every golden of a gateway, by the reason that it shows. A new reason does not compile until it is here.
 fn goldens_of(reason: Reason) -> &'static [&'static str] {
     match reason {
         Reason::Available => &[
@@ -76,7 +108,13 @@ fn goldens_of(reason: Reason) -> &'static [&'static str] {
 }
 
 /// Goldens of what is left when the object is gone: its Events.
-const FAREWELLS: [&str; 3] = ["deleted", "deleted-left-alone", "deleted-retained"];
+const FAREWELLS: [&str; 5] = [
+    "deleted",
+    "deleted-left-alone",
+    "deleted-retained",
+    "user-deleted",
+    "user-deleted-retained",
+];
 
 fn folder() -> PathBuf {
     repository().join("tests/operator/goldens")
@@ -95,8 +133,25 @@ fn every_reason_of_a_gateway_has_a_golden_that_shows_it() {
 }
 
 #[test]
+fn every_reason_of_a_user_has_a_golden_that_shows_it() {
+    for reason in Reason::ALL {
+        let names = users::goldens_of(reason);
+        assert!(!names.is_empty(), "{reason:?}");
+        for name in names {
+            let golden = std::fs::read_to_string(folder().join(format!("{name}.snap"))).unwrap();
+            assert!(golden.contains(&format!(" {} ", reason.as_str())), "{name}");
+        }
+    }
+}
+
+#[test]
 fn every_golden_is_looked_at_by_a_test() {
-    let listed = Reason::ALL.into_iter().flat_map(goldens_of).chain(&FAREWELLS);
+    let of_users = Reason::ALL.into_iter().flat_map(users::goldens_of);
+    let listed = Reason::ALL
+        .into_iter()
+        .flat_map(goldens_of)
+        .chain(of_users)
+        .chain(&FAREWELLS);
     let listed: BTreeSet<String> = listed.map(|name| format!("{name}.snap")).collect();
     let kept = std::fs::read_dir(folder()).unwrap();
     let kept: BTreeSet<String> = kept
@@ -135,38 +190,44 @@ fn still<const N: usize>(more: [&str; N]) -> Options {
     }
 }
 
-/// Waits until the object says so and these Events are told, in this order; then looks at it as people do.
+/// Waits until the gateway says so and these Events are told, in this order; then looks at it as people do.
 async fn show(world: &World, golden: &str, name: &str, reason: Reason, events: &[&str]) -> Value {
-    assert!(goldens_of(reason).contains(&golden), "{golden} is not listed");
-    let awaited = format!("Ready is {}", reason.as_str());
-    world
-        .wait_for(name, &awaited, |object| {
-            let ready = condition(object, "Ready");
-            ready["reason"] == reason.as_str() && ready["observedGeneration"] == object["metadata"]["generation"]
-        })
-        .await;
-    wait_for_events(world, name, events).await;
-    let object = world.get(name).await;
+    show_of(Shown::Gateways, world, golden, name, reason, events).await
+}
+
+async fn show_of(kind: Shown, world: &World, golden: &str, name: &str, reason: Reason, events: &[&str]) -> Value {
+    assert!(kind.goldens_of(reason).contains(&golden), "{golden} is not listed");
+    let objects = kind.objects(world);
+    objects.wait_for_reason(name, reason.as_str()).await;
+    wait_for_events(kind, world, name, events).await;
+    let object = objects.wait_for_reason(name, reason.as_str()).await;
     check_conditions(&object, reason);
     let normaliser = Normaliser::new(world, &object);
-    let get = normaliser.table(&world.kubectl(["get", "cgw", name]).await);
-    let wide = normaliser.table(&world.kubectl(["get", "cgw", name, "--output=wide"]).await);
-    let description = normaliser.description(&world.kubectl(["describe", "cgw", name]).await);
+    let short = kind.short_name();
+    let get = normaliser.table(&world.kubectl(["get", short, name]).await);
+    let wide = normaliser.table(&world.kubectl(["get", short, name, "--output=wide"]).await);
+    let description = normaliser.description(&world.kubectl(["describe", short, name]).await);
     compare(
         golden,
-        &format!("$ kubectl get cgw\n{get}\n$ kubectl get cgw -o wide\n{wide}\n$ kubectl describe cgw\n{description}"),
+        &format!(
+            "$ kubectl get {short}\n{get}\n$ kubectl get {short} -o wide\n{wide}\n$ kubectl describe {short}\n{description}"
+        ),
     );
     // What was looked at was not on its way to something else.
-    let after = world.get(name).await;
+    let after = objects.get(name).await;
     assert_eq!(condition(&after, "Ready"), condition(&object, "Ready"), "{golden}");
     object
 }
 
-/// The Events that are left of an object that is gone.
+/// The Events that are left of a gateway that is gone.
 async fn show_farewell(world: &World, golden: &str, name: &str, object: &Value, events: &[&str]) {
+    show_farewell_of(Shown::Gateways, world, golden, name, object, events).await;
+}
+
+async fn show_farewell_of(kind: Shown, world: &World, golden: &str, name: &str, object: &Value, events: &[&str]) {
     assert!(FAREWELLS.contains(&golden), "{golden} is not listed");
-    world.wait_until_gone(name).await;
-    wait_for_events(world, name, events).await;
+    kind.objects(world).wait_until_gone(name).await;
+    wait_for_events(kind, world, name, events).await;
     let selector = format!("--field-selector=involvedObject.name={name}");
     let columns = "--output=custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
     let told = world.kubectl(["get", "events", &selector, columns]).await;
@@ -174,9 +235,9 @@ async fn show_farewell(world: &World, golden: &str, name: &str, object: &Value, 
     compare(golden, &format!("$ kubectl get events\n{told}"));
 }
 
-async fn wait_for_events(world: &World, name: &str, expected: &[&str]) {
+async fn wait_for_events(kind: Shown, world: &World, name: &str, expected: &[&str]) {
     let result = eventually(&format!("Events of {name}: {expected:?}"), DEADLINE, async || {
-        let told = world.events(name).await;
+        let told = kind.objects(world).events(name).await;
         let told: Vec<&str> = told
             .iter()
             .map(|event| event["reason"].as_str().unwrap_or_default())

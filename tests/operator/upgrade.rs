@@ -9,7 +9,7 @@ use vpn_operator_testbed::{ControlPlane, eventually};
 use crate::world::{DEADLINE, Options, World, condition, gateway, repository};
 
 /// A control plane of one test's own: CRDs belong to the whole cluster. It ends with the test's process.
-async fn own_plane() -> &'static ControlPlane {
+pub async fn own_plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
 
@@ -20,14 +20,14 @@ fn present_crds() -> Vec<Value> {
 }
 
 /// A kind's present CRD as JSON, for tests to spoil.
-fn present_crd(kind: &str) -> Value {
+pub fn present_crd(kind: &str) -> Value {
     let mut crds = present_crds().into_iter();
     crds.find(|crd| crd["spec"]["names"]["kind"] == kind)
         .expect("there is a CRD")
 }
 
 /// Applies this one in place of the present, and the other kinds' as they are: the operator waits for all.
-async fn apply_crd(plane: &ControlPlane, crd: &Value) {
+pub async fn apply_crd(plane: &ControlPlane, crd: &Value) {
     let folder = tempfile::tempdir().unwrap();
     for (number, present) in present_crds().iter().enumerate() {
         let is_replaced = present["metadata"]["name"] == crd["metadata"]["name"];
@@ -39,7 +39,7 @@ async fn apply_crd(plane: &ControlPlane, crd: &Value) {
 }
 
 /// Takes out every rule; names and types stay.
-fn loosen(schema: &mut Value) {
+pub fn loosen(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             for rule in [

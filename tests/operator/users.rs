@@ -1,5 +1,17 @@
 //! Users: their life, their passwords, and what makes them hard.
 
+mod adoption;
 mod calls;
+mod creation;
+mod deletion;
+mod groups;
+mod iam;
+mod lanes;
 mod life;
+mod names;
 mod passwords;
+mod policies;
+mod read_only;
+mod steps;
+mod switches;
+mod watching;

@@ -11,9 +11,14 @@ use crate::world::{Options, REGION, World};
 /// A project whose quota allows no gateway.
 const FULL_PROJECT: &str = "ffffffffffffffffffffffffffffffff";
 
+/// The access key of a credential that a test makes.
+pub fn access_key(name: &str) -> String {
+    format!("GOLDEN{}", name.to_uppercase().replace('-', ""))
+}
+
 /// Makes an access key in the cloud, and the Secret of the same name that holds it.
-async fn credential(world: &mut World, name: &str, rights: serde_json::Value, more: &[(&str, &str)]) {
-    let access_key = format!("GOLDEN{}", name.to_uppercase().replace('-', ""));
+pub async fn credential(world: &mut World, name: &str, rights: serde_json::Value, more: &[(&str, &str)]) {
+    let access_key = access_key(name);
     let secret_key = format!("golden+{name}/secret=");
     let credential = json!({"secret_key": secret_key, "rights": rights});
     world

@@ -4,7 +4,7 @@
 use regex::{Captures, Regex};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::world::{VPN_SERVER, World};
 
 /// Columns that show how long ago something was.
 const AGES: [&str; 5] = ["AGE", "CREATED", "UPDATED", "LAST SEEN", "Age"];
@@ -12,19 +12,23 @@ const AGES: [&str; 5] = ["AGE", "CREATED", "UPDATED", "LAST SEEN", "Age"];
 const GAP: &str = "   ";
 
 /// Patterns and what stands for them, in the order in which they are applied.
-const PATTERNS: [(&str, &str); 6] = [
+const PATTERNS: [(&str, &str); 9] = [
     (
         r"request id [0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         "request id <request-id>",
     ),
+    (r"request id [0-9a-f]{32}\b", "request id <request-id>"),
+    // The id of a server's own group has other letters.
     (
-        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"\b[0-9A-Za-z]{8}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{12}\b",
         "<uuid>",
     ),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:<port>"),
     (r"(?m)^(  Resource Version: +)\d+$", "${1}<version>"),
+    (r"(?m)^( +Secret Resource Version: +)\d+$", "${1}<version>"),
+    (r"(?m)^( +Key ID: +)[0-9a-f]{8}$", "${1}<key>"),
 ];
 
 /// Knows the names of one object and of its world.
@@ -40,6 +44,7 @@ impl Normaliser {
             (text(&object["status"]["id"]), "<id>"),
             (text(&object["metadata"]["uid"]), "<uid>"),
             (world.namespace.clone(), "<namespace>"),
+            (VPN_SERVER.to_owned(), "<server>"),
         ];
         Self {
             known: known.into_iter().filter(|(text, _)| !text.is_empty()).collect(),

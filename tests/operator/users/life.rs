@@ -2,9 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{Options, World};
+
+/// Applies a user and waits until it is available; its id.
+pub async fn create(world: &World, name: &str, spec: &str) -> String {
+    world.apply_user(name, spec).await;
+    let object = world.users().wait_for_reason(name, "Available").await;
+    object["status"]["id"].as_str().expect("an id").to_owned()
+}
+
+/// Makes a user in the cloud, behind everybody's back; its id.
+pub async fn seed(world: &World, seed: Value) -> String {
+    let made: Vec<Value> = world.simulator.seed_users(&seed).await.unwrap();
+    made[0]["id"].as_str().expect("an id").to_owned()
+}
 
 #[tokio::test]
 async fn a_user_comes_changes_and_goes() {

@@ -1,0 +1,128 @@
+//! What somebody sees who runs `kubectl get vpnu --watch` or follows the log: each reason once, and no other word.
+
+use std::sync::{Arc, Mutex};
+
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use serde_json::{Value, json};
+
+use crate::world::{Options, World, condition};
+
+/// What a watch has shown: name, USER and REASON, without repetitions.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<(String, String, String)>>>);
+
+impl Seen {
+    /// Watches the world's users from now on.
+    async fn start(world: &World) -> Self {
+        let seen = Self::default();
+        let api = world.users().api();
+        let version = api
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .metadata
+            .resource_version;
+        let events = api.watch(&WatchParams::default(), &version.unwrap()).await.unwrap();
+        let mut events = events.boxed();
+        let lines = seen.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(event)) = events.try_next().await {
+                let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event
+                else {
+                    continue;
+                };
+                let object = serde_json::to_value(object).unwrap();
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                let line = (
+                    text(&object["metadata"]["name"]),
+                    text(&object["status"]["name"]),
+                    text(&condition(&object, "Ready")["reason"]),
+                );
+                let mut lines = lines.0.lock().unwrap();
+                if lines.iter().rfind(|other| other.0 == line.0) != Some(&line) {
+                    lines.push(line);
+                }
+            }
+        });
+        seen
+    }
+
+    /// USER and REASON of one object, as they came.
+    fn of(&self, name: &str) -> Vec<(String, String)> {
+        let lines = self.0.lock().unwrap();
+        let of_name = lines.iter().filter(|line| line.0 == name);
+        of_name
+            .map(|(_, user, reason)| (user.clone(), reason.clone()))
+            .collect()
+    }
+}
+
+/// The reasons that the log tells of one object, and its other lines as they are.
+fn logged(world: &World, name: &str) -> Vec<String> {
+    let log = world.running().log();
+    let of_name = log.lines().filter(|line| line.contains(&format!("name=\"{name}\"")));
+    of_name
+        .map(|line| match line.split_once("reason=\"") {
+            Some((_, rest)) => rest.split('"').next().unwrap_or_default().to_owned(),
+            None => line.split("name=").next().unwrap_or_default().to_owned(),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn each_reason_is_shown_and_logged_once() {
+    let flags = ["--resync-period=0", "--settle-time=2s", "--log-level=info"];
+    let mut world = World::with(Options::with(flags)).await;
+    let seen = Seen::start(&world).await;
+    world
+        .apply_user("alice", "{passwordSecretRef: {name: alice}, description: on call}")
+        .await;
+    world.users().wait_for_reason("alice", "SecretNotFound").await;
+    world.apply_password("alice", "Watched Pass-1").await;
+    world.users().wait_for_reason("alice", "Available").await;
+    world
+        .users()
+        .patch("alice", json!({"spec": {"description": "on leave"}}))
+        .await;
+    world.users().wait_for_reason("alice", "Available").await;
+    world.apply_password("alice", "Watched Pass-2").await;
+    world.users().wait_for_event("alice", "PasswordSet").await;
+    world.users().wait_for_reason("alice", "Available").await;
+
+    // Three tries that are throttled are one trouble.
+    let fault = json!({"fault": "throttled-by-service", "operation": "CreateVpnUser", "times": 3});
+    world.simulator.add_fault(&fault).await.unwrap();
+    world.apply_user("bobby", "{passwordSecretRef: {name: alice}}").await;
+    world.users().wait_for_reason("bobby", "Available").await;
+    world.kubectl(["delete", "vpnu", "alice"]).await;
+
+    let reasons = |user: &str, reasons: &[&str]| -> Vec<(String, String)> {
+        // Before the operator has said anything, nothing is shown.
+        let first = [(String::new(), String::new())];
+        let then = reasons.iter().map(|reason| (user.to_owned(), (*reason).to_owned()));
+        first.into_iter().chain(then).collect()
+    };
+    let shown = [
+        "SecretNotFound",
+        "Creating",
+        "Available",
+        "Updating",
+        "Available",
+        "Updating",
+        "Available",
+        "Deleting",
+    ];
+    assert_eq!(seen.of("alice"), reasons("alice", &shown));
+    let shown = ["Creating", "Throttled", "Creating", "Available"];
+    assert_eq!(seen.of("bobby"), reasons("bobby", &shown));
+    let told = logged(&world, "alice");
+    assert_eq!(
+        told[..4],
+        ["SecretNotFound", "Available", "Available", "Available"],
+        "{told:?}"
+    );
+    assert!(told.len() == 5 && told[4].contains("let go"), "{told:?}");
+    assert_eq!(logged(&world, "bobby"), ["Throttled", "Available"]);
+    world.finish().await;
+}
