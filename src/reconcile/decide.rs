@@ -333,6 +333,7 @@ fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &s
         Extras::Absent(_) if management != ManagementPolicy::Manage => &nothing,
         Extras::Read(extras) => extras,
         Extras::Waiting => return Step::Rest(Rest::Waiting),
+        Extras::Lacking(trouble) if is_wanting(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
         Extras::Lacking(trouble) => return troubled(inputs, trouble),
         Extras::Absent(trouble) => return Step::Rest(Rest::Troubled(trouble.clone())),
     };
@@ -1112,6 +1113,18 @@ fn troubled<K: Kind>(inputs: &Inputs<'_, K>, trouble: &Trouble) -> Step<K> {
     } else {
         Step::Rest(Rest::Quiet(trouble.pace))
     }
+}
+
+/// Whether what the spec refers to was read, and is missing or wrong: unlike a failed look that is to be told, also of
+/// what became of it while nobody was looking.
+fn is_wanting(trouble: &Trouble) -> bool {
+    let reasons = [
+        Reason::SecretNotFound,
+        Reason::InvalidPassword,
+        Reason::InvalidSpec,
+        Reason::DependencyNotReady,
+    ];
+    reasons.contains(&trouble.verdict.reason)
 }
 
 fn stop<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {

@@ -20,8 +20,7 @@ async fn a_reset_without_an_answer_is_settled_by_trying_again() {
     let mark = world.mark().await;
     for (name, fault, commit) in &cases {
         let id = id(&world, name).await;
-        let fault =
-            json!({"fault": fault, "operation": "ResetVpnUserPassword", "path_contains": id, "commit": commit});
+        let fault = json!({"fault": fault, "operation": "ResetVpnUserPassword", "path_contains": id, "commit": commit});
         world.simulator.add_fault(&fault).await.unwrap();
         world.apply_password(name, &format!("Sntl {name}-2")).await;
     }
@@ -76,7 +75,11 @@ async fn there_and_back_while_an_answer_is_lost_needs_a_new_value() {
             assert!(message.contains(part), "{message}");
         }
         world.simulator.clear_faults().await.unwrap();
-        assert_eq!(reset_calls(&world, &id, mark).await, 1, "{name}: the first value is not sent");
+        assert_eq!(
+            reset_calls(&world, &id, mark).await,
+            1,
+            "{name}: the first value is not sent"
+        );
 
         world.apply_password(name, &format!("Sentinel Back-3{letter}")).await;
         wait_for_password(&world, name, &format!("Sentinel Back-3{letter}")).await;

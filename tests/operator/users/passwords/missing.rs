@@ -35,11 +35,7 @@ async fn a_secret_that_comes_later_is_picked_up() {
     wait_for_password(&world, "bert", "Sentinel Miss-1b").await;
 
     // A user that exists keeps its password.
-    let (alice, bert, mark) = (
-        id(&world, "alice").await,
-        id(&world, "bert").await,
-        world.mark().await,
-    );
+    let (alice, bert, mark) = (id(&world, "alice").await, id(&world, "bert").await, world.mark().await);
     delete_secret(&world, "alice").await;
     patch_secret(&world, "bert", json!({"data": {"vpn": null}})).await;
     for name in ["alice", "bert"] {

@@ -40,13 +40,22 @@ async fn only_a_changed_value_is_sent() {
         patch_secret(&world, "alice", json!({"metadata": {touch: {"touched": "yes"}}})).await;
         wait_until_secret_is_seen(&world, "alice").await;
     }
-    let gets = world.calls_since(mark).await.get("GetVpnUser").copied().unwrap_or_default();
+    let gets = world
+        .calls_since(mark)
+        .await
+        .get("GetVpnUser")
+        .copied()
+        .unwrap_or_default();
     let request = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "now"}}});
     world.users().patch("alice", request).await;
     eventually("a look on request", DEADLINE, async || {
         let calls = world.calls_since(mark).await;
         let is_looked_at = calls.get("GetVpnUser").is_some_and(|now| *now > gets);
-        if is_looked_at { Ok(()) } else { Err(format!("{calls:?}")) }
+        if is_looked_at {
+            Ok(())
+        } else {
+            Err(format!("{calls:?}"))
+        }
     })
     .await
     .unwrap();

@@ -18,7 +18,11 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
         world.apply_password(&former, &format!("Sentinel Ref{round}-2")).await;
         wait_for_password(&world, &former, &format!("Sentinel Ref{round}-2")).await;
 
-        world.simulator.set_switches(&json!({"p2c-codes": codes})).await.unwrap();
+        world
+            .simulator
+            .set_switches(&json!({"p2c-codes": codes}))
+            .await
+            .unwrap();
         let mark = world.mark().await;
         world.apply_password(&former, &format!("Sentinel Ref{round}-1")).await;
         let message = wait_for_message(&world, &former, "InvalidPassword").await;
@@ -48,7 +52,10 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
         ] {
             world.apply_password(name, &password).await;
             world.users().wait_for_reason(name, "Available").await;
-            assert!(world.simulator.is_password(in_cloud, &password).await.unwrap(), "{name}");
+            assert!(
+                world.simulator.is_password(in_cloud, &password).await.unwrap(),
+                "{name}"
+            );
             assert_eq!(reset_calls(&world, in_cloud, mark).await, 2, "{codes}");
         }
     }

@@ -34,7 +34,9 @@ fn value(template: &[u8], user: &str) -> Vec<u8> {
 
 /// Puts bytes into a Secret, whatever they are.
 async fn put(world: &World, name: &str, bytes: &[u8]) {
-    world.apply_secret(name, &BTreeMap::from([("note", "made by a test")])).await;
+    world
+        .apply_secret(name, &BTreeMap::from([("note", "made by a test")]))
+        .await;
     let value = serde_json::to_value(ByteString(bytes.to_vec())).unwrap();
     patch_secret(world, name, json!({"data": {"password": value}})).await;
 }
