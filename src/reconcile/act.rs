@@ -284,6 +284,7 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(self.come_again(AGAIN));
         };
         let Ok(_turn) = self.turn(&cloud, Priority::Write) else {
+            self.say_that_it_waits().await?;
             return Ok(Next::Rest(Action::await_change()));
         };
         if K::UNIQUE_NAMES && name_holder(self.context, &self.object, &cloud.scope).is_some() {
@@ -350,6 +351,23 @@ impl<K: Kind> Pass<'_, K> {
                 pass.troubled(&trouble, |status| record::refused::<K>(status)).await
             }
         }
+    }
+
+    /// An object without a condition would pass for one that is done.
+    async fn say_that_it_waits(&self) -> Result<(), kube::Error> {
+        if ready_reason::<K>(&self.object).is_some() {
+            return Ok(());
+        }
+        let stamp = stamp(&self.object);
+        let message = format!("the {} is created as soon as those before it are", K::NOUN);
+        let verdict = Verdict::new(Reason::Creating, message);
+        self.write(|status| {
+            self.expect(status);
+            record::verdict::<K>(status, &verdict, stamp);
+        })
+        .await?;
+        self.count(Reason::Creating);
+        Ok(())
     }
 
     async fn created(&self, cloud: &Cloud<'_, K>, new: &K::New, remote: K::Remote) -> Result<Next<K>, kube::Error> {
