@@ -408,7 +408,7 @@ fn a_change_carries_what_it_leaves_alone_and_so_needs_the_whole_user() {
     };
     let edited = Case::ready().spec(|spec| spec.description = Some("new".to_owned()));
     let listed = edited.clone().with(|case| case.view.known = seen(has.clone(), false));
-    assert_eq!(look(&listed.decide()), Some(&Look::Object(ID.to_owned())));
+    assert_eq!(look(&listed.decide()), Some(&Look::Whole(ID.to_owned())));
     let whole = edited.with(|case| case.view.known = seen(has.clone(), true));
     match whole.decide() {
         Step::Change {
