@@ -165,14 +165,14 @@ async fn a_list_that_lacks_half_of_them_makes_none_anew() {
     // Few enough for the guard to say nothing: each is asked for by itself.
     for lacking in [9, 15] {
         let mark = world.mark().await;
-        let hold = json!({"fault": "hold", "operation": "ListCustomerGateways"});
+        // One list is answered with all of them; of the next the answer is made up while they are away, and given when
+        // they are back.
+        let hold = json!({"fault": "hold", "operation": "ListCustomerGateways", "commit": true});
         world.simulator.add_fault(&hold).await.unwrap();
         world.simulator.wait_for_held::<Value>(1).await.unwrap();
-        // The answer is made up while they are away, and given when they are back.
-        let after = json!({"fault": "hold", "operation": "ListCustomerGateways", "commit": true});
-        world.simulator.add_fault(&after).await.unwrap();
-        world.simulator.release(&json!({})).await.unwrap();
+        world.simulator.add_fault(&hold).await.unwrap();
         take_away(&world, all.values().take(lacking)).await;
+        world.simulator.release(&json!({})).await.unwrap();
         world.simulator.wait_for_held::<Value>(1).await.unwrap();
         put_back(&world, all.values().take(lacking)).await;
         world.simulator.release(&json!({})).await.unwrap();
