@@ -108,7 +108,7 @@ async fn an_edit_of_a_user_is_one_get_and_the_calls_that_it_needs() {
 }
 
 #[tokio::test]
-async fn the_first_creation_of_users_is_as_many_posts_and_hardly_anything_else() {
+async fn the_first_creation_of_users_is_as_many_posts_and_at_most_a_look_at_each() {
     let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=20s"])).await;
     let mark = world.mark().await;
     apply_users(&mut world, 20).await;
@@ -120,8 +120,9 @@ async fn the_first_creation_of_users_is_as_many_posts_and_hardly_anything_else()
         .filter(|(name, _)| *name != "CreateVpnUser")
         .map(|(_, count)| count)
         .sum();
-    // Creations of about the same time are confirmed together.
-    assert!(others <= 12, "{calls:?}");
+    // How many share a list when they are confirmed depends on how far apart they were made; more than one look at each,
+    // the first list and the look-up of the project it never is.
+    assert!(others <= 22, "{calls:?}");
     assert_eq!(world.cloud_users().await.len(), 20);
     world.finish().await;
 }
