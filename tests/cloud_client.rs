@@ -246,7 +246,7 @@ async fn listing_asks_for_full_pages_and_escapes_the_marker() {
     let answer = bed.client.list_customer_gateways_page(None).await.expect("listed");
     told(&answer);
     let page = answer.value;
-    assert_eq!(page.customer_gateways.len(), 1);
+    assert_eq!(page.items.len(), 1);
     assert_eq!((page.total_count, page.current_count), (Some(7), Some(1)));
     bed.client
         .list_customer_gateways_page(page.next_marker.as_deref())
@@ -277,7 +277,7 @@ async fn a_list_may_be_null_but_not_missing() {
         .expect("listed")
         .value;
     assert_eq!(
-        (page.customer_gateways.len(), page.total_count, page.next_marker),
+        (page.items.len(), page.total_count, page.next_marker),
         (0, Some(0), None)
     );
     let bed = answering(ok(200, json!({"total_count": 0}))).await;

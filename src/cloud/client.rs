@@ -8,7 +8,12 @@ use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    credentials::Credentials, error::CloudError, operation::Operation, password::Password, request::Call,
+    credentials::Credentials,
+    error::CloudError,
+    operation::Operation,
+    paging::{self, Page},
+    password::Password,
+    request::Call,
     transport::Transport,
 };
 
@@ -97,6 +102,24 @@ impl Client {
         besides: Besides<'_>,
     ) -> Result<Answer<T>, CloudError> {
         self.transport.fetch(&self.call(&request, body, besides)?).await
+    }
+
+    /// Reads one page of a list: the first, or the one behind a marker. `L` is how the list travels.
+    pub(super) async fn page<L: DeserializeOwned + Into<Page<T>>, T>(
+        &self,
+        operation: Operation,
+        path: &[&str],
+        marker: Option<&str>,
+    ) -> Result<Answer<Page<T>>, CloudError> {
+        let limit = paging::LIMIT.to_string();
+        let request = Request {
+            operation,
+            method: Method::GET,
+            path,
+            query: &paging::query(&limit, marker),
+        };
+        let answer = self.fetch::<L>(request, None::<&()>).await?;
+        Ok(answer.map(Into::into))
     }
 
     /// Sends a call whose answer says no more than that it was done.

@@ -86,28 +86,6 @@ pub struct CertificateContent {
     pub content: String,
 }
 
-/// One page of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CustomerGatewayPage {
-    pub customer_gateways: Vec<CustomerGateway>,
-    /// Of the project, not of the page.
-    pub total_count: Option<u64>,
-    pub next_marker: Option<String>,
-    /// Of the page, as the cloud counts.
-    pub current_count: Option<u64>,
-}
-
-impl From<CustomerGatewayPage> for Page<CustomerGateway> {
-    fn from(page: CustomerGatewayPage) -> Self {
-        Self {
-            items: page.customer_gateways,
-            total_count: page.total_count,
-            next_marker: page.next_marker,
-            current_count: page.current_count,
-        }
-    }
-}
-
 impl paging::Listed for CustomerGateway {
     fn id(&self) -> &str {
         &self.id
@@ -126,6 +104,12 @@ struct List {
     customer_gateways: Vec<CustomerGateway>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
+}
+
+impl From<List> for Page<CustomerGateway> {
+    fn from(list: List) -> Self {
+        Self::new(list.customer_gateways, list.total_count, list.page_info)
+    }
 }
 
 const COLLECTION: &str = "customer-gateways";
@@ -167,27 +151,9 @@ impl Client {
     pub async fn list_customer_gateways_page(
         &self,
         marker: Option<&str>,
-    ) -> Result<Answer<CustomerGatewayPage>, CloudError> {
-        let limit = paging::LIMIT.to_string();
-        let request = Request {
-            operation: Operation::ListCustomerGateways,
-            method: Method::GET,
-            path: &[COLLECTION],
-            query: &paging::query(&limit, marker),
-        };
-        let answer = self.fetch::<List>(request, None::<&()>).await?;
-        Ok(answer.map(|list| {
-            let PageInfo {
-                next_marker,
-                current_count,
-            } = list.page_info.unwrap_or_default();
-            CustomerGatewayPage {
-                customer_gateways: list.customer_gateways,
-                total_count: list.total_count,
-                next_marker,
-                current_count,
-            }
-        }))
+    ) -> Result<Answer<Page<CustomerGateway>>, CloudError> {
+        self.page::<List, _>(Operation::ListCustomerGateways, &[COLLECTION], marker)
+            .await
     }
 
     /// Changes the name or the certificate; nothing else can be changed.

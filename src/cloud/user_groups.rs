@@ -61,6 +61,18 @@ struct Members {
     page_info: Option<PageInfo>,
 }
 
+impl From<Groups> for Page<UserGroup> {
+    fn from(list: Groups) -> Self {
+        Self::new(list.user_groups, list.total_count, list.page_info)
+    }
+}
+
+impl From<Members> for Page<GroupMember> {
+    fn from(list: Members) -> Self {
+        Self::new(list.users, list.total_count, list.page_info)
+    }
+}
+
 #[derive(Serialize)]
 struct Moved<'a> {
     users: Vec<MovedUser<'a>>,
@@ -81,15 +93,9 @@ impl Client {
         server_id: &str,
         marker: Option<&str>,
     ) -> Result<Answer<Page<UserGroup>>, CloudError> {
-        let limit = paging::LIMIT.to_string();
-        let request = Request {
-            operation: Operation::ListVpnUserGroups,
-            method: Method::GET,
-            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION],
-            query: &paging::query(&limit, marker),
-        };
-        let answer = self.fetch::<Groups>(request, None::<&()>).await?;
-        Ok(answer.map(|list| Page::new(list.user_groups, list.total_count, list.page_info)))
+        let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION];
+        self.page::<Groups, _>(Operation::ListVpnUserGroups, &path, marker)
+            .await
     }
 
     /// Reads one page of a group's members.
@@ -99,15 +105,9 @@ impl Client {
         group_id: &str,
         marker: Option<&str>,
     ) -> Result<Answer<Page<GroupMember>>, CloudError> {
-        let limit = paging::LIMIT.to_string();
-        let request = Request {
-            operation: Operation::ListVpnUsersInGroup,
-            method: Method::GET,
-            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "users"],
-            query: &paging::query(&limit, marker),
-        };
-        let answer = self.fetch::<Members>(request, None::<&()>).await?;
-        Ok(answer.map(|list| Page::new(list.users, list.total_count, list.page_info)))
+        let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "users"];
+        self.page::<Members, _>(Operation::ListVpnUsersInGroup, &path, marker)
+            .await
     }
 
     /// Puts users into a group. Whether that moves a user who is in another group, or is refused, is not documented:

@@ -126,6 +126,12 @@ struct List {
     page_info: Option<PageInfo>,
 }
 
+impl From<List> for Page<User> {
+    fn from(list: List) -> Self {
+        Self::new(list.users, list.total_count, list.page_info)
+    }
+}
+
 const COLLECTION: &str = "users";
 
 impl Client {
@@ -182,15 +188,8 @@ impl Client {
         server_id: &str,
         marker: Option<&str>,
     ) -> Result<Answer<Page<User>>, CloudError> {
-        let limit = paging::LIMIT.to_string();
-        let request = Request {
-            operation: Operation::ListVpnUsers,
-            method: Method::GET,
-            path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION],
-            query: &paging::query(&limit, marker),
-        };
-        let answer = self.fetch::<List>(request, None::<&()>).await?;
-        Ok(answer.map(|list| Page::new(list.users, list.total_count, list.page_info)))
+        let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION];
+        self.page::<List, _>(Operation::ListVpnUsers, &path, marker).await
     }
 
     /// Changes a user; its name and password cannot be changed so.

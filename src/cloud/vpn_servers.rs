@@ -1,10 +1,9 @@
 //! VPN servers, which users live on: they are only looked at. There is no call that reads a single one.
 
-use reqwest::Method;
 use serde::Deserialize;
 
 use super::{
-    client::{Answer, Client, Request},
+    client::{Answer, Client},
     error::{CloudError, Operation},
     paging::{self, Page, PageInfo},
 };
@@ -60,15 +59,8 @@ impl Client {
     /// Reads one page of the project's servers: the first, or the one behind a marker. [`paging::Pages`] says which
     /// page is next and what the pages prove.
     pub async fn list_vpn_servers_page(&self, marker: Option<&str>) -> Result<Answer<Page<VpnServer>>, CloudError> {
-        let limit = paging::LIMIT.to_string();
-        let request = Request {
-            operation: Operation::ListVpnServers,
-            method: Method::GET,
-            path: &["vpn-servers"],
-            query: &paging::query(&limit, marker),
-        };
-        let answer = self.fetch::<List>(request, None::<&()>).await?;
-        Ok(answer.map(Page::from))
+        self.page::<List, _>(Operation::ListVpnServers, &["vpn-servers"], marker)
+            .await
     }
 }
 

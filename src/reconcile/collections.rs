@@ -45,16 +45,16 @@ impl Reads {
     }
 
     /// Reads page after page; `page` asks for the one behind a marker.
-    async fn list<'a, T: Listed, P: Into<Page<T>>>(
+    async fn list<'a, T: Listed>(
         &'a self,
         operation: Operation,
-        page: impl Fn(Option<String>) -> BoxFuture<'a, Result<Answer<P>, CloudError>>,
+        page: impl Fn(Option<String>) -> BoxFuture<'a, Result<Answer<Page<T>>, CloudError>>,
     ) -> Result<Listing<T>, CloudError> {
         let mut pages = Pages::default();
         let mut marker = None;
         loop {
             let read = self.read(operation, page(marker.take())).await?;
-            match pages.add(read.into()) {
+            match pages.add(read) {
                 Next::Fetch(next) => marker = Some(next),
                 Next::Done => break,
             }

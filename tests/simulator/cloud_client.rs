@@ -80,7 +80,7 @@ async fn the_life_of_a_gateway() {
     assert_eq!(seen.ca_certificate.unwrap().subject.as_deref(), Some("CN=Office CA"));
     let page = client.list_customer_gateways_page(None).await.unwrap().value;
     assert_eq!(
-        (page.customer_gateways.len(), page.total_count, page.current_count),
+        (page.items.len(), page.total_count, page.current_count),
         (1, Some(1), Some(1))
     );
     let change = CustomerGatewayChange {
