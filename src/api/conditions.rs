@@ -224,6 +224,11 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
+/// Why the object is, or is not, Ready; `None` before anything was said.
+pub fn ready_reason(conditions: &[Condition]) -> Option<&str> {
+    find(conditions, READY).map(|ready| ready.reason.as_str())
+}
+
 /// A run of equal failures shows the request id of its first, so that retries do not rewrite status.
 fn keep_first_request_id(conditions: &[Condition], reason: &str, message: &str) -> String {
     match find(conditions, READY) {

@@ -828,7 +828,7 @@ fn after(time: Timestamp, wait: Duration) -> Timestamp {
 }
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {
-    conditions::find(&K::object(&object.status).conditions, conditions::READY).map(|ready| ready.reason.as_str())
+    conditions::ready_reason(&K::object(&object.status).conditions)
 }
 
 /// A definite no, that another way of asking may avoid.

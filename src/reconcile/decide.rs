@@ -708,7 +708,7 @@ fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Op
         );
         return Some(stop(Reason::NameConflict, message));
     }
-    let was_refused = ready_reason(inputs) == Some(Reason::NameConflict.as_str());
+    let was_refused = conditions::ready_reason(&object(inputs).conditions) == Some(Reason::NameConflict.as_str());
     // What is said of a stranger's object, or was said by the cloud, is said of what is there now.
     if (inputs.view.namesake.is_some() || was_refused) && !listed.fresh {
         return Some(look(inputs, Look::Collection));
@@ -721,10 +721,6 @@ fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Op
          spec.name"
     );
     Some(stop(Reason::NameConflict, message))
-}
-
-fn ready_reason<'a, K: Kind>(inputs: &'a Inputs<'_, K>) -> Option<&'a str> {
-    conditions::find(&object(inputs).conditions, conditions::READY).map(|ready| ready.reason.as_str())
 }
 
 fn homeless<K: Kind>() -> String {

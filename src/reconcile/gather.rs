@@ -129,7 +129,7 @@ pub async fn gather<K: Kind>(
                 gathered.mirror = Some(mirror);
             }
             if !deleting {
-                gathered.extras = extras(context, key, object, Some(open), triggered_at).await?;
+                gathered.extras = extras(context, key, object, open, triggered_at).await?;
             }
         }
         Err(trouble) => gathered.access = Err(trouble),
@@ -198,7 +198,7 @@ async fn extras<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
     object: &Managed<K>,
-    open: Option<&Open>,
+    open: &Open,
     since: Option<Instant>,
 ) -> Result<Extras<K::Extras>, kube::Error> {
     let Ok(spec) = &object.spec else {
@@ -359,16 +359,13 @@ pub fn name_holder<K: Kind>(context: &KindContext<K>, object: &Managed<K>, scope
 /// Whether another CR has this cloud object on record.
 fn is_on_record<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> bool {
     let others = context.find(|other| {
-        other.uid() != object.uid()
-            && other.lifecycle.management() != ManagementPolicy::Observe
-            && K::object(&other.status).id.as_deref() == Some(id)
+        other.uid() != object.uid() && !observes(other) && K::object(&other.status).id.as_deref() == Some(id)
     });
     !others.is_empty()
 }
 
 fn was_refused<K: Kind>(status: &K::Status) -> bool {
-    let ready = conditions::find(&K::object(status).conditions, conditions::READY);
-    ready.is_some_and(|ready| ready.reason == Reason::NameConflict.as_str())
+    conditions::ready_reason(&K::object(status).conditions) == Some(Reason::NameConflict.as_str())
 }
 
 /// The name that a CR has in the cloud, or is about to have.

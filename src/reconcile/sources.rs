@@ -53,8 +53,8 @@ pub struct SecretValue {
 pub struct Sources<'a> {
     pub context: &'a Context,
     pub key: &'a Key,
-    /// Where the credentials lead, if they lead anywhere.
-    pub open: Option<&'a Open>,
+    /// Where the credentials lead.
+    pub open: &'a Open,
     /// Answers of the cloud must have been started at that time or later.
     pub since: Option<Instant>,
 }
@@ -108,10 +108,7 @@ impl Sources<'_> {
 
     /// The group of that name on a server, as of the time that counts; it is followed from now on.
     pub fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, Lack> {
-        let Some(open) = self.open else {
-            return Err(Lack::Waiting);
-        };
-        let server = open.server(server, self.key);
+        let server = self.open.server(server, self.key);
         let groups = server.groups();
         if let Some(error) = groups.take_failure(self.key) {
             return Err(trouble(&error).into());
