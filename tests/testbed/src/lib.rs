@@ -8,6 +8,7 @@
 mod assets;
 mod control_plane;
 mod error;
+pub mod figures;
 mod guardian;
 mod http;
 mod operator;
@@ -19,6 +20,7 @@ mod wait;
 pub use assets::{Assets, Tool};
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};
+pub use figures::{Effort, effort};
 pub use guardian::Guardian;
 pub use operator::Operator;
 pub use process::{Launch, Process};
