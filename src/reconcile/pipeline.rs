@@ -61,6 +61,10 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         return Ok(Action::requeue(wait));
     }
     for _ in 0..MOST_PASSES {
+        if !context.shared.leads() {
+            // What was decided from here on would rest on what may be another's by now.
+            return Ok(Action::requeue(Duration::from_secs(1)));
+        }
         context.memory.begin(key);
         let gathered = gather(context, key, &object).await?;
         let step = decide(&gathered.inputs(&object, context));
