@@ -1,12 +1,17 @@
-//! The Secrets that objects name: read when needed, kept only while named, followed by their metadata alone.
+//! The Secrets that objects name: read when needed, kept only while named and only as far as they are used, followed by
+//! their metadata alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use super::key::Key;
+
+/// Of a value no more than this and a byte is kept, so that whoever uses it sees that it is too long. A Secret may hold a
+/// MiB: memory must grow with the objects, not with what their authors put there.
+pub const LONGEST_VALUE: usize = 64 * 1024;
 
 /// Namespace and name of a Secret.
 pub type SecretName = (String, String);
@@ -16,12 +21,15 @@ pub struct SecretContent {
     /// Another one under the same name: it was deleted and made anew.
     pub uid: String,
     pub resource_version: String,
+    /// Of the keys that were asked for; longer values are cut to one byte more than [`LONGEST_VALUE`].
     pub data: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Default)]
 struct Named {
     by: HashSet<Key>,
+    /// All that anybody has asked for.
+    keys: BTreeSet<String>,
     /// As last read; it stays after the Secret is gone, for deletions in a namespace that goes as a whole.
     content: Option<Arc<SecretContent>>,
     known: Known,
@@ -60,14 +68,16 @@ impl Secrets {
         }
     }
 
-    /// Reads a Secret for an object that names it; from memory if nothing was heard of a change.
-    pub async fn read(&self, secret: &SecretName, by: &Key) -> Result<Found, kube::Error> {
+    /// Reads these keys of a Secret for an object that names it; from memory if nothing was heard of a change.
+    pub async fn read(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Result<Found, kube::Error> {
         let heard = {
             let mut named = self.lock();
             let entry = named.entry(secret.clone()).or_default();
             entry.by.insert(by.clone());
+            let is_kept = keys.iter().all(|key| entry.keys.contains(*key));
+            entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
             match (entry.known, &entry.content) {
-                (Known::Present, Some(content)) => return Ok(Found::Present(Arc::clone(content))),
+                (Known::Present, Some(content)) if is_kept => return Ok(Found::Present(Arc::clone(content))),
                 (Known::Absent, content) => return Ok(absent(content.as_ref())),
                 _ => entry.heard,
             }
@@ -91,7 +101,9 @@ impl Secrets {
                 .data
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(key, value)| (key, value.0))
+                .filter(|(key, _)| entry.keys.contains(key))
+                // A copy, since a vector that is cut keeps its memory.
+                .map(|(key, value)| (key, value.0[..value.0.len().min(LONGEST_VALUE + 1)].to_vec()))
                 .collect(),
         });
         entry.content = Some(Arc::clone(&content));
