@@ -423,13 +423,15 @@ fn rival<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> Op
         )
     };
     let own_age = age(object);
+    let has_it = |other: &Managed<K>| K::object(&other.status).id.as_deref() == Some(id);
     let rivals = context.find(|other| {
         if other.uid() == object.uid() || observes(other) {
             return false;
         }
-        let has_it = K::object(&other.status).id.as_deref() == Some(id);
         let claims_it = other.lifecycle.external_id.as_deref() == Some(id) && K::object(&other.status).id.is_none();
-        has_it || (claims_it && age(other) < own_age)
+        has_it(other) || (claims_it && age(other) < own_age)
     });
-    rivals.first().map(|rival| rival_of(rival))
+    // Who has it is told, not another one that would like to.
+    let holder = rivals.iter().find(|rival| has_it(rival)).or(rivals.first());
+    holder.map(|rival| rival_of(rival))
 }
