@@ -3,6 +3,7 @@
 
 mod admission;
 mod adoption;
+mod breaker;
 mod calls;
 mod certificates;
 mod console;

@@ -12,6 +12,6 @@ mod names;
 mod passwords;
 mod policies;
 mod read_only;
-mod steps;
+pub mod steps;
 mod switches;
 mod watching;
