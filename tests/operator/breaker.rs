@@ -200,7 +200,12 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     let gateways = world.cloud_gateways().await;
     let edited = |item: &Value, field: &str| item[field].as_str().is_some_and(|text| text.ends_with("-b"));
     let edited = gateways.iter().filter(|it| edited(it, "name")).count()
-        + world.cloud_users().await.iter().filter(|it| edited(it, "description")).count();
+        + world
+            .cloud_users()
+            .await
+            .iter()
+            .filter(|it| edited(it, "description"))
+            .count();
     assert_eq!(edited, OBJECTS);
     figures::report(
         "credentials breaker",

@@ -12,6 +12,7 @@ mod names;
 mod passwords;
 mod policies;
 mod read_only;
+mod replays;
 pub mod steps;
 mod switches;
 mod watching;
