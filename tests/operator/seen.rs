@@ -1,10 +1,12 @@
 //! What a watch has shown of many objects, so that many can be waited for at once and nothing that passed is missed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
+use kube::api::DynamicObject;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -18,6 +20,11 @@ pub const PATIENCE: Duration = DEADLINE.saturating_mul(3);
 
 /// How one object looked, each time that it was shown; `null` when it was gone.
 type Shown = HashMap<String, Vec<Value>>;
+
+fn look(object: DynamicObject) -> (String, Value) {
+    let name = object.metadata.name.clone().unwrap_or_default();
+    (name, serde_json::to_value(object).expect("an object is JSON"))
+}
 
 /// See the module. Names are of one kind each.
 pub struct Seen {
@@ -33,20 +40,35 @@ impl Seen {
         let all = std::sync::Arc::new(Mutex::new(Shown::new()));
         let watches = [world.gateway_objects(), world.users()].map(|objects: Objects<'_>| {
             let (tell, all) = (tell.clone(), std::sync::Arc::clone(&all));
-            let mut events = watcher(objects.api(), watcher::Config::default()).boxed();
+            let events = watcher(objects.api(), watcher::Config::default());
+            let mut events = events.default_backoff().boxed();
             AbortOnDropHandle::new(tokio::spawn(async move {
-                while let Ok(Some(event)) = events.try_next().await {
-                    let (object, is_gone) = match event {
-                        Event::Apply(object) | Event::InitApply(object) => (object, false),
-                        Event::Delete(object) => (object, true),
-                        Event::Init | Event::InitDone => continue,
-                    };
-                    let name = object.metadata.name.clone().unwrap_or_default();
-                    let looks = match is_gone {
-                        true => Value::Null,
-                        false => serde_json::to_value(object).unwrap_or_default(),
-                    };
-                    all.lock().expect("sound").entry(name).or_default().push(looks);
+                let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
+                while let Some(event) = events.next().await {
+                    let mut looks: Vec<(String, Value)> = Vec::new();
+                    match event {
+                        Ok(Event::Apply(object)) => looks.push(look(object)),
+                        Ok(Event::Delete(object)) => looks.push((look(object).0, Value::Null)),
+                        // After an error it begins anew, with everything as it is.
+                        Ok(Event::Init) => listed.clear(),
+                        Ok(Event::InitApply(object)) => {
+                            looks.push(look(object));
+                            listed.extend(looks.iter().map(|(name, _)| name.clone()));
+                        }
+                        Ok(Event::InitDone) => {
+                            let gone: BTreeSet<&String> = known.difference(&listed).collect();
+                            looks.extend(gone.into_iter().map(|name| (name.clone(), Value::Null)));
+                        }
+                        Err(_) => {}
+                    }
+                    for (name, object) in looks {
+                        if object.is_null() {
+                            known.remove(&name);
+                        } else {
+                            known.insert(name.clone());
+                        }
+                        all.lock().expect("sound").entry(name).or_default().push(object);
+                    }
                     tell.send_replace(());
                 }
             }))
@@ -94,9 +116,12 @@ impl Seen {
             Ok(found) => found,
             Err(_) => {
                 let all = self.all.lock().expect("sound");
-                let since = all.get(name).into_iter().flatten().skip(after);
-                let seen: Vec<Value> = since.map(|object| condition(object, "Ready")).collect();
-                panic!("{name}: {awaited} was not seen, but {seen:#?}");
+                let shown: Vec<Value> = all.get(name).into_iter().flatten().cloned().collect();
+                let seen: Vec<Value> = shown[after..].iter().map(|object| condition(object, "Ready")).collect();
+                panic!(
+                    "{name}: {awaited} was not seen, but {seen:#?}; it looks so: {:#?}",
+                    shown.last()
+                );
             }
         }
     }

@@ -234,6 +234,7 @@ impl Subject<'_> {
             shown = self.meet(*at, mark, shown, next.copied(), &mut counted).await;
         }
         self.is_well(shown).await;
+        counted.recovered += first.len() as u64;
         for at in later {
             self.prepare(at).await;
             self.refuse(at).await;
@@ -246,9 +247,8 @@ impl Subject<'_> {
             } else {
                 self.is_well(shown).await;
             }
+            counted.recovered += 1;
         }
-        // Everything that was met has an end here.
-        counted.recovered = counted.met;
         counted
     }
 
