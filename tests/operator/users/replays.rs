@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::{Effort, effort, figures};
 
 use super::steps::{
-    add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, on, posts, request, requests,
-    server_id, stranger, the_only_one, wait_for_requests,
+    add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, on, request, requests, server_id,
+    stranger, the_only_one, wait_for_requests,
 };
 use crate::console::message;
 use crate::world::{Options, World};
