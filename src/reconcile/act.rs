@@ -604,18 +604,20 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
-    fn turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Result<Option<LaneGuard<Key>>, NotYet> {
-        let guard = match lane::<K>(cloud) {
+    fn turn<'a>(&self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<MyTurn<'a>, NotYet> {
+        let lane = match lane::<K>(cloud) {
             Some(lane) => {
                 let entered = self.context.shared.tenants.lanes.enter(&lane, self.key, priority);
                 Some(entered.ok_or(NotYet)?)
             }
             None => None,
         };
-        match cloud.tenant.budget.take(self.key.clone(), priority, Instant::now()) {
-            Turn::Now => Ok(guard),
-            Turn::Queued => Err(NotYet),
-        }
+        let budget = cloud.tenant.budget();
+        let turn = budget.take(self.key.clone(), priority, Instant::now()).ok_or(NotYet)?;
+        Ok(MyTurn {
+            _request: turn,
+            _lane: lane,
+        })
     }
 
     /// The cloud's own queue of a lane is full: nobody writes there for a while.
@@ -720,6 +722,12 @@ impl<K: Kind> Pass<'_, K> {
         }
         (Pass { object, ..*self }).write(&change).await
     }
+}
+
+/// The right to write, while it is kept.
+struct MyTurn<'a> {
+    _request: Turn<'a, Key>,
+    _lane: Option<LaneGuard<Key>>,
 }
 
 /// Somebody else writes, or the budget is used up.

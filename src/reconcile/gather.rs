@@ -19,7 +19,7 @@ use super::sources::{Lack, Sources, impossible_secret, missing_secret};
 use super::tenant::{Open, Tenant, trouble};
 use super::view::{self, Viewpoint};
 use crate::api::conditions::Reason;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Sighting};
 use crate::ownership::Owner;
 
 /// What was gathered for one pass.
@@ -136,7 +136,8 @@ pub async fn gather<K: Kind>(
                 gathered.mirror = Some(mirror);
             }
             if !deleting {
-                gathered.extras = extras(context, key, object, open, triggered_at).await?;
+                let may_ask_cloud = is_looked_at(object, &gathered.view);
+                gathered.extras = extras(context, key, object, open, triggered_at, may_ask_cloud).await?;
             }
         }
         Err(trouble) => gathered.access = Err(trouble),
@@ -198,12 +199,22 @@ async fn credential<K: Kind>(
     })
 }
 
+/// Whether the object itself has been looked at. What it refers to is asked for after that: of two looks that are under
+/// way at once, the end of one would begin the other anew, however it had ended.
+fn is_looked_at<K: Kind>(object: &Managed<K>, view: &View<K::Remote>) -> bool {
+    match K::object(&object.status).id {
+        Some(_) => matches!(view.known, Sighting::Seen { fresh: true, .. }),
+        None => view.listed.is_some(),
+    }
+}
+
 async fn extras<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
     object: &Managed<K>,
     open: &Open,
     since: Option<Instant>,
+    may_ask_cloud: bool,
 ) -> Result<Extras<K::Extras>, kube::Error> {
     let Ok(spec) = &object.spec else {
         return Ok(Extras::Read(K::Extras::default()));
@@ -213,6 +224,7 @@ async fn extras<K: Kind>(
         key,
         open,
         since,
+        may_ask_cloud,
     };
     match K::extras(spec, &sources).await {
         Ok(extras) => Ok(Extras::Read(extras)),

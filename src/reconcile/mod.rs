@@ -1,6 +1,7 @@
 //! The pipeline, once, for every kind: gather → decide → act → report. A kind is one file with its behaviour.
 
 pub mod access;
+pub mod access_key;
 pub mod act;
 pub mod collections;
 pub mod context;

@@ -57,6 +57,8 @@ pub struct Sources<'a> {
     pub open: &'a Open,
     /// Answers of the cloud must have been started at that time or later.
     pub since: Option<Instant>,
+    /// Whether the cloud may be asked yet.
+    pub may_ask_cloud: bool,
 }
 
 impl Sources<'_> {
@@ -112,6 +114,9 @@ impl Sources<'_> {
 
     /// The group of that name on a server, as of the time that counts; it is followed from now on.
     pub fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, Lack> {
+        if !self.may_ask_cloud {
+            return Err(Lack::Waiting);
+        }
         let server = self.open.server(server, self.key);
         let groups = server.groups();
         if let Some(error) = groups.take_failure(self.key) {
