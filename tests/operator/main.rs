@@ -17,6 +17,7 @@ mod objects;
 mod policies;
 mod read_only;
 mod running;
+mod sweep;
 mod troubles;
 mod upgrade;
 mod users;
