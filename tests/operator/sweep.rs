@@ -47,7 +47,13 @@ async fn sweep(of: &str, stories: &[Story]) {
     for (story, course) in &courses {
         let of_story = course.boundaries();
         assert!(of_story.len() > 2, "{story:?} is no story: {of_story:?}");
-        println!("{story:?} has {} boundaries", of_story.len());
+        println!("{story:?} has {} boundaries:", of_story.len());
+        for boundary in &of_story {
+            println!(
+                "  {:?} {:?} {} {}",
+                boundary.moment, boundary.to, boundary.what, boundary.nth
+            );
+        }
         boundaries.extend(of_story.into_iter().map(|boundary| (*story, boundary)));
         let faults = course.check(course, Pause::None, &mut tally);
         wrong.extend(

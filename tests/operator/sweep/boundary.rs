@@ -27,9 +27,12 @@ pub struct Boundary {
 
 impl Boundary {
     /// Both sides of every request of a recorded run.
-    pub fn all<'a>(calls: impl Iterator<Item = &'a LogEntry>, writes: &[ApiRequest]) -> Vec<Self> {
+    pub fn all<'a>(
+        calls: impl Iterator<Item = &'a LogEntry>,
+        writes: impl Iterator<Item = &'a ApiRequest>,
+    ) -> Vec<Self> {
         let calls = calls.map(|call| (To::Cloud, operation(call)));
-        let writes = writes.iter().map(|write| (To::Cluster, sort(write)));
+        let writes = writes.map(|write| (To::Cluster, sort(write)));
         let mut seen: BTreeMap<(To, String), usize> = BTreeMap::new();
         let mut boundaries = Vec::new();
         for (to, what) in calls.chain(writes) {

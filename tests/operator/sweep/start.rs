@@ -50,6 +50,9 @@ async fn the_first_start_survives_a_kill_at_each_write_of_its_own() {
             world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
             let before = world.users().wait_for_reason("alice", "Available").await;
             world.restart_operator().await;
+            world
+                .wait_for_metric("vpn_operator_objects{kind=\"VpnUser\",reason=\"Available\"} 1")
+                .await;
             let mark = world.mark().await;
             world.users().patch("alice", super::cell::request("again")).await;
             eventually("alice is looked at", DEADLINE, async || {

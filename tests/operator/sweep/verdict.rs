@@ -20,6 +20,8 @@ pub struct Course {
     pub last_call: u64,
     /// To the apiserver.
     pub writes: Vec<ApiRequest>,
+    /// The number of the last write before that.
+    pub last_write: u64,
     /// Calls that changed something when there was nothing left to do.
     pub restless: Vec<String>,
     /// Null if it is gone.
@@ -76,7 +78,9 @@ impl Tally {
 impl Course {
     pub fn boundaries(&self) -> Vec<Boundary> {
         let of_story = self.calls.iter().filter(|call| call.sequence <= self.last_call);
-        Boundary::all(of_story, &self.writes)
+        // The last Event of a story may come after its last status; an instant that moved is told when it is seen.
+        let is_of_story = |write: &&ApiRequest| write.number <= self.last_write || write.resource == "events";
+        Boundary::all(of_story, self.writes.iter().filter(is_of_story))
     }
 
     /// What is wrong with how it ended, and with what it took beside the undisturbed course.
