@@ -1,6 +1,7 @@
-//! The Secrets that objects name: read when needed, kept only while named, followed by their metadata alone.
+//! The Secrets that objects name: read when needed, kept only while named and only as far as they are used, followed by
+//! their metadata alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +9,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use super::key::Key;
+
+/// Of a value no more than this and a byte is kept, so that whoever uses it sees that it is too long. A Secret may hold a
+/// MiB: memory must grow with the objects, not with what their authors put there.
+pub const LONGEST_VALUE: usize = 64 * 1024;
 
 /// Namespace and name of a Secret.
 pub type SecretName = (String, String);
@@ -17,12 +22,17 @@ pub struct SecretContent {
     /// Another one under the same name: it was deleted and made anew.
     pub uid: String,
     pub resource_version: String,
+    /// Of the keys that were asked for; longer values are cut to one byte more than [`LONGEST_VALUE`].
     pub data: BTreeMap<String, Vec<u8>>,
+    /// The keys that were asked for, whether the Secret has them or not.
+    asked: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Named {
     by: HashSet<Key>,
+    /// All that anybody has asked for.
+    keys: BTreeSet<String>,
     /// As last read; it stays after the Secret is gone, for deletions in a namespace that goes as a whole.
     content: Option<Arc<SecretContent>>,
     known: Known,
@@ -71,8 +81,8 @@ impl Secrets {
         self.lists.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Reads a Secret for an object that names it; from memory if nothing was heard of a change.
-    pub async fn read(&self, secret: &SecretName, by: &Key) -> Result<Found, kube::Error> {
+    /// Reads these keys of a Secret for an object that names it; from memory if nothing was heard of a change.
+    pub async fn read(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Result<Found, kube::Error> {
         let heard = {
             let mut named = self.lock();
             let entry = named.entry(secret.clone()).or_insert_with(|| Named {
@@ -80,8 +90,12 @@ impl Secrets {
                 ..Named::default()
             });
             entry.by.insert(by.clone());
+            entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
+            let was_asked = |content: &SecretContent| keys.iter().all(|key| content.asked.contains(*key));
             match (entry.known, &entry.content) {
-                (Known::Present, Some(content)) => return Ok(Found::Present(Arc::clone(content))),
+                (Known::Present, Some(content)) if was_asked(content) => {
+                    return Ok(Found::Present(Arc::clone(content)));
+                }
                 (Known::Absent, content) => return Ok(absent(content.as_ref())),
                 _ => entry.heard,
             }
@@ -98,6 +112,9 @@ impl Secrets {
             }
             return Ok(absent(entry.content.as_ref()));
         };
+        // It may have been forgotten meanwhile.
+        entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
+        let asked = entry.keys.clone();
         let content = Arc::new(SecretContent {
             uid: read.metadata.uid.unwrap_or_default(),
             resource_version: read.metadata.resource_version.unwrap_or_default(),
@@ -105,8 +122,11 @@ impl Secrets {
                 .data
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(key, value)| (key, value.0))
+                .filter(|(key, _)| asked.contains(key))
+                // A copy, since a vector that is cut keeps its memory.
+                .map(|(key, value)| (key, value.0[..value.0.len().min(LONGEST_VALUE + 1)].to_vec()))
                 .collect(),
+            asked,
         });
         entry.content = Some(Arc::clone(&content));
         if is_latest {
