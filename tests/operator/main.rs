@@ -21,6 +21,7 @@ mod policies;
 mod read_only;
 mod running;
 mod seen;
+mod sweep;
 mod troubles;
 mod upgrade;
 mod users;
