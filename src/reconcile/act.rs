@@ -23,7 +23,7 @@ use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
 use crate::cloud::lane::LaneGuard;
-use crate::cloud::{CloudError, Meaning};
+use crate::cloud::{Answer, CloudError, Meaning};
 use crate::mirror::{Look, Mirror, Remote};
 
 /// What comes after a step.
@@ -322,13 +322,13 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(self.crd_is_too_old());
         }
         self.context.crd_check.ok();
-        if !self.context.shared.may_write() {
-            // The intent stays: whoever leads next waits it out.
-            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
-        }
         let pass = Pass { object, ..*self };
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
-        match cloud.tenant.send(call).await {
+        let Some(sent) = pass.send(&cloud, call).await else {
+            // The intent stays: whoever leads next waits it out.
+            return Ok(not_leading());
+        };
+        match sent {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             // What this one was told says nothing of the first: that is looked for, as before.
             Err(_) if announced.is_some() => {
@@ -444,15 +444,14 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(self.crd_is_too_old());
         };
         self.context.crd_check.ok();
-        if !self.context.shared.may_write() {
-            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
-        }
         let pass = Pass { object, ..*self };
-        match cloud
-            .tenant
-            .send(K::change(&cloud.client, &cloud.home, id, &call))
+        let Some(sent) = pass
+            .send(&cloud, K::change(&cloud.client, &cloud.home, id, &call))
             .await
-        {
+        else {
+            return Ok(not_leading());
+        };
+        match sent {
             Ok(answer) => {
                 let before = cloud.mirror.sighting(id, None);
                 let updated = answer.value.map(|mut remote| {
@@ -584,11 +583,11 @@ impl<K: Kind> Pass<'_, K> {
                 .write(|status| record::underway::<K>(status, &verdict, stamp))
                 .await?;
         }
-        if !self.context.shared.may_write() {
-            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
-        }
         let pass = Pass { object, ..*self };
-        match cloud.tenant.send(K::delete(&cloud.client, &cloud.home, id)).await {
+        let Some(sent) = pass.send(&cloud, K::delete(&cloud.client, &cloud.home, id)).await else {
+            return Ok(not_leading());
+        };
+        match sent {
             Ok(_) if twin => {
                 cloud.mirror.proved_gone(id);
                 let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
@@ -693,6 +692,16 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
+    /// One request that changes something in the cloud. `None`: this process may lead no more, and nothing was sent.
+    async fn send<T>(
+        &self,
+        cloud: &Cloud<'_, K>,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Option<Result<Answer<T>, CloudError>> {
+        let may_write = || self.context.shared.may_write();
+        cloud.tenant.send_if_leading(may_write, call).await
+    }
+
     /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
     fn turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Result<Option<LaneGuard<Key>>, NotYet> {
         let guard = match lane::<K>(cloud) {
@@ -794,15 +803,17 @@ impl<K: Kind> Pass<'_, K> {
             .write(&change)
             .await
             {
-                Err(kube::Error::Api(status)) if status.code == 409 => {
-                    match self.context.shared.reporter.read(&*object).await? {
-                        Some(newer) => object = Arc::new(newer),
-                        None => {
-                            warn!(object = %self.key, "gone from the cluster while its cloud object was written");
-                            return Ok(object);
-                        }
-                    }
+                // Whoever leads by now has made up its own mind about what came of it.
+                Err(error) if is_conflict(&error) && !self.context.shared.leads() => {
+                    return Err(error);
                 }
+                Err(error) if is_conflict(&error) => match self.context.shared.reporter.read(&*object).await? {
+                    Some(newer) => object = Arc::new(newer),
+                    None => {
+                        warn!(object = %self.key, "gone from the cluster while its cloud object was written");
+                        return Ok(object);
+                    }
+                },
                 result => return result,
             }
         }
@@ -812,6 +823,15 @@ impl<K: Kind> Pass<'_, K> {
 
 /// Somebody else writes, or the budget is used up.
 struct NotYet;
+
+/// Either the next renewal of the lease opens the way again, or this process ends.
+fn not_leading<K: Kind>() -> Next<K> {
+    Next::Rest(Action::requeue(Duration::from_secs(1)))
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
 
 /// The lane's name; projects have lanes of their own.
 fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {

@@ -44,6 +44,12 @@ impl Context {
         self.leader.may_write(self.settings.request_timeout)
     }
 
+    /// Whether this process leads by its clocks, and not only because it has not heard otherwise: one that was stopped
+    /// for a while finds that out before anything else.
+    pub fn leads(&self) -> bool {
+        self.leader.may_write(Duration::ZERO)
+    }
+
     /// A factor of 0.8 to 1.2, so that those that fail together do not come again together.
     pub fn jitter(&self) -> f64 {
         rand::random_range(0.8..=1.2)

@@ -33,6 +33,8 @@ struct Entry<K: Kind> {
     drifted: bool,
     recreating: bool,
     reported: Option<&'static str>,
+    /// How the apiserver refused the last write.
+    refused: Option<String>,
 }
 
 /// What a person asks for; a change of it is a trigger.
@@ -104,6 +106,7 @@ impl<K: Kind> Memory<K> {
                     drifted: false,
                     recreating: false,
                     reported: None,
+                    refused: None,
                 };
                 entries.insert(key.clone(), entry);
                 object
@@ -113,7 +116,10 @@ impl<K: Kind> Memory<K> {
 
     /// One of our writes returned this.
     pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
-        self.with(key, |entry| entry.latest = Arc::clone(object));
+        self.with(key, |entry| {
+            entry.latest = Arc::clone(object);
+            entry.refused = None;
+        });
     }
 
     /// A pass begins: what is heard from now on, it may not have seen.
@@ -262,6 +268,13 @@ impl<K: Kind> Memory<K> {
         let mut before = None;
         self.with(key, |entry| before = entry.reported.replace(reason));
         before
+    }
+
+    /// The apiserver refused something. Whether that is news since the last write that it took.
+    pub fn is_refused(&self, key: &Key, how: String) -> bool {
+        let mut is_new = true;
+        self.with(key, |entry| is_new = entry.refused.replace(how.clone()) != Some(how));
+        is_new
     }
 
     /// The object is no more. Its last reported reason.

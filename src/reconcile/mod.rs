@@ -22,3 +22,4 @@ pub mod servers;
 pub mod sources;
 pub mod tenant;
 pub mod vpn_user;
+pub mod watch_health;

@@ -17,7 +17,7 @@ use super::key::Key;
 use super::servers::{Server, Servers};
 use crate::api::Scope;
 use crate::api::conditions::Reason;
-use crate::cloud::breaker::{Admit, Breaker};
+use crate::cloud::breaker::{Admit, Breaker, Flight};
 use crate::cloud::budget::{Budget, Priority};
 use crate::cloud::customer_gateways::CustomerGateway;
 use crate::cloud::lane::Lanes;
@@ -189,9 +189,33 @@ impl Tenant {
         &self,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Result<Answer<T>, CloudError> {
-        let flight = loop {
+        let flight = self.admitted().await?;
+        self.fly(flight, call).await
+    }
+
+    /// The same for a request that changes something. Whether this process still leads is asked after all waiting, with
+    /// nothing left to be done but to send; `None`: it does not, and nothing was sent.
+    pub async fn send_if_leading<T>(
+        &self,
+        may_write: impl FnOnce() -> bool,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Option<Result<Answer<T>, CloudError>> {
+        let flight = match self.admitted().await {
+            Ok(flight) => flight,
+            Err(error) => return Some(Err(error)),
+        };
+        if !may_write() {
+            lock(&self.breaker).not_sent(flight, Instant::now());
+            return None;
+        }
+        Some(self.fly(flight, call).await)
+    }
+
+    /// Waits until the breaker lets a request through.
+    async fn admitted(&self) -> Result<Flight, CloudError> {
+        loop {
             match lock(&self.breaker).admit(Instant::now()) {
-                Admit::Go(flight) => break flight,
+                Admit::Go(flight) => return Ok(flight),
                 Admit::Wait => {}
                 Admit::Refused { error, until } => {
                     let mut error = *error;
@@ -202,7 +226,14 @@ impl Tenant {
                 }
             }
             tokio::time::sleep(FIRST_FLIGHT_POLL).await;
-        };
+        }
+    }
+
+    async fn fly<T>(
+        &self,
+        flight: Flight,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Result<Answer<T>, CloudError> {
         let result = call.await;
         let now = Instant::now();
         lock(&self.breaker).finished(flight, result.as_ref().map(|_| ()), now);
