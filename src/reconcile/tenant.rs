@@ -78,13 +78,17 @@ impl Open {
 
     /// More than max(10, 20 %) of the credential's objects are missing at once.
     pub fn mass_deletion(&self) -> Option<MassDeletion> {
-        let losses = self.servers.losses().into_iter().chain([self.gateways.losses()]);
+        let losses = self
+            .servers
+            .losses()
+            .into_iter()
+            .chain([self.gateways.known().losses()]);
         let (missing, of) = losses.fold((0, 0), |(missing, of), (more, more_of)| (missing + more, of + more_of));
         MassDeletion::suspected(missing, of)
     }
 
     fn forget(&self, reader: &Key) {
-        self.gateways.forget(reader);
+        self.gateways.known().forget(reader);
         self.servers.forget(reader);
     }
 }
