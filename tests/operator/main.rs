@@ -3,6 +3,7 @@
 
 mod admission;
 mod adoption;
+mod adversaries;
 mod breaker;
 mod calls;
 mod certificates;
