@@ -188,10 +188,12 @@ pub async fn watch_secrets(
                 .fields("type!=helm.sh/release.v1");
             let mut events = watcher(api, config).default_backoff().boxed();
             let mut listed: HashSet<SecretName> = HashSet::new();
+            let mut list = 0;
             while let Some(event) = events.next().await {
                 let news = match event {
                     Ok(watcher::Event::Init) => {
                         listed.clear();
+                        list = context.secrets.list_begins();
                         Vec::new()
                     }
                     Ok(watcher::Event::InitApply(secret)) => {
@@ -204,7 +206,7 @@ pub async fn watch_secrets(
                     }
                     Ok(watcher::Event::InitDone) => {
                         check.ok();
-                        context.secrets.saw_all(namespace.as_deref(), &listed)
+                        context.secrets.saw_all(namespace.as_deref(), list, &listed)
                     }
                     Ok(watcher::Event::Apply(secret)) => context
                         .secrets

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::PartialObjectMeta;
+use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
@@ -186,7 +186,7 @@ async fn credential<K: Kind>(
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
-    Ok(match shared.secrets.read(&secret, key).await? {
+    Ok(match shared.secrets.read(&secret, key, &access::SECRET_KEYS).await? {
         Found::Present(content) => access::from_secret(&shared.settings, &name, &content.data),
         // A namespace that is deleted loses its Secrets first.
         Found::Remembered(content) if deleting => access::from_secret(&shared.settings, &name, &content.data),
@@ -392,9 +392,22 @@ fn owner_of<R: Remote>(remote: &R, key: &str) -> Option<Owner> {
 
 /// Asks the apiserver, since the CR may be outside of what this process watches.
 async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool, kube::Error> {
+    // Whoever may write tags in the cloud has no say in what is asked of the apiserver: the names go into a path.
+    if !owner.can_exist() {
+        return Ok(true);
+    }
     let api = Api::<PartialObjectMeta<Managed<K>>>::namespaced(context.shared.client.clone(), &owner.namespace);
-    match api.get_metadata_opt(&owner.name).await {
-        Ok(found) => Ok(found.is_some_and(|found| found.uid().as_deref() == Some(owner.uid.as_str()))),
+    let has_uid = |uid: Option<String>| uid.as_deref() == Some(owner.uid.as_str());
+    let lives = if owner.may_be_cut() {
+        // The name is not all there, so only the uid tells.
+        let all = api.list_metadata(&ListParams::default()).await;
+        all.map(|all| all.items.into_iter().any(|found| has_uid(found.uid())))
+    } else {
+        let found = api.get_metadata_opt(&owner.name).await;
+        found.map(|found| found.is_some_and(|found| has_uid(found.uid())))
+    };
+    match lives {
+        Ok(lives) => Ok(lives),
         // Where nothing may be read, nothing may be taken either.
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
         Err(error) => Err(error),
@@ -410,13 +423,15 @@ fn rival<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> Op
         )
     };
     let own_age = age(object);
+    let has_it = |other: &Managed<K>| K::object(&other.status).id.as_deref() == Some(id);
     let rivals = context.find(|other| {
         if other.uid() == object.uid() || observes(other) {
             return false;
         }
-        let has_it = K::object(&other.status).id.as_deref() == Some(id);
         let claims_it = other.lifecycle.external_id.as_deref() == Some(id) && K::object(&other.status).id.is_none();
-        has_it || (claims_it && age(other) < own_age)
+        has_it(other) || (claims_it && age(other) < own_age)
     });
-    rivals.first().map(|rival| rival_of(rival))
+    // Who has it is told, not another one that would like to.
+    let holder = rivals.iter().find(|rival| has_it(rival)).or(rivals.first());
+    holder.map(|rival| rival_of(rival))
 }

@@ -73,7 +73,11 @@ impl Sources<'_> {
         }
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
-        let read = self.context.secrets.read(&secret, self.key).await;
+        let read = self
+            .context
+            .secrets
+            .read(&secret, self.key, &[reference.key.as_str()])
+            .await;
         let may = format!(
             "read the Secret {name}, which {field} names: have get of secrets granted to its service account in the \
              namespace {}",
