@@ -6,7 +6,7 @@ use vpn_operator_testbed::{ApiProxy, ApiRequest, Effort, Moment, Verb, effort, e
 use super::history::History;
 use super::replicas::{Replica, one_leads, trespasses};
 use super::{LEDGER, SLOW, apply_gateways, rename, wait_until_renamed, world_of_replicas};
-use crate::world::{DEADLINE, World};
+use crate::world::{DEADLINE, World, gateway};
 
 /// Reports what the takeovers of a test were like, and that nobody has written without the lease.
 pub async fn settle_up(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
@@ -94,13 +94,18 @@ async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after
         let resource = format!("cgw/gw-{number}");
         world.kubectl(["delete", &resource, "--wait=false"]).await;
     }
-    for number in 7..=9 {
-        let spec = format!("{{name: gw-{number}, idValue: 203.0.113.{number}}}");
-        world.apply_gateway(&format!("gw-{number}"), &spec).await;
-    }
+    let new: Vec<String> = (7..=16)
+        .map(|number| {
+            gateway(
+                &format!("gw-{number}"),
+                &format!("{{name: gw-{number}, idValue: 203.0.113.{number}}}"),
+            )
+        })
+        .collect();
+    world.apply(&new.join("---\n")).await;
     world.apply_password("alice", "Stopped Pass-1").await;
     world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
-    let announced = 2 + 2 + 3 + 1;
+    let announced = 2 + 2 + new.len() + 1;
     eventually("everything is announced", DEADLINE, async || {
         let held = hold.held();
         if held.len() == announced {
@@ -117,7 +122,7 @@ async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after
     second.leads().await;
     world.wait_until_gone("gw-3").await;
     world.wait_until_gone("gw-4").await;
-    world.wait_until_all_ready(7).await;
+    world.wait_until_all_ready(4 + new.len()).await;
     wait_until_renamed(&world, 2, "new").await;
     world.users().wait_for_reason("alice", "Available").await;
     let mark = world.mark().await;
