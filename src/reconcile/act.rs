@@ -95,7 +95,7 @@ impl<K: Kind> Pass<'_, K> {
                 drifted,
                 strays,
             } => self.confirmed(remote, drifted, strays).await,
-            Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
+            Rest::Troubled(trouble) => self.stopped(&trouble).await,
             Rest::Quiet(pace) => Ok(self.come_again(pace)),
             Rest::Waiting => Ok(Next::Rest(Action::await_change())),
             Rest::Until(verdict, wait) => {
@@ -157,16 +157,32 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Rest(Action::await_change()))
     }
 
-    /// Says what is wrong, once, and comes again at its pace.
+    /// A decision: what is wrong is said of the version that it was decided on, or decided anew.
+    async fn stopped(&self, trouble: &Trouble) -> Result<Next<K>, kube::Error> {
+        let stamp = stamp(&self.object);
+        self.write(|status| {
+            self.expect(status);
+            record::verdict::<K>(status, &trouble.verdict, stamp);
+        })
+        .await?;
+        Ok(self.told(trouble).await)
+    }
+
+    /// An outcome: the cloud's answer is put on record, whatever became of the object meanwhile.
     async fn troubled(&self, trouble: &Trouble, also: impl Fn(&mut K::Status)) -> Result<Next<K>, kube::Error> {
-        let Trouble { verdict, pace } = trouble;
         let stamp = stamp(&self.object);
         self.write_surely(|status| {
             also(status);
             self.expect(status);
-            record::verdict::<K>(status, verdict, stamp);
+            record::verdict::<K>(status, &trouble.verdict, stamp);
         })
         .await?;
+        Ok(self.told(trouble).await)
+    }
+
+    /// What is wrong stands in status: an Event once, and another try at its pace.
+    async fn told(&self, trouble: &Trouble) -> Next<K> {
+        let Trouble { verdict, pace } = trouble;
         if is_new_failure::<K>(&self.object.status, verdict) {
             self.context
                 .shared
@@ -177,7 +193,7 @@ impl<K: Kind> Pass<'_, K> {
         self.count(verdict.reason);
         // What was seen led here; what is decided next rests on a new look.
         self.context.memory.look_anew(self.key, Instant::now());
-        Ok(self.come_again(*pace))
+        self.come_again(*pace)
     }
 
     fn expect(&self, status: &mut K::Status) {

@@ -18,6 +18,9 @@ use super::managed::Managed;
 /// Passes of one reconcile; a healthy object needs at most half of them.
 const MOST_PASSES: usize = 12;
 
+/// Conflicts of one reconcile that are answered at once; whoever is always faster than we are is given way to.
+const MOST_CONFLICTS: usize = 4;
+
 /// What the apiserver refused; the cloud's errors never come this far.
 #[derive(Debug, thiserror::Error)]
 #[error("the apiserver: {0}")]
@@ -60,6 +63,7 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
     if let Some(wait) = context.memory.hold_off(key, Instant::now()) {
         return Ok(Action::requeue(wait));
     }
+    let mut conflicts = 0;
     for _ in 0..MOST_PASSES {
         if !context.shared.leads() {
             // What was decided from here on would rest on what may be another's by now.
@@ -79,7 +83,8 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
             Ok(Next::Again(next)) => object = next,
             Ok(Next::Rest(action)) => return Ok(action),
             // Somebody else wrote: decide again on what is there now.
-            Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(kube::Error::Api(status)) if status.code == 409 && conflicts < MOST_CONFLICTS => {
+                conflicts += 1;
                 match context.shared.reporter.read(&*object).await? {
                     Some(newer) => object = context.memory.arrive(key, Arc::new(newer), Instant::now()),
                     None => return Ok(Action::await_change()),

@@ -7,7 +7,7 @@ mod deletion;
 mod groups;
 mod iam;
 mod lanes;
-mod life;
+pub mod life;
 mod names;
 mod passwords;
 mod policies;

@@ -11,7 +11,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use vpn_operator_testbed::{ControlPlane, Operator, Simulator, eventually};
+use vpn_operator_testbed::{ApiProxy, ControlPlane, Operator, Simulator, eventually};
 
 use crate::leaks::{Sentinels, search_etcd, search_text};
 use crate::objects::Objects;
@@ -157,6 +157,20 @@ impl World {
             self.plane.guardian(),
             binary,
             &self.kubeconfig,
+            self.arguments.clone(),
+            self.environment.clone(),
+        )
+        .unwrap();
+        operator.wait_until_ready(DEADLINE).await.unwrap();
+        self.operator = Some(operator);
+    }
+
+    /// Starts the operator so that it reaches the apiserver through a proxy, and waits until it is ready.
+    pub async fn start_operator_behind(&mut self, proxy: &ApiProxy) {
+        let operator = Operator::start(
+            self.plane.guardian(),
+            Path::new(OPERATOR),
+            proxy.kubeconfig(),
             self.arguments.clone(),
             self.environment.clone(),
         )
