@@ -679,7 +679,7 @@ async fn read_password(
     let context = format!("{}/{}", sources.key.namespace, sources.key.name);
     let record = PasswordRecord {
         digest: key.digest(&context, &SecretString::from(value.expose())),
-        key_id: key.id(),
+        key_id: key.id(&context),
         secret_uid: secret.uid,
         secret_resource_version: secret.resource_version,
     };
