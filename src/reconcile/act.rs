@@ -124,7 +124,10 @@ impl<K: Kind> Pass<'_, K> {
         };
         let fields = drifted.join(", ");
         self.write(|status| {
-            record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp)
+            record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp);
+            if !self.observes() {
+                record::marked::<K>(status, self.object.uid());
+            }
         })
         .await?;
         let reporter = &self.context.shared.reporter;
@@ -378,6 +381,7 @@ impl<K: Kind> Pass<'_, K> {
         let written = self
             .write_surely(|status| {
                 record::created::<K>(status, new, &remote, &cloud.scope, &self.record(cloud));
+                record::marked::<K>(status, self.object.uid());
                 if K::settles_at(status).is_some() {
                     self.settles(status, remote.id(), stamp);
                 } else if self.is_as_specified(status, &remote) {

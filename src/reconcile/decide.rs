@@ -80,6 +80,8 @@ pub struct View<R> {
     pub predecessors: Vec<R>,
     /// Look like what we would create, and have no owner.
     pub lookalikes: Vec<R>,
+    /// Has, in what cannot be changed, what the spec asks for, and a tag that names a CR of this cluster that is no more.
+    pub orphan: Option<R>,
     /// Could be ours, but their tags are not known.
     pub untold: Vec<String>,
     pub mass_deletion: Option<MassDeletion>,
@@ -102,6 +104,7 @@ impl<R> View<R> {
             owned: Vec::new(),
             predecessors: Vec::new(),
             lookalikes: Vec::new(),
+            orphan: None,
             untold: Vec::new(),
             mass_deletion: None,
             rival: None,
@@ -452,19 +455,27 @@ fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Ownership<K
         return Ownership::Mine;
     }
     let named = inputs.lifecycle.external_id.as_deref() == Some(remote.id());
+    // What was marked as ours and is another's now was taken since: to take it back in turn would never end.
+    let is_taken = was_marked(inputs, remote.id());
     let is_free = Owner::parse(value).is_some_and(|theirs| {
         // The CR's place or the cluster's name has changed since.
         theirs.uid == mine.uid
             // This CR's former self, before it was restored or made anew.
-            || (theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
+            || (!is_taken && theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
             // A CR of this cluster that is no more.
-            || (named && theirs.cluster == mine.cluster && !inputs.view.owner_lives)
+            || (!is_taken && named && theirs.cluster == mine.cluster && !inputs.view.owner_lives)
     });
     if is_free {
         Ownership::Free { marked: true }
     } else {
         Ownership::NotMine(already_managed(inputs, remote.id(), value))
     }
+}
+
+/// Whether this very CR, and not a former self whose status it was given, had its tag on the recorded object.
+fn was_marked<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> bool {
+    let recorded = object(inputs);
+    recorded.id.as_deref() == Some(id) && recorded.owner_uid.as_deref() == Some(inputs.uid)
 }
 
 /// Sees to it that the recorded object's tag names this CR. `None`: it does.
@@ -658,6 +669,13 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
     {
         return claim(inputs, remote, adopted_event::<K>(remote));
     }
+    if let Some(orphan) = &inputs.view.orphan {
+        // What is said of it is said of what is there now.
+        return match listed.fresh {
+            true => orphaned(inputs, orphan),
+            false => look(inputs, Look::Collection),
+        };
+    }
     let name = K::cloud_name(spec, inputs.status, inputs.name);
     if K::UNIQUE_NAMES
         && let Some(step) = name_taken(inputs, &name, listed)
@@ -683,6 +701,20 @@ fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -
         Ok(new) => Step::Create(new),
         Err((reason, message)) => stop(reason, message),
     }
+}
+
+/// The CR was renamed or moved, most likely, and left its object behind: a second one is not what anybody wants.
+fn orphaned<K: Kind>(inputs: &Inputs<'_, K>, orphan: &K::Remote) -> Step<K> {
+    let (noun, id, key) = (K::NOUN, orphan.id(), &inputs.policy.owner_tag_key);
+    let value = orphan.tags().and_then(|tags| tags.get(key)).map_or("", String::as_str);
+    let message = format!(
+        "the {noun} {id} is what this object asks for, and its tag {key}={value} names a {} that is no more: to take it \
+         over, as after a change of this object's name or namespace, set spec.externalID to {id}; to have another one \
+         created beside it, remove that tag in the cloud (if it is another cluster's: give each cluster a --cluster-name \
+         of its own)",
+        K::KIND
+    );
+    stop(Reason::AlreadyManaged, message)
 }
 
 /// Where names are unique: whether the name is another's, as far as that can be known without asking for it.
@@ -974,7 +1006,9 @@ fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, retain: bool
     let theirs = Owner::parse(value);
     let is_mine = theirs.as_ref().is_some_and(|theirs| theirs.uid == mine.uid);
     // A CR that was restored under a new uid and deleted before it could take its object back.
-    let was_mine = inputs.policy.cluster_name.is_some() && theirs.is_some_and(|theirs| theirs.same_place(&mine));
+    let was_mine = inputs.policy.cluster_name.is_some()
+        && !was_marked(inputs, &id)
+        && theirs.is_some_and(|theirs| theirs.same_place(&mine));
     if !is_mine && !was_mine {
         return Step::Release(Some(format!(
             "left the {} {id} alone: its tag {key}={value} names another owner",
@@ -1140,7 +1174,7 @@ fn wait<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
 fn crd_deleting<K: Kind>() -> Step<K> {
     let message = format!(
         "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \
-         let it go; what stays in the cloud can be adopted later with externalID",
+         let it go; what stays in the cloud can be adopted later with externalID or adoptionPolicy: IfExists",
         K::KIND
     );
     stop(Reason::CrdDeleting, message)
@@ -1199,10 +1233,19 @@ fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: &str) -> St
     let key = &inputs.policy.owner_tag_key;
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
-    let way_out = if is_former_self {
+    let way_out = if was_marked(inputs, id) {
+        ", which was put in the place of this object's own: does another cluster with the same --cluster-name run, or a \
+         copy of this object? Stop that one's operator, or give each cluster a name of its own; then remove that tag in \
+         the cloud, and this object takes the gateway back"
+    } else if is_former_self {
         // Its tag names no cluster, so --cluster-name would come too late now.
         ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
          set from the start, that happens by itself)"
+    } else if Owner::parse(value).is_some_and(|theirs| theirs.cluster == mine.cluster) {
+        &format!(
+            "; if that one is no more, set spec.externalID to {id} to take it over, or remove that tag in the cloud, which \
+             releases it"
+        )
     } else {
         "; if that owner is no more, removing that tag in the cloud releases it"
     };

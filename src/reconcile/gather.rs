@@ -287,7 +287,10 @@ async fn view<K: Kind>(
         view.predecessors = mirror.at_place_of(&mine).into_iter().filter(is_another).collect();
         if let Ok(spec) = &object.spec {
             let name = K::cloud_name(spec, &object.status, object.name());
-            view.untold = mirror.untold(|remote| K::looks_like(spec, &name, remote));
+            view.untold = mirror.untold(|remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote));
+            if external.is_none() {
+                view.orphan = orphan(context, spec, mirror, &mine).await?;
+            }
             if object.lifecycle.adoption() == AdoptionPolicy::IfExists {
                 view.lookalikes = mirror.unowned(|remote| K::looks_like(spec, &name, remote));
                 // Who holds it may read with other credentials, or not have been reconciled yet.
@@ -297,7 +300,8 @@ async fn view<K: Kind>(
         }
     }
     // Not on record yet, but named, or in the way: whether it is there, or free, may change at any time.
-    let followed = external.or(view.namesake.as_ref().map(Remote::id));
+    let in_the_way = view.namesake.as_ref().or(view.orphan.as_ref());
+    let followed = external.or(in_the_way.map(Remote::id));
     let followed = if observes(object) {
         known_id
     } else {
@@ -316,6 +320,29 @@ async fn view<K: Kind>(
         view.owner_lives = lives::<K>(context, &owner).await?;
     }
     Ok(view)
+}
+
+/// An object like the one that this spec would create, which a CR of this cluster left behind when it went.
+async fn orphan<K: Kind>(
+    context: &KindContext<K>,
+    spec: &K::Spec,
+    mirror: &Mirror<K::Remote, Key>,
+    mine: &Owner,
+) -> Result<Option<K::Remote>, kube::Error> {
+    if !K::Remote::TAGGED {
+        return Ok(None);
+    }
+    let key = &context.shared.policy.owner_tag_key;
+    let mut peers = mirror.find(|remote| K::is_same_peer(spec, remote));
+    peers.sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
+    for peer in peers {
+        let Some(owner) = owner_of(&peer, key) else { continue };
+        let is_elsewhere = owner.cluster != mine.cluster || owner.same_place(mine) || owner.uid == mine.uid;
+        if !is_elsewhere && !lives::<K>(context, &owner).await? {
+            return Ok(Some(peer));
+        }
+    }
+    Ok(None)
 }
 
 /// A stranger's object that has the name that this one would create.

@@ -222,6 +222,10 @@ impl Kind for Users {
         remote.name.as_deref() == Some(name)
     }
 
+    fn is_same_peer(_: &Self::Spec, _: &Self::Remote) -> bool {
+        false
+    }
+
     fn is_twin(_: &Self::Remote, _: &Self::Remote) -> bool {
         // Names are unique on a server.
         false
