@@ -16,7 +16,7 @@ use vpn_operator::settings::flag_reference;
 use vpn_operator_testbed::ControlPlane;
 
 /// Flags of other programs that the documentation lets people type.
-const FLAGS_OF_OTHERS: [&str; 32] = [
+const FLAGS_OF_OTHERS: [&str; 34] = [
     "--all",
     "--all-targets",
     "--check",
@@ -32,9 +32,11 @@ const FLAGS_OF_OTHERS: [&str; 32] = [
     "--from-file",
     "--help",
     "--namespace",
+    "--only",
     "--output",
     "--overwrite",
     "--patch",
+    "--quick",
     "--release",
     "--replicas",
     "--resource-version",

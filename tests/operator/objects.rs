@@ -23,6 +23,11 @@ impl<'a> Objects<'a> {
         Api::namespaced_with(self.world.client.clone(), &self.world.namespace, &self.kind)
     }
 
+    /// See [`World::log_tail`].
+    pub fn log_tail(&self) -> String {
+        self.world.log_tail()
+    }
+
     /// Merges into an object.
     pub async fn patch(&self, name: &str, patch: Value) {
         self.try_patch(name, patch).await.unwrap();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::user_record::{PasswordRecord, PasswordReset, SentUser};
 use crate::api::vpn_user::PasswordRef;
-use crate::api::{VpnUserSpec, VpnUserStatus};
+use crate::api::{Intent, PastIntent, VpnUserSpec, VpnUserStatus};
 use crate::cloud::password::Password;
 use crate::cloud::users::User;
 use crate::reconcile::vpn_user::{KnownPassword, UserChange, UserExtras, Users};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::api::lifecycle::CredentialsRef;
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus};
+use crate::api::{AdoptionPolicy, CustomerGatewaySpec, CustomerGatewayStatus, Intent, PastIntent};
 use crate::cloud::customer_gateways::CustomerGateway;
 use crate::reconcile::customer_gateway::{GatewayChange, GatewayExtras, Gateways};
 

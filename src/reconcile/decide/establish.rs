@@ -1,0 +1,311 @@
+//! No id is on record: whose, if any, is it already, and if nobody's, create it; never blindly a second time.
+
+use jiff::Timestamp;
+
+use super::ownership::claim;
+use super::{
+    AGAIN, Access, Extras, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, created_event, look, object, owner, stop,
+    time_left, troubled, wait,
+};
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
+use crate::mirror::{Listed, Look, Remote, Sighting};
+use crate::reconcile::kind::{Immutable, Kind};
+
+/// No id is on record: whose, if any, is it already, and if nobody's, create it.
+pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -> Step<K> {
+    if let Some(id) = &inputs.lifecycle.external_id {
+        return adopt(inputs, spec, id);
+    }
+    // Without tags nothing is ours before the first creation, so that nothing need be looked for.
+    let is_first = object(inputs).intent.is_none() && object(inputs).past_intents.is_empty();
+    if let (false, true, Extras::Lacking(trouble)) = (K::Remote::TAGGED, is_first, &inputs.extras)
+        && matches!(trouble.verdict.reason, Reason::SecretNotFound | Reason::InvalidPassword)
+    {
+        return troubled(inputs, trouble);
+    }
+    let Some(listed) = inputs.view.listed else {
+        return look(inputs, Look::Collection);
+    };
+    if let Some(remote) = inputs.view.owned.first() {
+        let intended = object(inputs).intent.is_some();
+        let event = if intended {
+            created_event::<K>(remote)
+        } else {
+            found_event::<K>(remote)
+        };
+        return Step::Note(Note::Found {
+            remote: remote.clone(),
+            event: Some(event),
+        });
+    }
+    if let Some(id) = inputs.view.untold.first() {
+        return look(inputs, Look::Tags(id.clone()));
+    }
+    if let Some(intent) = &object(inputs).intent {
+        return match resolve(inputs, intent, listed, access) {
+            Resolved::Absent => Step::Note(Note::GivenUp),
+            Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
+        };
+    }
+    // What an earlier creation made may show up at any time: another one rests on a look of now.
+    let in_doubt = !K::Remote::TAGGED && object(inputs).past_intents.iter().any(|past| past.given_up);
+    if in_doubt && !listed.fresh {
+        return look(inputs, Look::Collection);
+    }
+    if let Some(remote) = inputs.view.predecessors.first() {
+        let event = (
+            "Readopted",
+            format!(
+                "took back the {} {}, whose tag names this object as it was before it was made anew",
+                K::NOUN,
+                remote.id()
+            ),
+        );
+        return claim(inputs, remote, event);
+    }
+    // What somebody made just now, to be adopted, shows only in a look of now.
+    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists && !listed.fresh {
+        return look(inputs, Look::Collection);
+    }
+    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists
+        && let [remote] = inputs.view.lookalikes.as_slice()
+    {
+        return claim(inputs, remote, adopted_event::<K>(remote));
+    }
+    if let Some(orphan) = &inputs.view.orphan {
+        // What is said of it is said of what is there now.
+        return match listed.fresh {
+            true => orphaned(inputs, orphan),
+            false => look(inputs, Look::Collection),
+        };
+    }
+    let name = K::cloud_name(spec, inputs.status, inputs.name);
+    if K::UNIQUE_NAMES
+        && let Some(step) = name_taken(inputs, &name, listed)
+    {
+        return step;
+    }
+    let extras = match &inputs.extras {
+        Extras::Read(extras) => extras,
+        Extras::Waiting => return Step::Rest(Rest::Waiting),
+        Extras::Lacking(trouble) | Extras::Absent(trouble) => return troubled(inputs, trouble),
+    };
+    if inputs.policy.read_only {
+        return wait(
+            Reason::Creating,
+            format!("--read-only: would create the {} {name}", K::NOUN),
+        );
+    }
+    if !inputs.has_finalizer {
+        return Step::AddFinalizer;
+    }
+    let owner = owner(inputs).to_string();
+    match K::new(spec, &name, extras, (&inputs.policy.owner_tag_key, &owner)) {
+        Ok(new) => Step::Create(new),
+        Err((reason, message)) => stop(reason, message),
+    }
+}
+
+/// The CR was renamed or moved, most likely, and left its object behind: a second one is not what anybody wants.
+fn orphaned<K: Kind>(inputs: &Inputs<'_, K>, orphan: &K::Remote) -> Step<K> {
+    let (noun, id, key) = (K::NOUN, orphan.id(), &inputs.policy.owner_tag_key);
+    let value = orphan.tags().and_then(|tags| tags.get(key)).map_or("", String::as_str);
+    let message = format!(
+        "the {noun} {id} is what this object asks for, and its tag {key}={value} names a {} that is no more: to take it \
+         over, as after a change of this object's name or namespace, set spec.externalID to {id}; to have another one \
+         created beside it, remove that tag in the cloud (if it is another cluster's: give each cluster a --cluster-name \
+         of its own)",
+        K::KIND
+    );
+    stop(Reason::AlreadyManaged, message)
+}
+
+/// Where names are unique: whether the name is another's, as far as that can be known without asking for it.
+pub(super) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Option<Step<K>> {
+    let noun = K::NOUN;
+    if let Some(holder) = &inputs.view.name_holder {
+        let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
+        if holder.deleting {
+            let message = format!(
+                "spec.name: the {other}, which is being deleted, still has the name {name} {}: the {noun} is created once \
+                 that one is gone",
+                K::PLACE
+            );
+            return Some(Step::Rest(Rest::Troubled(Trouble {
+                verdict: Verdict::new(Reason::DependencyNotReady, message),
+                pace: WAIT,
+            })));
+        }
+        let message = format!(
+            "spec.name: the {other} has the name {name} already {} (in upper or lower case): delete that one, or make this \
+             object anew with another spec.name",
+            K::PLACE
+        );
+        return Some(stop(Reason::NameConflict, message));
+    }
+    let was_refused = conditions::ready_reason(&object(inputs).conditions) == Some(Reason::NameConflict.as_str());
+    // What is said of a stranger's object, or was said by the cloud, is said of what is there now.
+    if (inputs.view.namesake.is_some() || was_refused) && !listed.fresh {
+        return Some(look(inputs, Look::Collection));
+    }
+    let namesake = inputs.view.namesake.as_ref()?;
+    let (id, its_name) = (namesake.id(), K::remote_name(namesake).unwrap_or(name));
+    let message = format!(
+        "a {noun} {its_name} exists already ({id}), and it is not this object's: to adopt it, set spec.externalID to \
+         {id}, or spec.adoptionPolicy to IfExists; else delete it in the cloud, or make this object anew with another \
+         spec.name"
+    );
+    Some(stop(Reason::NameConflict, message))
+}
+
+/// Somebody has the name, and it is not known whether that came of our creation: the cloud knows, by the token. It can do
+/// no harm, since the name is taken.
+pub(super) fn replay<K: Kind>(
+    inputs: &Inputs<'_, K>,
+    spec: &K::Spec,
+    intent: &Intent,
+    listed: Listed,
+) -> Option<Step<K>> {
+    inputs
+        .view
+        .namesake
+        .as_ref()
+        .filter(|_| listed.fresh && !inputs.replayed)?;
+    let Extras::Read(extras) = &inputs.extras else {
+        return None;
+    };
+    let owner = owner(inputs).to_string();
+    let new = K::new(spec, &intent.name, extras, (&inputs.policy.owner_tag_key, &owner)).ok()?;
+    let may_send = inputs.has_finalizer && !inputs.policy.read_only && K::is_as_announced(inputs.status, &new);
+    may_send.then_some(Step::Replay(new))
+}
+
+pub(super) enum Resolved<K: Kind> {
+    Absent,
+    NotYet(Step<K>),
+}
+
+/// An intent is never followed by a blind second POST: only a complete look that was started after the request's
+/// deadline and the settle time proves that nothing came of it.
+pub(super) fn resolve<K: Kind>(
+    inputs: &Inputs<'_, K>,
+    intent: &Intent,
+    listed: Listed,
+    access: &Access,
+) -> Resolved<K> {
+    let proves_at = intent
+        .deadline
+        .0
+        .checked_add(inputs.policy.settle_time)
+        .unwrap_or(Timestamp::MAX);
+    if listed.started > proves_at {
+        if listed.complete {
+            return Resolved::Absent;
+        }
+        let message = format!(
+            "whether the {} {} was created is not known: the cloud's list is incomplete; it is read again until it is \
+             complete",
+            K::NOUN,
+            intent.name
+        );
+        let trouble = Trouble {
+            verdict: Verdict::new(Reason::CloudError, message),
+            pace: AGAIN,
+        };
+        return Resolved::NotYet(match &inputs.failed_look {
+            Some(failed) => Step::Rest(Rest::Troubled(failed.clone())),
+            None if inputs.triggered && !listed.fresh => Step::Look {
+                look: Look::Collection,
+                anew: true,
+            },
+            None => Step::Rest(Rest::Troubled(trouble)),
+        });
+    }
+    if let Some(failed) = &inputs.failed_look {
+        return Resolved::NotYet(Step::Rest(Rest::Troubled(failed.clone())));
+    }
+    if !listed.fresh || access.cloud_now > proves_at {
+        return Resolved::NotYet(Step::Look {
+            look: Look::Collection,
+            anew: true,
+        });
+    }
+    Resolved::NotYet(Step::Rest(Rest::Until(None, time_left(proves_at, access))))
+}
+
+/// `externalID` names an object that is not on record yet.
+pub(super) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
+    let (remote, full) = match &inputs.view.known {
+        Sighting::Seen {
+            remote,
+            fresh: true,
+            full,
+        } => (remote, *full),
+        Sighting::Gone => {
+            let message = format!(
+                "externalID: there is no {} {id} {}: delete this object and create it with the right id{}",
+                K::NOUN,
+                K::PLACE,
+                match inputs.lifecycle.management() {
+                    ManagementPolicy::Observe => "",
+                    _ => ", or remove externalID to have a new one created",
+                }
+            );
+            return stop(Reason::NotFound, message);
+        }
+        _ => return look(inputs, Look::Object(id.to_owned())),
+    };
+    let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
+    if !observes {
+        if let Some(rival) = &inputs.view.rival {
+            let Rival {
+                namespace,
+                name,
+                deleting,
+            } = rival;
+            if *deleting {
+                let message = format!(
+                    "externalID: the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted: it is \
+                     looked at again once that one is gone",
+                    K::NOUN,
+                    K::KIND
+                );
+                return Step::Rest(Rest::Troubled(Trouble {
+                    verdict: Verdict::new(Reason::DependencyNotReady, message),
+                    pace: WAIT,
+                }));
+            }
+            let message = format!(
+                "the {} {id} belongs to the {} {namespace}/{name}: remove externalID here, or delete that one first \
+                 (with deletionPolicy: Retain to keep the cloud's)",
+                K::NOUN,
+                K::KIND
+            );
+            return stop(Reason::AlreadyManaged, message);
+        }
+        match K::immutable_difference(spec, remote, full) {
+            Immutable::Untold => return look(inputs, Look::Whole(id.to_owned())),
+            Immutable::Differs { message, .. } => return stop(Reason::InvalidSpec, message),
+            Immutable::Same => {}
+        }
+        return claim(inputs, remote, adopted_event::<K>(remote));
+    }
+    Step::Note(Note::Found {
+        remote: remote.clone(),
+        event: None,
+    })
+}
+
+pub(super) fn adopted_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
+    ("Adopted", format!("adopted the {} {}", K::NOUN, remote.id()))
+}
+
+pub(super) fn found_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
+    let how = if K::Remote::TAGGED {
+        "by its ownership tag"
+    } else {
+        "which an earlier creation of this object made"
+    };
+    ("Adopted", format!("found the {} {} {how}", K::NOUN, remote.id()))
+}
