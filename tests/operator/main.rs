@@ -15,6 +15,7 @@ mod leaks;
 mod mass_deletion;
 mod objects;
 mod policies;
+mod random_specs;
 mod read_only;
 mod running;
 mod troubles;

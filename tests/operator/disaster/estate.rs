@@ -279,18 +279,18 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Leaves the figures.
-    pub fn report(&self, proof: &str) {
-        figures::report(
-            &format!("disasters: {proof}"),
-            &[
-                ("disasters", self.disasters),
-                ("objects in each", (GATEWAYS + USERS) as u64),
-                ("extra POSTs", self.posts),
-                ("DELETEs that nobody asked for", self.deletes),
-                ("passwords reset", self.resets),
-            ],
-        );
+    /// Leaves the figures of a group of disasters.
+    pub fn report(&self, group: &str) {
+        let counted = [
+            ("disasters", self.disasters),
+            ("objects in each", (GATEWAYS + USERS) as u64),
+            ("extra POSTs", self.posts),
+            ("DELETEs that nobody asked for", self.deletes),
+            ("passwords reset", self.resets),
+        ];
+        for (what, count) in counted {
+            figures::report("disasters", &[(&format!("{group}: {what}"), count)]);
+        }
         assert_eq!((self.posts, self.deletes, self.resets), (0, 0, 0));
     }
 }
