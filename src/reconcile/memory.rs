@@ -17,6 +17,8 @@ struct Entry<K: Kind> {
     uid: String,
     /// As our last write returned it: the watch lags behind.
     latest: Arc<Managed<K>>,
+    /// It is what a write of ours returned.
+    written: bool,
     asked: Asked,
     triggered_at: Option<Instant>,
     failures: u32,
@@ -82,7 +84,12 @@ impl<K: Kind> Memory<K> {
                         entry.asked = asked;
                         entry.trigger(now);
                     }
-                    entry.latest = object;
+                    // A watch that began under an older CRD drops what a write under the present one has kept.
+                    let is_as_written = entry.written && object.resource_version() == entry.latest.resource_version();
+                    if !is_as_written {
+                        entry.latest = object;
+                        entry.written = false;
+                    }
                 }
                 Arc::clone(&entry.latest)
             }
@@ -91,6 +98,7 @@ impl<K: Kind> Memory<K> {
                 let entry = Entry {
                     uid: object.uid().to_owned(),
                     latest: Arc::clone(&object),
+                    written: false,
                     asked,
                     // An edit that this process has not seen coming needs a look of its own.
                     triggered_at: edited.then_some(now),
@@ -113,7 +121,10 @@ impl<K: Kind> Memory<K> {
 
     /// One of our writes returned this.
     pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
-        self.with(key, |entry| entry.latest = Arc::clone(object));
+        self.with(key, |entry| {
+            entry.latest = Arc::clone(object);
+            entry.written = true;
+        });
     }
 
     /// A pass begins: what is heard from now on, it may not have seen.
@@ -310,6 +321,30 @@ impl<K: Kind> Entry<K> {
 mod tests {
     use super::*;
     use crate::reconcile::customer_gateway::Gateways;
+
+    /// A state of one object.
+    fn state(version: &str, id: Option<&str>) -> Arc<Managed<Gateways>> {
+        let state = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": version},
+            "spec": {"idValue": "203.0.113.7"},
+            "status": {"id": id},
+        }));
+        Arc::new(state.expect("readable"))
+    }
+
+    #[test]
+    fn what_a_write_returned_is_not_forgotten_for_the_same_version_from_a_watch() {
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&*state("1", None));
+        let id = |state: Arc<Managed<Gateways>>| memory.arrive(&key, state, now).status.object.id.clone();
+        assert_eq!(id(state("1", None)), None);
+        // What a watch dropped for its CRD's sake comes with another watch.
+        assert_eq!(id(state("1", Some("x"))).as_deref(), Some("x"));
+        memory.wrote(&key, &state("2", Some("y")));
+        for (version, expected) in [("1", Some("y")), ("2", Some("y")), ("3", None)] {
+            assert_eq!(id(state(version, None)).as_deref(), expected, "{version}");
+        }
+    }
 
     #[test]
     fn news_that_comes_while_a_pass_ends_is_not_waited_over() {

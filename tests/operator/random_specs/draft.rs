@@ -42,6 +42,8 @@ pub struct Subject {
     pub life: usize,
     pub spec: Option<Value>,
     pub paused: bool,
+    /// It is paused as it was applied last.
+    pub rests: bool,
     pub named: Named,
     /// The password in force, and how many there were.
     pub password: String,
@@ -69,6 +71,7 @@ impl Subject {
             life: 0,
             spec: None,
             paused: false,
+            rests: false,
             named: Named::new(),
             password: String::new(),
             passwords: 0,
@@ -155,11 +158,12 @@ impl Subject {
         }
     }
 
-    fn push_apply(&self, steps: &mut Vec<Step>) {
+    fn push_apply(&mut self, steps: &mut Vec<Step>) {
         steps.push(Step::Apply {
             paused: self.paused,
             spec: self.spec.clone().unwrap_or_default(),
         });
+        self.rests = self.paused;
     }
 
     /// Remembers that a field was given a value, or not.

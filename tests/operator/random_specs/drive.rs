@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
@@ -82,12 +82,22 @@ pub fn story(sequence: &[Step]) -> String {
     serde_saphyr::to_string(&sequence).expect("steps are plain data")
 }
 
+/// Makes the object, or replaces its spec and annotations whole: a field that is left out is gone.
 async fn put(world: &World, subject: &Subject, manifest: &Value) -> Result<(), kube::Error> {
     let api = objects(world, subject).api();
-    let apply = PatchParams::apply("random-specs").force();
-    api.patch(&subject.name(), &apply, &Patch::Apply(manifest))
-        .await
-        .map(|_| ())
+    let (annotations, spec) = (&manifest["metadata"]["annotations"], &manifest["spec"]);
+    let replace = json!([
+        {"op": "add", "path": "/metadata/annotations", "value": annotations},
+        {"op": "replace", "path": "/spec", "value": spec},
+    ]);
+    let replace = Patch::<()>::Json(serde_json::from_value(replace).expect("a patch"));
+    match api.patch(&subject.name(), &PatchParams::default(), &replace).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let object = serde_json::from_value(manifest.clone()).expect("an object");
+            api.create(&PostParams::default(), &object).await.map(|_| ())
+        }
+        replaced => replaced.map(|_| ()),
+    }
 }
 
 /// Applies a twin, with Secrets of its own.

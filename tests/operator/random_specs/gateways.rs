@@ -35,7 +35,7 @@ pub fn spec(
         spec.insert("idType".to_owned(), json!("IP"));
     }
     if !is_name && (number + life).is_multiple_of(2) {
-        let keeps = before.is_none() || subject.paused || rng.random_bool(0.6);
+        let keeps = before.is_none() || subject.rests || rng.random_bool(0.6);
         if !keeps && had("bgpASN") {
             // Left out before it was sent, it would never be there, and could not come later.
             steps.push(Step::WaitUntilReady);
