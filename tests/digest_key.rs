@@ -45,7 +45,7 @@ impl Room {
 }
 
 fn fingerprint(key: &DigestKey) -> (String, String) {
-    (key.id(), key.digest("anna", &SecretString::from("a password")))
+    (key.id("anna"), key.digest("anna", &SecretString::from("a password")))
 }
 
 #[tokio::test]

@@ -12,6 +12,11 @@ pub struct ObjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 
+    /// This object's own uid, once the cloud object's ownership tag was seen to name it: a tag that names another one
+    /// after that was put there by somebody else. Absent for kinds without tags.
+    #[serde(rename = "ownerUID", default, skip_serializing_if = "Option::is_none")]
+    pub owner_uid: Option<String>,
+
     /// When the cloud object was created, by the cloud's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,

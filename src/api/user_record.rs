@@ -65,7 +65,7 @@ pub struct PasswordRecord {
     /// HMAC-SHA256 of the value, under the key in the operator's own Secret.
     pub digest: String,
 
-    /// Names that key: digests under another key say nothing.
+    /// Names that key, for this object: digests under another key, or of another object, say nothing.
     #[serde(rename = "keyID")]
     pub key_id: String,
 

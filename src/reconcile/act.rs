@@ -125,7 +125,10 @@ impl<K: Kind> Pass<'_, K> {
         };
         let fields = drifted.join(", ");
         self.write(|status| {
-            record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp)
+            record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp);
+            if !self.observes() {
+                record::marked::<K>(status, self.object.uid());
+            }
         })
         .await?;
         let reporter = &self.context.shared.reporter;
@@ -289,7 +292,7 @@ impl<K: Kind> Pass<'_, K> {
         let announce = |status: &mut K::Status| setting.announce_creation(status, &intent, &new);
         let object = self.write(announce).await?;
         if !self.is_remembered(&object, announce) {
-            return Ok(self.crd_is_too_old());
+            return Pass { object, ..*self }.crd_is_too_old().await;
         }
         self.context.crd_check.ok();
         let pass = Pass { object, ..*self };
@@ -379,9 +382,10 @@ impl<K: Kind> Pass<'_, K> {
         let Ok(_turn) = self.turn(&cloud, priority) else {
             return Ok(Next::Rest(Action::await_change()));
         };
-        let Some(object) = self.announce_change(&cloud, &call, &why).await? else {
-            return Ok(self.crd_is_too_old());
-        };
+        let (object, is_remembered) = self.announce_change(&cloud, &call, &why).await?;
+        if !is_remembered {
+            return Pass { object, ..*self }.crd_is_too_old().await;
+        }
         self.context.crd_check.ok();
         let pass = Pass { object, ..*self };
         let Some(sent) = pass
@@ -444,15 +448,15 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    /// Says what is about to be changed, and puts it on record where the kind needs it. `None`: it was not kept.
+    /// Says what is about to be changed, and puts it on record where the kind needs it; whether it was kept there.
     async fn announce_change(
         &self,
         cloud: &Cloud<'_, K>,
         call: &K::Change,
         why: &Why,
-    ) -> Result<Option<Arc<Managed<K>>>, kube::Error> {
+    ) -> Result<(Arc<Managed<K>>, bool), kube::Error> {
         let Why::Differs(fields) = why else {
-            return Ok(Some(Arc::clone(&self.object)));
+            return Ok((Arc::clone(&self.object), true));
         };
         let status = K::object(&self.object.status);
         let edited = self.gathered.triggered_at.is_some();
@@ -475,7 +479,8 @@ impl<K: Kind> Pass<'_, K> {
         if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
             self.count(Reason::Updating);
         }
-        Ok(self.is_remembered(&written, announce).then_some(written))
+        let is_remembered = self.is_remembered(&written, announce);
+        Ok((written, is_remembered))
     }
 
     /// Whether the apiserver has kept what was written: an older CRD drops fields that it does not know.
@@ -644,7 +649,7 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    fn crd_is_too_old(&self) -> Next<K> {
+    async fn crd_is_too_old(&self) -> Result<Next<K>, kube::Error> {
         let crd = crd_name::<K>();
         let how = "update it with: vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)";
         error!(
@@ -654,7 +659,15 @@ impl<K: Kind> Pass<'_, K> {
         self.context
             .crd_check
             .pending(format!("the CRD {crd} is older than this operator: {how}"));
-        self.come_again(decide::WAIT)
+        let message = format!(
+            "the CRD {crd} in the cluster is older than this operator and drops what must be remembered, so nothing is sent \
+             to the cloud: {how}"
+        );
+        let trouble = Trouble {
+            verdict: Verdict::new(Reason::DependencyNotReady, message),
+            pace: decide::WAIT,
+        };
+        self.troubled(&trouble, |_| {}).await
     }
 
     fn come_again(&self, pace: crate::cloud::error::Pace) -> Next<K> {

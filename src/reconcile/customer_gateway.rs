@@ -164,13 +164,19 @@ impl Kind for Gateways {
     }
 
     fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
-        remote.name.as_deref() == Some(name)
-            && remote.id_value == spec.id_value
-            && remote.bgp_asn == spec.bgp_asn
+        remote.name.as_deref() == Some(name) && remote.bgp_asn == spec.bgp_asn && Self::is_same_peer(spec, remote)
+    }
+
+    fn is_same_peer(spec: &Self::Spec, remote: &Self::Remote) -> bool {
+        // An ASN that is left out is not asked for; a list may leave it out, too.
+        let is_asked = |asn: i64| spec.bgp_asn.is_none_or(|wanted| wanted == asn);
+        let wanted_type = id_type(spec).wire();
+        remote.id_value == spec.id_value
+            && remote.bgp_asn.is_none_or(is_asked)
             && remote
                 .id_type
                 .as_deref()
-                .is_none_or(|told| told.eq_ignore_ascii_case(id_type(spec).wire()))
+                .is_none_or(|told| told.eq_ignore_ascii_case(wanted_type))
     }
 
     fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool {

@@ -86,6 +86,8 @@ pub struct View<R> {
     pub predecessors: Vec<R>,
     /// Look like what we would create, and have no owner.
     pub lookalikes: Vec<R>,
+    /// Has, in what cannot be changed, what the spec asks for, and a tag that names a CR of this cluster that is no more.
+    pub orphan: Option<R>,
     /// Could be ours, but their tags are not known.
     pub untold: Vec<String>,
     pub mass_deletion: Option<MassDeletion>,
@@ -108,6 +110,7 @@ impl<R> View<R> {
             owned: Vec::new(),
             predecessors: Vec::new(),
             lookalikes: Vec::new(),
+            orphan: None,
             untold: Vec::new(),
             mass_deletion: None,
             rival: None,
@@ -375,7 +378,7 @@ fn wait<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
 fn crd_deleting<K: Kind>() -> Step<K> {
     let message = format!(
         "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \
-         let it go; what stays in the cloud can be adopted later with externalID",
+         let it go; what stays in the cloud can be adopted later with externalID or adoptionPolicy: IfExists",
         K::KIND
     );
     stop(Reason::CrdDeleting, message)

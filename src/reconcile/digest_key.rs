@@ -52,10 +52,12 @@ impl DigestKey {
         Some(Self { key })
     }
 
-    /// Tells this key from another one, so that only digests under the same key are compared: 8 hex digits.
-    pub fn id(&self) -> String {
+    /// Tells this key, for this context, from any other: only digests under the same key and of the same context are
+    /// compared. 8 hex digits.
+    pub fn id(&self, context: &str) -> String {
         let mut mac = self.mac();
         mac.update(ID_TEXT);
+        mac.update(context.as_bytes());
         let mut id = lower_hex(&mac.finalize().into_bytes());
         id.truncate(8);
         id
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn id_and_digest_are_what_another_implementation_makes_of_the_same() {
         let key = counting_up();
-        assert_eq!(key.id(), "6f632bbe");
+        assert_eq!(key.id("team-a/anna"), "1caf95c5");
         assert_eq!(
             key.digest("team-a/anna", &secret("correct horse")),
             "b5491b5cbb1815e59bc88a79b98bff69a5d6e819195ef9f27109e05a28c7f76f"
@@ -224,7 +226,8 @@ mod tests {
             key.digest("anna", &secret("horse")),
             counting_up().digest("anna", &secret("horse"))
         );
-        assert_ne!(key.id(), other.id());
+        let ids = HashSet::from([key.id("anna"), key.id("ann"), other.id("anna")]);
+        assert_eq!(ids.len(), 3);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::sources::{Lack, Sources, impossible_secret, missing_secret};
 use super::tenant::{Open, Tenant, trouble};
 use super::view::{self, Viewpoint};
 use crate::api::conditions::Reason;
-use crate::mirror::{Mirror, Sighting};
+use crate::mirror::{Mirror, Remote, Sighting};
 use crate::ownership::Owner;
 
 /// What was gathered for one pass.
@@ -132,6 +132,14 @@ pub async fn gather<K: Kind>(
                 look_around(&viewpoint, &mirror, open, &mut gathered);
                 if let Some(owner) = viewpoint.named_owner(&gathered.view) {
                     gathered.view.owner_lives = lives::<K>(context, &owner).await?;
+                }
+                let peers = viewpoint.peers(&mirror.known());
+                for (peer, owner) in peers {
+                    if !lives::<K>(context, &owner).await? {
+                        mirror.known().watch(key, Some(peer.id()));
+                        gathered.view.orphan = Some(peer);
+                        break;
+                    }
                 }
                 gathered.mirror = Some(mirror);
             }

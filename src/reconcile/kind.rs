@@ -81,6 +81,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
 
     /// An object that could be the one that this spec would create (name and what cannot be changed).
     fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool;
+    /// An object that has what this spec asks for in what cannot be changed; only kinds with tags are asked.
+    fn is_same_peer(spec: &Self::Spec, remote: &Self::Remote) -> bool;
     /// The same in what cannot be changed: two that carry one CR's tag are twins of one creation.
     fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool;
     /// Kinds without tags: whether a creation of ours, by its record, made this object.

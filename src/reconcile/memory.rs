@@ -19,6 +19,8 @@ pub struct Entry<K: Kind> {
     uid: String,
     /// As our last write returned it: the watch lags behind.
     pub latest: Arc<Managed<K>>,
+    /// It is what a write of ours returned.
+    written: bool,
     asked: Asked,
     pub triggered_at: Option<Instant>,
     failures: u32,
@@ -95,6 +97,7 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.latest = Arc::clone(object);
             entry.refused = None;
+            entry.written = true;
         });
     }
 
@@ -279,6 +282,7 @@ impl<K: Kind> Entry<K> {
             uid: object.uid().to_owned(),
             asked: Asked::of(&object),
             latest: object,
+            written: false,
             // An edit that this process has not seen coming needs a look of its own.
             triggered_at: edited.then_some(now),
             failures: 0,
@@ -303,7 +307,12 @@ impl<K: Kind> Entry<K> {
                 self.asked = asked;
                 self.trigger(now);
             }
-            self.latest = object;
+            // A watch that began under an older CRD drops what a write under the present one has kept.
+            let is_as_written = self.written && object.resource_version() == self.latest.resource_version();
+            if !is_as_written {
+                self.latest = object;
+                self.written = false;
+            }
         }
     }
 
@@ -364,6 +373,30 @@ impl<K: Kind> Entry<K> {
 mod tests {
     use super::*;
     use crate::reconcile::customer_gateway::Gateways;
+
+    /// A state of one object.
+    fn state(version: &str, id: Option<&str>) -> Arc<Managed<Gateways>> {
+        let state = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": version},
+            "spec": {"idValue": "203.0.113.7"},
+            "status": {"id": id},
+        }));
+        Arc::new(state.expect("readable"))
+    }
+
+    #[test]
+    fn what_a_write_returned_is_not_forgotten_for_the_same_version_from_a_watch() {
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&*state("1", None));
+        let id = |state: Arc<Managed<Gateways>>| memory.arrive(&key, state, now).status.object.id.clone();
+        assert_eq!(id(state("1", None)), None);
+        // What a watch dropped for its CRD's sake comes with another watch.
+        assert_eq!(id(state("1", Some("x"))).as_deref(), Some("x"));
+        memory.wrote(&key, &state("2", Some("y")));
+        for (version, expected) in [("1", Some("y")), ("2", Some("y")), ("3", None)] {
+            assert_eq!(id(state(version, None)).as_deref(), expected, "{version}");
+        }
+    }
 
     #[test]
     fn news_that_comes_while_a_pass_ends_is_not_waited_over() {

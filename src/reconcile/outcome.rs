@@ -71,6 +71,7 @@ impl<'a, K: Kind> Setting<'a, K> {
     /// A creation was answered with the object.
     pub fn created(&self, status: &mut K::Status, new: &K::New, remote: &K::Remote) {
         record::created::<K>(status, new, remote, self.scope, &self.record());
+        record::marked::<K>(status, self.object.uid());
         if K::settles_at(status).is_some() {
             self.settles(status, remote.id());
         } else if self.is_as_specified(status, remote) {

@@ -116,6 +116,7 @@ pub fn noted<K: Kind>(
 fn lost<K: Kind>(status: &mut K::Status) {
     let object = K::object_mut(status);
     object.id = None;
+    object.owner_uid = None;
     object.created_at = None;
     object.updated_at = None;
 }
@@ -162,6 +163,13 @@ pub fn confirmed<K: Kind>(
     );
 }
 
+/// The cloud object's tag names the CR with this uid.
+pub fn marked<K: Kind>(status: &mut K::Status, uid: &str) {
+    if K::Remote::TAGGED {
+        K::object_mut(status).owner_uid = Some(uid.to_owned());
+    }
+}
+
 /// Copies the cloud's instants, cut to whole seconds: the fractions differ from answer to answer.
 pub fn seen<K: Kind>(status: &mut K::Status, remote: &K::Remote) {
     let (created, updated) = K::times(remote);
@@ -177,6 +185,7 @@ pub fn seen<K: Kind>(status: &mut K::Status, remote: &K::Remote) {
 fn owned<K: Kind>(status: &mut K::Status, remote: &K::Remote, scope: &Scope) {
     close_intent::<K>(status, false);
     let object = K::object_mut(status);
+    object.owner_uid = None;
     object.id = Some(remote.id().to_owned());
     object.scope = Some(scope.clone());
     seen::<K>(status, remote);

@@ -88,7 +88,8 @@ impl<K: Kind> Viewpoint<'_, K> {
             view.predecessors = known.at_place_of(&mine).into_iter().filter(is_another).collect();
             if let Ok(spec) = &object.spec {
                 let name = K::cloud_name(spec, &object.status, object.name());
-                view.untold = known.untold(|remote| K::looks_like(spec, &name, remote));
+                view.untold =
+                    known.untold(|remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote));
                 if object.lifecycle.adoption() == AdoptionPolicy::IfExists {
                     view.lookalikes = known.unowned(|remote| K::looks_like(spec, &name, remote));
                     // Who holds it may read with other credentials, or not have been reconciled yet.
@@ -120,6 +121,28 @@ impl<K: Kind> Viewpoint<'_, K> {
         let mine = self.owner();
         owner_of(remote, &self.policy.owner_tag_key)
             .filter(|owner| is_named && owner.uid != mine.uid && owner.cluster == mine.cluster)
+    }
+
+    /// Objects like the one that this spec would create, that other CRs of this cluster have or had. If one of these is no
+    /// more, it left its object behind: that is for the apiserver to say.
+    pub fn peers(&self, known: &Known<K::Remote, Key>) -> Vec<(K::Remote, Owner)> {
+        let is_on_record = K::object(&self.object.status).id.is_some();
+        let Ok(spec) = &self.object.spec else {
+            return Vec::new();
+        };
+        if !K::Remote::TAGGED || is_on_record || self.object.lifecycle.external_id.is_some() {
+            return Vec::new();
+        }
+        let mine = self.owner();
+        let mut peers = known.find(|remote| K::is_same_peer(spec, remote));
+        peers.sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
+        let owned = peers.into_iter().filter_map(|peer| {
+            let owner = owner_of(&peer, &self.policy.owner_tag_key)?;
+            Some((peer, owner))
+        });
+        owned
+            .filter(|(_, owner)| owner.cluster == mine.cluster && !owner.same_place(&mine) && owner.uid != mine.uid)
+            .collect()
     }
 
     fn owner(&self) -> Owner {

@@ -225,6 +225,10 @@ impl Kind for Users {
         remote.name.as_deref() == Some(name)
     }
 
+    fn is_same_peer(_: &Self::Spec, _: &Self::Remote) -> bool {
+        false
+    }
+
     fn is_twin(_: &Self::Remote, _: &Self::Remote) -> bool {
         // Names are unique on a server.
         false
@@ -687,7 +691,7 @@ async fn read_password(
     let context = format!("{}/{}", sources.key.namespace, sources.key.name);
     let record = PasswordRecord {
         digest: key.digest(&context, &SecretString::from(value.expose())),
-        key_id: key.id(),
+        key_id: key.id(&context),
         secret_uid: secret.uid,
         secret_resource_version: secret.resource_version,
     };

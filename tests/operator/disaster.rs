@@ -1,5 +1,11 @@
 //! Clusters that are lost and restored, status that is lost, and objects that turn up twice.
 
+mod clusters;
+mod crds;
+mod elsewhere;
+mod estate;
+mod lost;
+
 use serde_json::{Value, json};
 
 use crate::console::{DEAD_UID, OWNER, counts, message};

@@ -19,6 +19,7 @@ mod mass_deletion;
 mod objects;
 mod outcomes;
 mod policies;
+mod random_specs;
 mod read_only;
 mod running;
 mod seen;

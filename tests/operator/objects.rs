@@ -39,6 +39,11 @@ impl<'a> Objects<'a> {
         serde_json::to_value(self.api().get_opt(name).await.unwrap()).unwrap()
     }
 
+    /// See [`World::log_tail`].
+    pub fn log_tail(&self) -> String {
+        self.world.log_tail()
+    }
+
     /// Merges into an object.
     pub async fn patch(&self, name: &str, patch: Value) {
         self.try_patch(name, patch).await.unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::establish::{Resolved, resolve};
+use super::ownership::was_marked;
 use super::tend::{is_left_behind, unsettled_for};
 use super::{
     AGAIN, Access, Inputs, Note, Rest, Step, Trouble, Why, crd_deleting, homeless, look_to_delete, object, owner,
@@ -134,7 +135,9 @@ pub(super) fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, r
     let theirs = Owner::parse(value);
     let is_mine = theirs.as_ref().is_some_and(|theirs| theirs.uid == mine.uid);
     // A CR that was restored under a new uid and deleted before it could take its object back.
-    let was_mine = inputs.policy.cluster_name.is_some() && theirs.is_some_and(|theirs| theirs.same_place(&mine));
+    let was_mine = inputs.policy.cluster_name.is_some()
+        && !was_marked(inputs, &id)
+        && theirs.is_some_and(|theirs| theirs.same_place(&mine));
     if !is_mine && !was_mine {
         return Step::Release(Some(format!(
             "left the {} {id} alone: its tag {key}={value} names another owner",

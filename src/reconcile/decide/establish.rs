@@ -73,6 +73,13 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     {
         return claim(inputs, remote, adopted_event::<K>(remote));
     }
+    if let Some(orphan) = &inputs.view.orphan {
+        // What is said of it is said of what is there now.
+        return match listed.fresh {
+            true => orphaned(inputs, orphan),
+            false => look(inputs, Look::Collection),
+        };
+    }
     let name = K::cloud_name(spec, inputs.status, inputs.name);
     if K::UNIQUE_NAMES
         && let Some(step) = name_taken(inputs, &name, listed)
@@ -98,6 +105,20 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
         Ok(new) => Step::Create(new),
         Err((reason, message)) => stop(reason, message),
     }
+}
+
+/// The CR was renamed or moved, most likely, and left its object behind: a second one is not what anybody wants.
+fn orphaned<K: Kind>(inputs: &Inputs<'_, K>, orphan: &K::Remote) -> Step<K> {
+    let (noun, id, key) = (K::NOUN, orphan.id(), &inputs.policy.owner_tag_key);
+    let value = orphan.tags().and_then(|tags| tags.get(key)).map_or("", String::as_str);
+    let message = format!(
+        "the {noun} {id} is what this object asks for, and its tag {key}={value} names a {} that is no more: to take it \
+         over, as after a change of this object's name or namespace, set spec.externalID to {id}; to have another one \
+         created beside it, remove that tag in the cloud (if it is another cluster's: give each cluster a --cluster-name \
+         of its own)",
+        K::KIND
+    );
+    stop(Reason::AlreadyManaged, message)
 }
 
 /// Where names are unique: whether the name is another's, as far as that can be known without asking for it.

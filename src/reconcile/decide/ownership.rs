@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inputs, MAX_TAGS, Note, Step, Why, look, owner, stop, wait};
+use super::{Inputs, MAX_TAGS, Note, Step, Why, look, object, owner, stop, wait};
 use crate::api::conditions::Reason;
 use crate::mirror::{Look, Remote};
 use crate::ownership::Owner;
@@ -46,19 +46,27 @@ pub(super) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
         return Ownership::Mine;
     }
     let named = inputs.lifecycle.external_id.as_deref() == Some(remote.id());
+    // What was marked as ours and is another's now was taken since: to take it back in turn would never end.
+    let is_taken = was_marked(inputs, remote.id());
     let is_free = Owner::parse(value).is_some_and(|theirs| {
         // The CR's place or the cluster's name has changed since.
         theirs.uid == mine.uid
             // This CR's former self, before it was restored or made anew.
-            || (theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
+            || (!is_taken && theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
             // A CR of this cluster that is no more.
-            || (named && theirs.cluster == mine.cluster && !inputs.view.owner_lives)
+            || (!is_taken && named && theirs.cluster == mine.cluster && !inputs.view.owner_lives)
     });
     if is_free {
         Ownership::Free { marked: true }
     } else {
         Ownership::NotMine(already_managed(inputs, remote.id(), value))
     }
+}
+
+/// Whether this very CR, and not a former self whose status it was given, had its tag on the recorded object.
+pub(super) fn was_marked<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> bool {
+    let recorded = object(inputs);
+    recorded.id.as_deref() == Some(id) && recorded.owner_uid.as_deref() == Some(inputs.uid)
 }
 
 /// Sees to it that the recorded object's tag names this CR. `None`: it does.
@@ -122,10 +130,19 @@ pub(super) fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: 
     let key = &inputs.policy.owner_tag_key;
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
-    let way_out = if is_former_self {
+    let way_out = if was_marked(inputs, id) {
+        ", which was put in the place of this object's own: does another cluster with the same --cluster-name run, or a \
+         copy of this object? Stop that one's operator, or give each cluster a name of its own; then remove that tag in \
+         the cloud, and this object takes the gateway back"
+    } else if is_former_self {
         // Its tag names no cluster, so --cluster-name would come too late now.
         ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
          set from the start, that happens by itself)"
+    } else if Owner::parse(value).is_some_and(|theirs| theirs.cluster == mine.cluster) {
+        &format!(
+            "; if that one is no more, set spec.externalID to {id} to take it over, or remove that tag in the cloud, which \
+             releases it"
+        )
     } else {
         "; if that owner is no more, removing that tag in the cloud releases it"
     };

@@ -361,6 +361,59 @@ fn a_former_self_is_taken_back_with_a_cluster_name_and_left_alone_without() {
 }
 
 #[test]
+fn a_gateway_that_was_taken_from_this_object_is_left_to_its_new_owner() {
+    let taken = |external_id: Option<&str>| {
+        Case::ready().with(|case| {
+            case.lifecycle.external_id = external_id.map(str::to_owned);
+            case.status.object.owner_uid = Some(UID.to_owned());
+            case.view.known = seen(remote(ID, Some(&owner_tag(OTHER_UID, "test"))));
+            case.view.owned.clear();
+        })
+    };
+    for external_id in [None, Some(ID)] {
+        let (reason, message) = taken(external_id).rests();
+        assert_eq!(reason, Reason::AlreadyManaged, "{external_id:?}");
+        let says = |words: &str| message.contains(words);
+        assert!(
+            says("--cluster-name") && says("remove that tag in the cloud"),
+            "{message}"
+        );
+        let step = taken(external_id).deleting().decide();
+        assert!(matches!(step, Step::Release(Some(_))), "{step:?}");
+    }
+    // A status that was restored under another uid says so of its former object.
+    let restored = taken(None).with(|case| case.status.object.owner_uid = Some(OTHER_UID.to_owned()));
+    let step = restored.decide();
+    assert!(matches!(step, Step::Change { why: Why::Mark, .. }), "{step:?}");
+    let released = taken(None).with(|case| case.view.known = seen(remote(ID, None)));
+    let step = released.decide();
+    assert!(matches!(step, Step::Change { why: Why::Mark, .. }), "{step:?}");
+}
+
+#[test]
+fn what_an_object_of_another_name_left_behind_is_not_made_a_second_time() {
+    let dead = Owner::new(OTHER_UID, Some("test"), "team", "former-name").to_string();
+    let case = |fresh: bool| {
+        Case::new().with(|case| {
+            case.view.orphan = Some(remote(ID, Some(&dead)));
+            case.view.listed = case.view.listed.map(|listed| Listed { fresh, ..listed });
+        })
+    };
+    let (reason, message) = case(true).rests();
+    assert_eq!(reason, Reason::AlreadyManaged);
+    let says = |words: &str| message.contains(words);
+    assert!(
+        says(&format!("set spec.externalID to {ID}")) && says(&dead),
+        "{message}"
+    );
+    let look = Step::Look {
+        look: Look::Collection,
+        anew: false,
+    };
+    assert_eq!(case(false).decide(), look);
+}
+
+#[test]
 fn only_a_single_lookalike_is_adopted_and_only_if_asked() {
     let case = |policy: Option<AdoptionPolicy>, lookalikes: &[&str]| {
         Case::new().with(|case| {

@@ -1,0 +1,99 @@
+//! Random sequences of edits, many side by side: each must end as a fresh apply of its last spec ends, field by field in
+//! the cloud and in status.
+
+mod compare;
+mod draft;
+mod drive;
+mod gateways;
+mod users;
+
+use std::env;
+
+use futures::stream::{self, StreamExt};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use vpn_operator_testbed::{Effort, effort, figures};
+
+use crate::world::{Options, World};
+use draft::{Kind, Subject};
+
+/// Objects that are edited side by side.
+const GATEWAYS: usize = 150;
+const USERS: usize = 100;
+/// Sequences that are under way at once.
+const AT_ONCE: usize = 32;
+/// Without `RANDOM_SPECS_SEED` every run tells the same stories.
+const SEED: u64 = 20_251_123;
+
+fn seed() -> u64 {
+    match env::var("RANDOM_SPECS_SEED") {
+        Ok(seed) => seed.parse().expect("RANDOM_SPECS_SEED is a number"),
+        Err(_) => SEED,
+    }
+}
+
+/// How often each object is taken through another sequence.
+fn rounds() -> u64 {
+    match effort() {
+        Effort::Quick => 1,
+        Effort::Full => 4,
+    }
+}
+
+#[tokio::test]
+async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
+    let seed = seed();
+    println!("random specs: RANDOM_SPECS_SEED={seed}");
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--max-requests-per-second=2000",
+        "--lease-duration=60s",
+        "--log-level=info",
+    ]))
+    .await;
+    drive::furnish(&mut world).await;
+    let of_kind = |kind: Kind, count: usize| (0..count).map(move |number| Subject::new(kind, number));
+    let mut subjects: Vec<Subject> = of_kind(Kind::Gateway, GATEWAYS)
+        .chain(of_kind(Kind::User, USERS))
+        .collect();
+    let (mut sequences, mut edits, mut fields) = (0, 0, 0);
+    for round in 0..rounds() {
+        let world = &world;
+        let tell = |(number, mut subject): (usize, Subject)| async move {
+            // A story of its own for each, whoever else runs beside it.
+            let mut rng = StdRng::seed_from_u64(seed ^ (round << 32) ^ (number as u64 + 1));
+            let sequence = subject.draft(&mut rng);
+            drive::play(world, &subject, &sequence).await;
+            (subject, sequence)
+        };
+        let numbered: Vec<(usize, Subject)> = subjects.drain(..).enumerate().collect();
+        let told: Vec<_> = stream::iter(numbered).map(tell).buffered(AT_ONCE).collect().await;
+        let twins: Vec<Subject> = told.iter().map(|(subject, _)| subject.twin()).collect();
+        stream::iter(&twins)
+            .for_each_concurrent(AT_ONCE, |twin| drive::apply(world, twin))
+            .await;
+        for (subject, sequence) in &told {
+            edits += sequence.len() as u64;
+            sequences += 1;
+            drive::settled(world, subject).await;
+        }
+        for twin in &twins {
+            drive::settled(world, twin).await;
+        }
+        fields += compare::all(world, &told, &twins).await;
+        drive::remove(world, &twins).await;
+        subjects = told.into_iter().map(|(subject, _)| subject).collect();
+        compare::nothing_else_is_there(world, &subjects).await;
+    }
+    figures::report(
+        "random specs",
+        &[
+            ("sequences", sequences),
+            ("edits", edits),
+            ("fields compared", fields),
+            ("fields that differ", 0),
+            ("seed", seed),
+        ],
+    );
+    world.finish().await;
+}

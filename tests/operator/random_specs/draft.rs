@@ -1,0 +1,240 @@
+//! An object and the random life that is drafted for it. Every step is one that admission lets through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{gateways, users};
+
+/// What is edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Gateway,
+    User,
+}
+
+/// What a person does next.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// Waits until the object is Ready.
+    WaitUntilReady,
+    /// Applies the object with this spec.
+    Apply { paused: bool, spec: Value },
+    /// Writes a password into a key of a Secret.
+    Password { secret: String, key: String, value: String },
+    /// Deletes the object and waits until it is gone.
+    Delete,
+}
+
+/// A field that a spec may leave out, with the values that it has been given: what nobody manages any more stays.
+pub type Named = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// One object, from its creation to its last spec.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    pub kind: Kind,
+    pub number: usize,
+    /// How often it was made anew: what cannot be changed is another each time.
+    pub life: usize,
+    pub spec: Option<Value>,
+    pub paused: bool,
+    /// It is paused as it was applied last.
+    pub rests: bool,
+    pub named: Named,
+    /// The password in force, and how many there were.
+    pub password: String,
+    pub passwords: usize,
+    /// The tag of its names and addresses; its twin has others.
+    pub mark: Mark,
+}
+
+/// Tells an object's names and addresses from its twin's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Subject,
+    Twin,
+}
+
+/// What stands for an object in its names and addresses, and for its twin.
+const MARKS: [(&str, &str); 3] = [("s0", "t0"), ("S0", "T0"), ("10.1.", "10.2.")];
+
+impl Subject {
+    /// Not applied yet.
+    pub fn new(kind: Kind, number: usize) -> Self {
+        Self {
+            kind,
+            number,
+            life: 0,
+            spec: None,
+            paused: false,
+            rests: false,
+            named: Named::new(),
+            password: String::new(),
+            passwords: 0,
+            mark: Mark::Subject,
+        }
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> String {
+        let letter = match self.mark {
+            Mark::Subject => 's',
+            Mark::Twin => 't',
+        };
+        match self.kind {
+            Kind::Gateway => format!("{letter}0{:03}-gateway", self.number),
+            Kind::User => format!("{letter}0{:03}-user", self.number),
+        }
+    }
+
+    /// Drafts the next sequence: two to six edits, and what lies between them. It begins where the last one ended.
+    pub fn draft(&mut self, rng: &mut StdRng) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let edits = rng.random_range(2..=6);
+        for _ in 0..edits {
+            if self.spec.is_some() && !self.paused && rng.random_bool(0.4) {
+                steps.push(Step::WaitUntilReady);
+            }
+            self.edit(rng, &mut steps);
+        }
+        self.end_well(rng, &mut steps);
+        steps
+    }
+
+    fn edit(&mut self, rng: &mut StdRng, steps: &mut Vec<Step>) {
+        match rng.random_range(0..20) {
+            0 | 1 if self.spec.is_some() && !self.paused => {
+                self.forget_retain(steps);
+                steps.push(Step::Delete);
+                self.life += 1;
+                self.spec = None;
+                self.named.clear();
+            }
+            2 | 3 if self.spec.is_some() => self.paused = !self.paused,
+            4..=7 if self.kind == Kind::User && self.spec.is_some() => {
+                users::change_password(self, rng, steps);
+                return;
+            }
+            _ => {}
+        }
+        self.apply_another(rng, steps, false);
+    }
+
+    fn apply_another(&mut self, rng: &mut StdRng, steps: &mut Vec<Step>, last: bool) {
+        let before = self.spec.take();
+        let mut spec = match self.kind {
+            Kind::Gateway => gateways::spec(self, before.as_ref(), rng, steps),
+            Kind::User => users::spec(self, before.as_ref(), rng, steps),
+        };
+        policies(&mut spec, rng, last);
+        self.spec = Some(Value::Object(spec));
+        self.push_apply(steps);
+    }
+
+    /// At the end it is managed, and not paused.
+    fn end_well(&mut self, rng: &mut StdRng, steps: &mut Vec<Step>) {
+        let reports = self
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec["managementPolicy"] == "ReportDrift");
+        if self.paused || reports {
+            self.paused = false;
+            self.apply_another(rng, steps, true);
+        }
+    }
+
+    /// What is kept in the cloud would be somebody else's afterwards.
+    fn forget_retain(&mut self, steps: &mut Vec<Step>) {
+        let Some(spec) = self.spec.as_mut().and_then(Value::as_object_mut) else {
+            return;
+        };
+        if spec.get("deletionPolicy").is_some_and(|policy| policy == "Retain") {
+            spec.remove("deletionPolicy");
+            self.push_apply(steps);
+        }
+    }
+
+    fn push_apply(&mut self, steps: &mut Vec<Step>) {
+        steps.push(Step::Apply {
+            paused: self.paused,
+            spec: self.spec.clone().unwrap_or_default(),
+        });
+        self.rests = self.paused;
+    }
+
+    /// Remembers that a field was given a value, or not.
+    pub fn names(&mut self, field: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.named.entry(field).or_default().insert(value.to_owned());
+        }
+    }
+
+    /// The same last spec, under another name and with other addresses.
+    pub fn twin(&self) -> Self {
+        let spec = self
+            .spec
+            .as_ref()
+            .map(|spec| with_marks(spec, |subject, twin| (subject, twin)));
+        Self {
+            mark: Mark::Twin,
+            spec,
+            password: self.password.replace("S0", "T0"),
+            ..self.clone()
+        }
+    }
+
+    /// As `kubectl apply` gets it.
+    pub fn manifest(&self, paused: bool, spec: &Value) -> Value {
+        let kind = match self.kind {
+            Kind::Gateway => "CustomerGateway",
+            Kind::User => "VpnUser",
+        };
+        let annotations = if paused {
+            json!({"vpn.huaweicloud.com/paused": "true"})
+        } else {
+            json!({})
+        };
+        json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": self.name(), "annotations": annotations},
+            "spec": spec,
+        })
+    }
+}
+
+/// A twin's names and addresses as its subject's.
+pub fn as_subject(value: &Value) -> Value {
+    with_marks(value, |subject, twin| (twin, subject))
+}
+
+fn with_marks(value: &Value, order: impl Fn(&'static str, &'static str) -> (&'static str, &'static str)) -> Value {
+    let mut text = value.to_string();
+    for (subject, twin) in MARKS {
+        let (from, to) = order(subject, twin);
+        text = text.replace(from, to);
+    }
+    serde_json::from_str(&text).expect("only letters and digits were replaced")
+}
+
+fn policies(spec: &mut Map<String, Value>, rng: &mut StdRng, last: bool) {
+    let mut maybe = |field: &str, values: &[&str], chance: f64| {
+        if rng.random_bool(chance) {
+            let value = values[rng.random_range(0..values.len())];
+            spec.insert(field.to_owned(), json!(value));
+        }
+    };
+    maybe("adoptionPolicy", &["Never", "IfExists"], 0.3);
+    maybe("deletionPolicy", &["Delete", "Retain"], 0.3);
+    let management: &[&str] = if last { &["Manage"] } else { &["Manage", "ReportDrift"] };
+    maybe("managementPolicy", management, 0.3);
+}
+
+/// One of these.
+pub fn one_of<'a>(rng: &mut StdRng, values: &[&'a str]) -> &'a str {
+    values[rng.random_range(0..values.len())]
+}

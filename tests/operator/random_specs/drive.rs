@@ -1,0 +1,174 @@
+//! Plays a drafted life against the apiserver, as a person with kubectl would.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use super::AT_ONCE;
+use super::draft::{Kind, Mark, Step, Subject};
+use super::{gateways, users};
+use crate::objects::Objects;
+use crate::world::{DEADLINE, PROJECT, REGION, World, condition};
+
+/// What the specs refer to: servers with groups, certificates, and room for everybody.
+pub async fn furnish(world: &mut World) {
+    world.sentinels.add(users::SENTINEL);
+    let roomy = json!({"name": REGION, "gateway_quota": 10_000});
+    let page = format!("projects/{PROJECT}");
+    world.simulator.put::<Value>(&page, &roomy).await.unwrap();
+    let post = async |page: &str, seed: Value| world.simulator.admin_post::<Value>(page, &seed).await.unwrap();
+    for server in 0..users::SERVERS {
+        let id = users::server(server);
+        post(
+            "vpn-servers",
+            json!({"id": id, "client_cidr": "10.0.0.0/8", "user_quota": 10_000}),
+        )
+        .await;
+        for (number, name) in users::GROUPS.into_iter().enumerate() {
+            let group = users::group(server, number);
+            post("vpn-groups", json!({"server_id": id, "id": group, "name": name})).await;
+        }
+    }
+    for name in gateways::CERTIFICATES {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+        world
+            .apply_secret(name, &BTreeMap::from([("ca.crt", pem.as_str())]))
+            .await;
+    }
+}
+
+/// The objects of a subject's kind.
+pub fn objects<'a>(world: &'a World, subject: &Subject) -> Objects<'a> {
+    match subject.kind {
+        Kind::Gateway => world.gateway_objects(),
+        Kind::User => world.users(),
+    }
+}
+
+/// Takes every step.
+pub async fn play(world: &World, subject: &Subject, sequence: &[Step]) {
+    for step in sequence {
+        match step {
+            Step::WaitUntilReady => wait_until_ready(world, subject, sequence).await,
+            Step::Apply { paused, spec } => {
+                let manifest = subject.manifest(*paused, spec);
+                if let Err(error) = put(world, subject, &manifest).await {
+                    panic!("{error}\n{manifest}\n{}", story(sequence));
+                }
+            }
+            Step::Password { secret, key, value } => {
+                let data = BTreeMap::from([(key.as_str(), value.as_str())]);
+                world.apply_secret(secret, &data).await;
+            }
+            Step::Delete => {
+                let objects = objects(world, subject);
+                let name = subject.name();
+                objects.api().delete(&name, &DeleteParams::default()).await.unwrap();
+                objects.wait_until_gone(&name).await;
+            }
+        }
+    }
+}
+
+/// The steps, to be read and played again.
+pub fn story(sequence: &[Step]) -> String {
+    serde_saphyr::to_string(&sequence).expect("steps are plain data")
+}
+
+/// Makes the object, or replaces its spec and annotations whole: a field that is left out is gone.
+async fn put(world: &World, subject: &Subject, manifest: &Value) -> Result<(), kube::Error> {
+    let api = objects(world, subject).api();
+    let (annotations, spec) = (&manifest["metadata"]["annotations"], &manifest["spec"]);
+    let replace = json!([
+        {"op": "add", "path": "/metadata/annotations", "value": annotations},
+        {"op": "replace", "path": "/spec", "value": spec},
+    ]);
+    let replace = Patch::<()>::Json(serde_json::from_value(replace).expect("a patch"));
+    match api.patch(&subject.name(), &PatchParams::default(), &replace).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let object = serde_json::from_value(manifest.clone()).expect("an object");
+            api.create(&PostParams::default(), &object).await.map(|_| ())
+        }
+        replaced => replaced.map(|_| ()),
+    }
+}
+
+/// Applies a twin, with Secrets of its own.
+pub async fn apply(world: &World, twin: &Subject) {
+    assert_eq!(twin.mark, Mark::Twin);
+    let spec = twin.spec.as_ref().expect("it was applied");
+    if let Some(secret) = spec["passwordSecretRef"]["name"].as_str() {
+        let key = spec["passwordSecretRef"]["key"].as_str().unwrap_or("password");
+        let data = BTreeMap::from([(key, twin.password.as_str())]);
+        world.apply_secret(secret, &data).await;
+    }
+    let manifest = twin.manifest(false, spec);
+    put(world, twin, &manifest)
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+}
+
+fn is_ready(object: &Value) -> bool {
+    let ready = condition(object, "Ready");
+    ready["status"] == "True" && ready["observedGeneration"] == object["metadata"]["generation"]
+}
+
+async fn wait_until_ready(world: &World, subject: &Subject, sequence: &[Step]) {
+    let objects = objects(world, subject);
+    let name = subject.name();
+    let result = eventually(&format!("{name} is Ready"), DEADLINE * 2, async || {
+        let object = serde_json::to_value(objects.api().get(&name).await.unwrap()).unwrap();
+        if is_ready(&object) {
+            Ok(())
+        } else {
+            Err(object.to_string())
+        }
+    })
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}\n{}", story(sequence), world.log_tail()));
+}
+
+/// Waits until an object is Ready, and has its last password if it is a user's.
+pub async fn settled(world: &World, subject: &Subject) {
+    wait_until_ready(world, subject, &[]).await;
+    if subject.kind == Kind::Gateway {
+        return;
+    }
+    // A Secret changes no generation.
+    let name = subject.name();
+    let object = world.users().get(&name).await;
+    let id = object["status"]["id"].as_str().unwrap_or_default().to_owned();
+    let result = eventually(&format!("the password of {name}"), DEADLINE, async || {
+        let has_it = world.simulator.is_password(&id, &subject.password).await.unwrap();
+        let object = world.users().get(&name).await;
+        if has_it && is_ready(&object) && object["status"]["passwordReset"].is_null() {
+            Ok(())
+        } else {
+            Err(object.to_string())
+        }
+    })
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+}
+
+/// Deletes objects and waits until they are gone, in the cloud as well.
+pub async fn remove(world: &World, twins: &[Subject]) {
+    let remove = |twin: &Subject| {
+        let (objects, name) = (objects(world, twin), twin.name());
+        async move {
+            objects
+                .patch(&name, json!({"spec": {"deletionPolicy": "Delete"}}))
+                .await;
+            objects.api().delete(&name, &DeleteParams::default()).await.unwrap();
+            objects.wait_until_gone(&name).await;
+        }
+    };
+    stream::iter(twins).for_each_concurrent(AT_ONCE, remove).await;
+}
