@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::decide::{Guard, Policy, Rival, View};
+use super::decide::{Policy, Rival, View};
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
@@ -70,8 +70,7 @@ impl<K: Kind> Viewpoint<'_, K> {
             known.owned_by(object.uid())
         } else {
             let is_free = |remote: &K::Remote| {
-                !policy.keeps(Guard::RecordOfFellow)
-                    || !known.is_held_by_another(key, remote.id()) && !is_on_record(fellows, object, remote.id())
+                !known.is_held_by_another(key, remote.id()) && !is_on_record(fellows, object, remote.id())
             };
             let of_record = known.find(|remote| K::is_of_record(&object.status, remote, policy));
             of_record.into_iter().filter(is_free).collect()

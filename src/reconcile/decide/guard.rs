@@ -46,8 +46,6 @@ pub enum Guard {
     NameOfFellowInLane,
     /// A stranger's user has the name: it is not asked for.
     NameOfStranger,
-    /// What another CR has on record is not ours.
-    RecordOfFellow,
     /// A user is ours only if it was created while a creation of ours was under way, and looks as that sent it.
     WindowOfRecord,
     /// A creation is sent again once, to learn what came of it.

@@ -100,6 +100,8 @@ pub struct Manners {
     pub replay: Replay,
     /// Users do not show before they have settled.
     pub hides: bool,
+    /// They may do so later than by the end of the settle time.
+    pub shows_late: bool,
     /// Lists leave tags out.
     pub lists_without_tags: bool,
 }
@@ -114,6 +116,14 @@ pub enum Replay {
     Repeated,
     /// As if there were no tokens.
     Ignored,
+}
+
+/// An object that lists leave out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Skip {
+    pub id: String,
+    /// Their count leaves it out as well.
+    pub lies: bool,
 }
 
 /// See the module.
@@ -184,12 +194,12 @@ impl<K: Modelled> Cloud<K> {
         self.find(id).map(|thing| thing.remote.clone())
     }
 
-    /// What a LIST answers; one that skips an object shows it by its count.
-    pub fn list(&self, manners: Manners, skips: Option<&str>) -> Listing<K::Remote> {
+    /// What a LIST answers.
+    pub fn list(&self, manners: Manners, skips: Option<&Skip>) -> Listing<K::Remote> {
         let shown = self.things.iter().filter(|thing| !thing.hidden);
         let total = shown.clone().count();
         let items: Vec<_> = shown
-            .filter(|thing| Some(thing.remote.id()) != skips)
+            .filter(|thing| skips.is_none_or(|skip| thing.remote.id() != skip.id))
             .map(|thing| {
                 let mut item = thing.remote.clone();
                 if manners.lists_without_tags {
@@ -199,7 +209,7 @@ impl<K: Modelled> Cloud<K> {
             })
             .collect();
         Listing {
-            complete: items.len() == total,
+            complete: items.len() == total || skips.is_some_and(|skip| skip.lies),
             items,
         }
     }

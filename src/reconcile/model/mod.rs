@@ -17,6 +17,7 @@
 //! * One VPN server, one project, credentials that work; the lane of the server is kept.
 
 mod cloud;
+mod guards;
 mod kept;
 mod kinds;
 mod operator;
@@ -105,6 +106,13 @@ impl<K: Modelled> Model for Check<K> {
             Property::always("nobody else's object is changed or deleted", |_, world: &World<K>| {
                 !world.harm
             }),
+            Property::always("no CR has two objects at once", |_, world: &World<K>| {
+                world.crs.iter().all(|cr| world.owned(&cr.uid) <= 1)
+            }),
+            Property::always(
+                "no CR is Ready whose creation may come to nothing",
+                |_, world: &World<K>| world.crs.iter().all(|cr| !cr.is_ready() || !world.is_settling(cr)),
+            ),
             Property::always(
                 "a password that is in force is not sent again",
                 |_, world: &World<K>| !world.resent,

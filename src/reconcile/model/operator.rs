@@ -11,7 +11,7 @@ use super::Check;
 use super::cloud::{Call, Reply, Request, at};
 use super::kept::Kept;
 use super::kinds::Modelled;
-use super::world::{Cr, Heard, Phase, UnderWay, World, kept, kept_entry, kept_known, version};
+use super::world::{Cr, Heard, Phase, UnderWay, World, kept_entry, kept_known, version};
 use crate::api::conditions::{Reason, Verdict};
 use crate::cloud::error::Operation;
 use crate::cloud::{CloudError, Meaning};
@@ -47,32 +47,51 @@ pub struct Work<'a, K: Modelled> {
     world: World<K>,
     index: usize,
     now: Instant,
+    known: Known<K::Remote, Key>,
+    /// What is remembered of the CR, and the version of it that is remembered.
+    entry: Option<(Entry<K>, Kept<Managed<K>>)>,
 }
 
 impl<'a, K: Modelled> Work<'a, K> {
     pub fn on(check: &'a Check<K>, world: &World<K>, index: usize) -> Self {
+        let entry = match &world.process.seats[index].heard {
+            Heard::Known(entry, latest) => Some((Entry::clone(entry), latest.clone())),
+            Heard::Listed(_) | Heard::Nothing => None,
+        };
         Self {
             check,
             now: world.instant(check.base),
+            known: Known::clone(&world.process.known),
             world: world.clone(),
             index,
+            entry,
         }
+    }
+
+    /// What has come of it.
+    fn done(self) -> World<K> {
+        let mut world = self.world;
+        world.process.known = kept_known::<K>(self.known);
+        if let Some((entry, latest)) = self.entry {
+            world.process.seats[self.index].heard = Heard::Known(kept_entry(entry), latest);
+        }
+        world
     }
 
     /// A pass over an idle CR; `None`: the process does not know it.
     pub fn pass(mut self) -> Option<World<K>> {
-        let mut entry = match &self.world.process.seats[self.index].heard {
+        let (mut entry, object) = match &self.world.process.seats[self.index].heard {
             Heard::Nothing => return None,
-            Heard::Listed(object) => Entry::new(object.shared(), self.now),
-            Heard::Known(entry) => Entry::clone(entry),
+            Heard::Listed(object) => (Entry::new(object.shared(), self.now), object.clone()),
+            Heard::Known(..) => self.entry.take()?,
         };
         entry.begin();
-        let object = Arc::clone(&entry.latest);
         let secret = self.world.crs[self.index].secret;
         let key = self.world.key(self.index);
         let (scope, cloud_now) = (self.check.place.clone(), at(self.world.now));
-        let since = view::since(&object, entry.triggered_at, self.now, cloud_now);
-        let mut known = Known::clone(&self.world.process.known);
+        // The clock stands still within a second: what settles in this one has settled at its beginning.
+        let second = self.check.base + Duration::from_secs(self.world.now.into());
+        let since = view::since(&object, entry.triggered_at, second, cloud_now);
         let believed = self.believed();
         let viewpoint = Viewpoint {
             policy: &self.check.policy,
@@ -82,16 +101,15 @@ impl<'a, K: Modelled> Work<'a, K> {
             scope: &scope,
             since,
         };
-        viewpoint.hold(&mut known);
-        let failed_look = known.take_failure(&key).map(|error| trouble(&error));
-        let view = viewpoint.view(&mut known, None);
+        viewpoint.hold(&mut self.known);
+        let failed_look = self.known.take_failure(&key).map(|error| trouble(&error));
+        let view = viewpoint.view(&mut self.known, None);
         let token = K::object(&object.status).intent.as_ref().map(|intent| &intent.token);
         let accepted = entry.take_accepted();
         let delete_sent = entry.delete_sent.clone();
         let replayed = token.is_some_and(|token| entry.has_replayed(token));
         let triggered = entry.triggered_at.is_some();
-        self.world.process.known = kept_known::<K>(known);
-        self.remember(entry);
+        self.entry = Some((entry, object.clone()));
         let step = decide(&Inputs {
             policy: &self.check.policy,
             uid: object.uid(),
@@ -121,7 +139,6 @@ impl<'a, K: Modelled> Work<'a, K> {
             replayed,
             overwrites_tags: true,
         });
-        let object = kept(Managed::clone(&object));
         let touches = matches!(
             step,
             Step::Create(_)
@@ -133,7 +150,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         if touches && self.world.crs.len() > 1 {
             // Another CR may come in between.
             self.world.process.seats[self.index].phase = Phase::Decided(Kept::by_text(step), object);
-            return Some(self.world);
+            return Some(self.done());
         }
         self.take(step, object, since)
     }
@@ -210,7 +227,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                 }
             }
         }
-        Some(self.world)
+        Some(self.done())
     }
 
     fn rest(&mut self, rest: Rest<K::Remote>, object: &Kept<Managed<K>>) {
@@ -263,10 +280,7 @@ impl<'a, K: Modelled> Work<'a, K> {
     fn note(&mut self, note: &Note<K::Remote>, object: &Kept<Managed<K>>) {
         if let Note::Found { remote, .. } = note {
             let key = self.world.key(self.index);
-            let mut known = Known::clone(&self.world.process.known);
-            let is_free = known.claim(&key, object.uid(), remote.id());
-            self.world.process.known = kept_known::<K>(known);
-            if !is_free {
+            if !self.known.claim(&key, object.uid(), remote.id()) {
                 return;
             }
         }
@@ -328,7 +342,6 @@ impl<'a, K: Modelled> Work<'a, K> {
             return None;
         };
         self.world.process.seats[self.index].phase = Phase::Idle;
-        let mut known = Known::clone(&self.world.process.known);
         let key = self.world.key(self.index);
         let extras = K::extras_of(secret);
         match (call, reply) {
@@ -346,9 +359,8 @@ impl<'a, K: Modelled> Work<'a, K> {
                 self.troubled(&trouble(&error), &object, |_| {});
             }
             (Call::Create { new, .. }, Some(Reply::Created(remote))) => {
-                known.wrote(remote.clone(), self.now);
-                known.hold(&key, object.uid(), Some(remote.id()));
-                self.world.process.known = kept_known::<K>(known);
+                self.known.wrote(remote.clone(), self.now);
+                self.known.hold(&key, object.uid(), Some(remote.id()));
                 let setting = setting(self.check, &object, Some(&extras), self.world.now);
                 let keeps = self.check.policy.keeps(Guard::IntentFirst);
                 if self.write_surely(&object, |status| {
@@ -369,8 +381,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                 self.troubled(&trouble(&error), &object, record::refused::<K>);
             }
             (Call::Change { id, call }, Some(Reply::Changed(answer))) => {
-                let updated = outcome::seen_change::<K>(&mut known, id, call, answer, self.now);
-                self.world.process.known = kept_known::<K>(known);
+                let updated = outcome::seen_change::<K>(&mut self.known, id, call, answer, self.now);
                 let record = setting(self.check, &object, Some(&extras), self.world.now).record();
                 let is_written =
                     self.write_surely(&object, |status| K::changed(status, call, updated.as_ref(), &record));
@@ -396,7 +407,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                         self.with_entry(|entry| {
                             entry.accepted(call.clone());
                         });
-                        return Some(self.world);
+                        return Some(self.done());
                     }
                     Refused::AsTold => {}
                     Refused::Because(reason, message) => told.verdict = Verdict::new(reason, message),
@@ -408,8 +419,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             (Call::Delete { id, twin }, Some(Reply::Deleted)) => {
                 let now = self.now;
                 if *twin {
-                    known.proved_gone(id, now);
-                    self.world.process.known = kept_known::<K>(known);
+                    self.known.proved_gone(id, now);
                 } else {
                     self.with_entry(|entry| {
                         entry.sent_delete(id);
@@ -418,8 +428,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                 }
             }
             (Call::Delete { id, .. }, Some(Reply::Refused(Meaning::Gone))) => {
-                known.proved_gone(id, self.now);
-                self.world.process.known = kept_known::<K>(known);
+                self.known.proved_gone(id, self.now);
                 let started = self.world.process.started;
                 self.with_entry(|entry| {
                     let since = entry.triggered_at.unwrap_or(started);
@@ -432,7 +441,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             }
             (call, Some(reply)) => unreachable!("{call:?} answered with {reply:?}"),
         }
-        Some(self.world)
+        Some(self.done())
     }
 
     /// The watch delivers what the apiserver has.
@@ -442,64 +451,56 @@ impl<'a, K: Modelled> Work<'a, K> {
             &self.world.process.seats[self.index].heard,
         ) {
             (None, Heard::Nothing) => return None,
-            (None, Heard::Listed(_) | Heard::Known(_)) => self.forget(),
-            (Some(object), Heard::Known(entry)) => {
-                let mut entry = Entry::clone(entry);
-                entry.arrive(object.shared(), self.now);
-                self.remember(entry);
-            }
+            (None, Heard::Listed(_) | Heard::Known(..)) => self.forget(),
+            (Some(object), Heard::Known(..)) => self.arrive(&object),
             (Some(object), Heard::Nothing | Heard::Listed(_)) => {
                 self.world.process.seats[self.index].heard = Heard::Listed(object);
             }
         }
-        Some(self.world)
+        Some(self.done())
     }
 
     /// The Secret that the CR names was written.
     pub fn hear_of_secret(mut self) -> World<K> {
         let now = self.now;
         self.with_entry(|entry| entry.trigger(now));
-        self.world
+        self.done()
     }
 
     /// The drift poll lists the collection.
     pub fn poll(mut self) -> World<K> {
-        let mut known = Known::clone(&self.world.process.known);
-        if let Some(look) = known.begin(Look::Collection) {
-            self.start(&mut known, look);
+        if let Some(look) = self.known.begin(Look::Collection) {
+            self.start(look);
         }
-        self.world.process.known = kept_known::<K>(known);
-        self.world
+        self.done()
     }
 
     fn look(&mut self, look: Look, since: Instant) {
-        let mut known = Known::clone(&self.world.process.known);
         let key = self.world.key(self.index);
-        if !known.want(&key, look, since) {
-            self.start_due(&mut known);
+        if !self.known.want(&key, look, since) {
+            self.start_due();
         }
-        self.world.process.known = kept_known::<K>(known);
     }
 
-    fn start_due(&mut self, known: &mut Known<K::Remote, Key>) {
+    fn start_due(&mut self) {
         loop {
-            let due = known.due();
+            let due = self.known.due();
             if due.is_empty() {
                 return;
             }
             for look in due {
-                self.start(known, look);
+                self.start(look);
             }
         }
     }
 
-    fn start(&mut self, known: &mut Known<K::Remote, Key>, look: Look) {
+    fn start(&mut self, look: Look) {
         let manners = self.check.scope.manners;
         let cloud = &self.world.cloud;
         let under_way = UnderWay {
             started: self.now,
             second: self.world.now,
-            list: (look == Look::Collection).then(|| cloud.list(manners, self.world.skips.as_deref())),
+            list: (look == Look::Collection).then(|| cloud.list(manners, self.world.skips.as_ref())),
             object: match &look {
                 Look::Object(id) | Look::Whole(id) | Look::Tags(id) => cloud.get(id),
                 Look::Collection => None,
@@ -509,18 +510,16 @@ impl<'a, K: Modelled> Work<'a, K> {
         if under_way.list.is_some() && self.check.scope.slow_lists {
             self.world.process.looks.push(Arc::new(under_way));
         } else {
-            ended(known, &under_way);
+            ended(&mut self.known, &under_way);
         }
     }
 
     /// The answer of a look that was started earlier comes.
     pub fn end_look(mut self, which: usize) -> World<K> {
         let under_way = self.world.process.looks.remove(which);
-        let mut known = Known::clone(&self.world.process.known);
-        ended(&mut known, &under_way);
-        self.start_due(&mut known);
-        self.world.process.known = kept_known::<K>(known);
-        self.world
+        ended(&mut self.known, &under_way);
+        self.start_due();
+        self.done()
     }
 
     fn write(&mut self, base: &Kept<Managed<K>>, status: K::Status) -> Result<Kept<Managed<K>>, Conflict> {
@@ -543,16 +542,17 @@ impl<'a, K: Modelled> Work<'a, K> {
             return Err(Conflict);
         };
         if is_pinned && version(newest) != version(base) {
-            let newest = newest.shared();
-            let now = self.now;
-            self.with_entry(|entry| entry.arrive(newest, now));
+            let newest = newest.clone();
+            self.arrive(&newest);
             return Err(Conflict);
         }
         cr.write(self.check.scope.stale, change);
         let written = cr.object.clone();
         if let Some(written) = &written {
-            let latest = written.shared();
-            self.with_entry(|entry| entry.latest = latest);
+            if let Some((entry, latest)) = &mut self.entry {
+                entry.latest = written.shared();
+                *latest = written.clone();
+            }
         }
         // One that goes with its finalizer is still what was written.
         Ok(written.unwrap_or_else(|| base.clone()))
@@ -587,23 +587,27 @@ impl<'a, K: Modelled> Work<'a, K> {
         setting(self.check, object, None, self.world.now)
     }
 
-    fn remember(&mut self, entry: Entry<K>) {
-        self.world.process.seats[self.index].heard = Heard::Known(kept_entry(entry));
+    fn with_entry(&mut self, change: impl FnOnce(&mut Entry<K>)) {
+        if let Some((entry, _)) = &mut self.entry {
+            change(entry);
+        }
     }
 
-    fn with_entry(&mut self, change: impl FnOnce(&mut Entry<K>)) {
-        if let Heard::Known(entry) = &self.world.process.seats[self.index].heard {
-            let mut entry = Entry::clone(entry);
-            change(&mut entry);
-            self.remember(entry);
+    fn arrive(&mut self, object: &Kept<Managed<K>>) {
+        let Some((entry, latest)) = &mut self.entry else {
+            return;
+        };
+        let arrived = object.shared();
+        entry.arrive(Arc::clone(&arrived), self.now);
+        if Arc::ptr_eq(&entry.latest, &arrived) {
+            *latest = object.clone();
         }
     }
 
     fn forget(&mut self) {
         let key = self.world.key(self.index);
-        let mut known = Known::clone(&self.world.process.known);
-        known.forget(&key);
-        self.world.process.known = kept_known::<K>(known);
+        self.known.forget(&key);
+        self.entry = None;
         self.world.process.seats[self.index].heard = Heard::Nothing;
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Check;
-use super::cloud::{Call, Reply, Thing, second};
+use super::cloud::{Call, Reply, Skip, Thing, second};
 use super::kinds::{Modelled, OWNER_KEY};
 use super::operator::Work;
 use super::world::{Heard, Phase, Seat, World, kept_known, version};
@@ -54,8 +54,12 @@ pub enum Deed {
     Drift(usize),
     /// Somebody gives an object to another owner.
     Give(usize),
-    /// The next list leaves an object out.
+    /// Lists leave an object out.
     Skip(usize),
+    /// They do so, and count as if there were none.
+    Lie(usize),
+    /// A status is wiped.
+    Wipe(usize),
 }
 
 impl fmt::Display for Deed {
@@ -88,6 +92,8 @@ impl fmt::Display for Deed {
             Self::Drift(thing) => format!("somebody changes object {thing} in the cloud"),
             Self::Give(thing) => format!("somebody gives object {thing} to another owner"),
             Self::Skip(thing) => format!("lists leave object {thing} out from now on"),
+            Self::Lie(thing) => format!("lists leave object {thing} out from now on, and do not count it"),
+            Self::Wipe(cr) => format!("somebody wipes the status of cr{cr}"),
         };
         formatter.write_str(&text)
     }
@@ -146,6 +152,11 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.skips > 0 && world.skips.is_none() {
             deeds.push(Deed::Skip(index));
         }
+        // Nobody could know of an object without a record that no list shows.
+        let is_recorded = world.crs.iter().any(|cr| cr.recorded_id() == Some(thing.remote.id()));
+        if left.lies > 0 && world.skips.is_none() && is_recorded {
+            deeds.push(Deed::Lie(index));
+        }
     }
     // An answer comes, or is lost, before anything else is due.
     let is_waited_for = world.cloud.requests.iter().any(|request| request.by.is_some());
@@ -163,6 +174,10 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         let Some(object) = &cr.object else { continue };
         if object.deleting_since().is_some() {
             continue;
+        }
+        // What is under way then, nobody could know of.
+        if left.wipes > 0 && world.cloud.requests.is_empty() {
+            deeds.push(Deed::Wipe(index));
         }
         if left.edits > 0 {
             deeds.push(Deed::Edit(index));
@@ -197,7 +212,7 @@ fn is_behind<K: Modelled>(check: &Check<K>, world: &World<K>) -> bool {
     if !world.process.looks.is_empty() || world.process.known.listed(None).is_none() {
         return false;
     }
-    let list = world.cloud.list(check.scope.manners, world.skips.as_deref());
+    let list = world.cloud.list(check.scope.manners, world.skips.as_ref());
     let mut seen = world.process.known.find(|_| true);
     let mut there = list.items;
     if check.scope.manners.lists_without_tags {
@@ -284,7 +299,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             for thing in &mut next.cloud.things {
                 if thing.settles.is_some_and(|at| at < now) {
                     thing.settles = None;
-                    thing.hidden = false;
+                    thing.hidden &= check.scope.manners.shows_late;
                 }
             }
         }
@@ -366,7 +381,17 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
         }
         Deed::Skip(which) => {
             next.left.skips -= 1;
-            next.skips = Some(world.cloud.things[which].remote.id().to_owned());
+            let id = world.cloud.things[which].remote.id().to_owned();
+            next.skips = Some(Skip { id, lies: false });
+        }
+        Deed::Lie(which) => {
+            next.left.lies -= 1;
+            let id = world.cloud.things[which].remote.id().to_owned();
+            next.skips = Some(Skip { id, lies: true });
+        }
+        Deed::Wipe(index) => {
+            next.left.wipes -= 1;
+            next.crs[index].write(stale, |object| object.status = K::Status::default());
         }
     }
     Some(next)

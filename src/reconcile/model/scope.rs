@@ -30,8 +30,12 @@ pub struct Faults {
     pub gifts: u8,
     /// A creation comes to nothing after it was answered.
     pub vanishings: u8,
-    /// A list leaves an object out, and its count shows it.
+    /// Lists leave an object out, and their count shows it.
     pub skips: u8,
+    /// Lists leave an object out whose id is on record, and their count does not show it.
+    pub lies: u8,
+    /// A status is wiped, as by a restore.
+    pub wipes: u8,
 }
 
 /// See the module.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tokio::time::Instant;
 
-use super::cloud::{Call, Cloud, at};
+use super::cloud::{Call, Cloud, Skip, at};
 use super::kept::Kept;
 use super::kinds::{Modelled, Secret};
 use super::scope::{Faults, Scope};
-use crate::api::{self, FINALIZER};
+use crate::api::FINALIZER;
+use crate::api::conditions::{self, Reason};
 use crate::mirror::{Known, Listing, Look, Remote};
 use crate::reconcile::decide::Step;
 use crate::reconcile::key::Key;
@@ -38,7 +39,8 @@ pub enum Heard<K: Modelled> {
     Nothing,
     /// The watch has listed it; it was not reconciled yet.
     Listed(Kept<Managed<K>>),
-    Known(Kept<Entry<K>>),
+    /// With the version that it remembers.
+    Known(Kept<Entry<K>>, Kept<Managed<K>>),
 }
 
 /// What the process does about a CR.
@@ -83,7 +85,7 @@ pub struct World<K: Modelled> {
     pub process: Process<K>,
     pub left: Faults,
     /// An object that lists leave out for now.
-    pub skips: Option<String>,
+    pub skips: Option<Skip>,
     /// Creations that were announced.
     pub tokens: u8,
     /// An object of somebody else's was changed or deleted.
@@ -110,7 +112,7 @@ impl<K: Modelled> Clone for Heard<K> {
         match self {
             Self::Nothing => Self::Nothing,
             Self::Listed(object) => Self::Listed(object.clone()),
-            Self::Known(entry) => Self::Known(entry.clone()),
+            Self::Known(entry, latest) => Self::Known(entry.clone(), latest.clone()),
         }
     }
 }
@@ -168,10 +170,7 @@ pub fn kept_known<K: Modelled>(known: Known<K::Remote, Key>) -> Kept<Known<K::Re
 }
 
 pub fn kept_entry<K: Modelled>(entry: Entry<K>) -> Kept<Entry<K>> {
-    Kept::new(entry, |entry, hasher| {
-        entry.fingerprint(hasher);
-        kept(Managed::clone(&entry.latest)).hash(hasher);
-    })
+    Kept::new(entry, |entry, hasher| entry.fingerprint(hasher))
 }
 
 impl<K: Modelled> World<K> {
@@ -225,7 +224,7 @@ impl<K: Modelled> World<K> {
         all.push(process.started);
         all.extend(process.looks.iter().map(|look| look.started));
         all.extend(process.seats.iter().filter_map(|seat| match &seat.heard {
-            Heard::Known(entry) => entry.triggered_at,
+            Heard::Known(entry, _) => entry.triggered_at,
             Heard::Listed(_) | Heard::Nothing => None,
         }));
         all
@@ -274,10 +273,10 @@ impl<K: Modelled> World<K> {
             });
         }
         for seat in &mut process.seats {
-            if let Heard::Known(entry) = &seat.heard {
-                let mut entry = Entry::clone(entry);
+            if let Heard::Known(entry, latest) = &seat.heard {
+                let (mut entry, latest) = (Entry::clone(entry), latest.clone());
                 entry.triggered_at = entry.triggered_at.map(map);
-                seat.heard = Heard::Known(kept_entry(entry));
+                seat.heard = Heard::Known(kept_entry(entry), latest);
             }
         }
     }
@@ -287,7 +286,7 @@ impl<K: Modelled> World<K> {
         match &self.process.seats[index].heard {
             Heard::Nothing => None,
             Heard::Listed(object) => Some(object.shared()),
-            Heard::Known(entry) => Some(Arc::clone(&entry.latest)),
+            Heard::Known(entry, _) => Some(Arc::clone(&entry.latest)),
         }
     }
 
@@ -322,6 +321,12 @@ impl<K: Modelled> World<K> {
                 thing.owner = Some(uid.to_owned());
             }
         }
+    }
+
+    /// Whether the creation of a CR's object may still come to nothing.
+    pub fn is_settling(&self, cr: &Cr<K>) -> bool {
+        let mut things = self.cloud.things.iter();
+        things.any(|thing| Some(thing.remote.id()) == cr.recorded_id() && thing.settles.is_some())
     }
 
     pub fn fingerprint(&self) -> u64 {
@@ -398,13 +403,22 @@ impl<K: Modelled> Cr<K> {
         });
     }
 
+    pub fn is_ready(&self) -> bool {
+        let object = self.object.as_ref();
+        let reason = object.and_then(|object| conditions::ready_reason(&K::object(&object.status).conditions));
+        reason == Some(Reason::Available.as_str())
+    }
+
+    /// The id that the record tells.
+    pub fn recorded_id(&self) -> Option<&str> {
+        self.object
+            .as_ref()
+            .and_then(|object| K::object(&object.status).id.as_deref())
+    }
+
     /// Puts the finalizer on, or takes it off.
     pub fn set_finalizer(object: &mut Managed<K>, on: bool) {
         object.metadata.finalizers = on.then(|| vec![FINALIZER.to_owned()]);
-    }
-
-    pub fn status(&self) -> Option<&api::ObjectStatus> {
-        self.object.as_ref().map(|object| K::object(&object.status))
     }
 }
 
@@ -435,7 +449,7 @@ impl<K: Modelled> Hash for World<K> {
             match &seat.heard {
                 Heard::Nothing => 0.hash(state),
                 Heard::Listed(object) => (1, object, Some(version(object)) == newest).hash(state),
-                Heard::Known(entry) => (2, entry, Some(version(&entry.latest)) == newest).hash(state),
+                Heard::Known(entry, latest) => (2, entry, latest, Some(version(latest)) == newest).hash(state),
             }
             match &seat.phase {
                 Phase::Idle => 0.hash(state),
