@@ -30,7 +30,7 @@ pub struct Entry<K: Kind> {
     /// A change that the cloud accepted and that nothing shows yet, and whether that was told.
     accepted: Option<(K::Change, bool)>,
     /// The token of a creation that was sent again.
-    replayed: Option<String>,
+    pub replayed: Option<String>,
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,

@@ -98,6 +98,8 @@ pub struct Request<K: Modelled> {
 pub struct Manners {
     /// A creation that is sent again under its token.
     pub replay: Replay,
+    /// The same with another body, which the operator never sends.
+    pub other_body: OtherBody,
     /// Users do not show before they have settled.
     pub hides: bool,
     /// They may do so later than by the end of the settle time.
@@ -126,12 +128,21 @@ pub struct Skip {
     pub lies: bool,
 }
 
+/// The same token with another body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherBody {
+    #[default]
+    Refused,
+    /// Taken for a new creation.
+    New,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Cloud<K: Modelled> {
     pub things: Vec<Thing<K::Remote>>,
-    /// Tokens of creations, and what they made.
-    pub tokens: Vec<(String, String)>,
+    /// Tokens of creations, with what they asked for and what they made.
+    pub tokens: Vec<(String, String, String)>,
     pub requests: Vec<Request<K>>,
     /// Number of the next id.
     pub next: u8,
@@ -236,21 +247,26 @@ impl<K: Modelled> Cloud<K> {
     }
 
     fn create(&mut self, new: &K::New, token: &str, uid: Option<&str>, now: u16, manners: Manners) -> Reply<K::Remote> {
-        let before = self.tokens.iter().find(|(known, _)| known == token);
+        let body = K::body_of(new);
+        let before = self.tokens.iter().find(|(known, ..)| known == token);
         match (before, manners.replay) {
-            (Some((_, id)), Replay::SameId) => {
+            (Some((_, asked, _)), _) if *asked != body => {
+                if manners.other_body == OtherBody::Refused {
+                    return Reply::Refused(Meaning::Repeated);
+                }
+            }
+            (Some((_, _, id)), Replay::SameId) => {
                 return Reply::Created(K::answer_to_creation(new, &K::made(new, id.clone(), at(now))));
             }
             (Some(_), Replay::Repeated) => return Reply::Refused(Meaning::Repeated),
             (Some(_), Replay::Ignored) | (None, _) => {}
         }
         let name = K::name_of(new);
-        if K::UNIQUE_NAMES
-            && self
-                .things
-                .iter()
-                .any(|thing| K::remote_name(&thing.remote) == Some(name))
-        {
+        let is_taken = |thing: &Thing<K::Remote>| {
+            let theirs = K::remote_name(&thing.remote);
+            theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+        };
+        if K::UNIQUE_NAMES && self.things.iter().any(is_taken) {
             return Reply::Refused(Meaning::Duplicate);
         }
         let id = self.add(|id| Thing {
@@ -261,7 +277,10 @@ impl<K: Modelled> Cloud<K> {
             passwords: K::password_of(new).into_iter().collect(),
         });
         if !K::Remote::TAGGED {
-            self.tokens.push((token.to_owned(), id.clone()));
+            let is_new = self.tokens.iter().all(|(known, ..)| known != token);
+            if is_new {
+                self.tokens.push((token.to_owned(), body, id.clone()));
+            }
         }
         Reply::Created(K::answer_to_creation(new, &K::made(new, id, at(now))))
     }

@@ -7,7 +7,7 @@ use super::Check;
 use super::cloud::{Manners, Replay};
 use super::kinds::Modelled;
 use super::scope::{Faults, Scope};
-use super::scopes::{faults, one, story};
+use super::scopes::{Story, faults, one, story};
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Guard;
 use crate::reconcile::vpn_user::Users;
@@ -24,13 +24,16 @@ fn without<K: Modelled>(guard: Guard, scope: Scope) -> u64 {
     let checker = Check::<K>::new(scope)
         .checker()
         .finish_when(HasDiscoveries::AnyFailures)
+        .target_max_depth(SHORT + 1)
         .spawn_bfs()
         .join();
-    let stories = checker.discoveries().into_iter();
-    let shortest = stories.min_by_key(|(_, path)| path.clone().into_actions().len());
-    let (wrong, path) = shortest.unwrap_or_else(|| panic!("without {guard:?} nothing is noticed"));
-    let steps = path.clone().into_actions().len();
-    println!("without {guard:?}, not kept: {wrong}\n{}", story(checker.model(), path));
+    let stories = checker
+        .discoveries()
+        .into_values()
+        .map(|path| story(checker.model(), path));
+    let shortest = stories.min_by_key(|story| story.steps);
+    let Story { wrong, steps, text } = shortest.unwrap_or_else(|| panic!("without {guard:?} nothing is noticed"));
+    println!("without {guard:?}, not kept: {wrong}\n{text}");
     assert!(steps <= SHORT, "{guard:?}: {steps} steps");
     u64::try_from(steps).expect("a small number")
 }

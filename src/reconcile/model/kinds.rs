@@ -40,6 +40,8 @@ pub trait Modelled: Kind<Remote: Hash> {
     fn extras_of(secret: Secret) -> Self::Extras;
     fn name_of(new: &Self::New) -> &str;
     fn password_of(new: &Self::New) -> Option<u8>;
+    /// All that a creation sends, as a text.
+    fn body_of(new: &Self::New) -> String;
     /// The password that a change sets.
     fn password_set_by(call: &Self::Change) -> Option<u8>;
     /// The object that a creation makes.
@@ -94,6 +96,10 @@ impl Modelled for Gateways {
 
     fn password_of(_: &NewCustomerGateway) -> Option<u8> {
         None
+    }
+
+    fn body_of(new: &NewCustomerGateway) -> String {
+        format!("{new:?}")
     }
 
     fn password_set_by(_: &GatewayChange) -> Option<u8> {
@@ -166,7 +172,7 @@ fn number(password: &Password) -> u8 {
     digit - b'0'
 }
 
-fn known(secret: Secret) -> KnownPassword {
+pub fn known(secret: Secret) -> KnownPassword {
     KnownPassword {
         value: password(secret.value),
         record: PasswordRecord {
@@ -211,6 +217,10 @@ impl Modelled for Users {
 
     fn password_of(new: &Creation) -> Option<u8> {
         Some(number(&new.user.password))
+    }
+
+    fn body_of(new: &Creation) -> String {
+        format!("{:?} {}", new.user, number(&new.user.password))
     }
 
     fn password_set_by(call: &UserChange) -> Option<u8> {

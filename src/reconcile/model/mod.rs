@@ -17,6 +17,7 @@
 //! * One VPN server, one project, credentials that work; the lane of the server is kept.
 
 mod cloud;
+mod conformance;
 mod guards;
 mod kept;
 mod kinds;

@@ -289,7 +289,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         if self.write(object, status).is_ok()
             && let Note::Found { remote, .. } = note
         {
-            self.world.taken_by_tag(remote, object.uid());
+            self.world.taken_by_tag(remote.id(), object.uid());
         }
     }
 
@@ -304,17 +304,14 @@ impl<'a, K: Modelled> Work<'a, K> {
             return;
         }
         let announced = K::object(&object.status).intent.clone().filter(|_| replay);
-        let number = self.world.tokens;
+        let token = self.world.free_token();
         let setting = self.setting(object);
-        let intent = setting.intent(announced.as_ref(), || format!("t{number}"));
+        let intent = setting.intent(announced.as_ref(), || token);
         let mut status = object.status.clone();
         if keeps(Guard::IntentFirst) {
             setting.announce_creation(&mut status, &intent, &new);
         }
         if let Ok(object) = self.write(object, status) {
-            if !replay {
-                self.world.tokens += 1;
-            }
             let token = intent.token;
             self.send(Call::Create { new, token, replay }, object);
         }

@@ -175,8 +175,9 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if object.deleting_since().is_some() {
             continue;
         }
-        // What is under way then, nobody could know of.
-        if left.wipes > 0 && world.cloud.requests.is_empty() {
+        // What a wiped intent would have told, nobody could know.
+        let is_settled = world.cloud.requests.is_empty() && K::object(&object.status).intent.is_none();
+        if left.wipes > 0 && is_settled {
             deeds.push(Deed::Wipe(index));
         }
         if left.edits > 0 {

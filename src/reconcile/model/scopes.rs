@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use stateright::{Checker, HasDiscoveries, Model, Path};
+use stateright::{Checker, HasDiscoveries, Model, Path, Property};
 use vpn_operator_testbed::figures;
 
 use super::Check;
@@ -24,8 +24,9 @@ fn visit<K: Modelled>(name: &str, scope: Scope) {
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();
-    if let Some((wrong, path)) = checker.discoveries().into_iter().next() {
-        panic!("{name}: not kept: {wrong}\n{}", story(checker.model(), path));
+    if let Some((_, path)) = checker.discoveries().into_iter().next() {
+        let Story { wrong, steps, text } = story(checker.model(), path);
+        panic!("{name}: not kept after {steps} steps: {wrong}\n{text}");
     }
     assert!(checker.is_done());
     let seconds = began.elapsed().as_secs();
@@ -41,21 +42,39 @@ fn visit<K: Modelled>(name: &str, scope: Scope) {
     );
 }
 
-/// A way through the model, for people.
-pub fn story<K: Modelled>(check: &Check<K>, path: Path<World<K>, Deed>) -> String {
-    let mut story = String::new();
+/// A way through the model to the first state in which something is not kept.
+pub struct Story {
+    /// What is not kept.
+    pub wrong: &'static str,
+    pub steps: usize,
+    /// For people.
+    pub text: String,
+}
+
+pub fn story<K: Modelled>(check: &Check<K>, path: Path<World<K>, Deed>) -> Story {
+    let mut text = String::new();
+    let mut steps = 0;
     let mut last = None;
-    for (number, (world, deed)) in path.into_vec().into_iter().enumerate() {
-        let _ = writeln!(story, "   {}", told(&world));
-        if let Some(deed) = deed {
-            let _ = writeln!(story, "{:2} {deed}", number + 1);
+    for (world, deed) in path.into_vec() {
+        let _ = writeln!(text, "   {}", told(&world));
+        let broken = |property: &Property<Check<K>>| !(property.condition)(check, &world);
+        if let Some(property) = check.properties().into_iter().find(broken) {
+            if let Some(why) = check.why_no_rest(&world) {
+                let _ = writeln!(text, "   and then: {why}");
+            }
+            last = Some(property.name);
+            break;
         }
-        last = Some(world);
+        steps += 1;
+        if let Some(deed) = deed {
+            let _ = writeln!(text, "{steps:2} {deed}");
+        }
     }
-    if let Some(wrong) = last.and_then(|world| check.why_no_rest(&world)) {
-        let _ = writeln!(story, "   and then: {wrong}");
+    Story {
+        wrong: last.expect("the way leads to what is not kept"),
+        steps,
+        text,
     }
-    story
 }
 
 /// A model of one CR, unless told otherwise.

@@ -86,8 +86,6 @@ pub struct World<K: Modelled> {
     pub left: Faults,
     /// An object that lists leave out for now.
     pub skips: Option<Skip>,
-    /// Creations that were announced.
-    pub tokens: u8,
     /// An object of somebody else's was changed or deleted.
     pub harm: bool,
     /// A password was sent although the record said that it is in force.
@@ -144,7 +142,6 @@ impl<K: Modelled> Clone for World<K> {
             },
             left: self.left,
             skips: self.skips.clone(),
-            tokens: self.tokens,
             harm: self.harm,
             resent: self.resent,
         }
@@ -193,7 +190,6 @@ impl<K: Modelled> World<K> {
             crs,
             left: scope.faults,
             skips: None,
-            tokens: 0,
             harm: false,
             resent: false,
         }
@@ -313,14 +309,39 @@ impl<K: Modelled> World<K> {
     }
 
     /// What carries a CR's tag is its own from the moment on at which it takes it.
-    pub fn taken_by_tag(&mut self, remote: &K::Remote, uid: &str) {
-        let tag = remote.tags().and_then(|tags| tags.get(super::kinds::OWNER_KEY));
-        if tag.is_some_and(|tag| tag.split(':').next() == Some(uid)) {
-            let things = self.cloud.things.iter_mut();
-            for thing in things.filter(|thing| thing.remote.id() == remote.id()) {
+    pub fn taken_by_tag(&mut self, id: &str, uid: &str) {
+        for thing in &mut self.cloud.things {
+            let tag = thing.remote.tags().and_then(|tags| tags.get(super::kinds::OWNER_KEY));
+            if thing.remote.id() == id && tag.is_some_and(|tag| tag.split(':').next() == Some(uid)) {
                 thing.owner = Some(uid.to_owned());
             }
         }
+    }
+
+    /// A token that nobody knows: a random one would be another in every state.
+    pub fn free_token(&self) -> String {
+        let intended = self.crs.iter().filter_map(|cr| {
+            let status = cr.object.as_ref().map(|object| K::object(&object.status))?;
+            status.intent.as_ref().map(|intent| intent.token.clone())
+        });
+        let older = self.crs.iter().flat_map(|cr| &cr.older).filter_map(|object| {
+            let intent = K::object(&object.status).intent.as_ref()?;
+            Some(intent.token.clone())
+        });
+        let sent = self.cloud.requests.iter().filter_map(|request| match &*request.call {
+            Call::Create { token, .. } => Some(token.clone()),
+            Call::Change { .. } | Call::Delete { .. } => None,
+        });
+        let replayed = self.process.seats.iter().filter_map(|seat| match &seat.heard {
+            Heard::Known(entry, _) => entry.replayed.clone(),
+            Heard::Listed(_) | Heard::Nothing => None,
+        });
+        let taken = self.cloud.tokens.iter().map(|(token, ..)| token.clone());
+        let used: Vec<String> = intended.chain(older).chain(sent).chain(replayed).chain(taken).collect();
+        let mut fresh = (0..)
+            .map(|number| format!("t{number}"))
+            .filter(|token| !used.contains(token));
+        fresh.next().expect("numbers do not end")
     }
 
     /// Whether the creation of a CR's object may still come to nothing.
@@ -424,16 +445,7 @@ impl<K: Modelled> Cr<K> {
 
 impl<K: Modelled> Hash for World<K> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (
-            self.now,
-            &self.cloud,
-            self.left,
-            &self.skips,
-            self.tokens,
-            self.harm,
-            self.resent,
-        )
-            .hash(state);
+        (self.now, &self.cloud, self.left, &self.skips, self.harm, self.resent).hash(state);
         for cr in &self.crs {
             (&cr.object, &cr.older, cr.secret, cr.in_force).hash(state);
         }
