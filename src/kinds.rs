@@ -193,6 +193,8 @@ fn policy(settings: &Settings) -> Policy {
         read_only: settings.read_only,
         settle_time: settings.settle_time,
         is_otc: settings.cloud == Cloud::Otc,
+        #[cfg(test)]
+        without: None,
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// A customer gateway as the cloud answers it. Every field but the id may be missing in a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct CustomerGateway {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
@@ -38,7 +38,7 @@ pub struct CustomerGateway {
 }
 
 /// What the cloud tells of a CA certificate; the PEM itself is never returned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct CaCertificate {
     #[serde(default, deserialize_with = "super::fields::text")]
     pub id: Option<String>,

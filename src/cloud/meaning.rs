@@ -103,7 +103,7 @@ impl Meaning {
     }
 
     /// What an answer outside of 2xx means. `code` and `text` are those of an error body, if it was one.
-    pub(super) fn of(operation: Operation, status: u16, code: Option<&str>, text: &str) -> Self {
+    pub(crate) fn of(operation: Operation, status: u16, code: Option<&str>, text: &str) -> Self {
         let answer = Refusal {
             operation,
             status,

@@ -16,7 +16,7 @@ use super::{
 pub const NO_STATIC_IP: &str = "disable";
 
 /// A user as the cloud answers it. Every field but the id may be missing. It never tells the password.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct User {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,

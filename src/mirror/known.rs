@@ -569,3 +569,46 @@ fn place(owner: &Owner) -> (String, String, String) {
 fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
     since.is_none_or(|since| at >= since)
 }
+
+#[cfg(test)]
+impl<R: Remote, K: Reader> Known<R, K> {
+    /// Every instant in it.
+    pub fn instants(&self) -> Vec<Instant> {
+        let seen = self.entries.values().map(|entry| entry.as_of);
+        let listed = self.listed.iter().map(|(at, ..)| *at);
+        let wanted = self.wants.iter().map(|want| want.since);
+        seen.chain(listed)
+            .chain(self.gone.values().copied())
+            .chain(wanted)
+            .collect()
+    }
+
+    /// Puts another instant in the place of each.
+    pub fn map_instants(&mut self, map: impl Fn(Instant) -> Instant) {
+        let seen = self.entries.values_mut().map(|entry| &mut entry.as_of);
+        let listed = self.listed.iter_mut().map(|(at, ..)| at);
+        let wanted = self.wants.iter_mut().map(|want| &mut want.since);
+        for instant in seen.chain(listed).chain(self.gone.values_mut()).chain(wanted) {
+            *instant = map(*instant);
+        }
+    }
+}
+
+#[cfg(test)]
+impl<R: Remote + std::hash::Hash, K: Reader + Ord> std::hash::Hash for Known<R, K> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let sorted = |map: &HashMap<String, K>| map.clone().into_iter().collect::<BTreeMap<_, _>>();
+        for (id, entry) in self.entries.iter().collect::<BTreeMap<_, _>>() {
+            (id, &entry.remote, entry.as_of, entry.full, entry.tags_listed).hash(state);
+        }
+        self.listed.hash(state);
+        self.gone.iter().collect::<BTreeMap<_, _>>().hash(state);
+        self.missing.iter().collect::<BTreeSet<_>>().hash(state);
+        self.unconfirmed.iter().collect::<BTreeSet<_>>().hash(state);
+        sorted(&self.holders).hash(state);
+        // Which other ids are kept, and by whom, follows from these; what is looked at from what is wanted.
+        for want in &self.wants {
+            (&want.reader, &want.look, want.since).hash(state);
+        }
+    }
+}

@@ -259,7 +259,13 @@ impl Kind for Gateways {
                 content: content.clone(),
             });
         }
-        let tags = TagDifference::of(spec, status, remote, wanted.owner_tag_key, wanted.overwrites_tags);
+        let tags = TagDifference::of(
+            spec,
+            status,
+            remote,
+            &wanted.policy.owner_tag_key,
+            wanted.overwrites_tags,
+        );
         if tags.is_some() {
             fields.push("tags".to_owned());
         }
@@ -626,11 +632,12 @@ mod tests {
             present.insert(OWNER.to_owned(), "us".to_owned());
             remote.tags = Some(present);
             let mut kinds = Vec::new();
+            let policy = crate::reconcile::decide::Policy::of_tests(OWNER);
             let compared = Wanted {
                 spec: &spec,
                 status: &status,
                 extras: &GatewayExtras::default(),
-                owner_tag_key: OWNER,
+                policy: &policy,
                 overwrites_tags: overwrites,
                 cloud_now: Timestamp::UNIX_EPOCH,
             };

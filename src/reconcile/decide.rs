@@ -4,6 +4,7 @@
 
 mod delete;
 mod establish;
+mod guard;
 mod ownership;
 mod tend;
 
@@ -14,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use self::delete::delete;
 use self::establish::establish;
+pub use self::guard::Guard;
 pub use self::tend::settling;
 use self::tend::tend;
 use super::kind::Kind;
@@ -37,6 +39,9 @@ pub struct Policy {
     pub settle_time: Duration,
     /// Certificates and FQDN identifiers are Huawei Cloud's only.
     pub is_otc: bool,
+    /// What is not asked, to see what comes of it.
+    #[cfg(test)]
+    pub without: Option<Guard>,
 }
 
 /// Where the credentials lead.

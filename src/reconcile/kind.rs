@@ -173,7 +173,7 @@ pub struct Wanted<'a, K: Kind> {
     pub spec: &'a K::Spec,
     pub status: &'a K::Status,
     pub extras: &'a K::Extras,
-    pub owner_tag_key: &'a str,
+    pub policy: &'a Policy,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
     /// The cloud's present time, never ahead of it.

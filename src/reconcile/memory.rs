@@ -32,7 +32,7 @@ pub struct Entry<K: Kind> {
     /// A change that the cloud accepted and that nothing shows yet, and whether that was told.
     accepted: Option<(K::Change, bool)>,
     /// The token of a creation that was sent again.
-    replayed: Option<String>,
+    pub replayed: Option<String>,
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,
@@ -42,7 +42,7 @@ pub struct Entry<K: Kind> {
 }
 
 /// What a person asks for; a change of it is a trigger.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Asked {
     generation: Option<i64>,
     requested: Option<String>,
@@ -103,7 +103,7 @@ impl<K: Kind> Memory<K> {
 
     /// A pass begins: what is heard from now on, it may not have seen.
     pub fn begin(&self, key: &Key) {
-        self.with(key, |entry| entry.news = false);
+        self.with(key, Entry::begin);
     }
 
     /// How long to leave the object alone yet.
@@ -316,6 +316,11 @@ impl<K: Kind> Entry<K> {
         }
     }
 
+    /// A pass begins: what is heard from now on, it may not have seen.
+    pub fn begin(&mut self) {
+        self.news = false;
+    }
+
     /// From now on only an observation that is newer counts; the pace of retries stays.
     pub fn look_anew(&mut self, now: Instant) {
         self.triggered_at = Some(now);
@@ -366,6 +371,24 @@ impl<K: Kind> Entry<K> {
         self.triggered_at = Some(now);
         self.failures = 0;
         self.not_before = None;
+    }
+}
+
+#[cfg(test)]
+impl<K: Kind> Entry<K> {
+    /// What the next pass can tell from it, but for the object itself; paces and what is only told are left out.
+    pub fn fingerprint(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let Self {
+            asked,
+            triggered_at,
+            delete_sent,
+            accepted,
+            replayed,
+            ..
+        } = self;
+        let accepted = format!("{accepted:?}");
+        (asked, triggered_at, delete_sent, accepted, replayed).hash(hasher);
     }
 }
 

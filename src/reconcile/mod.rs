@@ -14,6 +14,8 @@ pub mod key;
 pub mod kind;
 pub mod managed;
 pub mod memory;
+#[cfg(test)]
+mod model;
 pub mod outcome;
 pub mod password;
 pub mod pipeline;

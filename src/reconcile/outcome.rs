@@ -89,7 +89,7 @@ impl<'a, K: Kind> Setting<'a, K> {
             spec,
             status,
             extras,
-            owner_tag_key: &self.policy.owner_tag_key,
+            policy: self.policy,
             overwrites_tags: true,
             cloud_now: self.cloud_now,
         };

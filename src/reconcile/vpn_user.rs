@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use secrecy::SecretString;
 
 use super::access::person;
-use super::decide::{Policy, Trouble, WAIT};
+use super::decide::{Guard, Policy, Trouble, WAIT};
 use super::key::Key;
 use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
 use super::password::{self, Judgement, Recent};
@@ -235,6 +235,9 @@ impl Kind for Users {
     }
 
     fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool {
+        if !policy.keeps(Guard::WindowOfRecord) {
+            return remote.name == status.name;
+        }
         is_made_by_us(status, status.object.intent.as_ref(), remote, policy.settle_time)
     }
 
@@ -642,11 +645,14 @@ fn settled(created: Timestamp, settle_time: Duration) -> Timestamp {
 
 fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
     let password = wanted.extras.password.as_ref()?;
+    let keeps = |guard| wanted.policy.keeps(guard);
     match password::judge(&wanted.status.record, &password.record, wanted.cloud_now) {
-        Judgement::InForce => None,
-        Judgement::Send => Some(Mend::Call(UserChange::ResetPassword(password.clone()))),
-        Judgement::Wait(until) => Some(Mend::Until(until)),
-        Judgement::Ambiguous => Some(Mend::Person(Reason::InvalidPassword, ambiguous())),
+        Judgement::InForce if keeps(Guard::PasswordOnce) => None,
+        Judgement::Wait(until) if keeps(Guard::PasswordWaits) => Some(Mend::Until(until)),
+        Judgement::Ambiguous if keeps(Guard::PasswordAmbiguous) => {
+            Some(Mend::Person(Reason::InvalidPassword, ambiguous()))
+        }
+        _ => Some(Mend::Call(UserChange::ResetPassword(password.clone()))),
     }
 }
 
@@ -714,15 +720,7 @@ mod tests {
     }
 
     fn policy() -> Policy {
-        Policy {
-            cluster_name: None,
-            owner_tag_key: String::new(),
-            default_deletion: crate::api::DeletionPolicy::Delete,
-            mass_deletion_guard: true,
-            read_only: false,
-            settle_time: Duration::from_secs(30),
-            is_otc: false,
-        }
+        Policy::of_tests("")
     }
 
     /// After a creation of `alice` in the group `g`, of which it is not known what came of it.
@@ -888,7 +886,7 @@ mod tests {
                 spec: &spec,
                 status: &status,
                 extras: &extras,
-                owner_tag_key: "",
+                policy: &policy(),
                 overwrites_tags: true,
                 cloud_now: at(0),
             };

@@ -12,6 +12,8 @@ mod calls;
 mod certificates;
 mod clock;
 mod connection;
+#[cfg(test)]
+pub mod desk;
 mod faults;
 mod gateway_rules;
 mod gateways;

@@ -9,8 +9,8 @@ use super::establish::{Resolved, resolve};
 use super::ownership::was_marked;
 use super::tend::{is_left_behind, unsettled_for};
 use super::{
-    AGAIN, Access, Inputs, Note, Rest, Step, Trouble, Why, crd_deleting, homeless, look_to_delete, object, owner,
-    scope_changed, stop, wait,
+    AGAIN, Access, Guard, Inputs, Note, Rest, Step, Trouble, Why, crd_deleting, homeless, look_to_delete, object,
+    owner, scope_changed, stop, wait,
 };
 use crate::api::conditions::{Progress, Reason, Verdict};
 use crate::api::{DeletionPolicy, ManagementPolicy};
@@ -99,7 +99,8 @@ pub(super) fn remove<K: Kind>(inputs: &Inputs<'_, K>, access: &Access, id: &str,
         Sighting::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, remote, retain),
-        Sighting::Gone => match unsettled_for(inputs, access) {
+        Sighting::Gone => match unsettled_for(inputs, access).filter(|_| inputs.policy.keeps(Guard::SettledBeforeGone))
+        {
             Some(left) => {
                 let message = format!("the {} {id} may still show up, since it was created just now", K::NOUN);
                 Step::Rest(Rest::Until(Some(Verdict::new(Reason::Deleting, message)), left))
@@ -138,7 +139,7 @@ pub(super) fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, r
     let was_mine = inputs.policy.cluster_name.is_some()
         && !was_marked(inputs, &id)
         && theirs.is_some_and(|theirs| theirs.same_place(&mine));
-    if !is_mine && !was_mine {
+    if !is_mine && !was_mine && inputs.policy.keeps(Guard::OwnTagBeforeDelete) {
         return Step::Release(Some(format!(
             "left the {} {id} alone: its tag {key}={value} names another owner",
             K::NOUN
@@ -209,16 +210,18 @@ pub(super) fn search_before_release<K: Kind>(inputs: &Inputs<'_, K>, access: &Ac
     let Some(listed) = inputs.view.listed else {
         return look_to_delete(inputs, Look::Collection);
     };
-    if let Some(intent) = &object(inputs).intent {
+    if let Some(intent) = &object(inputs).intent
+        && inputs.policy.keeps(Guard::IntentBeforeRelease)
+    {
         return match resolve(inputs, intent, listed, access) {
             Resolved::Absent => Step::Release(None),
             Resolved::NotYet(step) => step,
         };
     }
-    if !listed.fresh {
+    if !listed.fresh && inputs.policy.keeps(Guard::LookBeforeRelease) {
         return look_to_delete(inputs, Look::Collection);
     }
-    if !listed.complete {
+    if !listed.complete && inputs.policy.keeps(Guard::CompleteBeforeRelease) {
         let message = format!("looking for the {}: the cloud's list is incomplete", K::NOUN);
         return Step::Rest(Rest::Troubled(Trouble {
             verdict: Verdict::new(Reason::CloudError, message),

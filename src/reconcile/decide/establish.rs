@@ -1,11 +1,13 @@
 //! No id is on record: whose, if any, is it already, and if nobody's, create it; never blindly a second time.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::ownership::claim;
 use super::{
-    AGAIN, Access, Extras, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, created_event, look, object, owner, stop,
-    time_left, troubled, wait,
+    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, created_event, look, object, owner,
+    stop, time_left, troubled, wait,
 };
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
@@ -39,7 +41,9 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
             event: Some(event),
         });
     }
-    if let Some(id) = inputs.view.untold.first() {
+    if let Some(id) = inputs.view.untold.first()
+        && inputs.policy.keeps(Guard::TagsBeforeConclusions)
+    {
         return look(inputs, Look::Tags(id.clone()));
     }
     if let Some(intent) = &object(inputs).intent {
@@ -97,7 +101,7 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
             format!("--read-only: would create the {} {name}", K::NOUN),
         );
     }
-    if !inputs.has_finalizer {
+    if !inputs.has_finalizer && inputs.policy.keeps(Guard::FinalizerFirst) {
         return Step::AddFinalizer;
     }
     let owner = owner(inputs).to_string();
@@ -124,7 +128,9 @@ fn orphaned<K: Kind>(inputs: &Inputs<'_, K>, orphan: &K::Remote) -> Step<K> {
 /// Where names are unique: whether the name is another's, as far as that can be known without asking for it.
 pub(super) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Option<Step<K>> {
     let noun = K::NOUN;
-    if let Some(holder) = &inputs.view.name_holder {
+    if let Some(holder) = &inputs.view.name_holder
+        && inputs.policy.keeps(Guard::NameOfFellow)
+    {
         let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
         if holder.deleting {
             let message = format!(
@@ -149,7 +155,11 @@ pub(super) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Li
     if (inputs.view.namesake.is_some() || was_refused) && !listed.fresh {
         return Some(look(inputs, Look::Collection));
     }
-    let namesake = inputs.view.namesake.as_ref()?;
+    let namesake = inputs
+        .view
+        .namesake
+        .as_ref()
+        .filter(|_| inputs.policy.keeps(Guard::NameOfStranger))?;
     let (id, its_name) = (namesake.id(), K::remote_name(namesake).unwrap_or(name));
     let message = format!(
         "a {noun} {its_name} exists already ({id}), and it is not this object's: to adopt it, set spec.externalID to \
@@ -171,7 +181,7 @@ pub(super) fn replay<K: Kind>(
         .view
         .namesake
         .as_ref()
-        .filter(|_| listed.fresh && !inputs.replayed)?;
+        .filter(|_| listed.fresh && !(inputs.replayed && inputs.policy.keeps(Guard::ReplayedOnce)))?;
     let Extras::Read(extras) = &inputs.extras else {
         return None;
     };
@@ -194,13 +204,13 @@ pub(super) fn resolve<K: Kind>(
     listed: Listed,
     access: &Access,
 ) -> Resolved<K> {
-    let proves_at = intent
-        .deadline
-        .0
-        .checked_add(inputs.policy.settle_time)
-        .unwrap_or(Timestamp::MAX);
-    if listed.started > proves_at {
-        if listed.complete {
+    let settle = match inputs.policy.keeps(Guard::ProofAfterSettling) {
+        true => inputs.policy.settle_time,
+        false => Duration::ZERO,
+    };
+    let proves_at = intent.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
+    if listed.started > proves_at || !inputs.policy.keeps(Guard::ProofAfterDeadline) {
+        if listed.complete || !inputs.policy.keeps(Guard::ProofIsComplete) {
             return Resolved::Absent;
         }
         let message = format!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inputs, MAX_TAGS, Note, Step, Why, look, object, owner, stop, wait};
+use super::{Guard, Inputs, MAX_TAGS, Note, Step, Why, look, object, owner, stop, wait};
 use crate::api::conditions::Reason;
 use crate::mirror::{Look, Remote};
 use crate::ownership::Owner;
@@ -78,7 +78,8 @@ pub(super) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Optio
     let marked = match ownership(inputs, remote) {
         Ownership::Mine => return None,
         Ownership::Untold => return Some(look(inputs, Look::Tags(id))),
-        Ownership::NotMine(step) => return Some(step),
+        Ownership::NotMine(step) if inputs.policy.keeps(Guard::OwnTagBeforeChange) => return Some(step),
+        Ownership::NotMine(_) => true,
         Ownership::Free { marked } => marked,
     };
     if inputs.policy.read_only {

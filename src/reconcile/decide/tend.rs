@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::ownership::mark;
 use super::{
-    AGAIN, Access, Extras, Inputs, Note, Rest, Step, Trouble, Why, is_wanting, look, mass_deletion, object, stop,
-    suspects_mass_deletion, time_left, troubled, wait,
+    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, is_wanting, look, mass_deletion, object,
+    stop, suspects_mass_deletion, time_left, troubled, wait,
 };
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::{ManagementPolicy, PastIntent};
@@ -16,7 +16,9 @@ use crate::reconcile::kind::{Difference, Immutable, Kind, Mend, Wanted};
 
 /// The object is known by its id: is it there, ours, and as specified?
 pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &str) -> Step<K> {
-    if let Some(left) = unsettled_for(inputs, access) {
+    if let Some(left) = unsettled_for(inputs, access)
+        && inputs.policy.keeps(Guard::SettledBeforeConfirmed)
+    {
         let verdict = settling::<K>(id, inputs.policy.settle_time);
         return Step::Rest(Rest::Until(Some(verdict), left));
     }
@@ -27,8 +29,11 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
             fresh: true,
             full,
         } => (remote, *full),
-        Sighting::Gone if !is_confirmed => return Step::Note(Note::Vanished),
+        Sighting::Gone if !is_confirmed && inputs.policy.keeps(Guard::VanishedIsRemembered) => {
+            return Step::Note(Note::Vanished);
+        }
         Sighting::Gone => return lost(inputs, id),
+        Sighting::Missing if !inputs.policy.keeps(Guard::OnlyGetProvesGone) => return lost(inputs, id),
         // Who asks is told by a look of now whether it is back.
         Sighting::Missing if is_confirmed && !inputs.triggered && suspects_mass_deletion(inputs) => {
             return mass_deletion(inputs);
@@ -74,7 +79,7 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
         spec,
         status: inputs.status,
         extras,
-        owner_tag_key: &inputs.policy.owner_tag_key,
+        policy: inputs.policy,
         overwrites_tags: inputs.overwrites_tags,
         cloud_now: access.cloud_now,
     };
@@ -146,11 +151,10 @@ pub(super) fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> 
     if inputs.policy.read_only {
         return None;
     }
-    let twin = inputs
-        .view
-        .owned
-        .iter()
-        .find(|other| other.id() != kept.id() && K::is_twin(kept, other) && is_left_behind(inputs, other))?;
+    let twin = inputs.view.owned.iter().find(|other| {
+        let is_ours = is_left_behind(inputs, other) || !inputs.policy.keeps(Guard::TwinWithinWindow);
+        other.id() != kept.id() && K::is_twin(kept, other) && is_ours
+    })?;
     Some(Step::Delete {
         id: twin.id().to_owned(),
         twin: true,

@@ -107,12 +107,7 @@ impl Case {
         Self {
             policy: Policy {
                 cluster_name: Some("test".to_owned()),
-                owner_tag_key: KEY.to_owned(),
-                default_deletion: DeletionPolicy::Delete,
-                mass_deletion_guard: true,
-                read_only: false,
-                settle_time: Duration::from_secs(30),
-                is_otc: false,
+                ..Policy::of_tests(KEY)
             },
             generation: 1,
             deleting_since: None,

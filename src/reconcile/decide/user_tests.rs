@@ -90,15 +90,7 @@ impl Case {
     /// A new object, and a mirror that has listed a server without users.
     fn new() -> Self {
         Self {
-            policy: Policy {
-                cluster_name: None,
-                owner_tag_key: "vpn-operator-owner".to_owned(),
-                default_deletion: DeletionPolicy::Delete,
-                mass_deletion_guard: true,
-                read_only: false,
-                settle_time: Duration::from_secs(30),
-                is_otc: false,
-            },
+            policy: Policy::of_tests("vpn-operator-owner"),
             deleting_since: None,
             spec: Ok(VpnUserSpec {
                 vpn_server_id: SERVER.to_owned(),

@@ -1,0 +1,287 @@
+//! The model's cloud: objects, the tokens of their creations, and requests that are on their way. It answers as the
+//! simulator does (`conformance`), and keeps beside each object whose it truly is, which no answer tells.
+
+use std::hash::{Hash, Hasher};
+
+use jiff::Timestamp;
+
+use super::kept::Kept;
+use super::kinds::Modelled;
+use crate::cloud::Meaning;
+use crate::mirror::{Listing, Remote};
+
+/// The model's clock starts here.
+const EPOCH: i64 = 1_000_000;
+
+/// A second of the model as an instant of the cloud.
+pub fn at(second: u16) -> Timestamp {
+    Timestamp::from_second(EPOCH + i64::from(second)).expect("a small number")
+}
+
+/// An instant of the cloud as a second of the model.
+pub fn second(at: Timestamp) -> u16 {
+    u16::try_from(at.as_second() - EPOCH).expect("within the model's time")
+}
+
+/// An object in the cloud.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Thing<R> {
+    pub remote: R,
+    /// The uid of the CR that it was made for; none is a stranger's.
+    pub owner: Option<String>,
+    /// Until then its creation may come to nothing.
+    pub settles: Option<u16>,
+    /// It does not show yet.
+    pub hidden: bool,
+    /// The passwords that it has had; the last one is in force.
+    pub passwords: Vec<u8>,
+}
+
+/// A write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call<K: Modelled> {
+    Create {
+        new: K::New,
+        token: String,
+        /// It was sent before, under the same token.
+        replay: bool,
+    },
+    Change {
+        id: String,
+        call: K::Change,
+    },
+    Delete {
+        id: String,
+        twin: bool,
+    },
+}
+
+impl<K: Modelled> Call<K> {
+    /// In a few words.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Create { token, .. } => format!("creation {token}"),
+            Self::Change { id, call } => match K::password_set_by(call) {
+                Some(value) => format!("password {value} of {id}"),
+                None => format!("change of {id}"),
+            },
+            Self::Delete { id, .. } => format!("deletion of {id}"),
+        }
+    }
+}
+
+/// What a write is answered with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply<R> {
+    Created(R),
+    Changed(Option<R>),
+    Deleted,
+    Refused(Meaning),
+}
+
+/// A write that has been sent.
+#[derive(Clone, Debug)]
+pub struct Request<K: Modelled> {
+    pub call: Kept<Call<K>>,
+    /// The CR for which it was sent.
+    pub uid: String,
+    /// The worker that waits for the answer; none waits any more if it was lost or its process killed.
+    pub by: Option<usize>,
+    /// It takes effect by then, or never: the bound that the operator assumes.
+    pub until: u16,
+    /// Its answer, once it has taken effect.
+    pub done: Option<Reply<K::Remote>>,
+}
+
+/// How a cloud deals with what is not documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manners {
+    /// A creation that is sent again under its token.
+    pub replay: Replay,
+    /// The same with another body, which the operator never sends.
+    pub other_body: OtherBody,
+    /// Users do not show before they have settled.
+    pub hides: bool,
+    /// They may do so later than by the end of the settle time.
+    pub shows_late: bool,
+    /// Lists leave tags out.
+    pub lists_without_tags: bool,
+}
+
+/// A creation that is sent again under its token (contract of the cloud: not documented).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replay {
+    /// Answered as before.
+    #[default]
+    SameId,
+    /// Refused as a repetition.
+    Repeated,
+    /// As if there were no tokens.
+    Ignored,
+}
+
+/// An object that lists leave out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Skip {
+    pub id: String,
+    /// Their count leaves it out as well.
+    pub lies: bool,
+}
+
+/// The same token with another body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OtherBody {
+    #[default]
+    Refused,
+    /// Taken for a new creation.
+    New,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Cloud<K: Modelled> {
+    pub things: Vec<Thing<K::Remote>>,
+    /// Tokens of creations, with what they asked for and what they made.
+    pub tokens: Vec<(String, String, String)>,
+    pub requests: Vec<Request<K>>,
+    /// Number of the next id.
+    pub next: u8,
+}
+
+impl<K: Modelled> Default for Cloud<K> {
+    fn default() -> Self {
+        Self {
+            things: Vec::new(),
+            tokens: Vec::new(),
+            requests: Vec::new(),
+            next: 1,
+        }
+    }
+}
+
+impl<K: Modelled> Hash for Cloud<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.things.hash(state);
+        self.tokens.hash(state);
+        for Request {
+            call,
+            uid,
+            by,
+            until,
+            done,
+        } in &self.requests
+        {
+            (call, uid, by, until).hash(state);
+            format!("{done:?}").hash(state);
+        }
+        self.next.hash(state);
+    }
+}
+
+impl<K: Modelled> Cloud<K> {
+    /// An object that shows.
+    pub fn find(&self, id: &str) -> Option<&Thing<K::Remote>> {
+        self.things
+            .iter()
+            .find(|thing| thing.remote.id() == id && !thing.hidden)
+    }
+
+    fn find_mut(&mut self, id: &str) -> Option<&mut Thing<K::Remote>> {
+        self.things
+            .iter_mut()
+            .find(|thing| thing.remote.id() == id && !thing.hidden)
+    }
+
+    /// Puts an object there, whoever made it.
+    pub fn add(&mut self, thing: impl FnOnce(String) -> Thing<K::Remote>) -> String {
+        let id = format!("c{}", self.next);
+        self.next += 1;
+        self.things.push(thing(id.clone()));
+        id
+    }
+
+    /// What a GET answers.
+    pub fn get(&self, id: &str) -> Option<K::Remote> {
+        self.find(id).map(|thing| thing.remote.clone())
+    }
+
+    /// What a LIST answers.
+    pub fn list(&self, manners: Manners, skips: Option<&Skip>) -> Listing<K::Remote> {
+        let shown = self.things.iter().filter(|thing| !thing.hidden);
+        let total = shown.clone().count();
+        let items: Vec<_> = shown
+            .filter(|thing| skips.is_none_or(|skip| thing.remote.id() != skip.id))
+            .map(|thing| {
+                let mut item = thing.remote.clone();
+                if manners.lists_without_tags {
+                    item.set_tags(None);
+                }
+                item
+            })
+            .collect();
+        Listing {
+            complete: items.len() == total || skips.is_some_and(|skip| skip.lies),
+            items,
+        }
+    }
+
+    /// A write takes effect, or is refused.
+    pub fn perform(&mut self, call: &Call<K>, uid: Option<&str>, now: u16, manners: Manners) -> Reply<K::Remote> {
+        match call {
+            Call::Create { new, token, .. } => self.create(new, token, uid, now, manners),
+            Call::Change { id, call } => match self.find_mut(id) {
+                None => Reply::Refused(Meaning::Gone),
+                Some(thing) => match K::apply(call, thing, now) {
+                    Ok(remote) => Reply::Changed(remote),
+                    Err(meaning) => Reply::Refused(meaning),
+                },
+            },
+            Call::Delete { id, .. } => match self.find(id) {
+                None => Reply::Refused(Meaning::Gone),
+                Some(_) => {
+                    self.things.retain(|thing| thing.remote.id() != id);
+                    Reply::Deleted
+                }
+            },
+        }
+    }
+
+    fn create(&mut self, new: &K::New, token: &str, uid: Option<&str>, now: u16, manners: Manners) -> Reply<K::Remote> {
+        let body = K::body_of(new);
+        let before = self.tokens.iter().find(|(known, ..)| known == token);
+        match (before, manners.replay) {
+            (Some((_, asked, _)), _) if *asked != body => {
+                if manners.other_body == OtherBody::Refused {
+                    return Reply::Refused(Meaning::Repeated);
+                }
+            }
+            (Some((_, _, id)), Replay::SameId) => {
+                return Reply::Created(K::answer_to_creation(new, &K::made(new, id.clone(), at(now))));
+            }
+            (Some(_), Replay::Repeated) => return Reply::Refused(Meaning::Repeated),
+            (Some(_), Replay::Ignored) | (None, _) => {}
+        }
+        let name = K::name_of(new);
+        let is_taken = |thing: &Thing<K::Remote>| {
+            let theirs = K::remote_name(&thing.remote);
+            theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
+        };
+        if K::UNIQUE_NAMES && self.things.iter().any(is_taken) {
+            return Reply::Refused(Meaning::Duplicate);
+        }
+        let id = self.add(|id| Thing {
+            remote: K::made(new, id, at(now)),
+            owner: uid.map(str::to_owned),
+            settles: (!K::Remote::TAGGED).then_some(now + super::SETTLE),
+            hidden: !K::Remote::TAGGED && manners.hides,
+            passwords: K::password_of(new).into_iter().collect(),
+        });
+        if !K::Remote::TAGGED {
+            let is_new = self.tokens.iter().all(|(known, ..)| known != token);
+            if is_new {
+                self.tokens.push((token.to_owned(), body, id.clone()));
+            }
+        }
+        Reply::Created(K::answer_to_creation(new, &K::made(new, id, at(now))))
+    }
+}

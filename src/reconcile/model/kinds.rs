@@ -1,0 +1,305 @@
+//! What the model must know of a kind: a spec to wish for, and how the cloud takes its calls.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::cloud::{Thing, at};
+use crate::api::customer_gateway::IdType;
+use crate::api::user_record::PasswordRecord;
+use crate::api::vpn_user::PasswordRef;
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, VpnUserSpec, VpnUserStatus};
+use crate::cloud::Meaning;
+use crate::cloud::customer_gateways::{CustomerGateway, NewCustomerGateway};
+use crate::cloud::password::Password;
+use crate::cloud::users::{NO_STATIC_IP, User};
+use crate::reconcile::customer_gateway::{GatewayChange, GatewayExtras, Gateways};
+use crate::reconcile::kind::Kind;
+use crate::reconcile::vpn_user::{Creation, KnownPassword, UserChange, UserExtras, Users};
+
+/// The key of the tag that tells an owner.
+pub const OWNER_KEY: &str = "owner";
+/// Gateways of other people were there before.
+const LONG_AGO: SignedDuration = SignedDuration::from_secs(1000);
+const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
+
+/// The Secret of a CR: which value it holds, and how often it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Secret {
+    pub value: u8,
+    pub version: u8,
+}
+
+/// A kind, as the model needs it.
+pub trait Modelled: Kind<Remote: Hash> {
+    /// What a person wishes for, first or after an edit; under the name of its own, or one that is shared.
+    fn wish(edited: bool, name: &str) -> (Self::Spec, Lifecycle);
+    /// Where all of them live.
+    fn shared_home() -> Self::Home;
+    fn extras_of(secret: Secret) -> Self::Extras;
+    fn name_of(new: &Self::New) -> &str;
+    fn password_of(new: &Self::New) -> Option<u8>;
+    /// All that a creation sends, as a text.
+    fn body_of(new: &Self::New) -> String;
+    /// The password that a change sets.
+    fn password_set_by(call: &Self::Change) -> Option<u8>;
+    /// The object that a creation makes.
+    fn made(new: &Self::New, id: String, now: Timestamp) -> Self::Remote;
+    /// What the operator makes of the answer to a creation.
+    fn answer_to_creation(new: &Self::New, made: &Self::Remote) -> Self::Remote;
+    /// A change takes effect; the object, if the answer holds it.
+    fn apply(call: &Self::Change, thing: &mut Thing<Self::Remote>, now: u16) -> Result<Option<Self::Remote>, Meaning>;
+    /// Until when the record has it wait for a change that is on its way.
+    fn waits_until(status: &Self::Status) -> Option<Timestamp>;
+    /// Whether the record says that the object is as the Secret wants it, and what it is in truth agrees.
+    fn is_as_recorded(status: &Self::Status, thing: &Thing<Self::Remote>, secret: Secret) -> bool;
+    /// Somebody changes what spec wants otherwise.
+    fn drift(remote: &mut Self::Remote);
+    /// An object of somebody else's that could be taken for the CR's own.
+    fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<Self::Remote>;
+}
+
+fn gateway(name: &str, id: String, now: Timestamp, tags: BTreeMap<String, String>) -> CustomerGateway {
+    CustomerGateway {
+        id,
+        name: Some(name.to_owned()),
+        id_type: Some("ip".to_owned()),
+        id_value: Some("203.0.113.7".to_owned()),
+        created_at: Some(now.to_string()),
+        tags: Some(tags),
+        ..CustomerGateway::default()
+    }
+}
+
+impl Modelled for Gateways {
+    fn wish(edited: bool, name: &str) -> (CustomerGatewaySpec, Lifecycle) {
+        let suffix = if edited { "-edited" } else { "" };
+        let spec = CustomerGatewaySpec {
+            name: Some(format!("{name}{suffix}")),
+            id_type: Some(IdType::Ip),
+            id_value: Some("203.0.113.7".to_owned()),
+            ..CustomerGatewaySpec::default()
+        };
+        (spec, Lifecycle::default())
+    }
+
+    fn shared_home() {}
+
+    fn extras_of(_: Secret) -> GatewayExtras {
+        GatewayExtras::default()
+    }
+
+    fn name_of(new: &NewCustomerGateway) -> &str {
+        &new.name
+    }
+
+    fn password_of(_: &NewCustomerGateway) -> Option<u8> {
+        None
+    }
+
+    fn body_of(new: &NewCustomerGateway) -> String {
+        format!("{new:?}")
+    }
+
+    fn password_set_by(_: &GatewayChange) -> Option<u8> {
+        None
+    }
+
+    fn made(new: &NewCustomerGateway, id: String, now: Timestamp) -> CustomerGateway {
+        CustomerGateway {
+            id_type: Some(new.id_type.clone()),
+            id_value: Some(new.id_value.clone()),
+            bgp_asn: new.bgp_asn,
+            ..gateway(&new.name, id, now, new.tags.clone())
+        }
+    }
+
+    fn answer_to_creation(_: &NewCustomerGateway, made: &CustomerGateway) -> CustomerGateway {
+        made.clone()
+    }
+
+    fn apply(
+        call: &GatewayChange,
+        thing: &mut Thing<CustomerGateway>,
+        _: u16,
+    ) -> Result<Option<CustomerGateway>, Meaning> {
+        let remote = &mut thing.remote;
+        let tags = remote.tags.get_or_insert_default();
+        match call {
+            GatewayChange::Update(update) => {
+                remote.name = update.name.clone().or(remote.name.take());
+                return Ok(Some(remote.clone()));
+            }
+            GatewayChange::AddTags(added) => tags.extend(added.clone()),
+            GatewayChange::RemoveTags(removed) => tags.retain(|key, value| removed.get(key) != Some(value)),
+        }
+        Ok(None)
+    }
+
+    fn waits_until(_: &CustomerGatewayStatus) -> Option<Timestamp> {
+        None
+    }
+
+    fn is_as_recorded(_: &CustomerGatewayStatus, _: &Thing<CustomerGateway>, _: Secret) -> bool {
+        true
+    }
+
+    fn drift(remote: &mut CustomerGateway) {
+        remote.name = Some("drifted".to_owned());
+    }
+
+    fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<CustomerGateway> {
+        let owner = |value: String| BTreeMap::from([(OWNER_KEY.to_owned(), value)]);
+        [
+            BTreeMap::new(),
+            owner("another:cluster:n:a".to_owned()),
+            // Somebody has copied all tags of ours to a gateway of theirs.
+            owner(format!("{uid}:c:n:{name}")),
+        ]
+        .map(|tags| gateway(name, id.clone(), at(now) - LONG_AGO, tags))
+        .into()
+    }
+}
+
+/// The password of that number.
+pub fn password(number: u8) -> Password {
+    Password::new(format!("Passw0rd-{number}"))
+}
+
+fn number(password: &Password) -> u8 {
+    let digit = password.expose().bytes().last().unwrap_or_default();
+    digit - b'0'
+}
+
+pub fn known(secret: Secret) -> KnownPassword {
+    KnownPassword {
+        value: password(secret.value),
+        record: PasswordRecord {
+            digest: format!("digest-{}", secret.value),
+            key_id: "key".to_owned(),
+            secret_uid: "secret".to_owned(),
+            secret_resource_version: secret.version.to_string(),
+        },
+    }
+}
+
+impl Modelled for Users {
+    fn wish(edited: bool, name: &str) -> (VpnUserSpec, Lifecycle) {
+        let text = if edited { "edited" } else { "first" };
+        let spec = VpnUserSpec {
+            vpn_server_id: SERVER.to_owned(),
+            name: Some(name.to_owned()),
+            password_secret_ref: Some(PasswordRef {
+                name: "secret".to_owned(),
+                key: None,
+            }),
+            description: Some(text.to_owned()),
+            ..VpnUserSpec::default()
+        };
+        (spec, Lifecycle::default())
+    }
+
+    fn shared_home() -> String {
+        SERVER.to_owned()
+    }
+
+    fn extras_of(secret: Secret) -> UserExtras {
+        UserExtras {
+            password: Some(known(secret)),
+            group_id: None,
+        }
+    }
+
+    fn name_of(new: &Creation) -> &str {
+        &new.user.name
+    }
+
+    fn password_of(new: &Creation) -> Option<u8> {
+        Some(number(&new.user.password))
+    }
+
+    fn body_of(new: &Creation) -> String {
+        format!("{:?} {}", new.user, number(&new.user.password))
+    }
+
+    fn password_set_by(call: &UserChange) -> Option<u8> {
+        match call {
+            UserChange::ResetPassword(password) => Some(number(&password.value)),
+            UserChange::Update(_) | UserChange::LeaveGroup(_) => None,
+        }
+    }
+
+    fn made(new: &Creation, id: String, now: Timestamp) -> User {
+        User {
+            id,
+            name: Some(new.user.name.clone()),
+            description: Some(new.user.description.clone().unwrap_or_default()),
+            user_group_id: new.user.user_group_id.clone(),
+            static_ip: Some(new.user.static_ip.clone().unwrap_or(NO_STATIC_IP.to_owned())),
+            created_at: Some(now.to_string()),
+            ..User::default()
+        }
+    }
+
+    fn answer_to_creation(new: &Creation, made: &User) -> User {
+        User {
+            id: made.id.clone(),
+            name: Some(new.user.name.clone()),
+            description: new.user.description.clone(),
+            user_group_id: new.user.user_group_id.clone(),
+            static_ip: new.user.static_ip.clone(),
+            ..User::default()
+        }
+    }
+
+    fn apply(call: &UserChange, thing: &mut Thing<User>, _: u16) -> Result<Option<User>, Meaning> {
+        let remote = &mut thing.remote;
+        match call {
+            UserChange::Update(update) => {
+                remote.description = Some(update.description.clone());
+                remote.static_ip = update.static_ip.clone().or(remote.static_ip.take());
+                remote.user_group_id = update.user_group_id.clone().or(remote.user_group_id.take());
+                Ok(Some(remote.clone()))
+            }
+            UserChange::LeaveGroup(_) => {
+                remote.user_group_id = None;
+                Ok(None)
+            }
+            UserChange::ResetPassword(password) => {
+                let number = number(&password.value);
+                if thing.passwords.iter().rev().take(5).any(|recent| *recent == number) {
+                    return Err(Meaning::RecentPassword);
+                }
+                thing.passwords.push(number);
+                Ok(None)
+            }
+        }
+    }
+
+    fn waits_until(status: &VpnUserStatus) -> Option<Timestamp> {
+        let reset = status.record.password_reset.as_ref();
+        reset.map(|reset| reset.deadline.0)
+    }
+
+    fn is_as_recorded(status: &VpnUserStatus, thing: &Thing<User>, secret: Secret) -> bool {
+        let digest = status.record.password.as_ref().map(|password| password.digest.clone());
+        thing.passwords.last() == Some(&secret.value) && digest == Some(format!("digest-{}", secret.value))
+    }
+
+    fn drift(remote: &mut User) {
+        remote.description = Some("drifted".to_owned());
+    }
+
+    fn strangers(name: &str, _: &str, id: String, now: u16) -> Vec<User> {
+        // One that looks and is timed as a creation of ours cannot be told from it: a test of its own shows that.
+        vec![User {
+            id,
+            name: Some(name.to_owned()),
+            description: Some("a stranger's".to_owned()),
+            static_ip: Some(NO_STATIC_IP.to_owned()),
+            created_at: Some(at(now).to_string()),
+            ..User::default()
+        }]
+    }
+}

@@ -1,0 +1,427 @@
+//! All that can happen next: what the process does, the cloud, the clock, and people.
+
+use std::fmt;
+
+use super::Check;
+use super::cloud::{Call, Reply, Skip, Thing, second};
+use super::kinds::{Modelled, OWNER_KEY};
+use super::operator::Work;
+use super::world::{Heard, Phase, Seat, World, kept_known, version};
+use crate::api::ObjectStatus;
+use crate::cloud::Meaning;
+use crate::mirror::{Known, Remote};
+
+/// Something that happens. The numbers are those of CRs, requests, objects, looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Deed {
+    /// A reconcile: it looks, decides, and does the first thing.
+    Pass(usize),
+    /// What was decided is begun.
+    Begin(usize),
+    /// The answer comes, and is put on record.
+    Answer(usize),
+    /// The answer is lost on its way.
+    Lose(usize),
+    /// The cloud refuses, for a reason of its own.
+    Refuse(usize),
+    /// The watch delivers a CR.
+    Hear(usize),
+    /// The answer of a look comes.
+    EndLook(usize),
+    /// The drift poll.
+    Poll,
+    /// A request takes effect.
+    Commit(usize),
+    /// A creation comes to nothing after all.
+    Vanish(usize),
+    /// What is hidden shows.
+    Show(usize),
+    /// The clock goes on to the next moment that matters.
+    Tick,
+    /// The process is killed, and another starts from what the watch shows it: so many versions old.
+    Kill(usize),
+    Edit(usize),
+    Delete(usize),
+    /// The Secret gets another value.
+    Password(usize),
+    /// The Secret is written as it was.
+    Touch(usize),
+    /// A stranger makes an object of that sort.
+    Stranger(usize, usize),
+    /// Somebody deletes an object in the cloud.
+    Remove(usize),
+    /// Somebody changes an object in the cloud.
+    Drift(usize),
+    /// Somebody gives an object to another owner.
+    Give(usize),
+    /// Lists leave an object out.
+    Skip(usize),
+    /// They do so, and count as if there were none.
+    Lie(usize),
+    /// A status is wiped.
+    Wipe(usize),
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Pass(cr) => format!("the operator reconciles cr{cr}"),
+            Self::Begin(cr) => format!("the operator begins what it decided about cr{cr}"),
+            Self::Answer(cr) => format!("the answer for cr{cr} comes and is put on record"),
+            Self::Lose(cr) => format!("the answer for cr{cr} is lost"),
+            Self::Refuse(cr) => format!("the cloud refuses what was sent for cr{cr}"),
+            Self::Hear(cr) => format!("the watch delivers cr{cr}"),
+            Self::EndLook(look) => format!("the answer of look {look} comes"),
+            Self::Poll => "the drift poll lists".to_owned(),
+            Self::Commit(request) => format!("request {request} takes effect"),
+            Self::Vanish(thing) => format!("the creation of object {thing} comes to nothing"),
+            Self::Show(thing) => format!("object {thing} shows"),
+            Self::Tick => "time passes".to_owned(),
+            Self::Kill(0) => "the process is killed and starts anew".to_owned(),
+            Self::Kill(back) => {
+                format!("the process is killed and starts anew, seeing CRs as they were {back} writes ago")
+            }
+            Self::Edit(cr) => format!("somebody edits cr{cr}"),
+            Self::Delete(cr) => format!("somebody deletes cr{cr}"),
+            Self::Password(cr) => format!("the Secret of cr{cr} gets another value"),
+            Self::Touch(cr) => format!("the Secret of cr{cr} is written as it was"),
+            Self::Stranger(cr, sort) => {
+                format!("a stranger makes an object that looks like that of cr{cr} (sort {sort})")
+            }
+            Self::Remove(thing) => format!("somebody deletes object {thing} in the cloud"),
+            Self::Drift(thing) => format!("somebody changes object {thing} in the cloud"),
+            Self::Give(thing) => format!("somebody gives object {thing} to another owner"),
+            Self::Skip(thing) => format!("lists leave object {thing} out from now on"),
+            Self::Lie(thing) => format!("lists leave object {thing} out from now on, and do not count it"),
+            Self::Wipe(cr) => format!("somebody wipes the status of cr{cr}"),
+        };
+        formatter.write_str(&text)
+    }
+}
+
+/// All that may happen next.
+pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec<Deed>) {
+    let left = world.left;
+    for (index, seat) in world.process.seats.iter().enumerate() {
+        match (&seat.phase, &seat.heard) {
+            (Phase::Idle, Heard::Nothing) => {}
+            (Phase::Idle, _) => deeds.push(Deed::Pass(index)),
+            (Phase::Decided(..), _) => deeds.push(Deed::Begin(index)),
+            (Phase::Sent(..), _) => {
+                deeds.push(Deed::Answer(index));
+                if left.losses > 0 {
+                    deeds.push(Deed::Lose(index));
+                }
+                if left.refusals > 0 {
+                    deeds.push(Deed::Refuse(index));
+                }
+            }
+        }
+        if is_news(world, index) {
+            deeds.push(Deed::Hear(index));
+        }
+    }
+    deeds.extend((0..world.process.looks.len()).map(Deed::EndLook));
+    for (index, request) in world.cloud.requests.iter().enumerate() {
+        // One that is waited for takes effect with its answer, but where another CR could see it in between.
+        let is_seen = request.by.is_none() || world.crs.len() > 1;
+        if request.done.is_none() && is_seen {
+            deeds.push(Deed::Commit(index));
+        }
+    }
+    for (index, thing) in world.cloud.things.iter().enumerate() {
+        if thing.hidden {
+            deeds.push(Deed::Show(index));
+        }
+        if thing.settles.is_some() && left.vanishings > 0 {
+            deeds.push(Deed::Vanish(index));
+        }
+        if thing.owner.is_none() {
+            continue;
+        }
+        if left.removals > 0 && !thing.hidden {
+            deeds.push(Deed::Remove(index));
+        }
+        if left.drifts > 0 && !thing.hidden {
+            deeds.push(Deed::Drift(index));
+        }
+        // Between a look and what it leads to nobody can be kept from giving it away.
+        if left.gifts > 0 && Check::<K>::is_idle(world) && world.cloud.requests.is_empty() {
+            deeds.push(Deed::Give(index));
+        }
+        if left.skips > 0 && world.skips.is_none() {
+            deeds.push(Deed::Skip(index));
+        }
+        // Nobody could know of an object without a record that no list shows.
+        let is_recorded = world.crs.iter().any(|cr| cr.recorded_id() == Some(thing.remote.id()));
+        if left.lies > 0 && world.skips.is_none() && is_recorded {
+            deeds.push(Deed::Lie(index));
+        }
+    }
+    // An answer comes, or is lost, before anything else is due.
+    let is_waited_for = world.cloud.requests.iter().any(|request| request.by.is_some());
+    if !is_waited_for && next_moment(world).is_some() {
+        deeds.push(Deed::Tick);
+    }
+    if is_behind(check, world) {
+        deeds.push(Deed::Poll);
+    }
+    if left.kills > 0 {
+        let oldest = world.crs.iter().map(|cr| cr.older.len()).max().unwrap_or(0);
+        deeds.extend((0..=oldest).map(Deed::Kill));
+    }
+    for (index, cr) in world.crs.iter().enumerate() {
+        let Some(object) = &cr.object else { continue };
+        if object.deleting_since().is_some() {
+            continue;
+        }
+        // What a wiped intent would have told, nobody could know.
+        let is_settled = world.cloud.requests.is_empty() && K::object(&object.status).intent.is_none();
+        if left.wipes > 0 && is_settled {
+            deeds.push(Deed::Wipe(index));
+        }
+        if left.edits > 0 {
+            deeds.push(Deed::Edit(index));
+        }
+        if left.deletions > 0 {
+            deeds.push(Deed::Delete(index));
+        }
+        if left.passwords > 0 {
+            deeds.push(Deed::Password(index));
+        }
+        if left.touches > 0 {
+            deeds.push(Deed::Touch(index));
+        }
+        if left.strangers > 0 {
+            let sorts = K::strangers(&cr.name, &cr.uid, String::new(), world.now).len();
+            let has_id = K::object(&object.status).id.is_some();
+            // What carries our tag while there is no other of ours is ours, whoever put it there.
+            let sorts = (0..sorts).filter(|sort| *sort < 2 || has_id);
+            deeds.extend(sorts.map(|sort| Deed::Stranger(index, sort)));
+        }
+    }
+}
+
+fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
+    let newest = world.crs[index].object.as_deref().map(version);
+    let heard = world.believed(index).map(|object| version(&object));
+    newest != heard
+}
+
+/// Whether a list would tell the process anything.
+fn is_behind<K: Modelled>(check: &Check<K>, world: &World<K>) -> bool {
+    if !world.process.looks.is_empty() || world.process.known.listed(None).is_none() {
+        return false;
+    }
+    let list = world.cloud.list(check.scope.manners, world.skips.as_ref());
+    let mut seen = world.process.known.find(|_| true);
+    let mut there = list.items;
+    if check.scope.manners.lists_without_tags {
+        for remote in &mut seen {
+            remote.set_tags(None);
+        }
+    }
+    seen.sort_by_key(|remote| remote.id().to_owned());
+    there.sort_by_key(|remote| remote.id().to_owned());
+    seen != there
+}
+
+/// The next moment at which something could be decided otherwise.
+fn next_moment<K: Modelled>(world: &World<K>) -> Option<u16> {
+    let of_status = |status: &ObjectStatus| {
+        let deadline = status.intent.as_ref().map(|intent| second(intent.deadline.0));
+        deadline.into_iter().flat_map(|at| [at + 1, at + super::SETTLE + 1])
+    };
+    let records = world.crs.iter().filter_map(|cr| cr.object.as_ref());
+    let recorded = records.flat_map(|object| {
+        let settles = K::settles_at(&object.status).map(|at| second(at.0));
+        let waits = K::waits_until(&object.status).map(|at| second(at) + 1);
+        of_status(K::object(&object.status)).chain(settles).chain(waits)
+    });
+    let requests = world.cloud.requests.iter().map(|request| request.until + 1);
+    let settling = world.cloud.things.iter().filter_map(|thing| thing.settles);
+    let settling = settling.map(|at| at + 1);
+    recorded
+        .chain(requests)
+        .chain(settling)
+        .filter(|at| *at > world.now)
+        .min()
+}
+
+/// What comes of a deed; nothing if it cannot be done.
+pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Option<World<K>> {
+    let mut next = world.clone();
+    let stale = check.scope.stale;
+    match deed {
+        Deed::Pass(index) => return Work::on(check, world, index).pass(),
+        Deed::Begin(index) => return Work::on(check, world, index).begin(),
+        Deed::Hear(index) => return Work::on(check, world, index).hear(),
+        Deed::EndLook(which) => return Some(Work::on(check, world, 0).end_look(which)),
+        Deed::Poll => return Some(Work::on(check, world, 0).poll()),
+        Deed::Answer(index) => {
+            let which = waited_for(world, index)?;
+            commit(check, &mut next, which);
+            let request = next.cloud.requests.remove(which);
+            return Work::on(check, &next, index).answered(request.done, &request.call);
+        }
+        Deed::Lose(index) => {
+            next.left.losses -= 1;
+            let which = waited_for(world, index)?;
+            next.cloud.requests[which].by = None;
+            let call = next.cloud.requests[which].call.clone();
+            next.forget_done();
+            return Work::on(check, &next, index).answered(None, &call);
+        }
+        Deed::Refuse(index) => {
+            next.left.refusals -= 1;
+            let which = waited_for(world, index)?;
+            if next.cloud.requests[which].done.is_some() {
+                return None;
+            }
+            let request = next.cloud.requests.remove(which);
+            let refusal = Reply::Refused(Meaning::QueueFull);
+            return Work::on(check, &next, index).answered(Some(refusal), &request.call);
+        }
+        Deed::Commit(which) => {
+            commit(check, &mut next, which);
+            next.forget_done();
+        }
+        Deed::Vanish(which) => {
+            next.left.vanishings -= 1;
+            next.cloud.things.remove(which);
+        }
+        Deed::Show(which) => next.cloud.things[which].hidden = false,
+        Deed::Tick => {
+            let now = next_moment(world)?;
+            next.now = now;
+            next.cloud
+                .requests
+                .retain(|request| request.by.is_some() || request.until >= now);
+            for thing in &mut next.cloud.things {
+                if thing.settles.is_some_and(|at| at < now) {
+                    thing.settles = None;
+                    thing.hidden &= check.scope.manners.shows_late;
+                }
+            }
+        }
+        Deed::Kill(back) => {
+            next.left.kills -= 1;
+            next.process.started = world.instant(check.base);
+            next.process.known = kept_known::<K>(Known::new(OWNER_KEY.to_owned()));
+            next.process.looks.clear();
+            for (seat, cr) in next.process.seats.iter_mut().zip(&world.crs) {
+                let newest = cr.object.clone();
+                let shown = back
+                    .checked_sub(1)
+                    .and_then(|back| cr.older.get(back).cloned())
+                    .or(newest.clone());
+                *seat = Seat {
+                    heard: match (newest, shown) {
+                        (Some(_), Some(shown)) => Heard::Listed(shown),
+                        _ => Heard::Nothing,
+                    },
+                    phase: Phase::Idle,
+                };
+            }
+            for request in &mut next.cloud.requests {
+                request.by = None;
+            }
+            next.forget_done();
+        }
+        Deed::Edit(index) => {
+            next.left.edits -= 1;
+            next.crs[index].edit(stale);
+        }
+        Deed::Delete(index) => {
+            next.left.deletions -= 1;
+            next.crs[index].delete(stale);
+        }
+        Deed::Password(index) => {
+            let used = check.scope.faults.passwords - next.left.passwords + 1;
+            next.left.passwords -= 1;
+            let secret = &mut next.crs[index].secret;
+            secret.value = *check.scope.values.get(usize::from(used))?;
+            secret.version += 1;
+            return Some(Work::on(check, &next, index).hear_of_secret());
+        }
+        Deed::Touch(index) => {
+            next.left.touches -= 1;
+            next.crs[index].secret.version += 1;
+            return Some(Work::on(check, &next, index).hear_of_secret());
+        }
+        Deed::Stranger(index, sort) => {
+            next.left.strangers -= 1;
+            let cr = &world.crs[index];
+            let takes = |thing: &Thing<K::Remote>| K::remote_name(&thing.remote) == Some(cr.name.as_str());
+            if K::UNIQUE_NAMES && next.cloud.things.iter().any(takes) {
+                return None;
+            }
+            next.cloud.add(|id| Thing {
+                remote: K::strangers(&cr.name, &cr.uid, id, world.now).remove(sort),
+                owner: None,
+                settles: None,
+                hidden: false,
+                passwords: Vec::new(),
+            });
+        }
+        Deed::Remove(which) => {
+            next.left.removals -= 1;
+            next.cloud.things.remove(which);
+        }
+        Deed::Drift(which) => {
+            next.left.drifts -= 1;
+            K::drift(&mut next.cloud.things[which].remote);
+        }
+        Deed::Give(which) => {
+            next.left.gifts -= 1;
+            let thing = &mut next.cloud.things[which];
+            let mut tags = thing.remote.tags()?.clone();
+            tags.insert(OWNER_KEY.to_owned(), "another:cluster:n:a".to_owned());
+            thing.remote.set_tags(Some(tags));
+            thing.owner = None;
+        }
+        Deed::Skip(which) => {
+            next.left.skips -= 1;
+            let id = world.cloud.things[which].remote.id().to_owned();
+            next.skips = Some(Skip { id, lies: false });
+        }
+        Deed::Lie(which) => {
+            next.left.lies -= 1;
+            let id = world.cloud.things[which].remote.id().to_owned();
+            next.skips = Some(Skip { id, lies: true });
+        }
+        Deed::Wipe(index) => {
+            next.left.wipes -= 1;
+            next.crs[index].write(stale, |object| object.status = K::Status::default());
+        }
+    }
+    Some(next)
+}
+
+/// The request whose answer the worker of a CR waits for.
+fn waited_for<K: Modelled>(world: &World<K>, index: usize) -> Option<usize> {
+    world
+        .cloud
+        .requests
+        .iter()
+        .position(|request| request.by == Some(index))
+}
+
+/// A request takes effect, if it has not.
+fn commit<K: Modelled>(check: &Check<K>, world: &mut World<K>, which: usize) {
+    let request = world.cloud.requests[which].clone();
+    if request.done.is_some() {
+        return;
+    }
+    let target = match &*request.call {
+        Call::Change { id, .. } | Call::Delete { id, .. } => world.cloud.find(id),
+        Call::Create { .. } => None,
+    };
+    if target.is_some_and(|thing| thing.owner.as_deref() != Some(request.uid.as_str())) {
+        world.harm = true;
+    }
+    let reply = world
+        .cloud
+        .perform(&request.call, Some(&request.uid), world.now, check.scope.manners);
+    world.cloud.requests[which].done = Some(reply);
+}

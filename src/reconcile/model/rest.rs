@@ -1,0 +1,175 @@
+//! Rest: where a state gets to if nothing goes wrong any more. From every state there must be a way, and there every CR must
+//! have its one object, as specified, or say why not.
+
+use std::collections::HashMap;
+
+use super::Check;
+use super::kinds::Modelled;
+use super::people::{Deed, possible};
+use super::scope::Faults;
+use super::world::World;
+use crate::api::conditions::{self, Reason};
+use crate::mirror::Remote;
+use crate::reconcile::kind::Wanted;
+
+/// More than any way to rest takes.
+const FAR: usize = 400;
+/// Passes without anything to show for them, after which a CR rests: a look, what it shows, and the same once more.
+const IDLE_PASSES: usize = 6;
+
+/// Goes to rest, the shortest way; what is wrong there, if anything is. What is found out counts for all states on the way.
+pub fn reach<K: Modelled>(
+    check: &Check<K>,
+    world: &World<K>,
+    known: &mut HashMap<u64, Result<(), String>>,
+) -> Result<(), String> {
+    let mut world = world.clone();
+    let mut way = Vec::new();
+    // What goes wrong later is a state of its own.
+    world.left = Faults::default();
+    world.skips = None;
+    let result = loop {
+        let print = world.fingerprint();
+        if let Some(result) = known.get(&print) {
+            break result.clone();
+        }
+        way.push(print);
+        if way.len() > FAR {
+            break Err(format!("it goes on and on: {}", told(&world)));
+        }
+        match next(check, &world) {
+            Some(next) => world = next,
+            None => break is_well(check, &world).map_err(|wrong| format!("{wrong}: {}", told(&world))),
+        }
+    };
+    for print in way {
+        known.insert(print, result.clone());
+    }
+    result
+}
+
+/// The next state on the way; nothing if this one is at rest.
+fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
+    let mut deeds = Vec::new();
+    possible(check, world, &mut deeds);
+    let rank = |deed: &Deed| match deed {
+        Deed::Answer(_) | Deed::Begin(_) => 0,
+        Deed::EndLook(_) => 1,
+        Deed::Hear(_) => 2,
+        Deed::Pass(_) => 3,
+        Deed::Poll => 4,
+        Deed::Show(_) => 5,
+        Deed::Tick => 6,
+        // A request that nobody waits for may come to nothing; that it takes effect is a state of its own.
+        _ => usize::MAX,
+    };
+    deeds.retain(|deed| rank(deed) < usize::MAX);
+    deeds.sort_by_key(rank);
+    deeds.into_iter().find_map(|deed| match deed {
+        Deed::Pass(_) => works(check, world, deed),
+        _ => check.after(world, deed),
+    })
+}
+
+/// A pass, if it or one of those that follow has anything to show for itself but another look.
+fn works<K: Modelled>(check: &Check<K>, world: &World<K>, pass: Deed) -> Option<World<K>> {
+    let mut later = check.after(world, pass)?;
+    let first = later.clone();
+    for _ in 0..IDLE_PASSES {
+        if shown(&later) != shown(world) || !Check::<K>::is_idle(&later) {
+            return Some(first);
+        }
+        later = check.after(&later, pass)?;
+    }
+    None
+}
+
+/// What others than the process can see.
+fn shown<K: Modelled>(world: &World<K>) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    world.cloud.hash(&mut hasher);
+    for cr in &world.crs {
+        cr.object.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Whether every CR has what it should have.
+fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String> {
+    for (index, cr) in world.crs.iter().enumerate() {
+        let owned = world.owned(&cr.uid);
+        if owned > 1 {
+            return Err(format!("cr{index} has {owned} objects"));
+        }
+        let Some(object) = &cr.object else { continue };
+        let status = K::object(&object.status);
+        if object.deleting_since().is_some() {
+            return Err(format!("cr{index} does not go"));
+        }
+        let reason = conditions::ready_reason(&status.conditions).unwrap_or_default();
+        let recorded = status.id.as_deref().and_then(|id| world.cloud.find(id));
+        let has_own = recorded.is_some_and(|thing| thing.owner.as_deref() == Some(cr.uid.as_str()));
+        if reason == Reason::Available.as_str() {
+            let Some(thing) = recorded.filter(|_| has_own) else {
+                return Err(format!("cr{index} is Ready without an object of its own"));
+            };
+            let (Ok(spec), extras) = (&object.spec, K::extras_of(cr.secret)) else {
+                return Err(format!("cr{index} has a spec that cannot be read"));
+            };
+            let wanted = Wanted {
+                spec,
+                status: &object.status,
+                extras: &extras,
+                policy: &check.policy,
+                overwrites_tags: true,
+                cloud_now: super::cloud::at(world.now),
+            };
+            if K::difference(&wanted, &thing.remote).is_some() || !K::is_as_recorded(&object.status, thing, cr.secret) {
+                return Err(format!("cr{index} is Ready, but its object is not as specified"));
+            }
+            continue;
+        }
+        // Without an object, or with one that is not as specified, there must be somebody in the way.
+        let is_named = |name: Option<&str>| name == Some(cr.name.as_str());
+        let mut things = world.cloud.things.iter();
+        let is_excused = match reason {
+            "NameConflict" => {
+                things.any(|thing| thing.owner.as_deref() != Some(&cr.uid) && is_named(K::remote_name(&thing.remote)))
+            }
+            "AlreadyManaged" => recorded.is_some() && !has_own,
+            "InvalidPassword" => has_own && check.scope.faults.passwords > 0,
+            _ => false,
+        };
+        if !is_excused {
+            return Err(format!("cr{index} rests with {reason:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A world in a few words.
+pub fn told<K: Modelled>(world: &World<K>) -> String {
+    let crs = world.crs.iter().enumerate().map(|(index, cr)| match &cr.object {
+        None => format!("cr{index} gone"),
+        Some(object) => {
+            let status = K::object(&object.status);
+            let reason = conditions::ready_reason(&status.conditions).unwrap_or("no condition");
+            let id = status.id.as_deref().unwrap_or("no id");
+            let intent = status.intent.as_ref().map_or("", |_| ", intent");
+            let goes = object.deleting_since().map_or("", |_| ", deleting");
+            format!("cr{index} {reason}, {id}{intent}{goes}")
+        }
+    });
+    let things = world.cloud.things.iter().map(|thing| {
+        let owner = thing.owner.as_deref().unwrap_or("a stranger");
+        let hidden = if thing.hidden { ", hidden" } else { "" };
+        format!("{} of {owner}{hidden}", thing.remote.id())
+    });
+    let requests = world.cloud.requests.iter().map(|request| {
+        let waits = if request.by.is_some() { "" } else { ", nobody waits" };
+        format!("{} under way{waits}", request.call.told())
+    });
+    let all: Vec<_> = crs.chain(things).chain(requests).collect();
+    format!("at {}s: {}", world.now, all.join("; "))
+}

@@ -1,0 +1,56 @@
+//! How far a model goes: how many CRs, and how much may go wrong.
+
+use super::cloud::Manners;
+use crate::reconcile::decide::Guard;
+
+/// How often each thing may still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// The process is killed and started again.
+    pub kills: u8,
+    /// An answer is lost; whether, and when, the request takes effect is open.
+    pub losses: u8,
+    /// The cloud refuses for a reason of its own.
+    pub refusals: u8,
+    /// A spec is edited.
+    pub edits: u8,
+    /// A CR is deleted.
+    pub deletions: u8,
+    /// A Secret gets another value.
+    pub passwords: u8,
+    /// A Secret is written with the value that it has.
+    pub touches: u8,
+    /// A stranger makes an object that could be taken for ours.
+    pub strangers: u8,
+    /// Somebody deletes our object in the cloud.
+    pub removals: u8,
+    /// Somebody changes our object in the cloud.
+    pub drifts: u8,
+    /// Somebody gives our object to another owner.
+    pub gifts: u8,
+    /// A creation comes to nothing after it was answered.
+    pub vanishings: u8,
+    /// Lists leave an object out, and their count shows it.
+    pub skips: u8,
+    /// Lists leave an object out whose id is on record, and their count does not show it.
+    pub lies: u8,
+    /// A status is wiped, as by a restore.
+    pub wipes: u8,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    pub crs: usize,
+    /// All CRs want one name.
+    pub one_name: bool,
+    pub manners: Manners,
+    pub faults: Faults,
+    /// How many versions back a watch cache may be when a process starts.
+    pub stale: usize,
+    /// What a Secret holds, one after the other.
+    pub values: &'static [u8],
+    /// An answer of a list may come after others that were asked for later.
+    pub slow_lists: bool,
+    pub without: Option<Guard>,
+}

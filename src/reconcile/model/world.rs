@@ -1,0 +1,485 @@
+//! A state of the model: the cloud, the apiserver, the operator's process, and how much may still go wrong.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use tokio::time::Instant;
+
+use super::cloud::{Call, Cloud, Skip, at};
+use super::kept::Kept;
+use super::kinds::{Modelled, Secret};
+use super::scope::{Faults, Scope};
+use crate::api::FINALIZER;
+use crate::api::conditions::{self, Reason};
+use crate::mirror::{Known, Listing, Look, Remote};
+use crate::reconcile::decide::Step;
+use crate::reconcile::key::Key;
+use crate::reconcile::managed::Managed;
+use crate::reconcile::memory::Entry;
+
+/// A CR in the apiserver.
+pub struct Cr<K: Modelled> {
+    pub uid: String,
+    /// Its name in the cloud.
+    pub name: String,
+    /// None once it is gone.
+    pub object: Option<Kept<Managed<K>>>,
+    /// What it was before its last writes, which a watch cache may still show to a process that starts.
+    pub older: Vec<Kept<Managed<K>>>,
+    pub secret: Secret,
+    /// The password that a record says is in force: it may not be sent again.
+    pub in_force: Option<u8>,
+}
+
+/// What the process has heard of a CR.
+pub enum Heard<K: Modelled> {
+    Nothing,
+    /// The watch has listed it; it was not reconciled yet.
+    Listed(Kept<Managed<K>>),
+    /// With the version that it remembers.
+    Known(Kept<Entry<K>>, Kept<Managed<K>>),
+}
+
+/// What the process does about a CR.
+pub enum Phase<K: Modelled> {
+    Idle,
+    /// A step is decided and not begun. Only where another CR can come between.
+    Decided(Kept<Step<K>>, Kept<Managed<K>>),
+    /// A request has left. With it the CR as it was written for it, and the Secret as it was read.
+    Sent(Kept<Managed<K>>, Secret),
+}
+
+/// A look that was started.
+pub struct UnderWay<K: Modelled> {
+    pub look: Look,
+    pub started: Instant,
+    pub second: u16,
+    /// What the cloud had then.
+    pub list: Option<Listing<K::Remote>>,
+    pub object: Option<K::Remote>,
+}
+
+/// A place for each CR in the process.
+pub struct Seat<K: Modelled> {
+    pub heard: Heard<K>,
+    pub phase: Phase<K>,
+}
+
+/// The operator's process: all of it is lost when it is killed.
+pub struct Process<K: Modelled> {
+    pub started: Instant,
+    pub known: Kept<Known<K::Remote, Key>>,
+    pub looks: Vec<Arc<UnderWay<K>>>,
+    pub seats: Vec<Seat<K>>,
+}
+
+/// See the module.
+pub struct World<K: Modelled> {
+    /// Seconds of the cloud's clock.
+    pub now: u16,
+    pub cloud: Cloud<K>,
+    pub crs: Vec<Cr<K>>,
+    pub process: Process<K>,
+    pub left: Faults,
+    /// An object that lists leave out for now.
+    pub skips: Option<Skip>,
+    /// An object of somebody else's was changed or deleted.
+    pub harm: bool,
+    /// A password was sent although the record said that it is in force.
+    pub resent: bool,
+}
+
+impl<K: Modelled> Clone for Cr<K> {
+    fn clone(&self) -> Self {
+        Self {
+            uid: self.uid.clone(),
+            name: self.name.clone(),
+            object: self.object.clone(),
+            older: self.older.clone(),
+            secret: self.secret,
+            in_force: self.in_force,
+        }
+    }
+}
+
+impl<K: Modelled> Clone for Heard<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Listed(object) => Self::Listed(object.clone()),
+            Self::Known(entry, latest) => Self::Known(entry.clone(), latest.clone()),
+        }
+    }
+}
+
+impl<K: Modelled> Clone for Seat<K> {
+    fn clone(&self) -> Self {
+        Self {
+            heard: self.heard.clone(),
+            phase: match &self.phase {
+                Phase::Idle => Phase::Idle,
+                Phase::Decided(step, object) => Phase::Decided(step.clone(), object.clone()),
+                Phase::Sent(object, secret) => Phase::Sent(object.clone(), *secret),
+            },
+        }
+    }
+}
+
+impl<K: Modelled> Clone for World<K> {
+    fn clone(&self) -> Self {
+        Self {
+            now: self.now,
+            cloud: self.cloud.clone(),
+            crs: self.crs.clone(),
+            process: Process {
+                started: self.process.started,
+                known: self.process.known.clone(),
+                looks: self.process.looks.clone(),
+                seats: self.process.seats.clone(),
+            },
+            left: self.left,
+            skips: self.skips.clone(),
+            harm: self.harm,
+            resent: self.resent,
+        }
+    }
+}
+
+/// The version of a CR. Each write makes the next.
+pub fn version<K: Modelled>(object: &Managed<K>) -> u32 {
+    object.resource_version().parse().unwrap_or_default()
+}
+
+/// A CR as something that can be told from others; which version it is counts only compared with others.
+pub fn kept<K: Modelled>(object: Managed<K>) -> Kept<Managed<K>> {
+    Kept::new(object, |object, hasher| {
+        (object.uid(), object.metadata.generation, object.has_finalizer()).hash(hasher);
+        object.deleting_since().is_some().hash(hasher);
+        serde_json::to_vec(&object.status).expect("plain data").hash(hasher);
+    })
+}
+
+pub fn kept_known<K: Modelled>(known: Known<K::Remote, Key>) -> Kept<Known<K::Remote, Key>> {
+    Kept::new(known, |known, hasher| known.hash(hasher))
+}
+
+pub fn kept_entry<K: Modelled>(entry: Entry<K>) -> Kept<Entry<K>> {
+    Kept::new(entry, |entry, hasher| entry.fingerprint(hasher))
+}
+
+impl<K: Modelled> World<K> {
+    /// CRs that were just made, and a process that has just started.
+    pub fn new(scope: &Scope, base: Instant) -> Self {
+        let crs: Vec<Cr<K>> = (0..scope.crs).map(|index| first(scope, index)).collect();
+        let seats = crs.iter().map(|cr| Seat {
+            heard: Heard::Listed(cr.object.clone().expect("just made")),
+            phase: Phase::Idle,
+        });
+        Self {
+            now: 0,
+            cloud: Cloud::default(),
+            process: Process {
+                started: base,
+                known: kept_known::<K>(Known::new(super::kinds::OWNER_KEY.to_owned())),
+                looks: Vec::new(),
+                seats: seats.collect(),
+            },
+            crs,
+            left: scope.faults,
+            skips: None,
+            harm: false,
+            resent: false,
+        }
+    }
+
+    pub fn key(&self, index: usize) -> Key {
+        Key {
+            kind: K::KIND,
+            namespace: "n".to_owned(),
+            name: format!("cr{index}"),
+        }
+    }
+
+    /// A moment later than all that has happened.
+    pub fn instant(&self, base: Instant) -> Instant {
+        let last = self.instants().into_iter().max().unwrap_or(base);
+        let next = last + Duration::from_micros(1);
+        if K::Remote::TAGGED {
+            next
+        } else {
+            next.max(base + Duration::from_secs(self.now.into()))
+        }
+    }
+
+    fn instants(&self) -> Vec<Instant> {
+        let process = &self.process;
+        let mut all = process.known.instants();
+        all.push(process.started);
+        all.extend(process.looks.iter().map(|look| look.started));
+        all.extend(process.seats.iter().filter_map(|seat| match &seat.heard {
+            Heard::Known(entry, _) => entry.triggered_at,
+            Heard::Listed(_) | Heard::Nothing => None,
+        }));
+        all
+    }
+
+    /// Only the order of instants counts, and for what settles the second: states that differ in nothing else are one.
+    pub fn settle_instants(&mut self, base: Instant) {
+        let mut all = self.instants();
+        all.sort_unstable();
+        all.dedup();
+        let (mut second, mut rank) = (Duration::ZERO, 0);
+        let settled: Vec<(Instant, Instant)> = all
+            .into_iter()
+            .map(|instant| {
+                let own = match K::Remote::TAGGED {
+                    true => Duration::ZERO,
+                    false => Duration::from_secs(instant.duration_since(base).as_secs()),
+                };
+                rank = if own == second { rank + 1 } else { 1 };
+                second = own;
+                (instant, base + second + Duration::from_micros(rank))
+            })
+            .collect();
+        if settled.iter().all(|(before, after)| before == after) {
+            return;
+        }
+        let map = |instant: Instant| {
+            let found = settled.binary_search_by_key(&instant, |(before, _)| *before);
+            found.map_or(instant, |index| settled[index].1)
+        };
+        let process = &mut self.process;
+        process.started = map(process.started);
+        let mut known = Known::clone(&process.known);
+        known.map_instants(map);
+        process.known = kept_known::<K>(known);
+        for look in &mut process.looks {
+            *look = Arc::new(UnderWay {
+                look: look.look.clone(),
+                started: map(look.started),
+                second: look.second,
+                list: look.list.as_ref().map(|list| Listing {
+                    items: list.items.clone(),
+                    complete: list.complete,
+                }),
+                object: look.object.clone(),
+            });
+        }
+        for seat in &mut process.seats {
+            if let Heard::Known(entry, latest) = &seat.heard {
+                let (mut entry, latest) = (Entry::clone(entry), latest.clone());
+                entry.triggered_at = entry.triggered_at.map(map);
+                seat.heard = Heard::Known(kept_entry(entry), latest);
+            }
+        }
+    }
+
+    /// What the process believes a CR to be.
+    pub fn believed(&self, index: usize) -> Option<Arc<Managed<K>>> {
+        match &self.process.seats[index].heard {
+            Heard::Nothing => None,
+            Heard::Listed(object) => Some(object.shared()),
+            Heard::Known(entry, _) => Some(Arc::clone(&entry.latest)),
+        }
+    }
+
+    /// Whether anything that a CR's creation could still make is on its way.
+    pub fn may_still_create(&self, uid: &str) -> bool {
+        let creates = |call: &Call<K>| matches!(call, Call::Create { .. });
+        let requests = self.cloud.requests.iter();
+        requests
+            .filter(|request| request.done.is_none() && request.uid == uid)
+            .any(|request| creates(&request.call))
+    }
+
+    /// How many objects there are that were made for a CR.
+    pub fn owned(&self, uid: &str) -> usize {
+        let things = self.cloud.things.iter();
+        things.filter(|thing| thing.owner.as_deref() == Some(uid)).count()
+    }
+
+    /// What took effect and nobody waits for is over.
+    pub fn forget_done(&mut self) {
+        self.cloud
+            .requests
+            .retain(|request| request.by.is_some() || request.done.is_none());
+    }
+
+    /// What carries a CR's tag is its own from the moment on at which it takes it.
+    pub fn taken_by_tag(&mut self, id: &str, uid: &str) {
+        for thing in &mut self.cloud.things {
+            let tag = thing.remote.tags().and_then(|tags| tags.get(super::kinds::OWNER_KEY));
+            if thing.remote.id() == id && tag.is_some_and(|tag| tag.split(':').next() == Some(uid)) {
+                thing.owner = Some(uid.to_owned());
+            }
+        }
+    }
+
+    /// A token that nobody knows: a random one would be another in every state.
+    pub fn free_token(&self) -> String {
+        let intended = self.crs.iter().filter_map(|cr| {
+            let status = cr.object.as_ref().map(|object| K::object(&object.status))?;
+            status.intent.as_ref().map(|intent| intent.token.clone())
+        });
+        let older = self.crs.iter().flat_map(|cr| &cr.older).filter_map(|object| {
+            let intent = K::object(&object.status).intent.as_ref()?;
+            Some(intent.token.clone())
+        });
+        let sent = self.cloud.requests.iter().filter_map(|request| match &*request.call {
+            Call::Create { token, .. } => Some(token.clone()),
+            Call::Change { .. } | Call::Delete { .. } => None,
+        });
+        let replayed = self.process.seats.iter().filter_map(|seat| match &seat.heard {
+            Heard::Known(entry, _) => entry.replayed.clone(),
+            Heard::Listed(_) | Heard::Nothing => None,
+        });
+        let taken = self.cloud.tokens.iter().map(|(token, ..)| token.clone());
+        let used: Vec<String> = intended.chain(older).chain(sent).chain(replayed).chain(taken).collect();
+        let mut fresh = (0..)
+            .map(|number| format!("t{number}"))
+            .filter(|token| !used.contains(token));
+        fresh.next().expect("numbers do not end")
+    }
+
+    /// Whether the creation of a CR's object may still come to nothing.
+    pub fn is_settling(&self, cr: &Cr<K>) -> bool {
+        let mut things = self.cloud.things.iter();
+        things.any(|thing| Some(thing.remote.id()) == cr.recorded_id() && thing.settles.is_some())
+    }
+
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
+    let name = if scope.one_name {
+        "shared".to_owned()
+    } else {
+        format!("own{index}")
+    };
+    let uid = format!("u{index}");
+    let (spec, lifecycle) = K::wish(false, &name);
+    let object = Managed {
+        metadata: ObjectMeta {
+            name: Some(format!("cr{index}")),
+            namespace: Some("n".to_owned()),
+            uid: Some(uid.clone()),
+            resource_version: Some("1".to_owned()),
+            generation: Some(1),
+            ..ObjectMeta::default()
+        },
+        spec: Ok(spec),
+        lifecycle,
+        status: K::Status::default(),
+        broken_status: None,
+    };
+    Cr {
+        uid,
+        name,
+        object: Some(kept(object)),
+        older: Vec::new(),
+        secret: Secret { value: 1, version: 1 },
+        in_force: None,
+    }
+}
+
+impl<K: Modelled> Cr<K> {
+    /// Somebody writes; the version before may still be shown for a while.
+    pub fn write(&mut self, remembers: usize, change: impl FnOnce(&mut Managed<K>)) {
+        let Some(before) = self.object.take() else { return };
+        let mut object = Managed::clone(&before);
+        object.metadata.resource_version = Some((version(&object) + 1).to_string());
+        change(&mut object);
+        self.older.insert(0, before);
+        self.older.truncate(remembers);
+        let goes = object.deleting_since().is_some() && object.metadata.finalizers.is_none();
+        self.object = (!goes).then(|| kept(object));
+        if goes {
+            self.older.clear();
+        }
+    }
+
+    /// Edits the spec: to what was wished for at first, or to what is wished for after an edit.
+    pub fn edit(&mut self, remembers: usize) {
+        let name = self.name.clone();
+        self.write(remembers, |object| {
+            let generation = object.metadata.generation.unwrap_or_default() + 1;
+            object.metadata.generation = Some(generation);
+            let (spec, lifecycle) = K::wish(generation % 2 == 0, &name);
+            (object.spec, object.lifecycle) = (Ok(spec), lifecycle);
+        });
+    }
+
+    /// `kubectl delete`.
+    pub fn delete(&mut self, remembers: usize) {
+        self.write(remembers, |object| {
+            object.metadata.generation = object.metadata.generation.map(|generation| generation + 1);
+            object.metadata.deletion_timestamp = Some(Time(at(0)));
+        });
+    }
+
+    pub fn is_ready(&self) -> bool {
+        let object = self.object.as_ref();
+        let reason = object.and_then(|object| conditions::ready_reason(&K::object(&object.status).conditions));
+        reason == Some(Reason::Available.as_str())
+    }
+
+    /// The id that the record tells.
+    pub fn recorded_id(&self) -> Option<&str> {
+        self.object
+            .as_ref()
+            .and_then(|object| K::object(&object.status).id.as_deref())
+    }
+
+    /// Puts the finalizer on, or takes it off.
+    pub fn set_finalizer(object: &mut Managed<K>, on: bool) {
+        object.metadata.finalizers = on.then(|| vec![FINALIZER.to_owned()]);
+    }
+}
+
+impl<K: Modelled> Hash for World<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.now, &self.cloud, self.left, &self.skips, self.harm, self.resent).hash(state);
+        for cr in &self.crs {
+            (&cr.object, &cr.older, cr.secret, cr.in_force).hash(state);
+        }
+        let process = &self.process;
+        (process.started, &process.known).hash(state);
+        for look in &process.looks {
+            (&look.look, look.started, look.second, &look.object).hash(state);
+            let list = look.list.as_ref().map(|list| (&list.items, list.complete));
+            list.hash(state);
+        }
+        for (seat, cr) in process.seats.iter().zip(&self.crs) {
+            let newest = cr.object.as_deref().map(version);
+            match &seat.heard {
+                Heard::Nothing => 0.hash(state),
+                Heard::Listed(object) => (1, object, Some(version(object)) == newest).hash(state),
+                Heard::Known(entry, latest) => (2, entry, latest, Some(version(latest)) == newest).hash(state),
+            }
+            match &seat.phase {
+                Phase::Idle => 0.hash(state),
+                Phase::Decided(step, object) => (1, step, object, Some(version(object)) == newest).hash(state),
+                Phase::Sent(object, secret) => (2, object, secret, Some(version(object)) == newest).hash(state),
+            }
+        }
+    }
+}
+
+impl<K: Modelled> PartialEq for World<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint() == other.fingerprint()
+    }
+}
+
+impl<K: Modelled> fmt::Debug for World<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&super::rest::told(self))
+    }
+}
