@@ -19,7 +19,9 @@ struct Projects {
 
 #[derive(Deserialize)]
 struct Project {
-    id: String,
+    #[serde(default, deserialize_with = "super::fields::text")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "super::fields::text")]
     name: Option<String>,
     enabled: Option<bool>,
 }
@@ -69,13 +71,26 @@ fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
             "no project named {region:?} is visible to the credential: set the project id"
         )),
         (Some(_), Some(_)) => Err(format!("several projects are named {region:?}: set the project id")),
-        (Some(project), None) if project.enabled == Some(false) => Err(format!(
-            "the project {region:?} ({}) is disabled: enable it, or set the project id of another",
-            project.id
-        )),
-        (Some(project), None) if project.id.is_empty() => {
-            Err(format!("the project {region:?} came without an id: set the project id"))
+        (Some(project), None) => {
+            // It stands in every path from now on.
+            let id = project.id.unwrap_or_default();
+            if !is_project_id(&id) {
+                Err(format!(
+                    "the project {region:?} came without an id that can be one: set the project id"
+                ))
+            } else if project.enabled == Some(false) {
+                Err(format!(
+                    "the project {region:?} ({id}) is disabled: enable it, or set the project id of another"
+                ))
+            } else {
+                Ok(id)
+            }
         }
-        (Some(project), None) => Ok(project.id),
     }
+}
+
+/// Whether a text can be the id of a project: it stands in every path, so whatever could bend a path is none; its length
+/// is the cloud's matter.
+pub fn is_project_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

@@ -25,6 +25,8 @@ use super::{
 
 /// No answer of the API comes near this.
 const LONGEST_BODY: usize = 4 * 1024 * 1024;
+/// Nor does a refusal to this, of which no more than a sentence is told.
+const LONGEST_REFUSAL: usize = 64 * 1024;
 /// Of the service and its gateway, and of IAM.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "x-iam-trace-id"];
 
@@ -144,10 +146,15 @@ impl Transport {
         let fault = |error: reqwest::Error| Failure::on_the_way(call, &error);
         let mut response = self.http.execute(request).await.map_err(fault)?;
         let (status, success) = (response.status(), response.status().is_success());
+        let most = if success { LONGEST_BODY } else { LONGEST_REFUSAL };
         let mut body = Vec::new();
         let too_long = loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > LONGEST_BODY => break true,
+                Ok(Some(chunk)) if body.len() + chunk.len() > most => {
+                    // Of a page, its beginning is told.
+                    body.extend_from_slice(&chunk[..most - body.len()]);
+                    break true;
+                }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break false,
                 // The status of a refusal says enough.
@@ -166,7 +173,7 @@ impl Transport {
         };
         match (success, too_long) {
             (true, false) => Ok(said),
-            (true, true) => Err(Failure::too_long(call, &said, LONGEST_BODY)),
+            (true, true) => Err(Failure::too_long(call, &said, most)),
             (false, _) => Err(Failure::refusal(call, said, Timestamp::now())),
         }
     }

@@ -61,6 +61,10 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         return Ok(Action::requeue(wait));
     }
     for _ in 0..MOST_PASSES {
+        if !context.shared.leads() {
+            // What was decided from here on would rest on what may be another's by now.
+            return Ok(Action::requeue(Duration::from_secs(1)));
+        }
         context.memory.begin(key);
         let gathered = gather(context, key, &object).await?;
         let step = decide(&gathered.inputs(&object, context));
@@ -92,12 +96,25 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
     Ok(Action::requeue(Duration::from_millis(100)))
 }
 
-/// When the apiserver refused something: again, with backoff.
+/// When the apiserver refused something: again, with backoff; told once for as long as it refuses in the same way.
 pub fn on_error<K: Kind>(object: Arc<Managed<K>>, error: &ReconcileError, context: Arc<KindContext<K>>) -> Action {
     let key = Key::of(&*object);
     let delay = context
         .memory
         .failed(&key, AGAIN, context.shared.jitter(), Instant::now());
-    tracing::warn!(kind = K::KIND, namespace = key.namespace, name = key.name, %error, "will try again");
+    let (namespace, name) = (&key.namespace, &key.name);
+    if context.memory.is_refused(&key, refusal(&error.0)) {
+        tracing::warn!(kind = K::KIND, namespace, name, %error, "will try again");
+    } else {
+        tracing::debug!(kind = K::KIND, namespace, name, %error, "will try again");
+    }
     Action::requeue(delay)
+}
+
+/// How the apiserver refuses, in words that stay the same from try to try; its own may name ports and times.
+fn refusal(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
+        _ => "no answer".to_owned(),
+    }
 }

@@ -75,7 +75,11 @@ impl Sources<'_> {
         }
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
-        let read = self.context.secrets.read(&secret, self.key).await;
+        let read = self
+            .context
+            .secrets
+            .read(&secret, self.key, &[reference.key.as_str()])
+            .await;
         let may = format!(
             "read the Secret {name}, which {field} names: have get of secrets granted to its service account in the \
              namespace {}",
@@ -118,16 +122,17 @@ impl Sources<'_> {
         if let Some(error) = groups.take_failure(self.key) {
             return Err(trouble(&error).into());
         }
-        if !groups.listed(self.since).is_some_and(|listed| listed.fresh) {
+        if !groups.known().listed(self.since).is_some_and(|listed| listed.fresh) {
             let since = self.since.unwrap_or(self.context.started);
             groups.want(self.key.clone(), Look::Collection, since);
             return Err(Lack::Waiting);
         }
-        let found = groups
+        let mut known = groups.known();
+        let found = known
             .find(|group| group.name.as_deref() == Some(name))
             .into_iter()
             .next();
-        groups.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
+        known.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
         Ok(found)
     }
 }

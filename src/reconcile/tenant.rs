@@ -19,7 +19,7 @@ use super::key::Key;
 use super::servers::{Server, Servers};
 use crate::api::Scope;
 use crate::api::conditions::Reason;
-use crate::cloud::breaker::Admit;
+use crate::cloud::breaker::{Admit, Flight};
 use crate::cloud::budget::{Budget, Priority};
 use crate::cloud::customer_gateways::CustomerGateway;
 use crate::cloud::lane::Lanes;
@@ -79,13 +79,17 @@ impl Open {
 
     /// More than max(10, 20 %) of the credential's objects are missing at once.
     pub fn mass_deletion(&self) -> Option<MassDeletion> {
-        let losses = self.servers.losses().into_iter().chain([self.gateways.losses()]);
+        let losses = self
+            .servers
+            .losses()
+            .into_iter()
+            .chain([self.gateways.known().losses()]);
         let (missing, of) = losses.fold((0, 0), |(missing, of), (more, more_of)| (missing + more, of + more_of));
         MassDeletion::suspected(missing, of)
     }
 
     fn forget(&self, reader: &Key) {
-        self.gateways.forget(reader);
+        self.gateways.known().forget(reader);
         self.servers.forget(reader);
     }
 }
@@ -186,9 +190,33 @@ impl Tenant {
         &self,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Result<Answer<T>, CloudError> {
-        let flight = loop {
+        let flight = self.admitted().await?;
+        self.fly(flight, call).await
+    }
+
+    /// The same for a request that changes something. Whether this process still leads is asked after all waiting, with
+    /// nothing left to be done but to send; `None`: it does not, and nothing was sent.
+    pub async fn send_if_leading<T>(
+        &self,
+        may_write: impl FnOnce() -> bool,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Option<Result<Answer<T>, CloudError>> {
+        let flight = match self.admitted().await {
+            Ok(flight) => flight,
+            Err(error) => return Some(Err(error)),
+        };
+        if !may_write() {
+            self.access_key.breaker().not_sent(flight, Instant::now());
+            return None;
+        }
+        Some(self.fly(flight, call).await)
+    }
+
+    /// Waits until the breaker lets a request through.
+    async fn admitted(&self) -> Result<Flight, CloudError> {
+        loop {
             match self.access_key.breaker().admit(Instant::now()) {
-                Admit::Go(flight) => break flight,
+                Admit::Go(flight) => return Ok(flight),
                 Admit::Wait => {}
                 Admit::Refused { error, until } => {
                     let mut error = *error;
@@ -199,7 +227,14 @@ impl Tenant {
                 }
             }
             tokio::time::sleep(FIRST_FLIGHT_POLL).await;
-        };
+        }
+    }
+
+    async fn fly<T>(
+        &self,
+        flight: Flight,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Result<Answer<T>, CloudError> {
         let result = call.await;
         let now = Instant::now();
         self.access_key

@@ -40,6 +40,8 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
+    /// With which the operator asks the apiserver: the administrator's, unless the test sets another.
+    pub kubeconfig: PathBuf,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
@@ -137,6 +139,7 @@ impl World {
             access_key,
             sentinels: Sentinels::new([secret_key.clone()]),
             secret_key,
+            kubeconfig: plane.kubeconfig().to_owned(),
             arguments,
             environment,
             finished: false,
@@ -150,11 +153,10 @@ impl World {
     /// Starts the operator, and waits until it is ready.
     pub async fn start_operator(&mut self) {
         let binary = Path::new(OPERATOR);
-        let (guardian, kubeconfig) = (self.plane.guardian(), self.plane.kubeconfig());
         let operator = Operator::start(
-            guardian,
+            self.plane.guardian(),
             binary,
-            kubeconfig,
+            &self.kubeconfig,
             self.arguments.clone(),
             self.environment.clone(),
         )

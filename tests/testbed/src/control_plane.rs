@@ -120,6 +120,15 @@ impl ControlPlane {
         Ok(Client::try_from(config)?)
     }
 
+    /// An HTTP client that trusts the apiserver, and keeps its connections.
+    pub(crate) fn http_client(&self) -> Result<reqwest::Client> {
+        let trusting = http::with_provider()
+            .no_proxy()
+            .tls_certs_only([self.certificates.authority()?]);
+        // A connection for each request that lasts: a watch that nobody reads must not hold up another.
+        Ok(trusting.http1_only().build()?)
+    }
+
     /// Creates a namespace that no other test has; `prefix` says whose it is.
     pub async fn create_namespace(&self, prefix: &str) -> Result<String> {
         let unique = uuid::Uuid::new_v4().simple().to_string();
