@@ -45,6 +45,8 @@ struct Subject<'a> {
     /// A changed Secret names another one.
     keys: usize,
     edits: usize,
+    /// One that could be ours, as far as a list without tags tells, is there before.
+    meets_tags: bool,
 }
 
 /// What was counted of one object.
@@ -57,8 +59,8 @@ struct Counted {
     too_soon: Vec<String>,
 }
 
-/// Which rows are met at which calls: each at every one, or each at a few, such that every call is met by many.
-fn plan() -> Vec<(usize, Vec<Operation>)> {
+/// Which rows are met at which calls by which objects (`true`: users): each at every one, or each at a few, such that every call is met by many.
+fn plan() -> Vec<(usize, bool, Vec<Operation>)> {
     let most = match effort() {
         Effort::Full => usize::MAX,
         Effort::Quick => 2,
@@ -73,16 +75,20 @@ fn plan() -> Vec<(usize, Vec<Operation>)> {
             *met.entry(operation.name()).or_default() += 1;
         }
         for kind in [GATEWAY, USER] {
-            let order: Vec<Operation> = [Operation::LookUpProject]
-                .iter()
-                .filter(|_| kind == GATEWAY)
-                .chain(kind)
-                .copied()
-                .filter(|operation| at.contains(operation))
-                .collect();
-            if !order.is_empty() {
-                plan.push((number, order));
+            let is_of_kind =
+                |at: &&Operation| kind.contains(at) || (**at == Operation::LookUpProject && kind == GATEWAY);
+            let (first, later): (Vec<Operation>, Vec<Operation>) =
+                at.iter().filter(is_of_kind).partition(|at| FIRST.contains(at));
+            // Failures in a row wait ever longer, so each way to the first status is an object's of its own.
+            let mut lives: Vec<Vec<Operation>> = first.into_iter().map(|at| vec![at]).collect();
+            if lives.is_empty() && !later.is_empty() {
+                lives.push(Vec::new());
             }
+            if let Some(life) = lives.first_mut() {
+                let order = kind.iter().copied().filter(|at| later.contains(at));
+                life.extend(order);
+            }
+            plan.extend(lives.into_iter().map(|life| (number, kind == USER, life)));
         }
     }
     plan
@@ -108,20 +114,20 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
     world.simulator.set_switches(&switches).await.unwrap();
     let seen = Seen::start(&world);
     let plan = plan();
-    let calls: BTreeSet<&str> = plan.iter().flat_map(|(_, at)| at).map(|at| at.name()).collect();
+    let calls: BTreeSet<&str> = plan.iter().flat_map(|(_, _, at)| at).map(|at| at.name()).collect();
     assert_eq!(calls.len(), Operation::ALL.len() - NEVER.len(), "{calls:?}");
 
-    let lives = plan.iter().map(|(number, at)| {
-        let is_user = USER.contains(&at[0]);
+    let lives = plan.iter().enumerate().map(|(number, (row, is_user, at))| {
         let subject = Subject {
             world: &world,
             seen: &seen,
-            number: *number,
-            row: &ROWS[*number],
+            number,
+            row: &ROWS[*row],
             at: at.clone(),
-            name: format!("row-{number}-{}", if is_user { "user" } else { "gateway" }),
+            name: format!("row-{row}-{number}-{}", if *is_user { "user" } else { "gateway" }),
             keys: 0,
             edits: 0,
+            meets_tags: at.contains(&Operation::ListCustomerGatewayTags),
         };
         subject.live()
     });
@@ -219,28 +225,23 @@ impl Subject<'_> {
         let mut counted = Counted::default();
         self.give_key().await;
         let at = std::mem::take(&mut self.at);
-        let (first, later): (Vec<Operation>, Vec<Operation>) = at.iter().partition(|at| FIRST.contains(at));
-        let has_own_keys = self.row.then == Then::Credentials;
-        for (place, at) in first.iter().enumerate() {
-            // Calls that follow each other are all refused from the start, unless each needs another key.
-            if place == 0 || !has_own_keys {
-                self.refuse(*at).await;
-            }
+        let (first, later) = at.split_at(at.iter().take_while(|at| FIRST.contains(at)).count());
+        for at in first {
+            self.refuse(*at).await;
         }
         let (mark, mut shown) = (self.world.mark().await, self.seen.times(&self.name));
         self.apply().await;
-        for (place, at) in first.iter().enumerate() {
-            let next = first.get(place + 1).filter(|_| has_own_keys);
-            shown = self.meet(*at, mark, shown, next.copied(), &mut counted).await;
+        for at in first {
+            shown = self.meet(*at, mark, shown, &mut counted).await;
         }
         self.is_well(shown).await;
         counted.recovered += first.len() as u64;
-        for at in later {
+        for &at in later {
             self.prepare(at).await;
             self.refuse(at).await;
             let (mark, shown) = (self.world.mark().await, self.seen.times(&self.name));
             self.edit(at).await;
-            let shown = self.meet(at, mark, shown, None, &mut counted).await;
+            let shown = self.meet(at, mark, shown, &mut counted).await;
             if is_deletion(at) {
                 let gone = |object: &Value| object.is_null();
                 self.seen.wait_for(&self.name, shown, "gone", PATIENCE, gone).await;
@@ -254,14 +255,7 @@ impl Subject<'_> {
 
     /// The refusal is seen in status, and followed at its pace; then it is over. How often the object was shown until the
     /// refusal was seen.
-    async fn meet(
-        &mut self,
-        at: Operation,
-        mark: u64,
-        shown: usize,
-        next: Option<Operation>,
-        counted: &mut Counted,
-    ) -> usize {
+    async fn meet(&mut self, at: Operation, mark: u64, shown: usize, counted: &mut Counted) -> usize {
         let (reason, then) = self.row.expected(at);
         counted.met += 1;
         if then == Then::Gone {
@@ -314,9 +308,6 @@ impl Subject<'_> {
         }
         if then == Then::Credentials {
             self.keys += 1;
-            if let Some(next) = next {
-                self.refuse(next).await;
-            }
             self.give_key().await;
         } else {
             self.ask().await;
@@ -426,8 +417,7 @@ impl Subject<'_> {
             })
         } else {
             let address = format!("203.0.{}.{}", 100 + self.number / 200, self.number % 200 + 1);
-            if self.row.at.contains(&Operation::ListCustomerGatewayTags) {
-                // Could be ours, as far as a list without tags tells.
+            if self.meets_tags {
                 let seed = json!({"name": name, "id_value": address});
                 self.world.simulator.seed_gateways::<Value>(&seed).await.unwrap();
             }
