@@ -267,7 +267,7 @@ fn from_variables(
     })
 }
 
-fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
+pub(super) fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
     let file = || path.to_owned();
     // Keys may hold anything: nothing in them is markup.
     let as_written = ParseOption {

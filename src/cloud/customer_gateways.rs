@@ -94,12 +94,12 @@ impl paging::Listed for CustomerGateway {
 
 /// How a gateway travels, in both directions.
 #[derive(Serialize, Deserialize)]
-struct Wrapped<T> {
-    customer_gateway: T,
+pub(super) struct Wrapped<T> {
+    pub customer_gateway: T,
 }
 
 #[derive(Deserialize)]
-struct List {
+pub(super) struct List {
     #[serde(deserialize_with = "super::lists::or_null")]
     customer_gateways: Vec<CustomerGateway>,
     total_count: Option<u64>,

@@ -12,13 +12,13 @@ use super::{
 };
 
 #[derive(Deserialize)]
-struct Projects {
+pub(super) struct Projects {
     #[serde(deserialize_with = "super::lists::or_null")]
-    projects: Vec<Project>,
+    pub projects: Vec<Project>,
 }
 
 #[derive(Deserialize)]
-struct Project {
+pub(super) struct Project {
     #[serde(default, deserialize_with = "super::fields::text")]
     id: Option<String>,
     #[serde(default, deserialize_with = "super::fields::text")]
@@ -60,7 +60,7 @@ pub async fn look_up_project(
     }
 }
 
-fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
+pub(super) fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
     // The server filters by name; one that does not must not make us take another's project.
     let named = projects
         .into_iter()

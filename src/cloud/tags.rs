@@ -66,7 +66,7 @@ struct Sent<'a> {
 
 #[derive(Deserialize)]
 #[serde(try_from = "Said")]
-struct Received(Vec<Tag>);
+pub(super) struct Received(pub Vec<Tag>);
 
 #[derive(Deserialize)]
 struct Said {

@@ -16,7 +16,6 @@ use tracing::{Instrument, field};
 use super::{
     client::Answer,
     error::CloudError,
-    error_body,
     failure::{Failure, Said, with_causes},
     operation::Operation,
     request::Call,
@@ -95,11 +94,6 @@ impl Transport {
 
     /// Sends a call whose answer says no more than that it was done.
     pub(super) async fn act(&self, call: &Call<'_>) -> Result<Answer<()>, CloudError> {
-        let done = |body: &[u8]| match body {
-            [] => Ok(()),
-            // A page that greets every request must not pass for a deletion.
-            body => serde_json::from_slice::<IgnoredAny>(body).map(drop),
-        };
         self.send(call, done).await
     }
 
@@ -167,7 +161,7 @@ impl Transport {
         let said = Said {
             status,
             body,
-            request_id: ids.map(error_body::bounded).find(|id| !id.is_empty()),
+            request_id: ids.filter_map(Said::request_id).next(),
             date: header("date").and_then(time::parse_http_date),
             retry_after: header("retry-after").map(str::to_owned),
         };
@@ -176,5 +170,14 @@ impl Transport {
             (true, true) => Err(Failure::too_long(call, &said, most)),
             (false, _) => Err(Failure::refusal(call, said, Timestamp::now())),
         }
+    }
+}
+
+/// What says no more than that something was done.
+pub(super) fn done(body: &[u8]) -> serde_json::Result<()> {
+    match body {
+        [] => Ok(()),
+        // A page that greets every request must not pass for a deletion.
+        body => serde_json::from_slice::<IgnoredAny>(body).map(drop),
     }
 }

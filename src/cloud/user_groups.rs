@@ -46,7 +46,7 @@ impl paging::Listed for GroupMember {
 }
 
 #[derive(Deserialize)]
-struct Groups {
+pub(super) struct Groups {
     #[serde(deserialize_with = "super::lists::or_null")]
     user_groups: Vec<UserGroup>,
     total_count: Option<u64>,
@@ -54,7 +54,7 @@ struct Groups {
 }
 
 #[derive(Deserialize)]
-struct Members {
+pub(super) struct Members {
     #[serde(deserialize_with = "super::lists::or_null")]
     users: Vec<GroupMember>,
     total_count: Option<u64>,

@@ -93,8 +93,8 @@ impl UserChange {
 
 /// How a user travels, in both directions.
 #[derive(Serialize, Deserialize)]
-struct Wrapped<T> {
-    user: T,
+pub(super) struct Wrapped<T> {
+    pub user: T,
 }
 
 /// [`NewUser`] as it travels.
@@ -119,7 +119,7 @@ struct Reset<'a> {
 }
 
 #[derive(Deserialize)]
-struct List {
+pub(super) struct List {
     #[serde(deserialize_with = "super::lists::or_null")]
     users: Vec<User>,
     total_count: Option<u64>,

@@ -37,7 +37,7 @@ impl paging::Listed for VpnServer {
 }
 
 #[derive(Deserialize)]
-struct List {
+pub(super) struct List {
     #[serde(deserialize_with = "super::lists::or_null")]
     vpn_servers: Vec<VpnServer>,
     total_count: Option<u64>,

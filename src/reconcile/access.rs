@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::api::conditions::{Reason, Verdict};
@@ -41,29 +41,33 @@ pub struct Credential {
 impl Credential {
     /// Equal for equal content, wherever it comes from.
     pub fn fingerprint(&self) -> [u8; 32] {
-        use secrecy::ExposeSecret;
-        let mut hash = Sha256::new();
-        let token = self
-            .keys
-            .security_token
-            .as_ref()
-            .map(|token| token.expose_secret())
-            .unwrap_or_default();
-        let texts = [
-            self.keys.access_key.as_str(),
-            self.keys.secret_key.expose_secret(),
-            token,
-            self.vpn_endpoint.as_str(),
-            self.iam_endpoint.as_deref().unwrap_or_default(),
-            self.region.as_deref().unwrap_or_default(),
-            self.project_id.as_deref().unwrap_or_default(),
-        ];
-        for text in texts {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text.as_bytes());
-        }
-        hash.finalize().into()
+        fingerprint(&[
+            &self.key_fingerprint(),
+            self.region.as_deref().unwrap_or_default().as_bytes(),
+            self.project_id.as_deref().unwrap_or_default().as_bytes(),
+        ])
     }
+
+    /// Equal where the cloud counts bad signatures together: the same keys, shown to the same cloud.
+    pub fn key_fingerprint(&self) -> [u8; 32] {
+        let token = self.keys.security_token.as_ref();
+        fingerprint(&[
+            self.keys.access_key.as_bytes(),
+            self.keys.secret_key.expose_secret().as_bytes(),
+            token.map(|token| token.expose_secret()).unwrap_or_default().as_bytes(),
+            self.vpn_endpoint.as_bytes(),
+            self.iam_endpoint.as_deref().unwrap_or_default().as_bytes(),
+        ])
+    }
+}
+
+fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 /// The operator's own credentials, as a namespace may use them.

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::context::{DEADLINE_MARGIN, KindContext};
+use super::context::KindContext;
 use super::decide::{self, AGAIN, Extras, Note, Rest, Step, Trouble, Why};
-use super::gather::{Gathered, name_holder};
+use super::gather::Gathered;
 use super::key::Key;
-use super::kind::{Kind, Record, Refused, Wanted};
+use super::kind::{Kind, Refused};
 use super::managed::{Managed, crd_name};
+use super::outcome::{self, Setting};
 use super::record;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
+use super::view::name_holder;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
@@ -220,42 +221,14 @@ impl<K: Kind> Pass<'_, K> {
         };
         if let Note::Found { remote, .. } = &note
             && !self.observes()
-            && !cloud.mirror.claim(self.key, self.object.uid(), remote.id())
+            && !cloud.mirror.known().claim(self.key, self.object.uid(), remote.id())
         {
             // Another CR was faster; the next pass sees that.
             return Ok(self.come_again(AGAIN));
         }
-        let stamp = stamp(&self.object);
-        let message = match &note {
-            Note::Found { remote, .. } => format!("found the {} {}", K::NOUN, remote.id()),
-            Note::Lost => format!("the {} is gone from the cloud; making it anew", K::NOUN),
-            Note::GivenUp => format!("nothing came of the creation of the {}; trying again", K::NOUN),
-            Note::Vanished => format!(
-                "the cloud accepted the creation of the {} {}, but has it no more after the settle time: it failed there, \
-                 and the cloud does not say why; it is created anew",
-                K::NOUN,
-                K::object(&self.object.status).id.as_deref().unwrap_or_default()
-            ),
-        };
-        let reason = match note {
-            Note::Vanished => Reason::CloudError,
-            _ => Reason::Creating,
-        };
-        let verdict = Verdict::new(reason, message);
-        let home = self.gathered.home.as_ref();
-        let written = self
-            .write(|status| {
-                record::noted::<K>(status, &note, &cloud.scope, home, &self.record(&cloud));
-                match note {
-                    Note::Found { ref remote, .. } if K::settles_at(status).is_some() && !self.is_deleted() => {
-                        self.settles(status, remote.id(), stamp);
-                    }
-                    Note::Found { .. } => {}
-                    Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, stamp),
-                    Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
-                }
-            })
-            .await?;
+        let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+        let verdict = setting.verdict_of(&note);
+        let written = self.write(|status| setting.noted(status, &note)).await?;
         let reporter = &self.context.shared.reporter;
         match &note {
             Note::Found {
@@ -284,14 +257,18 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    /// What went wrong before is told no longer than until there is something.
-    fn settles(&self, status: &mut K::Status, id: &str, stamp: record::Stamp) {
-        let verdict = decide::settling::<K>(id, self.context.shared.policy.settle_time);
-        record::verdict::<K>(status, &verdict, stamp);
-    }
-
-    fn is_deleted(&self) -> bool {
-        self.object.deleting_since().is_some()
+    /// What the record of an outcome rests on, at this time of the cloud.
+    fn setting<'a>(&'a self, cloud: &'a Cloud<'_, K>, cloud_now: Timestamp) -> Setting<'a, K> {
+        Setting {
+            policy: &self.context.shared.policy,
+            object: &self.object,
+            scope: &cloud.scope,
+            home: &cloud.home,
+            extras: self.extras(),
+            request_timeout: self.context.shared.settings.request_timeout,
+            cloud_now,
+            stamp: stamp(&self.object),
+        }
     }
 
     /// `announced`: the creation is sent again, under the token that it was announced with.
@@ -307,32 +284,9 @@ impl<K: Kind> Pass<'_, K> {
             // Another CR was faster, in the same lane; the next pass says so.
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
-        let name = self
-            .object
-            .spec
-            .as_ref()
-            .map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()))
-            .unwrap_or_default();
-        let lasts = self
-            .context
-            .shared
-            .settings
-            .request_timeout
-            .saturating_add(DEADLINE_MARGIN);
-        let recorded_at = record::whole_seconds(cloud.now);
-        let intent = Intent {
-            token: announced
-                .as_ref()
-                .map_or_else(|| Uuid::new_v4().to_string(), |intent| intent.token.clone()),
-            recorded_at: announced
-                .as_ref()
-                .map_or(Time(recorded_at), |intent| intent.recorded_at.clone()),
-            deadline: Time(record::whole_seconds(after(recorded_at, lasts))),
-            name,
-        };
-        let stamp = stamp(&self.object);
-        let announce =
-            |status: &mut K::Status| record::announced::<K>(status, &intent, &cloud.scope, &cloud.home, &new, stamp);
+        let setting = self.setting(&cloud, cloud.now);
+        let intent = setting.intent(announced.as_ref(), || Uuid::new_v4().to_string());
+        let announce = |status: &mut K::Status| setting.announce_creation(status, &intent, &new);
         let object = self.write(announce).await?;
         if !self.is_remembered(&object, announce) {
             return Ok(self.crd_is_too_old());
@@ -388,18 +342,13 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn created(&self, cloud: &Cloud<'_, K>, new: &K::New, remote: K::Remote) -> Result<Next<K>, kube::Error> {
         cloud.mirror.wrote(remote.clone());
-        cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
-        let stamp = stamp(&self.object);
-        let spec = self.object.spec.as_ref().ok();
+        cloud
+            .mirror
+            .known()
+            .hold(self.key, self.object.uid(), Some(remote.id()));
+        let setting = self.setting(cloud, cloud.tenant.cloud_now());
         let written = self
-            .write_surely(|status| {
-                record::created::<K>(status, new, &remote, &cloud.scope, &self.record(cloud));
-                if K::settles_at(status).is_some() {
-                    self.settles(status, remote.id(), stamp);
-                } else if self.is_as_specified(status, &remote) {
-                    record::confirmed::<K>(status, spec, self.extras(), &remote, Vec::new(), &[], stamp);
-                }
-            })
+            .write_surely(|status| setting.created(status, new, &remote))
             .await?;
         let (reason, text) = if self.context.memory.has_recreated(self.key) {
             ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
@@ -414,36 +363,10 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    /// What the answer of a creation shows is already what the spec asks for.
-    fn is_as_specified(&self, status: &K::Status, remote: &K::Remote) -> bool {
-        let (Ok(spec), Some(extras), Ok(access)) = (&self.object.spec, self.extras(), &self.gathered.access) else {
-            return false;
-        };
-        let wanted = Wanted {
-            spec,
-            status,
-            extras,
-            owner_tag_key: &self.context.shared.policy.owner_tag_key,
-            overwrites_tags: true,
-            cloud_now: access.cloud_now,
-        };
-        let same = K::immutable_difference(spec, remote, true) == super::kind::Immutable::Same;
-        same && K::difference(&wanted, remote).is_none()
-    }
-
     fn extras(&self) -> Option<&K::Extras> {
         match &self.gathered.extras {
             Extras::Read(extras) => Some(extras),
             Extras::Waiting | Extras::Lacking(_) | Extras::Absent(_) => None,
-        }
-    }
-
-    fn record(&self, cloud: &Cloud<'_, K>) -> Record<'_> {
-        let policy = &self.context.shared.policy;
-        Record {
-            owner_tag_key: &policy.owner_tag_key,
-            cloud_now: cloud.tenant.cloud_now(),
-            settle_time: policy.settle_time,
         }
     }
 
@@ -469,20 +392,11 @@ impl<K: Kind> Pass<'_, K> {
         };
         match sent {
             Ok(answer) => {
-                let before = cloud.mirror.sighting(id, None);
-                let updated = answer.value.map(|mut remote| {
-                    if let crate::mirror::Sighting::Seen { remote: earlier, .. } = before {
-                        // The answer may leave out what did not change.
-                        let tags = remote.tags().or(earlier.tags()).cloned();
-                        remote.complete_from(&earlier);
-                        remote.set_tags(tags);
-                    }
-                    cloud.mirror.wrote(remote.clone());
-                    remote
-                });
-                cloud.mirror.wrote_change(id, |remote| K::apply_change(&call, remote));
+                let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+                let updated =
+                    outcome::seen_change::<K>(&mut cloud.mirror.known(), id, &call, answer.value, Instant::now());
                 let written = pass
-                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), &self.record(&cloud)))
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), &setting.record()))
                     .await?;
                 self.changed(id, call).await;
                 Ok(Next::Again(written))
@@ -496,7 +410,8 @@ impl<K: Kind> Pass<'_, K> {
             Err(error) if error.outcome_unknown => pass.troubled(&trouble(&error), |_| {}).await,
             Err(error) => {
                 self.heed_full_queue(&cloud, &error);
-                let record = self.record(&cloud);
+                let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+                let record = setting.record();
                 let mut trouble = trouble(&error);
                 match K::refused(&mut pass.object.status.clone(), &call, &error, &record) {
                     Refused::AsTold => {}
@@ -539,13 +454,6 @@ impl<K: Kind> Pass<'_, K> {
         let Why::Differs(fields) = why else {
             return Ok(Some(Arc::clone(&self.object)));
         };
-        let lasts = self
-            .context
-            .shared
-            .settings
-            .request_timeout
-            .saturating_add(DEADLINE_MARGIN);
-        let deadline = record::whole_seconds(after(record::whole_seconds(cloud.now), lasts));
         let status = K::object(&self.object.status);
         let edited = self.gathered.triggered_at.is_some();
         let has_own_event = K::change_event(call, "").is_some();
@@ -561,15 +469,8 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
         }
-        let is_said = ready_reason::<K>(&self.object) == Some(Reason::Updating.as_str());
-        let stamp = stamp(&self.object);
-        let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields_text}"));
-        let announce = |status: &mut K::Status| {
-            K::announce_change(status, call, deadline);
-            if !is_said {
-                record::underway::<K>(status, &verdict, stamp);
-            }
-        };
+        let setting = self.setting(cloud, cloud.now);
+        let announce = |status: &mut K::Status| setting.announce_change(status, call, &fields_text);
         let written = self.write(announce).await?;
         if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
             self.count(Reason::Updating);
@@ -719,18 +620,20 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
-    fn turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Result<Option<LaneGuard<Key>>, NotYet> {
-        let guard = match lane::<K>(cloud) {
+    fn turn<'a>(&self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<MyTurn<'a>, NotYet> {
+        let lane = match lane::<K>(cloud) {
             Some(lane) => {
                 let entered = self.context.shared.tenants.lanes.enter(&lane, self.key, priority);
                 Some(entered.ok_or(NotYet)?)
             }
             None => None,
         };
-        match cloud.tenant.budget.take(self.key.clone(), priority, Instant::now()) {
-            Turn::Now => Ok(guard),
-            Turn::Queued => Err(NotYet),
-        }
+        let budget = cloud.tenant.budget();
+        let turn = budget.take(self.key.clone(), priority, Instant::now()).ok_or(NotYet)?;
+        Ok(MyTurn {
+            _request: turn,
+            _lane: lane,
+        })
     }
 
     /// The cloud's own queue of a lane is full: nobody writes there for a while.
@@ -837,6 +740,12 @@ impl<K: Kind> Pass<'_, K> {
     }
 }
 
+/// The right to write, while it is kept.
+struct MyTurn<'a> {
+    _request: Turn<'a, Key>,
+    _lane: Option<LaneGuard<Key>>,
+}
+
 /// Somebody else writes, or the budget is used up.
 struct NotYet;
 
@@ -854,13 +763,6 @@ fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {
     let lane = K::lane(&cloud.home)?;
     let Scope { endpoint, project_id } = &cloud.scope;
     Some(format!("{endpoint} {project_id} {lane}"))
-}
-
-fn after(time: Timestamp, wait: Duration) -> Timestamp {
-    SignedDuration::try_from(wait)
-        .ok()
-        .and_then(|wait| time.checked_add(wait).ok())
-        .unwrap_or(time)
 }
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {

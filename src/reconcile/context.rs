@@ -10,11 +10,13 @@ use tokio::time::Instant;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
 use super::key::{Key, Wakes};
+use super::kind::Kind;
 use super::managed::Managed;
 use super::memory::Memory;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::tenant::Tenants;
+use super::view::Fellows;
 use crate::cloud::credentials::OwnCredentialsSource;
 use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
@@ -63,7 +65,7 @@ impl Context {
 }
 
 /// What one kind's controllers have beside the context.
-pub struct KindContext<K: super::kind::Kind> {
+pub struct KindContext<K: Kind> {
     pub shared: Arc<Context>,
     pub memory: Memory<K>,
     /// What the watches have delivered, one for each watched namespace.
@@ -72,7 +74,7 @@ pub struct KindContext<K: super::kind::Kind> {
     pub crd_check: Check,
 }
 
-impl<K: super::kind::Kind> KindContext<K> {
+impl<K: Kind> KindContext<K> {
     /// One more watch fills this store.
     pub fn watched_by(&self, store: Store<Managed<K>>) {
         self.stores().push(store);
@@ -106,6 +108,12 @@ impl<K: super::kind::Kind> KindContext<K> {
         let reported = self.memory.forget(key);
         self.shared.metrics.object_moved(K::KIND, reported, None);
         self.shared.release(key);
+    }
+}
+
+impl<K: Kind> Fellows<K> for KindContext<K> {
+    fn find(&self, fits: &dyn Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
+        Self::find(self, fits)
     }
 }
 

@@ -446,7 +446,7 @@ impl Kind for Gateways {
 
 /// Left out means IP, on creation.
 /// The certificates that a Secret holds, or what is wrong with it and what to do.
-fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
+pub fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
     let is_long = content.len() > LONGEST_VALUE;
     match String::from_utf8(content) {
         _ if is_long => Err("holds more than 64 KiB: put only the CA certificate there"),

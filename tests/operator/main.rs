@@ -3,20 +3,26 @@
 
 mod admission;
 mod adoption;
+mod adversaries;
+mod breaker;
 mod calls;
 mod certificates;
 mod console;
 mod crash;
 mod deletion;
 mod disaster;
+mod errors;
 mod goldens;
 mod leadership;
 mod leaks;
 mod mass_deletion;
 mod objects;
+mod outcomes;
 mod policies;
 mod read_only;
 mod running;
+mod seen;
+mod sweep;
 mod tally;
 mod troubles;
 mod upgrade;

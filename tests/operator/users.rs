@@ -12,6 +12,7 @@ mod names;
 mod passwords;
 mod policies;
 mod read_only;
-mod steps;
+mod replays;
+pub mod steps;
 mod switches;
 mod watching;
