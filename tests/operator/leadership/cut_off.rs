@@ -8,7 +8,7 @@ use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, eventually};
 
 use super::history::History;
 use super::replicas::Replica;
-use super::stopped::settle_up;
+use super::stopped::{settle_up, takeovers_were_quick};
 use super::{SLOW, apply_gateways, world_of_replicas};
 use crate::world::DEADLINE;
 
@@ -29,6 +29,7 @@ async fn cut_off(line: Line) {
     second.leads().await;
     world.wait_until_all_ready(12).await;
     assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
+    takeovers_were_quick(&history).await;
     settle_up(&world, &history, &[&first, &second], 1).await;
     for replica in [first, second] {
         replica.retire(&mut world);
@@ -90,6 +91,7 @@ async fn a_leader_that_has_not_given_up_yet_sends_nothing_that_its_lease_may_not
     drop((announcements, renewals));
     second.leads().await;
     world.wait_until_all_ready(4).await;
+    takeovers_were_quick(&history).await;
     settle_up(&world, &history, &[&first, &second], 1).await;
     for replica in [first, second] {
         replica.retire(&mut world);
