@@ -224,7 +224,10 @@ mod tests {
         assert!(secrets.read(&of("before"), &key, &["password"]).await.is_err());
         let list = secrets.list_begins();
         assert!(secrets.read(&of("meanwhile"), &key, &["password"]).await.is_err());
-        assert_eq!(secrets.saw_all(Some("a"), list, &HashSet::new()), std::slice::from_ref(&key));
+        assert_eq!(
+            secrets.saw_all(Some("a"), list, &HashSet::new()),
+            std::slice::from_ref(&key)
+        );
         assert!(matches!(
             secrets.read(&of("before"), &key, &["password"]).await,
             Ok(Found::Absent)
@@ -235,7 +238,10 @@ mod tests {
         );
         // The next list tells of both.
         let next = secrets.list_begins();
-        assert_eq!(secrets.saw_all(Some("a"), next, &HashSet::new()), std::slice::from_ref(&key));
+        assert_eq!(
+            secrets.saw_all(Some("a"), next, &HashSet::new()),
+            std::slice::from_ref(&key)
+        );
         assert!(matches!(
             secrets.read(&of("meanwhile"), &key, &["password"]).await,
             Ok(Found::Absent)
