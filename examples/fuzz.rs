@@ -1,4 +1,4 @@
-//! Fuzzes what reads data from outside: `cargo run --release --example fuzz -- [TARGET]… [--seconds N] [--seed N]`.
+//! Fuzzes what reads data from outside: `cargo run --profile proof --example fuzz -- [TARGET]… [--seconds N] [--seed N]`.
 //! Without a target all of them have their turn. An input that breaks a property is written to `target/fuzz/`, to be
 //! mended and added to `tests/fuzz/corpus/`.
 

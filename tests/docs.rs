@@ -16,7 +16,7 @@ use vpn_operator::settings::flag_reference;
 use vpn_operator_testbed::{ControlPlane, figures};
 
 /// Flags of other programs that the documentation lets people type.
-const FLAGS_OF_OTHERS: [&str; 36] = [
+const FLAGS_OF_OTHERS: [&str; 37] = [
     "--all",
     "--all-targets",
     "--check",
@@ -36,6 +36,7 @@ const FLAGS_OF_OTHERS: [&str; 36] = [
     "--output",
     "--overwrite",
     "--patch",
+    "--profile",
     "--quick",
     "--release",
     "--replicas",

@@ -16,6 +16,7 @@ const MOST_SKEW: Duration = Duration::from_secs(15 * 60);
 pub(super) struct Said {
     pub status: StatusCode,
     pub body: Vec<u8>,
+    /// As it stands in the header: it may hold anything.
     pub request_id: Option<String>,
     /// The `Date` header.
     pub date: Option<Timestamp>,
@@ -24,10 +25,17 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// The id in a header, if it has one.
-    pub fn request_id(header: &str) -> Option<String> {
-        Some(bounded(header)).filter(|id| !id.is_empty())
+    /// The request id, fit to be told.
+    pub fn told_request_id(&self, redaction: &Redaction) -> Option<String> {
+        let id = shown(redaction, self.request_id.as_deref()?);
+        (!id.is_empty()).then_some(id)
     }
+}
+
+/// Foreign text without what must not be told. It is hidden before the text is cut, or a part of it would be left, and
+/// again after it was tidied up, which may bring together what a line break kept apart.
+fn shown(redaction: &Redaction, foreign: &str) -> String {
+    redaction.hide(&bounded(&redaction.hide(foreign)))
 }
 
 /// A failed call, with its label for metrics.
@@ -100,10 +108,7 @@ impl Failure {
     fn bad_success(call: &Call<'_>, said: &Said, text: &str) -> Self {
         let error = CloudError {
             status: Some(said.status.as_u16()),
-            request_id: said
-                .request_id
-                .as_deref()
-                .map(|id| Redaction::of(call.password).hide(id)),
+            request_id: said.told_request_id(&Redaction::of(call.password)),
             date: said.date,
             ..CloudError::new(call.operation, Meaning::CloudFault, bounded(text))
         };
@@ -113,8 +118,7 @@ impl Failure {
     /// Any status but a success.
     pub fn refusal(call: &Call<'_>, said: Said, now: Timestamp) -> Self {
         let (operation, status, redaction) = (call.operation, said.status, Redaction::of(call.password));
-        // Tidying up may bring together what a line break kept apart.
-        let shown = |foreign: &str| redaction.hide(&bounded(&redaction.hide(foreign)));
+        let shown = |foreign: &str| shown(&redaction, foreign);
         let parsed = error_body::parse(&said.body);
         let code = parsed.as_ref().map(|body| body.code.as_str());
         let words = bounded(parsed.as_ref().map_or("", |body| &body.text));
@@ -135,7 +139,7 @@ impl Failure {
             status: Some(status.as_u16()),
             code: code.map(shown),
             text,
-            request_id: said.request_id.map(|id| redaction.hide(&id)).or(request_id),
+            request_id: said.told_request_id(&redaction).or(request_id),
             retry_after: said
                 .retry_after
                 .and_then(|wait| time::parse_retry_after(&wait, said.date.unwrap_or(now))),

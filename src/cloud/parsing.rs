@@ -73,7 +73,7 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
     let said = Said {
         status: StatusCode::from_u16(heard.status).unwrap_or(StatusCode::OK),
         body: heard.body.to_vec(),
-        request_id: heard.request_id.and_then(Said::request_id),
+        request_id: heard.request_id.map(str::to_owned),
         date: heard.date.and_then(time::parse_http_date),
         retry_after: heard.retry_after.map(str::to_owned),
     };

@@ -18,9 +18,11 @@ use super::{
     error::CloudError,
     failure::{Failure, Said, with_causes},
     operation::Operation,
+    redaction::Redaction,
     request::Call,
     time, tls,
 };
+use crate::plain_text::one_line;
 
 /// No answer of the API comes near this.
 const LONGEST_BODY: usize = 4 * 1024 * 1024;
@@ -116,7 +118,7 @@ impl Transport {
                 said.status,
                 Answer {
                     value,
-                    request_id: said.request_id,
+                    request_id: said.told_request_id(&Redaction::of(call.password)),
                     date: said.date,
                 },
             )),
@@ -161,7 +163,7 @@ impl Transport {
         let said = Said {
             status,
             body,
-            request_id: ids.filter_map(Said::request_id).next(),
+            request_id: ids.map(str::to_owned).find(|id| !one_line(id, 1).is_empty()),
             date: header("date").and_then(time::parse_http_date),
             retry_after: header("retry-after").map(str::to_owned),
         };

@@ -1,5 +1,5 @@
 //! Every input of the corpus, and a number of inputs made from it, in the test command. For longer runs:
-//! `cargo run --release --example fuzz -- --seconds 60` (docs/security.md).
+//! `cargo run --profile proof --example fuzz -- --seconds 60` (docs/security.md).
 
 mod corpus;
 mod mutate;
