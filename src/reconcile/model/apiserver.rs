@@ -51,8 +51,21 @@ impl<K: Modelled> Work<'_, K> {
         self.write_object(base, |object| object.status = without_words::<K>(status))
     }
 
-    /// Writes to the apiserver, pinned to the version that was read.
+    /// Writes what was decided: if the CR has changed meanwhile, the decision is taken again on what it is now.
     pub(super) fn write_object(
+        &mut self,
+        base: &Kept<Managed<K>>,
+        change: impl FnOnce(&mut Managed<K>),
+    ) -> Result<Kept<Managed<K>>, Conflict> {
+        let written = self.put(base, change);
+        if let (Err(Conflict), Some(newest)) = (&written, self.world.crs[self.index].object.clone()) {
+            self.arrive(&newest);
+        }
+        written
+    }
+
+    /// Writes to the apiserver, pinned to the version that was read.
+    fn put(
         &mut self,
         base: &Kept<Managed<K>>,
         change: impl FnOnce(&mut Managed<K>),
@@ -64,8 +77,6 @@ impl<K: Modelled> Work<'_, K> {
             return Err(Conflict);
         };
         if is_pinned && version(newest) != version(base) {
-            let newest = newest.clone();
-            self.arrive(&newest);
             return Err(Conflict);
         }
         cr.write(self.check.scope.stale, change);
@@ -86,7 +97,12 @@ impl<K: Modelled> Work<'_, K> {
         for _ in 0..2 {
             let mut status = base.status.clone();
             change(&mut status);
-            if self.write(&base, status).is_ok() {
+            let is_same = status == base.status;
+            if is_same
+                || self
+                    .put(&base, |object| object.status = without_words::<K>(status))
+                    .is_ok()
+            {
                 return true;
             }
             match &self.world.crs[self.index].object {

@@ -153,7 +153,12 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.push(Deed::Drift(index));
         }
         // Between a look and what it leads to nobody can be kept from giving it away.
-        if left.gifts > 0 && Check::<K>::is_idle(world) && world.cloud.requests.is_empty() {
+        let is_calm = |index: usize| {
+            let object = world.crs[index].object.as_ref();
+            !is_news(world, index) && object.is_none_or(|object| object.deleting_since().is_none())
+        };
+        let are_calm = Check::<K>::is_idle(world) && (0..world.crs.len()).all(is_calm);
+        if left.gifts > 0 && are_calm && world.cloud.requests.is_empty() {
             deeds.push(Deed::Give(index));
         }
         if left.skips > 0 && world.skips.is_none() {
@@ -216,7 +221,12 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
 fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
     let newest = world.crs[index].object.as_deref().map(version);
     let heard = world.believed(index).map(|object| version(&object));
-    newest != heard
+    // What one of our writes returned is delivered as well, and tells what was asked for meanwhile.
+    let is_new = match &world.process.seats[index].heard {
+        Heard::Known(entry, _) => entry.has_news(),
+        Heard::Listed(_) | Heard::Nothing => false,
+    };
+    newest != heard || is_new
 }
 
 /// Whether a list would tell the process anything.
