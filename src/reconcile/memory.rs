@@ -376,6 +376,11 @@ impl<K: Kind> Entry<K> {
 
 #[cfg(test)]
 impl<K: Kind> Entry<K> {
+    /// Whether the watch has yet to deliver what one of our writes has returned.
+    pub fn has_news(&self) -> bool {
+        self.asked != Asked::of(&self.latest)
+    }
+
     /// What the next pass can tell from it, but for the object itself; paces and what is only told are left out.
     pub fn fingerprint(&self, hasher: &mut impl std::hash::Hasher) {
         use std::hash::Hash;

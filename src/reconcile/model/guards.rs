@@ -15,15 +15,19 @@ use crate::reconcile::vpn_user::Users;
 /// The longest story that counts as short.
 const SHORT: usize = 20;
 
-/// Takes a question out, and tells the shortest way to what should not be.
+/// Takes a question out, and tells a short way to what should not be.
 fn without<K: Modelled>(guard: Guard, scope: Scope) -> u64 {
+    not_kept::<K>(guard, scope, HasDiscoveries::AnyFailures)
+}
+
+fn not_kept<K: Modelled>(guard: Guard, scope: Scope, when: HasDiscoveries) -> u64 {
     let scope = Scope {
         without: Some(guard),
         ..scope
     };
     let checker = Check::<K>::new(scope)
         .checker()
-        .finish_when(HasDiscoveries::AnyFailures)
+        .finish_when(when)
         .target_max_depth(SHORT + 1)
         .spawn_bfs()
         .join();
@@ -61,6 +65,28 @@ fn two_users(guard: Guard, faults: Faults) -> u64 {
 
 fn passwords(guard: Guard, faults: Faults, values: &'static [u8]) -> u64 {
     without::<Users>(guard, Scope { values, ..one(faults) })
+}
+
+/// With its status wiped at the worst moment nothing keeps a CR that stays from a second object; but one that is deleted
+/// leaves nothing.
+fn wiped() -> (Scope, &'static str, HasDiscoveries) {
+    let scope = Scope {
+        wipes_intents: true,
+        ..one(faults!(kills 1, wipes 1, deletions 1))
+    };
+    let left_behind = "a finished deletion leaves nothing behind";
+    (scope, left_behind, HasDiscoveries::AnyOf([left_behind].into()))
+}
+
+#[test]
+fn a_gateway_whose_status_was_wiped_is_looked_for_before_it_goes() {
+    let (scope, left_behind, when) = wiped();
+    let checker = Check::<Gateways>::new(scope)
+        .checker()
+        .finish_when(when)
+        .spawn_bfs()
+        .join();
+    checker.assert_no_discovery(left_behind);
 }
 
 #[test]
@@ -111,7 +137,8 @@ fn each_question_of_the_decision_is_needed() {
             gateways(guard, faults!(losses 1, deletions 1))
         }),
         (G::LookBeforeRelease, &|guard| {
-            gateways(guard, faults!(kills 1, wipes 1, deletions 1))
+            let (scope, _, when) = wiped();
+            not_kept::<Gateways>(guard, scope, when)
         }),
         (G::CompleteBeforeRelease, &|guard| {
             gateways(guard, faults!(kills 1, wipes 1, deletions 1, skips 1))

@@ -56,7 +56,7 @@ pub trait Modelled: Kind<Remote: Hash> {
     fn is_as_recorded(status: &Self::Status, thing: &Thing<Self::Remote>, secret: Secret) -> bool;
     /// Somebody changes what spec wants otherwise.
     fn drift(remote: &mut Self::Remote);
-    /// An object of somebody else's that could be taken for the CR's own.
+    /// Objects of somebody else's that could be taken for the CR's own, of several sorts.
     fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<Self::Remote>;
 }
 
@@ -292,14 +292,16 @@ impl Modelled for Users {
     }
 
     fn strangers(name: &str, _: &str, id: String, now: u16) -> Vec<User> {
-        // One that looks and is timed as a creation of ours cannot be told from it: a test of its own shows that.
-        vec![User {
-            id,
+        // The second looks as a creation of ours does.
+        let described = ["a stranger's", "first"].into_iter();
+        let users = described.map(|description| User {
+            id: id.clone(),
             name: Some(name.to_owned()),
-            description: Some("a stranger's".to_owned()),
+            description: Some(description.to_owned()),
             static_ip: Some(NO_STATIC_IP.to_owned()),
             created_at: Some(at(now).to_string()),
             ..User::default()
-        }]
+        });
+        users.collect()
     }
 }

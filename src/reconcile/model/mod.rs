@@ -16,11 +16,14 @@
 //! * Words: messages of conditions are not compared, Events not told.
 //! * One VPN server, one project, credentials that work; the lane of the server is kept.
 
+mod answers;
+mod apiserver;
 mod cloud;
 mod conformance;
 mod guards;
 mod kept;
 mod kinds;
+mod looks;
 mod operator;
 mod people;
 mod rest;

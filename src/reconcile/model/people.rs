@@ -26,6 +26,8 @@ pub enum Deed {
     Refuse(usize),
     /// The watch delivers a CR.
     Hear(usize),
+    /// The watch delivers a CR once more as it was so many versions before.
+    HearAgain(usize, usize),
     /// The answer of a look comes.
     EndLook(usize),
     /// The drift poll.
@@ -71,6 +73,7 @@ impl fmt::Display for Deed {
             Self::Lose(cr) => format!("the answer for cr{cr} is lost"),
             Self::Refuse(cr) => format!("the cloud refuses what was sent for cr{cr}"),
             Self::Hear(cr) => format!("the watch delivers cr{cr}"),
+            Self::HearAgain(cr, back) => format!("the watch delivers cr{cr} again as it was {back} writes ago"),
             Self::EndLook(look) => format!("the answer of look {look} comes"),
             Self::Poll => "the drift poll lists".to_owned(),
             Self::Commit(request) => format!("request {request} takes effect"),
@@ -120,6 +123,10 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if is_news(world, index) {
             deeds.push(Deed::Hear(index));
         }
+        if matches!(seat.heard, Heard::Known(..)) {
+            let older = 1..=world.crs[index].older.len();
+            deeds.extend(older.map(|back| Deed::HearAgain(index, back)));
+        }
     }
     deeds.extend((0..world.process.looks.len()).map(Deed::EndLook));
     for (index, request) in world.cloud.requests.iter().enumerate() {
@@ -146,7 +153,12 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.push(Deed::Drift(index));
         }
         // Between a look and what it leads to nobody can be kept from giving it away.
-        if left.gifts > 0 && Check::<K>::is_idle(world) && world.cloud.requests.is_empty() {
+        let is_calm = |index: usize| {
+            let object = world.crs[index].object.as_ref();
+            !is_news(world, index) && object.is_none_or(|object| object.deleting_since().is_none())
+        };
+        let are_calm = Check::<K>::is_idle(world) && (0..world.crs.len()).all(is_calm);
+        if left.gifts > 0 && are_calm && world.cloud.requests.is_empty() {
             deeds.push(Deed::Give(index));
         }
         if left.skips > 0 && world.skips.is_none() {
@@ -176,7 +188,8 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             continue;
         }
         // What a wiped intent would have told, nobody could know.
-        let is_settled = world.cloud.requests.is_empty() && K::object(&object.status).intent.is_none();
+        let has_intent = K::object(&object.status).intent.is_some();
+        let is_settled = world.cloud.requests.is_empty() && (!has_intent || check.scope.wipes_intents);
         if left.wipes > 0 && is_settled {
             deeds.push(Deed::Wipe(index));
         }
@@ -196,7 +209,10 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             let sorts = K::strangers(&cr.name, &cr.uid, String::new(), world.now).len();
             let has_id = K::object(&object.status).id.is_some();
             // What carries our tag while there is no other of ours is ours, whoever put it there.
-            let sorts = (0..sorts).filter(|sort| *sort < 2 || has_id);
+            let sorts = (0..sorts).filter(|sort| match (K::Remote::TAGGED, sort) {
+                (true, sort) => *sort < 2 || has_id,
+                (false, sort) => *sort == 0 || check.scope.indistinguishable,
+            });
             deeds.extend(sorts.map(|sort| Deed::Stranger(index, sort)));
         }
     }
@@ -205,7 +221,12 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
 fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
     let newest = world.crs[index].object.as_deref().map(version);
     let heard = world.believed(index).map(|object| version(&object));
-    newest != heard
+    // What one of our writes returned is delivered as well, and tells what was asked for meanwhile.
+    let is_new = match &world.process.seats[index].heard {
+        Heard::Known(entry, _) => entry.has_news(),
+        Heard::Listed(_) | Heard::Nothing => false,
+    };
+    newest != heard || is_new
 }
 
 /// Whether a list would tell the process anything.
@@ -256,6 +277,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
         Deed::Pass(index) => return Work::on(check, world, index).pass(),
         Deed::Begin(index) => return Work::on(check, world, index).begin(),
         Deed::Hear(index) => return Work::on(check, world, index).hear(),
+        Deed::HearAgain(index, back) => return Work::on(check, world, index).hear_again(back),
         Deed::EndLook(which) => return Some(Work::on(check, world, 0).end_look(which)),
         Deed::Poll => return Some(Work::on(check, world, 0).poll()),
         Deed::Answer(index) => {

@@ -54,12 +54,11 @@ fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
     possible(check, world, &mut deeds);
     let rank = |deed: &Deed| match deed {
         Deed::Answer(_) | Deed::Begin(_) => 0,
-        Deed::EndLook(_) => 1,
+        Deed::EndLook(_) | Deed::Show(_) => 1,
         Deed::Hear(_) => 2,
         Deed::Pass(_) => 3,
         Deed::Poll => 4,
-        Deed::Show(_) => 5,
-        Deed::Tick => 6,
+        Deed::Tick => 5,
         // A request that nobody waits for may come to nothing; that it takes effect is a state of its own.
         _ => usize::MAX,
     };

@@ -1,6 +1,8 @@
 //! How far a model goes: how many CRs, and how much may go wrong.
 
-use super::cloud::Manners;
+use std::fmt;
+
+use super::cloud::{Manners, Replay};
 use crate::reconcile::decide::Guard;
 
 /// How often each thing may still happen.
@@ -52,5 +54,69 @@ pub struct Scope {
     pub values: &'static [u8],
     /// An answer of a list may come after others that were asked for later.
     pub slow_lists: bool,
+    /// Even a status that tells of an unresolved creation may be wiped: more than anybody can bear.
+    pub wipes_intents: bool,
+    /// Strangers make what looks and is timed as ours, which nobody can tell from it.
+    pub indistinguishable: bool,
     pub without: Option<Guard>,
+}
+
+impl Faults {
+    /// Each with its name.
+    fn named(&self) -> [(&'static str, u8); 15] {
+        [
+            ("kills", self.kills),
+            ("lost answers", self.losses),
+            ("refusals", self.refusals),
+            ("edits", self.edits),
+            ("deletions", self.deletions),
+            ("new passwords", self.passwords),
+            ("Secrets touched", self.touches),
+            ("strangers", self.strangers),
+            ("deleted in the cloud", self.removals),
+            ("changed in the cloud", self.drifts),
+            ("given away", self.gifts),
+            ("vanished creations", self.vanishings),
+            ("incomplete lists", self.skips),
+            ("lying lists", self.lies),
+            ("statuses wiped", self.wipes),
+        ]
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} CR", self.crs)?;
+        if self.one_name {
+            formatter.write_str(" of one name")?;
+        }
+        for (name, times) in self.faults.named().into_iter().filter(|(_, times)| *times > 0) {
+            write!(formatter, ", {name} {times}")?;
+        }
+        let Manners {
+            replay,
+            hides,
+            shows_late,
+            lists_without_tags,
+            ..
+        } = self.manners;
+        if replay != Replay::default() {
+            write!(formatter, ", token again: {replay:?}")?;
+        }
+        let told = [
+            (hides, "hidden until settled"),
+            (shows_late, "and longer"),
+            (lists_without_tags, "lists without tags"),
+            (self.stale > 0, "stale watch caches"),
+            (self.slow_lists, "slow lists"),
+            (
+                self.values.len() > 2 && self.values.first() == self.values.last(),
+                "there and back",
+            ),
+        ];
+        for (_, text) in told.into_iter().filter(|(is_so, _)| *is_so) {
+            write!(formatter, ", {text}")?;
+        }
+        Ok(())
+    }
 }

@@ -1,0 +1,147 @@
+//! The process and the apiserver: what the watch delivers, and writes that rest on the version that was read.
+
+use std::sync::Arc;
+
+use super::kept::Kept;
+use super::kinds::Modelled;
+use super::operator::Work;
+use super::world::{Heard, World, version};
+use crate::reconcile::decide::Guard;
+use crate::reconcile::managed::Managed;
+use crate::reconcile::memory::Entry;
+
+/// Somebody else wrote meanwhile.
+pub struct Conflict;
+
+impl<K: Modelled> Work<'_, K> {
+    /// The watch delivers what the apiserver has.
+    pub fn hear(mut self) -> Option<World<K>> {
+        match (
+            self.world.crs[self.index].object.clone(),
+            &self.world.process.seats[self.index].heard,
+        ) {
+            (None, Heard::Nothing) => return None,
+            (None, Heard::Listed(_) | Heard::Known(..)) => self.forget(),
+            (Some(object), Heard::Known(..)) => self.arrive(&object),
+            (Some(object), Heard::Nothing | Heard::Listed(_)) => {
+                self.world.process.seats[self.index].heard = Heard::Listed(object);
+            }
+        }
+        Some(self.done())
+    }
+
+    /// The watch delivers what it had delivered before.
+    pub fn hear_again(mut self, back: usize) -> Option<World<K>> {
+        let older = self.world.crs[self.index].older.get(back.checked_sub(1)?)?.clone();
+        self.arrive(&older);
+        Some(self.done())
+    }
+
+    /// The Secret that the CR names was written.
+    pub fn hear_of_secret(mut self) -> World<K> {
+        let now = self.now;
+        self.with_entry(|entry| entry.trigger(now));
+        self.done()
+    }
+
+    pub(super) fn write(&mut self, base: &Kept<Managed<K>>, status: K::Status) -> Result<Kept<Managed<K>>, Conflict> {
+        if status == base.status {
+            return Ok(base.clone());
+        }
+        self.write_object(base, |object| object.status = without_words::<K>(status))
+    }
+
+    /// Writes what was decided: if the CR has changed meanwhile, the decision is taken again on what it is now.
+    pub(super) fn write_object(
+        &mut self,
+        base: &Kept<Managed<K>>,
+        change: impl FnOnce(&mut Managed<K>),
+    ) -> Result<Kept<Managed<K>>, Conflict> {
+        let written = self.put(base, change);
+        if let (Err(Conflict), Some(newest)) = (&written, self.world.crs[self.index].object.clone()) {
+            self.arrive(&newest);
+        }
+        written
+    }
+
+    /// Writes to the apiserver, pinned to the version that was read.
+    fn put(
+        &mut self,
+        base: &Kept<Managed<K>>,
+        change: impl FnOnce(&mut Managed<K>),
+    ) -> Result<Kept<Managed<K>>, Conflict> {
+        let is_pinned = self.check.policy.keeps(Guard::PinnedWrites);
+        let cr = &mut self.world.crs[self.index];
+        let Some(newest) = &cr.object else {
+            self.forget();
+            return Err(Conflict);
+        };
+        if is_pinned && version(newest) != version(base) {
+            return Err(Conflict);
+        }
+        cr.write(self.check.scope.stale, change);
+        let written = cr.object.clone();
+        if let Some(written) = &written {
+            if let Some((entry, latest)) = &mut self.entry {
+                entry.latest = written.shared();
+                *latest = written.clone();
+            }
+        }
+        // One that goes with its finalizer is still what was written.
+        Ok(written.unwrap_or_else(|| base.clone()))
+    }
+
+    /// Puts on record what has happened, whatever became of the CR meanwhile. Whether there is one still.
+    pub(super) fn write_surely(&mut self, base: &Kept<Managed<K>>, change: impl Fn(&mut K::Status)) -> bool {
+        let mut base = base.clone();
+        for _ in 0..2 {
+            let mut status = base.status.clone();
+            change(&mut status);
+            let is_same = status == base.status;
+            if is_same
+                || self
+                    .put(&base, |object| object.status = without_words::<K>(status))
+                    .is_ok()
+            {
+                return true;
+            }
+            match &self.world.crs[self.index].object {
+                Some(newest) => base = newest.clone(),
+                None => return false,
+            }
+        }
+        false
+    }
+
+    pub(super) fn with_entry(&mut self, change: impl FnOnce(&mut Entry<K>)) {
+        if let Some((entry, _)) = &mut self.entry {
+            change(entry);
+        }
+    }
+
+    pub(super) fn arrive(&mut self, object: &Kept<Managed<K>>) {
+        let Some((entry, latest)) = &mut self.entry else {
+            return;
+        };
+        let arrived = object.shared();
+        entry.arrive(Arc::clone(&arrived), self.now);
+        if Arc::ptr_eq(&entry.latest, &arrived) {
+            *latest = object.clone();
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        let key = self.world.key(self.index);
+        self.known.forget(&key);
+        self.entry = None;
+        self.world.process.seats[self.index].heard = Heard::Nothing;
+    }
+}
+
+/// What is only told, and not decided on, would make many states of one.
+fn without_words<K: Modelled>(mut status: K::Status) -> K::Status {
+    for condition in &mut K::object_mut(&mut status).conditions {
+        condition.message = String::new();
+    }
+    status
+}
