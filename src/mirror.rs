@@ -131,6 +131,8 @@ struct State<R, K> {
     listed: Option<(Instant, Timestamp, bool)>,
     /// Ids that a GET proved gone, and when it was started.
     gone: HashMap<String, Instant>,
+    /// Ids that were proved gone while a look was under way, and when: what began before must not bring them back.
+    buried: HashMap<String, Instant>,
     /// Held ids that the last complete LIST did not have.
     missing: HashSet<String>,
     /// Held ids whose creation may still come to nothing: that they are missing is no loss.
@@ -169,6 +171,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             untold: HashSet::new(),
             listed: None,
             gone: HashMap::new(),
+            buried: HashMap::new(),
             missing: HashSet::new(),
             unconfirmed: HashSet::new(),
             holders: HashMap::new(),
@@ -378,8 +381,10 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
     /// A write of ours was answered with "no such object".
     pub fn proved_gone(&self, id: &str) {
         let mut state = self.lock();
+        let now = Instant::now();
         state.remove(id, &self.owner_tag_key);
-        state.gone.insert(id.to_owned(), Instant::now());
+        state.gone.insert(id.to_owned(), now);
+        state.bury(id, now);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, K>> {
@@ -466,10 +471,12 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         cloud_started: Timestamp,
     ) -> HashSet<K> {
         let mut state = self.lock();
-        state.looking_at.remove(&Look::Collection);
         let listing = match result {
             Ok(listing) => listing,
-            Err(error) => return state.fail(|want| want.since <= started, &error),
+            Err(error) => {
+                state.ended(&Look::Collection);
+                return state.fail(|want| want.since <= started, &error);
+            }
         };
         let mut woken = HashSet::new();
         let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
@@ -508,6 +515,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             }
         }
         state.listed = Some((started, cloud_started, listing.complete));
+        state.ended(&Look::Collection);
         // What nobody holds needs no proof of its absence any more.
         let State {
             gone, holders, curious, ..
@@ -532,6 +540,9 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
 
     fn take_list_item(&self, state: &mut State<R, K>, mut item: R, started: Instant, woken: &mut HashSet<K>) {
         let id = item.id().to_owned();
+        if state.is_buried(&id, started) {
+            return;
+        }
         let speaks_of_tags = item.tags().is_some();
         let mut full = false;
         let mut news = true;
@@ -562,10 +573,13 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
 
     fn ended_get(&self, look: &Look, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
         let mut state = self.lock();
-        state.looking_at.remove(look);
+        let is_buried = state.is_buried(id, started);
+        state.ended(look);
         let is_about_it = |want: &Want<K>| matches!(&want.look, Look::Object(it) | Look::Whole(it) if it == id);
         let asked = |want: &Want<K>| want.since <= started && is_about_it(want);
         match result {
+            // Gone since: the next look says so.
+            Ok(_) if is_buried => {}
             Ok(remote) => {
                 let newer = state.entries.get(id).is_none_or(|entry| entry.as_of < started);
                 state.gone.remove(id);
@@ -579,6 +593,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                 if state.entries.get(id).is_none_or(|entry| entry.as_of < started) {
                     state.remove(id, &self.owner_tag_key);
                     state.gone.insert(id.to_owned(), started);
+                    state.bury(id, started);
                 }
             }
             Err(error) => return state.fail(asked, &error),
@@ -594,7 +609,7 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         started: Instant,
     ) -> HashSet<K> {
         let mut state = self.lock();
-        state.looking_at.remove(look);
+        state.ended(look);
         let asked = |want: &Want<K>| want.since <= started && want.look == *look;
         match result {
             Ok(tags) => {
@@ -668,6 +683,23 @@ impl<R: Remote, K: Reader> State<R, K> {
         let Some(owner) = owner else { return };
         remove_from(&mut self.by_place, &place(&owner), id);
         remove_from(&mut self.by_uid, &owner.uid, id);
+    }
+
+    fn bury(&mut self, id: &str, at: Instant) {
+        if !self.looking_at.is_empty() {
+            self.buried.insert(id.to_owned(), at);
+        }
+    }
+
+    fn is_buried(&self, id: &str, started: Instant) -> bool {
+        self.buried.get(id).is_some_and(|at| *at >= started)
+    }
+
+    fn ended(&mut self, look: &Look) {
+        self.looking_at.remove(look);
+        if self.looking_at.is_empty() {
+            self.buried.clear();
+        }
     }
 
     fn release_id(&mut self, reader: &K) {

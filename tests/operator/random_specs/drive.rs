@@ -132,7 +132,14 @@ async fn wait_until_ready(world: &World, subject: &Subject, sequence: &[Step]) {
         }
     })
     .await;
-    result.unwrap_or_else(|error| panic!("{error}\n{}\n{}", story(sequence), world.log_tail()));
+    result.unwrap_or_else(|error| panic!("{error}\n{}\n{}", story(sequence), log_of(world, &name)));
+}
+
+/// What the operator's log says of one object.
+fn log_of(world: &World, name: &str) -> String {
+    let log = world.running().log();
+    let about = log.lines().filter(|line| line.contains(name));
+    about.collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until an object is Ready, and has its last password if it is a user's.
@@ -155,7 +162,7 @@ pub async fn settled(world: &World, subject: &Subject) {
         }
     })
     .await;
-    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+    result.unwrap_or_else(|error| panic!("{error}\n{}", log_of(world, &name)));
 }
 
 /// Deletes objects and waits until they are gone, in the cloud as well.
