@@ -12,6 +12,7 @@ pub mod mirror;
 pub mod operator;
 pub mod ownership;
 pub mod plain_error;
+pub mod plain_text;
 pub mod reconcile;
 pub mod settings;
 pub mod simulator;

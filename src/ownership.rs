@@ -46,6 +46,26 @@ impl Owner {
         (!owner.uid.is_empty() && !owner.namespace.is_empty() && !owner.name.is_empty()).then_some(owner)
     }
 
+    /// Whether a CR can have this namespace and name at all: a tag may hold anything.
+    pub fn can_exist(&self) -> bool {
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_label = |text: &str| {
+            (1..=63).contains(&text.len())
+                && text.bytes().all(is_inner)
+                && !text.starts_with('-')
+                && !text.ends_with('-')
+        };
+        is_label(&self.namespace)
+            && (1..=253).contains(&self.name.len())
+            && self.name.bytes().all(|byte| is_inner(byte) || byte == b'.')
+            && !self.name.starts_with(['.', '-'])
+    }
+
+    /// Whether the name may be the beginning of a longer one. Only as much is cut as must be.
+    pub fn may_be_cut(&self) -> bool {
+        self.to_string().len() >= MAX_VALUE
+    }
+
     /// The same place in the same cluster, whichever uid the CR has there.
     pub fn same_place(&self, other: &Self) -> bool {
         self.cluster == other.cluster && self.namespace == other.namespace && self.name == other.name
@@ -94,6 +114,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_tag_that_no_cr_can_have_written_is_told() {
+        for (value, can_exist) in [
+            ("uid:prod:team-a:office.paris", true),
+            ("uid::a:b", true),
+            ("uid:prod:..:b", false),
+            ("uid:prod:a/b:c", false),
+            ("uid:prod:A:b", false),
+            ("uid:prod:-a:b", false),
+            ("uid:prod:a:b/status", false),
+            ("uid:prod:a:../../secrets/b", false),
+            ("uid:prod:a:b?watch=true", false),
+            ("uid:prod:a:..", false),
+            ("uid:prod:a:b c", false),
+            ("uid:prod:a:b%2f", false),
+        ] {
+            let owner = Owner::parse(value).expect(value);
+            assert_eq!(owner.can_exist(), can_exist, "{value}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_tag_fits_and_tells_names_apart(
@@ -108,6 +149,8 @@ mod tests {
             prop_assert!(first.to_string().len() <= MAX_VALUE);
             prop_assert_eq!(Owner::parse(&first.to_string()), Some(first.clone()));
             prop_assert_eq!(first.same_place(&second), one == other);
+            prop_assert!(first.can_exist());
+            prop_assert!(first.may_be_cut() || first.name == one);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! It goes to stderr, as kubectl's and the control plane's own does: stdout is for what was asked for (`crd`), and a
 //! container's log holds both.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use thiserror::Error;
 use tracing::Subscriber;
@@ -16,7 +16,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::{
+    plain_text::is_unseen,
+    settings::{LogFormat, LogSettings},
+};
 
 /// The log cannot be set up.
 #[derive(Debug, Error)]
@@ -46,6 +49,11 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    let writer = OneLineEach {
+        inner: writer,
+        format: settings.format,
+        colours,
+    };
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
     let layer = match settings.format {
         LogFormat::Text => layer.boxed(),
@@ -59,6 +67,68 @@ where
         false => cap(),
     };
     Ok(layer.with_filter(asked).with_filter(cap))
+}
+
+/// Makes writers of which each event leaves as one line, whatever it quotes: who can put a line break into a name or an
+/// error must not be able to write lines of their own.
+struct OneLineEach<W> {
+    inner: W,
+    format: LogFormat,
+    colours: bool,
+}
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLineEach<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        OneLine {
+            inner: self.inner.make_writer(),
+            format: self.format,
+            colours: self.colours,
+        }
+    }
+}
+
+/// See [`OneLineEach`]. An event comes as one buffer.
+struct OneLine<W> {
+    inner: W,
+    format: LogFormat,
+    colours: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(buffer);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let mut escaped = String::with_capacity(text.len());
+        for (at, character) in line.char_indices() {
+            match self.format {
+                _ if !is_unseen(character) || self.colours && begins_colour(&line[at..]) => escaped.push(character),
+                LogFormat::Text => escaped.extend(character.escape_default()),
+                // Outside of strings the formatter writes none of these.
+                LogFormat::Json => {
+                    for unit in character.encode_utf16(&mut [0; 2]) {
+                        escaped.push_str(&format!("\\u{unit:04x}"));
+                    }
+                }
+            }
+        }
+        escaped.push('\n');
+        self.inner.write_all(escaped.as_bytes())?;
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Whether this is how a terminal is told a colour, which is all that the formatter tells it.
+fn begins_colour(text: &str) -> bool {
+    let parameters = text
+        .strip_prefix("\u{1b}[")
+        .map(|rest| rest.trim_start_matches(|it: char| it.is_ascii_digit() || it == ';'));
+    parameters.is_some_and(|rest| rest.starts_with('m'))
 }
 
 /// The most that each library may log, whatever the user's filter says.
@@ -79,10 +149,7 @@ fn cap() -> Targets {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::{Arc, Mutex},
-    };
+    use std::sync::{Arc, Mutex};
 
     use tracing::{debug, error, info, trace, warn};
 
@@ -209,5 +276,47 @@ mod tests {
         assert_eq!(lines[0]["message"], "first");
         assert_eq!(lines[0]["object"], "a/b");
         assert_eq!(lines[1]["message"], "second\nline");
+    }
+
+    /// What breaks a line, steers a terminal, or turns the text.
+    const EVIL: &str = "a\nERROR forged line\r\u{1b}[2J\u{9b}31m\u{202e}b\u{e0041}c\td";
+
+    #[test]
+    fn whatever_an_event_quotes_it_is_one_line_of_plain_characters() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let log = logged("info", format, || {
+                let span = tracing::info_span!(target: "vpn_operator", "span", quoted = %EVIL);
+                span.in_scope(|| {
+                    info!(target: "vpn_operator", text = EVIL, display = %EVIL, debug = ?EVIL, "{EVIL}");
+                    info!(target: "vpn_operator", "second");
+                });
+            });
+            assert_eq!(log.lines().count(), 2, "{log}");
+            assert_eq!(log.matches('\n').count(), 2, "{log}");
+            let steers = |character: char| is_unseen(character) && character != '\n';
+            assert!(!log.contains(steers), "{log:?}");
+            assert!(log.contains("forged line"), "it is told, in its line: {log}");
+            if format == LogFormat::Json {
+                let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+                assert_eq!(first["text"], EVIL, "and reads back as it was");
+            }
+        }
+    }
+
+    #[test]
+    fn with_colours_what_is_quoted_still_steers_nothing() {
+        let captured = Captured::default();
+        let settings = LogSettings {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+        };
+        let layer = log_layer(&settings, true, captured.clone()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            info!(target: "vpn_operator", text = EVIL, display = %EVIL, "{EVIL}");
+        });
+        let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(log.matches('\n').count(), 1, "{log}");
+        assert!(log.contains('\u{1b}'), "the formatter's own colours: {log:?}");
+        assert!(!log.contains("\u{1b}[2J"), "{log:?}");
     }
 }

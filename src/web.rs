@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -15,13 +16,34 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::metrics;
+
+/// Probes and scrapers need a few. Anybody who reaches the pod can open more, so they have an end.
+const MOST_CONNECTIONS: usize = 256;
+/// How long the head of a request may take, the silence before it included.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection lasts, however busy: nobody keeps a place by asking slowly or not reading.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+/// Of one request's head, and of what is written at once.
+const MOST_BUFFERED: usize = 16 * 1024;
+/// How long to wait after the machine has no more descriptors, for one.
+const AFTER_A_FAILED_ACCEPT: Duration = Duration::from_secs(1);
 
 /// What must be true before the operator is ready, by name. Clones share their checks.
 #[derive(Clone, Debug, Default)]
@@ -148,9 +170,43 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     info!("listening on {}", listener.local_addr()?);
-    axum::serve(listener, router(Pages { readiness, registry }))
-        .with_graceful_shutdown(async move { shutdown.cancelled().await })
-        .await
+    let router = router(Pages { readiness, registry });
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let under_way = GracefulShutdown::new();
+    loop {
+        let accepted = async {
+            // Closed by nobody.
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = tokio::select! {
+            (place, accepted) = accepted => match accepted {
+                Ok((stream, _)) => (place, stream),
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    sleep(AFTER_A_FAILED_ACCEPT).await;
+                    continue;
+                }
+            },
+            () = shutdown.cancelled() => break,
+        };
+        let connection = under_way.watch(connection(stream, router.clone()));
+        tokio::spawn(async move {
+            // Whoever breaks off, or takes too long, is nobody's trouble.
+            let _ = timeout(CONNECTION_LIMIT, connection).await;
+            drop(place);
+        });
+    }
+    under_way.shutdown().await;
+    Ok(())
+}
+
+fn connection(stream: TcpStream, router: Router) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(MOST_BUFFERED)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 
 fn router(pages: Pages) -> Router {
@@ -266,6 +322,67 @@ mod tests {
             "{answer}"
         );
         assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    /// What comes back for these bytes, until the server closes the connection.
+    async fn answer_to(served: &Served, bytes: &[u8]) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        // The server may close before it has read everything.
+        let _ = stream.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    #[tokio::test]
+    async fn whoever_sends_slowly_or_nothing_loses_the_connection() {
+        let served = served().await;
+        served.readiness.check("crd", "x").ok();
+        let slow = ["", "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "].map(|begun| answer_to(&served, begun.as_bytes()));
+        // The server ends them: nothing here has a time of its own.
+        let answers = futures::future::join_all(slow).await;
+        assert!(answers.iter().all(|answer| !answer.contains("200 OK")), "{answers:?}");
+        assert!(served.get("/readyz").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_or_no_page_is_refused() {
+        let served = served().await;
+        let large = format!(
+            "GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n",
+            "a".repeat(4 * MOST_BUFFERED)
+        );
+        let answer = answer_to(&served, large.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        let headers: String = (0..500).map(|number| format!("X-{number}: a\r\n")).collect();
+        let many = answer_to(
+            &served,
+            format!("GET /livez HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes(),
+        )
+        .await;
+        assert!(many.is_empty() || many.starts_with("HTTP/1.1 431 "), "{many}");
+        for path in [
+            "/",
+            "/metrics/",
+            "/metrics/../livez",
+            "//metrics",
+            "/%6detrics",
+            "/livez%00",
+            "/etc/passwd",
+            "/debug/pprof",
+            "http://other/secret",
+        ] {
+            let answer = served.get(path).await;
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+        }
+        let post = answer_to(
+            &served,
+            b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\nabc",
+        )
+        .await;
+        assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
+        assert!(served.get("/livez").await.starts_with("HTTP/1.1 200 "));
     }
 
     #[tokio::test]

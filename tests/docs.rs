@@ -13,10 +13,10 @@ use vpn_operator::api::{self, CustomerGateway, VpnUser};
 use vpn_operator::cloud::Operation;
 use vpn_operator::metrics::{self, Metrics};
 use vpn_operator::settings::flag_reference;
-use vpn_operator_testbed::ControlPlane;
+use vpn_operator_testbed::{ControlPlane, figures};
 
 /// Flags of other programs that the documentation lets people type.
-const FLAGS_OF_OTHERS: [&str; 34] = [
+const FLAGS_OF_OTHERS: [&str; 36] = [
     "--all",
     "--all-targets",
     "--check",
@@ -40,6 +40,8 @@ const FLAGS_OF_OTHERS: [&str; 34] = [
     "--release",
     "--replicas",
     "--resource-version",
+    "--seconds",
+    "--seed",
     "--selector",
     "--server-side",
     "--sort-by",
@@ -57,7 +59,15 @@ const FLAGS_OF_OTHERS: [&str; 34] = [
 const OTHER_VARIABLES: [&str; 1] = ["VPN_OPERATOR_TESTBED_KEEP"];
 
 /// Kinds that a manifest in the documentation may have beside our own.
-const OTHER_KINDS: [&str; 5] = ["Secret", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+const OTHER_KINDS: [&str; 7] = [
+    "Secret",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
+    "ResourceQuota",
+    "NetworkPolicy",
+];
 
 struct Page {
     /// Relative to the project.
@@ -417,4 +427,72 @@ fn every_iam_action_that_is_named_exists() {
         }
     }
     assert!(named > 10, "{named} actions");
+}
+
+/// The rows of a page's tables, by their cells.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let lines = prose(text).into_iter().filter(|line| line.starts_with('|'));
+    let cells = |line: &str| -> Vec<String> {
+        let inner = line.trim().trim_matches('|');
+        inner.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    lines.map(cells).collect()
+}
+
+/// Names of functions that are run as tests, of the whole project.
+fn tests(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("a readable folder").path();
+        if path.is_dir() {
+            tests(&path, found);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            let text = std::fs::read_to_string(&path).expect("text");
+            let mut is_test = false;
+            for line in text.lines().map(str::trim) {
+                let signature = line.trim_start_matches("async ");
+                if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+                    is_test = true;
+                } else if let Some(rest) = signature.strip_prefix("fn ") {
+                    let name = rest.split(['(', '<']).next().unwrap_or_default();
+                    if std::mem::take(&mut is_test) {
+                        found.insert(name.to_owned());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let mut known = BTreeSet::new();
+    for folder in ["src", "tests"] {
+        tests(&project().join(folder), &mut known);
+    }
+    assert!(known.contains("every_threat_names_tests_that_exist"), "{}", known.len());
+    let page = read(Path::new("docs/security.md")).text;
+    let (_, threats) = page.split_once("## Threats").expect("threats");
+    let (threats, _) = threats.split_once("## What is not held").expect("what is not held");
+    let is_threat = |row: &Vec<String>| row.len() == 3 && row[0] != "threat" && !row[0].starts_with("---");
+    let mut named = BTreeSet::new();
+    let mut held = 0_u64;
+    for row in rows(threats).into_iter().filter(is_threat) {
+        let tests: Vec<&str> = row[2].split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test holds: {}", row[0]);
+        for test in tests {
+            let name = test.rsplit("::").next().unwrap_or_default();
+            assert!(
+                known.contains(name),
+                "{test} holds \"{}\", but there is no such test",
+                row[0]
+            );
+            named.insert(name.to_owned());
+        }
+        held += 1;
+    }
+    assert!(held > 20, "{held} threats");
+    figures::report(
+        "adversaries",
+        &[("threats held", held), ("tests that hold them", named.len() as u64)],
+    );
 }

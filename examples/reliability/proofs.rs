@@ -45,6 +45,7 @@ pub const RUNS: &[Run] = &[
             "--",
             "--nocapture",
             "outcomes::",
+            "users::replays::",
             "errors::",
             "breaker::",
         ],

@@ -2,12 +2,17 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::plain_text::one_line;
+
 /// Types of conditions.
 pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 pub const DRIFTED: &str = "Drifted";
 pub const PAUSED: &str = "Paused";
+
+/// Messages may quote what the cloud, a Secret or a tag holds; the schema of conditions takes 32,768 characters.
+const LONGEST_MESSAGE: usize = 2000;
 
 /// Why `Ready` is what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -162,11 +167,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A verdict without drift.
+    /// A verdict without drift. Whatever the message quotes, it is one line.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: one_line(&message.into(), LONGEST_MESSAGE),
             drifted: Vec::new(),
         }
     }

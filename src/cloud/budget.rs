@@ -1,6 +1,6 @@
-//! How many requests one credential may send, and who is next: a token bucket that slows down when the cloud
-//! says "too many" and recovers, with a queue by priority and arrival. Reconciles do not park here: they leave
-//! their key and are told when their turn has come.
+//! How many requests one credential may send, how many may be under way at once, and who is next: a token bucket that
+//! slows down when the cloud says "too many" and recovers, with a queue by priority and arrival. Reconciles do not park
+//! here: they leave their key and are told when their turn has come.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -21,6 +21,11 @@ const GRANT_KEPT: Duration = Duration::from_secs(10);
 const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
 /// At full use, the time in which the whole rate comes back.
 const RECOVERY: f64 = 60.0;
+/// Requests under way at once. When a key goes bad, all of them are answered with a bad signature, and more than five of
+/// those in a row lock it for everybody.
+pub const MOST_UNDER_WAY: usize = 5;
+/// For so long a turn that was given keeps the others from being one too many; it is good for longer if there is room.
+const GRANT_HAS_ROOM: Duration = Duration::from_millis(250);
 /// However often the cloud says "too many", so much is still tried in a second.
 const SLOWEST: f64 = 1.0;
 /// Sums of fractions come out a little short.
@@ -39,13 +44,18 @@ pub enum Priority {
     Drift,
 }
 
-/// Whether a request may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Yes, one.
-    Now,
-    /// Later: [`Budget::next_turn`] will tell.
-    Queued,
+/// The right to send one request. The request counts as under way until this is dropped.
+#[derive(Debug)]
+#[must_use = "the request is over when this is dropped"]
+pub struct Turn<'a, W: Clone + Eq + Hash + Send + Debug> {
+    budget: &'a Budget<W>,
+}
+
+impl<W: Clone + Eq + Hash + Send + Debug> Drop for Turn<'_, W> {
+    fn drop(&mut self) {
+        self.budget.core().ended();
+        self.budget.changed.notify_waiters();
+    }
 }
 
 /// The budget of one credential. `W` names who waits.
@@ -65,12 +75,12 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
         }
     }
 
-    /// Takes the turn that the waiter was given, or a free one; else queues it. One that waits already keeps its
-    /// place, and may come to a better one.
-    pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Turn {
-        let turn = self.core().take(Key::Waiter(waiter), priority, now);
+    /// Takes the turn that the waiter was given, or a free one; else (`None`) queues it, and [`Budget::next_turn`] will
+    /// tell. One that waits already keeps its place, and may come to a better one.
+    pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Option<Turn<'_, W>> {
+        let taken = self.core().take(Key::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
-        turn
+        (taken == Taken::Now).then(|| Turn { budget: self })
     }
 
     /// Gives up a place in the queue, or a turn that was not taken.
@@ -110,7 +120,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
 
     /// Waits for a turn and takes it, for a task that has nothing else to do. Needs no [`Budget::next_turn`]. A
     /// dropped future leaves no place behind.
-    pub async fn turn(&self, priority: Priority) {
+    pub async fn turn(&self, priority: Priority) -> Turn<'_, W> {
         let key = {
             let mut core = self.core();
             core.tasks += 1;
@@ -123,10 +133,10 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
             let wake = {
                 let (mut core, now) = (self.core(), Instant::now());
                 match core.take(place.key.clone(), priority, now) {
-                    Turn::Now => return,
+                    Taken::Now => return Turn { budget: self },
                     // Behind a waiter, there is nothing to do until that one is told.
-                    Turn::Queued if core.first_is_a_task() => core.next_at(now),
-                    Turn::Queued => None,
+                    Taken::Queued if core.first_is_a_task() => core.next_at(now),
+                    Taken::Queued => None,
                 }
             };
             park(changed, wake).await;
@@ -146,6 +156,11 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
     /// Requests per second at present.
     pub fn rate(&self) -> f64 {
         self.core().rate
+    }
+
+    /// Requests that are under way at present.
+    pub fn under_way(&self) -> usize {
+        self.core().under_way
     }
 
     /// How many wait, for metrics.
@@ -192,6 +207,22 @@ enum Key<W> {
 /// Priority, then arrival.
 type Rank = (Priority, u64);
 
+/// Whether a request may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Now,
+    Queued,
+}
+
+/// A turn that was given and not taken yet.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    /// The place that it came from.
+    rank: Rank,
+    given: Instant,
+    expires: Instant,
+}
+
 #[derive(Debug)]
 struct Core<W> {
     max: f64,
@@ -203,11 +234,11 @@ struct Core<W> {
     queue: BTreeMap<Rank, Key<W>>,
     ranks: HashMap<Key<W>, Rank>,
     arrivals: u64,
-    /// Turns that were given and not taken yet, with when they expire.
-    grants: HashMap<Key<W>, Instant>,
+    grants: HashMap<Key<W>, Grant>,
     /// The same in the order in which they expire; those that were taken are skipped.
     expiring: VecDeque<(Instant, Key<W>)>,
     tasks: u64,
+    under_way: usize,
 }
 
 impl<W: Clone + Eq + Hash> Core<W> {
@@ -230,13 +261,23 @@ impl<W: Clone + Eq + Hash> Core<W> {
             grants: HashMap::new(),
             expiring: VecDeque::new(),
             tasks: 0,
+            under_way: 0,
         }
     }
 
-    fn take(&mut self, key: Key<W>, priority: Priority, now: Instant) -> Turn {
+    fn take(&mut self, key: Key<W>, priority: Priority, now: Instant) -> Taken {
         self.count(now);
-        if self.grants.remove(&key).is_some() {
-            return Turn::Now;
+        if let Some(grant) = self.grants.remove(&key) {
+            if self.under_way < MOST_UNDER_WAY {
+                self.under_way += 1;
+                return Taken::Now;
+            }
+            // It came late, and others have the room now: back to its place.
+            self.refund();
+            let rank = (grant.rank.0.min(priority), grant.rank.1);
+            self.queue.insert(rank, key.clone());
+            self.ranks.insert(key, rank);
+            return Taken::Queued;
         }
         let old = self.ranks.get(&key).copied();
         let rank = match old {
@@ -250,16 +291,28 @@ impl<W: Clone + Eq + Hash> Core<W> {
             .queue
             .first_key_value()
             .is_none_or(|(first, _)| *first >= rank || Some(*first) == old);
-        if nobody_before && self.pay(now) {
+        if nobody_before && self.has_room(now) && self.pay(now) {
             self.leave(&key);
-            return Turn::Now;
+            self.under_way += 1;
+            return Taken::Now;
         }
         if old != Some(rank) {
             self.leave(&key);
             self.queue.insert(rank, key.clone());
             self.ranks.insert(key, rank);
         }
-        Turn::Queued
+        Taken::Queued
+    }
+
+    /// A request that had a turn is over.
+    fn ended(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// Whether one more may be under way, with those that were just told that they may.
+    fn has_room(&self, now: Instant) -> bool {
+        let coming = self.grants.values().filter(|grant| has_room_until(grant) > now);
+        self.under_way + coming.count() < MOST_UNDER_WAY
     }
 
     fn forget(&mut self, key: &Key<W>) {
@@ -279,28 +332,47 @@ impl<W: Clone + Eq + Hash> Core<W> {
     fn grant(&mut self, now: Instant) -> Vec<Key<W>> {
         self.count(now);
         let mut granted = Vec::new();
-        while !self.queue.is_empty() && self.pay(now) {
-            let Some((_, key)) = self.queue.pop_first() else { break };
+        while !self.queue.is_empty() && self.has_room(now) && self.pay(now) {
+            let Some((rank, key)) = self.queue.pop_first() else {
+                break;
+            };
             self.ranks.remove(&key);
-            self.grants.insert(key.clone(), now + GRANT_KEPT);
-            self.expiring.push_back((now + GRANT_KEPT, key.clone()));
+            let expires = now + GRANT_KEPT;
+            let grant = Grant {
+                rank,
+                given: now,
+                expires,
+            };
+            self.grants.insert(key.clone(), grant);
+            self.expiring.push_back((expires, key.clone()));
             granted.push(key);
         }
         granted
     }
 
-    /// When the first in the queue can go; `None` if nobody waits.
+    /// When the first in the queue can go; `None` if nobody waits, or for the end of a request.
     fn next_at(&self, now: Instant) -> Option<Instant> {
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || self.under_way >= MOST_UNDER_WAY {
             return None;
         }
+        let room = (!self.has_room(now))
+            .then(|| {
+                self.grants
+                    .values()
+                    .map(has_room_until)
+                    .filter(|until| *until > now)
+                    .min()
+            })
+            .flatten()
+            .unwrap_or(now);
         let short = (1.0 - self.tokens).max(0.0);
         let paid = now + Duration::from_secs_f64(short / self.rate);
         // A turn that nobody takes comes back, which may be sooner.
         let sooner = self
             .expiring
             .front()
-            .map_or(paid, |(expires, _)| paid.min((*expires).max(now)));
+            .map_or(paid, |(expires, _)| paid.min((*expires).max(now)))
+            .max(room);
         Some(self.blocked_until.map_or(sooner, |blocked| sooner.max(blocked)))
     }
 
@@ -339,16 +411,12 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(burst(self.rate));
         while let Some((expires, _)) = self.expiring.front() {
             let expires = *expires;
-            if expires > now
-                && self
-                    .expiring
-                    .front()
-                    .is_some_and(|(_, key)| self.grants.get(key) == Some(&expires))
-            {
+            let is_it = |key: &Key<W>| self.grants.get(key).is_some_and(|grant| grant.expires == expires);
+            if expires > now && self.expiring.front().is_some_and(|(_, key)| is_it(key)) {
                 break;
             }
             if let Some((_, key)) = self.expiring.pop_front()
-                && self.grants.get(&key) == Some(&expires)
+                && self.grants.get(&key).is_some_and(|grant| grant.expires == expires)
             {
                 self.grants.remove(&key);
                 self.refund();
@@ -368,6 +436,11 @@ impl<W: Clone + Eq + Hash> Core<W> {
     fn refund(&mut self) {
         self.tokens = (self.tokens + 1.0).min(burst(self.rate));
     }
+}
+
+/// Until when a turn that was given counts as a request under way.
+fn has_room_until(grant: &Grant) -> Instant {
+    grant.given + GRANT_HAS_ROOM
 }
 
 /// How many may go at once: a fifth of a second's worth, one at least.
@@ -392,7 +465,7 @@ mod tests {
     fn drained(rate: f64, now: Instant) -> Budget<u32> {
         let budget = Budget::new(rate);
         let mut taken = 0;
-        while budget.take(1_000_000 + taken, Priority::Edit, now) == Turn::Now {
+        while budget.take(1_000_000 + taken, Priority::Edit, now).is_some() {
             taken += 1;
         }
         budget.forget(&(1_000_000 + taken));
@@ -413,10 +486,10 @@ mod tests {
         ] {
             let (budget, now) = (Budget::new(rate), Instant::now());
             let turns: Vec<_> = (0..at_once + 1)
-                .map(|waiter| budget.take(waiter, Priority::Read, now))
+                .map(|waiter| budget.take(waiter, Priority::Read, now).is_some())
                 .collect();
-            assert!(turns[..at_once].iter().all(|turn| *turn == Turn::Now), "{rate}");
-            assert_eq!(turns[at_once], Turn::Queued, "{rate}");
+            assert!(turns[..at_once].iter().all(|turn| *turn), "{rate}");
+            assert!(!turns[at_once], "{rate}");
         }
     }
 
@@ -430,12 +503,12 @@ mod tests {
             (4, Priority::Write),
             (5, Priority::Edit),
         ] {
-            assert_eq!(budget.take(waiter, priority, Instant::now()), Turn::Queued);
+            assert!(budget.take(waiter, priority, Instant::now()).is_none());
         }
         let mut order = Vec::new();
         while order.len() < 5 {
             for waiter in budget.next_turn().await {
-                assert_eq!(budget.take(waiter, Priority::Drift, Instant::now()), Turn::Now);
+                assert!(budget.take(waiter, Priority::Drift, Instant::now()).is_some());
                 order.push(waiter);
             }
         }
@@ -471,11 +544,11 @@ mod tests {
         let budget = drained(10.0, now);
         budget.take(1, Priority::Read, now);
         let later = now + millis(100);
-        assert_eq!(budget.take(2, Priority::Read, later), Turn::Queued);
-        assert_eq!(budget.take(3, Priority::Drift, later), Turn::Queued);
-        assert_eq!(budget.take(4, Priority::Write, later), Turn::Now);
-        assert_eq!(budget.take(1, Priority::Read, later), Turn::Queued, "the token is gone");
-        assert_eq!(budget.take(1, Priority::Read, later + millis(100)), Turn::Now);
+        assert!(budget.take(2, Priority::Read, later).is_none());
+        assert!(budget.take(3, Priority::Drift, later).is_none());
+        assert!(budget.take(4, Priority::Write, later).is_some());
+        assert!(budget.take(1, Priority::Read, later).is_none(), "the token is gone");
+        assert!(budget.take(1, Priority::Read, later + millis(100)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -495,9 +568,8 @@ mod tests {
         assert_eq!(budget.waiting(), 0);
         advance(GRANT_KEPT).await;
         budget.take(4, Priority::Read, Instant::now());
-        assert_eq!(
-            budget.take(2, Priority::Read, Instant::now()),
-            Turn::Queued,
+        assert!(
+            budget.take(2, Priority::Read, Instant::now()).is_none(),
             "2 did not come in time"
         );
     }
@@ -526,7 +598,7 @@ mod tests {
         budget.take(1, Priority::Read, Instant::now());
         assert!(timeout(millis(500), budget.next_turn()).await.is_err());
         assert_eq!(budget.next_turn().await, [1]);
-        assert_eq!(budget.take(1, Priority::Read, Instant::now()), Turn::Now);
+        assert!(budget.take(1, Priority::Read, Instant::now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -535,11 +607,11 @@ mod tests {
         let start = Instant::now();
         assert!(timeout(millis(10), budget.turn(Priority::Edit)).await.is_err());
         assert_eq!(budget.waiting(), 0);
-        tokio::join!(
+        drop(tokio::join!(
             budget.turn(Priority::Read),
             budget.turn(Priority::Read),
             budget.turn(Priority::Read)
-        );
+        ));
         assert!(
             (SECOND * 3..millis(3010)).contains(&start.elapsed()),
             "{:?}",
@@ -554,14 +626,14 @@ mod tests {
         budget.take(1, Priority::Read, Instant::now());
         let order = Mutex::new(Vec::new());
         let task = async {
-            budget.turn(Priority::Read).await;
+            drop(budget.turn(Priority::Read).await);
             order.lock().expect("sound").push(0);
         };
         let driver = async {
             budget.take(2, Priority::Read, Instant::now());
             for _ in 0..2 {
                 for waiter in budget.next_turn().await {
-                    assert_eq!(budget.take(waiter, Priority::Read, Instant::now()), Turn::Now);
+                    assert!(budget.take(waiter, Priority::Read, Instant::now()).is_some());
                     order.lock().expect("sound").push(waiter);
                 }
             }
@@ -577,12 +649,11 @@ mod tests {
             budget.throttled(None, now);
         }
         assert_eq!(budget.rate(), 25.0);
-        assert_eq!(
-            budget.take(1, Priority::Edit, now),
-            Turn::Queued,
+        assert!(
+            budget.take(1, Priority::Edit, now).is_none(),
             "what was saved up is gone"
         );
-        assert_eq!(budget.take(1, Priority::Edit, now + millis(40)), Turn::Now);
+        assert!(budget.take(1, Priority::Edit, now + millis(40)).is_some());
         budget.throttled(None, now + SECOND);
         assert_eq!(budget.rate(), 12.5);
         for second in 2..20 {
@@ -618,8 +689,8 @@ mod tests {
         let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
         budget.throttled(Some(SECOND * 30), now);
         budget.throttled(Some(SECOND * 5), now + SECOND);
-        assert_eq!(budget.take(1, Priority::Edit, now + millis(29_999)), Turn::Queued);
-        assert_eq!(budget.take(1, Priority::Edit, now + SECOND * 30), Turn::Now);
+        assert!(budget.take(1, Priority::Edit, now + millis(29_999)).is_none());
+        assert!(budget.take(1, Priority::Edit, now + SECOND * 30).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -634,6 +705,90 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    /// Requests that are never over, as many as go.
+    fn all_that_go<'a>(budget: &'a Budget<u32>, from: u32, now: Instant) -> Vec<Turn<'a, u32>> {
+        (from..from + 20)
+            .map_while(|waiter| budget.take(waiter, Priority::Read, now))
+            .collect()
+    }
+
+    #[test]
+    fn no_more_are_under_way_than_may_fail_before_a_key_is_locked() {
+        let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
+        let mut turns = all_that_go(&budget, 0, now);
+        assert_eq!((turns.len(), budget.under_way()), (5, 5));
+        assert!(
+            budget.take(100, Priority::Edit, now + SECOND).is_none(),
+            "whoever it is, and however long it waits"
+        );
+        turns.pop();
+        assert!(budget.take(100, Priority::Edit, now + SECOND).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_request_lets_the_next_one_go_without_delay() {
+        let budget = Budget::<u32>::new(50.0);
+        let mut turns = all_that_go(&budget, 0, Instant::now());
+        assert_eq!(turns.len(), 5);
+        // The sixth left its name above.
+        assert!(timeout(SECOND * 3600, budget.next_turn()).await.is_err());
+        let start = Instant::now();
+        turns.pop();
+        assert_eq!(budget.next_turn().await, [5]);
+        let taken = budget.take(5, Priority::Read, Instant::now());
+        assert!(taken.is_some());
+        assert!(timeout(SECOND * 3600, budget.turn(Priority::Edit)).await.is_err());
+        drop(taken);
+        let turn = budget.turn(Priority::Edit).await;
+        assert_eq!(budget.under_way(), 5);
+        drop((turn, turns));
+        assert_eq!(budget.under_way(), 0);
+        assert!(start.elapsed() < SECOND * 3601, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_is_taken_too_late_becomes_a_place_in_front_again() {
+        let budget = Budget::<u32>::new(50.0);
+        let now = Instant::now();
+        let mut turns = all_that_go(&budget, 0, now);
+        assert!(budget.take(9, Priority::Read, now).is_none());
+        turns.pop();
+        assert_eq!(budget.next_turn().await, [5]);
+        assert!(
+            budget.take(10, Priority::Edit, now).is_none(),
+            "the room is for who was told"
+        );
+        advance(GRANT_HAS_ROOM).await;
+        let late = budget.take(11, Priority::Edit, Instant::now());
+        assert!(late.is_none(), "10 came before");
+        assert_eq!(budget.next_turn().await, [10]);
+        let edit = budget.take(10, Priority::Edit, Instant::now());
+        assert!(edit.is_some());
+        assert!(
+            budget.take(5, Priority::Read, Instant::now()).is_none(),
+            "5 has come too late"
+        );
+        drop(edit);
+        assert_eq!(budget.next_turn().await, [11]);
+        drop(turns);
+        assert_eq!(budget.next_turn().await, [5, 9]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_that_nobody_takes_do_not_hold_up_a_parked_task() {
+        let budget = Budget::<u32>::new(50.0);
+        let turns = all_that_go(&budget, 0, Instant::now());
+        for waiter in 10..14 {
+            assert!(budget.take(waiter, Priority::Write, Instant::now()).is_none());
+        }
+        drop(turns);
+        advance(SECOND).await;
+        assert_eq!(budget.next_turn().await.len(), 5);
+        let start = Instant::now();
+        let _turn = budget.turn(Priority::Drift).await;
+        assert!(start.elapsed() <= GRANT_HAS_ROOM + millis(10), "{:?}", start.elapsed());
     }
 
     #[derive(Clone, Debug)]
@@ -679,8 +834,11 @@ mod tests {
                     Step::Take(waiter, number) => {
                         core.count(now);
                         let held = core.grants.contains_key(&Key::Waiter(waiter));
-                        if core.take(Key::Waiter(waiter), priority(number), now) == Turn::Now && !held {
-                            paid.push((now, 1.0));
+                        if core.take(Key::Waiter(waiter), priority(number), now) == Taken::Now {
+                            if !held {
+                                paid.push((now, 1.0));
+                            }
+                            core.ended();
                         }
                         continue;
                     }
@@ -711,7 +869,8 @@ mod tests {
             let mut served: Vec<u32> = Vec::new();
             for (waiter, (number, passed)) in (0_u32..).zip(&arrivals) {
                 now += millis(*passed);
-                if core.take(Key::Waiter(waiter), priority(*number), now) == Turn::Now {
+                if core.take(Key::Waiter(waiter), priority(*number), now) == Taken::Now {
+                    core.ended();
                     served.push(waiter);
                 }
             }
@@ -720,7 +879,8 @@ mod tests {
                 let granted = core.grant(now);
                 prop_assert!(!granted.is_empty(), "at its own time, the first one goes");
                 for key in granted {
-                    prop_assert_eq!(core.take(key.clone(), Priority::Drift, now), Turn::Now);
+                    prop_assert_eq!(core.take(key.clone(), Priority::Drift, now), Taken::Now);
+                    core.ended();
                     let Key::Waiter(waiter) = key else { panic!("no tasks here") };
                     served.push(waiter);
                 }
@@ -734,11 +894,19 @@ mod tests {
 
         #[test]
         fn the_queue_and_its_index_never_disagree(steps in steps()) {
-            let mut core = Core::<u32>::new(3.0);
+            let mut core = Core::<u32>::new(30.0);
             let mut now = Instant::now();
+            let mut under_way: Vec<Instant> = Vec::new();
             for step in steps {
+                let before = under_way.len();
+                under_way.retain(|ends| *ends > now);
+                (under_way.len()..before).for_each(|_| core.ended());
                 match step {
-                    Step::Take(waiter, number) => drop(core.take(Key::Waiter(waiter), priority(number), now)),
+                    Step::Take(waiter, number) => {
+                        if core.take(Key::Waiter(waiter), priority(number), now) == Taken::Now {
+                            under_way.push(now + millis(500));
+                        }
+                    }
                     Step::Forget(waiter) => core.forget(&Key::Waiter(waiter)),
                     Step::Grant => drop(core.grant(now)),
                     Step::Throttled(_) => core.throttled(None, now),
@@ -750,7 +918,8 @@ mod tests {
                     prop_assert_eq!(core.ranks.get(key), Some(rank));
                     prop_assert!(!core.grants.contains_key(key), "nobody waits with a turn in hand");
                 }
-                prop_assert!(core.tokens <= burst(core.max) && core.rate >= 1.0 && core.rate <= 3.0);
+                prop_assert!(core.tokens <= burst(core.max) && core.rate >= 1.0 && core.rate <= 30.0);
+                prop_assert!(core.under_way == under_way.len() && core.under_way <= MOST_UNDER_WAY);
             }
         }
     }

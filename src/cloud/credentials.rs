@@ -20,6 +20,11 @@ pub const SECURITY_TOKEN: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
 /// Environment name of the file that holds the above.
 pub const CREDENTIALS_FILE: &str = "HUAWEICLOUD_SDK_CREDENTIALS_FILE";
 
+/// Access keys and secret keys have 20 and 40 characters; nothing near this is one.
+const LONGEST_KEY: usize = 512;
+/// The gateway of the API takes headers of 32 KiB.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
 /// The section of the file for services that live in a project.
 const SECTION: &str = "basic";
 
@@ -51,6 +56,17 @@ impl Credentials {
                 return Err(UnusableCredentials {
                     part,
                     problem: "is empty",
+                });
+            }
+            let longest = if part == "security token" {
+                LONGEST_TOKEN
+            } else {
+                LONGEST_KEY
+            };
+            if text.len() > longest {
+                return Err(UnusableCredentials {
+                    part,
+                    problem: "is too long to be one",
                 });
             }
             // The access key stands in a list whose parts end at commas.
@@ -251,7 +267,7 @@ fn from_variables(
     })
 }
 
-fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
+pub(super) fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
     let file = || path.to_owned();
     // Keys may hold anything: nothing in them is markup.
     let as_written = ParseOption {

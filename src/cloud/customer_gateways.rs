@@ -16,21 +16,21 @@ use super::{
 pub struct CustomerGateway {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub name: Option<String>,
     /// `ip` or `fqdn`; may be absent in list items.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub id_type: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub id_value: Option<String>,
     #[serde(default)]
     pub bgp_asn: Option<i64>,
     #[serde(default)]
     pub ca_certificate: Option<CaCertificate>,
     /// The cloud's text, kept as it came: it also serves as a page marker.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub created_at: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub updated_at: Option<String>,
     /// `None`: the answer did not say, which is not the same as "has none".
     #[serde(default, deserialize_with = "super::tags::optional_map::deserialize")]
@@ -40,15 +40,15 @@ pub struct CustomerGateway {
 /// What the cloud tells of a CA certificate; the PEM itself is never returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CaCertificate {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub serial_number: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub issuer: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub subject: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub expire_time: Option<String>,
     #[serde(default)]
     pub is_updatable: Option<bool>,
@@ -94,12 +94,12 @@ impl paging::Listed for CustomerGateway {
 
 /// How a gateway travels, in both directions.
 #[derive(Serialize, Deserialize)]
-struct Wrapped<T> {
-    customer_gateway: T,
+pub(super) struct Wrapped<T> {
+    pub customer_gateway: T,
 }
 
 #[derive(Deserialize)]
-struct List {
+pub(super) struct List {
     #[serde(deserialize_with = "super::lists::or_null")]
     customer_gateways: Vec<CustomerGateway>,
     total_count: Option<u64>,

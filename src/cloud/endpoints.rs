@@ -35,6 +35,9 @@ const HUAWEI_REGIONAL_IAM: &[&str] = &[
     "tr-west-1",
 ];
 
+/// A host's name has 253 characters at most, and a scheme and a port stand round it.
+const LONGEST: usize = 300;
+
 /// The clouds that speak this API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cloud {
@@ -98,6 +101,9 @@ pub enum EndpointError {
     /// Not a URL.
     #[error("{0:?} is not a URL: an endpoint is https://host or https://host:port")]
     NotAUrl(String),
+    /// Longer than any host.
+    #[error("an endpoint has at most {LONGEST} characters, but this one goes on after {0:?}")]
+    TooLong(String),
     /// Plain HTTP without permission.
     #[error(
         "{0:?} is not allowed: an endpoint must begin with https:// (http:// only where insecure endpoints are allowed)"
@@ -117,6 +123,10 @@ pub enum EndpointError {
 /// The base URL in its one form (no slash at the end, lower-case host, no default port), if it may be used.
 pub fn validate(endpoint: &str, allow_insecure: bool) -> Result<String, EndpointError> {
     let trimmed = endpoint.trim().trim_end_matches('/');
+    // It is quoted in messages and stands before every path.
+    if trimmed.len() > LONGEST && !trimmed.contains('@') {
+        return Err(EndpointError::TooLong(shown(endpoint)));
+    }
     let url = match Url::parse(trimmed) {
         Ok(url) if url.has_host() => url,
         // What is no URL may still hold a password.
@@ -247,6 +257,14 @@ mod tests {
             ("https://vpn.example.com#x", "fragment"),
             ("https://me:hunter2@vpn.example.com", "user name or password"),
             ("me:hunter2@vpn.example.com", "user name or password"),
+            (
+                &format!("https://{}.example.com", "a".repeat(300)),
+                "at most 300 characters",
+            ),
+            (
+                &format!("https://me:hunter2@{}.com", "a".repeat(300)),
+                "user name or password",
+            ),
         ] {
             let error = validate(given, false).expect_err(given).to_string();
             assert!(error.contains(words), "{given}: {error}");

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 
 pub use super::{
-    meaning::{Class, Meaning, Pace},
+    meaning::{Class, Meaning, Pace, known_codes},
     operation::Operation,
 };
 

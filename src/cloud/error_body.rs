@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::plain_text::one_line;
+
 /// No more than this of the cloud's words goes into a message.
 const LONGEST_TEXT: usize = 300;
 /// No more than this of a body that is not of the API.
@@ -58,7 +60,7 @@ fn code_and_text(object: &Map<String, Value>, depth: usize) -> Option<(String, S
 
 /// One line without control characters, cut to what fits in a message.
 pub(super) fn bounded(text: &str) -> String {
-    printable(text, LONGEST_TEXT)
+    one_line(text, LONGEST_TEXT)
 }
 
 /// The beginning of a body that is not what it should be; of a web page its title.
@@ -66,8 +68,8 @@ pub(super) fn excerpt(body: &[u8]) -> String {
     // Only the beginning is shown, so only the beginning is looked at.
     let beginning = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_TEXT)]);
     match title(&beginning) {
-        Some(title) => format!("a web page, \"{}\"", printable(title, LONGEST_EXCERPT)),
-        None => printable(&beginning, LONGEST_EXCERPT),
+        Some(title) => format!("a web page, \"{}\"", one_line(title, LONGEST_EXCERPT)),
+        None => one_line(&beginning, LONGEST_EXCERPT),
     }
 }
 
@@ -78,20 +80,6 @@ fn title(text: &str) -> Option<&str> {
     let start = lower.find("<title>")? + "<title>".len();
     let end = start + lower[start..].find("</title>")?;
     Some(text[start..end].trim()).filter(|title| !title.is_empty() && lower.trim_start().starts_with('<'))
-}
-
-fn printable(text: &str, longest: usize) -> String {
-    let words = text.split(|character: char| character.is_whitespace() || character.is_control() || unseen(character));
-    let line = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(longest) {
-        Some((end, _)) => format!("{}…", line[..end].trim_end()),
-        None => line,
-    }
-}
-
-/// Characters that turn or hide the text around them on a terminal.
-fn unseen(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

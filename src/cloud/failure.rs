@@ -23,6 +23,13 @@ pub(super) struct Said {
     pub retry_after: Option<String>,
 }
 
+impl Said {
+    /// The id in a header, if it has one.
+    pub fn request_id(header: &str) -> Option<String> {
+        Some(bounded(header)).filter(|id| !id.is_empty())
+    }
+}
+
 /// A failed call, with its label for metrics.
 pub(super) struct Failure {
     pub error: Box<CloudError>,

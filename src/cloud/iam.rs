@@ -12,14 +12,16 @@ use super::{
 };
 
 #[derive(Deserialize)]
-struct Projects {
+pub(super) struct Projects {
     #[serde(deserialize_with = "super::lists::or_null")]
-    projects: Vec<Project>,
+    pub projects: Vec<Project>,
 }
 
 #[derive(Deserialize)]
-struct Project {
-    id: String,
+pub(super) struct Project {
+    #[serde(default, deserialize_with = "super::fields::text")]
+    id: Option<String>,
+    #[serde(default, deserialize_with = "super::fields::text")]
     name: Option<String>,
     enabled: Option<bool>,
 }
@@ -58,7 +60,7 @@ pub async fn look_up_project(
     }
 }
 
-fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
+pub(super) fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
     // The server filters by name; one that does not must not make us take another's project.
     let named = projects
         .into_iter()
@@ -69,13 +71,26 @@ fn choose(projects: Vec<Project>, region: &str) -> Result<String, String> {
             "no project named {region:?} is visible to the credential: set the project id"
         )),
         (Some(_), Some(_)) => Err(format!("several projects are named {region:?}: set the project id")),
-        (Some(project), None) if project.enabled == Some(false) => Err(format!(
-            "the project {region:?} ({}) is disabled: enable it, or set the project id of another",
-            project.id
-        )),
-        (Some(project), None) if project.id.is_empty() => {
-            Err(format!("the project {region:?} came without an id: set the project id"))
+        (Some(project), None) => {
+            // It stands in every path from now on.
+            let id = project.id.unwrap_or_default();
+            if !is_project_id(&id) {
+                Err(format!(
+                    "the project {region:?} came without an id that can be one: set the project id"
+                ))
+            } else if project.enabled == Some(false) {
+                Err(format!(
+                    "the project {region:?} ({id}) is disabled: enable it, or set the project id of another"
+                ))
+            } else {
+                Ok(id)
+            }
         }
-        (Some(project), None) => Ok(project.id),
     }
+}
+
+/// Whether a text can be the id of a project: it stands in every path, so whatever could bend a path is none; its length
+/// is the cloud's matter.
+pub fn is_project_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

@@ -205,6 +205,14 @@ impl Rule {
     }
 }
 
+/// Every code that the table knows by name, some more than once; the others go by status and words.
+pub fn known_codes() -> impl Iterator<Item = &'static str> {
+    RULES.iter().flat_map(|rule| match rule.codes {
+        Codes::Of(codes) => codes.iter().copied(),
+        Codes::Any | Codes::Family(_) | Codes::Service => [].iter().copied(),
+    })
+}
+
 /// Whether the error says that what its collection belongs to is no more, such as the server whose users are asked for.
 pub(super) fn is_without_its_owner(error: &CloudError) -> bool {
     let text = error.text.to_lowercase();

@@ -17,6 +17,8 @@ mod lists;
 mod meaning;
 mod operation;
 pub mod paging;
+#[doc(hidden)]
+pub mod parsing;
 pub mod password;
 pub mod password_rules;
 mod redaction;

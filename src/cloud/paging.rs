@@ -31,6 +31,7 @@ pub struct Page<T> {
 /// How a list tells of its pages.
 #[derive(Default, Deserialize)]
 pub(super) struct PageInfo {
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub next_marker: Option<String>,
     pub current_count: Option<u64>,
 }

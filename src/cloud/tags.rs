@@ -8,26 +8,28 @@ use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use super::{
     client::{Answer, Client, Request},
     error::{CloudError, Operation},
+    lists,
 };
 
 /// One tag as it travels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
+    #[serde(deserialize_with = "super::fields::some_text")]
     pub key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::some_text")]
     pub value: String,
 }
 
 /// Reads `[{"key","value"}]`, `null` or nothing.
 pub mod optional_map {
-    use super::{BTreeMap, Deserialize, Tag};
+    use super::{BTreeMap, Tag, lists};
     use serde::Deserializer;
 
     /// `None` when the answer did not say.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-        let tags = Option::<Vec<Tag>>::deserialize(deserializer)?;
+        let tags = lists::optional::<_, Tag>(deserializer)?;
         Ok(tags.map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect()))
     }
 }
@@ -64,7 +66,7 @@ struct Sent<'a> {
 
 #[derive(Deserialize)]
 #[serde(try_from = "Said")]
-struct Received(Vec<Tag>);
+pub(super) struct Received(pub Vec<Tag>);
 
 #[derive(Deserialize)]
 struct Said {
@@ -75,7 +77,7 @@ struct Said {
 }
 
 fn some_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Tag>>, D::Error> {
-    super::lists::or_null(deserializer).map(Some)
+    lists::or_null(deserializer).map(Some)
 }
 
 impl TryFrom<Said> for Received {

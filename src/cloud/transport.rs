@@ -16,7 +16,6 @@ use tracing::{Instrument, field};
 use super::{
     client::Answer,
     error::CloudError,
-    error_body,
     failure::{Failure, Said, with_causes},
     operation::Operation,
     request::Call,
@@ -25,6 +24,8 @@ use super::{
 
 /// No answer of the API comes near this.
 const LONGEST_BODY: usize = 4 * 1024 * 1024;
+/// Nor does a refusal to this, of which no more than a sentence is told.
+const LONGEST_REFUSAL: usize = 64 * 1024;
 /// Of the service and its gateway, and of IAM.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "x-iam-trace-id"];
 
@@ -93,11 +94,6 @@ impl Transport {
 
     /// Sends a call whose answer says no more than that it was done.
     pub(super) async fn act(&self, call: &Call<'_>) -> Result<Answer<()>, CloudError> {
-        let done = |body: &[u8]| match body {
-            [] => Ok(()),
-            // A page that greets every request must not pass for a deletion.
-            body => serde_json::from_slice::<IgnoredAny>(body).map(drop),
-        };
         self.send(call, done).await
     }
 
@@ -144,10 +140,15 @@ impl Transport {
         let fault = |error: reqwest::Error| Failure::on_the_way(call, &error);
         let mut response = self.http.execute(request).await.map_err(fault)?;
         let (status, success) = (response.status(), response.status().is_success());
+        let most = if success { LONGEST_BODY } else { LONGEST_REFUSAL };
         let mut body = Vec::new();
         let too_long = loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > LONGEST_BODY => break true,
+                Ok(Some(chunk)) if body.len() + chunk.len() > most => {
+                    // Of a page, its beginning is told.
+                    body.extend_from_slice(&chunk[..most - body.len()]);
+                    break true;
+                }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break false,
                 // The status of a refusal says enough.
@@ -160,14 +161,23 @@ impl Transport {
         let said = Said {
             status,
             body,
-            request_id: ids.map(error_body::bounded).find(|id| !id.is_empty()),
+            request_id: ids.filter_map(Said::request_id).next(),
             date: header("date").and_then(time::parse_http_date),
             retry_after: header("retry-after").map(str::to_owned),
         };
         match (success, too_long) {
             (true, false) => Ok(said),
-            (true, true) => Err(Failure::too_long(call, &said, LONGEST_BODY)),
+            (true, true) => Err(Failure::too_long(call, &said, most)),
             (false, _) => Err(Failure::refusal(call, said, Timestamp::now())),
         }
+    }
+}
+
+/// What says no more than that something was done.
+pub(super) fn done(body: &[u8]) -> serde_json::Result<()> {
+    match body {
+        [] => Ok(()),
+        // A page that greets every request must not pass for a deletion.
+        body => serde_json::from_slice::<IgnoredAny>(body).map(drop),
     }
 }

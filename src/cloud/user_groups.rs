@@ -15,9 +15,9 @@ use super::{
 pub struct UserGroup {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub description: Option<String>,
     /// `Default` (one of each server, which nobody can change) or `Custom`.
     #[serde(default, rename = "type")]
@@ -29,7 +29,7 @@ pub struct UserGroup {
 pub struct GroupMember {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub name: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl paging::Listed for GroupMember {
 }
 
 #[derive(Deserialize)]
-struct Groups {
+pub(super) struct Groups {
     #[serde(deserialize_with = "super::lists::or_null")]
     user_groups: Vec<UserGroup>,
     total_count: Option<u64>,
@@ -54,7 +54,7 @@ struct Groups {
 }
 
 #[derive(Deserialize)]
-struct Members {
+pub(super) struct Members {
     #[serde(deserialize_with = "super::lists::or_null")]
     users: Vec<GroupMember>,
     total_count: Option<u64>,

@@ -20,9 +20,9 @@ pub const NO_STATIC_IP: &str = "disable";
 pub struct User {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub description: Option<String>,
     /// `None`: in no group; an empty id reads so as well.
     #[serde(default, deserialize_with = "super::fields::none_if_empty")]
@@ -30,12 +30,12 @@ pub struct User {
     #[serde(default, deserialize_with = "super::fields::none_if_empty")]
     pub user_group_name: Option<String>,
     /// As it was told: an address, [`NO_STATIC_IP`], `""`, or nothing, since not every edition has the field.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub static_ip: Option<String>,
     /// The cloud's text, kept as it came: it also serves as a page marker.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub created_at: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub updated_at: Option<String>,
 }
 
@@ -93,8 +93,8 @@ impl UserChange {
 
 /// How a user travels, in both directions.
 #[derive(Serialize, Deserialize)]
-struct Wrapped<T> {
-    user: T,
+pub(super) struct Wrapped<T> {
+    pub user: T,
 }
 
 /// [`NewUser`] as it travels.
@@ -119,7 +119,7 @@ struct Reset<'a> {
 }
 
 #[derive(Deserialize)]
-struct List {
+pub(super) struct List {
     #[serde(deserialize_with = "super::lists::or_null")]
     users: Vec<User>,
     total_count: Option<u64>,

@@ -17,16 +17,16 @@ pub struct VpnServer {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
     /// The gateway that it belongs to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub p2c_vgw_id: Option<String>,
     /// `ACTIVE`, `PENDING_CREATE`, `PENDING_UPDATE`, `FAULT` or `FROZEN`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub status: Option<String>,
     /// `LOCAL_PASSWORD` where there can be users, else `CERT`, `IAM` or `FEDERATED`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub client_auth_type: Option<String>,
     /// Where static addresses of users lie.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::fields::text")]
     pub client_cidr: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl paging::Listed for VpnServer {
 }
 
 #[derive(Deserialize)]
-struct List {
+pub(super) struct List {
     #[serde(deserialize_with = "super::lists::or_null")]
     vpn_servers: Vec<VpnServer>,
     total_count: Option<u64>,

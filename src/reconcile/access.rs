@@ -3,15 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::api::conditions::{Reason, Verdict};
 use crate::cloud::credentials::{OwnCredentials, OwnCredentialsError};
-use crate::cloud::{Cloud, Credentials, endpoints};
+use crate::cloud::{Cloud, Credentials, endpoints, iam};
 use crate::settings::Settings;
 
 use super::decide::{PERSON, Trouble, WAIT};
+
+/// The keys of a credentials Secret.
+pub const SECRET_KEYS: [&str; 7] = [
+    "accessKey",
+    "secretKey",
+    "securityToken",
+    "projectID",
+    "region",
+    "endpoint",
+    "iamEndpoint",
+];
 
 /// Everything that a credential says, checked.
 #[derive(Clone)]
@@ -30,29 +41,33 @@ pub struct Credential {
 impl Credential {
     /// Equal for equal content, wherever it comes from.
     pub fn fingerprint(&self) -> [u8; 32] {
-        use secrecy::ExposeSecret;
-        let mut hash = Sha256::new();
-        let token = self
-            .keys
-            .security_token
-            .as_ref()
-            .map(|token| token.expose_secret())
-            .unwrap_or_default();
-        let texts = [
-            self.keys.access_key.as_str(),
-            self.keys.secret_key.expose_secret(),
-            token,
-            self.vpn_endpoint.as_str(),
-            self.iam_endpoint.as_deref().unwrap_or_default(),
-            self.region.as_deref().unwrap_or_default(),
-            self.project_id.as_deref().unwrap_or_default(),
-        ];
-        for text in texts {
-            hash.update(text.len().to_le_bytes());
-            hash.update(text.as_bytes());
-        }
-        hash.finalize().into()
+        fingerprint(&[
+            &self.key_fingerprint(),
+            self.region.as_deref().unwrap_or_default().as_bytes(),
+            self.project_id.as_deref().unwrap_or_default().as_bytes(),
+        ])
     }
+
+    /// Equal where the cloud counts bad signatures together: the same keys, shown to the same cloud.
+    pub fn key_fingerprint(&self) -> [u8; 32] {
+        let token = self.keys.security_token.as_ref();
+        fingerprint(&[
+            self.keys.access_key.as_bytes(),
+            self.keys.secret_key.expose_secret().as_bytes(),
+            token.map(|token| token.expose_secret()).unwrap_or_default().as_bytes(),
+            self.vpn_endpoint.as_bytes(),
+            self.iam_endpoint.as_deref().unwrap_or_default().as_bytes(),
+        ])
+    }
+}
+
+fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 /// The operator's own credentials, as a namespace may use them.
@@ -82,16 +97,30 @@ pub fn own(
             format!("the operator's own credentials have no endpoint: {why} (--region)"),
         )
     })?;
+    // The flag was checked at the start; the file may change at any time.
+    let in_file = read
+        .iam_endpoint
+        .map(|endpoint| endpoints::validate(&endpoint, settings.allow_insecure_endpoints))
+        .transpose()
+        .map_err(|error| {
+            let message = format!("the operator's own credentials: iam_endpoint: {error}");
+            person(Reason::InvalidSpec, message)
+        })?;
+    let project_id = settings.project_id.clone().or(read.project_id);
+    if project_id.as_deref().is_some_and(|id| !iam::is_project_id(id)) {
+        let message = format!("the operator's own credentials: project_id: {NO_PROJECT_ID}");
+        return Err(person(Reason::InvalidSpec, message));
+    }
     Ok(Credential {
         keys: read.credentials,
         vpn_endpoint,
         iam_endpoint: settings
             .iam_endpoint
             .clone()
-            .or(read.iam_endpoint)
+            .or(in_file)
             .or_else(|| iam_template(settings.cloud, &region)),
         region,
-        project_id: settings.project_id.clone().or(read.project_id),
+        project_id,
         origin: "the operator's own credentials".to_owned(),
         secret: None,
     })
@@ -132,6 +161,10 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
     let same_region = named_region.is_none() || named_region == settings.region;
     let region = named_region.or_else(|| settings.region.clone());
     let invalid = |key: &str, why: String| person(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"));
+    if region.is_some() {
+        // It stands in host names and in a look-up, whether or not an endpoint is given.
+        template(settings.cloud, &region).map_err(|why| invalid("region", why))?;
+    }
     let checked = |key: &str, own: &Option<String>, template: Result<String, String>| -> Result<String, Trouble> {
         if let Some(endpoint) = text(key)? {
             let endpoint = endpoints::validate(&endpoint, settings.allow_insecure_endpoints)
@@ -152,6 +185,9 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
     let vpn_endpoint = checked("endpoint", &settings.vpn_endpoint, template(settings.cloud, &region))?;
     let iam = iam_template(settings.cloud, &region).ok_or_else(|| "no region is set".to_owned());
     let project_id = text("projectID")?;
+    if project_id.as_deref().is_some_and(|id| !iam::is_project_id(id)) {
+        return Err(invalid("projectID", NO_PROJECT_ID.to_owned()));
+    }
     let iam_endpoint = match checked("iamEndpoint", &settings.iam_endpoint, iam) {
         Ok(endpoint) => Some(endpoint),
         // Not needed where the project is given.
@@ -170,6 +206,10 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
             .map(|(namespace, name)| (namespace.to_owned(), name.to_owned())),
     })
 }
+
+/// The value is not repeated: it may be anything.
+const NO_PROJECT_ID: &str =
+    "a project id has 1 to 64 letters, digits and dashes, such as 0605767a5b0b3f5c2f3dc0123456789a";
 
 fn template(cloud: Cloud, region: &Option<String>) -> Result<String, String> {
     let region = region.as_deref().ok_or("no region is set")?;

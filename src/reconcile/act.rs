@@ -3,27 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::context::{DEADLINE_MARGIN, KindContext};
+use super::context::KindContext;
 use super::decide::{self, AGAIN, Extras, Note, Rest, Step, Trouble, Why};
-use super::gather::{Gathered, name_holder};
+use super::gather::Gathered;
 use super::key::Key;
-use super::kind::{Kind, Record, Refused, Wanted};
+use super::kind::{Kind, Refused};
 use super::managed::{Managed, crd_name};
+use super::outcome::{self, Setting};
 use super::record;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
+use super::view::name_holder;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
 use crate::cloud::lane::LaneGuard;
-use crate::cloud::{CloudError, Meaning};
+use crate::cloud::{Answer, CloudError, Meaning};
 use crate::mirror::{Look, Mirror, Remote};
 
 /// What comes after a step.
@@ -94,7 +95,7 @@ impl<K: Kind> Pass<'_, K> {
                 drifted,
                 strays,
             } => self.confirmed(remote, drifted, strays).await,
-            Rest::Troubled(trouble) => self.troubled(&trouble, |_| {}).await,
+            Rest::Troubled(trouble) => self.stopped(&trouble).await,
             Rest::Quiet(pace) => Ok(self.come_again(pace)),
             Rest::Waiting => Ok(Next::Rest(Action::await_change())),
             Rest::Until(verdict, wait) => {
@@ -159,16 +160,32 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Rest(Action::await_change()))
     }
 
-    /// Says what is wrong, once, and comes again at its pace.
+    /// A decision: what is wrong is said of the version that it was decided on, or decided anew.
+    async fn stopped(&self, trouble: &Trouble) -> Result<Next<K>, kube::Error> {
+        let stamp = stamp(&self.object);
+        self.write(|status| {
+            self.expect(status);
+            record::verdict::<K>(status, &trouble.verdict, stamp);
+        })
+        .await?;
+        Ok(self.told(trouble).await)
+    }
+
+    /// An outcome: the cloud's answer is put on record, whatever became of the object meanwhile.
     async fn troubled(&self, trouble: &Trouble, also: impl Fn(&mut K::Status)) -> Result<Next<K>, kube::Error> {
-        let Trouble { verdict, pace } = trouble;
         let stamp = stamp(&self.object);
         self.write_surely(|status| {
             also(status);
             self.expect(status);
-            record::verdict::<K>(status, verdict, stamp);
+            record::verdict::<K>(status, &trouble.verdict, stamp);
         })
         .await?;
+        Ok(self.told(trouble).await)
+    }
+
+    /// What is wrong stands in status: an Event once, and another try at its pace.
+    async fn told(&self, trouble: &Trouble) -> Next<K> {
+        let Trouble { verdict, pace } = trouble;
         if is_new_failure::<K>(&self.object.status, verdict) {
             self.context
                 .shared
@@ -179,7 +196,7 @@ impl<K: Kind> Pass<'_, K> {
         self.count(verdict.reason);
         // What was seen led here; what is decided next rests on a new look.
         self.context.memory.look_anew(self.key, Instant::now());
-        Ok(self.come_again(*pace))
+        self.come_again(*pace)
     }
 
     fn expect(&self, status: &mut K::Status) {
@@ -207,42 +224,14 @@ impl<K: Kind> Pass<'_, K> {
         };
         if let Note::Found { remote, .. } = &note
             && !self.observes()
-            && !cloud.mirror.claim(self.key, self.object.uid(), remote.id())
+            && !cloud.mirror.known().claim(self.key, self.object.uid(), remote.id())
         {
             // Another CR was faster; the next pass sees that.
             return Ok(self.come_again(AGAIN));
         }
-        let stamp = stamp(&self.object);
-        let message = match &note {
-            Note::Found { remote, .. } => format!("found the {} {}", K::NOUN, remote.id()),
-            Note::Lost => format!("the {} is gone from the cloud; making it anew", K::NOUN),
-            Note::GivenUp => format!("nothing came of the creation of the {}; trying again", K::NOUN),
-            Note::Vanished => format!(
-                "the cloud accepted the creation of the {} {}, but has it no more after the settle time: it failed there, \
-                 and the cloud does not say why; it is created anew",
-                K::NOUN,
-                K::object(&self.object.status).id.as_deref().unwrap_or_default()
-            ),
-        };
-        let reason = match note {
-            Note::Vanished => Reason::CloudError,
-            _ => Reason::Creating,
-        };
-        let verdict = Verdict::new(reason, message);
-        let home = self.gathered.home.as_ref();
-        let written = self
-            .write(|status| {
-                record::noted::<K>(status, &note, &cloud.scope, home, &self.record(&cloud));
-                match note {
-                    Note::Found { ref remote, .. } if K::settles_at(status).is_some() && !self.is_deleted() => {
-                        self.settles(status, remote.id(), stamp);
-                    }
-                    Note::Found { .. } => {}
-                    Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, stamp),
-                    Note::GivenUp => record::underway::<K>(status, &verdict, stamp),
-                }
-            })
-            .await?;
+        let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+        let verdict = setting.verdict_of(&note);
+        let written = self.write(|status| setting.noted(status, &note)).await?;
         let reporter = &self.context.shared.reporter;
         match &note {
             Note::Found {
@@ -271,14 +260,18 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    /// What went wrong before is told no longer than until there is something.
-    fn settles(&self, status: &mut K::Status, id: &str, stamp: record::Stamp) {
-        let verdict = decide::settling::<K>(id, self.context.shared.policy.settle_time);
-        record::verdict::<K>(status, &verdict, stamp);
-    }
-
-    fn is_deleted(&self) -> bool {
-        self.object.deleting_since().is_some()
+    /// What the record of an outcome rests on, at this time of the cloud.
+    fn setting<'a>(&'a self, cloud: &'a Cloud<'_, K>, cloud_now: Timestamp) -> Setting<'a, K> {
+        Setting {
+            policy: &self.context.shared.policy,
+            object: &self.object,
+            scope: &cloud.scope,
+            home: &cloud.home,
+            extras: self.extras(),
+            request_timeout: self.context.shared.settings.request_timeout,
+            cloud_now,
+            stamp: stamp(&self.object),
+        }
     }
 
     /// `announced`: the creation is sent again, under the token that it was announced with.
@@ -294,44 +287,21 @@ impl<K: Kind> Pass<'_, K> {
             // Another CR was faster, in the same lane; the next pass says so.
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
-        let name = self
-            .object
-            .spec
-            .as_ref()
-            .map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()))
-            .unwrap_or_default();
-        let lasts = self
-            .context
-            .shared
-            .settings
-            .request_timeout
-            .saturating_add(DEADLINE_MARGIN);
-        let recorded_at = record::whole_seconds(cloud.now);
-        let intent = Intent {
-            token: announced
-                .as_ref()
-                .map_or_else(|| Uuid::new_v4().to_string(), |intent| intent.token.clone()),
-            recorded_at: announced
-                .as_ref()
-                .map_or(Time(recorded_at), |intent| intent.recorded_at.clone()),
-            deadline: Time(record::whole_seconds(after(recorded_at, lasts))),
-            name,
-        };
-        let stamp = stamp(&self.object);
-        let announce =
-            |status: &mut K::Status| record::announced::<K>(status, &intent, &cloud.scope, &cloud.home, &new, stamp);
+        let setting = self.setting(&cloud, cloud.now);
+        let intent = setting.intent(announced.as_ref(), || Uuid::new_v4().to_string());
+        let announce = |status: &mut K::Status| setting.announce_creation(status, &intent, &new);
         let object = self.write(announce).await?;
         if !self.is_remembered(&object, announce) {
             return Pass { object, ..*self }.crd_is_too_old().await;
         }
         self.context.crd_check.ok();
-        if !self.context.shared.may_write() {
-            // The intent stays: whoever leads next waits it out.
-            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
-        }
         let pass = Pass { object, ..*self };
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
-        match cloud.tenant.send(call).await {
+        let Some(sent) = pass.send(&cloud, call).await else {
+            // The intent stays: whoever leads next waits it out.
+            return Ok(not_leading());
+        };
+        match sent {
             Ok(answer) => pass.created(&cloud, &new, answer.value).await,
             // What this one was told says nothing of the first: that is looked for, as before.
             Err(_) if announced.is_some() => {
@@ -375,19 +345,13 @@ impl<K: Kind> Pass<'_, K> {
 
     async fn created(&self, cloud: &Cloud<'_, K>, new: &K::New, remote: K::Remote) -> Result<Next<K>, kube::Error> {
         cloud.mirror.wrote(remote.clone());
-        cloud.mirror.hold(self.key, self.object.uid(), Some(remote.id()));
-        let stamp = stamp(&self.object);
-        let spec = self.object.spec.as_ref().ok();
+        cloud
+            .mirror
+            .known()
+            .hold(self.key, self.object.uid(), Some(remote.id()));
+        let setting = self.setting(cloud, cloud.tenant.cloud_now());
         let written = self
-            .write_surely(|status| {
-                record::created::<K>(status, new, &remote, &cloud.scope, &self.record(cloud));
-                record::marked::<K>(status, self.object.uid());
-                if K::settles_at(status).is_some() {
-                    self.settles(status, remote.id(), stamp);
-                } else if self.is_as_specified(status, &remote) {
-                    record::confirmed::<K>(status, spec, self.extras(), &remote, Vec::new(), &[], stamp);
-                }
-            })
+            .write_surely(|status| setting.created(status, new, &remote))
             .await?;
         let (reason, text) = if self.context.memory.has_recreated(self.key) {
             ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
@@ -402,36 +366,10 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Again(written))
     }
 
-    /// What the answer of a creation shows is already what the spec asks for.
-    fn is_as_specified(&self, status: &K::Status, remote: &K::Remote) -> bool {
-        let (Ok(spec), Some(extras), Ok(access)) = (&self.object.spec, self.extras(), &self.gathered.access) else {
-            return false;
-        };
-        let wanted = Wanted {
-            spec,
-            status,
-            extras,
-            owner_tag_key: &self.context.shared.policy.owner_tag_key,
-            overwrites_tags: true,
-            cloud_now: access.cloud_now,
-        };
-        let same = K::immutable_difference(spec, remote, true) == super::kind::Immutable::Same;
-        same && K::difference(&wanted, remote).is_none()
-    }
-
     fn extras(&self) -> Option<&K::Extras> {
         match &self.gathered.extras {
             Extras::Read(extras) => Some(extras),
             Extras::Waiting | Extras::Lacking(_) | Extras::Absent(_) => None,
-        }
-    }
-
-    fn record(&self, cloud: &Cloud<'_, K>) -> Record<'_> {
-        let policy = &self.context.shared.policy;
-        Record {
-            owner_tag_key: &policy.owner_tag_key,
-            cloud_now: cloud.tenant.cloud_now(),
-            settle_time: policy.settle_time,
         }
     }
 
@@ -449,30 +387,20 @@ impl<K: Kind> Pass<'_, K> {
             return Pass { object, ..*self }.crd_is_too_old().await;
         }
         self.context.crd_check.ok();
-        if !self.context.shared.may_write() {
-            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
-        }
         let pass = Pass { object, ..*self };
-        match cloud
-            .tenant
-            .send(K::change(&cloud.client, &cloud.home, id, &call))
+        let Some(sent) = pass
+            .send(&cloud, K::change(&cloud.client, &cloud.home, id, &call))
             .await
-        {
+        else {
+            return Ok(not_leading());
+        };
+        match sent {
             Ok(answer) => {
-                let before = cloud.mirror.sighting(id, None);
-                let updated = answer.value.map(|mut remote| {
-                    if let crate::mirror::Sighting::Seen { remote: earlier, .. } = before {
-                        // The answer may leave out what did not change.
-                        let tags = remote.tags().or(earlier.tags()).cloned();
-                        remote.complete_from(&earlier);
-                        remote.set_tags(tags);
-                    }
-                    cloud.mirror.wrote(remote.clone());
-                    remote
-                });
-                cloud.mirror.wrote_change(id, |remote| K::apply_change(&call, remote));
+                let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+                let updated =
+                    outcome::seen_change::<K>(&mut cloud.mirror.known(), id, &call, answer.value, Instant::now());
                 let written = pass
-                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), &self.record(&cloud)))
+                    .write_surely(|status| K::changed(status, &call, updated.as_ref(), &setting.record()))
                     .await?;
                 self.changed(id, call).await;
                 Ok(Next::Again(written))
@@ -486,7 +414,8 @@ impl<K: Kind> Pass<'_, K> {
             Err(error) if error.outcome_unknown => pass.troubled(&trouble(&error), |_| {}).await,
             Err(error) => {
                 self.heed_full_queue(&cloud, &error);
-                let record = self.record(&cloud);
+                let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+                let record = setting.record();
                 let mut trouble = trouble(&error);
                 match K::refused(&mut pass.object.status.clone(), &call, &error, &record) {
                     Refused::AsTold => {}
@@ -529,13 +458,6 @@ impl<K: Kind> Pass<'_, K> {
         let Why::Differs(fields) = why else {
             return Ok((Arc::clone(&self.object), true));
         };
-        let lasts = self
-            .context
-            .shared
-            .settings
-            .request_timeout
-            .saturating_add(DEADLINE_MARGIN);
-        let deadline = record::whole_seconds(after(record::whole_seconds(cloud.now), lasts));
         let status = K::object(&self.object.status);
         let edited = self.gathered.triggered_at.is_some();
         let has_own_event = K::change_event(call, "").is_some();
@@ -551,15 +473,8 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
         }
-        let is_said = ready_reason::<K>(&self.object) == Some(Reason::Updating.as_str());
-        let stamp = stamp(&self.object);
-        let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields_text}"));
-        let announce = |status: &mut K::Status| {
-            K::announce_change(status, call, deadline);
-            if !is_said {
-                record::underway::<K>(status, &verdict, stamp);
-            }
-        };
+        let setting = self.setting(cloud, cloud.now);
+        let announce = |status: &mut K::Status| setting.announce_change(status, call, &fields_text);
         let written = self.write(announce).await?;
         if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
             self.count(Reason::Updating);
@@ -590,11 +505,11 @@ impl<K: Kind> Pass<'_, K> {
                 .write(|status| record::underway::<K>(status, &verdict, stamp))
                 .await?;
         }
-        if !self.context.shared.may_write() {
-            return Ok(Next::Rest(Action::requeue(Duration::from_secs(1))));
-        }
         let pass = Pass { object, ..*self };
-        match cloud.tenant.send(K::delete(&cloud.client, &cloud.home, id)).await {
+        let Some(sent) = pass.send(&cloud, K::delete(&cloud.client, &cloud.home, id)).await else {
+            return Ok(not_leading());
+        };
+        match sent {
             Ok(_) if twin => {
                 cloud.mirror.proved_gone(id);
                 let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
@@ -699,19 +614,31 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
+    /// One request that changes something in the cloud. `None`: this process may lead no more, and nothing was sent.
+    async fn send<T>(
+        &self,
+        cloud: &Cloud<'_, K>,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Option<Result<Answer<T>, CloudError>> {
+        let may_write = || self.context.shared.may_write();
+        cloud.tenant.send_if_leading(may_write, call).await
+    }
+
     /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
-    fn turn(&self, cloud: &Cloud<'_, K>, priority: Priority) -> Result<Option<LaneGuard<Key>>, NotYet> {
-        let guard = match lane::<K>(cloud) {
+    fn turn<'a>(&self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<MyTurn<'a>, NotYet> {
+        let lane = match lane::<K>(cloud) {
             Some(lane) => {
                 let entered = self.context.shared.tenants.lanes.enter(&lane, self.key, priority);
                 Some(entered.ok_or(NotYet)?)
             }
             None => None,
         };
-        match cloud.tenant.budget.take(self.key.clone(), priority, Instant::now()) {
-            Turn::Now => Ok(guard),
-            Turn::Queued => Err(NotYet),
-        }
+        let budget = cloud.tenant.budget();
+        let turn = budget.take(self.key.clone(), priority, Instant::now()).ok_or(NotYet)?;
+        Ok(MyTurn {
+            _request: turn,
+            _lane: lane,
+        })
     }
 
     /// The cloud's own queue of a lane is full: nobody writes there for a while.
@@ -808,15 +735,17 @@ impl<K: Kind> Pass<'_, K> {
             .write(&change)
             .await
             {
-                Err(kube::Error::Api(status)) if status.code == 409 => {
-                    match self.context.shared.reporter.read(&*object).await? {
-                        Some(newer) => object = Arc::new(newer),
-                        None => {
-                            warn!(object = %self.key, "gone from the cluster while its cloud object was written");
-                            return Ok(object);
-                        }
-                    }
+                // Whoever leads by now has made up its own mind about what came of it.
+                Err(error) if is_conflict(&error) && !self.context.shared.leads() => {
+                    return Err(error);
                 }
+                Err(error) if is_conflict(&error) => match self.context.shared.reporter.read(&*object).await? {
+                    Some(newer) => object = Arc::new(newer),
+                    None => {
+                        warn!(object = %self.key, "gone from the cluster while its cloud object was written");
+                        return Ok(object);
+                    }
+                },
                 result => return result,
             }
         }
@@ -824,21 +753,29 @@ impl<K: Kind> Pass<'_, K> {
     }
 }
 
+/// The right to write, while it is kept.
+struct MyTurn<'a> {
+    _request: Turn<'a, Key>,
+    _lane: Option<LaneGuard<Key>>,
+}
+
 /// Somebody else writes, or the budget is used up.
 struct NotYet;
+
+/// Either the next renewal of the lease opens the way again, or this process ends.
+fn not_leading<K: Kind>() -> Next<K> {
+    Next::Rest(Action::requeue(Duration::from_secs(1)))
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
 
 /// The lane's name; projects have lanes of their own.
 fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {
     let lane = K::lane(&cloud.home)?;
     let Scope { endpoint, project_id } = &cloud.scope;
     Some(format!("{endpoint} {project_id} {lane}"))
-}
-
-fn after(time: Timestamp, wait: Duration) -> Timestamp {
-    SignedDuration::try_from(wait)
-        .ok()
-        .and_then(|wait| time.checked_add(wait).ok())
-        .unwrap_or(time)
 }
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {

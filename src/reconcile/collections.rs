@@ -40,7 +40,7 @@ impl Reads {
         let Some(tenant) = self.tenant.upgrade() else {
             return Err(not_implied(operation, "the credentials are not in use any more"));
         };
-        tenant.budget.turn(Priority::Read).await;
+        let _turn = tenant.budget().turn(Priority::Read).await;
         tenant.send(call).await.map(|answer| answer.value)
     }
 

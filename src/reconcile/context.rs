@@ -10,11 +10,13 @@ use tokio::time::Instant;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
 use super::key::{Key, Wakes};
+use super::kind::Kind;
 use super::managed::Managed;
 use super::memory::Memory;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::tenant::Tenants;
+use super::view::Fellows;
 use crate::cloud::credentials::OwnCredentialsSource;
 use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
@@ -44,6 +46,12 @@ impl Context {
         self.leader.may_write(self.settings.request_timeout)
     }
 
+    /// Whether this process leads by its clocks, and not only because it has not heard otherwise: one that was stopped
+    /// for a while finds that out before anything else.
+    pub fn leads(&self) -> bool {
+        self.leader.may_write(Duration::ZERO)
+    }
+
     /// A factor of 0.8 to 1.2, so that those that fail together do not come again together.
     pub fn jitter(&self) -> f64 {
         rand::random_range(0.8..=1.2)
@@ -57,7 +65,7 @@ impl Context {
 }
 
 /// What one kind's controllers have beside the context.
-pub struct KindContext<K: super::kind::Kind> {
+pub struct KindContext<K: Kind> {
     pub shared: Arc<Context>,
     pub memory: Memory<K>,
     /// What the watches have delivered, one for each watched namespace.
@@ -66,7 +74,7 @@ pub struct KindContext<K: super::kind::Kind> {
     pub crd_check: Check,
 }
 
-impl<K: super::kind::Kind> KindContext<K> {
+impl<K: Kind> KindContext<K> {
     /// One more watch fills this store.
     pub fn watched_by(&self, store: Store<Managed<K>>) {
         self.stores().push(store);
@@ -100,6 +108,12 @@ impl<K: super::kind::Kind> KindContext<K> {
         let reported = self.memory.forget(key);
         self.shared.metrics.object_moved(K::KIND, reported, None);
         self.shared.release(key);
+    }
+}
+
+impl<K: Kind> Fellows<K> for KindContext<K> {
+    fn find(&self, fits: &dyn Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
+        Self::find(self, fits)
     }
 }
 

@@ -22,6 +22,7 @@ use super::kind::Kind;
 use super::managed::Managed;
 use super::pipeline::{on_error, reconcile};
 use super::secrets::SecretName;
+use super::watch_health::WatchHealth;
 use crate::settings::Namespaces;
 use crate::web::{Check, Readiness};
 
@@ -73,20 +74,22 @@ impl<K: Kind> KindController<K> {
         let gone = Arc::clone(&context);
         let store = reader.clone();
         let in_namespace = namespace.clone();
+        let health = WatchHealth::new(K::KIND, check, api.clone());
         let objects = watcher(api, config)
             .default_backoff()
             .reflect(writer)
             .inspect(move |event| match event {
-                Ok(watcher::Event::Delete(object)) => gone.forget(&Key::of(object)),
+                Ok(watcher::Event::Delete(object)) => {
+                    health.is_up();
+                    gone.forget(&Key::of(object));
+                }
                 Ok(watcher::Event::InitDone) => {
-                    check.ok();
+                    health.is_up();
                     forget_unseen(&gone, &store, in_namespace.as_deref());
                 }
-                Ok(_) => {}
-                Err(error) => {
-                    check.pending(error.to_string());
-                    warn!(kind = K::KIND, %error, "the watch failed; it is begun anew");
-                }
+                Ok(watcher::Event::Apply(_)) => health.is_up(),
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+                Err(error) => health.failed(error),
             })
             .touched_objects();
         let wakes = stream::unfold(self.wakes.subscribe(), |mut wakes| async {
@@ -185,10 +188,12 @@ pub async fn watch_secrets(
                 .fields("type!=helm.sh/release.v1");
             let mut events = watcher(api, config).default_backoff().boxed();
             let mut listed: HashSet<SecretName> = HashSet::new();
+            let mut list = 0;
             while let Some(event) = events.next().await {
                 let news = match event {
                     Ok(watcher::Event::Init) => {
                         listed.clear();
+                        list = context.secrets.list_begins();
                         Vec::new()
                     }
                     Ok(watcher::Event::InitApply(secret)) => {
@@ -201,7 +206,7 @@ pub async fn watch_secrets(
                     }
                     Ok(watcher::Event::InitDone) => {
                         check.ok();
-                        context.secrets.saw_all(namespace.as_deref(), &listed)
+                        context.secrets.saw_all(namespace.as_deref(), list, &listed)
                     }
                     Ok(watcher::Event::Apply(secret)) => context
                         .secrets

@@ -14,6 +14,7 @@ use super::decide::Policy;
 use super::key::Key;
 use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
 use super::record::whole_seconds;
+use super::secrets::LONGEST_VALUE;
 use super::sources::{Lack, Sources};
 use super::tenant::Open;
 use crate::api::conditions::Reason;
@@ -22,9 +23,12 @@ use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Intent, ManagementP
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
 use crate::mirror::{Mirror, Remote};
+use crate::plain_text::one_line;
 
 /// Tags with this prefix belong to the cloud itself.
 const SYSTEM_TAG_PREFIX: &str = "_sys_";
+/// Of a text that is only shown.
+const LONGEST_SHOWN: usize = 1024;
 /// As many as a spec can name.
 const MAX_MANAGED_TAGS: usize = 19;
 
@@ -333,8 +337,9 @@ impl Kind for Gateways {
                 _ => recorded.content_sha256,
             },
             id: told.id.clone(),
-            issuer: told.issuer.clone(),
-            subject: told.subject.clone(),
+            // Whoever made the certificate chose these.
+            issuer: told.issuer.as_deref().map(shown),
+            subject: told.subject.as_deref().map(shown),
             expires_at: told
                 .expire_time
                 .as_deref()
@@ -380,17 +385,11 @@ impl Kind for Gateways {
                 return Ok(GatewayExtras::default());
             };
             let content = sources.secret(&reference).await?.bytes;
-            let text = String::from_utf8(content)
-                .ok()
-                .filter(|text| text.contains("-----BEGIN CERTIFICATE-----"));
-            let certificate = text.ok_or_else(|| {
+            let certificate = certificate(content).map_err(|problem| {
                 let SecretRef { field, name, key } = &reference;
                 person(
                     Reason::InvalidSpec,
-                    format!(
-                        "{field}: the key {key} of the Secret {name} holds no PEM certificate (-----BEGIN \
-                         CERTIFICATE-----): put one there; it is picked up at once"
-                    ),
+                    format!("{field}: the key {key} of the Secret {name} {problem}; it is picked up at once"),
                 )
             })?;
             Ok(GatewayExtras {
@@ -452,6 +451,20 @@ impl Kind for Gateways {
 }
 
 /// Left out means IP, on creation.
+/// The certificates that a Secret holds, or what is wrong with it and what to do.
+pub fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
+    let is_long = content.len() > LONGEST_VALUE;
+    match String::from_utf8(content) {
+        _ if is_long => Err("holds more than 64 KiB: put only the CA certificate there"),
+        // It would leave for the cloud, and might be quoted in its answer.
+        Ok(text) if text.contains("PRIVATE KEY-----") => {
+            Err("holds a private key, which is not sent anywhere: put only the CA certificate there")
+        }
+        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Ok(text),
+        _ => Err("holds no PEM certificate (-----BEGIN CERTIFICATE-----): put one there"),
+    }
+}
+
 fn id_type(spec: &CustomerGatewaySpec) -> IdType {
     spec.id_type.unwrap_or(IdType::Ip)
 }
@@ -528,6 +541,10 @@ fn remember_tags(status: &mut CustomerGatewayStatus, put: &BTreeMap<String, Stri
     let earlier = earlier.into_iter().filter(|key| !put.contains_key(key));
     let new = put.keys().filter(|key| *key != owner_tag_key).cloned();
     status.managed_tags = new.chain(earlier).take(MAX_MANAGED_TAGS).collect();
+}
+
+fn shown(foreign: &str) -> String {
+    one_line(foreign, LONGEST_SHOWN)
 }
 
 fn digest(text: &str) -> String {

@@ -1,26 +1,24 @@
 //! Gather: everything that a decision rests on, from the apiserver, the Secrets and the mirror.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::PartialObjectMeta;
+use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use super::access::{self, Credential, person};
 use super::context::KindContext;
-use super::decide::{Access, Extras, Inputs, Rival, Trouble, View};
+use super::decide::{Access, Extras, Inputs, Trouble, View};
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::{Managed, crd_name};
 use super::secrets::{Found, SecretName};
 use super::sources::{Lack, Sources, impossible_secret, missing_secret};
 use super::tenant::{Open, Tenant, trouble};
-use crate::api::conditions::{self, Reason};
-use crate::api::{AdoptionPolicy, ManagementPolicy, Scope};
+use super::view::{self, Viewpoint};
+use crate::api::conditions::Reason;
 use crate::mirror::{Mirror, Remote, Sighting};
 use crate::ownership::Owner;
 
@@ -119,17 +117,35 @@ pub async fn gather<K: Kind>(
     match tenant.open(triggered_at).await {
         Ok(open) => {
             let access = tenant.access(open);
-            gathered.since = since(object, triggered_at, access.cloud_now);
+            gathered.since = view::since(object, triggered_at, Instant::now(), access.cloud_now);
             gathered.access = Ok(access);
             if let Some(home) = &gathered.home {
                 let mirror = K::mirror(open, home, key);
-                hold(&mirror, key, object, open);
-                gathered.failed_look = mirror.take_failure(key).map(|error| trouble(&error));
-                gathered.view = view(context, object, &mirror, open, key, gathered.since).await?;
+                let viewpoint = Viewpoint {
+                    policy: &shared.policy,
+                    fellows: context,
+                    key,
+                    object,
+                    scope: &open.scope,
+                    since: gathered.since,
+                };
+                look_around(&viewpoint, &mirror, open, &mut gathered);
+                if let Some(owner) = viewpoint.named_owner(&gathered.view) {
+                    gathered.view.owner_lives = lives::<K>(context, &owner).await?;
+                }
+                let peers = viewpoint.peers(&mirror.known());
+                for (peer, owner) in peers {
+                    if !lives::<K>(context, &owner).await? {
+                        mirror.known().watch(key, Some(peer.id()));
+                        gathered.view.orphan = Some(peer);
+                        break;
+                    }
+                }
                 gathered.mirror = Some(mirror);
             }
             if !deleting {
-                gathered.extras = extras(context, key, object, open, triggered_at).await?;
+                let may_ask_cloud = is_looked_at(object, &gathered.view);
+                gathered.extras = extras(context, key, object, open, triggered_at, may_ask_cloud).await?;
             }
         }
         Err(trouble) => gathered.access = Err(trouble),
@@ -138,26 +154,23 @@ pub async fn gather<K: Kind>(
     Ok(gathered)
 }
 
-fn observes<K: Kind>(object: &Managed<K>) -> bool {
-    object.lifecycle.management() == ManagementPolicy::Observe
+fn look_around<K: Kind>(
+    viewpoint: &Viewpoint<'_, K>,
+    mirror: &Mirror<K::Remote, Key>,
+    open: &Open,
+    gathered: &mut Gathered<K>,
+) {
+    // Asks every mirror of the credential, so before this one is held.
+    let mass_deletion = open.mass_deletion();
+    let mut known = mirror.known();
+    viewpoint.hold(&mut known);
+    gathered.failed_look = known.take_failure(viewpoint.key).map(|error| trouble(&error));
+    gathered.view = viewpoint.view(&mut known, mass_deletion);
 }
 
 fn recorded_token<K: Kind>(object: &Managed<K>) -> Option<&str> {
     let intent = K::object(&object.status).intent.as_ref();
     intent.map(|intent| intent.token.as_str())
-}
-
-/// Tells the mirror which object this one holds.
-fn hold<K: Kind>(mirror: &Mirror<K::Remote, Key>, key: &Key, object: &Managed<K>, open: &Open) {
-    // Only what lives where the credentials lead is this mirror's business.
-    let recorded = K::object(&object.status);
-    let is_here = recorded.scope.as_ref().is_none_or(|scope| *scope == open.scope);
-    // Who only observes holds nothing: several may look at what one manages.
-    let id = recorded.id.as_deref().filter(|_| is_here && !observes(object));
-    mirror.hold(key, object.uid(), id);
-    if let Some(id) = id {
-        mirror.confirm(id, K::settles_at(&object.status).is_none());
-    }
 }
 
 /// A quorum read just before anything is deleted: `kubectl delete crd` must not take the VPN down.
@@ -186,12 +199,21 @@ async fn credential<K: Kind>(
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
-    Ok(match shared.secrets.read(&secret, key).await? {
+    Ok(match shared.secrets.read(&secret, key, &access::SECRET_KEYS).await? {
         Found::Present(content) => access::from_secret(&shared.settings, &name, &content.data),
         // A namespace that is deleted loses its Secrets first.
         Found::Remembered(content) if deleting => access::from_secret(&shared.settings, &name, &content.data),
         Found::Remembered(_) | Found::Absent => Err(missing_secret(&name, "spec.credentialsRef", "")),
     })
+}
+
+/// Whether the object itself has been looked at. What it refers to is asked for after that: of two looks that are under
+/// way at once, the end of one would begin the other anew, however it had ended.
+fn is_looked_at<K: Kind>(object: &Managed<K>, view: &View<K::Remote>) -> bool {
+    match K::object(&object.status).id {
+        Some(_) => matches!(view.known, Sighting::Seen { fresh: true, .. }),
+        None => view.listed.is_some(),
+    }
 }
 
 async fn extras<K: Kind>(
@@ -200,6 +222,7 @@ async fn extras<K: Kind>(
     object: &Managed<K>,
     open: &Open,
     since: Option<Instant>,
+    may_ask_cloud: bool,
 ) -> Result<Extras<K::Extras>, kube::Error> {
     let Ok(spec) = &object.spec else {
         return Ok(Extras::Read(K::Extras::default()));
@@ -209,6 +232,7 @@ async fn extras<K: Kind>(
         key,
         open,
         since,
+        may_ask_cloud,
     };
     match K::extras(spec, &sources).await {
         Ok(extras) => Ok(Extras::Read(extras)),
@@ -235,215 +259,26 @@ fn follow_secrets<K: Kind>(context: &KindContext<K>, key: &Key, object: &Managed
     context.shared.secrets.names_only(key, &named);
 }
 
-/// From when on an observation counts: what triggered the object, and the end of an unconfirmed creation's time.
-fn since<K: Kind>(object: &Managed<K>, triggered_at: Option<Instant>, cloud_now: Timestamp) -> Option<Instant> {
-    let settled = K::settles_at(&object.status).and_then(|at| {
-        let gone = Duration::try_from(cloud_now.duration_since(at.0)).ok()?;
-        Instant::now().checked_sub(gone)
-    });
-    triggered_at.max(settled)
-}
-
-async fn view<K: Kind>(
-    context: &KindContext<K>,
-    object: &Managed<K>,
-    mirror: &Mirror<K::Remote, Key>,
-    open: &Open,
-    key: &Key,
-    since: Option<Instant>,
-) -> Result<View<K::Remote>, kube::Error> {
-    let policy = &context.shared.policy;
-    let recorded = K::object(&object.status);
-    let external = object.lifecycle.external_id.as_deref();
-    let known_id = recorded.id.as_deref().or(external);
-    let mine = Owner::new(
-        object.uid(),
-        policy.cluster_name.as_deref(),
-        object.namespace(),
-        object.name(),
-    );
-    let mut view = View::blank();
-    view.listed = mirror.listed(since);
-    view.known = known_id.map_or(Sighting::Unknown, |id| mirror.sighting(id, since));
-    view.owned = if K::Remote::TAGGED {
-        mirror.owned_by(object.uid())
-    } else {
-        let is_free = |remote: &K::Remote| {
-            !mirror.is_held_by_another(key, remote.id()) && !is_on_record(context, object, remote.id())
-        };
-        let of_record = mirror.find(|remote| K::is_of_record(&object.status, remote, policy));
-        of_record.into_iter().filter(is_free).collect()
-    };
-    view.owned
-        .sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
-    view.mass_deletion = open.mass_deletion();
-    if recorded.id.is_none() {
-        if K::UNIQUE_NAMES {
-            view.namesake = namesake(object, mirror, key, &view.owned);
-            view.name_holder = name_holder(context, object, &open.scope);
-        }
-        let is_another =
-            |remote: &K::Remote| owner_of(remote, &policy.owner_tag_key).is_some_and(|it| it.uid != mine.uid);
-        view.predecessors = mirror.at_place_of(&mine).into_iter().filter(is_another).collect();
-        if let Ok(spec) = &object.spec {
-            let name = K::cloud_name(spec, &object.status, object.name());
-            view.untold = mirror.untold(|remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote));
-            if external.is_none() {
-                view.orphan = orphan(context, spec, mirror, &mine).await?;
-            }
-            if object.lifecycle.adoption() == AdoptionPolicy::IfExists {
-                view.lookalikes = mirror.unowned(|remote| K::looks_like(spec, &name, remote));
-                // Who holds it may read with other credentials, or not have been reconciled yet.
-                view.lookalikes
-                    .retain(|remote| !is_on_record(context, object, remote.id()));
-            }
-        }
-    }
-    // Not on record yet, but named, or in the way: whether it is there, or free, may change at any time.
-    let in_the_way = view.namesake.as_ref().or(view.orphan.as_ref());
-    let followed = external.or(in_the_way.map(Remote::id));
-    let followed = if observes(object) {
-        known_id
-    } else {
-        followed.filter(|_| recorded.id.is_none())
-    };
-    mirror.watch(key, followed);
-    if let (None, Some(id)) = (&recorded.id, external) {
-        view.rival = rival(context, object, id);
-    }
-    if let Sighting::Seen { remote, .. } = &view.known
-        && external == Some(remote.id())
-        && let Some(owner) = owner_of(remote, &policy.owner_tag_key)
-        && owner.uid != mine.uid
-        && owner.cluster == mine.cluster
-    {
-        view.owner_lives = lives::<K>(context, &owner).await?;
-    }
-    Ok(view)
-}
-
-/// An object like the one that this spec would create, which a CR of this cluster left behind when it went.
-async fn orphan<K: Kind>(
-    context: &KindContext<K>,
-    spec: &K::Spec,
-    mirror: &Mirror<K::Remote, Key>,
-    mine: &Owner,
-) -> Result<Option<K::Remote>, kube::Error> {
-    if !K::Remote::TAGGED {
-        return Ok(None);
-    }
-    let key = &context.shared.policy.owner_tag_key;
-    let mut peers = mirror.find(|remote| K::is_same_peer(spec, remote));
-    peers.sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
-    for peer in peers {
-        let Some(owner) = owner_of(&peer, key) else { continue };
-        let is_elsewhere = owner.cluster != mine.cluster || owner.same_place(mine) || owner.uid == mine.uid;
-        if !is_elsewhere && !lives::<K>(context, &owner).await? {
-            return Ok(Some(peer));
-        }
-    }
-    Ok(None)
-}
-
-/// A stranger's object that has the name that this one would create.
-fn namesake<K: Kind>(
-    object: &Managed<K>,
-    mirror: &Mirror<K::Remote, Key>,
-    key: &Key,
-    owned: &[K::Remote],
-) -> Option<K::Remote> {
-    let spec = object.spec.as_ref().ok()?;
-    let name = K::cloud_name(spec, &object.status, object.name());
-    let is_taken = |remote: &K::Remote| {
-        let theirs = K::remote_name(remote);
-        // Whether upper and lower case count is the cloud's secret: what it has refused, it compares without.
-        let refused = was_refused::<K>(&object.status);
-        theirs.is_some_and(|theirs| theirs == name || (refused && theirs.eq_ignore_ascii_case(&name)))
-    };
-    mirror
-        .find(is_taken)
-        .into_iter()
-        .find(|remote| !owned.iter().any(|own| own.id() == remote.id()) && !mirror.is_held_by_another(key, remote.id()))
-}
-
-/// Another CR that has the name that this one would create, or is about to create it.
-pub fn name_holder<K: Kind>(context: &KindContext<K>, object: &Managed<K>, scope: &Scope) -> Option<Rival> {
-    let spec = object.spec.as_ref().ok()?;
-    let name = K::cloud_name(spec, &object.status, object.name());
-    let home = K::home(Some(spec), &object.status);
-    let holders = context.find(|other| {
-        let theirs = K::object(&other.status);
-        let is_other =
-            other.uid() != object.uid() && (theirs.id.is_some() || theirs.intent.is_some()) && !observes(other);
-        is_other
-            && theirs.scope.as_ref() == Some(scope)
-            && K::home(other.spec.as_ref().ok(), &other.status) == home
-            && held_name(other).is_some_and(|held| held.eq_ignore_ascii_case(&name))
-    });
-    holders.first().map(|holder| rival_of(holder))
-}
-
-/// Whether another CR has this cloud object on record.
-fn is_on_record<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> bool {
-    let others = context.find(|other| {
-        other.uid() != object.uid() && !observes(other) && K::object(&other.status).id.as_deref() == Some(id)
-    });
-    !others.is_empty()
-}
-
-fn was_refused<K: Kind>(status: &K::Status) -> bool {
-    conditions::ready_reason(&K::object(status).conditions) == Some(Reason::NameConflict.as_str())
-}
-
-/// The name that a CR has in the cloud, or is about to have.
-fn held_name<K: Kind>(object: &Managed<K>) -> Option<String> {
-    let announced = K::object(&object.status)
-        .intent
-        .as_ref()
-        .map(|intent| intent.name.clone());
-    let spec = object.spec.as_ref().ok();
-    announced.or_else(|| spec.map(|spec| K::cloud_name(spec, &object.status, object.name())))
-}
-
-fn rival_of<K: Kind>(other: &Managed<K>) -> Rival {
-    Rival {
-        namespace: other.namespace().to_owned(),
-        name: other.name().to_owned(),
-        deleting: other.deleting_since().is_some(),
-    }
-}
-
-fn owner_of<R: Remote>(remote: &R, key: &str) -> Option<Owner> {
-    remote.tags()?.get(key).and_then(|value| Owner::parse(value))
-}
-
 /// Asks the apiserver, since the CR may be outside of what this process watches.
 async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool, kube::Error> {
+    // Whoever may write tags in the cloud has no say in what is asked of the apiserver: the names go into a path.
+    if !owner.can_exist() {
+        return Ok(true);
+    }
     let api = Api::<PartialObjectMeta<Managed<K>>>::namespaced(context.shared.client.clone(), &owner.namespace);
-    match api.get_metadata_opt(&owner.name).await {
-        Ok(found) => Ok(found.is_some_and(|found| found.uid().as_deref() == Some(owner.uid.as_str()))),
+    let has_uid = |uid: Option<String>| uid.as_deref() == Some(owner.uid.as_str());
+    let lives = if owner.may_be_cut() {
+        // The name is not all there, so only the uid tells.
+        let all = api.list_metadata(&ListParams::default()).await;
+        all.map(|all| all.items.into_iter().any(|found| has_uid(found.uid())))
+    } else {
+        let found = api.get_metadata_opt(&owner.name).await;
+        found.map(|found| found.is_some_and(|found| has_uid(found.uid())))
+    };
+    match lives {
+        Ok(lives) => Ok(lives),
         // Where nothing may be read, nothing may be taken either.
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
         Err(error) => Err(error),
     }
-}
-
-/// Another CR with a better claim to this id: it has it on record, or claims it as well and is older.
-fn rival<K: Kind>(context: &KindContext<K>, object: &Managed<K>, id: &str) -> Option<Rival> {
-    let age = |object: &Managed<K>| {
-        (
-            object.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            object.uid().to_owned(),
-        )
-    };
-    let own_age = age(object);
-    let rivals = context.find(|other| {
-        if other.uid() == object.uid() || observes(other) {
-            return false;
-        }
-        let has_it = K::object(&other.status).id.as_deref() == Some(id);
-        let claims_it = other.lifecycle.external_id.as_deref() == Some(id) && K::object(&other.status).id.is_none();
-        has_it || (claims_it && age(other) < own_age)
-    });
-    rivals.first().map(|rival| rival_of(rival))
 }

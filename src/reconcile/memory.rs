@@ -13,20 +13,22 @@ use super::managed::Managed;
 use crate::api::RECONCILE_REQUESTED_ANNOTATION;
 use crate::cloud::error::Pace;
 
-struct Entry<K: Kind> {
+/// What is remembered of one object. Pure.
+#[derive(Clone)]
+pub struct Entry<K: Kind> {
     uid: String,
     /// As our last write returned it: the watch lags behind.
-    latest: Arc<Managed<K>>,
+    pub latest: Arc<Managed<K>>,
     /// It is what a write of ours returned.
     written: bool,
     asked: Asked,
-    triggered_at: Option<Instant>,
+    pub triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
     /// Something was heard since the pass began: what it decides to wait for may be here.
     news: bool,
     /// The id that a DELETE of ours was accepted for.
-    delete_sent: Option<String>,
+    pub delete_sent: Option<String>,
     /// A change that the cloud accepted and that nothing shows yet, and whether that was told.
     accepted: Option<(K::Change, bool)>,
     /// The token of a creation that was sent again.
@@ -35,6 +37,8 @@ struct Entry<K: Kind> {
     drifted: bool,
     recreating: bool,
     reported: Option<&'static str>,
+    /// How the apiserver refused the last write.
+    refused: Option<String>,
 }
 
 /// What a person asks for; a change of it is a trigger.
@@ -76,44 +80,13 @@ impl<K: Kind> Memory<K> {
     /// Notes what the watch delivered, and returns the newest state of the object that is known.
     pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>, now: Instant) -> Arc<Managed<K>> {
         let mut entries = self.lock();
-        let asked = Asked::of(&object);
         match entries.get_mut(key) {
             Some(entry) if entry.uid == object.uid() => {
-                if object.is_at_least_as_new_as(&entry.latest) {
-                    if entry.asked != asked {
-                        entry.asked = asked;
-                        entry.trigger(now);
-                    }
-                    // A watch that began under an older CRD drops what a write under the present one has kept.
-                    let is_as_written = entry.written && object.resource_version() == entry.latest.resource_version();
-                    if !is_as_written {
-                        entry.latest = object;
-                        entry.written = false;
-                    }
-                }
+                entry.arrive(object, now);
                 Arc::clone(&entry.latest)
             }
             _ => {
-                let edited = K::object(&object.status).observed_generation != object.metadata.generation;
-                let entry = Entry {
-                    uid: object.uid().to_owned(),
-                    latest: Arc::clone(&object),
-                    written: false,
-                    asked,
-                    // An edit that this process has not seen coming needs a look of its own.
-                    triggered_at: edited.then_some(now),
-                    failures: 0,
-                    not_before: None,
-                    news: false,
-                    delete_sent: None,
-                    accepted: None,
-                    replayed: None,
-                    mending: Vec::new(),
-                    drifted: false,
-                    recreating: false,
-                    reported: None,
-                };
-                entries.insert(key.clone(), entry);
+                entries.insert(key.clone(), Entry::new(Arc::clone(&object), now));
                 object
             }
         }
@@ -123,6 +96,7 @@ impl<K: Kind> Memory<K> {
     pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
         self.with(key, |entry| {
             entry.latest = Arc::clone(object);
+            entry.refused = None;
             entry.written = true;
         });
     }
@@ -151,7 +125,7 @@ impl<K: Kind> Memory<K> {
 
     /// From now on only an observation that is newer counts; the pace of retries stays.
     pub fn look_anew(&self, key: &Key, now: Instant) {
-        self.with(key, |entry| entry.triggered_at = Some(now));
+        self.with(key, |entry| entry.look_anew(now));
     }
 
     /// Something may have changed for the better: at once.
@@ -184,15 +158,7 @@ impl<K: Kind> Memory<K> {
     /// All is well.
     pub fn settled(&self, key: &Key) -> (Vec<String>, bool) {
         let mut mended = (Vec::new(), false);
-        self.with(key, |entry| {
-            entry.failures = 0;
-            entry.not_before = None;
-            entry.accepted = None;
-            if !entry.news {
-                entry.triggered_at = None;
-            }
-            mended = (std::mem::take(&mut entry.mending), std::mem::take(&mut entry.drifted));
-        });
+        self.with(key, |entry| mended = entry.settled());
         mended
     }
 
@@ -232,31 +198,24 @@ impl<K: Kind> Memory<K> {
 
     /// The change that the cloud accepted and that nothing shows yet; told once, since it is tried again after that.
     pub fn take_accepted(&self, key: &Key) -> Option<K::Change> {
-        let mut entries = self.lock();
-        let (change, told) = entries.get_mut(key)?.accepted.as_mut()?;
-        (!std::mem::replace(told, true)).then(|| change.clone())
+        self.lock().get_mut(key)?.take_accepted()
     }
 
     /// The cloud accepted this change. Whether it had accepted the same before, and nothing came of it.
     pub fn accepted(&self, key: &Key, change: K::Change) -> bool {
         let mut again = false;
-        self.with(key, |entry| {
-            again = entry.accepted.as_ref().is_some_and(|(before, _)| *before == change);
-            entry.accepted = Some((change, false));
-        });
+        self.with(key, |entry| again = entry.accepted(change));
         again
     }
 
     /// The creation with this token was sent again.
     pub fn replays(&self, key: &Key, token: &str) {
-        self.with(key, |entry| entry.replayed = Some(token.to_owned()));
+        self.with(key, |entry| entry.replays(token));
     }
 
     /// Whether it was.
     pub fn has_replayed(&self, key: &Key, token: &str) -> bool {
-        self.lock()
-            .get(key)
-            .is_some_and(|entry| entry.replayed.as_deref() == Some(token))
+        self.lock().get(key).is_some_and(|entry| entry.has_replayed(token))
     }
 
     /// The object that a DELETE of ours was accepted for.
@@ -265,7 +224,7 @@ impl<K: Kind> Memory<K> {
     }
 
     pub fn sent_delete(&self, key: &Key, id: &str) {
-        self.with(key, |entry| entry.delete_sent = Some(id.to_owned()));
+        self.with(key, |entry| entry.sent_delete(id));
     }
 
     /// The reason that metrics count this object under, and the one before.
@@ -273,6 +232,13 @@ impl<K: Kind> Memory<K> {
         let mut before = None;
         self.with(key, |entry| before = entry.reported.replace(reason));
         before
+    }
+
+    /// The apiserver refused something. Whether that is news since the last write that it took.
+    pub fn is_refused(&self, key: &Key, how: String) -> bool {
+        let mut is_new = true;
+        self.with(key, |entry| is_new = entry.refused.replace(how.clone()) != Some(how));
+        is_new
     }
 
     /// The object is no more. Its last reported reason.
@@ -309,7 +275,93 @@ impl<K: Kind> Memory<K> {
 }
 
 impl<K: Kind> Entry<K> {
-    fn trigger(&mut self, now: Instant) {
+    /// The object is heard of for the first time.
+    pub fn new(object: Arc<Managed<K>>, now: Instant) -> Self {
+        let edited = K::object(&object.status).observed_generation != object.metadata.generation;
+        Self {
+            uid: object.uid().to_owned(),
+            asked: Asked::of(&object),
+            latest: object,
+            written: false,
+            // An edit that this process has not seen coming needs a look of its own.
+            triggered_at: edited.then_some(now),
+            failures: 0,
+            not_before: None,
+            news: false,
+            delete_sent: None,
+            accepted: None,
+            replayed: None,
+            mending: Vec::new(),
+            drifted: false,
+            recreating: false,
+            reported: None,
+            refused: None,
+        }
+    }
+
+    /// The watch delivered this, which may be older than what one of our writes returned.
+    pub fn arrive(&mut self, object: Arc<Managed<K>>, now: Instant) {
+        if object.is_at_least_as_new_as(&self.latest) {
+            let asked = Asked::of(&object);
+            if self.asked != asked {
+                self.asked = asked;
+                self.trigger(now);
+            }
+            // A watch that began under an older CRD drops what a write under the present one has kept.
+            let is_as_written = self.written && object.resource_version() == self.latest.resource_version();
+            if !is_as_written {
+                self.latest = object;
+                self.written = false;
+            }
+        }
+    }
+
+    /// From now on only an observation that is newer counts; the pace of retries stays.
+    pub fn look_anew(&mut self, now: Instant) {
+        self.triggered_at = Some(now);
+    }
+
+    /// All is well; which fields were mended for that, and whether it was drift.
+    pub fn settled(&mut self) -> (Vec<String>, bool) {
+        self.failures = 0;
+        self.not_before = None;
+        self.accepted = None;
+        if !self.news {
+            self.triggered_at = None;
+        }
+        (std::mem::take(&mut self.mending), std::mem::take(&mut self.drifted))
+    }
+
+    /// The change that the cloud accepted and that nothing shows yet; told once, since it is tried again after that.
+    pub fn take_accepted(&mut self) -> Option<K::Change> {
+        let (change, told) = self.accepted.as_mut()?;
+        (!std::mem::replace(told, true)).then(|| change.clone())
+    }
+
+    /// The cloud accepted this change. Whether it had accepted the same before, and nothing came of it.
+    pub fn accepted(&mut self, change: K::Change) -> bool {
+        let again = self.accepted.as_ref().is_some_and(|(before, _)| *before == change);
+        self.accepted = Some((change, false));
+        again
+    }
+
+    /// The creation with this token was sent again.
+    pub fn replays(&mut self, token: &str) {
+        self.replayed = Some(token.to_owned());
+    }
+
+    /// Whether it was.
+    pub fn has_replayed(&self, token: &str) -> bool {
+        self.replayed.as_deref() == Some(token)
+    }
+
+    /// A DELETE of this id was accepted.
+    pub fn sent_delete(&mut self, id: &str) {
+        self.delete_sent = Some(id.to_owned());
+    }
+
+    /// Something new asks for attention: at once, and on a new observation.
+    pub fn trigger(&mut self, now: Instant) {
         self.news = true;
         self.triggered_at = Some(now);
         self.failures = 0;

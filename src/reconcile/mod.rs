@@ -1,6 +1,7 @@
 //! The pipeline, once, for every kind: gather → decide → act → report. A kind is one file with its behaviour.
 
 pub mod access;
+pub mod access_key;
 pub mod act;
 pub mod collections;
 pub mod context;
@@ -13,6 +14,7 @@ pub mod key;
 pub mod kind;
 pub mod managed;
 pub mod memory;
+pub mod outcome;
 pub mod password;
 pub mod pipeline;
 pub mod record;
@@ -21,4 +23,6 @@ pub mod secrets;
 pub mod servers;
 pub mod sources;
 pub mod tenant;
+pub mod view;
 pub mod vpn_user;
+pub mod watch_health;

@@ -18,6 +18,9 @@ use super::managed::Managed;
 /// Passes of one reconcile; a healthy object needs at most half of them.
 const MOST_PASSES: usize = 12;
 
+/// Conflicts of one reconcile that are answered at once; whoever is always faster than we are is given way to.
+const MOST_CONFLICTS: usize = 4;
+
 /// What the apiserver refused; the cloud's errors never come this far.
 #[derive(Debug, thiserror::Error)]
 #[error("the apiserver: {0}")]
@@ -60,7 +63,12 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
     if let Some(wait) = context.memory.hold_off(key, Instant::now()) {
         return Ok(Action::requeue(wait));
     }
+    let mut conflicts = 0;
     for _ in 0..MOST_PASSES {
+        if !context.shared.leads() {
+            // What was decided from here on would rest on what may be another's by now.
+            return Ok(Action::requeue(Duration::from_secs(1)));
+        }
         context.memory.begin(key);
         let gathered = gather(context, key, &object).await?;
         let step = decide(&gathered.inputs(&object, context));
@@ -75,7 +83,8 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
             Ok(Next::Again(next)) => object = next,
             Ok(Next::Rest(action)) => return Ok(action),
             // Somebody else wrote: decide again on what is there now.
-            Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(kube::Error::Api(status)) if status.code == 409 && conflicts < MOST_CONFLICTS => {
+                conflicts += 1;
                 match context.shared.reporter.read(&*object).await? {
                     Some(newer) => object = context.memory.arrive(key, Arc::new(newer), Instant::now()),
                     None => return Ok(Action::await_change()),
@@ -92,12 +101,25 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
     Ok(Action::requeue(Duration::from_millis(100)))
 }
 
-/// When the apiserver refused something: again, with backoff.
+/// When the apiserver refused something: again, with backoff; told once for as long as it refuses in the same way.
 pub fn on_error<K: Kind>(object: Arc<Managed<K>>, error: &ReconcileError, context: Arc<KindContext<K>>) -> Action {
     let key = Key::of(&*object);
     let delay = context
         .memory
         .failed(&key, AGAIN, context.shared.jitter(), Instant::now());
-    tracing::warn!(kind = K::KIND, namespace = key.namespace, name = key.name, %error, "will try again");
+    let (namespace, name) = (&key.namespace, &key.name);
+    if context.memory.is_refused(&key, refusal(&error.0)) {
+        tracing::warn!(kind = K::KIND, namespace, name, %error, "will try again");
+    } else {
+        tracing::debug!(kind = K::KIND, namespace, name, %error, "will try again");
+    }
     Action::requeue(delay)
+}
+
+/// How the apiserver refuses, in words that stay the same from try to try; its own may name ports and times.
+fn refusal(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
+        _ => "no answer".to_owned(),
+    }
 }

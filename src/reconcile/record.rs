@@ -156,9 +156,8 @@ pub fn confirmed<K: Kind>(
     verdict::<K>(
         status,
         &Verdict {
-            reason: Reason::Available,
-            message,
             drifted,
+            ..Verdict::new(Reason::Available, message)
         },
         stamp,
     );

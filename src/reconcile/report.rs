@@ -13,8 +13,9 @@ use super::managed::Managed;
 use super::record::Stamp;
 use crate::api::FINALIZER;
 use crate::api::conditions::{self, Progress, Reason, Verdict};
+use crate::plain_text::{cut_to_bytes, one_line};
 
-/// Events hold at most 1 kB of text.
+/// The apiserver refuses Events whose note has more than 1024 bytes.
 const MAX_NOTE: usize = 1000;
 
 /// Writes to the apiserver.
@@ -111,10 +112,11 @@ impl Reporter {
 
 /// An Event about any object, such as a Secret.
 pub async fn publish(recorder: &Recorder, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+    let line = one_line(note, MAX_NOTE);
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(note.chars().take(MAX_NOTE).collect()),
+        note: Some(cut_to_bytes(&line, MAX_NOTE).to_owned()),
         // The recorder folds events of one action into a series and keeps the first one's text: another text is
         // another action.
         action: action(reason, note),

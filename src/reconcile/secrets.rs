@@ -1,12 +1,18 @@
-//! The Secrets that objects name: read when needed, kept only while named, followed by their metadata alone.
+//! The Secrets that objects name: read when needed, kept only while named and only as far as they are used, followed by
+//! their metadata alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
 use super::key::Key;
+
+/// Of a value no more than this and a byte is kept, so that whoever uses it sees that it is too long. A Secret may hold a
+/// MiB: memory must grow with the objects, not with what their authors put there.
+pub const LONGEST_VALUE: usize = 64 * 1024;
 
 /// Namespace and name of a Secret.
 pub type SecretName = (String, String);
@@ -16,17 +22,24 @@ pub struct SecretContent {
     /// Another one under the same name: it was deleted and made anew.
     pub uid: String,
     pub resource_version: String,
+    /// Of the keys that were asked for; longer values are cut to one byte more than [`LONGEST_VALUE`].
     pub data: BTreeMap<String, Vec<u8>>,
+    /// The keys that were asked for, whether the Secret has them or not.
+    asked: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Named {
     by: HashSet<Key>,
+    /// All that anybody has asked for.
+    keys: BTreeSet<String>,
     /// As last read; it stays after the Secret is gone, for deletions in a namespace that goes as a whole.
     content: Option<Arc<SecretContent>>,
     known: Known,
     /// Counts what was heard: a read that began before the latest may not have seen it.
     heard: u64,
+    /// The latest list that had begun when it was first named.
+    named_during: u64,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +63,8 @@ pub enum Found {
 pub struct Secrets {
     client: Client,
     named: Mutex<HashMap<SecretName, Named>>,
+    /// Counts the lists that watches have begun.
+    lists: AtomicU64,
 }
 
 impl Secrets {
@@ -57,17 +72,30 @@ impl Secrets {
         Self {
             client,
             named: Mutex::default(),
+            lists: AtomicU64::new(0),
         }
     }
 
-    /// Reads a Secret for an object that names it; from memory if nothing was heard of a change.
-    pub async fn read(&self, secret: &SecretName, by: &Key) -> Result<Found, kube::Error> {
+    /// A watch begins with a list; its number.
+    pub fn list_begins(&self) -> u64 {
+        self.lists.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Reads these keys of a Secret for an object that names it; from memory if nothing was heard of a change.
+    pub async fn read(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Result<Found, kube::Error> {
         let heard = {
             let mut named = self.lock();
-            let entry = named.entry(secret.clone()).or_default();
+            let entry = named.entry(secret.clone()).or_insert_with(|| Named {
+                named_during: self.lists.load(Ordering::Relaxed),
+                ..Named::default()
+            });
             entry.by.insert(by.clone());
+            entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
+            let was_asked = |content: &SecretContent| keys.iter().all(|key| content.asked.contains(*key));
             match (entry.known, &entry.content) {
-                (Known::Present, Some(content)) => return Ok(Found::Present(Arc::clone(content))),
+                (Known::Present, Some(content)) if was_asked(content) => {
+                    return Ok(Found::Present(Arc::clone(content)));
+                }
                 (Known::Absent, content) => return Ok(absent(content.as_ref())),
                 _ => entry.heard,
             }
@@ -84,6 +112,9 @@ impl Secrets {
             }
             return Ok(absent(entry.content.as_ref()));
         };
+        // It may have been forgotten meanwhile.
+        entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
+        let asked = entry.keys.clone();
         let content = Arc::new(SecretContent {
             uid: read.metadata.uid.unwrap_or_default(),
             resource_version: read.metadata.resource_version.unwrap_or_default(),
@@ -91,8 +122,11 @@ impl Secrets {
                 .data
                 .unwrap_or_default()
                 .into_iter()
-                .map(|(key, value)| (key, value.0))
+                .filter(|(key, _)| asked.contains(key))
+                // A copy, since a vector that is cut keeps its memory.
+                .map(|(key, value)| (key, value.0[..value.0.len().min(LONGEST_VALUE + 1)].to_vec()))
                 .collect(),
+            asked,
         });
         entry.content = Some(Arc::clone(&content));
         if is_latest {
@@ -140,14 +174,17 @@ impl Secrets {
         self.lock().contains_key(secret)
     }
 
-    /// A watch began anew and saw only these: the others are gone.
-    pub fn saw_all(&self, in_namespace: Option<&str>, seen: &HashSet<SecretName>) -> Vec<Key> {
+    /// A watch began anew with that list, and saw only these: the others are gone. Of what was named while it went on the
+    /// list says nothing, since only named ones are noticed as they pass; what changes after it began the watch tells.
+    pub fn saw_all(&self, in_namespace: Option<&str>, list: u64, seen: &HashSet<SecretName>) -> Vec<Key> {
         let unseen: Vec<SecretName> = {
             let named = self.lock();
             let watched = named
-                .keys()
-                .filter(|secret| in_namespace.is_none_or(|namespace| secret.0 == namespace));
-            watched.filter(|secret| !seen.contains(*secret)).cloned().collect()
+                .iter()
+                .filter(|(secret, _)| in_namespace.is_none_or(|namespace| secret.0 == namespace));
+            let judged = watched.filter(|(_, entry)| entry.named_during < list);
+            let unseen = judged.filter(|(secret, _)| !seen.contains(*secret));
+            unseen.map(|(secret, _)| secret.clone()).collect()
         };
         unseen.iter().flat_map(|secret| self.seen(secret, None)).collect()
     }
@@ -166,4 +203,48 @@ impl Secrets {
 
 fn absent(content: Option<&Arc<SecretContent>>) -> Found {
     content.map_or(Found::Absent, |content| Found::Remembered(Arc::clone(content)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_says_nothing_of_a_secret_that_was_named_while_it_went_on() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let nobody = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let secrets = Secrets::new(Client::try_from(nobody).unwrap());
+        let of = |name: &str| ("a".to_owned(), name.to_owned());
+        let key = Key {
+            kind: "CustomerGateway",
+            namespace: "a".to_owned(),
+            name: "office".to_owned(),
+        };
+        // The reads fail, but from then on the Secrets are named.
+        assert!(secrets.read(&of("before"), &key, &["password"]).await.is_err());
+        let list = secrets.list_begins();
+        assert!(secrets.read(&of("meanwhile"), &key, &["password"]).await.is_err());
+        assert_eq!(
+            secrets.saw_all(Some("a"), list, &HashSet::new()),
+            std::slice::from_ref(&key)
+        );
+        assert!(matches!(
+            secrets.read(&of("before"), &key, &["password"]).await,
+            Ok(Found::Absent)
+        ));
+        assert!(
+            secrets.read(&of("meanwhile"), &key, &["password"]).await.is_err(),
+            "it is still asked for"
+        );
+        // The next list tells of both.
+        let next = secrets.list_begins();
+        assert_eq!(
+            secrets.saw_all(Some("a"), next, &HashSet::new()),
+            std::slice::from_ref(&key)
+        );
+        assert!(matches!(
+            secrets.read(&of("meanwhile"), &key, &["password"]).await,
+            Ok(Found::Absent)
+        ));
+    }
 }

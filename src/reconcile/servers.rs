@@ -70,9 +70,9 @@ impl Server {
     }
 
     fn forget(&self, reader: &Key) {
-        self.users.forget(reader);
+        self.users.known().forget(reader);
         if let Some(groups) = self.groups.get() {
-            groups.forget(reader);
+            groups.known().forget(reader);
         }
     }
 }
@@ -134,7 +134,7 @@ impl Servers {
     pub fn losses(&self) -> Vec<(usize, usize)> {
         self.lock()
             .values()
-            .map(|in_use| in_use.server.users.losses())
+            .map(|in_use| in_use.server.users.known().losses())
             .collect()
     }
 

@@ -57,6 +57,8 @@ pub struct Sources<'a> {
     pub open: &'a Open,
     /// Answers of the cloud must have been started at that time or later.
     pub since: Option<Instant>,
+    /// Whether the cloud may be asked yet.
+    pub may_ask_cloud: bool,
 }
 
 impl Sources<'_> {
@@ -73,7 +75,11 @@ impl Sources<'_> {
         }
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
-        let read = self.context.secrets.read(&secret, self.key).await;
+        let read = self
+            .context
+            .secrets
+            .read(&secret, self.key, &[reference.key.as_str()])
+            .await;
         let may = format!(
             "read the Secret {name}, which {field} names: have get of secrets granted to its service account in the \
              namespace {}",
@@ -108,21 +114,25 @@ impl Sources<'_> {
 
     /// The group of that name on a server, as of the time that counts; it is followed from now on.
     pub fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, Lack> {
+        if !self.may_ask_cloud {
+            return Err(Lack::Waiting);
+        }
         let server = self.open.server(server, self.key);
         let groups = server.groups();
         if let Some(error) = groups.take_failure(self.key) {
             return Err(trouble(&error).into());
         }
-        if !groups.listed(self.since).is_some_and(|listed| listed.fresh) {
+        if !groups.known().listed(self.since).is_some_and(|listed| listed.fresh) {
             let since = self.since.unwrap_or(self.context.started);
             groups.want(self.key.clone(), Look::Collection, since);
             return Err(Lack::Waiting);
         }
-        let found = groups
+        let mut known = groups.known();
+        let found = known
             .find(|group| group.name.as_deref() == Some(name))
             .into_iter()
             .next();
-        groups.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
+        known.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
         Ok(found)
     }
 }

@@ -1,9 +1,10 @@
-//! A credential at work: its client, budget, breaker, clock and mirrors. Equal credentials share one tenant.
+//! A credential at work: its client, clock and mirrors. Equal credentials share one tenant, and tenants of one access key
+//! its budget and breaker.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,13 +12,14 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::access::{Credential, person};
+use super::access_key::AccessKey;
 use super::collections::{GatewaySource, Reads};
 use super::decide::{AGAIN, Access, Trouble};
 use super::key::Key;
 use super::servers::{Server, Servers};
 use crate::api::Scope;
 use crate::api::conditions::Reason;
-use crate::cloud::breaker::{Admit, Breaker};
+use crate::cloud::breaker::{Admit, Flight};
 use crate::cloud::budget::{Budget, Priority};
 use crate::cloud::customer_gateways::CustomerGateway;
 use crate::cloud::lane::Lanes;
@@ -50,9 +52,8 @@ pub struct Shared {
 /// See the module.
 pub struct Tenant {
     pub credential: Credential,
-    pub budget: Arc<Budget<Key>>,
+    access_key: Arc<AccessKey>,
     shared: Arc<Shared>,
-    breaker: Mutex<Breaker>,
     clock: Mutex<Option<(Timestamp, Instant)>>,
     project: tokio::sync::Mutex<Option<FailedLookUp>>,
     open: OnceLock<Open>,
@@ -78,23 +79,26 @@ impl Open {
 
     /// More than max(10, 20 %) of the credential's objects are missing at once.
     pub fn mass_deletion(&self) -> Option<MassDeletion> {
-        let losses = self.servers.losses().into_iter().chain([self.gateways.losses()]);
+        let losses = self
+            .servers
+            .losses()
+            .into_iter()
+            .chain([self.gateways.known().losses()]);
         let (missing, of) = losses.fold((0, 0), |(missing, of), (more, more_of)| (missing + more, of + more_of));
         MassDeletion::suspected(missing, of)
     }
 
     fn forget(&self, reader: &Key) {
-        self.gateways.forget(reader);
+        self.gateways.known().forget(reader);
         self.servers.forget(reader);
     }
 }
 
 impl Tenant {
-    fn start(credential: Credential, shared: Arc<Shared>) -> Arc<Self> {
-        let tenant = Arc::new(Self {
+    fn start(credential: Credential, access_key: Arc<AccessKey>, shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self {
             credential,
-            budget: Arc::new(Budget::new(shared.max_requests_per_second)),
-            breaker: Mutex::new(Breaker::new(shared.request_timeout * 2)),
+            access_key,
             shared,
             clock: Mutex::default(),
             project: tokio::sync::Mutex::default(),
@@ -102,16 +106,12 @@ impl Tenant {
             told: Mutex::default(),
             overwrites_tags: AtomicBool::new(true),
             tasks: Mutex::default(),
-        });
-        let (budget, wake) = (Arc::clone(&tenant.budget), Arc::clone(&tenant.shared));
-        tenant.spawn(async move {
-            loop {
-                for waiter in budget.next_turn().await {
-                    (wake.wake)(waiter);
-                }
-            }
-        });
-        tenant
+        })
+    }
+
+    /// Who asks the cloud needs a turn, and keeps it until the answer is in.
+    pub fn budget(&self) -> &Budget<Key> {
+        &self.access_key.budget
     }
 
     /// The client, once the project is known.
@@ -184,14 +184,39 @@ impl Tenant {
         self.overwrites_tags.store(false, Ordering::Relaxed);
     }
 
-    /// Sends a request, unless the breaker is open, and learns from its answer.
+    /// Sends a request, for which the caller has a turn in the budget, unless the breaker is open, and learns from its
+    /// answer.
     pub async fn send<T>(
         &self,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Result<Answer<T>, CloudError> {
-        let flight = loop {
-            match lock(&self.breaker).admit(Instant::now()) {
-                Admit::Go(flight) => break flight,
+        let flight = self.admitted().await?;
+        self.fly(flight, call).await
+    }
+
+    /// The same for a request that changes something. Whether this process still leads is asked after all waiting, with
+    /// nothing left to be done but to send; `None`: it does not, and nothing was sent.
+    pub async fn send_if_leading<T>(
+        &self,
+        may_write: impl FnOnce() -> bool,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Option<Result<Answer<T>, CloudError>> {
+        let flight = match self.admitted().await {
+            Ok(flight) => flight,
+            Err(error) => return Some(Err(error)),
+        };
+        if !may_write() {
+            self.access_key.breaker().not_sent(flight, Instant::now());
+            return None;
+        }
+        Some(self.fly(flight, call).await)
+    }
+
+    /// Waits until the breaker lets a request through.
+    async fn admitted(&self) -> Result<Flight, CloudError> {
+        loop {
+            match self.access_key.breaker().admit(Instant::now()) {
+                Admit::Go(flight) => return Ok(flight),
                 Admit::Wait => {}
                 Admit::Refused { error, until } => {
                     let mut error = *error;
@@ -202,10 +227,19 @@ impl Tenant {
                 }
             }
             tokio::time::sleep(FIRST_FLIGHT_POLL).await;
-        };
+        }
+    }
+
+    async fn fly<T>(
+        &self,
+        flight: Flight,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Result<Answer<T>, CloudError> {
         let result = call.await;
         let now = Instant::now();
-        lock(&self.breaker).finished(flight, result.as_ref().map(|_| ()), now);
+        self.access_key
+            .breaker()
+            .finished(flight, result.as_ref().map(|_| ()), now);
         let date = match &result {
             Ok(answer) => answer.date,
             Err(error) => error.date,
@@ -214,8 +248,8 @@ impl Tenant {
             self.learn_time(date, now);
         }
         match &result {
-            Err(error) if error.meaning == Meaning::Throttled => self.budget.throttled(error.retry_after, now),
-            _ => self.budget.succeeded(now),
+            Err(error) if error.meaning == Meaning::Throttled => self.budget().throttled(error.retry_after, now),
+            _ => self.budget().succeeded(now),
         }
         result
     }
@@ -245,7 +279,7 @@ impl Tenant {
             );
             return Err(LookUp::Trouble(person(Reason::InvalidSpec, message)));
         };
-        self.budget.turn(Priority::Read).await;
+        let _turn = self.budget().turn(Priority::Read).await;
         let call = iam::look_up_project(&self.shared.transport, &self.credential.keys, endpoint, region);
         let result = self.send(call).await.map(|answer| answer.value);
         self.tell(result.as_ref().err());
@@ -416,6 +450,7 @@ pub struct Tenants {
     pub lanes: Arc<Lanes<Key>>,
     shared: Arc<Shared>,
     by_fingerprint: Mutex<HashMap<[u8; 32], Arc<Tenant>>>,
+    access_keys: Mutex<HashMap<[u8; 32], Weak<AccessKey>>>,
     by_user: Mutex<HashMap<Key, Arc<Tenant>>>,
 }
 
@@ -427,6 +462,7 @@ impl Tenants {
             lanes: Lanes::new(move |key| (waker.wake)(key)),
             shared,
             by_fingerprint: Mutex::default(),
+            access_keys: Mutex::default(),
             by_user: Mutex::default(),
         }
     }
@@ -436,7 +472,10 @@ impl Tenants {
         let fingerprint = credential.fingerprint();
         let tenant = {
             let mut tenants = lock(&self.by_fingerprint);
-            let start = || Tenant::start(credential, Arc::clone(&self.shared));
+            let start = || {
+                let access_key = self.access_key(&credential);
+                Tenant::start(credential, access_key, Arc::clone(&self.shared))
+            };
             Arc::clone(tenants.entry(fingerprint).or_insert_with(start))
         };
         let former = lock(&self.by_user).insert(key.clone(), Arc::clone(&tenant));
@@ -468,15 +507,28 @@ impl Tenants {
 
     /// Requests that wait for their turn, of all tenants.
     pub fn waiting(&self) -> usize {
-        lock(&self.by_fingerprint)
-            .values()
-            .map(|tenant| tenant.budget.waiting())
-            .sum::<usize>()
-            + self.lanes.waiting()
+        let access_keys = lock(&self.access_keys);
+        let in_use = access_keys.values().filter_map(Weak::upgrade);
+        in_use.map(|access_key| access_key.budget.waiting()).sum::<usize>() + self.lanes.waiting()
+    }
+
+    /// The one that a credential uses; it lasts as long as its tenants do.
+    fn access_key(&self, credential: &Credential) -> Arc<AccessKey> {
+        let mut access_keys = lock(&self.access_keys);
+        let fingerprint = credential.key_fingerprint();
+        if let Some(in_use) = access_keys.get(&fingerprint).and_then(Weak::upgrade) {
+            return in_use;
+        }
+        access_keys.retain(|_, access_key| access_key.strong_count() > 0);
+        let shared = Arc::clone(&self.shared);
+        let (rate, timeout) = (shared.max_requests_per_second, shared.request_timeout);
+        let started = AccessKey::start(rate, timeout, move |key| (shared.wake)(key));
+        access_keys.insert(fingerprint, Arc::downgrade(&started));
+        started
     }
 
     fn leave(&self, key: &Key, tenant: &Arc<Tenant>) {
-        tenant.budget.forget(key);
+        tenant.budget().forget(key);
         if let Some(open) = tenant.open.get() {
             open.forget(key);
         }

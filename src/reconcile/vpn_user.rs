@@ -24,9 +24,12 @@ use crate::cloud::password::Password;
 use crate::cloud::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
 use crate::cloud::{Answer, Client, CloudError, Meaning, password_rules, time};
 use crate::mirror::{Mirror, Remote};
+use crate::plain_text::one_line;
 
 /// In `userGroupID`: a user in no group.
 const NO_GROUP: &str = "none";
+/// Of a text that is only shown.
+const LONGEST_SHOWN: usize = 1024;
 /// Ids of vanished users that are remembered.
 const MAX_VANISHED: usize = 4;
 /// The cloud's clock and the record's are cut to whole seconds.
@@ -364,7 +367,7 @@ impl Kind for Users {
         intent: Option<&Intent>,
         record: &Record<'_>,
     ) {
-        status.name = remote.name.clone().or(status.name.take());
+        status.name = remote.name.as_deref().map(shown).or(status.name.take());
         status.record.vpn_server_id = home.cloned().or(status.record.vpn_server_id.take());
         if is_made_by_us(status, intent, remote, record.settle_time) {
             let created = Self::times(remote).0.unwrap_or(record.cloud_now);
@@ -393,14 +396,15 @@ impl Kind for Users {
         extras: Option<&Self::Extras>,
         remote: &Self::Remote,
     ) {
-        status.name = remote.name.clone().or(status.name.take());
+        status.name = remote.name.as_deref().map(shown).or(status.name.take());
         status.user_group_id.clone_from(&remote.user_group_id);
         let wanted_name = spec.and_then(|spec| spec.user_group_name.clone());
         let is_wanted =
             extras.is_some_and(|extras| extras.group_id.is_some() && extras.group_id == remote.user_group_id);
         status.user_group_name = remote
             .user_group_name
-            .clone()
+            .as_deref()
+            .map(shown)
             .or_else(|| wanted_name.filter(|_| is_wanted));
         status.static_ip = Some(static_ip(remote).to_owned());
         let record = &mut status.record;
@@ -539,6 +543,10 @@ impl Kind for Users {
     ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
         client.delete_user(home, id).boxed()
     }
+}
+
+fn shown(foreign: &str) -> String {
+    one_line(foreign, LONGEST_SHOWN)
 }
 
 fn group<'a>(spec: &'a VpnUserSpec, extras: &'a UserExtras) -> Group<'a> {

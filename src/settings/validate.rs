@@ -12,6 +12,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{CaBundle, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
 use crate::cloud::endpoints::{self, EndpointError};
+use crate::cloud::iam::is_project_id;
 
 /// The shortest lease: below it a slow apiserver alone would cost the leadership.
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
@@ -208,9 +209,9 @@ pub(super) fn parse_region(text: &str) -> Result<String, String> {
     }
 }
 
-/// The id stands in every path, so whatever could bend a path is refused; its length is the cloud's matter.
+/// A project's id.
 pub(super) fn parse_project_id(text: &str) -> Result<String, String> {
-    if (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+    if is_project_id(text) {
         Ok(text.to_owned())
     } else {
         Err("a project id is written like 0605767a5b0b3f5c2f3dc0123456789a: letters, digits and `-`".to_owned())

@@ -115,6 +115,9 @@ pub struct FaultRequest {
     /// Only requests whose path and query hold this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_contains: Option<String>,
+    /// How many requests it lets pass before it hits one.
+    #[serde(default)]
+    pub skip: u64,
     /// How many requests it hits; 0 = until it is removed.
     #[serde(default = "once")]
     pub times: u64,
@@ -149,6 +152,7 @@ impl FaultRequest {
             operation: None,
             access_key: None,
             path_contains: None,
+            skip: 0,
             times: 1,
             commit: false,
             ms: None,

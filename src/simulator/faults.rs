@@ -53,9 +53,18 @@ impl Faults {
     pub fn hit(&mut self, target: Target<'_>) -> Vec<FaultRequest> {
         let mut hits = Vec::new();
         for of_latency in [true, false] {
-            let found = self.entries.iter_mut().find(|entry| {
+            let fitting = self.entries.iter_mut().filter(|entry| {
                 (entry.request.fault == FaultName::Latency) == of_latency && matches(&entry.request, target)
             });
+            let mut found = None;
+            for entry in fitting {
+                // Each that would have hit it, had it not others to let pass first, has one less to let pass.
+                if entry.request.skip == 0 {
+                    found = Some(entry);
+                    break;
+                }
+                entry.request.skip -= 1;
+            }
             if let Some(entry) = found {
                 entry.hits += 1;
                 hits.push(entry.request.clone());
@@ -150,6 +159,23 @@ mod tests {
 
     fn hits(faults: &mut Faults) -> usize {
         faults.hit(TARGET).len()
+    }
+
+    #[test]
+    fn a_fault_lets_as_many_pass_as_it_is_told_and_hits_the_next() {
+        let mut faults = Faults::default();
+        let mut hold = FaultRequest::once(FaultName::Hold);
+        (hold.skip, hold.operation) = (2, Some("CreateCustomerGateway".to_owned()));
+        faults.add(hold).unwrap();
+        let other = Target {
+            operation: Some(Operation::ListCustomerGateways),
+            ..TARGET
+        };
+        let hits: Vec<usize> = [TARGET, other, TARGET, TARGET, TARGET]
+            .map(|target| faults.hit(target).len())
+            .to_vec();
+        assert_eq!(hits, [0, 0, 0, 1, 0]);
+        assert!(faults.list().is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The objects of one kind in one test's world: read, changed and waited for.
 
 use kube::Api;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::Value;
 use vpn_operator_testbed::eventually;
@@ -21,6 +21,22 @@ impl<'a> Objects<'a> {
 
     pub fn api(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.world.client.clone(), &self.world.namespace, &self.kind)
+    }
+
+    /// Makes an object.
+    pub async fn create(&self, object: Value) {
+        let object: DynamicObject = serde_json::from_value(object).unwrap();
+        self.api().create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    /// Asks for the end of an object.
+    pub async fn delete(&self, name: &str) {
+        self.api().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// As it is now; null if it is gone.
+    pub async fn get_or_null(&self, name: &str) -> Value {
+        serde_json::to_value(self.api().get_opt(name).await.unwrap()).unwrap()
     }
 
     /// See [`World::log_tail`].

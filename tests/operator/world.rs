@@ -11,7 +11,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use vpn_operator_testbed::{ControlPlane, Operator, Simulator, eventually};
+use vpn_operator_testbed::{ApiProxy, ControlPlane, Operator, Simulator, eventually};
 
 use crate::leaks::{Sentinels, search_etcd, search_text};
 use crate::objects::Objects;
@@ -40,6 +40,8 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
+    /// With which the operator asks the apiserver: the administrator's, unless the test sets another.
+    pub kubeconfig: PathBuf,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
@@ -137,6 +139,7 @@ impl World {
             access_key,
             sentinels: Sentinels::new([secret_key.clone()]),
             secret_key,
+            kubeconfig: plane.kubeconfig().to_owned(),
             arguments,
             environment,
             finished: false,
@@ -156,15 +159,28 @@ impl World {
     /// Starts the operator, which may have no chance to become ready.
     pub fn launch_operator(&mut self) {
         let binary = Path::new(OPERATOR);
-        let (guardian, kubeconfig) = (self.plane.guardian(), self.plane.kubeconfig());
         let operator = Operator::start(
-            guardian,
+            self.plane.guardian(),
             binary,
-            kubeconfig,
+            &self.kubeconfig,
             self.arguments.clone(),
             self.environment.clone(),
         )
         .unwrap();
+        self.operator = Some(operator);
+    }
+
+    /// Starts the operator so that it reaches the apiserver through a proxy, and waits until it is ready.
+    pub async fn start_operator_behind(&mut self, proxy: &ApiProxy) {
+        let operator = Operator::start(
+            self.plane.guardian(),
+            Path::new(OPERATOR),
+            proxy.kubeconfig(),
+            self.arguments.clone(),
+            self.environment.clone(),
+        )
+        .unwrap();
+        operator.wait_until_ready(DEADLINE).await.unwrap();
         self.operator = Some(operator);
     }
 

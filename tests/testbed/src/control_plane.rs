@@ -38,9 +38,9 @@ static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
 pub struct ControlPlane {
     assets: Assets,
     api_server: Mutex<Option<Process>>,
-    /// Held so that it runs as long as this value.
-    _etcd: Process,
+    etcd: Mutex<Process>,
     etcd_url: String,
+    etcd_data: PathBuf,
     port: u16,
     token: String,
     certificates: Certificates,
@@ -59,7 +59,7 @@ impl ControlPlane {
     pub async fn start() -> Result<Self> {
         let guardian = Guardian::start()?;
         let assets = Assets::find(&guardian).await?;
-        let (etcd, etcd_url) = start_etcd(&assets, &guardian).await?;
+        let Etcd { process, url, data } = start_etcd(&assets, &guardian).await?;
         let certificates = Certificates::create(guardian.folder())?;
         let token = uuid::Uuid::new_v4().to_string();
         write(
@@ -70,8 +70,9 @@ impl ControlPlane {
         let mut control_plane = Self {
             assets,
             api_server: Mutex::new(None),
-            _etcd: etcd,
-            etcd_url,
+            etcd: Mutex::new(process),
+            etcd_url: url,
+            etcd_data: data,
             port: 0,
             kubeconfig: guardian.folder().join("kubeconfig"),
             token,
@@ -118,6 +119,15 @@ impl ControlPlane {
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(&self.kubeconfig)?, &options).await?;
         Ok(Client::try_from(config)?)
+    }
+
+    /// An HTTP client that trusts the apiserver, and keeps its connections.
+    pub(crate) fn http_client(&self) -> Result<reqwest::Client> {
+        let trusting = http::with_provider()
+            .no_proxy()
+            .tls_certs_only([self.certificates.authority()?]);
+        // A connection for each request that lasts: a watch that nobody reads must not hold up another.
+        Ok(trusting.http1_only().build()?)
     }
 
     /// Creates a namespace that no other test has; `prefix` says whose it is.
@@ -221,6 +231,34 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Kills etcd, and starts it again with what it has stored, at the same address.
+    pub async fn restart_etcd(&self) -> Result<()> {
+        let killed = self.etcd.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        killed?;
+        let process = self
+            .guardian
+            .spawn(etcd_launch(&self.assets, &self.etcd_url, &self.etcd_data))?;
+        let client = http::loopback_client().build()?;
+        until_ready(&process, &client, &format!("{}/health", self.etcd_url), "").await?;
+        *self.etcd.lock().unwrap_or_else(PoisonError::into_inner) = process;
+        Ok(())
+    }
+
+    /// Has etcd forget everything but the latest version of what it stores: no watch can go on from an earlier one.
+    pub async fn compact_etcd(&self) -> Result<()> {
+        let client = http::loopback_client().build()?;
+        let ask = async |what: &str, body: serde_json::Value| -> Result<serde_json::Value> {
+            let url = format!("{}/v3/kv/{what}", self.etcd_url);
+            let answer = client.post(&url).json(&body).send().await?;
+            Ok(answer.error_for_status()?.json().await?)
+        };
+        // Any key will do: each answer tells the present revision.
+        let state = ask("range", json!({"key": "Lw==", "limit": 1})).await?;
+        let revision = state["header"]["revision"].clone();
+        ask("compaction", json!({"revision": revision, "physical": true})).await?;
+        Ok(())
+    }
+
     fn swap_api_server(&self, process: Option<Process>) -> Option<Process> {
         std::mem::replace(
             &mut *self.api_server.lock().unwrap_or_else(PoisonError::into_inner),
@@ -295,29 +333,38 @@ impl ControlPlane {
     }
 }
 
-async fn start_etcd(assets: &Assets, guardian: &Arc<Guardian>) -> Result<(Process, String)> {
+struct Etcd {
+    process: Process,
+    url: String,
+    data: PathBuf,
+}
+
+async fn start_etcd(assets: &Assets, guardian: &Arc<Guardian>) -> Result<Etcd> {
     let client = http::loopback_client().build()?;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let url = format!("http://127.0.0.1:{}", free_port()?);
         let data = guardian.folder().join(format!("etcd-{attempts}"));
-        let launch = Launch::new("etcd", assets.path(Tool::Etcd)).args([
-            format!("--data-dir={}", data.display()),
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-            // A single member has no peers, but binds the address.
-            "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
-            "--unsafe-no-fsync".to_owned(),
-            "--log-level=warn".to_owned(),
-        ]);
-        let process = guardian.spawn(launch)?;
+        let process = guardian.spawn(etcd_launch(assets, &url, &data))?;
         match until_ready(&process, &client, &format!("{url}/health"), "").await {
-            Ok(()) => return Ok((process, url)),
+            Ok(()) => return Ok(Etcd { process, url, data }),
             Err(Error::Ended { log, .. }) if log.contains(PORT_TAKEN) && attempts < PORT_ATTEMPTS => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+fn etcd_launch(assets: &Assets, url: &str, data: &Path) -> Launch {
+    Launch::new("etcd", assets.path(Tool::Etcd)).args([
+        format!("--data-dir={}", data.display()),
+        format!("--listen-client-urls={url}"),
+        format!("--advertise-client-urls={url}"),
+        // A single member has no peers, but binds the address.
+        "--listen-peer-urls=http://127.0.0.1:0".to_owned(),
+        "--unsafe-no-fsync".to_owned(),
+        "--log-level=warn".to_owned(),
+    ])
 }
 
 /// Waits until the address answers 200, or the process has ended.

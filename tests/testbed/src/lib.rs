@@ -5,6 +5,7 @@
 //! a test is: [`ControlPlane::shared`], a namespace of its own, a [`Simulator`], an [`Operator`],
 //! and [`eventually`] in place of every sleep.
 
+mod api_proxy;
 mod assets;
 mod control_plane;
 mod error;
@@ -17,6 +18,7 @@ mod simulator;
 mod tool;
 mod wait;
 
+pub use api_proxy::{Answer, ApiProxy, ApiRequest, Hold, Interference, Line, Moment, Verb};
 pub use assets::{Assets, Tool};
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};

@@ -1,11 +1,13 @@
 //! The mirror against a cloud whose answers the test hands out one by one.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::known::MAX_GETS;
 use super::*;
-use crate::cloud::Operation;
+use crate::cloud::{Meaning, Operation};
 
 const KEY: &str = "owner";
 
@@ -137,7 +139,7 @@ impl Bench {
     }
 
     fn name_of(&self, id: &str) -> Option<String> {
-        match self.mirror.sighting(id, None) {
+        match self.mirror.known().sighting(id, None) {
             Sighting::Seen { remote, .. } => Some(remote.name),
             _ => None,
         }
@@ -172,14 +174,14 @@ async fn a_lone_reader_gets_a_get() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
     let since = Instant::now();
     assert!(matches!(
-        bench.mirror.sighting("1", Some(since)),
+        bench.mirror.known().sighting("1", Some(since)),
         Sighting::Seen { fresh: false, .. }
     ));
     bench.mirror.want("a", Look::Object("1".to_owned()), since);
     bench.answer_get("1", Ok(thing("1", "uno"))).await;
     assert_eq!(bench.woken.recv().await, Some("a"));
     assert!(matches!(
-        bench.mirror.sighting("1", Some(since)),
+        bench.mirror.known().sighting("1", Some(since)),
         Sighting::Seen {
             fresh: true,
             full: true,
@@ -247,7 +249,7 @@ async fn whoever_needs_a_whole_object_gets_it_however_many_wait() {
         sender.send(Ok(thing(&id, &id))).expect("the mirror waits");
         let reader = bench.woken.recv().await.expect("who asked is woken");
         assert_eq!(reader, id);
-        let sighting = bench.mirror.sighting(&id, None);
+        let sighting = bench.mirror.known().sighting(&id, None);
         assert!(matches!(sighting, Sighting::Seen { full: true, .. }), "{sighting:?}");
         assert!(asked.insert(id), "asked once");
     }
@@ -264,7 +266,7 @@ async fn a_list_that_began_before_our_write_neither_overwrites_nor_removes_it() 
     tick().await;
     bench.mirror.wrote(thing("1", "renamed by us"));
     bench.mirror.wrote(thing("2", "made by us"));
-    bench.mirror.hold(&"a", "uid", Some("2"));
+    bench.mirror.known().hold(&"a", "uid", Some("2"));
     sender
         .send(Ok(Listing {
             items: vec![thing("1", "one")],
@@ -300,37 +302,37 @@ async fn what_was_proved_gone_does_not_come_back_with_a_look_that_began_before()
         panic!("a LIST was expected")
     };
     tick().await;
-    bench.mirror.hold(&"a", "former", Some("1"));
+    bench.mirror.known().hold(&"a", "former", Some("1"));
     bench.mirror.proved_gone("1");
     bench.mirror.proved_gone("2");
-    bench.mirror.forget(&"a");
+    bench.mirror.known().forget(&"a");
     get.send(Ok(owned("2", "former"))).expect("the mirror waits");
     assert_eq!(bench.woken.recv().await, Some("b"));
     let items = vec![owned("1", "former"), owned("2", "former")];
     let listing = Listing { items, complete: true };
     list.send(Ok(listing)).ok().expect("the mirror waits");
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.owned_by("former"), []);
+    assert_eq!(bench.mirror.known().owned_by("former"), []);
     // What a look of now shows is there again.
     bench.mirror.relist();
     bench.answer_list(vec![owned("1", "former")], true).await;
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.owned_by("former").len(), 1);
-    assert!(bench.mirror.lock().buried.is_empty());
+    assert_eq!(bench.mirror.known().owned_by("former").len(), 1);
+    assert!(bench.mirror.known().buried.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_only_raises_the_suspicion_that_a_held_object_is_gone() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.hold(&"a", "uid", Some("1"));
+    bench.mirror.known().hold(&"a", "uid", Some("1"));
     bench.mirror.relist();
     bench.answer_list(Vec::new(), true).await;
     assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.sighting("1", None), Sighting::Missing);
+    assert_eq!(bench.mirror.known().sighting("1", None), Sighting::Missing);
     bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
     bench.answer_get("1", Err(gone())).await;
     assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.sighting("1", None), Sighting::Gone);
+    assert_eq!(bench.mirror.known().sighting("1", None), Sighting::Gone);
     // Back again, it wakes its holder.
     tick().await;
     bench.mirror.relist();
@@ -342,19 +344,22 @@ async fn a_list_only_raises_the_suspicion_that_a_held_object_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn an_incomplete_list_makes_nothing_missing() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.hold(&"a", "uid", Some("1"));
+    bench.mirror.known().hold(&"a", "uid", Some("1"));
     bench.mirror.relist();
     bench.answer_list(Vec::new(), false).await;
     bench.assert_quiet().await;
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
-    assert_eq!(bench.mirror.listed(None).map(|listed| listed.complete), Some(false));
+    assert_eq!(
+        bench.mirror.known().listed(None).map(|listed| listed.complete),
+        Some(false)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_poll_wakes_only_whose_object_differs() {
     let mut bench = Bench::primed(vec![thing("1", "one"), thing("2", "two")]).await;
-    bench.mirror.hold(&"a", "uid-a", Some("1"));
-    bench.mirror.hold(&"b", "uid-b", Some("2"));
+    bench.mirror.known().hold(&"a", "uid-a", Some("1"));
+    bench.mirror.known().hold(&"b", "uid-b", Some("2"));
     bench.mirror.relist();
     bench
         .answer_list(vec![thing("1", "one"), thing("2", "changed")], true)
@@ -362,7 +367,7 @@ async fn a_poll_wakes_only_whose_object_differs() {
     assert_eq!(bench.woken.recv().await, Some("b"));
     bench.assert_quiet().await;
     // An object with one's uid that was not there before, and one that is only named.
-    bench.mirror.watch(&"a", Some("4"));
+    bench.mirror.known().watch(&"a", Some("4"));
     tick().await;
     bench.mirror.relist();
     let things = vec![
@@ -374,7 +379,7 @@ async fn a_poll_wakes_only_whose_object_differs() {
     bench.answer_list(things, true).await;
     let woken = HashSet::from([bench.woken.recv().await, bench.woken.recv().await]);
     assert_eq!(woken, HashSet::from([Some("a"), Some("b")]));
-    assert_eq!(bench.mirror.owned_by("uid-b").len(), 1);
+    assert_eq!(bench.mirror.known().owned_by("uid-b").len(), 1);
     bench.assert_quiet().await;
 }
 
@@ -385,7 +390,7 @@ async fn a_list_that_never_speaks_of_tags_leaves_them_and_one_that_stops_makes_t
         ..thing(id, "x")
     };
     let mut bench = Bench::primed(vec![silent("1"), owned("2", "uid-b")]).await;
-    assert_eq!(bench.mirror.untold(|_| true), ["1"]);
+    assert_eq!(bench.mirror.known().untold(|_| true), ["1"]);
     bench.mirror.want("a", Look::Tags("1".to_owned()), Instant::now());
     let Some(Call::Tags(id, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
@@ -395,14 +400,14 @@ async fn a_list_that_never_speaks_of_tags_leaves_them_and_one_that_stops_makes_t
         .send(Ok(owned("1", "uid-a").tags.unwrap_or_default()))
         .expect("the mirror waits");
     assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.owned_by("uid-a").len(), 1);
+    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 1);
     tick().await;
     bench.mirror.relist();
     bench.answer_list(vec![silent("1"), silent("2")], true).await;
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.owned_by("uid-a").len(), 1);
-    assert_eq!(bench.mirror.owned_by("uid-b").len(), 0);
-    assert_eq!(bench.mirror.untold(|_| true), ["2"]);
+    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 1);
+    assert_eq!(bench.mirror.known().owned_by("uid-b").len(), 0);
+    assert_eq!(bench.mirror.known().untold(|_| true), ["2"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -438,22 +443,28 @@ async fn a_look_that_began_too_early_does_not_count() {
         .ok()
         .expect("the mirror waits");
     assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.listed(Some(since)).map(|listed| listed.fresh), Some(false));
+    assert_eq!(
+        bench.mirror.known().listed(Some(since)).map(|listed| listed.fresh),
+        Some(false)
+    );
     bench.answer_list(Vec::new(), true).await;
     assert_eq!(bench.woken.recv().await, Some("b"));
-    assert_eq!(bench.mirror.listed(Some(since)).map(|listed| listed.fresh), Some(true));
+    assert_eq!(
+        bench.mirror.known().listed(Some(since)).map(|listed| listed.fresh),
+        Some(true)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_two_that_claim_one_object_one_gets_it() {
     let bench = Bench::primed(vec![thing("1", "one")]).await;
-    assert_eq!(bench.mirror.unowned(|_| true).len(), 1);
-    assert!(bench.mirror.claim(&"a", "uid-a", "1"));
-    assert!(bench.mirror.claim(&"a", "uid-a", "1"));
-    assert!(!bench.mirror.claim(&"b", "uid-b", "1"));
-    assert_eq!(bench.mirror.unowned(|_| true).len(), 0);
-    bench.mirror.forget(&"a");
-    assert!(bench.mirror.claim(&"b", "uid-b", "1"));
+    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 1);
+    assert!(bench.mirror.known().claim(&"a", "uid-a", "1"));
+    assert!(bench.mirror.known().claim(&"a", "uid-a", "1"));
+    assert!(!bench.mirror.known().claim(&"b", "uid-b", "1"));
+    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 0);
+    bench.mirror.known().forget(&"a");
+    assert!(bench.mirror.known().claim(&"b", "uid-b", "1"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -474,7 +485,7 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
         let all: Vec<_> = READERS[..held].iter().map(|id| thing(id, id)).collect();
         let mut bench = Bench::primed(all.clone()).await;
         for id in &READERS[..held] {
-            bench.mirror.hold(id, id, Some(id));
+            bench.mirror.known().hold(id, id, Some(id));
         }
         bench.mirror.relist();
         bench.answer_list(all[missing..].to_vec(), true).await;
@@ -482,7 +493,7 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
             assert!(bench.woken.recv().await.is_some());
         }
         let expected = suspected.then_some(MassDeletion { missing, of: held });
-        let losses = bench.mirror.losses();
+        let losses = bench.mirror.known().losses();
         assert_eq!(
             MassDeletion::suspected(losses.0, losses.1),
             expected,
@@ -494,15 +505,15 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_holds_leaves_no_trace() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.hold(&"a", "uid", Some("1"));
+    bench.mirror.known().hold(&"a", "uid", Some("1"));
     bench.mirror.proved_gone("1");
-    bench.mirror.forget(&"a");
+    bench.mirror.known().forget(&"a");
     bench.mirror.proved_gone("2");
     tick().await;
     bench.mirror.relist();
     bench.answer_list(Vec::new(), true).await;
     bench.assert_quiet().await;
-    let state = bench.mirror.lock();
+    let state = bench.mirror.known();
     assert!(state.gone.is_empty() && state.missing.is_empty() && state.entries.is_empty() && state.wants.is_empty());
     assert!(state.uids.is_empty() && state.holders.is_empty() && state.ids.is_empty());
 }

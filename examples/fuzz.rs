@@ -1,0 +1,102 @@
+//! Fuzzes what reads data from outside: `cargo run --release --example fuzz -- [TARGET]… [--seconds N] [--seed N]`.
+//! Without a target all of them have their turn. An input that breaks a property is written to `target/fuzz/`, to be
+//! mended and added to `tests/fuzz/corpus/`.
+
+#[path = "../tests/fuzz/corpus.rs"]
+mod corpus;
+#[path = "../tests/fuzz/mutate.rs"]
+mod mutate;
+#[path = "../tests/fuzz/targets.rs"]
+mod targets;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{fs, panic};
+
+use clap::Parser;
+use vpn_operator_testbed::figures;
+
+use mutate::Mutator;
+use targets::{TARGETS, Target};
+
+#[derive(Parser)]
+#[command(about = "Fuzzes what reads data from outside")]
+struct Arguments {
+    /// Which ones; all of them if left out
+    targets: Vec<String>,
+    /// How long each target is fuzzed
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Where the random numbers begin; the time of day if left out
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let is_wanted =
+        |target: &&Target| arguments.targets.is_empty() || arguments.targets.iter().any(|it| it == target.name);
+    let wanted: Vec<&Target> = TARGETS.iter().filter(is_wanted).collect();
+    if wanted.is_empty() {
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        eprintln!("there is no such target; there are {}", names.join(", "));
+        return ExitCode::FAILURE;
+    }
+    let seed = arguments
+        .seed
+        .unwrap_or_else(|| jiff::Timestamp::now().as_millisecond().unsigned_abs());
+    // What breaks is told below, once.
+    panic::set_hook(Box::new(|_| {}));
+    let (mut tried, mut broken) = (0, 0);
+    for target in wanted {
+        let inputs: Vec<Vec<u8>> = corpus::read(target.name).into_iter().map(|(_, input)| input).collect();
+        let mut mutator = Mutator::new(&inputs, seed);
+        let (begun, mut of_this) = (Instant::now(), 0_u64);
+        while begun.elapsed() < Duration::from_secs(arguments.seconds) {
+            let input = mutator.input();
+            of_this += 1;
+            if let Err(problem) = panic::catch_unwind(|| (target.run)(&input)) {
+                broken += 1;
+                let place = keep(target.name, &input);
+                eprintln!("{}: {} ({})", target.name, words(problem.as_ref()), place.display());
+                break;
+            }
+        }
+        println!(
+            "{}: {of_this} inputs in {} s, seed {seed}",
+            target.name,
+            begun.elapsed().as_secs()
+        );
+        tried += of_this;
+    }
+    figures::report(
+        "fuzzing",
+        &[
+            ("inputs tried by the command", tried),
+            ("properties broken by them", broken),
+        ],
+    );
+    if broken == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn words(problem: &(dyn std::any::Any + Send)) -> String {
+    let text = problem.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| problem.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked").to_owned()
+}
+
+/// Writes an input down.
+fn keep(target: &str, input: &[u8]) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("target/fuzz")
+        .join(target);
+    let file = folder.join(&vpn_operator::cloud::signing::sha256_hex(input)[..16]);
+    fs::create_dir_all(&folder).expect("a folder for what was found");
+    fs::write(&file, input).expect("a file for what was found");
+    file
+}

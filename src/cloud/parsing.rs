@@ -1,0 +1,131 @@
+//! What is made of answers, without a wire: the doors through which the fuzz targets (tests/fuzz) come.
+
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::{
+    credentials::{self, Credentials, OwnCredentials, OwnCredentialsError},
+    customer_gateways::{self, CustomerGateway},
+    error::{CloudError, Operation},
+    failure::{Failure, Said},
+    iam,
+    paging::Page,
+    password::Password,
+    request::Call,
+    tags, time,
+    user_groups::{self, GroupMember, UserGroup},
+    users::{self, CreatedUser, User},
+    vpn_servers::{self, VpnServer},
+};
+
+/// An answer as it stands on the wire, after HTTP was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard<'a> {
+    pub status: u16,
+    /// Headers, each as it is written.
+    pub request_id: Option<&'a str>,
+    pub date: Option<&'a str>,
+    pub retry_after: Option<&'a str>,
+    pub body: &'a [u8],
+}
+
+/// To whom a request went, with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub operation: Operation,
+    pub endpoint: &'a str,
+    pub password: Option<&'a Password>,
+    pub credentials: &'a Credentials,
+}
+
+/// What is read of a success, whatever was asked for.
+#[derive(Clone, Debug)]
+pub enum Read {
+    Gateways(Page<CustomerGateway>),
+    Gateway(Box<CustomerGateway>),
+    Tags(usize),
+    Users(Page<User>),
+    User(Box<User>),
+    Created(CreatedUser),
+    Groups(Page<UserGroup>),
+    Members(Page<GroupMember>),
+    Servers(Page<VpnServer>),
+    Project(String),
+    /// Only that it was done.
+    Done,
+}
+
+/// Reads the answer to any operation.
+pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, CloudError> {
+    let call = Call {
+        operation: asked.operation,
+        method: Method::GET,
+        endpoint: asked.endpoint,
+        path: Vec::new(),
+        query: Vec::new(),
+        project_id: None,
+        credentials: asked.credentials,
+        client_token: None,
+        password: asked.password,
+        body: None,
+    };
+    let said = Said {
+        status: StatusCode::from_u16(heard.status).unwrap_or(StatusCode::OK),
+        body: heard.body.to_vec(),
+        request_id: heard.request_id.and_then(Said::request_id),
+        date: heard.date.and_then(time::parse_http_date),
+        retry_after: heard.retry_after.map(str::to_owned),
+    };
+    if !said.status.is_success() {
+        return Err(*Failure::refusal(&call, said, now).error);
+    }
+    match asked.operation {
+        Operation::ListCustomerGateways => {
+            body::<customer_gateways::List>(&call, &said).map(|list| Read::Gateways(list.into()))
+        }
+        Operation::CreateCustomerGateway | Operation::GetCustomerGateway | Operation::UpdateCustomerGateway => {
+            body::<customer_gateways::Wrapped<CustomerGateway>>(&call, &said)
+                .map(|read| Read::Gateway(Box::new(read.customer_gateway)))
+        }
+        Operation::ListCustomerGatewayTags => {
+            body::<tags::Received>(&call, &said).map(|tags::Received(tags)| Read::Tags(tags.len()))
+        }
+        Operation::ListVpnUsers => body::<users::List>(&call, &said).map(|list| Read::Users(list.into())),
+        Operation::GetVpnUser | Operation::UpdateVpnUser => {
+            body::<users::Wrapped<User>>(&call, &said).map(|read| Read::User(Box::new(read.user)))
+        }
+        Operation::CreateVpnUser => {
+            body::<users::Wrapped<CreatedUser>>(&call, &said).map(|read| Read::Created(read.user))
+        }
+        Operation::ListVpnUserGroups => body::<user_groups::Groups>(&call, &said).map(|list| Read::Groups(list.into())),
+        Operation::ListVpnUsersInGroup => {
+            body::<user_groups::Members>(&call, &said).map(|list| Read::Members(list.into()))
+        }
+        Operation::ListVpnServers => body::<vpn_servers::List>(&call, &said).map(|list| Read::Servers(list.into())),
+        Operation::LookUpProject => {
+            let projects = body::<iam::Projects>(&call, &said)?;
+            let chosen = iam::choose(projects.projects, "eu-west-101");
+            let rejected = |problem| CloudError::new(asked.operation, super::Meaning::Rejected, problem);
+            chosen.map(Read::Project).map_err(rejected)
+        }
+        Operation::AddCustomerGatewayTags
+        | Operation::RemoveCustomerGatewayTags
+        | Operation::DeleteCustomerGateway
+        | Operation::DeleteVpnUser
+        | Operation::ResetVpnUserPassword
+        | Operation::AddVpnUsersToGroup
+        | Operation::RemoveVpnUsersFromGroup => super::transport::done(&said.body)
+            .map(|()| Read::Done)
+            .map_err(|problem| *Failure::unreadable(&call, &said, &problem).error),
+    }
+}
+
+fn body<T: DeserializeOwned>(call: &Call<'_>, said: &Said) -> Result<T, CloudError> {
+    serde_json::from_slice(&said.body).map_err(|problem| *Failure::unreadable(call, said, &problem).error)
+}
+
+/// Reads the text of the operator's own credentials file.
+pub fn own_credentials(text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
+    credentials::from_file(std::path::Path::new("credentials"), text)
+}

@@ -1,0 +1,602 @@
+//! What is known of the cloud, and who wants to know more: plain data, changed by what is told to it. It neither asks the
+//! cloud nor the time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Listed, Listing, Look, Reader, Remote, Sighting};
+use crate::cloud::{CloudError, Meaning};
+use crate::ownership::Owner;
+
+/// GETs under way at once for one collection; what waits beyond them is worth a LIST.
+pub(super) const MAX_GETS: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Entry<R> {
+    pub(super) remote: R,
+    pub(super) as_of: Instant,
+    pub(super) full: bool,
+    /// The last LIST spoke of tags.
+    pub(super) tags_listed: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Want<K> {
+    pub(super) reader: K,
+    pub(super) look: Look,
+    pub(super) since: Instant,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Known<R, K> {
+    pub(super) owner_tag_key: String,
+    pub(super) entries: HashMap<String, Entry<R>>,
+    /// Ids by the uid, and by the place, that their tags name.
+    pub(super) by_uid: HashMap<String, BTreeSet<String>>,
+    pub(super) by_place: HashMap<(String, String, String), BTreeSet<String>>,
+    pub(super) untold: HashSet<String>,
+    pub(super) listed: Option<(Instant, Timestamp, bool)>,
+    /// Ids that a GET proved gone, and when it was started.
+    pub(super) gone: HashMap<String, Instant>,
+    /// Ids that were proved gone while a look was under way, and when: what began before must not bring them back.
+    pub(super) buried: HashMap<String, Instant>,
+    /// Held ids that the last complete LIST did not have.
+    pub(super) missing: HashSet<String>,
+    /// Held ids whose creation may still come to nothing: that they are missing is no loss.
+    pub(super) unconfirmed: HashSet<String>,
+    /// Which reader holds which id, and which uid.
+    pub(super) holders: HashMap<String, K>,
+    pub(super) ids: HashMap<K, String>,
+    pub(super) uids: HashMap<String, K>,
+    /// Who wants to hear of an id that is not (yet) his.
+    pub(super) curious: HashMap<String, HashSet<K>>,
+    pub(super) watched: HashMap<K, String>,
+    pub(super) wants: Vec<Want<K>>,
+    pub(super) looking_at: HashSet<Look>,
+    pub(super) failures: HashMap<K, CloudError>,
+}
+
+impl<R: Remote, K: Reader> Known<R, K> {
+    /// Nothing is known yet.
+    pub fn new(owner_tag_key: String) -> Self {
+        Self {
+            owner_tag_key,
+            entries: HashMap::new(),
+            by_uid: HashMap::new(),
+            by_place: HashMap::new(),
+            untold: HashSet::new(),
+            listed: None,
+            gone: HashMap::new(),
+            buried: HashMap::new(),
+            missing: HashSet::new(),
+            unconfirmed: HashSet::new(),
+            holders: HashMap::new(),
+            ids: HashMap::new(),
+            uids: HashMap::new(),
+            curious: HashMap::new(),
+            watched: HashMap::new(),
+            wants: Vec::new(),
+            looking_at: HashSet::new(),
+            failures: HashMap::new(),
+        }
+    }
+
+    /// Asks for an answer that is started at `since` or later. Whether it is in already: it came while the reader was
+    /// busy elsewhere.
+    pub fn want(&mut self, reader: &K, look: Look, since: Instant) -> bool {
+        let is_in = |id: &String| self.entries.get(id).is_some_and(|entry| entry.as_of >= since);
+        if matches!(&look, Look::Object(id) if is_in(id)) {
+            return true;
+        }
+        let same = |want: &Want<K>| want.reader == *reader && want.look == look;
+        match self.wants.iter_mut().find(|want| same(want)) {
+            Some(want) => want.since = want.since.max(since),
+            None => self.wants.push(Want {
+                reader: reader.clone(),
+                look,
+                since,
+            }),
+        }
+        false
+    }
+
+    /// As few looks as answer all that is wanted; from now on they are under way.
+    pub fn due(&mut self) -> Vec<Look> {
+        let mut due = Vec::new();
+        let singles: BTreeSet<(u8, String)> = self
+            .wants
+            .iter()
+            .filter_map(|want| match &want.look {
+                Look::Object(id) => Some((0, id.clone())),
+                Look::Tags(id) => Some((1, id.clone())),
+                Look::Whole(id) => Some((2, id.clone())),
+                Look::Collection => None,
+            })
+            .collect();
+        let collection_wanted = self.wants.iter().any(|want| want.look == Look::Collection);
+        let waiting_objects = singles.iter().filter(|(kind, _)| *kind == 0).count();
+        let pages = self.entries.len() / 200 + 1;
+        if self.listed.is_none() || collection_wanted || waiting_objects > MAX_GETS.max(pages) {
+            if !self.wants.is_empty() {
+                due.extend(self.begin(Look::Collection));
+            }
+            if self.listed.is_none() {
+                return due;
+            }
+        }
+        let listing = self.looking_at.contains(&Look::Collection);
+        for (kind, id) in singles {
+            let under_way = self.looking_at.iter().filter(|look| **look != Look::Collection).count();
+            if under_way >= MAX_GETS {
+                break;
+            }
+            let proves_absence = self.missing.contains(&id);
+            match kind {
+                // A LIST that is under way will tell, unless it is an absence that must be proved.
+                0 if listing && !proves_absence && waiting_objects > MAX_GETS => {}
+                1 => due.extend(self.begin(Look::Tags(id))),
+                _ => due.extend(self.begin(Look::Object(id))),
+            }
+        }
+        due
+    }
+
+    /// The look, if it is not under way already; from now on it is.
+    pub fn begin(&mut self, look: Look) -> Option<Look> {
+        self.looking_at.insert(look.clone()).then_some(look)
+    }
+
+    /// A look that this reader asked for failed; told once.
+    pub fn take_failure(&mut self, reader: &K) -> Option<CloudError> {
+        self.failures.remove(reader)
+    }
+
+    /// From now on the reader is woken when its object differs, or when an object with its uid shows up.
+    pub fn hold(&mut self, reader: &K, uid: &str, id: Option<&str>) {
+        if self.uids.get(uid) != Some(reader) {
+            self.uids.insert(uid.to_owned(), reader.clone());
+        }
+        if self.ids.get(reader).map(String::as_str) == id {
+            return;
+        }
+        self.release_id(reader);
+        if let Some(id) = id {
+            self.ids.insert(reader.clone(), id.to_owned());
+            self.holders.insert(id.to_owned(), reader.clone());
+        }
+    }
+
+    /// Says whether a held object's creation is confirmed.
+    pub fn confirm(&mut self, id: &str, confirmed: bool) {
+        if confirmed || !self.holders.contains_key(id) {
+            self.unconfirmed.remove(id);
+        } else {
+            self.unconfirmed.insert(id.to_owned());
+        }
+    }
+
+    /// The reader is woken when this object, which it does not hold, comes, goes or changes.
+    pub fn watch(&mut self, reader: &K, id: Option<&str>) {
+        if self.watched.get(reader).map(String::as_str) == id {
+            return;
+        }
+        self.forget_curiosity(reader);
+        if let Some(id) = id {
+            self.curious.entry(id.to_owned()).or_default().insert(reader.clone());
+            self.watched.insert(reader.clone(), id.to_owned());
+        }
+    }
+
+    /// The reader is no more.
+    pub fn forget(&mut self, reader: &K) {
+        self.release_id(reader);
+        self.forget_curiosity(reader);
+        self.uids.retain(|_, other| other != reader);
+        self.wants.retain(|want| want.reader != *reader);
+        self.failures.remove(reader);
+    }
+
+    /// Takes an id for a reader unless another has it: of two that want one object, one gets it.
+    pub fn claim(&mut self, reader: &K, uid: &str, id: &str) -> bool {
+        if self.holders.get(id).is_some_and(|holder| holder != reader) {
+            return false;
+        }
+        self.hold(reader, uid, Some(id));
+        true
+    }
+
+    /// The last LIST, judged by a reader's time.
+    pub fn listed(&self, since: Option<Instant>) -> Option<Listed> {
+        self.listed.map(|(at, started, complete)| Listed {
+            fresh: is_fresh(at, since),
+            started,
+            complete,
+        })
+    }
+
+    /// What is known of an id, judged by a reader's time.
+    pub fn sighting(&self, id: &str, since: Option<Instant>) -> Sighting<R> {
+        if let Some(entry) = self.entries.get(id) {
+            return Sighting::Seen {
+                remote: entry.remote.clone(),
+                fresh: is_fresh(entry.as_of, since),
+                full: entry.full,
+            };
+        }
+        match self.gone.get(id) {
+            Some(at) if is_fresh(*at, since) => Sighting::Gone,
+            _ if self.missing.contains(id) => Sighting::Missing,
+            _ => Sighting::Unknown,
+        }
+    }
+
+    /// Objects whose tag names this uid.
+    pub fn owned_by(&self, uid: &str) -> Vec<R> {
+        self.pick(self.by_uid.get(uid))
+    }
+
+    /// Objects whose tag names this place, under whichever uid.
+    pub fn at_place_of(&self, owner: &Owner) -> Vec<R> {
+        self.pick(self.by_place.get(&place(owner)))
+    }
+
+    /// Objects whose tags are not known and that could be what `matches` looks for.
+    pub fn untold(&self, matches: impl Fn(&R) -> bool) -> Vec<String> {
+        let candidates = self.untold.iter().filter_map(|id| self.entries.get(id));
+        candidates
+            .filter(|entry| matches(&entry.remote))
+            .map(|entry| entry.remote.id().to_owned())
+            .collect()
+    }
+
+    /// Objects without an owner tag that nobody holds.
+    pub fn unowned(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
+        let free = self.entries.values().filter(|entry| {
+            let tags = entry.remote.tags();
+            let owned = R::TAGGED && tags.is_none_or(|tags| tags.contains_key(&self.owner_tag_key));
+            !owned && !self.holders.contains_key(entry.remote.id())
+        });
+        free.filter(|entry| matches(&entry.remote))
+            .map(|entry| entry.remote.clone())
+            .collect()
+    }
+
+    /// Objects of any kind of ownership, of the last looks.
+    pub fn find(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
+        let entries = self.entries.values().map(|entry| &entry.remote);
+        entries.filter(|remote| matches(remote)).cloned().collect()
+    }
+
+    /// Whether another reader holds this object.
+    pub fn is_held_by_another(&self, reader: &K, id: &str) -> bool {
+        self.holders.get(id).is_some_and(|holder| holder != reader)
+    }
+
+    /// How many of the held objects are missing, and of how many.
+    pub fn losses(&self) -> (usize, usize) {
+        let is_lost = |id: &&String| {
+            (self.missing.contains(*id) || self.gone.contains_key(*id)) && !self.unconfirmed.contains(*id)
+        };
+        (self.holders.keys().filter(is_lost).count(), self.holders.len())
+    }
+
+    /// The answer of one of our own writes: it is newer than any look that began before it.
+    pub fn wrote(&mut self, remote: R, now: Instant) {
+        let id = remote.id().to_owned();
+        self.gone.remove(&id);
+        self.missing.remove(&id);
+        self.put(remote, now, true, true);
+    }
+
+    /// One of our own writes, which was answered without the object, changed it so.
+    pub fn wrote_change(&mut self, id: &str, change: impl FnOnce(&mut R), now: Instant) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let (mut remote, full) = (entry.remote.clone(), entry.full);
+        change(&mut remote);
+        self.put(remote, now, full, true);
+    }
+
+    /// A write of ours was answered with "no such object".
+    pub fn proved_gone(&mut self, id: &str, now: Instant) {
+        self.remove(id);
+        self.gone.insert(id.to_owned(), now);
+        self.bury(id, now);
+    }
+
+    /// A LIST has ended, which was started then; who is to be woken.
+    pub fn ended_list(
+        &mut self,
+        result: Result<Listing<R>, CloudError>,
+        started: Instant,
+        cloud_started: Timestamp,
+    ) -> HashSet<K> {
+        let listing = match result {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.ended(&Look::Collection);
+                return self.fail(|want| want.since <= started, &error);
+            }
+        };
+        let mut woken = HashSet::new();
+        let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
+        for item in listing.items {
+            self.take_list_item(item, started, &mut woken);
+        }
+        let lost: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(id, entry)| !present.contains(*id) && entry.as_of < started)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in lost {
+            match self.holders.get(&id).cloned() {
+                // What somebody holds and an incomplete LIST skipped is neither gone nor news.
+                Some(_) if !listing.complete => continue,
+                Some(reader) => {
+                    self.missing.insert(id.clone());
+                    woken.insert(reader);
+                }
+                None => woken.extend(self.curious.get(&id).into_iter().flatten().cloned()),
+            }
+            self.remove(&id);
+        }
+        if listing.complete {
+            let unseen: Vec<(String, K)> = self
+                .holders
+                .iter()
+                .filter(|(id, _)| !self.entries.contains_key(*id) && !self.gone.contains_key(*id))
+                .map(|(id, reader)| (id.clone(), reader.clone()))
+                .collect();
+            for (id, reader) in unseen {
+                if self.missing.insert(id) {
+                    woken.insert(reader);
+                }
+            }
+        }
+        self.listed = Some((started, cloud_started, listing.complete));
+        self.ended(&Look::Collection);
+        // What nobody holds needs no proof of its absence any more.
+        let Self {
+            gone, holders, curious, ..
+        } = self;
+        gone.retain(|id, _| holders.contains_key(id) || curious.contains_key(id));
+        let seen: HashMap<String, Instant> = self
+            .entries
+            .iter()
+            .map(|(id, entry)| (id.clone(), entry.as_of))
+            .collect();
+        let answered = self.answer(|want| {
+            want.since <= started
+                && match &want.look {
+                    Look::Collection => true,
+                    Look::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
+                    Look::Tags(_) | Look::Whole(_) => false,
+                }
+        });
+        woken.extend(answered);
+        woken
+    }
+
+    fn take_list_item(&mut self, mut item: R, started: Instant, woken: &mut HashSet<K>) {
+        let id = item.id().to_owned();
+        if self.is_buried(&id, started) {
+            return;
+        }
+        let speaks_of_tags = item.tags().is_some();
+        let mut full = false;
+        let mut news = true;
+        if let Some(entry) = self.entries.get(&id) {
+            if entry.as_of >= started {
+                return;
+            }
+            let told = item.tags().cloned();
+            item.complete_from(&entry.remote);
+            // A list that never speaks of tags tells nothing; one that has stopped doing so may.
+            item.set_tags(match told {
+                None if entry.tags_listed => None,
+                None => entry.remote.tags().cloned(),
+                told => told,
+            });
+            news = item != entry.remote;
+            // Without tags, a list item has nothing to be completed from but what was the same.
+            full = entry.full && (R::TAGGED || !news);
+        }
+        let back = self.missing.remove(&id) | self.gone.remove(&id).is_some();
+        if news || back {
+            woken.extend(self.holders.get(&id).cloned());
+            woken.extend(self.curious.get(&id).into_iter().flatten().cloned());
+            woken.extend(self.uid_of(&item).and_then(|uid| self.uids.get(&uid).cloned()));
+        }
+        self.put(item, started, full, speaks_of_tags);
+    }
+
+    /// A GET has ended, which was started then; who is to be woken.
+    pub fn ended_get(&mut self, look: &Look, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
+        let is_buried = self.is_buried(id, started);
+        self.ended(look);
+        let is_about_it = |want: &Want<K>| matches!(&want.look, Look::Object(it) | Look::Whole(it) if it == id);
+        let asked = |want: &Want<K>| want.since <= started && is_about_it(want);
+        match result {
+            // Gone since: the next look says so.
+            Ok(_) if is_buried => {}
+            Ok(remote) => {
+                let newer = self.entries.get(id).is_none_or(|entry| entry.as_of < started);
+                self.gone.remove(id);
+                self.missing.remove(id);
+                if newer {
+                    let tags_listed = self.entries.get(id).is_some_and(|entry| entry.tags_listed);
+                    self.put(remote, started, true, tags_listed);
+                }
+            }
+            Err(error) if error.meaning == Meaning::Gone => {
+                if self.entries.get(id).is_none_or(|entry| entry.as_of < started) {
+                    self.remove(id);
+                    self.gone.insert(id.to_owned(), started);
+                    self.bury(id, started);
+                }
+            }
+            Err(error) => return self.fail(asked, &error),
+        }
+        self.answer(asked)
+    }
+
+    /// A look at an object's tags has ended, which was started then; who is to be woken.
+    pub fn ended_tags(
+        &mut self,
+        look: &Look,
+        id: &str,
+        result: Result<BTreeMap<String, String>, CloudError>,
+        started: Instant,
+    ) -> HashSet<K> {
+        self.ended(look);
+        let asked = |want: &Want<K>| want.since <= started && want.look == *look;
+        match result {
+            Ok(tags) => {
+                if let Some(entry) = self.entries.get(id) {
+                    let (mut remote, as_of, full) = (entry.remote.clone(), entry.as_of, entry.full);
+                    remote.set_tags(Some(tags));
+                    self.put(remote, as_of, full, false);
+                }
+            }
+            // Only a GET of the object itself proves that it is gone.
+            Err(error) if error.meaning == Meaning::Gone => {
+                self.remove(id);
+                if self.holders.contains_key(id) {
+                    self.missing.insert(id.to_owned());
+                }
+            }
+            Err(error) => return self.fail(asked, &error),
+        }
+        self.answer(asked)
+    }
+
+    fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
+        let id = remote.id().to_owned();
+        self.remove(&id);
+        match remote.tags() {
+            None => {
+                if R::TAGGED {
+                    self.untold.insert(id.clone());
+                }
+            }
+            Some(tags) => {
+                if let Some(owner) = tags.get(&self.owner_tag_key).and_then(|value| Owner::parse(value)) {
+                    self.by_place.entry(place(&owner)).or_default().insert(id.clone());
+                    self.by_uid.entry(owner.uid).or_default().insert(id.clone());
+                }
+            }
+        }
+        self.entries.insert(
+            id,
+            Entry {
+                remote,
+                as_of,
+                full,
+                tags_listed,
+            },
+        );
+    }
+
+    fn uid_of(&self, remote: &R) -> Option<String> {
+        let value = remote.tags()?.get(&self.owner_tag_key)?;
+        Owner::parse(value).map(|owner| owner.uid)
+    }
+
+    fn pick(&self, ids: Option<&BTreeSet<String>>) -> Vec<R> {
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|id| self.entries.get(id))
+            .map(|entry| entry.remote.clone())
+            .collect()
+    }
+
+    fn remove(&mut self, id: &str) {
+        self.untold.remove(id);
+        let Some(entry) = self.entries.remove(id) else { return };
+        let owner = entry
+            .remote
+            .tags()
+            .and_then(|tags| tags.get(&self.owner_tag_key))
+            .and_then(|value| Owner::parse(value));
+        let Some(owner) = owner else { return };
+        remove_from(&mut self.by_place, &place(&owner), id);
+        remove_from(&mut self.by_uid, &owner.uid, id);
+    }
+
+    fn bury(&mut self, id: &str, at: Instant) {
+        if !self.looking_at.is_empty() {
+            self.buried.insert(id.to_owned(), at);
+        }
+    }
+
+    fn is_buried(&self, id: &str, started: Instant) -> bool {
+        self.buried.get(id).is_some_and(|at| *at >= started)
+    }
+
+    fn ended(&mut self, look: &Look) {
+        self.looking_at.remove(look);
+        if self.looking_at.is_empty() {
+            self.buried.clear();
+        }
+    }
+
+    fn release_id(&mut self, reader: &K) {
+        let Some(id) = self.ids.remove(reader) else { return };
+        if self.holders.get(&id) == Some(reader) {
+            self.holders.remove(&id);
+            self.unconfirmed.remove(&id);
+            self.missing.remove(&id);
+            self.gone.remove(&id);
+        }
+    }
+
+    fn forget_curiosity(&mut self, reader: &K) {
+        let Some(id) = self.watched.remove(reader) else { return };
+        if let Some(readers) = self.curious.get_mut(&id) {
+            readers.remove(reader);
+            if readers.is_empty() {
+                self.curious.remove(&id);
+            }
+        }
+    }
+
+    /// The readers whose wants are answered.
+    fn answer(&mut self, asked: impl Fn(&Want<K>) -> bool) -> HashSet<K> {
+        let mut readers = HashSet::new();
+        self.wants.retain(|want| {
+            let is_answered = asked(want);
+            if is_answered {
+                readers.insert(want.reader.clone());
+            }
+            !is_answered
+        });
+        readers
+    }
+
+    fn fail(&mut self, asked: impl Fn(&Want<K>) -> bool, error: &CloudError) -> HashSet<K> {
+        let readers = self.answer(asked);
+        for reader in &readers {
+            self.failures.insert(reader.clone(), error.clone());
+        }
+        readers
+    }
+}
+
+fn remove_from<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, BTreeSet<String>>, key: &Q, id: &str) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+fn place(owner: &Owner) -> (String, String, String) {
+    (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone())
+}
+
+fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
+    since.is_none_or(|since| at >= since)
+}

@@ -1,0 +1,148 @@
+//! Whether a watch of objects is up: for readiness, and for a log that tells each failure once.
+//!
+//! A watch that broke off is resumed without a word from kube's watcher, so that it is up again must be found out.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::WatchParams;
+use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::web::Check;
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the apiserver may take to begin a watch.
+const BEGIN_LIMIT: Duration = Duration::from_secs(10);
+/// No object has such a name: the watch that tries whether watches can be begun brings nothing.
+const NO_OBJECT: &str = "metadata.name=-";
+
+/// See the module.
+pub struct WatchHealth<R> {
+    kind: &'static str,
+    api: Api<R>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kind: &'static str,
+    check: Check,
+    trouble: Mutex<Trouble>,
+}
+
+#[derive(Default)]
+struct Trouble {
+    /// How the watch fails, for as long as it does.
+    told: Option<String>,
+    trial: Option<AbortHandle>,
+}
+
+impl<R> WatchHealth<R>
+where
+    R: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    pub fn new(kind: &'static str, check: Check, api: Api<R>) -> Self {
+        let shared = Shared {
+            kind,
+            check,
+            trouble: Mutex::default(),
+        };
+        Self {
+            kind,
+            api,
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The watch brought something, or all that there is.
+    pub fn is_up(&self) {
+        self.shared.is_up();
+    }
+
+    /// The watch failed. What it does next is the watcher's business: it lists anew, which ends in [`Self::is_up`], or
+    /// goes on where it was, of which nothing is heard.
+    pub fn failed(&self, error: &watcher::Error) {
+        let kind = self.kind;
+        let how = manner(error);
+        self.shared.check.pending(error.to_string());
+        let mut trouble = self.shared.lock();
+        if trouble.told.as_ref() == Some(&how) {
+            debug!(kind, %error, "the watch failed again");
+        } else {
+            warn!(kind, %error, "the watch failed; it is begun anew");
+            trouble.told = Some(how);
+        }
+        let is_tried = trouble.trial.as_ref().is_some_and(|trial| !trial.is_finished());
+        if !is_tried && !lists_anew(error) {
+            let trial = tokio::spawn(try_until_it_begins(self.api.clone(), Arc::clone(&self.shared)));
+            trouble.trial = Some(trial.abort_handle());
+        }
+    }
+}
+
+impl<R> Drop for WatchHealth<R> {
+    fn drop(&mut self) {
+        if let Some(trial) = self.shared.lock().trial.take() {
+            trial.abort();
+        }
+    }
+}
+
+impl Shared {
+    fn is_up(&self) {
+        self.check.ok();
+        if self.lock().told.take().is_some() {
+            info!(kind = self.kind, "the watch is up again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn try_until_it_begins<R>(api: Api<R>, shared: Arc<Shared>)
+where
+    R: Clone + DeserializeOwned + Debug,
+{
+    let trial = WatchParams::default().fields(NO_OBJECT).timeout(1);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        if let Ok(Ok(_)) = timeout(BEGIN_LIMIT, api.watch(&trial, "0")).await {
+            return shared.is_up();
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Whether the watcher answers this error with a list.
+fn lists_anew(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(_) | watcher::Error::NoResourceVersion => true,
+        watcher::Error::WatchError(status) => status.code == 410,
+        watcher::Error::WatchStartFailed(_) | watcher::Error::WatchFailed(_) => false,
+    }
+}
+
+/// The kind of failure, without what may differ from one time to the next.
+fn manner(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::WatchError(status) => format!("refused: {} {}", status.code, status.reason),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => {
+            format!("refused: {} {}", status.code, status.reason)
+        }
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => "no answer".to_owned(),
+    }
+}

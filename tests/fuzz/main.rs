@@ -1,0 +1,84 @@
+//! Every input of the corpus, and a number of inputs made from it, in the test command. For longer runs:
+//! `cargo run --release --example fuzz -- --seconds 60` (docs/security.md).
+
+mod corpus;
+mod mutate;
+mod targets;
+
+use std::panic;
+
+use vpn_operator_testbed::{Effort, effort, figures};
+
+use mutate::Mutator;
+use targets::TARGETS;
+
+/// Runs one input; what it breaks is told with the input.
+fn run(target: &targets::Target, name: &str, input: &[u8]) {
+    let result = panic::catch_unwind(|| (target.run)(input));
+    assert!(
+        result.is_ok(),
+        "{}: {name}: {:?}",
+        target.name,
+        String::from_utf8_lossy(input)
+    );
+}
+
+#[test]
+fn whatever_comes_from_outside_the_properties_of_each_target_hold() {
+    let made = match effort() {
+        Effort::Quick => 3_000,
+        Effort::Full => 200_000,
+    };
+    let (mut known, mut tried) = (0, 0);
+    for target in &TARGETS {
+        let inputs = corpus::read(target.name);
+        assert!(inputs.len() >= 5, "{} has {} inputs", target.name, inputs.len());
+        for (name, input) in &inputs {
+            run(target, name, input);
+        }
+        known += inputs.len() as u64;
+        let corpus: Vec<Vec<u8>> = inputs.into_iter().map(|(_, input)| input).collect();
+        let mut mutator = Mutator::new(&corpus, 1);
+        for number in 0..made {
+            run(target, &format!("mutation {number}"), &mutator.input());
+        }
+        tried += made;
+    }
+    figures::report(
+        "fuzzing",
+        &[
+            ("targets", TARGETS.len() as u64),
+            ("inputs of the corpus", known),
+            ("mutated inputs tried", tried),
+            ("properties broken", 0),
+        ],
+    );
+}
+
+/// The targets are worth something only if the corpus gets through the parsers' doors.
+#[test]
+fn the_corpus_holds_what_is_taken_as_well_as_what_is_refused() {
+    use vpn_operator::cloud::{endpoints, password_rules, signing::Authorization, time};
+    use vpn_operator::ownership::Owner;
+    let taken = |target: &str, is_taken: &dyn Fn(&[u8]) -> bool| {
+        let inputs = corpus::read(target);
+        let taken = inputs.iter().filter(|(_, input)| is_taken(input)).count();
+        assert!(
+            taken > 0 && taken < inputs.len(),
+            "{target}: {taken} of {} are taken",
+            inputs.len()
+        );
+    };
+    let text = |input: &[u8]| String::from_utf8_lossy(input).into_owned();
+    taken("times", &|input| time::parse(&text(input)).is_ok());
+    taken("authorization", &|input| {
+        let header = text(input);
+        Authorization::parse(header.split("\n\n").next().unwrap_or_default()).is_some()
+    });
+    taken("passwords", &|input| password_rules::read(input).is_ok());
+    taken("endpoints", &|input| endpoints::validate(&text(input), true).is_ok());
+    taken("owner-tags", &|input| {
+        Owner::parse(&text(input)).is_some_and(|owner| owner.can_exist())
+    });
+    taken("answers", &|input| text(input).contains("Status: 2"));
+}

@@ -1,0 +1,386 @@
+//! Ways to get hold of a cloud object that is another object's.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+use vpn_operator_testbed::{eventually, figures};
+
+use crate::console::{OWNER, counts, message};
+use crate::world::{DEADLINE, Options, VPN_SERVER, World, condition, gateway_resource, user_resource};
+
+/// A world whose operator watches a second namespace as well: the adversary's.
+async fn world_with_adversary() -> (World, String) {
+    let options = Options {
+        stopped: true,
+        ..Options::with(["--resync-period=0", "--settle-time=1s"])
+    };
+    let mut world = World::with(options).await;
+    let adversary = world.plane.create_namespace("adversary").await.unwrap();
+    world.arguments.push(format!("--watch-namespace={adversary}"));
+    world.start_operator().await;
+    world.apply_password("pw", "Sentinel Pass-1").await;
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &adversary);
+    let secret = json!({"metadata": {"name": "pw"}, "stringData": {"password": "Sentinel Pass-2"}});
+    world.sentinels.add("Sentinel Pass-2");
+    secrets
+        .create(&PostParams::default(), &serde_json::from_value(secret).unwrap())
+        .await
+        .unwrap();
+    (world, adversary)
+}
+
+struct Elsewhere<'a> {
+    world: &'a World,
+    api: Api<DynamicObject>,
+    kind: &'static str,
+}
+
+impl<'a> Elsewhere<'a> {
+    fn new(world: &'a World, namespace: &str, kind: &'static str, resource: &ApiResource) -> Self {
+        Self {
+            world,
+            api: Api::namespaced_with(world.client.clone(), namespace, resource),
+            kind,
+        }
+    }
+
+    async fn create(&self, name: &str, spec: Value) {
+        let object = json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": self.kind, "metadata": {"name": name}, "spec": spec,
+        });
+        let object = serde_json::from_value(object).unwrap();
+        self.api.create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let result = eventually(&format!("{name}: {awaited}"), DEADLINE, async || {
+            let object = self.api.get(name).await.map_err(|error| error.to_string())?;
+            let object = serde_json::to_value(object).unwrap();
+            if fits(&object) {
+                Ok(object)
+            } else {
+                Err(object["status"].to_string())
+            }
+        })
+        .await;
+        result.unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()))
+    }
+
+    async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
+        self.wait_for(name, reason, |object| condition(object, "Ready")["reason"] == reason)
+            .await
+    }
+
+    /// Deletes an object that never had anything of the cloud's.
+    async fn delete(&self, name: &str) {
+        self.api.delete(name, &DeleteParams::default()).await.unwrap();
+        let gone = eventually(&format!("{name} is gone"), DEADLINE, async || {
+            match self.api.get_opt(name).await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        gone.unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()));
+    }
+}
+
+/// A gateway and a user, both with an object of the victim's.
+async fn victims_objects(world: &World) -> (String, String) {
+    let gateway = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
+    world
+        .apply_user("alice", "{name: alice, passwordSecretRef: {name: pw}}")
+        .await;
+    let user = world.users().wait_for_reason("alice", "Available").await;
+    (gateway, user["status"]["id"].as_str().expect("an id").to_owned())
+}
+
+/// What the cloud has of the victim, as far as an adversary could change it.
+async fn belongings(world: &World) -> (Vec<Value>, Vec<Value>) {
+    (world.cloud_gateways().await, world.cloud_users().await)
+}
+
+#[tokio::test]
+async fn what_an_object_of_another_namespace_has_cannot_be_had() {
+    let (mut world, adversary) = world_with_adversary().await;
+    let (gateway_id, user_id) = victims_objects(&world).await;
+    let before = belongings(&world).await;
+    let mark = world.mark().await;
+    let gateways = Elsewhere::new(&world, &adversary, "CustomerGateway", &gateway_resource());
+    let users = Elsewhere::new(&world, &adversary, "VpnUser", &user_resource());
+    let pw = json!({"name": "pw"});
+    let attempts = [
+        (
+            &gateways,
+            "by-id",
+            json!({"externalID": gateway_id, "idValue": "203.0.113.1"}),
+            "AlreadyManaged",
+            "office",
+        ),
+        (
+            &gateways,
+            "to-delete",
+            json!({"externalID": gateway_id, "idValue": "203.0.113.1", "deletionPolicy": "Delete"}),
+            "AlreadyManaged",
+            "office",
+        ),
+        (
+            &users,
+            "by-id",
+            json!({"vpnServerID": VPN_SERVER, "externalID": user_id, "passwordSecretRef": pw}),
+            "AlreadyManaged",
+            "alice",
+        ),
+        (
+            &users,
+            "by-name",
+            json!({"vpnServerID": VPN_SERVER, "name": "alice", "adoptionPolicy": "IfExists", "passwordSecretRef": pw}),
+            "NameConflict",
+            "alice",
+        ),
+        (
+            &users,
+            "by-case",
+            json!({"vpnServerID": VPN_SERVER, "name": "ALICE", "adoptionPolicy": "IfExists", "passwordSecretRef": pw}),
+            "NameConflict",
+            "alice",
+        ),
+    ];
+    let holder = |name: &str| format!("{}/{name}", world.namespace);
+    for (objects, name, spec, reason, victim) in &attempts {
+        objects.create(name, spec.clone()).await;
+        let object = objects.wait_for_reason(name, reason).await;
+        assert!(
+            message(&object).contains(&holder(victim)),
+            "{name}: {}",
+            message(&object)
+        );
+        assert!(object["status"]["id"].is_null(), "{name}: {object}");
+    }
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    let tried = attempts.len() as u64 + 4;
+    // A reader may look, and nothing more.
+    let observed = json!({"externalID": gateway_id, "managementPolicy": "Observe"});
+    gateways.create("observer", observed).await;
+    gateways.wait_for_reason("observer", "Available").await;
+    gateways.delete("observer").await;
+
+    // After a restart, whoever is looked at first.
+    let (gateway_resource, user_resource) = (gateway_resource(), user_resource());
+    world.restart_operator().await;
+    let gateways = Elsewhere::new(&world, &adversary, "CustomerGateway", &gateway_resource);
+    let users = Elsewhere::new(&world, &adversary, "VpnUser", &user_resource);
+    for (objects, name, reason) in [
+        (&gateways, "by-id", "AlreadyManaged"),
+        (&users, "by-id", "AlreadyManaged"),
+        (&users, "by-name", "NameConflict"),
+    ] {
+        let annotations = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "again"}}});
+        objects
+            .api
+            .patch(name, &Default::default(), &kube::api::Patch::Merge(&annotations))
+            .await
+            .unwrap();
+        objects.wait_for_reason(name, reason).await;
+    }
+    // And while the victim's object is on its way out, but still has it.
+    world.edit(&gateway_id, json!({"connection": "vpn-1"})).await;
+    world.delete("office").await;
+    world.wait_for_reason("office", "DependencyNotReady").await;
+    gateways
+        .create(
+            "at-the-end",
+            json!({"externalID": gateway_id, "idValue": "203.0.113.1"}),
+        )
+        .await;
+    gateways.wait_for_reason("at-the-end", "DependencyNotReady").await;
+    // What the adversary deletes takes nothing along.
+    for name in ["by-id", "to-delete", "at-the-end"] {
+        gateways.delete(name).await;
+    }
+    for name in ["by-id", "by-name", "by-case"] {
+        users.delete(name).await;
+    }
+    let mut after = belongings(&world).await;
+    // The attachment is of the cloud's own making.
+    for field in ["connection", "updated_at"] {
+        after.0[0][field] = before.0[0][field].clone();
+    }
+    assert_eq!(after, before);
+    world.edit(&gateway_id, json!({"connection": ""})).await;
+    world.request("office").await;
+    world.wait_until_gone("office").await;
+    let takeovers = world.writes_since(mark).await;
+    let not_the_victims: u64 = takeovers
+        .iter()
+        .filter(|(name, _)| *name != "DeleteCustomerGateway")
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(not_the_victims, 0, "{takeovers:?}");
+    figures::report(
+        "adversaries",
+        &[
+            ("takeovers tried across namespaces", tried),
+            ("takeovers", not_the_victims),
+        ],
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_live_owner_outside_of_what_is_watched_keeps_its_gateway_whatever_its_tag_looks_like() {
+    let world = World::with(Options::with(["--resync-period=0", "--watch-selector=shard=ours"])).await;
+    // Of another shard, and with a name that does not fit into the tag.
+    let long = "victim-".to_owned() + &"x".repeat(240);
+    world
+        .apply(&crate::world::gateway(&long, "{name: victim, idValue: 203.0.113.1}"))
+        .await;
+    let uid = world.get(&long).await["metadata"]["uid"].as_str().unwrap().to_owned();
+    let owner = vpn_operator::ownership::Owner::new(&uid, Some("test"), &world.namespace, &long);
+    assert_eq!(owner.to_string().len(), 255, "the name is cut");
+    let tags = [
+        owner.to_string(),
+        // No object can have such a name: the apiserver is not asked for what it would mean in a path.
+        format!(
+            "{uid}:test:{}:../../../../api/v1/namespaces/kube-system/secrets/x",
+            world.namespace
+        ),
+        format!("{uid}:test:{}:{}/status", world.namespace, "x"),
+        format!("{uid}:test:../../..:x"),
+        format!("{uid}:test:{}:x?watch=true", world.namespace),
+    ];
+    let mark = world.mark().await;
+    for (number, tag) in tags.iter().enumerate() {
+        let id = world
+            .seed(json!({"name": "theirs", "id_value": "203.0.113.1", "tags": {OWNER: tag}}))
+            .await;
+        let name = format!("thief-{number}");
+        let manifest = crate::world::gateway(&name, &format!("{{externalID: {id}, idValue: 203.0.113.1}}"));
+        world
+            .apply(&manifest.replace("metadata: {", "metadata: {labels: {shard: ours}, "))
+            .await;
+        let object = world.wait_for_reason(&name, "AlreadyManaged").await;
+        assert!(object["status"]["id"].is_null(), "{object}");
+        assert_eq!(world.cloud_gateway(&id).await["tags"][OWNER], tag.as_str());
+    }
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    let log = world.running().log();
+    for path in ["kube-system", "/status?&", "watch=true?"] {
+        let asked = log
+            .lines()
+            .any(|line| line.contains("thief") && line.contains("http.url") && line.contains(path));
+        assert!(!asked, "{path}");
+    }
+    figures::report("adversaries", &[("tags forged in the cloud", tags.len() as u64)]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn who_may_write_objects_and_secrets_may_not_write_status_nor_our_tag() {
+    let (world, adversary) = world_with_adversary().await;
+    let (gateway_id, user_id) = victims_objects(&world).await;
+    let rules = json!([
+        {"apiGroups": ["vpn.huaweicloud.com"], "resources": ["customergateways", "vpnusers"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]},
+    ]);
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "author", "namespace": adversary}, "rules": rules});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "author", "namespace": adversary},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "author"},
+        "subjects": [{"kind": "User", "name": "mallory", "apiGroup": "rbac.authorization.k8s.io"}]});
+    for manifest in [role, binding] {
+        let output = world
+            .plane
+            .kubectl_with_input(["apply", "--filename", "-"], &manifest.to_string())
+            .await;
+        output.unwrap().success().unwrap();
+    }
+    let as_mallory = async |arguments: &[&str], manifest: &str| {
+        let who = ["--as", "mallory", "--namespace", &adversary];
+        let all = who.iter().chain(arguments).copied();
+        world.plane.kubectl_with_input(all, manifest).await.unwrap()
+    };
+    // Status that comes with the object is dropped by the server.
+    let mark = world.mark().await;
+    let scope = json!({"endpoint": world.simulator.url(), "projectID": crate::world::PROJECT});
+    let forged = [
+        json!({"apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "CustomerGateway", "metadata": {"name": "forged"},
+            "spec": {"idValue": "203.0.113.1", "name": "mine-now", "managementPolicy": "ReportDrift"},
+            "status": {"id": gateway_id, "scope": scope}}),
+        json!({"apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "VpnUser", "metadata": {"name": "forged"},
+            "spec": {"vpnServerID": VPN_SERVER, "name": "mallory", "passwordSecretRef": {"name": "pw"}},
+            "status": {"id": user_id, "scope": scope, "name": "alice"}}),
+    ];
+    for manifest in &forged {
+        as_mallory(&["apply", "--filename", "-"], &manifest.to_string())
+            .await
+            .success()
+            .unwrap();
+    }
+    for (kind, resource) in [("CustomerGateway", gateway_resource()), ("VpnUser", user_resource())] {
+        let objects = Elsewhere::new(&world, &adversary, kind, &resource);
+        let object = objects.wait_for_reason("forged", "Available").await;
+        let id = &object["status"]["id"];
+        assert!(
+            id.is_string() && *id != gateway_id.as_str() && *id != user_id.as_str(),
+            "{object}"
+        );
+    }
+    // The subresource is a right of its own, which authors do not need.
+    let mut refused = 0;
+    for resource in ["customergateway", "vpnuser"] {
+        let patch = json!({"status": {"id": gateway_id}}).to_string();
+        let arguments = [
+            "patch",
+            resource,
+            "forged",
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            &patch,
+        ];
+        let output = as_mallory(&arguments, "").await;
+        assert!(!output.status.success());
+        let subresource = format!("{resource}s/status");
+        let said = &output.stderr;
+        assert!(said.contains("Forbidden") && said.contains(&subresource), "{said}");
+        refused += 1;
+    }
+    // Our tag cannot be written through a spec.
+    let uid = world.get("office").await["metadata"]["uid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let tag = world.owner_of(&uid, "office");
+    let manifest = json!({"apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "CustomerGateway",
+        "metadata": {"name": "tagger"}, "spec": {"idValue": "203.0.113.2", "tags": {OWNER: tag}}});
+    let output = as_mallory(&["apply", "--filename", "-"], &manifest.to_string()).await;
+    assert!(
+        !output.status.success() && output.stderr.contains(OWNER),
+        "{}",
+        output.stderr
+    );
+    refused += 1;
+    // What mallory has is no more than what mallory made.
+    let writes = world.writes_since(mark).await;
+    assert_eq!(writes, counts([("CreateCustomerGateway", 1), ("CreateVpnUser", 1)]));
+    // Nor do rights in one namespace reach another one's objects.
+    let output = world
+        .plane
+        .kubectl([
+            "--as",
+            "mallory",
+            "--namespace",
+            &world.namespace,
+            "get",
+            "secrets,cgw,vpnu",
+        ])
+        .await
+        .unwrap();
+    assert!(!output.status.success());
+    figures::report("adversaries", &[("writes of status and owner tags refused", refused)]);
+    world.finish().await;
+}

@@ -1,0 +1,220 @@
+//! The cloud locks an access key for everybody after more than five bad signatures in a row: however many objects use a
+//! bad key, hardly any signature is spent on it, and nobody else is held up.
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{eventually, figures};
+
+use crate::objects::Objects;
+use crate::troubles::{add_access_key, add_tenant, ask_again, count, expect_mended, refusals, secret_of};
+use crate::users::steps::{add_server, on};
+use crate::world::{DEADLINE, Options, PROJECT, World, condition, gateway};
+
+/// Objects that use one access key; half of them gateways, half users.
+const OBJECTS: usize = 100;
+/// Those users are on so many servers.
+const SERVERS: usize = 10;
+/// More bad signatures in a row than this lock an access key.
+const BEARABLE: u64 = 5;
+
+/// Manifests of all objects; some use the Secret `keys`, some `pinned`, which holds the same keys.
+fn manifests(servers: &[String], edit: &str) -> String {
+    let secret = |number: usize| if number.is_multiple_of(2) { "keys" } else { "pinned" };
+    let gateways = (0..OBJECTS / 2).map(|number| {
+        let spec = format!(
+            "{{name: gw-{number}{edit}, idValue: 203.0.113.{number}, credentialsRef: {{name: {}}}}}",
+            secret(number)
+        );
+        gateway(&format!("gw-{number}"), &spec)
+    });
+    let users = (0..OBJECTS / 2).map(|number| {
+        let more = format!(
+            "description: \"it{edit}\", credentialsRef: {{name: {}}}",
+            secret(number / SERVERS)
+        );
+        on(&servers[number % SERVERS], &format!("user-{number}"), &more)
+    });
+    gateways.chain(users).collect::<Vec<_>>().join("---\n")
+}
+
+/// Gives both Secrets this secret key.
+async fn apply_keys(world: &mut World, access_key: &str, secret_key: &str) {
+    world.apply_credentials("keys", access_key, secret_key, &[]).await;
+    let pinned = [("projectID", PROJECT)];
+    world.apply_credentials("pinned", access_key, secret_key, &pinned).await;
+}
+
+/// Waits until all objects that use the key say so.
+async fn all_say(world: &World, reason: &str) {
+    let say_so = async |objects: Objects<'_>, prefix: &str| {
+        let objects = objects.list().await;
+        let of_key = objects.iter().filter(|object| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let ready = condition(object, "Ready");
+            name.starts_with(prefix)
+                && ready["reason"] == reason
+                && ready["observedGeneration"] == object["metadata"]["generation"]
+        });
+        of_key.count()
+    };
+    let awaited = format!("all are {reason}");
+    let result = eventually(&awaited, DEADLINE * 3, async || {
+        let gateways = say_so(world.gateway_objects(), "gw-").await;
+        let users = say_so(world.users(), "user-").await;
+        if gateways + users == OBJECTS {
+            Ok(())
+        } else {
+            Err(format!("{gateways} gateways and {users} users are"))
+        }
+    });
+    result
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+}
+
+/// Bad signatures in a row as the cloud counts them, and whether they have locked the key.
+async fn counted_by_the_cloud(world: &World, access_key: &str) -> (u64, bool) {
+    let page: Value = world.simulator.get("credentials").await.unwrap();
+    let credentials = page["credentials"].as_array().expect("a list");
+    let found = credentials.iter().find(|it| it["access_key"] == access_key);
+    let found = found.expect("the key is known");
+    let failures = found["failures"].as_u64().expect("a number");
+    (failures, found["locked_until"].is_string())
+}
+
+async fn world_with(flags: &[&str]) -> (World, Vec<String>) {
+    let mut world = World::with(Options {
+        arguments: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        ..Options::default()
+    })
+    .await;
+    let mut servers = Vec::new();
+    for number in 0..SERVERS {
+        servers.push(add_server(&world, number).await);
+    }
+    crate::users::steps::apply_pw(&mut world).await;
+    (world, servers)
+}
+
+#[tokio::test]
+async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_mended_secret_wakes_all() {
+    let (mut world, servers) = world_with(&["--resync-period=0"]).await;
+    let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
+    apply_keys(&mut world, &access_key, &secret_of("wrong")).await;
+    let mark = world.mark().await;
+    world.apply(&manifests(&servers, "")).await;
+    all_say(&world, "Unauthorized").await;
+    // Neither who asks nor who edits spends another one, and a good key is not held up.
+    for number in 0..5 {
+        ask_again(&world, &format!("gw-{number}")).await;
+    }
+    world.apply(&manifests(&servers, "-b")).await;
+    world.apply_gateway("other", "{idValue: 198.51.100.1}").await;
+    expect_mended(&world, "other").await;
+    all_say(&world, "Unauthorized").await;
+    let bad = refusals(&world, mark, "APIGW.0301").await;
+    assert_eq!(bad, 1);
+    let (_, locked) = counted_by_the_cloud(&world, &access_key).await;
+    assert!(!locked);
+    assert_eq!(world.cloud_users().await, Vec::<Value>::new());
+
+    apply_keys(&mut world, &access_key, &secret_key).await;
+    all_say(&world, "Available").await;
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    let creations = count(&world, mark, &["CreateCustomerGateway", "CreateVpnUser"]).await;
+    assert_eq!(creations, OBJECTS as u64 + 1);
+    figures::report(
+        "credentials breaker",
+        &[
+            ("objects on one key that is bad from the start", OBJECTS as u64),
+            ("bad signatures of a key that is bad from the start", bad),
+            ("objects that the mended Secret woke", creations - 1),
+            ("keys locked from the start", u64::from(locked)),
+        ],
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_nothing_else() {
+    // What is held must not time out, or more could follow.
+    let flags = ["--resync-period=0", "--lease-duration=240s", "--request-timeout=120s"];
+    let (mut world, servers) = world_with(&flags).await;
+    add_access_key(&world, "AKMIDLIFE", &secret_of("first"), json!({})).await;
+    apply_keys(&mut world, "AKMIDLIFE", &secret_of("first")).await;
+    world.apply(&manifests(&servers, "")).await;
+    add_tenant(&mut world, "bystander", json!({})).await;
+    let bystanders = |edit: &str| {
+        let manifest = |number: usize| {
+            let spec = format!(
+                "{{name: by-{number}{edit}, idValue: 198.51.100.{number}, credentialsRef: {{name: bystander}}}}"
+            );
+            gateway(&format!("by-{number}"), &spec)
+        };
+        (0..10).map(manifest).collect::<Vec<_>>().join("---\n")
+    };
+    world.apply(&bystanders("")).await;
+    all_say(&world, "Available").await;
+    for number in 0..10 {
+        expect_mended(&world, &format!("by-{number}")).await;
+    }
+
+    // Every request of the key is held before its signature is looked at.
+    let hold = json!({"fault": "hold", "access_key": "AKMIDLIFE", "times": 0});
+    world.simulator.add_fault(&hold).await.unwrap();
+    let mark = world.mark().await;
+    world.apply(&manifests(&servers, "-b")).await;
+    let held: Vec<Value> = world.simulator.wait_for_held(BEARABLE as usize).await.unwrap();
+    // One bad tenant does not slow another: all of its work is done while the bad one's is held.
+    world.apply(&bystanders("-b")).await;
+    for number in 0..10 {
+        expect_mended(&world, &format!("by-{number}")).await;
+    }
+    let more: Value = world.simulator.get("held?count=6&timeout_ms=3000").await.unwrap();
+    assert_eq!(more["enough"], false, "{more}");
+    let under_way = more["held"].as_array().map_or(0, Vec::len) as u64;
+    assert_eq!(under_way, held.len() as u64);
+    assert!(under_way <= BEARABLE);
+
+    add_access_key(&world, "AKMIDLIFE", &secret_of("second"), json!({})).await;
+    world.simulator.clear_faults().await.unwrap();
+    world.simulator.release(&json!({})).await.unwrap();
+    all_say(&world, "Unauthorized").await;
+    // And again while it is open.
+    world.apply(&bystanders("-c")).await;
+    for number in 0..10 {
+        expect_mended(&world, &format!("by-{number}")).await;
+    }
+    let bad = refusals(&world, mark, "APIGW.0301").await;
+    assert!((1..=under_way).contains(&bad), "{bad} of {under_way}");
+    let (in_a_row, locked) = counted_by_the_cloud(&world, "AKMIDLIFE").await;
+    assert_eq!((in_a_row, locked), (bad, false));
+
+    apply_keys(&mut world, "AKMIDLIFE", &secret_of("second")).await;
+    all_say(&world, "Available").await;
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, bad);
+    assert_eq!(
+        count(&world, mark, &["CreateCustomerGateway", "CreateVpnUser"]).await,
+        0,
+        "nothing was taken for gone"
+    );
+    let gateways = world.cloud_gateways().await;
+    let edited = |item: &Value, field: &str| item[field].as_str().is_some_and(|text| text.ends_with("-b"));
+    let edited = gateways.iter().filter(|it| edited(it, "name")).count()
+        + world
+            .cloud_users()
+            .await
+            .iter()
+            .filter(|it| edited(it, "description"))
+            .count();
+    assert_eq!(edited, OBJECTS);
+    figures::report(
+        "credentials breaker",
+        &[
+            ("objects on one key that goes bad", OBJECTS as u64),
+            ("requests under way when a key goes bad, default budget", under_way),
+            ("bad signatures of a key that goes bad", bad),
+            ("keys locked in mid-life", u64::from(locked)),
+        ],
+    );
+    world.finish().await;
+}

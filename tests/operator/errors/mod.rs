@@ -1,0 +1,518 @@
+//! Every row of the table of errors, met by the operator at the calls where the cloud may give it: the right reason, the
+//! right pace, and recovery without a restart. Each row has an object, an access key and a VPN server of its own, so that
+//! all are met side by side.
+
+mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use vpn_operator::cloud::error::{Operation, known_codes};
+use vpn_operator_testbed::{Effort, effort, figures};
+
+use self::table::{GATEWAY, NEVER, ROWS, Row, Then, USER};
+use crate::objects::Objects;
+use crate::seen::{PATIENCE, Seen};
+use crate::troubles::{add_access_key, secret_of};
+use crate::users::steps::{add_server, server_id};
+use crate::world::{Options, PROJECT, World, condition};
+
+/// So many objects at once.
+const SIDE_BY_SIDE: usize = 30;
+/// Within this, who waits for a person does not call; whoever comes again by itself has done so.
+const WINDOW: Duration = Duration::from_millis(2500);
+/// Calls on the way to the first status, in this order.
+const FIRST: [Operation; 6] = [
+    Operation::LookUpProject,
+    Operation::ListCustomerGateways,
+    Operation::ListCustomerGatewayTags,
+    Operation::CreateCustomerGateway,
+    Operation::ListVpnUsers,
+    Operation::CreateVpnUser,
+];
+
+/// One object that meets one row at some calls.
+struct Subject<'a> {
+    world: &'a World,
+    seen: &'a Seen,
+    number: usize,
+    row: &'static Row,
+    at: Vec<Operation>,
+    name: String,
+    /// A changed Secret names another one.
+    keys: usize,
+    edits: usize,
+}
+
+/// What was counted of one object.
+#[derive(Default)]
+struct Counted {
+    met: u64,
+    recovered: u64,
+    by_a_person: u64,
+    /// Calls that came before their time: where, and when each was.
+    too_soon: Vec<String>,
+}
+
+/// Which rows are met at which calls: each at every one, or each at a few, such that every call is met by many.
+fn plan() -> Vec<(usize, Vec<Operation>)> {
+    let most = match effort() {
+        Effort::Full => usize::MAX,
+        Effort::Quick => 2,
+    };
+    let mut met: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut plan = Vec::new();
+    for (number, row) in ROWS.iter().enumerate() {
+        let mut at: Vec<Operation> = row.at.to_vec();
+        at.sort_by_key(|operation| met.get(operation.name()).copied().unwrap_or_default());
+        at.truncate(most);
+        for operation in &at {
+            *met.entry(operation.name()).or_default() += 1;
+        }
+        for kind in [GATEWAY, USER] {
+            let order: Vec<Operation> = [Operation::LookUpProject]
+                .iter()
+                .filter(|_| kind == GATEWAY)
+                .chain(kind)
+                .copied()
+                .filter(|operation| at.contains(operation))
+                .collect();
+            if !order.is_empty() {
+                plan.push((number, order));
+            }
+        }
+    }
+    plan
+}
+
+#[tokio::test]
+async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
+    let flags = [
+        "--resync-period=0",
+        "--request-timeout=5s",
+        "--log-level=info,vpn_operator=debug",
+    ];
+    let mut world = World::with(Options::with(flags)).await;
+    world.sentinels.add(&secret_of("errors"));
+    for edit in 0..20 {
+        world.sentinels.add(&password(edit));
+    }
+    let path = format!("projects/{PROJECT}");
+    let project = json!({"name": crate::world::REGION, "gateway_quota": 10_000});
+    world.simulator.put::<Value>(&path, &project).await.unwrap();
+    // So that tags are asked for by themselves.
+    let switches = json!({"list-tags": "absent"});
+    world.simulator.set_switches(&switches).await.unwrap();
+    let seen = Seen::start(&world);
+    let plan = plan();
+    let calls: BTreeSet<&str> = plan.iter().flat_map(|(_, at)| at).map(|at| at.name()).collect();
+    assert_eq!(calls.len(), Operation::ALL.len() - NEVER.len(), "{calls:?}");
+
+    let lives = plan.iter().map(|(number, at)| {
+        let is_user = USER.contains(&at[0]);
+        let subject = Subject {
+            world: &world,
+            seen: &seen,
+            number: *number,
+            row: &ROWS[*number],
+            at: at.clone(),
+            name: format!("row-{number}-{}", if is_user { "user" } else { "gateway" }),
+            keys: 0,
+            edits: 0,
+        };
+        subject.live()
+    });
+    let counted: Vec<Counted> = stream::iter(lives).buffer_unordered(SIDE_BY_SIDE).collect().await;
+    let sum = |count: fn(&Counted) -> u64| counted.iter().map(count).sum::<u64>();
+    let (met, recovered) = (sum(|it| it.met), sum(|it| it.recovered));
+    let too_soon: Vec<&String> = counted.iter().flat_map(|it| &it.too_soon).collect();
+    let (duplicates, orphans) = left_over(&world).await;
+    let log: Value = world.simulator.log_since(0).await.unwrap();
+    let is_injected = |call: &&Value| call["faults"].as_array().is_some_and(|faults| !faults.is_empty());
+    let injected = log["requests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(is_injected)
+        .count();
+    let known: BTreeSet<&str> = known_codes().collect();
+    figures::report(
+        "error table",
+        &[
+            ("codes that the operator knows by name", known.len() as u64),
+            ("rows met", ROWS.len() as u64),
+            ("calls at which they are met", calls.len() as u64),
+            ("rows met at a call", met),
+            ("refusals injected", injected as u64),
+            ("recovered without a restart", recovered),
+            (
+                "of these, once a person had asked or changed the credentials",
+                sum(|it| it.by_a_person),
+            ),
+            ("calls before their time", too_soon.len() as u64),
+            ("duplicates", duplicates),
+            ("orphans", orphans),
+        ],
+    );
+    assert!(too_soon.is_empty(), "{too_soon:#?}");
+    assert_eq!((duplicates, orphans), (0, 0));
+    assert_eq!(met, recovered);
+    assert!(world.ended.is_empty(), "it never ended, so it was never started again");
+    world.finish().await;
+}
+
+/// Cloud objects that are one too many for their object, and those whose object is gone.
+async fn left_over(world: &World) -> (u64, u64) {
+    let mut held: BTreeMap<String, u64> = BTreeMap::new();
+    for object in world
+        .gateway_objects()
+        .list()
+        .await
+        .into_iter()
+        .chain(world.users().list().await)
+    {
+        let id = object["status"]["id"].as_str().expect("an id").to_owned();
+        held.insert(id, 0);
+    }
+    let mut unheld = 0;
+    for gateway in world.cloud_gateways().await {
+        let is_marked = gateway["tags"]["vpn-operator-owner"].is_string();
+        match held.get_mut(gateway["id"].as_str().unwrap_or_default()) {
+            Some(times) => *times += 1,
+            None if is_marked => unheld += 1,
+            // Seeded by the test.
+            None => {}
+        }
+    }
+    for user in world.cloud_users().await {
+        match held.get_mut(user["id"].as_str().unwrap_or_default()) {
+            Some(times) => *times += 1,
+            None => unheld += 1,
+        }
+    }
+    assert!(held.values().all(|times| *times == 1), "{held:?}");
+    let creations = world.calls_since(0).await;
+    assert!(creations["CreateCustomerGateway"] > 0 && creations["CreateVpnUser"] > 0);
+    // What nobody holds is a duplicate of something if its creation was not the only one of its access key.
+    let log: Value = world.simulator.log_since(0).await.unwrap();
+    let mut made: BTreeMap<String, u64> = BTreeMap::new();
+    for call in log["requests"].as_array().into_iter().flatten() {
+        let operation = call["operation"].as_str().unwrap_or_default();
+        if operation.starts_with("Create") && call["committed"] == true {
+            let subject = call["access_key"].as_str().unwrap_or_default().split('V').next();
+            *made.entry(subject.unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+    let duplicates = made.values().map(|made| made - 1).sum();
+    (duplicates, unheld)
+}
+
+fn password(edit: usize) -> String {
+    format!("Sentinel Err-{edit}x")
+}
+
+impl Subject<'_> {
+    async fn live(mut self) -> Counted {
+        let mut counted = Counted::default();
+        self.give_key().await;
+        let at = std::mem::take(&mut self.at);
+        let (first, later): (Vec<Operation>, Vec<Operation>) = at.iter().partition(|at| FIRST.contains(at));
+        let has_own_keys = self.row.then == Then::Credentials;
+        for (place, at) in first.iter().enumerate() {
+            // Calls that follow each other are all refused from the start, unless each needs another key.
+            if place == 0 || !has_own_keys {
+                self.refuse(*at).await;
+            }
+        }
+        let (mark, mut shown) = (self.world.mark().await, self.seen.times(&self.name));
+        self.apply().await;
+        for (place, at) in first.iter().enumerate() {
+            let next = first.get(place + 1).filter(|_| has_own_keys);
+            shown = self.meet(*at, mark, shown, next.copied(), &mut counted).await;
+        }
+        self.is_well(shown).await;
+        counted.recovered += first.len() as u64;
+        for at in later {
+            self.prepare(at).await;
+            self.refuse(at).await;
+            let (mark, shown) = (self.world.mark().await, self.seen.times(&self.name));
+            self.edit(at).await;
+            let shown = self.meet(at, mark, shown, None, &mut counted).await;
+            if is_deletion(at) {
+                let gone = |object: &Value| object.is_null();
+                self.seen.wait_for(&self.name, shown, "gone", PATIENCE, gone).await;
+            } else {
+                self.is_well(shown).await;
+            }
+            counted.recovered += 1;
+        }
+        counted
+    }
+
+    /// The refusal is seen in status, and followed at its pace; then it is over. How often the object was shown until the
+    /// refusal was seen.
+    async fn meet(
+        &mut self,
+        at: Operation,
+        mark: u64,
+        shown: usize,
+        next: Option<Operation>,
+        counted: &mut Counted,
+    ) -> usize {
+        let (reason, then) = self.row.expected(at);
+        counted.met += 1;
+        if then == Then::Gone {
+            return shown;
+        }
+        let code = self.row.code;
+        let says_so = |object: &Value| {
+            let ready = condition(object, "Ready");
+            let message = ready["message"].as_str().unwrap_or_default();
+            ready["reason"] == reason && message.contains(at.what()) && message.contains(code)
+        };
+        let awaited = format!("{reason} of {code} {} at {}", self.row.status, at.name());
+        let (shown, object) = self.seen.wait_for(&self.name, shown, &awaited, PATIENCE, says_so).await;
+        let comes_by_itself = !matches!(then, Then::Person | Then::Credentials);
+        let (there, not_there) = match comes_by_itself && reason != "NameConflict" {
+            true => ("Reconciling", "Stalled"),
+            false => ("Stalled", "Reconciling"),
+        };
+        assert_eq!(
+            condition(&object, "Ready")["status"],
+            "False",
+            "{}: {awaited}",
+            self.name
+        );
+        assert_eq!(condition(&object, there)["status"], "True", "{}: {awaited}", self.name);
+        assert_eq!(condition(&object, not_there), Value::Null, "{}: {awaited}", self.name);
+
+        let refused = self.refusals(at);
+        if comes_by_itself {
+            let calls = self.calls(at, mark, refused + 1).await;
+            if is_too_soon(&calls, then) {
+                counted.too_soon.push(format!("{awaited}: {calls:?}"));
+            }
+            return shown;
+        }
+        counted.by_a_person += 1;
+        if then == Then::Credentials {
+            // Asking does not close the breaker.
+            self.ask().await;
+        }
+        let path = format!(
+            "{}&count={}&timeout_ms={}",
+            self.log_of(at, mark),
+            refused + 1,
+            WINDOW.as_millis()
+        );
+        let log: Value = self.world.simulator.get(&path).await.unwrap();
+        if log["enough"] == true {
+            counted.too_soon.push(format!("{awaited}: {log}"));
+        }
+        if then == Then::Credentials {
+            self.keys += 1;
+            if let Some(next) = next {
+                self.refuse(next).await;
+            }
+            self.give_key().await;
+        } else {
+            self.ask().await;
+        }
+        shown
+    }
+
+    /// How often the call is refused before it is let through.
+    fn refusals(&self, at: Operation) -> usize {
+        let (reason, then) = self.row.expected(at);
+        // What became of a creation that a failing server did not answer is waited out first.
+        let is_unknown = FIRST.contains(&at) && (self.row.status >= 500 || self.row.code == "VPN.0031");
+        let absorbed = at == Operation::AddCustomerGatewayTags && ["Rejected", "NameConflict"].contains(&reason);
+        // A refusal to overwrite a tag is met by another way of asking, which no condition tells of.
+        let absorbed = usize::from(absorbed);
+        match then {
+            Then::Again if !is_unknown => 2,
+            _ => 1 + absorbed,
+        }
+    }
+
+    async fn refuse(&self, at: Operation) {
+        let mut fault = json!({
+            "fault": "error", "operation": at.name(), "access_key": self.access_key(), "status": self.row.status,
+            "message": self.row.text, "times": self.refusals(at),
+        });
+        if !self.row.code.is_empty() {
+            fault["code"] = json!(self.row.code);
+        }
+        if self.row.then == Then::Gone {
+            fault["commit"] = json!(true);
+        }
+        self.world.simulator.add_fault(&fault).await.unwrap();
+    }
+
+    fn log_of(&self, at: Operation, mark: u64) -> String {
+        format!(
+            "log?since={mark}&operation={}&access_key={}",
+            at.name(),
+            self.access_key()
+        )
+    }
+
+    /// The times of so many calls.
+    async fn calls(&self, at: Operation, mark: u64, count: usize) -> Vec<Timestamp> {
+        let path = format!("{}&count={count}&timeout_ms=20000", self.log_of(at, mark));
+        let waited = async {
+            loop {
+                let log: Value = self.world.simulator.get(&path).await.unwrap();
+                if log["enough"] == true {
+                    return log;
+                }
+            }
+        };
+        let log = tokio::time::timeout(PATIENCE, waited).await;
+        let log = log.unwrap_or_else(|_| panic!("{}: not {count} times {}", self.name, at.name()));
+        let calls = log["requests"].as_array().expect("requests").iter().take(count);
+        calls
+            .map(|call| call["at"].as_str().and_then(|at| at.parse().ok()).expect("a time"))
+            .collect()
+    }
+
+    fn objects(&self) -> Objects<'_> {
+        if self.is_user() {
+            self.world.users()
+        } else {
+            self.world.gateway_objects()
+        }
+    }
+
+    fn is_user(&self) -> bool {
+        self.name.ends_with("user")
+    }
+
+    fn access_key(&self) -> String {
+        let kind = if self.is_user() { 'U' } else { 'G' };
+        format!("AK{kind}{}V{}", self.number, self.keys)
+    }
+
+    /// A key that the cloud knows and nobody else uses, in the object's Secret.
+    async fn give_key(&self) {
+        let (access_key, secret_key) = (self.access_key(), secret_of("errors"));
+        add_access_key(self.world, &access_key, &secret_key, json!({})).await;
+        let mut data = BTreeMap::from([("accessKey", access_key.as_str()), ("secretKey", secret_key.as_str())]);
+        if self.is_user() {
+            data.insert("projectID", PROJECT);
+        }
+        self.world.apply_secret(&self.name, &data).await;
+    }
+
+    async fn set_password(&self) {
+        let name = format!("{}-password", self.name);
+        let password = password(self.edits);
+        self.world
+            .apply_secret(&name, &BTreeMap::from([("password", password.as_str())]))
+            .await;
+    }
+
+    async fn apply(&self) {
+        let name = &self.name;
+        let spec = if self.is_user() {
+            add_server(self.world, self.number).await;
+            self.set_password().await;
+            json!({
+                "vpnServerID": server_id(self.number), "passwordSecretRef": {"name": format!("{name}-password")},
+                "credentialsRef": {"name": name},
+            })
+        } else {
+            let address = format!("203.0.{}.{}", 100 + self.number / 200, self.number % 200 + 1);
+            if self.row.at.contains(&Operation::ListCustomerGatewayTags) {
+                // Could be ours, as far as a list without tags tells.
+                let seed = json!({"name": name, "id_value": address});
+                self.world.simulator.seed_gateways::<Value>(&seed).await.unwrap();
+            }
+            json!({
+                "name": name, "idValue": address, "tags": {"old": "x"}, "credentialsRef": {"name": name},
+            })
+        };
+        let kind = if self.is_user() { "VpnUser" } else { "CustomerGateway" };
+        let object = json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+        });
+        let object = serde_json::from_value(object).expect("an object");
+        self.objects().api().create(&Default::default(), &object).await.unwrap();
+    }
+
+    /// What must be so before a call can be brought about.
+    async fn prepare(&self, at: Operation) {
+        if at == Operation::RemoveVpnUsersFromGroup {
+            let shown = self.seen.times(&self.name);
+            self.objects()
+                .patch(&self.name, json!({"spec": {"userGroupName": "default"}}))
+                .await;
+            let is_member = |object: &Value| {
+                object["status"]["userGroupName"] == "default" && condition(object, "Ready")["status"] == "True"
+            };
+            self.seen
+                .wait_for(&self.name, shown.saturating_sub(1), "in the group", PATIENCE, is_member)
+                .await;
+        }
+    }
+
+    /// Brings the call about.
+    async fn edit(&mut self, at: Operation) {
+        self.edits += 1;
+        let text = format!("{}-{}", self.name, self.edits);
+        let spec = match at {
+            Operation::GetCustomerGateway | Operation::UpdateCustomerGateway => json!({"name": text}),
+            Operation::AddCustomerGatewayTags => json!({"tags": {"new": text}}),
+            Operation::RemoveCustomerGatewayTags => json!({"tags": {"old": null}}),
+            Operation::GetVpnUser | Operation::UpdateVpnUser => json!({"description": text}),
+            Operation::ListVpnUserGroups => json!({"userGroupName": "default"}),
+            Operation::RemoveVpnUsersFromGroup => json!({"userGroupName": null, "userGroupID": "none"}),
+            Operation::ResetVpnUserPassword => return self.set_password().await,
+            _ => {
+                let deleted = self.objects().api().delete(&self.name, &Default::default()).await;
+                return drop(deleted.unwrap());
+            }
+        };
+        self.objects().patch(&self.name, json!({"spec": spec})).await;
+    }
+
+    async fn ask(&self) {
+        let unique = uuid::Uuid::new_v4().to_string();
+        let asked = json!({"vpn.huaweicloud.com/reconcile-requested-at": unique});
+        self.objects()
+            .patch(&self.name, json!({"metadata": {"annotations": asked}}))
+            .await;
+    }
+
+    /// All is well again, of the newest generation.
+    async fn is_well(&self, shown: usize) {
+        let version = self.objects().get(&self.name).await["metadata"]["generation"].clone();
+        let is_password_told = |object: &Value| object["status"]["passwordReset"].is_null();
+        let is_well = |object: &Value| {
+            let ready = condition(object, "Ready");
+            ready["reason"] == "Available" && ready["observedGeneration"] == version && is_password_told(object)
+        };
+        self.seen
+            .wait_for(&self.name, shown, "Available again", PATIENCE, is_well)
+            .await;
+    }
+}
+
+fn is_deletion(at: Operation) -> bool {
+    matches!(at, Operation::DeleteCustomerGateway | Operation::DeleteVpnUser)
+}
+
+/// Whether any call came before its time: the wait doubles, and may be a fifth shorter.
+fn is_too_soon(calls: &[Timestamp], then: Then) -> bool {
+    let mut least = Duration::from_secs(then.seconds()).mul_f64(0.8);
+    calls.windows(2).any(|pair| {
+        let gap = Duration::try_from(pair[1].duration_since(pair[0])).unwrap_or_default();
+        // The log tells whole milliseconds.
+        let is_early = gap + Duration::from_millis(1) < least;
+        least *= 2;
+        is_early
+    })
+}

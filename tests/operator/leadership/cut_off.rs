@@ -1,0 +1,98 @@
+//! A leader that reaches the cloud, but the apiserver no more.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, eventually};
+
+use super::history::History;
+use super::replicas::Replica;
+use super::stopped::settle_up;
+use super::{SLOW, apply_gateways, world_of_replicas};
+use crate::world::DEADLINE;
+
+/// The leader is cut off in the middle of its work; another replica takes over and ends it.
+async fn cut_off(line: Line) {
+    let mut world = world_of_replicas([SLOW]).await;
+    let history = History::follow(&world).await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
+    first.leads().await;
+    let second = Replica::start(&mut world, "second").await;
+    apply_gateways(&world, 12).await;
+    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    proxy.set_line(line);
+    first.ends_without_its_lease("could not be renewed").await;
+    assert_eq!(second.identity(), None, "it gave up before anybody could take over");
+    let mark = world.mark().await;
+    second.leads().await;
+    world.wait_until_all_ready(12).await;
+    assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
+    settle_up(&world, &history, &[&first, &second], 1).await;
+    for replica in [first, second] {
+        replica.retire(&mut world);
+    }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_connections_to_the_apiserver_break_gives_up_before_another_takes_over() {
+    cut_off(Line::Closed).await;
+}
+
+#[tokio::test]
+async fn a_leader_that_the_apiserver_does_not_answer_gives_up_before_another_takes_over() {
+    cut_off(Line::Silent).await;
+}
+
+/// Whether a creation is announced by it.
+fn announces(request: &ApiRequest) -> bool {
+    !request.body["status"]["intent"].is_null()
+}
+
+#[tokio::test]
+async fn a_leader_that_has_not_given_up_yet_sends_nothing_that_its_lease_may_not_outlast() {
+    // A request may take ten of the twenty seconds: eight after the last renewal there is no room for one any more, though
+    // the leader gives up only after thirteen.
+    let mut world = world_of_replicas(["--lease-duration=20s", "--request-timeout=10s"]).await;
+    let history = History::follow(&world).await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
+    first.leads().await;
+    world.create("calm", "{idValue: 203.0.113.100}").await;
+    let second = Replica::start(&mut world, "second").await;
+    let announcements = proxy.hold_all(Moment::Before, announces);
+    apply_gateways(&world, 3).await;
+    eventually("three creations are about to be announced", DEADLINE, async || {
+        let held = announcements.held().len();
+        if held == 3 { Ok(()) } else { Err(held) }
+    })
+    .await
+    .unwrap();
+    let renewals = proxy.hold_all(Moment::Before, |request| request.is_lease() && request.is_write());
+    renewals.reached(DEADLINE).await.unwrap();
+    let renewed = history.now().await.renew_time.expect("it was renewed").0;
+    eventually("no request fits into the lease any more", DEADLINE, async || {
+        let now = Timestamp::now();
+        if now > renewed + Duration::from_millis(8_200) {
+            Ok(())
+        } else {
+            Err(now)
+        }
+    })
+    .await
+    .unwrap();
+    let mark = world.mark().await;
+    announcements.release();
+    first.ends_without_its_lease("could not be renewed").await;
+    assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
+    drop((announcements, renewals));
+    second.leads().await;
+    world.wait_until_all_ready(4).await;
+    settle_up(&world, &history, &[&first, &second], 1).await;
+    for replica in [first, second] {
+        replica.retire(&mut world);
+    }
+    world.finish().await;
+}

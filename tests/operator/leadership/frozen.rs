@@ -1,0 +1,36 @@
+//! A machine that stands still with every replica on it.
+
+use serde_json::Value;
+
+use super::history::History;
+use super::replicas::Replica;
+use super::stopped::settle_up;
+use super::{SLOW, apply_gateways, world_of_replicas};
+
+#[tokio::test]
+async fn when_all_replicas_stood_still_past_the_lease_the_former_leader_writes_nothing_more() {
+    let mut world = world_of_replicas([SLOW]).await;
+    let history = History::follow(&world).await;
+    let first = Replica::start(&mut world, "first").await;
+    first.leads().await;
+    let second = Replica::start(&mut world, "second").await;
+    apply_gateways(&world, 12).await;
+    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    second.pause().unwrap();
+    first.pause().unwrap();
+    history.wait_until_over().await;
+    let mark = world.mark().await;
+    // The one that led goes on first: nobody has taken its lease, but its time is over all the same.
+    first.resume().unwrap();
+    first.ends_without_its_lease("").await;
+    assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
+    second.resume().unwrap();
+    second.leads().await;
+    world.wait_until_all_ready(12).await;
+    history.caught_up().await;
+    settle_up(&world, &history, &[&first, &second], 1).await;
+    for replica in [first, second] {
+        replica.retire(&mut world);
+    }
+    world.finish().await;
+}

@@ -1,0 +1,121 @@
+//! What the Lease said, from its first version to its last, as the apiserver told it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::Api;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use vpn_operator_testbed::eventually;
+
+use crate::world::{DEADLINE, World};
+
+/// The versions of a world's Lease so far. Who reads it last waits with [`History::caught_up`].
+#[derive(Clone)]
+pub struct History {
+    leases: Api<Lease>,
+    versions: Arc<Mutex<Vec<LeaseSpec>>>,
+}
+
+/// The lease changed hands without having been given back.
+#[derive(Clone, Debug)]
+pub struct Takeover {
+    pub from: String,
+    /// From the last renewal until it was taken, in hundredths of a lease's duration.
+    pub percent: u64,
+}
+
+impl History {
+    /// Follows the Lease from now on.
+    pub async fn follow(world: &World) -> Self {
+        let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
+        let listed = leases.list(&ListParams::default()).await.unwrap();
+        assert!(listed.items.is_empty(), "the history begins with the first holder");
+        let version = listed.metadata.resource_version.unwrap_or_default();
+        let params = WatchParams::default().fields("metadata.name=vpn-operator").timeout(290);
+        let mut events = leases.watch(&params, &version).await.unwrap().boxed();
+        let versions = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&versions);
+        tokio::spawn(async move {
+            while let Ok(Some(event)) = events.try_next().await {
+                if let WatchEvent::Added(lease) | WatchEvent::Modified(lease) = event {
+                    seen.lock().unwrap().push(lease.spec.unwrap_or_default());
+                }
+            }
+        });
+        Self { leases, versions }
+    }
+
+    /// The Lease as it is.
+    pub async fn now(&self) -> LeaseSpec {
+        self.leases.get("vpn-operator").await.unwrap().spec.unwrap_or_default()
+    }
+
+    /// Waits until the history has what the Lease says now, or something later.
+    pub async fn caught_up(&self) {
+        let now = self.now().await;
+        eventually("the Lease's history has its present state", DEADLINE, async || {
+            let has = self.versions.lock().unwrap().contains(&now);
+            has.then_some(()).ok_or("not yet")
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Who held the lease at that time; `None`: nobody.
+    pub fn holder_at(&self, at: Timestamp) -> Option<String> {
+        let versions = self.versions.lock().unwrap();
+        let begun = |spec: &&LeaseSpec| spec.acquire_time.as_ref().is_some_and(|time| time.0 <= at);
+        let last = versions.iter().rev().find(begun)?;
+        last.holder_identity.clone().filter(|holder| !holder.is_empty())
+    }
+
+    /// Each time somebody took what another had not given back. `skew`: how far a holder's clock is ahead, in seconds.
+    pub fn takeovers(&self, skew: impl Fn(&str) -> i64) -> Vec<Takeover> {
+        let versions = self.versions.lock().unwrap();
+        let holder = |spec: &LeaseSpec| spec.holder_identity.clone().unwrap_or_default();
+        let pairs = versions.windows(2).map(|pair| (&pair[0], &pair[1]));
+        let changes = pairs.filter(|(before, after)| {
+            let (from, to) = (holder(before), holder(after));
+            from != to && !from.is_empty() && !to.is_empty()
+        });
+        changes
+            .map(|(before, after)| {
+                let (from, to) = (holder(before), holder(after));
+                let renewed = before.renew_time.as_ref().unwrap().0.as_millisecond() - 1000 * skew(&from);
+                let taken = after.acquire_time.as_ref().unwrap().0.as_millisecond() - 1000 * skew(&to);
+                let lease = 1000 * i64::from(before.lease_duration_seconds.unwrap());
+                Takeover {
+                    from,
+                    percent: u64::try_from((taken - renewed) * 100 / lease).unwrap_or_default(),
+                }
+            })
+            .collect()
+    }
+
+    /// Waits until the holder has renewed so many times more.
+    pub async fn wait_for_renewals(&self, count: usize) {
+        let before = self.versions.lock().unwrap().len();
+        eventually(&format!("{count} renewals"), DEADLINE, async || {
+            let seen = self.versions.lock().unwrap().len() - before;
+            if seen >= count { Ok(()) } else { Err(seen) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Waits until the last renewal is longer ago than the lease lasts.
+    pub async fn wait_until_over(&self) {
+        let lease = self.now().await;
+        let duration = Duration::from_secs(u64::try_from(lease.lease_duration_seconds.unwrap()).unwrap());
+        let end = lease.renew_time.unwrap().0 + duration;
+        eventually("the lease is over", DEADLINE, async || {
+            let now = Timestamp::now();
+            if now > end { Ok(()) } else { Err(now) }
+        })
+        .await
+        .unwrap();
+    }
+}

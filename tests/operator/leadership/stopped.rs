@@ -1,0 +1,144 @@
+//! A leader that is stopped (SIGSTOP) past its lease's end and continued.
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ApiProxy, ApiRequest, Effort, Moment, Verb, effort, eventually};
+
+use super::history::History;
+use super::replicas::{Replica, one_leads, trespasses};
+use super::{LEDGER, SLOW, apply_gateways, rename, wait_until_renamed, world_of_replicas};
+use crate::world::{DEADLINE, World, gateway};
+
+/// Reports what the takeovers of a test were like, and that nobody has written without the lease.
+pub async fn settle_up(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
+    history.caught_up().await;
+    let takeovers = history.takeovers(|_| 0);
+    let trespasses = trespasses(world, history, replicas).await;
+    let tally = world.exactly_one_each().await;
+    LEDGER.add(&[
+        ("leaders troubled", faults),
+        ("objects", tally.objects),
+        ("takeovers", takeovers.len() as u64),
+        ("writes without the lease", trespasses),
+        ("duplicates", tally.duplicates),
+        ("lost", tally.lost),
+    ]);
+    assert_eq!(trespasses, 0);
+    for takeover in takeovers {
+        LEDGER.most("longest takeover in % of a lease", takeover.percent);
+        assert!(takeover.percent <= 200, "{takeover:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_three_replicas_those_that_were_stopped_and_continued_write_nothing_more() {
+    let count = if effort() == Effort::Full { 60 } else { 16 };
+    let mut world = world_of_replicas([SLOW]).await;
+    let history = History::follow(&world).await;
+    let first = Replica::start(&mut world, "first").await;
+    first.leads().await;
+    let second = Replica::start(&mut world, "second").await;
+    let third = Replica::start(&mut world, "third").await;
+
+    // Stopped in the middle of its work: what is left of it waits in its budget for its turn.
+    apply_gateways(&world, count).await;
+    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    first.pause().unwrap();
+    let followers = [&second, &third];
+    let successor = followers[one_leads(&followers).await];
+    let last = followers[1 - one_leads(&followers).await];
+    world.wait_until_all_ready(count).await;
+    // Of these it does not know yet when it goes on.
+    rename(&world, 4, "once").await;
+    wait_until_renamed(&world, 4, "once").await;
+    let mark = world.mark().await;
+    first.resume().unwrap();
+    first.ends_without_its_lease("").await;
+    assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
+
+    // The third one's turn; this time edits are under way.
+    rename(&world, 6, "twice").await;
+    successor.pause().unwrap();
+    last.leads().await;
+    wait_until_renamed(&world, 6, "twice").await;
+    let mark = world.mark().await;
+    successor.resume().unwrap();
+    successor.ends_without_its_lease("").await;
+    assert_eq!(successor.writes_since(&world, mark).await, Vec::<Value>::new());
+    settle_up(&world, &history, &[&first, &second, &third], 2).await;
+    for replica in [first, second, third] {
+        replica.retire(&mut world);
+    }
+    world.finish().await;
+}
+
+/// A write of a status of ours.
+fn is_status(request: &ApiRequest) -> bool {
+    request.verb == Verb::Patch && request.subresource.as_deref() == Some("status")
+}
+
+#[tokio::test]
+async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after_its_lease() {
+    let mut world = world_of_replicas([]).await;
+    let history = History::follow(&world).await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
+    first.leads().await;
+    apply_gateways(&world, 6).await;
+    world.wait_until_all_ready(6).await;
+
+    // Creations, changes and deletions of both kinds are announced in status, and the answers to that are kept back: what
+    // comes after them is the request to the cloud.
+    let hold = proxy.hold_all(Moment::After, is_status);
+    rename(&world, 2, "new").await;
+    for number in 3..=4 {
+        let resource = format!("cgw/gw-{number}");
+        world.kubectl(["delete", &resource, "--wait=false"]).await;
+    }
+    let new: Vec<String> = (7..=16)
+        .map(|number| {
+            gateway(
+                &format!("gw-{number}"),
+                &format!("{{name: gw-{number}, idValue: 203.0.113.{number}}}"),
+            )
+        })
+        .collect();
+    world.apply(&new.join("---\n")).await;
+    world.apply_password("alice", "Stopped Pass-1").await;
+    world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
+    let announced = 2 + 2 + new.len() + 1;
+    eventually("everything is announced", DEADLINE, async || {
+        let held = hold.held();
+        if held.len() == announced {
+            Ok(())
+        } else {
+            Err(format!("{held:#?}"))
+        }
+    })
+    .await
+    .unwrap();
+    first.pause().unwrap();
+
+    let second = Replica::start(&mut world, "second").await;
+    second.leads().await;
+    world.wait_until_gone("gw-3").await;
+    world.wait_until_gone("gw-4").await;
+    world.wait_until_all_ready(4 + new.len()).await;
+    wait_until_renamed(&world, 2, "new").await;
+    world.users().wait_for_reason("alice", "Available").await;
+    let mark = world.mark().await;
+    // The answers are on their way to it before it goes on.
+    hold.release();
+    world.exactly_one_each().await;
+    first.resume().unwrap();
+    first.ends_without_its_lease("").await;
+    assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
+    drop(hold);
+    let created = world.calls_since(0).await;
+    assert_eq!(created["CreateVpnUser"], 1, "{created:?}");
+    assert_eq!(world.users().get("alice").await["status"]["intent"], json!(null));
+    settle_up(&world, &history, &[&first, &second], announced as u64).await;
+    for replica in [first, second] {
+        replica.retire(&mut world);
+    }
+    world.finish().await;
+}

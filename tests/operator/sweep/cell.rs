@@ -1,0 +1,205 @@
+//! One object with everything of its own: a cloud project with strangers in it, an access key, a VPN server. So nothing
+//! that happens to another cell's object touches it, and each of its requests can be told from all others.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::ApiRequest;
+
+use super::story::{FIRST_PASSWORD, FOREIGN_PASSWORD, SECOND_PASSWORD, Story};
+use crate::objects::Objects;
+use crate::world::{REGION, World};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    pub story: Story,
+    /// Of the object, of its credentials, and in the cloud.
+    pub name: String,
+    pub project: String,
+    pub access_key: String,
+    pub server: String,
+    /// What somebody else made, and the story takes over.
+    found: Option<String>,
+    /// What nobody may touch, as it was made.
+    strangers: Vec<Value>,
+}
+
+/// A change that asks for a reconcile and for nothing else.
+pub fn request(text: &str) -> Value {
+    json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": text}}})
+}
+
+impl Cell {
+    /// Cells of one world have different numbers.
+    pub fn new(story: Story, number: usize) -> Self {
+        Self {
+            story,
+            name: format!("cell-{number}"),
+            project: format!("{number:032x}"),
+            access_key: format!("SWEEPKEY{number:012}"),
+            server: format!("5e5e5e5e-1111-4000-8000-{number:012x}"),
+            found: None,
+            strangers: Vec::new(),
+        }
+    }
+
+    pub fn password_secret(&self) -> String {
+        format!("{}-password", self.name)
+    }
+
+    pub fn objects<'a>(&self, world: &'a World) -> Objects<'a> {
+        if self.story.is_of_users() {
+            world.users()
+        } else {
+            world.gateway_objects()
+        }
+    }
+
+    /// Whether a request to the apiserver is a write for this cell's object.
+    pub fn wrote(&self, request: &ApiRequest) -> bool {
+        request.is_write() && !request.is_lease() && request.about() == Some(self.name.as_str())
+    }
+
+    /// Makes its place in the cloud, with who lives there already, and its Secrets.
+    pub async fn settle(&mut self, world: &World) {
+        let simulator = &world.simulator;
+        let project = format!("projects/{}", self.project);
+        simulator
+            .put::<Value>(&project, &json!({"name": REGION}))
+            .await
+            .unwrap();
+        let credential = json!({"secret_key": world.secret_key, "rights": {"projects": [self.project]}});
+        let path = format!("credentials/{}", self.access_key);
+        simulator.put::<Value>(&path, &credential).await.unwrap();
+        let server = json!({"project_id": self.project, "id": self.server});
+        simulator.post::<Value>("vpn-servers", &server).await.unwrap();
+        self.strangers = self.seed_strangers(world).await;
+        if let Some(seed) = self.story.foundling(self, &world.namespace) {
+            let made = self.seed(world, &json!([seed])).await;
+            self.found = Some(text(&made[0]["id"]));
+        }
+        let data = [
+            ("accessKey", self.access_key.as_str()),
+            ("secretKey", world.secret_key.as_str()),
+        ];
+        world.apply_secret(&self.name, &BTreeMap::from(data)).await;
+        if self.story.is_of_users() {
+            self.set_password(world, FIRST_PASSWORD).await;
+        }
+    }
+
+    async fn seed(&self, world: &World, seeds: &Value) -> Vec<Value> {
+        let made = if self.story.is_of_users() {
+            world.simulator.seed_users(seeds).await
+        } else {
+            world.simulator.seed_gateways(seeds).await
+        };
+        made.unwrap()
+    }
+
+    /// What is nearest to what the object has: the same identifier with another owner, a name that differs by a letter.
+    async fn seed_strangers(&self, world: &World) -> Vec<Value> {
+        let seeds = if self.story.is_of_users() {
+            let stranger = |name: String| json!({"server_id": self.server, "name": name, "password": FOREIGN_PASSWORD, "description": "ops"});
+            json!([stranger(format!("{}s", self.name)), stranger("stranger".to_owned())])
+        } else {
+            let stranger = |name: &str, id_value: &str, tags: Value| {
+                json!({
+                    "project_id": self.project, "name": name, "id_value": id_value, "bgp_asn": 65010, "tags": tags,
+                })
+            };
+            let other = format!(
+                "11111111-1111-4111-8111-111111111111:other:{}:{}",
+                world.namespace, self.name
+            );
+            json!([
+                stranger(&self.name, "203.0.113.7", json!({"vpn-operator-owner": other})),
+                stranger(&self.name, "203.0.113.8", json!({})),
+            ])
+        };
+        self.seed(world, &seeds).await
+    }
+
+    async fn set_password(&self, world: &World, password: &str) {
+        let data = BTreeMap::from([("password", password)]);
+        world.apply_secret(&self.password_secret(), &data).await;
+    }
+
+    async fn create(&self, world: &World) {
+        let kind = if self.story.is_of_users() {
+            "VpnUser"
+        } else {
+            "CustomerGateway"
+        };
+        let object = json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": kind, "metadata": {"name": self.name},
+            "spec": self.story.spec(self, self.found.as_deref()),
+        });
+        self.objects(world).create(object).await;
+    }
+
+    /// Brings the object to where the story begins.
+    pub async fn begin(&self, world: &World) {
+        if self.story.begins_with_an_object() {
+            self.create(world).await;
+        }
+    }
+
+    /// What happens in the cloud, behind everybody's back.
+    pub async fn before(&self, world: &World) {
+        if matches!(self.story, Story::RecreateGateway | Story::RecreateUser) {
+            for id in self.own(world).await.iter().map(|own| text(&own["id"])) {
+                let kind = if self.story.is_of_users() {
+                    "vpn-users"
+                } else {
+                    "gateways"
+                };
+                let page = format!("{kind}/{id}");
+                world.simulator.admin_delete::<Value>(&page).await.unwrap();
+            }
+        }
+    }
+
+    /// What a person does.
+    pub async fn act(&self, world: &World) {
+        match self.story {
+            Story::ChangePassword => self.set_password(world, SECOND_PASSWORD).await,
+            Story::DeleteGateway | Story::DeleteUser | Story::RetainGateway | Story::RetainUser => {
+                self.objects(world).delete(&self.name).await;
+            }
+            story => match story.edit() {
+                Some(edit) => self.objects(world).patch(&self.name, edit).await,
+                None => self.create(world).await,
+            },
+        }
+    }
+
+    /// What is in this cell's part of the cloud.
+    pub async fn all(&self, world: &World) -> Vec<Value> {
+        let (all, field, place) = if self.story.is_of_users() {
+            (world.cloud_users().await, "server_id", &self.server)
+        } else {
+            (world.cloud_gateways().await, "project_id", &self.project)
+        };
+        all.into_iter().filter(|one| one[field] == **place).collect()
+    }
+
+    /// The same without the strangers.
+    pub async fn own(&self, world: &World) -> Vec<Value> {
+        let all = self.all(world).await;
+        let is_stranger = |one: &Value| self.strangers.iter().any(|stranger| stranger["id"] == one["id"]);
+        all.into_iter().filter(|one| !is_stranger(one)).collect()
+    }
+
+    /// The strangers that are not any more what they were.
+    pub async fn touched(&self, world: &World) -> Vec<Value> {
+        let all = self.all(world).await;
+        let touched = self.strangers.iter().filter(|stranger| !all.contains(stranger));
+        touched.cloned().collect()
+    }
+}
+
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

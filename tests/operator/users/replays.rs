@@ -1,0 +1,228 @@
+//! A creation whose answer was lost, and a user of its name that looks otherwise: the same creation is sent once more
+//! under its own token, and what the cloud answers to that decides. Whatever it answers, nothing is made twice and
+//! nobody else's user is touched.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{Effort, effort, figures};
+
+use super::steps::{
+    add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, on, request, requests, server_id,
+    stranger, the_only_one, wait_for_requests,
+};
+use crate::console::message;
+use crate::world::{Options, World};
+
+/// How the answer was lost, and what came between.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Case {
+    /// Ours was made, and somebody changed it before it was looked at.
+    Changed,
+    /// Ours was never made, and somebody made one of the same name.
+    Strangers,
+    /// As the first, and the spec was edited meanwhile: what was announced cannot be sent again.
+    ChangedAndEdited,
+    /// The spec was edited meanwhile, and nobody touched the user.
+    Edited,
+}
+
+const CASES: [Case; 4] = [Case::Changed, Case::Strangers, Case::ChangedAndEdited, Case::Edited];
+
+/// A cloud's answer to a repeated token.
+struct Answer {
+    switches: Value,
+    /// Whether it tells that the first one was done.
+    tells: bool,
+}
+
+fn answers() -> Vec<Answer> {
+    let answer = |switches, tells| Answer { switches, tells };
+    let plain = [answer(json!({"client-token-replay": "ignored"}), false)];
+    let plain = plain.into_iter().filter(|_| effort() == Effort::Full);
+    let all = [
+        answer(json!({"client-token-replay": "same-id"}), true),
+        answer(json!({"client-token-replay": "VPN.0031"}), false),
+        answer(
+            json!({
+                "client-token-replay": "ignored", "duplicate-user-name": "409", "p2c-codes": "VPN.93xx",
+                "client-token-other-body": "new-user",
+            }),
+            false,
+        ),
+    ];
+    all.into_iter().chain(plain).collect()
+}
+
+fn tokens(posts: &[Value]) -> BTreeSet<String> {
+    posts.iter().map(|post| post["client_token"].to_string()).collect()
+}
+
+#[tokio::test]
+async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_strangers_is_left_alone() {
+    let flags = ["--resync-period=0", "--settle-time=1s", "--request-timeout=7s"];
+    let mut world = World::with(Options::with(flags)).await;
+    apply_pw(&mut world).await;
+    let (mut replays, mut duplicates, mut touched) = (0, 0, 0);
+    for (round, answer) in answers().iter().enumerate() {
+        world.simulator.set_switches(&answer.switches).await.unwrap();
+        let place = |case: usize| round * CASES.len() + case;
+        let name = |case: usize| format!("user-{}", place(case));
+        let mut manifests = Vec::new();
+        for (number, case) in CASES.iter().enumerate() {
+            let server = add_server(&world, place(number)).await;
+            let hold = creation_fault(&server, json!({"fault": "hold", "commit": *case != Case::Strangers}));
+            world.simulator.add_fault(&hold).await.unwrap();
+            manifests.push(on(&server, &name(number), "description: ours"));
+        }
+        world.apply(&manifests.join("---\n")).await;
+        let held: Vec<Value> = world.simulator.wait_for_held(CASES.len()).await.unwrap();
+        assert_eq!(held.len(), CASES.len());
+        let mut before = Vec::new();
+        for (number, case) in CASES.iter().enumerate() {
+            let server = server_id(place(number));
+            let user = match case {
+                Case::Strangers => stranger(&world, &server, &name(number), json!({})).await,
+                Case::Changed | Case::ChangedAndEdited => {
+                    let id = cloud_users_on(&world, &server).await[0]["id"].clone();
+                    let id = id.as_str().expect("an id");
+                    let edit = json!({"description": "by hand"});
+                    world.simulator.edit_user(id, &edit).await.unwrap();
+                    cloud_user(&world, id).await
+                }
+                Case::Edited => cloud_users_on(&world, &server).await[0].clone(),
+            };
+            before.push(user);
+            if matches!(case, Case::ChangedAndEdited | Case::Edited) {
+                let edit = json!({"spec": {"description": "edited"}});
+                world.users().patch(&name(number), edit).await;
+            }
+        }
+        world.simulator.release(&json!({"drop": true})).await.unwrap();
+        for (number, case) in CASES.iter().enumerate() {
+            let (name, server) = (name(number), server_id(place(number)));
+            let label = format!("{case:?} with {}", answer.switches);
+            let is_repeated = matches!(case, Case::Changed | Case::Strangers);
+            let is_ours = *case == Case::Edited || (*case == Case::Changed && answer.tells);
+            let id = before[number]["id"].as_str().expect("an id").to_owned();
+            if is_ours {
+                assert_eq!(the_only_one(&world, &server, &name).await, id, "{label}");
+                let wanted = if *case == Case::Edited { "edited" } else { "ours" };
+                assert_eq!(cloud_user(&world, &id).await["description"], wanted, "{label}");
+            } else {
+                let object = world.users().wait_for_reason(&name, "NameConflict").await;
+                assert!(message(&object).contains(&id), "{label}: {}", message(&object));
+                assert!(message(&object).contains("externalID"), "{label}: {}", message(&object));
+                // Asked again, it neither sends anything nor changes its mind.
+                request(&world, &name).await;
+                world.users().wait_for_reason(&name, "NameConflict").await;
+                touched += u64::from(cloud_user(&world, &id).await != before[number]);
+            }
+            let posts = requests(&world, &server, "CreateVpnUser").await;
+            assert_eq!(posts.len(), 1 + usize::from(is_repeated), "{label}: {posts:#?}");
+            assert_eq!(
+                tokens(&posts).len(),
+                1,
+                "{label}: a token of its own would be another attempt"
+            );
+            replays += posts.len() as u64 - 1;
+            duplicates += cloud_users_on(&world, &server).await.len() as u64 - 1;
+            if !is_ours {
+                // A person hands it over.
+                let adopt = json!({"spec": {"externalID": id}});
+                world.users().patch(&name, adopt).await;
+                assert_eq!(available(&world, &name).await, id, "{label}");
+            }
+        }
+    }
+    figures::report(
+        "unknown outcomes",
+        &[
+            ("creations sent again under their own token", replays),
+            ("users made twice by that", duplicates),
+            ("users of others touched by that", touched),
+        ],
+    );
+    assert_eq!(replays, 2 * answers().len() as u64);
+    assert_eq!((duplicates, touched), (0, 0));
+    world.finish().await;
+}
+
+/// Made in time, and shown only after the creation was given up: the next one is refused, since the name is taken.
+#[tokio::test]
+async fn a_user_that_shows_up_after_its_creation_was_given_up_is_ours() {
+    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    apply_pw(&mut world).await;
+    let switches = json!({"user-settling": "held", "unsettled-users": "invisible"});
+    world.simulator.set_switches(&switches).await.unwrap();
+    let server = add_server(&world, 0).await;
+    let lost = creation_fault(&server, json!({"fault": "lost-answer", "commit": true}));
+    world.simulator.add_fault(&lost).await.unwrap();
+    world.apply(&on(&server, "alice", "description: ours")).await;
+    wait_for_requests(&world, &server, "CreateVpnUser", 2).await;
+    world.users().wait_for_reason("alice", "NameConflict").await;
+    let _: Value = world.simulator.admin_post("settle", &json!({})).await.unwrap();
+    the_only_one(&world, &server, "alice").await;
+    let posts = requests(&world, &server, "CreateVpnUser").await;
+    let committed: Vec<bool> = posts.iter().map(|post| post["committed"] == true).collect();
+    assert!(
+        committed[0] && committed[1..].iter().all(|committed| !committed),
+        "{posts:#?}"
+    );
+    assert_eq!(
+        tokens(&posts).len(),
+        posts.len(),
+        "each attempt has a token of its own: {posts:#?}"
+    );
+    world.finish().await;
+}
+
+/// Later than a request can be by all that is assumed: the creation was given up, and another is on its way.
+#[tokio::test]
+async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() {
+    let mut world = World::with(Options::with(["--resync-period=0", "--request-timeout=2s"])).await;
+    apply_pw(&mut world).await;
+    for number in 0..2 {
+        let server = add_server(&world, number).await;
+        let late = creation_fault(&server, json!({"fault": "late-commit"}));
+        world.simulator.add_fault(&late).await.unwrap();
+    }
+    // On one server the second creation is refused for the first one's user, on the other it is not known what it did.
+    let hold = creation_fault(&server_id(0), json!({"fault": "hold"}));
+    world.simulator.add_fault(&hold).await.unwrap();
+    let lost = creation_fault(&server_id(1), json!({"fault": "lost-answer"}));
+    world.simulator.add_fault(&lost).await.unwrap();
+    let manifests: Vec<String> = (0..2)
+        .map(|number| on(&server_id(number), &format!("user-{number}"), "description: ours"))
+        .collect();
+    world.apply(&manifests.join("---\n")).await;
+    for number in 0..2 {
+        wait_for_requests(&world, &server_id(number), "CreateVpnUser", 2).await;
+    }
+    let held: Vec<Value> = world.simulator.wait_for_held(3).await.unwrap();
+    let mut held: Vec<&Value> = held.iter().collect();
+    held.sort_by_key(|held| held["sequence"].as_u64());
+    for held in held {
+        world.simulator.release(&json!({"id": held["id"]})).await.unwrap();
+    }
+    // Nothing tells it from somebody else's, so it is left alone until a person says whose it is.
+    world.users().wait_for_reason("user-0", "NameConflict").await;
+    let user = cloud_users_on(&world, &server_id(0)).await.remove(0);
+    let id = user["id"].as_str().expect("an id");
+    let is_named = |object: &Value| message(object).contains(id);
+    world
+        .users()
+        .wait_for("user-0", "the one that is there is named", is_named)
+        .await;
+    assert_eq!(user["updated_at"], user["created_at"], "{user}");
+    world.users().patch("user-0", json!({"spec": {"externalID": id}})).await;
+    for number in 0..2 {
+        let server = server_id(number);
+        the_only_one(&world, &server, &format!("user-{number}")).await;
+        let posts = requests(&world, &server, "CreateVpnUser").await;
+        let committed: Vec<bool> = posts.iter().map(|post| post["committed"] == true).collect();
+        assert_eq!(committed, [true, false], "{posts:#?}");
+        assert_eq!(tokens(&posts).len(), 2, "{posts:#?}");
+    }
+    world.finish().await;
+}

@@ -1,0 +1,128 @@
+//! Others write to the same objects at the same time: 409 to writes of ours.
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{Answer, ApiProxy, ApiRequest, Moment, Verb, eventually};
+
+use super::settle_up;
+use crate::console::counts;
+use crate::objects::Objects;
+use crate::world::{DEADLINE, Options, World, condition};
+
+/// A write of the status of an object of that name.
+fn is_status_of(name: &'static str) -> impl Fn(&ApiRequest) -> bool + Send + Sync + 'static {
+    move |request| {
+        let is_status = request.verb == Verb::Patch && request.subresource.as_deref() == Some("status");
+        is_status && request.about() == Some(name)
+    }
+}
+
+/// Somebody else changes an object.
+async fn interfere(objects: &Objects<'_>, name: &str, note: &str) {
+    let annotations = json!({"example.com/note": note});
+    objects
+        .patch(name, json!({"metadata": {"annotations": annotations}}))
+        .await;
+}
+
+#[tokio::test]
+async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_told_what_happened() {
+    let mut world = World::with(Options {
+        stopped: true,
+        // What is held shall not time out meanwhile.
+        ..Options::with(["--resync-period=0", "--request-timeout=60s", "--lease-duration=2m"])
+    })
+    .await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    world.start_operator_behind(&proxy).await;
+    world.apply_password("alice", "Conflict Pass-1").await;
+
+    // The intent of a creation comes too late: another decision follows, and one creation.
+    let hold = proxy.hold(Moment::Before, 0, is_status_of("office"));
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
+        .await;
+    hold.reached(DEADLINE).await.unwrap();
+    interfere(&world.gateway_objects(), "office", "before the intent").await;
+    hold.release();
+    world.wait_for_reason("office", "Available").await;
+    let hold = proxy.hold(Moment::Before, 0, is_status_of("alice"));
+    world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
+    hold.reached(DEADLINE).await.unwrap();
+    interfere(&world.users(), "alice", "before the intent").await;
+    hold.release();
+    world.users().wait_for_reason("alice", "Available").await;
+
+    // The outcome of a creation, of a change, of a password: it is put on record all the same.
+    for (operation, name) in [("CreateCustomerGateway", "branch"), ("CreateVpnUser", "bobby")] {
+        let hold = json!({"fault": "hold", "operation": operation, "commit": true});
+        world.simulator.add_fault(&hold).await.unwrap();
+        let objects = if name == "branch" {
+            world.apply_gateway(name, "{name: branch, idValue: 203.0.113.2}").await;
+            world.gateway_objects()
+        } else {
+            world.apply_user(name, "{passwordSecretRef: {name: alice}}").await;
+            world.users()
+        };
+        world.simulator.wait_for_held::<Value>(1).await.unwrap();
+        interfere(&objects, name, "before the outcome").await;
+        world.simulator.release(&json!({})).await.unwrap();
+        objects.wait_for_reason(name, "Available").await;
+    }
+    let hold = json!({"fault": "hold", "operation": "ResetVpnUserPassword", "commit": true});
+    world.simulator.add_fault(&hold).await.unwrap();
+    world.apply_password("alice", "Conflict Pass-2").await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    interfere(&world.users(), "bobby", "before the outcome").await;
+    interfere(&world.users(), "alice", "before the outcome").await;
+    world.simulator.release(&json!({})).await.unwrap();
+    for name in ["alice", "bobby"] {
+        let is_over = |object: &Value| {
+            object["status"]["passwordReset"].is_null() && condition(object, "Ready")["reason"] == "Available"
+        };
+        world.users().wait_for_event(name, "PasswordSet").await;
+        world.users().wait_for(name, "no reset is under way", is_over).await;
+    }
+    let expected = [
+        ("CreateCustomerGateway", 2),
+        ("CreateVpnUser", 2),
+        ("ResetVpnUserPassword", 2),
+    ];
+    assert_eq!(world.writes_since(0).await, counts(expected));
+    settle_up(&world, 6).await;
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_sent() {
+    let mut world = World::with(Options {
+        stopped: true,
+        ..Options::with(["--resync-period=0", "--log-level=info"])
+    })
+    .await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    world.start_operator_behind(&proxy).await;
+    let refusal = Answer::refusal(409, "Conflict", "somebody is always faster");
+    let conflict = proxy.answer(refusal, None, is_status_of("office"));
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
+        .await;
+    // It gives itself a pause instead of asking for ever, and says so once.
+    world.running().wait_for_log("will try again", DEADLINE).await.unwrap();
+    eventually("it has tried again", DEADLINE, async || {
+        let tries = proxy
+            .requests_since(0)
+            .iter()
+            .filter(|request| is_status_of("office")(request))
+            .count();
+        if tries > 20 { Ok(()) } else { Err(tries) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(world.running().log().matches("will try again").count(), 1);
+    assert_eq!(world.calls_since(0).await.get("CreateCustomerGateway"), None);
+    drop(conflict);
+    world.wait_for_reason("office", "Available").await;
+    assert_eq!(world.writes_since(0).await, counts([("CreateCustomerGateway", 1)]));
+    settle_up(&world, 1).await;
+    world.finish().await;
+}

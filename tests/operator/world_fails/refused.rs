@@ -1,0 +1,275 @@
+//! Somebody's admission rule refuses what the operator writes, or a webhook that nobody answers does.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use super::reasons::{Reasons, lines};
+use super::{LEDGER, settle_up};
+use crate::console::counts;
+use crate::world::{DEADLINE, Options, World};
+
+const STATUS: [&str; 2] = ["customergateways/status", "vpnusers/status"];
+const OBJECTS: [&str; 2] = ["customergateways", "vpnusers"];
+
+/// What refuses, as manifests of the cluster; in effect in this world's namespace alone.
+struct Obstacle {
+    manifests: Vec<Value>,
+    world_namespace: String,
+}
+
+impl Obstacle {
+    /// A rule of the cluster's that refuses updates of these.
+    fn policy(world: &World, resources: &[&str]) -> Self {
+        let name = format!("refuses-{}", world.namespace);
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [rule(resources)]},
+                "validations": [{"expression": "false", "message": "not today"}],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {
+                "policyName": name,
+                "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": selector(world)},
+            },
+        });
+        Self::of(world, vec![policy, binding])
+    }
+
+    /// A webhook that is not there, and without which nothing may be updated.
+    fn webhook(world: &World, resources: &[&str]) -> Self {
+        let webhook = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": format!("nobody-{}", world.namespace)},
+            "webhooks": [{
+                "name": "nobody.example.com",
+                // The discard port, at which nobody listens.
+                "clientConfig": {"url": "https://127.0.0.1:9/"},
+                "rules": [rule(resources)],
+                "namespaceSelector": selector(world),
+                "failurePolicy": "Fail",
+                "timeoutSeconds": 2,
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }],
+        });
+        Self::of(world, vec![webhook])
+    }
+
+    fn of(world: &World, manifests: Vec<Value>) -> Self {
+        Self {
+            manifests,
+            world_namespace: world.namespace.clone(),
+        }
+    }
+
+    /// Puts it up, and waits until the apiserver heeds it; `probe` is a patch that it refuses.
+    async fn put_up(&self, world: &World, probe: &[&str]) {
+        for manifest in &self.manifests {
+            world.apply(&manifest.to_string()).await;
+        }
+        self.wait_for(world, probe, "is refused", false).await;
+    }
+
+    /// Takes it away, and waits until that is heeded.
+    async fn take_away(&self, world: &World, probe: &[&str]) {
+        for manifest in &self.manifests {
+            let (kind, name) = (
+                manifest["kind"].as_str().unwrap(),
+                manifest["metadata"]["name"].as_str().unwrap(),
+            );
+            world.kubectl(["delete", kind, name]).await;
+        }
+        self.wait_for(world, probe, "is taken", true).await;
+    }
+
+    async fn wait_for(&self, world: &World, probe: &[&str], awaited: &str, taken: bool) {
+        let fixed = [
+            "--namespace",
+            &self.world_namespace,
+            "patch",
+            "--dry-run=server",
+            "--type=merge",
+        ];
+        eventually(&format!("an update {awaited}"), DEADLINE, async || {
+            let output = world
+                .plane
+                .kubectl(fixed.iter().chain(probe).copied())
+                .await
+                .map_err(|error| error.to_string())?;
+            if output.status.success() == taken {
+                Ok(())
+            } else {
+                Err(output.stderr)
+            }
+        })
+        .await
+        .unwrap();
+    }
+}
+
+fn rule(resources: &[&str]) -> Value {
+    json!({
+        "apiGroups": ["vpn.huaweicloud.com"], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": resources,
+    })
+}
+
+fn selector(world: &World) -> Value {
+    json!({"matchLabels": {"kubernetes.io/metadata.name": world.namespace}})
+}
+
+/// A change of a status, or of an object itself.
+const STATUS_PROBE: [&str; 5] = [
+    "cgw",
+    "calm",
+    "--subresource=status",
+    "--patch",
+    r#"{"status": {"id": "probe"}}"#,
+];
+const OBJECT_PROBE: [&str; 4] = [
+    "cgw",
+    "calm",
+    "--patch",
+    r#"{"metadata": {"annotations": {"example.com/a": "b"}}}"#,
+];
+
+/// While nothing can be put on record nothing is sent, what was under way is not sent again, and all of it goes on
+/// afterwards; each object says once that it is refused.
+async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
+    let flags = [
+        "--resync-period=1s",
+        "--log-level=info",
+        "--log-format=json",
+        // What is held shall not time out meanwhile.
+        "--request-timeout=60s",
+        "--lease-duration=2m",
+    ];
+    let mut world = World::with(Options::with(flags)).await;
+    let reasons = Reasons::follow(&world).await;
+    world.apply_password("people", "Refused Pass-1").await;
+    world.create("calm", "{name: calm, idValue: 203.0.113.1}").await;
+    world.create("edited", "{name: edited, idValue: 203.0.113.2}").await;
+    let mark = world.mark().await;
+    let hold = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": true});
+    world.simulator.add_fault(&hold).await.unwrap();
+    world
+        .apply_gateway("under-way", "{name: under-way, idValue: 203.0.113.3}")
+        .await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+
+    let obstacle = obstacle_of(&world);
+    obstacle.put_up(&world, &STATUS_PROBE).await;
+    world.simulator.release(&json!({})).await.unwrap();
+    world.apply_gateway("new", "{name: new, idValue: 203.0.113.4}").await;
+    world.apply_user("alice", "{passwordSecretRef: {name: people}}").await;
+    world.patch("edited", json!({"spec": {"name": "edited-since"}})).await;
+    let troubled = [
+        ("CustomerGateway", "under-way"),
+        ("CustomerGateway", "new"),
+        ("CustomerGateway", "edited"),
+        ("VpnUser", "alice"),
+    ];
+    eventually("each object says that it is refused", DEADLINE, async || {
+        let told = refusals(&world.running().log());
+        let all = troubled
+            .iter()
+            .all(|(kind, name)| told.contains_key(&((*kind).to_owned(), (*name).to_owned())));
+        if all { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await
+    .unwrap();
+    world.wait_for_cycles(5).await;
+    let sent = world.writes_since(mark).await;
+    assert_eq!(sent, counts([("CreateCustomerGateway", 1)]), "only what was under way");
+
+    obstacle.take_away(&world, &STATUS_PROBE).await;
+    world.wait_until_all_ready(4).await;
+    world.wait_for_reason("edited", "Available").await;
+    world.users().wait_for_reason("alice", "Available").await;
+    let sent = world.writes_since(mark).await;
+    let expected = [
+        ("CreateCustomerGateway", 2),
+        ("CreateVpnUser", 1),
+        ("UpdateCustomerGateway", 1),
+    ];
+    assert_eq!(sent, counts(expected));
+    let log = world.running().log();
+    let (told, of_objects) = (refusals(&log), lines(&log));
+    let mut more_lines_than_reasons = 0;
+    for ((kind, name), lines) in &of_objects {
+        let refusals = told.get(&(kind.clone(), name.clone())).copied().unwrap_or_default();
+        assert!(refusals <= 1, "{name}: {lines:#?}");
+        let allowed = reasons.of(kind, name) + refusals;
+        more_lines_than_reasons += (lines.len() as u64).saturating_sub(allowed);
+    }
+    settle_up(&world, 1).await;
+    LEDGER.add(&[("log lines beyond one per change of reason", more_lines_than_reasons)]);
+    assert_eq!(more_lines_than_reasons, 0, "{of_objects:#?}");
+    world.finish().await;
+}
+
+/// How often each object was said to be refused by the apiserver.
+fn refusals(log: &str) -> BTreeMap<(String, String), u64> {
+    let is_refusal = |line: &&Value| line["message"] == "will try again";
+    let count = |lines: Vec<Value>| lines.iter().filter(is_refusal).count() as u64;
+    let all = lines(log).into_iter().map(|(name, lines)| (name, count(lines)));
+    all.filter(|(_, count)| *count > 0).collect()
+}
+
+#[tokio::test]
+async fn a_policy_that_refuses_every_status_stops_everything_and_loses_nothing() {
+    refused(|world| Obstacle::policy(world, &STATUS)).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_not_there_stops_everything_and_loses_nothing() {
+    refused(|world| Obstacle::webhook(world, &STATUS)).await;
+}
+
+#[tokio::test]
+async fn without_a_finalizer_nothing_is_created_and_without_its_removal_nothing_is_deleted_twice() {
+    let world = World::with(Options::with([
+        "--resync-period=1s",
+        "--log-level=info",
+        "--log-format=json",
+    ]))
+    .await;
+    world.create("calm", "{name: calm, idValue: 203.0.113.1}").await;
+    world.create("leaving", "{name: leaving, idValue: 203.0.113.2}").await;
+    let mark = world.mark().await;
+    let obstacle = Obstacle::policy(&world, &OBJECTS);
+    obstacle.put_up(&world, &OBJECT_PROBE).await;
+    world.apply_gateway("new", "{name: new, idValue: 203.0.113.3}").await;
+    world.kubectl(["delete", "cgw/leaving", "--wait=false"]).await;
+    eventually("both are refused", DEADLINE, async || {
+        let told = refusals(&world.running().log());
+        if told.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{told:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    world.wait_for_cycles(5).await;
+    assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
+    obstacle.take_away(&world, &OBJECT_PROBE).await;
+    world.wait_until_gone("leaving").await;
+    world.wait_until_all_ready(2).await;
+    let expected = [("CreateCustomerGateway", 1), ("DeleteCustomerGateway", 1)];
+    assert_eq!(world.writes_since(mark).await, counts(expected));
+    assert!(refusals(&world.running().log()).values().all(|count| *count == 1));
+    settle_up(&world, 1).await;
+    world.finish().await;
+}
