@@ -41,6 +41,8 @@ pub struct Known<R, K> {
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
     /// Ids that a GET proved gone, and when it was started.
     pub(super) gone: HashMap<String, Instant>,
+    /// Ids that were proved gone while a look was under way, and when: what began before must not bring them back.
+    pub(super) buried: HashMap<String, Instant>,
     /// Held ids that the last complete LIST did not have.
     pub(super) missing: HashSet<String>,
     /// Held ids whose creation may still come to nothing: that they are missing is no loss.
@@ -68,6 +70,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             untold: HashSet::new(),
             listed: None,
             gone: HashMap::new(),
+            buried: HashMap::new(),
             missing: HashSet::new(),
             unconfirmed: HashSet::new(),
             holders: HashMap::new(),
@@ -300,6 +303,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
     pub fn proved_gone(&mut self, id: &str, now: Instant) {
         self.remove(id);
         self.gone.insert(id.to_owned(), now);
+        self.bury(id, now);
     }
 
     /// A LIST has ended, which was started then; who is to be woken.
@@ -309,10 +313,12 @@ impl<R: Remote, K: Reader> Known<R, K> {
         started: Instant,
         cloud_started: Timestamp,
     ) -> HashSet<K> {
-        self.looking_at.remove(&Look::Collection);
         let listing = match result {
             Ok(listing) => listing,
-            Err(error) => return self.fail(|want| want.since <= started, &error),
+            Err(error) => {
+                self.ended(&Look::Collection);
+                return self.fail(|want| want.since <= started, &error);
+            }
         };
         let mut woken = HashSet::new();
         let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
@@ -351,6 +357,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             }
         }
         self.listed = Some((started, cloud_started, listing.complete));
+        self.ended(&Look::Collection);
         // What nobody holds needs no proof of its absence any more.
         let Self {
             gone, holders, curious, ..
@@ -375,6 +382,9 @@ impl<R: Remote, K: Reader> Known<R, K> {
 
     fn take_list_item(&mut self, mut item: R, started: Instant, woken: &mut HashSet<K>) {
         let id = item.id().to_owned();
+        if self.is_buried(&id, started) {
+            return;
+        }
         let speaks_of_tags = item.tags().is_some();
         let mut full = false;
         let mut news = true;
@@ -405,10 +415,13 @@ impl<R: Remote, K: Reader> Known<R, K> {
 
     /// A GET has ended, which was started then; who is to be woken.
     pub fn ended_get(&mut self, look: &Look, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
-        self.looking_at.remove(look);
+        let is_buried = self.is_buried(id, started);
+        self.ended(look);
         let is_about_it = |want: &Want<K>| matches!(&want.look, Look::Object(it) | Look::Whole(it) if it == id);
         let asked = |want: &Want<K>| want.since <= started && is_about_it(want);
         match result {
+            // Gone since: the next look says so.
+            Ok(_) if is_buried => {}
             Ok(remote) => {
                 let newer = self.entries.get(id).is_none_or(|entry| entry.as_of < started);
                 self.gone.remove(id);
@@ -422,6 +435,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 if self.entries.get(id).is_none_or(|entry| entry.as_of < started) {
                     self.remove(id);
                     self.gone.insert(id.to_owned(), started);
+                    self.bury(id, started);
                 }
             }
             Err(error) => return self.fail(asked, &error),
@@ -437,7 +451,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         result: Result<BTreeMap<String, String>, CloudError>,
         started: Instant,
     ) -> HashSet<K> {
-        self.looking_at.remove(look);
+        self.ended(look);
         let asked = |want: &Want<K>| want.since <= started && want.look == *look;
         match result {
             Ok(tags) => {
@@ -509,6 +523,23 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let Some(owner) = owner else { return };
         remove_from(&mut self.by_place, &place(&owner), id);
         remove_from(&mut self.by_uid, &owner.uid, id);
+    }
+
+    fn bury(&mut self, id: &str, at: Instant) {
+        if !self.looking_at.is_empty() {
+            self.buried.insert(id.to_owned(), at);
+        }
+    }
+
+    fn is_buried(&self, id: &str, started: Instant) -> bool {
+        self.buried.get(id).is_some_and(|at| *at >= started)
+    }
+
+    fn ended(&mut self, look: &Look) {
+        self.looking_at.remove(look);
+        if self.looking_at.is_empty() {
+            self.buried.clear();
+        }
     }
 
     fn release_id(&mut self, reader: &K) {

@@ -291,6 +291,37 @@ async fn a_list_that_began_before_our_write_neither_overwrites_nor_removes_it() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_proved_gone_does_not_come_back_with_a_look_that_began_before() {
+    let mut bench = Bench::primed(vec![owned("1", "former"), owned("2", "former")]).await;
+    bench.mirror.want("b", Look::Object("2".to_owned()), Instant::now());
+    let Some(Call::Get(_, get)) = bench.calls.recv().await else {
+        panic!("a GET was expected")
+    };
+    bench.mirror.relist();
+    let Some(Call::List(list)) = bench.calls.recv().await else {
+        panic!("a LIST was expected")
+    };
+    tick().await;
+    bench.mirror.known().hold(&"a", "former", Some("1"));
+    bench.mirror.proved_gone("1");
+    bench.mirror.proved_gone("2");
+    bench.mirror.known().forget(&"a");
+    get.send(Ok(owned("2", "former"))).expect("the mirror waits");
+    assert_eq!(bench.woken.recv().await, Some("b"));
+    let items = vec![owned("1", "former"), owned("2", "former")];
+    let listing = Listing { items, complete: true };
+    list.send(Ok(listing)).ok().expect("the mirror waits");
+    bench.assert_quiet().await;
+    assert_eq!(bench.mirror.known().owned_by("former"), []);
+    // What a look of now shows is there again.
+    bench.mirror.relist();
+    bench.answer_list(vec![owned("1", "former")], true).await;
+    bench.assert_quiet().await;
+    assert_eq!(bench.mirror.known().owned_by("former").len(), 1);
+    assert!(bench.mirror.known().buried.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_only_raises_the_suspicion_that_a_held_object_is_gone() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
     bench.mirror.known().hold(&"a", "uid", Some("1"));

@@ -48,7 +48,7 @@ async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
         "--resync-period=0",
         "--max-requests-per-second=2000",
         "--lease-duration=60s",
-        "--log-level=info",
+        "--log-level=info,vpn_operator=debug",
     ]))
     .await;
     drive::furnish(&mut world).await;

@@ -60,7 +60,7 @@ pub enum Mark {
 }
 
 /// What stands for an object in its names and addresses, and for its twin.
-const MARKS: [(&str, &str); 3] = [("s0", "t0"), ("S0", "T0"), ("10.1.", "10.2.")];
+const MARKS: [(&str, &str); 3] = [("sq", "tq"), ("SQ", "TQ"), ("10.1.", "10.2.")];
 
 impl Subject {
     /// Not applied yet.
@@ -86,8 +86,8 @@ impl Subject {
             Mark::Twin => 't',
         };
         match self.kind {
-            Kind::Gateway => format!("{letter}0{:03}-gateway", self.number),
-            Kind::User => format!("{letter}0{:03}-user", self.number),
+            Kind::Gateway => format!("{letter}q{:03}-gateway", self.number),
+            Kind::User => format!("{letter}q{:03}-user", self.number),
         }
     }
 
@@ -182,7 +182,7 @@ impl Subject {
         Self {
             mark: Mark::Twin,
             spec,
-            password: self.password.replace("S0", "T0"),
+            password: self.password.replace("SQ", "TQ"),
             ..self.clone()
         }
     }

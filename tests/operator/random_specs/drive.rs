@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -64,17 +66,46 @@ pub async fn play(world: &World, subject: &Subject, sequence: &[Step]) {
                 }
             }
             Step::Password { secret, key, value } => {
-                let data = BTreeMap::from([(key.as_str(), value.as_str())]);
-                world.apply_secret(secret, &data).await;
+                write_secret(world, secret, key, value).await;
             }
             Step::Delete => {
                 let objects = objects(world, subject);
                 let name = subject.name();
-                objects.api().delete(&name, &DeleteParams::default()).await.unwrap();
-                objects.wait_until_gone(&name).await;
+                delete(&objects, &name).await;
             }
         }
     }
+}
+
+/// Sends a request to the apiserver again if its connection broke: a busy machine closes some that are idle.
+async fn surely<T>(call: impl AsyncFn() -> Result<T, kube::Error>) -> Result<T, kube::Error> {
+    for _ in 0..5 {
+        match call().await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => {}
+            answered => return answered,
+        }
+    }
+    call().await
+}
+
+async fn write_secret(world: &World, name: &str, key: &str, value: &str) {
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {key: value},
+    });
+    let (apply, patch) = (PatchParams::apply("random-specs").force(), Patch::Apply(&secret));
+    surely(async || secrets.patch(name, &apply, &patch).await)
+        .await
+        .unwrap();
+}
+
+async fn delete(objects: &Objects<'_>, name: &str) {
+    match surely(async || objects.api().delete(name, &DeleteParams::default()).await).await {
+        // The first of two that were sent has done it.
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        deleted => drop(deleted.unwrap()),
+    }
+    objects.wait_until_gone(name).await;
 }
 
 /// The steps, to be read and played again.
@@ -91,10 +122,14 @@ async fn put(world: &World, subject: &Subject, manifest: &Value) -> Result<(), k
         {"op": "replace", "path": "/spec", "value": spec},
     ]);
     let replace = Patch::<()>::Json(serde_json::from_value(replace).expect("a patch"));
-    match api.patch(&subject.name(), &PatchParams::default(), &replace).await {
+    let name = subject.name();
+    match surely(async || api.patch(&name, &PatchParams::default(), &replace).await).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             let object = serde_json::from_value(manifest.clone()).expect("an object");
-            api.create(&PostParams::default(), &object).await.map(|_| ())
+            match surely(async || api.create(&PostParams::default(), &object).await).await {
+                Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+                created => created.map(|_| ()),
+            }
         }
         replaced => replaced.map(|_| ()),
     }
@@ -106,8 +141,7 @@ pub async fn apply(world: &World, twin: &Subject) {
     let spec = twin.spec.as_ref().expect("it was applied");
     if let Some(secret) = spec["passwordSecretRef"]["name"].as_str() {
         let key = spec["passwordSecretRef"]["key"].as_str().unwrap_or("password");
-        let data = BTreeMap::from([(key, twin.password.as_str())]);
-        world.apply_secret(secret, &data).await;
+        write_secret(world, secret, key, &twin.password).await;
     }
     let manifest = twin.manifest(false, spec);
     put(world, twin, &manifest)
@@ -124,7 +158,8 @@ async fn wait_until_ready(world: &World, subject: &Subject, sequence: &[Step]) {
     let objects = objects(world, subject);
     let name = subject.name();
     let result = eventually(&format!("{name} is Ready"), DEADLINE * 2, async || {
-        let object = serde_json::to_value(objects.api().get(&name).await.unwrap()).unwrap();
+        let object = objects.api().get(&name).await.map_err(|error| error.to_string())?;
+        let object = serde_json::to_value(object).expect("an object is plain data");
         if is_ready(&object) {
             Ok(())
         } else {
@@ -132,7 +167,14 @@ async fn wait_until_ready(world: &World, subject: &Subject, sequence: &[Step]) {
         }
     })
     .await;
-    result.unwrap_or_else(|error| panic!("{error}\n{}\n{}", story(sequence), world.log_tail()));
+    result.unwrap_or_else(|error| panic!("{error}\n{}\n{}", story(sequence), log_of(world, &name)));
+}
+
+/// What the operator's log says of one object.
+fn log_of(world: &World, name: &str) -> String {
+    let log = world.running().log();
+    let about = log.lines().filter(|line| line.contains(name));
+    about.collect::<Vec<_>>().join("\n")
 }
 
 /// Waits until an object is Ready, and has its last password if it is a user's.
@@ -143,11 +185,17 @@ pub async fn settled(world: &World, subject: &Subject) {
     }
     // A Secret changes no generation.
     let name = subject.name();
-    let object = world.users().get(&name).await;
-    let id = object["status"]["id"].as_str().unwrap_or_default().to_owned();
     let result = eventually(&format!("the password of {name}"), DEADLINE, async || {
-        let has_it = world.simulator.is_password(&id, &subject.password).await.unwrap();
-        let object = world.users().get(&name).await;
+        let object = world
+            .users()
+            .api()
+            .get(&name)
+            .await
+            .map_err(|error| error.to_string())?;
+        let object = serde_json::to_value(object).expect("an object is plain data");
+        let id = object["status"]["id"].as_str().unwrap_or_default().to_owned();
+        let has_it = world.simulator.is_password(&id, &subject.password).await;
+        let has_it = has_it.map_err(|error| error.to_string())?;
         if has_it && is_ready(&object) && object["status"]["passwordReset"].is_null() {
             Ok(())
         } else {
@@ -155,7 +203,7 @@ pub async fn settled(world: &World, subject: &Subject) {
         }
     })
     .await;
-    result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+    result.unwrap_or_else(|error| panic!("{error}\n{}", log_of(world, &name)));
 }
 
 /// Deletes objects and waits until they are gone, in the cloud as well.
@@ -166,8 +214,7 @@ pub async fn remove(world: &World, twins: &[Subject]) {
             objects
                 .patch(&name, json!({"spec": {"deletionPolicy": "Delete"}}))
                 .await;
-            objects.api().delete(&name, &DeleteParams::default()).await.unwrap();
-            objects.wait_until_gone(&name).await;
+            delete(&objects, &name).await;
         }
     };
     stream::iter(twins).for_each_concurrent(AT_ONCE, remove).await;

@@ -23,7 +23,7 @@ pub fn spec(
     // What cannot be changed comes of the life, not of the edit.
     let is_name = (number + life) % 3 == 0;
     let id_value = if is_name {
-        format!("peer-{life}.s0{number:03}.example.com")
+        format!("peer-{life}.sq{number:03}.example.com")
     } else {
         format!("10.1.{number}.{}", life % 250 + 1)
     };
@@ -46,10 +46,10 @@ pub fn spec(
     }
     if rng.random_bool(0.7) {
         let name = match rng.random_range(0..4) {
-            0 => format!("Office-S0{number:03}"),
-            1 => format!("office-s0{number:03}"),
-            2 => format!("s0{number:03}_branch.{life}"),
-            _ => format!("S0{number:03}"),
+            0 => format!("Office-SQ{number:03}"),
+            1 => format!("office-sq{number:03}"),
+            2 => format!("sq{number:03}_branch.{life}"),
+            _ => format!("SQ{number:03}"),
         };
         subject.names("name", Some(&name));
         spec.insert("name".to_owned(), json!(name));

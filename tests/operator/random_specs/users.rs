@@ -36,8 +36,8 @@ pub fn spec(
     spec.insert("vpnServerID".to_owned(), json!(server(number)));
     let own_name = match (number + life) % 3 {
         0 => None,
-        1 => Some(format!("Person.S0{number:03}")),
-        _ => Some(format!("person.s0{number:03}_{life}")),
+        1 => Some(format!("Person.SQ{number:03}")),
+        _ => Some(format!("person.sq{number:03}_{life}")),
     };
     // The name that was left out may be written out, and left out again.
     let default = || rng.random_bool(0.3).then(|| subject.name());
@@ -98,7 +98,7 @@ pub fn change_password(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<
 
 /// A Secret and a key with a value that was never used: the cloud refuses the last five.
 fn another_secret(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<Step>) -> Value {
-    let secret = format!("s0{:03}-{}", subject.number, one_of(rng, &["a", "b"]));
+    let secret = format!("sq{:03}-{}", subject.number, one_of(rng, &["a", "b"]));
     let key = one_of(rng, &["", "login"]);
     let key = (!key.is_empty()).then(|| key.to_owned());
     write_new(
@@ -115,7 +115,7 @@ fn another_secret(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<Step>
 
 fn write_new(subject: &mut Subject, secret: String, key: String, steps: &mut Vec<Step>) {
     subject.passwords += 1;
-    subject.password = format!("{SENTINEL}S0{:03}-{}", subject.number, subject.passwords);
+    subject.password = format!("{SENTINEL}SQ{:03}-{}", subject.number, subject.passwords);
     steps.push(Step::Password {
         secret,
         key,
