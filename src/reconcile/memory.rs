@@ -32,6 +32,8 @@ struct Entry<K: Kind> {
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,
+    /// Our finalizer is off: whatever the watch still delivers is of before.
+    let_go: bool,
     reported: Option<&'static str>,
     /// How the apiserver refused the last write.
     refused: Option<String>,
@@ -79,7 +81,7 @@ impl<K: Kind> Memory<K> {
         let asked = Asked::of(&object);
         match entries.get_mut(key) {
             Some(entry) if entry.uid == object.uid() => {
-                if object.is_at_least_as_new_as(&entry.latest) {
+                if !entry.let_go && object.is_at_least_as_new_as(&entry.latest) {
                     if entry.asked != asked {
                         entry.asked = asked;
                         entry.trigger(now);
@@ -105,6 +107,7 @@ impl<K: Kind> Memory<K> {
                     mending: Vec::new(),
                     drifted: false,
                     recreating: false,
+                    let_go: false,
                     reported: None,
                     refused: None,
                 };
@@ -119,6 +122,17 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| {
             entry.latest = Arc::clone(object);
             entry.refused = None;
+        });
+    }
+
+    /// Our finalizer is off the object.
+    pub fn let_go(&self, key: &Key) {
+        self.with(key, |entry| {
+            // The apiserver's answer shows what it removed as it was before, finalizer and all.
+            let mut latest = Managed::clone(&entry.latest);
+            latest.metadata.finalizers = None;
+            entry.latest = Arc::new(latest);
+            entry.let_go = true;
         });
     }
 
@@ -323,6 +337,28 @@ impl<K: Kind> Entry<K> {
 mod tests {
     use super::*;
     use crate::reconcile::customer_gateway::Gateways;
+
+    #[test]
+    fn what_was_let_go_is_not_taken_for_what_the_watch_still_delivers() {
+        let object: Arc<Managed<Gateways>> = Arc::new(
+            serde_json::from_value(serde_json::json!({
+                "metadata": {
+                    "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1",
+                    "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [crate::api::FINALIZER],
+                },
+                "spec": {"idValue": "203.0.113.7"},
+            }))
+            .expect("readable"),
+        );
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&*object);
+        assert!(!memory.arrive(&key, Arc::clone(&object), now).is_let_go());
+        memory.let_go(&key);
+        assert!(memory.arrive(&key, Arc::clone(&object), now).is_let_go());
+        // Another one of that name is another matter.
+        memory.forget(&key);
+        assert!(!memory.arrive(&key, object, now).is_let_go());
+    }
 
     #[test]
     fn news_that_comes_while_a_pass_ends_is_not_waited_over() {
