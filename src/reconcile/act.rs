@@ -78,7 +78,7 @@ impl<K: Kind> Pass<'_, K> {
     async fn rest(&self, rest: Rest<K::Remote>) -> Result<Next<K>, kube::Error> {
         match rest {
             Rest::Done => {
-                self.context.forget(self.key);
+                self.context.let_go(self.key);
                 Ok(Next::Rest(Action::await_change()))
             }
             Rest::Paused => {
@@ -556,6 +556,7 @@ impl<K: Kind> Pass<'_, K> {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error),
         }
+        self.context.memory.let_go(self.key);
         if let Some(text) = text {
             self.context
                 .shared
@@ -563,7 +564,7 @@ impl<K: Kind> Pass<'_, K> {
                 .event(&*self.object, "Deleted", &text)
                 .await;
         }
-        self.context.forget(self.key);
+        self.context.let_go(self.key);
         self.wake_who_waits_for_quota(&fellows);
         self.wake_who_waits_for_the_name();
         if let Some(id) = id {

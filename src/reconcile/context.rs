@@ -89,8 +89,9 @@ impl<K: Kind> KindContext<K> {
         }
     }
 
-    /// Objects whose newest state fits, whether they were reconciled yet or not.
+    /// Objects whose newest state fits, whether they were reconciled yet or not; those that were let go are no more.
     pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
+        let fits = |object: &Managed<K>| !object.is_let_go() && fits(object);
         let mut found = self.memory.find(&fits);
         for store in self.stores().iter() {
             let unknown = store.state().into_iter();
@@ -101,6 +102,18 @@ impl<K: Kind> KindContext<K> {
 
     fn stores(&self) -> MutexGuard<'_, Vec<Store<Managed<K>>>> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is left to do for the object. What is known of it stays until the watch has seen it go: what the watch
+    /// delivers until then is older, and would be taken for an object that is still to be deleted.
+    pub fn let_go(&self, key: &Key) {
+        self.shared.release(key);
+        let reference = key.object_ref::<K>();
+        let is_watched = self.stores().iter().any(|store| store.get(&reference).is_some());
+        // The store is told first, so that one that still has it means that the watch will say so later.
+        if !is_watched {
+            self.forget(key);
+        }
     }
 
     /// The object is gone from the cluster.

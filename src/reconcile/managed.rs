@@ -59,6 +59,11 @@ impl<K: Kind> Managed<K> {
         self.metadata.resource_version.as_deref().unwrap_or_default()
     }
 
+    /// Deleted, and without our finalizer: nothing of it is ours any more.
+    pub fn is_let_go(&self) -> bool {
+        self.deleting_since().is_some() && !self.has_finalizer()
+    }
+
     pub fn has_finalizer(&self) -> bool {
         self.metadata
             .finalizers

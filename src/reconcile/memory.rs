@@ -36,6 +36,8 @@ pub struct Entry<K: Kind> {
     mending: Vec<String>,
     drifted: bool,
     recreating: bool,
+    /// Our finalizer is off: whatever the watch still delivers is of before.
+    let_go: bool,
     reported: Option<&'static str>,
     /// How the apiserver refused the last write.
     refused: Option<String>,
@@ -98,6 +100,17 @@ impl<K: Kind> Memory<K> {
             entry.latest = Arc::clone(object);
             entry.refused = None;
             entry.written = true;
+        });
+    }
+
+    /// Our finalizer is off the object.
+    pub fn let_go(&self, key: &Key) {
+        self.with(key, |entry| {
+            // The apiserver's answer shows what it removed as it was before, finalizer and all.
+            let mut latest = Managed::clone(&entry.latest);
+            latest.metadata.finalizers = None;
+            entry.latest = Arc::new(latest);
+            entry.let_go = true;
         });
     }
 
@@ -294,6 +307,7 @@ impl<K: Kind> Entry<K> {
             mending: Vec::new(),
             drifted: false,
             recreating: false,
+            let_go: false,
             reported: None,
             refused: None,
         }
@@ -301,7 +315,7 @@ impl<K: Kind> Entry<K> {
 
     /// The watch delivered this, which may be older than what one of our writes returned.
     pub fn arrive(&mut self, object: Arc<Managed<K>>, now: Instant) {
-        if object.is_at_least_as_new_as(&self.latest) {
+        if !self.let_go && object.is_at_least_as_new_as(&self.latest) {
             let asked = Asked::of(&object);
             if self.asked != asked {
                 self.asked = asked;
@@ -424,6 +438,28 @@ mod tests {
         for (version, expected) in [("1", Some("y")), ("2", Some("y")), ("3", None)] {
             assert_eq!(id(state(version, None)).as_deref(), expected, "{version}");
         }
+    }
+
+    #[test]
+    fn what_was_let_go_is_not_taken_for_what_the_watch_still_delivers() {
+        let object: Arc<Managed<Gateways>> = Arc::new(
+            serde_json::from_value(serde_json::json!({
+                "metadata": {
+                    "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1",
+                    "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [crate::api::FINALIZER],
+                },
+                "spec": {"idValue": "203.0.113.7"},
+            }))
+            .expect("readable"),
+        );
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&*object);
+        assert!(!memory.arrive(&key, Arc::clone(&object), now).is_let_go());
+        memory.let_go(&key);
+        assert!(memory.arrive(&key, Arc::clone(&object), now).is_let_go());
+        // Another one of that name is another matter.
+        memory.forget(&key);
+        assert!(!memory.arrive(&key, object, now).is_let_go());
     }
 
     #[test]

@@ -69,6 +69,11 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
             // What was decided from here on would rest on what may be another's by now.
             return Ok(Action::requeue(Duration::from_secs(1)));
         }
+        if object.is_let_go() {
+            // Nothing need be asked, not even for its credentials.
+            context.let_go(key);
+            return Ok(Action::await_change());
+        }
         context.memory.begin(key);
         let gathered = gather(context, key, &object).await?;
         let step = decide(&gathered.inputs(&object, context));

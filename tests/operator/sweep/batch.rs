@@ -15,7 +15,7 @@ use super::verdict::{Course, Kill};
 use crate::world::{DEADLINE, Options, World, condition};
 
 /// Longer than all cells together need to come to their boundaries, or a request would be given up before the kill.
-const REQUEST_TIMEOUT: &str = "--request-timeout=30s";
+const REQUEST_TIMEOUT: &str = "--request-timeout=60s";
 
 /// Less than the operator gives a reconcile, whose end would let go of what is held.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(100);
