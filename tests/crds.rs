@@ -1,20 +1,26 @@
-//! The CRDs in `crds/` are those that the operator prints.
+//! The CRDs in `crds/`, and the chart's, are those that the operator prints.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use vpn_operator::api::crds;
 
 /// `UPDATE_CRDS=1 cargo test --test crds` writes them anew.
 #[test]
 fn the_files_in_crds_are_what_the_operator_prints() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crds");
+    // Helm reads no file outside of its chart.
+    for folder in ["crds", "charts/vpn-operator/files/crds"] {
+        prints_the_files_in(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
+    }
+}
+
+fn prints_the_files_in(folder: &Path) {
     let crds = crds().expect("the rules fit the schemas");
     for crd in &crds {
         let name = crd.metadata.name.as_deref().expect("a CRD has a name");
         let file = folder.join(format!("{name}.yaml"));
         let text = serde_saphyr::to_string(crd).expect("a CRD is plain data");
         if std::env::var_os("UPDATE_CRDS").is_some() {
-            std::fs::create_dir_all(&folder).expect("crds/ can be made");
+            std::fs::create_dir_all(folder).expect("crds/ can be made");
             std::fs::write(&file, &text).expect("crds/ can be written");
         }
         let on_disk = std::fs::read_to_string(&file).unwrap_or_default();
@@ -24,7 +30,7 @@ fn the_files_in_crds_are_what_the_operator_prints() {
             file.display()
         );
     }
-    let files = std::fs::read_dir(&folder).expect("crds/ is there").count();
+    let files = std::fs::read_dir(folder).expect("crds/ is there").count();
     assert_eq!(files, crds.len(), "crds/ holds a file that no kind stands for");
 }
 

@@ -1,0 +1,130 @@
+//! Installed, used, upgraded, taken away.
+
+use vpn_operator_testbed::ControlPlane;
+
+use crate::release::{CHART, DEADLINE, Release};
+use crate::story::live;
+
+/// The CRDs come with the release, so each test has a control plane of its own.
+async fn plane() -> &'static ControlPlane {
+    Box::leak(Box::new(ControlPlane::start().await.unwrap()))
+}
+
+#[tokio::test]
+async fn both_kinds_live_under_the_rights_of_the_chart_in_all_namespaces() {
+    let mut release = Release::install(plane().await, &[]).await;
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    let elsewhere = release.plane.create_namespace("elsewhere").await.unwrap();
+    for (namespace, octet) in [(release.namespace.clone(), 1), (elsewhere, 2)] {
+        live(&release, &namespace, "life", octet).await.unwrap();
+    }
+    release.stop_operator().await;
+}
+
+#[tokio::test]
+async fn with_watched_namespaces_there_is_no_right_elsewhere() {
+    let plane = plane().await;
+    let (watched, other) = (
+        plane.create_namespace("watched").await.unwrap(),
+        plane.create_namespace("other").await.unwrap(),
+    );
+    let mut release = Release::install(plane, &[format!("watchNamespaces={{{watched}}}")]).await;
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    live(&release, &watched, "life", 1).await.unwrap();
+    let account = format!("system:serviceaccount:{}:vpn-vpn-operator", release.namespace);
+    for (verb, resource, namespace, answer) in [
+        ("get", "secrets", &watched, "yes"),
+        ("get", "secrets", &other, "no"),
+        ("list", "secrets", &other, "no"),
+        ("list", "customergateways.vpn.huaweicloud.com", &other, "no"),
+        ("get", "secrets", &release.namespace, "no"),
+    ] {
+        let arguments = [
+            "auth",
+            "can-i",
+            verb,
+            resource,
+            "--namespace",
+            namespace,
+            "--as",
+            &account,
+        ];
+        let said = plane.kubectl(arguments).await.unwrap().stdout;
+        assert_eq!(said.trim(), answer, "{verb} {resource} in {namespace}");
+    }
+    release.stop_operator().await;
+}
+
+#[tokio::test]
+async fn the_pod_passes_pod_security_restricted() {
+    let plane = plane().await;
+    let release = Release::install(plane, &[]).await;
+    let enforce = "pod-security.kubernetes.io/enforce=restricted";
+    release
+        .kubectl(["label", "namespace", &release.namespace, enforce])
+        .await
+        .unwrap();
+    // Nobody admits ServiceAccounts' tokens here but the apiserver, which wants the account to be there.
+    let deployment = release.get("deployment", "vpn-vpn-operator").await;
+    let mut pod = deployment["spec"]["template"].clone();
+    pod["apiVersion"] = "v1".into();
+    pod["kind"] = "Pod".into();
+    pod["metadata"]["name"] = "tried".into();
+    release.apply(&pod.to_string()).await;
+    // The same pod with what it must not have is refused, so the namespace does enforce.
+    pod["metadata"]["name"] = "refused".into();
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = true.into();
+    let arguments = ["--namespace", &release.namespace, "apply", "--filename", "-"];
+    let refused = plane.kubectl_with_input(arguments, &pod.to_string()).await.unwrap();
+    assert!(
+        refused.stderr.contains("violates PodSecurity \"restricted"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test]
+async fn uninstalling_keeps_the_crds_and_every_object() {
+    let plane = plane().await;
+    let mut release = Release::install(plane, &[]).await;
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    let manifest = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: kept}\n\
+                    spec: {idValue: 203.0.113.1}\n";
+    release.apply(manifest).await;
+    let wait = ["wait", "--for=condition=Ready", "--timeout=60s", "customergateway/kept"];
+    release.kubectl(wait).await.unwrap();
+    let id = release.get("customergateway", "kept").await["status"]["id"].clone();
+    release.stop_operator().await;
+    let uninstall = ["uninstall", "vpn", "--namespace", &release.namespace];
+    plane.helm(uninstall).await.unwrap().success().unwrap();
+    let kept = release.get("customergateway", "kept").await;
+    assert_eq!(kept["status"]["id"], id);
+    let gateways: Vec<serde_json::Value> = release.simulator.gateways().await.unwrap();
+    assert_eq!(gateways.len(), 1, "nothing is deleted in the cloud");
+    // And it is taken up again: the chart finds its own CRDs and Secret there.
+    release.helm("install", &[]).await;
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    release
+        .kubectl(["delete", "--timeout=60s", "customergateway/kept"])
+        .await
+        .unwrap();
+    let gateways: Vec<serde_json::Value> = release.simulator.gateways().await.unwrap();
+    assert!(gateways.is_empty(), "{gateways:?}");
+    release.stop_operator().await;
+}
+
+#[tokio::test]
+async fn the_chart_is_without_a_fault_for_helm() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let said = plane
+        .helm(["lint", "--strict", CHART])
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(said.contains("0 chart(s) failed"), "{said}");
+}

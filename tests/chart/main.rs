@@ -1,0 +1,8 @@
+//! The chart, rendered and installed by the real Helm into a real apiserver; the operator runs with exactly the arguments,
+//! the environment and the ServiceAccount of the rendered Deployment.
+
+mod install;
+mod release;
+mod rendering;
+mod rights;
+mod story;

@@ -1,0 +1,162 @@
+//! Each right is there because something fails without it, and says so.
+
+use serde_json::Value;
+use vpn_operator_testbed::{ControlPlane, eventually};
+
+use crate::release::{DEADLINE, Release};
+use crate::story::live;
+
+/// A verb of a rule, for one of its resources.
+struct Right {
+    kind: &'static str,
+    role: String,
+    rule: usize,
+    verb: String,
+    resource: String,
+}
+
+#[tokio::test]
+async fn each_right_is_missed_by_name_when_it_is_taken_away() {
+    each_is_missed(false, |_| true).await;
+}
+
+#[tokio::test]
+async fn with_watched_namespaces_the_rights_on_the_digest_key_are_missed_by_name() {
+    each_is_missed(true, |right| right.kind == "role" && right.resource == "secrets").await;
+}
+
+/// Takes each chosen right away in turn, and lives on without it.
+async fn each_is_missed(in_one_namespace: bool, chosen: impl Fn(&Right) -> bool) {
+    let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
+    let namespace = plane.create_namespace("watched").await.unwrap();
+    let mut values = vec!["rbac.aggregate=false".to_owned()];
+    if in_one_namespace {
+        values.push(format!("watchNamespaces={{{namespace}}}"));
+    }
+    let mut release = Release::install(plane, &values).await;
+    let mut rights = rights(&release).await;
+    rights.retain(chosen);
+    assert!(rights.len() >= 2, "the chart grants rights");
+    release.start_operator().await;
+    live(&release, &namespace, "all-rights", 250).await.unwrap();
+    release.stop_operator().await;
+    let mut unmissed = Vec::new();
+    for (number, right) in rights.iter().enumerate() {
+        let whole = take_away(&release, right).await;
+        // What was made at an earlier start needs no right to be made.
+        release.kubectl(["delete", "lease", "--all"]).await.unwrap();
+        let empty = [
+            "patch",
+            "secret",
+            "vpn-vpn-operator-digest-key",
+            "--type=merge",
+            "--patch",
+            r#"{"data":null}"#,
+        ];
+        release.kubectl(empty).await.unwrap();
+        release.start_operator().await;
+        let prefix = format!("right-{number}");
+        let octet = u8::try_from(number + 1).unwrap();
+        let failure = tokio::select! {
+            said = said(&release, right) => Some(said),
+            lived = live(&release, &namespace, &prefix, octet) => lived.err(),
+        };
+        println!("without {right}: {}", failure.as_deref().unwrap_or("nothing is missed"));
+        if failure.is_none() {
+            unmissed.push(right.to_string());
+        }
+        release.stop_operator().await;
+        replace(&release, &whole).await;
+    }
+    assert!(unmissed.is_empty(), "rights that nothing needs: {unmissed:#?}");
+}
+
+/// Waits until the log or a condition tells the apiserver's refusal, by the right's name.
+async fn said(release: &Release, right: &Right) -> String {
+    let phrase = format!("cannot {} resource \"{}\"", right.verb, right.resource);
+    eventually("the missing right is named", DEADLINE * 4, async || {
+        let log = release.operator().log();
+        if let Some(line) = log.lines().find(|line| line.contains(&phrase)) {
+            return Ok(line.to_owned());
+        }
+        let path = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].message}{\"\\n\"}{end}";
+        let messages = release
+            .kubectl(["get", "customergateways,vpnusers", "--output", path])
+            .await?;
+        let message = messages.lines().find(|message| message.contains(&phrase));
+        message.map(str::to_owned).ok_or_else(|| "it is not".to_owned())
+    })
+    .await
+    .unwrap()
+}
+
+async fn rights(release: &Release) -> Vec<Right> {
+    let mut rights = Vec::new();
+    let cluster_role = format!("{}-vpn-vpn-operator", release.namespace);
+    for (kind, role) in [("clusterrole", cluster_role), ("role", "vpn-vpn-operator".to_owned())] {
+        let whole = release.get(kind, &role).await;
+        for (rule, content) in whole["rules"].as_array().unwrap().iter().enumerate() {
+            for verb in texts(&content["verbs"]) {
+                for resource in texts(&content["resources"]) {
+                    rights.push(Right {
+                        kind,
+                        role: role.clone(),
+                        rule,
+                        verb: verb.clone(),
+                        resource,
+                    });
+                }
+            }
+        }
+    }
+    rights
+}
+
+/// Takes a right away; the role as it was.
+async fn take_away(release: &Release, right: &Right) -> Value {
+    let whole = release.get(right.kind, &right.role).await;
+    let mut less = whole.clone();
+    let rules = less["rules"].as_array_mut().unwrap();
+    let rule = rules.remove(right.rule);
+    // The other verbs for this resource, and every verb for the others.
+    let part = |verbs: Vec<String>, resources: Vec<String>| {
+        let mut part = rule.clone();
+        part["verbs"] = verbs.into();
+        part["resources"] = resources.into();
+        part
+    };
+    let mut other_verbs = texts(&rule["verbs"]);
+    other_verbs.retain(|verb| *verb != right.verb);
+    if !other_verbs.is_empty() {
+        rules.push(part(other_verbs, vec![right.resource.clone()]));
+    }
+    let mut other_resources = texts(&rule["resources"]);
+    other_resources.retain(|resource| *resource != right.resource);
+    if !other_resources.is_empty() {
+        rules.push(part(texts(&rule["verbs"]), other_resources));
+    }
+    replace(release, &less).await;
+    whole
+}
+
+async fn replace(release: &Release, role: &Value) {
+    let mut role = role.clone();
+    role["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    let arguments = ["replace", "--filename", "-"];
+    let output = release
+        .plane
+        .kubectl_with_input(arguments, &role.to_string())
+        .await
+        .unwrap();
+    output.success().unwrap();
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} in {} {}", self.verb, self.resource, self.kind, self.role)
+    }
+}

@@ -1,0 +1,155 @@
+//! The life of both kinds, in steps that each say what they waited for.
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use crate::release::{DEADLINE, Release};
+
+/// Both kinds live and die in a namespace: made, changed by their owners, changed behind the operator's back twice, rotated,
+/// deleted. What they name is told apart by `prefix`.
+///
+/// # Errors
+/// The step that did not come to its end.
+pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -> Result<(), String> {
+    let (gateway, user) = (format!("{prefix}-gateway"), format!("{prefix}-user"));
+    apply(release, namespace, &manifests(prefix, octet, 65010, "Chart-Pass-one-1")).await;
+    ready(release, namespace, "customergateway", &gateway).await?;
+    ready(release, namespace, "vpnuser", &user).await?;
+    let id = field(release, namespace, "customergateway", &gateway, "{.status.id}").await?;
+    adopt_what_a_dead_object_left(release, namespace, prefix, octet).await?;
+    // The same Event twice: the second is a change of the first.
+    for stray in ["stray-one", "stray-two"] {
+        release.rename_in_cloud(&id, stray).await;
+        let request = format!("vpn.huaweicloud.com/reconcile-requested-at={stray}");
+        let arguments = [
+            "--namespace",
+            namespace,
+            "annotate",
+            "--overwrite",
+            "customergateway",
+            &gateway,
+            &request,
+        ];
+        succeed(release, &arguments).await?;
+        eventually("the gateway's name is mended", DEADLINE, async || {
+            let gateways: Vec<Value> = release.simulator.gateways().await.map_err(|error| error.to_string())?;
+            let ours = gateways.iter().find(|other| other["id"] == *id).ok_or("it is gone")?;
+            if ours["name"] == *gateway {
+                Ok(())
+            } else {
+                Err(ours.to_string())
+            }
+        })
+        .await
+        .map_err(|error| error.to_string())?;
+    }
+    let before = field(release, namespace, "vpnuser", &user, "{.status.password.digest}").await?;
+    apply(release, namespace, &manifests(prefix, octet, 65010, "Chart-Pass-two-2")).await;
+    eventually("the password is changed", DEADLINE, async || {
+        let after = field(release, namespace, "vpnuser", &user, "{.status.password.digest}").await?;
+        if after == before { Err(after) } else { Ok(()) }
+    })
+    .await
+    .map_err(|error| error.to_string())?;
+    let arguments = ["--namespace", namespace, "delete", "--timeout=60s"];
+    let adopter = format!("customergateway/{prefix}-adopter");
+    let objects = [format!("customergateway/{gateway}"), format!("vpnuser/{user}"), adopter];
+    let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+    succeed(release, &[&arguments[..], &objects].concat()).await
+}
+
+/// The tag on it names an object of this cluster that is no more: which is for the apiserver to say.
+async fn adopt_what_a_dead_object_left(
+    release: &Release,
+    namespace: &str,
+    prefix: &str,
+    octet: u8,
+) -> Result<(), String> {
+    let owner = format!("11111111-1111-4111-8111-111111111111:test:{namespace}:long-gone");
+    let seeds = json!([{
+        "name": format!("{prefix}-left"), "id_type": "ip", "id_value": format!("198.51.100.{octet}"),
+        "tags": {"vpn-operator-owner": owner},
+    }]);
+    let seeded: Vec<Value> = release
+        .simulator
+        .seed_gateways(&seeds)
+        .await
+        .map_err(|error| error.to_string())?;
+    let name = format!("{prefix}-adopter");
+    let id = seeded[0]["id"].as_str().ok_or("no gateway was seeded")?;
+    let manifest = format!(
+        "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: {name}}}\n\
+         spec: {{name: {prefix}-left, idValue: 198.51.100.{octet}, externalID: {id}, deletionPolicy: Retain}}\n"
+    );
+    apply(release, namespace, &manifest).await;
+    let path = "{.status.conditions[?(@.type==\"Ready\")].reason}";
+    let reason = eventually("the left gateway is looked at", DEADLINE, async || {
+        let reason = field(release, namespace, "customergateway", &name, path).await?;
+        if ["", "Creating", "Updating"].contains(&reason.as_str()) {
+            Err(reason)
+        } else {
+            Ok(reason)
+        }
+    })
+    .await
+    .map_err(|error| error.to_string())?;
+    if reason == "Available" {
+        Ok(())
+    } else {
+        Err(format!("adoption ends with {reason}"))
+    }
+}
+
+/// The objects of a story.
+fn manifests(prefix: &str, octet: u8, asn: u32, password: &str) -> String {
+    format!(
+        "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: {prefix}-gateway}}\n\
+         spec: {{name: {prefix}-gateway, idValue: 203.0.113.{octet}, bgpASN: {asn}}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: {prefix}-password}}\nstringData: {{password: {password}}}\n---\n\
+         apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {{name: {prefix}-user}}\n\
+         spec: {{vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {{name: {prefix}-password}}}}\n"
+    )
+}
+
+async fn apply(release: &Release, namespace: &str, manifest: &str) {
+    let arguments = ["--namespace", namespace, "apply", "--filename", "-"];
+    let output = release.plane.kubectl_with_input(arguments, manifest).await.unwrap();
+    output.success().unwrap();
+}
+
+async fn ready(release: &Release, namespace: &str, kind: &str, name: &str) -> Result<(), String> {
+    let object = format!("{kind}/{name}");
+    succeed(
+        release,
+        &[
+            "--namespace",
+            namespace,
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=60s",
+            &object,
+        ],
+    )
+    .await
+}
+
+async fn field(release: &Release, namespace: &str, kind: &str, name: &str, path: &str) -> Result<String, String> {
+    let path = format!("jsonpath={path}");
+    let arguments = ["--namespace", namespace, "get", kind, name, "--output", &path];
+    let output = release
+        .plane
+        .kubectl(arguments)
+        .await
+        .map_err(|error| error.to_string())?;
+    output.success().map_err(|error| error.to_string())
+}
+
+async fn succeed(release: &Release, arguments: &[&str]) -> Result<(), String> {
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+    let output = release
+        .plane
+        .kubectl(arguments)
+        .await
+        .map_err(|error| error.to_string())?;
+    output.success().map(drop).map_err(|error| error.to_string())
+}
