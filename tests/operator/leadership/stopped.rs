@@ -5,7 +5,7 @@ use vpn_operator_testbed::{ApiProxy, ApiRequest, Effort, Moment, Verb, effort, e
 
 use super::history::History;
 use super::replicas::{Replica, one_leads, trespasses};
-use super::{LEDGER, SLOW, apply_gateways, rename, wait_until_renamed, world_of_replicas};
+use super::{LEDGER, SLOW, apply_gateways, begin_with_gateways, rename, wait_until_renamed, world_of_replicas};
 use crate::world::{DEADLINE, World, gateway};
 
 /// Reports that each takeover came within two lease durations.
@@ -44,8 +44,7 @@ async fn of_three_replicas_those_that_were_stopped_and_continued_write_nothing_m
     let third = Replica::start(&mut world, "third").await;
 
     // Stopped in the middle of its work: what is left of it waits in its budget for its turn.
-    apply_gateways(&world, count).await;
-    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    begin_with_gateways(&world, count).await;
     first.pause().unwrap();
     let followers = [&second, &third];
     let successor = followers[one_leads(&followers).await];
@@ -111,16 +110,16 @@ async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after
     world.apply_password("alice", "Stopped Pass-1").await;
     world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
     let announced = 2 + 2 + new.len() + 1;
-    eventually("everything is announced", DEADLINE, async || {
-        let held = hold.held();
+    let result = eventually("everything is announced", DEADLINE, async || {
+        let held: Vec<_> = hold.held().iter().map(|held| held.about().map(str::to_owned)).collect();
         if held.len() == announced {
             Ok(())
         } else {
-            Err(format!("{held:#?}"))
+            Err(format!("{held:?}"))
         }
     })
-    .await
-    .unwrap();
+    .await;
+    result.unwrap_or_else(|error| panic!("{error}\n{}", first.log_tail()));
     first.pause().unwrap();
 
     let second = Replica::start(&mut world, "second").await;
