@@ -9,7 +9,7 @@ use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, eventually};
 use super::history::History;
 use super::replicas::Replica;
 use super::stopped::{settle_up, takeovers_were_quick};
-use super::{SLOW, apply_gateways, world_of_replicas};
+use super::{SLOW, apply_gateways, begin_with_gateways, world_of_replicas};
 use crate::world::DEADLINE;
 
 /// The leader is cut off in the middle of its work; another replica takes over and ends it.
@@ -20,8 +20,7 @@ async fn cut_off(line: Line) {
     let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
     first.leads().await;
     let second = Replica::start(&mut world, "second").await;
-    apply_gateways(&world, 12).await;
-    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    begin_with_gateways(&world, 12).await;
     proxy.set_line(line);
     first.ends_without_its_lease("could not be renewed").await;
     assert_eq!(second.identity(), None, "it gave up before anybody could take over");

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::history::History;
 use super::replicas::Replica;
 use super::stopped::settle_up;
-use super::{SLOW, apply_gateways, world_of_replicas};
+use super::{SLOW, begin_with_gateways, world_of_replicas};
 
 #[tokio::test]
 async fn when_all_replicas_stood_still_past_the_lease_the_former_leader_writes_nothing_more() {
@@ -14,8 +14,7 @@ async fn when_all_replicas_stood_still_past_the_lease_the_former_leader_writes_n
     let first = Replica::start(&mut world, "first").await;
     first.leads().await;
     let second = Replica::start(&mut world, "second").await;
-    apply_gateways(&world, 12).await;
-    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    begin_with_gateways(&world, 12).await;
     second.pause().unwrap();
     first.pause().unwrap();
     history.wait_until_over().await;

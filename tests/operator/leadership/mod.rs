@@ -12,8 +12,10 @@ mod rolling;
 mod stolen;
 mod stopped;
 
+use vpn_operator_testbed::eventually;
+
 use crate::tally::Ledger;
-use crate::world::{Options, World, gateway};
+use crate::world::{DEADLINE, Options, World, gateway};
 
 /// What the tests of this folder counted.
 static LEDGER: Ledger = Ledger::new("leadership");
@@ -42,6 +44,19 @@ async fn apply_gateways(world: &World, count: usize) {
         })
         .collect();
     world.apply(&manifests.join("---\n")).await;
+}
+
+/// Applies so many gateways at once, and waits until three of them are on their way.
+async fn begin_with_gateways(world: &World, count: usize) {
+    let mark = world.mark().await;
+    apply_gateways(world, count).await;
+    eventually("the first creations", DEADLINE, async || {
+        let calls = world.calls_since(mark).await;
+        let created = calls.get("CreateCustomerGateway").copied().unwrap_or_default();
+        if created >= 3 { Ok(()) } else { Err(created) }
+    })
+    .await
+    .unwrap();
 }
 
 /// Renames some of those gateways in the spec.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::history::History;
 use super::replicas::{Replica, trespasses};
-use super::{LEDGER, SLOW, apply_gateways, world_of_replicas};
+use super::{LEDGER, SLOW, begin_with_gateways, world_of_replicas};
 
 #[tokio::test]
 async fn a_leader_whose_lease_is_stolen_ends_and_the_thief_is_waited_out() {
@@ -15,8 +15,7 @@ async fn a_leader_whose_lease_is_stolen_ends_and_the_thief_is_waited_out() {
     let first = Replica::start(&mut world, "first").await;
     first.leads().await;
     let second = Replica::start(&mut world, "second").await;
-    apply_gateways(&world, 12).await;
-    world.wait_for_calls("CreateCustomerGateway", 3).await;
+    begin_with_gateways(&world, 12).await;
     let now = MicroTime(Timestamp::now());
     let theft = json!({"spec": {"holderIdentity": "thief", "acquireTime": now, "renewTime": now}}).to_string();
     world
