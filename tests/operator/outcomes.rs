@@ -48,7 +48,7 @@ fn positions() -> Vec<Value> {
         }),
         json!({
             "tag-add-existing-key": "refused", "tag-remove-unmatched": "404", "unknown-id": "400-not-found",
-            "recent-password": "accepted", "client-token-replay": "VPN.0031", "error-shape": "code",
+            "client-token-replay": "VPN.0031", "error-shape": "code",
         }),
         json!({
             "tag-remove-unmatched": "400", "gateway-deletion": "slow", "user-deletion": "slow",
