@@ -51,7 +51,7 @@ fn positions() -> Vec<Value> {
             "client-token-replay": "VPN.0031", "error-shape": "code",
         }),
         json!({
-            "tag-remove-unmatched": "400", "gateway-deletion": "slow", "user-deletion": "slow",
+            "tag-remove-unmatched": "400", "list-order": "oldest-first", "unset-group": "null",
             "p2c-codes": "VPN.93xx", "client-token-replay": "ignored", "remove-users-not-in-group": "refused",
         }),
     ];
