@@ -99,6 +99,7 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
     let flags = [
         "--resync-period=0",
         "--request-timeout=5s",
+        "--lease-duration=60s",
         "--log-level=info,vpn_operator=debug",
     ];
     let mut world = World::with(Options::with(flags)).await;

@@ -180,7 +180,9 @@ async fn a_user_that_shows_up_after_its_creation_was_given_up_is_ours() {
 /// Later than a request can be by all that is assumed: the creation was given up, and another is on its way.
 #[tokio::test]
 async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--request-timeout=2s"])).await;
+    // What is held must not time out before it is let go of.
+    let flags = ["--resync-period=0", "--request-timeout=7s"];
+    let mut world = World::with(Options::with(flags)).await;
     apply_pw(&mut world).await;
     for number in 0..2 {
         let server = add_server(&world, number).await;
