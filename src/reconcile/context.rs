@@ -92,7 +92,7 @@ impl<K: Kind> KindContext<K> {
     /// Objects whose newest state fits, whether they were reconciled yet or not; those that were let go are no more.
     pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
         let fits = |object: &Managed<K>| !object.is_let_go() && fits(object);
-        let mut found = self.memory.find(&fits);
+        let mut found = self.memory.find(fits);
         for store in self.stores().iter() {
             let unknown = store.state().into_iter();
             found.extend(unknown.filter(|object| !self.memory.knows(&Key::of(&**object)) && fits(object)));
