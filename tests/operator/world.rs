@@ -404,8 +404,8 @@ impl World {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
-    /// The end of every test: what must not show is looked for everywhere.
-    pub async fn finish(mut self) {
+    /// The end of every test: what must not show is looked for everywhere. How often it was found, for those who count.
+    pub async fn finish(mut self) -> u64 {
         self.finished = true;
         let mut found = Vec::new();
         if let Some(operator) = &self.operator {
@@ -421,6 +421,7 @@ impl World {
         found.extend(search_text("simulator's log", &self.simulator.log(), &self.sentinels));
         found.extend(search_etcd(self.plane, &self.sentinels).await);
         assert!(found.is_empty(), "secrets have leaked: {found:#?}");
+        found.len() as u64
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use vpn_operator::simulator::admin::{FaultName, FaultRequest, HeldList, HeldRequest, LogEntry, LogPage};
-use vpn_operator_testbed::{ApiProxy, ApiRequest, Hold, Moment, eventually};
+use vpn_operator_testbed::{ApiProxy, ApiRequest, Hold, Moment, eventually, figures};
 
 use super::boundary::{Boundary, To, operation, sort};
 use super::cell::{Cell, request, text};
@@ -339,7 +339,7 @@ impl Batch {
                 kill: kills.next(),
             });
         }
-        self.world.finish().await;
+        figures::report("kill sweep", &[("secrets found", self.world.finish().await)]);
         courses
     }
 }
