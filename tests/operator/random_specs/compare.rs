@@ -186,10 +186,10 @@ fn user(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into: &
     Ok(())
 }
 
-/// Compares all of them; how many fields that were.
-pub async fn all(world: &World, told: &[(Subject, Vec<Step>)], twins: &[Subject]) -> u64 {
+/// Compares all of them; how many fields that were, and how many of them differ.
+pub async fn all(world: &World, told: &[(Subject, Vec<Step>)], twins: &[Subject]) -> (u64, u64) {
     let seen = Seen::of(world).await;
-    let mut count = 0;
+    let (mut count, mut differ) = (0, 0);
     for ((subject, sequence), twin) in told.iter().zip(twins) {
         let fail = |why: String| -> Value { panic!("{}: {why}\n{}", subject.name(), story(sequence)) };
         let ended = seen.of_one(subject, &subject.named).unwrap_or_else(fail);
@@ -197,12 +197,13 @@ pub async fn all(world: &World, told: &[(Subject, Vec<Step>)], twins: &[Subject]
             .of_one(twin, &Named::new())
             .unwrap_or_else(|why| fail(format!("its twin: {why}")));
         let differing: Vec<String> = differences("", &ended, &fresh);
+        differ += differing.len() as u64;
         if !differing.is_empty() {
             fail(format!("differs from a fresh apply:\n{}", differing.join("\n")));
         }
         count += leaves(&ended);
     }
-    count
+    (count, differ)
 }
 
 /// The paths at which two values differ, with both.
