@@ -81,11 +81,9 @@ impl<K: Modelled> Work<'_, K> {
         }
         cr.write(self.check.scope.stale, change);
         let written = cr.object.clone();
-        if let Some(written) = &written {
-            if let Some((entry, latest)) = &mut self.entry {
-                entry.latest = written.shared();
-                *latest = written.clone();
-            }
+        if let (Some(written), Some((entry, latest))) = (&written, &mut self.entry) {
+            entry.latest = written.shared();
+            *latest = written.clone();
         }
         // One that goes with its finalizer is still what was written.
         Ok(written.unwrap_or_else(|| base.clone()))
