@@ -218,7 +218,7 @@ pub(super) fn search_before_release<K: Kind>(inputs: &Inputs<'_, K>, access: &Ac
             Resolved::NotYet(step) => step,
         };
     }
-    if !listed.fresh && inputs.policy.keeps(Guard::LookBeforeRelease) {
+    if !listed.fresh {
         return look_to_delete(inputs, Look::Collection);
     }
     if !listed.complete && inputs.policy.keeps(Guard::CompleteBeforeRelease) {

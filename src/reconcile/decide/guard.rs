@@ -30,8 +30,6 @@ pub enum Guard {
     OnlyGetProvesGone,
     /// A CR whose creation is not resolved does not go.
     IntentBeforeRelease,
-    /// A CR does not go before a look of now.
-    LookBeforeRelease,
     /// A CR does not go on the word of an incomplete list.
     CompleteBeforeRelease,
     /// A user that is not confirmed is not gone before its settle time.

@@ -81,9 +81,7 @@ impl<K: Modelled> Work<'_, K> {
         }
         cr.write(self.check.scope.stale, change);
         let written = cr.object.clone();
-        if let Some(written) = &written
-            && let Some((entry, latest)) = &mut self.entry
-        {
+        if let (Some(written), Some((entry, latest))) = (&written, &mut self.entry) {
             entry.latest = written.shared();
             *latest = written.clone();
         }

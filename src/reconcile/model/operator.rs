@@ -313,6 +313,8 @@ impl<'a, K: Modelled> Work<'a, K> {
 
     pub(super) fn send(&mut self, call: Call<K>, object: Kept<Managed<K>>) {
         let late = match &call {
+            // What is taken late and does not show at once would show later than is assumed.
+            Call::Create { .. } if self.check.scope.manners.hides => 0,
             Call::Create { .. } => super::SETTLE,
             Call::Change { .. } | Call::Delete { .. } => 0,
         };

@@ -189,7 +189,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         }
         // What a wiped intent would have told, nobody could know.
         let has_intent = K::object(&object.status).intent.is_some();
-        let is_settled = world.cloud.requests.is_empty() && (!has_intent || check.scope.wipes_intents);
+        let is_settled = world.cloud.requests.is_empty() && !has_intent;
         if left.wipes > 0 && is_settled {
             deeds.push(Deed::Wipe(index));
         }

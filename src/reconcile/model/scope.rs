@@ -54,8 +54,6 @@ pub struct Scope {
     pub values: &'static [u8],
     /// An answer of a list may come after others that were asked for later.
     pub slow_lists: bool,
-    /// Even a status that tells of an unresolved creation may be wiped: more than anybody can bear.
-    pub wipes_intents: bool,
     /// Strangers make what looks and is timed as ours, which nobody can tell from it.
     pub indistinguishable: bool,
     pub without: Option<Guard>,
