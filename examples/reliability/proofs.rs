@@ -67,6 +67,17 @@ pub const RUNS: &[Run] = &[
         cargo: &["test", "--test", "operator", "--", "--nocapture", "adversaries::"],
     },
     Run {
+        name: "adversaries' threats",
+        cargo: &[
+            "test",
+            "--test",
+            "docs",
+            "--",
+            "--nocapture",
+            "every_threat_names_tests_that_exist",
+        ],
+    },
+    Run {
         name: "disasters",
         cargo: &[
             "test",
