@@ -16,7 +16,7 @@ use vpn_operator::settings::flag_reference;
 use vpn_operator_testbed::{ControlPlane, figures};
 
 /// Flags of other programs that the documentation lets people type.
-const FLAGS_OF_OTHERS: [&str; 37] = [
+const FLAGS_OF_OTHERS: [&str; 39] = [
     "--all",
     "--all-targets",
     "--check",
@@ -31,7 +31,9 @@ const FLAGS_OF_OTHERS: [&str; 37] = [
     "--from-env-file",
     "--from-file",
     "--help",
+    "--lib",
     "--namespace",
+    "--nocapture",
     "--only",
     "--output",
     "--overwrite",
