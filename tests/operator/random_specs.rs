@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vpn_operator_testbed::{Effort, effort, figures};
 
-use crate::world::{Options, World};
+use crate::world::{Options, World, alone};
 use draft::{Kind, Subject};
 
 /// Objects that are edited side by side.
@@ -42,6 +42,7 @@ fn rounds() -> u64 {
 
 #[tokio::test]
 async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
+    let _alone = alone().await;
     let seed = seed();
     println!("random specs: RANDOM_SPECS_SEED={seed}");
     let mut world = World::with(Options::with([

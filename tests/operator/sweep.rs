@@ -40,6 +40,7 @@ async fn users_survive_a_kill_at_each_boundary() {
 }
 
 async fn sweep(of: &str, stories: &[Story]) {
+    let _alone = alone().await;
     let mut tally = Tally::default();
     let mut wrong = Vec::new();
     let courses = undisturbed(stories).await;

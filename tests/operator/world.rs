@@ -11,6 +11,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 use vpn_operator_testbed::{ApiProxy, ControlPlane, Operator, Simulator, eventually};
 
 use crate::leaks::{Sentinels, search_etcd, search_text};
@@ -28,6 +29,9 @@ pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 pub const VPN_SERVER: &str = vpn_operator::simulator::tryout::VPN_SERVER_ID;
 
 static WORLDS: AtomicU64 = AtomicU64::new(0);
+
+/// Held by whoever has a world of very many objects.
+static CROWD: Mutex<()> = Mutex::const_new(());
 
 /// See the module.
 pub struct World {
@@ -69,6 +73,12 @@ impl Options {
             ..Self::default()
         }
     }
+}
+
+/// Tests with very many objects go one after the other: side by side they would wait for the machine, not for the
+/// operator.
+pub async fn alone() -> MutexGuard<'static, ()> {
+    CROWD.lock().await
 }
 
 impl World {

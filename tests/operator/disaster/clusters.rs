@@ -8,7 +8,7 @@ use super::estate::{
 };
 use crate::console::{OWNER, counts, message};
 use crate::upgrade::own_plane;
-use crate::world::{Options, World, condition, repository};
+use crate::world::{Options, World, alone, condition, repository};
 
 /// A cluster beside that world's, whose operator works on the same cloud; it is not started yet.
 async fn beside(first: &World) -> World {
@@ -35,6 +35,7 @@ async fn beside(first: &World) -> World {
 
 #[tokio::test]
 async fn two_clusters_on_one_project_neither_double_nor_fight_for_what_there_is() {
+    let _alone = alone().await;
     let first = found().await;
     let mut second = beside(&first).await;
     let mut tally = Tally::default();

@@ -8,7 +8,7 @@ use super::estate::{
 };
 use crate::console::counts;
 use crate::upgrade::{own_plane, present_crd};
-use crate::world::{DEADLINE, World, gateway, repository, user};
+use crate::world::{DEADLINE, World, alone, gateway, repository, user};
 
 const CRDS: [&str; 2] = ["customergateways.vpn.huaweicloud.com", "vpnusers.vpn.huaweicloud.com"];
 /// What the first operators' statuses had not: all that must be remembered but the id.
@@ -49,6 +49,7 @@ async fn apply_present_crds(world: &World) {
 
 #[tokio::test]
 async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
+    let _alone = alone().await;
     let mut world = found_on({
         let plane = own_plane().await;
         plane.apply_crds(&repository().join("crds")).await.unwrap();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::estate::{Asked, Before, GATEWAYS, Tally, USERS, all_are_ready, all_say, found, patch_all, text, words};
 use crate::console::{counts, message};
-use crate::world::{PROJECT, REGION, World, condition};
+use crate::world::{PROJECT, REGION, World, alone, condition};
 use vpn_operator_testbed::eventually;
 
 /// What is away in these disasters, of each kind.
@@ -75,22 +75,27 @@ async fn release(world: &World) {
 
 /// Waits until that many of both kinds say that they are suspected to be missing; what they say.
 async fn suspected(world: &World, count: usize) -> Vec<String> {
-    let result = eventually(&format!("{count} are suspected"), crate::world::DEADLINE, async || {
-        let all = [world.list().await, world.users().list().await].concat();
-        let says_so = |object: &&Value| condition(object, "Ready")["reason"] == "MassDeletionSuspected";
-        let said: Vec<String> = all.iter().filter(says_so).map(message).collect();
-        if said.len() == count {
-            Ok(said)
-        } else {
-            Err(format!("{} are", said.len()))
-        }
-    })
+    let result = eventually(
+        &format!("{count} are suspected"),
+        crate::world::DEADLINE * 5,
+        async || {
+            let all = [world.list().await, world.users().list().await].concat();
+            let says_so = |object: &&Value| condition(object, "Ready")["reason"] == "MassDeletionSuspected";
+            let said: Vec<String> = all.iter().filter(says_so).map(message).collect();
+            if said.len() == count {
+                Ok(said)
+            } else {
+                Err(format!("{} are", said.len()))
+            }
+        },
+    )
     .await;
     result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()))
 }
 
 #[tokio::test]
 async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
+    let _alone = alone().await;
     let mut world = found().await;
     let mut tally = Tally::default();
 

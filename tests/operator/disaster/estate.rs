@@ -152,7 +152,7 @@ pub async fn all_say(
     reason: &str,
     words: impl Fn(&Value) -> Vec<String>,
 ) -> Vec<Value> {
-    let result = eventually(&format!("{count} say {reason}"), DEADLINE * 2, async || {
+    let result = eventually(&format!("{count} say {reason}"), DEADLINE * 5, async || {
         let all = objects.list().await;
         let says_so = |object: &&Value| {
             let ready = condition(object, "Ready");
@@ -232,7 +232,7 @@ pub async fn lose(objects: &Objects<'_>) {
 
 /// Waits until the last object of a kind is gone.
 pub async fn none_are_left(objects: &Objects<'_>) {
-    let result = eventually("all are gone", DEADLINE * 2, async || {
+    let result = eventually("all are gone", DEADLINE * 5, async || {
         let left = objects.list().await;
         if left.is_empty() {
             return Ok(());

@@ -8,7 +8,7 @@ use super::estate::{
     none_are_left, patch_all, restore_status, set_external_id_as_told, text, wipe_status, words,
 };
 use crate::console::{counts, message};
-use crate::world::World;
+use crate::world::{World, alone};
 
 /// What gateways that were taken back cost: their tags, and nothing else.
 const TAGS: (&str, u64) = ("AddCustomerGatewayTags", GATEWAYS as u64);
@@ -42,6 +42,7 @@ async fn gateways_are_ready(world: &World) {
 
 #[tokio::test]
 async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
+    let _alone = alone().await;
     let mut world = found().await;
     let mut tally = Tally::default();
     let adopt = json!({"spec": {"adoptionPolicy": "IfExists"}});
@@ -147,6 +148,7 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
 
 #[tokio::test]
 async fn objects_that_are_renamed_or_moved_find_what_they_had() {
+    let _alone = alone().await;
     let mut world = found().await;
     let mut tally = Tally::default();
 
