@@ -26,6 +26,8 @@ use cell::Cell;
 use story::Story;
 use verdict::{Course, Tally};
 
+use crate::world::alone;
+
 /// Objects that one operator has at once.
 const CELLS_AT_ONCE: usize = 80;
 
