@@ -1,4 +1,4 @@
-//! The CRDs under 100 gateways and 50 users are replaced by older ones, or deleted.
+//! The CRDs under many gateways and users are replaced by older ones, or deleted.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;

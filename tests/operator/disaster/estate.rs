@@ -1,4 +1,4 @@
-//! 100 gateways and 50 users: what every disaster befalls, and how to tell that the cloud has not felt it.
+//! Many gateways and users: what every disaster befalls, and how to tell that the cloud has not felt it.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,14 @@ use crate::console::{OWNER, message};
 use crate::objects::Objects;
 use crate::world::{DEADLINE, Options, PROJECT, REGION, World, condition, gateway, user};
 
-pub const GATEWAYS: usize = 100;
-pub const USERS: usize = 50;
+/// Known when this is compiled, since the numbers are constants: `RELIABILITY=full`.
+const IS_FULL: bool = match option_env!("RELIABILITY") {
+    Some(effort) => matches!(effort.as_bytes(), b"full"),
+    None => false,
+};
+/// Half of either is enough to be suspected of a mass deletion.
+pub const GATEWAYS: usize = if IS_FULL { 100 } else { 40 };
+pub const USERS: usize = if IS_FULL { 50 } else { 24 };
 
 /// Requests to the apiserver at once.
 const AT_ONCE: usize = 8;

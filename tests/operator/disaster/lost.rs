@@ -1,4 +1,4 @@
-//! The cluster, the status or the place of 100 gateways and 50 users is lost, and comes back in every way.
+//! The cluster, the status or the place of many gateways and users is lost, and comes back in every way.
 
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -176,7 +176,9 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
         .apply(&gateways.chain(users).collect::<Vec<_>>().join("---\n"))
         .await;
     let way_out = "delete that one first (with deletionPolicy: Retain to keep the cloud's)";
-    for (name, kind) in [("new-gw-100", world.gateway_objects()), ("new-user-050", world.users())] {
+    let last_gateway = format!("new-gw-{GATEWAYS:03}");
+    let last_user = format!("new-user-{USERS:03}");
+    for (name, kind) in [(&last_gateway, world.gateway_objects()), (&last_user, world.users())] {
         let object = kind.wait_for_reason(name, "AlreadyManaged").await;
         assert!(message(&object).contains(way_out), "{}", message(&object));
     }
