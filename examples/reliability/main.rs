@@ -57,10 +57,11 @@ fn prove(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Runs one proof's tests, whose output people see as it comes.
 fn start(run: &Run, quick: bool, figures: &Path) -> Result<(), Failure> {
-    println!("reliability: == {}: cargo {}", run.name, run.cargo.join(" "));
+    let arguments = [&["test"], run.target, &["--", "--nocapture"], run.tests].concat();
+    println!("reliability: == {}: cargo {}", run.name, arguments.join(" "));
     let status = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(run.cargo)
+        .args(arguments)
         .env("RELIABILITY", if quick { "quick" } else { "full" })
         .env("RELIABILITY_FIGURES", figures)
         .status()?;

@@ -3,8 +3,10 @@
 /// Tests that are run together.
 pub struct Run {
     pub name: &'static str,
-    /// The arguments of cargo.
-    pub cargo: &'static [&'static str],
+    /// Which of cargo's test targets they are in, and how it is built.
+    pub target: &'static [&'static str],
+    /// What their names contain; none: all of the target.
+    pub tests: &'static [&'static str],
 }
 
 /// One proof's figures, as the document shows them.
@@ -14,81 +16,39 @@ pub struct Proof {
     pub says: &'static str,
 }
 
+impl Run {
+    /// Of the operator's own tests.
+    const fn of_operator(name: &'static str, tests: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            target: &["--test", "operator"],
+            tests,
+        }
+    }
+}
+
 /// In the order in which they are run.
 pub const RUNS: &[Run] = &[
     Run {
         name: "model check",
-        cargo: &[
-            "test",
-            "--profile",
-            "proof",
-            "--lib",
-            "--",
-            "--nocapture",
-            "reconcile::model::",
-        ],
+        target: &["--profile", "proof", "--lib"],
+        tests: &["reconcile::model::"],
     },
     Run {
         name: "fuzzing",
-        cargo: &["test", "--profile", "proof", "--test", "fuzz", "--", "--nocapture"],
+        target: &["--profile", "proof", "--test", "fuzz"],
+        tests: &[],
     },
-    Run {
-        name: "kill sweep",
-        cargo: &["test", "--test", "operator", "--", "--nocapture", "sweep::"],
-    },
-    Run {
-        name: "faults",
-        cargo: &[
-            "test",
-            "--test",
-            "operator",
-            "--",
-            "--nocapture",
-            "outcomes::",
-            "users::replays::",
-            "errors::",
-            "breaker::",
-        ],
-    },
-    Run {
-        name: "leadership",
-        cargo: &[
-            "test",
-            "--test",
-            "operator",
-            "--",
-            "--nocapture",
-            "leadership::",
-            "world_fails::",
-        ],
-    },
-    Run {
-        name: "adversaries",
-        cargo: &["test", "--test", "operator", "--", "--nocapture", "adversaries::"],
-    },
+    Run::of_operator("kill sweep", &["sweep::"]),
+    Run::of_operator("faults", &["outcomes::", "users::replays::", "errors::", "breaker::"]),
+    Run::of_operator("leadership", &["leadership::", "world_fails::"]),
+    Run::of_operator("adversaries", &["adversaries::"]),
     Run {
         name: "adversaries' threats",
-        cargo: &[
-            "test",
-            "--test",
-            "docs",
-            "--",
-            "--nocapture",
-            "every_threat_names_tests_that_exist",
-        ],
+        target: &["--test", "docs"],
+        tests: &["every_threat_names_tests_that_exist"],
     },
-    Run {
-        name: "disasters",
-        cargo: &[
-            "test",
-            "--test",
-            "operator",
-            "--",
-            "--nocapture",
-            "disaster::",
-            "random_specs::",
-        ],
-    },
+    Run::of_operator("disasters", &["disaster::", "random_specs::"]),
 ];
 
 /// In the order in which the document shows them.

@@ -3,7 +3,9 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vpn-simulator");
@@ -35,14 +37,17 @@ impl Process {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < deadline {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it does not end");
+        let pid = self.0.id().to_string();
+        let (ended, end) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || ended.send(self.0.wait()));
+            let status = end.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| {
+                // The thread waits for its end.
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+                panic!("it does not end");
+            });
+            status.unwrap()
+        })
     }
 }
 
