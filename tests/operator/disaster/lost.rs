@@ -146,6 +146,19 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     world.finish().await;
 }
 
+/// Nothing is made beside what lost objects left behind; each new one says which it is, and has it once that is set.
+async fn all_are_taken_over_as_told(world: &World, before: &Before, tally: &mut Tally) {
+    let orphaned = words(["names a CustomerGateway that is no more", "set spec.externalID to "]);
+    all_say(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", orphaned).await;
+    users_are_strangers(world).await;
+    before.only(world, tally, counts([]), Asked::default()).await;
+    set_external_id_as_told(&world.gateway_objects()).await;
+    set_external_id_as_told(&world.users()).await;
+    all_are_ready(world).await;
+    let taken = counts([TAGS, PASSWORDS]);
+    before.only(world, &mut Tally::default(), taken, Asked::default()).await;
+}
+
 #[tokio::test]
 async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     let _alone = alone().await;
@@ -220,21 +233,7 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     .apply(&world)
     .await;
     world.start_operator().await;
-    let orphaned = words(["names a CustomerGateway that is no more", "set spec.externalID to "]);
-    all_say(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", &orphaned).await;
-    users_are_strangers(&world).await;
-    before.only(&world, &mut tally, counts([]), Asked::default()).await;
-    set_external_id_as_told(&world.gateway_objects()).await;
-    set_external_id_as_told(&world.users()).await;
-    all_are_ready(&world).await;
-    before
-        .only(
-            &world,
-            &mut Tally::default(),
-            counts([TAGS, PASSWORDS]),
-            Asked::default(),
-        )
-        .await;
+    all_are_taken_over_as_told(&world, &before, &mut tally).await;
 
     // Moved to another namespace by a backup without status, whatever the names.
     let before = Before::of(&world).await;
@@ -244,20 +243,7 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     move_to_another_namespace(&mut world).await;
     Manifests::PLAIN.apply(&world).await;
     world.start_operator().await;
-    all_say(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", &orphaned).await;
-    users_are_strangers(&world).await;
-    before.only(&world, &mut tally, counts([]), Asked::default()).await;
-    set_external_id_as_told(&world.gateway_objects()).await;
-    set_external_id_as_told(&world.users()).await;
-    all_are_ready(&world).await;
-    before
-        .only(
-            &world,
-            &mut Tally::default(),
-            counts([TAGS, PASSWORDS]),
-            Asked::default(),
-        )
-        .await;
+    all_are_taken_over_as_told(&world, &before, &mut tally).await;
 
     // The same with status: the gateways' tags name another place, the users' passwords count as set.
     let before = Before::of(&world).await;
