@@ -127,10 +127,11 @@ impl<K: Kind> Viewpoint<'_, K> {
     /// more, it left its object behind: that is for the apiserver to say.
     pub fn peers(&self, known: &Known<K::Remote, Key>) -> Vec<(K::Remote, Owner)> {
         let is_on_record = K::object(&self.object.status).id.is_some();
+        let is_deleted = self.object.deleting_since().is_some();
         let Ok(spec) = &self.object.spec else {
             return Vec::new();
         };
-        if !K::Remote::TAGGED || is_on_record || self.object.lifecycle.external_id.is_some() {
+        if !K::Remote::TAGGED || is_on_record || is_deleted || self.object.lifecycle.external_id.is_some() {
             return Vec::new();
         }
         let mine = self.owner();
