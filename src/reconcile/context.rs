@@ -104,14 +104,32 @@ impl<K: Kind> KindContext<K> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes what was delivered, and returns the newest state of the object that is known; none if the object has gone
+    /// meanwhile, or another one of its name has come, about which there is news on its way.
+    pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>) -> Option<Arc<Managed<K>>> {
+        let uid = object.uid().to_owned();
+        let latest = self.memory.arrive(key, object, Instant::now());
+        // Asked afterwards: the store loses an object before it is forgotten, so what came too late to be forgotten with
+        // it is not found here.
+        let is_there = self.watched(key).is_some_and(|watched| watched.uid() == uid);
+        if !is_there {
+            self.forget(key);
+        }
+        is_there.then_some(latest)
+    }
+
+    /// As the watches have it.
+    fn watched(&self, key: &Key) -> Option<Arc<Managed<K>>> {
+        let reference = key.object_ref::<K>();
+        self.stores().iter().find_map(|store| store.get(&reference))
+    }
+
     /// Nothing is left to do for the object. What is known of it stays until the watch has seen it go: what the watch
     /// delivers until then is older, and would be taken for an object that is still to be deleted.
     pub fn let_go(&self, key: &Key) {
         self.shared.release(key);
-        let reference = key.object_ref::<K>();
-        let is_watched = self.stores().iter().any(|store| store.get(&reference).is_some());
         // The store is told first, so that one that still has it means that the watch will say so later.
-        if !is_watched {
+        if self.watched(key).is_none() {
             self.forget(key);
         }
     }

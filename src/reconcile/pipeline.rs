@@ -59,7 +59,9 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         return Ok(Action::await_change());
     }
     context.all_is_known().await;
-    let mut object = context.memory.arrive(key, object, Instant::now());
+    let Some(mut object) = context.arrive(key, object) else {
+        return Ok(Action::await_change());
+    };
     if let Some(wait) = context.memory.hold_off(key, Instant::now()) {
         return Ok(Action::requeue(wait));
     }
@@ -90,8 +92,9 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
             // Somebody else wrote: decide again on what is there now.
             Err(kube::Error::Api(status)) if status.code == 409 && conflicts < MOST_CONFLICTS => {
                 conflicts += 1;
-                match context.shared.reporter.read(&*object).await? {
-                    Some(newer) => object = context.memory.arrive(key, Arc::new(newer), Instant::now()),
+                let newer = context.shared.reporter.read(&*object).await?;
+                match newer.and_then(|newer| context.arrive(key, Arc::new(newer))) {
+                    Some(newer) => object = newer,
                     None => return Ok(Action::await_change()),
                 }
             }
