@@ -495,7 +495,7 @@ fn every_threat_names_tests_that_exist() {
     }
     assert!(held > 20, "{held} threats");
     figures::report(
-        "adversaries",
+        "threats",
         &[("threats held", held), ("tests that hold them", named.len() as u64)],
     );
 }

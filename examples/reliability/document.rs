@@ -1,67 +1,45 @@
-//! The figures as tables, and their place in the document.
+//! The figures as tables, and their places in the document: a part for each proof, renewed by the run that counted it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use vpn_operator_testbed::figures::Figures;
 
 use crate::Failure;
-use crate::proofs::PROOFS;
+use crate::proofs::Proof;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
-const BEGIN: &str = "<!-- figures: written by `cargo run --example reliability` -->\n";
 const END: &str = "<!-- end of figures -->\n";
 
-/// A table for each proof.
-pub fn tables(counted: &BTreeMap<String, Figures>) -> String {
+/// A proof's table, with the version of the code that it is about.
+pub fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
+    // Writing to a String cannot fail.
     let mut text = String::new();
-    for proof in PROOFS {
-        let Some(figures) = counted.get(proof.name) else {
-            continue;
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "### {}\n\n{}.\n\n| counted | |\n|---|---|",
-            heading(proof.name),
-            heading(proof.says)
-        );
-        for (what, count) in figures {
-            let _ = writeln!(text, "| {what} | {} |", grouped(*count));
-        }
-        text.push('\n');
+    let _ = writeln!(text, "{}, counted at `{version}`:\n", capital(proof.says));
+    let _ = writeln!(text, "| counted | |\n|---|---|");
+    for (what, count) in figures {
+        let _ = writeln!(text, "| {what} | {} |", grouped(*count));
     }
     text
 }
 
-/// Replaces the figures in the document.
+/// Replaces a proof's table in the document.
 ///
 /// # Errors
-/// If a proof reported nothing or is not known here, or if the document cannot be read or written.
-pub fn write(counted: &BTreeMap<String, Figures>) -> Result<(), Failure> {
-    if let Some(silent) = PROOFS.iter().find(|proof| !counted.contains_key(proof.name)) {
-        return Err(format!("the proof {:?} reported no figures", silent.name).into());
-    }
-    if let Some(unknown) = counted
-        .keys()
-        .find(|name| PROOFS.iter().all(|proof| proof.name != **name))
-    {
-        return Err(format!("figures of {unknown:?}, which examples/reliability/proofs.rs does not name").into());
-    }
-    let path = Path::new(DOCUMENT);
-    let text = fs::read_to_string(path).map_err(|error| format!("{DOCUMENT}: {error}"))?;
+/// If the document cannot be read or written, or has no place for this proof.
+pub fn write(proof: &Proof, table: &str) -> Result<(), Failure> {
+    let text = fs::read_to_string(DOCUMENT).map_err(|error| format!("{DOCUMENT}: {error}"))?;
+    let begin = format!("<!-- figures of {} -->\n", proof.name);
     let (before, after) = text
-        .split_once(BEGIN)
+        .split_once(&begin)
         .and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)))
-        .ok_or_else(|| format!("{DOCUMENT}: the marks of the figures are missing"))?;
-    fs::write(path, format!("{before}{BEGIN}\n{}{END}{after}", tables(counted)))?;
+        .ok_or_else(|| format!("{DOCUMENT}: the marks of the figures of {:?} are missing", proof.name))?;
+    fs::write(DOCUMENT, format!("{before}{begin}\n{table}\n{END}{after}"))?;
     Ok(())
 }
 
 /// With a capital letter.
-fn heading(text: &str) -> String {
+fn capital(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string());
     first.unwrap_or_default() + characters.as_str()

@@ -1,16 +1,16 @@
 //! Every proof of the operator's promises in its full form, and the document that shows what they counted:
-//! `cargo run --example reliability` runs them and writes the figures into `docs/reliability.md`.
+//! `cargo run --example reliability` runs them and writes the figures into `docs/reliability.md`, each with the version that
+//! it is about.
 
 mod document;
 mod proofs;
 
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use vpn_operator_testbed::figures;
+use vpn_operator_testbed::figures::{self, Figures};
 
-use proofs::{RUNS, Run};
+use proofs::{PROOFS, Proof, RUNS, Run};
 
 /// Whatever ends a proof early; people read it, nobody acts on its kind.
 type Failure = Box<dyn std::error::Error>;
@@ -18,7 +18,7 @@ type Failure = Box<dyn std::error::Error>;
 #[derive(Parser)]
 #[command(about = "Runs every proof in its full form and writes what they counted into docs/reliability.md")]
 struct Arguments {
-    /// Run only the proofs whose name contains this, and leave the document alone
+    /// Run only the proofs whose name contains this, and renew only their figures
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Run each proof in the form that the test command has time for, and leave the document alone
@@ -36,38 +36,89 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs what was chosen, one after the other; what was counted is written at once, so that a run that ends early loses
+/// nothing, and one that failed keeps none of the others from being run.
 fn prove(arguments: &Arguments) -> Result<(), Failure> {
-    let figures = tempfile::tempdir()?;
     let only = arguments.only.as_deref().unwrap_or_default();
     let chosen: Vec<&Run> = RUNS.iter().filter(|run| run.name.contains(only)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
         return Err(format!("no proof's name contains {only:?}; there are: {}", names.join(", ")).into());
     }
-    for run in &chosen {
-        start(run, arguments.quick, figures.path())?;
+    let version = version()?;
+    let mut failed = Vec::new();
+    for run in chosen {
+        match figures_of(run, arguments.quick) {
+            Ok(counted) => {
+                for (proof, figures) in counted {
+                    let table = document::table(proof, &version, &figures);
+                    println!("\n{table}");
+                    if !arguments.quick {
+                        document::write(proof, &table)?;
+                    }
+                }
+            }
+            Err(failure) => {
+                eprintln!("reliability: {}: {failure}", run.name);
+                failed.push(run.name);
+            }
+        }
     }
-    let counted = figures::kept(figures.path())?;
-    print!("\n{}", document::tables(&counted));
-    if arguments.only.is_some() || arguments.quick {
-        return Ok(());
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")).into())
     }
-    document::write(&counted)
 }
 
-/// Runs one proof's tests, whose output people see as it comes.
-fn start(run: &Run, quick: bool, figures: &Path) -> Result<(), Failure> {
+/// Runs tests, whose output people see as it comes, and returns what they counted.
+fn figures_of(run: &Run, quick: bool) -> Result<Vec<(&'static Proof, Figures)>, Failure> {
+    let directory = tempfile::tempdir()?;
     let arguments = [&["test"], run.target, &["--", "--nocapture"], run.tests].concat();
     println!("reliability: == {}: cargo {}", run.name, arguments.join(" "));
     let status = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)
         .env("RELIABILITY", if quick { "quick" } else { "full" })
-        .env("RELIABILITY_FIGURES", figures)
+        .env("RELIABILITY_FIGURES", directory.path())
         .status()?;
-    if status.success() {
-        Ok(())
+    if !status.success() {
+        return Err(status.to_string().into());
+    }
+    let mut counted = figures::kept(directory.path())?;
+    let of_proof = |name: &&str| {
+        let figures = counted
+            .remove(*name)
+            .ok_or_else(|| format!("{name:?} reported no figures"))?;
+        let proof = PROOFS.iter().find(|proof| proof.name == *name);
+        Ok((proof.ok_or_else(|| format!("{name:?} is no proof"))?, figures))
+    };
+    let proved = run.proves.iter().map(of_proof).collect::<Result<_, Failure>>()?;
+    match counted.into_keys().next() {
+        Some(other) => Err(format!("figures of {other:?}, which this run is not known to prove").into()),
+        None => Ok(proved),
+    }
+}
+
+/// Of the code that the figures are about: a commit, and whether more than the document has changed since.
+fn version() -> Result<String, Failure> {
+    let changed = git(&["status", "--porcelain", "--", ".", ":!docs/reliability.md"])?;
+    let commit = git(&["rev-parse", "--short", "HEAD"])?;
+    Ok(if changed.is_empty() {
+        commit
     } else {
-        Err(format!("{}: {status}", run.name).into())
+        format!("{commit}, with changes")
+    })
+}
+
+fn git(arguments: &[&str]) -> Result<String, Failure> {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()?;
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    } else {
+        Err(format!("git: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 }
