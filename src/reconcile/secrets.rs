@@ -38,6 +38,10 @@ struct Named {
     known: Known,
     /// Counts what was heard: a read that began before the latest may not have seen it.
     heard: u64,
+    /// What was heard last: a version, or that it is gone.
+    last_heard: Option<String>,
+    /// Reads that are under way.
+    readers: usize,
     /// The latest list that had begun when it was first named.
     named_during: u64,
 }
@@ -57,6 +61,28 @@ pub enum Found {
     /// Gone, but this is what it held.
     Remembered(Arc<SecretContent>),
     Absent,
+}
+
+/// How a read begins.
+enum Begun<'a> {
+    /// With nothing to be read.
+    Known(Found),
+    /// With how much had been heard by then.
+    Read(u64, Reader<'a>),
+}
+
+/// A read that is under way; it may be given up.
+struct Reader<'a> {
+    secrets: &'a Secrets,
+    secret: SecretName,
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.secrets.lock().get_mut(&self.secret) {
+            entry.readers = entry.readers.saturating_sub(1);
+        }
+    }
 }
 
 /// See the module.
@@ -83,41 +109,61 @@ impl Secrets {
 
     /// Reads these keys of a Secret for an object that names it; from memory if nothing was heard of a change.
     pub async fn read(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Result<Found, kube::Error> {
-        let heard = {
-            let mut named = self.lock();
-            let entry = named.entry(secret.clone()).or_insert_with(|| Named {
-                named_during: self.lists.load(Ordering::Relaxed),
-                ..Named::default()
-            });
-            entry.by.insert(by.clone());
-            entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
-            let was_asked = |content: &SecretContent| keys.iter().all(|key| content.asked.contains(*key));
-            match (entry.known, &entry.content) {
-                (Known::Present, Some(content)) if was_asked(content) => {
-                    return Ok(Found::Present(Arc::clone(content)));
-                }
-                (Known::Absent, content) => return Ok(absent(content.as_ref())),
-                _ => entry.heard,
+        loop {
+            let (heard, _reader) = match self.begin(secret, by, keys) {
+                Begun::Known(found) => return Ok(found),
+                Begun::Read(heard, reader) => (heard, reader),
+            };
+            let read = Api::<Secret>::namespaced(self.client.clone(), &secret.0)
+                .get_opt(&secret.1)
+                .await?;
+            if let Some(found) = self.accept(secret, keys, heard, read) {
+                return Ok(found);
             }
-        };
-        let read = Api::<Secret>::namespaced(self.client.clone(), &secret.0)
-            .get_opt(&secret.1)
-            .await?;
+        }
+    }
+
+    fn begin(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Begun<'_> {
+        let mut named = self.lock();
+        let entry = named.entry(secret.clone()).or_insert_with(|| Named {
+            named_during: self.lists.load(Ordering::Relaxed),
+            ..Named::default()
+        });
+        entry.by.insert(by.clone());
+        entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
+        let was_asked = |content: &SecretContent| keys.iter().all(|key| content.asked.contains(*key));
+        match (entry.known, &entry.content) {
+            (Known::Present, Some(content)) if was_asked(content) => Begun::Known(Found::Present(Arc::clone(content))),
+            (Known::Absent, content) => Begun::Known(absent(content.as_ref())),
+            _ => {
+                entry.readers += 1;
+                let reader = Reader {
+                    secrets: self,
+                    secret: secret.clone(),
+                };
+                Begun::Read(entry.heard, reader)
+            }
+        }
+    }
+
+    /// What was read, unless something else was heard meanwhile: whoever reads was not told of that, and reads again.
+    fn accept(&self, secret: &SecretName, keys: &[&str], heard: u64, read: Option<Secret>) -> Option<Found> {
         let mut named = self.lock();
         let entry = named.entry(secret.clone()).or_default();
-        let is_latest = entry.heard == heard;
+        let version = read.as_ref().and_then(|read| read.metadata.resource_version.clone());
+        if entry.heard != heard && entry.last_heard != version {
+            return None;
+        }
         let Some(read) = read else {
-            if is_latest {
-                entry.known = Known::Absent;
-            }
-            return Ok(absent(entry.content.as_ref()));
+            entry.known = Known::Absent;
+            return Some(absent(entry.content.as_ref()));
         };
         // It may have been forgotten meanwhile.
         entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
         let asked = entry.keys.clone();
         let content = Arc::new(SecretContent {
             uid: read.metadata.uid.unwrap_or_default(),
-            resource_version: read.metadata.resource_version.unwrap_or_default(),
+            resource_version: version.unwrap_or_default(),
             data: read
                 .data
                 .unwrap_or_default()
@@ -129,10 +175,8 @@ impl Secrets {
             asked,
         });
         entry.content = Some(Arc::clone(&content));
-        if is_latest {
-            entry.known = Known::Present;
-        }
-        Ok(Found::Present(content))
+        entry.known = Known::Present;
+        Some(Found::Present(content))
     }
 
     /// The object names these Secrets and no others.
@@ -161,6 +205,11 @@ impl Secrets {
             return Vec::new();
         }
         entry.heard += 1;
+        entry.last_heard = resource_version.map(str::to_owned);
+        if entry.known == Known::No && entry.readers > 0 {
+            // Nobody has used what was before, and who reads now compares.
+            return Vec::new();
+        }
         entry.known = if resource_version.is_some() {
             Known::No
         } else {
@@ -211,9 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_says_nothing_of_a_secret_that_was_named_while_it_went_on() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let nobody = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
-        let secrets = Secrets::new(Client::try_from(nobody).unwrap());
+        let secrets = nobodys();
         let of = |name: &str| ("a".to_owned(), name.to_owned());
         let key = Key {
             kind: "CustomerGateway",
@@ -246,5 +293,54 @@ mod tests {
             secrets.read(&of("meanwhile"), &key, &["password"]).await,
             Ok(Found::Absent)
         ));
+    }
+
+    /// A world without an apiserver: what is read is said by the test.
+    fn nobodys() -> Secrets {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let nobody = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        Secrets::new(Client::try_from(nobody).unwrap())
+    }
+
+    fn at_version(version: &str) -> Option<Secret> {
+        let secret = serde_json::json!({"metadata": {"resourceVersion": version}, "data": {"password": ""}});
+        Some(serde_json::from_value(secret).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_the_watch_tells_while_it_is_read_is_no_news_if_the_reader_sees_it() {
+        let (secrets, secret) = (nobodys(), ("a".to_owned(), "s".to_owned()));
+        let key = Key {
+            kind: "VpnUser",
+            namespace: "a".to_owned(),
+            name: "alice".to_owned(),
+        };
+        let begin = || match secrets.begin(&secret, &key, &["password"]) {
+            Begun::Read(heard, reader) => (heard, reader),
+            Begun::Known(_) => panic!("it must be read"),
+        };
+        let accepts = |heard, read| secrets.accept(&secret, &["password"], heard, read).is_some();
+
+        let (heard, reader) = begin();
+        assert_eq!(secrets.seen(&secret, Some("7")), []);
+        assert!(!accepts(heard, at_version("6")), "there is a newer one");
+        assert!(!accepts(heard, None), "it is there");
+        drop(reader);
+        let (heard, reader) = begin();
+        assert_eq!(secrets.seen(&secret, Some("8")), []);
+        assert!(accepts(heard, at_version("8")));
+        drop(reader);
+        // It is known now: the same is no news, another one is.
+        assert_eq!(secrets.seen(&secret, Some("8")), []);
+        assert_eq!(secrets.seen(&secret, Some("9")), std::slice::from_ref(&key));
+        // A read that is given up promises nothing.
+        drop(begin());
+        assert_eq!(secrets.seen(&secret, Some("10")), std::slice::from_ref(&key));
+        let (heard, _reader) = begin();
+        assert_eq!(secrets.seen(&secret, None), []);
+        assert!(!accepts(heard, at_version("10")), "it is gone");
+        assert!(accepts(heard, None));
+        assert_eq!(secrets.seen(&secret, None), []);
+        assert_eq!(secrets.seen(&secret, Some("11")), [key]);
     }
 }
