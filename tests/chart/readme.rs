@@ -1,0 +1,122 @@
+//! The chart's README: its values with their defaults, written from `values.yaml` and the texts in it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::release::CHART;
+
+const INTRODUCTION: &str = "\
+# vpn-operator
+
+Customer gateways and VPN users of Huawei Cloud and Open Telekom Cloud, declared as Kubernetes objects.
+
+```console
+$ helm install vpn charts/vpn-operator --namespace vpn-operator --create-namespace \\
+    --set clusterName=prod --set region=eu-west-101 --set credentials.secretName=cloud
+```
+
+Without a cloud account, `--set simulator.enabled=true` installs the cloud's simulator beside the operator. The release needs
+Kubernetes 1.31 or newer, and an image of your own making (`image.*`) for now. What it may do in the cluster is exactly what a
+test misses when it is taken away.
+
+## Values
+
+Written from `values.yaml`: `UPDATE_DOCS=1 cargo test --test chart readme` brings it up to date. `helm install` refuses a
+value that is not named here.
+
+| value | default | |
+|---|---|---|
+";
+
+/// A value that has a text of its own.
+struct Documented {
+    path: Vec<String>,
+    text: String,
+}
+
+/// `UPDATE_DOCS=1 cargo test --test chart readme` writes it anew.
+#[test]
+fn the_readme_is_what_the_values_say() {
+    let path = Path::new(CHART).join("README.md");
+    let expected = readme();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &expected).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == expected,
+        "the chart's README is out of date: UPDATE_DOCS=1 cargo test --test chart readme"
+    );
+}
+
+#[test]
+fn every_value_is_described() {
+    let (values, documented) = values();
+    for path in leaves(&values, &[]) {
+        let is_described = documented.iter().any(|known| path.starts_with(&known.path));
+        assert!(is_described, "values.yaml: {} has no text", path.join("."));
+    }
+}
+
+fn readme() -> String {
+    let (values, documented) = values();
+    let mut page = INTRODUCTION.to_owned();
+    for Documented { path, text } in documented {
+        let value = path.iter().fold(&values, |value, key| &value[key]);
+        let has_rows_of_its_own = value.as_object().is_some_and(|fields| !fields.is_empty()) && !is_given_whole(&path);
+        let default = if has_rows_of_its_own {
+            String::new()
+        } else {
+            format!("`{value}`")
+        };
+        writeln!(page, "| `{}` | {default} | {text} |", path.join(".")).unwrap();
+    }
+    page
+}
+
+/// Contexts and the like, whose fields are Kubernetes' own and have no texts here.
+fn is_given_whole(path: &[String]) -> bool {
+    let (_, documented) = values();
+    !documented
+        .iter()
+        .any(|other| other.path.len() > path.len() && other.path.starts_with(path))
+}
+
+fn values() -> (Value, Vec<Documented>) {
+    let text = std::fs::read_to_string(Path::new(CHART).join("values.yaml")).unwrap();
+    (serde_saphyr::from_str(&text).unwrap(), documented(&text))
+}
+
+/// A text is the line `# -- ...` before its value.
+fn documented(yaml: &str) -> Vec<Documented> {
+    let (mut found, mut place, mut text) = (Vec::new(), Vec::<String>::new(), None);
+    for line in yaml.lines() {
+        let depth = (line.len() - line.trim_start().len()) / 2;
+        if let Some(said) = line.trim_start().strip_prefix("# -- ") {
+            text = Some(said.to_owned());
+        } else if let Some((key, _)) = line.trim_start().split_once(':').filter(|_| !line.contains("# ")) {
+            place.truncate(depth);
+            place.push(key.to_owned());
+            if let Some(text) = text.take() {
+                found.push(Documented {
+                    path: place.clone(),
+                    text,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Paths of everything that is no map with fields.
+fn leaves(value: &Value, path: &[String]) -> Vec<Vec<String>> {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => fields
+            .iter()
+            .flat_map(|(key, value)| leaves(value, &[path, std::slice::from_ref(key)].concat()))
+            .collect(),
+        _ => vec![path.to_vec()],
+    }
+}
