@@ -1,4 +1,4 @@
-//! Installed, used, upgraded, taken away.
+//! Installed, used, upgraded.
 
 use vpn_operator_testbed::ControlPlane;
 
@@ -6,7 +6,7 @@ use crate::release::{CHART, DEADLINE, Release};
 use crate::story::live;
 
 /// The CRDs come with the release, so each test has a control plane of its own.
-async fn plane() -> &'static ControlPlane {
+pub async fn plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
 
@@ -83,38 +83,6 @@ async fn the_pod_passes_pod_security_restricted() {
         "{}",
         refused.stderr
     );
-}
-
-#[tokio::test]
-async fn uninstalling_keeps_the_crds_and_every_object() {
-    let plane = plane().await;
-    let mut release = Release::install(plane, &[]).await;
-    release.start_operator().await;
-    release.operator().wait_until_ready(DEADLINE).await.unwrap();
-    let manifest = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: kept}\n\
-                    spec: {idValue: 203.0.113.1}\n";
-    release.apply(manifest).await;
-    let wait = ["wait", "--for=condition=Ready", "--timeout=60s", "customergateway/kept"];
-    release.kubectl(wait).await.unwrap();
-    let id = release.get("customergateway", "kept").await["status"]["id"].clone();
-    release.stop_operator().await;
-    let uninstall = ["uninstall", "vpn", "--namespace", &release.namespace];
-    plane.helm(uninstall).await.unwrap().success().unwrap();
-    let kept = release.get("customergateway", "kept").await;
-    assert_eq!(kept["status"]["id"], id);
-    let gateways: Vec<serde_json::Value> = release.simulator.gateways().await.unwrap();
-    assert_eq!(gateways.len(), 1, "nothing is deleted in the cloud");
-    // And it is taken up again: the chart finds its own CRDs and Secret there.
-    release.helm("install", &[]).await;
-    release.start_operator().await;
-    release.operator().wait_until_ready(DEADLINE).await.unwrap();
-    release
-        .kubectl(["delete", "--timeout=60s", "customergateway/kept"])
-        .await
-        .unwrap();
-    let gateways: Vec<serde_json::Value> = release.simulator.gateways().await.unwrap();
-    assert!(gateways.is_empty(), "{gateways:?}");
-    release.stop_operator().await;
 }
 
 #[tokio::test]

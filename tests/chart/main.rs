@@ -7,3 +7,4 @@ mod release;
 mod rendering;
 mod rights;
 mod story;
+mod uninstall;
