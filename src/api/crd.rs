@@ -1,12 +1,18 @@
 //! The CustomResourceDefinitions: the kinds' schemas with the rules of admission put in their places.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrBool, ValidationRule,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrBool,
+    ValidationRule,
 };
 use kube::CustomResourceExt;
+use serde_json::json;
 
 use super::lifecycle::{self, Admission};
 use super::{CustomerGateway, VpnUser, customer_gateway, vpn_user};
+
+/// What `observedGeneration` is before the operator has seen an object. Without it kstatus takes an object without status
+/// for one that is as it should be, and whoever waits goes on before the cloud has anything.
+const NOT_YET_OBSERVED: i64 = -1;
 
 /// A kind's schema and rules do not fit together: a mistake in this crate, found by its tests.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +82,9 @@ fn build(
             let mut rule: ValidationRule = serde_json::from_value(serde_json::to_value(&admission.rule)?)?;
             rule.message_expression.clone_from(&admission.message_expression);
             schema.x_kubernetes_validations.get_or_insert_with(Vec::new).push(rule);
+        }
+        if let Some(status) = at(root, "status") {
+            status.default = Some(JSON(json!({"observedGeneration": NOT_YET_OBSERVED})));
         }
         for key in ["spec", "status"] {
             if let Some(conditions) = at(root, &format!("{key}.conditions")) {

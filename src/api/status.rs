@@ -25,7 +25,7 @@ pub struct ObjectStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,
 
-    /// The generation of the spec that the conditions speak of.
+    /// The generation of the spec that the conditions speak of; -1 before the operator has seen the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 

@@ -1,10 +1,13 @@
 //! What people see: `kubectl get`, `-o wide` and `describe` for every reason that `Ready` can have, compared with what
-//! was read and found good. `INSTA_UPDATE=always cargo test --test operator goldens` accepts what is new.
+//! was read and found good; and the objects themselves, on which the health scripts for Argo CD are tested.
+//! `INSTA_UPDATE=always cargo test --test operator goldens` accepts what is new.
 
 mod cloud_says;
 mod life;
 mod normalise;
 mod persons;
+mod samples;
+mod unseen;
 mod users;
 mod waits;
 
@@ -213,6 +216,9 @@ async fn show_of(kind: Shown, world: &World, golden: &str, name: &str, reason: R
             "$ kubectl get {short}\n{get}\n$ kubectl get {short} -o wide\n{wide}\n$ kubectl describe {short}\n{description}"
         ),
     );
+    if samples::is_sample(kind, golden) {
+        samples::check(kind, world, golden, &object);
+    }
     // What was looked at was not on its way to something else.
     let after = objects.get(name).await;
     assert_eq!(condition(&after, "Ready"), condition(&object, "Ready"), "{golden}");

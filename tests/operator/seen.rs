@@ -85,6 +85,11 @@ impl Seen {
         self.all.lock().expect("sound").get(name).map_or(0, Vec::len)
     }
 
+    /// How an object looked, each time that it was shown.
+    pub fn shown(&self, name: &str) -> Vec<Value> {
+        self.all.lock().expect("sound").get(name).cloned().unwrap_or_default()
+    }
+
     /// Waits until an object was shown, after so many times, in a way that fits; how, and after how many times.
     pub async fn wait_for(
         &self,

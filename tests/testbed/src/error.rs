@@ -24,6 +24,10 @@ pub enum Error {
     #[error("no Kubernetes control plane for the tests: {0}")]
     NoControlPlane(String),
 
+    /// A program that the tests need cannot be had on this machine.
+    #[error("a program for the tests is missing: {0}")]
+    NoProgram(String),
+
     /// A process ended that should have gone on.
     #[error("{name} ended ({status}) while it was waited for: {awaited}\n--- end of its log ---\n{log}")]
     Ended {

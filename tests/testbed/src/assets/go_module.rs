@@ -3,128 +3,79 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use sha2::{Digest, Sha256};
 
 use super::Tool;
 use super::cache::Cache;
+use super::go_build::{GoSource, go};
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
-use crate::process::{Launch, Process};
-use crate::wait::PAUSE;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/control-plane");
 const PROGRAM: &str = "control-plane";
-const PROGRESS: Duration = Duration::from_secs(15);
 
 /// The module's source, by its content.
 #[derive(Debug)]
 pub(super) struct GoModule {
     /// Of Kubernetes, as in `v1.37.2`.
     version: String,
-    hash: String,
+    source: GoSource,
 }
 
 impl GoModule {
     /// Reads the source.
     pub(super) fn open() -> Result<Self> {
-        let mut hash = Sha256::new();
-        let mut version = None;
-        for name in ["main.go", "go.mod", "go.sum"] {
-            let path = Path::new(SOURCE).join(name);
-            let text = std::fs::read_to_string(&path).map_err(Error::io(format!("cannot read {}", path.display())))?;
-            hash.update(&text);
-            if name == "go.mod" {
-                version = required_version(&text, "k8s.io/kubernetes").map(str::to_owned);
-            }
-        }
+        let path = Path::new(SOURCE).join("go.mod");
+        let text = std::fs::read_to_string(&path).map_err(Error::io(format!("cannot read {}", path.display())))?;
+        let version = required_version(&text, "k8s.io/kubernetes");
         Ok(Self {
             version: version
-                .ok_or_else(|| Error::NoControlPlane(format!("{SOURCE}/go.mod requires no k8s.io/kubernetes")))?,
-            hash: hash
-                .finalize()
-                .iter()
-                .take(6)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+                .ok_or_else(|| Error::NoControlPlane(format!("{SOURCE}/go.mod requires no k8s.io/kubernetes")))?
+                .to_owned(),
+            source: GoSource::open(Path::new(SOURCE))?,
         })
     }
 
     /// The cache folder's name.
     pub(super) fn name(&self) -> String {
-        format!("control-plane-{}-{}", self.version, self.hash)
+        format!("control-plane-{}-{}", self.version, self.source.hash())
     }
 
     /// Builds the program into the cache. Only under the cache's lock.
     pub(super) async fn build(&self, cache: &Cache, guardian: &Arc<Guardian>) -> Result<PathBuf> {
         let staging = cache.staging()?;
-        let launch = Launch::new("go-build", go()?)
-            .args(["build", "-trimpath", "-ldflags", &self.linker_flags(), "-o"])
-            .args([staging.join(PROGRAM).as_os_str(), ".".as_ref()])
-            .envs([("CGO_ENABLED", "0")])
-            .inherit_environment()
-            .current_dir(SOURCE);
+        let go = go().ok_or_else(|| {
+            Error::NoControlPlane(
+                "to build it from source Go is missing. Install Go 1.26 (or 1.21 and newer, which fetch it; \
+                 https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl (for \
+                 some tests also kube-controller-manager and helm)"
+                    .to_owned(),
+            )
+        })?;
         super::tell(&format!(
             "building Kubernetes {} and Helm from source; the first time takes about 6 minutes on two idle cores, later \
              runs find it in {}",
             self.version,
             cache.folder(&self.name()).display()
         ));
-        watch(&guardian.spawn(launch)?).await?;
+        let (program, what) = (staging.join(PROGRAM), "the control plane");
+        self.source
+            .build(&go, &program, &linker_flags(&self.version), what, guardian)
+            .await?;
         for tool in Tool::ALL {
             std::os::unix::fs::symlink(PROGRAM, staging.join(tool.file_name()))
                 .map_err(Error::io(format!("cannot link {}", tool.file_name())))?;
         }
         cache.publish(&staging, &self.name())
     }
-
-    /// The version must be stamped, or neither kubectl nor Helm can parse what the apiserver says.
-    fn linker_flags(&self) -> String {
-        let mut numbers = self.version.trim_start_matches('v').split('.');
-        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-        let stamps = [
-            ("gitVersion", self.version.as_str()),
-            ("gitMajor", major),
-            ("gitMinor", minor),
-        ];
-        stamps.iter().fold("-s -w".to_owned(), |flags, (name, value)| {
-            format!("{flags} -X k8s.io/component-base/version.{name}={value}")
-        })
-    }
 }
 
-/// Waits for the build and says now and then that it goes on.
-async fn watch(build: &Process) -> Result<()> {
-    let started = Instant::now();
-    let mut told = started;
-    loop {
-        match build.exit_status()? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => return Err(build.ended(status, "the build of the control plane")),
-            None => tokio::time::sleep(PAUSE).await,
-        }
-        if told.elapsed() >= PROGRESS {
-            told = Instant::now();
-            let seconds = started.elapsed().as_secs();
-            super::tell(&format!(
-                "still building the control plane ({}:{:02})",
-                seconds / 60,
-                seconds % 60
-            ));
-        }
-    }
-}
-
-fn go() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder| folder.join("go")).find(|file| file.is_file()).ok_or_else(|| {
-        Error::NoControlPlane(
-            "to build it from source Go is missing. Install Go 1.26 (or 1.21 and newer, which fetch it; \
-             https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and kubectl (for some \
-             tests also kube-controller-manager and helm)"
-                .to_owned(),
-        )
+/// The version must be stamped, or neither kubectl nor Helm can parse what the apiserver says.
+fn linker_flags(version: &str) -> String {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let stamps = [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)];
+    stamps.iter().fold("-s -w".to_owned(), |flags, (name, value)| {
+        format!("{flags} -X k8s.io/component-base/version.{name}={value}")
     })
 }
 
@@ -147,11 +98,7 @@ mod tests {
 
     #[test]
     fn the_stamped_version_has_its_numbers() {
-        let module = GoModule {
-            version: "v1.37.2".to_owned(),
-            hash: String::new(),
-        };
-        let flags = module.linker_flags();
+        let flags = linker_flags("v1.37.2");
         assert!(flags.ends_with("version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"), "{flags}");
     }
 }

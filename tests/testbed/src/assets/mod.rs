@@ -3,7 +3,9 @@
 
 mod archive;
 mod cache;
+mod go_build;
 mod go_module;
+mod go_program;
 
 use std::fmt;
 use std::io::Write;
@@ -14,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use cache::Cache;
 use go_module::GoModule;
+
+pub use go_program::GoProgram;
 
 /// The variable that envtest and setup-envtest know too.
 const FOLDER_VARIABLE: &str = "KUBEBUILDER_ASSETS";

@@ -1,0 +1,115 @@
+//! Builds a Go program from its folder, and says now and then that it goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::guardian::Guardian;
+use crate::process::{Launch, Process};
+use crate::wait::PAUSE;
+
+const PROGRESS: Duration = Duration::from_secs(15);
+
+/// A folder with a Go module, by its content: what is built of other content is another program.
+#[derive(Debug)]
+pub(super) struct GoSource {
+    folder: PathBuf,
+    hash: String,
+}
+
+impl GoSource {
+    /// Reads the folder.
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        let failure = |path: &Path| Error::io(format!("cannot read {}", path.display()));
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(failure(folder))? {
+            let path = entry.map_err(failure(folder))?.path();
+            if path.extension().is_some_and(|extension| extension == "go") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        files.extend(["go.mod", "go.sum"].map(|name| folder.join(name)));
+        let mut hash = Sha256::new();
+        for path in files {
+            hash.update(std::fs::read(&path).map_err(failure(&path))?);
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            hash: hash
+                .finalize()
+                .iter()
+                .take(6)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        })
+    }
+
+    /// Part of the name under which the cache keeps what is built.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Builds the program, which errors and progress call `what`.
+    pub(super) async fn build(
+        &self,
+        go: &Path,
+        program: &Path,
+        linker_flags: &str,
+        what: &str,
+        guardian: &Arc<Guardian>,
+    ) -> Result<()> {
+        let launch = Launch::new("go-build", go)
+            .args(["build", "-trimpath", "-ldflags", linker_flags, "-o"])
+            .args([program.as_os_str(), ".".as_ref()])
+            .envs([("CGO_ENABLED", "0")])
+            .inherit_environment()
+            .current_dir(&self.folder);
+        watch(&guardian.spawn(launch)?, what).await
+    }
+}
+
+async fn watch(build: &Process, what: &str) -> Result<()> {
+    let started = Instant::now();
+    let mut told = started;
+    loop {
+        match build.exit_status()? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => return Err(build.ended(status, &format!("the build of {what}"))),
+            None => tokio::time::sleep(PAUSE).await,
+        }
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            let seconds = started.elapsed().as_secs();
+            super::tell(&format!("still building {what} ({}:{:02})", seconds / 60, seconds % 60));
+        }
+    }
+}
+
+/// The Go tool, if there is one.
+pub(super) fn go() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("go"))
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_source_is_another_program() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["go.mod", "go.sum", "main.go"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let before = GoSource::open(folder.path()).unwrap();
+        assert_eq!(GoSource::open(folder.path()).unwrap().hash(), before.hash());
+        std::fs::write(folder.path().join("more.go"), "more").unwrap();
+        assert_ne!(GoSource::open(folder.path()).unwrap().hash(), before.hash());
+    }
+}
