@@ -321,7 +321,8 @@ impl<K: Kind> Pass<'_, K> {
                     // Who has the name is looked up next, and said.
                     trouble.pace = AGAIN;
                 }
-                pass.troubled(&trouble, |status| record::refused::<K>(status)).await
+                pass.troubled(&trouble, |status| record::refused::<K>(status, &new, &error))
+                    .await
             }
         }
     }

@@ -321,7 +321,7 @@ impl Kind for Gateways {
         false
     }
 
-    fn creation_refused(_: &mut Self::Status) {}
+    fn creation_refused(_: &mut Self::Status, _: &Self::New, _: &CloudError) {}
 
     fn vanished(_: &mut Self::Status, _: &str) {}
 

@@ -112,8 +112,12 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Whether this body is the one that was announced, so that sending it again under the same token tells what came of
     /// it. Kinds without such tokens say no.
     fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool;
-    /// What to forget of a creation that was refused.
-    fn creation_refused(status: &mut Self::Status);
+    /// What to remember, and what to forget, of a creation that was refused.
+    fn creation_refused(status: &mut Self::Status, new: &Self::New, error: &CloudError);
+    /// Why the cloud would refuse this creation, as it has refused it before.
+    fn standing_refusal(_: &Self::Status, _: &Self::New) -> Option<(Reason, String)> {
+        None
+    }
     /// What to remember of an object that was found; with the intent, if a creation of ours made it.
     fn found(
         status: &mut Self::Status,
@@ -122,6 +126,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         intent: Option<&Intent>,
         record: &Record<'_>,
     );
+    /// The recorded object is gone, and another is made: what was the object's own is forgotten.
+    fn lost(_: &mut Self::Status) {}
     /// The recorded object, whose creation was not confirmed, is gone.
     fn vanished(status: &mut Self::Status, id: &str);
     /// Copies what the cloud says into status; true fields of the kind only, the shared ones are copied by the caller.

@@ -106,7 +106,10 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     }
     let owner = owner(inputs).to_string();
     match K::new(spec, &name, extras, (&inputs.policy.owner_tag_key, &owner)) {
-        Ok(new) => Step::Create(new),
+        Ok(new) => match K::standing_refusal(inputs.status, &new) {
+            Some((reason, message)) if inputs.policy.keeps(Guard::RefusedOnce) => stop(reason, message),
+            _ => Step::Create(new),
+        },
         Err((reason, message)) => stop(reason, message),
     }
 }

@@ -1,7 +1,7 @@
 //! The table of decisions for users: what is different without tags, with creations that settle, names and passwords.
 
 use super::*;
-use crate::api::user_record::{PasswordRecord, PasswordReset, SentUser};
+use crate::api::user_record::{PasswordRecord, PasswordRefused, PasswordReset, SentUser};
 use crate::api::vpn_user::PasswordRef;
 use crate::api::{Intent, PastIntent, VpnUserSpec, VpnUserStatus};
 use crate::cloud::password::Password;
@@ -57,6 +57,7 @@ fn known(value: &str) -> KnownPassword {
     KnownPassword {
         value: Password::new(value.to_owned()),
         record: password(value),
+        requested_at: None,
     }
 }
 
@@ -376,9 +377,24 @@ fn a_new_password_is_sent_and_put_on_record_before_and_one_in_force_is_not() {
     back.stops_for(Reason::InvalidPassword, "put a new password into the Secret");
     let third = changed.with(|case| {
         case.status.record.password_reset = Some(reset("three"));
-        case.cloud_now = DEADLINE;
+        case.cloud_now = DEADLINE + 30;
     });
     assert!(matches!(third.decide(), Step::Rest(Rest::Until(Some(_), _))));
+    let settled = third.with(|case| case.cloud_now = DEADLINE + 31);
+    assert!(matches!(settled.decide(), Step::Change { .. }));
+
+    let refused = PasswordRefused {
+        password: password("one"),
+        message: "used recently".to_owned(),
+        requested_at: None,
+    };
+    let former = Case::ready().with(|case| {
+        case.status.record.password = Some(password("two"));
+        case.status.record.password_refused = Some(refused.clone());
+    });
+    former.stops_for(Reason::InvalidPassword, "used recently");
+    let created = Case::new().with(|case| case.status.record.password_refused = Some(refused));
+    created.stops_for(Reason::InvalidPassword, "used recently");
     // What else differs does not wait for a person.
     let description = back.spec(|spec| spec.description = Some("ops".to_owned()));
     assert!(matches!(
