@@ -364,8 +364,21 @@ impl Kind for Users {
         status.record.settles_at = Some(intent.deadline.clone());
     }
 
-    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool {
-        status.record.sent.as_ref() == Some(&sent(new))
+    fn announced_before(status: &Self::Status, extras: &Self::Extras) -> Option<Self::New> {
+        // Whatever spec says by now; only the password must still be in the Secret.
+        let sent = status.record.sent.clone()?;
+        let known = extras.password.as_ref()?;
+        password::is_same(&sent.password, &known.record).then(|| Creation {
+            user: NewUser {
+                name: sent.name,
+                password: known.value.clone(),
+                description: sent.description,
+                user_group_id: sent.user_group_id,
+                static_ip: sent.static_ip,
+            },
+            password: sent.password,
+            requested_at: known.requested_at.clone(),
+        })
     }
 
     fn expected(status: &mut Self::Status, spec: &Self::Spec, object_name: &str) {

@@ -337,7 +337,7 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
         stranger.clone().listed_now().decide(),
         Step::Rest(Rest::Until(None, _))
     ));
-    // The token tells, if the body is still the one that was announced; it is asked once.
+    // The token tells, if the body that was announced is still known; it is asked once.
     let replayable = stranger.clone().listed_now().with(|case| {
         case.status.record.sent = Some(SentUser {
             name: "alice".to_owned(),
@@ -345,12 +345,23 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
             ..SentUser::default()
         });
     });
-    assert!(matches!(replayable.decide(), Step::Replay(_)));
     let edited = replayable
         .clone()
         .spec(|spec| spec.description = Some("other".to_owned()));
+    for case in [&replayable, &edited] {
+        match case.decide() {
+            Step::Replay(new) => assert_eq!(new.user.description, None, "as it was sent"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let another = replayable.clone().with(|case| {
+        case.extras = Extras::Read(UserExtras {
+            password: Some(known("two")),
+            group_id: None,
+        });
+    });
     let replayed = replayable.with(|case| case.replayed = true);
-    for case in [edited, replayed] {
+    for case in [another, replayed] {
         assert!(matches!(case.decide(), Step::Rest(Rest::Until(None, _))));
     }
     let later = stranger.with(|case| case.cloud_now = DEADLINE + 31).listed_now();
