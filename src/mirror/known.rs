@@ -603,25 +603,35 @@ fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
 
 #[cfg(test)]
 impl<R: Remote, K: Reader> Known<R, K> {
-    /// Every instant in it.
-    pub fn instants(&self) -> Vec<Instant> {
+    /// When what is known was seen.
+    pub fn seen_at(&self) -> Vec<Instant> {
         let seen = self.entries.values().map(|entry| entry.as_of);
         let listed = self.listed.iter().map(|(at, ..)| *at);
-        let wanted = self.wants.iter().map(|want| want.since);
-        seen.chain(listed)
-            .chain(self.gone.values().copied())
-            .chain(wanted)
-            .collect()
+        seen.chain(listed).chain(self.gone.values().copied()).collect()
     }
 
-    /// Puts another instant in the place of each.
-    pub fn map_instants(&mut self, map: impl Fn(Instant) -> Instant) {
-        let seen = self.entries.values_mut().map(|entry| &mut entry.as_of);
-        let listed = self.listed.iter_mut().map(|(at, ..)| at);
-        let wanted = self.wants.iter_mut().map(|want| &mut want.since);
-        for instant in seen.chain(listed).chain(self.gone.values_mut()).chain(wanted) {
-            *instant = map(*instant);
+    /// From when on an answer is wanted.
+    pub fn wanted_since(&self) -> Vec<Instant> {
+        self.wants.iter().map(|want| want.since).collect()
+    }
+
+    /// Puts other times in the place of each.
+    pub fn map_times(
+        &mut self,
+        seen: impl Fn(Instant) -> Instant,
+        wanted: impl Fn(Instant) -> Instant,
+        listed: impl Fn(Timestamp) -> Timestamp,
+    ) {
+        let entries = self.entries.values_mut().map(|entry| &mut entry.as_of);
+        for instant in entries.chain(self.gone.values_mut()) {
+            *instant = seen(*instant);
         }
+        for want in &mut self.wants {
+            want.since = wanted(want.since);
+        }
+        self.listed = self
+            .listed
+            .map(|(at, started, complete)| (seen(at), listed(started), complete));
     }
 }
 

@@ -48,7 +48,8 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     }
     if let Some(intent) = &object(inputs).intent {
         return match resolve(inputs, intent, listed, access) {
-            Resolved::Absent => Step::Note(Note::GivenUp),
+            // What only a repetition can tell is asked before the creation is given up.
+            Resolved::Absent => replay(inputs, listed).unwrap_or(Step::Note(Note::GivenUp)),
             Resolved::NotYet(step) => replay(inputs, listed).unwrap_or(step),
         };
     }

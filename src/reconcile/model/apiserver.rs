@@ -32,7 +32,11 @@ impl<K: Modelled> Work<'_, K> {
 
     /// The watch delivers what it had delivered before.
     pub fn hear_again(mut self, back: usize) -> Option<World<K>> {
-        let older = self.world.crs[self.index].older.get(back.checked_sub(1)?)?.clone();
+        let cr = &self.world.crs[self.index];
+        let older = match back.checked_sub(1) {
+            Some(back) => cr.older.get(back)?.clone(),
+            None => cr.object.clone()?,
+        };
         self.arrive(&older);
         Some(self.done())
     }

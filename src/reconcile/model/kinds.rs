@@ -56,7 +56,10 @@ pub trait Modelled: Kind<Remote: Hash> {
     fn is_as_recorded(status: &Self::Status, thing: &Thing<Self::Remote>, secret: Secret) -> bool;
     /// Somebody changes what spec wants otherwise.
     fn drift(remote: &mut Self::Remote);
-    /// Objects of somebody else's that could be taken for the CR's own, of several sorts.
+    /// Whether somebody did.
+    fn is_drifted(remote: &Self::Remote) -> bool;
+    /// Objects of somebody else's that could be taken for the CR's own, of so many sorts.
+    const STRANGERS: usize;
     fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<Self::Remote>;
 }
 
@@ -73,6 +76,8 @@ fn gateway(name: &str, id: String, now: Timestamp, tags: BTreeMap<String, String
 }
 
 impl Modelled for Gateways {
+    const STRANGERS: usize = 3;
+
     fn wish(edited: bool, name: &str) -> (CustomerGatewaySpec, Lifecycle) {
         let suffix = if edited { "-edited" } else { "" };
         let spec = CustomerGatewaySpec {
@@ -149,6 +154,10 @@ impl Modelled for Gateways {
         remote.name = Some("drifted".to_owned());
     }
 
+    fn is_drifted(remote: &CustomerGateway) -> bool {
+        remote.name.as_deref() == Some("drifted")
+    }
+
     fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<CustomerGateway> {
         let owner = |value: String| BTreeMap::from([(OWNER_KEY.to_owned(), value)]);
         [
@@ -186,6 +195,8 @@ pub fn known(secret: Secret) -> KnownPassword {
 }
 
 impl Modelled for Users {
+    const STRANGERS: usize = 2;
+
     fn wish(edited: bool, name: &str) -> (VpnUserSpec, Lifecycle) {
         let text = if edited { "edited" } else { "first" };
         let spec = VpnUserSpec {
@@ -290,6 +301,10 @@ impl Modelled for Users {
 
     fn drift(remote: &mut User) {
         remote.description = Some("drifted".to_owned());
+    }
+
+    fn is_drifted(remote: &User) -> bool {
+        remote.description.as_deref() == Some("drifted")
     }
 
     fn strangers(name: &str, _: &str, id: String, now: u16) -> Vec<User> {

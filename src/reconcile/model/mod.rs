@@ -32,7 +32,7 @@ mod scopes;
 mod world;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stateright::{Model, Property};
 use tokio::time::Instant;
@@ -79,13 +79,13 @@ impl<K: Modelled> Check<K> {
         }
     }
 
+    /// What was found out of rest so far.
+    fn rests(&self) -> MutexGuard<'_, HashMap<u64, Result<(), String>>> {
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn why_no_rest(&self, world: &World<K>) -> Option<String> {
-        rest::reach(
-            self,
-            world,
-            &mut self.rests.lock().unwrap_or_else(PoisonError::into_inner),
-        )
-        .err()
+        rest::reach(self, world).err()
     }
 }
 
@@ -141,7 +141,7 @@ impl<K: Modelled> Check<K> {
     /// What a deed makes of a world; nothing if it changes nothing.
     pub fn after(&self, world: &World<K>, deed: Deed) -> Option<World<K>> {
         let mut next = people::done(self, world, deed)?;
-        next.settle_instants(self.base);
+        next.settle(self.base);
         (next.fingerprint() != world.fingerprint()).then_some(next)
     }
 

@@ -1,15 +1,18 @@
 //! All that can happen next: what the process does, the cloud, the clock, and people.
 
+use std::cell::Cell;
 use std::fmt;
 
 use super::Check;
 use super::cloud::{Call, Reply, Skip, Thing, second};
+use super::kept::Kept;
 use super::kinds::{Modelled, OWNER_KEY};
 use super::operator::Work;
 use super::world::{Heard, Phase, Seat, World, kept_known, version};
 use crate::api::ObjectStatus;
 use crate::cloud::Meaning;
 use crate::mirror::{Known, Remote};
+use crate::reconcile::decide::Guard;
 
 /// Something that happens. The numbers are those of CRs, requests, objects, looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +63,8 @@ pub enum Deed {
     Skip(usize),
     /// They do so, and count as if there were none.
     Lie(usize),
+    /// Lists are whole again.
+    Whole,
     /// A status is wiped.
     Wipe(usize),
 }
@@ -96,6 +101,7 @@ impl fmt::Display for Deed {
             Self::Give(thing) => format!("somebody gives object {thing} to another owner"),
             Self::Skip(thing) => format!("lists leave object {thing} out from now on"),
             Self::Lie(thing) => format!("lists leave object {thing} out from now on, and do not count it"),
+            Self::Whole => "lists leave nothing out any more".to_owned(),
             Self::Wipe(cr) => format!("somebody wipes the status of cr{cr}"),
         };
         formatter.write_str(&text)
@@ -105,7 +111,11 @@ impl fmt::Display for Deed {
 /// All that may happen next.
 pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec<Deed>) {
     let left = world.left;
-    for (index, seat) in world.process.seats.iter().enumerate() {
+    // As long as nothing was done with any of them, one CR is like the other: the first goes first.
+    let are_alike =
+        check.scope.one_name && world.crs.len() > 1 && (0..world.crs.len()).all(|it| is_untouched(world, it));
+    let movable = if are_alike { 1 } else { world.crs.len() };
+    for (index, seat) in world.process.seats.iter().enumerate().take(movable) {
         match (&seat.phase, &seat.heard) {
             (Phase::Idle, Heard::Nothing) => {}
             (Phase::Idle, _) => deeds.push(Deed::Pass(index)),
@@ -124,7 +134,8 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.push(Deed::Hear(index));
         }
         if matches!(seat.heard, Heard::Known(..)) {
-            let older = 1..=world.crs[index].older.len();
+            let latest = usize::from(!check.scope.repeats);
+            let older = latest..=world.crs[index].older.len();
             deeds.extend(older.map(|back| Deed::HearAgain(index, back)));
         }
     }
@@ -172,17 +183,21 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     }
     // An answer comes, or is lost, before anything else is due.
     let is_waited_for = world.cloud.requests.iter().any(|request| request.by.is_some());
-    if !is_waited_for && next_moment(world).is_some() {
+    if !is_waited_for && next_moment(check, world).is_some() {
         deeds.push(Deed::Tick);
     }
     if is_behind(check, world) {
         deeds.push(Deed::Poll);
     }
-    if left.kills > 0 {
+    if world.skips.is_some() {
+        deeds.push(Deed::Whole);
+    }
+    let may_kill = !check.scope.kills_at_work || !seats_are_idle(world);
+    if left.kills > 0 && may_kill {
         let oldest = world.crs.iter().map(|cr| cr.older.len()).max().unwrap_or(0);
         deeds.extend((0..=oldest).map(Deed::Kill));
     }
-    for (index, cr) in world.crs.iter().enumerate() {
+    for (index, cr) in world.crs.iter().enumerate().take(movable) {
         let Some(object) = &cr.object else { continue };
         if object.deleting_since().is_some() {
             continue;
@@ -206,16 +221,27 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.push(Deed::Touch(index));
         }
         if left.strangers > 0 {
-            let sorts = K::strangers(&cr.name, &cr.uid, String::new(), world.now).len();
             let has_id = K::object(&object.status).id.is_some();
             // What carries our tag while there is no other of ours is ours, whoever put it there.
-            let sorts = (0..sorts).filter(|sort| match (K::Remote::TAGGED, sort) {
+            let sorts = (0..K::STRANGERS).filter(|sort| match (K::Remote::TAGGED, sort) {
                 (true, sort) => *sort < 2 || has_id,
                 (false, sort) => *sort == 0 || check.scope.indistinguishable,
             });
             deeds.extend(sorts.map(|sort| Deed::Stranger(index, sort)));
         }
     }
+}
+
+/// Whether a CR is as it was made, and the process has not looked at it.
+fn is_untouched<K: Modelled>(world: &World<K>, index: usize) -> bool {
+    let (cr, seat) = (&world.crs[index], &world.process.seats[index]);
+    let is_first = cr.object.as_deref().is_some_and(|object| version(object) == 1);
+    is_first && cr.secret.version == 1 && matches!((&seat.heard, &seat.phase), (Heard::Listed(_), Phase::Idle))
+}
+
+fn seats_are_idle<K: Modelled>(world: &World<K>) -> bool {
+    let mut seats = world.process.seats.iter();
+    seats.all(|seat| matches!(seat.phase, Phase::Idle))
 }
 
 fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
@@ -235,38 +261,44 @@ fn is_behind<K: Modelled>(check: &Check<K>, world: &World<K>) -> bool {
         return false;
     }
     let list = world.cloud.list(check.scope.manners, world.skips.as_ref());
-    let mut seen = world.process.known.find(|_| true);
-    let mut there = list.items;
-    if check.scope.manners.lists_without_tags {
-        for remote in &mut seen {
-            remote.set_tags(None);
-        }
-    }
-    seen.sort_by_key(|remote| remote.id().to_owned());
-    there.sort_by_key(|remote| remote.id().to_owned());
-    seen != there
+    let known = Cell::new(0);
+    let differs = |seen: &K::Remote| {
+        known.set(known.get() + 1);
+        let there = list.items.iter().find(|there| there.id() == seen.id());
+        there.is_none_or(|there| match check.scope.manners.lists_without_tags {
+            true => {
+                let mut seen = seen.clone();
+                seen.set_tags(None);
+                *there != seen
+            }
+            false => there != seen,
+        })
+    };
+    !world.process.known.find(differs).is_empty() || known.get() != list.items.len()
 }
 
-/// The next moment at which something could be decided otherwise.
-fn next_moment<K: Modelled>(world: &World<K>) -> Option<u16> {
-    let of_status = |status: &ObjectStatus| {
+/// The next moment at which something could be decided otherwise, or happen no more.
+fn next_moment<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<u16> {
+    // A creation is proved to have come to nothing once its settle time is over, not before.
+    let asks_for_settling = check.policy.keeps(Guard::ProofAfterSettling);
+    let of_intent = |status: &ObjectStatus| {
         let deadline = status.intent.as_ref().map(|intent| second(intent.deadline.0));
-        deadline.into_iter().flat_map(|at| [at + 1, at + super::SETTLE + 1])
+        let early = deadline.filter(|_| !asks_for_settling).map(|at| at + 1);
+        early.into_iter().chain(deadline.map(|at| at + super::SETTLE + 1))
     };
     let records = world.crs.iter().filter_map(|cr| cr.object.as_ref());
     let recorded = records.flat_map(|object| {
         let settles = K::settles_at(&object.status).map(|at| second(at.0));
+        // With an intent that is the time at which it was announced, and nothing settles yet.
+        let settles = settles.filter(|_| K::object(&object.status).id.is_some());
         let waits = K::waits_until(&object.status).map(|at| second(at) + 1);
-        of_status(K::object(&object.status)).chain(settles).chain(waits)
+        of_intent(K::object(&object.status)).chain(settles).chain(waits)
     });
     let requests = world.cloud.requests.iter().map(|request| request.until + 1);
-    let settling = world.cloud.things.iter().filter_map(|thing| thing.settles);
-    let settling = settling.map(|at| at + 1);
-    recorded
-        .chain(requests)
-        .chain(settling)
-        .filter(|at| *at > world.now)
-        .min()
+    // What shows at the end of its settling is to be seen; for anything else the record has a later moment.
+    let shows = world.cloud.things.iter().filter(|thing| thing.hidden);
+    let shows = shows.filter_map(|thing| thing.settles).map(|at| at + 1);
+    recorded.chain(requests).chain(shows).filter(|at| *at > world.now).min()
 }
 
 /// What comes of a deed; nothing if it cannot be done.
@@ -284,7 +316,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             let which = waited_for(world, index)?;
             commit(check, &mut next, which);
             let request = next.cloud.requests.remove(which);
-            return Work::on(check, &next, index).answered(request.done, &request.call);
+            return Work::on(check, &next, index).answered(request.done.as_deref().cloned(), &request.call);
         }
         Deed::Lose(index) => {
             next.left.losses -= 1;
@@ -314,7 +346,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
         }
         Deed::Show(which) => next.cloud.things[which].hidden = false,
         Deed::Tick => {
-            let now = next_moment(world)?;
+            let now = next_moment(check, world)?;
             next.now = now;
             next.cloud
                 .requests
@@ -412,6 +444,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             let id = world.cloud.things[which].remote.id().to_owned();
             next.skips = Some(Skip { id, lies: true });
         }
+        Deed::Whole => next.skips = None,
         Deed::Wipe(index) => {
             next.left.wipes -= 1;
             next.crs[index].refused = None;
@@ -446,5 +479,5 @@ fn commit<K: Modelled>(check: &Check<K>, world: &mut World<K>, which: usize) {
     let reply = world
         .cloud
         .perform(&request.call, Some(&request.uid), world.now, check.scope.manners);
-    world.cloud.requests[which].done = Some(reply);
+    world.cloud.requests[which].done = Some(Kept::by_text(reply));
 }

@@ -1,9 +1,8 @@
 //! Rest: where a state gets to if nothing goes wrong any more. From every state there must be a way, and there every CR must
 //! have its one object, as specified, or say why not.
 
-use std::collections::HashMap;
-
 use super::Check;
+use super::cloud::Replay;
 use super::kinds::Modelled;
 use super::people::{Deed, possible};
 use super::scope::Faults;
@@ -18,19 +17,16 @@ const FAR: usize = 400;
 const IDLE_PASSES: usize = 6;
 
 /// Goes to rest, the shortest way; what is wrong there, if anything is. What is found out counts for all states on the way.
-pub fn reach<K: Modelled>(
-    check: &Check<K>,
-    world: &World<K>,
-    known: &mut HashMap<u64, Result<(), String>>,
-) -> Result<(), String> {
+pub fn reach<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String> {
     let mut world = world.clone();
     let mut way = Vec::new();
     // What goes wrong later is a state of its own.
     world.left = Faults::default();
     world.skips = None;
+    world.seal();
     let result = loop {
         let print = world.fingerprint();
-        if let Some(result) = known.get(&print) {
+        if let Some(result) = check.rests().get(&print) {
             break result.clone();
         }
         way.push(print);
@@ -42,9 +38,9 @@ pub fn reach<K: Modelled>(
             None => break is_well(check, &world).map_err(|wrong| format!("{wrong}: {}", told(&world))),
         }
     };
-    for print in way {
-        known.insert(print, result.clone());
-    }
+    check
+        .rests()
+        .extend(way.into_iter().map(|print| (print, result.clone())));
     result
 }
 
@@ -98,6 +94,7 @@ fn shown<K: Modelled>(world: &World<K>) -> u64 {
 fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String> {
     for (index, cr) in world.crs.iter().enumerate() {
         let owned = world.owned(&cr.uid);
+        let tells_by_token = check.scope.manners.replay == Replay::SameId;
         if owned > 1 {
             return Err(format!("cr{index} has {owned} objects"));
         }
@@ -133,9 +130,12 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
         let is_named = |name: Option<&str>| name == Some(cr.name.as_str());
         let mut things = world.cloud.things.iter();
         let is_excused = match reason {
-            "NameConflict" => {
-                things.any(|thing| thing.owner.as_deref() != Some(&cr.uid) && is_named(K::remote_name(&thing.remote)))
-            }
+            "NameConflict" => things.any(|thing| {
+                let is_own = thing.owner.as_deref() == Some(&cr.uid);
+                // Its own that somebody changed before it was recognised is known by its token only.
+                let is_unknowable = is_own && K::is_drifted(&thing.remote) && !tells_by_token;
+                (!is_own || is_unknowable) && is_named(K::remote_name(&thing.remote))
+            }),
             "AlreadyManaged" => recorded.is_some() && !has_own,
             "InvalidPassword" => has_own && check.scope.faults.passwords > 0,
             _ => false,

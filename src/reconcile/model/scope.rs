@@ -56,6 +56,13 @@ pub struct Scope {
     pub slow_lists: bool,
     /// Strangers make what looks and is timed as ours, which nobody can tell from it.
     pub indistinguishable: bool,
+    /// CRs have their finalizers from the start; how they get them is for scopes of one CR.
+    pub finalizers: bool,
+    /// A kill comes between a decision and its end, where it can cut something in two; at rest it only makes a process
+    /// forget, which is for scopes of one CR.
+    pub kills_at_work: bool,
+    /// The watch delivers what it has delivered before.
+    pub repeats: bool,
     pub without: Option<Guard>,
 }
 
@@ -107,6 +114,9 @@ impl fmt::Display for Scope {
             (lists_without_tags, "lists without tags"),
             (self.stale > 0, "stale watch caches"),
             (self.slow_lists, "slow lists"),
+            (self.repeats, "repeated events"),
+            (self.indistinguishable, "strangers that look like ours"),
+            (self.kills_at_work, "killed at work"),
             (
                 self.values.len() > 2 && self.values.first() == self.values.last(),
                 "there and back",

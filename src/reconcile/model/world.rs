@@ -5,10 +5,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use tokio::time::Instant;
 
-use super::cloud::{Call, Cloud, Skip, at};
+use super::cloud::{Call, Cloud, Skip, at, second};
 use super::kept::Kept;
 use super::kinds::{Modelled, Secret};
 use super::scope::{Faults, Scope};
@@ -92,6 +93,8 @@ pub struct World<K: Modelled> {
     pub harm: bool,
     /// A password was sent although the record said that it is in force, or refused.
     pub resent: bool,
+    /// What tells it from others: worked out once, when nothing is going to change in it any more.
+    print: u64,
 }
 
 impl<K: Modelled> Clone for Cr<K> {
@@ -147,6 +150,7 @@ impl<K: Modelled> Clone for World<K> {
             skips: self.skips.clone(),
             harm: self.harm,
             resent: self.resent,
+            print: self.print,
         }
     }
 }
@@ -181,7 +185,7 @@ impl<K: Modelled> World<K> {
             heard: Heard::Listed(cr.object.clone().expect("just made")),
             phase: Phase::Idle,
         });
-        Self {
+        let mut world = Self {
             now: 0,
             cloud: Cloud::default(),
             process: Process {
@@ -195,7 +199,24 @@ impl<K: Modelled> World<K> {
             skips: None,
             harm: false,
             resent: false,
-        }
+            print: 0,
+        };
+        world.seal();
+        world
+    }
+
+    /// Nothing is going to change in it any more.
+    pub fn settle(&mut self, base: Instant) {
+        self.forget_tokens();
+        self.settle_times(base);
+        self.seal();
+    }
+
+    /// Works out what tells it from others.
+    pub fn seal(&mut self) {
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        self.digest(&mut hasher);
+        self.print = hasher.finish();
     }
 
     pub fn key(&self, index: usize) -> Key {
@@ -208,18 +229,15 @@ impl<K: Modelled> World<K> {
 
     /// A moment later than all that has happened.
     pub fn instant(&self, base: Instant) -> Instant {
-        let last = self.instants().into_iter().max().unwrap_or(base);
-        let next = last + Duration::from_micros(1);
-        if K::Remote::TAGGED {
-            next
-        } else {
-            next.max(base + Duration::from_secs(self.now.into()))
-        }
+        let all = self.asked_at().into_iter().chain(self.process.known.seen_at());
+        let next = all.max().unwrap_or(base) + Duration::from_micros(1);
+        next.max(base + Duration::from_secs(self.now.into()))
     }
 
-    fn instants(&self) -> Vec<Instant> {
+    /// From when on an observation counts, for whoever asks.
+    fn asked_at(&self) -> Vec<Instant> {
         let process = &self.process;
-        let mut all = process.known.instants();
+        let mut all = process.known.wanted_since();
         all.push(process.started);
         all.extend(process.looks.iter().map(|look| look.started));
         all.extend(process.seats.iter().filter_map(|seat| match &seat.heard {
@@ -229,40 +247,72 @@ impl<K: Modelled> World<K> {
         all
     }
 
-    /// Only the order of instants counts, and for what settles the second: states that differ in nothing else are one.
-    pub fn settle_instants(&mut self, base: Instant) {
-        let mut all = self.instants();
-        all.sort_unstable();
-        all.dedup();
-        let (mut second, mut rank) = (Duration::ZERO, 0);
-        let settled: Vec<(Instant, Instant)> = all
-            .into_iter()
-            .map(|instant| {
-                let own = match K::Remote::TAGGED {
-                    true => Duration::ZERO,
-                    false => Duration::from_secs(instant.duration_since(base).as_secs()),
-                };
-                rank = if own == second { rank + 1 } else { 1 };
-                second = own;
-                (instant, base + second + Duration::from_micros(rank))
+    /// Every state of a CR that somebody has, or may still be shown.
+    fn records(&self) -> impl Iterator<Item = &Managed<K>> {
+        let written = self.crs.iter().flat_map(|cr| cr.object.iter().chain(&cr.older));
+        let seats = self.process.seats.iter();
+        let heard = seats.clone().filter_map(|seat| match &seat.heard {
+            Heard::Known(_, object) | Heard::Listed(object) => Some(object),
+            Heard::Nothing => None,
+        });
+        let at_work = seats.filter_map(|seat| match &seat.phase {
+            Phase::Decided(_, object) | Phase::Sent(object, _) => Some(object),
+            Phase::Idle => None,
+        });
+        written.chain(heard).chain(at_work).map(|object| &**object)
+    }
+
+    /// An instant counts only by whether it is before another with which it is ever compared: what was seen with what is
+    /// asked for, that with the ends of settle times, and a list with the end of a creation. States that differ in
+    /// nothing else are one.
+    fn settle_times(&mut self, base: Instant) {
+        let asked = self.asked_at();
+        let ends = self.records().filter_map(|object| K::settles_at(&object.status));
+        let mut settled: Vec<Instant> = ends
+            .map(|end| second(end.0))
+            .filter(|end| *end <= self.now)
+            .map(|end| base + Duration::from_secs(end.into()))
+            .collect();
+        settled.push(base);
+        let mut marks: Vec<Instant> = asked.into_iter().chain(settled.iter().copied()).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        let (mut last, mut rank) = (base, 0);
+        let places: Vec<Instant> = marks
+            .iter()
+            .map(|mark| {
+                rank += 1;
+                if settled.contains(mark) {
+                    (last, rank) = (*mark, 0);
+                }
+                last + Duration::from_micros(rank)
             })
             .collect();
-        if settled.iter().all(|(before, after)| before == after) {
-            return;
-        }
-        let map = |instant: Instant| {
-            let found = settled.binary_search_by_key(&instant, |(before, _)| *before);
-            found.map_or(instant, |index| settled[index].1)
+        // What was seen between two marks is as good as seen at the first of them.
+        let place = |instant: Instant| match marks.partition_point(|mark| *mark <= instant) {
+            0 => base,
+            after => places[after - 1],
+        };
+        let mut proofs: Vec<u16> = self
+            .records()
+            .filter_map(|object| K::object(&object.status).intent.as_ref())
+            .map(|intent| second(intent.deadline.0))
+            .flat_map(|deadline| [deadline + 1, deadline + super::SETTLE + 1])
+            .collect();
+        proofs.sort_unstable();
+        let proved = |started: Timestamp| {
+            let proved = proofs.partition_point(|proof| *proof <= second(started));
+            at(proved.checked_sub(1).map_or(0, |proof| proofs[proof]))
         };
         let process = &mut self.process;
-        process.started = map(process.started);
+        process.started = place(process.started);
         let mut known = Known::clone(&process.known);
-        known.map_instants(map);
+        known.map_times(place, place, proved);
         process.known = kept_known::<K>(known);
         for look in &mut process.looks {
             *look = Arc::new(UnderWay {
                 look: look.look.clone(),
-                started: map(look.started),
+                started: place(look.started),
                 second: look.second,
                 list: look.list.as_ref().map(|list| Listing {
                     items: list.items.clone(),
@@ -272,9 +322,11 @@ impl<K: Modelled> World<K> {
             });
         }
         for seat in &mut process.seats {
-            if let Heard::Known(entry, latest) = &seat.heard {
+            if let Heard::Known(entry, latest) = &seat.heard
+                && entry.triggered_at != entry.triggered_at.map(place)
+            {
                 let (mut entry, latest) = (Entry::clone(entry), latest.clone());
-                entry.triggered_at = entry.triggered_at.map(map);
+                entry.triggered_at = entry.triggered_at.map(place);
                 seat.heard = Heard::Known(kept_entry(entry), latest);
             }
         }
@@ -323,28 +375,37 @@ impl<K: Modelled> World<K> {
 
     /// A token that nobody knows: a random one would be another in every state.
     pub fn free_token(&self) -> String {
-        let intended = self.crs.iter().filter_map(|cr| {
-            let status = cr.object.as_ref().map(|object| K::object(&object.status))?;
-            status.intent.as_ref().map(|intent| intent.token.clone())
-        });
-        let older = self.crs.iter().flat_map(|cr| &cr.older).filter_map(|object| {
+        let used = self.tokens_in_use();
+        let taken = |token: &String| self.cloud.tokens.iter().any(|(known, ..)| known == token);
+        let mut fresh = (0..)
+            .map(|number| format!("t{number}"))
+            .filter(|token| !used.contains(&token.as_str()) && !taken(token));
+        fresh.next().expect("numbers do not end")
+    }
+
+    /// A token that no record holds and no request carries is never sent again: what the cloud knows of it counts no more.
+    fn forget_tokens(&mut self) {
+        if self.cloud.tokens.is_empty() {
+            return;
+        }
+        let used: Vec<String> = self.tokens_in_use().into_iter().map(str::to_owned).collect();
+        self.cloud.tokens.retain(|(token, ..)| used.contains(token));
+    }
+
+    fn tokens_in_use(&self) -> Vec<&str> {
+        let recorded = self.records().filter_map(|object| {
             let intent = K::object(&object.status).intent.as_ref()?;
-            Some(intent.token.clone())
+            Some(intent.token.as_str())
         });
         let sent = self.cloud.requests.iter().filter_map(|request| match &*request.call {
-            Call::Create { token, .. } => Some(token.clone()),
+            Call::Create { token, .. } => Some(token.as_str()),
             Call::Change { .. } | Call::Delete { .. } => None,
         });
         let replayed = self.process.seats.iter().filter_map(|seat| match &seat.heard {
-            Heard::Known(entry, _) => entry.replayed.clone(),
+            Heard::Known(entry, _) => entry.replayed.as_deref(),
             Heard::Listed(_) | Heard::Nothing => None,
         });
-        let taken = self.cloud.tokens.iter().map(|(token, ..)| token.clone());
-        let used: Vec<String> = intended.chain(older).chain(sent).chain(replayed).chain(taken).collect();
-        let mut fresh = (0..)
-            .map(|number| format!("t{number}"))
-            .filter(|token| !used.contains(token));
-        fresh.next().expect("numbers do not end")
+        recorded.chain(sent).chain(replayed).collect()
     }
 
     /// Whether the creation of a CR's object may still come to nothing.
@@ -354,9 +415,34 @@ impl<K: Modelled> World<K> {
     }
 
     pub fn fingerprint(&self) -> u64 {
-        let mut hasher = std::collections::hash_map::DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
+        self.print
+    }
+
+    fn digest(&self, state: &mut impl Hasher) {
+        (self.now, &self.cloud, self.left, &self.skips, self.harm, self.resent).hash(state);
+        for cr in &self.crs {
+            (&cr.object, &cr.older, cr.secret, cr.in_force, cr.refused).hash(state);
+        }
+        let process = &self.process;
+        (process.started, &process.known).hash(state);
+        for look in &process.looks {
+            (&look.look, look.started, look.second, &look.object).hash(state);
+            let list = look.list.as_ref().map(|list| (&list.items, list.complete));
+            list.hash(state);
+        }
+        for (seat, cr) in process.seats.iter().zip(&self.crs) {
+            let newest = cr.object.as_deref().map(version);
+            match &seat.heard {
+                Heard::Nothing => 0.hash(state),
+                Heard::Listed(object) => (1, object, Some(version(object)) == newest).hash(state),
+                Heard::Known(entry, latest) => (2, entry, latest, Some(version(latest)) == newest).hash(state),
+            }
+            match &seat.phase {
+                Phase::Idle => 0.hash(state),
+                Phase::Decided(step, object) => (1, step, object, Some(version(object)) == newest).hash(state),
+                Phase::Sent(object, secret) => (2, object, secret, Some(version(object)) == newest).hash(state),
+            }
+        }
     }
 }
 
@@ -374,6 +460,7 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
             namespace: Some("n".to_owned()),
             uid: Some(uid.clone()),
             resource_version: Some("1".to_owned()),
+            finalizers: scope.finalizers.then(|| vec![FINALIZER.to_owned()]),
             generation: Some(1),
             ..ObjectMeta::default()
         },
@@ -449,30 +536,7 @@ impl<K: Modelled> Cr<K> {
 
 impl<K: Modelled> Hash for World<K> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.now, &self.cloud, self.left, &self.skips, self.harm, self.resent).hash(state);
-        for cr in &self.crs {
-            (&cr.object, &cr.older, cr.secret, cr.in_force, cr.refused).hash(state);
-        }
-        let process = &self.process;
-        (process.started, &process.known).hash(state);
-        for look in &process.looks {
-            (&look.look, look.started, look.second, &look.object).hash(state);
-            let list = look.list.as_ref().map(|list| (&list.items, list.complete));
-            list.hash(state);
-        }
-        for (seat, cr) in process.seats.iter().zip(&self.crs) {
-            let newest = cr.object.as_deref().map(version);
-            match &seat.heard {
-                Heard::Nothing => 0.hash(state),
-                Heard::Listed(object) => (1, object, Some(version(object)) == newest).hash(state),
-                Heard::Known(entry, latest) => (2, entry, latest, Some(version(latest)) == newest).hash(state),
-            }
-            match &seat.phase {
-                Phase::Idle => 0.hash(state),
-                Phase::Decided(step, object) => (1, step, object, Some(version(object)) == newest).hash(state),
-                Phase::Sent(object, secret) => (2, object, secret, Some(version(object)) == newest).hash(state),
-            }
-        }
+        self.print.hash(state);
     }
 }
 
