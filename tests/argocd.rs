@@ -1,5 +1,6 @@
-//! The health scripts for Argo CD, run by the Lua that Argo CD runs, on objects as the operator left them (its tests keep
-//! them, see `tests/operator/goldens/samples.rs`): every reason of both kinds, paused, deleted, and not seen yet.
+//! The health scripts for Argo CD, run by the Lua that Argo CD runs, and kstatus as Flux has it, on objects as the operator
+//! left them (its tests keep them, see `tests/operator/goldens/samples.rs`): every reason of both kinds, paused, deleted, and
+//! not seen yet.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -159,6 +160,36 @@ async fn argo_cds_lua_says_of_every_sample_what_its_case_expects() {
         .map(|(kind, name)| format!("{GROUP}/{kind}/testdata/{name}"))
         .collect();
     assert_eq!(objects, kept.iter().map(String::as_str).collect());
+}
+
+/// What Flux should make of an object.
+fn expected_by_kstatus(object: &Value) -> &'static str {
+    match expected(object).0 {
+        _ if object["metadata"]["deletionTimestamp"].is_string() => "Terminating",
+        // A pause leaves things as they were: the paused samples were Ready.
+        "Healthy" | "Suspended" => "Current",
+        "Degraded" => "Failed",
+        _ => "InProgress",
+    }
+}
+
+#[tokio::test]
+async fn kstatus_says_of_every_sample_what_its_reason_means() {
+    let guardian = Guardian::start().unwrap();
+    let judge = GoProgram::build(&project().join("tests/gitops-judge"), &guardian)
+        .await
+        .unwrap();
+    let (names, objects): (Vec<String>, Vec<Value>) = KINDS.iter().flat_map(|kind| samples(kind)).unzip();
+    let arguments = [std::ffi::OsString::from("objects"), customizations().into()];
+    let input = json!(objects).to_string();
+    let answer = judge.run(arguments, Some(&input)).await.unwrap().success().unwrap();
+    let verdicts: Vec<Value> = serde_json::from_str(&answer).unwrap();
+    assert_eq!(verdicts.len(), objects.len());
+    for ((name, object), verdict) in names.iter().zip(&objects).zip(&verdicts) {
+        let said = (&verdict["kstatus"]["status"], &verdict["argocd"]["status"]);
+        let (kstatus, health) = (json!(expected_by_kstatus(object)), json!(expected(object).0));
+        assert_eq!(said, (&kstatus, &health), "{name}: {verdict}");
+    }
 }
 
 /// The ConfigMap that carries the scripts, as text: a block of YAML keeps them readable.

@@ -33,6 +33,13 @@ impl Release {
 
     /// So in a namespace that is there.
     pub async fn install_in(plane: &'static ControlPlane, namespace: String, values: &[String]) -> Self {
+        let release = Self::prepare(plane, namespace).await;
+        release.helm("install", values).await;
+        release
+    }
+
+    /// What a release needs before it can be installed, by Helm or otherwise.
+    pub async fn prepare(plane: &'static ControlPlane, namespace: String) -> Self {
         let credential = format!("{ACCESS_KEY}={SECRET_KEY}");
         let arguments = ["--credential", &credential, "--region", "eu-west-101"];
         let simulator = Simulator::start(plane.guardian(), Path::new(SIMULATOR), arguments)
@@ -45,8 +52,18 @@ impl Release {
             operator: None,
         };
         release.credentials("cloud").await;
-        release.helm("install", values).await;
         release
+    }
+
+    /// What `helm template` makes of the chart with the values that lead to the simulator.
+    pub async fn template(&self) -> String {
+        let mut arguments: Vec<String> = ["template", "vpn", CHART, "--namespace", &self.namespace]
+            .map(str::to_owned)
+            .to_vec();
+        for value in self.own_values() {
+            arguments.extend(["--set".to_owned(), value]);
+        }
+        self.plane.helm(arguments).await.unwrap().success().unwrap()
     }
 
     /// `helm install` or `helm upgrade` of the release.

@@ -1,6 +1,7 @@
 //! What Flux and Argo CD make of objects through their lives: kstatus as Flux has it, and the health scripts by Argo CD's
 //! Lua, asked about every state that a watch has shown.
 
+mod helm;
 mod life;
 
 use serde_json::{Value, json};
