@@ -1,35 +1,29 @@
-//! The controllers: watches in, reconciles out. One per kind and watched namespace; one watch of Secrets beside them.
+//! The controllers: watches in, reconciles out. One per kind and watched namespace.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::PartialObjectMeta;
+use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::{Api, ResourceExt};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::context::{Context, KindContext};
+use super::context::KindContext;
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
 use super::pipeline::{on_error, reconcile};
-use super::secrets::SecretName;
 use super::watch_health::WatchHealth;
 use crate::settings::Namespaces;
 use crate::web::{Check, Readiness};
 
 /// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
 const PAGE_SIZE: u32 = 200;
-/// Secrets can carry much in their annotations, which a metadata watch brings along.
-const SECRET_PAGE_SIZE: u32 = 50;
 /// A write, its outcome's record and some margin for the apiserver.
 const LONGEST_RECONCILE: Duration = Duration::from_secs(120);
 
@@ -155,85 +149,6 @@ fn forget_unseen<K: Kind>(context: &KindContext<K>, store: &reflector::Store<Man
             context.forget(&key);
         }
     }
-}
-
-/// Follows the Secrets that objects name, by their metadata alone; annotations are dropped at once, since one of them
-/// repeats what kubectl applied. `woken` is told of objects whose Secret changed.
-pub async fn watch_secrets(
-    context: Arc<Context>,
-    woken: impl Fn(Key) + Send + Sync + 'static,
-    readiness: Readiness,
-    shutdown: CancellationToken,
-) {
-    let namespaces: Vec<Option<String>> = match &context.settings.watch_namespaces {
-        Namespaces::All => vec![None],
-        Namespaces::Only(names) => names.iter().cloned().map(Some).collect(),
-    };
-    let woken = &woken;
-    let watches = namespaces.into_iter().map(|namespace| {
-        let place = namespace
-            .as_ref()
-            .map_or(String::new(), |namespace| format!(" in {namespace}"));
-        let check = readiness.check(format!("watch secrets{place}"), "not begun");
-        let context = Arc::clone(&context);
-        async move {
-            let client = context.client.clone();
-            let api: Api<PartialObjectMeta<Secret>> = match &namespace {
-                Some(namespace) => Api::namespaced(client, namespace),
-                None => Api::all(client),
-            };
-            // Helm keeps its releases in Secrets, many and large ones; the server leaves them out.
-            let config = watcher::Config::default()
-                .page_size(SECRET_PAGE_SIZE)
-                .fields("type!=helm.sh/release.v1");
-            let mut events = watcher(api, config).default_backoff().boxed();
-            let mut listed: HashSet<SecretName> = HashSet::new();
-            let mut list = 0;
-            while let Some(event) = events.next().await {
-                let news = match event {
-                    Ok(watcher::Event::Init) => {
-                        listed.clear();
-                        list = context.secrets.list_begins();
-                        Vec::new()
-                    }
-                    Ok(watcher::Event::InitApply(secret)) => {
-                        let name = secret_name(&secret);
-                        let news = context.secrets.seen(&name, secret.resource_version().as_deref());
-                        if context.secrets.is_named(&name) {
-                            listed.insert(name);
-                        }
-                        news
-                    }
-                    Ok(watcher::Event::InitDone) => {
-                        check.ok();
-                        context.secrets.saw_all(namespace.as_deref(), list, &listed)
-                    }
-                    Ok(watcher::Event::Apply(secret)) => context
-                        .secrets
-                        .seen(&secret_name(&secret), secret.resource_version().as_deref()),
-                    Ok(watcher::Event::Delete(secret)) => context.secrets.seen(&secret_name(&secret), None),
-                    Err(error) => {
-                        // Without the right to watch, a change is seen when the Secret is needed next.
-                        debug!(%error, "the watch of Secrets failed; it is begun anew");
-                        check.ok();
-                        context.secrets.distrust();
-                        Vec::new()
-                    }
-                };
-                for key in news {
-                    woken(key);
-                }
-            }
-        }
-    });
-    tokio::select! {
-        _ = futures::future::join_all(watches) => {}
-        () = shutdown.cancelled() => {}
-    }
-}
-
-fn secret_name<S: kube::ResourceExt>(secret: &S) -> SecretName {
-    (secret.namespace().unwrap_or_default(), secret.name_any())
 }
 
 /// A Secret that an object names has changed.

@@ -21,6 +21,7 @@ pub mod password;
 pub mod pipeline;
 pub mod record;
 pub mod report;
+pub mod secret_watch;
 pub mod secrets;
 pub mod servers;
 pub mod sources;

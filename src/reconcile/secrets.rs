@@ -238,6 +238,35 @@ impl Secrets {
         unseen.iter().flat_map(|secret| self.seen(secret, None)).collect()
     }
 
+    /// Asks for each Secret that is named in a namespace, or anywhere, whether it has changed. Who names one that has.
+    pub async fn look_again(&self, in_namespace: Option<&str>) -> Vec<Key> {
+        let named: Vec<SecretName> = {
+            let named = self.lock();
+            let watched = named.keys().cloned();
+            let is_there = |secret: &SecretName| in_namespace.is_none_or(|namespace| secret.0 == namespace);
+            watched.filter(is_there).collect()
+        };
+        let mut news = Vec::new();
+        for secret in named {
+            let api = Api::<Secret>::namespaced(self.client.clone(), &secret.0);
+            match api.get_metadata_opt(&secret.1).await {
+                Ok(found) => {
+                    let version = found.and_then(|found| found.metadata.resource_version);
+                    news.extend(self.seen(&secret, version.as_deref()));
+                }
+                // Whoever needs it next is told.
+                Err(_) => self.forget_what_was_read(&secret),
+            }
+        }
+        news
+    }
+
+    fn forget_what_was_read(&self, secret: &SecretName) {
+        if let Some(entry) = self.lock().get_mut(secret) {
+            entry.known = Known::No;
+        }
+    }
+
     /// Nothing is heard of changes (no right to watch): read again at the next need.
     pub fn distrust(&self) {
         for entry in self.lock().values_mut() {

@@ -58,6 +58,41 @@ async fn with_watched_namespaces_there_is_no_right_elsewhere() {
 }
 
 #[tokio::test]
+async fn with_named_secrets_no_other_can_be_read_and_a_rotation_is_seen_at_the_resync() {
+    let plane = plane().await;
+    let values = ["secrets.names={life-password}", "resyncPeriod=2s"].map(str::to_owned);
+    let mut release = Release::install(plane, &values).await;
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    live(&release, &release.namespace, "life", 1).await.unwrap();
+    let account = format!("system:serviceaccount:{}:vpn-vpn-operator", release.namespace);
+    for (verb, secret, answer) in [
+        ("get", "secret/life-password", "yes"),
+        ("get", "secret/cloud", "no"),
+        ("list", "secrets", "no"),
+        ("watch", "secrets", "no"),
+    ] {
+        let namespace = &release.namespace;
+        let arguments = [
+            "auth",
+            "can-i",
+            verb,
+            secret,
+            "--namespace",
+            namespace,
+            "--as",
+            &account,
+        ];
+        let said = plane.kubectl(arguments).await.unwrap().stdout;
+        assert_eq!(said.trim(), answer, "{verb} {secret}");
+    }
+    let told = "Secrets may not be watched; a change of one is seen at the resync";
+    let log = release.operator().log();
+    assert_eq!(log.lines().filter(|line| line.contains(told)).count(), 1, "told once");
+    release.stop_operator().await;
+}
+
+#[tokio::test]
 async fn the_pod_passes_pod_security_restricted() {
     let plane = plane().await;
     let release = Release::install(plane, &[]).await;

@@ -17,19 +17,27 @@ struct Right {
 
 #[tokio::test]
 async fn each_right_is_missed_by_name_when_it_is_taken_away() {
-    each_is_missed(false, |_| true).await;
+    each_is_missed(false, &[], |_| true).await;
 }
 
 #[tokio::test]
 async fn with_watched_namespaces_the_rights_on_the_digest_key_are_missed_by_name() {
-    each_is_missed(true, |right| right.kind == "role" && right.resource == "secrets").await;
+    each_is_missed(true, &[], |right| right.kind == "role" && right.resource == "secrets").await;
+}
+
+#[tokio::test]
+async fn with_named_secrets_the_rights_on_them_are_missed_by_name() {
+    let names = "secrets.names={all-rights-password,right-0-password,right-1-password,right-2-password}";
+    let values = [names, "resyncPeriod=2s"].map(str::to_owned);
+    each_is_missed(false, &values, |right| right.resource == "secrets").await;
 }
 
 /// Takes each chosen right away in turn, and lives on without it.
-async fn each_is_missed(in_one_namespace: bool, chosen: impl Fn(&Right) -> bool) {
+async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn(&Right) -> bool) {
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     let namespace = plane.create_namespace("watched").await.unwrap();
     let mut values = vec!["rbac.aggregate=false".to_owned()];
+    values.extend_from_slice(more);
     if in_one_namespace {
         values.push(format!("watchNamespaces={{{namespace}}}"));
     }

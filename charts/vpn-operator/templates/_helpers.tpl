@@ -80,6 +80,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [create, patch]
 - apiGroups: [""]
   resources: [secrets]
+  {{- if .Values.secrets.names }}
+  resourceNames: {{ toJson .Values.secrets.names }}
+  verbs: [get]
+  {{- else }}
   # list, watch: their metadata only, to see that one was changed
   verbs: [get, list, watch]
+  {{- end }}
 {{- end }}

@@ -223,9 +223,11 @@ impl Course {
         }
     }
 
+    /// How often each call was made until all was at rest: what came of asking once more may still have been on its way
+    /// when the calls were read.
     fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for call in &self.calls {
+        for call in self.calls.iter().filter(|call| call.sequence <= self.last_call) {
             *counts.entry(operation(call)).or_default() += 1;
         }
         counts
