@@ -166,19 +166,16 @@ pub(super) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Li
         .filter(|_| inputs.policy.keeps(Guard::NameOfStranger))?;
     let (id, its_name) = (namesake.id(), K::remote_name(namesake).unwrap_or(name));
     let may_be_ours = object(inputs).past_intents.iter().any(|past| past.given_up);
-    let message = if may_be_ours {
-        format!(
-            "a {noun} {its_name} exists already ({id}), and it cannot be told whether an earlier creation of this object has \
-             made it, since it looks otherwise or came later than that would have: if it is this object's, or to adopt \
-             it, set spec.externalID to {id}; else delete it in the cloud, or make this object anew with another spec.name"
-        )
+    let whose = if may_be_ours {
+        "it cannot be told whether an earlier creation of this object has made it, since it looks otherwise or came later \
+         than that would have"
     } else {
-        format!(
-            "a {noun} {its_name} exists already ({id}), and it is not this object's: to adopt it, set spec.externalID to \
-             {id}, or spec.adoptionPolicy to IfExists; else delete it in the cloud, or make this object anew with another \
-             spec.name"
-        )
+        "it is not this object's"
     };
+    let message = format!(
+        "a {noun} {its_name} exists already ({id}), and {whose}: to adopt it, set spec.externalID to {id}, or \
+         spec.adoptionPolicy to IfExists; else delete it in the cloud, or make this object anew with another spec.name"
+    );
     Some(stop(Reason::NameConflict, message))
 }
 
