@@ -71,6 +71,7 @@ pub struct Metrics {
     leader: Gauge,
     budget_queue: Gauge,
     credential_failures: Family<Reason, Counter>,
+    creations_sent_again: Family<KindOutcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -87,6 +88,7 @@ impl Default for Metrics {
             leader: Gauge::default(),
             budget_queue: Gauge::default(),
             credential_failures: Family::default(),
+            creations_sent_again: Family::default(),
         }
     }
 }
@@ -141,6 +143,11 @@ impl Metrics {
             "credential_failures",
             "Credentials that began to fail, by reason",
             self.credential_failures.clone(),
+        );
+        registry.register(
+            "creations_sent_again",
+            "Creations that were sent again under their own token to learn what came of the first, by kind and outcome",
+            self.creations_sent_again.clone(),
         );
         registry.register(
             "build",
@@ -201,6 +208,14 @@ impl Metrics {
     pub fn credential_failed(&self, reason: &'static str) {
         self.credential_failures.get_or_create(&Reason { reason }).inc();
     }
+
+    /// A creation whose answer was lost was sent again under its own token; whether the answer told what it had made.
+    pub fn creation_sent_again(&self, kind: &'static str, told: bool) {
+        let outcome = if told { "told" } else { "not-told" };
+        self.creations_sent_again
+            .get_or_create(&KindOutcome { kind, outcome })
+            .inc();
+    }
 }
 
 /// The type of [`encode`]'s text, for the `Content-Type` header.
@@ -233,6 +248,7 @@ mod tests {
         metrics.set_leader(true);
         metrics.set_budget_queue(7);
         metrics.credential_failed("Unauthorized");
+        metrics.creation_sent_again("VpnUser", true);
         let page = page(&metrics);
         for line in [
             r#"vpn_operator_reconciles_total{kind="CustomerGateway",outcome="settled"} 1"#,
@@ -244,6 +260,7 @@ mod tests {
             "vpn_operator_leader 1",
             "vpn_operator_budget_queue 7",
             r#"vpn_operator_credential_failures_total{reason="Unauthorized"} 1"#,
+            r#"vpn_operator_creations_sent_again_total{kind="VpnUser",outcome="told"} 1"#,
             concat!(
                 r#"vpn_operator_build_info{version=""#,
                 env!("CARGO_PKG_VERSION"),

@@ -362,6 +362,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.object_moved("kind", None, Some("reason"));
     metrics.mirror_listed("collection", "outcome");
     metrics.credential_failed("reason");
+    metrics.creation_sent_again("kind", true);
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let page = metrics::encode(&registry).expect("text");

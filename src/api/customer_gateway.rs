@@ -54,7 +54,8 @@ pub struct CustomerGatewaySpec {
 
     /// Tags of the gateway in the cloud, at most 19. The operator adds one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("maxProperties" = 19))]
+    // Merged key by key, a server-side apply that takes away the last one would leave null, which is no map.
+    #[schemars(extend("maxProperties" = 19, "x-kubernetes-map-type" = "atomic"))]
     pub tags: Option<BTreeMap<String, TagValue>>,
 
     #[serde(flatten)]

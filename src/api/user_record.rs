@@ -33,6 +33,15 @@ pub struct UserRecord {
     /// Which password is about to be set, told in the same way: written before the request is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_reset: Option<PasswordReset>,
+
+    /// Which password the cloud refused last: it is not sent again before the Secret holds another one, or a person asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_refused: Option<PasswordRefused>,
+
+    /// Which passwords were set before the last one, latest last: the cloud does not take them again so soon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 5))]
+    pub former_passwords: Vec<FormerPassword>,
 }
 
 /// What a creation sends: a user that looks so, and was created when it was sent, is ours.
@@ -75,6 +84,34 @@ pub struct PasswordRecord {
 
     /// That Secret's version.
     pub secret_resource_version: String,
+}
+
+/// A password that the cloud does not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordRefused {
+    /// Which password: a keyed digest and the Secret that held it, never the value.
+    pub password: PasswordRecord,
+
+    /// Why.
+    pub message: String,
+
+    /// What the annotation `vpn.huaweicloud.com/reconcile-requested-at` said then: another value of it asks for another
+    /// try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<String>,
+}
+
+/// A password that was in force once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FormerPassword {
+    /// HMAC-SHA256 of the value, under the key in the operator's own Secret.
+    pub digest: String,
+
+    /// Names that key, for this object.
+    #[serde(rename = "keyID")]
+    pub key_id: String,
 }
 
 /// A password on its way.

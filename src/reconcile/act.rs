@@ -302,9 +302,10 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(not_leading());
         };
         match sent {
-            Ok(answer) => pass.created(&cloud, &new, answer.value).await,
+            Ok(answer) => pass.created(&cloud, &new, answer.value, announced.is_some()).await,
             // What this one was told says nothing of the first: that is looked for, as before.
             Err(_) if announced.is_some() => {
+                self.context.shared.metrics.creation_sent_again(K::KIND, false);
                 self.context.memory.replays(self.key, &intent.token);
                 Ok(Next::Again(pass.object))
             }
@@ -321,7 +322,8 @@ impl<K: Kind> Pass<'_, K> {
                     // Who has the name is looked up next, and said.
                     trouble.pace = AGAIN;
                 }
-                pass.troubled(&trouble, |status| record::refused::<K>(status)).await
+                pass.troubled(&trouble, |status| record::refused::<K>(status, &new, &error))
+                    .await
             }
         }
     }
@@ -343,7 +345,14 @@ impl<K: Kind> Pass<'_, K> {
         Ok(())
     }
 
-    async fn created(&self, cloud: &Cloud<'_, K>, new: &K::New, remote: K::Remote) -> Result<Next<K>, kube::Error> {
+    /// `again`: this is the answer to a creation that was sent once more, since the first answer was lost.
+    async fn created(
+        &self,
+        cloud: &Cloud<'_, K>,
+        new: &K::New,
+        remote: K::Remote,
+        again: bool,
+    ) -> Result<Next<K>, kube::Error> {
         cloud.mirror.wrote(remote.clone());
         cloud
             .mirror
@@ -353,11 +362,17 @@ impl<K: Kind> Pass<'_, K> {
         let written = self
             .write_surely(|status| setting.created(status, new, &remote))
             .await?;
-        let (reason, text) = if self.context.memory.has_recreated(self.key) {
+        let (reason, mut text) = if self.context.memory.has_recreated(self.key) {
             ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
         } else {
             decide::created_event::<K>(&remote)
         };
+        if again {
+            self.context.shared.metrics.creation_sent_again(K::KIND, true);
+            text.push_str(
+                ": the answer was lost, and the same creation, sent again under its token, was answered with it",
+            );
+        }
         self.context.shared.reporter.event(&*self.object, reason, &text).await;
         // What is not confirmed may still come to nothing: the next try is then a later one.
         if K::settles_at(&written.status).is_none() {

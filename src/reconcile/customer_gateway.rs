@@ -317,11 +317,11 @@ impl Kind for Gateways {
 
     fn found(_: &mut Self::Status, _: Option<&Self::Home>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
 
-    fn is_as_announced(_: &Self::Status, _: &Self::New) -> bool {
-        false
+    fn announced_before(_: &Self::Status, _: &Self::Extras) -> Option<Self::New> {
+        None
     }
 
-    fn creation_refused(_: &mut Self::Status) {}
+    fn creation_refused(_: &mut Self::Status, _: &Self::New, _: &CloudError) {}
 
     fn vanished(_: &mut Self::Status, _: &str) {}
 

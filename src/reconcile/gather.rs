@@ -230,6 +230,7 @@ async fn extras<K: Kind>(
     let sources = Sources {
         context: &context.shared,
         key,
+        requested_at: object.annotation(crate::api::RECONCILE_REQUESTED_ANNOTATION),
         open,
         since,
         may_ask_cloud,

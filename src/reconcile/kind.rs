@@ -109,11 +109,15 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent);
     /// What to remember of a creation that was answered at this time of the cloud.
     fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>);
-    /// Whether this body is the one that was announced, so that sending it again under the same token tells what came of
-    /// it. Kinds without such tokens say no.
-    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool;
-    /// What to forget of a creation that was refused.
-    fn creation_refused(status: &mut Self::Status);
+    /// The body that was announced, if it is still known: sending it again under the same token tells what came of it.
+    /// Kinds without such tokens have none.
+    fn announced_before(status: &Self::Status, extras: &Self::Extras) -> Option<Self::New>;
+    /// What to remember, and what to forget, of a creation that was refused.
+    fn creation_refused(status: &mut Self::Status, new: &Self::New, error: &CloudError);
+    /// Why the cloud would refuse this creation, as it has refused it before.
+    fn standing_refusal(_: &Self::Status, _: &Self::New) -> Option<(Reason, String)> {
+        None
+    }
     /// What to remember of an object that was found; with the intent, if a creation of ours made it.
     fn found(
         status: &mut Self::Status,
@@ -122,6 +126,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         intent: Option<&Intent>,
         record: &Record<'_>,
     );
+    /// The recorded object is gone, and another is made: what was the object's own is forgotten.
+    fn lost(_: &mut Self::Status) {}
     /// The recorded object, whose creation was not confirmed, is gone.
     fn vanished(status: &mut Self::Status, id: &str);
     /// Copies what the cloud says into status; true fields of the kind only, the shared ones are copied by the caller.

@@ -1,9 +1,22 @@
 //! Passwords exactly once: from what was sent, what may have been sent and what the Secret holds, whether to send. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::api::user_record::{PasswordRecord, PasswordReset, UserRecord};
+use crate::api::user_record::{FormerPassword, PasswordRecord, PasswordRefused, PasswordReset, UserRecord};
+
+/// So many former passwords are remembered: the cloud refuses the latest five, and may not count the one in force.
+const MAX_FORMER: usize = 5;
+
+/// What the Secret holds, and what a person asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub password: &'a PasswordRecord,
+    /// The annotation that asks for a reconcile.
+    pub requested_at: Option<&'a str>,
+}
 
 /// What to do about a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,22 +29,48 @@ pub enum Judgement {
     Wait(Timestamp),
     /// It may be in force, or the one that was on its way after it: the cloud would refuse it in either case.
     Ambiguous,
+    /// The cloud does not take it, for this reason.
+    Refused(String),
 }
 
-/// Judges the password that the Secret holds.
-pub fn judge(record: &UserRecord, wanted: &PasswordRecord, cloud_now: Timestamp) -> Judgement {
+/// Judges the password that the Secret holds. `settle`: how much later than its deadline a request may take effect.
+pub fn judge(record: &UserRecord, asked: Asked<'_>, cloud_now: Timestamp, settle: Duration) -> Judgement {
+    let wanted = asked.password;
     let is_recorded = record
         .password
         .as_ref()
         .is_some_and(|password| is_same(password, wanted));
+    if let Some(message) = standing_refusal(record, asked)
+        && !is_recorded
+    {
+        return Judgement::Refused(message.to_owned());
+    }
+    let over_at = |reset: &PasswordReset| reset.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
     match &record.password_reset {
         None if is_recorded => Judgement::InForce,
         None => Judgement::Send,
         Some(reset) if is_same(&reset.password, wanted) => Judgement::Send,
         Some(_) if is_recorded => Judgement::Ambiguous,
-        Some(reset) if cloud_now <= reset.deadline.0 => Judgement::Wait(reset.deadline.0),
+        Some(reset) if cloud_now <= over_at(reset) => Judgement::Wait(over_at(reset)),
         Some(_) => Judgement::Send,
     }
+}
+
+/// Why the cloud does not take this password, if it has said so and nobody has asked for another try since.
+pub fn standing_refusal<'a>(record: &'a UserRecord, asked: Asked<'_>) -> Option<&'a str> {
+    let refused = record.password_refused.as_ref()?;
+    let is_meant = is_same(&refused.password, asked.password);
+    let is_asked_again = asked.requested_at.is_some() && asked.requested_at != refused.requested_at.as_deref();
+    (is_meant && !is_asked_again).then_some(refused.message.as_str())
+}
+
+/// The cloud does not take it.
+pub fn refuse(record: &mut UserRecord, asked: Asked<'_>, message: String) {
+    record.password_refused = Some(PasswordRefused {
+        password: asked.password.clone(),
+        message,
+        requested_at: asked.requested_at.map(str::to_owned),
+    });
 }
 
 /// Puts a password on record that is about to be sent.
@@ -52,8 +91,20 @@ pub fn announce(record: &mut UserRecord, wanted: &PasswordRecord, deadline: Time
 
 /// The cloud took it.
 pub fn set(record: &mut UserRecord, wanted: &PasswordRecord) {
-    record.password = Some(wanted.clone());
+    let former = record.password.replace(wanted.clone()).map(|before| FormerPassword {
+        digest: before.digest,
+        key_id: before.key_id,
+    });
+    record.former_passwords.extend(former);
+    record.former_passwords.retain(|former| !is_former(former, wanted));
+    let too_many = record.former_passwords.len().saturating_sub(MAX_FORMER);
+    record.former_passwords.drain(..too_many);
     record.password_reset = None;
+    record.password_refused = None;
+}
+
+fn is_former(former: &FormerPassword, password: &PasswordRecord) -> bool {
+    former.key_id == password.key_id && former.digest == password.digest
 }
 
 /// What it means that the cloud refuses a password as used recently.
@@ -72,7 +123,9 @@ pub fn refused_as_recent(record: &mut UserRecord) -> Recent {
     let Some(reset) = record.password_reset.clone() else {
         return Recent::Former;
     };
-    if reset.after_another {
+    let was_in_force = |former: &FormerPassword| is_former(former, &reset.password);
+    // A former one is refused whether or not the earlier request, whose answer nobody heard, was.
+    if reset.after_another || (reset.repeated && record.former_passwords.iter().any(was_in_force)) {
         return Recent::Ambiguous;
     }
     let another_is_known = record
@@ -135,8 +188,27 @@ mod tests {
         }
     }
 
+    const SETTLE: Duration = Duration::from_secs(30);
+
+    fn judged_at(record: &UserRecord, password: &PasswordRecord, now: i64) -> Judgement {
+        let asked = Asked {
+            password,
+            requested_at: None,
+        };
+        judge(record, asked, at(now), SETTLE)
+    }
+
     fn judged(record: &UserRecord, value: &str) -> Judgement {
-        judge(record, &p(value), at(NOW))
+        judged_at(record, &p(value), NOW)
+    }
+
+    /// After these were in force, one after the other.
+    fn after(values: &[&str]) -> UserRecord {
+        let mut record = UserRecord::default();
+        for value in values {
+            set(&mut record, &p(value));
+        }
+        record
     }
 
     #[test]
@@ -147,7 +219,7 @@ mod tests {
         set(&mut record, &p("1"));
         assert_eq!(judged(&record, "1"), Judgement::InForce);
         assert_eq!(
-            judge(&record, &password("1", "k", "99"), at(NOW)),
+            judged_at(&record, &password("1", "k", "99"), NOW),
             Judgement::InForce,
             "only a label changed"
         );
@@ -157,8 +229,8 @@ mod tests {
     #[test]
     fn a_lost_key_leaves_values_alone_until_their_secret_moves() {
         let record = with(Some("1"));
-        assert_eq!(judge(&record, &password("1", "new", "1"), at(NOW)), Judgement::InForce);
-        assert_eq!(judge(&record, &password("1", "new", "2"), at(NOW)), Judgement::Send);
+        assert_eq!(judged_at(&record, &password("1", "new", "1"), NOW), Judgement::InForce);
+        assert_eq!(judged_at(&record, &password("1", "new", "2"), NOW), Judgement::Send);
         let mut record = record;
         announce(&mut record, &password("1", "new", "2"), at(NOW));
         assert_eq!(
@@ -179,7 +251,7 @@ mod tests {
         let mut record = fresh;
         announce(&mut record, &p("1"), at(NOW));
         assert_eq!(refused_as_recent(&mut record), Recent::InForce, "sent before, and lost");
-        assert_eq!(record, with(Some("1")));
+        assert_eq!(record, after(&["2", "1"]));
 
         let mut adopted = with(None);
         announce(&mut adopted, &p("1"), at(NOW));
@@ -194,14 +266,15 @@ mod tests {
         assert_eq!(judged(&record, "2"), Judgement::Send);
         assert_eq!(
             judged(&record, "3"),
-            Judgement::Wait(at(NOW + 12)),
-            "what is on its way must not come after"
+            Judgement::Wait(at(NOW + 42)),
+            "what is on its way must not come after, and may be as late as a creation"
         );
-        assert_eq!(judge(&record, &p("3"), at(NOW + 13)), Judgement::Send);
-        announce(&mut record, &p("3"), at(NOW + 25));
+        assert_eq!(judged_at(&record, &p("3"), NOW + 42), Judgement::Wait(at(NOW + 42)));
+        assert_eq!(judged_at(&record, &p("3"), NOW + 43), Judgement::Send);
+        announce(&mut record, &p("3"), at(NOW + 55));
         let unknown = record.clone();
         set(&mut record, &p("3"));
-        assert_eq!(record, with(Some("3")), "settled");
+        assert_eq!(record, after(&["1", "3"]), "settled");
 
         let mut record = unknown;
         assert_eq!(refused_as_recent(&mut record), Recent::Ambiguous);
@@ -211,6 +284,66 @@ mod tests {
             Recent::Ambiguous,
             "the second value may have come in between"
         );
+    }
+
+    #[test]
+    fn a_refused_value_is_not_sent_again_unless_a_person_asks_or_another_was_set() {
+        let mut record = with(Some("2"));
+        let refused = p("1");
+        let asked = |requested_at| Asked {
+            password: &refused,
+            requested_at,
+        };
+        let judged_when = |record: &UserRecord, requested_at| judge(record, asked(requested_at), at(NOW), SETTLE);
+        refuse(&mut record, asked(Some("monday")), "no".to_owned());
+        let no = Judgement::Refused("no".to_owned());
+        for (requested_at, expected) in [
+            (Some("monday"), &no),
+            (Some("tuesday"), &Judgement::Send),
+            // An annotation that is taken away asks for nothing.
+            (None, &no),
+        ] {
+            assert_eq!(&judged_when(&record, requested_at), expected, "{requested_at:?}");
+        }
+        assert_eq!(
+            judged_at(&record, &password("1", "k", "99"), NOW),
+            no,
+            "only a label changed"
+        );
+        assert_eq!(judged(&record, "3"), Judgement::Send);
+        assert_eq!(judged(&record, "2"), Judgement::InForce);
+        assert_eq!(judged(&record, "1"), no, "and back");
+        set(&mut record, &p("3"));
+        assert_eq!(
+            judged(&record, "1"),
+            Judgement::Send,
+            "the cloud may have forgotten it by now"
+        );
+    }
+
+    #[test]
+    fn a_former_value_that_was_sent_twice_proves_nothing_by_being_refused() {
+        let mut record = after(&["1", "2"]);
+        announce(&mut record, &p("1"), at(NOW));
+        announce(&mut record, &p("1"), at(NOW));
+        assert_eq!(refused_as_recent(&mut record), Recent::Ambiguous);
+        assert_eq!(
+            judged(&record, "2"),
+            Judgement::Ambiguous,
+            "it may be in force, or the first"
+        );
+        set(&mut record, &p("3"));
+        assert_eq!(record, after(&["1", "2", "3"]), "a new one settles it");
+
+        let all = ["1", "2", "3", "4", "5", "6", "7"];
+        let digests = |record: &UserRecord| -> Vec<String> {
+            let former = record.former_passwords.iter();
+            former.map(|former| former.digest.clone()).collect()
+        };
+        let mut record = after(&all);
+        assert_eq!(digests(&record), ["k/2", "k/3", "k/4", "k/5", "k/6"], "not for ever");
+        set(&mut record, &p("4"));
+        assert_eq!(digests(&record), ["k/2", "k/3", "k/5", "k/6", "k/7"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::decide::Note;
 use super::kind::{Kind, Record};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope};
+use crate::cloud::CloudError;
 use crate::mirror::Remote;
 
 /// Windows of creations that are remembered.
@@ -79,9 +80,9 @@ pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote
 }
 
 /// A creation was definitely refused.
-pub fn refused<K: Kind>(status: &mut K::Status) {
+pub fn refused<K: Kind>(status: &mut K::Status, new: &K::New, error: &CloudError) {
     K::object_mut(status).intent = None;
-    K::creation_refused(status);
+    K::creation_refused(status, new, error);
 }
 
 /// A fact that was found out.
@@ -98,7 +99,10 @@ pub fn noted<K: Kind>(
             owned::<K>(status, remote, scope);
             K::found(status, home, remote, intent.as_ref(), record);
         }
-        Note::Lost => lost::<K>(status),
+        Note::Lost => {
+            K::lost(status);
+            lost::<K>(status);
+        }
         Note::GivenUp => close_intent::<K>(status, true),
         Note::Vanished => {
             if let Some(id) = K::object(status).id.clone() {

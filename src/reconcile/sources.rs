@@ -53,6 +53,8 @@ pub struct SecretValue {
 pub struct Sources<'a> {
     pub context: &'a Context,
     pub key: &'a Key,
+    /// What a person asked for last, by the annotation.
+    pub requested_at: Option<&'a str>,
     /// Where the credentials lead.
     pub open: &'a Open,
     /// Answers of the cloud must have been started at that time or later.

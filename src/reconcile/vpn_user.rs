@@ -14,9 +14,9 @@ use super::access::person;
 use super::decide::{Guard, Policy, Trouble, WAIT};
 use super::key::Key;
 use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
-use super::password::{self, Judgement, Recent};
+use super::password::{self, Asked, Judgement, Recent};
 use super::sources::{Lack, Sources};
-use super::tenant::Open;
+use super::tenant::{Open, trouble};
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::user_record::{PasswordRecord, SentUser};
 use crate::api::{Intent, ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
@@ -30,6 +30,8 @@ use crate::plain_text::one_line;
 const NO_GROUP: &str = "none";
 /// Of a text that is only shown.
 const LONGEST_SHOWN: usize = 1024;
+/// Of what a person asked for, to tell it from what they ask for later.
+const LONGEST_REQUEST: usize = 64;
 /// Ids of vanished users that are remembered.
 const MAX_VANISHED: usize = 4;
 /// The cloud's clock and the record's are cut to whole seconds.
@@ -54,6 +56,8 @@ pub struct UserExtras {
 pub struct KnownPassword {
     pub value: Password,
     pub record: PasswordRecord,
+    /// The annotation that asks for a reconcile, as it was when the password was read.
+    pub requested_at: Option<String>,
 }
 
 /// A creation: what is sent, and what is remembered of its password.
@@ -61,6 +65,26 @@ pub struct KnownPassword {
 pub struct Creation {
     pub user: NewUser,
     pub password: PasswordRecord,
+    /// As of the password.
+    pub requested_at: Option<String>,
+}
+
+impl KnownPassword {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            password: &self.record,
+            requested_at: self.requested_at.as_deref(),
+        }
+    }
+}
+
+impl Creation {
+    fn asked(&self) -> Asked<'_> {
+        Asked {
+            password: &self.password,
+            requested_at: self.requested_at.as_deref(),
+        }
+    }
 }
 
 /// A call that changes a user.
@@ -218,6 +242,7 @@ impl Kind for Users {
                 static_ip: spec.static_ip.clone(),
             },
             password: password.record,
+            requested_at: password.requested_at,
         })
     }
 
@@ -339,8 +364,21 @@ impl Kind for Users {
         status.record.settles_at = Some(intent.deadline.clone());
     }
 
-    fn is_as_announced(status: &Self::Status, new: &Self::New) -> bool {
-        status.record.sent.as_ref() == Some(&sent(new))
+    fn announced_before(status: &Self::Status, extras: &Self::Extras) -> Option<Self::New> {
+        // Whatever spec says by now; only the password must still be in the Secret.
+        let sent = status.record.sent.clone()?;
+        let known = extras.password.as_ref()?;
+        password::is_same(&sent.password, &known.record).then(|| Creation {
+            user: NewUser {
+                name: sent.name,
+                password: known.value.clone(),
+                description: sent.description,
+                user_group_id: sent.user_group_id,
+                static_ip: sent.static_ip,
+            },
+            password: sent.password,
+            requested_at: known.requested_at.clone(),
+        })
     }
 
     fn expected(status: &mut Self::Status, spec: &Self::Spec, object_name: &str) {
@@ -355,12 +393,20 @@ impl Kind for Users {
         was_created(status, record.cloud_now, record);
     }
 
-    fn creation_refused(status: &mut Self::Status) {
+    fn creation_refused(status: &mut Self::Status, new: &Self::New, error: &CloudError) {
+        if error.meaning == Meaning::BadPassword {
+            password::refuse(&mut status.record, new.asked(), trouble(error).verdict.message);
+        }
         status.record.settles_at = None;
         // What may still show up of an earlier one is told by it.
         if given_up(status).next().is_none() {
             status.record.sent = None;
         }
+    }
+
+    fn standing_refusal(status: &Self::Status, new: &Self::New) -> Option<(Reason, String)> {
+        let message = password::standing_refusal(&status.record, new.asked())?;
+        Some((Reason::InvalidPassword, message.to_owned()))
     }
 
     fn found(
@@ -380,17 +426,25 @@ impl Kind for Users {
         }
     }
 
-    fn vanished(status: &mut Self::Status, id: &str) {
+    fn lost(status: &mut Self::Status) {
+        // Another user, made or adopted, has not had any of these passwords.
         let record = &mut status.record;
-        record.settles_at = None;
         record.password = None;
         record.password_reset = None;
+        record.password_refused = None;
+        record.former_passwords.clear();
+        status.password_set_at = None;
+    }
+
+    fn vanished(status: &mut Self::Status, id: &str) {
+        Self::lost(status);
+        let record = &mut status.record;
+        record.settles_at = None;
         record.vanished_ids.retain(|other| other != id);
         record.vanished_ids.push(id.to_owned());
         if record.vanished_ids.len() > MAX_VANISHED {
             record.vanished_ids.remove(0);
         }
-        status.password_set_at = None;
     }
 
     fn confirm(
@@ -437,16 +491,25 @@ impl Kind for Users {
     }
 
     fn refused(status: &mut Self::Status, change: &Self::Change, error: &CloudError, record: &Record<'_>) -> Refused {
-        if !matches!(change, UserChange::ResetPassword(_)) {
+        let UserChange::ResetPassword(sent) = change else {
             return Refused::AsTold;
-        }
+        };
         if error.meaning != Meaning::RecentPassword {
             password::refused(&mut status.record);
+            if error.meaning == Meaning::BadPassword {
+                password::refuse(&mut status.record, sent.asked(), trouble(error).verdict.message);
+            }
             return Refused::AsTold;
         }
         match password::refused_as_recent(&mut status.record) {
-            Recent::Former => Refused::AsTold,
-            Recent::Ambiguous => Refused::Because(Reason::InvalidPassword, ambiguous()),
+            Recent::Former => {
+                password::refuse(&mut status.record, sent.asked(), trouble(error).verdict.message);
+                Refused::AsTold
+            }
+            Recent::Ambiguous => {
+                password::refuse(&mut status.record, sent.asked(), ambiguous());
+                Refused::Because(Reason::InvalidPassword, ambiguous())
+            }
             Recent::InForce => {
                 status.password_set_at = Some(Time(super::record::whole_seconds(record.cloud_now)));
                 Refused::InForce
@@ -628,6 +691,8 @@ fn was_created(status: &mut VpnUserStatus, at: Timestamp, record: &Record<'_>) {
     if let Some(sent) = &status.record.sent {
         let sent = sent.password.clone();
         password::set(&mut status.record, &sent);
+        // Whatever was set before was another user's.
+        status.record.former_passwords.clear();
     }
     status.password_set_at = Some(Time(super::record::whole_seconds(at)));
     status.record.settles_at = Some(Time(settled(at, record.settle_time)));
@@ -646,8 +711,12 @@ fn settled(created: Timestamp, settle_time: Duration) -> Timestamp {
 fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
     let password = wanted.extras.password.as_ref()?;
     let keeps = |guard| wanted.policy.keeps(guard);
-    match password::judge(&wanted.status.record, &password.record, wanted.cloud_now) {
+    let settle = wanted.policy.settle_time;
+    match password::judge(&wanted.status.record, password.asked(), wanted.cloud_now, settle) {
         Judgement::InForce if keeps(Guard::PasswordOnce) => None,
+        Judgement::Refused(message) if keeps(Guard::RefusedOnce) => {
+            Some(Mend::Person(Reason::InvalidPassword, message))
+        }
         Judgement::Wait(until) if keeps(Guard::PasswordWaits) => Some(Mend::Until(until)),
         Judgement::Ambiguous if keeps(Guard::PasswordAmbiguous) => {
             Some(Mend::Person(Reason::InvalidPassword, ambiguous()))
@@ -701,7 +770,12 @@ async fn read_password(
         secret_uid: secret.uid,
         secret_resource_version: secret.resource_version,
     };
-    Ok(KnownPassword { value, record })
+    let requested_at = sources.requested_at.map(|text| one_line(text, LONGEST_REQUEST));
+    Ok(KnownPassword {
+        value,
+        record,
+        requested_at,
+    })
 }
 
 #[cfg(test)]
@@ -710,6 +784,7 @@ mod tests {
 
     use super::*;
     use crate::api::PastIntent;
+    use crate::cloud::error::Operation;
 
     const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
     const ANNOUNCED: i64 = 1000;
@@ -823,11 +898,48 @@ mod tests {
     }
 
     #[test]
+    fn no_password_of_a_lost_user_is_said_to_be_in_force_for_the_next() {
+        let set = |digest: &str| PasswordRecord {
+            digest: digest.to_owned(),
+            ..PasswordRecord::default()
+        };
+        let mut status = VpnUserStatus::default();
+        for digest in ["one", "two"] {
+            password::set(&mut status.record, &set(digest));
+        }
+        let refused = set("one");
+        let asked = Asked {
+            password: &refused,
+            requested_at: None,
+        };
+        password::refuse(&mut status.record, asked, "used recently".to_owned());
+        Users::lost(&mut status);
+        assert_eq!(status, VpnUserStatus::default());
+    }
+
+    #[test]
     fn a_refused_creation_leaves_nothing_that_a_strangers_user_could_match() {
         let mut status = unresolved();
         status.object.past_intents.clear();
-        Users::creation_refused(&mut status);
-        assert_eq!(status.record.sent, None);
+        let user = NewUser {
+            name: "alice".to_owned(),
+            password: Password::new("Bad pass-1".to_owned()),
+            description: None,
+            user_group_id: None,
+            static_ip: None,
+        };
+        let new = Creation {
+            user,
+            password: PasswordRecord::default(),
+            requested_at: None,
+        };
+        let mut refuse = |meaning| {
+            let error = CloudError::new(Operation::CreateVpnUser, meaning, "no");
+            Users::creation_refused(&mut status, &new, &error);
+            (status.record.sent.clone(), status.record.password_refused.is_some())
+        };
+        assert_eq!(refuse(Meaning::Duplicate), (None, false));
+        assert_eq!(refuse(Meaning::BadPassword), (None, true), "it is not sent again");
     }
 
     #[test]

@@ -49,8 +49,8 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     if let Some(intent) = &object(inputs).intent {
         return match resolve(inputs, intent, listed, access) {
             // What only a repetition can tell is asked before the creation is given up.
-            Resolved::Absent => replay(inputs, spec, intent, listed).unwrap_or(Step::Note(Note::GivenUp)),
-            Resolved::NotYet(step) => replay(inputs, spec, intent, listed).unwrap_or(step),
+            Resolved::Absent => replay(inputs, listed).unwrap_or(Step::Note(Note::GivenUp)),
+            Resolved::NotYet(step) => replay(inputs, listed).unwrap_or(step),
         };
     }
     // What an earlier creation made may show up at any time: another one rests on a look of now.
@@ -107,7 +107,10 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     }
     let owner = owner(inputs).to_string();
     match K::new(spec, &name, extras, (&inputs.policy.owner_tag_key, &owner)) {
-        Ok(new) => Step::Create(new),
+        Ok(new) => match K::standing_refusal(inputs.status, &new) {
+            Some((reason, message)) if inputs.policy.keeps(Guard::RefusedOnce) => stop(reason, message),
+            _ => Step::Create(new),
+        },
         Err((reason, message)) => stop(reason, message),
     }
 }
@@ -162,22 +165,23 @@ pub(super) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Li
         .as_ref()
         .filter(|_| inputs.policy.keeps(Guard::NameOfStranger))?;
     let (id, its_name) = (namesake.id(), K::remote_name(namesake).unwrap_or(name));
+    let may_be_ours = object(inputs).past_intents.iter().any(|past| past.given_up);
+    let whose = if may_be_ours {
+        "it cannot be told whether an earlier creation of this object has made it, since it looks otherwise or came later \
+         than that would have"
+    } else {
+        "it is not this object's"
+    };
     let message = format!(
-        "a {noun} {its_name} exists already ({id}), and it is not this object's: to adopt it, set spec.externalID to \
-         {id}, or spec.adoptionPolicy to IfExists; else delete it in the cloud, or make this object anew with another \
-         spec.name"
+        "a {noun} {its_name} exists already ({id}), and {whose}: to adopt it, set spec.externalID to {id}, or \
+         spec.adoptionPolicy to IfExists; else delete it in the cloud, or make this object anew with another spec.name"
     );
     Some(stop(Reason::NameConflict, message))
 }
 
 /// Somebody has the name, and it is not known whether that came of our creation: the cloud knows, by the token. It can do
 /// no harm, since the name is taken.
-pub(super) fn replay<K: Kind>(
-    inputs: &Inputs<'_, K>,
-    spec: &K::Spec,
-    intent: &Intent,
-    listed: Listed,
-) -> Option<Step<K>> {
+pub(super) fn replay<K: Kind>(inputs: &Inputs<'_, K>, listed: Listed) -> Option<Step<K>> {
     inputs
         .view
         .namesake
@@ -186,10 +190,10 @@ pub(super) fn replay<K: Kind>(
     let Extras::Read(extras) = &inputs.extras else {
         return None;
     };
-    let owner = owner(inputs).to_string();
-    let new = K::new(spec, &intent.name, extras, (&inputs.policy.owner_tag_key, &owner)).ok()?;
-    let may_send = inputs.has_finalizer && !inputs.policy.read_only && K::is_as_announced(inputs.status, &new);
-    may_send.then_some(Step::Replay(new))
+    let may_send = inputs.has_finalizer && !inputs.policy.read_only;
+    K::announced_before(inputs.status, extras)
+        .filter(|_| may_send)
+        .map(Step::Replay)
 }
 
 pub(super) enum Resolved<K: Kind> {

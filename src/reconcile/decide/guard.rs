@@ -52,6 +52,8 @@ pub enum Guard {
     PasswordOnce,
     /// Another password waits for the end of the one that is on its way.
     PasswordWaits,
+    /// A password that the cloud refused is not sent again.
+    RefusedOnce,
     /// Nobody can tell which of two passwords is in force: neither is sent.
     PasswordAmbiguous,
 }

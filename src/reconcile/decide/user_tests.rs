@@ -1,7 +1,7 @@
 //! The table of decisions for users: what is different without tags, with creations that settle, names and passwords.
 
 use super::*;
-use crate::api::user_record::{PasswordRecord, PasswordReset, SentUser};
+use crate::api::user_record::{PasswordRecord, PasswordRefused, PasswordReset, SentUser};
 use crate::api::vpn_user::PasswordRef;
 use crate::api::{Intent, PastIntent, VpnUserSpec, VpnUserStatus};
 use crate::cloud::password::Password;
@@ -57,6 +57,7 @@ fn known(value: &str) -> KnownPassword {
     KnownPassword {
         value: Password::new(value.to_owned()),
         record: password(value),
+        requested_at: None,
     }
 }
 
@@ -336,7 +337,7 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
         stranger.clone().listed_now().decide(),
         Step::Rest(Rest::Until(None, _))
     ));
-    // The token tells, if the body is still the one that was announced; it is asked once.
+    // The token tells, if the body that was announced is still known; it is asked once.
     let replayable = stranger.clone().listed_now().with(|case| {
         case.status.record.sent = Some(SentUser {
             name: "alice".to_owned(),
@@ -344,12 +345,23 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
             ..SentUser::default()
         });
     });
-    assert!(matches!(replayable.decide(), Step::Replay(_)));
     let edited = replayable
         .clone()
         .spec(|spec| spec.description = Some("other".to_owned()));
+    for case in [&replayable, &edited] {
+        match case.decide() {
+            Step::Replay(new) => assert_eq!(new.user.description, None, "as it was sent"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let another = replayable.clone().with(|case| {
+        case.extras = Extras::Read(UserExtras {
+            password: Some(known("two")),
+            group_id: None,
+        });
+    });
     let replayed = replayable.with(|case| case.replayed = true);
-    for case in [edited, replayed] {
+    for case in [another, replayed] {
         assert!(matches!(case.decide(), Step::Rest(Rest::Until(None, _))));
     }
     let later = stranger.with(|case| case.cloud_now = DEADLINE + 31).listed_now();
@@ -376,9 +388,24 @@ fn a_new_password_is_sent_and_put_on_record_before_and_one_in_force_is_not() {
     back.stops_for(Reason::InvalidPassword, "put a new password into the Secret");
     let third = changed.with(|case| {
         case.status.record.password_reset = Some(reset("three"));
-        case.cloud_now = DEADLINE;
+        case.cloud_now = DEADLINE + 30;
     });
     assert!(matches!(third.decide(), Step::Rest(Rest::Until(Some(_), _))));
+    let settled = third.with(|case| case.cloud_now = DEADLINE + 31);
+    assert!(matches!(settled.decide(), Step::Change { .. }));
+
+    let refused = PasswordRefused {
+        password: password("one"),
+        message: "used recently".to_owned(),
+        requested_at: None,
+    };
+    let former = Case::ready().with(|case| {
+        case.status.record.password = Some(password("two"));
+        case.status.record.password_refused = Some(refused.clone());
+    });
+    former.stops_for(Reason::InvalidPassword, "used recently");
+    let created = Case::new().with(|case| case.status.record.password_refused = Some(refused));
+    created.stops_for(Reason::InvalidPassword, "used recently");
     // What else differs does not wait for a person.
     let description = back.spec(|spec| spec.description = Some("ops".to_owned()));
     assert!(matches!(

@@ -52,12 +52,14 @@ impl<K: Modelled> Work<'_, K> {
                     }
                     setting.created(status, new, &remote);
                 }) {
-                    self.world.crs[self.index].in_force = K::password_of(new);
+                    self.took_password(K::password_of(new));
                 }
             }
-            (Call::Create { .. }, Some(Reply::Refused(meaning))) => {
+            (Call::Create { new, .. }, Some(Reply::Refused(meaning))) => {
                 let error = CloudError::new(Operation::CreateVpnUser, meaning, "no");
-                self.troubled(&trouble(&error), &object, record::refused::<K>);
+                self.troubled(&trouble(&error), &object, |status| {
+                    record::refused::<K>(status, new, &error);
+                });
             }
             (Call::Change { id, call }, Some(Reply::Changed(answer))) => {
                 let updated = outcome::seen_change::<K>(&mut self.known, id, call, answer, self.now);
@@ -65,7 +67,7 @@ impl<K: Modelled> Work<'_, K> {
                 let is_written =
                     self.write_surely(&object, |status| K::changed(status, call, updated.as_ref(), &record));
                 if let (true, Some(value)) = (is_written, K::password_set_by(call)) {
-                    self.world.crs[self.index].in_force = Some(value);
+                    self.took_password(Some(value));
                 }
                 self.with_entry(|entry| {
                     entry.accepted(call.clone());
@@ -81,7 +83,7 @@ impl<K: Modelled> Work<'_, K> {
                             K::refused(status, call, &error, &record);
                         });
                         if is_written {
-                            self.world.crs[self.index].in_force = K::password_set_by(call);
+                            self.took_password(K::password_set_by(call));
                         }
                         self.with_entry(|entry| {
                             entry.accepted(call.clone());
@@ -90,6 +92,9 @@ impl<K: Modelled> Work<'_, K> {
                     }
                     Refused::AsTold => {}
                     Refused::Because(reason, message) => told.verdict = Verdict::new(reason, message),
+                }
+                if error.meaning == Meaning::RecentPassword {
+                    self.world.crs[self.index].refused = K::password_set_by(call);
                 }
                 self.troubled(&told, &object, |status| {
                     K::refused(status, call, &error, &record);
@@ -121,5 +126,12 @@ impl<K: Modelled> Work<'_, K> {
             (call, Some(reply)) => unreachable!("{call:?} answered with {reply:?}"),
         }
         Some(self.done())
+    }
+
+    /// The record says so from now on.
+    fn took_password(&mut self, value: Option<u8>) {
+        let cr = &mut self.world.crs[self.index];
+        cr.in_force = value;
+        cr.refused = None;
     }
 }

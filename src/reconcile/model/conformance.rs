@@ -157,6 +157,7 @@ impl Comparable for Users {
                 static_ip: None,
             },
             password: known(secret).record,
+            requested_at: None,
         };
         let mut body = json!({"name": new.user.name, "password": new.user.password.expose()});
         if let Some(description) = &new.user.description {

@@ -95,7 +95,7 @@ fn each_question_of_the_decision_is_needed() {
         ..one(faults!(losses 1))
     };
     let nothing = Faults::default();
-    let stories: [(Guard, &dyn Fn(Guard) -> u64); 24] = [
+    let stories: [(Guard, &dyn Fn(Guard) -> u64); 25] = [
         (G::FinalizerFirst, &|guard| gateways(guard, faults!(deletions 1))),
         (G::IntentFirst, &|guard| gateways(guard, faults!(kills 1))),
         (G::PinnedWrites, &|guard| without::<Gateways>(guard, stale.clone())),
@@ -132,6 +132,9 @@ fn each_question_of_the_decision_is_needed() {
         (G::PasswordOnce, &|guard| users(guard, nothing)),
         (G::PasswordWaits, &|guard| {
             passwords(guard, faults!(passwords 2, losses 1), &[1, 2, 3])
+        }),
+        (G::RefusedOnce, &|guard| {
+            passwords(guard, faults!(passwords 2), &[1, 2, 1])
         }),
         (G::PasswordAmbiguous, &|guard| {
             passwords(guard, faults!(passwords 2, losses 1), &[1, 2, 1])

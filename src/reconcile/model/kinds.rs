@@ -190,6 +190,7 @@ pub fn known(secret: Secret) -> KnownPassword {
             secret_uid: "secret".to_owned(),
             secret_resource_version: secret.version.to_string(),
         },
+        requested_at: None,
     }
 }
 
@@ -290,7 +291,7 @@ impl Modelled for Users {
 
     fn waits_until(status: &VpnUserStatus) -> Option<Timestamp> {
         let reset = status.record.password_reset.as_ref();
-        reset.map(|reset| reset.deadline.0)
+        reset.map(|reset| reset.deadline.0 + SignedDuration::from_secs(super::SETTLE.into()))
     }
 
     fn is_as_recorded(status: &VpnUserStatus, thing: &Thing<User>, secret: Secret) -> bool {

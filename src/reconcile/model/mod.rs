@@ -118,7 +118,7 @@ impl<K: Modelled> Model for Check<K> {
                 |_, world: &World<K>| world.crs.iter().all(|cr| !cr.is_ready() || !world.is_settling(cr)),
             ),
             Property::always(
-                "a password that is in force is not sent again",
+                "a password that is in force, or was refused, is not sent again",
                 |_, world: &World<K>| !world.resent,
             ),
             Property::always("a finished deletion leaves nothing behind", |_, world: &World<K>| {

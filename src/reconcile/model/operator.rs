@@ -316,6 +316,8 @@ impl<'a, K: Modelled> Work<'a, K> {
             // What is taken late and does not show at once would show later than is assumed.
             Call::Create { .. } if self.check.scope.manners.hides => 0,
             Call::Create { .. } => super::SETTLE,
+            // Unlike other changes, one of a password cannot be seen, and so not be put back.
+            Call::Change { call, .. } if K::password_set_by(call).is_some() => super::SETTLE,
             Call::Change { .. } | Call::Delete { .. } => 0,
         };
         self.world.cloud.requests.push(Request {
@@ -341,7 +343,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         setting(self.check, object, None, self.world.now)
     }
 
-    /// A value that the record says is in force must not be sent to the user that has it.
+    /// A value that the record says is in force must not be sent to the user that has it, nor one that was refused.
     pub(super) fn watch_passwords(&mut self, id: &str, call: &K::Change) {
         let Some(value) = K::password_set_by(call) else { return };
         let has = self
@@ -350,7 +352,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             .find(id)
             .and_then(|thing| thing.passwords.last().copied());
         let cr = &mut self.world.crs[self.index];
-        if cr.in_force == Some(value) && has == Some(value) {
+        if (cr.in_force == Some(value) && has == Some(value)) || cr.refused == Some(value) {
             self.world.resent = true;
         }
         cr.in_force = cr.in_force.filter(|in_force| *in_force == value);

@@ -447,6 +447,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
         Deed::Whole => next.skips = None,
         Deed::Wipe(index) => {
             next.left.wipes -= 1;
+            next.crs[index].refused = None;
             next.crs[index].write(stale, |object| object.status = K::Status::default());
         }
     }

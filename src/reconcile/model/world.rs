@@ -33,6 +33,8 @@ pub struct Cr<K: Modelled> {
     pub secret: Secret,
     /// The password that a record says is in force: it may not be sent again.
     pub in_force: Option<u8>,
+    /// The password that a record says was refused last: nor may this one.
+    pub refused: Option<u8>,
 }
 
 /// What the process has heard of a CR.
@@ -89,7 +91,7 @@ pub struct World<K: Modelled> {
     pub skips: Option<Skip>,
     /// An object of somebody else's was changed or deleted.
     pub harm: bool,
-    /// A password was sent although the record said that it is in force.
+    /// A password was sent although the record said that it is in force, or refused.
     pub resent: bool,
     /// What tells it from others: worked out once, when nothing is going to change in it any more.
     print: u64,
@@ -104,6 +106,7 @@ impl<K: Modelled> Clone for Cr<K> {
             older: self.older.clone(),
             secret: self.secret,
             in_force: self.in_force,
+            refused: self.refused,
         }
     }
 }
@@ -418,7 +421,7 @@ impl<K: Modelled> World<K> {
     fn digest(&self, state: &mut impl Hasher) {
         (self.now, &self.cloud, self.left, &self.skips, self.harm, self.resent).hash(state);
         for cr in &self.crs {
-            (&cr.object, &cr.older, cr.secret, cr.in_force).hash(state);
+            (&cr.object, &cr.older, cr.secret, cr.in_force, cr.refused).hash(state);
         }
         let process = &self.process;
         (process.started, &process.known).hash(state);
@@ -473,6 +476,7 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
         older: Vec::new(),
         secret: Secret { value: 1, version: 1 },
         in_force: None,
+        refused: None,
     }
 }
 

@@ -872,3 +872,59 @@ async fn kubectl_explains_and_lists_gateways() {
     let by_category = bench.kubectl(["get", "vpn"]).await;
     assert!(by_category.contains("office"), "{by_category}");
 }
+
+/// `kubectl apply --server-side` as one who owns the whole manifest.
+async fn applies(bench: &Bench, verdicts: &mut Verdicts, what: &str, spec: &str) {
+    let manifest = format!(
+        "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: applied}}\nspec: {spec}\n"
+    );
+    let arguments = [
+        "--namespace",
+        &bench.namespace,
+        "apply",
+        "--server-side",
+        "--filename",
+        "-",
+    ];
+    let output = bench.plane.kubectl_with_input(arguments, &manifest).await.unwrap();
+    let answer = if output.status.success() {
+        Ok(())
+    } else {
+        Err(output.stderr)
+    };
+    verdicts.accepted(what, answer);
+}
+
+#[tokio::test]
+async fn what_a_server_side_apply_leaves_out_or_empties_is_gone() {
+    let bench = Bench::new(gateway_resource()).await;
+    let mut verdicts = Verdicts::default();
+    let full = "{idValue: 203.0.113.7, tags: {team: net, floor: '2'}, caCertificateSecretRef: {name: ca}, \
+                credentialsRef: {name: keys}}";
+    let bare = "{idValue: 203.0.113.7}";
+    for (what, tags, spec) in [
+        ("emptied", json!({}), "{idValue: 203.0.113.7, tags: {}}"),
+        ("left out", Value::Null, bare),
+        (
+            "one of two",
+            json!({"floor": "2"}),
+            "{idValue: 203.0.113.7, tags: {floor: '2'}}",
+        ),
+        (
+            "others",
+            json!({"room": "3"}),
+            "{idValue: 203.0.113.7, tags: {room: '3'}}",
+        ),
+    ] {
+        applies(&bench, &mut verdicts, "full", full).await;
+        let object = serde_json::to_value(bench.objects.get("applied").await.unwrap()).unwrap();
+        assert_eq!(object["spec"]["tags"], json!({"team": "net", "floor": "2"}), "{what}");
+        applies(&bench, &mut verdicts, what, spec).await;
+        let object = serde_json::to_value(bench.objects.get("applied").await.unwrap()).unwrap();
+        assert_eq!(object["spec"]["tags"], tags, "{what}: {}", verdicts.wrong.join("; "));
+        for reference in ["caCertificateSecretRef", "credentialsRef"] {
+            assert_eq!(object["spec"][reference], Value::Null, "{what}");
+        }
+    }
+    verdicts.finish(8);
+}

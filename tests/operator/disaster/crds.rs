@@ -12,12 +12,14 @@ use crate::world::{DEADLINE, World, alone, gateway, repository, user};
 
 const CRDS: [&str; 2] = ["customergateways.vpn.huaweicloud.com", "vpnusers.vpn.huaweicloud.com"];
 /// What the first operators' statuses had not: all that must be remembered but the id.
-const REMEMBERED: [&str; 13] = [
+const REMEMBERED: [&str; 15] = [
     "caCertificate",
+    "formerPasswords",
     "intent",
     "managedTags",
     "ownerUID",
     "password",
+    "passwordRefused",
     "passwordReset",
     "passwordSetAt",
     "pastIntents",

@@ -10,7 +10,7 @@ use crate::console::OWNER;
 use crate::world::World;
 
 /// In status, what no two objects have in common: ids, times, digests, and the history of the object.
-const OWN_TO_EACH: [&str; 9] = [
+const OWN_TO_EACH: [&str; 10] = [
     "id",
     "createdAt",
     "updatedAt",
@@ -18,11 +18,19 @@ const OWN_TO_EACH: [&str; 9] = [
     "ownerUID",
     "password",
     "passwordSetAt",
+    "formerPasswords",
     "pastIntents",
     "caCertificate",
 ];
 /// What a status at rest has not.
-const OF_WORK: [&str; 5] = ["intent", "passwordReset", "sent", "settlesAt", "vanishedIDs"];
+const OF_WORK: [&str; 6] = [
+    "intent",
+    "passwordRefused",
+    "passwordReset",
+    "sent",
+    "settlesAt",
+    "vanishedIDs",
+];
 
 /// The cluster and the cloud, by name and id.
 struct Seen {

@@ -12,7 +12,7 @@ use super::steps::{
     stranger, the_only_one, wait_for_requests,
 };
 use crate::console::message;
-use crate::world::{Options, World};
+use crate::world::{Options, World, user};
 
 /// How the answer was lost, and what came between.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,13 +21,21 @@ enum Case {
     Changed,
     /// Ours was never made, and somebody made one of the same name.
     Strangers,
-    /// As the first, and the spec was edited meanwhile: what was announced cannot be sent again.
+    /// As the first, and the spec was edited meanwhile: what was announced is sent again, not what is wanted by now.
     ChangedAndEdited,
+    /// As the first, and the Secret holds another password: what was announced is not known any more.
+    ChangedAndAnotherPassword,
     /// The spec was edited meanwhile, and nobody touched the user.
     Edited,
 }
 
-const CASES: [Case; 4] = [Case::Changed, Case::Strangers, Case::ChangedAndEdited, Case::Edited];
+const CASES: [Case; 5] = [
+    Case::Changed,
+    Case::Strangers,
+    Case::ChangedAndEdited,
+    Case::ChangedAndAnotherPassword,
+    Case::Edited,
+];
 
 /// A cloud's answer to a repeated token.
 struct Answer {
@@ -63,7 +71,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
     let flags = ["--resync-period=0", "--settle-time=1s", "--request-timeout=7s"];
     let mut world = World::with(Options::with(flags)).await;
     apply_pw(&mut world).await;
-    let (mut replays, mut duplicates, mut touched) = (0, 0, 0);
+    let (mut replays, mut told, mut duplicates, mut touched) = (0, 0, 0, 0);
     for (round, answer) in answers().iter().enumerate() {
         world.simulator.set_switches(&answer.switches).await.unwrap();
         let place = |case: usize| round * CASES.len() + case;
@@ -73,7 +81,14 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
             let server = add_server(&world, place(number)).await;
             let hold = creation_fault(&server, json!({"fault": "hold", "commit": *case != Case::Strangers}));
             world.simulator.add_fault(&hold).await.unwrap();
-            manifests.push(on(&server, &name(number), "description: ours"));
+            if *case == Case::ChangedAndAnotherPassword {
+                let name = name(number);
+                world.apply_password(&name, &format!("Sentinel First-{round}")).await;
+                let spec = format!("{{vpnServerID: {server}, passwordSecretRef: {{name: {name}}}, description: ours}}");
+                manifests.push(user(&name, &spec));
+            } else {
+                manifests.push(on(&server, &name(number), "description: ours"));
+            }
         }
         world.apply(&manifests.join("---\n")).await;
         let held: Vec<Value> = world.simulator.wait_for_held(CASES.len()).await.unwrap();
@@ -83,7 +98,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
             let server = server_id(place(number));
             let user = match case {
                 Case::Strangers => stranger(&world, &server, &name(number), json!({})).await,
-                Case::Changed | Case::ChangedAndEdited => {
+                Case::Changed | Case::ChangedAndEdited | Case::ChangedAndAnotherPassword => {
                     let id = cloud_users_on(&world, &server).await[0]["id"].clone();
                     let id = id.as_str().expect("an id");
                     let edit = json!({"description": "by hand"});
@@ -97,22 +112,36 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
                 let edit = json!({"spec": {"description": "edited"}});
                 world.users().patch(&name(number), edit).await;
             }
+            if *case == Case::ChangedAndAnotherPassword {
+                let password = format!("Sentinel Second-{round}");
+                world.apply_password(&name(number), &password).await;
+            }
         }
         world.simulator.release(&json!({"drop": true})).await.unwrap();
         for (number, case) in CASES.iter().enumerate() {
             let (name, server) = (name(number), server_id(place(number)));
             let label = format!("{case:?} with {}", answer.switches);
-            let is_repeated = matches!(case, Case::Changed | Case::Strangers);
-            let is_ours = *case == Case::Edited || (*case == Case::Changed && answer.tells);
+            let is_repeated = matches!(case, Case::Changed | Case::Strangers | Case::ChangedAndEdited);
+            let is_told = matches!(case, Case::Changed | Case::ChangedAndEdited) && answer.tells;
+            let is_ours = *case == Case::Edited || is_told;
             let id = before[number]["id"].as_str().expect("an id").to_owned();
             if is_ours {
                 assert_eq!(the_only_one(&world, &server, &name).await, id, "{label}");
-                let wanted = if *case == Case::Edited { "edited" } else { "ours" };
+                let is_edited = matches!(case, Case::Edited | Case::ChangedAndEdited);
+                let wanted = if is_edited { "edited" } else { "ours" };
                 assert_eq!(cloud_user(&world, &id).await["description"], wanted, "{label}");
+                let event = world.users().wait_for_event(&name, "Created").await;
+                assert_eq!(
+                    event.contains("sent again under its token"),
+                    is_told,
+                    "{label}: {event}"
+                );
             } else {
                 let object = world.users().wait_for_reason(&name, "NameConflict").await;
                 assert!(message(&object).contains(&id), "{label}: {}", message(&object));
-                assert!(message(&object).contains("externalID"), "{label}: {}", message(&object));
+                for way_out in ["an earlier creation of this object", "spec.externalID to"] {
+                    assert!(message(&object).contains(way_out), "{label}: {}", message(&object));
+                }
                 // Asked again, it neither sends anything nor changes its mind.
                 request(&world, &name).await;
                 world.users().wait_for_reason(&name, "NameConflict").await;
@@ -126,6 +155,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
                 "{label}: a token of its own would be another attempt"
             );
             replays += posts.len() as u64 - 1;
+            told += u64::from(is_told);
             duplicates += cloud_users_on(&world, &server).await.len() as u64 - 1;
             if !is_ours {
                 // A person hands it over.
@@ -139,11 +169,18 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
         "unknown outcomes",
         &[
             ("creations sent again under their own token", replays),
+            ("of these, answered with what the first had made", told),
             ("users made twice by that", duplicates),
             ("users of others touched by that", touched),
         ],
     );
-    assert_eq!(replays, 2 * answers().len() as u64);
+    assert_eq!(replays, 3 * answers().len() as u64);
+    for (outcome, count) in [("told", told), ("not-told", replays - told)] {
+        let labels = format!("kind=\"VpnUser\",outcome=\"{outcome}\"");
+        world
+            .wait_for_metric(&format!("vpn_operator_creations_sent_again_total{{{labels}}} {count}"))
+            .await;
+    }
     assert_eq!((duplicates, touched), (0, 0));
     world.finish().await;
 }

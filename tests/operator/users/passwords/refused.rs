@@ -2,11 +2,20 @@
 
 use serde_json::{Value, json};
 
+use super::super::steps::request;
 use super::{
-    SECOND_SERVER, THIRD_SERVER, apply, apply_on, id, reset_calls, resets, seed_server, wait_for_cycles,
+    SECOND_SERVER, THIRD_SERVER, apply, apply_on, id, patch_secret, reset_calls, resets, seed_server, wait_for_cycles,
     wait_for_message, wait_for_password,
 };
-use crate::world::{Options, World};
+use crate::world::{Options, World, condition};
+
+/// Kills the operator, starts another, and waits until that has looked at so many users with a bad password.
+async fn kill_and_look(world: &mut World, users: usize) {
+    world.kill_operator();
+    world.start_operator().await;
+    let refused = format!("vpn_operator_objects{{kind=\"VpnUser\",reason=\"InvalidPassword\"}} {users}");
+    world.wait_for_metric(&refused).await;
+}
 
 #[tokio::test]
 async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
@@ -71,11 +80,110 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
     let message = wait_for_message(&world, "fresh", "InvalidPassword").await;
     assert!(message.contains("VPN.1307"), "{message}");
     wait_for_cycles(&world).await;
+    kill_and_look(&mut world, 1).await;
+    wait_for_cycles(&world).await;
     assert_eq!(world.calls_since(mark).await.get("CreateVpnUser"), Some(&1));
     world.apply_password("fresh", "Sentinel Fresh-2").await;
     world.users().wait_for_reason("fresh", "Available").await;
     wait_for_password(&world, "fresh", "Sentinel Fresh-2").await;
     assert_eq!(world.calls_since(mark).await.get("CreateVpnUser"), Some(&2));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
+    let flags = ["--resync-period=1s", "--lease-duration=6s"];
+    let mut world = World::with(Options::with(flags)).await;
+    apply(&mut world, "alice", "Sentinel Ask-1").await;
+    world.users().wait_for_reason("alice", "Available").await;
+    world.apply_password("alice", "Sentinel Ask-2").await;
+    wait_for_password(&world, "alice", "Sentinel Ask-2").await;
+    let (id, mark) = (id(&world, "alice").await, world.mark().await);
+    world.apply_password("alice", "Sentinel Ask-1").await;
+    let first = wait_for_message(&world, "alice", "InvalidPassword").await;
+    assert!(first.contains("latest five"), "{first}");
+
+    // Neither time, nor a restart, nor a label of the Secret is a reason to try again.
+    kill_and_look(&mut world, 1).await;
+    patch_secret(&world, "alice", json!({"metadata": {"labels": {"touched": "yes"}}})).await;
+    wait_for_cycles(&world).await;
+    assert_eq!(wait_for_message(&world, "alice", "InvalidPassword").await, first);
+    assert_eq!(reset_calls(&world, &id, mark).await, 1);
+
+    // A person is, once.
+    let before = world.users().get("alice").await["status"]["passwordRefused"].clone();
+    request(&world, "alice").await;
+    let is_refused_again = |object: &Value| {
+        let refused = &object["status"]["passwordRefused"];
+        *refused != before && refused["requestedAt"].is_string() && object["status"]["passwordReset"].is_null()
+    };
+    world
+        .users()
+        .wait_for("alice", "refused once more", is_refused_again)
+        .await;
+    kill_and_look(&mut world, 1).await;
+    wait_for_cycles(&world).await;
+    assert_eq!(reset_calls(&world, &id, mark).await, 2);
+
+    // Back to the one in force, and to the refused one: that is still known.
+    world.apply_password("alice", "Sentinel Ask-2").await;
+    world.users().wait_for_reason("alice", "Available").await;
+    world.apply_password("alice", "Sentinel Ask-1").await;
+    let again = wait_for_message(&world, "alice", "InvalidPassword").await;
+    assert!(again.contains("latest five"), "{again}");
+    assert_eq!(reset_calls(&world, &id, mark).await, 2);
+    world.apply_password("alice", "Sentinel Ask-3").await;
+    let object = wait_for_password(&world, "alice", "Sentinel Ask-3").await;
+    assert_eq!(reset_calls(&world, &id, mark).await, 3);
+    assert!(
+        object["status"]["passwordRefused"].is_null(),
+        "it is settled: {}",
+        object["status"]
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_in_force() {
+    let flags = ["--resync-period=1s", "--lease-duration=6s"];
+    let mut world = World::with(Options::with(flags)).await;
+    apply(&mut world, "alice", "Sentinel Deaf-1").await;
+    world.users().wait_for_reason("alice", "Available").await;
+    world.apply_password("alice", "Sentinel Deaf-2").await;
+    wait_for_password(&world, "alice", "Sentinel Deaf-2").await;
+    let (id, mark) = (id(&world, "alice").await, world.mark().await);
+    let hold = json!({
+        "fault": "hold", "operation": "ResetVpnUserPassword", "path_contains": id, "commit": true,
+    });
+    world.simulator.add_fault(&hold).await.unwrap();
+    world.apply_password("alice", "Sentinel Deaf-1").await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    world.kill_operator();
+    world.simulator.release(&json!({"drop": true})).await.unwrap();
+    world.start_operator().await;
+    let message = wait_for_message(&world, "alice", "InvalidPassword").await;
+    assert!(message.contains("cannot be told"), "{message}");
+    assert!(
+        world.simulator.is_password(&id, "Sentinel Deaf-2").await.unwrap(),
+        "the first one was refused"
+    );
+    kill_and_look(&mut world, 1).await;
+    wait_for_cycles(&world).await;
+    assert_eq!(
+        reset_calls(&world, &id, mark).await,
+        2,
+        "each process sent it once, and no third"
+    );
+
+    // Nor is the one that is in force sent, since the operator cannot know that it is.
+    world.apply_password("alice", "Sentinel Deaf-2").await;
+    wait_for_cycles(&world).await;
+    let object = world.users().get("alice").await;
+    assert_eq!(condition(&object, "Ready")["reason"], "InvalidPassword");
+    assert_eq!(reset_calls(&world, &id, mark).await, 2);
+    world.apply_password("alice", "Sentinel Deaf-3").await;
+    wait_for_password(&world, "alice", "Sentinel Deaf-3").await;
+    assert_eq!(reset_calls(&world, &id, mark).await, 3);
     world.finish().await;
 }
 
