@@ -79,11 +79,12 @@ async fn release(world: &World, held: &[Value], number: usize, drop: bool) {
 /// What a stranger makes while our creation is under way and has not taken effect: whatever becomes of our request.
 #[tokio::test]
 async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
+    // What is held must not time out before all of it is.
     let arguments = [
         "--resync-period=0",
         "--settle-time=1s",
-        "--request-timeout=1s",
-        "--lease-duration=6s",
+        "--request-timeout=7s",
+        "--lease-duration=15s",
     ];
     let mut world = World::with(Options::with(arguments)).await;
     apply_pw(&mut world).await;
