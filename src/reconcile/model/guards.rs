@@ -7,7 +7,7 @@ use super::Check;
 use super::cloud::{Manners, Replay};
 use super::kinds::Modelled;
 use super::scope::{Faults, Scope};
-use super::scopes::{Story, faults, one, story};
+use super::scopes::{Story, explored, faults, one, story, two};
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Guard;
 use crate::reconcile::vpn_user::Users;
@@ -21,6 +21,8 @@ fn without<K: Modelled>(guard: Guard, scope: Scope) -> u64 {
 }
 
 fn not_kept<K: Modelled>(guard: Guard, scope: Scope, when: HasDiscoveries) -> u64 {
+    // With it, nothing is wrong in this scope.
+    explored::<K>(scope.clone(), &format!("with {guard:?}"));
     let scope = Scope {
         without: Some(guard),
         ..scope
@@ -55,12 +57,7 @@ fn users_where(guard: Guard, faults: Faults, manners: Manners) -> u64 {
 }
 
 fn two_users(guard: Guard, faults: Faults) -> u64 {
-    let scope = Scope {
-        crs: 2,
-        one_name: true,
-        ..one(faults)
-    };
-    without::<Users>(guard, scope)
+    without::<Users>(guard, two(faults))
 }
 
 fn passwords(guard: Guard, faults: Faults, values: &'static [u8]) -> u64 {

@@ -126,6 +126,14 @@ impl<K: Modelled> Model for Check<K> {
                 gone.all(|cr| world.owned(&cr.uid) == 0 && !world.may_still_create(&cr.uid))
             }),
             Property::always(
+                "what the watch delivers twice changes nothing",
+                |check: &Self, world: &World<K>| {
+                    let heard = |index: &usize| !people::is_news(world, *index);
+                    let changes = |index: usize| check.after(world, Deed::HearAgain(index, 0)).is_some();
+                    !check.scope.repeats || !(0..world.crs.len()).filter(heard).any(changes)
+                },
+            ),
+            Property::always(
                 "there is a way to rest, with one object for each CR",
                 |check: &Self, world: &World<K>| check.why_no_rest(world).is_none(),
             ),

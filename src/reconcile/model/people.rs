@@ -8,6 +8,7 @@ use super::cloud::{Call, Reply, Skip, Thing, second};
 use super::kept::Kept;
 use super::kinds::{Modelled, OWNER_KEY};
 use super::operator::Work;
+use super::scope::Faults;
 use super::world::{Heard, Phase, Seat, World, kept_known, version};
 use crate::api::ObjectStatus;
 use crate::cloud::Meaning;
@@ -134,8 +135,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.push(Deed::Hear(index));
         }
         if matches!(seat.heard, Heard::Known(..)) {
-            let latest = usize::from(!check.scope.repeats);
-            let older = latest..=world.crs[index].older.len();
+            let older = 1..=world.crs[index].older.len();
             deeds.extend(older.map(|back| Deed::HearAgain(index, back)));
         }
     }
@@ -186,13 +186,14 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     if !is_waited_for && next_moment(check, world).is_some() {
         deeds.push(Deed::Tick);
     }
-    if is_behind(check, world) {
+    let may_poll = !check.scope.sparse || left == Faults::default();
+    if may_poll && is_behind(check, world) {
         deeds.push(Deed::Poll);
     }
     if world.skips.is_some() {
         deeds.push(Deed::Whole);
     }
-    let may_kill = !check.scope.kills_at_work || !seats_are_idle(world);
+    let may_kill = !check.scope.sparse || is_sending(world);
     if left.kills > 0 && may_kill {
         let oldest = world.crs.iter().map(|cr| cr.older.len()).max().unwrap_or(0);
         deeds.extend((0..=oldest).map(Deed::Kill));
@@ -239,12 +240,13 @@ fn is_untouched<K: Modelled>(world: &World<K>, index: usize) -> bool {
     is_first && cr.secret.version == 1 && matches!((&seat.heard, &seat.phase), (Heard::Listed(_), Phase::Idle))
 }
 
-fn seats_are_idle<K: Modelled>(world: &World<K>) -> bool {
+fn is_sending<K: Modelled>(world: &World<K>) -> bool {
     let mut seats = world.process.seats.iter();
-    seats.all(|seat| matches!(seat.phase, Phase::Idle))
+    seats.any(|seat| matches!(seat.phase, Phase::Sent(..)))
 }
 
-fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
+/// Whether the watch has something to deliver.
+pub fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
     let newest = world.crs[index].object.as_deref().map(version);
     let heard = world.believed(index).map(|object| version(&object));
     // What one of our writes returned is delivered as well, and tells what was asked for meanwhile.

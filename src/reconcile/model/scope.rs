@@ -56,12 +56,10 @@ pub struct Scope {
     pub slow_lists: bool,
     /// Strangers make what looks and is timed as ours, which nobody can tell from it.
     pub indistinguishable: bool,
-    /// CRs have their finalizers from the start; how they get them is for scopes of one CR.
-    pub finalizers: bool,
-    /// A kill comes between a decision and its end, where it can cut something in two; at rest it only makes a process
-    /// forget, which is for scopes of one CR.
-    pub kills_at_work: bool,
-    /// The watch delivers what it has delivered before.
+    /// What may come at any moment in scopes of one CR comes only where it can cut something in two: a kill while a request
+    /// is under way, a drift poll once nothing goes wrong any more; and CRs have their finalizers from the start.
+    pub sparse: bool,
+    /// What the watch delivers twice is asked for in each state.
     pub repeats: bool,
     pub without: Option<Guard>,
 }
@@ -116,7 +114,7 @@ impl fmt::Display for Scope {
             (self.slow_lists, "slow lists"),
             (self.repeats, "repeated events"),
             (self.indistinguishable, "strangers that look like ours"),
-            (self.kills_at_work, "killed at work"),
+            (self.sparse, "sparse"),
             (
                 self.values.len() > 2 && self.values.first() == self.values.last(),
                 "there and back",

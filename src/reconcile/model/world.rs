@@ -460,7 +460,7 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
             namespace: Some("n".to_owned()),
             uid: Some(uid.clone()),
             resource_version: Some("1".to_owned()),
-            finalizers: scope.finalizers.then(|| vec![FINALIZER.to_owned()]),
+            finalizers: scope.sparse.then(|| vec![FINALIZER.to_owned()]),
             generation: Some(1),
             ..ObjectMeta::default()
         },
