@@ -108,6 +108,12 @@ impl<K: Kind> KindContext<K> {
     /// delivers until then is older, and would be taken for an object that is still to be deleted.
     pub fn let_go(&self, key: &Key) {
         self.shared.release(key);
+        self.forget_unwatched(key);
+    }
+
+    /// Forgets an object that the watch has seen go already. A reconcile that had begun by then may have remembered it
+    /// anew, and nobody would ever say again that it is gone: others would wait for its end for ever.
+    pub fn forget_unwatched(&self, key: &Key) {
         let reference = key.object_ref::<K>();
         let is_watched = self.stores().iter().any(|store| store.get(&reference).is_some());
         // The store is told first, so that one that still has it means that the watch will say so later.

@@ -138,7 +138,9 @@ async fn bounded<K: Kind>(
     context: Arc<KindContext<K>>,
 ) -> Result<controller::Action, super::pipeline::ReconcileError> {
     let key = Key::of(&*object);
-    match tokio::time::timeout(LONGEST_RECONCILE, reconcile(object, context)).await {
+    let result = tokio::time::timeout(LONGEST_RECONCILE, reconcile(object, Arc::clone(&context))).await;
+    context.forget_unwatched(&key);
+    match result {
         Ok(result) => result,
         Err(_) => {
             warn!(object = %key, "a reconcile took too long and was cut off; it is begun anew");
