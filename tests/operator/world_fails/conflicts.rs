@@ -126,3 +126,38 @@ async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_s
     settle_up(&world, 1).await;
     world.finish().await;
 }
+
+/// The reconcile reads what is there just before it goes, and the watch says so while the answer is on its way.
+#[tokio::test]
+async fn an_object_that_goes_while_it_is_read_is_in_nobodys_way() {
+    let mut world = World::with(Options {
+        stopped: true,
+        ..Options::with(["--resync-period=0"])
+    })
+    .await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    world.start_operator_behind(&proxy).await;
+    world.apply_gateway("old", "{name: old, idValue: 203.0.113.1}").await;
+    let old = world.wait_for_reason("old", "Available").await;
+
+    let refusal = Answer::refusal(409, "Conflict", "somebody was faster");
+    let conflict = proxy.answer(refusal, Some(1), is_status_of("old"));
+    let is_read = |request: &ApiRequest| request.verb == Verb::Get && request.about() == Some("old");
+    let hold = proxy.hold(Moment::After, 0, is_read);
+    world.patch("old", json!({"spec": {"name": "old-2"}})).await;
+    hold.reached(DEADLINE).await.unwrap();
+    world.kubectl(["delete", "cgw", "old", "--wait=false"]).await;
+    world.patch("old", json!({"metadata": {"finalizers": null}})).await;
+    let gone = "vpn_operator_objects{kind=\"CustomerGateway\",reason=\"Available\"} 0";
+    world.wait_for_metric(gone).await;
+    hold.release();
+    drop(conflict);
+
+    // What it had in the cloud is free for another.
+    let id = old["status"]["id"].as_str().unwrap();
+    let spec = format!("{{name: old, idValue: 203.0.113.1, externalID: {id}}}");
+    world.apply_gateway("new", &spec).await;
+    world.wait_for_reason("new", "Available").await;
+    assert_eq!(world.writes_since(0).await["CreateCustomerGateway"], 1);
+    world.finish().await;
+}
