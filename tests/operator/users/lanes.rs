@@ -11,6 +11,8 @@ use vpn_operator_testbed::{Simulator, eventually};
 use crate::world::{DEADLINE, Options, PROJECT, VPN_SERVER, World, condition, user};
 
 const OTHER_SERVER: &str = "5e5e5e5e-0000-4000-8000-000000000002";
+/// Where a request is held while much else is done: it must not time out before that is over.
+const HELD_FOR_LONG: [&str; 3] = ["--resync-period=0", "--request-timeout=30s", "--lease-duration=60s"];
 /// The calls that look at users.
 const READS: [&str; 2] = ["GetVpnUser", "ListVpnUsers"];
 /// The calls that change a user.
@@ -226,7 +228,7 @@ async fn users_are_confirmed_when_their_time_has_come_and_not_before() {
 
 #[tokio::test]
 async fn servers_do_not_wait_for_each_other_and_credentials_share_a_server() {
-    let options = Options::with(["--resync-period=0", "--request-timeout=7s"]);
+    let options = Options::with(HELD_FOR_LONG);
     let mut world = World::with(options).await;
     add_server(&world).await;
     world.apply_password("shared", "Sentinel Pass-1").await;
@@ -282,7 +284,7 @@ async fn servers_do_not_wait_for_each_other_and_credentials_share_a_server() {
 
 #[tokio::test]
 async fn an_edit_goes_before_creations_that_wait_already() {
-    let options = Options::with(["--resync-period=0", "--request-timeout=7s"]);
+    let options = Options::with(HELD_FOR_LONG);
     let mut world = World::with(options).await;
     world.apply_password("shared", "Sentinel Pass-1").await;
     world
