@@ -172,7 +172,10 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.gifts > 0 && are_calm && world.cloud.requests.is_empty() {
             deeds.push(Deed::Give(index));
         }
-        if left.skips > 0 && world.skips.is_none() {
+        // A list that lacks what no record tells of: a second one can come of that.
+        let are_kept = check.scope.faults.wipes == 0;
+        let is_knowable = are_kept || check.scope.indistinguishable || !is_forgotten(world, thing);
+        if left.skips > 0 && world.skips.is_none() && is_knowable {
             deeds.push(Deed::Skip(index));
         }
         // Nobody could know of an object without a record that no list shows.
@@ -200,14 +203,16 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     }
     for (index, cr) in world.crs.iter().enumerate().take(movable) {
         let Some(object) = &cr.object else { continue };
-        if object.deleting_since().is_some() {
-            continue;
-        }
+        let is_deleted = object.deleting_since().is_some();
         // What a wiped intent would have told, nobody could know.
         let has_intent = K::object(&object.status).intent.is_some();
         let is_settled = world.cloud.requests.is_empty() && !has_intent;
-        if left.wipes > 0 && is_settled {
+        let is_listed = world.skips.is_none() || is_deleted || check.scope.indistinguishable;
+        if left.wipes > 0 && is_settled && is_listed {
             deeds.push(Deed::Wipe(index));
+        }
+        if is_deleted {
+            continue;
         }
         if left.edits > 0 {
             deeds.push(Deed::Edit(index));
@@ -238,6 +243,18 @@ fn is_untouched<K: Modelled>(world: &World<K>, index: usize) -> bool {
     let (cr, seat) = (&world.crs[index], &world.process.seats[index]);
     let is_first = cr.object.as_deref().is_some_and(|object| version(object) == 1);
     is_first && cr.secret.version == 1 && matches!((&seat.heard, &seat.phase), (Heard::Listed(_), Phase::Idle))
+}
+
+/// Whether an object's CR is to have one, and has neither its id nor an intent on record.
+fn is_forgotten<K: Modelled>(world: &World<K>, thing: &Thing<K::Remote>) -> bool {
+    let mut owners = world.crs.iter().filter(|cr| thing.owner.as_ref() == Some(&cr.uid));
+    owners.any(|cr| {
+        let object = cr.object.as_ref().filter(|object| object.deleting_since().is_none());
+        object.is_some_and(|object| {
+            let status = K::object(&object.status);
+            status.id.is_none() && status.intent.is_none()
+        })
+    })
 }
 
 fn is_sending<K: Modelled>(world: &World<K>) -> bool {

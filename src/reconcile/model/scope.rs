@@ -54,7 +54,8 @@ pub struct Scope {
     pub values: &'static [u8],
     /// An answer of a list may come after others that were asked for later.
     pub slow_lists: bool,
-    /// Strangers make what looks and is timed as ours, which nobody can tell from it.
+    /// What nobody can know is in it, too: strangers that make what looks and is timed as ours, statuses that are wiped while
+    /// lists are incomplete.
     pub indistinguishable: bool,
     /// What may come at any moment in scopes of one CR comes only where it can cut something in two: a kill while a request
     /// is under way, a drift poll once nothing goes wrong any more; and CRs have their finalizers from the start.
@@ -113,7 +114,7 @@ impl fmt::Display for Scope {
             (self.stale > 0, "stale watch caches"),
             (self.slow_lists, "slow lists"),
             (self.repeats, "repeated events"),
-            (self.indistinguishable, "strangers that look like ours"),
+            (self.indistinguishable, "what nobody can know"),
             (self.sparse, "sparse"),
             (
                 self.values.len() > 2 && self.values.first() == self.values.last(),
