@@ -118,7 +118,7 @@ fn kind_controller<K: Kind>(rooms: &Rooms, context: &Arc<Context>, wakes: broadc
     let context = KindContext {
         shared: Arc::clone(context),
         memory: Memory::default(),
-        stores: Mutex::default(),
+        watches: Mutex::default(),
         crd_check,
     };
     KindController {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::runtime::reflector::Store;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::decide::Policy;
@@ -68,24 +69,32 @@ impl Context {
 pub struct KindContext<K: Kind> {
     pub shared: Arc<Context>,
     pub memory: Memory<K>,
-    /// What the watches have delivered, one for each watched namespace.
-    pub stores: Mutex<Vec<Store<Managed<K>>>>,
+    /// One for each watched namespace.
+    pub watches: Mutex<Vec<Watched<K>>>,
     /// Fails while the CRD in the cluster does not keep what must be remembered.
     pub crd_check: Check,
 }
 
+/// What a watch has delivered.
+#[derive(Clone)]
+pub struct Watched<K: Kind> {
+    pub store: Store<Managed<K>>,
+    /// Whether that is all that there is. The store itself can tell only one of those who wait for it.
+    pub listed: watch::Receiver<bool>,
+}
+
 impl<K: Kind> KindContext<K> {
-    /// One more watch fills this store.
-    pub fn watched_by(&self, store: Store<Managed<K>>) {
-        self.stores().push(store);
+    /// One more watch.
+    pub fn watched_by(&self, watched: Watched<K>) {
+        self.watches().push(watched);
     }
 
     /// Waits until every watch has delivered all that there is: who has what can be told only then.
     pub async fn all_is_known(&self) {
-        let stores = self.stores().clone();
-        for store in stores {
-            // The writer is dropped only when the process ends.
-            let _ = store.wait_until_ready().await;
+        let watches = self.watches().clone();
+        for mut watched in watches {
+            // The sender is dropped only when the process ends.
+            let _ = watched.listed.wait_for(|listed| *listed).await;
         }
     }
 
@@ -93,15 +102,15 @@ impl<K: Kind> KindContext<K> {
     pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
         let fits = |object: &Managed<K>| !object.is_let_go() && fits(object);
         let mut found = self.memory.find(fits);
-        for store in self.stores().iter() {
-            let unknown = store.state().into_iter();
+        for watched in self.watches().iter() {
+            let unknown = watched.store.state().into_iter();
             found.extend(unknown.filter(|object| !self.memory.knows(&Key::of(&**object)) && fits(object)));
         }
         found
     }
 
-    fn stores(&self) -> MutexGuard<'_, Vec<Store<Managed<K>>>> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watches(&self) -> MutexGuard<'_, Vec<Watched<K>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what was delivered, and returns the newest state of the object that is known; none if the object has gone
@@ -121,7 +130,7 @@ impl<K: Kind> KindContext<K> {
     /// As the watches have it.
     fn watched(&self, key: &Key) -> Option<Arc<Managed<K>>> {
         let reference = key.object_ref::<K>();
-        self.stores().iter().find_map(|store| store.get(&reference))
+        self.watches().iter().find_map(|watched| watched.store.get(&reference))
     }
 
     /// Nothing is left to do for the object. What is known of it stays until the watch has seen it go: what the watch

@@ -8,12 +8,12 @@ use futures::{FutureExt, StreamExt, stream};
 use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::context::KindContext;
+use super::context::{KindContext, Watched};
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
@@ -64,7 +64,11 @@ impl<K: Kind> KindController<K> {
             config = config.labels(selector);
         }
         let (reader, writer) = reflector::store::<Managed<K>>();
-        context.watched_by(reader.clone());
+        let (all_listed, listed) = watch::channel(false);
+        context.watched_by(Watched {
+            store: reader.clone(),
+            listed,
+        });
         let gone = Arc::clone(&context);
         let store = reader.clone();
         let in_namespace = namespace.clone();
@@ -80,6 +84,7 @@ impl<K: Kind> KindController<K> {
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
                     forget_unseen(&gone, &store, in_namespace.as_deref());
+                    all_listed.send_replace(true);
                 }
                 Ok(watcher::Event::Apply(_)) => health.is_up(),
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
