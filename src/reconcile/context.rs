@@ -93,6 +93,9 @@ impl<K: Kind> KindContext<K> {
     pub async fn all_is_known(&self) {
         let watches = self.watches().clone();
         for mut watched in watches {
+            if !*watched.listed.borrow() {
+                tracing::debug!("waiting until every watched namespace is listed");
+            }
             // The sender is dropped only when the process ends.
             let _ = watched.listed.wait_for(|listed| *listed).await;
         }

@@ -6,6 +6,7 @@ mod cloud;
 mod conflicts;
 mod crds;
 mod line;
+mod namespaces;
 mod reasons;
 mod refused;
 mod stale;

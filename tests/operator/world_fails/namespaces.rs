@@ -1,0 +1,49 @@
+//! The list of one namespace is late: whatever is in the others waits for it.
+
+use vpn_operator_testbed::{ApiProxy, ApiRequest, Moment, Verb, eventually};
+
+use super::settle_up;
+use crate::world::{DEADLINE, Options, World};
+
+#[tokio::test]
+async fn whatever_waits_for_the_last_namespace_goes_on_when_it_is_listed() {
+    let mut world = World::with(Options {
+        stopped: true,
+        ..Options::with(["--resync-period=0"])
+    })
+    .await;
+    let late = world.plane.create_namespace("late").await.unwrap();
+    let namespaces = format!("--watch-namespace={},{late}", world.namespace);
+    world.set_argument(&namespaces);
+    let count = 5;
+    for number in 1..=count {
+        let spec = format!("{{idValue: 203.0.113.{number}}}");
+        world.apply_gateway(&format!("gw-{number}"), &spec).await;
+    }
+
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    world.kubeconfig = proxy.kubeconfig().to_owned();
+    let is_late = move |request: &ApiRequest| {
+        request.verb == Verb::List
+            && request.resource == "customergateways"
+            && request.namespace.as_deref() == Some(late.as_str())
+    };
+    let hold = proxy.hold(Moment::Before, 0, is_late);
+    world.launch_operator();
+    hold.reached(DEADLINE).await.unwrap();
+    let all_wait = eventually("all wait", DEADLINE, async || {
+        let log = world.running().log();
+        let waiting = log
+            .lines()
+            .filter(|line| line.contains("until every watched namespace is listed"));
+        match waiting.count() {
+            waiting if waiting == count => Ok(()),
+            waiting => Err(format!("{waiting} do")),
+        }
+    });
+    all_wait.await.unwrap();
+    hold.release();
+    world.wait_until_all_ready(count).await;
+    settle_up(&world, 1).await;
+    world.finish().await;
+}
