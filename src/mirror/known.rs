@@ -406,8 +406,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
         let back = self.missing.remove(&id) | self.gone.remove(&id).is_some();
         if news || back {
-            woken.extend(self.holders.get(&id).cloned());
-            woken.extend(self.curious.get(&id).into_iter().flatten().cloned());
+            woken.extend(self.concerned(&id));
             woken.extend(self.uid_of(&item).and_then(|uid| self.uids.get(&uid).cloned()));
         }
         self.put(item, started, full, speaks_of_tags);
@@ -419,14 +418,21 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.ended(look);
         let is_about_it = |want: &Want<K>| matches!(&want.look, Look::Object(it) | Look::Whole(it) if it == id);
         let asked = |want: &Want<K>| want.since <= started && is_about_it(want);
+        // Who did not ask must hear of it as well: by the next LIST it is no news any more.
+        let mut woken = HashSet::new();
         match result {
             // Gone since: the next look says so.
             Ok(_) if is_buried => {}
             Ok(remote) => {
-                let newer = self.entries.get(id).is_none_or(|entry| entry.as_of < started);
-                self.gone.remove(id);
-                self.missing.remove(id);
-                if newer {
+                let entry = self.entries.get(id);
+                let is_newer = entry.is_none_or(|entry| entry.as_of < started);
+                let differs = entry.is_none_or(|entry| entry.remote != remote);
+                let back = self.missing.remove(id) | self.gone.remove(id).is_some();
+                if back || (is_newer && differs) {
+                    woken.extend(self.concerned(id));
+                    woken.extend(self.uid_of(&remote).and_then(|uid| self.uids.get(&uid).cloned()));
+                }
+                if is_newer {
                     let tags_listed = self.entries.get(id).is_some_and(|entry| entry.tags_listed);
                     self.put(remote, started, true, tags_listed);
                 }
@@ -434,13 +440,16 @@ impl<R: Remote, K: Reader> Known<R, K> {
             Err(error) if error.meaning == Meaning::Gone => {
                 if self.entries.get(id).is_none_or(|entry| entry.as_of < started) {
                     self.remove(id);
-                    self.gone.insert(id.to_owned(), started);
+                    if self.gone.insert(id.to_owned(), started).is_none() {
+                        woken.extend(self.concerned(id));
+                    }
                     self.bury(id, started);
                 }
             }
             Err(error) => return self.fail(asked, &error),
         }
-        self.answer(asked)
+        woken.extend(self.answer(asked));
+        woken
     }
 
     /// A look at an object's tags has ended, which was started then; who is to be woken.
@@ -453,10 +462,14 @@ impl<R: Remote, K: Reader> Known<R, K> {
     ) -> HashSet<K> {
         self.ended(look);
         let asked = |want: &Want<K>| want.since <= started && want.look == *look;
+        let mut woken = HashSet::new();
         match result {
             Ok(tags) => {
                 if let Some(entry) = self.entries.get(id) {
                     let (mut remote, as_of, full) = (entry.remote.clone(), entry.as_of, entry.full);
+                    if remote.tags() != Some(&tags) {
+                        woken.extend(self.concerned(id));
+                    }
                     remote.set_tags(Some(tags));
                     self.put(remote, as_of, full, false);
                 }
@@ -464,13 +477,20 @@ impl<R: Remote, K: Reader> Known<R, K> {
             // Only a GET of the object itself proves that it is gone.
             Err(error) if error.meaning == Meaning::Gone => {
                 self.remove(id);
-                if self.holders.contains_key(id) {
-                    self.missing.insert(id.to_owned());
+                if self.holders.contains_key(id) && self.missing.insert(id.to_owned()) {
+                    woken.extend(self.concerned(id));
                 }
             }
             Err(error) => return self.fail(asked, &error),
         }
-        self.answer(asked)
+        woken.extend(self.answer(asked));
+        woken
+    }
+
+    /// Who holds an object, or wants to hear of it.
+    fn concerned(&self, id: &str) -> Vec<K> {
+        let curious = self.curious.get(id).into_iter().flatten();
+        self.holders.get(id).into_iter().chain(curious).cloned().collect()
     }
 
     fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {

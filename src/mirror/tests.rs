@@ -383,6 +383,46 @@ async fn a_poll_wakes_only_whose_object_differs() {
     bench.assert_quiet().await;
 }
 
+/// A GET and a LIST are under way for one reader; the LIST answers it, and the GET comes with other news.
+#[tokio::test(start_paused = true)]
+async fn what_a_look_tells_that_nobody_waits_for_any_more_is_heard_by_whom_it_concerns() {
+    for answer in [Ok(thing("1", "changed")), Err(gone())] {
+        let is_gone = answer.is_err();
+        let mut bench = Bench::primed(vec![thing("1", "one")]).await;
+        bench.mirror.known().hold(&"a", "uid-a", Some("1"));
+        bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
+        let Some(Call::Get(_, get)) = bench.calls.recv().await else {
+            panic!("a GET was expected")
+        };
+        bench.mirror.relist();
+        bench.answer_list(vec![thing("1", "one")], true).await;
+        assert_eq!(bench.woken.recv().await, Some("a"), "the LIST is answer enough");
+        bench.assert_quiet().await;
+        tick().await;
+        // The GET began before the LIST, so what it says is not newer.
+        get.send(answer).expect("the mirror waits");
+        bench.assert_quiet().await;
+
+        tick().await;
+        bench.mirror.want("b", Look::Object("1".to_owned()), Instant::now());
+        let news = if is_gone {
+            Err(gone())
+        } else {
+            Ok(thing("1", "changed"))
+        };
+        bench.answer_get("1", news).await;
+        let woken = HashSet::from([bench.woken.recv().await, bench.woken.recv().await]);
+        assert_eq!(woken, HashSet::from([Some("a"), Some("b")]), "who holds it did not ask");
+        bench.assert_quiet().await;
+        // By then it is no news to a LIST.
+        tick().await;
+        bench.mirror.relist();
+        let listed = if is_gone { vec![] } else { vec![thing("1", "changed")] };
+        bench.answer_list(listed, true).await;
+        bench.assert_quiet().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_list_that_never_speaks_of_tags_leaves_them_and_one_that_stops_makes_them_unknown() {
     let silent = |id: &str| Thing {
