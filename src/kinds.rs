@@ -18,6 +18,7 @@ use crate::cloud::transport::{Observer, Transport, TransportOptions};
 use crate::cloud::{Cloud, Operation};
 use crate::metrics::Metrics;
 use crate::operator::Rooms;
+use crate::reconcile::census::{Census, OfKind};
 use crate::reconcile::context::{Context, KindContext};
 use crate::reconcile::controller::{KindController, secret_changed};
 use crate::reconcile::customer_gateway::Gateways;
@@ -70,6 +71,7 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
 
     let gateways = kind_controller::<Gateways>(&rooms, &context, gateways);
     let users = kind_controller::<Users>(&rooms, &context, users);
+    context.census.of(vec![was_looked_at(&gateways), was_looked_at(&users)]);
     let by_secret: Vec<OnSecret> = vec![on_secret(&gateways), on_secret(&users)];
     let secrets = watch_secrets(
         Arc::clone(&context),
@@ -136,6 +138,12 @@ fn on_secret<K: Kind>(controller: &KindController<K>) -> OnSecret {
     })
 }
 
+fn was_looked_at<K: Kind>(controller: &KindController<K>) -> OfKind {
+    // The context has the census: it must not own itself.
+    let context = Arc::downgrade(&controller.context);
+    Box::new(move || context.upgrade().is_some_and(|context| context.all_are_looked_at()))
+}
+
 fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
     let settings = Arc::clone(&rooms.settings);
     let instance = std::env::var("POD_NAME").ok();
@@ -173,6 +181,7 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
         leader: rooms.leader.clone(),
         metrics: rooms.metrics.clone(),
         wakes,
+        census: Census::default(),
         started: Instant::now(),
         settings,
     }

@@ -39,6 +39,8 @@ pub struct Known<R, K> {
     pub(super) by_place: HashMap<(String, String, String), BTreeSet<String>>,
     pub(super) untold: HashSet<String>,
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
+    /// A LIST has ended, well or not.
+    pub(super) was_listed: bool,
     /// Ids that a GET proved gone, and when it was started.
     pub(super) gone: HashMap<String, Instant>,
     /// Ids that were proved gone while a look was under way, and when: what began before must not bring them back.
@@ -69,6 +71,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             by_place: HashMap::new(),
             untold: HashSet::new(),
             listed: None,
+            was_listed: false,
             gone: HashMap::new(),
             buried: HashMap::new(),
             missing: HashSet::new(),
@@ -154,6 +157,11 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.failures.remove(reader)
     }
 
+    /// Whether what is missing has been counted: by a LIST, if any object is held.
+    pub fn is_counted(&self) -> bool {
+        self.was_listed || self.ids.is_empty()
+    }
+
     /// From now on the reader is woken when its object differs, or when an object with its uid shows up.
     pub fn hold(&mut self, reader: &K, uid: &str, id: Option<&str>) {
         if self.uids.get(uid) != Some(reader) {
@@ -166,6 +174,11 @@ impl<R: Remote, K: Reader> Known<R, K> {
         if let Some(id) = id {
             self.ids.insert(reader.clone(), id.to_owned());
             self.holders.insert(id.to_owned(), reader.clone());
+            let lacked = self.listed.is_some_and(|(_, _, complete)| complete);
+            // As a LIST that ends from now on would find.
+            if lacked && !self.entries.contains_key(id) && !self.gone.contains_key(id) {
+                self.missing.insert(id.to_owned());
+            }
         }
     }
 
@@ -313,6 +326,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         started: Instant,
         cloud_started: Timestamp,
     ) -> HashSet<K> {
+        self.was_listed = true;
         let listing = match result {
             Ok(listing) => listing,
             Err(error) => {

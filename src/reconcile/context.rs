@@ -8,6 +8,7 @@ use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::census::Census;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
 use super::key::{Key, Wakes};
@@ -37,6 +38,7 @@ pub struct Context {
     pub leader: LeaderHandle,
     pub metrics: Metrics,
     pub wakes: Arc<Wakes>,
+    pub census: Census,
     /// When this process began: what was seen since then was seen by it.
     pub started: Instant,
 }
@@ -99,6 +101,16 @@ impl<K: Kind> KindContext<K> {
             // The sender is dropped only when the process ends.
             let _ = watched.listed.wait_for(|listed| *listed).await;
         }
+    }
+
+    /// Whether every object that has something in the cloud was looked at, as far as that could be.
+    pub fn all_are_looked_at(&self) -> bool {
+        self.watches().iter().all(|watched| {
+            let objects = watched.store.state();
+            let has_any = |object: &Managed<K>| K::object(&object.status).id.is_some();
+            let mut holders = objects.iter().filter(|object| has_any(object));
+            *watched.listed.borrow() && holders.all(|object| self.memory.was_looked_at(&Key::of(&**object)))
+        })
     }
 
     /// Objects whose newest state fits, whether they were reconciled yet or not; those that were let go are no more.

@@ -96,6 +96,8 @@ pub struct View<R> {
     /// Could be ours, but their tags are not known.
     pub untold: Vec<String>,
     pub mass_deletion: Option<MassDeletion>,
+    /// Whether it is known how many are missing; if it is not, nothing that is gone is taken for lost.
+    pub counted: bool,
     /// A CR with a better claim to the known id.
     pub rival: Option<Rival>,
     /// Where names are unique: an object that nobody of ours has, and whose name is the one that we would create.
@@ -118,6 +120,7 @@ impl<R> View<R> {
             orphan: None,
             untold: Vec::new(),
             mass_deletion: None,
+            counted: true,
             rival: None,
             namesake: None,
             name_holder: None,

@@ -130,6 +130,11 @@ pub async fn gather<K: Kind>(
                     since: gathered.since,
                 };
                 look_around(&viewpoint, &mirror, open, &mut gathered);
+                if gathered.view.known == Sighting::Gone {
+                    // First whether all is counted, then the count.
+                    gathered.view.counted = shared.census.is_complete() && open.is_counted();
+                    gathered.view.mass_deletion = open.mass_deletion();
+                }
                 if let Some(owner) = viewpoint.named_owner(&gathered.view) {
                     gathered.view.owner_lives = lives::<K>(context, &owner).await?;
                 }

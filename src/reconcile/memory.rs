@@ -38,6 +38,8 @@ pub struct Entry<K: Kind> {
     recreating: bool,
     /// Our finalizer is off: whatever the watch still delivers is of before.
     let_go: bool,
+    /// Its place in the cloud was looked up, or could not be.
+    looked_at: bool,
     reported: Option<&'static str>,
     /// How the apiserver refused the last write.
     refused: Option<String>,
@@ -266,6 +268,16 @@ impl<K: Kind> Memory<K> {
         latest.filter(|object| fits(object)).cloned().collect()
     }
 
+    /// Where the object's cloud object is to be was looked up, or could not be.
+    pub fn looked_at(&self, key: &Key) {
+        self.with(key, |entry| entry.looked_at = true);
+    }
+
+    /// Whether it was.
+    pub fn was_looked_at(&self, key: &Key) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.looked_at)
+    }
+
     /// Whether anything is remembered of the object.
     pub fn knows(&self, key: &Key) -> bool {
         self.lock().contains_key(key)
@@ -308,6 +320,7 @@ impl<K: Kind> Entry<K> {
             drifted: false,
             recreating: false,
             let_go: false,
+            looked_at: false,
             reported: None,
             refused: None,
         }

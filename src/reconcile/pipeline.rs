@@ -73,11 +73,14 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         }
         if object.is_let_go() {
             // Nothing need be asked, not even for its credentials.
+            context.memory.looked_at(key);
             context.let_go(key);
             return Ok(Action::await_change());
         }
         context.memory.begin(key);
-        let gathered = gather(context, key, &object).await?;
+        let gathered = gather(context, key, &object).await;
+        context.memory.looked_at(key);
+        let gathered = gathered?;
         let step = decide(&gathered.inputs(&object, context));
         tracing::debug!(?step, "decided");
         let pass = Pass {

@@ -138,6 +138,13 @@ impl Servers {
             .collect()
     }
 
+    /// Whether what is missing on each of them has been counted.
+    pub fn are_counted(&self) -> bool {
+        self.lock()
+            .values()
+            .all(|in_use| in_use.server.users.known().is_counted())
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, InUse>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -88,6 +88,11 @@ impl Open {
         MassDeletion::suspected(missing, of)
     }
 
+    /// Whether what is missing of the credential's objects has been counted.
+    pub fn is_counted(&self) -> bool {
+        self.servers.are_counted() && self.gateways.known().is_counted()
+    }
+
     fn forget(&self, reader: &Key) {
         self.gateways.known().forget(reader);
         self.servers.forget(reader);

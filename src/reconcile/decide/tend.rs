@@ -14,6 +14,9 @@ use crate::api::{ManagementPolicy, PastIntent};
 use crate::mirror::{Look, Remote, Sighting};
 use crate::reconcile::kind::{Difference, Immutable, Kind, Mend, Wanted};
 
+/// How long a process that has just begun to lead may need until it has looked at its objects; then it is asked again.
+const COUNTED_SOON: Duration = Duration::from_secs(1);
+
 /// The object is known by its id: is it there, ours, and as specified?
 pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &str) -> Step<K> {
     if let Some(left) = unsettled_for(inputs, access)
@@ -207,6 +210,8 @@ pub(super) fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
         )
     } else if suspects_mass_deletion(inputs) {
         return mass_deletion(inputs);
+    } else if !inputs.view.counted && inputs.policy.mass_deletion_guard {
+        return Step::Rest(Rest::Until(None, COUNTED_SOON));
     } else if inputs.policy.read_only {
         return wait(
             Reason::Creating,
