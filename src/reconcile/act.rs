@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::core::Status;
+use kube::core::response::StatusDetails;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -21,7 +23,7 @@ use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
 use super::view::name_holder;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::{Intent, Scope};
+use crate::api::{DeletionPolicy, Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
 use crate::cloud::lane::LaneGuard;
 use crate::cloud::{Answer, CloudError, Meaning};
@@ -359,9 +361,13 @@ impl<K: Kind> Pass<'_, K> {
             .known()
             .hold(self.key, self.object.uid(), Some(remote.id()));
         let setting = self.setting(cloud, cloud.tenant.cloud_now());
-        let written = self
-            .write_surely(|status| setting.created(status, new, &remote))
-            .await?;
+        let written = match self.write_surely(|status| setting.created(status, new, &remote)).await {
+            Err(error) if is_no_more(&error, self.object.name()) => {
+                self.take_back(cloud, &remote).await;
+                return Err(error);
+            }
+            written => written?,
+        };
         let (reason, mut text) = if self.context.memory.has_recreated(self.key) {
             ("Recreated", format!("made the {} anew, as {}", K::NOUN, remote.id()))
         } else {
@@ -379,6 +385,28 @@ impl<K: Kind> Pass<'_, K> {
             self.context.memory.progressed(self.key);
         }
         Ok(Next::Again(written))
+    }
+
+    /// The object went while its creation was under way: a finalizer that is put on while a deletion is being carried out
+    /// goes with the object. Nobody is left to delete what was made, so that is done at once.
+    async fn take_back(&self, cloud: &Cloud<'_, K>, remote: &K::Remote) {
+        let (object, noun, id) = (self.key, K::NOUN, remote.id());
+        let default = self.context.shared.policy.default_deletion;
+        if self.object.lifecycle.deletion_policy.unwrap_or(default) != DeletionPolicy::Delete {
+            warn!(%object, id, "gone from the cluster while its {noun} was made, which is kept as deletionPolicy says");
+            return;
+        }
+        let deleted = self.send(cloud, K::delete(&cloud.client, &cloud.home, id)).await;
+        match deleted {
+            Some(Ok(_)) => {
+                cloud.mirror.proved_gone(id);
+                warn!(%object, id, "gone from the cluster while its {noun} was made, which is deleted again");
+            }
+            Some(Err(error)) => {
+                warn!(%object, id, %error, "gone from the cluster while its {noun} was made, which could not be deleted");
+            }
+            None => warn!(%object, id, "gone from the cluster while its {noun} was made, which is left behind"),
+        }
     }
 
     fn extras(&self) -> Option<&K::Extras> {
@@ -757,10 +785,7 @@ impl<K: Kind> Pass<'_, K> {
                 }
                 Err(error) if is_conflict(&error) => match self.context.shared.reporter.read(&*object).await? {
                     Some(newer) => object = Arc::new(newer),
-                    None => {
-                        warn!(object = %self.key, "gone from the cluster while its cloud object was written");
-                        return Ok(object);
-                    }
+                    None => return Err(no_more(self.object.name())),
                 },
                 result => return result,
             }
@@ -781,6 +806,29 @@ struct NotYet;
 /// Either the next renewal of the lease opens the way again, or this process ends.
 fn not_leading<K: Kind>() -> Next<K> {
     Next::Rest(Action::requeue(Duration::from_secs(1)))
+}
+
+/// What the apiserver answers where there is no such object.
+fn no_more(name: &str) -> kube::Error {
+    let details = StatusDetails {
+        name: name.to_owned(),
+        group: String::new(),
+        kind: String::new(),
+        uid: String::new(),
+        causes: Vec::new(),
+        retry_after_seconds: 0,
+    };
+    let status = Status::failure("there is another object of this name, or none", "NotFound")
+        .with_code(404)
+        .with_details(details);
+    kube::Error::Api(Box::new(status))
+}
+
+/// Whether it is the object that is gone, and not its kind.
+fn is_no_more(error: &kube::Error, name: &str) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let is_named = status.details.as_ref().is_some_and(|details| details.name == name);
+    status.code == 404 && is_named
 }
 
 fn is_conflict(error: &kube::Error) -> bool {
