@@ -520,6 +520,18 @@ fn a_mass_deletion_stops_recreation_until_it_is_approved() {
 }
 
 #[test]
+fn nothing_is_lost_before_it_is_known_how_much_is_missing() {
+    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    assert!(matches!(gone.decide(), Step::Note(Note::Lost)));
+    let uncounted = gone.with(|case| case.view.counted = false);
+    assert!(matches!(uncounted.decide(), Step::Rest(Rest::Until(None, _))));
+    let unguarded = uncounted.clone().with(|case| case.policy.mass_deletion_guard = false);
+    assert!(matches!(unguarded.decide(), Step::Note(Note::Lost)));
+    let suspected = uncounted.with(|case| case.view.mass_deletion = Some(MassDeletion { missing: 11, of: 20 }));
+    assert_eq!(suspected.rests().0, Reason::MassDeletionSuspected);
+}
+
+#[test]
 fn a_missing_tag_is_put_back_and_another_owners_stops_everything() {
     let untagged = Case::ready().with(|case| case.view.known = seen(remote(ID, None)));
     let tag = BTreeMap::from([(KEY.to_owned(), owner_tag(UID, "test"))]);

@@ -337,6 +337,7 @@ impl Story {
 
     /// One user goes, another takes its name; then all go.
     async fn go(&mut self) {
+        let id = self.in_cloud("alice").await.unwrap_or_default()["id"].clone();
         self.world.kubectl(["delete", "vpnu", "alice", "--wait=false"]).await;
         self.world
             .apply_user(
@@ -344,7 +345,6 @@ impl Story {
                 "{name: alice, passwordSecretRef: {name: first}, userGroupID: none}",
             )
             .await;
-        let id = self.in_cloud("alice").await.unwrap_or_default()["id"].clone();
         self.until("the first alice is gone", async || {
             self.post("finish-deletions").await;
             let users = self.world.cloud_users().await;
