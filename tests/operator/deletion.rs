@@ -447,3 +447,47 @@ async fn a_secret_that_never_had_keys_holds_nothing() {
     world.wait_until_gone("office").await;
     world.finish().await;
 }
+
+/// As it happens where a finalizer is put on while the apiserver carries a deletion out.
+#[tokio::test]
+async fn what_was_made_for_an_object_that_went_meanwhile_is_deleted_again_unless_it_is_to_be_kept() {
+    let world = World::with(Options::with([
+        "--resync-period=0",
+        "--request-timeout=30s",
+        "--lease-duration=60s",
+    ]))
+    .await;
+    let hold = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": true, "times": 2});
+    world.simulator.add_fault(&hold).await.unwrap();
+    world
+        .apply_gateway("short", "{name: short, idValue: 203.0.113.1}")
+        .await;
+    world
+        .apply_gateway("kept", "{name: kept, idValue: 203.0.113.2, deletionPolicy: Retain}")
+        .await;
+    world.simulator.wait_for_held::<Value>(2).await.unwrap();
+    for name in ["short", "kept"] {
+        world.kubectl(["delete", "cgw", name, "--wait=false"]).await;
+        world.patch(name, json!({"metadata": {"finalizers": null}})).await;
+        world.wait_until_gone(name).await;
+    }
+    world.simulator.release(&json!({})).await.unwrap();
+    let told = eventually("both are told", DEADLINE, async || {
+        let log = world.running().log();
+        let said = |words: &str| log.contains(words);
+        let words = [
+            "was made, which is deleted again",
+            "was made, which is kept as deletionPolicy says",
+        ];
+        if words.into_iter().all(said) {
+            Ok(())
+        } else {
+            Err("not yet")
+        }
+    });
+    told.await.unwrap();
+    let left: Vec<Value> = world.cloud_gateways().await;
+    let names: Vec<&Value> = left.iter().map(|gateway| &gateway["name"]).collect();
+    assert_eq!(names, ["kept"]);
+    world.finish().await;
+}
