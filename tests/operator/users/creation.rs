@@ -342,7 +342,9 @@ async fn with_a_crd_that_drops_what_must_be_remembered_no_user_is_created() {
         .unwrap();
         let object = world
             .users()
-            .wait_for(&name, "was looked at", |object| object["status"].is_object())
+            .wait_for(&name, "was looked at", |object| {
+                condition(object, "Ready")["status"].is_string()
+            })
             .await;
         assert_eq!(condition(&object, "Ready")["status"], "False");
         assert_eq!(posts(&world, &server).await, (0, 0), "{field}");
