@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use vpn_operator_testbed::figures::{self, Figures};
 
-use proofs::{PROOFS, Proof, RUNS, Run};
+use proofs::{PROOFS, Proof};
 
 /// Whatever ends a proof early; people read it, nobody acts on its kind.
 type Failure = Box<dyn std::error::Error>;
@@ -40,27 +40,25 @@ fn main() -> ExitCode {
 /// nothing, and one that failed keeps none of the others from being run.
 fn prove(arguments: &Arguments) -> Result<(), Failure> {
     let only = arguments.only.as_deref().unwrap_or_default();
-    let chosen: Vec<&Run> = RUNS.iter().filter(|run| run.name.contains(only)).collect();
+    let chosen: Vec<&Proof> = PROOFS.iter().filter(|proof| proof.name.contains(only)).collect();
     if chosen.is_empty() {
-        let names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
+        let names: Vec<&str> = PROOFS.iter().map(|proof| proof.name).collect();
         return Err(format!("no proof's name contains {only:?}; there are: {}", names.join(", ")).into());
     }
     let version = version()?;
     let mut failed = Vec::new();
-    for run in chosen {
-        match figures_of(run, arguments.quick) {
-            Ok(counted) => {
-                for (proof, figures) in counted {
-                    let table = document::table(proof, &version, &figures);
-                    println!("\n{table}");
-                    if !arguments.quick {
-                        document::write(proof, &table)?;
-                    }
+    for proof in chosen {
+        match figures_of(proof, arguments.quick) {
+            Ok(figures) => {
+                let table = document::table(proof, &version, &figures);
+                println!("\n{table}");
+                if !arguments.quick {
+                    document::write(proof, &table)?;
                 }
             }
             Err(failure) => {
-                eprintln!("reliability: {}: {failure}", run.name);
-                failed.push(run.name);
+                eprintln!("reliability: {}: {failure}", proof.name);
+                failed.push(proof.name);
             }
         }
     }
@@ -71,11 +69,11 @@ fn prove(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Runs tests, whose output people see as it comes, and returns what they counted.
-fn figures_of(run: &Run, quick: bool) -> Result<Vec<(&'static Proof, Figures)>, Failure> {
+/// Runs a proof's tests, whose output people see as it comes, and returns what they counted.
+fn figures_of(proof: &Proof, quick: bool) -> Result<Figures, Failure> {
     let directory = tempfile::tempdir()?;
-    let arguments = [&["test"], run.target, &["--", "--nocapture"], run.tests].concat();
-    println!("reliability: == {}: cargo {}", run.name, arguments.join(" "));
+    let arguments = [&["test"], proof.target, &["--", "--nocapture"], proof.tests].concat();
+    println!("reliability: == {}: cargo {}", proof.name, arguments.join(" "));
     let status = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(arguments)
@@ -86,17 +84,10 @@ fn figures_of(run: &Run, quick: bool) -> Result<Vec<(&'static Proof, Figures)>, 
         return Err(status.to_string().into());
     }
     let mut counted = figures::kept(directory.path())?;
-    let of_proof = |name: &&str| {
-        let figures = counted
-            .remove(*name)
-            .ok_or_else(|| format!("{name:?} reported no figures"))?;
-        let proof = PROOFS.iter().find(|proof| proof.name == *name);
-        Ok((proof.ok_or_else(|| format!("{name:?} is no proof"))?, figures))
-    };
-    let proved = run.proves.iter().map(of_proof).collect::<Result<_, Failure>>()?;
+    let figures = counted.remove(proof.name).ok_or("it reported no figures")?;
     match counted.into_keys().next() {
-        Some(other) => Err(format!("figures of {other:?}, which this run is not known to prove").into()),
-        None => Ok(proved),
+        Some(other) => Err(format!("it reported figures of {other:?}").into()),
+        None => Ok(figures),
     }
 }
 
