@@ -7,8 +7,8 @@ mod validate;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-pub use cli::{Cli, Command, LogFormat, RunArgs};
-pub use reference::flag_reference;
+pub use cli::{Cli, Command, LogFormat, ProbeArgs, RunArgs};
+pub use reference::{flag_reference, probe_reference};
 pub use selector::{SelectorError, check_label_selector};
 pub use validate::{FlagError, validate};
 
