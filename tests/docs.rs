@@ -378,6 +378,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.reconciled("kind", "outcome", Duration::ZERO);
     metrics.cloud_request("operation", "outcome", Duration::ZERO);
     metrics.object_moved("kind", None, Some("reason"));
+    metrics.object_drifted("kind", false, false);
     metrics.mirror_listed("collection", "outcome");
     metrics.credential_failed("reason");
     metrics.creation_sent_again("kind", true);

@@ -161,7 +161,9 @@ impl<K: Kind> KindContext<K> {
     /// The object is gone from the cluster.
     pub fn forget(&self, key: &Key) {
         let reported = self.memory.forget(key);
-        self.shared.metrics.object_moved(K::KIND, reported, None);
+        let metrics = &self.shared.metrics;
+        metrics.object_moved(K::KIND, reported.reason, None);
+        metrics.object_drifted(K::KIND, reported.drifted, false);
         self.shared.release(key);
     }
 }
