@@ -63,9 +63,10 @@ fn every_value_is_described() {
 fn readme() -> String {
     let (values, documented) = values();
     let mut page = INTRODUCTION.to_owned();
-    for Documented { path, text } in documented {
+    for Documented { path, text } in &documented {
         let value = path.iter().fold(&values, |value, key| &value[key]);
-        let has_rows_of_its_own = value.as_object().is_some_and(|fields| !fields.is_empty()) && !is_given_whole(&path);
+        let is_map = value.as_object().is_some_and(|fields| !fields.is_empty());
+        let has_rows_of_its_own = is_map && !is_given_whole(path, &documented);
         let default = if has_rows_of_its_own {
             String::new()
         } else {
@@ -77,8 +78,7 @@ fn readme() -> String {
 }
 
 /// Contexts and the like, whose fields are Kubernetes' own and have no texts here.
-fn is_given_whole(path: &[String]) -> bool {
-    let (_, documented) = values();
+fn is_given_whole(path: &[String], documented: &[Documented]) -> bool {
     !documented
         .iter()
         .any(|other| other.path.len() > path.len() && other.path.starts_with(path))
