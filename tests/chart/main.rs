@@ -2,6 +2,7 @@
 //! the environment and the ServiceAccount of the rendered Deployment.
 
 mod gitops;
+mod hook;
 mod install;
 mod readme;
 mod release;

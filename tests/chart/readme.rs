@@ -19,7 +19,8 @@ $ helm install vpn charts/vpn-operator --namespace vpn-operator --create-namespa
 
 Without a cloud account, `--set simulator.enabled=true` installs the cloud's simulator beside the operator. The release needs
 Kubernetes 1.31 or newer, and an image of your own making (`image.*`) for now. What it may do in the cluster is exactly what a
-test misses when it is taken away.
+test misses when it is taken away. `helm test` asks whether an operator is ready; if none is, `kubectl logs` of the pod that it
+leaves says what is missing.
 
 ## Values
 

@@ -11,7 +11,7 @@ use vpn_operator_testbed::{ControlPlane, Operator, Simulator};
 /// How long a busy machine may take for anything that is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/vpn-operator");
-const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
+pub const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
 const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
 const ACCESS_KEY: &str = "CHARTACCESSKEY";
 const SECRET_KEY: &str = "chart-secret-key";
@@ -55,9 +55,10 @@ impl Release {
         release
     }
 
-    /// What `helm template` makes of the chart with the values that lead to the simulator.
+    /// What `helm template` makes of the chart with the values that lead to the simulator, without what only `helm test`
+    /// would make.
     pub async fn template(&self) -> String {
-        let mut arguments: Vec<String> = ["template", "vpn", CHART, "--namespace", &self.namespace]
+        let mut arguments: Vec<String> = ["template", "vpn", CHART, "--skip-tests", "--namespace", &self.namespace]
             .map(str::to_owned)
             .to_vec();
         for value in self.own_values() {
