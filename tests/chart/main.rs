@@ -4,6 +4,7 @@
 mod gitops;
 mod hook;
 mod install;
+mod monitoring;
 mod readme;
 mod release;
 mod rendering;
