@@ -9,5 +9,6 @@ mod readme;
 mod release;
 mod rendering;
 mod rights;
+mod schemas;
 mod story;
 mod uninstall;
