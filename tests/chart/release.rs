@@ -69,7 +69,12 @@ impl Release {
 
     /// `helm install` or `helm upgrade` of the release.
     pub async fn helm(&self, command: &str, values: &[String]) {
-        let mut arguments: Vec<String> = [command, "vpn", CHART, "--namespace", &self.namespace]
+        self.helm_with(CHART, command, values).await;
+    }
+
+    /// So with another chart than today's.
+    pub async fn helm_with(&self, chart: &str, command: &str, values: &[String]) {
+        let mut arguments: Vec<String> = [command, "vpn", chart, "--namespace", &self.namespace]
             .map(str::to_owned)
             .to_vec();
         for value in self.own_values().iter().chain(values) {
