@@ -3,7 +3,6 @@
 //! the operator's back, shows them being mended and a password being sent once, and stays for you to
 //! try things until Ctrl-C.
 
-mod binaries;
 mod objects;
 mod scenes;
 mod script;
