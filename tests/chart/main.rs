@@ -1,8 +1,10 @@
 //! The chart, rendered and installed by the real Helm into a real apiserver; the operator runs with exactly the arguments,
 //! the environment and the ServiceAccount of the rendered Deployment.
 
+mod documented;
 mod gitops;
 mod install;
+mod installation;
 mod readme;
 mod release;
 mod rendering;
