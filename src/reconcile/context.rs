@@ -106,10 +106,13 @@ impl<K: Kind> KindContext<K> {
     /// Whether every object that has something in the cloud was looked at, as far as that could be.
     pub fn all_are_looked_at(&self) -> bool {
         self.watches().iter().all(|watched| {
+            if !*watched.listed.borrow() {
+                return false;
+            }
             let objects = watched.store.state();
             let has_any = |object: &Managed<K>| K::object(&object.status).id.is_some();
             let mut holders = objects.iter().filter(|object| has_any(object));
-            *watched.listed.borrow() && holders.all(|object| self.memory.was_looked_at(&Key::of(&**object)))
+            holders.all(|object| self.memory.was_looked_at(&Key::of(&**object)))
         })
     }
 

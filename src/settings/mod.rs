@@ -72,6 +72,14 @@ impl Namespaces {
             Self::Only(names) => names.iter().any(|name| name == namespace),
         }
     }
+
+    /// What a watch of each is limited to; one without limits for all of them.
+    pub fn watches(&self) -> Vec<Option<String>> {
+        match self {
+            Self::All => vec![None],
+            Self::Only(names) => names.iter().cloned().map(Some).collect(),
+        }
+    }
 }
 
 /// Which Lease is fought for, and how long a term is.
