@@ -420,8 +420,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
         let back = self.missing.remove(&id) | self.gone.remove(&id).is_some();
         if news || back {
-            woken.extend(self.concerned(&id));
-            woken.extend(self.uid_of(&item).and_then(|uid| self.uids.get(&uid).cloned()));
+            woken.extend(self.concerned_by(&item));
         }
         self.put(item, started, full, speaks_of_tags);
     }
@@ -443,8 +442,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 let differs = entry.is_none_or(|entry| entry.remote != remote);
                 let back = self.missing.remove(id) | self.gone.remove(id).is_some();
                 if back || (is_newer && differs) {
-                    woken.extend(self.concerned(id));
-                    woken.extend(self.uid_of(&remote).and_then(|uid| self.uids.get(&uid).cloned()));
+                    woken.extend(self.concerned_by(&remote));
                 }
                 if is_newer {
                     let tags_listed = self.entries.get(id).is_some_and(|entry| entry.tags_listed);
@@ -505,6 +503,12 @@ impl<R: Remote, K: Reader> Known<R, K> {
     fn concerned(&self, id: &str) -> Vec<K> {
         let curious = self.curious.get(id).into_iter().flatten();
         self.holders.get(id).into_iter().chain(curious).cloned().collect()
+    }
+
+    /// So of one that is there: also whom its tags name.
+    fn concerned_by(&self, remote: &R) -> Vec<K> {
+        let named = self.uid_of(remote).and_then(|uid| self.uids.get(&uid).cloned());
+        self.concerned(remote.id()).into_iter().chain(named).collect()
     }
 
     fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
@@ -649,23 +653,27 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.wants.iter().map(|want| want.since).collect()
     }
 
-    /// Puts other times in the place of each.
-    pub fn map_times(
-        &mut self,
-        seen: impl Fn(Instant) -> Instant,
-        wanted: impl Fn(Instant) -> Instant,
+    /// The same with other times in the place of each; nothing if they are what it has.
+    pub fn with_times(
+        &self,
+        place: impl Fn(Instant) -> Instant,
         listed: impl Fn(Timestamp) -> Timestamp,
-    ) {
-        let entries = self.entries.values_mut().map(|entry| &mut entry.as_of);
-        for instant in entries.chain(self.gone.values_mut()) {
-            *instant = seen(*instant);
+    ) -> Option<Self> {
+        let mut instants = self.seen_at().into_iter().chain(self.wanted_since());
+        let stays = |(_, started, _): (Instant, Timestamp, bool)| listed(started) == started;
+        if self.listed.is_none_or(stays) && instants.all(|instant| place(instant) == instant) {
+            return None;
         }
-        for want in &mut self.wants {
-            want.since = wanted(want.since);
+        let mut other = self.clone();
+        let seen = other.entries.values_mut().map(|entry| &mut entry.as_of);
+        let wanted = other.wants.iter_mut().map(|want| &mut want.since);
+        for instant in seen.chain(other.gone.values_mut()).chain(wanted) {
+            *instant = place(*instant);
         }
-        self.listed = self
+        other.listed = other
             .listed
-            .map(|(at, started, complete)| (seen(at), listed(started), complete));
+            .map(|(at, started, complete)| (place(at), listed(started), complete));
+        Some(other)
     }
 }
 

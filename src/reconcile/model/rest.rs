@@ -70,10 +70,14 @@ fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
 fn works<K: Modelled>(check: &Check<K>, world: &World<K>, pass: Deed) -> Option<World<K>> {
     let mut later = check.after(world, pass)?;
     let first = later.clone();
-    for _ in 0..IDLE_PASSES {
-        if shown(&later) != shown(world) || !Check::<K>::is_idle(&later) {
+    let before = shown(world);
+    let mut seen = vec![world.fingerprint()];
+    // Where it was before, it goes round in a circle.
+    while seen.len() <= IDLE_PASSES && !seen.contains(&later.fingerprint()) {
+        if shown(&later) != before || !Check::<K>::is_idle(&later) {
             return Some(first);
         }
+        seen.push(later.fingerprint());
         later = check.after(&later, pass)?;
     }
     None

@@ -298,14 +298,14 @@ fn what_the_watch_delivers_twice_changes_nothing() {
     visit::<Gateways>(scope, faults!(kills 2, losses 1, edits 1, deletions 1));
 }
 
-/// Two CRs, a stranger, kills and lost answers in one.
+/// Everything in one: two CRs, a stranger, two kills, two lost answers.
 #[test]
-fn two_users_of_one_name_a_stranger_kills_and_lost_answers() {
+fn two_users_of_one_name_a_stranger_two_kills_and_two_lost_answers() {
     let scope = Scope {
         sparse: true,
-        ..two(faults!(kills 1, losses 1, strangers 1))
+        ..two(faults!(kills 2, losses 2, strangers 1))
     };
-    visit::<Users>(scope, faults!(kills 2, losses 2, strangers 1));
+    visit::<Users>(scope, faults!(kills 2, losses 2, strangers 2));
 }
 
 #[test]

@@ -306,10 +306,11 @@ impl<K: Modelled> World<K> {
         };
         let process = &mut self.process;
         process.started = place(process.started);
-        let mut known = Known::clone(&process.known);
-        known.map_times(place, place, proved);
-        process.known = kept_known::<K>(known);
-        for look in &mut process.looks {
+        if let Some(known) = process.known.with_times(place, proved) {
+            process.known = kept_known::<K>(known);
+        }
+        let moved = |look: &&mut Arc<UnderWay<K>>| look.started != place(look.started);
+        for look in process.looks.iter_mut().filter(moved) {
             *look = Arc::new(UnderWay {
                 look: look.look.clone(),
                 started: place(look.started),
