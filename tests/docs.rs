@@ -22,6 +22,7 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--all-targets",
     "--check",
     "--condition",
+    "--create-namespace",
     "--dry-run",
     "--example",
     "--exit-when-ready",
@@ -30,10 +31,11 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--for",
     "--force-conflicts",
     "--format",
-    "--from-literal",
     "--from-env-file",
     "--from-file",
+    "--from-literal",
     "--help",
+    "--install",
     "--lib",
     "--namespace",
     "--nocapture",
@@ -46,13 +48,17 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--quick",
     "--release",
     "--replicas",
+    "--reset-then-reuse-values",
     "--resource-version",
+    "--reuse-values",
     "--seconds",
     "--seed",
     "--selector",
     "--server-side",
+    "--set",
     "--sort-by",
     "--stat",
+    "--take-ownership",
     "--test",
     "--timeout",
     "--type",
@@ -66,7 +72,7 @@ const FLAGS_OF_OTHERS: &[&str] = &[
 const OTHER_VARIABLES: [&str; 1] = ["VPN_OPERATOR_TESTBED_KEEP"];
 
 /// Kinds that a manifest in the documentation may have beside our own.
-const OTHER_KINDS: [&str; 7] = [
+const OTHER_KINDS: [&str; 9] = [
     "Secret",
     "ClusterRole",
     "ClusterRoleBinding",
@@ -74,6 +80,8 @@ const OTHER_KINDS: [&str; 7] = [
     "RoleBinding",
     "ResourceQuota",
     "NetworkPolicy",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
 ];
 
 /// Kinds of Argo CD, Flux and others, whose CRDs no test has.

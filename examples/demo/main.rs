@@ -3,7 +3,6 @@
 //! the operator's back, shows them being mended and a password being sent once, and stays for you to
 //! try things until Ctrl-C.
 
-mod binaries;
 mod objects;
 mod scenes;
 mod script;
@@ -12,7 +11,7 @@ mod table;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use vpn_operator_testbed::interrupted;
 
 use script::Demo;
 
@@ -37,7 +36,7 @@ async fn main() -> ExitCode {
     // What is dropped at the end of this function ends with it: no process stays behind.
     let outcome = tokio::select! {
         outcome = demo.run(arguments.exit_when_ready) => outcome,
-        outcome = interrupted() => outcome,
+        outcome = interrupted() => outcome.map_err(Failure::from),
     };
     match outcome {
         Ok(()) => {
@@ -50,14 +49,4 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Ctrl-C, or `kill`.
-async fn interrupted() -> Result<(), Failure> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome?,
-        _ = terminated.recv() => {}
-    }
-    Ok(())
 }

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use vpn_operator_testbed::{ControlPlane, Operator, Simulator, Tool};
+use vpn_operator_testbed::{Binaries, ControlPlane, Operator, Simulator, Tool};
 
 use crate::Failure;
-use crate::binaries::Binaries;
 use crate::objects::{self, Objects};
 use crate::scenes::{Rotation, Scenes, Tampering};
 
@@ -62,7 +61,7 @@ impl Demo {
     /// Shows everything, and then waits for ever unless it shall end.
     pub async fn run(&mut self, exit_when_ready: bool) -> Result<(), Failure> {
         step("Building the operator and the simulator");
-        let binaries = Binaries::build().await?;
+        let binaries = Binaries::build(&project("")).await?;
 
         step("Starting etcd and kube-apiserver");
         let control_plane = &*self.control_plane.insert(ControlPlane::start().await?);

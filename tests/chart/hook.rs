@@ -9,7 +9,7 @@ use tokio::process::Command;
 use vpn_operator_testbed::{ToolOutput, eventually};
 
 use crate::install::plane;
-use crate::release::{DEADLINE, OPERATOR, Release};
+use crate::release::{DEADLINE, Release, binaries};
 use crate::rendering::{of_kind, render};
 
 const POD: &str = "vpn-vpn-operator-test";
@@ -145,7 +145,7 @@ async fn run_pod(release: &Release, before: &str) -> String {
             *argument = "--timeout=1s".to_owned();
         }
     }
-    let ended = Command::new(OPERATOR)
+    let ended = Command::new(binaries().operator)
         .args(&arguments)
         .env_clear()
         .stdin(Stdio::null())
@@ -202,5 +202,11 @@ async fn resolved(release: &Release, url: &str, deployment: &Value) -> String {
     // Without an address of the cluster there is nobody who would lead one port to another.
     assert_eq!(port["containerPort"], url.port().unwrap());
     url.set_host(Some("127.0.0.1")).unwrap();
+    // Where the operator was put on this machine; nobody listens there without one.
+    let listens = match &release.operator {
+        Some(operator) => operator.address(DEADLINE).await.unwrap().port(),
+        None => 1,
+    };
+    url.set_port(Some(listens)).unwrap();
     url.into()
 }

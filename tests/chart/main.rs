@@ -1,10 +1,12 @@
 //! The chart, rendered and installed by the real Helm into a real apiserver; the operator runs with exactly the arguments,
 //! the environment and the ServiceAccount of the rendered Deployment.
 
+mod documented;
 mod earlier;
 mod gitops;
 mod hook;
 mod install;
+mod installation;
 mod monitoring;
 mod readme;
 mod release;

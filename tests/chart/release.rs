@@ -1,18 +1,13 @@
 //! A Helm release in a namespace of its own, with the cloud's simulator beside it.
 
-use std::net::TcpListener;
-use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
-use vpn_operator_testbed::{ControlPlane, Operator, Simulator};
+use vpn_operator_testbed::{Binaries, ControlPlane, Kubelet, Operator, Simulator};
 
 /// How long a busy machine may take for anything that is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/vpn-operator");
-pub const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
-const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
 const ACCESS_KEY: &str = "CHARTACCESSKEY";
 const SECRET_KEY: &str = "chart-secret-key";
 
@@ -21,7 +16,8 @@ pub struct Release {
     pub plane: &'static ControlPlane,
     pub namespace: String,
     pub simulator: Simulator,
-    operator: Option<Operator>,
+    /// None while none runs.
+    pub operator: Option<Operator>,
 }
 
 impl Release {
@@ -42,7 +38,7 @@ impl Release {
     pub async fn prepare(plane: &'static ControlPlane, namespace: String) -> Self {
         let credential = format!("{ACCESS_KEY}={SECRET_KEY}");
         let arguments = ["--credential", &credential, "--region", "eu-west-101"];
-        let simulator = Simulator::start(plane.guardian(), Path::new(SIMULATOR), arguments)
+        let simulator = Simulator::start(plane.guardian(), &binaries().simulator, arguments)
             .await
             .unwrap();
         let release = Self {
@@ -94,7 +90,6 @@ impl Release {
             "clusterName=test".to_owned(),
             "settleTime=1s".to_owned(),
             "logLevel=debug".to_owned(),
-            format!("port={}", free_port()),
         ]
     }
 
@@ -108,48 +103,14 @@ impl Release {
 
     /// Starts the binary as the Deployment says, with a token of its ServiceAccount.
     pub async fn start_operator(&mut self) {
-        let deployment = self.get("deployment", "vpn-vpn-operator").await;
-        let pod = &deployment["spec"]["template"]["spec"];
-        let container = &pod["containers"][0];
-        let account = pod["serviceAccountName"].as_str().unwrap();
-        let kubeconfig = self
-            .plane
-            .service_account_kubeconfig(&self.namespace, account)
-            .await
-            .unwrap();
-        let arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
-        let mut environment = Vec::new();
-        for variable in container["env"].as_array().unwrap() {
-            if let Some(value) = self.value(variable).await {
-                environment.push((variable["name"].as_str().unwrap().to_owned(), value));
-            }
-        }
-        let guardian = self.plane.guardian();
-        let started = Operator::start(guardian, Path::new(OPERATOR), &kubeconfig, arguments, environment);
+        let binaries = binaries();
+        let kubelet = Kubelet {
+            plane: self.plane,
+            namespace: &self.namespace,
+            binaries: &binaries,
+        };
+        let started = kubelet.start_operator("vpn-vpn-operator", &[]).await;
         self.operator = Some(started.unwrap());
-    }
-
-    /// What the kubelet would put into a variable.
-    async fn value(&self, variable: &Value) -> Option<String> {
-        if let Some(value) = variable["value"].as_str() {
-            return Some(value.to_owned());
-        }
-        let from = &variable["valueFrom"];
-        match from["fieldRef"]["fieldPath"].as_str() {
-            Some("metadata.namespace") => return Some(self.namespace.clone()),
-            Some("metadata.name") => return Some("vpn-vpn-operator-0".to_owned()),
-            Some(other) => panic!("a field that this test does not know: {other}"),
-            None => {}
-        }
-        let (name, key) = (&from["secretKeyRef"]["name"], &from["secretKeyRef"]["key"]);
-        let secret: Secret = serde_json::from_value(self.get("secret", name.as_str().unwrap()).await).unwrap();
-        let data = secret.data.unwrap_or_default();
-        let found = data.get(key.as_str().unwrap());
-        assert!(
-            found.is_some() || from["secretKeyRef"]["optional"] == true,
-            "{variable}"
-        );
-        found.map(|bytes| String::from_utf8(bytes.0.clone()).unwrap())
     }
 
     pub fn operator(&self) -> &Operator {
@@ -190,7 +151,10 @@ impl Release {
     }
 }
 
-/// Somebody else may take it before its use, which a restart of the test would show as "address in use".
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// The programs under test.
+pub fn binaries() -> Binaries {
+    Binaries {
+        operator: env!("CARGO_BIN_EXE_vpn-operator").into(),
+        simulator: env!("CARGO_BIN_EXE_vpn-simulator").into(),
+    }
 }

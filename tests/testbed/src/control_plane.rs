@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::assets::{Assets, Tool};
+use crate::binaries::Binaries;
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::http;
@@ -177,6 +178,23 @@ impl ControlPlane {
     /// Runs the real Helm as administrator.
     pub async fn helm(&self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<ToolOutput> {
         self.run_tool(Tool::Helm, arguments, None).await
+    }
+
+    /// Runs lines as people type them into a shell in `folder`, as administrator: the real kubectl and Helm and the
+    /// project's programs are found by their names. The first line that fails ends it.
+    pub async fn shell(&self, folder: &Path, binaries: &Binaries, lines: &str) -> Result<ToolOutput> {
+        let programs = [self.tool(Tool::Kubectl).await?, self.tool(Tool::Helm).await?];
+        let programs = programs.iter().chain([&binaries.operator, &binaries.simulator]);
+        let mut path = OsString::new();
+        for folder in programs.filter_map(|program| program.parent()) {
+            path.push(folder);
+            path.push(":");
+        }
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        let arguments = ["-euo", "pipefail", "-c", "cd \"$1\"; eval \"$2\"", "bash"].map(OsString::from);
+        let arguments = arguments.into_iter().chain([folder.into(), lines.into()]).collect();
+        let variables = vec![("KUBECONFIG", self.kubeconfig.clone().into_os_string()), ("PATH", path)];
+        tool::run(Path::new("bash"), arguments, variables, self.guardian.folder(), None).await
     }
 
     /// The path of a tool, for those who tell people what to type.

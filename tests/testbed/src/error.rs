@@ -63,6 +63,10 @@ pub enum Error {
         stderr: String,
     },
 
+    /// A Deployment asks for what nobody here can play.
+    #[error("a pod that cannot be run here: {0}")]
+    Pod(String),
+
     /// The apiserver refused, or could not be reached.
     #[error("kube-apiserver: {0}")]
     Kube(#[from] kube::Error),

@@ -7,11 +7,15 @@
 
 mod api_proxy;
 mod assets;
+mod binaries;
 mod control_plane;
 mod error;
 pub mod figures;
 mod guardian;
 mod http;
+mod installation;
+mod interrupted;
+mod kubelet;
 mod operator;
 mod process;
 mod simulator;
@@ -20,10 +24,14 @@ mod wait;
 
 pub use api_proxy::{Answer, ApiProxy, ApiRequest, Hold, Interference, Line, Moment, Verb};
 pub use assets::{Assets, GoProgram, Python, Tool};
+pub use binaries::Binaries;
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};
 pub use figures::{Effort, effort};
 pub use guardian::Guardian;
+pub use installation::Installation;
+pub use interrupted::interrupted;
+pub use kubelet::Kubelet;
 pub use operator::Operator;
 pub use process::{Launch, Process};
 pub use simulator::Simulator;

@@ -1,0 +1,130 @@
+//! The commands of docs/install.md, as they are printed, by a shell; and what they install runs.
+
+use std::path::Path;
+
+use vpn_operator_testbed::{ControlPlane, Kubelet};
+
+use crate::release::{DEADLINE, binaries};
+
+/// Commands that wait for pods, which no node runs here.
+const WAITING_FOR_PODS: &str = "kubectl rollout status ";
+/// The example is run by a test of its own.
+const EXAMPLE: &str = "cargo run --example install";
+
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The commands of a page's section, those that go over several lines as one.
+pub fn commands(page: &str, section: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(project().join("docs").join(page)).unwrap();
+    let (_, rest) = text.split_once(&format!("\n## {section}\n")).unwrap();
+    let text = rest.split("\n## ").next().unwrap();
+    let blocks = text.split("```console\n").skip(1);
+    let mut commands = Vec::new();
+    for block in blocks.map(|rest| rest.split("```").next().unwrap()) {
+        for command in format!("\n{block}").split("\n$ ").skip(1) {
+            let mut lines = command.lines();
+            let mut whole = lines.next().unwrap().to_owned();
+            while whole.ends_with('\\') {
+                whole += &format!("\n{}", lines.next().unwrap());
+            }
+            commands.push(whole);
+        }
+    }
+    commands
+}
+
+/// Runs the section's commands, each of which must succeed.
+async fn follow(plane: &ControlPlane, section: &str) {
+    let commands = commands("install.md", section);
+    assert!(!commands.is_empty(), "{section}");
+    for command in commands.iter().filter(|command| !command.starts_with(WAITING_FOR_PODS)) {
+        let output = plane.shell(project(), &binaries(), command).await.unwrap();
+        output
+            .success()
+            .unwrap_or_else(|error| panic!("{section}: {command}: {error}"));
+    }
+}
+
+/// Runs what is installed, under its rights.
+async fn is_well(plane: &ControlPlane) {
+    let binaries = binaries();
+    let kubelet = Kubelet {
+        plane,
+        namespace: "vpn-operator",
+        binaries: &binaries,
+    };
+    let operator = kubelet.start_operator("vpn-vpn-operator", &[]).await.unwrap();
+    operator.wait_until_ready(DEADLINE).await.unwrap();
+    let ended = operator.terminate(DEADLINE).await.unwrap();
+    assert!(ended.success(), "{ended}");
+    follow(plane, "Is it well?").await;
+}
+
+#[tokio::test]
+async fn helm_installs_upgrades_and_takes_over_as_documented() {
+    let plane = ControlPlane::start().await.unwrap();
+    follow(&plane, "Helm").await;
+    let replicas =
+        "kubectl get deployment vpn-vpn-operator --namespace vpn-operator --output jsonpath={.spec.replicas}";
+    let replicas = plane.shell(project(), &binaries(), replicas).await.unwrap();
+    assert_eq!(replicas.success().unwrap(), "3", "the values that were set are kept");
+    is_well(&plane).await;
+}
+
+#[tokio::test]
+async fn plain_manifests_install_and_upgrade_as_documented() {
+    let plane = ControlPlane::start().await.unwrap();
+    follow(&plane, "Plain manifests").await;
+    is_well(&plane).await;
+    let pipes = commands("install.md", "Plain manifests");
+    for pipe in pipes.iter().filter(|command| command.contains(" | ")) {
+        let again = plane.shell(project(), &binaries(), pipe).await.unwrap();
+        again.success().unwrap_or_else(|error| panic!("{pipe}: {error}"));
+    }
+    is_well(&plane).await;
+}
+
+/// As the page says of CRDs that another has brought: refused, unless they are left alone or taken over.
+#[tokio::test]
+async fn crds_of_another_are_left_alone_or_taken_over_as_documented() {
+    let plane = ControlPlane::start().await.unwrap();
+    let run = async |line: &str| plane.shell(project(), &binaries(), line).await.unwrap();
+    let crds = &commands("install.md", "Plain manifests")[0];
+    run(crds).await.success().unwrap();
+    let helm = commands("install.md", "Helm");
+    let find = |start: &str| helm.iter().find(|command| command.starts_with(start)).unwrap();
+    run(find("kubectl create namespace")).await.success().unwrap();
+    let install = find("helm install");
+    let refused = run(install).await;
+    assert!(
+        refused.stderr.contains("invalid ownership metadata"),
+        "{}",
+        refused.stderr
+    );
+    run(&format!("{install} --set crds.enabled=false"))
+        .await
+        .success()
+        .unwrap();
+    let take_over = helm
+        .iter()
+        .find(|command| command.contains("--take-ownership"))
+        .unwrap();
+    run(&format!("{take_over} --set crds.enabled=true"))
+        .await
+        .success()
+        .unwrap();
+    let owner = "kubectl get crd vpnusers.vpn.huaweicloud.com \
+                 --output 'jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}'";
+    assert_eq!(run(owner).await.success().unwrap(), "vpn");
+}
+
+#[test]
+fn the_command_that_the_pages_show_first_is_the_example() {
+    for page in ["README.md", "docs/install.md", "docs/getting-started.md"] {
+        let text = std::fs::read_to_string(project().join(page)).unwrap();
+        assert!(text.contains(&format!("$ {EXAMPLE}\n")), "{page}");
+    }
+    assert!(project().join("examples/install/main.rs").exists());
+}

@@ -1,0 +1,158 @@
+//! The kubelet's part: a Deployment's program with exactly its command, arguments, environment and the token of its
+//! ServiceAccount. No node runs here, so somebody has to play it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, Secret, SecretKeySelector};
+use kube::Api;
+
+use crate::binaries::Binaries;
+use crate::control_plane::ControlPlane;
+use crate::error::{Error, Result};
+use crate::operator::Operator;
+use crate::simulator::Simulator;
+
+/// Plays the kubelet in a namespace.
+#[derive(Debug, Clone, Copy)]
+pub struct Kubelet<'a> {
+    /// Where the Deployments are.
+    pub plane: &'a ControlPlane,
+    /// Their namespace.
+    pub namespace: &'a str,
+    /// What the image holds.
+    pub binaries: &'a Binaries,
+}
+
+/// What a Deployment has run.
+struct Program {
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+    account: String,
+}
+
+impl Kubelet<'_> {
+    /// Starts what the Deployment of an operator says. `services` leads the names of Services to where they are on this
+    /// machine, as a cluster's DNS would; the pod's own network, where any port is free, is a free port of loopback.
+    pub async fn start_operator(&self, deployment: &str, services: &[(String, String)]) -> Result<Operator> {
+        let program = self.program(deployment, &[], services).await?;
+        let kubeconfig = self
+            .plane
+            .service_account_kubeconfig(self.namespace, &program.account)
+            .await?;
+        Operator::start(
+            self.plane.guardian(),
+            &self.binaries.operator,
+            &kubeconfig,
+            program.arguments,
+            program.environment,
+        )
+    }
+
+    /// Starts what the Deployment of a simulator says.
+    pub async fn start_simulator(&self, deployment: &str) -> Result<Simulator> {
+        let program = self.program(deployment, &["/vpn-simulator"], &[]).await?;
+        // It takes no variables: those of the Deployment are in its arguments.
+        let arguments = program.arguments.into_iter().filter(|argument| !is_address(argument));
+        Simulator::start(self.plane.guardian(), &self.binaries.simulator, arguments).await
+    }
+
+    async fn program(&self, deployment: &str, command: &[&str], services: &[(String, String)]) -> Result<Program> {
+        let deployments = Api::<Deployment>::namespaced(self.plane.client().await?, self.namespace);
+        let template = deployments.get(deployment).await?.spec.unwrap_or_default().template;
+        let pod = template.spec.unwrap_or_default();
+        let container = only_container(&pod)?;
+        // Without a command the image's own is run, which is the operator.
+        let said = container.command.clone().unwrap_or_default();
+        if said != command {
+            return Err(Error::Pod(format!("{deployment} runs {said:?} instead of {command:?}")));
+        }
+        if container.env_from.iter().flatten().count() > 0 || container.volume_mounts.iter().flatten().count() > 0 {
+            return Err(Error::Pod(format!("{deployment} wants envFrom or volumes")));
+        }
+        let environment = self.environment(container).await?;
+        let on_this_machine = |argument: &String| {
+            let mut argument = expanded(argument, &environment);
+            if is_address(&argument) {
+                argument = "--listen=127.0.0.1:0".to_owned();
+            }
+            for (name, address) in services {
+                argument = argument.replace(name.as_str(), address);
+            }
+            argument
+        };
+        let arguments = container.args.iter().flatten().map(on_this_machine).collect();
+        Ok(Program {
+            arguments,
+            environment,
+            account: pod.service_account_name.unwrap_or_else(|| "default".to_owned()),
+        })
+    }
+
+    async fn environment(&self, container: &Container) -> Result<BTreeMap<String, String>> {
+        let mut environment = BTreeMap::new();
+        for variable in container.env.iter().flatten() {
+            if let Some(value) = self.value(variable).await? {
+                environment.insert(variable.name.clone(), value);
+            }
+        }
+        Ok(environment)
+    }
+
+    async fn value(&self, variable: &EnvVar) -> Result<Option<String>> {
+        if let Some(value) = &variable.value {
+            return Ok(Some(value.clone()));
+        }
+        let from = variable.value_from.clone().unwrap_or_default();
+        if let Some(selector) = &from.secret_key_ref {
+            return self.secret(selector).await;
+        }
+        match from.field_ref.map(|field| field.field_path).as_deref() {
+            Some("metadata.namespace") => Ok(Some(self.namespace.to_owned())),
+            Some("metadata.name") => Ok(Some("pod-0".to_owned())),
+            _ => Err(Error::Pod(format!("{}: nothing here knows its value", variable.name))),
+        }
+    }
+
+    async fn secret(&self, selector: &SecretKeySelector) -> Result<Option<String>> {
+        let secrets = Api::<Secret>::namespaced(self.plane.client().await?, self.namespace);
+        let found = secrets.get_opt(&selector.name).await?;
+        let data = found.and_then(|secret| secret.data).unwrap_or_default();
+        match data.get(&selector.key) {
+            Some(bytes) => Ok(Some(String::from_utf8_lossy(&bytes.0).into_owned())),
+            None if selector.optional == Some(true) => Ok(None),
+            None => Err(Error::Pod(format!("Secret {}: no {}", selector.name, selector.key))),
+        }
+    }
+}
+
+fn only_container(pod: &PodSpec) -> Result<&Container> {
+    match pod.containers.as_slice() {
+        [container] => Ok(container),
+        others => Err(Error::Pod(format!("{} containers instead of one", others.len()))),
+    }
+}
+
+fn is_address(argument: &str) -> bool {
+    argument.starts_with("--listen=")
+}
+
+/// `$(NAME)` of each variable, as Kubernetes puts it in.
+fn expanded(argument: &str, environment: &BTreeMap<String, String>) -> String {
+    environment.iter().fold(argument.to_owned(), |text, (name, value)| {
+        text.replace(&format!("$({name})"), value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_in_arguments_are_put_in() {
+        let environment = [("A", "one"), ("B", "two")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = BTreeMap::from(environment);
+        assert_eq!(expanded("--credential=$(A)=$(B)", &environment), "--credential=one=two");
+        assert_eq!(expanded("$(C) $A", &environment), "$(C) $A");
+    }
+}
