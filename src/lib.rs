@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod cloud;
+pub mod crd_age;
 pub mod crd_wait;
 pub mod kinds;
 pub mod leader;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    crd_age,
     crd_wait::AwaitedCrds,
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
@@ -107,6 +108,10 @@ where
         tokio::select! {
             () = awaited.served(&client) => {}
             () = stopped.cancelled() => return Ok(()),
+        }
+        for crd in crds {
+            let age = crd_age::tell(client.clone(), crd.clone(), readiness.clone(), stopped.child_token());
+            tokio::spawn(age);
         }
         let settings = Arc::new(settings);
         let rooms = |leader| Rooms {

@@ -43,6 +43,25 @@ async fn identities(release: &Release) -> BTreeMap<&'static str, (Value, Value)>
     identities
 }
 
+/// What the operator says on `/readyz` of CRDs that are older than it.
+async fn said_of_age(release: &Release) -> Vec<String> {
+    let (_, page) = release.operator().get("/readyz", DEADLINE).await.unwrap();
+    let lines = page.lines().filter(|line| line.starts_with("[i] age of crd "));
+    lines.map(str::to_owned).collect()
+}
+
+/// It says once that the CRD of users is not today's, and what that means.
+async fn says_what_is_not_remembered(release: &Release) {
+    let lost = "does not keep status.formerPasswords, status.passwordRefused";
+    release.operator().wait_for_log(lost, DEADLINE).await.unwrap();
+    let said = said_of_age(release).await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("[i] age of crd vpnusers: ") && said[0].contains(lost),
+        "{said:?}"
+    );
+}
+
 /// Starts an operator as the present Deployment says, and waits until it has found everything as it should be.
 async fn all_is_well(release: &mut Release) {
     release.start_operator().await;
@@ -93,6 +112,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
         ready(&release, &namespace, kind, name).await.unwrap();
     }
     let identities_before = identities(&release).await;
+    says_what_is_not_remembered(&release).await;
     release.stop_operator().await;
 
     let mark = release.simulator.last_sequence().await.unwrap();
@@ -104,6 +124,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     all_is_well(&mut release).await;
     assert_eq!(identities(&release).await, identities_before);
     assert_eq!(writes_since(&release, mark).await, Vec::<String>::new());
+    assert_eq!(said_of_age(&release).await, Vec::<String>::new());
     // What only today's CRD remembers is there from now on.
     release.apply(&user("Chart-Pass-two-2")).await;
     eventually("the former password is remembered", DEADLINE, async || {
@@ -128,6 +149,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     all_is_well(&mut release).await;
     assert_eq!(identities(&release).await, identities_before);
     assert_eq!(writes_since(&release, mark).await, Vec::<String>::new());
+    says_what_is_not_remembered(&release).await;
     release.stop_operator().await;
 
     let mark = release.simulator.last_sequence().await.unwrap();

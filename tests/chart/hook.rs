@@ -10,6 +10,7 @@ use vpn_operator_testbed::{ToolOutput, eventually};
 
 use crate::install::plane;
 use crate::release::{DEADLINE, Release, binaries};
+use crate::rendering::{of_kind, render};
 
 const POD: &str = "vpn-vpn-operator-test";
 
@@ -54,6 +55,49 @@ async fn helm_test_passes_with_a_ready_operator_and_says_what_is_missing_otherwi
     // One that succeeded is gone.
     release.kubectl(["get", "pod", POD]).await.unwrap_err();
     release.stop_operator().await;
+}
+
+/// Where everything is forbidden that no policy allows, the question and its answer are allowed.
+#[tokio::test]
+async fn with_network_policies_the_hook_reaches_the_operator_and_nothing_else_takes_it_for_one() {
+    let objects = render(&[
+        "networkPolicy.enabled=true",
+        "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring",
+    ])
+    .await
+    .unwrap();
+    let labels = &of_kind(&objects, "Pod")[0]["metadata"]["labels"];
+    let operator = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["metadata"]["labels"];
+    let policies = of_kind(&objects, "NetworkPolicy");
+    let policy = |labels: &Value| {
+        let chosen: Vec<_> = policies
+            .iter()
+            .filter(|policy| chooses(&policy["spec"]["podSelector"]["matchLabels"], labels))
+            .collect();
+        assert_eq!(chosen.len(), 1, "{labels}");
+        chosen[0]["spec"].clone()
+    };
+    let (way_out, way_in) = (policy(labels), policy(operator));
+    let out = way_out["egress"].as_array().unwrap();
+    let out = out.iter().find(|rule| {
+        rule["to"][0]["podSelector"]["matchLabels"].is_object()
+            && chooses(&rule["to"][0]["podSelector"]["matchLabels"], operator)
+    });
+    let entry = way_in["ingress"][0]["from"].as_array().unwrap();
+    assert_eq!(entry.len(), 2, "{entry:?}");
+    assert!(chooses(&entry[1]["podSelector"]["matchLabels"], labels), "{entry:?}");
+    assert_eq!(out.unwrap()["ports"], way_in["ingress"][0]["ports"]);
+    let others =
+        ["Deployment", "PodDisruptionBudget"].map(|kind| of_kind(&objects, kind)[0]["spec"]["selector"].clone());
+    for selector in others {
+        assert!(!chooses(&selector["matchLabels"], labels), "{selector}");
+    }
+    assert!(!chooses(&of_kind(&objects, "Service")[0]["spec"]["selector"], labels));
+}
+
+fn chooses(selector: &Value, labels: &Value) -> bool {
+    let mut selector = selector.as_object().unwrap().iter();
+    selector.all(|(key, value)| labels[key] == *value)
 }
 
 /// What Helm said, and what the hook's container did.

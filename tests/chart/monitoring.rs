@@ -17,6 +17,9 @@ use crate::story::live;
 /// What Prometheus puts on everything that it scrapes from a pod.
 const LABELS_OF_TARGETS: [&str; 3] = ["namespace", "pod", "job"];
 
+/// A series and its values, in promtool's notation.
+type Series = (String, &'static str);
+
 /// What an expression reads.
 #[derive(Deserialize)]
 struct Use {
@@ -209,6 +212,10 @@ async fn alerts_lead_to_what_the_documentation_says_of_them() {
     assert_eq!(operations.matches("\n### VpnOperator").count(), rules.len());
 }
 
+fn names_of(rules: &[Value]) -> Vec<&str> {
+    rules.iter().map(|rule| rule["alert"].as_str().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn alerts_can_be_left_out_and_labelled() {
     let rules = rules(&[
@@ -219,6 +226,13 @@ async fn alerts_can_be_left_out_and_labelled() {
     let rules = rules["groups"][0]["rules"].as_array().unwrap();
     assert!(rules.iter().all(|rule| rule["labels"]["team"] == "net"));
     assert!(rules.iter().all(|rule| rule["alert"] != "VpnOperatorDriftLeft"));
+    let all = names_of(rules).join(",");
+    let (first, others) = all.split_once(',').unwrap();
+    let only_one = self::rules(&[&format!(
+        "metrics.prometheusRule.disabled={{{others},VpnOperatorDriftLeft}}"
+    )])
+    .await;
+    assert_eq!(names_of(only_one["groups"][0]["rules"].as_array().unwrap()), [first]);
     let refused = render(&["metrics.prometheusRule.disabled={Unheard}"])
         .await
         .unwrap_err();
@@ -228,8 +242,8 @@ async fn alerts_can_be_left_out_and_labelled() {
 const POD: &str = r#"namespace="somewhere",pod="vpn-vpn-operator-7c9d8b6f5-x2x4z""#;
 const FOLLOWER: &str = r#"namespace="somewhere",pod="vpn-vpn-operator-7c9d8b6f5-aaaaa""#;
 
-/// Series of a release in which all is well, in promtool's notation.
-fn healthy() -> Vec<(String, &'static str)> {
+/// Of a release in which all is well.
+fn healthy() -> Vec<Series> {
     vec![
         (format!("vpn_operator_build_info{{{POD},version=\"1\"}}"), "1x150"),
         (format!("vpn_operator_leader{{{POD}}}"), "1x150"),
@@ -262,7 +276,7 @@ fn healthy() -> Vec<(String, &'static str)> {
 }
 
 /// What fires within two and a half hours, with these series in place of healthy ones or beside them.
-async fn firing(changed: &[(String, &'static str)]) -> Vec<Alarm> {
+async fn firing(changed: &[Series]) -> Vec<Alarm> {
     let mut series: BTreeMap<String, &str> = healthy().into_iter().collect();
     series.extend(changed.iter().map(|(name, values)| (name.clone(), *values)));
     let lines = series.iter().filter(|(_, values)| !values.is_empty());
@@ -291,7 +305,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
     let refused = format!("vpn_operator_reconciles_total{{{POD},kind=\"VpnUser\",outcome=\"error\"}}");
     let drifted = format!("vpn_operator_drifted_objects{{{POD},kind=\"VpnUser\"}}");
     // The minute is when it first lasts long enough; what began at minute 0 is seen at once.
-    let cases: Vec<(&str, u32, Vec<(String, &'static str)>)> = vec![
+    let cases: Vec<(&str, u32, Vec<Series>)> = vec![
         ("VpnOperatorAbsent", 10, vec![(build, "")]),
         ("VpnOperatorNoLeader", 5, vec![(leader(POD), "0x150")]),
         ("VpnOperatorSeveralLeaders", 10, vec![(leader(FOLLOWER), "1x150")]),
