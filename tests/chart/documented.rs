@@ -23,7 +23,9 @@ pub fn commands(page: &str, section: &str) -> Vec<String> {
     let blocks = text.split("```console\n").skip(1);
     let mut commands = Vec::new();
     for block in blocks.map(|rest| rest.split("```").next().unwrap()) {
-        for command in format!("\n{block}").split("\n$ ").skip(1) {
+        // A block in a list is indented.
+        let lines: Vec<&str> = block.lines().map(str::trim_start).collect();
+        for command in format!("\n{}", lines.join("\n")).split("\n$ ").skip(1) {
             let mut lines = command.lines();
             let mut whole = lines.next().unwrap().to_owned();
             while whole.ends_with('\\') {
