@@ -14,6 +14,7 @@ mod disaster;
 mod errors;
 mod gitops;
 mod goldens;
+mod iam;
 mod leadership;
 mod leaks;
 mod mass_deletion;
