@@ -13,6 +13,7 @@ pub mod operator;
 pub mod ownership;
 pub mod plain_error;
 pub mod plain_text;
+pub mod probe;
 pub mod reconcile;
 pub mod settings;
 pub mod simulator;

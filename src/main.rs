@@ -10,7 +10,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use vpn_operator::{
     api, kinds, operator,
     plain_error::one_line,
-    settings::{Cli, Command, RunArgs, Settings, validate},
+    probe,
+    settings::{Cli, Command, ProbeArgs, RunArgs, Settings, validate},
 };
 
 /// Enough for a process that mostly waits; each thread has its own stack and allocator arena.
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     {
         Command::Crd => print_crds(),
         Command::Run(args) => run(checked(*args)),
+        Command::Probe(args) => ask(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,11 +62,31 @@ fn run(settings: Settings) -> Result<(), String> {
     ended.map_err(|error| one_line(&error))
 }
 
+fn ask(args: &ProbeArgs) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot start: {error}"))?;
+    let answers = runtime.block_on(probe::until_ready(&args.url, args.timeout));
+    // As in `run`.
+    runtime.shutdown_background();
+    print(&answers.text).map_err(|error| format!("the answers cannot be printed: {error}"))?;
+    if answers.ready {
+        Ok(())
+    } else {
+        Err(format!("no operator is ready at {}", args.url))
+    }
+}
+
 fn print_crds() -> Result<(), String> {
     let text = kinds::crd_yaml().map_err(|error| one_line(&error))?;
+    print(&text).map_err(|error| format!("the CRDs cannot be printed: {error}"))
+}
+
+fn print(text: &str) -> io::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         // `crd | head` is no mistake.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(|error| format!("the CRDs cannot be printed: {error}")),
+        result => result,
     }
 }

@@ -67,6 +67,7 @@ pub struct Metrics {
     cloud_requests: Family<OperationOutcome, Counter>,
     cloud_request_duration: Family<Operation, Histogram>,
     objects: Family<KindReason, Gauge>,
+    drifted_objects: Family<Kind, Gauge>,
     mirror_lists: Family<CollectionOutcome, Counter>,
     leader: Gauge,
     budget_queue: Gauge,
@@ -84,6 +85,7 @@ impl Default for Metrics {
             // From 10 ms to 41 s.
             cloud_request_duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 13))),
             objects: Family::default(),
+            drifted_objects: Family::default(),
             mirror_lists: Family::default(),
             leader: Gauge::default(),
             budget_queue: Gauge::default(),
@@ -123,6 +125,11 @@ impl Metrics {
             "objects",
             "Objects, by kind and reason of their Ready condition",
             self.objects.clone(),
+        );
+        registry.register(
+            "drifted_objects",
+            "Objects that differ in the cloud, which their managementPolicy only reports, by kind",
+            self.drifted_objects.clone(),
         );
         registry.register(
             "mirror_lists",
@@ -187,6 +194,12 @@ impl Metrics {
         }
     }
 
+    /// Whether drift of an object is reported and left has changed.
+    pub fn object_drifted(&self, kind: &'static str, before: bool, now: bool) {
+        let drifted = self.drifted_objects.get_or_create(&Kind { kind });
+        drifted.inc_by(i64::from(now) - i64::from(before));
+    }
+
     /// A complete look at a collection ended.
     pub fn mirror_listed(&self, collection: &'static str, outcome: &'static str) {
         self.mirror_lists
@@ -244,6 +257,8 @@ mod tests {
         metrics.reconciled("CustomerGateway", "settled", Duration::from_millis(3));
         metrics.cloud_request("CreateCustomerGateway", "ok", Duration::from_millis(30));
         metrics.object_moved("CustomerGateway", None, Some("Creating"));
+        metrics.object_drifted("CustomerGateway", false, true);
+        metrics.object_drifted("VpnUser", true, true);
         metrics.mirror_listed("customer-gateways", "ok");
         metrics.set_leader(true);
         metrics.set_budget_queue(7);
@@ -256,6 +271,8 @@ mod tests {
             r#"vpn_operator_cloud_requests_total{operation="CreateCustomerGateway",outcome="ok"} 1"#,
             r#"vpn_operator_cloud_request_duration_seconds_count{operation="CreateCustomerGateway"} 1"#,
             r#"vpn_operator_objects{kind="CustomerGateway",reason="Creating"} 1"#,
+            r#"vpn_operator_drifted_objects{kind="CustomerGateway"} 1"#,
+            r#"vpn_operator_drifted_objects{kind="VpnUser"} 0"#,
             r#"vpn_operator_mirror_lists_total{collection="customer-gateways",outcome="ok"} 1"#,
             "vpn_operator_leader 1",
             "vpn_operator_budget_queue 7",

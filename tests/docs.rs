@@ -37,6 +37,7 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--help",
     "--install",
     "--lib",
+    "--logs",
     "--namespace",
     "--nocapture",
     "--only",
@@ -56,6 +57,7 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--selector",
     "--server-side",
     "--set",
+    "--skip-tests",
     "--sort-by",
     "--stat",
     "--take-ownership",
@@ -386,6 +388,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.reconciled("kind", "outcome", Duration::ZERO);
     metrics.cloud_request("operation", "outcome", Duration::ZERO);
     metrics.object_moved("kind", None, Some("reason"));
+    metrics.object_drifted("kind", false, false);
     metrics.mirror_listed("collection", "outcome");
     metrics.credential_failed("reason");
     metrics.creation_sent_again("kind", true);

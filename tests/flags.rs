@@ -7,7 +7,9 @@ use std::{io, num::NonZeroU32, path::Path, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use vpn_operator::api::DeletionPolicy;
 use vpn_operator::cloud::Cloud;
-use vpn_operator::settings::{Cli, Command, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, validate};
+use vpn_operator::settings::{
+    Cli, Command, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, probe_reference, validate,
+};
 
 /// What a flag may be called, what the environment calls it, and a value that differs from the default.
 const FLAGS: [(&str, Option<&str>, &str); 27] = [
@@ -539,7 +541,7 @@ fn help_tells_of_every_flag_under_a_heading() {
 #[test]
 fn the_documented_table_of_flags_is_the_programs_own() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/flags.md");
-    let expected = flag_reference();
+    let expected = flag_reference() + &probe_reference();
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &expected).unwrap();
     }

@@ -43,7 +43,12 @@ fn the_version_is_told() {
 
 #[test]
 fn help_goes_to_stdout_and_is_no_mistake() {
-    for arguments in [["--help"].as_slice(), &["run", "--help"], &["crd", "--help"]] {
+    for arguments in [
+        ["--help"].as_slice(),
+        &["run", "--help"],
+        &["crd", "--help"],
+        &["probe", "--help"],
+    ] {
         let output = program(arguments, &[]);
         assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}");
     }
@@ -74,6 +79,24 @@ fn a_flag_that_makes_no_sense_ends_the_process_with_status_2_and_is_named() {
             text.starts_with("error: ") && text.contains(flag),
             "{arguments:?}: {text}"
         );
+    }
+}
+
+#[test]
+fn a_probe_of_nobody_says_so_and_ends_with_status_1() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let url = format!("http://{address}/readyz");
+    let output = program(&["probe", &url, "--timeout=0"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr(&output), format!("error: no operator is ready at {url}\n"));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains(&format!("{address} does not answer")), "{said}");
+    for url in ["https://a/readyz", "a:8080", "unix:/a", "/readyz"] {
+        let output = program(&["probe", url], &[]);
+        assert_eq!(output.status.code(), Some(2), "{url}");
+        assert!(stderr(&output).contains("URL"), "{url}: {}", stderr(&output));
     }
 }
 

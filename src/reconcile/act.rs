@@ -17,6 +17,7 @@ use super::gather::Gathered;
 use super::key::Key;
 use super::kind::{Kind, Refused};
 use super::managed::{Managed, crd_name};
+use super::memory::Reported;
 use super::outcome::{self, Setting};
 use super::record;
 use super::report::{is_new_failure, stamp};
@@ -158,7 +159,7 @@ impl<K: Kind> Pass<'_, K> {
                 )
                 .await;
         }
-        self.count(Reason::Available);
+        self.count_as(Reason::Available, !drifted.is_empty());
         Ok(Next::Rest(Action::await_change()))
     }
 
@@ -743,11 +744,20 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     fn count(&self, reason: Reason) {
-        let before = self.context.memory.reports(self.key, reason.as_str());
-        self.context
-            .shared
-            .metrics
-            .object_moved(K::KIND, before, Some(reason.as_str()));
+        self.count_as(reason, false);
+    }
+
+    fn count_as(&self, reason: Reason, drifted: bool) {
+        let now = Reported {
+            reason: Some(reason.as_str()),
+            drifted,
+        };
+        // Nobody would take off the count again what is no more.
+        if let Some(before) = self.context.memory.reports(self.key, now) {
+            let metrics = &self.context.shared.metrics;
+            metrics.object_moved(K::KIND, before.reason, now.reason);
+            metrics.object_drifted(K::KIND, before.drifted, now.drifted);
+        }
     }
 
     fn again(&self, written: Managed<K>) -> Next<K> {

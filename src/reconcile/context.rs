@@ -106,10 +106,13 @@ impl<K: Kind> KindContext<K> {
     /// Whether every object that has something in the cloud was looked at, as far as that could be.
     pub fn all_are_looked_at(&self) -> bool {
         self.watches().iter().all(|watched| {
+            if !*watched.listed.borrow() {
+                return false;
+            }
             let objects = watched.store.state();
             let has_any = |object: &Managed<K>| K::object(&object.status).id.is_some();
             let mut holders = objects.iter().filter(|object| has_any(object));
-            *watched.listed.borrow() && holders.all(|object| self.memory.was_looked_at(&Key::of(&**object)))
+            holders.all(|object| self.memory.was_looked_at(&Key::of(&**object)))
         })
     }
 
@@ -161,7 +164,9 @@ impl<K: Kind> KindContext<K> {
     /// The object is gone from the cluster.
     pub fn forget(&self, key: &Key) {
         let reported = self.memory.forget(key);
-        self.shared.metrics.object_moved(K::KIND, reported, None);
+        let metrics = &self.shared.metrics;
+        metrics.object_moved(K::KIND, reported.reason, None);
+        metrics.object_drifted(K::KIND, reported.drifted, false);
         self.shared.release(key);
     }
 }

@@ -19,7 +19,6 @@ use super::kind::Kind;
 use super::managed::Managed;
 use super::pipeline::{on_error, reconcile};
 use super::watch_health::WatchHealth;
-use crate::settings::Namespaces;
 use crate::web::{Check, Readiness};
 
 /// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
@@ -38,10 +37,7 @@ impl<K: Kind> KindController<K> {
     /// Runs until shutdown, then finishes what is in flight.
     pub async fn run(self, readiness: Readiness, shutdown: CancellationToken) {
         let plural = <Managed<K> as kube::Resource>::plural(&()).into_owned();
-        let namespaces: Vec<Option<String>> = match &self.context.shared.settings.watch_namespaces {
-            Namespaces::All => vec![None],
-            Namespaces::Only(names) => names.iter().cloned().map(Some).collect(),
-        };
+        let namespaces = self.context.shared.settings.watch_namespaces.watches();
         let controllers = namespaces.into_iter().map(|namespace| {
             let place = namespace
                 .as_ref()

@@ -13,6 +13,15 @@ use super::managed::Managed;
 use crate::api::RECONCILE_REQUESTED_ANNOTATION;
 use crate::cloud::error::Pace;
 
+/// How metrics count an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// By the reason of its Ready condition.
+    pub reason: Option<&'static str>,
+    /// Among those that differ in the cloud, which is only reported.
+    pub drifted: bool,
+}
+
 /// What is remembered of one object. Pure.
 #[derive(Clone)]
 pub struct Entry<K: Kind> {
@@ -40,7 +49,7 @@ pub struct Entry<K: Kind> {
     let_go: bool,
     /// Its place in the cloud was looked up, or could not be.
     looked_at: bool,
-    reported: Option<&'static str>,
+    reported: Reported,
     /// How the apiserver refused the last write.
     refused: Option<String>,
 }
@@ -242,10 +251,10 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.sent_delete(id));
     }
 
-    /// The reason that metrics count this object under, and the one before.
-    pub fn reports(&self, key: &Key, reason: &'static str) -> Option<&'static str> {
+    /// How metrics count this object from now on, and how they did before; `None` if it is no more.
+    pub fn reports(&self, key: &Key, now: Reported) -> Option<Reported> {
         let mut before = None;
-        self.with(key, |entry| before = entry.reported.replace(reason));
+        self.with(key, |entry| before = Some(std::mem::replace(&mut entry.reported, now)));
         before
     }
 
@@ -256,9 +265,9 @@ impl<K: Kind> Memory<K> {
         is_new
     }
 
-    /// The object is no more. Its last reported reason.
-    pub fn forget(&self, key: &Key) -> Option<&'static str> {
-        self.lock().remove(key)?.reported
+    /// The object is no more. How metrics counted it.
+    pub fn forget(&self, key: &Key) -> Reported {
+        self.lock().remove(key).map(|entry| entry.reported).unwrap_or_default()
     }
 
     /// Objects whose newest state fits.
@@ -321,7 +330,7 @@ impl<K: Kind> Entry<K> {
             recreating: false,
             let_go: false,
             looked_at: false,
-            reported: None,
+            reported: Reported::default(),
             refused: None,
         }
     }
@@ -473,6 +482,27 @@ mod tests {
         // Another one of that name is another matter.
         memory.forget(&key);
         assert!(!memory.arrive(&key, object, now).is_let_go());
+    }
+
+    #[test]
+    fn what_is_no_more_is_not_counted() {
+        let object: Managed<Gateways> = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"},
+            "spec": {"idValue": "203.0.113.7"},
+        }))
+        .expect("readable");
+        let memory = Memory::<Gateways>::default();
+        let key = Key::of(&object);
+        memory.arrive(&key, Arc::new(object), Instant::now());
+        let drifted = Reported {
+            reason: Some("Available"),
+            drifted: true,
+        };
+        assert_eq!(memory.reports(&key, drifted), Some(Reported::default()));
+        assert_eq!(memory.reports(&key, drifted), Some(drifted));
+        assert_eq!(memory.forget(&key), drifted);
+        assert_eq!(memory.reports(&key, drifted), None);
+        assert_eq!(memory.forget(&key), Reported::default());
     }
 
     #[test]

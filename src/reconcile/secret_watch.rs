@@ -17,7 +17,6 @@ use tracing::{debug, info};
 use super::context::Context;
 use super::key::Key;
 use super::secrets::SecretName;
-use crate::settings::Namespaces;
 use crate::web::{Check, Readiness};
 
 /// Secrets can carry much in their annotations, which a metadata watch brings along.
@@ -31,10 +30,7 @@ pub async fn watch_secrets(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
-    let namespaces: Vec<Option<String>> = match &context.settings.watch_namespaces {
-        Namespaces::All => vec![None],
-        Namespaces::Only(names) => names.iter().cloned().map(Some).collect(),
-    };
+    let namespaces = context.settings.watch_namespaces.watches();
     let watches = namespaces.into_iter().map(|namespace| {
         let place = namespace
             .as_ref()

@@ -6,10 +6,11 @@ use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{ArgAction, BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+use url::Url;
 
 use super::validate::{
     parse_cluster_name, parse_duration, parse_listen, parse_log_filter, parse_namespace, parse_object_name,
-    parse_owner_tag_key, parse_project_id, parse_region, parse_selector,
+    parse_owner_tag_key, parse_probe_url, parse_project_id, parse_region, parse_selector,
 };
 use crate::{
     api::{DEFAULT_OWNER_TAG_KEY, DeletionPolicy},
@@ -43,6 +44,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply --server-side -f -`.
     Crd,
+    /// Ask whether an operator is ready, and say what is missing otherwise: status 0 if one is, 1 if none is.
+    Probe(ProbeArgs),
 }
 
 fn cloud_parser() -> impl TypedValueParser<Value = Cloud> {
@@ -255,6 +258,19 @@ pub struct RunArgs {
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info", value_parser = parse_log_filter)]
     #[arg(help_heading = "Process")]
     pub log_level: String,
+}
+
+/// What `probe` is told.
+#[derive(Clone, Debug, Args)]
+pub struct ProbeArgs {
+    /// Where operators answer, e.g. `http://vpn-operator-metrics.vpn-operator.svc:8080/readyz`. Of several behind one
+    /// name each is asked, and one that is ready is enough.
+    #[arg(value_name = "URL", value_parser = parse_probe_url)]
+    pub url: Url,
+
+    /// How long to go on asking until one is ready.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub timeout: Duration,
 }
 
 /// How log lines look.

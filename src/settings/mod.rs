@@ -7,8 +7,8 @@ mod validate;
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
-pub use cli::{Cli, Command, LogFormat, RunArgs};
-pub use reference::flag_reference;
+pub use cli::{Cli, Command, LogFormat, ProbeArgs, RunArgs};
+pub use reference::{flag_reference, probe_reference};
 pub use selector::{SelectorError, check_label_selector};
 pub use validate::{FlagError, validate};
 
@@ -70,6 +70,14 @@ impl Namespaces {
         match self {
             Self::All => true,
             Self::Only(names) => names.iter().any(|name| name == namespace),
+        }
+    }
+
+    /// What a watch of each is limited to; one without limits for all of them.
+    pub fn watches(&self) -> Vec<Option<String>> {
+        match self {
+            Self::All => vec![None],
+            Self::Only(names) => names.iter().cloned().map(Some).collect(),
         }
     }
 }

@@ -22,6 +22,21 @@ pub fn flag_reference() -> String {
     page
 }
 
+/// Markdown: what `probe` takes.
+pub fn probe_reference() -> String {
+    let command = Cli::command();
+    let mut page = String::from(
+        "\n# Flags of `vpn-operator probe`\n\n| flag | environment | default | meaning |\n|---|---|---|---|\n",
+    );
+    if let Some(probe) = command.find_subcommand("probe") {
+        for arg in probe.get_arguments() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(page, "{}", row(arg));
+        }
+    }
+    page
+}
+
 fn append_tables(page: &mut String, run: &Command) {
     let mut headings: Vec<&str> = Vec::new();
     for heading in run.get_arguments().filter_map(clap::Arg::get_help_heading) {
@@ -45,7 +60,10 @@ fn append_tables(page: &mut String, run: &Command) {
 }
 
 fn row(arg: &clap::Arg) -> String {
-    let name = arg.get_long().unwrap_or_default();
+    let name = match arg.get_long() {
+        Some(long) => format!("--{long}"),
+        None => arg.get_id().to_string().to_uppercase(),
+    };
     let environment = arg
         .get_env()
         .map(|env| format!("`{}`", env.to_string_lossy()))
@@ -72,5 +90,5 @@ fn row(arg: &clap::Arg) -> String {
         });
         meaning = format!("{meaning}. One of {}", described.collect::<Vec<_>>().join(", "));
     }
-    format!("| `--{name}` | {environment} | {default} | {meaning} |")
+    format!("| `{name}` | {environment} | {default} | {meaning} |")
 }

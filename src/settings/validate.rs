@@ -9,6 +9,7 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use url::Url;
 
 use super::{CaBundle, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
 use crate::cloud::endpoints::{self, EndpointError};
@@ -275,6 +276,14 @@ pub(super) fn parse_selector(text: &str) -> Result<String, String> {
 }
 
 /// `ADDRESS:PORT`, or `:PORT` for every address.
+pub(super) fn parse_probe_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("no URL: {error}"))?;
+    match (url.scheme(), url.has_host()) {
+        ("http", true) => Ok(url),
+        _ => Err("must be http://HOST:PORT/readyz".to_owned()),
+    }
+}
+
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let port_only = text.strip_prefix(':').and_then(|port| port.parse().ok());
     match port_only {

@@ -2,14 +2,18 @@
 //! the environment and the ServiceAccount of the rendered Deployment.
 
 mod documented;
+mod earlier;
 mod gitops;
+mod hook;
 mod install;
 mod installation;
+mod monitoring;
 mod readme;
 mod recovery;
 mod release;
 mod rendering;
 mod rights;
+mod schemas;
 mod shards;
 mod story;
 mod tenants;

@@ -19,7 +19,8 @@ $ helm install vpn charts/vpn-operator --namespace vpn-operator --create-namespa
 
 Without a cloud account, `--set simulator.enabled=true` installs the cloud's simulator beside the operator. The release needs
 Kubernetes 1.31 or newer, and an image of your own making (`image.*`) for now. What it may do in the cluster is exactly what a
-test misses when it is taken away.
+test misses when it is taken away. `helm test` asks whether an operator is ready; if none is, `kubectl logs` of the pod that it
+leaves says what is missing.
 
 ## Values
 
@@ -63,9 +64,10 @@ fn every_value_is_described() {
 fn readme() -> String {
     let (values, documented) = values();
     let mut page = INTRODUCTION.to_owned();
-    for Documented { path, text } in documented {
+    for Documented { path, text } in &documented {
         let value = path.iter().fold(&values, |value, key| &value[key]);
-        let has_rows_of_its_own = value.as_object().is_some_and(|fields| !fields.is_empty()) && !is_given_whole(&path);
+        let is_map = value.as_object().is_some_and(|fields| !fields.is_empty());
+        let has_rows_of_its_own = is_map && !is_given_whole(path, &documented);
         let default = if has_rows_of_its_own {
             String::new()
         } else {
@@ -77,8 +79,7 @@ fn readme() -> String {
 }
 
 /// Contexts and the like, whose fields are Kubernetes' own and have no texts here.
-fn is_given_whole(path: &[String]) -> bool {
-    let (_, documented) = values();
+fn is_given_whole(path: &[String], documented: &[Documented]) -> bool {
     !documented
         .iter()
         .any(|other| other.path.len() > path.len() && other.path.starts_with(path))

@@ -16,7 +16,8 @@ pub struct Release {
     pub plane: &'static ControlPlane,
     pub namespace: String,
     pub simulator: Simulator,
-    operator: Option<Operator>,
+    /// None while none runs.
+    pub operator: Option<Operator>,
 }
 
 impl Release {
@@ -50,9 +51,10 @@ impl Release {
         release
     }
 
-    /// What `helm template` makes of the chart with the values that lead to the simulator.
+    /// What `helm template` makes of the chart with the values that lead to the simulator, without what only `helm test`
+    /// would make.
     pub async fn template(&self) -> String {
-        let mut arguments: Vec<String> = ["template", "vpn", CHART, "--namespace", &self.namespace]
+        let mut arguments: Vec<String> = ["template", "vpn", CHART, "--skip-tests", "--namespace", &self.namespace]
             .map(str::to_owned)
             .to_vec();
         for value in self.own_values() {
@@ -63,7 +65,12 @@ impl Release {
 
     /// `helm install` or `helm upgrade` of the release.
     pub async fn helm(&self, command: &str, values: &[String]) {
-        let mut arguments: Vec<String> = [command, "vpn", CHART, "--namespace", &self.namespace]
+        self.helm_with(CHART, command, values).await;
+    }
+
+    /// So with another chart than today's.
+    pub async fn helm_with(&self, chart: &str, command: &str, values: &[String]) {
+        let mut arguments: Vec<String> = [command, "vpn", chart, "--namespace", &self.namespace]
             .map(str::to_owned)
             .to_vec();
         for value in self.own_values().iter().chain(values) {

@@ -26,7 +26,7 @@ const EVERY_FLAG: [&str; 14] = [
     "logFormat=json",
 ];
 
-async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
+pub async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
     let plane = ControlPlane::shared().await.unwrap();
     let mut arguments = ["template", "vpn", CHART, "--namespace", "somewhere"].to_vec();
     for value in values {
@@ -41,7 +41,7 @@ async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
     Ok(serde_saphyr::from_multiple(&text).unwrap())
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 

@@ -117,7 +117,11 @@ async fn apply(release: &Release, namespace: &str, manifest: &str) {
     output.success().unwrap();
 }
 
-async fn ready(release: &Release, namespace: &str, kind: &str, name: &str) -> Result<(), String> {
+/// Waits until an object is Ready.
+///
+/// # Errors
+/// What kubectl says if it does not become so.
+pub async fn ready(release: &Release, namespace: &str, kind: &str, name: &str) -> Result<(), String> {
     let object = format!("{kind}/{name}");
     succeed(
         release,

@@ -5,6 +5,7 @@ use vpn_operator_testbed::eventually;
 
 use crate::install::plane;
 use crate::release::{DEADLINE, Release};
+use crate::story::ready;
 
 const GATEWAY: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
                        spec: {idValue: 203.0.113.1}\n";
@@ -20,13 +21,9 @@ async fn with_a_gateway(values: &[String]) -> Release {
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
     release.apply(GATEWAY).await;
-    let wait = [
-        "wait",
-        "--for=condition=Ready",
-        "--timeout=60s",
-        "customergateway/office",
-    ];
-    release.kubectl(wait).await.unwrap();
+    ready(&release, &release.namespace, "customergateway", "office")
+        .await
+        .unwrap();
     release
 }
 
@@ -123,13 +120,9 @@ async fn crds_that_go_with_the_release_take_nothing_in_the_cloud_with_them_and_t
     release
         .apply(&GATEWAY.replace("spec: {", "spec: {adoptionPolicy: IfExists, "))
         .await;
-    let wait = [
-        "wait",
-        "--for=condition=Ready",
-        "--timeout=60s",
-        "customergateway/office",
-    ];
-    release.kubectl(wait).await.unwrap();
+    ready(&release, &release.namespace, "customergateway", "office")
+        .await
+        .unwrap();
     assert_eq!(release.in_the_cloud().await, 1, "what was left is taken back");
     release.stop_operator().await;
 }

@@ -12,6 +12,7 @@ mod crash;
 mod deletion;
 mod disaster;
 mod errors;
+mod follow;
 mod gitops;
 mod goldens;
 mod iam;

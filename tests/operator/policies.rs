@@ -30,6 +30,9 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
     assert_eq!(condition(&object, "Ready")["status"], "True");
     let drifted = condition(&object, "Drifted")["message"].to_string();
     assert!(drifted.contains("name") && drifted.contains("tags"), "{drifted}");
+    world
+        .wait_for_metric("vpn_operator_drifted_objects{kind=\"CustomerGateway\"} 1")
+        .await;
     let note = world.wait_for_event("office", "DriftDetected").await;
     assert!(note.contains("name, tags"), "{note}");
     // What cannot be changed is a difference like any other.
@@ -53,6 +56,9 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
         .await;
     let object = world.wait_for_reason("office", "Available").await;
     assert!(condition(&object, "Drifted").is_null());
+    world
+        .wait_for_metric("vpn_operator_drifted_objects{kind=\"CustomerGateway\"} 0")
+        .await;
     let cloud = world.cloud_gateway(&id).await;
     assert_eq!(
         (cloud["name"].as_str(), cloud["tags"]["team"].as_str()),

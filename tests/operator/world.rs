@@ -384,6 +384,13 @@ impl World {
         result.unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Room for more gateways than a new project has.
+    pub async fn make_room(&self) {
+        let roomy = json!({"name": REGION, "gateway_quota": 10_000});
+        let project = format!("projects/{PROJECT}");
+        self.simulator.put::<Value>(&project, &roomy).await.unwrap();
+    }
+
     /// Calls that the cloud has seen after this one.
     pub async fn mark(&self) -> u64 {
         self.simulator.last_sequence().await.unwrap()

@@ -29,6 +29,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: simulator
 {{- end }}
 
+{{- define "vpn-operator.testSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "vpn-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end }}
+
 {{/* Labels of every object, without the component. */}}
 {{- define "vpn-operator.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
@@ -59,6 +65,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "vpn-operator.simulatorName" -}}
 {{- printf "%s-simulator" (include "vpn-operator.fullname" .) }}
+{{- end }}
+
+{{- define "vpn-operator.testName" -}}
+{{- printf "%s-test" (include "vpn-operator.fullname" .) }}
 {{- end }}
 
 {{/* What the operator does with the two kinds, Secrets and Events: in a namespace or in all. */}}

@@ -9,7 +9,7 @@ use vpn_operator_testbed::{ControlPlane, eventually, figures};
 
 use crate::console::{OWNER, message};
 use crate::objects::Objects;
-use crate::world::{DEADLINE, Options, PROJECT, REGION, World, condition, gateway, user};
+use crate::world::{DEADLINE, Options, World, condition, gateway, user};
 
 /// Known when this is compiled, since the numbers are constants: `RELIABILITY=full`.
 const IS_FULL: bool = match option_env!("RELIABILITY") {
@@ -140,9 +140,7 @@ pub async fn found() -> World {
 /// The same on a control plane that has the CRDs.
 pub async fn found_on(plane: &'static ControlPlane) -> World {
     let mut world = World::on(plane, options()).await;
-    let roomy = json!({"name": REGION, "gateway_quota": 1000});
-    let project = format!("projects/{PROJECT}");
-    world.simulator.put::<Value>(&project, &roomy).await.unwrap();
+    world.make_room().await;
     apply_passwords(&mut world).await;
     Manifests::PLAIN.apply(&world).await;
     all_are_ready(&world).await;

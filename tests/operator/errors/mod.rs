@@ -108,9 +108,7 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
     for edit in 0..20 {
         world.sentinels.add(&password(edit));
     }
-    let path = format!("projects/{PROJECT}");
-    let project = json!({"name": crate::world::REGION, "gateway_quota": 10_000});
-    world.simulator.put::<Value>(&path, &project).await.unwrap();
+    world.make_room().await;
     // So that tags are asked for by themselves.
     let switches = json!({"list-tags": "absent"});
     world.simulator.set_switches(&switches).await.unwrap();

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::ListParams;
 use vpn_operator_testbed::eventually;
 
+use crate::follow::follow;
 use crate::world::{DEADLINE, World};
 
 /// The versions of a world's Lease so far. Who reads it last waits with [`History::caught_up`].
@@ -33,18 +33,12 @@ impl History {
         let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
         let listed = leases.list(&ListParams::default()).await.unwrap();
         assert!(listed.items.is_empty(), "the history begins with the first holder");
-        let version = listed.metadata.resource_version.unwrap_or_default();
-        let params = WatchParams::default().fields("metadata.name=vpn-operator").timeout(290);
-        let mut events = leases.watch(&params, &version).await.unwrap().boxed();
         let versions = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&versions);
-        tokio::spawn(async move {
-            while let Ok(Some(event)) = events.try_next().await {
-                if let WatchEvent::Added(lease) | WatchEvent::Modified(lease) = event {
-                    seen.lock().unwrap().push(lease.spec.unwrap_or_default());
-                }
-            }
-        });
+        follow(leases.clone(), "metadata.name=vpn-operator", move |lease| {
+            seen.lock().unwrap().push(lease.spec.unwrap_or_default());
+        })
+        .await;
         Self { leases, versions }
     }
 

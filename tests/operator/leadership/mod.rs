@@ -30,7 +30,9 @@ async fn world_of_replicas<const N: usize>(flags: [&str; N]) -> World {
     let mut options = Options::with(["--resync-period=0", "--log-level=info,vpn_operator=debug", LEASE]);
     options.arguments.extend(flags.map(str::to_owned));
     options.stopped = true;
-    World::with(options).await
+    let world = World::with(options).await;
+    world.make_room().await;
+    world
 }
 
 /// Applies so many gateways at once.

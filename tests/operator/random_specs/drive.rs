@@ -14,14 +14,12 @@ use super::AT_ONCE;
 use super::draft::{Kind, Mark, Step, Subject};
 use super::{gateways, users};
 use crate::objects::Objects;
-use crate::world::{DEADLINE, PROJECT, REGION, World, condition};
+use crate::world::{DEADLINE, World, condition};
 
 /// What the specs refer to: servers with groups, certificates, and room for everybody.
 pub async fn furnish(world: &mut World) {
     world.sentinels.add(users::SENTINEL);
-    let roomy = json!({"name": REGION, "gateway_quota": 10_000});
-    let page = format!("projects/{PROJECT}");
-    world.simulator.put::<Value>(&page, &roomy).await.unwrap();
+    world.make_room().await;
     let post = async |page: &str, seed: Value| world.simulator.admin_post::<Value>(page, &seed).await.unwrap();
     for server in 0..users::SERVERS {
         let id = users::server(server);

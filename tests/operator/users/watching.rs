@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures::{StreamExt, TryStreamExt};
-use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
+use crate::follow::follow;
 use crate::world::{Options, World, condition};
 
 /// What a watch has shown: name, USER and REASON, without repetitions.
@@ -16,35 +15,21 @@ impl Seen {
     /// Watches the world's users from now on.
     async fn start(world: &World) -> Self {
         let seen = Self::default();
-        let api = world.users().api();
-        let version = api
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .metadata
-            .resource_version;
-        let events = api.watch(&WatchParams::default(), &version.unwrap()).await.unwrap();
-        let mut events = events.boxed();
-        let lines = seen.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(event)) = events.try_next().await {
-                let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event
-                else {
-                    continue;
-                };
-                let object = serde_json::to_value(object).unwrap();
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                let line = (
-                    text(&object["metadata"]["name"]),
-                    text(&object["status"]["name"]),
-                    text(&condition(&object, "Ready")["reason"]),
-                );
-                let mut lines = lines.0.lock().unwrap();
-                if lines.iter().rfind(|other| other.0 == line.0) != Some(&line) {
-                    lines.push(line);
-                }
+        let lines = Arc::clone(&seen.0);
+        follow(world.users().api(), "", move |object| {
+            let object = serde_json::to_value(object).unwrap();
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let line = (
+                text(&object["metadata"]["name"]),
+                text(&object["status"]["name"]),
+                text(&condition(&object, "Ready")["reason"]),
+            );
+            let mut lines = lines.lock().unwrap();
+            if lines.iter().rfind(|other| other.0 == line.0) != Some(&line) {
+                lines.push(line);
             }
-        });
+        })
+        .await;
         seen
     }
 

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use futures::{StreamExt, TryStreamExt};
-use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 
-use crate::objects::Objects;
+use crate::follow::follow;
 use crate::world::{World, condition};
 
 /// Kind and name of an object.
@@ -22,29 +20,13 @@ impl Reasons {
     pub async fn follow(world: &World) -> Self {
         let reasons = Self::default();
         for objects in [world.gateway_objects(), world.users()] {
-            reasons.follow_kind(&objects).await;
+            let changes = Arc::clone(&reasons.0);
+            follow(objects.api(), "", move |object| {
+                note(&changes, &serde_json::to_value(object).unwrap());
+            })
+            .await;
         }
         reasons
-    }
-
-    async fn follow_kind(&self, objects: &Objects<'_>) {
-        let api = objects.api();
-        let version = api
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .metadata
-            .resource_version;
-        let params = WatchParams::default().timeout(290);
-        let mut events = api.watch(&params, &version.unwrap()).await.unwrap().boxed();
-        let changes = Arc::clone(&self.0);
-        tokio::spawn(async move {
-            while let Ok(Some(event)) = events.try_next().await {
-                if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event {
-                    note(&changes, &serde_json::to_value(object).unwrap());
-                }
-            }
-        });
     }
 
     /// How many there were.

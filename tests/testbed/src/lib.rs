@@ -23,7 +23,7 @@ mod tool;
 mod wait;
 
 pub use api_proxy::{Answer, ApiProxy, ApiRequest, Hold, Interference, Line, Moment, Verb};
-pub use assets::{Assets, GoProgram, Tool};
+pub use assets::{Assets, GoProgram, Python, Tool};
 pub use binaries::Binaries;
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};

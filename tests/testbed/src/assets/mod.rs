@@ -6,6 +6,7 @@ mod cache;
 mod go_build;
 mod go_module;
 mod go_program;
+mod python;
 
 use std::fmt;
 use std::io::Write;
@@ -18,6 +19,7 @@ use cache::Cache;
 use go_module::GoModule;
 
 pub use go_program::GoProgram;
+pub use python::Python;
 
 /// The variable that envtest and setup-envtest know too.
 const FOLDER_VARIABLE: &str = "KUBEBUILDER_ASSETS";

@@ -1,0 +1,200 @@
+//! `vpn-operator probe`: asks operators whether they are ready, in the words of their `/readyz`. The image holds no other
+//! program that could ask, so `helm test` does so with it.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, sleep, timeout};
+use url::{Host, Url};
+
+use crate::plain_error::one_line;
+
+/// How long one operator may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// Between two rounds of questions.
+const PAUSE: Duration = Duration::from_millis(500);
+/// An answer has a line for each check.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// What was answered in the last round.
+#[derive(Debug)]
+pub struct Answers {
+    /// Somebody is ready.
+    pub ready: bool,
+    /// What everyone said, for people.
+    pub text: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+enum AskError {
+    #[error("no connection: {0}")]
+    Connection(#[from] io::Error),
+    #[error("no answer: {0}")]
+    Exchange(#[from] hyper::Error),
+    #[error("no request: {0}")]
+    Request(#[from] axum::http::Error),
+    #[error("no whole answer: {0}")]
+    Body(#[from] axum::Error),
+}
+
+/// Asks whoever stands behind `url` until one is ready, but no longer than `patience`; at least once.
+pub async fn until_ready(url: &Url, patience: Duration) -> Answers {
+    let end = Instant::now() + patience;
+    loop {
+        let answers = round(url).await;
+        if answers.ready || Instant::now() + PAUSE >= end {
+            return answers;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// A Service's name stands for several operators, and one that is ready is enough.
+async fn round(url: &Url) -> Answers {
+    let mut answers = Answers {
+        ready: false,
+        text: String::new(),
+    };
+    let addresses = match addresses(url).await {
+        Ok(addresses) => addresses,
+        Err(problem) => {
+            answers.text = format!("{problem}: is there a pod of the operator?\n");
+            return answers;
+        }
+    };
+    for address in addresses {
+        // Writing to a String cannot fail.
+        let _ = match ask(address, url).await {
+            Ok((status, said)) => {
+                answers.ready |= status == StatusCode::OK;
+                write!(answers.text, "{address} answers {status}:\n{said}")
+            }
+            Err(problem) => writeln!(answers.text, "{address} does not answer: {problem}"),
+        };
+    }
+    answers
+}
+
+async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, String> {
+    let port = url.port_or_known_default().unwrap_or_default();
+    let name = match url.host() {
+        Some(Host::Ipv4(ip)) => return Ok(vec![(ip, port).into()]),
+        Some(Host::Ipv6(ip)) => return Ok(vec![(ip, port).into()]),
+        Some(Host::Domain(name)) => name,
+        None => return Err(format!("{url} names no host")),
+    };
+    let found = lookup_host((name, port))
+        .await
+        .map_err(|error| format!("{name} has no address ({error})"))?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+async fn ask(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), String> {
+    let answer = timeout(ANSWER_LIMIT, exchange(address, url));
+    match answer.await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(one_line(&error)),
+        Err(_) => Err(format!("not within {}", humantime::format_duration(ANSWER_LIMIT))),
+    }
+}
+
+async fn exchange(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), AskError> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender, and what ends it early is told to whoever waits for the answer.
+    tokio::spawn(connection);
+    let request = Request::get(url.path())
+        .header(header::HOST, url.authority())
+        .body(Body::empty())?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let said = to_bytes(Body::new(answer.into_body()), MOST_BYTES).await?;
+    Ok((status, String::from_utf8_lossy(&said).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus_client::registry::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::web::{self, Readiness};
+
+    const PATIENT: Duration = Duration::from_secs(60);
+
+    async fn served(readiness: &Readiness) -> Url {
+        let listener = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}/readyz", listener.local_addr().unwrap());
+        let pages = web::serve(
+            listener,
+            readiness.clone(),
+            Arc::new(Registry::default()),
+            CancellationToken::new(),
+        );
+        tokio::spawn(pages);
+        url.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn it_waits_for_an_operator_that_becomes_ready() {
+        let readiness = Readiness::default();
+        let check = readiness.check("watch vpnusers", "not begun");
+        let url = served(&readiness).await;
+        let (answers, ()) = tokio::join!(until_ready(&url, PATIENT), async { check.ok() });
+        assert!(answers.ready, "{answers:?}");
+        assert!(answers.text.contains("[+] watch vpnusers: ok\n"), "{}", answers.text);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_ready_says_what_is_missing() {
+        let readiness = Readiness::default();
+        readiness.check("crd vpnusers", "not installed");
+        let answers = until_ready(&served(&readiness).await, Duration::ZERO).await;
+        assert!(!answers.ready, "{answers:?}");
+        for said in ["503", "[-] crd vpnusers: pending: not installed\n"] {
+            assert!(answers.text.contains(said), "{}", answers.text);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_not_there_is_told_by_address_or_name() {
+        let closed = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
+        // No name may be so long: nobody is asked for its address.
+        let nobody = "o".repeat(80);
+        for (url, said) in [
+            (format!("http://{address}/readyz"), address.to_string()),
+            (
+                format!("http://{nobody}:8080/readyz"),
+                format!("{nobody} has no address"),
+            ),
+        ] {
+            let answers = until_ready(&url.parse().unwrap(), Duration::ZERO).await;
+            assert!(!answers.ready && answers.text.contains(&said), "{answers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_accepts_and_says_nothing_is_not_waited_for() {
+        tokio::time::pause();
+        let silent = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}/readyz", silent.local_addr().unwrap());
+        let answers = until_ready(&url.parse().unwrap(), Duration::ZERO).await;
+        assert!(answers.text.contains("not within 5s"), "{}", answers.text);
+    }
+}

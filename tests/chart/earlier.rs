@@ -1,0 +1,143 @@
+//! From an earlier chart with its CRDs to today's, and back: objects live on, and nothing in the cloud is made, changed or
+//! deleted. `earlier/` holds the chart as it was when it first came to be.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use vpn_operator_testbed::eventually;
+
+use crate::install::plane;
+use crate::release::{DEADLINE, Release};
+use crate::story::ready;
+
+const EARLIER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chart/earlier/vpn-operator");
+
+const GATEWAYS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
+                        spec: {idValue: 203.0.113.1, tags: {team: net}}\n---\n\
+                        apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: branch}\n\
+                        spec: {idType: FQDN, idValue: branch.example.com}\n";
+
+fn user(password: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: anna}}\nstringData: {{password: {password}}}\n---\n\
+         apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {{name: anna}}\n\
+         spec: {{vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {{name: anna}}}}\n"
+    )
+}
+
+const OBJECTS: [(&str, &str); 3] = [
+    ("customergateway", "office"),
+    ("customergateway", "branch"),
+    ("vpnuser", "anna"),
+];
+
+/// What must stay as it is: uid and the cloud's id of each object.
+async fn identities(release: &Release) -> BTreeMap<&'static str, (Value, Value)> {
+    let mut identities = BTreeMap::new();
+    for (kind, name) in OBJECTS {
+        let object = release.get(kind, name).await;
+        let id = object["status"]["id"].clone();
+        assert!(id.is_string(), "{object}");
+        identities.insert(name, (object["metadata"]["uid"].clone(), id));
+    }
+    identities
+}
+
+/// Starts an operator as the present Deployment says, and waits until it has found everything as it should be.
+async fn all_is_well(release: &mut Release) {
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    for (kind, count) in [("CustomerGateway", 2), ("VpnUser", 1)] {
+        let line = format!("vpn_operator_objects{{kind=\"{kind}\",reason=\"Available\"}} {count}");
+        eventually(&line, DEADLINE, async || {
+            let metrics = release.operator().metrics(DEADLINE).await.unwrap();
+            if metrics.lines().any(|other| other == line) {
+                Ok(())
+            } else {
+                Err(metrics)
+            }
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// The names of what was called that is no mere look.
+async fn writes_since(release: &Release, mark: u64) -> Vec<String> {
+    let calls = release.simulator.calls_since(mark).await.unwrap();
+    assert!(!calls.is_empty(), "the cloud was looked at");
+    let is_look = |name: &str| ["List", "Show", "LookUp"].iter().any(|verb| name.starts_with(verb));
+    calls.into_keys().filter(|name| !is_look(name)).collect()
+}
+
+/// Whether the CRD of users is today's: the earlier one knows nothing of refused passwords.
+async fn remembers_refused_passwords(release: &Release) -> bool {
+    let crd = release.get("crd", "vpnusers.vpn.huaweicloud.com").await;
+    let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+    assert!(status["properties"]["intent"].is_object(), "{status}");
+    status["properties"]["passwordRefused"].is_object()
+}
+
+#[tokio::test]
+async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone() {
+    let plane = plane().await;
+    let namespace = plane.create_namespace("earlier").await.unwrap();
+    let mut release = Release::prepare(plane, namespace.clone()).await;
+    release.helm_with(EARLIER, "install", &[]).await;
+    assert!(!remembers_refused_passwords(&release).await);
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    release.apply(GATEWAYS).await;
+    release.apply(&user("Chart-Pass-one-1")).await;
+    for (kind, name) in OBJECTS {
+        ready(&release, &namespace, kind, name).await.unwrap();
+    }
+    let identities_before = identities(&release).await;
+    release.stop_operator().await;
+
+    let mark = release.simulator.last_sequence().await.unwrap();
+    release.helm("upgrade", &[]).await;
+    assert!(
+        remembers_refused_passwords(&release).await,
+        "the CRDs are upgraded with the chart"
+    );
+    all_is_well(&mut release).await;
+    assert_eq!(identities(&release).await, identities_before);
+    assert_eq!(writes_since(&release, mark).await, Vec::<String>::new());
+    // What only today's CRD remembers is there from now on.
+    release.apply(&user("Chart-Pass-two-2")).await;
+    eventually("the former password is remembered", DEADLINE, async || {
+        let user = release.get("vpnuser", "anna").await;
+        match user["status"]["formerPasswords"].as_array().map(Vec::len) {
+            Some(1) => Ok(()),
+            _ => Err(user.to_string()),
+        }
+    })
+    .await
+    .unwrap();
+    ready(&release, &namespace, "vpnuser", "anna").await.unwrap();
+    release.stop_operator().await;
+
+    let mark = release.simulator.last_sequence().await.unwrap();
+    let rollback = ["rollback", "vpn", "1", "--namespace", &namespace];
+    plane.helm(rollback).await.unwrap().success().unwrap();
+    assert!(
+        !remembers_refused_passwords(&release).await,
+        "the CRDs are those of before"
+    );
+    all_is_well(&mut release).await;
+    assert_eq!(identities(&release).await, identities_before);
+    assert_eq!(writes_since(&release, mark).await, Vec::<String>::new());
+    release.stop_operator().await;
+
+    let mark = release.simulator.last_sequence().await.unwrap();
+    release.helm("upgrade", &[]).await;
+    all_is_well(&mut release).await;
+    assert_eq!(identities(&release).await, identities_before);
+    assert_eq!(writes_since(&release, mark).await, Vec::<String>::new());
+    let everything = ["delete", "customergateways,vpnusers", "--all", "--timeout=60s"];
+    release.kubectl(everything).await.unwrap();
+    assert_eq!(release.simulator.gateways::<Value>().await.unwrap().len(), 0);
+    assert_eq!(release.simulator.users::<Value>().await.unwrap().len(), 0);
+    release.stop_operator().await;
+}

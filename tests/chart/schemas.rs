@@ -1,0 +1,178 @@
+//! Everything that the chart renders fits the schemas of every Kubernetes that is supported, the oldest of which is named
+//! once and for all.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ControlPlane, Python};
+
+use crate::release::CHART;
+use crate::rendering::render;
+
+const PACKAGE: &str = "kubernetes-validate";
+const VERSION: &str = "1.37.0";
+/// The newest Kubernetes of which there are schemas; the test bed's own is as new.
+const NEWEST: u32 = 37;
+
+/// Of other operators: Kubernetes has no schemas of these.
+const NOT_VALIDATED: [&str; 3] = ["PodMonitor", "PrometheusRule", "ServiceMonitor"];
+
+/// Sets of values that together make the chart render everything it can.
+const EVERYTHING: [&[&str]; 3] = [
+    &[
+        "metrics.serviceMonitor.enabled=true",
+        "metrics.podMonitor.enabled=true",
+        "metrics.prometheusRule.enabled=true",
+        "metrics.dashboard.enabled=true",
+        "networkPolicy.enabled=true",
+        "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring",
+        "credentials.secretName=cloud",
+        "ca.configMapName=roots",
+        "imagePullSecrets[0].name=registry",
+        "priorityClassName=system-cluster-critical",
+        "tolerations[0].operator=Exists",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key=a",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator=Exists",
+        "extraEnv[0].name=HTTPS_PROXY",
+        "extraEnv[0].value=http://proxy.example.com:3128",
+        "extraEnvFrom[0].configMapRef.name=more",
+        "extraVolumes[0].name=scratch",
+        "extraVolumes[0].emptyDir.medium=Memory",
+        "extraVolumeMounts[0].name=scratch",
+        "extraVolumeMounts[0].mountPath=/scratch",
+        "serviceAccount.annotations.a=b",
+        "service.annotations.a=b",
+        "deploymentAnnotations.a=b",
+        "podAnnotations.a=b",
+        "podLabels.a=b",
+        "commonLabels.c=d",
+    ],
+    &["watchNamespaces={one,two}", "secrets.names={a,b}"],
+    &[
+        "simulator.enabled=true",
+        "networkPolicy.enabled=true",
+        "crds.keep=false",
+    ],
+];
+
+/// What the chart says in `kubeVersion`, as a minor version.
+fn oldest() -> u32 {
+    let chart = std::fs::read_to_string(Path::new(CHART).join("Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&chart).unwrap();
+    let range = chart["kubeVersion"].as_str().unwrap();
+    let oldest = range.strip_prefix(">=1.").and_then(|rest| rest.strip_suffix(".0-0"));
+    oldest.unwrap_or_else(|| panic!("{range}")).parse().unwrap()
+}
+
+fn versions() -> Vec<String> {
+    (oldest()..=NEWEST).map(|minor| format!("1.{minor}")).collect()
+}
+
+/// What each version says of each object.
+async fn verdicts(objects: &[Value]) -> Vec<Vec<Option<String>>> {
+    let plane = ControlPlane::shared().await.unwrap();
+    let python = Python::with(PACKAGE, VERSION, "kubernetes_validate", plane.guardian())
+        .await
+        .unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemas/validate.py");
+    let question = json!({"versions": versions(), "objects": objects}).to_string();
+    let answer = python.run(&script, Vec::new(), Some(&question)).await.unwrap();
+    serde_json::from_str(&answer.success().unwrap()).unwrap()
+}
+
+async fn everything() -> Vec<Value> {
+    let mut objects = Vec::new();
+    for values in EVERYTHING {
+        objects.extend(render(values).await.unwrap());
+    }
+    objects.retain(|object| !object.is_null());
+    objects
+}
+
+#[tokio::test]
+async fn everything_that_the_chart_renders_fits_every_supported_kubernetes() {
+    let objects = everything().await;
+    let versions = versions();
+    assert!(versions.contains(&"1.33".to_owned()) && versions.contains(&"1.37".to_owned()));
+    let mut unknown = BTreeSet::new();
+    for (version, verdicts) in versions.iter().zip(verdicts(&objects).await) {
+        assert_eq!(verdicts.len(), objects.len());
+        for (object, verdict) in objects.iter().zip(verdicts) {
+            let kind = object["kind"].as_str().unwrap();
+            match verdict.as_deref() {
+                None => {}
+                Some("no schema") => drop(unknown.insert(kind)),
+                Some(wrong) => panic!("{version}: {kind} {}: {wrong}", object["metadata"]["name"]),
+            }
+        }
+    }
+    assert_eq!(unknown.into_iter().collect::<Vec<_>>(), NOT_VALIDATED);
+}
+
+/// Otherwise a template that was forgotten above would never be looked at.
+#[tokio::test]
+async fn every_template_is_among_what_is_validated() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let mut rendered = String::new();
+    for values in EVERYTHING {
+        let mut arguments = vec!["template", "vpn", CHART];
+        arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+        rendered += &plane.helm(arguments).await.unwrap().success().unwrap();
+    }
+    let templates = Path::new(CHART).join("templates");
+    let mut files = Vec::new();
+    for folder in [templates.clone(), templates.join("tests")] {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")));
+    }
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let name = file.strip_prefix(&templates).unwrap().display().to_string();
+        assert!(
+            rendered.contains(&format!("# Source: vpn-operator/templates/{name}\n")),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_wrong_is_refused_by_every_version() {
+    let objects = everything().await;
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let mut misspelt = deployment.clone();
+    misspelt["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always".into();
+    let mut mistyped = deployment.clone();
+    mistyped["spec"]["replicas"] = "two".into();
+    let verdicts = verdicts(&[misspelt, mistyped, deployment.clone()]).await;
+    assert_eq!(verdicts.len(), versions().len());
+    for verdict in verdicts {
+        assert!(
+            verdict[0]
+                .as_ref()
+                .unwrap()
+                .contains("'imagePullPolice' was unexpected"),
+            "{verdict:?}"
+        );
+        assert!(verdict[1].as_ref().unwrap().contains("spec.replicas"), "{verdict:?}");
+        assert_eq!(verdict[2], None);
+    }
+}
+
+#[test]
+fn chart_and_documentation_name_the_same_oldest_kubernetes() {
+    let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let named = format!("Kubernetes 1.{} or newer", oldest());
+    for page in ["README.md", "docs/getting-started.md", "charts/vpn-operator/README.md"] {
+        let text = std::fs::read_to_string(project.join(page)).unwrap();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains(&named), "{page} does not say: {named}");
+        for (place, _) in text.match_indices("Kubernetes 1.") {
+            assert!(
+                text[place..].starts_with(&named),
+                "{page}: {}",
+                text[place..].lines().next().unwrap()
+            );
+        }
+    }
+}
