@@ -6,8 +6,8 @@ use vpn_operator_testbed::{ControlPlane, Kubelet};
 
 use crate::release::{DEADLINE, binaries};
 
-/// Commands that wait for pods, which no node runs here.
-const WAITING_FOR_PODS: &str = "kubectl rollout status ";
+/// Commands that wait for pods, which no node runs here; the second has a test of its own.
+const WAITING_FOR_PODS: [&str; 2] = ["kubectl rollout status ", "helm test "];
 /// The example is run by a test of its own.
 const EXAMPLE: &str = "cargo run --example install";
 
@@ -23,7 +23,9 @@ pub fn commands(page: &str, section: &str) -> Vec<String> {
     let blocks = text.split("```console\n").skip(1);
     let mut commands = Vec::new();
     for block in blocks.map(|rest| rest.split("```").next().unwrap()) {
-        for command in format!("\n{block}").split("\n$ ").skip(1) {
+        // A block in a list is indented.
+        let lines: Vec<&str> = block.lines().map(str::trim_start).collect();
+        for command in format!("\n{}", lines.join("\n")).split("\n$ ").skip(1) {
             let mut lines = command.lines();
             let mut whole = lines.next().unwrap().to_owned();
             while whole.ends_with('\\') {
@@ -39,7 +41,8 @@ pub fn commands(page: &str, section: &str) -> Vec<String> {
 async fn follow(plane: &ControlPlane, section: &str) {
     let commands = commands("install.md", section);
     assert!(!commands.is_empty(), "{section}");
-    for command in commands.iter().filter(|command| !command.starts_with(WAITING_FOR_PODS)) {
+    let waits = |command: &&String| WAITING_FOR_PODS.iter().any(|start| command.starts_with(start));
+    for command in commands.iter().filter(|command| !waits(command)) {
         let output = plane.shell(project(), &binaries(), command).await.unwrap();
         output
             .success()

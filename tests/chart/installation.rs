@@ -1,17 +1,15 @@
 //! What `cargo run --example install` does, to its end.
 
-use std::path::Path;
-
 use serde_json::Value;
 use vpn_operator_testbed::Installation;
 
+use crate::documented::{commands, project};
 use crate::release::binaries;
 
 #[tokio::test]
 async fn one_command_installs_the_chart_with_the_simulator_and_gets_the_samples_ready() {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut installation = Installation::default();
-    if let Err(error) = installation.run(project, &binaries()).await {
+    if let Err(error) = installation.run(project(), &binaries()).await {
         installation.print_logs();
         panic!("{error}");
     }
@@ -24,6 +22,15 @@ async fn one_command_installs_the_chart_with_the_simulator_and_gets_the_samples_
         let conditions = object["status"]["conditions"].as_array().unwrap();
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
         assert_eq!(ready.unwrap()["reason"], "Available", "{object}");
+    }
+    // What the page types in another terminal, which has to be told where things are.
+    let page = commands("getting-started.md", "With the chart");
+    let is_typed = |command: &&String| ["kubectl ", "helm "].iter().any(|tool| command.starts_with(tool));
+    let typed: Vec<&String> = page.iter().filter(is_typed).collect();
+    assert_eq!(typed.len(), 2, "{page:?}");
+    for command in typed {
+        let output = plane.shell(project(), &binaries(), command).await.unwrap();
+        output.success().unwrap_or_else(|error| panic!("{command}: {error}"));
     }
     installation.stop().await.unwrap();
 }

@@ -15,6 +15,7 @@ mod errors;
 mod follow;
 mod gitops;
 mod goldens;
+mod iam;
 mod leadership;
 mod leaks;
 mod mass_deletion;

@@ -5,7 +5,6 @@ mod calls;
 mod creation;
 mod deletion;
 mod groups;
-mod iam;
 mod lanes;
 pub mod life;
 mod names;

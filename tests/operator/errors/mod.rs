@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use vpn_operator::cloud::error::{Operation, known_codes};
 use vpn_operator_testbed::{Effort, effort, figures};
 
-use self::table::{GATEWAY, NEVER, ROWS, Row, Then, USER};
+pub use self::table::NEVER;
+use self::table::{GATEWAY, ROWS, Row, Then, USER};
 use crate::objects::Objects;
 use crate::seen::{PATIENCE, Seen};
 use crate::troubles::{add_access_key, secret_of};

@@ -1,0 +1,137 @@
+//! docs/operations.md on a new cluster that is brought up read only, followed: it tells what it would do, does nothing, and
+//! takes everything back once it is switched.
+
+use serde_json::Value;
+use vpn_operator_testbed::eventually;
+
+use crate::documented::{commands, project};
+use crate::install::plane;
+use crate::release::{DEADLINE, Release, binaries};
+
+const SECTION: &str = "A new cluster, read only first";
+const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
+                       spec: {name: office, idValue: 203.0.113.1}\n---\n\
+                       apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Lost-Pass-1}\n---\n\
+                       apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
+                       spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
+
+/// The page's command for the release at hand.
+async fn follow(release: &Release, command: &str) {
+    let command = command.replace(
+        "--namespace vpn-operator",
+        &format!("--namespace {}", release.namespace),
+    );
+    let output = release.plane.shell(project(), &binaries(), &command).await.unwrap();
+    output.success().unwrap_or_else(|error| panic!("{command}: {error}"));
+}
+
+async fn start(release: &mut Release) {
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+}
+
+/// Waits until an object's Ready condition says this.
+async fn says(release: &Release, kind: &str, name: &str, reason: &str, words: &str) {
+    let awaited = format!("{name} says {words}");
+    let said = eventually(&awaited, DEADLINE, async || {
+        let object = release.get(kind, name).await;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+        let is_said = |ready: &&Value| {
+            ready["reason"] == reason && ready["message"].as_str().is_some_and(|message| message.contains(words))
+        };
+        if ready.is_some_and(|ready| is_said(&ready)) {
+            Ok(())
+        } else {
+            Err(format!("{conditions:?}"))
+        }
+    });
+    said.await.unwrap();
+}
+
+/// Operations that changed something, so far.
+async fn writes(release: &Release) -> Vec<Value> {
+    let log: Value = release.simulator.log_since(0).await.unwrap();
+    let requests = log["requests"].as_array().unwrap().iter();
+    let writes = requests.filter(|request| request["method"] != "GET");
+    writes.map(|request| request["operation"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_new_cluster_tells_what_it_would_do_and_once_it_is_switched_takes_everything_back() {
+    let mut release = Release::install(plane().await, &[]).await;
+    start(&mut release).await;
+    release.apply(OBJECTS).await;
+    let wait = [
+        "wait",
+        "--for=condition=Ready",
+        "--timeout=60s",
+        "cgw/office",
+        "vpnu/alice",
+    ];
+    release.kubectl(wait).await.unwrap();
+    let ids = [
+        release.get("cgw", "office").await["status"]["id"].clone(),
+        release.get("vpnu", "alice").await["status"]["id"].clone(),
+    ];
+    // The cluster is lost: objects, status, the digest key and the release.
+    release.stop_operator().await;
+    for object in ["cgw/office", "vpnu/alice"] {
+        let let_go = [
+            "patch",
+            object,
+            "--type=merge",
+            "--patch",
+            r#"{"metadata": {"finalizers": null}}"#,
+        ];
+        release.kubectl(let_go).await.unwrap();
+        release.kubectl(["delete", object]).await.unwrap();
+    }
+    release
+        .kubectl(["delete", "secret", "alice", "vpn-vpn-operator-digest-key"])
+        .await
+        .unwrap();
+    let uninstall = ["uninstall", "vpn", "--namespace", &release.namespace];
+    release.plane.helm(uninstall).await.unwrap().success().unwrap();
+    release.helm("install", &["readOnly=false".to_owned()]).await;
+
+    let commands = commands("operations.md", SECTION);
+    let find = |words: &str| commands.iter().find(|command| command.contains(words)).unwrap();
+    follow(&release, find("readOnly=true")).await;
+    start(&mut release).await;
+    let before = writes(&release).await;
+    release.apply(OBJECTS).await;
+    let adopts = format!("would adopt the customer gateway {}", ids[0].as_str().unwrap());
+    says(&release, "cgw", "office", "Creating", &adopts).await;
+    says(&release, "vpnu", "alice", "NameConflict", ids[1].as_str().unwrap()).await;
+    follow(&release, find("kubectl get")).await;
+    let adopt = r#"{"spec": {"adoptionPolicy": "IfExists"}}"#;
+    release
+        .kubectl(["patch", "vpnu", "alice", "--type=merge", "--patch", adopt])
+        .await
+        .unwrap();
+    says(&release, "vpnu", "alice", "Creating", "would adopt the VPN user").await;
+    assert_eq!(writes(&release).await, before, "nothing is written");
+
+    release.stop_operator().await;
+    follow(&release, find("readOnly=false")).await;
+    start(&mut release).await;
+    release.kubectl(wait).await.unwrap();
+    for (object, id) in [("cgw", "office"), ("vpnu", "alice")].into_iter().zip(&ids) {
+        assert_eq!(&release.get(object.0, object.1).await["status"]["id"], id);
+    }
+    let taken = writes(&release).await[before.len()..].to_vec();
+    let marked = |operation: &Value| operation == "AddCustomerGatewayTags";
+    assert_eq!(
+        taken.iter().filter(|operation| marked(operation)).count(),
+        1,
+        "{taken:?}"
+    );
+    assert!(
+        taken
+            .iter()
+            .all(|operation| marked(operation) || operation == "ResetVpnUserPassword"),
+        "{taken:?}"
+    );
+    release.stop_operator().await;
+}

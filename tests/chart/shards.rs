@@ -1,0 +1,134 @@
+//! docs/operations.md on shards, followed: two releases in one cluster, and objects that move between them.
+
+use serde_json::Value;
+use vpn_operator_testbed::{ControlPlane, Kubelet, Operator, Simulator};
+
+use crate::documented::{commands, project};
+use crate::install::plane;
+use crate::release::{DEADLINE, binaries};
+
+const NAMESPACE: &str = "vpn-operator";
+const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
+                       spec: {name: office, idValue: 203.0.113.1}\n---\n\
+                       apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Shard-Pass-1}\n---\n\
+                       apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
+                       spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
+
+struct Shards {
+    plane: &'static ControlPlane,
+    simulator: Simulator,
+    operators: Vec<Operator>,
+}
+
+impl Shards {
+    /// Both releases of the page, led to a simulator.
+    async fn install(commands: &[String]) -> Self {
+        let plane = plane().await;
+        let credential = ["--credential", "SHARDACCESSKEY=shard-secret-key"];
+        let binaries = binaries();
+        let simulator = Simulator::start(plane.guardian(), &binaries.simulator, credential);
+        let simulator = simulator.await.unwrap();
+        let mut shards = Self {
+            plane,
+            simulator,
+            operators: Vec::new(),
+        };
+        let url = shards.simulator.url().to_owned();
+        let more = format!(
+            " --set vpnEndpoint={url} --set iamEndpoint={url} --set allowInsecureEndpoints=true --set settleTime=1s"
+        );
+        let installs = commands.iter().filter(|command| command.starts_with("helm install"));
+        for install in installs {
+            shards.run(&(install.clone() + &more)).await;
+        }
+        let secret = "kubectl create secret generic cloud --namespace vpn-operator \
+                      --from-literal=accessKey=SHARDACCESSKEY --from-literal=secretKey=shard-secret-key";
+        shards.run(secret).await;
+        let kubelet = Kubelet {
+            plane,
+            namespace: NAMESPACE,
+            binaries: &binaries,
+        };
+        for deployment in ["vpn-a-vpn-operator", "vpn-b-vpn-operator"] {
+            let operator = kubelet.start_operator(deployment, &[]).await.unwrap();
+            operator.wait_until_ready(DEADLINE).await.unwrap();
+            shards.operators.push(operator);
+        }
+        shards
+    }
+
+    async fn run(&self, line: &str) -> String {
+        let output = self.plane.shell(project(), &binaries(), line).await.unwrap();
+        output.success().unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    async fn object(&self, object: &str) -> Value {
+        let text = self.run(&format!("kubectl get {object} --output json")).await;
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn writes(&self) -> Vec<Value> {
+        let log: Value = self.simulator.log_since(0).await.unwrap();
+        let requests = log["requests"].as_array().unwrap().iter();
+        let writes = requests.filter(|request| request["method"] != "GET");
+        writes.map(|request| request["operation"].clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobody_looks_after_it() {
+    let commands = commands("operations.md", "Several operators");
+    let shards = Shards::install(&commands).await;
+    let apply = ["apply", "--filename", "-"];
+    let applied = shards.plane.kubectl_with_input(apply, OBJECTS).await.unwrap();
+    applied.success().unwrap();
+    for object in ["cgw/office", "vpnu/alice"] {
+        let status = &shards.object(object).await["status"];
+        assert_eq!(status["observedGeneration"], -1, "{status}");
+    }
+    shards.run("kubectl label cgw/office vpnu/alice shard=a").await;
+    let [wait, relabel] = ["kubectl wait", "kubectl label"].map(|start| {
+        let found = commands.iter().find(|command| command.starts_with(start));
+        found.unwrap().clone()
+    });
+    shards.run(&format!("{wait} --timeout=60s")).await;
+    let before = shards.writes().await;
+    assert!(before.contains(&"CreateCustomerGateway".into()), "{before:?}");
+    let ids =
+        [shards.object("cgw/office").await, shards.object("vpnu/alice").await].map(|it| it["status"]["id"].clone());
+
+    shards.run(&relabel).await;
+    // Only the second can do this.
+    let edit = r#"kubectl patch cgw office --type merge --patch '{"spec": {"tags": {"site": "oslo"}}}'"#;
+    shards.run(edit).await;
+    shards.run(&format!("{wait} --timeout=60s")).await;
+    let edit = r#"kubectl patch vpnu alice --type merge --patch '{"spec": {"description": "moved"}}'"#;
+    shards.run(edit).await;
+    shards.run(&format!("{wait} --timeout=60s")).await;
+    let after = shards.writes().await;
+    assert_eq!(after[before.len()..], ["AddCustomerGatewayTags", "UpdateVpnUser"]);
+    for (object, id) in ["cgw/office", "vpnu/alice"].into_iter().zip(&ids) {
+        assert_eq!(&shards.object(object).await["status"]["id"], id);
+    }
+
+    // Nobody's: a deletion waits for whoever takes it.
+    shards.run("kubectl label cgw/office vpnu/alice shard-").await;
+    let delete = "kubectl delete cgw/office vpnu/alice --wait=false";
+    shards.run(delete).await;
+    for object in ["cgw/office", "vpnu/alice"] {
+        assert!(!shards.object(object).await["metadata"]["deletionTimestamp"].is_null());
+    }
+    assert_eq!(shards.writes().await.len(), after.len());
+    shards.run(&relabel.replace("shard=b", "shard=a")).await;
+    shards
+        .run("kubectl wait --for=delete cgw/office vpnu/alice --timeout=60s")
+        .await;
+    let gone = shards.writes().await[after.len()..].to_vec();
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    for deletion in ["DeleteCustomerGateway", "DeleteVpnUser"] {
+        assert!(gone.contains(&deletion.into()), "{gone:?}");
+    }
+    for operator in &shards.operators {
+        assert!(operator.terminate(DEADLINE).await.unwrap().success());
+    }
+}

@@ -1,0 +1,198 @@
+//! docs/multi-tenant.md, followed: a tenant makes objects with credentials of its own, and gets nowhere else.
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ControlPlane, eventually};
+
+use crate::documented::{commands, project};
+use crate::install::plane;
+use crate::release::{DEADLINE, Release, binaries};
+
+const NAMESPACE: &str = "team-a";
+const ACCESS_KEY: &str = "TENANTACCESSKEY";
+const SECRET_KEY: &str = "tenant-secret-key";
+const OF_TENANT: [&str; 4] = ["--namespace", NAMESPACE, "--as=alice", "--as-group=team-a"];
+
+/// The page's manifests, in their order: what the administrator gives, what the tenant makes, what admission adds.
+fn manifests() -> [String; 3] {
+    let page = std::fs::read_to_string(project().join("docs/multi-tenant.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks: Vec<String> = blocks
+        .map(|rest| rest.split("```").next().unwrap().to_owned())
+        .collect();
+    blocks.try_into().unwrap()
+}
+
+async fn apply(plane: &ControlPlane, who: &[&str], manifest: &str) -> Result<String, String> {
+    let arguments = who.iter().copied().chain(["apply", "--filename", "-"]);
+    let output = plane.kubectl_with_input(arguments, manifest).await.unwrap();
+    output.success().map_err(|error| error.to_string())
+}
+
+fn gateway(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: {name}}}\n\
+         spec: {{idValue: 203.0.113.41{more}}}\n"
+    )
+}
+
+/// Waits until the apiserver refuses this, and says so: policies and quotas take effect a moment after they are made.
+async fn is_refused(plane: &ControlPlane, manifest: &str, said: &str) {
+    let refused = eventually(said, DEADLINE, async || {
+        let arguments = OF_TENANT
+            .into_iter()
+            .chain(["apply", "--dry-run=server", "--filename", "-"]);
+        let output = plane.kubectl_with_input(arguments, manifest).await.unwrap();
+        match output.success() {
+            Err(error) if error.to_string().contains(said) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    refused.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
+    let plane = plane().await;
+    let values = ["ownCredentialsNamespaces={platform}".to_owned()];
+    let mut release = Release::install(plane, &values).await;
+    // Whoever adds up the roles, and whoever counts for quotas: it looks for new kinds at its start, and seldom later.
+    let controllers = ["clusterrole-aggregation-controller", "resourcequota-controller"];
+    let _controllers = plane.start_controllers(&controllers).await.unwrap();
+    release.start_operator().await;
+    release.operator().wait_until_ready(DEADLINE).await.unwrap();
+    let key = json!({"secret_key": SECRET_KEY});
+    let path = format!("credentials/{ACCESS_KEY}");
+    release.simulator.put::<Value>(&path, &key).await.unwrap();
+    let [of_administrator, of_tenant, admission] = manifests();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tenant.yaml"), of_administrator).unwrap();
+    for command in commands("multi-tenant.md", "A tenant") {
+        let output = plane.shell(folder.path(), &binaries(), &command).await.unwrap();
+        output.success().unwrap();
+    }
+
+    // Once the roles are added up.
+    let keys = [("THEACCESSKEY", ACCESS_KEY), ("the-secret-key", SECRET_KEY)];
+    let of_tenant = keys.iter().fold(of_tenant, |text, (shown, real)| {
+        assert!(text.contains(shown));
+        text.replace(shown, real)
+    });
+    let made = eventually("the role edit has the two kinds", DEADLINE, async || {
+        apply(plane, &OF_TENANT, &of_tenant).await
+    });
+    made.await.unwrap();
+    let wait = [
+        "wait",
+        "--for=condition=Ready",
+        "--timeout=60s",
+        "cgw/office",
+        "vpnu/alice",
+    ];
+    let ready = plane.kubectl(OF_TENANT.into_iter().chain(wait)).await.unwrap();
+    ready.success().unwrap();
+    every_request_was_the_tenants(&release).await;
+
+    // The operator's own are for others.
+    apply(plane, &OF_TENANT, &gateway("own", "")).await.unwrap();
+    let message = eventually("the operator's own credentials are refused", DEADLINE, async || {
+        let get = ["get", "cgw", "own", "--output=json"];
+        let text = plane.kubectl(OF_TENANT.into_iter().chain(get)).await.unwrap().success();
+        let object: Value = serde_json::from_str(&text.unwrap()).unwrap();
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let forbidden = conditions.iter().find(|condition| condition["reason"] == "Forbidden");
+        forbidden
+            .map(|condition| condition["message"].to_string())
+            .ok_or(object.to_string())
+    });
+    let message = message.await.unwrap();
+    assert!(
+        message.contains("may not use the operator's own credentials"),
+        "{message}"
+    );
+    every_request_was_the_tenants(&release).await;
+    for (verb, resource, namespace, answer) in [
+        ("create", "customergateways.vpn.huaweicloud.com", NAMESPACE, "yes"),
+        ("delete", "vpnusers.vpn.huaweicloud.com", NAMESPACE, "yes"),
+        ("get", "vpnusers.vpn.huaweicloud.com", NAMESPACE, "yes"),
+        ("get", "secrets", release.namespace.as_str(), "no"),
+        ("create", "vpnusers.vpn.huaweicloud.com", "default", "no"),
+        ("get", "customergateways.vpn.huaweicloud.com", "default", "no"),
+    ] {
+        can(plane, &[verb, resource, "--namespace", namespace], answer).await;
+    }
+    for kind in ["customergateways", "vpnusers"] {
+        let resource = format!("{kind}.vpn.huaweicloud.com");
+        for verb in ["patch", "update"] {
+            let status = [verb, &resource, "--subresource=status", "--namespace", NAMESPACE];
+            can(plane, &status, "no").await;
+        }
+    }
+
+    apply(plane, &[], &admission).await.unwrap();
+    let refused = "name a Secret of this namespace with spec.credentialsRef";
+    is_refused(plane, &gateway("other", ""), refused).await;
+    let with_own = ", credentialsRef: {name: cloud}";
+    let adopts = format!("{with_own}, externalID: 00000000-0000-4000-8000-000000000001");
+    is_refused(
+        plane,
+        &gateway("other", &adopts),
+        "tenants adopt nothing (spec.externalID)",
+    )
+    .await;
+    let adopts = format!("{with_own}, adoptionPolicy: IfExists");
+    is_refused(
+        plane,
+        &gateway("other", &adopts),
+        "tenants adopt nothing (spec.adoptionPolicy)",
+    )
+    .await;
+    // What was there before goes: the operator's finalizer is no change of the spec.
+    let delete = ["delete", "--timeout=60s", "cgw/own", "cgw/office", "vpnu/alice"];
+    let deleted = plane.kubectl(OF_TENANT.into_iter().chain(delete)).await.unwrap();
+    deleted.success().unwrap();
+    for number in 0..5 {
+        apply(plane, &OF_TENANT, &gateway(&format!("office-{number}"), with_own))
+            .await
+            .unwrap();
+    }
+    is_refused(plane, &gateway("one-more", with_own), "exceeded quota: vpn").await;
+    release.stop_operator().await;
+}
+
+/// As the page types it; the test above has values that lead to the simulator.
+#[tokio::test]
+async fn the_operator_of_the_page_can_be_installed() {
+    let plane = ControlPlane::start().await.unwrap();
+    for command in commands("multi-tenant.md", "The operator") {
+        let output = plane.shell(project(), &binaries(), &command).await.unwrap();
+        output.success().unwrap();
+    }
+    let get = [
+        "get",
+        "deployment",
+        "vpn-vpn-operator",
+        "--namespace=vpn-operator",
+        "--output=yaml",
+    ];
+    let deployment = plane.kubectl(get).await.unwrap().success().unwrap();
+    assert!(
+        deployment.contains("- --own-credentials-namespace=platform"),
+        "{deployment}"
+    );
+}
+
+async fn can(plane: &ControlPlane, what: &[&str], answer: &str) {
+    let who = ["auth", "can-i", "--as=alice", "--as-group=team-a"];
+    let said = plane.kubectl(who.iter().chain(what)).await.unwrap().stdout;
+    assert_eq!(said.trim(), answer, "{what:?}");
+}
+
+/// The operator's own key was used for nothing.
+async fn every_request_was_the_tenants(release: &Release) {
+    let log: Value = release.simulator.log_since(0).await.unwrap();
+    let requests = log["requests"].as_array().unwrap();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert_eq!(request["access_key"], ACCESS_KEY, "{request}");
+    }
+}
