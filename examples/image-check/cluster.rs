@@ -97,7 +97,8 @@ impl Cluster {
         for number in first..first + count {
             let object = json!({
                 "metadata": {"name": format!("gateway-{number:04}")},
-                "spec": {"idType": "FQDN", "idValue": format!("gateway-{number:04}.example.com"), "bgpASN": 65010},
+                // A network for tests of networks.
+                "spec": {"idValue": format!("198.18.{}.{}", number / 250, number % 250 + 1), "bgpASN": 65010},
             });
             gateways
                 .create(&PostParams::default(), &serde_json::from_value(gateway(object))?)
