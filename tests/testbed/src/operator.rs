@@ -33,6 +33,11 @@ impl Operator {
             .args(arguments)
             .envs([("KUBECONFIG", kubeconfig)])
             .envs(variables);
+        Self::launch(guardian, launch)
+    }
+
+    /// Starts it in another way: in a container, for example.
+    pub fn launch(guardian: &Arc<Guardian>, launch: Launch) -> Result<Self> {
         Ok(Self {
             process: guardian.spawn(launch)?,
         })

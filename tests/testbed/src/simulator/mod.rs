@@ -39,6 +39,11 @@ impl Simulator {
         let launch = Launch::new("vpn-simulator", binary)
             .args(["--listen", "127.0.0.1:0"])
             .args(arguments);
+        Self::launch(guardian, launch).await
+    }
+
+    /// Starts it in another way: in a container, for example.
+    pub async fn launch(guardian: &Arc<Guardian>, launch: Launch) -> Result<Self> {
         let process = guardian.spawn(launch)?;
         let url = process
             .wait_for_log_line("the line with its address", START_DEADLINE, listening_url)

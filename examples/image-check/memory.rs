@@ -1,0 +1,97 @@
+//! What the kernel has counted of a container's memory, by either version of cgroups.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Failure;
+
+/// Where cgroups are.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// The memory group of one container.
+pub struct Memory {
+    folder: PathBuf,
+    version: Version,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Memory {
+    /// The group of this path.
+    pub fn of(path: &str) -> Self {
+        let path = path.trim_start_matches('/');
+        let root = Path::new(CGROUPS);
+        if root.join("cgroup.controllers").exists() {
+            Self {
+                folder: root.join(path),
+                version: Version::Two,
+            }
+        } else {
+            Self {
+                folder: root.join("memory").join(path),
+                version: Version::One,
+            }
+        }
+    }
+
+    /// Whether swap can be limited: without it a container with a limit may use swap beyond it, if the machine has some.
+    pub fn counts_swap(&self) -> bool {
+        self.version == Version::Two || Path::new(CGROUPS).join("memory/memory.memsw.limit_in_bytes").exists()
+    }
+
+    /// The limit that the kernel keeps.
+    pub fn limit(&self) -> Result<u64, Failure> {
+        self.number(match self.version {
+            Version::One => "memory.limit_in_bytes",
+            Version::Two => "memory.max",
+        })
+    }
+
+    /// The most that was ever charged: heap and stacks, and the pages of the program that were read.
+    pub fn peak(&self) -> Result<u64, Failure> {
+        self.number(match self.version {
+            Version::One => "memory.max_usage_in_bytes",
+            Version::Two => "memory.peak",
+        })
+    }
+
+    /// How many processes the kernel has killed because of the limit.
+    pub fn kills(&self) -> Result<u64, Failure> {
+        let file = self.folder.join(match self.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        });
+        let text = fs::read_to_string(&file)?;
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        Ok(kills
+            .ok_or_else(|| format!("{} does not count kills", file.display()))?
+            .parse()?)
+    }
+
+    fn number(&self, file: &str) -> Result<u64, Failure> {
+        let file = self.folder.join(file);
+        let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(text.trim().parse()?)
+    }
+}
+
+/// The most memory that a process has had in its address space at once.
+pub fn peak_of_process(pid: u32) -> Result<u64, Failure> {
+    let kibibytes = status_of_process(pid, "VmHWM")?;
+    let number = kibibytes.strip_suffix(" kB").ok_or("VmHWM is not in kB")?;
+    Ok(number.trim().parse::<u64>()? << 10)
+}
+
+/// A line of `/proc/PID/status`.
+pub fn status_of_process(pid: u32, name: &str) -> Result<String, Failure> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let value = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .ok_or_else(|| format!("the kernel does not tell {name}"))?;
+    Ok(value.trim().to_owned())
+}

@@ -1,0 +1,60 @@
+//! A name server on loopback, since containers find the cloud by a name: it answers every question for an IPv4 address
+//! with loopback, and says of everything else that there is none. It is also what shows that a static program in an empty
+//! image can look names up at all.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use crate::Failure;
+
+/// Of loopback, but none that a machine's own name server listens on.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 53, 53);
+const PORT: u16 = 53;
+
+const HEADER: usize = 12;
+/// An answer without an error, and recursion is to be had.
+const FLAGS: [u8; 2] = [0x81, 0x80];
+const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 0x0c];
+const IPV4_OF_INTERNET: [u8; 4] = [0, 1, 0, 1];
+/// Seconds.
+const LIFETIME: [u8; 4] = [0, 0, 0, 5];
+
+/// Answers until this process ends.
+///
+/// # Errors
+/// If the port cannot be had: it takes root.
+pub fn serve() -> Result<(), Failure> {
+    let socket = UdpSocket::bind((ADDRESS, PORT)).map_err(|error| format!("no name server on {ADDRESS}: {error}"))?;
+    std::thread::spawn(move || {
+        let mut question = [0; 512];
+        while let Ok((length, asker)) = socket.recv_from(&mut question) {
+            if let Some(answer) = answer(&question[..length]) {
+                // Who asked asks again if it is lost.
+                let _ = socket.send_to(&answer, asker);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The answer to a message with one question; nothing for anything else.
+fn answer(message: &[u8]) -> Option<Vec<u8>> {
+    let mut end = HEADER;
+    while *message.get(end)? != 0 {
+        end += usize::from(message[end]) + 1;
+    }
+    // The end of the name, type and class.
+    let question = message.get(HEADER..end + 5)?;
+    let answers = u8::from(question.ends_with(&IPV4_OF_INTERNET));
+    let mut answer = message[..2].to_vec();
+    answer.extend(FLAGS);
+    answer.extend([0, 1, 0, answers, 0, 0, 0, 0]);
+    answer.extend(question);
+    if answers > 0 {
+        answer.extend(POINTER_TO_QUESTION);
+        answer.extend(IPV4_OF_INTERNET);
+        answer.extend(LIFETIME);
+        answer.extend([0, 4]);
+        answer.extend(Ipv4Addr::LOCALHOST.octets());
+    }
+    Some(answer)
+}

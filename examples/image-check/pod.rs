@@ -1,0 +1,94 @@
+//! What a Deployment says of its one container, as the kubelet would read it.
+
+use serde_json::Value;
+
+use crate::Failure;
+use crate::cluster::Cluster;
+
+/// The container of a Deployment's pod.
+pub struct Pod {
+    /// The program, if not that of the image.
+    pub command: Vec<String>,
+    pub arguments: Vec<String>,
+    pub variables: Vec<(String, String)>,
+    /// The most memory that it may have, in bytes.
+    pub memory_limit: u64,
+    pub user: u64,
+    /// Its ServiceAccount, if it is lent a token of it.
+    pub account: Option<String>,
+}
+
+impl Pod {
+    /// Reads the Deployment.
+    ///
+    /// # Errors
+    /// If it is not there, or does not lock its container up as this check expects.
+    pub async fn of(cluster: &Cluster, deployment: &str) -> Result<Self, Failure> {
+        let deployment = cluster.get("deployment", deployment).await?;
+        let pod = &deployment["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        let mut variables = Vec::new();
+        for variable in container["env"].as_array().into_iter().flatten() {
+            if let Some(value) = value(cluster, variable).await? {
+                variables.push((text(&variable["name"])?, value));
+            }
+        }
+        let security = &container["securityContext"];
+        let is_locked_up = security["readOnlyRootFilesystem"] == true
+            && security["allowPrivilegeEscalation"] == false
+            && security["capabilities"]["drop"][0] == "ALL";
+        if !is_locked_up {
+            return Err(format!("the Deployment lets its container do more than it should: {security}").into());
+        }
+        let is_lent_a_token = pod["automountServiceAccountToken"] != false;
+        Ok(Self {
+            command: words(&container["command"], &variables)?,
+            arguments: words(&container["args"], &variables)?,
+            variables,
+            memory_limit: mebibytes(&container["resources"]["limits"]["memory"])?,
+            user: pod["securityContext"]["runAsUser"].as_u64().ok_or("no user")?,
+            account: is_lent_a_token.then(|| text(&pod["serviceAccountName"])).transpose()?,
+        })
+    }
+}
+
+/// A list of words, with `$(NAME)` replaced.
+fn words(list: &Value, variables: &[(String, String)]) -> Result<Vec<String>, Failure> {
+    let list = list.as_array().into_iter().flatten();
+    list.map(|word| {
+        let replace = |word: String, (name, value): &(String, String)| word.replace(&format!("$({name})"), value);
+        Ok(variables.iter().fold(text(word)?, replace))
+    })
+    .collect()
+}
+
+async fn value(cluster: &Cluster, variable: &Value) -> Result<Option<String>, Failure> {
+    if let Some(value) = variable["value"].as_str() {
+        return Ok(Some(value.to_owned()));
+    }
+    let from = &variable["valueFrom"];
+    match from["fieldRef"]["fieldPath"].as_str() {
+        Some("metadata.namespace") => return Ok(Some(cluster.namespace().to_owned())),
+        Some("metadata.name") => return Ok(Some("image-check-0".to_owned())),
+        Some(other) => return Err(format!("a field that this check does not know: {other}").into()),
+        None => {}
+    }
+    let reference = &from["secretKeyRef"];
+    let value = cluster
+        .secret_value(&text(&reference["name"])?, &text(&reference["key"])?)
+        .await?;
+    if value.is_none() && reference["optional"] != true {
+        return Err(format!("no value for {}", variable["name"]).into());
+    }
+    Ok(value)
+}
+
+fn text(value: &Value) -> Result<String, Failure> {
+    Ok(value.as_str().ok_or_else(|| format!("{value} is no text"))?.to_owned())
+}
+
+fn mebibytes(value: &Value) -> Result<u64, Failure> {
+    let text = text(value)?;
+    let number = text.strip_suffix("Mi").ok_or_else(|| format!("{text} is not in Mi"))?;
+    Ok(number.parse::<u64>()? << 20)
+}
