@@ -300,7 +300,7 @@ fn what_the_watch_delivers_twice_changes_nothing() {
 
 /// Everything in one: two CRs, a stranger, two kills, two lost answers.
 #[test]
-fn two_users_of_one_name_a_stranger_two_kills_and_two_lost_answers() {
+fn a_stranger_two_kills_and_two_lost_answers_with_two_users_of_one_name() {
     let scope = Scope {
         sparse: true,
         ..two(faults!(kills 2, losses 2, strangers 1))
