@@ -145,7 +145,12 @@ pub fn validate(endpoint: &str, allow_insecure: bool) -> Result<String, Endpoint
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(EndpointError::More(shown(endpoint)));
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    let form = url.as_str().trim_end_matches('/');
+    // An `@` with nothing before it leaves the length open until here, and letters of other scripts grow.
+    if form.len() > LONGEST {
+        return Err(EndpointError::TooLong(shown(endpoint)));
+    }
+    Ok(form.to_owned())
 }
 
 fn checked_region(region: &str) -> Result<&str, EndpointError> {
@@ -261,6 +266,7 @@ mod tests {
                 &format!("https://{}.example.com", "a".repeat(300)),
                 "at most 300 characters",
             ),
+            (&format!("https://@{}.com", "a".repeat(300)), "at most 300 characters"),
             (
                 &format!("https://me:hunter2@{}.com", "a".repeat(300)),
                 "user name or password",
