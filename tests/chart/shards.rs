@@ -66,13 +66,6 @@ impl Shards {
         let text = self.run(&format!("kubectl get {object} --output json")).await;
         serde_json::from_str(&text).unwrap()
     }
-
-    async fn writes(&self) -> Vec<Value> {
-        let log: Value = self.simulator.log_since(0).await.unwrap();
-        let requests = log["requests"].as_array().unwrap().iter();
-        let writes = requests.filter(|request| request["method"] != "GET");
-        writes.map(|request| request["operation"].clone()).collect()
-    }
 }
 
 #[tokio::test]
@@ -92,7 +85,7 @@ async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobo
         found.unwrap().clone()
     });
     shards.run(&format!("{wait} --timeout=60s")).await;
-    let before = shards.writes().await;
+    let before = shards.simulator.writes_since(0).await.unwrap();
     assert!(before.contains(&"CreateCustomerGateway".into()), "{before:?}");
     let ids =
         [shards.object("cgw/office").await, shards.object("vpnu/alice").await].map(|it| it["status"]["id"].clone());
@@ -105,7 +98,7 @@ async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobo
     let edit = r#"kubectl patch vpnu alice --type merge --patch '{"spec": {"description": "moved"}}'"#;
     shards.run(edit).await;
     shards.run(&format!("{wait} --timeout=60s")).await;
-    let after = shards.writes().await;
+    let after = shards.simulator.writes_since(0).await.unwrap();
     assert_eq!(after[before.len()..], ["AddCustomerGatewayTags", "UpdateVpnUser"]);
     for (object, id) in ["cgw/office", "vpnu/alice"].into_iter().zip(&ids) {
         assert_eq!(&shards.object(object).await["status"]["id"], id);
@@ -118,12 +111,12 @@ async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobo
     for object in ["cgw/office", "vpnu/alice"] {
         assert!(!shards.object(object).await["metadata"]["deletionTimestamp"].is_null());
     }
-    assert_eq!(shards.writes().await.len(), after.len());
+    assert_eq!(shards.simulator.writes_since(0).await.unwrap().len(), after.len());
     shards.run(&relabel.replace("shard=b", "shard=a")).await;
     shards
         .run("kubectl wait --for=delete cgw/office vpnu/alice --timeout=60s")
         .await;
-    let gone = shards.writes().await[after.len()..].to_vec();
+    let gone = shards.simulator.writes_since(0).await.unwrap()[after.len()..].to_vec();
     assert_eq!(gone.len(), 2, "{gone:?}");
     for deletion in ["DeleteCustomerGateway", "DeleteVpnUser"] {
         assert!(gone.contains(&deletion.into()), "{gone:?}");

@@ -35,6 +35,17 @@ struct Held<T> {
     held: Vec<T>,
 }
 
+#[derive(Deserialize)]
+struct Log {
+    requests: Vec<Logged>,
+}
+
+#[derive(Deserialize)]
+struct Logged {
+    method: String,
+    operation: String,
+}
+
 impl Simulator {
     /// The number of the latest request: what comes later is what a test looks at.
     pub async fn last_sequence(&self) -> Result<u64> {
@@ -57,6 +68,13 @@ impl Simulator {
     /// The log of the requests after that one.
     pub async fn log_since<T: DeserializeOwned>(&self, sequence: u64) -> Result<T> {
         self.get(&format!("log?since={sequence}")).await
+    }
+
+    /// The operations of those requests after that one that are no mere look, in their order.
+    pub async fn writes_since(&self, sequence: u64) -> Result<Vec<String>> {
+        let log: Log = self.log_since(sequence).await?;
+        let writes = log.requests.into_iter().filter(|request| request.method != "GET");
+        Ok(writes.map(|request| request.operation).collect())
     }
 
     /// Everything but secrets.
