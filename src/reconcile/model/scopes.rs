@@ -305,7 +305,7 @@ fn a_stranger_two_kills_and_two_lost_answers_with_two_users_of_one_name() {
         sparse: true,
         ..two(faults!(kills 2, losses 2, strangers 1))
     };
-    visit::<Users>(scope, faults!(kills 2, losses 2, strangers 2));
+    visit::<Users>(scope, faults!(kills 3, losses 2, strangers 1));
 }
 
 #[test]
