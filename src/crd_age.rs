@@ -22,11 +22,23 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub async fn tell(client: Client, own: CustomResourceDefinition, readiness: Readiness, stopped: CancellationToken) {
     let note = format!("age of crd {}", own.spec.names.plural);
     let mut told = false;
-    while let Some(line) = look(&client, &own).await {
-        if !told {
-            readiness.note(&note, line.as_str());
-            warn!("{line}");
-            told = true;
+    loop {
+        match look(&client, &own).await {
+            Some(unknown) if unknown.is_empty() => break,
+            Some(unknown) if !told => {
+                let line = format!(
+                    "the CRD {} is older than this operator and does not keep {}; update it with: vpn-operator crd | kubectl \
+                     apply --server-side -f -  (or helm upgrade)",
+                    name(&own),
+                    unknown.join(", ")
+                );
+                readiness.note(&note, line.as_str());
+                warn!("{line}");
+                told = true;
+            }
+            None if !told => return,
+            // What was told stands until it is seen to be otherwise: an apiserver that is away proves nothing.
+            Some(_) | None => {}
         }
         tokio::select! {
             () = sleep(PAUSE) => {}
@@ -39,23 +51,15 @@ pub async fn tell(client: Client, own: CustomResourceDefinition, readiness: Read
     }
 }
 
-/// What the CRD in the cluster would lose, for a person.
-async fn look(client: &Client, own: &CustomResourceDefinition) -> Option<String> {
+/// What the CRD in the cluster would lose; nothing is known if it cannot be read.
+async fn look(client: &Client, own: &CustomResourceDefinition) -> Option<Vec<String>> {
     let crds = Api::<CustomResourceDefinition>::all(client.clone());
     let Ok(Ok(found)) = timeout(LIMIT, crds.get(name(own))).await else {
         // A right that is missing is told where it is needed.
         debug!("the CRD {} cannot be read to see how old it is", name(own));
         return None;
     };
-    let unknown = unknown_fields(own, &found);
-    (!unknown.is_empty()).then(|| {
-        format!(
-            "the CRD {} is older than this operator and does not keep {}; update it with: vpn-operator crd | kubectl apply \
-             --server-side -f -  (or helm upgrade)",
-            name(own),
-            unknown.join(", ")
-        )
-    })
+    Some(unknown_fields(own, &found))
 }
 
 fn name(crd: &CustomResourceDefinition) -> &str {
