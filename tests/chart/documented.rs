@@ -11,6 +11,21 @@ const WAITING_FOR_PODS: [&str; 2] = ["kubectl rollout status ", "helm test "];
 /// The example is run by a test of its own.
 const EXAMPLE: &str = "cargo run --example install";
 
+/// A gateway and a user, for pages that tell what becomes of objects.
+pub const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
+                           spec: {name: office, idValue: 203.0.113.1}\n---\n\
+                           apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Paged-Pass-1}\n---\n\
+                           apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
+                           spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
+/// Waits for both of that name.
+pub const UNTIL_READY: [&str; 5] = [
+    "wait",
+    "--for=condition=Ready",
+    "--timeout=60s",
+    "cgw/office",
+    "vpnu/alice",
+];
+
 pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

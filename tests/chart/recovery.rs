@@ -4,16 +4,11 @@
 use serde_json::Value;
 use vpn_operator_testbed::eventually;
 
-use crate::documented::{commands, project};
+use crate::documented::{OBJECTS, UNTIL_READY, commands, project};
 use crate::install::plane;
 use crate::release::{DEADLINE, Release, binaries};
 
 const SECTION: &str = "A new cluster, read only first";
-const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
-                       spec: {name: office, idValue: 203.0.113.1}\n---\n\
-                       apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Lost-Pass-1}\n---\n\
-                       apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
-                       spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
 
 /// The page's command for the release at hand.
 async fn follow(release: &Release, command: &str) {
@@ -54,14 +49,7 @@ async fn a_new_cluster_tells_what_it_would_do_and_once_it_is_switched_takes_ever
     let mut release = Release::install(plane().await, &[]).await;
     start(&mut release).await;
     release.apply(OBJECTS).await;
-    let wait = [
-        "wait",
-        "--for=condition=Ready",
-        "--timeout=60s",
-        "cgw/office",
-        "vpnu/alice",
-    ];
-    release.kubectl(wait).await.unwrap();
+    release.kubectl(UNTIL_READY).await.unwrap();
     let ids = [
         release.get("cgw", "office").await["status"]["id"].clone(),
         release.get("vpnu", "alice").await["status"]["id"].clone(),
@@ -112,7 +100,7 @@ async fn a_new_cluster_tells_what_it_would_do_and_once_it_is_switched_takes_ever
     release.stop_operator().await;
     follow(&release, find("readOnly=false")).await;
     start(&mut release).await;
-    release.kubectl(wait).await.unwrap();
+    release.kubectl(UNTIL_READY).await.unwrap();
     for (object, id) in [("cgw", "office"), ("vpnu", "alice")].into_iter().zip(&ids) {
         assert_eq!(&release.get(object.0, object.1).await["status"]["id"], id);
     }

@@ -3,16 +3,11 @@
 use serde_json::Value;
 use vpn_operator_testbed::{ControlPlane, Kubelet, Operator, Simulator};
 
-use crate::documented::{commands, project};
+use crate::documented::{OBJECTS, commands, project};
 use crate::install::plane;
 use crate::release::{DEADLINE, binaries};
 
 const NAMESPACE: &str = "vpn-operator";
-const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
-                       spec: {name: office, idValue: 203.0.113.1}\n---\n\
-                       apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Shard-Pass-1}\n---\n\
-                       apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
-                       spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
 
 struct Shards {
     plane: &'static ControlPlane,

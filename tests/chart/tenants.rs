@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, eventually};
 
-use crate::documented::{commands, project};
+use crate::documented::{UNTIL_READY, commands, project};
 use crate::install::plane;
 use crate::release::{DEADLINE, Release, binaries};
 
@@ -81,14 +81,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
         apply(plane, &OF_TENANT, &of_tenant).await
     });
     made.await.unwrap();
-    let wait = [
-        "wait",
-        "--for=condition=Ready",
-        "--timeout=60s",
-        "cgw/office",
-        "vpnu/alice",
-    ];
-    let ready = plane.kubectl(OF_TENANT.into_iter().chain(wait)).await.unwrap();
+    let ready = plane.kubectl(OF_TENANT.into_iter().chain(UNTIL_READY)).await.unwrap();
     ready.success().unwrap();
     every_request_was_the_tenants(&release).await;
 
