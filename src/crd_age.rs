@@ -1,6 +1,7 @@
-//! Says that a CRD in the cluster is older than this program: what it does not know is lost as soon as it is written, and
-//! not everything of that shows before something is sent to the cloud.
+//! Notices that a CRD in the cluster is older than this program: fields of the status that it does not know are lost as
+//! soon as they are written, and not all of that shows before something is sent to the cloud.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -11,59 +12,126 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::web::Readiness;
+use crate::metrics::Metrics;
+use crate::web::{Check, Readiness};
 
-/// Between two looks at CRDs that are too old: somebody may bring them up to date.
-const PAUSE: Duration = Duration::from_secs(60);
+/// What brings the CRDs of a cluster up to date, for a person.
+pub const UPDATE: &str = "vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)";
+
+/// Between two looks: somebody may update a CRD or roll it back while this runs.
+const PAUSE: Duration = Duration::from_secs(30);
 /// How long the apiserver may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Tells in the log and on `/readyz` that the CRD in the cluster is older than `own`, until it is not, or `stopped`.
-pub async fn tell(client: Client, own: CustomResourceDefinition, readiness: Readiness, stopped: CancellationToken) {
-    let note = format!("age of crd {}", own.spec.names.plural);
-    let mut told = false;
-    loop {
-        match look(&client, &own).await {
-            Some(unknown) if unknown.is_empty() => break,
-            Some(unknown) if !told => {
-                let line = format!(
-                    "the CRD {} is older than this operator and does not keep {}; update it with: vpn-operator crd | kubectl \
-                     apply --server-side -f -  (or helm upgrade)",
-                    name(&own),
-                    unknown.join(", ")
-                );
-                readiness.note(&note, line.as_str());
-                warn!("{line}");
-                told = true;
+/// The fields of the status that one CRD in the cluster does not keep, as far as it could be read. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Unkept(Arc<Mutex<Vec<String>>>);
+
+impl Unkept {
+    /// Those of `fields` that get lost.
+    pub fn among(&self, fields: &[&'static str]) -> Vec<&'static str> {
+        let unkept = self.lock();
+        let is_lost = |field: &&&str| unkept.iter().any(|lost| lost == *field);
+        fields.iter().filter(is_lost).copied().collect()
+    }
+
+    /// Whether nothing gets lost, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        // Nothing panics while holding it; a list that was left behind would be whole in any case.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks again and again how old the CRD of one kind is, and tells it in the log, on `/readyz` and in a metric.
+pub struct CrdAge {
+    pub kind: &'static str,
+    /// That of this program.
+    pub own: CustomResourceDefinition,
+    pub client: Client,
+    pub readiness: Readiness,
+    /// Mended when the CRD is seen to keep everything.
+    pub check: Check,
+    pub metrics: Metrics,
+    pub found: Found,
+}
+
+/// What the looks have found so far.
+#[derive(Default)]
+pub struct Found {
+    unkept: Unkept,
+    /// The generation of the CRD that was compared last.
+    generation: Option<i64>,
+}
+
+impl CrdAge {
+    /// What the looks find.
+    pub fn unkept(&self) -> Unkept {
+        self.found.unkept.clone()
+    }
+
+    /// Looks until `stopped`.
+    pub async fn watch(mut self, stopped: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = stopped.cancelled() => return,
             }
-            None if !told => return,
-            // What was told stands until it is seen to be otherwise: an apiserver that is away proves nothing.
-            Some(_) | None => {}
-        }
-        tokio::select! {
-            () = sleep(PAUSE) => {}
-            () = stopped.cancelled() => return,
+            self.look().await;
         }
     }
-    if told {
-        info!("the CRD {} is up to date now", name(&own));
-        readiness.note(note, "up to date");
+
+    /// Looks once. What was found before stands until the CRD is seen to be otherwise: an apiserver that is away, or a
+    /// right that is missing, proves nothing.
+    pub async fn look(&mut self) {
+        match timeout(LIMIT, self.changed()).await {
+            Ok(Ok(Some(found))) => self.compare(&found),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => debug!(crd = self.name(), %error, "the CRD cannot be read to see how old it is"),
+            Err(_) => debug!(crd = self.name(), "no answer in time that says how old the CRD is"),
+        }
     }
-}
 
-/// What the CRD in the cluster would lose; nothing is known if it cannot be read.
-async fn look(client: &Client, own: &CustomResourceDefinition) -> Option<Vec<String>> {
-    let crds = Api::<CustomResourceDefinition>::all(client.clone());
-    let Ok(Ok(found)) = timeout(LIMIT, crds.get(name(own))).await else {
-        // A right that is missing is told where it is needed.
-        debug!("the CRD {} cannot be read to see how old it is", name(own));
-        return None;
-    };
-    Some(unknown_fields(own, &found))
-}
+    /// The CRD, unless it is the one that was compared last.
+    async fn changed(&self) -> Result<Option<CustomResourceDefinition>, kube::Error> {
+        let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
+        let generation = crds.get_metadata(self.name()).await?.metadata.generation;
+        if generation.is_some() && generation == self.found.generation {
+            return Ok(None);
+        }
+        crds.get(self.name()).await.map(Some)
+    }
 
-fn name(crd: &CustomResourceDefinition) -> &str {
-    crd.meta().name.as_deref().unwrap_or_default()
+    fn compare(&mut self, found: &CustomResourceDefinition) {
+        self.found.generation = found.metadata.generation;
+        let unknown = unknown_fields(&self.own, found);
+        self.metrics.set_crd_missing_fields(self.kind, unknown.len());
+        if *self.found.unkept.lock() == unknown {
+            return;
+        }
+        let name = self.name();
+        let note = format!("age of crd {}", self.own.spec.names.plural);
+        if unknown.is_empty() {
+            self.check.ok();
+            info!("the CRD {name} is up to date now");
+            self.readiness.note(note, "up to date");
+        } else {
+            let line = format!(
+                "the CRD {name} is older than this operator and does not keep {}; update it with: {UPDATE}",
+                unknown.join(", ")
+            );
+            warn!("{line}");
+            self.readiness.note(note, line);
+        }
+        *self.found.unkept.lock() = unknown;
+    }
+
+    fn name(&self) -> &str {
+        self.own.meta().name.as_deref().unwrap_or_default()
+    }
 }
 
 /// Fields of the status that `own` has and `found` has not.
@@ -164,6 +232,17 @@ mod tests {
                 "a newer CRD loses nothing"
             );
         }
+    }
+
+    #[test]
+    fn of_what_is_asked_for_only_what_gets_lost_is_told() {
+        let (own, older) = without("VpnUser", "", "passwordRefused");
+        let unkept = Unkept(Arc::new(Mutex::new(unknown_fields(&own, &older))));
+        assert_eq!(
+            unkept.among(&["status.formerPasswords", "status.passwordRefused"]),
+            ["status.passwordRefused"]
+        );
+        assert!(unkept.among(&["status.formerPasswords"]).is_empty() && !unkept.is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{
+    crd_age::UPDATE,
     plain_error::one_line,
     web::{Check, Readiness},
 };
@@ -90,8 +91,7 @@ impl AwaitedCrds {
         }
         (!missing.is_empty()).then(|| {
             format!(
-                "waiting for CustomResourceDefinitions: {} (install them: vpn-operator crd | kubectl apply \
-                 --server-side -f -)",
+                "waiting for CustomResourceDefinitions: {}; install them with: {UPDATE}",
                 missing.join(", ")
             )
         })

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{EventType, Recorder, Reporter as EventReporter};
 use thiserror::Error;
@@ -16,6 +17,7 @@ use crate::api::crds;
 use crate::cloud::credentials::OwnCredentialsSource;
 use crate::cloud::transport::{Observer, Transport, TransportOptions};
 use crate::cloud::{Cloud, Operation};
+use crate::crd_age::{CrdAge, Found};
 use crate::metrics::Metrics;
 use crate::operator::Rooms;
 use crate::reconcile::census::{Census, OfKind};
@@ -69,8 +71,11 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     let wakes = Arc::new(wakes);
     let context = Arc::new(context(&rooms, transport, Arc::clone(&wakes)));
 
-    let gateways = kind_controller::<Gateways>(&rooms, &context, gateways);
-    let users = kind_controller::<Users>(&rooms, &context, users);
+    let mut ages = Vec::new();
+    let gateways = kind_controller::<Gateways>(&rooms, &context, gateways, &mut ages);
+    let users = kind_controller::<Users>(&rooms, &context, users, &mut ages);
+    // What gets lost must be known before the first record.
+    join_all(ages.iter_mut().map(CrdAge::look)).await;
     context.census.of(vec![was_looked_at(&gateways), was_looked_at(&users)]);
     let by_secret: Vec<OnSecret> = vec![on_secret(&gateways), on_secret(&users)];
     let secrets = watch_secrets(
@@ -82,13 +87,14 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
         rooms.readiness.clone(),
         rooms.shutdown.clone(),
     );
-    let running: Vec<BoxFuture<'static, ()>> = vec![
+    let mut running: Vec<BoxFuture<'static, ()>> = vec![
         Box::pin(secrets),
         Box::pin(make_digest_key(Arc::clone(&context), rooms.shutdown.clone())),
         Box::pin(gateways.run(rooms.readiness.clone(), rooms.shutdown.clone())),
         Box::pin(users.run(rooms.readiness.clone(), rooms.shutdown.clone())),
     ];
-    futures::future::join_all(running).await;
+    running.extend(ages.into_iter().map(|age| age.watch(rooms.shutdown.clone()).boxed()));
+    join_all(running).await;
     Ok(())
 }
 
@@ -110,18 +116,36 @@ async fn make_digest_key(context: Arc<Context>, shutdown: CancellationToken) {
 /// Hears that a Secret of an object has changed.
 type OnSecret = Box<dyn Fn(&Key) + Send + Sync>;
 
-fn kind_controller<K: Kind>(rooms: &Rooms, context: &Arc<Context>, wakes: broadcast::Sender<Key>) -> KindController<K> {
+fn kind_controller<K: Kind>(
+    rooms: &Rooms,
+    context: &Arc<Context>,
+    wakes: broadcast::Sender<Key>,
+    ages: &mut Vec<CrdAge>,
+) -> KindController<K> {
     let plural = <K::Resource as kube::Resource>::plural(&());
     let crd_check = rooms
         .readiness
         .check(format!("fields of crd {plural}"), "not written yet");
     // Until the first record shows otherwise.
     crd_check.ok();
+    let own = rooms.crds.iter().find(|crd| crd.spec.names.kind == K::KIND);
+    let age = own.map(|own| CrdAge {
+        kind: K::KIND,
+        own: own.clone(),
+        client: rooms.client.clone(),
+        readiness: rooms.readiness.clone(),
+        check: crd_check.clone(),
+        metrics: rooms.metrics.clone(),
+        found: Found::default(),
+    });
+    let unkept = age.as_ref().map(CrdAge::unkept).unwrap_or_default();
+    ages.extend(age);
     let context = KindContext {
         shared: Arc::clone(context),
         memory: Memory::default(),
         watches: Mutex::default(),
         crd_check,
+        unkept,
     };
     KindController {
         context: Arc::new(context),

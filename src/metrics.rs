@@ -68,6 +68,7 @@ pub struct Metrics {
     cloud_request_duration: Family<Operation, Histogram>,
     objects: Family<KindReason, Gauge>,
     drifted_objects: Family<Kind, Gauge>,
+    crd_missing_fields: Family<Kind, Gauge>,
     mirror_lists: Family<CollectionOutcome, Counter>,
     leader: Gauge,
     budget_queue: Gauge,
@@ -86,6 +87,7 @@ impl Default for Metrics {
             cloud_request_duration: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 13))),
             objects: Family::default(),
             drifted_objects: Family::default(),
+            crd_missing_fields: Family::default(),
             mirror_lists: Family::default(),
             leader: Gauge::default(),
             budget_queue: Gauge::default(),
@@ -130,6 +132,11 @@ impl Metrics {
             "drifted_objects",
             "Objects that differ in the cloud, which their managementPolicy only reports, by kind",
             self.drifted_objects.clone(),
+        );
+        registry.register(
+            "crd_missing_fields",
+            "Fields of the status that the CRD in the cluster does not keep, since it is older than this program, by kind",
+            self.crd_missing_fields.clone(),
         );
         registry.register(
             "mirror_lists",
@@ -200,6 +207,12 @@ impl Metrics {
         drifted.inc_by(i64::from(now) - i64::from(before));
     }
 
+    /// The CRD of `kind` in the cluster does not keep so many fields of the status.
+    pub fn set_crd_missing_fields(&self, kind: &'static str, fields: usize) {
+        let gauge = self.crd_missing_fields.get_or_create(&Kind { kind });
+        gauge.set(i64::try_from(fields).unwrap_or(i64::MAX));
+    }
+
     /// A complete look at a collection ended.
     pub fn mirror_listed(&self, collection: &'static str, outcome: &'static str) {
         self.mirror_lists
@@ -259,6 +272,7 @@ mod tests {
         metrics.object_moved("CustomerGateway", None, Some("Creating"));
         metrics.object_drifted("CustomerGateway", false, true);
         metrics.object_drifted("VpnUser", true, true);
+        metrics.set_crd_missing_fields("VpnUser", 2);
         metrics.mirror_listed("customer-gateways", "ok");
         metrics.set_leader(true);
         metrics.set_budget_queue(7);
@@ -273,6 +287,7 @@ mod tests {
             r#"vpn_operator_objects{kind="CustomerGateway",reason="Creating"} 1"#,
             r#"vpn_operator_drifted_objects{kind="CustomerGateway"} 1"#,
             r#"vpn_operator_drifted_objects{kind="VpnUser"} 0"#,
+            r#"vpn_operator_crd_missing_fields{kind="VpnUser"} 2"#,
             r#"vpn_operator_mirror_lists_total{collection="customer-gateways",outcome="ok"} 1"#,
             "vpn_operator_leader 1",
             "vpn_operator_budget_queue 7",

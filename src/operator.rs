@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    crd_age,
     crd_wait::AwaitedCrds,
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
@@ -37,6 +36,8 @@ const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Rooms {
     pub settings: Arc<Settings>,
+    /// Those of this version, one for each kind.
+    pub crds: Arc<[CustomResourceDefinition]>,
     pub client: Client,
     pub metrics: Metrics,
     /// For the controllers' own checks (`watch customergateways`).
@@ -109,13 +110,11 @@ where
             () = awaited.served(&client) => {}
             () = stopped.cancelled() => return Ok(()),
         }
-        for crd in crds {
-            let age = crd_age::tell(client.clone(), crd.clone(), readiness.clone(), stopped.child_token());
-            tokio::spawn(age);
-        }
         let settings = Arc::new(settings);
+        let crds: Arc<[CustomResourceDefinition]> = crds.into();
         let rooms = |leader| Rooms {
             settings: Arc::clone(&settings),
+            crds: Arc::clone(&crds),
             client: client.clone(),
             metrics: metrics.clone(),
             readiness: readiness.clone(),

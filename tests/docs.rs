@@ -399,6 +399,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.cloud_request("operation", "outcome", Duration::ZERO);
     metrics.object_moved("kind", None, Some("reason"));
     metrics.object_drifted("kind", false, false);
+    metrics.set_crd_missing_fields("kind", 0);
     metrics.mirror_listed("collection", "outcome");
     metrics.credential_failed("reason");
     metrics.creation_sent_again("kind", true);

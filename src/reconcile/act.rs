@@ -8,7 +8,7 @@ use kube::core::Status;
 use kube::core::response::StatusDetails;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::context::KindContext;
@@ -28,6 +28,7 @@ use crate::api::{DeletionPolicy, Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
 use crate::cloud::lane::LaneGuard;
 use crate::cloud::{Answer, CloudError, Meaning};
+use crate::crd_age::UPDATE;
 use crate::mirror::{Look, Mirror, Remote};
 
 /// What comes after a step.
@@ -295,9 +296,11 @@ impl<K: Kind> Pass<'_, K> {
         let announce = |status: &mut K::Status| setting.announce_creation(status, &intent, &new);
         let object = self.write(announce).await?;
         if !self.is_remembered(&object, announce) {
-            return Pass { object, ..*self }.crd_is_too_old().await;
+            return Pass { object, ..*self }
+                .crd_is_too_old("drops what must be remembered")
+                .await;
         }
-        self.context.crd_check.ok();
+        self.context.record_was_kept();
         let pass = Pass { object, ..*self };
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
         let Some(sent) = pass.send(&cloud, call).await else {
@@ -421,6 +424,10 @@ impl<K: Kind> Pass<'_, K> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
+        let lost = self.context.unkept.among(K::remembered_after(&call));
+        if !lost.is_empty() {
+            return self.crd_is_too_old(&format!("drops {}", lost.join(", "))).await;
+        }
         let edited = self.gathered.triggered_at.is_some();
         let priority = if edited { Priority::Edit } else { Priority::Write };
         let Ok(_turn) = self.turn(&cloud, priority) else {
@@ -428,9 +435,11 @@ impl<K: Kind> Pass<'_, K> {
         };
         let (object, is_remembered) = self.announce_change(&cloud, &call, &why).await?;
         if !is_remembered {
-            return Pass { object, ..*self }.crd_is_too_old().await;
+            return Pass { object, ..*self }
+                .crd_is_too_old("drops what must be remembered")
+                .await;
         }
-        self.context.crd_check.ok();
+        self.context.record_was_kept();
         let pass = Pass { object, ..*self };
         let Some(sent) = pass
             .send(&cloud, K::change(&cloud.client, &cloud.home, id, &call))
@@ -694,20 +703,14 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    async fn crd_is_too_old(&self) -> Result<Next<K>, kube::Error> {
+    /// `loss`: what the CRD does that must not be.
+    async fn crd_is_too_old(&self, loss: &str) -> Result<Next<K>, kube::Error> {
         let crd = crd_name::<K>();
-        let how = "update it with: vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)";
-        error!(
-            crd,
-            "the CRD in the cluster is older than this operator and drops what must be remembered; {how}"
-        );
-        self.context
-            .crd_check
-            .pending(format!("the CRD {crd} is older than this operator: {how}"));
         let message = format!(
-            "the CRD {crd} in the cluster is older than this operator and drops what must be remembered, so nothing is sent \
-             to the cloud: {how}"
+            "the CRD {crd} in the cluster is older than this operator and {loss}, so nothing is sent to the cloud: update it \
+             with: {UPDATE}"
         );
+        self.context.crd_check.pending(message.as_str());
         let trouble = Trouble {
             verdict: Verdict::new(Reason::DependencyNotReady, message),
             pace: decide::WAIT,

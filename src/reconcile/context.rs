@@ -20,6 +20,7 @@ use super::secrets::Secrets;
 use super::tenant::Tenants;
 use super::view::Fellows;
 use crate::cloud::credentials::OwnCredentialsSource;
+use crate::crd_age::Unkept;
 use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -75,6 +76,8 @@ pub struct KindContext<K: Kind> {
     pub watches: Mutex<Vec<Watched<K>>>,
     /// Fails while the CRD in the cluster does not keep what must be remembered.
     pub crd_check: Check,
+    /// What the CRD in the cluster does not keep, of which not all is needed at all times.
+    pub unkept: Unkept,
 }
 
 /// What a watch has delivered.
@@ -86,6 +89,13 @@ pub struct Watched<K: Kind> {
 }
 
 impl<K: Kind> KindContext<K> {
+    /// The apiserver kept a record, which is the proof where the CRD itself cannot be read.
+    pub fn record_was_kept(&self) {
+        if self.unkept.is_empty() {
+            self.crd_check.ok();
+        }
+    }
+
     /// One more watch.
     pub fn watched_by(&self, watched: Watched<K>) {
         self.watches().push(watched);

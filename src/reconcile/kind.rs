@@ -139,6 +139,11 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     );
     /// What to remember of a change before it is sent; `deadline` is when it will have ended one way or the other.
     fn announce_change(status: &mut Self::Status, change: &Self::Change, deadline: Timestamp);
+    /// Fields of the status that what comes of a change is remembered in, beside what is announced: it is not made while
+    /// the CRD does not keep them.
+    fn remembered_after(_: &Self::Change) -> &'static [&'static str] {
+        &[]
+    }
     /// What to remember of a change that was made.
     fn changed(status: &mut Self::Status, change: &Self::Change, remote: Option<&Self::Remote>, record: &Record<'_>);
     /// What to remember of a change that was refused.

@@ -483,6 +483,14 @@ impl Kind for Users {
         }
     }
 
+    fn remembered_after(change: &UserChange) -> &'static [&'static str] {
+        match change {
+            // Otherwise a refused password would be sent again and again.
+            UserChange::ResetPassword(_) => &["status.formerPasswords", "status.passwordRefused"],
+            UserChange::Update(_) | UserChange::LeaveGroup(_) => &[],
+        }
+    }
+
     fn changed(status: &mut Self::Status, change: &Self::Change, _: Option<&Self::Remote>, record: &Record<'_>) {
         if let UserChange::ResetPassword(password) = change {
             password::set(&mut status.record, &password.record);

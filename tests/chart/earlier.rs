@@ -62,6 +62,26 @@ async fn says_what_is_not_remembered(release: &Release) {
     );
 }
 
+/// The user, as soon as that is why it is Ready or not.
+async fn awaits(release: &Release, reason: &str) -> Value {
+    let mut object = Value::Null;
+    eventually(reason, DEADLINE, async || {
+        object = release.get("vpnuser", "anna").await;
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+        if ready
+            .any(|ready| ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"])
+        {
+            Ok(())
+        } else {
+            Err(object["status"].to_string())
+        }
+    })
+    .await
+    .unwrap();
+    object
+}
+
 /// Starts an operator as the present Deployment says, and waits until it has found everything as it should be.
 async fn all_is_well(release: &mut Release) {
     release.start_operator().await;
@@ -113,6 +133,24 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     }
     let identities_before = identities(&release).await;
     says_what_is_not_remembered(&release).await;
+    // What would be forgotten is not sent; the password of before is no change.
+    let mark = release.simulator.last_sequence().await.unwrap();
+    release.apply(&user("Chart-Pass-two-2")).await;
+    let object = awaits(&release, "DependencyNotReady").await;
+    let said = object["status"]["conditions"].to_string();
+    assert!(
+        said.contains("drops status.formerPasswords, status.passwordRefused, so nothing is sent to the cloud"),
+        "{said}"
+    );
+    let (status, page) = release.operator().get("/readyz", DEADLINE).await.unwrap();
+    assert!(
+        status == 503 && page.contains("[-] fields of crd vpnusers: pending: "),
+        "{page}"
+    );
+    release.apply(&user("Chart-Pass-one-1")).await;
+    awaits(&release, "Available").await;
+    let writes = release.simulator.writes_since(mark).await.unwrap();
+    assert_eq!(writes, Vec::<String>::new());
     release.stop_operator().await;
 
     let mark = release.simulator.last_sequence().await.unwrap();
@@ -137,7 +175,6 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     .await
     .unwrap();
     ready(&release, &namespace, "vpnuser", "anna").await.unwrap();
-    release.stop_operator().await;
 
     let mark = release.simulator.last_sequence().await.unwrap();
     let rollback = ["rollback", "vpn", "1", "--namespace", &namespace];
@@ -146,6 +183,9 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
         !remembers_refused_passwords(&release).await,
         "the CRDs are those of before"
     );
+    // The one that runs notices, and so does one that starts.
+    says_what_is_not_remembered(&release).await;
+    release.stop_operator().await;
     all_is_well(&mut release).await;
     assert_eq!(identities(&release).await, identities_before);
     wrote_nothing_since(&release, mark).await;

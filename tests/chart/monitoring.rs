@@ -257,6 +257,10 @@ fn healthy() -> Vec<Series> {
             "0x150",
         ),
         (
+            format!("vpn_operator_crd_missing_fields{{{POD},kind=\"VpnUser\"}}"),
+            "0x150",
+        ),
+        (
             format!("vpn_operator_mirror_lists_total{{{POD},collection=\"vpn-users\",outcome=\"ok\"}}"),
             "0+1x150",
         ),
@@ -304,6 +308,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
     let build = format!("vpn_operator_build_info{{{POD},version=\"1\"}}");
     let refused = format!("vpn_operator_reconciles_total{{{POD},kind=\"VpnUser\",outcome=\"error\"}}");
     let drifted = format!("vpn_operator_drifted_objects{{{POD},kind=\"VpnUser\"}}");
+    let crd = format!("vpn_operator_crd_missing_fields{{{POD},kind=\"VpnUser\"}}");
     // The minute is when it first lasts long enough; what began at minute 0 is seen at once.
     let cases: Vec<(&str, u32, Vec<Series>)> = vec![
         ("VpnOperatorAbsent", 10, vec![(build, "")]),
@@ -333,6 +338,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
         ("VpnOperatorReconcilesFailing", 16, vec![(refused, "0+1x150")]),
         ("VpnOperatorDriftNotSeen", 16, vec![(lists("ok"), "3x150")]),
         ("VpnOperatorDriftLeft", 60, vec![(drifted, "1x150")]),
+        ("VpnOperatorCrdOutdated", 15, vec![(crd, "2x150")]),
     ];
     let whole = rules(&[]).await;
     let count = whole["groups"][0]["rules"].as_array().unwrap().len();

@@ -406,6 +406,11 @@ async fn with_a_crd_that_is_too_old_nothing_is_created_until_it_is_updated() {
     assert_eq!(cloud.len(), 1);
     assert_eq!(cloud[0]["id"], object["status"]["id"]);
     assert_eq!(world.calls_since(mark).await.get("CreateCustomerGateway"), Some(&1));
-    assert_eq!(ready_page().await.0, 200);
+    eventually("the update was seen", DEADLINE, async || match ready_page().await {
+        (200, page) if page.contains("[i] age of crd customergateways: up to date") => Ok(()),
+        (status, page) => Err(format!("{status}: {page}")),
+    })
+    .await
+    .unwrap();
     world.finish().await;
 }

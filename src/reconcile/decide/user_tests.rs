@@ -368,6 +368,21 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
     assert_eq!(later.decide(), Step::Note(Note::GivenUp));
 }
 
+/// Otherwise a misspelt one would never be missed.
+#[test]
+fn the_fields_without_which_no_password_is_sent_are_in_the_crd() {
+    let crds = crate::api::crds().unwrap();
+    let crd = crds.iter().find(|crd| crd.spec.names.kind == Users::KIND).unwrap();
+    let crd = serde_json::to_value(crd).unwrap();
+    let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+    let fields = Users::remembered_after(&UserChange::ResetPassword(known("one")));
+    assert_eq!(fields.len(), 2);
+    for field in fields {
+        let name = field.strip_prefix("status.").unwrap();
+        assert!(status[name].is_object(), "{field}");
+    }
+}
+
 #[test]
 fn a_new_password_is_sent_and_put_on_record_before_and_one_in_force_is_not() {
     assert!(matches!(Case::ready().decide(), Step::Rest(Rest::Confirmed { .. })));
