@@ -1,6 +1,8 @@
 //! The models: each goes to its fixpoint.
 
 use std::fmt::Write as _;
+use std::num::NonZero;
+use std::thread;
 use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model, Path, Property};
@@ -41,6 +43,8 @@ fn visit<K: Modelled>(mut scope: Scope, more: Faults) {
 pub fn explored<K: Modelled>(scope: Scope, name: &str) -> impl Checker<Check<K>> {
     let checker = Check::<K>::new(scope)
         .checker()
+        // The largest scope ends last, and alone.
+        .threads(thread::available_parallelism().map_or(1, NonZero::get))
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();

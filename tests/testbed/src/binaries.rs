@@ -1,4 +1,4 @@
-//! Builds the project's two programs as cargo would, and asks cargo where they are: an example is not told.
+//! Builds the project's two programs for an example, and asks cargo where they are: an example is not told.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,15 +17,19 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds them in the profile of the example that asks; cargo shows its progress on standard error.
+    /// Builds them in the profile of the example that asks, and together with it: alone they would be built of libraries with
+    /// fewer features, and those anew. Cargo shows its progress on standard error.
     pub async fn build(project: &Path) -> Result<Self> {
+        let Example { name, profile } = Example::running()?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args([
                 "build",
                 "--bins",
+                "--example",
+                &name,
                 "--profile",
-                &profile()?,
+                &profile,
                 "--message-format=json-render-diagnostics",
             ])
             .current_dir(project)
@@ -55,13 +59,31 @@ impl Binaries {
     }
 }
 
-/// The profile whose folder this program lies in: `target/PROFILE/examples/NAME`.
-fn profile() -> Result<String> {
-    let program = std::env::current_exe().map_err(Error::io("cannot tell where this program is"))?;
-    let folder = program.ancestors().nth(2).and_then(Path::file_name);
-    let name = folder.map(|name| name.to_string_lossy().into_owned());
-    let name = name.ok_or_else(|| Error::NoProgram("this one is not in a folder of cargo's".to_owned()))?;
-    Ok(if name == "debug" { "dev".to_owned() } else { name })
+/// What this program is to cargo.
+struct Example {
+    name: String,
+    profile: String,
+}
+
+impl Example {
+    /// By where it lies: `target/PROFILE/examples/NAME`.
+    fn running() -> Result<Self> {
+        let program = std::env::current_exe().map_err(Error::io("cannot tell where this program is"))?;
+        let part = |number| {
+            let part = program.ancestors().nth(number).and_then(Path::file_name);
+            part.map(|part| part.to_string_lossy().into_owned())
+        };
+        match (part(0), part(1).as_deref(), part(2)) {
+            (Some(name), Some("examples"), Some(folder)) => Ok(Self {
+                name,
+                profile: if folder == "debug" { "dev".to_owned() } else { folder },
+            }),
+            _ => Err(Error::NoProgram(format!(
+                "{} is no example of cargo's",
+                program.display()
+            ))),
+        }
+    }
 }
 
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
