@@ -1,23 +1,12 @@
-# One image with both programs, static, and nothing else but the roots of TLS. `image/build` makes the same without a
+# One image with both programs, static, and nothing else but the roots of TLS. `image/debian` makes the same without a
 # daemon, with a folder in place of the first stage.
 
 # Built on the machine's own architecture for the wanted one: nothing is emulated.
-FROM --platform=$BUILDPLATFORM rust:1.95.0-bookworm AS build
+FROM --platform=$BUILDPLATFORM debian:trixie-slim AS build
 ARG TARGETARCH
 WORKDIR /project
-# No versions: those of the base image's Debian release, of which the tag says which it is.
-# hadolint ignore=DL3008
-RUN if [ "$TARGETARCH" != "$(dpkg --print-architecture)" ]; then \
-        case "$TARGETARCH" in \
-        amd64) target=x86_64 gcc=x86-64 ;; \
-        *) target=aarch64 gcc=aarch64 ;; \
-        esac \
-        && rustup target add "$target-unknown-linux-gnu" \
-        && apt-get update \
-        && apt-get install --yes --no-install-recommends \
-            "gcc-$gcc-linux-gnu" "libc6-dev-$TARGETARCH-cross" \
-        && rm -rf /var/lib/apt/lists/*; \
-    fi
+COPY image/toolchain image/
+RUN image/toolchain "$TARGETARCH"
 COPY . .
 RUN image/rootfs /rootfs "$TARGETARCH"
 

@@ -30,7 +30,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     step("Starting the simulator in a container of the image");
     let pod = Pod::of(&cluster, SIMULATOR).await?;
-    let container = Container::prepare(arguments, cluster.folder(), SIMULATOR, &pod, None, &[])?;
+    let container = Container::new(arguments, cluster.folder(), SIMULATOR, &pod, None, &[])?;
     let simulator = Simulator::launch(cluster.plane().guardian(), container.launch()).await?;
     container.expect_confined(&pod)?;
     allow(&simulator, arguments.gateways + 1).await?;
@@ -38,7 +38,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     step("Starting the operator in a container of the image");
     let operator = Contained::start(arguments, &cluster, "first").await?;
-    println!("user, capabilities, read-only root and limit are as the Deployment says");
+    println!("user, capabilities, seccomp, read-only root and limit are as the Deployment says");
 
     step(&format!("Making {} gateways", arguments.gateways));
     let began = Instant::now();
@@ -84,7 +84,7 @@ impl Contained {
         };
         let name = format!("{OPERATOR}-{name}");
         let variables = cluster.variables()?;
-        let container = Container::prepare(arguments, cluster.folder(), &name, &pod, account.as_deref(), &variables)?;
+        let container = Container::new(arguments, cluster.folder(), &name, &pod, account.as_deref(), &variables)?;
         let operator = Operator::launch(cluster.plane().guardian(), container.launch())?;
         operator.wait_until_ready(DEADLINE).await?;
         container.expect_confined(&pod)?;

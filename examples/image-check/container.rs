@@ -1,37 +1,37 @@
-//! A container of the image, run by runc under the terms of a pod.
+//! A container of the image, run by podman under the terms of a pod. What podman does of itself is what CRI-O does for
+//! the kubelet: both have the image's user and entry point and the seccomp profile `RuntimeDefault` from one library.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
 use vpn_operator_testbed::Launch;
 
 use crate::memory::{self, Memory};
 use crate::pod::Pod;
 use crate::{Arguments, Failure, names};
 
+const PODMAN: &str = "podman";
+
 /// Where a pod finds its ServiceAccount.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// See the module. Dropping it ends and removes it.
 pub struct Container {
-    id: String,
-    runc: PathBuf,
-    state: PathBuf,
-    bundle: PathBuf,
-    memory: Memory,
+    name: String,
+    /// What every call of podman begins with.
+    storage: Vec<OsString>,
+    run: Vec<OsString>,
+    variables: Vec<(String, String)>,
 }
 
 impl Container {
-    /// Unpacks the image into a folder of its own and writes down how it is to run.
-    ///
-    /// `account` is the folder of its ServiceAccount, if it has one.
+    /// Writes down how it is to run; `account` is the folder of its ServiceAccount, if it has one.
     ///
     /// # Errors
-    /// If the image cannot be unpacked, or does not say what it should of itself.
-    pub fn prepare(
+    /// If the pod's command cannot be told to podman.
+    pub fn new(
         arguments: &Arguments,
         folder: &Path,
         name: &str,
@@ -39,81 +39,61 @@ impl Container {
         account: Option<&Path>,
         variables: &[(String, String)],
     ) -> Result<Self, Failure> {
-        let bundle = folder.join(format!("bundle-{name}"));
-        run(
-            &arguments.umoci,
-            [
-                "unpack".as_ref(),
-                "--image".as_ref(),
-                OsStr::new(&arguments.image),
-                bundle.as_os_str(),
-            ],
-        )?;
-        let id = format!("{name}-{}", std::process::id());
-        let group = format!("/{id}");
-        let memory = Memory::of(&group);
+        // The storage is this run's own, and whoever runs this need not have systemd.
+        let mut storage: Vec<OsString> = [
+            "--storage-driver=vfs",
+            "--cgroup-manager=cgroupfs",
+            "--events-backend=none",
+        ]
+        .map(OsString::from)
+        .into();
+        for (option, value) in [
+            ("--root", folder.join("images").as_path()),
+            ("--runroot", &folder.join("containers")),
+            ("--runtime", &arguments.runtime),
+        ] {
+            storage.extend([option.into(), value.into()]);
+        }
 
-        let path = bundle.join("config.json");
-        let mut config: Value = serde_json::from_slice(&fs::read(&path)?)?;
-        let process = &mut config["process"];
-        if process["user"]["uid"] != pod.user {
-            return Err(format!("the image's user is {}, the pod's {}", process["user"]["uid"], pod.user).into());
-        }
-        if process["args"] != json!(["/vpn-operator"]) {
-            return Err(format!("the image runs {}", process["args"]).into());
-        }
+        let limit = pod.memory_limit;
+        let variables: Vec<_> = pod.variables.iter().chain(variables).cloned().collect();
+        let mut run = vec![
+            // The machine's loopback is the cluster's network here.
+            "--network=host".to_owned(),
+            format!("--dns={}", names::ADDRESS),
+            "--read-only".to_owned(),
+            "--read-only-tmpfs=false".to_owned(),
+            "--cap-drop=all".to_owned(),
+            "--security-opt=no-new-privileges".to_owned(),
+            format!("--memory={limit}b"),
+            format!("--memory-swap={limit}b"),
+            // Not more than this process may have: its root may be one that cannot raise limits, as podman would.
+            "--ulimit=nofile=4096:4096".to_owned(),
+            "--ulimit=nproc=4096:4096".to_owned(),
+        ];
+        // Their values are podman's own, so that they stand on no command line.
+        run.extend(variables.iter().map(|(name, _)| format!("--env={name}")));
+        run.extend(account.map(|account| format!("--volume={}:{ACCOUNT}:ro", account.display())));
         if !pod.command.is_empty() {
-            process["args"] = json!(pod.command);
+            run.push(format!("--entrypoint={}", serde_json::to_string(&pod.command)?));
         }
-        extend(
-            &mut process["args"],
-            pod.arguments.iter().map(|argument| json!(argument)),
-        );
-        let variables = pod.variables.iter().chain(variables);
-        extend(
-            &mut process["env"],
-            variables.map(|(name, value)| json!(format!("{name}={value}"))),
-        );
-        process["terminal"] = false.into();
-        process["noNewPrivileges"] = true.into();
-        for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
-            process["capabilities"][set] = json!([]);
-        }
-        config["root"]["readonly"] = true.into();
-
-        let resolver = folder.join("resolv.conf");
-        fs::write(&resolver, format!("nameserver {}\n", names::ADDRESS))?;
-        let mut mounts = vec![mount(&resolver, "/etc/resolv.conf")];
-        mounts.extend(account.map(|account| mount(account, ACCOUNT)));
-        extend(&mut config["mounts"], mounts);
-
-        let linux = &mut config["linux"];
-        linux["cgroupsPath"] = group.into();
-        linux["resources"]["memory"]["limit"] = pod.memory_limit.into();
-        if memory.counts_swap() {
-            linux["resources"]["memory"]["swap"] = pod.memory_limit.into();
-        }
-        // The machine's loopback is the cluster's network here.
-        if let Some(namespaces) = linux["namespaces"].as_array_mut() {
-            namespaces.retain(|namespace| namespace["type"] != "network");
-        }
-        fs::write(&path, config.to_string())?;
+        run.push(format!("oci:{}", arguments.image));
+        run.extend_from_slice(&pod.arguments);
         Ok(Self {
-            id,
-            runc: arguments.runc.clone(),
-            state: folder.join("runc"),
-            bundle,
-            memory,
+            name: name.to_owned(),
+            storage,
+            run: run.into_iter().map(OsString::from).collect(),
+            variables,
         })
     }
 
     /// What starts it, and stays as long as it runs.
     pub fn launch(&self) -> Launch {
-        let run = ["run".as_ref(), "--bundle".as_ref(), self.bundle.as_os_str()];
-        Launch::new(&self.id, &self.runc)
-            .args([OsStr::new("--root"), self.state.as_os_str()])
-            .args(run)
-            .args([&self.id])
+        Launch::new(&self.name, PODMAN)
+            .args(&self.storage)
+            .args(["run", "--rm", "--log-driver=none", "--name", &self.name])
+            .args(&self.run)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
     }
 
     /// Asks the kernel whether it is as locked up as it should be.
@@ -121,7 +101,7 @@ impl Container {
     /// # Errors
     /// If it is not.
     pub fn expect_confined(&self, pod: &Pod) -> Result<(), Failure> {
-        let pid = self.pid()?;
+        let (pid, memory) = self.running()?;
         let ids = [pod.user; 4].map(|id| id.to_string()).join("\t");
         let nothing = "0".repeat(16);
         let expected = [
@@ -131,11 +111,13 @@ impl Container {
             ("CapPrm", &nothing),
             ("CapBnd", &nothing),
             ("NoNewPrivs", "1"),
+            // A filter of system calls.
+            ("Seccomp", "2"),
         ];
         for (name, expected) in expected {
             let found = memory::status_of_process(pid, name)?;
             if found != expected {
-                return Err(format!("{} of {} is {found}, not {expected}", name, self.id).into());
+                return Err(format!("{} of {} is {found}, not {expected}", name, self.name).into());
             }
         }
         let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
@@ -144,11 +126,11 @@ impl Container {
             (words.next()? == "/").then(|| words.next()).flatten()
         });
         if !root.is_some_and(|options| options.split(',').any(|option| option == "ro")) {
-            return Err(format!("the root of {} can be written: {root:?}", self.id).into());
+            return Err(format!("the root of {} can be written: {root:?}", self.name).into());
         }
-        let limit = self.memory.limit()?;
+        let limit = memory.limit()?;
         if limit != pod.memory_limit {
-            return Err(format!("the kernel limits {} to {limit} bytes", self.id).into());
+            return Err(format!("the kernel limits {} to {limit} bytes", self.name).into());
         }
         Ok(())
     }
@@ -158,38 +140,42 @@ impl Container {
     /// # Errors
     /// If the limit has cost it a process.
     pub fn peaks(&self) -> Result<Peaks, Failure> {
-        let kills = self.memory.kills()?;
+        let (pid, memory) = self.running()?;
+        let kills = memory.kills()?;
         if kills > 0 {
-            return Err(format!("{} was killed {kills} times for its memory", self.id).into());
+            return Err(format!("{} was killed {kills} times for its memory", self.name).into());
         }
         Ok(Peaks {
-            charged: self.memory.peak()?,
-            resident: memory::peak_of_process(self.pid()?)?,
-            limit: self.memory.limit()?,
+            charged: memory.peak()?,
+            resident: memory::peak_of_process(pid)?,
+            limit: memory.limit()?,
         })
     }
 
-    fn pid(&self) -> Result<u32, Failure> {
-        let said = run(
-            &self.runc,
-            [
-                OsStr::new("--root"),
-                self.state.as_os_str(),
-                "state".as_ref(),
-                self.id.as_ref(),
-            ],
-        )?;
-        let state: Value = serde_json::from_str(&said)?;
-        Ok(state["pid"].as_u64().ok_or("runc tells no pid")?.try_into()?)
+    /// Its process, as the machine numbers it, and its memory group.
+    fn running(&self) -> Result<(u32, Memory), Failure> {
+        let said = self.podman(&["inspect", "--format={{.State.Pid}} {{.State.CgroupPath}}", &self.name])?;
+        let (pid, group) = said.trim().split_once(' ').ok_or("podman tells no cgroup")?;
+        Ok((pid.parse()?, Memory::of(group)))
+    }
+
+    /// Runs podman to its end.
+    fn podman(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let output = Command::new(PODMAN).args(&self.storage).args(arguments).output();
+        let output = output.map_err(|error| format!("cannot run {PODMAN}: {error}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout)?)
+        } else {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{PODMAN}: {}", said.trim()).into())
+        }
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let arguments = [OsStr::new("--root"), self.state.as_os_str()];
-        let delete = ["delete", "--force", &self.id].map(OsStr::new);
         // An error means that it has ended, which removes it.
-        let _ = run(&self.runc, arguments.into_iter().chain(delete));
+        let _ = self.podman(&["rm", "--force", "--time=0", &self.name]);
     }
 }
 
@@ -213,27 +199,5 @@ impl std::fmt::Display for Peaks {
             mebibytes(self.resident),
             ratio(self.resident),
         )
-    }
-}
-
-fn mount(source: &Path, destination: &str) -> Value {
-    json!({"source": source, "destination": destination, "type": "bind", "options": ["rbind", "ro"]})
-}
-
-fn extend(list: &mut Value, more: impl IntoIterator<Item = Value>) {
-    if let Some(list) = list.as_array_mut() {
-        list.extend(more);
-    }
-}
-
-/// Runs a program to its end.
-fn run<'a>(program: &Path, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<String, Failure> {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
-    if output.status.success() {
-        Ok(String::from_utf8(output.stdout)?)
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{}: {}", program.display(), said.trim()).into())
     }
 }

@@ -1,6 +1,6 @@
-//! Runs the image as a node would: both programs as containers of runc, as the chart's Deployments say (arguments,
-//! environment, user, read-only root, no capabilities, memory limit), against a real kube-apiserver; 1,000 gateways become
-//! Ready. `image/check` builds the image and calls this. Needs root, runc and umoci.
+//! Runs the image as a node would: both programs as containers of podman, as the chart's Deployments say (arguments,
+//! environment, user, read-only root, no capabilities, seccomp, memory limit), against a real kube-apiserver; 1,000
+//! gateways become Ready. `image/check` builds the image and calls this. Needs root, podman and runc.
 
 mod check;
 mod cluster;
@@ -28,11 +28,9 @@ struct Arguments {
     #[arg(long, default_value_t = 1000)]
     gateways: usize,
 
-    /// The programs that run containers and unpack images, where they are not in the path
+    /// What podman runs containers by; crun cannot where both versions of cgroups are in use
     #[arg(long, default_value = "runc")]
-    runc: PathBuf,
-    #[arg(long, default_value = "umoci")]
-    umoci: PathBuf,
+    runtime: PathBuf,
 }
 
 #[tokio::main(flavor = "current_thread")]

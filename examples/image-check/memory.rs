@@ -14,7 +14,7 @@ pub struct Memory {
     version: Version,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Version {
     One,
     Two,
@@ -36,11 +36,6 @@ impl Memory {
                 version: Version::One,
             }
         }
-    }
-
-    /// Whether swap can be limited: without it a container with a limit may use swap beyond it, if the machine has some.
-    pub fn counts_swap(&self) -> bool {
-        self.version == Version::Two || Path::new(CGROUPS).join("memory/memory.memsw.limit_in_bytes").exists()
     }
 
     /// The limit that the kernel keeps.

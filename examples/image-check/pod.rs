@@ -36,7 +36,8 @@ impl Pod {
         let security = &container["securityContext"];
         let is_locked_up = security["readOnlyRootFilesystem"] == true
             && security["allowPrivilegeEscalation"] == false
-            && security["capabilities"]["drop"][0] == "ALL";
+            && security["capabilities"]["drop"][0] == "ALL"
+            && pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault";
         if !is_locked_up {
             return Err(format!("the Deployment lets its container do more than it should: {security}").into());
         }
