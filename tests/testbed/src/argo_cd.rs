@@ -58,7 +58,7 @@ impl ArgoCd {
         let repo_address = address()?;
         let (host, port) = split(&repo_address);
         let folder = plane.guardian().folder().join("argocd");
-        for name in ["ssh", "tls"] {
+        for name in ["ssh", "tls", "tmp"] {
             let path = folder.join(name);
             std::fs::create_dir_all(&path).map_err(Error::io(format!("cannot make {}", path.display())))?;
         }
@@ -94,7 +94,7 @@ impl ArgoCd {
 }
 
 /// It takes this kubeconfig for the cluster that it runs in.
-fn environment(plane: &ControlPlane, folder: &Path) -> [(&'static str, PathBuf); 5] {
+fn environment(plane: &ControlPlane, folder: &Path) -> [(&'static str, PathBuf); 6] {
     [
         ("ARGOCD_FAKE_IN_CLUSTER", "true".into()),
         // Nobody signs commits here.
@@ -102,6 +102,8 @@ fn environment(plane: &ControlPlane, folder: &Path) -> [(&'static str, PathBuf);
         ("KUBECONFIG", plane.kubeconfig().to_owned()),
         ("ARGOCD_SSH_DATA_PATH", folder.join("ssh")),
         ("ARGOCD_TLS_DATA_PATH", folder.join("tls")),
+        // It clones repositories there, and leaves them.
+        ("TMPDIR", folder.join("tmp")),
     ]
 }
 
