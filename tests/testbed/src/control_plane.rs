@@ -208,7 +208,12 @@ impl ControlPlane {
         let apply = ["apply", "--server-side", "--force-conflicts"].map(OsString::from);
         self.kubectl(apply.into_iter().chain(files.clone())).await?.success()?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s"].map(OsString::from);
-        self.kubectl(wait.into_iter().chain(files)).await?.success()?;
+        // kubectl gives up on a CRD whose conditions are still null.
+        eventually("the CRDs are served", START_DEADLINE, async || {
+            let wait = wait.iter().cloned().chain(files.clone());
+            self.kubectl(wait).await?.success()
+        })
+        .await?;
         Ok(())
     }
 
@@ -413,7 +418,8 @@ async fn until_ready(process: &Process, client: &reqwest::Client, url: &str, tok
     })
 }
 
-fn free_port() -> Result<u16> {
+/// A port that nobody listens on at this moment.
+pub(crate) fn free_port() -> Result<u16> {
     let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
     Ok(address.map_err(Error::io("no free port on loopback"))?.port())
 }

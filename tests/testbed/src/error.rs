@@ -67,6 +67,15 @@ pub enum Error {
     #[error("a pod that cannot be run here: {0}")]
     Pod(String),
 
+    /// A pod's Secret is not there yet, or lacks a key.
+    #[error("a pod waits: the Secret {name} has no {key}")]
+    NoSecret {
+        /// The Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
+
     /// The apiserver refused, or could not be reached.
     #[error("kube-apiserver: {0}")]
     Kube(#[from] kube::Error),

@@ -1,10 +1,10 @@
-//! The kubelet's part: a Deployment's program with exactly its command, arguments, environment and the token of its
-//! ServiceAccount. No node runs here, so somebody has to play it.
+//! The kubelet's part: the program of a Deployment, or of one of its pods, with exactly its command, arguments, environment
+//! and the token of its ServiceAccount. No node runs here, so somebody has to play it.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec, Secret, SecretKeySelector};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Secret, SecretKeySelector};
 use kube::Api;
 
 use crate::binaries::Binaries;
@@ -24,7 +24,13 @@ pub struct Kubelet<'a> {
     pub binaries: &'a Binaries,
 }
 
-/// What a Deployment has run.
+/// What the pods of a Deployment are called where no controller makes them.
+const ONLY_POD: &str = "pod-0";
+
+/// Where the token of a ServiceAccount is mounted.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// What a pod has run.
 struct Program {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -35,7 +41,27 @@ impl Kubelet<'_> {
     /// Starts what the Deployment of an operator says. `services` leads the names of Services to where they are on this
     /// machine, as a cluster's DNS would; the pod's own network, where any port is free, is a free port of loopback.
     pub async fn start_operator(&self, deployment: &str, services: &[(String, String)]) -> Result<Operator> {
-        let program = self.program(deployment, &[], services).await?;
+        let pod = self.template(deployment).await?;
+        self.run_operator(ONLY_POD, &pod, services).await
+    }
+
+    /// Starts what a pod says that the controllers have made of an operator's Deployment; `services` as above.
+    pub async fn start_pod(&self, pod: &Pod, services: &[(String, String)]) -> Result<Operator> {
+        let mut spec = pod.spec.clone().unwrap_or_default();
+        // The apiserver mounts the token of the ServiceAccount, which the program gets in another way here.
+        for mounts in spec
+            .containers
+            .iter_mut()
+            .filter_map(|container| container.volume_mounts.as_mut())
+        {
+            mounts.retain(|mount| mount.mount_path != TOKEN);
+        }
+        let name = pod.metadata.name.as_deref().unwrap_or(ONLY_POD);
+        self.run_operator(name, &spec, services).await
+    }
+
+    async fn run_operator(&self, name: &str, pod: &PodSpec, services: &[(String, String)]) -> Result<Operator> {
+        let program = self.program(name, pod, &[], services).await?;
         let kubeconfig = self
             .plane
             .service_account_kubeconfig(self.namespace, &program.account)
@@ -51,26 +77,37 @@ impl Kubelet<'_> {
 
     /// Starts what the Deployment of a simulator says.
     pub async fn start_simulator(&self, deployment: &str) -> Result<Simulator> {
-        let program = self.program(deployment, &["/vpn-simulator"], &[]).await?;
+        let pod = self.template(deployment).await?;
+        let program = self.program(ONLY_POD, &pod, &["/vpn-simulator"], &[]).await?;
         // It takes no variables: those of the Deployment are in its arguments.
         let arguments = program.arguments.into_iter().filter(|argument| !is_address(argument));
         Simulator::start(self.plane.guardian(), &self.binaries.simulator, arguments).await
     }
 
-    async fn program(&self, deployment: &str, command: &[&str], services: &[(String, String)]) -> Result<Program> {
+    /// What the pods of a Deployment are made from.
+    async fn template(&self, deployment: &str) -> Result<PodSpec> {
         let deployments = Api::<Deployment>::namespaced(self.plane.client().await?, self.namespace);
         let template = deployments.get(deployment).await?.spec.unwrap_or_default().template;
-        let pod = template.spec.unwrap_or_default();
-        let container = only_container(&pod)?;
+        Ok(template.spec.unwrap_or_default())
+    }
+
+    async fn program(
+        &self,
+        name: &str,
+        pod: &PodSpec,
+        command: &[&str],
+        services: &[(String, String)],
+    ) -> Result<Program> {
+        let container = only_container(pod)?;
         // Without a command the image's own is run, which is the operator.
         let said = container.command.clone().unwrap_or_default();
         if said != command {
-            return Err(Error::Pod(format!("{deployment} runs {said:?} instead of {command:?}")));
+            return Err(Error::Pod(format!("{name} runs {said:?} instead of {command:?}")));
         }
         if container.env_from.iter().flatten().count() > 0 || container.volume_mounts.iter().flatten().count() > 0 {
-            return Err(Error::Pod(format!("{deployment} wants envFrom or volumes")));
+            return Err(Error::Pod(format!("{name} wants envFrom or volumes")));
         }
-        let environment = self.environment(container).await?;
+        let environment = self.environment(name, container).await?;
         let on_this_machine = |argument: &String| {
             let mut argument = expanded(argument, &environment);
             if is_address(&argument) {
@@ -85,21 +122,21 @@ impl Kubelet<'_> {
         Ok(Program {
             arguments,
             environment,
-            account: pod.service_account_name.unwrap_or_else(|| "default".to_owned()),
+            account: pod.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
         })
     }
 
-    async fn environment(&self, container: &Container) -> Result<BTreeMap<String, String>> {
+    async fn environment(&self, pod: &str, container: &Container) -> Result<BTreeMap<String, String>> {
         let mut environment = BTreeMap::new();
         for variable in container.env.iter().flatten() {
-            if let Some(value) = self.value(variable).await? {
+            if let Some(value) = self.value(pod, variable).await? {
                 environment.insert(variable.name.clone(), value);
             }
         }
         Ok(environment)
     }
 
-    async fn value(&self, variable: &EnvVar) -> Result<Option<String>> {
+    async fn value(&self, pod: &str, variable: &EnvVar) -> Result<Option<String>> {
         if let Some(value) = &variable.value {
             return Ok(Some(value.clone()));
         }
@@ -109,7 +146,7 @@ impl Kubelet<'_> {
         }
         match from.field_ref.map(|field| field.field_path).as_deref() {
             Some("metadata.namespace") => Ok(Some(self.namespace.to_owned())),
-            Some("metadata.name") => Ok(Some("pod-0".to_owned())),
+            Some("metadata.name") => Ok(Some(pod.to_owned())),
             _ => Err(Error::Pod(format!("{}: nothing here knows its value", variable.name))),
         }
     }
@@ -121,7 +158,10 @@ impl Kubelet<'_> {
         match data.get(&selector.key) {
             Some(bytes) => Ok(Some(String::from_utf8_lossy(&bytes.0).into_owned())),
             None if selector.optional == Some(true) => Ok(None),
-            None => Err(Error::Pod(format!("Secret {}: no {}", selector.name, selector.key))),
+            None => Err(Error::NoSecret {
+                name: selector.name.clone(),
+                key: selector.key.clone(),
+            }),
         }
     }
 }

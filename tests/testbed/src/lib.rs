@@ -6,6 +6,7 @@
 //! and [`eventually`] in place of every sleep.
 
 mod api_proxy;
+mod argo_cd;
 mod assets;
 mod binaries;
 mod control_plane;
@@ -23,6 +24,7 @@ mod tool;
 mod wait;
 
 pub use api_proxy::{Answer, ApiProxy, ApiRequest, Hold, Interference, Line, Moment, Verb};
+pub use argo_cd::ArgoCd;
 pub use assets::{Assets, GoProgram, Python, Tool};
 pub use binaries::Binaries;
 pub use control_plane::ControlPlane;

@@ -12,6 +12,8 @@ use crate::process::{Launch, Process};
 use crate::wait::PAUSE;
 
 const PROGRESS: Duration = Duration::from_secs(15);
+/// A module that asks for a newer Go gets it, whatever this machine's Go is set to.
+const NEWER_GO: (&str, &str) = ("GOTOOLCHAIN", "auto");
 
 /// A folder with a Go module, by its content: what is built of other content is another program.
 #[derive(Debug)]
@@ -65,10 +67,22 @@ impl GoSource {
         let launch = Launch::new("go-build", go)
             .args(["build", "-trimpath", "-ldflags", linker_flags, "-o"])
             .args([program.as_os_str(), ".".as_ref()])
-            .envs([("CGO_ENABLED", "0")])
+            .envs([("CGO_ENABLED", "0"), NEWER_GO])
             .inherit_environment()
             .current_dir(&self.folder);
         watch(&guardian.spawn(launch)?, what).await
+    }
+
+    /// Where the source of a module that the program is built from is.
+    pub(super) async fn module_folder(&self, go: &Path, module: &str, guardian: &Arc<Guardian>) -> Result<PathBuf> {
+        let launch = Launch::new("go-list", go)
+            .args(["list", "-m", "-f", "{{.Dir}}", module])
+            .envs([NEWER_GO])
+            .inherit_environment()
+            .current_dir(&self.folder);
+        let list = guardian.spawn(launch)?;
+        watch(&list, &format!("the path of {module}")).await?;
+        Ok(PathBuf::from(list.log().trim()))
     }
 }
 

@@ -2,6 +2,7 @@
 //! official envtest archive, or a build of the Go module beside this crate, in this order.
 
 mod archive;
+mod argo_cd;
 mod cache;
 mod go_build;
 mod go_module;
@@ -18,6 +19,7 @@ use crate::guardian::Guardian;
 use cache::Cache;
 use go_module::GoModule;
 
+pub(crate) use argo_cd::{ArgoCdParts, Part};
 pub use go_program::GoProgram;
 pub use python::Python;
 
