@@ -2,7 +2,7 @@
 # daemon, with a folder in place of the first stage.
 
 # Built on the machine's own architecture for the wanted one: nothing is emulated.
-FROM --platform=$BUILDPLATFORM debian:trixie-slim AS build
+FROM --platform=$BUILDPLATFORM docker.io/library/debian:trixie-slim AS build
 ARG TARGETARCH
 WORKDIR /project
 COPY image/toolchain image/
