@@ -49,7 +49,7 @@ impl Container {
         .into();
         for (option, value) in [
             ("--root", folder.join("images").as_path()),
-            ("--runroot", &folder.join("containers")),
+            ("--runroot", &folder.join("run")),
             ("--runtime", &arguments.runtime),
         ] {
             storage.extend([option.into(), value.into()]);
