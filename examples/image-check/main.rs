@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use vpn_operator_testbed::interrupted;
 
 /// Whatever ends the check; people read it, nobody acts on its kind.
 type Failure = Box<dyn std::error::Error>;
@@ -39,7 +39,7 @@ async fn main() -> ExitCode {
     // What is dropped at the end of this statement ends with it: no container stays behind.
     let outcome = tokio::select! {
         outcome = check::run(&arguments) => outcome,
-        outcome = interrupted() => outcome,
+        outcome = interrupted() => outcome.map_err(Failure::from).and(Err("it was interrupted".into())),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,14 +48,4 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Ctrl-C, or `kill`.
-async fn interrupted() -> Result<(), Failure> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome?,
-        _ = terminated.recv() => {}
-    }
-    Err("it was interrupted".into())
 }
