@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{EventType, Recorder, Reporter as EventReporter};
 use thiserror::Error;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
@@ -26,6 +25,7 @@ use crate::reconcile::controller::{KindController, secret_changed};
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Policy;
 use crate::reconcile::digest_key::DigestKeys;
+use crate::reconcile::events::{EventType, Recorder};
 use crate::reconcile::key::{Key, Wakes};
 use crate::reconcile::kind::Kind;
 use crate::reconcile::memory::Memory;
@@ -170,14 +170,7 @@ fn was_looked_at<K: Kind>(controller: &KindController<K>) -> OfKind {
 
 fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
     let settings = Arc::clone(&rooms.settings);
-    let instance = std::env::var("POD_NAME").ok();
-    let recorder = Recorder::new(
-        rooms.client.clone(),
-        EventReporter {
-            controller: "vpn-operator".to_owned(),
-            instance,
-        },
-    );
+    let recorder = Arc::new(Recorder::new(rooms.client.clone(), std::env::var("POD_NAME").ok()));
     let shared = Shared {
         transport,
         max_requests_per_second: f64::from(settings.max_requests_per_second.get()),
@@ -188,7 +181,7 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
             let wakes = Arc::clone(&wakes);
             Box::new(move |key| wakes.wake(key))
         },
-        tell: teller(rooms.metrics.clone(), recorder.clone()),
+        tell: teller(rooms.metrics.clone(), Arc::clone(&recorder)),
         listed: {
             let metrics = rooms.metrics.clone();
             Box::new(move |collection, ok| metrics.mirror_listed(collection, if ok { "ok" } else { "error" }))
@@ -233,7 +226,7 @@ fn policy(settings: &Settings) -> Policy {
 }
 
 /// Tells once per credential that it fails, or that it works again: in the log, in a metric and on its Secret.
-fn teller(metrics: Metrics, recorder: Recorder) -> Tell {
+fn teller(metrics: Metrics, recorder: Arc<Recorder>) -> Tell {
     Box::new(move |credential, error| {
         let Some(error) = error else {
             info!(
@@ -259,7 +252,7 @@ fn teller(metrics: Metrics, recorder: Recorder) -> Tell {
             name: Some(name),
             ..ObjectReference::default()
         };
-        let recorder = recorder.clone();
+        let recorder = Arc::clone(&recorder);
         tokio::spawn(async move {
             crate::reconcile::report::publish(
                 &recorder,

@@ -10,6 +10,7 @@ pub mod controller;
 pub mod customer_gateway;
 pub mod decide;
 pub mod digest_key;
+pub mod events;
 pub mod gather;
 pub mod key;
 pub mod kind;

@@ -1,13 +1,15 @@
 //! Tells the world: status patches, finalizers and Events. Nothing else of an object is ever written.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource};
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
+use super::events::{Event, EventType, Recorder};
 use super::kind::Kind;
 use super::managed::Managed;
 use super::record::Stamp;
@@ -21,11 +23,11 @@ const MAX_NOTE: usize = 1000;
 /// Writes to the apiserver.
 pub struct Reporter {
     client: Client,
-    recorder: Recorder,
+    recorder: Arc<Recorder>,
 }
 
 impl Reporter {
-    pub fn new(client: Client, recorder: Recorder) -> Self {
+    pub fn new(client: Client, recorder: Arc<Recorder>) -> Self {
         Self { client, recorder }
     }
 
@@ -117,8 +119,7 @@ pub async fn publish(recorder: &Recorder, about: &ObjectReference, type_: EventT
         type_,
         reason: reason.to_owned(),
         note: Some(cut_to_bytes(&line, MAX_NOTE).to_owned()),
-        // The recorder folds events of one action into a series and keeps the first one's text: another text is
-        // another action.
+        // Events of one action are counted on the first one and have its text: another text is another action.
         action: action(reason, note),
         secondary: None,
     };
