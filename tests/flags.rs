@@ -247,6 +247,56 @@ fn a_flag_wins_over_its_environment_variable() {
     }
 }
 
+/// Of these, all that is given counts.
+const REPEATABLE: [&str; 3] = ["--allowed-endpoint", "--own-credentials-namespace", "--watch-namespace"];
+
+#[test]
+fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+    for (flag, _, value) in FLAGS {
+        let other = match (flag, value) {
+            ("--cloud", _) => "huawei",
+            ("--project-id", _) => "0605767a5b0b3f5c2f3dc0123456789b",
+            ("--vpn-endpoint" | "--iam-endpoint", _) => "https://other.example.com",
+            ("--default-deletion-policy", _) => "Delete",
+            ("--max-requests-per-second", _) => "7",
+            ("--resync-period" | "--settle-time" | "--request-timeout" | "--lease-duration", _) => "11s",
+            ("--listen", _) => "127.0.0.1:1",
+            ("--log-format", _) => "text",
+            ("--log-level", _) => "warn",
+            ("--ca-file", _) => "/etc/two.pem",
+            (_, "true") => "false",
+            (_, "false") => "true",
+            _ => "other",
+        };
+        if REPEATABLE.contains(&flag) {
+            continue;
+        }
+        let twice = settings(&[&written(flag, other), &written(flag, value)]);
+        let twice = twice.unwrap_or_else(|error| panic!("{flag}: {error}"));
+        if flag == "--ca-file" {
+            // The test's certificate is another one each time.
+            assert_eq!(twice.ca_bundle.unwrap().path, Path::new(value));
+            continue;
+        }
+        assert_eq!(twice, settings(&[&written(flag, value)]).unwrap(), "{flag}");
+    }
+}
+
+#[test]
+fn flags_that_can_be_repeated_add_up() {
+    for (flag, values) in [
+        ("--allowed-endpoint", ["https://a.example.com", "https://b.example.com"]),
+        ("--own-credentials-namespace", ["a", "b"]),
+        ("--watch-namespace", ["a", "b"]),
+    ] {
+        assert!(REPEATABLE.contains(&flag));
+        let [first, last] = values.map(|value| written(flag, value));
+        let both = settings(&[&first, &last]).unwrap();
+        assert_eq!(both, settings(&[&written(flag, &values.join(","))]).unwrap(), "{flag}");
+        assert_ne!(both, settings(&[&last]).unwrap(), "{flag}");
+    }
+}
+
 #[test]
 fn an_empty_environment_variable_counts_as_unset() {
     let plain = settings(&[]).unwrap();

@@ -13,7 +13,7 @@ use vpn_operator::simulator::{RunningSimulator, Settings, p2c_admin::VpnServerSp
 
 /// A fake of the VPN API of Huawei Cloud and Open Telekom Cloud, in memory, for trying and testing.
 #[derive(Debug, Parser)]
-#[command(name = "vpn-simulator", version)]
+#[command(name = "vpn-simulator", version, args_override_self = true)]
 struct Arguments {
     /// Address to listen on; port 0 takes a free one.
     #[arg(

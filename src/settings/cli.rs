@@ -40,11 +40,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the operator until it is told to stop (SIGTERM, Ctrl-C).
-    #[command(after_help = AFTER_HELP)]
+    #[command(after_help = AFTER_HELP, args_override_self = true)]
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply --server-side -f -`.
     Crd,
     /// Ask whether an operator is ready, and say what is missing otherwise: status 0 if one is, 1 if none is.
+    #[command(args_override_self = true)]
     Probe(ProbeArgs),
 }
 

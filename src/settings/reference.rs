@@ -14,7 +14,7 @@ pub fn flag_reference() -> String {
          Written from the program itself: `UPDATE_DOCS=1 cargo test --test flags` brings it up to date.\n\n\
          A flag wins over its environment variable; an empty variable counts as unset. A flag that makes no sense \
          ends the process at once with status 2 and names the flag. Switches take a value only after `=`: \
-         `--leader-elect=false`.\n",
+         `--leader-elect=false`. Of a flag that is given twice the last one counts; one that is repeatable adds up.\n",
     );
     if let Some(run) = command.find_subcommand("run") {
         append_tables(&mut page, run);
