@@ -1,5 +1,6 @@
 //! What the chart renders, without a cluster.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -27,11 +28,15 @@ const EVERY_FLAG: [&str; 14] = [
 ];
 
 pub async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
+    let values: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    render_release("vpn", "somewhere", &values).await
+}
+
+/// A release of another name, with arguments of Helm's.
+pub async fn render_release(release: &str, namespace: &str, arguments: &[&str]) -> Result<Vec<Value>, String> {
     let plane = ControlPlane::shared().await.unwrap();
-    let mut arguments = ["template", "vpn", CHART, "--namespace", "somewhere"].to_vec();
-    for value in values {
-        arguments.extend(["--set", value]);
-    }
+    let template = ["template", release, CHART, "--namespace", namespace];
+    let arguments = [&template[..], arguments].concat();
     let text = plane
         .helm(arguments)
         .await
@@ -117,4 +122,133 @@ async fn the_crds_of_the_chart_are_those_of_the_operator() {
     }
     let without = render(&["crds.enabled=false"]).await.unwrap();
     assert!(of_kind(&without, "CustomResourceDefinition").is_empty());
+}
+
+/// Every map of labels in an object: its own, its pods' and the selectors'.
+fn label_maps(object: &Value) -> Vec<&Value> {
+    let places = [
+        "/metadata/labels",
+        "/spec/selector/matchLabels",
+        "/spec/template/metadata/labels",
+        "/spec/podSelector/matchLabels",
+    ];
+    places.iter().filter_map(|place| object.pointer(place)).collect()
+}
+
+#[tokio::test]
+async fn label_maps_are_merged_and_selectors_cannot_be_overridden() {
+    let name = r"app\.kubernetes\.io/name";
+    let values = [
+        "commonLabels.team=net",
+        "podLabels.team=vpn",
+        &format!("commonLabels.{name}=other"),
+        &format!("podLabels.{name}=other"),
+        "metrics.serviceMonitor.enabled=true",
+        "metrics.serviceMonitor.labels.team=monitoring",
+        r"commonLabels.rbac\.authorization\.k8s\.io/aggregate-to-view=no",
+        "simulator.enabled=true",
+        "networkPolicy.enabled=true",
+        r"podAnnotations.helm\.sh/hook=pre-install",
+        r"podAnnotations.kubectl\.kubernetes\.io/default-container=proxy",
+    ];
+    // A key that stands twice would not be read here.
+    let objects = render(&values).await.unwrap();
+    for object in objects.iter().filter(|object| !object.is_null()) {
+        for labels in label_maps(object) {
+            assert_eq!(labels["app.kubernetes.io/name"], "vpn-operator", "{object}");
+        }
+        let labels = &object["metadata"]["labels"];
+        let team = match object["kind"].as_str().unwrap() {
+            "ServiceMonitor" => "monitoring",
+            "Pod" => "vpn",
+            _ => "net",
+        };
+        assert_eq!(labels["team"], team, "{object}");
+    }
+    let [operator, simulator] = of_kind(&objects, "Deployment").try_into().unwrap();
+    let pod = &operator["spec"]["template"]["metadata"];
+    assert_eq!(pod["labels"]["team"], "vpn");
+    assert_eq!(pod["annotations"]["kubectl.kubernetes.io/default-container"], "proxy");
+    assert_eq!(simulator["spec"]["template"]["metadata"]["labels"]["team"], "net");
+    assert_eq!(
+        of_kind(&objects, "Pod")[0]["metadata"]["annotations"]["helm.sh/hook"],
+        "test"
+    );
+    let view = of_kind(&objects, "ClusterRole")
+        .into_iter()
+        .find(|role| role["metadata"]["name"].as_str().unwrap().ends_with("-view"));
+    let aggregates = &view.unwrap()["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"];
+    assert_eq!(aggregates, "true");
+}
+
+/// Names of what has no namespace, and of what the release has in namespaces of others.
+async fn names_outside(release: &str, namespace: &str) -> BTreeSet<String> {
+    let watched = ["--set", "watchNamespaces={watched}", "--set", "crds.enabled=false"];
+    let objects = render_release(release, namespace, &watched).await.unwrap();
+    let outside = objects.iter().filter(|object| {
+        let place = &object["metadata"]["namespace"];
+        !object.is_null() && (place.is_null() || place == "watched")
+    });
+    outside
+        .map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]))
+        .collect()
+}
+
+#[tokio::test]
+async fn two_releases_share_no_name_outside_of_their_namespaces() {
+    let releases = [
+        ("b", "c-a"),
+        ("a-b", "c"),
+        ("b", "c-a-vpn-operator-and-a-namespace-so-long-that-its-name-is-cut"),
+        ("c", "c-a-vpn-operator-and-a-namespace-so-long-that-its-name-is-cut"),
+    ];
+    let mut seen = BTreeSet::new();
+    for (release, namespace) in releases {
+        let names = names_outside(release, namespace).await;
+        assert!(names.len() >= 5, "{names:?}");
+        for name in names {
+            let length = name.split('"').nth(3).unwrap().len();
+            assert!(length <= 63 + "-view".len(), "{name}");
+            assert!(
+                seen.insert(name.clone()),
+                "{release} in {namespace}: {name} is another release's"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_objects_are_in_the_namespace_that_overrides_the_release_s() {
+    let values = [
+        "namespaceOverride=other",
+        "simulator.enabled=true",
+        "networkPolicy.enabled=true",
+        "metrics.podMonitor.enabled=true",
+        "metrics.prometheusRule.enabled=true",
+        "metrics.dashboard.enabled=true",
+    ];
+    let values: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    let objects = render_release("vpn", "overridden", &values).await.unwrap();
+    for object in objects.iter().filter(|object| !object.is_null()) {
+        let place = &object["metadata"]["namespace"];
+        assert!(place.is_null() || place == "other", "{object}");
+        assert!(!object.to_string().contains("overridden"), "{object}");
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_the_simulator_are_the_same_at_every_rendering() {
+    let secret = async || {
+        let objects = render(&["simulator.enabled=true"]).await.unwrap();
+        of_kind(&objects, "Secret")[0].clone()
+    };
+    let first = secret().await;
+    assert_eq!(first["stringData"].as_object().unwrap().len(), 2);
+    assert_eq!(first, secret().await);
+}
+
+/// Rendered, a replace of the manifests would empty the Secret of the digest key.
+#[tokio::test]
+async fn no_secret_is_rendered_but_the_simulator_s() {
+    assert!(of_kind(&render(&[]).await.unwrap(), "Secret").is_empty());
 }

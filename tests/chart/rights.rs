@@ -53,15 +53,7 @@ async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn
         let whole = take_away(&release, right).await;
         // What was made at an earlier start needs no right to be made.
         release.kubectl(["delete", "lease", "--all"]).await.unwrap();
-        let empty = [
-            "patch",
-            "secret",
-            "vpn-vpn-operator-digest-key",
-            "--type=merge",
-            "--patch",
-            r#"{"data":null}"#,
-        ];
-        release.kubectl(empty).await.unwrap();
+        lose_the_digest_key(&release, right).await;
         release.start_operator().await;
         let prefix = format!("right-{number}");
         let octet = u8::try_from(number + 1).unwrap();
@@ -77,6 +69,18 @@ async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn
         replace(&release, &whole).await;
     }
     assert!(unmissed.is_empty(), "rights that nothing needs: {unmissed:#?}");
+}
+
+/// So that it has to be created, or written to a Secret that has none.
+async fn lose_the_digest_key(release: &Release, right: &Right) {
+    let secret = ["secret", "vpn-vpn-operator-digest-key"];
+    let lose = if right.verb == "create" {
+        [&["delete"], &secret[..]].concat()
+    } else {
+        let empty = ["--type=merge", r#"--patch={"data":null}"#];
+        [&["patch"], &secret[..], &empty].concat()
+    };
+    release.kubectl(lose).await.unwrap();
 }
 
 /// Waits until the log or a condition tells the apiserver's refusal, by the right's name.
@@ -100,7 +104,15 @@ async fn said(release: &Release, right: &Right) -> String {
 
 async fn rights(release: &Release) -> Vec<Right> {
     let mut rights = Vec::new();
-    let cluster_role = format!("{}-vpn-vpn-operator", release.namespace);
+    let found = [
+        "get",
+        "clusterrole",
+        "--selector=app.kubernetes.io/instance=vpn",
+        "--output=name",
+    ];
+    let found = release.kubectl(found).await.unwrap();
+    let (_, cluster_role) = found.trim().split_once('/').unwrap();
+    let cluster_role = cluster_role.to_owned();
     for (kind, role) in [("clusterrole", cluster_role), ("role", "vpn-vpn-operator".to_owned())] {
         let whole = release.get(kind, &role).await;
         for (rule, content) in whole["rules"].as_array().unwrap().iter().enumerate() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, Python};
 
 use crate::release::CHART;
-use crate::rendering::render;
+use crate::rendering::{render, render_release};
 
 const PACKAGE: &str = "kubernetes-validate";
 const VERSION: &str = "1.37.0";
@@ -22,7 +22,6 @@ const NOT_VALIDATED: [&str; 3] = ["PodMonitor", "PrometheusRule", "ServiceMonito
 const EVERYTHING: [&[&str]; 3] = [
     &[
         "metrics.serviceMonitor.enabled=true",
-        "metrics.podMonitor.enabled=true",
         "metrics.prometheusRule.enabled=true",
         "metrics.dashboard.enabled=true",
         "networkPolicy.enabled=true",
@@ -47,8 +46,38 @@ const EVERYTHING: [&[&str]; 3] = [
         "podAnnotations.a=b",
         "podLabels.a=b",
         "commonLabels.c=d",
+        "networkPolicy.extraIngress[0].from[0].podSelector.matchLabels.a=b",
+        "networkPolicy.extraEgress[0].to[0].ipBlock.cidr=192.0.2.0/24",
+        "networkPolicy.dnsPorts={53,5353}",
+        "strategy.type=RollingUpdate",
+        "strategy.rollingUpdate.maxSurge=1",
+        "hostAliases[0].ip=192.0.2.1",
+        "hostAliases[0].hostnames[0]=vpn.example.com",
+        "dnsPolicy=None",
+        "dnsConfig.nameservers[0]=192.0.2.53",
+        "runtimeClassName=gvisor",
+        "initContainers[0].name=wait",
+        "initContainers[0].image=busybox",
+        "extraContainers[0].name=proxy",
+        "extraContainers[0].image=proxy",
+        "extraObjects[0].apiVersion=v1",
+        "extraObjects[0].kind=ConfigMap",
+        "extraObjects[0].metadata.name=more",
+        "serviceAccount.labels.a=b",
+        "podDisruptionBudget.minAvailable=1",
+        "rbac.extraRules[0].apiGroups[0]=apps",
+        "rbac.extraRules[0].resources[0]=deployments",
+        "rbac.extraRules[0].verbs[0]=get",
+        "global.imagePullSecrets={shared}",
     ],
-    &["watchNamespaces={one,two}", "secrets.names={a,b}"],
+    &[
+        "watchNamespaces={one,two}",
+        "secrets.names={a,b}",
+        "metrics.podMonitor.enabled=true",
+        "leaderElect=false",
+        "replicas=1",
+        "openshift.enabled=true",
+    ],
     &[
         "simulator.enabled=true",
         "networkPolicy.enabled=true",
@@ -108,6 +137,60 @@ async fn everything_that_the_chart_renders_fits_every_supported_kubernetes() {
         }
     }
     assert_eq!(unknown.into_iter().collect::<Vec<_>>(), NOT_VALIDATED);
+}
+
+/// Unquoted they would be read as numbers and truth values, which the schemas refuse.
+#[tokio::test]
+async fn texts_that_look_like_something_else_stay_texts() {
+    let texts = [
+        "nameOverride=1e3",
+        "fullnameOverride=0x10",
+        "image.repository=1.5",
+        "image.tag=2026",
+        "region=1e3",
+        "clusterName=1e3",
+        "watchNamespaces={1,2}",
+        "ownCredentialsNamespaces={3}",
+        "watchSelector=a: b",
+        "credentials.secretName=4",
+        "credentials.accessKeyKey=5",
+        "credentials.secretKeyKey=6",
+        "credentials.securityTokenKey=true",
+        "ca.configMapName=7",
+        "ca.key=8",
+        "secrets.names={9}",
+        "serviceAccount.name=10",
+        "serviceAccount.annotations.a=11",
+        "commonLabels.a=true",
+        "deploymentAnnotations.a=no",
+        "podLabels.a=1",
+        "podAnnotations.a=1",
+        "priorityClassName=12",
+        "imagePullSecrets[0].name=13",
+        "nodeSelector.a=1",
+        "service.annotations.a=1",
+        "extraArgs={--read-only}",
+        "metrics.dashboard.labels.a=1",
+    ];
+    let mut arguments: Vec<&str> = texts.iter().flat_map(|text| ["--set-string", text]).collect();
+    arguments.extend([
+        "--set",
+        "networkPolicy.enabled=true",
+        "--set",
+        "metrics.dashboard.enabled=true",
+    ]);
+    let mut objects = render_release("789", "456", &arguments).await.unwrap();
+    objects.extend(
+        render_release("789", "456", &["--set", "simulator.enabled=true"])
+            .await
+            .unwrap(),
+    );
+    objects.retain(|object| !object.is_null());
+    for (version, verdicts) in versions().iter().zip(verdicts(&objects).await) {
+        for (object, verdict) in objects.iter().zip(verdicts) {
+            assert_eq!(verdict, None, "{version}: {object}");
+        }
+    }
 }
 
 /// Otherwise a template that was forgotten above would never be looked at.

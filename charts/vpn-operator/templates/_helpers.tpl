@@ -17,34 +17,60 @@
 {{- end }}
 {{- end }}
 
+{{/* The namespace of the release's objects. */}}
+{{- define "vpn-operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
+{{/* The name of cluster-wide objects. The parts alone are ambiguous: release b in namespace c-a and release a-b in c. */}}
+{{- define "vpn-operator.clusterWideName" -}}
+{{- $namespace := include "vpn-operator.namespace" . }}
+{{- $name := include "vpn-operator.fullname" . }}
+{{- $hash := printf "%s/%s/%s" $namespace .Release.Name $name | sha256sum | trunc 8 }}
+{{- printf "%s-%s" (printf "%s-%s" $namespace $name | trunc 54 | trimSuffix "-") $hash }}
+{{- end }}
+
 {{- define "vpn-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "vpn-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: operator
+{{- include "vpn-operator.selectorLabelsOf" (dict "root" . "component" "operator") }}
 {{- end }}
 
 {{- define "vpn-operator.simulatorSelectorLabels" -}}
-app.kubernetes.io/name: {{ include "vpn-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: simulator
+{{- include "vpn-operator.selectorLabelsOf" (dict "root" . "component" "simulator") }}
 {{- end }}
 
 {{- define "vpn-operator.testSelectorLabels" -}}
-app.kubernetes.io/name: {{ include "vpn-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: test
+{{- include "vpn-operator.selectorLabelsOf" (dict "root" . "component" "test") }}
+{{- end }}
+
+{{- define "vpn-operator.selectorLabelsOf" -}}
+app.kubernetes.io/component: {{ .component | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{- end }}
 
 {{/* Labels of every object, without the component. */}}
 {{- define "vpn-operator.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "vpn-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- include "vpn-operator.labelsWith" (dict "root" .) }}
 {{- end }}
+
+{{/* So with a `component` and `more` labels. One key is rendered once: the chart's own labels win, then `more`. */}}
+{{- define "vpn-operator.labelsWith" -}}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/name" (include "vpn-operator.name" .root)
+  "app.kubernetes.io/instance" .root.Release.Name
+  "app.kubernetes.io/version" (replace "+" "_" .root.Chart.AppVersion)
+  "app.kubernetes.io/managed-by" .root.Release.Service }}
+{{- with .component }}
+{{- $_ := set $own "app.kubernetes.io/component" . }}
+{{- end }}
+{{- merge $own (deepCopy (default dict .more)) (deepCopy .root.Values.commonLabels) | toYaml }}
+{{- end }}
+
+{{/* Labels of a pod: those that selectors need, `more` and the common ones, in this order. */}}
+{{- define "vpn-operator.podLabels" -}}
+{{- $own := include "vpn-operator.selectorLabelsOf" . | fromYaml }}
+{{- merge $own (deepCopy (default dict .more)) (deepCopy .root.Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{- define "vpn-operator.serviceAccountName" -}}
@@ -56,11 +82,36 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "vpn-operator.image" -}}
-{{- if .Values.image.digest }}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
-{{- else }}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- $repository := required "image.repository is empty: set image.repository, see docs/releasing.md" .Values.image.repository }}
+{{- with default .Values.image.registry (.Values.global).imageRegistry }}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository }}
 {{- end }}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* Of a parent chart and of this one; a parent may name them by name alone. */}}
+{{- define "vpn-operator.imagePullSecrets" -}}
+{{- $secrets := list }}
+{{- range concat (default list (.Values.global).imagePullSecrets) .Values.imagePullSecrets }}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+{{- end }}
+{{- with uniq $secrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* OpenShift gives each namespace UIDs and GIDs of its own, and its SCC restricted-v2 refuses all others. */}}
+{{- define "vpn-operator.podSecurityContext" -}}
+{{- $context := .Values.podSecurityContext }}
+{{- if .Values.openshift.enabled }}
+{{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" }}
+{{- end }}
+{{- toYaml $context }}
 {{- end }}
 
 {{- define "vpn-operator.simulatorName" -}}

@@ -1,68 +1,85 @@
-{{/* The flags of `vpn-operator run`: those that differ from the program's own defaults are none the less given, so that a
-rendered Deployment says what runs. */}}
+{{/* The flags of `vpn-operator run`. Those that have a default are given as well, so that a Deployment says what runs.
+`extraArgs` come last: of a flag that is given twice the last one counts. */}}
 {{- define "vpn-operator.args" -}}
 - run
-- --cloud={{ .Values.cloud }}
+- {{ printf "--cloud=%s" .Values.cloud | quote }}
 {{- if .Values.simulator.enabled }}
+{{- $simulator := printf "http://%s.%s.svc:8180" (include "vpn-operator.simulatorName" .) (include "vpn-operator.namespace" .) }}
 - --region=eu-west-101
-- --vpn-endpoint=http://{{ include "vpn-operator.simulatorName" . }}.{{ .Release.Namespace }}.svc:8180
-- --iam-endpoint=http://{{ include "vpn-operator.simulatorName" . }}.{{ .Release.Namespace }}.svc:8180
+- {{ printf "--vpn-endpoint=%s" $simulator | quote }}
+- {{ printf "--iam-endpoint=%s" $simulator | quote }}
 - --allow-insecure-endpoints
 {{- else }}
 {{- with .Values.region }}
-- --region={{ . }}
+- {{ printf "--region=%s" . | quote }}
 {{- end }}
 {{- with .Values.vpnEndpoint }}
-- --vpn-endpoint={{ . }}
+- {{ printf "--vpn-endpoint=%s" . | quote }}
 {{- end }}
 {{- with .Values.iamEndpoint }}
-- --iam-endpoint={{ . }}
+- {{ printf "--iam-endpoint=%s" . | quote }}
 {{- end }}
 {{- if .Values.allowInsecureEndpoints }}
 - --allow-insecure-endpoints
 {{- end }}
 {{- end }}
 {{- with .Values.projectID }}
-- --project-id={{ . }}
+- {{ printf "--project-id=%s" . | quote }}
 {{- end }}
 {{- range .Values.allowedEndpoints }}
-- --allowed-endpoint={{ . }}
+- {{ printf "--allowed-endpoint=%s" . | quote }}
 {{- end }}
 {{- range .Values.ownCredentialsNamespaces }}
-- --own-credentials-namespace={{ . }}
+- {{ printf "--own-credentials-namespace=%s" . | quote }}
 {{- end }}
 {{- range .Values.watchNamespaces }}
-- --watch-namespace={{ . }}
+- {{ printf "--watch-namespace=%s" . | quote }}
 {{- end }}
 {{- with .Values.watchSelector }}
 - {{ printf "--watch-selector=%s" . | quote }}
 {{- end }}
 {{- with .Values.clusterName }}
-- --cluster-name={{ . }}
+- {{ printf "--cluster-name=%s" . | quote }}
 {{- end }}
-- --owner-tag-key={{ .Values.ownerTagKey }}
-- --default-deletion-policy={{ .Values.defaultDeletionPolicy }}
-- --mass-deletion-guard={{ .Values.massDeletionGuard }}
-- --read-only={{ .Values.readOnly }}
+- {{ printf "--owner-tag-key=%s" .Values.ownerTagKey | quote }}
+- {{ printf "--default-deletion-policy=%s" .Values.defaultDeletionPolicy | quote }}
+- {{ printf "--mass-deletion-guard=%t" .Values.massDeletionGuard | quote }}
+- {{ printf "--read-only=%t" .Values.readOnly | quote }}
 {{- if .Values.ca.configMapName }}
 - --ca-file=/etc/vpn-operator/ca/ca.crt
 {{- end }}
-- --resync-period={{ .Values.resyncPeriod }}
-- --settle-time={{ .Values.settleTime }}
-- --max-requests-per-second={{ .Values.maxRequestsPerSecond }}
-- --request-timeout={{ .Values.requestTimeout }}
-- --leader-elect={{ .Values.leaderElect }}
-- --leader-elect-name={{ include "vpn-operator.fullname" . }}
-- --lease-duration={{ .Values.leaseDuration }}
-- --listen=[::]:{{ .Values.port }}
-- --log-format={{ .Values.logFormat }}
+- {{ printf "--resync-period=%s" .Values.resyncPeriod | quote }}
+- {{ printf "--settle-time=%s" .Values.settleTime | quote }}
+- {{ printf "--max-requests-per-second=%d" (int64 .Values.maxRequestsPerSecond) | quote }}
+- {{ printf "--request-timeout=%s" .Values.requestTimeout | quote }}
+- {{ printf "--leader-elect=%t" .Values.leaderElect | quote }}
+- {{ printf "--leader-elect-name=%s" (include "vpn-operator.fullname" .) | quote }}
+- {{ printf "--lease-duration=%s" .Values.leaseDuration | quote }}
+- {{ printf "--listen=[::]:%d" (int64 .Values.port) | quote }}
+- {{ printf "--log-format=%s" .Values.logFormat | quote }}
 - {{ printf "--log-level=%s" .Values.logLevel | quote }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* A variable of `extraEnv` takes the place of the chart's own: server-side apply refuses a name that stands twice. */}}
 {{- define "vpn-operator.env" -}}
+{{- $given := list }}
+{{- range .Values.extraEnv }}
+{{- $given = append $given .name }}
+{{- end }}
+{{- range $variable := include "vpn-operator.ownEnv" . | fromYamlArray }}
+{{- if not (has $variable.name $given) }}
+{{ list $variable | toYaml }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "vpn-operator.ownEnv" -}}
 - name: POD_NAMESPACE
   valueFrom:
     fieldRef:
@@ -79,21 +96,18 @@ rendered Deployment says what runs. */}}
 - name: HUAWEICLOUD_SDK_AK
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.credentials.accessKeyKey }}
+      name: {{ . | quote }}
+      key: {{ $.Values.credentials.accessKeyKey | quote }}
 - name: HUAWEICLOUD_SDK_SK
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.credentials.secretKeyKey }}
+      name: {{ . | quote }}
+      key: {{ $.Values.credentials.secretKeyKey | quote }}
 - name: HUAWEICLOUD_SDK_SECURITY_TOKEN
   valueFrom:
     secretKeyRef:
-      name: {{ . }}
-      key: {{ $.Values.credentials.securityTokenKey }}
+      name: {{ . | quote }}
+      key: {{ $.Values.credentials.securityTokenKey | quote }}
       optional: true
-{{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
