@@ -355,6 +355,28 @@ fn words(text: &str, prefix: &str, belongs: impl Fn(char) -> bool) -> BTreeSet<S
     words
 }
 
+/// Other operators have kinds of such names, too, and kubectl takes any of them.
+#[test]
+fn every_command_names_our_kinds_so_that_no_other_is_meant() {
+    let notes = read(Path::new("charts/vpn-operator/templates/NOTES.txt"));
+    let chart = read(Path::new("charts/vpn-operator/README.md"));
+    let plain = regex::Regex::new(r"\b(customergateways?|vpnusers?)\b(\.vpn\.huaweicloud\.com\b)?").unwrap();
+    let mut commands = 0;
+    for page in pages().into_iter().chain([notes, chart]) {
+        // A command may go over several lines, and stand in a sentence.
+        let text = page.text.replace("\\\n", " ");
+        let lines = text.lines().filter(|line| line.contains("kubectl "));
+        let in_sentences = |line: &str| line.split('`').map(str::to_owned).collect::<Vec<_>>();
+        for command in lines.flat_map(in_sentences).filter(|part| part.contains("kubectl ")) {
+            commands += 1;
+            for found in plain.captures_iter(&command) {
+                assert!(found.get(2).is_some(), "{}: {command}", page.path.display());
+            }
+        }
+    }
+    assert!(commands > 40, "{commands}");
+}
+
 fn flags(text: &str) -> BTreeSet<String> {
     let mut flags = words(text, "--", |it| it.is_ascii_lowercase() || it == '-');
     flags.retain(|flag| flag.len() > 3);

@@ -156,7 +156,7 @@ impl<'a> Story<'a> {
         };
         self.shell(&set("short")).await?;
         self.alice_is("Degraded", "too short").await?;
-        let annotate = format!("kubectl annotate vpnuser alice --namespace {NAMESPACE} vpn.huaweicloud.com/paused");
+        let annotate = format!("kubectl annotate vpnu alice --namespace {NAMESPACE} vpn.huaweicloud.com/paused");
         self.shell(&format!("{annotate}=true")).await?;
         self.alice_is("Suspended", "paused").await?;
         self.shell(&format!("{annotate}-")).await?;
@@ -258,7 +258,7 @@ impl<'a> Story<'a> {
         ];
         self.plane.kubectl(delete).await?.success()?;
         self.cloud_has(&[]).await?;
-        let left = "kubectl get customergateways,vpnusers,deployments,services,roles --all-namespaces --output name";
+        let left = "kubectl get cgw,vpnu,deployments,services,roles --all-namespaces --output name";
         let left = self.shell(left).await?;
         let ours: Vec<&str> = left.lines().filter(|line| line.contains("vpn")).collect();
         if !ours.is_empty() {

@@ -23,8 +23,8 @@ const SIMULATOR: &str = "vpn-vpn-operator-simulator";
 const INSTALL: &str = "helm install vpn charts/vpn-operator --namespace vpn-operator --create-namespace \
                        --set simulator.enabled=true --set clusterName=try-out --set settleTime=3s";
 const APPLY: &str = "kubectl apply --filename docs/samples";
-const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=120s customergateways,vpnusers --all";
-const SHOW: &str = "kubectl get customergateways,vpnusers";
+const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=120s cgw,vpnu --all";
+const SHOW: &str = "kubectl get cgw,vpnu";
 
 /// What runs, in the order in which it ends.
 #[derive(Debug, Default)]
@@ -81,7 +81,7 @@ impl Installation {
         for (name, tool) in [("kubectl", Tool::Kubectl), ("helm", Tool::Helm)] {
             println!("alias {name}={}", plane.tool(tool).await?.display());
         }
-        println!("kubectl describe vpnusers user-in-group");
+        println!("kubectl describe vpnu user-in-group");
         println!("helm get values vpn --namespace {NAMESPACE} --all");
         println!(
             "The simulated cloud: {} (what it can do: docs/simulator.md)",
