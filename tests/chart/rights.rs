@@ -73,14 +73,12 @@ async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn
 
 /// So that it has to be created, or written to a Secret that has none.
 async fn lose_the_digest_key(release: &Release, right: &Right) {
-    let secret = ["secret", "vpn-vpn-operator-digest-key"];
-    let lose = if right.verb == "create" {
-        [&["delete"], &secret[..]].concat()
-    } else {
-        let empty = ["--type=merge", r#"--patch={"data":null}"#];
-        [&["patch"], &secret[..], &empty].concat()
-    };
-    release.kubectl(lose).await.unwrap();
+    let secret = "vpn-vpn-operator-digest-key";
+    let delete = ["delete", "secret", secret, "--ignore-not-found"];
+    release.kubectl(delete).await.unwrap();
+    if right.verb != "create" {
+        release.kubectl(["create", "secret", "generic", secret]).await.unwrap();
+    }
 }
 
 /// Waits until the log or a condition tells the apiserver's refusal, by the right's name.

@@ -92,6 +92,10 @@ async fn leader_election_can_be_turned_off_and_on_by_an_upgrade() {
         assert_eq!(strategy("install", &[]).await, "RollingUpdate");
         let alone = ["--set=leaderElect=false,replicas=1"];
         assert_eq!(strategy("upgrade", &alone).await, "Recreate", "{server_side}");
-        assert_eq!(strategy("upgrade", &[]).await, "RollingUpdate", "{server_side}");
+        assert_eq!(
+            strategy("upgrade", &["--reset-values"]).await,
+            "RollingUpdate",
+            "{server_side}"
+        );
     }
 }
