@@ -57,3 +57,8 @@ async fn gateways_live_by_the_official_python_sdk_unchanged() {
 async fn users_live_by_the_official_python_sdk_unchanged() {
     run("user_life.py").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_domain_is_found_by_the_official_python_sdk_unchanged() {
+    run("domain.py").await;
+}

@@ -133,6 +133,11 @@ impl Access {
         self.users.keys().cloned().collect()
     }
 
+    /// The domain that a user belongs to.
+    pub fn domain_of(&self, name: &str) -> Option<&str> {
+        self.users.get(name).map(|user| user.domain.as_str())
+    }
+
     /// Every token must be renewed.
     pub fn expire_tokens(&mut self) {
         for token in self.tokens.values_mut() {

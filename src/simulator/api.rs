@@ -453,14 +453,18 @@ fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
         entry.user.clone_from(&caller.user);
     }
     let action = route.operation.action();
-    if route.operation == Operation::LookUpProject {
-        return match caller.may_do(action) {
-            true => iam::projects(state, &call, &caller),
-            false => Err(Refusal::iam(
+    if route.operation.is_iam() {
+        if !caller.may_do(action) {
+            return Err(Refusal::iam(
                 StatusCode::FORBIDDEN,
                 "IAM.0003",
                 format!("You are not authorized to perform the requested action: {action}"),
-            )),
+            ));
+        }
+        return match route.operation {
+            Operation::ListAuthDomains => iam::domains(state, &caller),
+            Operation::ListIamUsers => iam::users(state, &call, &caller),
+            _ => iam::projects(state, &call, &caller),
         };
     }
     let forbidden = |number, text: &str| Err(Refusal::gateway(StatusCode::FORBIDDEN, number, text));
@@ -520,10 +524,12 @@ pub(super) fn dispatch(state: &mut State, call: &Call<'_>) -> Result<Answer, Ref
         Operation::ListVpnServers => p2c::servers::list(state, call),
         Operation::ListVpnServersOfGateway => p2c::servers::list_of_gateway(state, call),
         // IAM's, which is no part of the service.
-        Operation::LookUpProject | Operation::CreateToken => Err(Refusal::gateway(
-            StatusCode::NOT_FOUND,
-            "0101",
-            "The API does not exist or has not been published in the environment",
-        )),
+        Operation::LookUpProject | Operation::ListAuthDomains | Operation::ListIamUsers | Operation::CreateToken => {
+            Err(Refusal::gateway(
+                StatusCode::NOT_FOUND,
+                "0101",
+                "The API does not exist or has not been published in the environment",
+            ))
+        }
     }
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::{
     calls::Fields,
     refusal::Refusal,
-    switches::{Fqdn, Switches, TagValueSlash},
+    switches::{Fqdn, Switches, TagValueSlash, TagWithoutValue},
 };
 
 /// Most tags that a gateway can have.
@@ -96,19 +96,12 @@ fn check_fqdn(value: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Tags to put on; in a creation each must have a value.
-pub fn read_tags(
-    items: &[Fields],
-    value_is_required: bool,
-    switches: &Switches,
-) -> Result<BTreeMap<String, String>, Refusal> {
+/// Tags to put on, some of which may have no value.
+pub fn read_tags(items: &[Fields], switches: &Switches) -> Result<BTreeMap<String, String>, Refusal> {
     let mut tags = BTreeMap::new();
     for item in items {
         let key = item.text("key")?.ok_or_else(|| Refusal::invalid("a tag needs a key"))?;
-        let value = match item.text("value")? {
-            None if value_is_required => return Err(Refusal::invalid(format!("tag {key:?} needs a value"))),
-            value => value.unwrap_or_default(),
-        };
+        let value = item.text("value")?.unwrap_or_default();
         check_tag(key, value, switches)?;
         if tags.insert(key.to_owned(), value.to_owned()).is_some() {
             return Err(Refusal::invalid(format!("tag key {key:?} is there more than once")));
@@ -118,6 +111,20 @@ pub fn read_tags(
         return Err(too_many_tags());
     }
     Ok(tags)
+}
+
+/// Refuses tags without a value in a creation, where the documents want one.
+pub fn check_values(items: &[Fields], switches: &Switches) -> Result<(), Refusal> {
+    if switches.tag_without_value == TagWithoutValue::Accepted {
+        return Ok(());
+    }
+    for item in items {
+        if item.get("value").is_none() {
+            let key = item.text("key")?.unwrap_or_default();
+            return Err(Refusal::invalid(format!("tag {key:?} needs a value")));
+        }
+    }
+    Ok(())
 }
 
 /// More than twenty.

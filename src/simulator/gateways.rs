@@ -13,7 +13,7 @@ use super::{
     calls::{Answer, Call, Fields, wrapped},
     certificates::{self, Certificate},
     clock::{Clock, in_create_answer, in_read_answer},
-    gateway_rules::{Identity, check_name, read_tags},
+    gateway_rules::{Identity, check_name, check_values, read_tags},
     ids::{self, Resource},
     paging::{PageQuery, page},
     refusal::Refusal,
@@ -311,7 +311,9 @@ pub fn create(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
         None => generated_name(),
     };
     let identity = Identity::read(&fields, &switches)?;
-    let tags = read_tags(&fields.objects("tags")?.unwrap_or_default(), true, &switches)?;
+    let items = fields.objects("tags")?.unwrap_or_default();
+    let tags = read_tags(&items, &switches)?;
+    check_values(&items, &switches)?;
     let certificate = fields
         .object("ca_certificate")?
         .map(|fields| {

@@ -1,4 +1,4 @@
-//! IAM, as far as clients of the VPN API need it: projects by name, and tokens.
+//! IAM, as far as clients of the VPN API need it: projects by name, the domain of the caller, users, and tokens.
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use super::{
     admin::{Project, Rights},
     calls::{Answer, Call, Fields, wrapped},
     refusal::Refusal,
+    settings::tryout,
     state::State,
 };
 
@@ -39,6 +40,64 @@ pub fn projects(state: &mut State, call: &Call<'_>, caller: &Caller) -> Result<A
     body.insert(
         "links".to_owned(),
         json!({"self": "/v3/projects", "previous": null, "next": null}),
+    );
+    Ok(Answer::read(body).without_request_id())
+}
+
+/// GET /v3/auth/domains: the one domain of the caller. An access key acts in the domain of the user for trying.
+pub fn domains(state: &State, caller: &Caller) -> Result<Answer, Refusal> {
+    let name = caller
+        .user
+        .as_ref()
+        .and_then(|user| state.access.domain_of(user))
+        .unwrap_or(tryout::DOMAIN);
+    let domain = json!({
+        "id": DOMAIN_ID,
+        "name": name,
+        "enabled": true,
+        "description": "",
+        "links": {"self": format!("/v3/domains/{DOMAIN_ID}")},
+    });
+    let mut body = wrapped("domains", json!([domain]));
+    body.insert("links".to_owned(), json!({"self": "/v3/auth/domains"}));
+    Ok(Answer::read(body).without_request_id())
+}
+
+/// GET /v3/users, by `name`, `domain_id` and `enabled`.
+pub fn users(state: &State, call: &Call<'_>, caller: &Caller) -> Result<Answer, Refusal> {
+    let (name, domain_id) = (call.parameter("name")?, call.parameter("domain_id")?);
+    if domain_id.as_deref().is_some_and(|id| id != DOMAIN_ID) {
+        let text = "You can only list the users of your own domain.";
+        return Err(Refusal::iam(StatusCode::FORBIDDEN, "IAM.0003", text));
+    }
+    // All users of the simulator are enabled.
+    let disabled_only = call.parameter("enabled")?.as_deref() == Some("false");
+    let own_domain = caller.user.as_ref().and_then(|user| state.access.domain_of(user));
+    let own_domain = own_domain.unwrap_or(tryout::DOMAIN);
+    let users: Value = state
+        .access
+        .users()
+        .into_iter()
+        .filter(|_| !disabled_only)
+        .filter(|user| state.access.domain_of(user) == Some(own_domain))
+        .filter(|user| name.as_ref().is_none_or(|name| name == user))
+        .map(|user| {
+            json!({
+                "id": user,
+                "name": user,
+                "domain_id": DOMAIN_ID,
+                "enabled": true,
+                "description": "",
+                "password_expires_at": null,
+                "pwd_status": false,
+                "links": {"self": format!("/v3/users/{user}"), "previous": null, "next": null},
+            })
+        })
+        .collect();
+    let mut body = wrapped("users", users);
+    body.insert(
+        "links".to_owned(),
+        json!({"self": "/v3/users", "previous": null, "next": null}),
     );
     Ok(Answer::read(body).without_request_id())
 }

@@ -61,6 +61,10 @@ operations! {
     ListVpnServers "vpn:p2cVpnGateway:listAllServers",
     ListVpnServersOfGateway "vpn:p2cVpnGateway:listServers",
     LookUpProject "iam:projects:listProjects",
+    /// The domains of the caller, of which there is one; everybody may ask.
+    ListAuthDomains "",
+    /// The IAM users of a domain.
+    ListIamUsers "iam:users:listUsers",
     /// A token for a user with a password.
     CreateToken "",
 }
@@ -76,7 +80,10 @@ impl Operation {
 
     /// Whether it belongs to IAM rather than to the VPN service.
     pub fn is_iam(self) -> bool {
-        matches!(self, Self::LookUpProject | Self::CreateToken)
+        matches!(
+            self,
+            Self::LookUpProject | Self::ListAuthDomains | Self::ListIamUsers | Self::CreateToken
+        )
     }
 
     /// Whether it belongs to the part for people who dial in, which not every cloud publishes.
@@ -123,6 +130,8 @@ pub fn route(method: &Method, path: &str) -> Option<Route> {
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (operation, project_id, server_id, id) = match (method.as_str(), segments.as_slice()) {
         ("GET", ["v3", "projects"]) => (Operation::LookUpProject, "", "", ""),
+        ("GET", ["v3", "auth", "domains"]) => (Operation::ListAuthDomains, "", "", ""),
+        ("GET", ["v3", "users"]) => (Operation::ListIamUsers, "", "", ""),
         ("POST", ["v3", "auth", "tokens"]) => (Operation::CreateToken, "", "", ""),
         (method, ["v5", project, "p2c-vpn-gateways", "vpn-servers", server, rest @ ..])
             if !project.is_empty() && !server.is_empty() =>

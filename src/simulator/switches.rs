@@ -132,7 +132,7 @@ switches! {
     }
     /// Items that share the creation time at a page border: the next page leaves them out, or brings them again.
     border_ties: BorderTies = "border-ties" { Skipped "skipped", Repeated "repeated" }
-    /// A marker without a limit.
+    /// A marker without a limit. `refused` breaks the Terraform provider, which sends no limit from the second page on.
     marker_without_limit: MarkerWithoutLimit = "marker-without-limit" { Accepted "accepted", Refused "refused" }
     /// Adding a tag whose key the gateway has already.
     tag_exists: TagExists = "tag-add-existing-key" { Overwritten "overwritten", Refused "refused" }
@@ -173,8 +173,9 @@ switches! {
     empty_tags: EmptyTags = "empty-tags" { List "empty-list", Absent "absent", Null "null" }
     /// Other fields without a value (`bgp_asn`, `ca_certificate`).
     unset_fields: UnsetFields = "unset-fields" { Absent "absent", Null "null" }
-    /// The deprecated fields `ip` and `route_mode`, which Open Telekom Cloud still answers on get and list.
-    deprecated_fields: DeprecatedFields = "deprecated-fields" { Absent "absent", Present "present" }
+    /// The deprecated fields `ip` and `route_mode` on get and list. An acceptance test of the Terraform provider fails
+    /// without them.
+    deprecated_fields: DeprecatedFields = "deprecated-fields" { Present "present", Absent "absent" }
     /// Digits of the times in the answer to a creation.
     create_times: CreateTimes = "create-answer-times" { Nanos "nanos", Micros "micros", Millis "millis" }
     /// Form of the times in every other answer: three digits, trailing zeros cut, six digits, or `+08:00`.
@@ -185,6 +186,8 @@ switches! {
     creation_times: CreationTimes = "creation-times" { Distinct "distinct", Tied "tied" }
     /// Whether a change of tags moves `updated_at`.
     tags_move_updated_at: TagsMoveUpdatedAt = "tags-move-updated-at" { No "no", Yes "yes" }
+    /// A tag without a value in a creation: taken as one with an empty value, or refused. Terraform sends such tags.
+    tag_without_value: TagWithoutValue = "create-tag-without-value" { Accepted "accepted", Refused "refused" }
     /// Whether the value of a tag may hold `/`, where the documents disagree.
     tag_value_slash: TagValueSlash = "tag-value-slash" { Accepted "accepted", Refused "refused" }
     /// How a filter compares `resource_name`.
@@ -204,7 +207,8 @@ switches! {
     /// Whether there are users, groups and VPN servers at all. Open Telekom Cloud documents none: 404 with 0101 of
     /// the gateway before the service, or 403 with 0302.
     p2c: P2cPublished = "p2c" { Published "published", NotFound "404", Forbidden "403" }
-    /// `next_marker` on the last page of users, groups, members and VPN servers.
+    /// `next_marker` on the last page of users, groups, members and VPN servers. `empty` breaks the Terraform provider,
+    /// which reads the members of a group for ever then.
     p2c_last_marker: P2cLastMarker = "p2c-last-page-marker" {
         Null "null", Absent "absent", Present "present", Empty "empty"
     }

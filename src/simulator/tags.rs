@@ -20,7 +20,7 @@ const MOST_VALUES: usize = 20;
 /// POST …/tags/create.
 pub fn add(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     let switches = state.switches;
-    let tags = read_tags(&tag_list(call)?, false, &switches)?;
+    let tags = read_tags(&tag_list(call)?, &switches)?;
     let gateway = state.gateways.find(call, &switches)?;
     if switches.tag_exists == TagExists::Refused
         && let Some(key) = tags.keys().find(|key| gateway.tags.contains_key(*key))

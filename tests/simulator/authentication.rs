@@ -368,6 +368,48 @@ async fn projects_are_looked_up_by_name_within_reach() {
     assert_eq!(look_up("eu-west-101_b").await, ["p3"]);
 }
 
+/// A signed GET of IAM.
+async fn iam(cloud: &Cloud, path: &str) -> Reply {
+    let path = format!("/v3/{path}");
+    let request = cloud.signed(&Signer::default(), Method::GET, &path, None);
+    cloud.send(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn iam_answers_the_domain_and_the_users_that_clients_ask_for_first() {
+    let cloud = Cloud::start().await;
+    let other = json!({"domain": "other-domain", "password": "Other-Password-1"});
+    cloud.admin(Method::PUT, "users/eve", other).await.expect(204);
+
+    let body = iam(&cloud, "auth/domains").await.expect(200);
+    let domain = body["domains"][0].clone();
+    assert_eq!(body["domains"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&domain["name"], &domain["enabled"]),
+        (&json!(tryout::DOMAIN), &json!(true))
+    );
+    let id = domain["id"].as_str().unwrap();
+    let projects = iam(&cloud, "projects").await.expect(200);
+    assert_eq!(projects["projects"][0]["domain_id"], domain["id"]);
+
+    for (query, expected) in [
+        (String::new(), &[tryout::USER][..]),
+        (
+            format!("?name={}&domain_id={id}&enabled=true", tryout::USER),
+            &[tryout::USER],
+        ),
+        ("?name=nobody".to_owned(), &[]),
+        ("?enabled=false".to_owned(), &[]),
+    ] {
+        let users = iam(&cloud, &format!("users{query}")).await.expect(200)["users"].clone();
+        let names: Vec<_> = users.as_array().unwrap().iter().map(|user| &user["name"]).collect();
+        assert_eq!(names, expected, "{query}");
+        assert!(users.as_array().unwrap().iter().all(|user| user["domain_id"] == id));
+    }
+    let elsewhere = iam(&cloud, "users?domain_id=another").await.expect(403);
+    assert_eq!(elsewhere["error"]["code"], 403);
+}
+
 /// A request of each operation that succeeds.
 async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
     let tags = json!({"tags": [{"key": "k", "value": "v"}]});
@@ -393,6 +435,8 @@ async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
             let request = cloud.signed(&Signer::default(), Method::GET, "/v3/projects", None);
             cloud.send(request).await.unwrap()
         }
+        Operation::ListAuthDomains => iam(cloud, "auth/domains").await,
+        Operation::ListIamUsers => iam(cloud, "users").await,
         Operation::CreateToken => token(cloud, json!({"project": {"id": tryout::PROJECT_ID}})).await,
         operation => p2c::request_of(cloud, operation).await,
     }

@@ -182,3 +182,23 @@ async fn a_group_of_another_server_is_unknown() {
         .await
         .assert_error(404, "VPN.0004");
 }
+
+/// As the Terraform provider does it: the users have settled, the group has just been created.
+#[tokio::test]
+async fn members_can_be_changed_as_soon_as_the_creation_of_a_group_is_answered() {
+    let cloud = Cloud::start().await;
+    cloud.switch("unsettled-users", "invisible").await;
+    let user = cloud.created_user("alice").await;
+    for settling in ["slow", "held"] {
+        cloud.switch("user-settling", settling).await;
+        let group = cloud.created_group(settling).await;
+        cloud.group(&group).await.assert_error(404, "VPN.0004");
+        cloud.members("add-users", &group, &[&user]).await.expect(201);
+        cloud.members("remove-users", &group, &[&user]).await.expect(201);
+        cloud.members("add-users", &group, &[&user]).await.expect(201);
+        let dump = cloud.admin_get(&format!("vpn-users/{user}")).await;
+        assert_eq!(dump["user_group_id"], json!(group), "{dump}");
+    }
+    let unknown = cloud.members("add-users", UNKNOWN_ID, &[&user]).await;
+    unknown.assert_error(404, "VPN.0004");
+}

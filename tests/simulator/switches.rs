@@ -180,6 +180,16 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
             assert_eq!(first["page_info"]["next_marker"], "2025-01-01T00:00:00.123Z");
             assert_eq!(names(&next).len(), if what == "skipped" { 0 } else { 3 });
         }
+        ("create-tag-without-value", what) => {
+            let body = json!({"name": "a", "id_value": "10.0.0.1", "tags": [{"key": "c"}]});
+            let reply = cloud.create(body).await;
+            if what == "accepted" {
+                let tags = json!([{"key": "c", "value": ""}]);
+                assert_eq!(reply.expect(201)["customer_gateway"]["tags"], tags);
+            } else {
+                reply.assert_error(400, "VPN.0001");
+            }
+        }
         ("marker-without-limit", what) => {
             let reply = list(cloud, "marker=2025-01-01T00%3A00%3A00.123Z").await;
             assert_eq!(reply.status, if what == "accepted" { 200 } else { 400 });

@@ -88,6 +88,16 @@ impl Groups {
             .ok_or_else(|| ids::unknown(id, &GROUP, switches))
     }
 
+    /// The group of a call that changes its members. The server takes such calls as soon as the creation is answered, even
+    /// while the group is not seen: Terraform adds users right after it creates a group.
+    pub fn find_for_members(&self, call: &Call<'_>, switches: &Switches) -> Result<&Group, Refusal> {
+        let id = call.route.id.as_str();
+        ids::check(id, &GROUP, switches)?;
+        self.get(id)
+            .filter(|group| group.server_id == call.route.server_id)
+            .ok_or_else(|| ids::unknown(id, &GROUP, switches))
+    }
+
     /// That id, if a user of that server can be in the group.
     pub fn named(&self, server_id: &str, id: &str, switches: &Switches) -> Result<String, Refusal> {
         let found = self.get(id);

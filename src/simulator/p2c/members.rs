@@ -18,7 +18,7 @@ use crate::simulator::{
 /// POST …/add-users; all of them or none.
 pub fn add(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     let switches = state.switches;
-    let group = state.p2c.groups.find(call, &switches)?.id.clone();
+    let group = state.p2c.groups.find_for_members(call, &switches)?.id.clone();
     let users = named_users(state, call)?;
     for user in &users {
         let elsewhere = user.group_id.as_ref().is_some_and(|other| *other != group);
@@ -34,7 +34,7 @@ pub fn add(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
 /// POST …/remove-users; all of them or none.
 pub fn remove(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     let switches = state.switches;
-    let group = state.p2c.groups.find(call, &switches)?.id.clone();
+    let group = state.p2c.groups.find_for_members(call, &switches)?.id.clone();
     let (members, strangers): (Vec<_>, Vec<_>) = named_users(state, call)?
         .into_iter()
         .partition(|user| user.group_id.as_ref() == Some(&group));
