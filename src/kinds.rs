@@ -186,6 +186,11 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
             let metrics = rooms.metrics.clone();
             Box::new(move |collection, ok| metrics.mirror_listed(collection, if ok { "ok" } else { "error" }))
         },
+        unreadable: {
+            let metrics = rooms.metrics.clone();
+            Box::new(move |collection, count| metrics.read_unreadable_items(collection, count))
+        },
+        endpoint_aliases: settings.endpoint_aliases.clone(),
     };
     Context {
         policy: policy(&settings),

@@ -50,6 +50,11 @@ struct CollectionOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Collection {
+    collection: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
 }
@@ -70,6 +75,7 @@ pub struct Metrics {
     drifted_objects: Family<Kind, Gauge>,
     crd_missing_fields: Family<Kind, Gauge>,
     mirror_lists: Family<CollectionOutcome, Counter>,
+    unreadable_items: Family<Collection, Counter>,
     leader: Gauge,
     budget_queue: Gauge,
     credential_failures: Family<Reason, Counter>,
@@ -89,6 +95,7 @@ impl Default for Metrics {
             drifted_objects: Family::default(),
             crd_missing_fields: Family::default(),
             mirror_lists: Family::default(),
+            unreadable_items: Family::default(),
             leader: Gauge::default(),
             budget_queue: Gauge::default(),
             credential_failures: Family::default(),
@@ -142,6 +149,11 @@ impl Metrics {
             "mirror_lists",
             "Complete looks at a collection of the cloud, by collection and outcome",
             self.mirror_lists.clone(),
+        );
+        registry.register(
+            "unreadable_items",
+            "Items of the cloud's lists that could not be read in full, counted in each list that was read, by collection",
+            self.unreadable_items.clone(),
         );
         registry.register(
             "leader",
@@ -220,6 +232,14 @@ impl Metrics {
             .inc();
     }
 
+    /// So many items of a list that was read could not be read in full.
+    pub fn read_unreadable_items(&self, collection: &'static str, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.unreadable_items
+            .get_or_create(&Collection { collection })
+            .inc_by(count);
+    }
+
     /// Leadership began or ended.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -274,6 +294,8 @@ mod tests {
         metrics.object_drifted("VpnUser", true, true);
         metrics.set_crd_missing_fields("VpnUser", 2);
         metrics.mirror_listed("customer-gateways", "ok");
+        metrics.read_unreadable_items("customer-gateways", 2);
+        metrics.read_unreadable_items("vpn-users", 0);
         metrics.set_leader(true);
         metrics.set_budget_queue(7);
         metrics.credential_failed("Unauthorized");
@@ -289,6 +311,8 @@ mod tests {
             r#"vpn_operator_drifted_objects{kind="VpnUser"} 0"#,
             r#"vpn_operator_crd_missing_fields{kind="VpnUser"} 2"#,
             r#"vpn_operator_mirror_lists_total{collection="customer-gateways",outcome="ok"} 1"#,
+            r#"vpn_operator_unreadable_items_total{collection="customer-gateways"} 2"#,
+            r#"vpn_operator_unreadable_items_total{collection="vpn-users"} 0"#,
             "vpn_operator_leader 1",
             "vpn_operator_budget_queue 7",
             r#"vpn_operator_credential_failures_total{reason="Unauthorized"} 1"#,

@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::TcpListener as StdListener,
-    path::Path,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -25,7 +24,7 @@ use vpn_operator::cloud::{
     Answer, Client, CloudError, Credentials, Meaning, Observer, Operation, Scope, Transport, TransportOptions,
     customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
     iam,
-    paging::Page,
+    paging::{LIMIT, Page},
     password::Password,
     signing::{Authorization, parse_date},
     user_groups::{GroupMember, UserGroup},
@@ -243,13 +242,17 @@ async fn listing_asks_for_full_pages_and_escapes_the_marker() {
         "page_info": {"next_marker": "2025-07-17T16:49:28.108+08:00", "current_count": 1},
     });
     let bed = answering(ok(200, page)).await;
-    let answer = bed.client.list_customer_gateways_page(None).await.expect("listed");
+    let answer = bed
+        .client
+        .list_customer_gateways_page(LIMIT, None)
+        .await
+        .expect("listed");
     told(&answer);
     let page = answer.value;
     assert_eq!(page.items.len(), 1);
     assert_eq!((page.total_count, page.current_count), (Some(7), Some(1)));
     bed.client
-        .list_customer_gateways_page(page.next_marker.as_deref())
+        .list_customer_gateways_page(LIMIT, page.next_marker.as_deref())
         .await
         .expect("listed");
     let requests = bed.server.received_requests().await.expect("they are recorded");
@@ -272,7 +275,7 @@ async fn a_list_may_be_null_but_not_missing() {
     .await;
     let page = bed
         .client
-        .list_customer_gateways_page(None)
+        .list_customer_gateways_page(LIMIT, None)
         .await
         .expect("listed")
         .value;
@@ -281,8 +284,42 @@ async fn a_list_may_be_null_but_not_missing() {
         (0, Some(0), None)
     );
     let bed = answering(ok(200, json!({"total_count": 0}))).await;
-    let error = bed.client.list_customer_gateways_page(None).await.expect_err("no list");
+    let error = bed
+        .client
+        .list_customer_gateways_page(LIMIT, None)
+        .await
+        .expect_err("no list");
     assert_eq!(error.meaning, Meaning::CloudFault);
+}
+
+#[tokio::test]
+async fn an_unreadable_item_costs_that_item_and_not_the_list() {
+    let null_value = json!({"id": "g1", "name": "a", "tags": [{"key": "team", "value": null}, {"key": "env"}]});
+    let number = json!({"id": "g2", "name": 5, "id_value": "203.0.113.2", "tags": [{"key": 7, "value": "x"}]});
+    let items = json!([null_value, number, {"name": "no id"}, {"id": "g3", "name": "c"}]);
+    let bed = answering(ok(200, json!({"customer_gateways": items, "total_count": 4}))).await;
+    let page = bed
+        .client
+        .list_customer_gateways_page(LIMIT, None)
+        .await
+        .expect("listed")
+        .value;
+    let ids: Vec<_> = page.items.iter().map(|gateway| gateway.id.as_str()).collect();
+    assert_eq!(ids, ["g1", "g2", "g3"]);
+    let empty = BTreeMap::from([("team".to_owned(), String::new()), ("env".to_owned(), String::new())]);
+    assert_eq!(page.items[0].tags.as_ref(), Some(&empty), "null is an empty value");
+    let read = &page.items[1];
+    assert_eq!(
+        (&read.name, &read.tags),
+        (&None, &None),
+        "what cannot be read counts as not answered"
+    );
+    assert_eq!(read.id_value.as_deref(), Some("203.0.113.2"));
+    let unreadable: Vec<_> = page.unreadable.iter().map(|item| item.id.as_deref()).collect();
+    assert_eq!(unreadable, [Some("g2"), None]);
+    let problem = &page.unreadable[0].problem;
+    assert!(problem.contains("name: ") && problem.contains("tags: "), "{problem}");
+    assert_eq!(bed.heard.outcomes(), ["ok"]);
 }
 
 #[tokio::test]
@@ -498,12 +535,18 @@ async fn reading_and_listing_users_reads_every_field() {
             "page_info": {"next_marker": "2024-07-29T02:34:56.5Z", "current_count": 2}}),
     ))
     .await;
-    let page = bed.client.list_users_page("s1", None).await.expect("listed").value;
+    let page = bed
+        .client
+        .list_users_page("s1", LIMIT, None)
+        .await
+        .expect("listed")
+        .value;
     let bare = User {
         id: "u2".to_owned(),
         ..User::default()
     };
     let expected = Page {
+        unreadable: vec![],
         items: vec![user, bare],
         total_count: Some(7),
         next_marker: Some("2024-07-29T02:34:56.5Z".to_owned()),
@@ -511,7 +554,7 @@ async fn reading_and_listing_users_reads_every_field() {
     };
     assert_eq!(page, expected);
     let marker = page.next_marker.as_deref();
-    bed.client.list_users_page("s1", marker).await.expect("listed");
+    bed.client.list_users_page("s1", LIMIT, marker).await.expect("listed");
     let requests = bed.server.received_requests().await.expect("they are recorded");
     let targets: Vec<_> = requests.iter().map(|request| verified(request).1).collect();
     assert_eq!(
@@ -542,26 +585,39 @@ async fn lists_about_users_end_in_every_way_that_a_cloud_may_write() {
             }
             let bed = answering(ok(200, body)).await;
             let client = &bed.client;
-            let users = client.list_users_page("s1", None).await.expect("listed").value;
+            let users = client.list_users_page("s1", LIMIT, None).await.expect("listed").value;
             assert_eq!((users.items.len(), users.next_marker.as_deref()), (0, next));
-            let groups = client.list_user_groups_page("s1", None).await.expect("listed").value;
+            let groups = client
+                .list_user_groups_page("s1", LIMIT, None)
+                .await
+                .expect("listed")
+                .value;
             assert_eq!((groups.items.len(), groups.next_marker.as_deref()), (0, next));
-            let members = client.list_group_members_page("s1", "g1", None).await;
+            let members = client.list_group_members_page("s1", "g1", LIMIT, None).await;
             let members = members.expect("listed").value;
             assert_eq!((members.items.len(), members.next_marker.as_deref()), (0, next));
-            let servers = client.list_vpn_servers_page(None).await.expect("listed").value;
+            let servers = client.list_vpn_servers_page(LIMIT, None).await.expect("listed").value;
             assert_eq!((servers.items.len(), servers.total_count), (0, Some(0)));
         }
     }
     let bed = answering(ok(200, json!({"total_count": 0, "page_info": {}}))).await;
     for error in [
-        bed.client.list_users_page("s1", None).await.expect_err("no list"),
-        bed.client.list_user_groups_page("s1", None).await.expect_err("no list"),
         bed.client
-            .list_group_members_page("s1", "g1", None)
+            .list_users_page("s1", LIMIT, None)
             .await
             .expect_err("no list"),
-        bed.client.list_vpn_servers_page(None).await.expect_err("no list"),
+        bed.client
+            .list_user_groups_page("s1", LIMIT, None)
+            .await
+            .expect_err("no list"),
+        bed.client
+            .list_group_members_page("s1", "g1", LIMIT, None)
+            .await
+            .expect_err("no list"),
+        bed.client
+            .list_vpn_servers_page(LIMIT, None)
+            .await
+            .expect_err("no list"),
     ] {
         assert_eq!(error.meaning, Meaning::CloudFault);
     }
@@ -617,7 +673,11 @@ async fn groups_and_servers_have_their_own_paths() {
         "vpn_servers": [{"id": "s1", "p2c_vgw_id": "p1", "status": "ACTIVE", "client_auth_type": "LOCAL_PASSWORD",
             "client_cidr": "192.168.10.0/24", "server_certificate": null}, {"id": "s2"}]});
     let bed = answering(ok(200, paged.clone())).await;
-    let groups = bed.client.list_user_groups_page("s1", Some("m")).await.expect("listed");
+    let groups = bed
+        .client
+        .list_user_groups_page("s1", LIMIT, Some("m"))
+        .await
+        .expect("listed");
     let default = UserGroup {
         id: "g1".to_owned(),
         name: Some("default".to_owned()),
@@ -632,7 +692,7 @@ async fn groups_and_servers_have_their_own_paths() {
     );
 
     let bed = answering(ok(200, paged.clone())).await;
-    let members = bed.client.list_group_members_page("s1", "g1", Some("m")).await;
+    let members = bed.client.list_group_members_page("s1", "g1", LIMIT, Some("m")).await;
     let alice = GroupMember {
         id: "u1".to_owned(),
         name: Some("alice".to_owned()),
@@ -643,7 +703,12 @@ async fn groups_and_servers_have_their_own_paths() {
     assert_eq!(request, ("GET".to_owned(), target, Value::Null));
 
     let bed = answering(ok(200, paged)).await;
-    let servers = bed.client.list_vpn_servers_page(Some("m")).await.expect("listed").value;
+    let servers = bed
+        .client
+        .list_vpn_servers_page(LIMIT, Some("m"))
+        .await
+        .expect("listed")
+        .value;
     assert_eq!(servers.items[0].client_auth_type.as_deref(), Some("LOCAL_PASSWORD"));
     assert_eq!(servers.items[0].status.as_deref(), Some("ACTIVE"));
     assert_eq!(servers.items[1].client_cidr, None);
@@ -1186,10 +1251,9 @@ fn nothing_that_can_be_printed_holds_a_secret() {
     );
 }
 
-/// Serves one connection over TLS with a certificate that it wrote to the file; says `204` if it comes to that.
-fn tls_endpoint(ca_file: &Path) -> (String, thread::JoinHandle<()>) {
+/// Serves one connection over TLS; says `204` if it comes to that. With it the certificate, in PEM.
+fn tls_endpoint() -> (String, String, thread::JoinHandle<()>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
-    std::fs::write(ca_file, made.cert.pem()).expect("written");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -1210,7 +1274,7 @@ fn tls_endpoint(ca_file: &Path) -> (String, thread::JoinHandle<()>) {
             let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
         }
     });
-    (format!("https://localhost:{port}"), served)
+    (format!("https://localhost:{port}"), made.cert.pem(), served)
 }
 
 #[tokio::test]
@@ -1218,7 +1282,8 @@ async fn only_roots_that_we_were_given_are_trusted() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("roots.pem");
     for trusted in [true, false] {
-        let (endpoint, served) = tls_endpoint(&file);
+        let (endpoint, root, served) = tls_endpoint();
+        std::fs::write(&file, root).expect("written");
         let ca_file = trusted.then(|| file.clone());
         let options = TransportOptions {
             ca_file,
@@ -1239,5 +1304,42 @@ async fn only_roots_that_we_were_given_are_trusted() {
                 assert!(error.text.contains("certificate"), "{error}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_ca_file_counts_from_the_next_request_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("roots.pem");
+    let (first, second, third) = (tls_endpoint(), tls_endpoint(), tls_endpoint());
+    let write = |text: &str| {
+        // As a mounted ConfigMap changes: as a whole.
+        let new = folder.path().join("new.pem");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(&new, &file).expect("replaced");
+    };
+    write(&first.1);
+    let options = TransportOptions {
+        ca_file: Some(file.clone()),
+        request_timeout: Duration::from_secs(30),
+    };
+    let transport = Transport::new(&options, Arc::new(Heard::default())).expect("it can be set up");
+    let deletes_at = |endpoint: &str| {
+        let scope = Scope {
+            endpoint: endpoint.to_owned(),
+            project_id: PROJECT.to_owned(),
+        };
+        let client = Client::new(transport.clone(), Arc::new(credentials(None)), scope);
+        async move { client.delete_customer_gateway("g1").await }
+    };
+    deletes_at(&first.0).await.expect("trusted from the start");
+    write(&format!("{}{}", second.1, third.1));
+    deletes_at(&second.0).await.expect("trusted since the change");
+    write("nothing");
+    deletes_at(&third.0)
+        .await
+        .expect("what was read last counts while the file is wrong");
+    for (_, _, served) in [first, second, third] {
+        served.join().expect("it ended");
     }
 }

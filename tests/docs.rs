@@ -423,6 +423,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.object_drifted("kind", false, false);
     metrics.set_crd_missing_fields("kind", 0);
     metrics.mirror_listed("collection", "outcome");
+    metrics.read_unreadable_items("collection", 1);
     metrics.credential_failed("reason");
     metrics.creation_sent_again("kind", true);
     let mut registry = Registry::default();

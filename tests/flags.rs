@@ -7,12 +7,13 @@ use std::{io, num::NonZeroU32, path::Path, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use vpn_operator::api::DeletionPolicy;
 use vpn_operator::cloud::Cloud;
+use vpn_operator::cloud::endpoints::EndpointAliases;
 use vpn_operator::settings::{
     Cli, Command, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, probe_reference, validate,
 };
 
 /// What a flag may be called, what the environment calls it, and a value that differs from the default.
-const FLAGS: [(&str, Option<&str>, &str); 27] = [
+const FLAGS: [(&str, Option<&str>, &str); 28] = [
     ("--cloud", Some("VPN_OPERATOR_CLOUD"), "otc"),
     ("--region", Some("VPN_OPERATOR_REGION"), "eu-de"),
     (
@@ -39,6 +40,11 @@ const FLAGS: [(&str, Option<&str>, &str); 27] = [
         "--allowed-endpoint",
         Some("VPN_OPERATOR_ALLOWED_ENDPOINTS"),
         "https://a.example.com,https://b.example.com",
+    ),
+    (
+        "--endpoint-alias",
+        Some("VPN_OPERATOR_ENDPOINT_ALIASES"),
+        "https://a.example.com=https://c.example.com,https://b.example.com=https://d.example.com",
     ),
     (
         "--own-credentials-namespace",
@@ -171,6 +177,7 @@ fn the_defaults() {
             iam_endpoint: None,
             allow_insecure_endpoints: false,
             allowed_endpoints: Vec::new(),
+            endpoint_aliases: EndpointAliases::default(),
             own_credentials_namespaces: Namespaces::All,
             watch_namespaces: Namespaces::All,
             watch_selector: None,
@@ -341,6 +348,18 @@ fn what_makes_no_sense_is_refused_with_the_flags_name() {
             "--allow-insecure-endpoints",
         ),
         ("--allowed-endpoint", "https://good.example.com,bad", "https://"),
+        ("--endpoint-alias", "https://a.example.com", "OLD=NEW"),
+        ("--endpoint-alias", "https://a.example.com=b", "https://host"),
+        (
+            "--endpoint-alias",
+            "https://a.example.com=https://a.example.com/",
+            "alias of itself",
+        ),
+        (
+            "--endpoint-alias",
+            "https://a.example.com=https://b.example.com,https://b.example.com=https://c.example.com",
+            "is an alias and has one",
+        ),
         ("--allow-insecure-endpoints", "maybe", "--allow-insecure-endpoints"),
         ("--own-credentials-namespace", "Net", "namespace"),
         ("--own-credentials-namespace", "net,", "namespace"),

@@ -109,9 +109,10 @@ impl Client {
         &self,
         operation: Operation,
         path: &[&str],
+        limit: u64,
         marker: Option<&str>,
     ) -> Result<Answer<Page<T>>, CloudError> {
-        let limit = paging::LIMIT.to_string();
+        let limit = limit.to_string();
         let request = Request {
             operation,
             method: Method::GET,

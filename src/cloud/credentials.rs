@@ -5,11 +5,12 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use ini::{Ini, ParseOption};
 use secrecy::{ExposeSecret, SecretString};
+
+use super::file_stamp::FileStamp;
 
 /// Environment name of the access key.
 pub const ACCESS_KEY: &str = "HUAWEICLOUD_SDK_AK";
@@ -173,15 +174,15 @@ enum Source {
     Settled(Result<OwnCredentials, OwnCredentialsError>),
     File {
         path: PathBuf,
-        last: Mutex<Option<(Stamp, OwnCredentials)>>,
+        last: Mutex<Option<LastRead>>,
     },
 }
 
-/// Tells one version of a file from another.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
+/// What the file said, good or bad, in which version.
+#[derive(Debug)]
+struct LastRead {
+    stamp: FileStamp,
+    result: Result<OwnCredentials, OwnCredentialsError>,
 }
 
 impl OwnCredentialsSource {
@@ -220,8 +221,8 @@ impl OwnCredentialsSource {
         Self(Source::Settled(settled))
     }
 
-    /// The credentials as they are now: the file is read again when it has changed. Blocks as long as a small
-    /// file takes.
+    /// The credentials as they are now: the file is read once per change of its time or length, whatever it says. Blocks as
+    /// long as a small file takes.
     pub fn read(&self) -> Result<OwnCredentials, OwnCredentialsError> {
         let (path, last) = match &self.0 {
             Source::Settled(settled) => return settled.clone(),
@@ -232,18 +233,19 @@ impl OwnCredentialsSource {
             problem: error.to_string(),
         };
         // The stamp is taken first: a change in between is then seen the next time.
-        let metadata = fs::metadata(path).map_err(unreadable)?;
-        let stamp = Stamp {
-            modified: metadata.modified().ok(),
-            length: metadata.len(),
-        };
+        let stamp = FileStamp::of(path).map_err(unreadable)?;
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, own)) = last.as_ref().filter(|(seen, _)| *seen == stamp) {
-            return Ok(own.clone());
+        if let Some(last) = last.as_ref().filter(|last| last.stamp == stamp) {
+            return last.result.clone();
         }
-        let own = from_file(path, &fs::read_to_string(path).map_err(unreadable)?)?;
-        *last = Some((stamp, own.clone()));
-        Ok(own)
+        // A file that may not be read keeps its stamp when it may, so that is not remembered.
+        let text = fs::read_to_string(path).map_err(unreadable)?;
+        let result = from_file(path, &text);
+        *last = Some(LastRead {
+            stamp,
+            result: result.clone(),
+        });
+        result
     }
 }
 
@@ -384,7 +386,7 @@ mod tests {
         let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
         let write = |text: &str, second: u64| {
             fs::write(&path, text).expect("written");
-            let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
             fs::File::options()
                 .write(true)
                 .open(&path)
@@ -406,6 +408,26 @@ mod tests {
             own.read().is_err(),
             "a file that went is told, the old keys are not used on"
         );
+    }
+
+    #[test]
+    fn a_wrong_file_is_read_once_per_change_as_well() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("credentials");
+        let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
+        let write = |text: &str, second: u64| {
+            fs::write(&path, text).expect("written");
+            let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+            let file = fs::File::options().write(true).open(&path);
+            file.and_then(|file| file.set_modified(modified)).expect("stamped");
+        };
+        write("[basic]\nak = A\nxx = 1\n", 1_000);
+        let error = own.read().expect_err("no secret key");
+        // Nothing shows that this was written, so whoever reads the file on every pass sees it.
+        write("[basic]\nak = A\nsk = 1\n", 1_000);
+        assert_eq!(own.read().expect_err("not read"), error);
+        write("[basic]\nak = A\nsk = 1\n", 2_000);
+        assert_eq!(parts(&own.read().expect("complete")), ("A", "1", None));
     }
 
     #[test]

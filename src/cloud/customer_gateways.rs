@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     client::{Answer, Client, Request},
     error::{CloudError, Operation},
+    lists::Items,
     paging::{self, Page, PageInfo},
 };
 
@@ -100,8 +101,8 @@ pub(super) struct Wrapped<T> {
 
 #[derive(Deserialize)]
 pub(super) struct List {
-    #[serde(deserialize_with = "super::lists::or_null")]
-    customer_gateways: Vec<CustomerGateway>,
+    #[serde(deserialize_with = "super::lists::items")]
+    customer_gateways: Items<CustomerGateway>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
 }
@@ -146,13 +147,14 @@ impl Client {
         self.fetch_gateway(request, None::<&()>).await
     }
 
-    /// Reads one page of the project's gateways: the first, or the one behind a marker. [`paging::Pages`] says
+    /// Reads one page of the project's gateways: of so many items, the first or the one behind a marker. [`paging::Pages`] says
     /// which page is next and what the pages prove.
     pub async fn list_customer_gateways_page(
         &self,
+        limit: u64,
         marker: Option<&str>,
     ) -> Result<Answer<Page<CustomerGateway>>, CloudError> {
-        self.page::<List, _>(Operation::ListCustomerGateways, &[COLLECTION], marker)
+        self.page::<List, _>(Operation::ListCustomerGateways, &[COLLECTION], limit, marker)
             .await
     }
 

@@ -1,39 +1,10 @@
-//! Where the API is served: the two clouds' templates by region, and which base URLs we accept.
+//! Where the API is served: by region from the table of known regions, else by template; and which base URLs we accept.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use url::Url;
 
-/// Regions of Huawei Cloud with an IAM endpoint of their own; all others share the global one.
-const HUAWEI_REGIONAL_IAM: &[&str] = &[
-    "ae-ad-1",
-    "af-south-1",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "ap-southeast-3",
-    "ap-southeast-4",
-    "cn-east-2",
-    "cn-east-3",
-    "cn-east-4",
-    "cn-east-5",
-    "cn-north-1",
-    "cn-north-12",
-    "cn-north-2",
-    "cn-north-4",
-    "cn-north-9",
-    "cn-south-1",
-    "cn-south-2",
-    "cn-southwest-2",
-    "eu-west-0",
-    "la-north-2",
-    "la-south-2",
-    "me-east-1",
-    "my-kualalumpur-1",
-    "na-mexico-1",
-    "ru-moscow-1",
-    "sa-brazil-1",
-    "tr-west-1",
-];
+use super::regions;
 
 /// A host's name has 253 characters at most, and a scheme and a port stand round it.
 const LONGEST: usize = 300;
@@ -51,20 +22,24 @@ impl Cloud {
     /// Base URL of the VPN API in a region.
     pub fn vpn_endpoint(self, region: &str) -> Result<String, EndpointError> {
         let region = checked_region(region)?;
-        Ok(match self {
-            Self::Huawei => format!("https://vpn.{region}.myhuaweicloud.com"),
-            Self::Otc => format!("https://vpn.{region}.otc.t-systems.com"),
-        })
+        let host = match (regions::vpn_host(self, region), self) {
+            (Some(host), _) => host.to_owned(),
+            (None, Self::Huawei) => format!("vpn.{region}.myhuaweicloud.com"),
+            (None, Self::Otc) => format!("vpn.{region}.otc.t-systems.com"),
+        };
+        Ok(format!("https://{host}"))
     }
 
     /// Base URL of IAM for a region.
     pub fn iam_endpoint(self, region: &str) -> Result<String, EndpointError> {
         let region = checked_region(region)?;
-        Ok(match self {
-            Self::Huawei if HUAWEI_REGIONAL_IAM.contains(&region) => format!("https://iam.{region}.myhuaweicloud.com"),
-            Self::Huawei => "https://iam.myhuaweicloud.com".to_owned(),
-            Self::Otc => format!("https://iam.{region}.otc.t-systems.com"),
-        })
+        let host = match (regions::iam_host(self, region), self) {
+            (Some(host), _) => host.to_owned(),
+            // All regions without one of their own share the global one.
+            (None, Self::Huawei) => "iam.myhuaweicloud.com".to_owned(),
+            (None, Self::Otc) => format!("iam.{region}.otc.t-systems.com"),
+        };
+        Ok(format!("https://{host}"))
     }
 }
 
@@ -153,6 +128,51 @@ pub fn validate(endpoint: &str, allow_insecure: bool) -> Result<String, Endpoint
     Ok(form.to_owned())
 }
 
+/// Endpoints that serve what another one served before: objects live where they were recorded, whatever its name now is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointAliases {
+    recorded_by_alias: BTreeMap<String, String>,
+}
+
+impl EndpointAliases {
+    /// From pairs of the recorded and the present endpoint, both in the one form.
+    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, AliasError> {
+        let mut recorded_by_alias = BTreeMap::new();
+        for (recorded, alias) in pairs {
+            if recorded == alias {
+                return Err(AliasError::Itself(alias));
+            }
+            let before = recorded_by_alias.insert(alias.clone(), recorded.clone());
+            if before.is_some_and(|before| before != recorded) {
+                return Err(AliasError::Ambiguous(alias));
+            }
+        }
+        match recorded_by_alias
+            .values()
+            .find(|recorded| recorded_by_alias.contains_key(*recorded))
+        {
+            Some(recorded) => Err(AliasError::Chain(recorded.clone())),
+            None => Ok(Self { recorded_by_alias }),
+        }
+    }
+
+    /// The name under which objects at this endpoint are recorded: its own, unless it is an alias.
+    pub fn recorded_as<'a>(&'a self, endpoint: &'a str) -> &'a str {
+        self.recorded_by_alias.get(endpoint).map_or(endpoint, String::as_str)
+    }
+}
+
+/// Aliases that do not say which objects are meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AliasError {
+    #[error("{0} is an alias of itself: write OLD=NEW with two endpoints")]
+    Itself(String),
+    #[error("{0} is an alias of two endpoints: it can serve what one of them served")]
+    Ambiguous(String),
+    #[error("{0} is an alias and has one: name the endpoint that status.scope records in each pair")]
+    Chain(String),
+}
+
 fn checked_region(region: &str) -> Result<&str, EndpointError> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let ends = [region.as_bytes().first(), region.as_bytes().last()];
@@ -171,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_know_the_clouds_and_which_regions_have_their_own_iam() {
+    fn hosts_come_from_the_table_of_regions_and_by_template_for_others() {
         for (cloud, region, vpn, iam) in [
             (
                 Cloud::Huawei,
@@ -183,7 +203,7 @@ mod tests {
                 Cloud::Huawei,
                 "eu-west-101",
                 "https://vpn.eu-west-101.myhuaweicloud.com",
-                "https://iam.myhuaweicloud.com",
+                "https://iam.eu-west-101.myhuaweicloud.eu",
             ),
             (
                 Cloud::Huawei,
@@ -192,10 +212,28 @@ mod tests {
                 "https://iam.myhuaweicloud.com",
             ),
             (
+                Cloud::Huawei,
+                "xx-new-1",
+                "https://vpn.xx-new-1.myhuaweicloud.com",
+                "https://iam.myhuaweicloud.com",
+            ),
+            (
                 Cloud::Otc,
                 "eu-de",
                 "https://vpn.eu-de.otc.t-systems.com",
                 "https://iam.eu-de.otc.t-systems.com",
+            ),
+            (
+                Cloud::Otc,
+                "eu-ch2",
+                "https://vpn.eu-ch2.sc.otc.t-systems.com",
+                "https://iam-pub.eu-ch2.sc.otc.t-systems.com",
+            ),
+            (
+                Cloud::Otc,
+                "xx-new",
+                "https://vpn.xx-new.otc.t-systems.com",
+                "https://iam.xx-new.otc.t-systems.com",
             ),
         ] {
             assert_eq!(cloud.vpn_endpoint(region).as_deref(), Ok(vpn));
@@ -222,6 +260,40 @@ mod tests {
                 "{error}"
             );
             assert_eq!(Cloud::Otc.iam_endpoint(region), Err(error));
+        }
+    }
+
+    fn aliases(pairs: &[(&str, &str)]) -> Result<EndpointAliases, AliasError> {
+        EndpointAliases::new(pairs.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned())))
+    }
+
+    #[test]
+    fn an_alias_is_recorded_under_the_name_that_was_first() {
+        let aliases = aliases(&[
+            ("https://a", "https://b"),
+            ("https://a", "https://c"),
+            ("https://x", "https://y"),
+        ]);
+        let aliases = aliases.expect("they are clear");
+        for (endpoint, recorded) in [
+            ("https://a", "https://a"),
+            ("https://b", "https://a"),
+            ("https://c", "https://a"),
+            ("https://y", "https://x"),
+            ("https://z", "https://z"),
+        ] {
+            assert_eq!(aliases.recorded_as(endpoint), recorded);
+        }
+    }
+
+    #[test]
+    fn aliases_that_are_not_clear_are_refused() {
+        for pairs in [
+            &[("https://a", "https://a")][..],
+            &[("https://a", "https://c"), ("https://b", "https://c")],
+            &[("https://a", "https://b"), ("https://b", "https://c")],
+        ] {
+            assert!(aliases(pairs).is_err(), "{pairs:?}");
         }
     }
 

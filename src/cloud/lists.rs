@@ -5,11 +5,21 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, SeqAccess, Visitor},
+    de::{DeserializeOwned, SeqAccess, Visitor},
 };
+use serde_json::{Map, Value};
+
+use super::{bounded_value::BoundedValue, fields::checked_id, paging::Unreadable};
+use crate::plain_text::one_line;
 
 /// A page has 200, and a gateway 20 tags; a server may not know of pages and give all that there is at once.
 const MOST_ITEMS: usize = 10_000;
+/// Values within each other in one item: a gateway with its 20 tags has not a tenth of that.
+const LARGEST_ITEM: usize = 2_000;
+const ID: &str = "id";
+/// Of one item, in the log.
+const MOST_PROBLEMS: usize = 3;
+const LONGEST_PROBLEM: usize = 200;
 
 /// For a field without a default.
 pub(super) fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
@@ -24,17 +34,136 @@ pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(list.map(|Bounded(items)| items))
 }
 
+/// The items of a list, each read by itself: one that cannot be read costs that item, not the list.
+#[derive(Debug)]
+pub(super) struct Items<T> {
+    /// With those of which only some fields could be read; the other fields are missing in them.
+    pub readable: Vec<T>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl<T> Default for Items<T> {
+    fn default() -> Self {
+        Self {
+            readable: Vec::new(),
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+/// For a field without a default that holds [`Items`].
+pub(super) fn items<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Items<T>, D::Error> {
+    let items = Option::<Items<T>>::deserialize(deserializer)?;
+    Ok(items.unwrap_or_default())
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(EachByItself(PhantomData))
+    }
+}
+
+struct EachByItself<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for EachByItself<T> {
+    type Value = Items<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<T>, A::Error> {
+        let mut items = Items::default();
+        let mut count = 0;
+        loop {
+            let bound = BoundedValue::of(LARGEST_ITEM);
+            let Some(value) = list.next_element_seed(&bound)? else {
+                return Ok(items);
+            };
+            count += 1;
+            if count > MOST_ITEMS {
+                return Err(too_many());
+            }
+            let read = match bound.is_cut() {
+                true => Err("it is too large".to_owned()),
+                false => T::deserialize(&value).map_err(|problem| problem.to_string()),
+            };
+            match read {
+                Ok(item) => items.readable.push(item),
+                Err(problem) => {
+                    let (item, unreadable) = salvage(value, &problem);
+                    items.readable.extend(item);
+                    items.unreadable.push(unreadable);
+                }
+            }
+        }
+    }
+}
+
+fn too_many<E: serde::de::Error>() -> E {
+    E::custom(format_args!("a list has more than {MOST_ITEMS} items"))
+}
+
+/// What can be read of an item: its id and each field that can be read without the others. Without an id it is nothing.
+fn salvage<T: DeserializeOwned>(value: Value, problem: &str) -> (Option<T>, Unreadable) {
+    let nothing = |problem: &str| {
+        let unreadable = Unreadable {
+            id: None,
+            problem: one_line(problem, LONGEST_PROBLEM),
+        };
+        (None, unreadable)
+    };
+    let Value::Object(fields) = value else {
+        return nothing(problem);
+    };
+    let id = fields
+        .get(ID)
+        .and_then(Value::as_str)
+        .filter(|id| checked_id(id).is_ok());
+    let Some(id) = id.map(str::to_owned) else {
+        return nothing(problem);
+    };
+    let with_id = || Map::from_iter([(ID.to_owned(), Value::from(id.clone()))]);
+    let mut readable = with_id();
+    let mut problems = Vec::new();
+    for (name, value) in fields.into_iter().filter(|(name, _)| name != ID) {
+        let mut alone = with_id();
+        alone.insert(name.clone(), value);
+        let mut alone = Value::Object(alone);
+        match T::deserialize(&alone) {
+            Ok(_) => {
+                readable.insert(name.clone(), alone[&name].take());
+            }
+            Err(problem) if problems.len() < MOST_PROBLEMS => problems.push(format!("{name}: {problem}")),
+            Err(_) => {}
+        }
+    }
+    if problems.is_empty() {
+        problems.push(problem.to_owned());
+    }
+    match T::deserialize(&Value::Object(readable)) {
+        Ok(item) => {
+            let unreadable = Unreadable {
+                id: Some(id),
+                problem: one_line(&problems.join("; "), LONGEST_PROBLEM),
+            };
+            (Some(item), unreadable)
+        }
+        Err(problem) => nothing(&problem.to_string()),
+    }
+}
+
 struct Bounded<T>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Items(PhantomData)).map(Bounded)
+        deserializer.deserialize_seq(BoundedItems(PhantomData)).map(Bounded)
     }
 }
 
-struct Items<T>(PhantomData<T>);
+struct BoundedItems<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedItems<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -45,9 +174,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
         let mut items = Vec::new();
         while let Some(item) = list.next_element()? {
             if items.len() == MOST_ITEMS {
-                return Err(A::Error::custom(format_args!(
-                    "a list has more than {MOST_ITEMS} items"
-                )));
+                return Err(too_many());
             }
             items.push(item);
         }
@@ -82,5 +209,94 @@ mod tests {
         let items = |count: usize| serde_json::json!({"items": vec![0; count]}).to_string();
         assert_eq!(read(&items(MOST_ITEMS)).map(|items| items.len()), Some(MOST_ITEMS));
         assert_eq!(read(&items(MOST_ITEMS + 1)), None);
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Item {
+        #[serde(deserialize_with = "super::super::fields::some_id")]
+        id: String,
+        name: Option<String>,
+        size: Option<i64>,
+    }
+
+    #[derive(Deserialize)]
+    struct ListOfItems {
+        #[serde(deserialize_with = "items")]
+        items: Items<Item>,
+    }
+
+    fn item(id: &str, name: Option<&str>, size: Option<i64>) -> Item {
+        Item {
+            id: id.to_owned(),
+            name: name.map(str::to_owned),
+            size,
+        }
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_read_costs_what_cannot_be_read_of_it() {
+        let list = serde_json::json!({"items": [
+            {"id": "a", "name": "anna", "size": 1},
+            {"id": "b", "name": 5, "size": 2, "more": {}},
+            {"id": "c", "name": ["x"], "size": "y"},
+            {"id": "", "name": "nobody"},
+            {"id": 7},
+            "no object",
+            {"id": "d", "name": null},
+        ]});
+        let ListOfItems { items } = serde_json::from_value(list).expect("a list");
+        assert_eq!(
+            items.readable,
+            [
+                item("a", Some("anna"), Some(1)),
+                item("b", None, Some(2)),
+                item("c", None, None),
+                item("d", None, None)
+            ]
+        );
+        let ids: Vec<_> = items.unreadable.iter().map(|item| item.id.as_deref()).collect();
+        assert_eq!(ids, [Some("b"), Some("c"), None, None, None]);
+        let problems: Vec<_> = items.unreadable.iter().map(|item| item.problem.as_str()).collect();
+        assert!(
+            problems[0].starts_with("name: ") && !problems[0].contains("size"),
+            "{problems:?}"
+        );
+        assert!(
+            problems[1].contains("name: ") && problems[1].contains("; size: "),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_an_unreadable_item_is_bounded_and_one_line() {
+        let long = format!("a\n{}", "x".repeat(5000));
+        let list = serde_json::json!({"items": [{"id": "a", "size": long}]});
+        let ListOfItems { items } = serde_json::from_value(list).expect("a list");
+        let problem = &items.unreadable[0].problem;
+        assert!(
+            problem.chars().count() <= LONGEST_PROBLEM + 3 && !problem.contains('\n'),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn an_item_of_more_values_than_any_has_is_unreadable_and_a_list_of_more_items_is_an_error() {
+        let crowd = serde_json::json!({"items": [{"id": "a", "size": 1, "x": vec![0; LARGEST_ITEM]}, {"id": "b"}]});
+        let ListOfItems { items } = serde_json::from_value(crowd).expect("a list");
+        assert_eq!(items.readable, [item("a", None, Some(1)), item("b", None, None)]);
+        assert_eq!(items.unreadable[0].problem, "it is too large");
+        let many = |count| serde_json::json!({"items": vec![serde_json::json!({"id": "a"}); count]}).to_string();
+        let read = |text: String| serde_json::from_str::<ListOfItems>(&text).map(|list| list.items.readable.len());
+        assert_eq!(read(many(MOST_ITEMS)).ok(), Some(MOST_ITEMS));
+        assert!(read(many(MOST_ITEMS + 1)).is_err());
+    }
+
+    #[test]
+    fn what_is_no_list_of_items_is_still_no_answer() {
+        for text in ["{}", r#"{"items": {}}"#, r#"{"items": [{"id": "a"}, "#] {
+            assert!(serde_json::from_str::<ListOfItems>(text).is_err(), "{text}");
+        }
+        let null = serde_json::from_str::<ListOfItems>(r#"{"items": null}"#).expect("an empty list");
+        assert!(null.items.readable.is_empty() && null.items.unreadable.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! The VPN API v5 of Huawei Cloud and Open Telekom Cloud: signing, typed requests and answers,
 //! errors that say what they mean. Nothing in here knows of Kubernetes.
 
+mod bounded_value;
 pub mod breaker;
 pub mod budget;
 pub mod client;
@@ -11,6 +12,8 @@ pub mod error;
 mod error_body;
 mod failure;
 mod fields;
+mod file_stamp;
+mod http_client;
 pub mod iam;
 pub mod lane;
 mod lists;
@@ -22,6 +25,7 @@ pub mod parsing;
 pub mod password;
 pub mod password_rules;
 mod redaction;
+mod regions;
 mod request;
 pub mod signing;
 pub mod tags;

@@ -5,11 +5,17 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-/// Items of a page: the most that the API gives. For users, groups and servers the range is not documented; the
-/// service's other lists have this one.
+use super::lists::Items;
+
+/// Items of a page: the most that the API gives.
 pub const LIMIT: u64 = 200;
+/// Items of a page where the cloud refuses [`LIMIT`]: for users, groups, members and servers the range is not documented,
+/// but official clients ask for so many.
+pub const SMALL_LIMIT: u64 = 50;
 /// A list that goes on for ever ends here.
 const MOST_PAGES: usize = 1000;
+/// Unreadable items that are named; more are only counted.
+const MOST_NAMED: usize = 20;
 
 /// An item of a list.
 pub trait Listed {
@@ -17,10 +23,21 @@ pub trait Listed {
     fn id(&self) -> &str;
 }
 
+/// What is said of an item that cannot be read as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unreadable {
+    /// With an id the item is among the others, without the fields that cannot be read. Without one it is not, and it could
+    /// be any.
+    pub id: Option<String>,
+    /// Which fields, and why; bounded, one line.
+    pub problem: String,
+}
+
 /// One page, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     pub items: Vec<T>,
+    pub unreadable: Vec<Unreadable>,
     /// Of the whole list.
     pub total_count: Option<u64>,
     pub next_marker: Option<String>,
@@ -38,13 +55,14 @@ pub(super) struct PageInfo {
 
 impl<T> Page<T> {
     /// Of what a list holds.
-    pub(super) fn new(items: Vec<T>, total_count: Option<u64>, info: Option<PageInfo>) -> Self {
+    pub(super) fn new(items: Items<T>, total_count: Option<u64>, info: Option<PageInfo>) -> Self {
         let PageInfo {
             next_marker,
             current_count,
         } = info.unwrap_or_default();
         Self {
-            items,
+            items: items.readable,
+            unreadable: items.unreadable,
             total_count,
             next_marker,
             current_count,
@@ -72,14 +90,25 @@ pub enum Next {
 pub struct Listing<T> {
     /// Each id once, in the order of the pages.
     pub items: Vec<T>,
-    /// As many as the cloud says there are, on every page. If not, an item that is not here may still exist.
+    /// As many as the cloud says there are, on every page, each with an id. If not, an item that is not here may still
+    /// exist.
     pub complete: bool,
+    /// The first of the items that cannot be read as they should be.
+    pub unreadable: Vec<Unreadable>,
+    /// How many there are.
+    pub unreadable_count: usize,
 }
 
 /// The pages so far.
 #[derive(Debug)]
 pub struct Pages<T> {
+    /// Items that were asked for on each page.
+    limit: u64,
     items: Vec<T>,
+    unreadable: Vec<Unreadable>,
+    unreadable_count: usize,
+    /// Items without a readable id.
+    without_id: usize,
     ids: HashSet<String>,
     pages: usize,
     marker: Option<String>,
@@ -89,8 +118,19 @@ pub struct Pages<T> {
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
+        Self::of(LIMIT)
+    }
+}
+
+impl<T> Pages<T> {
+    /// Pages of so many items, none of which was read yet.
+    pub fn of(limit: u64) -> Self {
         Self {
+            limit,
             items: Vec::new(),
+            unreadable: Vec::new(),
+            unreadable_count: 0,
+            without_id: 0,
             ids: HashSet::new(),
             pages: 0,
             marker: None,
@@ -108,7 +148,18 @@ impl<T: Listed> Pages<T> {
             None => page.total_count,
             Some(total) => total.filter(|total| page.total_count == Some(*total)),
         });
-        let on_page = u64::try_from(page.items.len()).unwrap_or(u64::MAX);
+        let without_id = page.unreadable.iter().filter(|item| item.id.is_none()).count();
+        self.without_id += without_id;
+        for item in page.unreadable {
+            // A page can bring items again.
+            if item.id.as_ref().is_none_or(|id| !self.ids.contains(id)) {
+                self.unreadable_count += 1;
+                if self.unreadable.len() < MOST_NAMED {
+                    self.unreadable.push(item);
+                }
+            }
+        }
+        let on_page = u64::try_from(page.items.len() + without_id).unwrap_or(u64::MAX);
         let before = self.items.len();
         for item in page.items {
             if self.ids.insert(item.id().to_owned()) {
@@ -117,10 +168,10 @@ impl<T: Listed> Pages<T> {
         }
         let nothing_new = self.items.len() == before;
         // Some lists name a marker even on their last page; others may give shorter pages than were asked for.
-        let short = page.current_count.unwrap_or(on_page) < LIMIT;
+        let short = page.current_count.unwrap_or(on_page) < self.limit;
         let all_seen = page
             .total_count
-            .is_none_or(|total| u64::try_from(self.items.len()).is_ok_and(|found| found >= total));
+            .is_none_or(|total| u64::try_from(self.items.len() + self.without_id).is_ok_and(|found| found >= total));
         let last = on_page == 0 || short && all_seen;
         let marker = page.next_marker.filter(|marker| !marker.is_empty());
         match marker {
@@ -137,10 +188,13 @@ impl<T: Listed> Pages<T> {
     /// What was found.
     pub fn finish(self) -> Listing<T> {
         let found = u64::try_from(self.items.len()).ok();
-        let complete = found.is_some() && self.total.flatten() == found;
+        // What has no id could be any item that is looked for.
+        let complete = found.is_some() && self.total.flatten() == found && self.without_id == 0;
         Listing {
             items: self.items,
             complete,
+            unreadable: self.unreadable,
+            unreadable_count: self.unreadable_count,
         }
     }
 }
@@ -175,6 +229,7 @@ mod tests {
         let current_count = Some(items.len() as u64);
         Page {
             items,
+            unreadable: Vec::new(),
             total_count: Some(total),
             next_marker: marker.map(str::to_owned),
             current_count,
@@ -219,7 +274,9 @@ mod tests {
             pages.finish(),
             Listing {
                 items: vec![],
-                complete: true
+                complete: true,
+                unreadable: vec![],
+                unreadable_count: 0,
             }
         );
     }
@@ -265,6 +322,39 @@ mod tests {
             assert_eq!(listing.items.len(), 300);
             assert!(!listing.complete, "{totals:?}");
         }
+    }
+
+    fn unreadable(id: Option<&str>) -> Unreadable {
+        Unreadable {
+            id: id.map(str::to_owned),
+            problem: "name: a number".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_item_without_a_readable_id_could_be_any() {
+        for (id, total, complete) in [(Some("1"), 3, true), (None, 4, false), (None, 3, false)] {
+            let mut pages = Pages::default();
+            let with_unreadable = Page {
+                unreadable: vec![unreadable(id)],
+                ..page(items(0..3), total, None)
+            };
+            assert_eq!(pages.add(with_unreadable), Next::Done);
+            let listing = pages.finish();
+            assert_eq!((listing.complete, listing.unreadable), (complete, vec![unreadable(id)]));
+        }
+    }
+
+    #[test]
+    fn a_full_page_is_full_by_the_limit_that_was_asked_for() {
+        let without_total = |range, marker| Page {
+            total_count: None,
+            ..page(items(range), 0, marker)
+        };
+        let mut pages = Pages::of(SMALL_LIMIT);
+        assert_eq!(pages.add(without_total(0..50, Some("a"))), fetch("a"));
+        assert_eq!(pages.add(without_total(50..60, Some("b"))), Next::Done);
+        assert_eq!(pages.finish().items.len(), 60);
     }
 
     #[test]
@@ -314,6 +404,7 @@ mod tests {
             items.truncate(LIMIT as usize);
             let marker = items.last().map(|item| item.created.to_string());
             Page {
+                unreadable: Vec::new(),
                 total_count: Some(total),
                 next_marker: marker.filter(|_| more || self.marker_on_last_page),
                 current_count: self.counts_page.then_some(items.len() as u64),
@@ -385,7 +476,7 @@ mod tests {
             for (start, length, marker, total_count, current_count) in pages {
                 totals.insert(total_count);
                 let next_marker = marker.map(|marker| marker.to_string());
-                let page = Page { items: items(start..start + length), total_count, next_marker, current_count };
+                let page = Page { items: items(start..start + length), unreadable: Vec::new(), total_count, next_marker, current_count };
                 if collected.add(page) == Next::Done {
                     break;
                 }

@@ -16,8 +16,13 @@ use super::{
 pub struct Tag {
     #[serde(deserialize_with = "super::fields::some_text")]
     pub key: String,
-    #[serde(default, deserialize_with = "super::fields::some_text")]
+    /// `null` or nothing is an empty one.
+    #[serde(default, deserialize_with = "empty_if_null")]
     pub value: String,
+}
+
+fn empty_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(super::fields::text(deserializer)?.unwrap_or_default())
 }
 
 /// Reads `[{"key","value"}]`, `null` or nothing.

@@ -9,7 +9,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reqwest::{redirect, retry};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tracing::{Instrument, field};
 
@@ -17,10 +16,11 @@ use super::{
     client::Answer,
     error::CloudError,
     failure::{Failure, Said, with_causes},
+    http_client::HttpClient,
     operation::Operation,
     redaction::Redaction,
     request::Call,
-    time, tls,
+    time,
 };
 use crate::plain_text::one_line;
 
@@ -41,7 +41,7 @@ pub trait Observer: Send + Sync {
 /// How to reach the cloud.
 #[derive(Clone, Debug)]
 pub struct TransportOptions {
-    /// A PEM bundle with more roots to trust.
+    /// A PEM bundle with more roots to trust. It is read again when it changes.
     pub ca_file: Option<PathBuf>,
     /// For one request as a whole.
     pub request_timeout: Duration,
@@ -63,7 +63,7 @@ pub enum TransportError {
 /// Shared by all clients; cheap to clone.
 #[derive(Clone)]
 pub struct Transport {
-    http: reqwest::Client,
+    http: Arc<HttpClient>,
     observer: Arc<dyn Observer>,
 }
 
@@ -76,17 +76,10 @@ impl fmt::Debug for Transport {
 impl Transport {
     /// Reads the CA file and the system's roots; nothing is sent.
     pub fn new(options: &TransportOptions, observer: Arc<dyn Observer>) -> Result<Self, TransportError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config(options.ca_file.as_deref())?)
-            .user_agent(concat!("vpn-operator/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .timeout(options.request_timeout)
-            // A connection that was never made leaves no doubt about a write, so it is told from a slow answer.
-            .connect_timeout(options.request_timeout / 2)
-            .build()
-            .map_err(TransportError::Http)?;
-        Ok(Self { http, observer })
+        Ok(Self {
+            http: Arc::new(HttpClient::new(options.clone())?),
+            observer,
+        })
     }
 
     /// Sends a call and reads its answer.
@@ -140,7 +133,7 @@ impl Transport {
             .signed(Timestamp::now())
             .map_err(|problem| Failure::invalid(call, problem))?;
         let fault = |error: reqwest::Error| Failure::on_the_way(call, &error);
-        let mut response = self.http.execute(request).await.map_err(fault)?;
+        let mut response = self.http.current().execute(request).await.map_err(fault)?;
         let (status, success) = (response.status(), response.status().is_success());
         let most = if success { LONGEST_BODY } else { LONGEST_REFUSAL };
         let mut body = Vec::new();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     client::{Answer, Client, Request},
     error::{CloudError, Operation},
+    lists::Items,
     paging::{self, Page, PageInfo},
     vpn_servers::PARENTS,
 };
@@ -47,16 +48,16 @@ impl paging::Listed for GroupMember {
 
 #[derive(Deserialize)]
 pub(super) struct Groups {
-    #[serde(deserialize_with = "super::lists::or_null")]
-    user_groups: Vec<UserGroup>,
+    #[serde(deserialize_with = "super::lists::items")]
+    user_groups: Items<UserGroup>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Members {
-    #[serde(deserialize_with = "super::lists::or_null")]
-    users: Vec<GroupMember>,
+    #[serde(deserialize_with = "super::lists::items")]
+    users: Items<GroupMember>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
 }
@@ -86,15 +87,16 @@ struct MovedUser<'a> {
 const COLLECTION: &str = "groups";
 
 impl Client {
-    /// Reads one page of the server's groups: the first, or the one behind a marker. [`paging::Pages`] says which page
+    /// Reads one page of the server's groups: of so many items, the first or the one behind a marker. [`paging::Pages`] says which page
     /// is next and what the pages prove.
     pub async fn list_user_groups_page(
         &self,
         server_id: &str,
+        limit: u64,
         marker: Option<&str>,
     ) -> Result<Answer<Page<UserGroup>>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION];
-        self.page::<Groups, _>(Operation::ListVpnUserGroups, &path, marker)
+        self.page::<Groups, _>(Operation::ListVpnUserGroups, &path, limit, marker)
             .await
     }
 
@@ -103,10 +105,11 @@ impl Client {
         &self,
         server_id: &str,
         group_id: &str,
+        limit: u64,
         marker: Option<&str>,
     ) -> Result<Answer<Page<GroupMember>>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "users"];
-        self.page::<Members, _>(Operation::ListVpnUsersInGroup, &path, marker)
+        self.page::<Members, _>(Operation::ListVpnUsersInGroup, &path, limit, marker)
             .await
     }
 

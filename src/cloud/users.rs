@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     client::{Answer, Besides, Client, Request},
     error::{CloudError, Operation},
+    lists::Items,
     paging::{self, Page, PageInfo},
     password::Password,
     vpn_servers::PARENTS,
@@ -120,8 +121,8 @@ struct Reset<'a> {
 
 #[derive(Deserialize)]
 pub(super) struct List {
-    #[serde(deserialize_with = "super::lists::or_null")]
-    users: Vec<User>,
+    #[serde(deserialize_with = "super::lists::items")]
+    users: Items<User>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
 }
@@ -181,15 +182,17 @@ impl Client {
         Ok(answer.map(|wrapped| wrapped.user))
     }
 
-    /// Reads one page of the server's users: the first, or the one behind a marker. [`paging::Pages`] says which page
+    /// Reads one page of the server's users: of so many items, the first or the one behind a marker. [`paging::Pages`] says which page
     /// is next and what the pages prove.
     pub async fn list_users_page(
         &self,
         server_id: &str,
+        limit: u64,
         marker: Option<&str>,
     ) -> Result<Answer<Page<User>>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION];
-        self.page::<List, _>(Operation::ListVpnUsers, &path, marker).await
+        self.page::<List, _>(Operation::ListVpnUsers, &path, limit, marker)
+            .await
     }
 
     /// Changes a user; its name and password cannot be changed so.

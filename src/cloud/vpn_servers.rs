@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::{
     client::{Answer, Client},
     error::{CloudError, Operation},
+    lists::Items,
     paging::{self, Page, PageInfo},
 };
 
@@ -38,8 +39,8 @@ impl paging::Listed for VpnServer {
 
 #[derive(Deserialize)]
 pub(super) struct List {
-    #[serde(deserialize_with = "super::lists::or_null")]
-    vpn_servers: Vec<VpnServer>,
+    #[serde(deserialize_with = "super::lists::items")]
+    vpn_servers: Items<VpnServer>,
     total_count: Option<u64>,
     page_info: Option<PageInfo>,
 }
@@ -48,7 +49,7 @@ impl From<List> for Page<VpnServer> {
     fn from(list: List) -> Self {
         let total_count = match (list.total_count, &list.page_info) {
             // Early editions know no pages: the answer is all there is.
-            (None, None) => u64::try_from(list.vpn_servers.len()).ok(),
+            (None, None) => u64::try_from(list.vpn_servers.readable.len()).ok(),
             (total_count, _) => total_count,
         };
         Page::new(list.vpn_servers, total_count, list.page_info)
@@ -56,10 +57,14 @@ impl From<List> for Page<VpnServer> {
 }
 
 impl Client {
-    /// Reads one page of the project's servers: the first, or the one behind a marker. [`paging::Pages`] says which
+    /// Reads one page of the project's servers: of so many items, the first or the one behind a marker. [`paging::Pages`] says which
     /// page is next and what the pages prove.
-    pub async fn list_vpn_servers_page(&self, marker: Option<&str>) -> Result<Answer<Page<VpnServer>>, CloudError> {
-        self.page::<List, _>(Operation::ListVpnServers, &["vpn-servers"], marker)
+    pub async fn list_vpn_servers_page(
+        &self,
+        limit: u64,
+        marker: Option<&str>,
+    ) -> Result<Answer<Page<VpnServer>>, CloudError> {
+        self.page::<List, _>(Operation::ListVpnServers, &["vpn-servers"], limit, marker)
             .await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
@@ -9,19 +10,43 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::tenant::Tenant;
+use super::unreadable::UnreadableReports;
 use crate::cloud::budget::Priority;
 use crate::cloud::customer_gateways::CustomerGateway;
-use crate::cloud::paging::{Listed, Next, Page, Pages};
+use crate::cloud::paging::{LIMIT, Listed, Next, Page, Pages, SMALL_LIMIT};
 use crate::cloud::user_groups::UserGroup;
 use crate::cloud::users::User;
 use crate::cloud::{Answer, Client, CloudError, Meaning, Operation};
 use crate::mirror::{Listing, Source};
+
+const GATEWAYS: &str = "customer-gateways";
+const USERS: &str = "vpn-users";
+const GROUPS: &str = "vpn-user-groups";
 
 /// Reads with one tenant's credentials, for as long as somebody uses them.
 #[derive(Clone)]
 pub struct Reads {
     tenant: Weak<Tenant>,
     client: Client,
+    lists: Arc<Lists>,
+}
+
+/// What was learnt of the lists.
+#[derive(Default)]
+struct Lists {
+    /// Pages of users and groups have to be small: longer ones are refused.
+    small_pages: AtomicBool,
+    unreadable: UnreadableReports,
+}
+
+/// A list that is read.
+#[derive(Clone, Copy)]
+struct ListOf<'a> {
+    operation: Operation,
+    /// For metrics and the log.
+    collection: &'static str,
+    /// The VPN server whose list it is.
+    server: Option<&'a str>,
 }
 
 impl Reads {
@@ -29,6 +54,7 @@ impl Reads {
         Self {
             tenant: Arc::downgrade(tenant),
             client,
+            lists: Arc::default(),
         }
     }
 
@@ -44,22 +70,52 @@ impl Reads {
         tenant.send(call).await.map(|answer| answer.value)
     }
 
-    /// Reads page after page; `page` asks for the one behind a marker.
+    /// Reads page after page; `page` asks for one of so many items behind a marker.
     async fn list<'a, T: Listed>(
         &'a self,
-        operation: Operation,
-        page: impl Fn(Option<String>) -> BoxFuture<'a, Result<Answer<Page<T>>, CloudError>>,
+        list: ListOf<'_>,
+        page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<Answer<Page<T>>, CloudError>>,
     ) -> Result<Listing<T>, CloudError> {
-        let mut pages = Pages::default();
+        // How long pages of VPN servers' lists may be is not documented.
+        let may_be_small = list.server.is_some();
+        let small_pages = &self.lists.small_pages;
+        let mut limit = if may_be_small && small_pages.load(Ordering::Relaxed) {
+            SMALL_LIMIT
+        } else {
+            LIMIT
+        };
+        let mut pages = Pages::of(limit);
         let mut marker = None;
         loop {
-            let read = self.read(operation, page(marker.take())).await?;
+            let read = match self.read(list.operation, page(limit, marker.take())).await {
+                Err(error) if may_be_small && limit == LIMIT && could_refuse_limit(&error) => {
+                    limit = SMALL_LIMIT;
+                    pages = Pages::of(limit);
+                    continue;
+                }
+                read => read?,
+            };
+            if limit == SMALL_LIMIT && !small_pages.swap(true, Ordering::Relaxed) {
+                tracing::info!(
+                    collection = list.collection,
+                    limit,
+                    "the cloud refuses pages of {LIMIT} items, so shorter ones are read from now on"
+                );
+            }
             match pages.add(read) {
                 Next::Fetch(next) => marker = Some(next),
                 Next::Done => break,
             }
         }
         let listing = pages.finish();
+        if let Some(tenant) = self.tenant.upgrade() {
+            tenant.read_unreadable(list.collection, listing.unreadable_count);
+            let origin = &tenant.credential.origin;
+            let place = (list.collection, list.server);
+            self.lists
+                .unreadable
+                .report(place, origin, &listing.unreadable, listing.unreadable_count);
+        }
         Ok(Listing {
             items: listing.items,
             complete: listing.complete,
@@ -79,6 +135,11 @@ impl Reads {
     }
 }
 
+/// Whether a list may be refused for the length of its pages; the cloud's words for that are not documented.
+fn could_refuse_limit(error: &CloudError) -> bool {
+    error.status == Some(400) && error.meaning == Meaning::Rejected
+}
+
 fn not_implied(operation: Operation, text: &str) -> CloudError {
     CloudError::new(operation, Meaning::CloudFault, text)
 }
@@ -89,11 +150,15 @@ pub struct GatewaySource(pub Reads);
 impl Source<CustomerGateway> for GatewaySource {
     fn list(&self) -> BoxFuture<'_, Result<Listing<CustomerGateway>, CloudError>> {
         let client = &self.0.client;
-        self.0
-            .list(Operation::ListCustomerGateways, move |marker| {
-                async move { client.list_customer_gateways_page(marker.as_deref()).await }.boxed()
-            })
-            .boxed()
+        let list = ListOf {
+            operation: Operation::ListCustomerGateways,
+            collection: GATEWAYS,
+            server: None,
+        };
+        let page = move |limit, marker: Option<String>| {
+            async move { client.list_customer_gateways_page(limit, marker.as_deref()).await }.boxed()
+        };
+        self.0.list(list, page).boxed()
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
@@ -111,7 +176,7 @@ impl Source<CustomerGateway> for GatewaySource {
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
-        self.0.listed("customer-gateways", result);
+        self.0.listed(GATEWAYS, result);
     }
 }
 
@@ -125,13 +190,15 @@ impl Source<User> for UserSource {
     fn list(&self) -> BoxFuture<'_, Result<Listing<User>, CloudError>> {
         let (client, server) = (&self.reads.client, self.server.as_str());
         async move {
-            let listed = self
-                .reads
-                .list(Operation::ListVpnUsers, move |marker| {
-                    async move { client.list_users_page(server, marker.as_deref()).await }.boxed()
-                })
-                .await;
-            match listed {
+            let list = ListOf {
+                operation: Operation::ListVpnUsers,
+                collection: USERS,
+                server: Some(server),
+            };
+            let page = move |limit, marker: Option<String>| {
+                async move { client.list_users_page(server, limit, marker.as_deref()).await }.boxed()
+            };
+            match self.reads.list(list, page).await {
                 // A server that is no more has no users.
                 Err(error) if error.is_without_its_owner() => Ok(Listing {
                     items: Vec::new(),
@@ -158,7 +225,7 @@ impl Source<User> for UserSource {
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
-        self.reads.listed("vpn-users", result);
+        self.reads.listed(USERS, result);
     }
 }
 
@@ -171,11 +238,15 @@ pub struct GroupSource {
 impl Source<UserGroup> for GroupSource {
     fn list(&self) -> BoxFuture<'_, Result<Listing<UserGroup>, CloudError>> {
         let (client, server) = (&self.reads.client, self.server.as_str());
-        self.reads
-            .list(Operation::ListVpnUserGroups, move |marker| {
-                async move { client.list_user_groups_page(server, marker.as_deref()).await }.boxed()
-            })
-            .boxed()
+        let list = ListOf {
+            operation: Operation::ListVpnUserGroups,
+            collection: GROUPS,
+            server: Some(server),
+        };
+        let page = move |limit, marker: Option<String>| {
+            async move { client.list_user_groups_page(server, limit, marker.as_deref()).await }.boxed()
+        };
+        self.reads.list(list, page).boxed()
     }
 
     fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<UserGroup, CloudError>> {
@@ -193,6 +264,6 @@ impl Source<UserGroup> for GroupSource {
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
-        self.reads.listed("vpn-user-groups", result);
+        self.reads.listed(GROUPS, result);
     }
 }

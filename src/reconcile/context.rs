@@ -155,6 +155,22 @@ impl<K: Kind> KindContext<K> {
         is_there.then_some(latest)
     }
 
+    /// The same for what was read after the apiserver refused a write to the newest state that was known.
+    pub fn reread(&self, key: &Key, object: Arc<Managed<K>>) -> Option<Arc<Managed<K>>> {
+        if self.memory.reread(key, &object, Instant::now()) {
+            let (namespace, name, version) = (&key.namespace, &key.name, object.resource_version());
+            tracing::warn!(
+                kind = K::KIND,
+                namespace,
+                name,
+                resource_version = version,
+                "the apiserver has an older version of the object than was read before, as after a restore of its data: \
+                 the older one counts; restart the operator, or its watches may miss changes"
+            );
+        }
+        self.arrive(key, object)
+    }
+
     /// As the watches have it.
     fn watched(&self, key: &Key) -> Option<Arc<Managed<K>>> {
         let reference = key.object_ref::<K>();

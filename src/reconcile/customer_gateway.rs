@@ -245,8 +245,9 @@ impl Kind for Gateways {
         } = wanted;
         let mut fields = Vec::new();
         let mut update = CustomerGatewayChange::default();
-        if let Some(name) = &spec.name
-            && remote.name.as_ref() != Some(name)
+        // What an answer does not tell is no difference: each gateway has a name.
+        if let (Some(name), Some(has)) = (&spec.name, &remote.name)
+            && has != name
         {
             fields.push("name".to_owned());
             update.name = Some(name.clone());
@@ -614,6 +615,29 @@ mod tests {
             remote.name = Some(name.clone());
         }
         Gateways::apply_change(call, remote);
+    }
+
+    #[test]
+    fn a_name_that_an_answer_does_not_tell_is_no_difference() {
+        let spec = spec(Some("office".to_owned()), None);
+        let policy = crate::reconcile::decide::Policy::of_tests(OWNER);
+        let compared = Wanted {
+            spec: &spec,
+            status: &CustomerGatewayStatus::default(),
+            extras: &GatewayExtras::default(),
+            policy: &policy,
+            overwrites_tags: true,
+            cloud_now: Timestamp::UNIX_EPOCH,
+        };
+        let differs = |name: Option<&str>| {
+            let remote = CustomerGateway {
+                name: name.map(str::to_owned),
+                tags: Some(BTreeMap::from([(OWNER.to_owned(), "us".to_owned())])),
+                ..CustomerGateway::default()
+            };
+            Gateways::difference(&compared, &remote).is_some()
+        };
+        assert_eq!([None, Some("office"), Some("moved")].map(differs), [false, false, true]);
     }
 
     proptest! {

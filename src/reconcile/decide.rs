@@ -398,14 +398,23 @@ fn scope_changed<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Ste
     if !binding || *recorded == access.scope {
         return None;
     }
+    let (old, new) = (recorded, &access.scope);
+    // The same project by another name of its endpoint can be declared.
+    let alias = match old.project_id == new.project_id {
+        true => format!(
+            ", or, if both are names of one endpoint, start the operator with --endpoint-alias {}={}",
+            old.endpoint, new.endpoint
+        ),
+        false => String::new(),
+    };
     let message = format!(
         "the {} lives in project {} at {}, but the credentials now lead to project {} at {}: give back credentials for \
-         the old project; nothing is created, changed or deleted until then",
+         the old project{alias}; nothing is created, changed or deleted until then",
         K::NOUN,
-        recorded.project_id,
-        recorded.endpoint,
-        access.scope.project_id,
-        access.scope.endpoint
+        old.project_id,
+        old.endpoint,
+        new.project_id,
+        new.endpoint
     );
     Some(stop(Reason::ScopeChanged, message))
 }

@@ -22,6 +22,8 @@ const DATA_KEY: &str = "key";
 const KEY_LENGTH: usize = 32;
 /// What the key's own name is derived from. No digest is of this: as a length, its first 8 bytes are beyond any value.
 const ID_TEXT: &[u8] = b"vpn-operator: id of the digest key";
+/// On a Secret that a key was written to: one without it that is empty was never filled.
+const FILLED_ANNOTATION: &str = "vpn.huaweicloud.com/digest-key-written";
 const DESCRIPTION_ANNOTATION: &str = "kubernetes.io/description";
 const DESCRIPTION: &str = "The key of the digests by which vpn-operator tells whether a password has changed since it was \
      last sent. Without it no password is lost, and none is sent again: values count as unchanged unless the \
@@ -143,10 +145,10 @@ impl DigestKeys {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 labels: Some(BTreeMap::from([ours("name"), ours("managed-by")])),
-                annotations: Some(BTreeMap::from([(
-                    DESCRIPTION_ANNOTATION.to_owned(),
-                    DESCRIPTION.to_owned(),
-                )])),
+                annotations: Some(BTreeMap::from([
+                    (DESCRIPTION_ANNOTATION.to_owned(), DESCRIPTION.to_owned()),
+                    (FILLED_ANNOTATION.to_owned(), "true".to_owned()),
+                ])),
                 ..ObjectMeta::default()
             },
             type_: Some("Opaque".to_owned()),
@@ -161,13 +163,21 @@ impl DigestKeys {
     /// Puts a new key in place of one that is lost, in the very version that was read.
     async fn overwrite(&self, secret: &Secret) -> Result<DigestKey, kube::Error> {
         let key = DigestKey::random();
+        let had_one = had_key(secret);
         let patch = json!({
-            "metadata": { "resourceVersion": secret.metadata.resource_version },
+            "metadata": {
+                "resourceVersion": secret.metadata.resource_version,
+                "annotations": { FILLED_ANNOTATION: "true" },
+            },
             "data": { DATA_KEY: key.data() },
         });
         self.api
             .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
+        if !had_one {
+            info!(namespace = self.namespace, secret = self.name, "made the digest key");
+            return Ok(key);
+        }
         warn!(
             namespace = self.namespace,
             secret = self.name,
@@ -176,6 +186,14 @@ impl DigestKeys {
         );
         Ok(key)
     }
+}
+
+/// Whether the Secret has held a key before: the chart installs an empty one.
+fn had_key(secret: &Secret) -> bool {
+    let annotations = secret.metadata.annotations.as_ref();
+    let is_filled = annotations.is_some_and(|annotations| annotations.contains_key(FILLED_ANNOTATION));
+    let holds_data = secret.data.as_ref().is_some_and(|data| !data.is_empty());
+    is_filled || holds_data
 }
 
 fn stored_key(secret: &mut Secret) -> Option<DigestKey> {
@@ -243,6 +261,19 @@ mod tests {
         assert!(stored_key(&mut with(None)).is_none());
         assert!(stored_key(&mut with(named("token"))).is_none());
         assert!(stored_key(&mut with(named(DATA_KEY))).is_some());
+    }
+
+    #[test]
+    fn only_a_secret_that_has_held_a_key_has_lost_one() {
+        let mut secret = Secret::default();
+        assert!(!had_key(&secret), "as the chart installs it");
+        secret.data = Some(BTreeMap::new());
+        assert!(!had_key(&secret));
+        secret.data = Some(BTreeMap::from([("key".to_owned(), ByteString(vec![1; 16]))]));
+        assert!(had_key(&secret));
+        secret.data = None;
+        secret.metadata.annotations = Some(BTreeMap::from([(FILLED_ANNOTATION.to_owned(), "true".to_owned())]));
+        assert!(had_key(&secret), "emptied by somebody");
     }
 
     #[test]

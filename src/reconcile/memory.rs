@@ -30,6 +30,8 @@ pub struct Entry<K: Kind> {
     pub latest: Arc<Managed<K>>,
     /// It is what a write of ours returned.
     written: bool,
+    /// The version that was the newest before the apiserver went back to an older one.
+    lost_version: Option<String>,
     asked: Asked,
     pub triggered_at: Option<Instant>,
     failures: u32,
@@ -103,6 +105,14 @@ impl<K: Kind> Memory<K> {
                 object
             }
         }
+    }
+
+    /// Notes what the apiserver has now: read after it refused a write to the newest state that is known here. It counts
+    /// even if its version is lower, as it is after a restore of the apiserver's data; whether it is.
+    pub fn reread(&self, key: &Key, object: &Arc<Managed<K>>, now: Instant) -> bool {
+        let mut went_back = false;
+        self.with(key, |entry| went_back = entry.reread(Arc::clone(object), now));
+        went_back
     }
 
     /// One of our writes returned this.
@@ -317,6 +327,7 @@ impl<K: Kind> Entry<K> {
             asked: Asked::of(&object),
             latest: object,
             written: false,
+            lost_version: None,
             // An edit that this process has not seen coming needs a look of its own.
             triggered_at: edited.then_some(now),
             failures: 0,
@@ -337,7 +348,8 @@ impl<K: Kind> Entry<K> {
 
     /// The watch delivered this, which may be older than what one of our writes returned.
     pub fn arrive(&mut self, object: Arc<Managed<K>>, now: Instant) {
-        if !self.let_go && object.is_at_least_as_new_as(&self.latest) {
+        let is_lost = self.lost_version.as_deref() == Some(object.resource_version());
+        if !self.let_go && !is_lost && object.is_at_least_as_new_as(&self.latest) {
             let asked = Asked::of(&object);
             if self.asked != asked {
                 self.asked = asked;
@@ -350,6 +362,20 @@ impl<K: Kind> Entry<K> {
                 self.written = false;
             }
         }
+    }
+
+    /// See [`Memory::reread`]. What the watch delivered last may be of the lost history, and is delivered again until the
+    /// watch begins anew.
+    fn reread(&mut self, object: Arc<Managed<K>>, now: Instant) -> bool {
+        let went_back = object.uid() == self.uid && !object.is_at_least_as_new_as(&self.latest);
+        if went_back {
+            self.lost_version = Some(self.latest.resource_version().to_owned());
+            self.latest = Arc::clone(&object);
+            self.written = false;
+            self.let_go = false;
+        }
+        self.arrive(object, now);
+        went_back
     }
 
     /// A pass begins: what is heard from now on, it may not have seen.
@@ -459,6 +485,33 @@ mod tests {
         memory.wrote(&key, &state("2", Some("y")));
         for (version, expected) in [("1", Some("y")), ("2", Some("y")), ("3", None)] {
             assert_eq!(id(state(version, None)).as_deref(), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_read_after_a_conflict_counts_even_if_the_apiserver_went_back() {
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let key = Key::of(&*state("7", None));
+        let arrives = |version: &str, id| {
+            memory
+                .arrive(&key, state(version, id), now)
+                .resource_version()
+                .to_owned()
+        };
+        assert_eq!(arrives("7", None), "7");
+        memory.wrote(&key, &state("9", Some("x")));
+        assert!(
+            !memory.reread(&key, &state("10", Some("x")), now),
+            "somebody else wrote"
+        );
+        assert_eq!(arrives("9", Some("x")), "10", "the watch lags behind");
+
+        assert!(memory.reread(&key, &state("3", Some("y")), now), "a restore");
+        assert_eq!(arrives("10", Some("x")), "3", "the watch still has what was lost");
+        memory.wrote(&key, &state("4", Some("y")));
+        assert_eq!(arrives("10", Some("x")), "4");
+        for version in ["5", "11"] {
+            assert_eq!(arrives(version, Some("y")), version, "the watch goes on");
         }
     }
 

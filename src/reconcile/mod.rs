@@ -28,6 +28,7 @@ pub mod secrets;
 pub mod servers;
 pub mod sources;
 pub mod tenant;
+pub mod unreadable;
 pub mod view;
 pub mod vpn_user;
 pub mod watch_health;

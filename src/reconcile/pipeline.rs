@@ -96,7 +96,7 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
             Err(kube::Error::Api(status)) if status.code == 409 && conflicts < MOST_CONFLICTS => {
                 conflicts += 1;
                 let newer = context.shared.reporter.read(&*object).await?;
-                match newer.and_then(|newer| context.arrive(key, Arc::new(newer))) {
+                match newer.and_then(|newer| context.reread(key, Arc::new(newer))) {
                     Some(newer) => object = newer,
                     None => return Ok(Action::await_change()),
                 }

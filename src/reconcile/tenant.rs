@@ -22,6 +22,7 @@ use crate::api::conditions::Reason;
 use crate::cloud::breaker::{Admit, Flight};
 use crate::cloud::budget::{Budget, Priority};
 use crate::cloud::customer_gateways::CustomerGateway;
+use crate::cloud::endpoints::EndpointAliases;
 use crate::cloud::lane::Lanes;
 use crate::cloud::transport::Transport;
 use crate::cloud::{self, Answer, Client, CloudError, Meaning, iam};
@@ -47,6 +48,10 @@ pub struct Shared {
     pub tell: Tell,
     /// Told of each ended LIST: collection and outcome.
     pub listed: Box<dyn Fn(&'static str, bool) + Send + Sync>,
+    /// Told of each LIST that was read: collection, and how many items could not be read in full.
+    pub unreadable: Box<dyn Fn(&'static str, usize) + Send + Sync>,
+    /// Other names of endpoints.
+    pub endpoint_aliases: EndpointAliases,
 }
 
 /// See the module.
@@ -292,12 +297,13 @@ impl Tenant {
     }
 
     fn opened(self: &Arc<Self>, project_id: String) -> Open {
+        let endpoint = &self.credential.vpn_endpoint;
         let scope = Scope {
-            endpoint: self.credential.vpn_endpoint.clone(),
+            endpoint: self.shared.endpoint_aliases.recorded_as(endpoint).to_owned(),
             project_id,
         };
         let cloud_scope = cloud::Scope {
-            endpoint: scope.endpoint.clone(),
+            endpoint: endpoint.clone(),
             project_id: scope.project_id.clone(),
         };
         let keys = Arc::clone(&self.credential.keys);
@@ -328,6 +334,11 @@ impl Tenant {
     pub fn listed(&self, collection: &'static str, error: Option<&CloudError>) {
         self.tell(error);
         (self.shared.listed)(collection, error.is_none());
+    }
+
+    /// So many items of a list could not be read in full.
+    pub fn read_unreadable(&self, collection: &'static str, count: usize) {
+        (self.shared.unreadable)(collection, count);
     }
 
     /// Tells of a failure of the credential or of the cloud behind it once, and of its end.

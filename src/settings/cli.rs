@@ -100,6 +100,16 @@ pub struct RunArgs {
     )]
     pub iam_endpoint: Option<String>,
 
+    /// The VPN endpoint OLD, as status.scope records it, is served as NEW now: objects recorded under OLD go on there, and
+    /// new ones are recorded under OLD as well. Repeatable; commas in the environment.
+    #[arg(
+        long = "endpoint-alias",
+        env = "VPN_OPERATOR_ENDPOINT_ALIASES",
+        value_name = "OLD=NEW"
+    )]
+    #[arg(value_delimiter = ',', help_heading = "Cloud")]
+    pub endpoint_aliases: Vec<String>,
+
     /// Accept `http://` endpoints. Meant for the simulator: requests travel unencrypted.
     #[arg(
         long,
@@ -111,7 +121,7 @@ pub struct RunArgs {
     #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub allow_insecure_endpoints: bool,
 
-    /// PEM file with more root certificates for the cloud's TLS. HTTPS_PROXY and NO_PROXY are honoured as well.
+    /// PEM file with more root certificates for the cloud's TLS; a change of it counts from the next request on. HTTPS_PROXY and NO_PROXY are honoured as well.
     #[arg(long, env = "VPN_OPERATOR_CA_FILE", value_name = "FILE", help_heading = "Cloud")]
     pub ca_file: Option<PathBuf>,
 

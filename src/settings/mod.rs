@@ -12,7 +12,10 @@ pub use reference::{flag_reference, probe_reference};
 pub use selector::{SelectorError, check_label_selector};
 pub use validate::{FlagError, validate};
 
-use crate::{api::DeletionPolicy, cloud::Cloud};
+use crate::{
+    api::DeletionPolicy,
+    cloud::{Cloud, endpoints::EndpointAliases},
+};
 
 /// Checked settings of `vpn-operator run`. No secret among them: credentials have their own room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Settings {
     pub allow_insecure_endpoints: bool,
     /// What a credentials Secret may name besides the operator's own endpoints.
     pub allowed_endpoints: Vec<String>,
+    /// Other names of endpoints under which objects were recorded.
+    pub endpoint_aliases: EndpointAliases,
     pub own_credentials_namespaces: Namespaces,
     pub watch_namespaces: Namespaces,
     /// A label selector in kubectl's syntax, as it is sent to the apiserver.

@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Url;
 
 use super::{CaBundle, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
-use crate::cloud::endpoints::{self, EndpointError};
+use crate::cloud::endpoints::{self, EndpointAliases, EndpointError};
 use crate::cloud::iam::is_project_id;
 
 /// The shortest lease: below it a slow apiserver alone would cost the leadership.
@@ -72,6 +72,7 @@ pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) 
             .iter()
             .map(|text| parse_endpoint("--allowed-endpoint", text, insecure))
             .collect::<Result<_, _>>()?,
+        endpoint_aliases: endpoint_aliases(&args.endpoint_aliases, insecure)?,
         own_credentials_namespaces: namespaces(args.own_credentials_namespaces),
         watch_namespaces: namespaces(args.watch_namespaces),
         watch_selector: args.watch_selector,
@@ -101,6 +102,22 @@ fn parse_endpoint(flag: &'static str, text: &str, insecure_allowed: bool) -> Res
         EndpointError::Insecure(_) => FlagError::new(flag, format!("{error}; --allow-insecure-endpoints allows them")),
         error => FlagError::new(flag, error),
     })
+}
+
+fn endpoint_aliases(pairs: &[String], insecure_allowed: bool) -> Result<EndpointAliases, FlagError> {
+    const FLAG: &str = "--endpoint-alias";
+    let pair = |text: &String| {
+        // What stands here may be anything, so it is not repeated.
+        let (old, new) = text
+            .split_once('=')
+            .ok_or_else(|| FlagError::new(FLAG, "is written as OLD=NEW, with two endpoints"))?;
+        Ok((
+            parse_endpoint(FLAG, old, insecure_allowed)?,
+            parse_endpoint(FLAG, new, insecure_allowed)?,
+        ))
+    };
+    let pairs = pairs.iter().map(pair).collect::<Result<Vec<_>, FlagError>>()?;
+    EndpointAliases::new(pairs).map_err(|error| FlagError::new(FLAG, error))
 }
 
 fn namespaces(mut names: Vec<String>) -> Namespaces {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::p2c::admin::{VpnGroupDump, VpnServerDump, VpnUserDump};
 
@@ -364,6 +365,9 @@ pub struct GatewayEdit {
     /// Takes the CA certificate off.
     #[serde(default)]
     pub remove_ca_certificate: bool,
+    /// Fields that answers have in place of the true ones, of whatever type; empty takes them all back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_instead: Option<Map<String, Value>>,
 }
 
 /// `GET` and `POST /_simulator/gateways`.

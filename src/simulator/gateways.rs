@@ -45,6 +45,8 @@ pub struct Gateway {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub connection: Option<String>,
+    /// In answers, in place of the true fields.
+    answered_instead: Map<String, Value>,
     deleting: Option<Deleting>,
 }
 
@@ -126,6 +128,7 @@ impl Gateways {
             created_at,
             updated_at: created_at,
             connection: None,
+            answered_instead: Map::new(),
             deleting: None,
         };
         let shown = dump(&gateway);
@@ -154,6 +157,7 @@ impl Gateways {
             created_at,
             connection,
             remove_ca_certificate,
+            answered_instead,
         } = edit;
         let created_at = created_at.as_deref().map(instant).transpose()?;
         let identity = &mut gateway.identity;
@@ -173,6 +177,7 @@ impl Gateways {
         if remove_ca_certificate {
             gateway.ca_certificate = None;
         }
+        gateway.answered_instead = answered_instead.unwrap_or(std::mem::take(&mut gateway.answered_instead));
         if updates || remove_ca_certificate {
             gateway.updated_at = clock.tick();
         }
@@ -287,6 +292,7 @@ impl Gateways {
             let usual = if identity.bgp_asn.is_some() { "bgp" } else { "static" };
             tell("route_mode", json!(identity.route_mode.as_deref().unwrap_or(usual)));
         }
+        shown.extend(gateway.answered_instead.clone());
         Value::Object(shown)
     }
 }
@@ -336,6 +342,7 @@ pub fn create(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
         created_at,
         updated_at: created_at,
         connection: None,
+        answered_instead: Map::new(),
         deleting: None,
     };
     let store = &mut state.gateways;

@@ -7,7 +7,9 @@ use super::{
     calls::Call,
     clock::{in_list, in_read_answer},
     refusal::Refusal,
-    switches::{BorderTies, LastMarker, LimitTooLarge, LimitZero, ListOrder, MarkerWithoutLimit, Switches},
+    switches::{
+        BorderTies, LastMarker, LimitTooLarge, LimitZero, ListOrder, MarkerWithoutLimit, P2cPageLimit, Switches,
+    },
 };
 
 const MOST: usize = 200;
@@ -27,18 +29,23 @@ impl PageQuery {
         if limit.is_none() && marker.is_some() && switches.marker_without_limit == MarkerWithoutLimit::Refused {
             return Err(Refusal::invalid("marker must be used together with limit"));
         }
+        let most = match switches.p2c_page_limit {
+            P2cPageLimit::L50 if call.route.operation.is_p2c() => 50,
+            _ => MOST,
+        };
+        let out_of_range = |least| Refusal::invalid(format!("limit must be a number from {least} to {most}"));
         let limit = match limit.as_deref() {
-            None | Some("") => MOST,
+            None | Some("") => most,
             Some(text) => match text.parse::<usize>() {
-                Err(_) => return Err(Refusal::invalid("limit must be a number from 0 to 200")),
+                Err(_) => return Err(out_of_range(0)),
                 Ok(0) => match switches.limit_zero {
                     LimitZero::EmptyPage => 0,
-                    LimitZero::Default => MOST,
-                    LimitZero::Refused => return Err(Refusal::invalid("limit must be a number from 1 to 200")),
+                    LimitZero::Default => most,
+                    LimitZero::Refused => return Err(out_of_range(1)),
                 },
-                Ok(limit) if limit > MOST => match switches.limit_too_large {
-                    LimitTooLarge::Refused => return Err(Refusal::invalid("limit must be a number from 0 to 200")),
-                    LimitTooLarge::Clamped => MOST,
+                Ok(limit) if limit > most => match switches.limit_too_large {
+                    LimitTooLarge::Refused => return Err(out_of_range(0)),
+                    LimitTooLarge::Clamped => most,
                 },
                 Ok(limit) => limit,
             },

@@ -212,6 +212,8 @@ switches! {
     p2c_last_marker: P2cLastMarker = "p2c-last-page-marker" {
         Null "null", Absent "absent", Present "present", Empty "empty"
     }
+    /// The most items of a page of users, groups, members and VPN servers, whose range is not documented.
+    p2c_page_limit: P2cPageLimit = "p2c-page-limit" { L200 "200", L50 "50" }
     /// Codes of refusals that only users and groups know: numbers of the simulator's choice in the block that is
     /// known to exist, VPN.0001 as for all else, or numbers that nobody has heard of.
     p2c_codes: P2cCodes = "p2c-codes" { Chosen "VPN.13xx", Catchall "VPN.0001", Unheard "VPN.93xx" }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vpn_operator::api::conditions::{Reason, Verdict};
 use vpn_operator::api::{DeletionPolicy, GROUP};
+use vpn_operator::cloud::endpoints::EndpointAliases;
 use vpn_operator::cloud::paging::{Listed, Next, Page, Pages};
 use vpn_operator::cloud::parsing::{self, Asked, Heard, Read};
 use vpn_operator::cloud::password::Password;
@@ -290,6 +291,7 @@ fn settings() -> Settings {
         iam_endpoint: None,
         allow_insecure_endpoints: false,
         allowed_endpoints: vec!["https://allowed.example.com".to_owned()],
+        endpoint_aliases: EndpointAliases::default(),
         own_credentials_namespaces: Namespaces::All,
         watch_namespaces: Namespaces::All,
         watch_selector: None,
@@ -317,10 +319,13 @@ fn settings() -> Settings {
 /// Hosts that a Secret may lead to.
 fn is_allowed(endpoint: &str) -> bool {
     let of_the_cloud = |service: &str| {
-        let region = endpoint
+        let host = endpoint
             .strip_prefix("https://")
-            .and_then(|rest| rest.strip_prefix(service))
-            .and_then(|rest| rest.strip_suffix(".myhuaweicloud.com"));
+            .and_then(|rest| rest.strip_prefix(service));
+        let region = host.and_then(|host| {
+            host.strip_suffix(".myhuaweicloud.com")
+                .or_else(|| host.strip_suffix(".myhuaweicloud.eu"))
+        });
         region.is_some_and(|region| region.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-'))
     };
     let named = [

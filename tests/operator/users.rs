@@ -8,6 +8,7 @@ mod groups;
 mod lanes;
 pub mod life;
 mod names;
+mod pages;
 mod passwords;
 mod policies;
 mod read_only;

@@ -9,6 +9,7 @@ use vpn_operator::{
         Client, Credentials, Meaning, Observer, Operation, Scope, Transport, TransportOptions,
         customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
         iam,
+        paging::LIMIT,
     },
     simulator::tryout,
 };
@@ -78,7 +79,7 @@ async fn the_life_of_a_gateway() {
         (Some("office"), Some(4_294_967_295))
     );
     assert_eq!(seen.ca_certificate.unwrap().subject.as_deref(), Some("CN=Office CA"));
-    let page = client.list_customer_gateways_page(None).await.unwrap().value;
+    let page = client.list_customer_gateways_page(LIMIT, None).await.unwrap().value;
     assert_eq!(
         (page.items.len(), page.total_count, page.current_count),
         (1, Some(1), Some(1))

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use vpn_operator::cloud::{
     Client, CloudError, Meaning,
+    paging::LIMIT,
     password::Password,
     users::{NO_STATIC_IP, NewUser, UserChange},
 };
@@ -37,7 +38,7 @@ async fn refused(client: &Client, user: &NewUser, token: &str) -> CloudError {
 async fn the_life_of_a_user() {
     let cloud = Cloud::start().await;
     let client = client(&cloud);
-    let servers = client.list_vpn_servers_page(None).await.unwrap().value;
+    let servers = client.list_vpn_servers_page(LIMIT, None).await.unwrap().value;
     let server = &servers.items[0];
     assert_eq!(
         (
@@ -48,7 +49,7 @@ async fn the_life_of_a_user() {
         (SERVER, Some("ACTIVE"), Some("LOCAL_PASSWORD"))
     );
     let (first, second) = (cloud.created_group("ops").await, cloud.created_group("dev").await);
-    let groups = client.list_user_groups_page(SERVER, None).await.unwrap().value;
+    let groups = client.list_user_groups_page(SERVER, LIMIT, None).await.unwrap().value;
     assert_eq!(
         (groups.items.len(), groups.total_count),
         (3, Some(3)),
@@ -69,7 +70,7 @@ async fn the_life_of_a_user() {
     let seen = client.get_user(SERVER, &id).await.unwrap().value;
     assert_eq!(seen.user_group_name.as_deref(), Some("ops"));
     assert_eq!(seen.static_ip.as_deref(), Some(NO_STATIC_IP));
-    let page = client.list_users_page(SERVER, None).await.unwrap().value;
+    let page = client.list_users_page(SERVER, LIMIT, None).await.unwrap().value;
     assert_eq!(
         (page.items.as_slice(), page.total_count),
         (&[seen.clone()][..], Some(1))
@@ -89,7 +90,7 @@ async fn the_life_of_a_user() {
     client.remove_users_from_group(SERVER, &first, &[&id]).await.unwrap();
     client.add_users_to_group(SERVER, &second, &[&id]).await.unwrap();
     let members = client
-        .list_group_members_page(SERVER, &second, None)
+        .list_group_members_page(SERVER, &second, LIMIT, None)
         .await
         .unwrap()
         .value;
@@ -178,8 +179,8 @@ async fn a_missing_or_unready_server_is_waited_for() {
         let group = cloud.created_group("ops").await;
         for error in [
             client.create_user(UNKNOWN_ID, &user("alice"), TOKEN).await.unwrap_err(),
-            client.list_users_page(UNKNOWN_ID, None).await.unwrap_err(),
-            client.list_user_groups_page(UNKNOWN_ID, None).await.unwrap_err(),
+            client.list_users_page(UNKNOWN_ID, LIMIT, None).await.unwrap_err(),
+            client.list_user_groups_page(UNKNOWN_ID, LIMIT, None).await.unwrap_err(),
             client.add_users_to_group(SERVER, UNKNOWN_ID, &["u"]).await.unwrap_err(),
             client
                 .add_users_to_group(SERVER, &group, &[UNKNOWN_ID])
@@ -212,11 +213,11 @@ async fn lists_are_walked_whatever_they_say_of_their_end() {
             cloud.created_user("alice").await;
             let client = client(&cloud);
             let mut walked = vpn_operator::cloud::paging::Pages::default();
-            let page = client.list_users_page(SERVER, None).await.unwrap().value;
+            let page = client.list_users_page(SERVER, LIMIT, None).await.unwrap().value;
             assert_eq!(walked.add(page), vpn_operator::cloud::paging::Next::Done);
             assert!(walked.finish().complete, "{marker}");
             let mut walked = vpn_operator::cloud::paging::Pages::default();
-            let page = client.list_vpn_servers_page(None).await.unwrap().value;
+            let page = client.list_vpn_servers_page(LIMIT, None).await.unwrap().value;
             assert_eq!(walked.add(page), vpn_operator::cloud::paging::Next::Done);
             assert!(walked.finish().complete, "{marker} {pages}");
         }
@@ -251,7 +252,7 @@ async fn repeats_a_name_on_its_way_out_and_clouds_without_users_are_told_apart()
         cloud.switch("p2c", value).await;
         for error in [
             client.get_user(SERVER, &id).await.unwrap_err(),
-            client.list_users_page(SERVER, None).await.unwrap_err(),
+            client.list_users_page(SERVER, LIMIT, None).await.unwrap_err(),
             refused(&client, &user("bob1"), TOKEN).await,
         ] {
             assert_eq!(error.meaning, expected, "{error}");

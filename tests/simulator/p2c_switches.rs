@@ -59,6 +59,17 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
             let counts = cloud.admin_get("counts").await;
             assert_eq!(counts["by_operation"]["ListVpnUsers"], 2);
         }
+        ("p2c-page-limit", what) => {
+            for path in [on_server("users"), on_server("groups"), "vpn-servers".to_owned()] {
+                let long = cloud.get(&format!("{path}?limit=200")).await;
+                match what {
+                    "200" => drop(long.expect(200)),
+                    _ => long.assert_error(400, "VPN.0001"),
+                }
+                cloud.get(&format!("{path}?limit=50")).await.expect(200);
+            }
+            cloud.get("customer-gateways?limit=200").await.expect(200);
+        }
         ("p2c-last-page-marker", what) => {
             cloud.created_user("alice").await;
             let group = cloud.default_group().await;

@@ -9,6 +9,7 @@ mod permissions;
 mod quotas;
 mod retries;
 mod switches;
+mod unreadable;
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;

@@ -217,3 +217,39 @@ async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() 
     assert_eq!(world.cloud_gateways().await.len(), 1);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn an_endpoint_with_another_name_is_the_same_place_once_that_is_declared() {
+    let mut world = World::start().await;
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
+        .await;
+    let before = expect_mended(&world, "office").await;
+    let old = world.simulator.url().to_owned();
+    let new = old.replace("127.0.0.1", "localhost");
+    assert_ne!(old, new);
+    let mark = world.mark().await;
+
+    world.set_argument(&format!("--vpn-endpoint={new}"));
+    world.restart_operator().await;
+    let way_out = format!("--endpoint-alias {old}={new}");
+    expect_trouble(&world, "office", "ScopeChanged", &[&way_out]).await;
+
+    world.set_argument(&format!("--endpoint-alias={old}={new}"));
+    world.restart_operator().await;
+    world.patch("office", json!({"spec": {"name": "renamed"}})).await;
+    world
+        .wait_for("office", "the new name", |object| {
+            object["status"]["observedGeneration"] == 2
+        })
+        .await;
+    let after = expect_mended(&world, "office").await;
+    assert_eq!(after["status"]["id"], before["status"]["id"]);
+    assert_eq!(
+        after["status"]["scope"], before["status"]["scope"],
+        "recorded under its first name"
+    );
+    assert_eq!(owned_gateways(&world, &after).await[0]["name"], "renamed");
+    assert_eq!(count(&world, mark, &WRITES).await, 1);
+    world.finish().await;
+}

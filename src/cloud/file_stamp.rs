@@ -1,0 +1,21 @@
+//! Tells one version of a file from another without reading it.
+
+use std::{fs, io, path::Path, time::SystemTime};
+
+/// See the module. A mounted Secret or ConfigMap is replaced as a whole, with new times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    modified: Option<SystemTime>,
+    length: u64,
+}
+
+impl FileStamp {
+    /// Of the file as it is now; symbolic links are followed.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+        })
+    }
+}

@@ -1,0 +1,79 @@
+//! The HTTP client with its trust, set up again when the CA file changes: authorities rotate while the process runs.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use reqwest::{redirect, retry};
+
+use super::{
+    file_stamp::FileStamp,
+    tls,
+    transport::{TransportError, TransportOptions},
+};
+
+/// See the module.
+pub(super) struct HttpClient {
+    options: TransportOptions,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    client: reqwest::Client,
+    /// Of the CA file when it was last looked at; `None`: there is none.
+    stamp: Option<FileStamp>,
+}
+
+impl HttpClient {
+    /// Reads the CA file and the system's roots.
+    pub fn new(options: TransportOptions) -> Result<Self, TransportError> {
+        // The stamp is taken first: a change in between is then seen the next time.
+        let stamp = options.ca_file.as_deref().and_then(|file| FileStamp::of(file).ok());
+        let client = build(&options)?;
+        Ok(Self {
+            options,
+            current: Mutex::new(Current { client, stamp }),
+        })
+    }
+
+    /// The client that trusts what the CA file holds now. While the file is missing or wrong, the roots that were read last
+    /// stay in force.
+    pub fn current(&self) -> reqwest::Client {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &self.options.ca_file {
+            let stamp = FileStamp::of(file).ok();
+            if stamp != current.stamp {
+                current.stamp = stamp;
+                self.reload(file, &mut current);
+            }
+        }
+        current.client.clone()
+    }
+
+    fn reload(&self, file: &Path, current: &mut Current) {
+        match build(&self.options) {
+            Ok(client) => {
+                // Connections of the former one end with the requests that use them.
+                current.client = client;
+                tracing::info!(file = %file.display(), "read the changed CA file");
+            }
+            Err(error) => tracing::warn!(
+                "the changed CA file is not used: {error}; correct it: until then the certificates that were read last count"
+            ),
+        }
+    }
+}
+
+fn build(options: &TransportOptions) -> Result<reqwest::Client, TransportError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::config(options.ca_file.as_deref())?)
+        .user_agent(concat!("vpn-operator/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(retry::never())
+        .timeout(options.request_timeout)
+        // A connection that was never made leaves no doubt about a write, so it is told from a slow answer.
+        .connect_timeout(options.request_timeout / 2)
+        .build()
+        .map_err(TransportError::Http)
+}
