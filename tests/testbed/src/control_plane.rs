@@ -3,13 +3,15 @@
 
 mod certificates;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -17,6 +19,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::assets::{Assets, Tool};
+use crate::audit::{ApiCall, AuditLog};
 use crate::binaries::Binaries;
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
@@ -46,6 +49,7 @@ pub struct ControlPlane {
     token: String,
     certificates: Certificates,
     kubeconfig: PathBuf,
+    audit: AuditLog,
     guardian: Arc<Guardian>,
 }
 
@@ -76,6 +80,7 @@ impl ControlPlane {
             etcd_data: data,
             port: 0,
             kubeconfig: guardian.folder().join("kubeconfig"),
+            audit: AuditLog::prepare(guardian.folder())?,
             token,
             certificates,
             guardian,
@@ -152,13 +157,25 @@ impl ControlPlane {
     /// Writes a kubeconfig for a ServiceAccount, with a token that kube-apiserver issues: what runs
     /// with it has that account's rights and no more.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
-        let token = self
-            .kubectl(["create", "token", name, "--namespace", namespace])
-            .await?
-            .success()?;
+        let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
+        let request = TokenRequest {
+            spec: TokenRequestSpec::default(),
+            ..TokenRequest::default()
+        };
+        let issued = accounts
+            .create_token_request(name, &PostParams::default(), &request)
+            .await?;
+        let token = issued.status.map(|status| status.token).unwrap_or_default();
         let path = self.guardian.folder().join(format!("kubeconfig-{namespace}-{name}"));
-        self.write_kubeconfig(&path, token.trim())?;
+        self.write_kubeconfig(&path, &token)?;
         Ok(path)
+    }
+
+    /// What a ServiceAccount has asked of the apiserver until now, by the apiserver's audit log. A request that was answered
+    /// a moment ago may be missing.
+    pub fn calls_of(&self, namespace: &str, account: &str) -> Result<BTreeSet<ApiCall>> {
+        self.audit
+            .calls_of(&format!("system:serviceaccount:{namespace}:{account}"))
     }
 
     /// Runs the real kubectl as administrator.
@@ -291,7 +308,7 @@ impl ControlPlane {
 
     fn api_server_launch(&self) -> Launch {
         let folder = self.guardian.folder();
-        Launch::new("kube-apiserver", self.assets.path(Tool::KubeApiserver)).args([
+        let launch = Launch::new("kube-apiserver", self.assets.path(Tool::KubeApiserver)).args([
             format!("--etcd-servers={}", self.etcd_url),
             "--bind-address=127.0.0.1".to_owned(),
             // Left out, it asks the machine for a route to the world, which need not exist; loopback it
@@ -314,7 +331,8 @@ impl ControlPlane {
                 self.certificates.service_account_public_key.display()
             ),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-        ])
+        ]);
+        launch.args(self.audit.flags())
     }
 
     fn write_kubeconfig(&self, path: &Path, token: &str) -> Result<()> {

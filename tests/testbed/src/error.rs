@@ -105,6 +105,10 @@ pub enum Error {
         body: String,
     },
 
+    /// The apiserver's audit log has a line that cannot be read.
+    #[error("the audit log: {0}")]
+    Audit(String),
+
     /// A body is not the JSON that it should be.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
