@@ -204,7 +204,15 @@ async fn credential<K: Kind>(
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
-    Ok(match shared.secrets.read(&secret, key, &access::SECRET_KEYS).await? {
+    let read = match shared.secrets.read(&secret, key, &access::SECRET_KEYS).await {
+        // A namespace that is deleted may lose the operator's permission on its Secrets before anything else.
+        Err(kube::Error::Api(status)) if deleting && status.code == 403 => match shared.secrets.remembered(&secret) {
+            Some(found) => found,
+            None => return Err(kube::Error::Api(status)),
+        },
+        read => read?,
+    };
+    Ok(match read {
         Found::Present(content) => access::from_secret(&shared.settings, &name, &content.data),
         // A namespace that is deleted loses its Secrets first.
         Found::Remembered(content) if deleting => access::from_secret(&shared.settings, &name, &content.data),

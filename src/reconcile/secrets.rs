@@ -123,6 +123,13 @@ impl Secrets {
         }
     }
 
+    /// What was read of it last, if anything: for a deletion that must not wait for a permission that is gone.
+    pub fn remembered(&self, secret: &SecretName) -> Option<Found> {
+        let named = self.lock();
+        let content = named.get(secret)?.content.as_ref()?;
+        Some(Found::Remembered(Arc::clone(content)))
+    }
+
     fn begin(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Begun<'_> {
         let mut named = self.lock();
         let entry = named.entry(secret.clone()).or_insert_with(|| Named {
@@ -334,6 +341,22 @@ mod tests {
     fn at_version(version: &str) -> Option<Secret> {
         let secret = serde_json::json!({"metadata": {"resourceVersion": version}, "data": {"password": ""}});
         Some(serde_json::from_value(secret).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_remembered_when_nothing_can_be_read_any_more() {
+        let (secrets, secret) = (nobodys(), ("a".to_owned(), "s".to_owned()));
+        let key = Key {
+            kind: "CustomerGateway",
+            namespace: "a".to_owned(),
+            name: "office".to_owned(),
+        };
+        assert!(secrets.read(&secret, &key, &["password"]).await.is_err());
+        assert!(secrets.remembered(&secret).is_none());
+        assert!(secrets.accept(&secret, &["password"], 0, at_version("7")).is_some());
+        secrets.distrust();
+        assert!(secrets.read(&secret, &key, &["password"]).await.is_err());
+        assert!(matches!(secrets.remembered(&secret), Some(Found::Remembered(_))));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod hook;
 mod install;
 mod installation;
 mod monitoring;
+mod namespaces;
 mod options;
 mod readme;
 mod recovery;

@@ -95,10 +95,16 @@ impl Release {
 
     /// A Secret with the simulator's credentials.
     pub async fn credentials(&self, name: &str) {
+        self.credentials_in(name, &self.namespace).await;
+    }
+
+    /// The same in another namespace.
+    pub async fn credentials_in(&self, name: &str, namespace: &str) {
         let (access_key, secret_key) = (format!("accessKey={ACCESS_KEY}"), format!("secretKey={SECRET_KEY}"));
         let from = ["--from-literal", &access_key, "--from-literal", &secret_key];
-        let create = ["create", "secret", "generic", name];
-        self.kubectl(create.into_iter().chain(from)).await.unwrap();
+        let create = ["create", "secret", "generic", name, "--namespace", namespace];
+        let output = self.plane.kubectl(create.into_iter().chain(from)).await.unwrap();
+        output.success().unwrap();
     }
 
     /// Starts the binary as the Deployment says, with a token of its ServiceAccount.
@@ -134,7 +140,12 @@ impl Release {
 
     /// `kubectl apply` in the release's namespace.
     pub async fn apply(&self, manifest: &str) {
-        let arguments = ["--namespace", &self.namespace, "apply", "--filename", "-"];
+        self.apply_in(&self.namespace, manifest).await;
+    }
+
+    /// `kubectl apply` in another namespace.
+    pub async fn apply_in(&self, namespace: &str, manifest: &str) {
+        let arguments = ["--namespace", namespace, "apply", "--filename", "-"];
         let output = self.plane.kubectl_with_input(arguments, manifest).await.unwrap();
         output.success().unwrap();
     }

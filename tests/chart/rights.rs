@@ -1,15 +1,23 @@
-//! Each right is there because something fails without it, and says so.
+//! The permissions of the chart are the requests of the operator, by the apiserver's audit log; and each that is missing is
+//! named.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
-use vpn_operator_testbed::{ControlPlane, eventually};
+use vpn_operator_testbed::{ApiCall, Comparison, ControlPlane, Permission, eventually};
 
 use crate::release::{DEADLINE, Release};
 use crate::story::live;
 
+/// The mode in which only named Secrets can be read.
+const NAMED_SECRETS: &str = "secrets.names";
+
 /// A verb of a rule, for one of its resources.
 struct Right {
-    kind: &'static str,
+    kind: String,
     role: String,
+    /// Of the role; none for a ClusterRole.
+    namespace: Option<String>,
     rule: usize,
     verb: String,
     resource: String,
@@ -17,23 +25,27 @@ struct Right {
 
 #[tokio::test]
 async fn each_right_is_missed_by_name_when_it_is_taken_away() {
-    each_is_missed(false, &[], |_| true).await;
+    each_is_missed("all namespaces", false, &[], |_, _| true).await;
 }
 
 #[tokio::test]
 async fn with_watched_namespaces_the_rights_on_the_digest_key_are_missed_by_name() {
-    each_is_missed(true, &[], |right| right.kind == "role" && right.resource == "secrets").await;
+    each_is_missed("watchNamespaces", true, &[], |right, home| {
+        right.namespace.as_deref() == Some(home) && right.resource == "secrets"
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn with_named_secrets_the_rights_on_them_are_missed_by_name() {
     let names = "secrets.names={all-rights-password,right-0-password,right-1-password,right-2-password}";
     let values = [names, "resyncPeriod=2s"].map(str::to_owned);
-    each_is_missed(false, &values, |right| right.resource == "secrets").await;
+    each_is_missed(NAMED_SECRETS, false, &values, |right, _| right.resource == "secrets").await;
 }
 
-/// Takes each chosen right away in turn, and lives on without it.
-async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn(&Right) -> bool) {
+/// Lives once with all of them, of which each must be used and none be missed; then takes each chosen right away in turn, and
+/// lives on without it.
+async fn each_is_missed(mode: &str, in_one_namespace: bool, more: &[String], chosen: impl Fn(&Right, &str) -> bool) {
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     let namespace = plane.create_namespace("watched").await.unwrap();
     let mut values = vec!["rbac.aggregate=false".to_owned()];
@@ -43,17 +55,19 @@ async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn
     }
     let mut release = Release::install(plane, &values).await;
     let mut rights = rights(&release).await;
-    rights.retain(chosen);
+    rights.retain(|right| chosen(right, &release.namespace));
     assert!(rights.len() >= 2, "the chart grants rights");
     release.start_operator().await;
     live(&release, &namespace, "all-rights", 250).await.unwrap();
     release.stop_operator().await;
+    make_the_digest_key_again(&mut release).await;
+    the_permissions_are_the_calls(&release, mode).await;
     let mut unmissed = Vec::new();
     for (number, right) in rights.iter().enumerate() {
         let whole = take_away(&release, right).await;
         // What was made at an earlier start needs no right to be made.
         release.kubectl(["delete", "lease", "--all"]).await.unwrap();
-        lose_the_digest_key(&release, right).await;
+        lose_the_digest_key(&release, right.verb == "create").await;
         release.start_operator().await;
         let prefix = format!("right-{number}");
         let octet = u8::try_from(number + 1).unwrap();
@@ -71,12 +85,12 @@ async fn each_is_missed(in_one_namespace: bool, more: &[String], chosen: impl Fn
     assert!(unmissed.is_empty(), "rights that nothing needs: {unmissed:#?}");
 }
 
-/// So that it has to be created, or written to a Secret that has none.
-async fn lose_the_digest_key(release: &Release, right: &Right) {
+/// So that it has to be `created`, or written to a Secret that has none.
+async fn lose_the_digest_key(release: &Release, created: bool) {
     let secret = "vpn-vpn-operator-digest-key";
     let delete = ["delete", "secret", secret, "--ignore-not-found"];
     release.kubectl(delete).await.unwrap();
-    if right.verb != "create" {
+    if !created {
         release.kubectl(["create", "secret", "generic", secret]).await.unwrap();
     }
 }
@@ -100,25 +114,63 @@ async fn said(release: &Release, right: &Right) -> String {
     .unwrap()
 }
 
+async fn make_the_digest_key_again(release: &mut Release) {
+    lose_the_digest_key(release, false).await;
+    release.start_operator().await;
+    let made = eventually("the digest key is made", DEADLINE, async || {
+        let secret = release.get("secret", "vpn-vpn-operator-digest-key").await;
+        secret["data"]["key"].as_str().map(drop).ok_or("there is none")
+    });
+    made.await.unwrap();
+    release.stop_operator().await;
+}
+
+/// Prints a table of the release's permissions and of what the operator has asked the apiserver for, and compares both.
+async fn the_permissions_are_the_calls(release: &Release, mode: &str) {
+    let roles = roles(release).await;
+    let permissions: Vec<Permission> = roles.iter().flat_map(Permission::of_role).collect();
+    let compare = || Comparison::new(&permissions, &calls(release));
+    // The log has a request a moment after it was answered.
+    let exact = eventually("the permissions are the calls", DEADLINE / 4, async || {
+        let mut comparison = compare();
+        // Where Secrets are named, the operator learns from the refusal that it may not watch them.
+        let is_attempt = |call: &ApiCall| mode == NAMED_SECRETS && call.verb == "list" && call.resource == "secrets";
+        comparison.not_granted.retain(|call| !is_attempt(call));
+        if comparison.is_exact() {
+            Ok(())
+        } else {
+            Err(format!("{comparison:#?}"))
+        }
+    });
+    let outcome = exact.await;
+    println!("permissions and requests, {mode}:\n{}", compare().table);
+    outcome.unwrap();
+}
+
+fn calls(release: &Release) -> BTreeSet<ApiCall> {
+    release.plane.calls_of(&release.namespace, "vpn-vpn-operator").unwrap()
+}
+
+/// The only release's, of which no other is on the control plane.
+async fn roles(release: &Release) -> Vec<Value> {
+    let get = ["get", "clusterroles,roles", "--all-namespaces", "--output=json"];
+    let of_release = ["--selector", "app.kubernetes.io/instance=vpn"];
+    let found = release.plane.kubectl(get.into_iter().chain(of_release)).await.unwrap();
+    let found: Value = serde_json::from_str(&found.success().unwrap()).unwrap();
+    found["items"].as_array().unwrap().clone()
+}
+
 async fn rights(release: &Release) -> Vec<Right> {
     let mut rights = Vec::new();
-    let found = [
-        "get",
-        "clusterrole",
-        "--selector=app.kubernetes.io/instance=vpn",
-        "--output=name",
-    ];
-    let found = release.kubectl(found).await.unwrap();
-    let (_, cluster_role) = found.trim().split_once('/').unwrap();
-    let cluster_role = cluster_role.to_owned();
-    for (kind, role) in [("clusterrole", cluster_role), ("role", "vpn-vpn-operator".to_owned())] {
-        let whole = release.get(kind, &role).await;
-        for (rule, content) in whole["rules"].as_array().unwrap().iter().enumerate() {
+    for role in roles(release).await {
+        let text = |pointer| role.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        for (rule, content) in role["rules"].as_array().unwrap().iter().enumerate() {
             for verb in texts(&content["verbs"]) {
                 for resource in texts(&content["resources"]) {
                     rights.push(Right {
-                        kind,
-                        role: role.clone(),
+                        kind: text("/kind").unwrap().to_lowercase(),
+                        role: text("/metadata/name").unwrap(),
+                        namespace: text("/metadata/namespace"),
                         rule,
                         verb: verb.clone(),
                         resource,
@@ -132,7 +184,7 @@ async fn rights(release: &Release) -> Vec<Right> {
 
 /// Takes a right away; the role as it was.
 async fn take_away(release: &Release, right: &Right) -> Value {
-    let whole = release.get(right.kind, &right.role).await;
+    let whole = release.get(&right.kind, &right.role).await;
     let mut less = whole.clone();
     let rules = less["rules"].as_array_mut().unwrap();
     let rule = rules.remove(right.rule);

@@ -5,16 +5,19 @@ use vpn_operator_testbed::eventually;
 
 use crate::release::{DEADLINE, Release};
 
-/// Both kinds live and die in a namespace: made, changed by their owners, changed behind the operator's back twice, rotated,
+/// Both kinds live and die in a namespace: made, edited while the cloud is asked, changed by their owners, changed behind the operator's back twice, rotated,
 /// deleted. What they name is told apart by `prefix`.
 ///
 /// # Errors
 /// The step that did not come to its end.
 pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -> Result<(), String> {
     let (gateway, user) = (format!("{prefix}-gateway"), format!("{prefix}-user"));
+    let held = hold_creation(release, octet).await.map_err(|error| error.to_string())?;
     apply(release, namespace, &manifests(prefix, octet, 65010, "Chart-Pass-one-1")).await;
     ready(release, namespace, "customergateway", &gateway).await?;
+    edit_while_held(release, namespace, &user).await?;
     ready(release, namespace, "vpnuser", &user).await?;
+    creations_are(release, &held, 1).await?;
     let id = field(release, namespace, "customergateway", &gateway, "{.status.id}").await?;
     adopt_what_a_dead_object_left(release, namespace, prefix, octet).await?;
     // The same Event twice: the second is a change of the first.
@@ -56,6 +59,49 @@ pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -
     let objects = [format!("customergateway/{gateway}"), format!("vpnuser/{user}"), adopter];
     let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
     succeed(release, &[&arguments[..], &objects].concat()).await
+}
+
+/// The answer to the creation of the user on this server is kept back, once it was created. The server.
+async fn hold_creation(release: &Release, octet: u8) -> vpn_operator_testbed::Result<String> {
+    let server = server(octet);
+    let simulator = &release.simulator;
+    simulator
+        .admin_post::<Value>("vpn-servers", &json!({"id": server}))
+        .await?;
+    let hold = json!({"fault": "hold", "operation": "CreateVpnUser", "path_contains": server, "commit": true});
+    simulator.add_fault(&hold).await?;
+    Ok(server)
+}
+
+/// Somebody else writes to the object between a request to the cloud and the record of its outcome.
+async fn edit_while_held(release: &Release, namespace: &str, user: &str) -> Result<(), String> {
+    let held = release.simulator.wait_for_held::<Value>(1).await;
+    held.map_err(|error| error.to_string())?;
+    let label = ["--namespace", namespace, "label", "vpnuser", user, "edited=meanwhile"];
+    succeed(release, &label).await?;
+    let released = release.simulator.release(&json!({})).await;
+    released.map_err(|error| error.to_string())
+}
+
+async fn creations_are(release: &Release, server: &str, expected: usize) -> Result<(), String> {
+    let log: Value = release
+        .simulator
+        .log_since(0)
+        .await
+        .map_err(|error| error.to_string())?;
+    let requests = log["requests"].as_array().cloned().unwrap_or_default();
+    let is_creation = |request: &&Value| {
+        request["operation"] == "CreateVpnUser" && request["path"].as_str().is_some_and(|path| path.contains(server))
+    };
+    match requests.iter().filter(is_creation).count() {
+        count if count == expected => Ok(()),
+        count => Err(format!("the creation was sent {count} times")),
+    }
+}
+
+/// The VPN server of a story's user.
+fn server(octet: u8) -> String {
+    format!("5e5e5e5e-0000-4000-8000-{:012}", 1000 + u32::from(octet))
 }
 
 /// The tag on it names an object of this cluster that is no more: which is for the apiserver to say.
@@ -107,7 +153,8 @@ fn manifests(prefix: &str, octet: u8, asn: u32, password: &str) -> String {
          spec: {{name: {prefix}-gateway, idValue: 203.0.113.{octet}, bgpASN: {asn}}}\n---\n\
          apiVersion: v1\nkind: Secret\nmetadata: {{name: {prefix}-password}}\nstringData: {{password: {password}}}\n---\n\
          apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {{name: {prefix}-user}}\n\
-         spec: {{vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {{name: {prefix}-password}}}}\n"
+         spec: {{vpnServerID: {}, passwordSecretRef: {{name: {prefix}-password}}}}\n",
+        server(octet)
     )
 }
 

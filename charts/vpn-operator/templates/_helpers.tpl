@@ -121,31 +121,3 @@ imagePullSecrets:
 {{- define "vpn-operator.testName" -}}
 {{- printf "%s-test" (include "vpn-operator.fullname" .) }}
 {{- end }}
-
-{{/* What the operator does with the two kinds, Secrets and Events: in a namespace or in all. */}}
-{{- define "vpn-operator.watchedRules" -}}
-- apiGroups: [vpn.huaweicloud.com]
-  resources: [customergateways, vpnusers]
-  # patch: the finalizer
-  verbs: [list, watch, patch]
-- apiGroups: [vpn.huaweicloud.com]
-  resources: [customergateways]
-  # Whether the object that a gateway's tag names is still there.
-  verbs: [get]
-- apiGroups: [vpn.huaweicloud.com]
-  resources: [customergateways/status, vpnusers/status]
-  verbs: [patch]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  # patch: an Event that repeats itself
-  verbs: [create, patch]
-- apiGroups: [""]
-  resources: [secrets]
-  {{- if .Values.secrets.names }}
-  resourceNames: {{ toJson .Values.secrets.names }}
-  verbs: [get]
-  {{- else }}
-  # list, watch: their metadata only, to see that one was changed
-  verbs: [get, list, watch]
-  {{- end }}
-{{- end }}
