@@ -122,7 +122,7 @@ impl World {
             arguments.push(flag.to_owned());
         }
         let binary = std::path::Path::new(env!("CARGO_BIN_EXE_vpn-operator"));
-        let (guardian, kubeconfig) = (self.plane.guardian(), self.plane.kubeconfig());
+        let (guardian, kubeconfig) = (self.plane.guardian(), &self.kubeconfig);
         let operator = Operator::start(guardian, binary, kubeconfig, arguments, self.environment.clone()).unwrap();
         operator.wait_until_ready(DEADLINE).await.unwrap();
         operator

@@ -149,7 +149,7 @@ async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
     .await;
     // The Lease lives elsewhere, as it does in an installation.
     let home = world.plane.create_namespace("home").await.unwrap();
-    world.set_argument(&format!("--leader-elect-namespace={home}"));
+    world.move_home(&home).await;
     world.start_operator().await;
     world.apply_own_credentials("keys").await;
     for (name, address) in [("one", "203.0.113.1"), ("two", "203.0.113.2")] {

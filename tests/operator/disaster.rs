@@ -205,17 +205,13 @@ async fn a_gateway_follows_its_object_to_another_name_by_external_id() {
 
 #[tokio::test]
 async fn two_clusters_on_one_project_leave_each_others_gateways_alone() {
-    let world = World::with(Options::with(["--resync-period=1s"])).await;
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     let theirs = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     // The other cluster's namespace has the same kind of objects, by the same name.
     let namespace = world.plane.create_namespace("other").await.unwrap();
-    let other = world
-        .start_another([
-            "--cluster-name=other",
-            &format!("--watch-namespace={namespace}"),
-            &format!("--leader-elect-namespace={namespace}"),
-        ])
-        .await;
+    world.move_home(&namespace).await;
+    let watched = format!("--watch-namespace={namespace}");
+    let other = world.start_another(["--cluster-name=other", &watched]).await;
     let manifest = gateway(
         "office",
         "{name: office, idValue: 203.0.113.1, adoptionPolicy: IfExists}",

@@ -21,6 +21,7 @@ mod leaks;
 mod mass_deletion;
 mod objects;
 mod outcomes;
+mod permissions;
 mod policies;
 mod random_specs;
 mod read_only;

@@ -16,6 +16,7 @@ use vpn_operator_testbed::{ApiProxy, ControlPlane, Operator, Simulator, eventual
 
 use crate::leaks::{Sentinels, search_etcd, search_text};
 use crate::objects::Objects;
+use crate::permissions::{self, ACCOUNT};
 
 /// How long a busy machine may take for anything that is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -44,8 +45,13 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
-    /// With which the operator asks the apiserver: the administrator's, unless the test sets another.
+    /// With which the operator asks the apiserver: that of an account with the permissions of the chart, unless the test
+    /// sets another.
     pub kubeconfig: PathBuf,
+    /// Where such accounts of this world are.
+    homes: Vec<String>,
+    /// Whether an operator of this world may ask for what the chart does not grant.
+    pub is_refused: bool,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
@@ -139,9 +145,12 @@ impl World {
             environment.push(("HUAWEICLOUD_SDK_AK".to_owned(), access_key.clone()));
             environment.push(("HUAWEICLOUD_SDK_SK".to_owned(), secret_key.clone()));
         }
+        let kubeconfig = permissions::grant(plane, &namespace).await;
         let mut world = Self {
             plane,
             client: plane.client().await.unwrap(),
+            homes: vec![namespace.clone()],
+            is_refused: false,
             namespace,
             simulator,
             operator: None,
@@ -149,7 +158,7 @@ impl World {
             access_key,
             sentinels: Sentinels::new([secret_key.clone()]),
             secret_key,
-            kubeconfig: plane.kubeconfig().to_owned(),
+            kubeconfig,
             arguments,
             environment,
             finished: false,
@@ -213,6 +222,18 @@ impl World {
         let operator = self.operator.take().expect("an operator runs");
         operator.kill().unwrap();
         self.ended.push(operator);
+    }
+
+    /// Moves the Lease, the digest key and the operator's account into another namespace; takes effect at the next start.
+    pub async fn move_home(&mut self, home: &str) {
+        self.kubeconfig = permissions::grant(self.plane, home).await;
+        self.homes.push(home.to_owned());
+        self.set_argument(&format!("--leader-elect-namespace={home}"));
+    }
+
+    /// A proxy between the operators that get its kubeconfig and the apiserver.
+    pub fn proxy(&self) -> ApiProxy {
+        ApiProxy::start_for(self.plane, &self.kubeconfig).unwrap()
     }
 
     /// What a change of the flags needs; takes effect at the next start.
@@ -438,7 +459,22 @@ impl World {
         found.extend(search_text("simulator's log", &self.simulator.log(), &self.sentinels));
         found.extend(search_etcd(self.plane, &self.sentinels).await);
         assert!(found.is_empty(), "secrets have leaked: {found:#?}");
+        if !self.is_refused {
+            self.nothing_was_refused();
+        }
         found.len() as u64
+    }
+}
+
+impl World {
+    /// The chart grants whatever this world's operators have asked for.
+    fn nothing_was_refused(&self) {
+        for home in &self.homes {
+            let mut calls = self.plane.calls_of(home, ACCOUNT).unwrap();
+            calls.retain(|call| !call.allowed);
+            let refused: Vec<String> = calls.iter().map(ToString::to_string).collect();
+            assert!(refused.is_empty(), "the chart does not grant {refused:#?}");
+        }
     }
 }
 

@@ -27,6 +27,7 @@ async fn beside(first: &World) -> World {
         .success()
         .unwrap();
     second.arguments = first.arguments.clone();
+    second.move_home(&first.namespace).await;
     second.environment = first.environment.clone();
     second.sentinels.add(&first.secret_key);
     apply_passwords(&mut second).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, eventually};
+use vpn_operator_testbed::{ApiRequest, Line, Moment, eventually};
 
 use super::history::History;
 use super::replicas::Replica;
@@ -16,7 +16,7 @@ use crate::world::DEADLINE;
 async fn cut_off(line: Line) {
     let mut world = world_of_replicas([SLOW]).await;
     let history = History::follow(&world).await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
     first.leads().await;
     let second = Replica::start(&mut world, "second").await;
@@ -57,7 +57,7 @@ async fn a_leader_that_has_not_given_up_yet_sends_nothing_that_its_lease_may_not
     // the leader gives up only after thirteen.
     let mut world = world_of_replicas(["--lease-duration=20s", "--request-timeout=10s"]).await;
     let history = History::follow(&world).await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
     first.leads().await;
     world.create("calm", "{idValue: 203.0.113.100}").await;

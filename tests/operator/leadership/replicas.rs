@@ -19,7 +19,7 @@ pub struct Replica {
 impl Replica {
     /// Starts one that talks to the apiserver itself.
     pub async fn start(world: &mut World, name: &str) -> Self {
-        let kubeconfig = world.plane.kubeconfig().to_owned();
+        let kubeconfig = world.kubeconfig.clone();
         Self::start_behind(world, name, &kubeconfig).await
     }
 

@@ -15,7 +15,9 @@ async fn two_leaders_at_once_make_nothing_twice() {
     let one = Replica::start(&mut world, "one").await;
     one.leads().await;
     world.set_argument("--leader-elect-name=another");
-    let other = Replica::start(&mut world, "other").await;
+    // The chart grants one Lease.
+    let administrator = world.plane.kubeconfig();
+    let other = Replica::start_behind(&mut world, "other", administrator).await;
     other.leads().await;
     world.apply_password("people", "Rivals Pass-1").await;
     let users: Vec<String> = (1..=5)

@@ -1,7 +1,7 @@
 //! A leader that is stopped (SIGSTOP) past its lease's end and continued.
 
 use serde_json::{Value, json};
-use vpn_operator_testbed::{ApiProxy, ApiRequest, Effort, Moment, Verb, effort, eventually};
+use vpn_operator_testbed::{ApiRequest, Effort, Moment, Verb, effort, eventually};
 
 use super::history::History;
 use super::replicas::{Replica, one_leads, trespasses};
@@ -84,7 +84,7 @@ fn is_status(request: &ApiRequest) -> bool {
 async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after_its_lease() {
     let mut world = world_of_replicas([]).await;
     let history = History::follow(&world).await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
     first.leads().await;
     apply_gateways(&world, 6).await;

@@ -57,7 +57,7 @@ impl Batch {
         let mut options = Options::with(["--resync-period=0", "--leader-elect=false", REQUEST_TIMEOUT]);
         options.stopped = true;
         let mut world = World::with(options).await;
-        let proxy = ApiProxy::start(world.plane).unwrap();
+        let proxy = world.proxy();
         world.kubeconfig = proxy.kubeconfig().to_owned();
         for password in [FIRST_PASSWORD, SECOND_PASSWORD, FOREIGN_PASSWORD] {
             world.sentinels.add(password);

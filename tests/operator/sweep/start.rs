@@ -14,7 +14,7 @@ async fn stopped_world() -> (World, ApiProxy) {
     let mut options = Options::with(["--resync-period=0", "--leader-elect=false"]);
     options.stopped = true;
     let mut world = World::with(options).await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.kubeconfig = proxy.kubeconfig().to_owned();
     (world, proxy)
 }

@@ -285,7 +285,7 @@ async fn a_namespace_with_users_is_deleted_whole_although_its_secrets_go_first()
     })
     .await;
     let home = world.plane.create_namespace("home").await.unwrap();
-    world.set_argument(&format!("--leader-elect-namespace={home}"));
+    world.move_home(&home).await;
     world.start_operator().await;
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
     world.apply_credentials("keys", &access_key, &secret_key, &[]).await;

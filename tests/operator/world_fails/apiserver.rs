@@ -1,7 +1,7 @@
 //! The apiserver and etcd go away and come back, and what a watch could go on from is forgotten.
 
 use serde_json::{Value, json};
-use vpn_operator_testbed::{ApiProxy, ControlPlane, Line, eventually};
+use vpn_operator_testbed::{ControlPlane, Line, eventually};
 
 use super::{LEDGER, settle_up, wait_until_ready};
 use crate::upgrade::own_plane;
@@ -111,7 +111,7 @@ async fn an_operator_that_was_cut_off_from_the_apiserver_for_a_moment_is_ready_a
         ..Options::with(["--resync-period=0", "--lease-duration=20m"])
     })
     .await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
     world.create("first", "{name: first, idValue: 203.0.113.1}").await;
     let mark = world.mark().await;

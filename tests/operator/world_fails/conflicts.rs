@@ -1,7 +1,7 @@
 //! Others write to the same objects at the same time: 409 to writes of ours.
 
 use serde_json::{Value, json};
-use vpn_operator_testbed::{Answer, ApiProxy, ApiRequest, Moment, Verb, eventually};
+use vpn_operator_testbed::{Answer, ApiRequest, Moment, Verb, eventually};
 
 use super::settle_up;
 use crate::console::counts;
@@ -32,7 +32,7 @@ async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_tol
         ..Options::with(["--resync-period=0", "--request-timeout=60s", "--lease-duration=2m"])
     })
     .await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
     world.apply_password("alice", "Conflict Pass-1").await;
 
@@ -99,7 +99,7 @@ async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_s
         ..Options::with(["--resync-period=0", "--log-level=info"])
     })
     .await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
     let refusal = Answer::refusal(409, "Conflict", "somebody is always faster");
     let conflict = proxy.answer(refusal, None, is_status_of("office"));
@@ -135,7 +135,7 @@ async fn an_object_that_goes_while_it_is_read_is_in_nobodys_way() {
         ..Options::with(["--resync-period=0"])
     })
     .await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
     world.apply_gateway("old", "{name: old, idValue: 203.0.113.1}").await;
     let old = world.wait_for_reason("old", "Available").await;

@@ -1,6 +1,6 @@
 //! The list of one namespace is late: whatever is in the others waits for it.
 
-use vpn_operator_testbed::{ApiProxy, ApiRequest, Moment, Verb, eventually};
+use vpn_operator_testbed::{ApiRequest, Moment, Verb, eventually};
 
 use super::settle_up;
 use crate::world::{DEADLINE, Options, World};
@@ -21,7 +21,7 @@ async fn whatever_waits_for_the_last_namespace_goes_on_when_it_is_listed() {
         world.apply_gateway(&format!("gw-{number}"), &spec).await;
     }
 
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.kubeconfig = proxy.kubeconfig().to_owned();
     let is_late = move |request: &ApiRequest| {
         request.verb == Verb::List

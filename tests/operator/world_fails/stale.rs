@@ -2,7 +2,7 @@
 //! nothing yet. What the operator writes is pinned to what it has read, so it finds out before it sends anything.
 
 use serde_json::{Value, json};
-use vpn_operator_testbed::{Answer, ApiProxy, ApiRequest, Moment, Verb, eventually};
+use vpn_operator_testbed::{Answer, ApiRequest, Moment, Verb, eventually};
 
 use super::{LEDGER, settle_up, wait_until_ready};
 use crate::console::counts;
@@ -55,7 +55,7 @@ fn announces(field: &'static str) -> impl Fn(&ApiRequest) -> bool + Send + Sync 
 
 /// The operator begins with that view, and does what it would do then; the truth reaches it only afterwards.
 async fn begins_with(world: &mut World, view: &View) -> u64 {
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     let mut stale = Vec::new();
     let mut watches = Vec::new();
     for (plural, list) in KINDS.into_iter().zip(&view.lists) {
@@ -121,7 +121,7 @@ async fn a_restart_with_an_older_view_of_the_objects_makes_nothing_twice() {
     world.apply_password("people", "Stale Pass-1").await;
     world.apply(&manifests()).await;
     let mut views = vec![View::of(&world, "nothing was done yet").await];
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     let hold = proxy.hold_all(Moment::Before, announces("intent"));
     world.start_operator_behind(&proxy).await;
     eventually(
