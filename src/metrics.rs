@@ -1,5 +1,5 @@
-//! What the operator counts. Labels come from closed lists (`&'static str`), so no name, id or message of anybody's
-//! can get into a metric, and the number of series is bounded.
+//! What the operator counts. Labels come from closed lists (`&'static str`, and the namespaces of `--watch-namespace`), so no
+//! name, id or message of anybody's can get into a metric, and the number of series is bounded.
 
 use std::time::Duration;
 
@@ -64,6 +64,12 @@ struct Build {
     version: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindNamespace {
+    kind: &'static str,
+    namespace: String,
+}
+
 /// Handles to every metric; clones count together.
 #[derive(Clone)]
 pub struct Metrics {
@@ -77,6 +83,7 @@ pub struct Metrics {
     mirror_lists: Family<CollectionOutcome, Counter>,
     unreadable_items: Family<Collection, Counter>,
     leader: Gauge,
+    watch_up: Family<KindNamespace, Gauge>,
     budget_queue: Gauge,
     credential_failures: Family<Reason, Counter>,
     creations_sent_again: Family<KindOutcome, Counter>,
@@ -97,6 +104,7 @@ impl Default for Metrics {
             mirror_lists: Family::default(),
             unreadable_items: Family::default(),
             leader: Gauge::default(),
+            watch_up: Family::default(),
             budget_queue: Gauge::default(),
             credential_failures: Family::default(),
             creations_sent_again: Family::default(),
@@ -159,6 +167,11 @@ impl Metrics {
             "leader",
             "1 while this process holds the lease, or needs none",
             self.leader.clone(),
+        );
+        registry.register(
+            "watch_up",
+            "1 while the watch of a kind works, by kind and namespace of --watch-namespace (empty: all namespaces)",
+            self.watch_up.clone(),
         );
         registry.register(
             "budget_queue",
@@ -245,6 +258,13 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
+    /// The watch of a kind works, or does not; `namespace` is one of `--watch-namespace`, or empty.
+    pub fn set_watch_up(&self, kind: &'static str, namespace: &str, is_up: bool) {
+        let namespace = namespace.to_owned();
+        let gauge = self.watch_up.get_or_create(&KindNamespace { kind, namespace });
+        gauge.set(i64::from(is_up));
+    }
+
     /// So many requests wait for the budget, of all credentials together.
     pub fn set_budget_queue(&self, waiting: usize) {
         self.budget_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
@@ -297,6 +317,7 @@ mod tests {
         metrics.read_unreadable_items("customer-gateways", 2);
         metrics.read_unreadable_items("vpn-users", 0);
         metrics.set_leader(true);
+        metrics.set_watch_up("VpnUser", "team-a", true);
         metrics.set_budget_queue(7);
         metrics.credential_failed("Unauthorized");
         metrics.creation_sent_again("VpnUser", true);
@@ -314,6 +335,7 @@ mod tests {
             r#"vpn_operator_unreadable_items_total{collection="customer-gateways"} 2"#,
             r#"vpn_operator_unreadable_items_total{collection="vpn-users"} 0"#,
             "vpn_operator_leader 1",
+            r#"vpn_operator_watch_up{kind="VpnUser",namespace="team-a"} 1"#,
             "vpn_operator_budget_queue 7",
             r#"vpn_operator_credential_failures_total{reason="Unauthorized"} 1"#,
             r#"vpn_operator_creations_sent_again_total{kind="VpnUser",outcome="told"} 1"#,

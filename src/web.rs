@@ -115,6 +115,11 @@ impl Check {
         self.readiness.checks().insert(self.name.clone(), Status::Ok);
     }
 
+    /// It fails, which is reported but does not make the operator unready.
+    pub fn note(&self, text: impl Into<String>) {
+        self.readiness.note(self.name.clone(), text);
+    }
+
     /// It is awaited, and why.
     pub fn pending(&self, why: impl Into<String>) {
         self.readiness

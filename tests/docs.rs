@@ -422,6 +422,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.object_moved("kind", None, Some("reason"));
     metrics.object_drifted("kind", false, false);
     metrics.set_crd_missing_fields("kind", 0);
+    metrics.set_watch_up("kind", "namespace", true);
     metrics.mirror_listed("collection", "outcome");
     metrics.read_unreadable_items("collection", 1);
     metrics.credential_failed("reason");

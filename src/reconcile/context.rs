@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::census::Census;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
+use super::initial_list::{Progress, Unlisted};
 use super::key::{Key, Wakes};
 use super::kind::Kind;
 use super::managed::Managed;
@@ -83,9 +84,11 @@ pub struct KindContext<K: Kind> {
 /// What a watch has delivered.
 #[derive(Clone)]
 pub struct Watched<K: Kind> {
+    /// None: every namespace.
+    pub namespace: Option<String>,
     pub store: Store<Managed<K>>,
-    /// Whether that is all that there is. The store itself can tell only one of those who wait for it.
-    pub listed: watch::Receiver<bool>,
+    /// Whether the store has all that there is. The store itself can tell only one of those who wait for it.
+    pub listed: watch::Receiver<Progress>,
 }
 
 impl<K: Kind> KindContext<K> {
@@ -101,23 +104,44 @@ impl<K: Kind> KindContext<K> {
         self.watches().push(watched);
     }
 
-    /// Waits until every watch has delivered all that there is: who has what can be told only then.
+    /// Waits until every watch has delivered all that there is, or is known to fail: see [`Self::unlisted`].
     pub async fn all_is_known(&self) {
         let watches = self.watches().clone();
         for mut watched in watches {
-            if !*watched.listed.borrow() {
+            if *watched.listed.borrow() == Progress::UnderWay {
                 tracing::debug!("waiting until every watched namespace is listed");
             }
             // The sender is dropped only when the process ends.
-            let _ = watched.listed.wait_for(|listed| *listed).await;
+            let _ = watched
+                .listed
+                .wait_for(|progress| *progress != Progress::UnderWay)
+                .await;
         }
+    }
+
+    /// A namespace whose objects are not known, if there is any: what they have in the cloud must not be taken.
+    pub fn unlisted(&self) -> Option<Unlisted> {
+        self.watches().iter().find_map(|watched| {
+            let cause = match &*watched.listed.borrow() {
+                Progress::Complete => return None,
+                Progress::UnderWay => "the list is under way".to_owned(),
+                Progress::Failing(cause) => cause.clone(),
+            };
+            Some(Unlisted {
+                namespace: watched.namespace.clone(),
+                cause,
+            })
+        })
     }
 
     /// Whether every object that has something in the cloud was looked at, as far as that could be.
     pub fn all_are_looked_at(&self) -> bool {
         self.watches().iter().all(|watched| {
-            if !*watched.listed.borrow() {
-                return false;
+            match *watched.listed.borrow() {
+                Progress::UnderWay => return false,
+                // Its objects are not reconciled, and hold up no others.
+                Progress::Failing(_) => return true,
+                Progress::Complete => {}
             }
             let objects = watched.store.state();
             let has_any = |object: &Managed<K>| K::object(&object.status).id.is_some();

@@ -8,18 +8,20 @@ use futures::{FutureExt, StreamExt, stream};
 use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::context::{KindContext, Watched};
+use super::initial_list::InitialList;
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
 use super::pipeline::{on_error, reconcile};
-use super::watch_health::WatchHealth;
-use crate::web::{Check, Readiness};
+use super::watch_health::{WatchChecks, WatchHealth};
+use crate::api::conditions::{self, Reason};
+use crate::web::Readiness;
 
 /// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
 const PAGE_SIZE: u32 = 200;
@@ -38,17 +40,29 @@ impl<K: Kind> KindController<K> {
     pub async fn run(self, readiness: Readiness, shutdown: CancellationToken) {
         let plural = <Managed<K> as kube::Resource>::plural(&()).into_owned();
         let namespaces = self.context.shared.settings.watch_namespaces.watches();
+        // One of several that cannot be listed does not make the others' operator unready.
+        let any_listed = (namespaces.len() > 1)
+            .then(|| readiness.check(format!("watch {plural}"), "none of the watched namespaces is listed"));
         let controllers = namespaces.into_iter().map(|namespace| {
             let place = namespace
                 .as_ref()
                 .map_or(String::new(), |namespace| format!(" in {namespace}"));
             let check = readiness.check(format!("watch {plural}{place}"), "not begun");
-            self.run_one(namespace, check, shutdown.clone())
+            let checks = WatchChecks {
+                own: check,
+                any: any_listed.clone(),
+            };
+            self.run_one(namespace, checks, shutdown.clone())
         });
         futures::future::join_all(controllers.collect::<Vec<_>>()).await;
     }
 
-    fn run_one(&self, namespace: Option<String>, check: Check, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+    fn run_one(
+        &self,
+        namespace: Option<String>,
+        checks: WatchChecks,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
         let context = Arc::clone(&self.context);
         let client = context.shared.client.clone();
         let api: Api<Managed<K>> = match &namespace {
@@ -60,15 +74,17 @@ impl<K: Kind> KindController<K> {
             config = config.labels(selector);
         }
         let (reader, writer) = reflector::store::<Managed<K>>();
-        let (all_listed, listed) = watch::channel(false);
+        let list = InitialList::default();
         context.watched_by(Watched {
+            namespace: namespace.clone(),
             store: reader.clone(),
-            listed,
+            listed: list.subscribe(),
         });
         let gone = Arc::clone(&context);
         let store = reader.clone();
         let in_namespace = namespace.clone();
-        let health = WatchHealth::new(K::KIND, check, api.clone());
+        let metrics = context.shared.metrics.clone();
+        let health = WatchHealth::new(K::KIND, namespace.clone(), checks, metrics, api.clone());
         let objects = watcher(api, config)
             .default_backoff()
             .reflect(writer)
@@ -80,11 +96,16 @@ impl<K: Kind> KindController<K> {
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
                     forget_unseen(&gone, &store, in_namespace.as_deref());
-                    all_listed.send_replace(true);
+                    if list.complete() {
+                        wake_dependents(&gone);
+                    }
                 }
                 Ok(watcher::Event::Apply(_)) => health.is_up(),
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Err(error) => health.failed(error),
+                Err(error) => {
+                    health.failed(error);
+                    list.failed(error, Instant::now());
+                }
             })
             .touched_objects();
         let wakes = stream::unfold(self.wakes.subscribe(), |mut wakes| async {
@@ -139,6 +160,17 @@ async fn bounded<K: Kind>(
             warn!(object = %key, "a reconcile took too long and was cut off; it is begun anew");
             Ok(controller::Action::requeue(Duration::from_secs(1)))
         }
+    }
+}
+
+/// A namespace that could not be listed is listed now.
+fn wake_dependents<K: Kind>(context: &KindContext<K>) {
+    let waits = |object: &Managed<K>| {
+        let conditions = &K::object(&object.status).conditions;
+        conditions::ready_reason(conditions) == Some(Reason::DependencyNotReady.as_str())
+    };
+    for object in context.memory.find(waits) {
+        context.shared.wakes.wake(Key::of(&*object));
     }
 }
 

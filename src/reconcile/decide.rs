@@ -18,6 +18,7 @@ use self::establish::establish;
 pub use self::guard::Guard;
 pub use self::tend::settling;
 use self::tend::tend;
+use super::initial_list::Unlisted;
 use super::kind::Kind;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Lifecycle, ManagementPolicy, ObjectStatus, RECREATE_APPROVED_ANNOTATION, Scope};
@@ -106,6 +107,8 @@ pub struct View<R> {
     pub name_holder: Option<Rival>,
     /// The uid that the known object's tag names is a CR that still lives.
     pub owner_lives: bool,
+    /// A namespace whose CRs are not known: any of them may have what this one asks for.
+    pub unlisted: Option<Unlisted>,
 }
 
 impl<R> View<R> {
@@ -125,6 +128,7 @@ impl<R> View<R> {
             namesake: None,
             name_holder: None,
             owner_lives: false,
+            unlisted: None,
         }
     }
 }

@@ -130,6 +130,7 @@ pub async fn gather<K: Kind>(
                     since: gathered.since,
                 };
                 look_around(&viewpoint, &mirror, open, &mut gathered);
+                gathered.view.unlisted = context.unlisted();
                 if gathered.view.known == Sighting::Gone {
                     // First whether all is counted, then the count.
                     gathered.view.counted = shared.census.is_complete() && open.is_counted();

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod digest_key;
 pub mod events;
 pub mod gather;
+pub mod initial_list;
 pub mod key;
 pub mod kind;
 pub mod managed;

@@ -14,6 +14,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use super::initial_list::is_forbidden;
+use crate::metrics::Metrics;
 use crate::web::Check;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -23,16 +25,25 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(10);
 /// No object has such a name: the watch that tries whether watches can be begun brings nothing.
 const NO_OBJECT: &str = "metadata.name=-";
 
+/// The lines of `/readyz` about a watch.
+pub struct WatchChecks {
+    pub own: Check,
+    /// Where several namespaces are watched, each by a watch of its own: that any of them is up.
+    pub any: Option<Check>,
+}
+
 /// See the module.
 pub struct WatchHealth<R> {
-    kind: &'static str,
     api: Api<R>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     kind: &'static str,
-    check: Check,
+    /// Empty: every namespace.
+    namespace: String,
+    checks: WatchChecks,
+    metrics: Metrics,
     trouble: Mutex<Trouble>,
 }
 
@@ -47,14 +58,23 @@ impl<R> WatchHealth<R>
 where
     R: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    pub fn new(kind: &'static str, check: Check, api: Api<R>) -> Self {
+    pub fn new(
+        kind: &'static str,
+        namespace: Option<String>,
+        checks: WatchChecks,
+        metrics: Metrics,
+        api: Api<R>,
+    ) -> Self {
+        let namespace = namespace.unwrap_or_default();
+        metrics.set_watch_up(kind, &namespace, false);
         let shared = Shared {
             kind,
-            check,
+            namespace,
+            checks,
+            metrics,
             trouble: Mutex::default(),
         };
         Self {
-            kind,
             api,
             shared: Arc::new(shared),
         }
@@ -68,14 +88,14 @@ where
     /// The watch failed. What it does next is the watcher's business: it lists anew, which ends in [`Self::is_up`], or
     /// goes on where it was, of which nothing is heard.
     pub fn failed(&self, error: &watcher::Error) {
-        let kind = self.kind;
+        let (kind, namespace) = (self.shared.kind, &self.shared.namespace);
         let how = manner(error);
-        self.shared.check.pending(error.to_string());
+        self.shared.is_down(error);
         let mut trouble = self.shared.lock();
         if trouble.told.as_ref() == Some(&how) {
-            debug!(kind, %error, "the watch failed again");
+            debug!(kind, namespace, %error, "the watch failed again");
         } else {
-            warn!(kind, %error, "the watch failed; it is begun anew");
+            warn!(kind, namespace, %error, "the watch failed; it is begun anew");
             trouble.told = Some(how);
         }
         let is_tried = trouble.trial.as_ref().is_some_and(|trial| !trial.is_finished());
@@ -96,9 +116,23 @@ impl<R> Drop for WatchHealth<R> {
 
 impl Shared {
     fn is_up(&self) {
-        self.check.ok();
+        self.checks.own.ok();
+        if let Some(any) = &self.checks.any {
+            any.ok();
+        }
+        self.metrics.set_watch_up(self.kind, &self.namespace, true);
         if self.lock().told.take().is_some() {
-            info!(kind = self.kind, "the watch is up again");
+            info!(kind = self.kind, namespace = self.namespace, "the watch is up again");
+        }
+    }
+
+    fn is_down(&self, error: &watcher::Error) {
+        self.metrics.set_watch_up(self.kind, &self.namespace, false);
+        // One namespace that is forbidden must not hold up a rollout that all the others need.
+        if is_forbidden(error) && self.checks.any.is_some() {
+            self.checks.own.note(error.to_string());
+        } else {
+            self.checks.own.pending(error.to_string());
         }
     }
 

@@ -76,6 +76,9 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists
         && let [remote] = inputs.view.lookalikes.as_slice()
     {
+        if let Some(step) = unlisted(inputs) {
+            return step;
+        }
         return claim(inputs, remote, adopted_event::<K>(remote));
     }
     if let Some(orphan) = &inputs.view.orphan {
@@ -89,6 +92,9 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     if K::UNIQUE_NAMES
         && let Some(step) = name_taken(inputs, &name, listed)
     {
+        return step;
+    }
+    if let Some(step) = unlisted(inputs) {
         return step;
     }
     let extras = match &inputs.extras {
@@ -113,6 +119,30 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
         },
         Err((reason, message)) => stop(reason, message),
     }
+}
+
+/// Where only this cluster's objects tell who has what in the cloud, all of them must be known before anything is created
+/// or adopted. Kinds with owner tags are told by the cloud.
+fn unlisted<K: Kind>(inputs: &Inputs<'_, K>) -> Option<Step<K>> {
+    let unlisted = inputs.view.unlisted.as_ref()?;
+    if K::Remote::TAGGED {
+        return None;
+    }
+    let (kind, noun) = (K::KIND, K::NOUN);
+    let resource = <K::Resource as kube::CustomResourceExt>::crd_name();
+    let place = match &unlisted.namespace {
+        Some(namespace) => format!("the namespace {namespace}"),
+        None => "all namespaces".to_owned(),
+    };
+    let message = format!(
+        "{kind}s of {place} cannot be listed, so that one of them may have this {noun} or its name: {}; grant list and watch \
+         on {resource} there, or remove the namespace from --watch-namespace",
+        unlisted.cause
+    );
+    Some(Step::Rest(Rest::Troubled(Trouble {
+        verdict: Verdict::new(Reason::DependencyNotReady, message),
+        pace: WAIT,
+    })))
 }
 
 /// The CR was renamed or moved, most likely, and left its object behind: a second one is not what anybody wants.
@@ -303,6 +333,9 @@ pub(super) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -
             Immutable::Untold => return look(inputs, Look::Whole(id.to_owned())),
             Immutable::Differs { message, .. } => return stop(Reason::InvalidSpec, message),
             Immutable::Same => {}
+        }
+        if let Some(step) = unlisted(inputs) {
+            return step;
         }
         return claim(inputs, remote, adopted_event::<K>(remote));
     }

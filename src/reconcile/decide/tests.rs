@@ -225,6 +225,17 @@ fn trouble(reason: Reason) -> Trouble {
 // --- creation -------------------------------------------------------------------------------------------------------
 
 #[test]
+fn a_gateway_waits_for_no_namespace_that_cannot_be_listed_since_its_tag_names_the_owner() {
+    let unlisted = Case::new().with(|case| {
+        case.view.unlisted = Some(Unlisted {
+            namespace: Some("team-b".to_owned()),
+            cause: "forbidden".to_owned(),
+        });
+    });
+    assert!(matches!(unlisted.decide(), Step::Create(_)));
+}
+
+#[test]
 fn a_first_creation_needs_the_mirror_and_the_finalizer_and_no_look_of_its_own() {
     let unprimed = Case::new().with(|case| case.view.listed = None);
     assert_eq!(

@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::user_record::{PasswordRecord, PasswordRefused, PasswordReset, SentUser};
 use crate::api::vpn_user::PasswordRef;
-use crate::api::{Intent, PastIntent, VpnUserSpec, VpnUserStatus};
+use crate::api::{AdoptionPolicy, Intent, PastIntent, VpnUserSpec, VpnUserStatus};
 use crate::cloud::password::Password;
 use crate::cloud::users::User;
 use crate::reconcile::vpn_user::{KnownPassword, UserChange, UserExtras, Users};
@@ -233,6 +233,40 @@ fn look(step: &Step<Users>) -> Option<&Look> {
 #[test]
 fn a_first_creation_rests_on_what_the_mirror_knows() {
     assert!(matches!(Case::new().decide(), Step::Create(_)));
+}
+
+#[test]
+fn a_creation_and_an_adoption_wait_for_a_namespace_that_cannot_be_listed_and_name_it() {
+    let unlisted = |case: &mut Case| {
+        case.view.unlisted = Some(Unlisted {
+            namespace: Some("team-b".to_owned()),
+            cause: "operator cannot list resource \"vpnusers\"".to_owned(),
+        });
+    };
+    let words = "VpnUsers of the namespace team-b cannot be listed, so that one of them may have this VPN user or its name: \
+                 operator cannot list resource \"vpnusers\"; grant list and watch on vpnusers.vpn.huaweicloud.com there";
+    Case::new().with(unlisted).stops_for(Reason::DependencyNotReady, words);
+    let named = Case::new().with(|case| {
+        case.lifecycle.external_id = Some(ID.to_owned());
+        case.view.known = seen(user(ID), true);
+    });
+    assert!(matches!(named.decide(), Step::Note(Note::Found { .. })));
+    named.with(unlisted).stops_for(Reason::DependencyNotReady, words);
+    let by_name = Case::new().listed_now().with(|case| {
+        case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
+        case.view.lookalikes = vec![user(ID)];
+    });
+    assert!(matches!(by_name.decide(), Step::Note(Note::Found { .. })));
+    by_name.with(unlisted).stops_for(Reason::DependencyNotReady, words);
+    // What is on record is kept up, and an observer takes nothing.
+    let recorded = Case::ready().with(unlisted).decide();
+    assert!(matches!(recorded, Step::Rest(Rest::Confirmed { .. })), "{recorded:?}");
+    let observer = Case::new().with(unlisted).with(|case| {
+        case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
+        case.lifecycle.external_id = Some(ID.to_owned());
+        case.view.known = seen(user(ID), true);
+    });
+    assert!(matches!(observer.decide(), Step::Note(Note::Found { .. })));
 }
 
 #[test]

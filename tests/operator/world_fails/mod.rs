@@ -10,6 +10,7 @@ mod namespaces;
 mod reasons;
 mod refused;
 mod stale;
+mod unlisted;
 
 use vpn_operator_testbed::eventually;
 

@@ -1,0 +1,143 @@
+//! Whether a watch has delivered every object that there is, and if it cannot, why. Only what rests on knowing every object
+//! waits for a namespace that cannot be listed.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::runtime::watcher;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long a list may fail before the others stop waiting for it. A refusal is an answer: nobody waits for that.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How far the first list of a watch has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    UnderWay,
+    Complete,
+    /// It fails, and why.
+    Failing(String),
+}
+
+/// A namespace whose objects are not known, and why it cannot be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlisted {
+    /// None: every namespace.
+    pub namespace: Option<String>,
+    pub cause: String,
+}
+
+/// The first list of a watch. Once it is complete it stays so.
+#[derive(Debug)]
+pub struct InitialList {
+    progress: watch::Sender<Progress>,
+    failing_since: Mutex<Option<Instant>>,
+}
+
+impl Default for InitialList {
+    fn default() -> Self {
+        Self {
+            progress: watch::Sender::new(Progress::UnderWay),
+            failing_since: Mutex::default(),
+        }
+    }
+}
+
+impl InitialList {
+    /// For those who wait for it.
+    pub fn subscribe(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// Everything was delivered. Whether anybody may have gone on without it.
+    pub fn complete(&self) -> bool {
+        let before = self.progress.send_replace(Progress::Complete);
+        matches!(before, Progress::Failing(_))
+    }
+
+    /// The watch failed at this time.
+    pub fn failed(&self, error: &watcher::Error, now: Instant) {
+        let mut failing_since = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *failing_since.get_or_insert(now);
+        if is_forbidden(error) || now.duration_since(since) >= PATIENCE {
+            let cause = cause(error);
+            self.progress.send_if_modified(|progress| {
+                let is_news = *progress != Progress::Complete && *progress != Progress::Failing(cause.clone());
+                if is_news {
+                    *progress = Progress::Failing(cause);
+                }
+                is_news
+            });
+        }
+    }
+}
+
+/// Whether the account lacks the permission.
+pub fn is_forbidden(error: &watcher::Error) -> bool {
+    status(error).is_some_and(|status| status.code == 403)
+}
+
+fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status),
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => None,
+    }
+}
+
+/// In the words of the apiserver, which name the permission that is missing.
+fn cause(error: &watcher::Error) -> String {
+    match status(error) {
+        Some(status) if !status.message.is_empty() => status.message.clone(),
+        Some(status) => format!("{} {}", status.code, status.reason),
+        None => "the apiserver does not answer".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: u16, message: &str) -> watcher::Error {
+        let status = kube::core::Status {
+            code,
+            message: message.to_owned(),
+            ..kube::core::Status::default()
+        };
+        watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn a_refusal_ends_the_wait_at_once_and_another_failure_when_it_lasts() {
+        let now = Instant::now();
+        let list = InitialList::default();
+        let progress = || list.subscribe().borrow().clone();
+        list.failed(&refusal(500, "busy"), now);
+        list.failed(&watcher::Error::NoResourceVersion, now + PATIENCE / 2);
+        assert_eq!(progress(), Progress::UnderWay);
+        list.failed(&refusal(500, "busy"), now + PATIENCE);
+        assert_eq!(progress(), Progress::Failing("busy".to_owned()));
+        list.failed(&refusal(403, "may not"), now + PATIENCE);
+        assert_eq!(progress(), Progress::Failing("may not".to_owned()));
+        let list = InitialList::default();
+        list.failed(&refusal(403, "may not"), now);
+        assert_eq!(*list.subscribe().borrow(), Progress::Failing("may not".to_owned()));
+    }
+
+    #[test]
+    fn what_was_listed_once_stays_known() {
+        let list = InitialList::default();
+        list.failed(&refusal(403, "may not"), Instant::now());
+        assert!(list.complete(), "others went on without it");
+        assert!(!list.complete());
+        assert_eq!(*list.subscribe().borrow(), Progress::Complete);
+        list.failed(&refusal(403, "may not"), Instant::now());
+        assert_eq!(*list.subscribe().borrow(), Progress::Complete);
+    }
+}
