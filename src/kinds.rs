@@ -20,6 +20,7 @@ use crate::crd_age::{CrdAge, Found};
 use crate::metrics::Metrics;
 use crate::operator::Rooms;
 use crate::reconcile::census::{Census, OfKind};
+use crate::reconcile::claims::Claims;
 use crate::reconcile::context::{Context, KindContext};
 use crate::reconcile::controller::{KindController, secret_changed};
 use crate::reconcile::customer_gateway::Gateways;
@@ -143,6 +144,7 @@ fn kind_controller<K: Kind>(
     let context = KindContext {
         shared: Arc::clone(context),
         memory: Memory::default(),
+        claims: Claims::default(),
         watches: Mutex::default(),
         crd_check,
         unkept,

@@ -20,14 +20,16 @@ pub struct Lifecycle {
     #[schemars(length(min = 36, max = 36))]
     pub external_id: Option<String>,
 
-    /// What to do when an equal object, which no one owns, exists already: `Never` (default) creates another or
-    /// reports the conflict; `IfExists` adopts it.
+    /// What to do when a cloud object of the same name and identifier exists already and is not managed: `Never` (default)
+    /// creates another, or reports the conflict where names are unique; `IfExists` adopts it, and creates one only if there
+    /// is none; `Required` adopts it and never creates. Fields that spec omits are not compared. Several matches are
+    /// NameConflict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
 
     /// How far the operator goes: `Manage` (default) creates, mends and deletes; `ReportDrift` creates and
     /// deletes but only reports differences in the condition Drifted; `Observe` only reads the object that
-    /// externalID names.
+    /// externalID names, or that adoptionPolicy: Required finds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub management_policy: Option<ManagementPolicy>,
 
@@ -52,6 +54,7 @@ pub enum AdoptionPolicy {
     #[default]
     Never,
     IfExists,
+    Required,
 }
 
 /// See [`Lifecycle::management_policy`].
@@ -171,8 +174,14 @@ pub fn admissions() -> Vec<Admission> {
         .forbidden(),
         Admission::ratcheted(
             "spec",
-            |it| format!("!has({it}.managementPolicy) || {it}.managementPolicy != 'Observe' || has({it}.externalID)"),
-            "managementPolicy: Observe needs externalID, the id of the cloud object to look at",
+            |it| {
+                format!(
+                    "!has({it}.managementPolicy) || {it}.managementPolicy != 'Observe' || has({it}.externalID) \
+                     || (has({it}.adoptionPolicy) && {it}.adoptionPolicy == 'Required')"
+                )
+            },
+            "managementPolicy: Observe needs externalID, the id of the cloud object to look at, or adoptionPolicy: Required, \
+             to find it by what spec says",
         )
         .about(".externalID")
         .missing(),

@@ -17,6 +17,11 @@ pub struct ObjectStatus {
     #[serde(rename = "ownerUID", default, skip_serializing_if = "Option::is_none")]
     pub owner_uid: Option<String>,
 
+    /// True if `id` was recorded while managementPolicy was Observe: the cloud object is not this object's own, and must be
+    /// adopted before it is managed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe_only: bool,
+
     /// When the cloud object was created, by the cloud's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,

@@ -41,8 +41,8 @@ pub struct VpnUserSpec {
 
     /// A Secret, in this namespace, with the password: 8 to 32 characters, two of the four kinds upper-case letter,
     /// lower-case letter, digit, special character or space; not the name, forwards or backwards. It is sent once per
-    /// change of the Secret's value; one newline at its end is cut. Required unless `externalID` or
-    /// `managementPolicy: Observe`; left out, the password is never touched.
+    /// change of the Secret's value; one newline at its end is cut. Required unless `externalID`,
+    /// `adoptionPolicy: Required` or `managementPolicy: Observe`; omitted, the password is never touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<PasswordRef>,
 
@@ -205,11 +205,12 @@ pub fn admissions() -> Vec<Admission> {
             |it| {
                 format!(
                     "has({it}.passwordSecretRef) || has({it}.externalID) || (has({it}.managementPolicy) \
-                     && {it}.managementPolicy == 'Observe')"
+                     && {it}.managementPolicy == 'Observe') || (has({it}.adoptionPolicy) \
+                     && {it}.adoptionPolicy == 'Required')"
                 )
             },
             "passwordSecretRef is required: the name of a Secret in this namespace whose key password holds the user's \
-             password (only a user that externalID names goes without)",
+             password (only a user that externalID names, or adoptionPolicy: Required finds, goes without)",
         )
         .about(".passwordSecretRef")
         .missing(),

@@ -167,7 +167,8 @@ impl<R: Remote, K: Reader> Known<R, K> {
         if self.uids.get(uid) != Some(reader) {
             self.uids.insert(uid.to_owned(), reader.clone());
         }
-        if self.ids.get(reader).map(String::as_str) == id {
+        let has_it = |id: &str| self.holders.get(id) == Some(reader);
+        if self.ids.get(reader).map(String::as_str) == id && id.is_none_or(has_it) {
             return;
         }
         self.release_id(reader);
@@ -210,15 +211,6 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.uids.retain(|_, other| other != reader);
         self.wants.retain(|want| want.reader != *reader);
         self.failures.remove(reader);
-    }
-
-    /// Takes an id for a reader unless another has it: of two that want one object, one gets it.
-    pub fn claim(&mut self, reader: &K, uid: &str, id: &str) -> bool {
-        if self.holders.get(id).is_some_and(|holder| holder != reader) {
-            return false;
-        }
-        self.hold(reader, uid, Some(id));
-        true
     }
 
     /// The last LIST, judged by a reader's time.
@@ -281,11 +273,6 @@ impl<R: Remote, K: Reader> Known<R, K> {
     pub fn find(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
         let entries = self.entries.values().map(|entry| &entry.remote);
         entries.filter(|remote| matches(remote)).cloned().collect()
-    }
-
-    /// Whether another reader holds this object.
-    pub fn is_held_by_another(&self, reader: &K, id: &str) -> bool {
-        self.holders.get(id).is_some_and(|holder| holder != reader)
     }
 
     /// How many of the held objects are missing, and of how many.

@@ -496,15 +496,18 @@ async fn a_look_that_began_too_early_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_claim_one_object_one_gets_it() {
+async fn what_is_held_is_not_unowned_and_a_holder_that_was_replaced_comes_back() {
     let bench = Bench::primed(vec![thing("1", "one")]).await;
     assert_eq!(bench.mirror.known().unowned(|_| true).len(), 1);
-    assert!(bench.mirror.known().claim(&"a", "uid-a", "1"));
-    assert!(bench.mirror.known().claim(&"a", "uid-a", "1"));
-    assert!(!bench.mirror.known().claim(&"b", "uid-b", "1"));
+    bench.mirror.known().hold(&"a", "uid-a", Some("1"));
     assert_eq!(bench.mirror.known().unowned(|_| true).len(), 0);
+    // Another one takes it for its own, and learns better.
+    bench.mirror.known().hold(&"b", "uid-b", Some("1"));
+    bench.mirror.known().hold(&"b", "uid-b", None);
+    bench.mirror.known().hold(&"a", "uid-a", Some("1"));
+    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 0, "held again");
     bench.mirror.known().forget(&"a");
-    assert!(bench.mirror.known().claim(&"b", "uid-b", "1"));
+    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::claims::name_to_take;
 use super::context::KindContext;
 use super::decide::{self, AGAIN, Extras, Note, Rest, Step, Trouble, Why};
 use super::gather::Gathered;
@@ -22,7 +23,7 @@ use super::outcome::{self, Setting};
 use super::record;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
-use super::view::name_holder;
+use super::view::wanted_name;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
@@ -128,9 +129,11 @@ impl<K: Kind> Pass<'_, K> {
             !drifted.is_empty() && conditions::find(conditions, conditions::DRIFTED).is_none()
         };
         let fields = drifted.join(", ");
+        let observes = self.observes();
         self.write(|status| {
             record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp);
-            if !self.observes() {
+            record::observed::<K>(status, observes);
+            if !observes {
                 record::marked::<K>(status, self.object.uid());
             }
         })
@@ -228,14 +231,24 @@ impl<K: Kind> Pass<'_, K> {
         };
         if let Note::Found { remote, .. } = &note
             && !self.observes()
-            && !cloud.mirror.known().claim(self.key, self.object.uid(), remote.id())
+            && !self.takes(&cloud, remote)
         {
-            // Another CR was faster; the next pass sees that.
+            // Another object was faster; the next pass reports that.
             return Ok(self.come_again(AGAIN));
         }
         let setting = self.setting(&cloud, cloud.tenant.cloud_now());
         let verdict = setting.verdict_of(&note);
         let written = self.write(|status| setting.noted(status, &note)).await?;
+        let is_found = matches!(note, Note::Found { .. });
+        if is_found && self.observes() && !K::object(&written.status).observe_only {
+            // What is only observed would pass for what is held.
+            return Pass {
+                object: written,
+                ..*self
+            }
+            .crd_is_too_old("drops what must be remembered")
+            .await;
+        }
         let reporter = &self.context.shared.reporter;
         match &note {
             Note::Found {
@@ -287,8 +300,8 @@ impl<K: Kind> Pass<'_, K> {
             self.say_that_it_waits().await?;
             return Ok(Next::Rest(Action::await_change()));
         };
-        if K::UNIQUE_NAMES && name_holder(self.context, &self.object, &cloud.scope).is_some() {
-            // Another CR was faster, in the same lane; the next pass says so.
+        if !self.intends(&cloud) {
+            // Another object was faster, in the same write queue; the next pass reports that.
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
         let setting = self.setting(&cloud, cloud.now);
@@ -332,6 +345,30 @@ impl<K: Kind> Pass<'_, K> {
                     .await
             }
         }
+    }
+
+    /// Reserves a cloud object until its id is recorded. Whether no other object has a better claim to it, or to the name
+    /// that it has.
+    fn takes(&self, cloud: &Cloud<'_, K>, remote: &K::Remote) -> bool {
+        let owner_tag_key = &self.context.shared.policy.owner_tag_key;
+        let name = name_to_take::<K>(&cloud.scope, &cloud.home, owner_tag_key, remote);
+        let taken = self.context.claims.index().take(self.key, remote.id(), name.as_ref());
+        if taken.is_ok() {
+            let mut known = cloud.mirror.known();
+            known.hold(self.key, self.object.uid(), Some(remote.id()));
+        }
+        taken.is_ok()
+    }
+
+    /// Reserves the name of a creation until its intent is recorded. Whether no other object has it.
+    fn intends(&self, cloud: &Cloud<'_, K>) -> bool {
+        let name = wanted_name(&self.object, &cloud.scope).filter(|_| K::UNIQUE_NAMES);
+        name.is_none_or(|name| self.context.claims.index().intend(self.key, &name).is_ok())
+    }
+
+    /// Asked again when nobody else writes where this object does.
+    fn is_held_by_another(&self, id: &str) -> bool {
+        self.context.claims.index().holder(self.key, id).is_some()
     }
 
     /// An object without a condition would pass for one that is done.
@@ -433,6 +470,9 @@ impl<K: Kind> Pass<'_, K> {
         let Ok(_turn) = self.turn(&cloud, priority) else {
             return Ok(Next::Rest(Action::await_change()));
         };
+        if self.is_held_by_another(id) {
+            return Ok(Next::Again(Arc::clone(&self.object)));
+        }
         let (object, is_remembered) = self.announce_change(&cloud, &call, &why).await?;
         if !is_remembered {
             return Pass { object, ..*self }
@@ -550,6 +590,9 @@ impl<K: Kind> Pass<'_, K> {
         let Ok(_turn) = self.turn(&cloud, Priority::Write) else {
             return Ok(Next::Rest(Action::await_change()));
         };
+        if self.is_held_by_another(id) {
+            return Ok(Next::Again(Arc::clone(&self.object)));
+        }
         let mut object = Arc::clone(&self.object);
         if !twin {
             let stamp = stamp(&self.object);
@@ -650,12 +693,13 @@ impl<K: Kind> Pass<'_, K> {
         self.wake(&waiting);
     }
 
-    /// What was kept in the cloud is free for another's `externalID` now.
+    /// What was kept in the cloud is free for another now, that names it or has its id from before.
     fn wake_who_names(&self, id: &str) {
         let waiting = self.context.memory.find(|other| {
             let waits = [Reason::DependencyNotReady, Reason::AlreadyManaged].map(Reason::as_str);
             ready_reason::<K>(other).is_some_and(|reason| waits.contains(&reason))
-                && other.lifecycle.external_id.as_deref() == Some(id)
+                && (other.lifecycle.external_id.as_deref() == Some(id)
+                    || K::object(&other.status).id.as_deref() == Some(id))
         });
         self.wake(&waiting);
     }
@@ -765,7 +809,7 @@ impl<K: Kind> Pass<'_, K> {
 
     fn again(&self, written: Managed<K>) -> Next<K> {
         let written = Arc::new(written);
-        self.context.memory.wrote(self.key, &written);
+        self.context.wrote(self.key, &written);
         Next::Again(written)
     }
 
@@ -775,7 +819,7 @@ impl<K: Kind> Pass<'_, K> {
             None => Ok(Arc::clone(&self.object)),
             Some(written) => {
                 let written = Arc::new(written);
-                self.context.memory.wrote(self.key, &written);
+                self.context.wrote(self.key, &written);
                 Ok(written)
             }
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::census::Census;
+use super::claims::Claims;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
 use super::initial_list::{Progress, Unlisted};
@@ -19,7 +20,6 @@ use super::memory::Memory;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::tenant::Tenants;
-use super::view::Fellows;
 use crate::cloud::credentials::OwnCredentialsSource;
 use crate::crd_age::Unkept;
 use crate::leader::LeaderHandle;
@@ -73,6 +73,8 @@ impl Context {
 pub struct KindContext<K: Kind> {
     pub shared: Arc<Context>,
     pub memory: Memory<K>,
+    /// Who holds, intends or wants which cloud object.
+    pub claims: Claims,
     /// One for each watched namespace.
     pub watches: Mutex<Vec<Watched<K>>>,
     /// Fails while the CRD in the cluster does not keep what must be remembered.
@@ -150,15 +152,10 @@ impl<K: Kind> KindContext<K> {
         })
     }
 
-    /// Objects whose newest state fits, whether they were reconciled yet or not; those that were let go are no more.
-    pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
-        let fits = |object: &Managed<K>| !object.is_let_go() && fits(object);
-        let mut found = self.memory.find(fits);
-        for watched in self.watches().iter() {
-            let unknown = watched.store.state().into_iter();
-            found.extend(unknown.filter(|object| !self.memory.knows(&Key::of(&**object)) && fits(object)));
-        }
-        found
+    /// One of our writes returned this.
+    pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
+        self.claims.observe(object);
+        self.memory.wrote(key, object);
     }
 
     fn watches(&self) -> MutexGuard<'_, Vec<Watched<K>>> {
@@ -169,6 +166,7 @@ impl<K: Kind> KindContext<K> {
     /// meanwhile, or another one of its name has come, about which there is news on its way.
     pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>) -> Option<Arc<Managed<K>>> {
         let uid = object.uid().to_owned();
+        self.claims.observe(&object);
         let latest = self.memory.arrive(key, object, Instant::now());
         // Asked afterwards: the store loses an object before it is forgotten, so what came too late to be forgotten with
         // it is not found here.
@@ -205,6 +203,7 @@ impl<K: Kind> KindContext<K> {
     /// delivers until then is older, and would be taken for an object that is still to be deleted.
     pub fn let_go(&self, key: &Key) {
         self.shared.release(key);
+        self.claims.index().let_go(key);
         // The store is told first, so that one that still has it means that the watch will say so later.
         if self.watched(key).is_none() {
             self.forget(key);
@@ -213,17 +212,12 @@ impl<K: Kind> KindContext<K> {
 
     /// The object is gone from the cluster.
     pub fn forget(&self, key: &Key) {
+        self.claims.index().forget(key);
         let reported = self.memory.forget(key);
         let metrics = &self.shared.metrics;
         metrics.object_moved(K::KIND, reported.reason, None);
         metrics.object_drifted(K::KIND, reported.drifted, false);
         self.shared.release(key);
-    }
-}
-
-impl<K: Kind> Fellows<K> for KindContext<K> {
-    fn find(&self, fits: &dyn Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
-        Self::find(self, fits)
     }
 }
 

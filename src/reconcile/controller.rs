@@ -100,8 +100,12 @@ impl<K: Kind> KindController<K> {
                         wake_dependents(&gone);
                     }
                 }
-                Ok(watcher::Event::Apply(_)) => health.is_up(),
-                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+                Ok(watcher::Event::Apply(object)) => {
+                    health.is_up();
+                    gone.claims.observe(object);
+                }
+                Ok(watcher::Event::InitApply(object)) => gone.claims.observe(object),
+                Ok(watcher::Event::Init) => {}
                 Err(error) => {
                     health.failed(error);
                     list.failed(error, Instant::now());
@@ -176,7 +180,8 @@ fn wake_dependents<K: Kind>(context: &KindContext<K>) {
 
 /// Objects that went away while the watch was down.
 fn forget_unseen<K: Kind>(context: &KindContext<K>, store: &reflector::Store<Managed<K>>, namespace: Option<&str>) {
-    for key in context.memory.keys() {
+    let claiming: Vec<Key> = context.claims.index().keys().cloned().collect();
+    for key in context.memory.keys().into_iter().chain(claiming) {
         let is_here = namespace.is_none_or(|namespace| namespace == key.namespace);
         if is_here && store.get(&key.object_ref::<K>()).is_none() {
             context.forget(&key);

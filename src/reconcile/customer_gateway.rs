@@ -145,6 +145,16 @@ impl Kind for Gateways {
         remote.name.as_deref()
     }
 
+    fn claimed_name(spec: Option<&Self::Spec>, name: &str) -> String {
+        let identifier = spec.and_then(|spec| spec.id_value.as_deref()).unwrap_or_default();
+        named_and_identified(name, identifier)
+    }
+
+    fn claimed_name_of(remote: &Self::Remote) -> Option<String> {
+        let (name, identifier) = (remote.name.as_deref()?, remote.id_value.as_deref()?);
+        Some(named_and_identified(name, identifier))
+    }
+
     fn new(
         spec: &Self::Spec,
         name: &str,
@@ -164,14 +174,14 @@ impl Kind for Gateways {
     }
 
     fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
-        remote.name.as_deref() == Some(name) && remote.bgp_asn == spec.bgp_asn && Self::is_same_peer(spec, remote)
+        remote.name.as_deref() == Some(name) && has_identifier(spec, remote)
     }
 
     fn is_same_peer(spec: &Self::Spec, remote: &Self::Remote) -> bool {
-        // An ASN that is left out is not asked for; a list may leave it out, too.
+        // An ASN that the spec omits is not asked for; a list may omit it, too.
         let is_asked = |asn: i64| spec.bgp_asn.is_none_or(|wanted| wanted == asn);
         let wanted_type = id_type(spec).wire();
-        remote.id_value == spec.id_value
+        has_identifier(spec, remote)
             && remote.bgp_asn.is_none_or(is_asked)
             && remote
                 .id_type
@@ -180,7 +190,15 @@ impl Kind for Gateways {
     }
 
     fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool {
-        one.id_value == other.id_value && one.bgp_asn == other.bgp_asn
+        let same_identifier = match (&one.id_value, &other.id_value) {
+            (Some(one), Some(other)) => is_same_identifier(one, other),
+            (one, other) => one == other,
+        };
+        same_identifier && one.bgp_asn == other.bgp_asn
+    }
+
+    fn is_identified(remote: &Self::Remote) -> bool {
+        remote.id_value.is_some() && remote.bgp_asn.is_some()
     }
 
     fn is_of_record(_: &Self::Status, _: &Self::Remote, _: &Policy) -> bool {
@@ -223,7 +241,7 @@ impl Kind for Gateways {
         }
         if let Some(wanted) = &spec.id_value {
             match &remote.id_value {
-                Some(has) if has != wanted => return differs("idValue", wanted, has),
+                Some(has) if !is_same_identifier(has, wanted) => return differs("idValue", wanted, has),
                 None if !full => return Immutable::Untold,
                 _ => {}
             }
@@ -299,7 +317,8 @@ impl Kind for Gateways {
     }
 
     fn apply_change(change: &Self::Change, remote: &mut Self::Remote) {
-        let tags = remote.tags.get_or_insert_default();
+        // Tags that are not known stay unknown.
+        let Some(tags) = &mut remote.tags else { return };
         match change {
             GatewayChange::Update(_) => {}
             GatewayChange::AddTags(added) => tags.extend(added.clone()),
@@ -457,7 +476,6 @@ impl Kind for Gateways {
     }
 }
 
-/// Left out means IP, on creation.
 /// The certificates that a Secret holds, or what is wrong with it and what to do.
 pub fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
     let is_long = content.len() > LONGEST_VALUE;
@@ -472,6 +490,23 @@ pub fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
     }
 }
 
+/// Names of domains do not differ by case, and addresses have no letters.
+fn is_same_identifier(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+/// Whether a gateway has the identifier that the spec names, if it names one.
+fn has_identifier(spec: &CustomerGatewaySpec, remote: &CustomerGateway) -> bool {
+    let has = remote.id_value.as_deref();
+    let wanted = spec.id_value.as_deref();
+    wanted.is_none_or(|wanted| has.is_none_or(|has| is_same_identifier(has, wanted)))
+}
+
+fn named_and_identified(name: &str, identifier: &str) -> String {
+    format!("{name} {}", identifier.to_ascii_lowercase())
+}
+
+/// An omitted type means IP, on creation.
 fn id_type(spec: &CustomerGatewaySpec) -> IdType {
     spec.id_type.unwrap_or(IdType::Ip)
 }
@@ -594,6 +629,44 @@ mod tests {
             Gateways::confirm(&mut status, None, None, &with_certificate("theirs"));
             let shown = status.ca_certificate.as_ref().and_then(|shown| shown.id.as_deref());
             assert_eq!(shown, Some("theirs"), "status tells what the cloud has");
+        }
+    }
+
+    #[test]
+    fn domain_names_are_the_same_in_upper_and_lower_case() {
+        let spec = CustomerGatewaySpec {
+            id_value: Some("Branch.Example.com".to_owned()),
+            id_type: Some(IdType::Fqdn),
+            ..CustomerGatewaySpec::default()
+        };
+        let remote = CustomerGateway {
+            name: Some("branch".to_owned()),
+            id_type: Some("fqdn".to_owned()),
+            id_value: Some("branch.example.COM".to_owned()),
+            ..CustomerGateway::default()
+        };
+        assert!(Gateways::looks_like(&spec, "branch", &remote));
+        assert!(Gateways::is_same_peer(&spec, &remote));
+        assert_eq!(Gateways::immutable_difference(&spec, &remote, true), Immutable::Same);
+        let other = CustomerGateway {
+            id_value: Some("BRANCH.example.com".to_owned()),
+            ..remote.clone()
+        };
+        assert!(Gateways::is_twin(&remote, &other));
+        assert_eq!(Gateways::claimed_name_of(&remote), Gateways::claimed_name_of(&other));
+    }
+
+    #[test]
+    fn tags_that_are_not_known_stay_unknown_whatever_is_changed() {
+        let changes = [
+            GatewayChange::Update(CustomerGatewayChange::default()),
+            GatewayChange::AddTags(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
+            GatewayChange::RemoveTags(BTreeMap::new()),
+        ];
+        for change in changes {
+            let mut remote = CustomerGateway::default();
+            Gateways::apply_change(&change, &mut remote);
+            assert_eq!(remote.tags, None, "{change:?}");
         }
     }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use self::delete::delete;
-use self::establish::establish;
+use self::establish::{adopt, establish};
 pub use self::guard::Guard;
 pub use self::tend::settling;
 use self::tend::tend;
@@ -90,12 +90,14 @@ pub struct View<R> {
     pub owned: Vec<R>,
     /// Carry our place and another uid.
     pub predecessors: Vec<R>,
-    /// Look like what we would create, and have no owner.
-    pub lookalikes: Vec<R>,
+    /// What the spec could adopt: unmanaged, with the name and the identifier that it asks for.
+    pub candidates: Vec<R>,
     /// Has, in what cannot be changed, what the spec asks for, and a tag that names a CR of this cluster that is no more.
     pub orphan: Option<R>,
     /// Could be ours, but their tags are not known.
     pub untold: Vec<String>,
+    /// Must be read one by one, since a list may have omitted fields that matter.
+    pub unread: Vec<String>,
     pub mass_deletion: Option<MassDeletion>,
     /// Whether it is known how many are missing; if it is not, nothing that is gone is taken for lost.
     pub counted: bool,
@@ -103,7 +105,8 @@ pub struct View<R> {
     pub rival: Option<Rival>,
     /// Where names are unique: an object that nobody of ours has, and whose name is the one that we would create.
     pub namesake: Option<R>,
-    /// Where names are unique: another CR that holds, or is about to create, the name.
+    /// Another CR that holds, or is about to create, the name; where names are not unique, one that is about to create an
+    /// object of this name and identifier.
     pub name_holder: Option<Rival>,
     /// The uid that the known object's tag names is a CR that still lives.
     pub owner_lives: bool,
@@ -119,9 +122,10 @@ impl<R> View<R> {
             known: Sighting::Unknown,
             owned: Vec::new(),
             predecessors: Vec::new(),
-            lookalikes: Vec::new(),
+            candidates: Vec::new(),
             orphan: None,
             untold: Vec::new(),
+            unread: Vec::new(),
             mass_deletion: None,
             counted: true,
             rival: None,
@@ -297,10 +301,51 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     if let Some(step) = scope_changed(inputs, access) {
         return step;
     }
-    match &object(inputs).id {
-        Some(id) => tend(inputs, spec, access, id),
-        None => establish(inputs, spec, access),
+    let Some(id) = &object(inputs).id else {
+        return establish(inputs, spec, access);
+    };
+    let manages = inputs.lifecycle.management() != ManagementPolicy::Observe;
+    if manages && object(inputs).observe_only && inputs.policy.keeps(Guard::ObserverClaims) {
+        return adopt(inputs, spec, id);
     }
+    if manages && let Some(step) = held_by_another(inputs, id) {
+        return step;
+    }
+    tend(inputs, spec, access, id)
+}
+
+/// Another object has a better claim to this one's cloud object: nothing is written.
+fn held_by_another<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Option<Step<K>> {
+    let rival = inputs.view.rival.as_ref()?;
+    if !inputs.policy.keeps(Guard::OneHolder) {
+        return None;
+    }
+    let Rival {
+        namespace,
+        name,
+        deleting,
+    } = rival;
+    let (noun, kind) = (K::NOUN, K::KIND);
+    if *deleting {
+        let message = format!(
+            "the {noun} {id} still belongs to the {kind} {namespace}/{name}, which is being deleted: it is read again once \
+             that one is deleted"
+        );
+        return Some(Step::Rest(Rest::Troubled(Trouble {
+            verdict: Verdict::new(Reason::DependencyNotReady, message),
+            pace: WAIT,
+        })));
+    }
+    let way_out = if inputs.lifecycle.external_id.is_some() && object(inputs).id.is_none() {
+        "remove externalID here, or delete that one first"
+    } else {
+        "delete this object, which leaves it in the cloud, or delete that one first"
+    };
+    let message = format!(
+        "the {noun} {id} belongs to the {kind} {namespace}/{name}: {way_out} (with deletionPolicy: Retain to keep the \
+         cloud's)"
+    );
+    Some(stop(Reason::AlreadyManaged, message))
 }
 
 /// The cloud's clock is known in whole seconds: one more, and that time has surely come.

@@ -123,7 +123,7 @@ pub async fn gather<K: Kind>(
                 let mirror = K::mirror(open, home, key);
                 let viewpoint = Viewpoint {
                     policy: &shared.policy,
-                    fellows: context,
+                    claims: &context.claims,
                     key,
                     object,
                     scope: &open.scope,

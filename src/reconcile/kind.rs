@@ -70,6 +70,15 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     fn cloud_name(spec: &Self::Spec, status: &Self::Status, object_name: &str) -> String;
     /// The name that the cloud knows it by.
     fn remote_name(remote: &Self::Remote) -> Option<&str>;
+    /// The name that status has, where a spec that cannot be read does not say.
+    fn recorded_name(_: &Self::Status) -> Option<&str> {
+        None
+    }
+    /// What a creation under this name claims against other objects, in a form that is equal for what the cloud takes for
+    /// the same.
+    fn claimed_name(spec: Option<&Self::Spec>, name: &str) -> String;
+    /// The same of an object that exists, if the cloud has said enough of it.
+    fn claimed_name_of(remote: &Self::Remote) -> Option<String>;
     /// What to send for a creation under that name; `owner_tag` is the tag's key and value. An error is what stands in
     /// its way.
     fn new(
@@ -79,12 +88,16 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         owner_tag: (&str, &str),
     ) -> Result<Self::New, (Reason, String)>;
 
-    /// An object that could be the one that this spec would create (name and what cannot be changed).
+    /// An object that this spec could adopt: it has the name and the identifier, as far as the spec names one and the cloud
+    /// has said.
     fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool;
-    /// An object that has what this spec asks for in what cannot be changed; only kinds with tags are asked.
+    /// An object that has what this spec asks for in what cannot be changed, as far as the cloud has said; only kinds with
+    /// tags are asked.
     fn is_same_peer(spec: &Self::Spec, remote: &Self::Remote) -> bool;
     /// The same in what cannot be changed: two that carry one CR's tag are twins of one creation.
     fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool;
+    /// Whether all that tells two objects apart is there; if not, a list may have omitted it.
+    fn is_identified(remote: &Self::Remote) -> bool;
     /// Kinds without tags: whether a creation of ours, by its record, made this object.
     fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool;
     /// Until when a creation that was answered may still come to nothing; `None` once it is confirmed.

@@ -4,6 +4,7 @@ pub mod access;
 pub mod access_key;
 pub mod act;
 pub mod census;
+pub mod claims;
 pub mod collections;
 pub mod context;
 pub mod controller;

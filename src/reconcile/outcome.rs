@@ -13,7 +13,7 @@ use super::kind::{Immutable, Kind, Record, Wanted};
 use super::managed::Managed;
 use super::record::{self, Stamp};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::{Intent, Scope};
+use crate::api::{Intent, ManagementPolicy, Scope};
 use crate::mirror::{Known, Remote, Sighting};
 
 /// Everything that the record of a step rests on.
@@ -101,6 +101,10 @@ impl<'a, K: Kind> Setting<'a, K> {
     pub fn noted(&self, status: &mut K::Status, note: &Note<K::Remote>) {
         let verdict = self.verdict_of(note);
         record::noted::<K>(status, note, self.scope, Some(self.home), &self.record());
+        if matches!(note, Note::Found { .. }) {
+            let observes = self.object.lifecycle.management() == ManagementPolicy::Observe;
+            record::observed::<K>(status, observes);
+        }
         match note {
             Note::Found { remote, .. } if K::settles_at(status).is_some() && self.object.deleting_since().is_none() => {
                 self.settles(status, remote.id());

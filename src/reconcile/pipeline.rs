@@ -78,6 +78,7 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
             return Ok(Action::await_change());
         }
         context.memory.begin(key);
+        context.claims.index().begin(key);
         let gathered = gather(context, key, &object).await;
         context.memory.looked_at(key);
         let gathered = gathered?;

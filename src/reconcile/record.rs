@@ -121,6 +121,7 @@ fn lost<K: Kind>(status: &mut K::Status) {
     let object = K::object_mut(status);
     object.id = None;
     object.owner_uid = None;
+    object.observe_only = false;
     object.created_at = None;
     object.updated_at = None;
 }
@@ -167,6 +168,12 @@ pub fn confirmed<K: Kind>(
     );
 }
 
+/// The object was only looked at, or is managed from now on.
+pub fn observed<K: Kind>(status: &mut K::Status, observes: bool) {
+    let object = K::object_mut(status);
+    object.observe_only = observes && object.id.is_some();
+}
+
 /// The cloud object's tag names the CR with this uid.
 pub fn marked<K: Kind>(status: &mut K::Status, uid: &str) {
     if K::Remote::TAGGED {
@@ -190,6 +197,7 @@ fn owned<K: Kind>(status: &mut K::Status, remote: &K::Remote, scope: &Scope) {
     close_intent::<K>(status, false);
     let object = K::object_mut(status);
     object.owner_uid = None;
+    object.observe_only = false;
     object.id = Some(remote.id().to_owned());
     object.scope = Some(scope.clone());
     seen::<K>(status, remote);

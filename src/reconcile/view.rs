@@ -1,31 +1,26 @@
 //! What the mirror knows, seen from one object: whose objects there are, which of them could be its own, and who else
 //! claims them. Pure: it reads what is known, and says which object is to be followed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::claims::{self, Claims, PlacedName};
 use super::decide::{Policy, Rival, View};
 use super::key::Key;
-use super::kind::Kind;
+use super::kind::{Immutable, Kind};
 use super::managed::Managed;
 use crate::api::conditions::{self, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy, Scope};
 use crate::mirror::{Known, MassDeletion, Remote, Sighting};
 use crate::ownership::Owner;
 
-/// Every CR of a kind that this process knows, as it knows it.
-pub trait Fellows<K: Kind>: Sync {
-    /// Those that fit.
-    fn find(&self, fits: &dyn Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>>;
-}
-
 /// From where an object looks.
 pub struct Viewpoint<'a, K: Kind> {
     pub policy: &'a Policy,
-    pub fellows: &'a dyn Fellows<K>,
+    /// Who claims what.
+    pub claims: &'a Claims,
     pub key: &'a Key,
     pub object: &'a Managed<K>,
     /// Where its credentials lead.
@@ -41,8 +36,9 @@ impl<K: Kind> Viewpoint<'_, K> {
         // Only what lives where the credentials lead is this mirror's business.
         let recorded = K::object(&object.status);
         let is_here = recorded.scope.as_ref().is_none_or(|scope| scope == self.scope);
-        // Who only observes holds nothing: several may look at what one manages.
-        let id = recorded.id.as_deref().filter(|_| is_here && !observes(object));
+        // Who only observes holds nothing, and of two that have one id recorded one holds it.
+        let holds = |id: &&str| is_here && claims::holds(object) && self.claims.index().holder(self.key, id).is_none();
+        let id = recorded.id.as_deref().filter(holds);
         known.hold(self.key, object.uid(), id);
         if let Some(id) = id {
             known.confirm(id, K::settles_at(&object.status).is_none());
@@ -53,11 +49,10 @@ impl<K: Kind> Viewpoint<'_, K> {
     pub fn view(&self, known: &mut Known<K::Remote, Key>, mass_deletion: Option<MassDeletion>) -> View<K::Remote> {
         let Self {
             policy,
-            fellows,
             key,
             object,
-            scope,
             since,
+            ..
         } = *self;
         let recorded = K::object(&object.status);
         let external = object.lifecycle.external_id.as_deref();
@@ -69,19 +64,17 @@ impl<K: Kind> Viewpoint<'_, K> {
         view.owned = if K::Remote::TAGGED {
             known.owned_by(object.uid())
         } else {
-            let is_free = |remote: &K::Remote| {
-                !known.is_held_by_another(key, remote.id()) && !is_on_record(fellows, object, remote.id())
-            };
             let of_record = known.find(|remote| K::is_of_record(&object.status, remote, policy));
-            of_record.into_iter().filter(is_free).collect()
+            of_record.into_iter().filter(|remote| self.is_free(remote)).collect()
         };
         view.owned
             .sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
         view.mass_deletion = mass_deletion;
+        view.rival = known_id.and_then(|id| self.claims.index().holder(key, id));
+        view.name_holder = self.name_holder(&view.known);
         if recorded.id.is_none() {
             if K::UNIQUE_NAMES {
-                view.namesake = namesake(object, known, key, &view.owned);
-                view.name_holder = name_holder(fellows, object, scope);
+                view.namesake = self.namesake(known, &view.owned);
             }
             let is_another =
                 |remote: &K::Remote| owner_of(remote, &policy.owner_tag_key).is_some_and(|it| it.uid != mine.uid);
@@ -90,26 +83,97 @@ impl<K: Kind> Viewpoint<'_, K> {
                 let name = K::cloud_name(spec, &object.status, object.name());
                 view.untold =
                     known.untold(|remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote));
-                if object.lifecycle.adoption() == AdoptionPolicy::IfExists {
-                    view.lookalikes = known.unowned(|remote| K::looks_like(spec, &name, remote));
-                    // Who holds it may read with other credentials, or not have been reconciled yet.
-                    view.lookalikes
-                        .retain(|remote| !is_on_record(fellows, object, remote.id()));
-                }
+                view.candidates = self.candidates(known, spec, &name);
             }
         }
+        view.unread = self.unread(known, &view);
         // Not on record yet, but named, or in the way: whether it is there, or free, may change at any time.
         let followed = external.or(view.namesake.as_ref().map(Remote::id));
-        let followed = if observes(object) {
-            known_id
+        let followed = if claims::holds(object) && view.rival.is_none() {
+            None
         } else {
-            followed.filter(|_| recorded.id.is_none())
+            known_id.or(followed)
         };
         known.watch(key, followed);
-        if let (None, Some(id)) = (&recorded.id, external) {
-            view.rival = rival(fellows, object, id);
-        }
         view
+    }
+
+    /// Whether no other object has a better claim to a cloud object.
+    fn is_free(&self, remote: &K::Remote) -> bool {
+        self.claims.index().holder(self.key, remote.id()).is_none()
+    }
+
+    /// Another object that holds the name that this one would create or adopt, or is about to create it.
+    fn name_holder(&self, known: &Sighting<K::Remote>) -> Option<Rival> {
+        let object = self.object;
+        if claims::holds(object) || observes(object) {
+            return None;
+        }
+        let home = K::home(object.spec.as_ref().ok(), &object.status)?;
+        let name = match known {
+            // What is adopted by its id may be called otherwise.
+            Sighting::Seen { remote, .. } => {
+                claims::name_to_take::<K>(self.scope, &home, &self.policy.owner_tag_key, remote)
+            }
+            _ => wanted_name(object, self.scope),
+        }?;
+        self.claims.index().name_holder(self.key, &name)
+    }
+
+    /// What the spec could adopt: not owned by another, and with the name and the identifier that the spec asks for.
+    fn candidates(&self, known: &Known<K::Remote, Key>, spec: &K::Spec, name: &str) -> Vec<K::Remote> {
+        let lifecycle = &self.object.lifecycle;
+        if lifecycle.external_id.is_some() || lifecycle.adoption() == AdoptionPolicy::Never {
+            return Vec::new();
+        }
+        let fits = |remote: &K::Remote| K::looks_like(spec, name, remote);
+        let mut candidates = if observes(self.object) {
+            // Any number of objects may look at one.
+            known.find(fits)
+        } else {
+            let mut unowned = known.unowned(fits);
+            // Who holds it may read with other credentials, or not have been reconciled yet.
+            unowned.retain(|remote| self.is_free(remote));
+            unowned
+        };
+        candidates.sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
+        candidates
+    }
+
+    /// What must be read by itself before anything is concluded, since the list may have omitted what tells it apart.
+    fn unread(&self, known: &Known<K::Remote, Key>, view: &View<K::Remote>) -> Vec<String> {
+        let is_full = |id: &str| matches!(known.sighting(id, None), Sighting::Seen { full: true, .. });
+        let mut unread: Vec<String> = Vec::new();
+        if let Ok(spec) = &self.object.spec {
+            let peers = self.possible_peers(known);
+            let all = view.candidates.iter().chain(peers.iter().map(|(peer, _)| peer));
+            let untold = all.filter(|remote| K::immutable_difference(spec, remote, false) == Immutable::Untold);
+            unread.extend(untold.map(|remote| remote.id().to_owned()));
+        }
+        // Whether they are two of one creation.
+        if view.owned.len() > 1 {
+            let untold = view.owned.iter().filter(|remote| !K::is_identified(remote));
+            unread.extend(untold.map(|remote| remote.id().to_owned()));
+        }
+        unread.retain(|id| !is_full(id));
+        unread
+    }
+
+    /// An unmanaged object that has the name that this one would create.
+    fn namesake(&self, known: &Known<K::Remote, Key>, owned: &[K::Remote]) -> Option<K::Remote> {
+        let object = self.object;
+        let spec = object.spec.as_ref().ok()?;
+        let name = K::cloud_name(spec, &object.status, object.name());
+        let is_taken = |remote: &K::Remote| {
+            let theirs = K::remote_name(remote);
+            // Whether upper and lower case count is not documented: what the cloud has refused, it compares without.
+            let refused = was_refused::<K>(&object.status);
+            theirs.is_some_and(|theirs| theirs == name || (refused && theirs.eq_ignore_ascii_case(&name)))
+        };
+        known
+            .find(is_taken)
+            .into_iter()
+            .find(|remote| !owned.iter().any(|own| own.id() == remote.id()) && self.is_free(remote))
     }
 
     /// The CR of this cluster that the tag of the object to adopt names, if it is another one.
@@ -126,12 +190,23 @@ impl<K: Kind> Viewpoint<'_, K> {
     /// Objects like the one that this spec would create, that other CRs of this cluster have or had. If one of these is no
     /// more, it left its object behind: that is for the apiserver to say.
     pub fn peers(&self, known: &Known<K::Remote, Key>) -> Vec<(K::Remote, Owner)> {
+        let mut peers = self.possible_peers(known);
+        let is_full = |id: &str| matches!(known.sighting(id, None), Sighting::Seen { full: true, .. });
+        if let Ok(spec) = &self.object.spec {
+            peers.retain(|(peer, _)| K::immutable_difference(spec, peer, is_full(peer.id())) == Immutable::Same);
+        }
+        peers
+    }
+
+    /// The same, some of which may turn out to differ once they are read.
+    fn possible_peers(&self, known: &Known<K::Remote, Key>) -> Vec<(K::Remote, Owner)> {
         let is_on_record = K::object(&self.object.status).id.is_some();
         let is_deleted = self.object.deleting_since().is_some();
         let Ok(spec) = &self.object.spec else {
             return Vec::new();
         };
-        if !K::Remote::TAGGED || is_on_record || is_deleted || self.object.lifecycle.external_id.is_some() {
+        let is_sought = !is_on_record && !is_deleted && self.object.lifecycle.external_id.is_none();
+        if !K::Remote::TAGGED || !is_sought || observes(self.object) {
             return Vec::new();
         }
         let mine = self.owner();
@@ -174,96 +249,18 @@ fn observes<K: Kind>(object: &Managed<K>) -> bool {
     object.lifecycle.management() == ManagementPolicy::Observe
 }
 
-/// A stranger's object that has the name that this one would create.
-fn namesake<K: Kind>(
-    object: &Managed<K>,
-    known: &Known<K::Remote, Key>,
-    key: &Key,
-    owned: &[K::Remote],
-) -> Option<K::Remote> {
+/// The name that an object would create, where it would.
+pub fn wanted_name<K: Kind>(object: &Managed<K>, scope: &Scope) -> Option<PlacedName> {
     let spec = object.spec.as_ref().ok()?;
+    let home = K::home(Some(spec), &object.status)?;
     let name = K::cloud_name(spec, &object.status, object.name());
-    let is_taken = |remote: &K::Remote| {
-        let theirs = K::remote_name(remote);
-        // Whether upper and lower case count is the cloud's secret: what it has refused, it compares without.
-        let refused = was_refused::<K>(&object.status);
-        theirs.is_some_and(|theirs| theirs == name || (refused && theirs.eq_ignore_ascii_case(&name)))
-    };
-    known
-        .find(is_taken)
-        .into_iter()
-        .find(|remote| !owned.iter().any(|own| own.id() == remote.id()) && !known.is_held_by_another(key, remote.id()))
-}
-
-/// Another CR that has the name that this one would create, or is about to create it.
-pub fn name_holder<K: Kind>(fellows: &dyn Fellows<K>, object: &Managed<K>, scope: &Scope) -> Option<Rival> {
-    let spec = object.spec.as_ref().ok()?;
-    let name = K::cloud_name(spec, &object.status, object.name());
-    let home = K::home(Some(spec), &object.status);
-    let holders = fellows.find(&|other| {
-        let theirs = K::object(&other.status);
-        let is_other =
-            other.uid() != object.uid() && (theirs.id.is_some() || theirs.intent.is_some()) && !observes(other);
-        is_other
-            && theirs.scope.as_ref() == Some(scope)
-            && K::home(other.spec.as_ref().ok(), &other.status) == home
-            && held_name(other).is_some_and(|held| held.eq_ignore_ascii_case(&name))
-    });
-    holders.first().map(|holder| rival_of(holder))
-}
-
-/// Whether another CR has this cloud object on record.
-fn is_on_record<K: Kind>(fellows: &dyn Fellows<K>, object: &Managed<K>, id: &str) -> bool {
-    let others = fellows.find(&|other| {
-        other.uid() != object.uid() && !observes(other) && K::object(&other.status).id.as_deref() == Some(id)
-    });
-    !others.is_empty()
+    Some(PlacedName::new::<K>(scope, &home, Some(spec), &name))
 }
 
 fn was_refused<K: Kind>(status: &K::Status) -> bool {
     conditions::ready_reason(&K::object(status).conditions) == Some(Reason::NameConflict.as_str())
 }
 
-/// The name that a CR has in the cloud, or is about to have.
-fn held_name<K: Kind>(object: &Managed<K>) -> Option<String> {
-    let announced = K::object(&object.status)
-        .intent
-        .as_ref()
-        .map(|intent| intent.name.clone());
-    let spec = object.spec.as_ref().ok();
-    announced.or_else(|| spec.map(|spec| K::cloud_name(spec, &object.status, object.name())))
-}
-
-fn rival_of<K: Kind>(other: &Managed<K>) -> Rival {
-    Rival {
-        namespace: other.namespace().to_owned(),
-        name: other.name().to_owned(),
-        deleting: other.deleting_since().is_some(),
-    }
-}
-
 fn owner_of<R: Remote>(remote: &R, key: &str) -> Option<Owner> {
     remote.tags()?.get(key).and_then(|value| Owner::parse(value))
-}
-
-/// Another CR with a better claim to this id: it has it on record, or claims it as well and is older.
-fn rival<K: Kind>(fellows: &dyn Fellows<K>, object: &Managed<K>, id: &str) -> Option<Rival> {
-    let age = |object: &Managed<K>| {
-        (
-            object.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            object.uid().to_owned(),
-        )
-    };
-    let own_age = age(object);
-    let has_it = |other: &Managed<K>| K::object(&other.status).id.as_deref() == Some(id);
-    let rivals = fellows.find(&|other| {
-        if other.uid() == object.uid() || observes(other) {
-            return false;
-        }
-        let claims_it = other.lifecycle.external_id.as_deref() == Some(id) && K::object(&other.status).id.is_none();
-        has_it(other) || (claims_it && age(other) < own_age)
-    });
-    // Who has it is told, not another one that would like to.
-    let holder = rivals.iter().find(|rival| has_it(rival)).or(rivals.first());
-    holder.map(|rival| rival_of(rival))
 }

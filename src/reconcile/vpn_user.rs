@@ -219,6 +219,19 @@ impl Kind for Users {
         remote.name.as_deref()
     }
 
+    fn recorded_name(status: &Self::Status) -> Option<&str> {
+        status.name.as_deref()
+    }
+
+    fn claimed_name(_: Option<&Self::Spec>, name: &str) -> String {
+        // Whether upper and lower case count is not documented.
+        name.to_ascii_lowercase()
+    }
+
+    fn claimed_name_of(remote: &Self::Remote) -> Option<String> {
+        remote.name.as_deref().map(str::to_ascii_lowercase)
+    }
+
     fn new(
         spec: &Self::Spec,
         name: &str,
@@ -257,6 +270,10 @@ impl Kind for Users {
     fn is_twin(_: &Self::Remote, _: &Self::Remote) -> bool {
         // Names are unique on a server.
         false
+    }
+
+    fn is_identified(_: &Self::Remote) -> bool {
+        true
     }
 
     fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool {

@@ -210,9 +210,28 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
     assert_eq!(adopted, one);
     world.wait_for_event("one", "Adopted").await;
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
-    // Whose name, identifier or ASN is another is no match, nor is one of several, nor one that somebody has.
+    // Nothing is created beside several, or beside one that differs in what is immutable.
+    let other_asn = "{name: plain, idValue: 203.0.113.4, bgpASN: 65001, adoptionPolicy: IfExists}";
+    let plain = world
+        .seed(json!({"name": "plain", "id_value": "203.0.113.4", "bgp_asn": 65099}))
+        .await;
+    let mark = world.mark().await;
     for (name, spec) in [
         ("two", "{name: two, idValue: 203.0.113.2, adoptionPolicy: IfExists}"),
+        ("other-asn", other_asn),
+    ] {
+        world.apply_gateway(name, spec).await;
+        let object = world.wait_for_reason(name, "NameConflict").await;
+        assert!(message(&object).contains("spec.externalID"), "{}", message(&object));
+        world.delete(name).await;
+        world.wait_until_gone(name).await;
+    }
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    // An ASN that the spec omits is not compared.
+    let spec = "{name: plain, idValue: 203.0.113.4, adoptionPolicy: IfExists}";
+    assert_eq!(world.create("plain", spec).await, plain);
+    // Whose name or identifier is another is no match, nor one that another object has.
+    for (name, spec) in [
         (
             "tagged",
             "{name: tagged, idValue: 203.0.113.3, adoptionPolicy: IfExists}",
@@ -240,6 +259,64 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
     world.delete("one").await;
     world.wait_until_gone("one").await;
     assert!(world.cloud_gateway(&one).await.is_null());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_list_omits_is_read_before_a_gateway_is_adopted_or_created() {
+    let world = World::start().await;
+    world
+        .simulator
+        .set_switches(&json!({"list-bgp-asn": "absent"}))
+        .await
+        .unwrap();
+    let equal = world
+        .seed(json!({"name": "equal", "id_value": "203.0.113.1", "bgp_asn": 65001}))
+        .await;
+    world
+        .seed(json!({"name": "other", "id_value": "203.0.113.2", "bgp_asn": 65099}))
+        .await;
+    let spec = "{name: equal, idValue: 203.0.113.1, bgpASN: 65001, adoptionPolicy: IfExists}";
+    assert_eq!(world.create("equal", spec).await, equal);
+    let spec = "{name: other, idValue: 203.0.113.2, bgpASN: 65001, adoptionPolicy: IfExists}";
+    world.apply_gateway("other", spec).await;
+    let object = world.wait_for_reason("other", "NameConflict").await;
+    assert!(message(&object).contains("differs in bgpASN"), "{}", message(&object));
+    assert_eq!(world.cloud_gateways().await.len(), 2);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn required_adopts_the_one_that_matches_and_never_creates() {
+    let world = World::start().await;
+    let mark = world.mark().await;
+    for (name, spec) in [
+        (
+            "branch",
+            "{name: branch, idType: FQDN, idValue: Branch.example.com, adoptionPolicy: Required}",
+        ),
+        (
+            "watcher",
+            "{name: branch, adoptionPolicy: Required, managementPolicy: Observe}",
+        ),
+    ] {
+        world.apply_gateway(name, spec).await;
+        world.wait_for_reason(name, "NotFound").await;
+    }
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    let id = world
+        .seed(json!({"name": "branch", "id_type": "fqdn", "id_value": "branch.example.com"}))
+        .await;
+    for name in ["branch", "watcher"] {
+        world.request(name).await;
+        let object = world.wait_for_reason(name, "Available").await;
+        assert_eq!(object["status"]["id"], id.as_str(), "{name}");
+    }
+    assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
+    world.simulator.remove_gateway(&id).await.unwrap();
+    world.request("branch").await;
+    world.wait_for_reason("branch", "NotFound").await;
+    assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
     world.finish().await;
 }
 

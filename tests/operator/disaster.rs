@@ -9,7 +9,7 @@ mod lost;
 use serde_json::{Value, json};
 
 use crate::console::{DEAD_UID, OWNER, counts, message};
-use crate::world::{Options, World, condition, gateway};
+use crate::world::{Options, World, gateway};
 
 fn three() -> String {
     [
@@ -112,13 +112,21 @@ async fn without_a_cluster_name_a_lost_clusters_gateways_are_not_taken_back() {
         assert!(message(&object).contains("--cluster-name"), "{}", message(&object));
     }
     assert_eq!(world.writes_since(mark).await, counts([]));
-    // What the message advises: externalID takes it back.
+    // What the message advises: without the tag, which may be of another cluster, externalID takes it back.
     let id = {
         let cloud = world.cloud_gateways().await;
         let one = cloud.iter().find(|gateway| gateway["name"] == "one").expect("one");
         one["id"].as_str().expect("an id").to_owned()
     };
     world.patch("one", json!({"spec": {"externalID": id}})).await;
+    let says_so = |object: &serde_json::Value| {
+        object["status"]["observedGeneration"] == object["metadata"]["generation"]
+            && crate::world::condition(object, "Ready")["reason"] == "AlreadyManaged"
+    };
+    world.wait_for("one", "AlreadyManaged", says_so).await;
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.edit(&id, json!({"remove_tags": [OWNER]})).await;
+    world.request("one").await;
     world.wait_for_reason("one", "Available").await;
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
     world.finish().await;
@@ -174,12 +182,9 @@ async fn a_restored_status_under_a_new_uid_is_believed_and_marked_anew() {
         })
         .await;
     world.request("renamed").await;
-    let object = world
-        .wait_for("renamed", "it names the owner", |object| {
-            message(object).contains(&owner)
-        })
-        .await;
-    assert_eq!(condition(&object, "Ready")["reason"], "AlreadyManaged");
+    let object = world.wait_for_reason("renamed", "AlreadyManaged").await;
+    let holder = format!("{}/one", world.namespace);
+    assert!(message(&object).contains(&holder), "{}", message(&object));
     world.delete("renamed").await;
     world.wait_until_gone("renamed").await;
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));

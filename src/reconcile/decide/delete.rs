@@ -23,7 +23,8 @@ pub(super) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     if !inputs.has_finalizer {
         return Step::Rest(Rest::Done);
     }
-    if inputs.lifecycle.management() == ManagementPolicy::Observe {
+    let is_observed = object(inputs).observe_only && inputs.policy.keeps(Guard::ObserverClaims);
+    if inputs.lifecycle.management() == ManagementPolicy::Observe || is_observed {
         let message = format!("left the {} in the cloud, where it was only observed", K::NOUN);
         return Step::Release(Some(message));
     }
@@ -71,6 +72,16 @@ pub(super) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             _ if retain => stays("where in the project it lives is not known"),
             _ => stop(Reason::InvalidSpec, homeless::<K>()),
         };
+    }
+    if let (Some(id), Some(rival)) = (&recorded.id, &inputs.view.rival)
+        && inputs.policy.keeps(Guard::OneHolder)
+    {
+        return Step::Release(Some(format!(
+            "left the {noun} {id} alone: it belongs to the {} {}/{}",
+            K::KIND,
+            rival.namespace,
+            rival.name
+        )));
     }
     match (&recorded.id, inputs.view.owned.first()) {
         (Some(id), _) => remove(inputs, access, id, retain),

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::ownership::claim;
 use super::{
-    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, created_event, look, object, owner,
-    stop, time_left, troubled, wait,
+    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, created_event, held_by_another, look,
+    object, owner, stop, time_left, troubled, wait,
 };
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
@@ -18,6 +18,9 @@ use crate::reconcile::kind::{Immutable, Kind};
 pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access) -> Step<K> {
     if let Some(id) = &inputs.lifecycle.external_id {
         return adopt(inputs, spec, id);
+    }
+    if inputs.lifecycle.management() == ManagementPolicy::Observe {
+        return observe(inputs, spec);
     }
     // Without tags nothing is ours before the first creation, so that nothing need be looked for.
     let is_first = object(inputs).intent.is_none() && object(inputs).past_intents.is_empty();
@@ -46,6 +49,11 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     {
         return look(inputs, Look::Tags(id.clone()));
     }
+    if let Some(id) = inputs.view.unread.first()
+        && inputs.policy.keeps(Guard::FieldsBeforeConclusions)
+    {
+        return look(inputs, Look::Whole(id.clone()));
+    }
     if let Some(intent) = &object(inputs).intent {
         return match resolve(inputs, intent, listed, access) {
             // What only a repetition can tell is asked before the creation is given up.
@@ -69,17 +77,9 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
         );
         return claim(inputs, remote, event);
     }
-    // What somebody made just now, to be adopted, shows only in a look of now.
-    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists && !listed.fresh {
-        return look(inputs, Look::Collection);
-    }
-    if inputs.lifecycle.adoption() == AdoptionPolicy::IfExists
-        && let [remote] = inputs.view.lookalikes.as_slice()
-    {
-        if let Some(step) = unlisted(inputs) {
-            return step;
-        }
-        return claim(inputs, remote, adopted_event::<K>(remote));
+    let name = K::cloud_name(spec, inputs.status, inputs.name);
+    if let Some(step) = adopt_existing(inputs, spec, &name, listed) {
+        return step;
     }
     if let Some(orphan) = &inputs.view.orphan {
         // What is said of it is said of what is there now.
@@ -88,7 +88,9 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
             false => look(inputs, Look::Collection),
         };
     }
-    let name = K::cloud_name(spec, inputs.status, inputs.name);
+    if inputs.lifecycle.adoption() == AdoptionPolicy::Required {
+        return nothing_to_adopt(inputs, &name);
+    }
     if K::UNIQUE_NAMES
         && let Some(step) = name_taken(inputs, &name, listed)
     {
@@ -145,10 +147,39 @@ fn unlisted<K: Kind>(inputs: &Inputs<'_, K>) -> Option<Step<K>> {
     })))
 }
 
+/// Looks for the one object to observe.
+fn observe<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec) -> Step<K> {
+    if inputs.lifecycle.adoption() == AdoptionPolicy::Never {
+        // Admission demands it; an older CRD may not have.
+        let message = "managementPolicy: Observe needs externalID, the id of the cloud object to look at, or adoptionPolicy: \
+                       Required, to find it by what spec says";
+        return stop(Reason::InvalidSpec, message);
+    }
+    let Some(listed) = inputs.view.listed else {
+        return look(inputs, Look::Collection);
+    };
+    if let Some(id) = inputs.view.unread.first()
+        && inputs.policy.keeps(Guard::FieldsBeforeConclusions)
+    {
+        return look(inputs, Look::Whole(id.clone()));
+    }
+    let name = K::cloud_name(spec, inputs.status, inputs.name);
+    adopt_existing(inputs, spec, &name, listed).unwrap_or_else(|| nothing_to_adopt(inputs, &name))
+}
+
 /// The CR was renamed or moved, most likely, and left its object behind: a second one is not what anybody wants.
 fn orphaned<K: Kind>(inputs: &Inputs<'_, K>, orphan: &K::Remote) -> Step<K> {
     let (noun, id, key) = (K::NOUN, orphan.id(), &inputs.policy.owner_tag_key);
     let value = orphan.tags().and_then(|tags| tags.get(key)).map_or("", String::as_str);
+    if inputs.policy.cluster_name.is_none() {
+        let message = format!(
+            "the {noun} {id} is what this object asks for, and its tag {key}={value} names a {} that is not in this cluster; \
+             without --cluster-name it cannot be told whether another cluster has it: if none has, remove that tag in the \
+             cloud and set spec.externalID to {id}; if one has, give each cluster a --cluster-name of its own",
+            K::KIND
+        );
+        return stop(Reason::AlreadyManaged, message);
+    }
     let message = format!(
         "the {noun} {id} is what this object asks for, and its tag {key}={value} names a {} that is no more: to take it \
          over, as after a change of this object's name or namespace, set spec.externalID to {id}; to have another one \
@@ -159,30 +190,44 @@ fn orphaned<K: Kind>(inputs: &Inputs<'_, K>, orphan: &K::Remote) -> Step<K> {
     stop(Reason::AlreadyManaged, message)
 }
 
+/// Another object of ours holds a name, or is about to create it.
+fn name_held<K: Kind>(holder: &Rival, name: &str) -> Step<K> {
+    let noun = K::NOUN;
+    let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
+    if holder.deleting {
+        let message = format!(
+            "spec.name: the {other}, which is being deleted, still has the name {name} {}: the {noun} is created once that \
+             one is gone",
+            K::PLACE
+        );
+        return Step::Rest(Rest::Troubled(Trouble {
+            verdict: Verdict::new(Reason::DependencyNotReady, message),
+            pace: WAIT,
+        }));
+    }
+    if !K::UNIQUE_NAMES {
+        let message = format!(
+            "the {other} is creating a {noun} of the same name {name} and identifier {}, so that it cannot be told whose the \
+             one that exists is: wait until that one is Ready, or give this object another spec.name",
+            K::PLACE
+        );
+        return stop(Reason::NameConflict, message);
+    }
+    let message = format!(
+        "spec.name: the {other} has the name {name} already {} (in upper or lower case): delete that one, or make this \
+         object anew with another spec.name",
+        K::PLACE
+    );
+    stop(Reason::NameConflict, message)
+}
+
 /// Where names are unique: whether the name is another's, as far as that can be known without asking for it.
 pub(super) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: Listed) -> Option<Step<K>> {
     let noun = K::NOUN;
     if let Some(holder) = &inputs.view.name_holder
         && inputs.policy.keeps(Guard::NameOfFellow)
     {
-        let other = format!("{} {}/{}", K::KIND, holder.namespace, holder.name);
-        if holder.deleting {
-            let message = format!(
-                "spec.name: the {other}, which is being deleted, still has the name {name} {}: the {noun} is created once \
-                 that one is gone",
-                K::PLACE
-            );
-            return Some(Step::Rest(Rest::Troubled(Trouble {
-                verdict: Verdict::new(Reason::DependencyNotReady, message),
-                pace: WAIT,
-            })));
-        }
-        let message = format!(
-            "spec.name: the {other} has the name {name} already {} (in upper or lower case): delete that one, or make this \
-             object anew with another spec.name",
-            K::PLACE
-        );
-        return Some(stop(Reason::NameConflict, message));
+        return Some(name_held(holder, name));
     }
     let was_refused = conditions::ready_reason(&object(inputs).conditions) == Some(Reason::NameConflict.as_str());
     // What is said of a stranger's object, or was said by the cloud, is said of what is there now.
@@ -279,7 +324,7 @@ pub(super) fn resolve<K: Kind>(
     Resolved::NotYet(Step::Rest(Rest::Until(None, time_left(proves_at, access))))
 }
 
-/// `externalID` names an object that is not on record yet.
+/// Adopts the object that `externalID` names, or that was only observed until now.
 pub(super) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -> Step<K> {
     let (remote, full) = match &inputs.view.known {
         Sighting::Seen {
@@ -287,62 +332,153 @@ pub(super) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -
             fresh: true,
             full,
         } => (remote, *full),
-        Sighting::Gone => {
-            let message = format!(
-                "externalID: there is no {} {id} {}: delete this object and create it with the right id{}",
-                K::NOUN,
-                K::PLACE,
-                match inputs.lifecycle.management() {
-                    ManagementPolicy::Observe => "",
-                    _ => ", or remove externalID to have a new one created",
-                }
-            );
-            return stop(Reason::NotFound, message);
-        }
+        Sighting::Gone => return nothing_of_id(inputs, id),
         _ => return look(inputs, Look::Object(id.to_owned())),
     };
-    let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
-    if !observes {
-        if let Some(rival) = &inputs.view.rival {
-            let Rival {
-                namespace,
-                name,
-                deleting,
-            } = rival;
-            if *deleting {
-                let message = format!(
-                    "externalID: the {} {id} still belongs to the {} {namespace}/{name}, which is being deleted: it is \
-                     looked at again once that one is gone",
-                    K::NOUN,
-                    K::KIND
-                );
-                return Step::Rest(Rest::Troubled(Trouble {
-                    verdict: Verdict::new(Reason::DependencyNotReady, message),
-                    pace: WAIT,
-                }));
-            }
-            let message = format!(
-                "the {} {id} belongs to the {} {namespace}/{name}: remove externalID here, or delete that one first \
-                 (with deletionPolicy: Retain to keep the cloud's)",
-                K::NOUN,
-                K::KIND
-            );
-            return stop(Reason::AlreadyManaged, message);
-        }
-        match K::immutable_difference(spec, remote, full) {
-            Immutable::Untold => return look(inputs, Look::Whole(id.to_owned())),
-            Immutable::Differs { message, .. } => return stop(Reason::InvalidSpec, message),
-            Immutable::Same => {}
-        }
-        if let Some(step) = unlisted(inputs) {
-            return step;
-        }
-        return claim(inputs, remote, adopted_event::<K>(remote));
+    if inputs.lifecycle.management() == ManagementPolicy::Observe {
+        return observed(remote);
     }
+    if let Some(step) = held_by_another(inputs, id) {
+        return step;
+    }
+    if let Some(step) = name_in_use(inputs, K::remote_name(remote).unwrap_or_default()) {
+        return step;
+    }
+    match K::immutable_difference(spec, remote, full) {
+        Immutable::Untold => look(inputs, Look::Whole(id.to_owned())),
+        Immutable::Differs { message, .. } => stop(Reason::InvalidSpec, message),
+        Immutable::Same => unlisted(inputs).unwrap_or_else(|| claim(inputs, remote, adopted_event::<K>(remote))),
+    }
+}
+
+/// Only looked at: nothing is written to the cloud, so that nothing need be claimed.
+fn observed<K: Kind>(remote: &K::Remote) -> Step<K> {
     Step::Note(Note::Found {
         remote: remote.clone(),
         event: None,
     })
+}
+
+fn nothing_of_id<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
+    let (noun, place) = (K::NOUN, K::PLACE);
+    if object(inputs).id.is_some() {
+        let message = format!(
+            "the {noun} {id}, which was only observed, does not exist in the cloud any more: delete this object, and create \
+             another to have one created"
+        );
+        return stop(Reason::NotFound, message);
+    }
+    let message = format!(
+        "externalID: there is no {noun} {id} {place}: delete this object and create it with the right id{}",
+        match inputs.lifecycle.management() {
+            ManagementPolicy::Observe => "",
+            _ => ", or remove externalID to have a new one created",
+        }
+    );
+    stop(Reason::NotFound, message)
+}
+
+/// The spec asks for what exists already: adopts the one object that it can mean. Nothing is created beside one that it
+/// might mean.
+fn adopt_existing<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, name: &str, listed: Listed) -> Option<Step<K>> {
+    if inputs.lifecycle.adoption() == AdoptionPolicy::Never {
+        return None;
+    }
+    // What was made just now, to be adopted, shows only in a list of now; and one that skips objects proves nothing.
+    if !listed.fresh {
+        return Some(look(inputs, Look::Collection));
+    }
+    if !listed.complete {
+        let message = format!(
+            "whether there is a {} {name} to adopt is not known: the cloud's list is incomplete; it is read again until it \
+             is complete",
+            K::NOUN
+        );
+        return Some(Step::Rest(Rest::Troubled(Trouble {
+            verdict: Verdict::new(Reason::CloudError, message),
+            pace: AGAIN,
+        })));
+    }
+    let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
+    if !observes && let Some(step) = name_in_use(inputs, name) {
+        return Some(step);
+    }
+    let candidates = &inputs.view.candidates;
+    let fits = |remote: &K::Remote| K::immutable_difference(spec, remote, true) == Immutable::Same;
+    match candidates.as_slice() {
+        [] => None,
+        [remote] if fits(remote) && observes => Some(observed(remote)),
+        [remote] if fits(remote) => {
+            Some(unlisted(inputs).unwrap_or_else(|| claim(inputs, remote, adopted_event::<K>(remote))))
+        }
+        _ if !inputs.policy.keeps(Guard::CandidatesBeforeCreation) => None,
+        _ => Some(stop(Reason::NameConflict, choice(inputs, spec, name))),
+    }
+}
+
+/// How many ids a message lists.
+const MOST_LISTED: usize = 10;
+
+/// Several objects that a spec could mean, or one that differs in what is immutable: which there are, and how to choose.
+fn choice<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, name: &str) -> String {
+    let candidates = &inputs.view.candidates;
+    let listed = candidates
+        .iter()
+        .take(MOST_LISTED)
+        .map(|remote| match K::immutable_difference(spec, remote, true) {
+            Immutable::Differs { field, .. } => format!("{} (which differs in {field})", remote.id()),
+            Immutable::Same | Immutable::Untold => remote.id().to_owned(),
+        });
+    let listed: Vec<_> = listed.collect();
+    let more = candidates.len().saturating_sub(MOST_LISTED);
+    let and_more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!(
+        "which {noun} {name} to adopt cannot be told: unmanaged, and with this name and identifier, there are {}{and_more}: \
+         set spec.externalID to the one that is meant; to have another one created beside them, set adoptionPolicy: Never",
+        listed.join(", "),
+        noun = K::NOUN,
+    )
+}
+
+/// No creation, and nothing to adopt.
+fn nothing_to_adopt<K: Kind>(inputs: &Inputs<'_, K>, name: &str) -> Step<K> {
+    let observes = inputs.lifecycle.management() == ManagementPolicy::Observe;
+    let message = format!(
+        "adoptionPolicy: {}: there is no {}{} {name} {} with what this spec asks for: create it there{}",
+        if inputs.lifecycle.adoption() == AdoptionPolicy::Required {
+            "Required"
+        } else {
+            "IfExists"
+        },
+        if observes { "" } else { "unmanaged " },
+        K::NOUN,
+        K::PLACE,
+        if observes {
+            ", or correct spec"
+        } else {
+            ", or set adoptionPolicy: IfExists to have it created"
+        },
+    );
+    Step::Rest(Rest::Troubled(Trouble {
+        verdict: Verdict::new(Reason::NotFound, message),
+        pace: AGAIN,
+    }))
+}
+
+/// Another object of ours has the name, or is creating it: what is called so may be what that creation made.
+fn name_in_use<K: Kind>(inputs: &Inputs<'_, K>, name: &str) -> Option<Step<K>> {
+    if !inputs.policy.keeps(Guard::NameBeforeAdoption) {
+        return None;
+    }
+    inputs
+        .view
+        .name_holder
+        .as_ref()
+        .map(|holder| name_held::<K>(holder, name))
 }
 
 pub(super) fn adopted_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {

@@ -38,6 +38,18 @@ pub enum Guard {
     SettledBeforeConfirmed,
     /// A user that vanished may show up after all.
     VanishedIsRemembered,
+    /// A cloud object that another CR holds is neither changed nor deleted nor adopted.
+    OneHolder,
+    /// The same is asked again just before a write, or before its id is recorded.
+    OneHolderAtWrite,
+    /// What a CR recorded while it only observed is adopted before it is managed.
+    ObserverClaims,
+    /// A name that another CR holds, or is about to create, is not adopted.
+    NameBeforeAdoption,
+    /// Nothing is concluded about what a list may have omitted before it is read.
+    FieldsBeforeConclusions,
+    /// Nothing is created beside what could be adopted.
+    CandidatesBeforeCreation,
     /// What two CRs would call the same is created by one of them.
     NameOfFellow,
     /// The same is asked again when nobody else can be about to.

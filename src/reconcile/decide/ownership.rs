@@ -53,8 +53,12 @@ pub(super) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
         theirs.uid == mine.uid
             // This CR's former self, before it was restored or made anew.
             || (!is_taken && theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
-            // A CR of this cluster that is no more.
-            || (!is_taken && named && theirs.cluster == mine.cluster && !inputs.view.owner_lives)
+            // A CR of this cluster that is no more. Without a name for each cluster nobody can tell which one it was of.
+            || (!is_taken
+                && named
+                && theirs.cluster == mine.cluster
+                && inputs.policy.cluster_name.is_some()
+                && !inputs.view.owner_lives)
     });
     if is_free {
         Ownership::Free { marked: true }
@@ -135,10 +139,18 @@ pub(super) fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: 
         ", which was put in the place of this object's own: does another cluster with the same --cluster-name run, or a \
          copy of this object? Stop that one's operator, or give each cluster a name of its own; then remove that tag in \
          the cloud, and this object takes the gateway back"
-    } else if is_former_self {
-        // Its tag names no cluster, so --cluster-name would come too late now.
-        ", this object as it was before it was made anew; to take it back set externalID to this id (with --cluster-name, \
-         set from the start, that happens by itself)"
+    } else if inputs.policy.cluster_name.is_none()
+        && Owner::parse(value).is_some_and(|theirs| theirs.cluster.is_empty())
+    {
+        if is_former_self {
+            // Its tag names no cluster, so --cluster-name would come too late now.
+            "; that may be this object before it was recreated, or an object of another cluster: if it is this object, remove \
+             that tag in the cloud and set spec.externalID to this id (with --cluster-name, set from the start, that happens \
+             by itself)"
+        } else {
+            "; without --cluster-name it cannot be told whether that owner is of this cluster and still exists: if it does \
+             not, removing that tag in the cloud releases it (give each cluster a --cluster-name of its own)"
+        }
     } else if Owner::parse(value).is_some_and(|theirs| theirs.cluster == mine.cluster) {
         &format!(
             "; if that one is no more, set spec.externalID to {id} to take it over, or remove that tag in the cloud, which \

@@ -10,7 +10,7 @@ use super::{
     stop, suspects_mass_deletion, time_left, troubled, wait,
 };
 use crate::api::conditions::{Reason, Verdict};
-use crate::api::{ManagementPolicy, PastIntent};
+use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
 use crate::mirror::{Look, Remote, Sighting};
 use crate::reconcile::kind::{Difference, Immutable, Kind, Mend, Wanted};
 
@@ -154,6 +154,12 @@ pub(super) fn remove_twin<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> 
     if inputs.policy.read_only {
         return None;
     }
+    // A list may have omitted what tells the two apart.
+    if let Some(other) = inputs.view.unread.first()
+        && inputs.policy.keeps(Guard::FieldsBeforeConclusions)
+    {
+        return Some(look(inputs, Look::Whole(other.clone())));
+    }
     let twin = inputs.view.owned.iter().find(|other| {
         let is_ours = is_left_behind(inputs, other) || !inputs.policy.keeps(Guard::TwinWithinWindow);
         other.id() != kept.id() && K::is_twin(kept, other) && is_ours
@@ -202,6 +208,11 @@ pub(super) fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
         format!(
             "the {noun} {id} does not exist in the cloud any more, and what externalID names is never made anew: remove \
              externalID to have a new one created, or delete this object"
+        )
+    } else if inputs.lifecycle.adoption() == AdoptionPolicy::Required {
+        format!(
+            "the {noun} {id} does not exist in the cloud any more, and adoptionPolicy: Required never creates one: delete \
+             this object, and create it again once there is another to adopt; or set IfExists to have one created"
         )
     } else if inputs.lifecycle.management() != ManagementPolicy::Manage {
         format!(

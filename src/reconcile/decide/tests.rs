@@ -420,18 +420,217 @@ fn what_an_object_of_another_name_left_behind_is_not_made_a_second_time() {
 }
 
 #[test]
-fn only_a_single_lookalike_is_adopted_and_only_if_asked() {
-    let case = |policy: Option<AdoptionPolicy>, lookalikes: &[&str]| {
+fn only_a_single_candidate_is_adopted_and_nothing_is_created_beside_several() {
+    let case = |policy: Option<AdoptionPolicy>, candidates: &[&str]| {
         Case::new().with(|case| {
             case.lifecycle.adoption_policy = policy;
-            case.view.lookalikes = lookalikes.iter().map(|id| remote(id, None)).collect();
+            case.view.candidates = candidates.iter().map(|id| remote(id, None)).collect();
         })
     };
     let adopt = Some(AdoptionPolicy::IfExists);
     assert!(matches!(case(adopt, &[ID]).decide(), Step::Note(Note::Found { .. })));
-    assert!(matches!(case(adopt, &[ID, TWIN]).decide(), Step::Create(_)));
     assert!(matches!(case(adopt, &[]).decide(), Step::Create(_)));
     assert!(matches!(case(None, &[ID]).decide(), Step::Create(_)));
+    for adopt in [AdoptionPolicy::IfExists, AdoptionPolicy::Required] {
+        let (reason, message) = case(Some(adopt), &[ID, TWIN]).rests();
+        assert_eq!(reason, Reason::NameConflict);
+        let says = |text: &str| assert!(message.contains(text), "{message}");
+        says(&format!("{ID}, {TWIN}"));
+        says("set spec.externalID");
+    }
+}
+
+#[test]
+fn a_candidate_that_differs_in_what_is_immutable_is_neither_adopted_nor_duplicated() {
+    let candidate = CustomerGateway {
+        bgp_asn: Some(65099),
+        ..remote(ID, None)
+    };
+    let case = |asn: Option<i64>| {
+        Case::new().with(|case| {
+            case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
+            case.spec.as_mut().expect("readable").bgp_asn = asn;
+            case.view.candidates = vec![candidate.clone()];
+        })
+    };
+    let (reason, message) = case(Some(65001)).rests();
+    assert_eq!(reason, Reason::NameConflict);
+    assert!(
+        message.contains(&format!("{ID} (which differs in bgpASN)")),
+        "{message}"
+    );
+    // What the spec omits is not compared.
+    for asn in [None, Some(65099)] {
+        assert!(matches!(case(asn).decide(), Step::Note(Note::Found { .. })), "{asn:?}");
+    }
+}
+
+#[test]
+fn an_incomplete_list_does_not_show_that_there_is_nothing_to_adopt() {
+    for adopt in [AdoptionPolicy::IfExists, AdoptionPolicy::Required] {
+        let case = Case::new().with(|case| {
+            case.lifecycle.adoption_policy = Some(adopt);
+            case.view.listed = listed(900).map(|listed| Listed {
+                complete: false,
+                ..listed
+            });
+        });
+        assert_eq!(case.rests().0, Reason::CloudError);
+    }
+}
+
+#[test]
+fn required_adopts_and_never_creates() {
+    let case = |candidates: Vec<CustomerGateway>| {
+        Case::new().with(|case| {
+            case.lifecycle.adoption_policy = Some(AdoptionPolicy::Required);
+            case.view.candidates = candidates;
+        })
+    };
+    assert_eq!(case(Vec::new()).rests().0, Reason::NotFound);
+    assert!(matches!(
+        case(vec![remote(ID, None)]).decide(),
+        Step::Note(Note::Found {
+            event: Some(("Adopted", _)),
+            ..
+        })
+    ));
+    // Nor once what was adopted is deleted in the cloud.
+    let deleted = Case::ready().with(|case| {
+        case.lifecycle.adoption_policy = Some(AdoptionPolicy::Required);
+        case.view.known = Sighting::Gone;
+    });
+    assert_eq!(deleted.rests().0, Reason::NotFound);
+    // Who only observes takes neither finalizer nor tag.
+    let observing = |candidates: Vec<CustomerGateway>| {
+        case(candidates).with(|case| {
+            case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
+            case.has_finalizer = false;
+        })
+    };
+    assert_eq!(observing(Vec::new()).rests().0, Reason::NotFound);
+    assert!(matches!(
+        observing(vec![mine(ID)]).decide(),
+        Step::Note(Note::Found { event: None, .. })
+    ));
+    let unnamed = observing(vec![mine(ID)]).with(|case| case.lifecycle.adoption_policy = None);
+    assert_eq!(unnamed.rests().0, Reason::InvalidSpec, "it is not created either");
+}
+
+#[test]
+fn what_a_list_omits_is_read_before_anything_is_concluded() {
+    let whole = |id: &str| Step::Look {
+        look: Look::Whole(id.to_owned()),
+        anew: false,
+    };
+    let adopts = Case::new().with(|case| {
+        case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
+        case.view.unread = vec![ID.to_owned()];
+    });
+    assert_eq!(adopts.decide(), whole(ID));
+    let observes = adopts.with(|case| {
+        case.lifecycle.adoption_policy = Some(AdoptionPolicy::Required);
+        case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
+    });
+    assert_eq!(observes.decide(), whole(ID));
+    let twins = Case::ready().with(|case| {
+        case.view.owned = vec![mine(ID), mine(TWIN)];
+        case.view.unread = vec![TWIN.to_owned()];
+    });
+    assert_eq!(twins.decide(), whole(TWIN));
+}
+
+fn rival(deleting: bool) -> Rival {
+    Rival {
+        namespace: "team".to_owned(),
+        name: "first".to_owned(),
+        deleting,
+    }
+}
+
+#[test]
+fn what_was_only_observed_is_adopted_before_it_is_managed() {
+    let turned = Case::ready().with(|case| {
+        case.status.object.observe_only = true;
+        case.view.known = seen(remote(ID, None));
+    });
+    assert!(matches!(
+        turned.clone().decide(),
+        Step::Note(Note::Found {
+            event: Some(("Adopted", _)),
+            ..
+        })
+    ));
+    let without_finalizer = turned.clone().with(|case| case.has_finalizer = false);
+    assert_eq!(without_finalizer.decide(), Step::AddFinalizer);
+    for (deleting, expected) in [(false, Reason::AlreadyManaged), (true, Reason::DependencyNotReady)] {
+        let (reason, message) = turned
+            .clone()
+            .with(|case| case.view.rival = Some(rival(deleting)))
+            .rests();
+        assert_eq!(reason, expected);
+        assert!(message.contains("team/first"), "{message}");
+    }
+    let gone = turned.clone().with(|case| case.view.known = Sighting::Gone);
+    assert_eq!(gone.rests().0, Reason::NotFound);
+    // Deleted before it was adopted, it leaves the cloud as it is.
+    let told = "left the customer gateway in the cloud, where it was only observed";
+    assert_eq!(turned.deleting().decide(), Step::Release(Some(told.to_owned())));
+}
+
+#[test]
+fn what_another_object_holds_is_neither_changed_nor_deleted() {
+    let second = Case::ready().with(|case| case.view.rival = Some(rival(false)));
+    let (reason, message) = second.clone().rests();
+    assert_eq!(reason, Reason::AlreadyManaged);
+    assert!(message.contains("team/first"), "{message}");
+    let Step::Release(Some(told)) = second.deleting().decide() else {
+        panic!("the finalizer is removed and nothing is deleted");
+    };
+    assert!(told.contains("team/first"), "{told}");
+}
+
+#[test]
+fn what_another_object_is_creating_is_not_adopted() {
+    let case = |lifecycle: Lifecycle| {
+        Case::new().with(|case| {
+            case.lifecycle = lifecycle;
+            case.view.candidates = vec![remote(ID, None)];
+            case.view.known = seen(remote(ID, None));
+            case.view.name_holder = Some(rival(false));
+        })
+    };
+    for lifecycle in [
+        Lifecycle {
+            external_id: Some(ID.to_owned()),
+            ..Lifecycle::default()
+        },
+        Lifecycle {
+            adoption_policy: Some(AdoptionPolicy::IfExists),
+            ..Lifecycle::default()
+        },
+        Lifecycle {
+            adoption_policy: Some(AdoptionPolicy::Required),
+            ..Lifecycle::default()
+        },
+    ] {
+        let (reason, message) = case(lifecycle).rests();
+        assert_eq!(reason, Reason::NameConflict);
+        assert!(message.contains("team/first"), "{message}");
+    }
+}
+
+#[test]
+fn without_cluster_names_nobody_can_tell_that_an_owner_is_no_more() {
+    for place in ["other", "office"] {
+        let dead = Owner::new(OTHER_UID, None, "team", place).to_string();
+        let (reason, message) = naming(remote(ID, Some(&dead)))
+            .with(|case| case.policy.cluster_name = None)
+            .rests();
+        assert_eq!(reason, Reason::AlreadyManaged);
+        assert!(message.contains("--cluster-name"), "{message}");
+        assert!(message.contains("remov"), "{message}");
+    }
 }
 
 #[test]
@@ -754,13 +953,8 @@ fn a_named_object_is_adopted_if_it_is_free() {
     );
     let elsewhere = owner_tag(OTHER_UID, "elsewhere");
     assert_eq!(naming(remote(ID, Some(&elsewhere))).rests().0, Reason::AlreadyManaged);
-    let rival = Rival {
-        namespace: "team".to_owned(),
-        name: "first".to_owned(),
-        deleting: false,
-    };
     let (reason, message) = naming(remote(ID, None))
-        .with(|case| case.view.rival = Some(rival))
+        .with(|case| case.view.rival = Some(rival(false)))
         .rests();
     assert_eq!(reason, Reason::AlreadyManaged);
     assert!(message.contains("team/first"), "{message}");

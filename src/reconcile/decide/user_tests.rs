@@ -254,7 +254,7 @@ fn a_creation_and_an_adoption_wait_for_a_namespace_that_cannot_be_listed_and_nam
     named.with(unlisted).stops_for(Reason::DependencyNotReady, words);
     let by_name = Case::new().listed_now().with(|case| {
         case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
-        case.view.lookalikes = vec![user(ID)];
+        case.view.candidates = vec![user(ID)];
     });
     assert!(matches!(by_name.decide(), Step::Note(Note::Found { .. })));
     by_name.with(unlisted).stops_for(Reason::DependencyNotReady, words);

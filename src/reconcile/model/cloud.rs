@@ -106,6 +106,8 @@ pub struct Manners {
     pub shows_late: bool,
     /// Lists leave tags out.
     pub lists_without_tags: bool,
+    /// Lists omit fields that cannot be changed.
+    pub lists_omit_fields: bool,
 }
 
 /// A creation that is sent again under its token (contract of the cloud: not documented).
@@ -214,6 +216,9 @@ impl<K: Modelled> Cloud<K> {
                 let mut item = thing.remote.clone();
                 if manners.lists_without_tags {
                     item.set_tags(None);
+                }
+                if manners.lists_omit_fields {
+                    K::omit(&mut item);
                 }
                 item
             })

@@ -6,7 +6,7 @@ use vpn_operator_testbed::figures;
 use super::Check;
 use super::cloud::{Manners, Replay};
 use super::kinds::Modelled;
-use super::scope::{Faults, Scope};
+use super::scope::{Faults, Role, Scope};
 use super::scopes::{Story, explored, faults, one, story, two};
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Guard;
@@ -92,7 +92,38 @@ fn each_question_of_the_decision_is_needed() {
         ..one(faults!(losses 1))
     };
     let nothing = Faults::default();
-    let stories: [(Guard, &dyn Fn(Guard) -> u64); 25] = [
+    let claimed = |roles, faults| Scope { roles, ..two(faults) };
+    let adopted = |role, faults| Scope {
+        roles: [role; 2],
+        ..one(faults)
+    };
+    let omitted = Scope {
+        manners: Manners {
+            lists_omit_fields: true,
+            ..Manners::default()
+        },
+        ..adopted(Role::AdoptsOrCreates, faults!(strangers 1))
+    };
+    let stories: [(Guard, &dyn Fn(Guard) -> u64); 31] = [
+        (G::OneHolder, &|guard| without::<Users>(guard, two(faults!(copies 1)))),
+        (G::OneHolderAtWrite, &|guard| {
+            without::<Users>(guard, claimed([Role::AdoptsOrCreates; 2], faults!(strangers 1)))
+        }),
+        (G::ObserverClaims, &|guard| {
+            without::<Users>(guard, adopted(Role::Observes, faults!(strangers 1, turns 1)))
+        }),
+        (G::NameBeforeAdoption, &|guard| {
+            without::<Users>(
+                guard,
+                claimed([Role::Creates, Role::AdoptsOrCreates], faults!(losses 1)),
+            )
+        }),
+        (G::FieldsBeforeConclusions, &|guard| {
+            without::<Gateways>(guard, omitted.clone())
+        }),
+        (G::CandidatesBeforeCreation, &|guard| {
+            without::<Gateways>(guard, adopted(Role::AdoptsOrCreates, faults!(strangers 2)))
+        }),
         (G::FinalizerFirst, &|guard| gateways(guard, faults!(deletions 1))),
         (G::IntentFirst, &|guard| gateways(guard, faults!(kills 1))),
         (G::PinnedWrites, &|guard| without::<Gateways>(guard, stale.clone())),

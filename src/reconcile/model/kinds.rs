@@ -9,7 +9,7 @@ use super::cloud::{Thing, at};
 use crate::api::customer_gateway::IdType;
 use crate::api::user_record::PasswordRecord;
 use crate::api::vpn_user::PasswordRef;
-use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Lifecycle, VpnUserSpec, VpnUserStatus};
+use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, VpnUserSpec, VpnUserStatus};
 use crate::cloud::Meaning;
 use crate::cloud::customer_gateways::{CustomerGateway, NewCustomerGateway};
 use crate::cloud::password::Password;
@@ -24,6 +24,8 @@ pub const OWNER_KEY: &str = "owner";
 const LONG_AGO: SignedDuration = SignedDuration::from_secs(1000);
 const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 
+const ASN: i64 = 65_010;
+
 /// The Secret of a CR: which value it holds, and how often it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Secret {
@@ -34,7 +36,7 @@ pub struct Secret {
 /// A kind, as the model needs it.
 pub trait Modelled: Kind<Remote: Hash> {
     /// What a person wishes for, first or after an edit; under the name of its own, or one that is shared.
-    fn wish(edited: bool, name: &str) -> (Self::Spec, Lifecycle);
+    fn wish(edited: bool, name: &str) -> Self::Spec;
     /// Where all of them live.
     fn shared_home() -> Self::Home;
     fn extras_of(secret: Secret) -> Self::Extras;
@@ -54,6 +56,8 @@ pub trait Modelled: Kind<Remote: Hash> {
     fn waits_until(status: &Self::Status) -> Option<Timestamp>;
     /// Whether the record says that the object is as the Secret wants it, and what it is in truth agrees.
     fn is_as_recorded(status: &Self::Status, thing: &Thing<Self::Remote>, secret: Secret) -> bool;
+    /// Takes away what a list may omit and nobody can change.
+    fn omit(remote: &mut Self::Remote);
     /// Somebody changes what spec wants otherwise.
     fn drift(remote: &mut Self::Remote);
     /// Whether somebody did.
@@ -69,6 +73,7 @@ fn gateway(name: &str, id: String, now: Timestamp, tags: BTreeMap<String, String
         name: Some(name.to_owned()),
         id_type: Some("ip".to_owned()),
         id_value: Some("203.0.113.7".to_owned()),
+        bgp_asn: Some(ASN),
         created_at: Some(now.to_string()),
         tags: Some(tags),
         ..CustomerGateway::default()
@@ -78,15 +83,15 @@ fn gateway(name: &str, id: String, now: Timestamp, tags: BTreeMap<String, String
 impl Modelled for Gateways {
     const STRANGERS: usize = 3;
 
-    fn wish(edited: bool, name: &str) -> (CustomerGatewaySpec, Lifecycle) {
+    fn wish(edited: bool, name: &str) -> CustomerGatewaySpec {
         let suffix = if edited { "-edited" } else { "" };
-        let spec = CustomerGatewaySpec {
+        CustomerGatewaySpec {
             name: Some(format!("{name}{suffix}")),
             id_type: Some(IdType::Ip),
             id_value: Some("203.0.113.7".to_owned()),
+            bgp_asn: Some(ASN),
             ..CustomerGatewaySpec::default()
-        };
-        (spec, Lifecycle::default())
+        }
     }
 
     fn shared_home() {}
@@ -150,6 +155,10 @@ impl Modelled for Gateways {
         true
     }
 
+    fn omit(remote: &mut CustomerGateway) {
+        remote.bgp_asn = None;
+    }
+
     fn drift(remote: &mut CustomerGateway) {
         remote.name = Some("drifted".to_owned());
     }
@@ -197,9 +206,9 @@ pub fn known(secret: Secret) -> KnownPassword {
 impl Modelled for Users {
     const STRANGERS: usize = 2;
 
-    fn wish(edited: bool, name: &str) -> (VpnUserSpec, Lifecycle) {
+    fn wish(edited: bool, name: &str) -> VpnUserSpec {
         let text = if edited { "edited" } else { "first" };
-        let spec = VpnUserSpec {
+        VpnUserSpec {
             vpn_server_id: SERVER.to_owned(),
             name: Some(name.to_owned()),
             password_secret_ref: Some(PasswordRef {
@@ -208,8 +217,7 @@ impl Modelled for Users {
             }),
             description: Some(text.to_owned()),
             ..VpnUserSpec::default()
-        };
-        (spec, Lifecycle::default())
+        }
     }
 
     fn shared_home() -> String {
@@ -298,6 +306,8 @@ impl Modelled for Users {
         let digest = status.record.password.as_ref().map(|password| password.digest.clone());
         thing.passwords.last() == Some(&secret.value) && digest == Some(format!("digest-{}", secret.value))
     }
+
+    fn omit(_: &mut User) {}
 
     fn drift(remote: &mut User) {
         remote.description = Some("drifted".to_owned());

@@ -115,7 +115,10 @@ impl<K: Modelled> Model for Check<K> {
             }),
             Property::always(
                 "no CR is Ready whose creation may come to nothing",
-                |_, world: &World<K>| world.crs.iter().all(|cr| !cr.is_ready() || !world.is_settling(cr)),
+                |_, world: &World<K>| {
+                    let mut managing = world.crs.iter().filter(|cr| !cr.observes());
+                    managing.all(|cr| !cr.is_ready() || !world.is_settling(cr))
+                },
             ),
             Property::always(
                 "a password that is in force, or was refused, is not sent again",

@@ -2,7 +2,6 @@
 //! on record is the shipped code's; here is only the order in which the shell around it does things, and what the
 //! apiserver and the cloud make of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,10 +9,12 @@ use tokio::time::Instant;
 use super::Check;
 use super::cloud::{Call, Request, at};
 use super::kept::Kept;
-use super::kinds::Modelled;
+use super::kinds::{Modelled, OWNER_KEY};
 use super::world::{Cr, Heard, Phase, World, kept_entry, kept_known};
+use crate::api::ManagementPolicy;
 use crate::api::conditions::{Reason, Verdict};
 use crate::mirror::{Known, Remote};
+use crate::reconcile::claims::{self, Claims};
 use crate::reconcile::decide::{Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, decide};
 use crate::reconcile::key::Key;
 use crate::reconcile::managed::Managed;
@@ -21,19 +22,10 @@ use crate::reconcile::memory::Entry;
 use crate::reconcile::outcome::Setting;
 use crate::reconcile::record::{self, Stamp};
 use crate::reconcile::tenant::trouble;
-use crate::reconcile::view::{self, Fellows, Viewpoint};
+use crate::reconcile::view::{self, Viewpoint};
 
 /// `--request-timeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What the process believes the CRs to be.
-pub(super) struct Believed<K: Modelled>(Vec<Arc<Managed<K>>>);
-
-impl<K: Modelled> Fellows<K> for Believed<K> {
-    fn find(&self, fits: &dyn Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
-        self.0.iter().filter(|object| fits(object)).cloned().collect()
-    }
-}
 
 /// A process at work on one CR.
 pub struct Work<'a, K: Modelled> {
@@ -86,10 +78,10 @@ impl<'a, K: Modelled> Work<'a, K> {
         // The clock stands still within a second: what settles in this one has settled at its beginning.
         let second = self.check.base + Duration::from_secs(self.world.now.into());
         let since = view::since(&object, entry.triggered_at, second, cloud_now);
-        let believed = self.believed();
+        let claims = self.claims();
         let viewpoint = Viewpoint {
             policy: &self.check.policy,
-            fellows: &believed,
+            claims: &claims,
             key: &key,
             object: &object,
             scope: &scope,
@@ -192,6 +184,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             Step::Note(note) => self.note(&note, &object),
             Step::Create(new) => self.create(new, &object, false),
             Step::Replay(new) => self.create(new, &object, true),
+            Step::Change { id, .. } | Step::Delete { id, .. } if self.is_held_by_another(&id) => {}
             Step::Change { id, call, why } => {
                 let object = match why {
                     Why::Differs(fields) => {
@@ -233,6 +226,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                 drifted,
                 strays,
             } => {
+                let observes = object.lifecycle.management() == ManagementPolicy::Observe;
                 let spec = object.spec.as_ref().ok();
                 let extras = K::extras_of(self.world.crs[self.index].secret);
                 record::confirmed::<K>(
@@ -244,6 +238,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                     &strays,
                     stamp(object),
                 );
+                record::observed::<K>(&mut status, observes);
                 if self.write(object, status).is_ok() {
                     self.with_entry(|entry| {
                         entry.settled();
@@ -272,11 +267,18 @@ impl<'a, K: Modelled> Work<'a, K> {
     }
 
     pub(super) fn note(&mut self, note: &Note<K::Remote>, object: &Kept<Managed<K>>) {
-        if let Note::Found { remote, .. } = note {
-            let key = self.world.key(self.index);
-            if !self.known.claim(&key, object.uid(), remote.id()) {
+        let observes = object.lifecycle.management() == ManagementPolicy::Observe;
+        if let Note::Found { remote, .. } = note
+            && !observes
+        {
+            let (key, place) = (self.world.key(self.index), &self.check.place);
+            let name = claims::name_to_take::<K>(place, &self.check.home, OWNER_KEY, remote)
+                .filter(|_| self.check.policy.keeps(Guard::NameBeforeAdoption));
+            let taken = self.claims().index().take(&key, remote.id(), name.as_ref());
+            if taken.is_err() && self.check.policy.keeps(Guard::OneHolderAtWrite) {
                 return;
             }
+            self.known.hold(&key, object.uid(), Some(remote.id()));
         }
         let mut status = object.status.clone();
         self.setting(object).noted(&mut status, note);
@@ -284,17 +286,16 @@ impl<'a, K: Modelled> Work<'a, K> {
             && let Note::Found { remote, .. } = note
         {
             self.world.taken_by_tag(remote.id(), object.uid());
+            self.world.adopted(remote.id(), object);
         }
     }
 
     pub(super) fn create(&mut self, new: K::New, object: &Kept<Managed<K>>, replay: bool) {
-        let believed = self.believed();
         let keeps = |guard| self.check.policy.keeps(guard);
-        if K::UNIQUE_NAMES
-            && keeps(Guard::NameOfFellow)
-            && keeps(Guard::NameOfFellowInLane)
-            && view::name_holder(&believed, object, &self.check.place).is_some()
-        {
+        let key = self.world.key(self.index);
+        let name = view::wanted_name(object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
+        let is_taken = name.is_some_and(|name| self.claims().index().intend(&key, &name).is_err());
+        if is_taken && keeps(Guard::NameOfFellow) && keeps(Guard::NameOfFellowInLane) {
             return;
         }
         let announced = K::object(&object.status).intent.clone().filter(|_| replay);
@@ -331,9 +332,18 @@ impl<'a, K: Modelled> Work<'a, K> {
         self.world.process.seats[self.index].phase = Phase::Sent(object, secret);
     }
 
-    pub(super) fn believed(&self) -> Believed<K> {
+    /// Who claims what, as the process believes the CRs to be.
+    pub(super) fn claims(&self) -> Claims {
+        let claims = Claims::default();
         let all = 0..self.world.crs.len();
-        Believed(all.filter_map(|index| self.world.believed(index)).collect())
+        all.filter_map(|index| self.world.believed(index))
+            .for_each(|object| claims.observe(&object));
+        claims
+    }
+
+    fn is_held_by_another(&self, id: &str) -> bool {
+        let key = self.world.key(self.index);
+        self.check.policy.keeps(Guard::OneHolderAtWrite) && self.claims().index().holder(&key, id).is_some()
     }
 
     pub(super) fn setting<'b>(&self, object: &'b Managed<K>) -> Setting<'b, K>

@@ -9,11 +9,12 @@ use super::kept::Kept;
 use super::kinds::{Modelled, OWNER_KEY};
 use super::operator::Work;
 use super::scope::Faults;
-use super::world::{Heard, Phase, Seat, World, kept_known, version};
-use crate::api::ObjectStatus;
+use super::world::{Cr, Heard, Phase, Seat, World, kept_known, version};
+use crate::api::{AdoptionPolicy, ManagementPolicy, ObjectStatus};
 use crate::cloud::Meaning;
 use crate::mirror::{Known, Remote};
 use crate::reconcile::decide::Guard;
+use crate::reconcile::managed::Managed;
 
 /// Something that happens. The numbers are those of CRs, requests, objects, looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +69,10 @@ pub enum Deed {
     Whole,
     /// A status is wiped.
     Wipe(usize),
+    /// A CR that observes is turned to manage.
+    Turn(usize),
+    /// A CR gets a copy of the first one's status.
+    Copy(usize),
 }
 
 impl fmt::Display for Deed {
@@ -104,6 +109,8 @@ impl fmt::Display for Deed {
             Self::Lie(thing) => format!("lists leave object {thing} out from now on, and do not count it"),
             Self::Whole => "lists leave nothing out any more".to_owned(),
             Self::Wipe(cr) => format!("somebody wipes the status of cr{cr}"),
+            Self::Copy(cr) => format!("somebody copies the status of cr0 to cr{cr}"),
+            Self::Turn(cr) => format!("somebody turns cr{cr} from Observe to Manage"),
         };
         formatter.write_str(&text)
     }
@@ -113,8 +120,11 @@ impl fmt::Display for Deed {
 pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec<Deed>) {
     let left = world.left;
     // As long as nothing was done with any of them, one CR is like the other: the first goes first.
-    let are_alike =
-        check.scope.one_name && world.crs.len() > 1 && (0..world.crs.len()).all(|it| is_untouched(world, it));
+    let [first, second] = check.scope.roles;
+    let are_alike = check.scope.one_name
+        && first == second
+        && world.crs.len() > 1
+        && (0..world.crs.len()).all(|it| is_untouched(world, it));
     let movable = if are_alike { 1 } else { world.crs.len() };
     for (index, seat) in world.process.seats.iter().enumerate().take(movable) {
         match (&seat.phase, &seat.heard) {
@@ -196,7 +206,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     if world.skips.is_some() {
         deeds.push(Deed::Whole);
     }
-    let may_kill = !check.scope.sparse || is_sending(world);
+    let may_kill = !check.scope.sparse || is_sending(world) || check.scope.faults.turns > left.turns;
     if left.kills > 0 && may_kill {
         let oldest = world.crs.iter().map(|cr| cr.older.len()).max().unwrap_or(0);
         deeds.extend((0..=oldest).map(Deed::Kill));
@@ -217,6 +227,13 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.edits > 0 {
             deeds.push(Deed::Edit(index));
         }
+        let is_blank = status_of(object).id.is_none() && status_of(object).intent.is_none();
+        if left.copies > 0 && index > 0 && is_blank && world.crs[0].is_ready() {
+            deeds.push(Deed::Copy(index));
+        }
+        if left.turns > 0 && object.lifecycle.management() == ManagementPolicy::Observe {
+            deeds.push(Deed::Turn(index));
+        }
         if left.deletions > 0 {
             deeds.push(Deed::Delete(index));
         }
@@ -226,7 +243,13 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.touches > 0 {
             deeds.push(Deed::Touch(index));
         }
-        if left.strangers > 0 {
+        // Where nothing may be created beside what was there before, it was there before.
+        let adopts = |cr: &Cr<K>| {
+            let object = cr.object.as_ref();
+            object.is_some_and(|object| object.lifecycle.adoption() != AdoptionPolicy::Never)
+        };
+        let is_beginning = (0..world.crs.len()).all(|it| is_untouched(world, it));
+        if left.strangers > 0 && (is_beginning || !world.crs.iter().any(adopts)) {
             let has_id = K::object(&object.status).id.is_some();
             // What carries our tag while there is no other of ours is ours, whoever put it there.
             let sorts = (0..K::STRANGERS).filter(|sort| match (K::Remote::TAGGED, sort) {
@@ -236,6 +259,10 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.extend(sorts.map(|sort| Deed::Stranger(index, sort)));
         }
     }
+}
+
+fn status_of<K: Modelled>(object: &Managed<K>) -> &ObjectStatus {
+    K::object(&object.status)
 }
 
 /// Whether a CR is as it was made, and the process has not looked at it.
@@ -281,17 +308,18 @@ fn is_behind<K: Modelled>(check: &Check<K>, world: &World<K>) -> bool {
     }
     let list = world.cloud.list(check.scope.manners, world.skips.as_ref());
     let known = Cell::new(0);
+    let manners = check.scope.manners;
     let differs = |seen: &K::Remote| {
         known.set(known.get() + 1);
         let there = list.items.iter().find(|there| there.id() == seen.id());
-        there.is_none_or(|there| match check.scope.manners.lists_without_tags {
-            true => {
-                let mut seen = seen.clone();
-                seen.set_tags(None);
-                *there != seen
-            }
-            false => there != seen,
-        })
+        let mut seen = seen.clone();
+        if manners.lists_without_tags {
+            seen.set_tags(None);
+        }
+        if manners.lists_omit_fields {
+            K::omit(&mut seen);
+        }
+        there.is_none_or(|there| *there != seen)
     };
     !world.process.known.find(differs).is_empty() || known.get() != list.items.len()
 }
@@ -464,6 +492,15 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             next.skips = Some(Skip { id, lies: true });
         }
         Deed::Whole => next.skips = None,
+        Deed::Copy(index) => {
+            next.left.copies -= 1;
+            let status = world.crs[0].object.as_ref()?.status.clone();
+            next.crs[index].write(stale, |object| object.status = status);
+        }
+        Deed::Turn(index) => {
+            next.left.turns -= 1;
+            next.crs[index].turn(stale);
+        }
         Deed::Wipe(index) => {
             next.left.wipes -= 1;
             next.crs[index].refused = None;

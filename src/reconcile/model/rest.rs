@@ -2,12 +2,13 @@
 //! have its one object, as specified, or say why not.
 
 use super::Check;
-use super::cloud::Replay;
-use super::kinds::Modelled;
+use super::cloud::{Replay, Thing};
+use super::kinds::{Modelled, OWNER_KEY};
 use super::people::{Deed, possible};
 use super::scope::Faults;
-use super::world::World;
+use super::world::{Cr, World};
 use crate::api::conditions::{self, Reason};
+use crate::api::{AdoptionPolicy, ManagementPolicy};
 use crate::mirror::Remote;
 use crate::reconcile::kind::Wanted;
 
@@ -112,6 +113,13 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
         let reason = conditions::ready_reason(&status.conditions).unwrap_or_default();
         let recorded = status.id.as_deref().and_then(|id| world.cloud.find(id));
         let has_own = recorded.is_some_and(|thing| thing.owner.as_deref() == Some(cr.uid.as_str()));
+        let lifecycle = &object.lifecycle;
+        if reason == Reason::Available.as_str() && lifecycle.management() == ManagementPolicy::Observe {
+            if recorded.is_none() {
+                return Err(format!("cr{index} observes what is not there"));
+            }
+            continue;
+        }
         if reason == Reason::Available.as_str() {
             let Some(thing) = recorded.filter(|_| has_own) else {
                 return Err(format!("cr{index} is Ready without an object of its own"));
@@ -130,19 +138,27 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
             if K::difference(&wanted, &thing.remote).is_some() || !K::is_as_recorded(&object.status, thing, cr.secret) {
                 return Err(format!("cr{index} is Ready, but its object is not as specified"));
             }
+            if lifecycle.adoption() == AdoptionPolicy::IfExists && named(world, cr).any(is_unmanaged) {
+                return Err(format!(
+                    "cr{index} has created an object beside one that it could adopt"
+                ));
+            }
             continue;
         }
         // Without an object, or with one that is not as specified, there must be somebody in the way.
-        let is_named = |name: Option<&str>| name == Some(cr.name.as_str());
-        let mut things = world.cloud.things.iter();
+        let wanted = lifecycle.external_id.as_deref().and_then(|id| world.cloud.find(id));
+        let is_anothers = |thing: &Thing<K::Remote>| thing.owner.as_deref() != Some(cr.uid.as_str());
         let is_excused = match reason {
-            "NameConflict" => things.any(|thing| {
-                let is_own = thing.owner.as_deref() == Some(&cr.uid);
+            "NameConflict" if K::UNIQUE_NAMES => named(world, cr).any(|thing| {
                 // Its own that somebody changed before it was recognised is known by its token only.
-                let is_unknowable = is_own && K::is_drifted(&thing.remote) && !tells_by_token;
-                (!is_own || is_unknowable) && is_named(K::remote_name(&thing.remote))
+                let is_unknowable = K::is_drifted(&thing.remote) && !tells_by_token;
+                is_anothers(thing) || is_unknowable
             }),
-            "AlreadyManaged" => recorded.is_some() && !has_own,
+            // Which of several is meant cannot be told.
+            "NameConflict" => named(world, cr).filter(|thing| is_unmanaged(thing)).count() > 1,
+            "NotFound" if lifecycle.external_id.is_some() => wanted.is_none(),
+            "NotFound" => lifecycle.adoption() == AdoptionPolicy::Required && !named(world, cr).any(is_unmanaged),
+            "AlreadyManaged" => recorded.or(wanted).is_some_and(is_anothers),
             // The cloud may refuse what was in force before; never what is new to it.
             "InvalidPassword" => has_own && recorded.is_some_and(|thing| thing.passwords.contains(&cr.secret.value)),
             _ => false,
@@ -152,6 +168,17 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
         }
     }
     Ok(())
+}
+
+/// Whether an object is nobody's, so that it can be adopted.
+fn is_unmanaged<R: Remote>(thing: &Thing<R>) -> bool {
+    thing.owner.is_none() && thing.remote.tags().is_none_or(|tags| !tags.contains_key(OWNER_KEY))
+}
+
+/// What has the name that a CR wants.
+fn named<'a, K: Modelled>(world: &'a World<K>, cr: &'a Cr<K>) -> impl Iterator<Item = &'a Thing<K::Remote>> {
+    let things = world.cloud.things.iter();
+    things.filter(|thing| K::remote_name(&thing.remote) == Some(cr.name.as_str()))
 }
 
 /// A world in a few words.

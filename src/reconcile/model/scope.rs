@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::cloud::{Manners, Replay};
+use crate::api::{AdoptionPolicy, Lifecycle, ManagementPolicy};
 use crate::reconcile::decide::Guard;
 
 /// How often each thing may still happen.
@@ -38,6 +39,46 @@ pub struct Faults {
     pub lies: u8,
     /// A status is wiped, as by a restore.
     pub wipes: u8,
+    /// A CR that observes is turned to manage.
+    pub turns: u8,
+    /// A CR gets a copy of another's status, as by a restore under another name.
+    pub copies: u8,
+}
+
+/// How a CR comes to its object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It creates one.
+    #[default]
+    Creates,
+    /// `adoptionPolicy: IfExists`.
+    AdoptsOrCreates,
+    /// `adoptionPolicy: Required`.
+    Adopts,
+    /// `externalID` names the first object that the cloud gets.
+    Names,
+    /// The same, with `managementPolicy: Observe`.
+    Observes,
+}
+
+/// The first id of the model's cloud.
+const FIRST_ID: &str = "c1";
+
+impl Role {
+    /// What the spec says of it.
+    pub fn lifecycle(self) -> Lifecycle {
+        let named = matches!(self, Self::Names | Self::Observes);
+        Lifecycle {
+            adoption_policy: match self {
+                Self::AdoptsOrCreates => Some(AdoptionPolicy::IfExists),
+                Self::Adopts => Some(AdoptionPolicy::Required),
+                Self::Creates | Self::Names | Self::Observes => None,
+            },
+            external_id: named.then(|| FIRST_ID.to_owned()),
+            management_policy: (self == Self::Observes).then_some(ManagementPolicy::Observe),
+            ..Lifecycle::default()
+        }
+    }
 }
 
 /// See the module.
@@ -46,6 +87,8 @@ pub struct Scope {
     pub crs: usize,
     /// All CRs want one name.
     pub one_name: bool,
+    /// Of the first CR, and of the second.
+    pub roles: [Role; 2],
     pub manners: Manners,
     pub faults: Faults,
     /// How many versions back a watch cache may be when a process starts.
@@ -67,7 +110,7 @@ pub struct Scope {
 
 impl Faults {
     /// Each with its name.
-    fn named(&self) -> [(&'static str, u8); 15] {
+    fn named(&self) -> [(&'static str, u8); 17] {
         [
             ("kills", self.kills),
             ("lost answers", self.losses),
@@ -84,6 +127,8 @@ impl Faults {
             ("incomplete lists", self.skips),
             ("lying lists", self.lies),
             ("statuses wiped", self.wipes),
+            ("turned to manage", self.turns),
+            ("statuses copied", self.copies),
         ]
     }
 }
@@ -97,11 +142,15 @@ impl fmt::Display for Scope {
         for (name, times) in self.faults.named().into_iter().filter(|(_, times)| *times > 0) {
             write!(formatter, ", {name} {times}")?;
         }
+        for role in self.roles.iter().take(self.crs).filter(|role| **role != Role::Creates) {
+            write!(formatter, ", {role:?}")?;
+        }
         let Manners {
             replay,
             hides,
             shows_late,
             lists_without_tags,
+            lists_omit_fields,
             ..
         } = self.manners;
         if replay != Replay::default() {
@@ -111,6 +160,7 @@ impl fmt::Display for Scope {
             (hides, "hidden until settled"),
             (shows_late, "and longer"),
             (lists_without_tags, "lists without tags"),
+            (lists_omit_fields, "lists that omit fields"),
             (self.stale > 0, "stale watch caches"),
             (self.slow_lists, "slow lists"),
             (self.repeats, "repeated events"),

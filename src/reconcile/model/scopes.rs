@@ -13,7 +13,7 @@ use super::cloud::Replay;
 use super::kinds::Modelled;
 use super::people::Deed;
 use super::rest::told;
-use super::scope::{Faults, Scope};
+use super::scope::{Faults, Role, Scope};
 use super::world::World;
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::vpn_user::Users;
@@ -319,6 +319,104 @@ fn two_users_of_one_name() {
         two(faults!(losses 1, deletions 1)),
         faults!(kills 1, losses 1, deletions 2),
     );
+}
+
+/// One owner for each object, whatever the way to it: while the first CR creates, holds or deletes, the second one names
+/// it, looks for it, or has only observed it until now.
+#[test]
+fn what_one_cr_has_the_other_does_not_get() {
+    for second in [Role::Names, Role::AdoptsOrCreates, Role::Adopts, Role::Observes] {
+        let mut scope = two(faults!(losses 1));
+        scope.roles = [Role::Creates, second];
+        scope.faults.turns = u8::from(second == Role::Observes);
+        scope.sparse = true;
+        let mut more = Faults {
+            kills: 1,
+            ..scope.faults
+        };
+        visit::<Users>(scope.clone(), more);
+        visit::<Gateways>(scope.clone(), more);
+        scope.faults = Faults {
+            turns: scope.faults.turns,
+            ..faults!(deletions 1)
+        };
+        more.deletions = 1;
+        visit::<Users>(scope, more);
+    }
+}
+
+/// Between the observation and the edit, and between the edit and its first reconcile, the process starts anew.
+#[test]
+fn what_was_observed_before_a_restart_is_not_held_after_it() {
+    let mut scope = one(faults!(kills 1, strangers 1, turns 1, deletions 1));
+    scope.roles = [Role::Observes; 2];
+    let more = Faults {
+        kills: 2,
+        losses: 1,
+        ..scope.faults
+    };
+    visit::<Users>(scope.clone(), more);
+    visit::<Gateways>(scope, more);
+    let mut scope = two(faults!(kills 1, turns 1));
+    (scope.roles, scope.sparse) = ([Role::Creates, Role::Observes], true);
+    let more = Faults {
+        losses: 1,
+        ..scope.faults
+    };
+    visit::<Users>(scope, more);
+}
+
+/// Of two that adopt one object one gets it, and gives it up only when it is deleted.
+#[test]
+fn what_two_crs_could_adopt_one_of_them_gets() {
+    for roles in [
+        [Role::AdoptsOrCreates, Role::Names],
+        [Role::Adopts, Role::AdoptsOrCreates],
+        [Role::Observes, Role::Names],
+        [Role::Observes, Role::Observes],
+    ] {
+        let mut scope = two(faults!(strangers 1));
+        (scope.roles, scope.sparse) = (roles, true);
+        scope.faults.turns = u8::from(roles.contains(&Role::Observes)) * 2;
+        let more = Faults {
+            kills: 1,
+            deletions: 1,
+            ..scope.faults
+        };
+        visit::<Users>(scope.clone(), more);
+        if roles != [Role::Observes; 2] {
+            visit::<Gateways>(scope, more);
+        }
+    }
+}
+
+/// Of two that have one id in status, as a restore under another name leaves them, one manages and deletes it.
+#[test]
+fn of_two_crs_with_one_id_in_status_one_holds_it() {
+    visit::<Users>(two(faults!(copies 1)), faults!(copies 1, kills 1, deletions 2));
+    visit::<Gateways>(
+        two(faults!(copies 1, deletions 1)),
+        faults!(copies 1, kills 1, deletions 2),
+    );
+}
+
+/// Lists that omit what cannot be changed, and tags; several objects that could be meant.
+#[test]
+fn a_gateway_that_exists_is_adopted_whatever_the_list_omits() {
+    for role in [Role::AdoptsOrCreates, Role::Adopts, Role::Observes] {
+        for lists_without_tags in [false, true] {
+            let mut scope = one(faults!(strangers 2, losses 1));
+            scope.roles = [role; 2];
+            scope.manners.lists_omit_fields = true;
+            scope.manners.lists_without_tags = lists_without_tags;
+            scope.faults.turns = u8::from(role == Role::Observes);
+            let more = Faults {
+                kills: 1,
+                ..scope.faults
+            };
+            visit::<Gateways>(scope, more);
+        }
+    }
 }
 
 /// The boundary of what can be known: users have no tags.

@@ -13,8 +13,8 @@ use super::cloud::{Call, Cloud, Skip, at, second};
 use super::kept::Kept;
 use super::kinds::{Modelled, Secret};
 use super::scope::{Faults, Scope};
-use crate::api::FINALIZER;
 use crate::api::conditions::{self, Reason};
+use crate::api::{FINALIZER, Lifecycle, ManagementPolicy};
 use crate::mirror::{Known, Listing, Look, Remote};
 use crate::reconcile::decide::Step;
 use crate::reconcile::key::Key;
@@ -164,6 +164,7 @@ pub fn version<K: Modelled>(object: &Managed<K>) -> u32 {
 pub fn kept<K: Modelled>(object: Managed<K>) -> Kept<Managed<K>> {
     Kept::new(object, |object, hasher| {
         (object.uid(), object.metadata.generation, object.has_finalizer()).hash(hasher);
+        (object.lifecycle.management() == ManagementPolicy::Observe).hash(hasher);
         object.deleting_since().is_some().hash(hasher);
         serde_json::to_vec(&object.status).expect("plain data").hash(hasher);
     })
@@ -364,6 +365,24 @@ impl<K: Modelled> World<K> {
             .retain(|request| request.by.is_some() || request.done.is_none());
     }
 
+    /// What nobody of ours had is a CR's own from the moment on at which it adopts it.
+    pub fn adopted(&mut self, id: &str, object: &Managed<K>) {
+        let Lifecycle {
+            external_id,
+            adoption_policy,
+            ..
+        } = &object.lifecycle;
+        let adopts = external_id.is_some() || adoption_policy.is_some();
+        let free = self
+            .cloud
+            .things
+            .iter_mut()
+            .find(|thing| thing.remote.id() == id && thing.owner.is_none());
+        if let Some(thing) = free.filter(|_| adopts && object.lifecycle.management() != ManagementPolicy::Observe) {
+            thing.owner = Some(object.uid().to_owned());
+        }
+    }
+
     /// What carries a CR's tag is its own from the moment on at which it takes it.
     pub fn taken_by_tag(&mut self, id: &str, uid: &str) {
         for thing in &mut self.cloud.things {
@@ -454,7 +473,7 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
         format!("own{index}")
     };
     let uid = format!("u{index}");
-    let (spec, lifecycle) = K::wish(false, &name);
+    let spec = K::wish(false, &name);
     let object = Managed {
         metadata: ObjectMeta {
             name: Some(format!("cr{index}")),
@@ -466,7 +485,7 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
             ..ObjectMeta::default()
         },
         spec: Ok(spec),
-        lifecycle,
+        lifecycle: scope.roles.get(index).copied().unwrap_or_default().lifecycle(),
         status: K::Status::default(),
         broken_status: None,
     };
@@ -503,8 +522,15 @@ impl<K: Modelled> Cr<K> {
         self.write(remembers, |object| {
             let generation = object.metadata.generation.unwrap_or_default() + 1;
             object.metadata.generation = Some(generation);
-            let (spec, lifecycle) = K::wish(generation % 2 == 0, &name);
-            (object.spec, object.lifecycle) = (Ok(spec), lifecycle);
+            object.spec = Ok(K::wish(generation % 2 == 0, &name));
+        });
+    }
+
+    /// `managementPolicy` is changed from `Observe` to `Manage`.
+    pub fn turn(&mut self, remembers: usize) {
+        self.write(remembers, |object| {
+            object.metadata.generation = object.metadata.generation.map(|generation| generation + 2);
+            object.lifecycle.management_policy = None;
         });
     }
 
@@ -514,6 +540,15 @@ impl<K: Modelled> Cr<K> {
             object.metadata.generation = object.metadata.generation.map(|generation| generation + 1);
             object.metadata.deletion_timestamp = Some(Time(at(0)));
         });
+    }
+
+    /// Whether it only observes, or did so until now.
+    pub fn observes(&self) -> bool {
+        let object = self.object.as_ref();
+        object.is_some_and(|object| {
+            let was_observing = K::object(&object.status).observe_only;
+            was_observing || object.lifecycle.management() == ManagementPolicy::Observe
+        })
     }
 
     pub fn is_ready(&self) -> bool {

@@ -465,6 +465,14 @@ async fn valid_border_cases_are_accepted() {
             ip(json!({"externalID": ID, "managementPolicy": "Observe", "name": "a"})),
         ),
         (
+            "adopted if it exists, never created",
+            ip(json!({"adoptionPolicy": "Required"})),
+        ),
+        (
+            "observed by name",
+            json!({"name": "a", "adoptionPolicy": "Required", "managementPolicy": "Observe"}),
+        ),
+        (
             "null is as good as left out",
             ip(json!({"name": null, "idType": null, "bgpASN": null, "tags": null})),
         ),
@@ -483,7 +491,7 @@ async fn valid_border_cases_are_accepted() {
         "metadata.name of 64",
         bench.create(&fitting, &ip(json!({})), true).await,
     );
-    verdicts.finish(37);
+    verdicts.finish(39);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ const DEFAULT_NAME: &[&str] = &["Required", "metadata.name cannot be the user's 
 const PASSWORD: &[&str] = &[
     "Required",
     "name of a Secret in this namespace",
-    "only a user that externalID names goes without",
+    "only a user that externalID names, or adoptionPolicy: Required finds, goes without",
 ];
 const GROUP_ID: &[&str] = &[
     "36 letters, digits and '-'",
@@ -505,6 +505,14 @@ async fn valid_border_cases_of_users_are_accepted() {
             })),
         ),
         (
+            "adopted by its name, password left alone",
+            json!({"vpnServerID": SERVER, "adoptionPolicy": "Required"}),
+        ),
+        (
+            "observed by its name",
+            json!({"vpnServerID": SERVER, "adoptionPolicy": "Required", "managementPolicy": "Observe"}),
+        ),
+        (
             "null is as good as left out",
             user(json!({
                 "name": null, "description": null, "userGroupID": null, "userGroupName": null, "staticIP": null,
@@ -513,7 +521,7 @@ async fn valid_border_cases_of_users_are_accepted() {
         ),
     ];
     bench.accepts(&mut verdicts, rows).await;
-    verdicts.finish(36);
+    verdicts.finish(38);
 }
 
 /// Users in all the states that edits below begin from. The name of each is what it stands for.

@@ -12,9 +12,13 @@ use crate::world::{DEADLINE, Options, VPN_SERVER, World, condition, gateway_reso
 
 /// A world whose operator watches a second namespace as well: the adversary's.
 async fn world_with_adversary() -> (World, String) {
+    world_with_adversary_and(["--resync-period=0", "--settle-time=1s"]).await
+}
+
+async fn world_with_adversary_and<const N: usize>(flags: [&str; N]) -> (World, String) {
     let options = Options {
         stopped: true,
-        ..Options::with(["--resync-period=0", "--settle-time=1s"])
+        ..Options::with(flags)
     };
     let mut world = World::with(options).await;
     let adversary = world.plane.create_namespace("adversary").await.unwrap();
@@ -52,6 +56,13 @@ impl<'a> Elsewhere<'a> {
         });
         let object = serde_json::from_value(object).unwrap();
         self.api.create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn patch(&self, name: &str, patch: Value) {
+        self.api
+            .patch(name, &Default::default(), &kube::api::Patch::Merge(&patch))
+            .await
+            .unwrap();
     }
 
     async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
@@ -224,6 +235,185 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
         &[
             ("takeovers tried across namespaces", tried),
             ("takeovers", not_the_victims),
+        ],
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_observer_that_turns_to_manage_takes_nothing_over() {
+    let (mut world, adversary) = world_with_adversary_and(["--resync-period=1s", "--settle-time=1s"]).await;
+    let (gateway_id, user_id) = victims_objects(&world).await;
+    let before = belongings(&world).await;
+    let mark = world.mark().await;
+    let (gateway_resource, user_resource) = (gateway_resource(), user_resource());
+    let spies = [
+        (
+            "CustomerGateway",
+            &gateway_resource,
+            json!({"externalID": gateway_id}),
+            "office",
+        ),
+        (
+            "VpnUser",
+            &user_resource,
+            json!({"externalID": user_id, "vpnServerID": VPN_SERVER}),
+            "alice",
+        ),
+    ];
+    let turned = |kind: &str, policy: &str| match kind {
+        "CustomerGateway" => json!({"spec": {"managementPolicy": policy, "idValue": "203.0.113.1", "name": "taken"}}),
+        _ => json!({"spec": {"managementPolicy": policy, "passwordSecretRef": {"name": "pw"}, "description": "taken"}}),
+    };
+    for (kind, resource, spec, victim) in &spies {
+        let objects = Elsewhere::new(&world, &adversary, kind, resource);
+        for policy in ["Manage", "ReportDrift"] {
+            let name = format!("spy-{}", policy.to_lowercase());
+            let mut observing = spec.clone();
+            observing["managementPolicy"] = "Observe".into();
+            objects.create(&name, observing).await;
+            objects.wait_for_reason(&name, "Available").await;
+            objects.patch(&name, turned(kind, policy)).await;
+            let object = objects.wait_for_reason(&name, "AlreadyManaged").await;
+            let said = message(&object);
+            assert!(said.contains(&format!("{}/{victim}", world.namespace)), "{said}");
+        }
+    }
+    // Also when one process observed, and another is the first to hear of the edit.
+    for (kind, resource, spec, _) in &spies {
+        let objects = Elsewhere::new(&world, &adversary, kind, resource);
+        let mut observing = spec.clone();
+        observing["managementPolicy"] = "Observe".into();
+        objects.create("sleeper", observing).await;
+        objects.wait_for_reason("sleeper", "Available").await;
+    }
+    world.stop_operator().await;
+    for (kind, resource, ..) in &spies {
+        let objects = Elsewhere::new(&world, &adversary, kind, resource);
+        objects.patch("sleeper", turned(kind, "Manage")).await;
+    }
+    world.start_operator().await;
+    for (kind, resource, ..) in &spies {
+        let objects = Elsewhere::new(&world, &adversary, kind, resource);
+        objects.wait_for_reason("sleeper", "AlreadyManaged").await;
+    }
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    for (kind, resource, ..) in &spies {
+        let objects = Elsewhere::new(&world, &adversary, kind, resource);
+        objects.delete("sleeper").await;
+        objects.delete("spy-reportdrift").await;
+    }
+    assert_eq!(belongings(&world).await, before);
+    assert!(world.simulator.is_password(&user_id, "Sentinel Pass-1").await.unwrap());
+    // Who holds it still hears what becomes of it.
+    world.simulator.remove_gateway(&gateway_id).await.unwrap();
+    world.simulator.remove_user(&user_id).await.unwrap();
+    let is_recreated = |old: &str| {
+        let old = old.to_owned();
+        move |object: &Value| {
+            let id = object["status"]["id"].as_str();
+            id.is_some_and(|id| id != old) && condition(object, "Ready")["reason"] == "Available"
+        }
+    };
+    world.wait_for("office", "recreated", is_recreated(&gateway_id)).await;
+    world
+        .users()
+        .wait_for("alice", "recreated", is_recreated(&user_id))
+        .await;
+    figures::report("adversaries", &[("observers turned to manage", 6), ("takeovers", 0)]);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_another_object_is_creating_cannot_be_adopted() {
+    let flags = ["--resync-period=0", "--settle-time=1s", "--request-timeout=2s"];
+    let (mut world, adversary) = world_with_adversary_and(flags).await;
+    let mark = world.mark().await;
+    let (gateway_resource, user_resource) = (gateway_resource(), user_resource());
+    for operation in ["CreateCustomerGateway", "CreateVpnUser"] {
+        let hold = json!({"fault": "hold", "operation": operation, "commit": true});
+        world.simulator.add_fault(&hold).await.unwrap();
+    }
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
+        .await;
+    world
+        .apply_user("dave", "{name: dave, passwordSecretRef: {name: pw}}")
+        .await;
+    let _: Vec<Value> = world.simulator.wait_for_held(2).await.unwrap();
+    // Nobody will hear the answers.
+    world.kill_operator();
+    let (gateways, users) = belongings(&world).await;
+    let id_of = |things: &[Value]| things[0]["id"].as_str().expect("it was committed").to_owned();
+    let (gateway_id, user_id) = (id_of(&gateways), id_of(&users));
+    let pw = json!({"name": "pw"});
+    let thieves = [
+        (
+            "VpnUser",
+            "by-name",
+            json!({"vpnServerID": VPN_SERVER, "name": "dave", "adoptionPolicy": "IfExists", "passwordSecretRef": pw}),
+        ),
+        (
+            "VpnUser",
+            "by-case",
+            json!({"vpnServerID": VPN_SERVER, "name": "Dave", "adoptionPolicy": "Required", "passwordSecretRef": pw}),
+        ),
+        (
+            "VpnUser",
+            "by-id",
+            json!({"vpnServerID": VPN_SERVER, "externalID": user_id, "passwordSecretRef": pw}),
+        ),
+        (
+            "CustomerGateway",
+            "by-id",
+            json!({"externalID": gateway_id, "idValue": "203.0.113.1"}),
+        ),
+        (
+            "CustomerGateway",
+            "by-name",
+            json!({"name": "office", "idValue": "203.0.113.1", "adoptionPolicy": "Required"}),
+        ),
+    ];
+    let refused = |object: &Value| {
+        let reason = condition(object, "Ready")["reason"].clone();
+        ["AlreadyManaged", "NameConflict", "NotFound"]
+            .iter()
+            .any(|expected| reason == *expected)
+    };
+    world.start_operator().await;
+    let of = |kind| {
+        if kind == "VpnUser" {
+            &user_resource
+        } else {
+            &gateway_resource
+        }
+    };
+    for (kind, name, spec) in &thieves {
+        let objects = Elsewhere::new(&world, &adversary, kind, of(*kind));
+        objects.create(name, spec.clone()).await;
+        let object = objects.wait_for(name, "refused", refused).await;
+        assert!(object["status"]["id"].is_null(), "{object}");
+    }
+    world.wait_for_reason("office", "Available").await;
+    world.users().wait_for_reason("dave", "Available").await;
+    for (kind, name, _) in &thieves {
+        let objects = Elsewhere::new(&world, &adversary, kind, of(*kind));
+        objects.wait_for(name, "refused", refused).await;
+        objects.delete(name).await;
+    }
+    assert_eq!(world.get("office").await["status"]["id"], gateway_id.as_str());
+    assert_eq!(world.users().get("dave").await["status"]["id"], user_id.as_str());
+    assert!(world.simulator.is_password(&user_id, "Sentinel Pass-1").await.unwrap());
+    let mut writes = world.writes_since(mark).await;
+    for creation in ["CreateCustomerGateway", "CreateVpnUser"] {
+        writes.remove(creation);
+    }
+    assert_eq!(writes, counts([]), "no password is set, nothing is changed or deleted");
+    figures::report(
+        "adversaries",
+        &[
+            ("adoptions tried during creations", thieves.len() as u64),
+            ("takeovers", 0),
         ],
     );
     world.finish().await;

@@ -1,0 +1,581 @@
+//! Which object of a kind holds, intends or wants which cloud object and which name: an index over all objects that this
+//! process knows, whatever their namespace and credentials. It is asked before anything is adopted, written or deleted.
+//! Objects that only observe claim nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::decide::Rival;
+use super::key::Key;
+use super::kind::Kind;
+use super::managed::Managed;
+use crate::api::{ManagementPolicy, Scope};
+use crate::mirror::Remote;
+
+/// How strong a claim to an id is; the stronger comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Title {
+    /// The id is recorded in status, or is about to be.
+    Held,
+    /// The spec names it, or status has it from the time when it was only observed.
+    Wanted,
+}
+
+/// How strong a claim to a name is; the stronger comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// An object of this name is held, or a creation under it is not resolved.
+    Taken,
+    /// A creation under it was given up, and may still show up.
+    Lost,
+}
+
+/// Of two claims of equal strength, the one of the object that was created first counts.
+type Age = (Option<Timestamp>, String);
+
+/// A name in one home of one project, in a form that is equal for what the cloud takes for the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PlacedName {
+    endpoint: String,
+    project_id: String,
+    home: String,
+    name: String,
+}
+
+impl PlacedName {
+    /// The name that `spec` asks for, or that is about to be created.
+    pub fn new<K: Kind>(scope: &Scope, home: &K::Home, spec: Option<&K::Spec>, name: &str) -> Self {
+        Self::placed::<K>(scope, home, K::claimed_name(spec, name))
+    }
+
+    /// The name that a cloud object has.
+    pub fn of_remote<K: Kind>(scope: &Scope, home: &K::Home, remote: &K::Remote) -> Option<Self> {
+        K::claimed_name_of(remote).map(|name| Self::placed::<K>(scope, home, name))
+    }
+
+    fn placed<K: Kind>(scope: &Scope, home: &K::Home, name: String) -> Self {
+        Self {
+            endpoint: scope.endpoint.clone(),
+            project_id: scope.project_id.clone(),
+            home: K::lane(home).unwrap_or_default().to_owned(),
+            name,
+        }
+    }
+}
+
+/// What one object claims.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    uid: String,
+    /// Of the state that this was read from.
+    version: Option<u64>,
+    rival: Rival,
+    age: Age,
+    /// It names the id itself, so another created or found it.
+    by_external_id: bool,
+    id: Option<(String, Title)>,
+    name: Option<(PlacedName, Use)>,
+}
+
+impl Claim {
+    /// What an object claims in this state.
+    pub fn of<K: Kind>(object: &Managed<K>) -> Self {
+        let created_at = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let claims_nothing = object.is_let_go() || object.lifecycle.management() == ManagementPolicy::Observe;
+        Self {
+            uid: object.uid().to_owned(),
+            version: object.resource_version().parse().ok(),
+            rival: Rival {
+                namespace: object.namespace().to_owned(),
+                name: object.name().to_owned(),
+                deleting: object.deleting_since().is_some(),
+            },
+            age: (created_at, object.uid().to_owned()),
+            by_external_id: object.lifecycle.external_id.is_some(),
+            id: if claims_nothing { None } else { id_of(object) },
+            name: if claims_nothing { None } else { name_of(object) },
+        }
+    }
+}
+
+/// Whether the recorded id is the object's own: one that was recorded while it only observed is not.
+pub fn holds<K: Kind>(object: &Managed<K>) -> bool {
+    let recorded = K::object(&object.status);
+    recorded.id.is_some() && !recorded.observe_only && object.lifecycle.management() != ManagementPolicy::Observe
+}
+
+fn id_of<K: Kind>(object: &Managed<K>) -> Option<(String, Title)> {
+    let recorded = K::object(&object.status);
+    if holds(object) {
+        return recorded.id.clone().map(|id| (id, Title::Held));
+    }
+    // What is being deleted adopts nothing any more.
+    let wanted = recorded.id.as_ref().or(object.lifecycle.external_id.as_ref());
+    wanted
+        .filter(|_| object.deleting_since().is_none())
+        .map(|id| (id.clone(), Title::Wanted))
+}
+
+fn name_of<K: Kind>(object: &Managed<K>) -> Option<(PlacedName, Use)> {
+    let recorded = K::object(&object.status);
+    let strength = if recorded.intent.is_some() || (K::UNIQUE_NAMES && holds(object)) {
+        Use::Taken
+    } else if K::UNIQUE_NAMES && recorded.past_intents.iter().any(|past| past.given_up) {
+        Use::Lost
+    } else {
+        return None;
+    };
+    let spec = object.spec.as_ref().ok();
+    let announced = recorded.intent.as_ref().map(|intent| intent.name.clone());
+    let name = announced
+        .or_else(|| spec.map(|spec| K::cloud_name(spec, &object.status, object.name())))
+        .or_else(|| K::recorded_name(&object.status).map(str::to_owned))?;
+    let home = K::home(spec, &object.status)?;
+    let placed = PlacedName::new::<K>(recorded.scope.as_ref()?, &home, spec, &name);
+    Some((placed, strength))
+}
+
+/// What is about to be recorded in an object's status.
+#[derive(Clone, Debug, Default)]
+struct Reserved {
+    id: Option<String>,
+    name: Option<PlacedName>,
+}
+
+struct Entry {
+    claim: Claim,
+    reserved: Reserved,
+    /// Our finalizer is off: what the watch still delivers is older.
+    is_let_go: bool,
+}
+
+/// See the module. Pure.
+#[derive(Default)]
+pub struct Index {
+    entries: HashMap<Key, Entry>,
+    by_id: HashMap<String, HashSet<Key>>,
+    by_name: HashMap<PlacedName, HashSet<Key>>,
+}
+
+impl Index {
+    /// An object is in this state, unless a newer one is known.
+    pub fn observe(&mut self, key: &Key, claim: Claim) {
+        let mut reserved = Reserved::default();
+        if let Some(entry) = self.entries.get(key) {
+            let is_newer = match (claim.version, entry.claim.version) {
+                (Some(new), Some(known)) => new > known,
+                _ => true,
+            };
+            if !is_newer || (entry.is_let_go && entry.claim.uid == claim.uid) {
+                return;
+            }
+            if entry.claim.uid == claim.uid {
+                reserved = entry.reserved.clone();
+            }
+        }
+        self.put(key, claim, reserved, false);
+    }
+
+    /// The reconcile of an object begins anew: what it reserved earlier was recorded, or was not.
+    pub fn begin(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.get(key)
+            && (entry.reserved.id.is_some() || entry.reserved.name.is_some())
+        {
+            let (claim, is_let_go) = (entry.claim.clone(), entry.is_let_go);
+            self.put(key, claim, Reserved::default(), is_let_go);
+        }
+    }
+
+    /// The object has nothing in the cloud any more, though the watch may still deliver earlier states of it.
+    pub fn let_go(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.get(key) {
+            let claim = Claim {
+                id: None,
+                name: None,
+                ..entry.claim.clone()
+            };
+            self.put(key, claim, Reserved::default(), true);
+        }
+    }
+
+    /// The object no longer exists.
+    pub fn forget(&mut self, key: &Key) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        let ids = entry.claim.id.into_iter().map(|(id, _)| id).chain(entry.reserved.id);
+        for id in ids {
+            remove(&mut self.by_id, &id, key);
+        }
+        let names = entry.claim.name.into_iter().map(|(name, _)| name);
+        for name in names.chain(entry.reserved.name) {
+            remove(&mut self.by_name, &name, key);
+        }
+    }
+
+    /// Every object that is known.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.entries.keys()
+    }
+
+    /// Another object with a better claim to a cloud object.
+    pub fn holder(&self, key: &Key, id: &str) -> Option<Rival> {
+        let own = self.entries.get(key).and_then(|entry| rank(entry, id));
+        let age = self.entries.get(key).map(|entry| entry.claim.age.clone());
+        // Whoever is about to adopt it without naming it wants it as well.
+        let own = own.or_else(|| Some((Title::Wanted, false, age?)));
+        let others = self.by_id.get(id)?.iter().filter(|other| *other != key);
+        let ranked = others.filter_map(|other| {
+            let entry = self.entries.get(other)?;
+            Some((rank(entry, id)?, &entry.claim.rival))
+        });
+        let (best, rival) = ranked.min_by(|(one, _), (other, _)| one.cmp(other))?;
+        own.is_none_or(|own| best < own).then(|| rival.clone())
+    }
+
+    /// Another object that holds the name, or is about to create it.
+    pub fn name_holder(&self, key: &Key, name: &PlacedName) -> Option<Rival> {
+        let own = self.entries.get(key).map(|entry| {
+            let strength = use_of(entry, name);
+            (
+                strength.unwrap_or(Use::Lost),
+                entry.claim.age.clone(),
+                strength.is_some(),
+            )
+        });
+        let others = self.by_name.get(name)?.iter().filter(|other| *other != key);
+        let ranked = others.filter_map(|other| {
+            let entry = self.entries.get(other)?;
+            Some((use_of(entry, name)?, entry.claim.age.clone(), &entry.claim.rival))
+        });
+        let (strength, age, rival) = ranked.min_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)))?;
+        let is_better = match (&own, strength) {
+            (_, Use::Taken) | (None, _) => true,
+            // Two creations of one name were given up: the older object tries first.
+            (Some((Use::Taken, ..)), Use::Lost) => false,
+            (Some((Use::Lost, own, has_claim)), Use::Lost) => !has_claim || age < *own,
+        };
+        is_better.then(|| rival.clone())
+    }
+
+    /// Reserves a cloud object, and the name that it has, until they are recorded. Otherwise says who has them.
+    pub fn take(&mut self, key: &Key, id: &str, name: Option<&PlacedName>) -> Result<(), Rival> {
+        let named = name.and_then(|name| self.name_holder(key, name));
+        if let Some(rival) = self.holder(key, id).or(named) {
+            return Err(rival);
+        }
+        self.reserve(key, |reserved| reserved.id = Some(id.to_owned()));
+        Ok(())
+    }
+
+    /// Reserves a name for a creation until its intent is recorded. Otherwise says who has it.
+    pub fn intend(&mut self, key: &Key, name: &PlacedName) -> Result<(), Rival> {
+        if let Some(rival) = self.name_holder(key, name) {
+            return Err(rival);
+        }
+        self.reserve(key, |reserved| reserved.name = Some(name.clone()));
+        Ok(())
+    }
+
+    fn reserve(&mut self, key: &Key, change: impl FnOnce(&mut Reserved)) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let (claim, mut reserved, is_let_go) = (entry.claim.clone(), entry.reserved.clone(), entry.is_let_go);
+        change(&mut reserved);
+        self.put(key, claim, reserved, is_let_go);
+    }
+
+    fn put(&mut self, key: &Key, claim: Claim, reserved: Reserved, is_let_go: bool) {
+        self.forget(key);
+        let ids = claim.id.iter().map(|(id, _)| id).chain(&reserved.id);
+        for id in ids {
+            self.by_id.entry(id.clone()).or_default().insert(key.clone());
+        }
+        let names = claim.name.iter().map(|(name, _)| name).chain(&reserved.name);
+        for name in names {
+            self.by_name.entry(name.clone()).or_default().insert(key.clone());
+        }
+        self.entries.insert(
+            key.clone(),
+            Entry {
+                claim,
+                reserved,
+                is_let_go,
+            },
+        );
+    }
+}
+
+/// How good an object's claim to an id is; the better is the smaller.
+fn rank(entry: &Entry, id: &str) -> Option<(Title, bool, Age)> {
+    let age = entry.claim.age.clone();
+    let claimed = entry.claim.id.as_ref().filter(|(claimed, _)| claimed == id);
+    let title = match claimed {
+        _ if entry.reserved.id.as_deref() == Some(id) => Title::Held,
+        Some((_, title)) => *title,
+        None => return None,
+    };
+    // Of two that hold it, as an earlier version could leave them, the one that created it keeps it.
+    let is_second = title == Title::Held && entry.claim.by_external_id;
+    Some((title, is_second, age))
+}
+
+fn use_of(entry: &Entry, name: &PlacedName) -> Option<Use> {
+    if entry.reserved.name.as_ref() == Some(name) {
+        return Some(Use::Taken);
+    }
+    let (claimed, strength) = entry.claim.name.as_ref()?;
+    (claimed == name).then_some(*strength)
+}
+
+fn remove<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, HashSet<Key>>, entry: &Q, key: &Key) {
+    if let Some(keys) = index.get_mut(entry) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(entry);
+        }
+    }
+}
+
+/// The index of one kind, shared by all that read and feed it.
+#[derive(Default)]
+pub struct Claims(Mutex<Index>);
+
+impl Claims {
+    /// Nothing is awaited while this is held.
+    pub fn index(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An object is in this state, unless a newer one is known.
+    pub fn observe<K: Kind>(&self, object: &Managed<K>) {
+        self.index().observe(&Key::of(object), Claim::of(object));
+    }
+}
+
+/// Where a cloud object's name counts for whoever adopts it.
+pub fn name_to_take<K: Kind>(
+    scope: &Scope,
+    home: &K::Home,
+    owner_tag_key: &str,
+    remote: &K::Remote,
+) -> Option<PlacedName> {
+    // A tag says more than a name.
+    let is_tagged = remote.tags().is_some_and(|tags| tags.contains_key(owner_tag_key));
+    PlacedName::of_remote::<K>(scope, home, remote).filter(|_| !is_tagged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::vpn_user::Users;
+
+    const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
+
+    /// A user object, by namespace and name, the second of its creation, its resource version, spec and status.
+    fn user(
+        name: &str,
+        created: u8,
+        version: u32,
+        spec: serde_json::Value,
+        status: serde_json::Value,
+    ) -> Managed<Users> {
+        let mut spec = spec;
+        spec["vpnServerID"] = SERVER.into();
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}"),
+                "resourceVersion": version.to_string(),
+                "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z")},
+            "spec": spec,
+            "status": status,
+        }))
+        .expect("readable")
+    }
+
+    fn key(name: &str) -> Key {
+        Key {
+            kind: "VpnUser",
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn index(objects: &[Managed<Users>]) -> Index {
+        let mut index = Index::default();
+        for object in objects {
+            index.observe(&Key::of(object), Claim::of(object));
+        }
+        index
+    }
+
+    fn held_by(index: &Index, asks: &str, id: &str) -> Option<String> {
+        index.holder(&key(asks), id).map(|rival| rival.name)
+    }
+
+    fn scope() -> serde_json::Value {
+        serde_json::json!({"endpoint": "https://cloud", "projectID": "p"})
+    }
+
+    fn placed(name: &str) -> PlacedName {
+        let scope = serde_json::from_value(scope()).expect("a scope");
+        PlacedName::new::<Users>(&scope, &SERVER.to_owned(), None, name)
+    }
+
+    fn intent(name: &str) -> serde_json::Value {
+        serde_json::json!({"token": "t", "recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z",
+            "name": name})
+    }
+
+    #[test]
+    fn the_object_that_has_the_id_in_status_keeps_it_against_older_ones_that_name_it() {
+        let wants = user(
+            "thief",
+            1,
+            1,
+            serde_json::json!({"externalID": "x"}),
+            serde_json::json!({}),
+        );
+        let holds = user("alice", 2, 1, serde_json::json!({}), serde_json::json!({"id": "x"}));
+        let index = index(&[wants, holds]);
+        assert_eq!(held_by(&index, "thief", "x").as_deref(), Some("alice"));
+        assert_eq!(held_by(&index, "alice", "x"), None);
+        // An object that would adopt it without naming it.
+        assert_eq!(held_by(&index, "other", "x").as_deref(), Some("alice"));
+        assert_eq!(held_by(&index, "thief", "y"), None);
+    }
+
+    #[test]
+    fn an_observer_holds_nothing_and_claims_anew_once_it_manages() {
+        let observes = serde_json::json!({"externalID": "x", "managementPolicy": "Observe"});
+        let was_observed = serde_json::json!({"id": "x", "observeOnly": true});
+        let observer = user("thief", 1, 1, observes.clone(), was_observed.clone());
+        let alice = user("alice", 2, 1, serde_json::json!({}), serde_json::json!({"id": "x"}));
+        let mut index = index(&[observer, alice]);
+        assert_eq!(held_by(&index, "alice", "x"), None);
+        for policy in ["Manage", "ReportDrift"] {
+            let turned = user(
+                "thief",
+                1,
+                2,
+                serde_json::json!({"externalID": "x", "managementPolicy": policy}),
+                was_observed.clone(),
+            );
+            index.observe(&key("thief"), Claim::of(&turned));
+            assert_eq!(held_by(&index, "thief", "x").as_deref(), Some("alice"), "{policy}");
+            assert_eq!(held_by(&index, "alice", "x"), None, "{policy}");
+        }
+        // A status without the mark, as it is while the policy was changed to and fro: it observes, so it holds nothing.
+        let unmarked = user("thief", 1, 3, observes, serde_json::json!({"id": "x"}));
+        index.observe(&key("thief"), Claim::of(&unmarked));
+        assert_eq!(held_by(&index, "alice", "x"), None);
+    }
+
+    #[test]
+    fn of_two_that_hold_one_id_the_one_that_created_it_keeps_it_else_the_older() {
+        let held = serde_json::json!({"id": "x"});
+        let adopted = user("first", 1, 1, serde_json::json!({"externalID": "x"}), held.clone());
+        let created = user("second", 2, 1, serde_json::json!({}), held.clone());
+        let index_of_both = index(&[adopted.clone(), created]);
+        assert_eq!(held_by(&index_of_both, "first", "x").as_deref(), Some("second"));
+        assert_eq!(held_by(&index_of_both, "second", "x"), None);
+        let younger = user("second", 2, 1, serde_json::json!({"externalID": "x"}), held);
+        let index_of_both = index(&[younger, adopted]);
+        assert_eq!(held_by(&index_of_both, "second", "x").as_deref(), Some("first"));
+        assert_eq!(held_by(&index_of_both, "first", "x"), None);
+    }
+
+    #[test]
+    fn an_unresolved_intent_and_a_creation_that_was_given_up_claim_the_name() {
+        let past = serde_json::json!([{"recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z",
+            "givenUp": true}]);
+        for status in [
+            serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "intent": intent("Dave")}),
+            serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "id": "x"}),
+            serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "pastIntents": past}),
+        ] {
+            let dave = user("dave", 2, 1, serde_json::json!({"name": "Dave"}), status.clone());
+            let thief = user(
+                "thief",
+                1,
+                1,
+                serde_json::json!({"name": "dave"}),
+                serde_json::json!({}),
+            );
+            let mut index = index(&[dave, thief]);
+            let holder = index.name_holder(&key("thief"), &placed("dAVE"));
+            assert_eq!(holder.map(|rival| rival.name).as_deref(), Some("dave"), "{status}");
+            assert_eq!(index.name_holder(&key("dave"), &placed("dave")), None, "{status}");
+            assert!(
+                index.take(&key("thief"), "y", Some(&placed("dave"))).is_err(),
+                "{status}"
+            );
+            assert!(index.intend(&key("thief"), &placed("dave")).is_err(), "{status}");
+            assert_eq!(index.name_holder(&key("thief"), &placed("other")), None, "{status}");
+        }
+    }
+
+    #[test]
+    fn of_two_given_up_creations_of_one_name_the_older_objects_goes_first() {
+        let past = serde_json::json!([{"recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z",
+            "givenUp": true}]);
+        let status = serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "pastIntents": past});
+        let older = user("older", 1, 1, serde_json::json!({"name": "dave"}), status.clone());
+        let younger = user("younger", 2, 1, serde_json::json!({"name": "dave"}), status);
+        let index = index(&[younger, older]);
+        assert!(index.name_holder(&key("younger"), &placed("dave")).is_some());
+        assert_eq!(index.name_holder(&key("older"), &placed("dave")), None);
+    }
+
+    #[test]
+    fn what_is_reserved_is_held_until_the_next_reconcile() {
+        let both =
+            ["one", "two"].map(|name| user(name, 1, 1, serde_json::json!({"name": "dave"}), serde_json::json!({})));
+        let mut index = index(&both);
+        assert!(index.take(&key("two"), "x", None).is_ok());
+        assert!(index.take(&key("one"), "x", None).is_err());
+        assert!(index.take(&key("two"), "x", None).is_ok(), "its own reservation");
+        // What the watch delivers meanwhile does not free it.
+        let edited = user("two", 1, 2, serde_json::json!({"name": "dave"}), serde_json::json!({}));
+        index.observe(&key("two"), Claim::of(&edited));
+        assert!(index.take(&key("one"), "x", None).is_err());
+        index.begin(&key("two"));
+        assert!(index.take(&key("one"), "x", None).is_ok());
+        assert!(index.intend(&key("one"), &placed("dave")).is_ok());
+        assert!(index.intend(&key("two"), &placed("dave")).is_err());
+        index.begin(&key("one"));
+        assert!(index.intend(&key("two"), &placed("dave")).is_ok());
+    }
+
+    #[test]
+    fn older_states_and_what_was_let_go_claim_nothing() {
+        let mut index = Index::default();
+        let state = |version, status| user("alice", 1, version, serde_json::json!({}), status);
+        let held = serde_json::json!({"id": "x"});
+        index.observe(&key("alice"), Claim::of(&state(5, held.clone())));
+        index.observe(&key("alice"), Claim::of(&state(4, serde_json::json!({}))));
+        assert!(held_by(&index, "other", "x").is_some(), "an older state");
+        index.let_go(&key("alice"));
+        index.observe(&key("alice"), Claim::of(&state(6, held.clone())));
+        assert_eq!(held_by(&index, "other", "x"), None, "let go");
+        index.forget(&key("alice"));
+        assert!(index.by_id.is_empty() && index.by_name.is_empty());
+        // Another object of that name.
+        index.observe(&key("alice"), Claim::of(&state(7, held)));
+        assert!(held_by(&index, "other", "x").is_some());
+    }
+
+    #[test]
+    fn an_object_that_is_being_deleted_keeps_what_it_holds_and_wants_nothing() {
+        let deleted = |name: &str, spec, status| {
+            let mut object = user(name, 1, 1, spec, status);
+            let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+            object.metadata.deletion_timestamp = Some(since);
+            object.metadata.finalizers = Some(vec![crate::api::FINALIZER.to_owned()]);
+            object
+        };
+        let holds = deleted("alice", serde_json::json!({}), serde_json::json!({"id": "x"}));
+        let wants = deleted("bob", serde_json::json!({"externalID": "y"}), serde_json::json!({}));
+        let index = index(&[holds, wants]);
+        assert!(index.holder(&key("other"), "x").is_some_and(|rival| rival.deleting));
+        assert_eq!(held_by(&index, "other", "y"), None);
+    }
+}
