@@ -22,7 +22,7 @@ pub use kube::runtime::events::{Event, EventType};
 const MAX_NAME: usize = 253;
 /// The apiserver's limit for the reporting instance; names of pods can be longer.
 const MAX_INSTANCE: usize = 128;
-/// 64 random bits in hex.
+/// A time in nanoseconds: 64 bits in hex.
 const SUFFIX: usize = 16;
 /// A repetition after this time, or twice this time at most, is an Event of its own.
 const SERIES_LIFETIME: Duration = Duration::from_secs(6 * 60);
@@ -72,7 +72,9 @@ impl Recorder {
                 Err(error) => return Err(error),
             }
         }
-        let name = event_name(regarding.name.as_deref().unwrap_or(CONTROLLER), rand::random());
+        // By the time, as other controllers name theirs: lists come in the order of names.
+        let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
+        let name = event_name(regarding.name.as_deref().unwrap_or(CONTROLLER), now);
         let created = self.first(event, regarding, namespace, &name);
         api.create(&PostParams::default(), &created).await?;
         self.series(|series| series.begin(key, name));
@@ -319,7 +321,8 @@ mod tests {
         assert_eq!(lost.0, "PATCH");
         assert_eq!(again.0, "POST");
         assert_eq!(again.2["note"], "name");
-        assert_ne!(again.2["metadata"]["name"], first.2["metadata"]["name"]);
+        let name = |event: &(String, String, Value)| event.2["metadata"]["name"].as_str().map(str::to_owned);
+        assert!(name(&again) > name(&first), "in the order of time");
         assert_eq!(
             (counted.0.as_str(), json!(counted.1)),
             ("PATCH", again.2["metadata"]["name"].clone())
