@@ -63,7 +63,10 @@ where
     // The span that kube opens round each reconcile repeats, in every line, what our own lines say in better words.
     let few_words = asked.max_level_hint().is_some_and(|most| most <= LevelFilter::INFO);
     let cap = match few_words {
-        true => cap().with_target("kube_runtime::controller", LevelFilter::WARN),
+        true => cap()
+            .with_target("kube_runtime::controller", LevelFilter::WARN)
+            // Its warnings repeat, at each retry and at length, failures that we log once.
+            .with_target("kube_runtime::watcher", LevelFilter::ERROR),
         false => cap(),
     };
     Ok(layer.with_filter(asked).with_filter(cap))

@@ -18,9 +18,9 @@ use super::gather::Gathered;
 use super::key::Key;
 use super::kind::{Kind, Refused};
 use super::managed::{Managed, crd_name};
-use super::memory::Reported;
 use super::outcome::{self, Setting};
 use super::record;
+use super::registrations::Reported;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
 use super::view::wanted_name;
@@ -799,11 +799,8 @@ impl<K: Kind> Pass<'_, K> {
             reason: Some(reason.as_str()),
             drifted,
         };
-        // Nobody would take off the count again what is no more.
-        if let Some(before) = self.context.memory.reports(self.key, now) {
-            let metrics = &self.context.shared.metrics;
-            metrics.object_moved(K::KIND, before.reason, now.reason);
-            metrics.object_drifted(K::KIND, before.drifted, now.drifted);
+        if let Some(registrations) = self.context.registrations(self.key) {
+            registrations.counted.set(now);
         }
     }
 

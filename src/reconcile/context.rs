@@ -17,6 +17,7 @@ use super::key::{Key, Wakes};
 use super::kind::Kind;
 use super::managed::Managed;
 use super::memory::Memory;
+use super::registrations::Registrations;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::tenant::Tenants;
@@ -33,9 +34,9 @@ pub struct Context {
     pub policy: Policy,
     pub client: Client,
     pub reporter: Reporter,
-    pub secrets: Secrets,
+    pub secrets: Arc<Secrets>,
     pub digest_keys: DigestKeys,
-    pub tenants: Tenants,
+    pub tenants: Arc<Tenants>,
     pub own_credentials: OwnCredentialsSource,
     pub leader: LeaderHandle,
     pub metrics: Metrics,
@@ -60,12 +61,6 @@ impl Context {
     /// A factor of 0.8 to 1.2, so that those that fail together do not come again together.
     pub fn jitter(&self) -> f64 {
         rand::random_range(0.8..=1.2)
-    }
-
-    /// The object uses nothing of ours any more.
-    pub fn release(&self, key: &Key) {
-        self.tenants.release(key);
-        self.secrets.names_only(key, &[]);
     }
 }
 
@@ -202,7 +197,7 @@ impl<K: Kind> KindContext<K> {
     /// Nothing is left to do for the object. What is known of it stays until the watch has seen it go: what the watch
     /// delivers until then is older, and would be taken for an object that is still to be deleted.
     pub fn let_go(&self, key: &Key) {
-        self.shared.release(key);
+        self.memory.unregister(key);
         self.claims.index().let_go(key);
         // The store is told first, so that one that still has it means that the watch will say so later.
         if self.watched(key).is_none() {
@@ -213,11 +208,12 @@ impl<K: Kind> KindContext<K> {
     /// The object is gone from the cluster.
     pub fn forget(&self, key: &Key) {
         self.claims.index().forget(key);
-        let reported = self.memory.forget(key);
-        let metrics = &self.shared.metrics;
-        metrics.object_moved(K::KIND, reported.reason, None);
-        metrics.object_drifted(K::KIND, reported.drifted, false);
-        self.shared.release(key);
+        self.memory.forget(key);
+    }
+
+    /// What an object has registered; `None` if it is not watched any more.
+    pub fn registrations(&self, key: &Key) -> Option<Arc<Registrations>> {
+        self.memory.registrations(key, || Registrations::new(&self.shared, key))
     }
 }
 

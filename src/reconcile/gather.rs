@@ -14,6 +14,7 @@ use super::decide::{Access, Extras, Inputs, Trouble, View};
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::{Managed, crd_name};
+use super::registrations::Registrations;
 use super::secrets::{Found, SecretName};
 use super::sources::{Lack, Sources, impossible_secret, missing_secret};
 use super::tenant::{Open, Tenant, trouble};
@@ -77,6 +78,7 @@ pub async fn gather<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
     object: &Managed<K>,
+    registrations: &Registrations,
 ) -> Result<Gathered<K>, kube::Error> {
     let shared = &context.shared;
     let deleting = object.deleting_since().is_some();
@@ -85,8 +87,8 @@ pub async fn gather<K: Kind>(
     } else {
         None
     };
-    follow_secrets(context, key, object);
-    let credential = credential(context, key, object).await?;
+    follow_secrets(key, object, registrations);
+    let credential = credential(context, key, object, registrations).await?;
     let triggered_at = context.memory.triggered_at(key);
     let home = K::home(object.spec.as_ref().ok(), &object.status);
     let mut gathered = Gathered {
@@ -106,9 +108,9 @@ pub async fn gather<K: Kind>(
         overwrites_tags: true,
     };
     let tenant = match credential {
-        Ok(credential) => shared.tenants.assign(key, credential),
+        Ok(credential) => registrations.tenant.assign(credential),
         Err(trouble) => {
-            shared.tenants.release(key);
+            registrations.tenant.release();
             gathered.access = Err(trouble);
             return Ok(gathered);
         }
@@ -151,7 +153,8 @@ pub async fn gather<K: Kind>(
             }
             if !deleting {
                 let may_ask_cloud = is_looked_at(object, &gathered.view);
-                gathered.extras = extras(context, key, object, open, triggered_at, may_ask_cloud).await?;
+                gathered.extras =
+                    extras(context, key, object, open, registrations, triggered_at, may_ask_cloud).await?;
             }
         }
         Err(trouble) => gathered.access = Err(trouble),
@@ -190,6 +193,7 @@ async fn credential<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
     object: &Managed<K>,
+    registrations: &Registrations,
 ) -> Result<Result<Credential, Trouble>, kube::Error> {
     let shared = &context.shared;
     let Some(reference) = &object.lifecycle.credentials_ref else {
@@ -205,7 +209,7 @@ async fn credential<K: Kind>(
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
     let deleting = object.deleting_since().is_some();
-    let read = match shared.secrets.read(&secret, key, &access::SECRET_KEYS).await {
+    let read = match registrations.secrets.read(&secret, &access::SECRET_KEYS).await {
         // A namespace that is deleted may lose the operator's permission on its Secrets before anything else.
         Err(kube::Error::Api(status)) if deleting && status.code == 403 => match shared.secrets.remembered(&secret) {
             Some(found) => found,
@@ -235,6 +239,7 @@ async fn extras<K: Kind>(
     key: &Key,
     object: &Managed<K>,
     open: &Open,
+    registrations: &Registrations,
     since: Option<Instant>,
     may_ask_cloud: bool,
 ) -> Result<Extras<K::Extras>, kube::Error> {
@@ -244,6 +249,7 @@ async fn extras<K: Kind>(
     let sources = Sources {
         context: &context.shared,
         key,
+        secrets: &registrations.secrets,
         requested_at: object.annotation(crate::api::RECONCILE_REQUESTED_ANNOTATION),
         open,
         since,
@@ -259,7 +265,7 @@ async fn extras<K: Kind>(
 }
 
 /// Has the watch follow the Secrets that the spec names, and no others.
-fn follow_secrets<K: Kind>(context: &KindContext<K>, key: &Key, object: &Managed<K>) {
+fn follow_secrets<K: Kind>(key: &Key, object: &Managed<K>, registrations: &Registrations) {
     let Ok(spec) = &object.spec else { return };
     let credentials = object
         .lifecycle
@@ -271,7 +277,7 @@ fn follow_secrets<K: Kind>(context: &KindContext<K>, key: &Key, object: &Managed
         .map(|reference| reference.name)
         .chain(credentials);
     let named: Vec<SecretName> = named.map(|secret| (key.namespace.clone(), secret)).collect();
-    context.shared.secrets.names_only(key, &named);
+    registrations.secrets.names_only(&named);
 }
 
 /// Asks the apiserver, since the CR may be outside of what this process watches.

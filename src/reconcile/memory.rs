@@ -10,17 +10,9 @@ use tokio::time::Instant;
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
+use super::registrations::Registrations;
 use crate::api::RECONCILE_REQUESTED_ANNOTATION;
 use crate::cloud::error::Pace;
-
-/// How metrics count an object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reported {
-    /// By the reason of its Ready condition.
-    pub reason: Option<&'static str>,
-    /// Among those that differ in the cloud, which is only reported.
-    pub drifted: bool,
-}
 
 /// What is remembered of one object. Pure.
 #[derive(Clone)]
@@ -51,7 +43,7 @@ pub struct Entry<K: Kind> {
     let_go: bool,
     /// Its place in the cloud was looked up, or could not be.
     looked_at: bool,
-    reported: Reported,
+    registrations: Option<Arc<Registrations>>,
     /// How the apiserver refused the last write.
     refused: Option<String>,
 }
@@ -94,17 +86,19 @@ impl<K: Kind> Default for Memory<K> {
 impl<K: Kind> Memory<K> {
     /// Notes what the watch delivered, and returns the newest state of the object that is known.
     pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>, now: Instant) -> Arc<Managed<K>> {
-        let mut entries = self.lock();
-        match entries.get_mut(key) {
-            Some(entry) if entry.uid == object.uid() => {
-                entry.arrive(object, now);
-                Arc::clone(&entry.latest)
+        let former = {
+            let mut entries = self.lock();
+            match entries.get_mut(key) {
+                Some(entry) if entry.uid == object.uid() => {
+                    entry.arrive(object, now);
+                    return Arc::clone(&entry.latest);
+                }
+                _ => entries.insert(key.clone(), Entry::new(Arc::clone(&object), now)),
             }
-            _ => {
-                entries.insert(key.clone(), Entry::new(Arc::clone(&object), now));
-                object
-            }
-        }
+        };
+        // Its registrations end by other locks than this one.
+        drop(former);
+        object
     }
 
     /// Notes what the apiserver has now: read after it refused a write to the newest state that is known here. It counts
@@ -261,11 +255,18 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.sent_delete(id));
     }
 
-    /// How metrics count this object from now on, and how they did before; `None` if it is no more.
-    pub fn reports(&self, key: &Key, now: Reported) -> Option<Reported> {
-        let mut before = None;
-        self.with(key, |entry| before = Some(std::mem::replace(&mut entry.reported, now)));
-        before
+    /// What the object has registered, which `begin` begins; `None` if it is not watched any more.
+    pub fn registrations(&self, key: &Key, begin: impl FnOnce() -> Registrations) -> Option<Arc<Registrations>> {
+        let mut entries = self.lock();
+        let registrations = &mut entries.get_mut(key)?.registrations;
+        Some(Arc::clone(registrations.get_or_insert_with(|| Arc::new(begin()))))
+    }
+
+    /// The object needs nothing any more.
+    pub fn unregister(&self, key: &Key) {
+        let mut registrations = None;
+        self.with(key, |entry| registrations = entry.registrations.take());
+        drop(registrations);
     }
 
     /// The apiserver refused something. Whether that is news since the last write that it took.
@@ -275,9 +276,10 @@ impl<K: Kind> Memory<K> {
         is_new
     }
 
-    /// The object is no more. How metrics counted it.
-    pub fn forget(&self, key: &Key) -> Reported {
-        self.lock().remove(key).map(|entry| entry.reported).unwrap_or_default()
+    /// The object is no longer watched: what it has registered ends.
+    pub fn forget(&self, key: &Key) {
+        let former = self.lock().remove(key);
+        drop(former);
     }
 
     /// Objects whose newest state fits.
@@ -341,7 +343,7 @@ impl<K: Kind> Entry<K> {
             recreating: false,
             let_go: false,
             looked_at: false,
-            reported: Reported::default(),
+            registrations: None,
             refused: None,
         }
     }
@@ -535,27 +537,6 @@ mod tests {
         // Another one of that name is another matter.
         memory.forget(&key);
         assert!(!memory.arrive(&key, object, now).is_let_go());
-    }
-
-    #[test]
-    fn what_is_no_more_is_not_counted() {
-        let object: Managed<Gateways> = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"},
-            "spec": {"idValue": "203.0.113.7"},
-        }))
-        .expect("readable");
-        let memory = Memory::<Gateways>::default();
-        let key = Key::of(&object);
-        memory.arrive(&key, Arc::new(object), Instant::now());
-        let drifted = Reported {
-            reason: Some("Available"),
-            drifted: true,
-        };
-        assert_eq!(memory.reports(&key, drifted), Some(Reported::default()));
-        assert_eq!(memory.reports(&key, drifted), Some(drifted));
-        assert_eq!(memory.forget(&key), drifted);
-        assert_eq!(memory.reports(&key, drifted), None);
-        assert_eq!(memory.forget(&key), Reported::default());
     }
 
     #[test]

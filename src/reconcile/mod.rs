@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod password;
 pub mod pipeline;
 pub mod record;
+pub mod registrations;
 pub mod report;
 pub mod secret_watch;
 pub mod secrets;

@@ -62,6 +62,10 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
     let Some(mut object) = context.arrive(key, object) else {
         return Ok(Action::await_change());
     };
+    // Held until the end, so that nothing that a pass registers outlives both it and the object's watch.
+    let Some(registrations) = context.registrations(key) else {
+        return Ok(Action::await_change());
+    };
     if let Some(wait) = context.memory.hold_off(key, Instant::now()) {
         return Ok(Action::requeue(wait));
     }
@@ -79,7 +83,7 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         }
         context.memory.begin(key);
         context.claims.index().begin(key);
-        let gathered = gather(context, key, &object).await;
+        let gathered = gather(context, key, &object, &registrations).await;
         context.memory.looked_at(key);
         let gathered = gathered?;
         let step = decide(&gathered.inputs(&object, context));

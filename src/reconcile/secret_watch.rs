@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -10,7 +11,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -22,6 +22,8 @@ use crate::web::{Check, Readiness};
 
 /// Secrets can carry much in their annotations, which a metadata watch brings along.
 const PAGE_SIZE: u32 = 50;
+/// Without a resync, how long a watch that is forbidden rests.
+const WITHOUT_RESYNC: Duration = Duration::from_secs(300);
 
 /// Follows them until shutdown, in each namespace that is looked after; annotations are dropped at once, since one of them
 /// repeats what kubectl applied. `woken` is told of objects whose Secret changed.
@@ -42,12 +44,20 @@ pub async fn watch_secrets(
             namespace,
             listed: HashSet::new(),
             list: 0,
-            next_reading: None,
+            is_forbidden: false,
         };
-        watch.run(&woken)
+        watch.run()
     });
+    let news = async {
+        loop {
+            for key in context.secrets.news().await {
+                woken(key);
+            }
+        }
+    };
     tokio::select! {
         _ = join_all(watches) => {}
+        () = news => {}
         () = shutdown.cancelled() => {}
     }
 }
@@ -61,12 +71,20 @@ struct Watch {
     listed: HashSet<SecretName>,
     /// Its number.
     list: u64,
-    /// While it is not allowed to watch: when to ask again.
-    next_reading: Option<Instant>,
+    /// It is not allowed, which was logged.
+    is_forbidden: bool,
 }
 
 impl Watch {
-    async fn run(mut self, woken: &(impl Fn(Key) + Send + Sync)) {
+    async fn run(mut self) {
+        loop {
+            self.follow().await;
+            self.rest().await;
+        }
+    }
+
+    /// Watches until that is forbidden.
+    async fn follow(&mut self) {
         let client = self.context.client.clone();
         let api: Api<PartialObjectMeta<Secret>> = match &self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
@@ -77,88 +95,74 @@ impl Watch {
             .page_size(PAGE_SIZE)
             .fields("type!=helm.sh/release.v1");
         let mut events = watcher(api, config).default_backoff().boxed();
-        loop {
-            let news = tokio::select! {
-                event = events.next() => match event {
-                    Some(event) => self.heard(event),
-                    None => return,
-                },
-                () = reached(self.next_reading) => {
-                    let news = self.context.secrets.look_again(self.namespace.as_deref()).await;
-                    self.next_reading = self.after_the_resync();
-                    news
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => self.heard(event),
+                Err(error) if is_forbidden(&error) => return self.forbidden(),
+                Err(error) => {
+                    debug!(%error, "the watch of Secrets failed; it begins again");
+                    self.check.ok();
+                    self.context.secrets.distrust(self.namespace.as_deref());
                 }
-            };
-            for key in news {
-                woken(key);
             }
         }
     }
 
-    /// Who names a Secret of which this is news.
-    fn heard(&mut self, event: watcher::Result<watcher::Event<PartialObjectMeta<Secret>>>) -> Vec<Key> {
+    fn heard(&mut self, event: watcher::Event<PartialObjectMeta<Secret>>) {
         let secrets = &self.context.secrets;
         match event {
-            Ok(watcher::Event::Init) => {
+            watcher::Event::Init => {
                 self.listed.clear();
                 self.list = secrets.list_begins();
-                Vec::new()
             }
-            Ok(watcher::Event::InitApply(secret)) => {
+            watcher::Event::InitApply(secret) => {
                 let name = name_of(&secret);
-                let news = secrets.seen(&name, secret.resource_version().as_deref());
+                secrets.seen(&name, secret.resource_version().as_deref());
                 if secrets.is_named(&name) {
                     self.listed.insert(name);
                 }
-                news
             }
-            Ok(watcher::Event::InitDone) => {
+            watcher::Event::InitDone => {
                 self.check.ok();
-                self.next_reading = None;
-                secrets.saw_all(self.namespace.as_deref(), self.list, &self.listed)
+                self.allowed();
+                let secrets = &self.context.secrets;
+                secrets.saw_all(self.namespace.as_deref(), self.list, &self.listed);
             }
-            Ok(watcher::Event::Apply(secret)) => secrets.seen(&name_of(&secret), secret.resource_version().as_deref()),
-            Ok(watcher::Event::Delete(secret)) => secrets.seen(&name_of(&secret), None),
-            Err(error) => {
-                debug!(%error, "the watch of Secrets failed; it is begun anew");
-                self.check.ok();
-                if is_forbidden(&error) {
-                    self.is_not_allowed();
-                } else {
-                    // A change is seen when the Secret is needed next.
-                    secrets.distrust();
-                }
-                Vec::new()
-            }
+            watcher::Event::Apply(secret) => secrets.seen(&name_of(&secret), secret.resource_version().as_deref()),
+            watcher::Event::Delete(secret) => secrets.seen(&name_of(&secret), None),
         }
     }
 
-    fn is_not_allowed(&mut self) {
-        if self.next_reading.is_some() {
-            return;
+    fn allowed(&mut self) {
+        self.context.secrets.set_followed(self.namespace.as_deref(), true);
+        if std::mem::take(&mut self.is_forbidden) {
+            let namespace = self.namespace.as_deref().unwrap_or("any");
+            info!(namespace, "Secrets are watched again");
         }
-        self.next_reading = self.after_the_resync();
-        if self.next_reading.is_some() {
+    }
+
+    fn forbidden(&mut self) {
+        self.check.ok();
+        let secrets = &self.context.secrets;
+        let is_read_at_the_resync = self.context.settings.resync_period.is_some();
+        secrets.set_followed(self.namespace.as_deref(), is_read_at_the_resync);
+        if !std::mem::replace(&mut self.is_forbidden, true) {
+            secrets.distrust(self.namespace.as_deref());
             let namespace = self.namespace.as_deref().unwrap_or("any");
             info!(
                 namespace,
-                "Secrets may not be watched; a change of one is seen at the resync"
+                "Secrets cannot be watched: forbidden; a change is noticed at the next resync"
             );
-        } else {
-            self.context.secrets.distrust();
         }
     }
 
-    fn after_the_resync(&self) -> Option<Instant> {
-        let period = self.context.settings.resync_period?;
-        Some(Instant::now() + period)
-    }
-}
-
-async fn reached(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
+    /// Between two tries to watch: the resync, at which each Secret is asked for.
+    async fn rest(&mut self) {
+        let period = self.context.settings.resync_period;
+        tokio::time::sleep(period.unwrap_or(WITHOUT_RESYNC)).await;
+        if period.is_some() && self.is_forbidden {
+            self.context.secrets.look_again(self.namespace.as_deref()).await;
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The Secrets that objects name: read when needed, kept only while named and only as far as they are used, followed by
-//! their metadata alone.
+//! their metadata alone. Objects that need one Secret at the same time share one read of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
+use tokio::sync::Notify;
 
 use super::key::Key;
 
@@ -19,7 +21,7 @@ pub type SecretName = (String, String);
 
 /// What was read of a Secret. It has no Debug: it holds what nobody may see.
 pub struct SecretContent {
-    /// Another one under the same name: it was deleted and made anew.
+    /// Another one under the same name: it was deleted and created again.
     pub uid: String,
     pub resource_version: String,
     /// Of the keys that were asked for; longer values are cut to one byte more than [`LONGEST_VALUE`].
@@ -28,22 +30,45 @@ pub struct SecretContent {
     asked: BTreeSet<String>,
 }
 
+/// A version of a Secret; `None`: it does not exist.
+type Version = Option<String>;
+
+/// One GET that several readers wait for. If all of them give up, it ends.
+type Read = Shared<BoxFuture<'static, Result<Option<Arc<Secret>>, Arc<kube::Error>>>>;
+
 #[derive(Default)]
 struct Named {
-    by: HashSet<Key>,
+    by: HashMap<Key, Reader>,
     /// All that anybody has asked for.
     keys: BTreeSet<String>,
-    /// As last read; it stays after the Secret is gone, for deletions in a namespace that goes as a whole.
+    /// As last read; it stays after the Secret is gone, for deletions in a namespace that is deleted as a whole.
     content: Option<Arc<SecretContent>>,
     known: Known,
     /// Counts what was heard: a read that began before the latest may not have seen it.
     heard: u64,
-    /// What was heard last: a version, or that it is gone.
-    last_heard: Option<String>,
-    /// Reads that are under way.
-    readers: usize,
+    last_heard: Version,
+    under_way: Option<UnderWay>,
     /// The latest list that had begun when it was first named.
     named_during: u64,
+}
+
+/// What one object knows of a Secret.
+#[derive(Default)]
+struct Reader {
+    /// The version that it was given, or was enqueued for, last. It is kept per object: that one has read a new version
+    /// is no reason not to enqueue the others.
+    knows: Option<Version>,
+    is_reading: bool,
+    /// Something was heard while it was reading.
+    missed: bool,
+}
+
+/// A read that has begun.
+struct UnderWay {
+    number: u64,
+    /// How much had been heard when it began.
+    heard: u64,
+    read: WeakShared<BoxFuture<'static, Result<Option<Arc<Secret>>, Arc<kube::Error>>>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -67,20 +92,126 @@ pub enum Found {
 enum Begun<'a> {
     /// With nothing to be read.
     Known(Found),
-    /// With how much had been heard by then.
-    Read(u64, Reader<'a>),
+    Wait(Waiting<'a>),
 }
 
-/// A read that is under way; it may be given up.
-struct Reader<'a> {
+/// A reader that waits for a read; it may give up.
+struct Waiting<'a> {
     secrets: &'a Secrets,
-    secret: SecretName,
+    secret: &'a SecretName,
+    by: &'a Key,
+    number: u64,
+    heard: u64,
+    read: Read,
+    reads_again: bool,
 }
 
-impl Drop for Reader<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(entry) = self.secrets.lock().get_mut(&self.secret) {
-            entry.readers = entry.readers.saturating_sub(1);
+        let mut state = self.secrets.lock();
+        let Some(entry) = state.named.get_mut(self.secret) else {
+            return;
+        };
+        if entry
+            .under_way
+            .as_ref()
+            .is_some_and(|under_way| under_way.number == self.number && self.read.peek().is_some())
+        {
+            entry.under_way = None;
+        }
+        let Some(reader) = entry.by.get_mut(self.by) else {
+            return;
+        };
+        reader.is_reading = false;
+        // Who reads again still has what it missed before it.
+        if !self.reads_again && std::mem::take(&mut reader.missed) {
+            state.news.insert(self.by.clone());
+            self.secrets.has_news.notify_one();
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    named: HashMap<SecretName, Named>,
+    by_reader: HashMap<Key, HashSet<SecretName>>,
+    /// Objects that have not seen the present version of a Secret that they name.
+    news: HashSet<Key>,
+    /// The namespaces (`None`: all) in which nothing reports a change: each need is a read.
+    unfollowed: HashSet<Option<String>>,
+    /// Counts the lists that watches have begun.
+    lists: u64,
+    /// Counts the reads that have begun.
+    reads: u64,
+}
+
+impl State {
+    fn is_followed(&self, secret: &SecretName) -> bool {
+        self.unfollowed.is_empty()
+            || !(self.unfollowed.contains(&None) || self.unfollowed.contains(&Some(secret.0.clone())))
+    }
+
+    fn in_namespace(&self, namespace: Option<&str>) -> Vec<SecretName> {
+        let is_there = |secret: &&SecretName| namespace.is_none_or(|namespace| secret.0 == namespace);
+        self.named.keys().filter(is_there).cloned().collect()
+    }
+
+    fn forget(&mut self, by: &Key, keep: &[SecretName]) {
+        let Some(named) = self.by_reader.get_mut(by) else {
+            return;
+        };
+        let dropped: Vec<SecretName> = named.extract_if(|secret| !keep.contains(secret)).collect();
+        if named.is_empty() {
+            self.by_reader.remove(by);
+        }
+        for secret in dropped {
+            let Some(entry) = self.named.get_mut(&secret) else {
+                continue;
+            };
+            entry.by.remove(by);
+            if entry.by.is_empty() {
+                self.named.remove(&secret);
+            }
+        }
+    }
+}
+
+impl Named {
+    /// This is the present version: who knows another one has to hear of it.
+    fn spread(&mut self, version: &Version, news: &mut HashSet<Key>) {
+        for (key, reader) in &mut self.by {
+            if reader.is_reading {
+                reader.missed |= reader.knows.as_ref() != Some(version);
+            } else if reader.knows.as_ref() != Some(version) {
+                reader.knows = Some(version.clone());
+                news.insert(key.clone());
+            }
+        }
+    }
+
+    /// The reader is given what is known.
+    fn hand_out(&mut self, by: &Key) -> Found {
+        let (version, found) = match (self.known, &self.content) {
+            (Known::Present, Some(content)) => (
+                Some(content.resource_version.clone()),
+                Found::Present(Arc::clone(content)),
+            ),
+            (_, Some(content)) => (None, Found::Remembered(Arc::clone(content))),
+            (_, None) => (None, Found::Absent),
+        };
+        if let Some(reader) = self.by.get_mut(by) {
+            reader.knows = Some(version);
+            reader.missed = false;
+        }
+        found
+    }
+
+    /// Whether what is known answers who asks for these keys.
+    fn answers(&self, keys: &[&str]) -> bool {
+        match (self.known, &self.content) {
+            (Known::Present, Some(content)) => keys.iter().all(|key| content.asked.contains(*key)),
+            (Known::Absent, _) => true,
+            _ => false,
         }
     }
 }
@@ -88,311 +219,543 @@ impl Drop for Reader<'_> {
 /// See the module.
 pub struct Secrets {
     client: Client,
-    named: Mutex<HashMap<SecretName, Named>>,
-    /// Counts the lists that watches have begun.
-    lists: AtomicU64,
+    state: Mutex<State>,
+    has_news: Notify,
+}
+
+/// An object's access to the Secrets that it names. It names none any more when this is dropped.
+pub struct SecretReader {
+    secrets: Arc<Secrets>,
+    key: Key,
+}
+
+impl SecretReader {
+    /// Reads these keys of a Secret, which the object names from now on; from memory if nothing was heard of a change.
+    pub async fn read(&self, secret: &SecretName, keys: &[&str]) -> Result<Found, kube::Error> {
+        self.secrets.read(secret, &self.key, keys).await
+    }
+
+    /// The object names these Secrets and no others.
+    pub fn names_only(&self, secrets: &[SecretName]) {
+        self.secrets.lock().forget(&self.key, secrets);
+    }
+}
+
+impl Drop for SecretReader {
+    fn drop(&mut self) {
+        self.secrets.lock().forget(&self.key, &[]);
+    }
 }
 
 impl Secrets {
-    pub fn new(client: Client) -> Self {
-        Self {
+    pub fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self {
             client,
-            named: Mutex::default(),
-            lists: AtomicU64::new(0),
+            state: Mutex::default(),
+            has_news: Notify::new(),
+        })
+    }
+
+    /// For one object, for as long as it is watched.
+    pub fn reader(self: &Arc<Self>, key: &Key) -> SecretReader {
+        SecretReader {
+            secrets: Arc::clone(self),
+            key: key.clone(),
+        }
+    }
+
+    /// Waits for objects that have to be reconciled, since a Secret that they name has changed.
+    pub async fn news(&self) -> Vec<Key> {
+        loop {
+            let news = std::mem::take(&mut self.lock().news);
+            if !news.is_empty() {
+                return news.into_iter().collect();
+            }
+            self.has_news.notified().await;
         }
     }
 
     /// A watch begins with a list; its number.
     pub fn list_begins(&self) -> u64 {
-        self.lists.fetch_add(1, Ordering::Relaxed) + 1
+        let mut state = self.lock();
+        state.lists += 1;
+        state.lists
     }
 
-    /// Reads these keys of a Secret for an object that names it; from memory if nothing was heard of a change.
-    pub async fn read(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Result<Found, kube::Error> {
+    async fn read(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Result<Found, kube::Error> {
         loop {
-            let (heard, _reader) = match self.begin(secret, by, keys) {
+            let mut waiting = match self.begin(secret, by, keys) {
                 Begun::Known(found) => return Ok(found),
-                Begun::Read(heard, reader) => (heard, reader),
+                Begun::Wait(waiting) => waiting,
             };
-            let read = Api::<Secret>::namespaced(self.client.clone(), &secret.0)
-                .get_opt(&secret.1)
-                .await?;
-            if let Some(found) = self.accept(secret, keys, heard, read) {
+            let read = waiting.read.clone().await.map_err(|error| copy_of(&error))?;
+            if let Some(found) = self.accept(&waiting, keys, read.as_deref()) {
                 return Ok(found);
             }
+            waiting.reads_again = true;
         }
     }
 
     /// What was read of it last, if anything: for a deletion that must not wait for a permission that is gone.
     pub fn remembered(&self, secret: &SecretName) -> Option<Found> {
-        let named = self.lock();
-        let content = named.get(secret)?.content.as_ref()?;
+        let state = self.lock();
+        let content = state.named.get(secret)?.content.as_ref()?;
         Some(Found::Remembered(Arc::clone(content)))
     }
 
-    fn begin(&self, secret: &SecretName, by: &Key, keys: &[&str]) -> Begun<'_> {
-        let mut named = self.lock();
+    fn begin<'a>(&'a self, secret: &'a SecretName, by: &'a Key, keys: &[&str]) -> Begun<'a> {
+        let mut state = self.lock();
+        let named_during = state.lists;
+        let is_followed = state.is_followed(secret);
+        state.by_reader.entry(by.clone()).or_default().insert(secret.clone());
+        let State { named, reads, .. } = &mut *state;
         let entry = named.entry(secret.clone()).or_insert_with(|| Named {
-            named_during: self.lists.load(Ordering::Relaxed),
+            named_during,
             ..Named::default()
         });
-        entry.by.insert(by.clone());
+        entry.by.entry(by.clone()).or_default();
         entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
-        let was_asked = |content: &SecretContent| keys.iter().all(|key| content.asked.contains(*key));
-        match (entry.known, &entry.content) {
-            (Known::Present, Some(content)) if was_asked(content) => Begun::Known(Found::Present(Arc::clone(content))),
-            (Known::Absent, content) => Begun::Known(absent(content.as_ref())),
-            _ => {
-                entry.readers += 1;
-                let reader = Reader {
-                    secrets: self,
-                    secret: secret.clone(),
-                };
-                Begun::Read(entry.heard, reader)
-            }
+        if is_followed && entry.answers(keys) {
+            return Begun::Known(entry.hand_out(by));
         }
+        let joined = entry.under_way.as_ref().and_then(|under_way| {
+            let read = under_way.read.upgrade().filter(|read| read.peek().is_none())?;
+            Some((under_way.number, under_way.heard, read))
+        });
+        let (number, heard, read) = joined.unwrap_or_else(|| {
+            *reads += 1;
+            let read = get(self.client.clone(), secret.clone());
+            entry.under_way = read.downgrade().map(|weak| UnderWay {
+                number: *reads,
+                heard: entry.heard,
+                read: weak,
+            });
+            (*reads, entry.heard, read)
+        });
+        if let Some(reader) = entry.by.get_mut(by) {
+            reader.is_reading = true;
+        }
+        Begun::Wait(Waiting {
+            secrets: self,
+            secret,
+            by,
+            number,
+            heard,
+            read,
+            reads_again: false,
+        })
     }
 
-    /// What was read, unless something else was heard meanwhile: whoever reads was not told of that, and reads again.
-    fn accept(&self, secret: &SecretName, keys: &[&str], heard: u64, read: Option<Secret>) -> Option<Found> {
-        let mut named = self.lock();
-        let entry = named.entry(secret.clone()).or_default();
-        let version = read.as_ref().and_then(|read| read.metadata.resource_version.clone());
-        if entry.heard != heard && entry.last_heard != version {
+    /// What was read, unless something else was heard meanwhile: then it is read again.
+    fn accept(&self, waiting: &Waiting<'_>, keys: &[&str], read: Option<&Secret>) -> Option<Found> {
+        let mut state = self.lock();
+        let State { named, news, .. } = &mut *state;
+        let entry = named.get_mut(waiting.secret)?;
+        let version = read.and_then(|read| read.metadata.resource_version.clone());
+        if entry.heard != waiting.heard && entry.last_heard != version {
             return None;
         }
-        let Some(read) = read else {
-            entry.known = Known::Absent;
-            return Some(absent(entry.content.as_ref()));
+        let is_taken = match (entry.known, &entry.content) {
+            (Known::Present, Some(content)) => Some(&content.resource_version) == version.as_ref(),
+            (Known::Absent, _) => version.is_none(),
+            _ => false,
         };
-        // It may have been forgotten meanwhile.
-        entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
-        let asked = entry.keys.clone();
-        let content = Arc::new(SecretContent {
-            uid: read.metadata.uid.unwrap_or_default(),
-            resource_version: version.unwrap_or_default(),
-            data: read
-                .data
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|(key, _)| asked.contains(key))
-                // A copy, since a vector that is cut keeps its memory.
-                .map(|(key, value)| (key, value.0[..value.0.len().min(LONGEST_VALUE + 1)].to_vec()))
-                .collect(),
-            asked,
-        });
-        entry.content = Some(Arc::clone(&content));
-        entry.known = Known::Present;
-        Some(Found::Present(content))
-    }
-
-    /// The object names these Secrets and no others.
-    pub fn names_only(&self, by: &Key, secrets: &[SecretName]) {
-        let mut named = self.lock();
-        for (secret, entry) in named.iter_mut() {
-            if !secrets.contains(secret) {
-                entry.by.remove(by);
+        if !(is_taken && entry.answers(keys)) {
+            entry.keys.extend(keys.iter().map(|key| (*key).to_owned()));
+            match read {
+                Some(read) => {
+                    entry.content = Some(Arc::new(content(read, entry.keys.clone())));
+                    entry.known = Known::Present;
+                }
+                None => entry.known = Known::Absent,
+            }
+            entry.spread(&version, news);
+            if !news.is_empty() {
+                self.has_news.notify_one();
             }
         }
-        named.retain(|_, entry| !entry.by.is_empty());
+        Some(entry.hand_out(waiting.by))
     }
 
-    /// A Secret was seen at this version, or is gone (`None`). Who names it, if that is news.
-    pub fn seen(&self, secret: &SecretName, resource_version: Option<&str>) -> Vec<Key> {
-        let mut named = self.lock();
-        let Some(entry) = named.get_mut(secret) else {
-            return Vec::new();
+    /// A Secret was seen at this version, or is gone (`None`).
+    pub fn seen(&self, secret: &SecretName, resource_version: Option<&str>) {
+        let mut state = self.lock();
+        let State { named, news, .. } = &mut *state;
+        let Some(entry) = named.get_mut(secret) else { return };
+        let is_known = match (entry.known, resource_version, &entry.content) {
+            (Known::Present, Some(version), Some(content)) => content.resource_version == version,
+            (Known::Absent, None, _) => true,
+            _ => false,
         };
-        let is_news = match (entry.known, resource_version, &entry.content) {
-            (Known::Present, Some(version), Some(content)) => content.resource_version != version,
-            (Known::Absent, None, _) => false,
-            _ => true,
-        };
-        if !is_news {
-            return Vec::new();
+        let version = resource_version.map(str::to_owned);
+        if !is_known {
+            entry.heard += 1;
+            entry.last_heard.clone_from(&version);
+            entry.known = if version.is_some() { Known::No } else { Known::Absent };
         }
-        entry.heard += 1;
-        entry.last_heard = resource_version.map(str::to_owned);
-        if entry.known == Known::No && entry.readers > 0 {
-            // Nobody has used what was before, and who reads now compares.
-            return Vec::new();
+        entry.spread(&version, news);
+        if !news.is_empty() {
+            self.has_news.notify_one();
         }
-        entry.known = if resource_version.is_some() {
-            Known::No
-        } else {
-            Known::Absent
-        };
-        entry.by.iter().cloned().collect()
     }
 
     /// Whether any object names it.
     pub fn is_named(&self, secret: &SecretName) -> bool {
-        self.lock().contains_key(secret)
+        self.lock().named.contains_key(secret)
     }
 
-    /// A watch began anew with that list, and saw only these: the others are gone. Of what was named while it went on the
-    /// list says nothing, since only named ones are noticed as they pass; what changes after it began the watch tells.
-    pub fn saw_all(&self, in_namespace: Option<&str>, list: u64, seen: &HashSet<SecretName>) -> Vec<Key> {
+    /// How many Secrets objects name.
+    pub fn count(&self) -> usize {
+        self.lock().named.len()
+    }
+
+    /// A watch began again with that list, and saw only these: the others are gone. Of what was named while it went on the
+    /// list says nothing, since only named ones are noticed as they pass; the watch reports what changes after it began.
+    pub fn saw_all(&self, in_namespace: Option<&str>, list: u64, seen: &HashSet<SecretName>) {
         let unseen: Vec<SecretName> = {
-            let named = self.lock();
-            let watched = named
-                .iter()
-                .filter(|(secret, _)| in_namespace.is_none_or(|namespace| secret.0 == namespace));
-            let judged = watched.filter(|(_, entry)| entry.named_during < list);
-            let unseen = judged.filter(|(secret, _)| !seen.contains(*secret));
-            unseen.map(|(secret, _)| secret.clone()).collect()
+            let state = self.lock();
+            let mut watched = state.in_namespace(in_namespace);
+            watched.retain(|secret| state.named.get(secret).is_some_and(|entry| entry.named_during < list));
+            watched.retain(|secret| !seen.contains(secret));
+            watched
         };
-        unseen.iter().flat_map(|secret| self.seen(secret, None)).collect()
+        for secret in unseen {
+            self.seen(&secret, None);
+        }
     }
 
-    /// Asks for each Secret that is named in a namespace, or anywhere, whether it has changed. Who names one that has.
-    pub async fn look_again(&self, in_namespace: Option<&str>) -> Vec<Key> {
-        let named: Vec<SecretName> = {
-            let named = self.lock();
-            let watched = named.keys().cloned();
-            let is_there = |secret: &SecretName| in_namespace.is_none_or(|namespace| secret.0 == namespace);
-            watched.filter(is_there).collect()
-        };
-        let mut news = Vec::new();
+    /// Asks for each Secret that is named in a namespace, or anywhere, whether it has changed.
+    pub async fn look_again(&self, in_namespace: Option<&str>) {
+        let named = self.lock().in_namespace(in_namespace);
         for secret in named {
             let api = Api::<Secret>::namespaced(self.client.clone(), &secret.0);
             match api.get_metadata_opt(&secret.1).await {
                 Ok(found) => {
                     let version = found.and_then(|found| found.metadata.resource_version);
-                    news.extend(self.seen(&secret, version.as_deref()));
+                    self.seen(&secret, version.as_deref());
                 }
-                // Whoever needs it next is told.
-                Err(_) => self.forget_what_was_read(&secret),
+                // Whoever needs it next reads it.
+                Err(_) => self.read_again(std::slice::from_ref(&secret)),
             }
         }
-        news
     }
 
-    fn forget_what_was_read(&self, secret: &SecretName) {
-        if let Some(entry) = self.lock().get_mut(secret) {
-            entry.known = Known::No;
+    /// A watch failed: what is needed until it is back is read. What has changed meanwhile is seen when it is back.
+    pub fn distrust(&self, in_namespace: Option<&str>) {
+        let named = self.lock().in_namespace(in_namespace);
+        self.read_again(&named);
+    }
+
+    /// Whether changes in a namespace, or anywhere, are noticed at all.
+    pub fn set_followed(&self, in_namespace: Option<&str>, is_followed: bool) {
+        let mut state = self.lock();
+        let namespace = in_namespace.map(str::to_owned);
+        if is_followed {
+            state.unfollowed.remove(&namespace);
+        } else {
+            state.unfollowed.insert(namespace);
         }
     }
 
-    /// Nothing is heard of changes (no right to watch): read again at the next need.
-    pub fn distrust(&self) {
-        for entry in self.lock().values_mut() {
-            entry.known = Known::No;
+    fn read_again(&self, secrets: &[SecretName]) {
+        let mut state = self.lock();
+        for secret in secrets {
+            if let Some(entry) = state.named.get_mut(secret) {
+                entry.known = Known::No;
+            }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SecretName, Named>> {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn absent(content: Option<&Arc<SecretContent>>) -> Found {
-    content.map_or(Found::Absent, |content| Found::Remembered(Arc::clone(content)))
+fn get(client: Client, secret: SecretName) -> Read {
+    let read = async move {
+        let api = Api::<Secret>::namespaced(client, &secret.0);
+        let read = api.get_opt(&secret.1).await;
+        read.map(|found| found.map(Arc::new)).map_err(Arc::new)
+    };
+    read.boxed().shared()
+}
+
+fn content(read: &Secret, asked: BTreeSet<String>) -> SecretContent {
+    let values = read.data.iter().flatten();
+    SecretContent {
+        uid: read.metadata.uid.clone().unwrap_or_default(),
+        resource_version: read.metadata.resource_version.clone().unwrap_or_default(),
+        data: values
+            .filter(|(key, _)| asked.contains(*key))
+            .map(|(key, value)| (key.clone(), value.0[..value.0.len().min(LONGEST_VALUE + 1)].to_vec()))
+            .collect(),
+        asked,
+    }
+}
+
+/// The error of a read that several wait for, for one of them.
+fn copy_of(error: &Arc<kube::Error>) -> kube::Error {
+    match &**error {
+        kube::Error::Api(status) => kube::Error::Api(status.clone()),
+        _ => kube::Error::Service(Box::new(Arc::clone(error))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_list_says_nothing_of_a_secret_that_was_named_while_it_went_on() {
-        let secrets = nobodys();
-        let of = |name: &str| ("a".to_owned(), name.to_owned());
-        let key = Key {
-            kind: "CustomerGateway",
+    /// An apiserver that has any Secret, at the version that the test sets (0: it has none), and answers late.
+    #[derive(Clone, Default)]
+    struct Version(Arc<AtomicU64>);
+
+    impl Respond for Version {
+        fn respond(&self, _: &Request) -> ResponseTemplate {
+            let version = self.0.load(Ordering::Relaxed);
+            let metadata = serde_json::json!({"name": "s", "namespace": "a", "resourceVersion": version.to_string()});
+            let answer = match version {
+                0 => ResponseTemplate::new(404).set_body_json(serde_json::json!({
+                    "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "no",
+                })),
+                _ => ResponseTemplate::new(200).set_body_json(serde_json::json!({
+                    "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"password": "AAAA"},
+                })),
+            };
+            answer.set_delay(Duration::from_millis(50))
+        }
+    }
+
+    struct Apiserver {
+        server: MockServer,
+        version: Version,
+        secrets: Arc<Secrets>,
+    }
+
+    impl Apiserver {
+        async fn at(version: u64) -> Self {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let server = MockServer::start().await;
+            let answers = Version::default();
+            Mock::given(any()).respond_with(answers.clone()).mount(&server).await;
+            let config = kube::Config::new(server.uri().parse().unwrap());
+            let apiserver = Self {
+                server,
+                version: answers,
+                secrets: Secrets::new(Client::try_from(config).unwrap()),
+            };
+            apiserver.set(version);
+            apiserver
+        }
+
+        fn set(&self, version: u64) {
+            self.version.0.store(version, Ordering::Relaxed);
+        }
+
+        async fn gets(&self) -> usize {
+            self.server.received_requests().await.unwrap().len()
+        }
+
+        /// Who is to be reconciled.
+        fn news(&self) -> Vec<Key> {
+            let mut news: Vec<Key> = std::mem::take(&mut self.secrets.lock().news).into_iter().collect();
+            news.sort();
+            news
+        }
+    }
+
+    fn key(name: &str) -> Key {
+        Key {
+            kind: "VpnUser",
             namespace: "a".to_owned(),
-            name: "office".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn secret() -> SecretName {
+        ("a".to_owned(), "s".to_owned())
+    }
+
+    fn version_of(found: &Found) -> &str {
+        match found {
+            Found::Present(content) => &content.resource_version,
+            Found::Remembered(_) => "remembered",
+            Found::Absent => "absent",
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_300_objects_share_and_that_changes_is_read_once() {
+        let apiserver = Apiserver::at(1).await;
+        let readers: Vec<SecretReader> = (0..300)
+            .map(|number| apiserver.secrets.reader(&key(&number.to_string())))
+            .collect();
+        let secret = secret();
+        for version in [1, 2] {
+            apiserver.set(version);
+            apiserver.secrets.seen(&secret, Some(&version.to_string()));
+            let read = join_all(readers.iter().map(|reader| reader.read(&secret, &["password"]))).await;
+            for found in read {
+                assert_eq!(version_of(&found.unwrap()), version.to_string());
+            }
+            assert_eq!(apiserver.gets().await as u64, version);
+        }
+        // From memory.
+        assert!(readers[7].read(&secret, &["password"]).await.is_ok());
+        assert_eq!(apiserver.gets().await, 2);
+        drop(readers);
+        assert_eq!(apiserver.secrets.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_misses_a_change_because_another_object_has_read_it() {
+        let apiserver = Apiserver::at(1).await;
+        let (one, two) = (
+            apiserver.secrets.reader(&key("one")),
+            apiserver.secrets.reader(&key("two")),
+        );
+        let secret = secret();
+        for reader in [&one, &two] {
+            reader.read(&secret, &["password"]).await.unwrap();
+        }
+        // The watch fails, the Secret changes, and one of the objects reads it before the watch is back, or while it comes
+        // back.
+        for (version, is_back) in [(2, false), (3, true)] {
+            apiserver.secrets.distrust(None);
+            apiserver.set(version);
+            let heard = async {
+                if is_back {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    apiserver.secrets.seen(&secret, Some("3"));
+                }
+            };
+            let (found, ()) = tokio::join!(one.read(&secret, &["password"]), heard);
+            assert_eq!(version_of(&found.unwrap()), version.to_string());
+            assert_eq!(apiserver.news(), [key("two")]);
+            // What the watch reports of it later is no news for either.
+            apiserver.secrets.seen(&secret, Some(&version.to_string()));
+            assert_eq!(apiserver.news(), []);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_is_back_enqueues_those_whose_secret_has_changed_and_no_others() {
+        let apiserver = Apiserver::at(1).await;
+        let (changed, same) = (
+            apiserver.secrets.reader(&key("changed")),
+            apiserver.secrets.reader(&key("same")),
+        );
+        let (secret, other) = (secret(), ("a".to_owned(), "other".to_owned()));
+        changed.read(&secret, &["password"]).await.unwrap();
+        same.read(&other, &["password"]).await.unwrap();
+        apiserver.secrets.distrust(None);
+        assert_eq!(apiserver.news(), []);
+        apiserver.secrets.seen(&secret, Some("2"));
+        apiserver.secrets.seen(&other, Some("1"));
+        assert_eq!(apiserver.news(), [key("changed")]);
+    }
+
+    #[tokio::test]
+    async fn a_change_that_comes_while_it_is_read_is_seen_by_the_reader() {
+        let apiserver = Apiserver::at(6).await;
+        let reader = apiserver.secrets.reader(&key("alice"));
+        let secret = secret();
+        let change = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            apiserver.set(7);
+            apiserver.secrets.seen(&secret, Some("7"));
         };
-        // The reads fail, but from then on the Secrets are named.
-        assert!(secrets.read(&of("before"), &key, &["password"]).await.is_err());
-        let list = secrets.list_begins();
-        assert!(secrets.read(&of("meanwhile"), &key, &["password"]).await.is_err());
-        assert_eq!(
-            secrets.saw_all(Some("a"), list, &HashSet::new()),
-            std::slice::from_ref(&key)
-        );
-        assert!(matches!(
-            secrets.read(&of("before"), &key, &["password"]).await,
-            Ok(Found::Absent)
-        ));
-        assert!(
-            secrets.read(&of("meanwhile"), &key, &["password"]).await.is_err(),
-            "it is still asked for"
-        );
-        // The next list tells of both.
-        let next = secrets.list_begins();
-        assert_eq!(
-            secrets.saw_all(Some("a"), next, &HashSet::new()),
-            std::slice::from_ref(&key)
-        );
-        assert!(matches!(
-            secrets.read(&of("meanwhile"), &key, &["password"]).await,
-            Ok(Found::Absent)
-        ));
+        let (found, ()) = tokio::join!(reader.read(&secret, &["password"]), change);
+        assert_eq!(version_of(&found.unwrap()), "7");
+        assert_eq!(apiserver.gets().await, 2, "what was answered at first was older");
+        assert_eq!(apiserver.news(), []);
+        // A read that is given up promises nothing.
+        apiserver.secrets.distrust(None);
+        let given_up = tokio::time::timeout(Duration::from_millis(10), reader.read(&secret, &["password"]));
+        let heard = async { apiserver.secrets.seen(&secret, Some("8")) };
+        let (given_up, ()) = tokio::join!(given_up, heard);
+        assert!(given_up.is_err());
+        assert_eq!(apiserver.news(), [key("alice")]);
+        apiserver.set(0);
+        apiserver.secrets.seen(&secret, None);
+        assert_eq!(apiserver.news(), [key("alice")]);
+        let found = reader.read(&secret, &["password"]).await.unwrap();
+        assert_eq!(version_of(&found), "remembered");
+        apiserver.secrets.seen(&secret, None);
+        assert_eq!(apiserver.news(), []);
     }
 
-    /// A world without an apiserver: what is read is said by the test.
-    fn nobodys() -> Secrets {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let nobody = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
-        Secrets::new(Client::try_from(nobody).unwrap())
-    }
-
-    fn at_version(version: &str) -> Option<Secret> {
-        let secret = serde_json::json!({"metadata": {"resourceVersion": version}, "data": {"password": ""}});
-        Some(serde_json::from_value(secret).unwrap())
+    #[tokio::test]
+    async fn another_key_is_read_though_nothing_has_changed() {
+        let apiserver = Apiserver::at(1).await;
+        let (one, two) = (
+            apiserver.secrets.reader(&key("one")),
+            apiserver.secrets.reader(&key("two")),
+        );
+        one.read(&secret(), &["password"]).await.unwrap();
+        two.read(&secret(), &["other"]).await.unwrap();
+        assert_eq!(apiserver.gets().await, 2);
+        assert_eq!(apiserver.news(), []);
     }
 
     #[tokio::test]
     async fn what_was_read_is_remembered_when_nothing_can_be_read_any_more() {
-        let (secrets, secret) = (nobodys(), ("a".to_owned(), "s".to_owned()));
-        let key = Key {
-            kind: "CustomerGateway",
-            namespace: "a".to_owned(),
-            name: "office".to_owned(),
-        };
-        assert!(secrets.read(&secret, &key, &["password"]).await.is_err());
-        assert!(secrets.remembered(&secret).is_none());
-        assert!(secrets.accept(&secret, &["password"], 0, at_version("7")).is_some());
-        secrets.distrust();
-        assert!(secrets.read(&secret, &key, &["password"]).await.is_err());
-        assert!(matches!(secrets.remembered(&secret), Some(Found::Remembered(_))));
+        let apiserver = Apiserver::at(1).await;
+        let reader = apiserver.secrets.reader(&key("office"));
+        assert!(apiserver.secrets.remembered(&secret()).is_none());
+        reader.read(&secret(), &["password"]).await.unwrap();
+        apiserver.server.reset().await;
+        Mock::given(any())
+            .respond_with(ResponseTemplate::new(403))
+            .mount(&apiserver.server)
+            .await;
+        apiserver.secrets.distrust(None);
+        assert!(reader.read(&secret(), &["password"]).await.is_err());
+        let remembered = apiserver.secrets.remembered(&secret());
+        assert!(matches!(remembered, Some(Found::Remembered(_))));
     }
 
     #[tokio::test]
-    async fn what_the_watch_tells_while_it_is_read_is_no_news_if_the_reader_sees_it() {
-        let (secrets, secret) = (nobodys(), ("a".to_owned(), "s".to_owned()));
-        let key = Key {
-            kind: "VpnUser",
-            namespace: "a".to_owned(),
-            name: "alice".to_owned(),
-        };
-        let begin = || match secrets.begin(&secret, &key, &["password"]) {
-            Begun::Read(heard, reader) => (heard, reader),
-            Begun::Known(_) => panic!("it must be read"),
-        };
-        let accepts = |heard, read| secrets.accept(&secret, &["password"], heard, read).is_some();
+    async fn where_nothing_reports_a_change_each_need_is_a_read() {
+        let apiserver = Apiserver::at(1).await;
+        let reader = apiserver.secrets.reader(&key("one"));
+        apiserver.secrets.set_followed(Some("a"), false);
+        for version in 1..=2 {
+            apiserver.set(version);
+            let found = reader.read(&secret(), &["password"]).await.unwrap();
+            assert_eq!(version_of(&found), version.to_string());
+        }
+        apiserver.secrets.set_followed(Some("a"), true);
+        reader.read(&secret(), &["password"]).await.unwrap();
+        assert_eq!(apiserver.gets().await, 2);
+    }
 
-        let (heard, reader) = begin();
-        assert_eq!(secrets.seen(&secret, Some("7")), []);
-        assert!(!accepts(heard, at_version("6")), "there is a newer one");
-        assert!(!accepts(heard, None), "it is there");
-        drop(reader);
-        let (heard, reader) = begin();
-        assert_eq!(secrets.seen(&secret, Some("8")), []);
-        assert!(accepts(heard, at_version("8")));
-        drop(reader);
-        // It is known now: the same is no news, another one is.
-        assert_eq!(secrets.seen(&secret, Some("8")), []);
-        assert_eq!(secrets.seen(&secret, Some("9")), std::slice::from_ref(&key));
-        // A read that is given up promises nothing.
-        drop(begin());
-        assert_eq!(secrets.seen(&secret, Some("10")), std::slice::from_ref(&key));
-        let (heard, _reader) = begin();
-        assert_eq!(secrets.seen(&secret, None), []);
-        assert!(!accepts(heard, at_version("10")), "it is gone");
-        assert!(accepts(heard, None));
-        assert_eq!(secrets.seen(&secret, None), []);
-        assert_eq!(secrets.seen(&secret, Some("11")), [key]);
+    #[tokio::test]
+    async fn a_list_says_nothing_of_a_secret_that_was_named_while_it_went_on() {
+        let apiserver = Apiserver::at(1).await;
+        let secrets = &apiserver.secrets;
+        let of = |name: &str| ("a".to_owned(), name.to_owned());
+        let reader = secrets.reader(&key("office"));
+        reader.read(&of("before"), &["password"]).await.unwrap();
+        let list = secrets.list_begins();
+        reader.read(&of("meanwhile"), &["password"]).await.unwrap();
+        secrets.saw_all(Some("a"), list, &HashSet::new());
+        assert_eq!(apiserver.news(), [key("office")]);
+        let found = reader.read(&of("before"), &["password"]).await.unwrap();
+        assert_eq!(version_of(&found), "remembered");
+        let found = reader.read(&of("meanwhile"), &["password"]).await.unwrap();
+        assert_eq!(version_of(&found), "1");
+        // The next list speaks of both.
+        let next = secrets.list_begins();
+        secrets.saw_all(Some("a"), next, &HashSet::new());
+        assert_eq!(apiserver.news(), [key("office")]);
+        let found = reader.read(&of("meanwhile"), &["password"]).await.unwrap();
+        assert_eq!(version_of(&found), "remembered");
     }
 }

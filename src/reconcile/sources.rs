@@ -11,7 +11,7 @@ use super::decide::{Trouble, WAIT};
 use super::digest_key::DigestKey;
 use super::key::Key;
 use super::kind::SecretRef;
-use super::secrets::{Found, SecretName};
+use super::secrets::{Found, SecretName, SecretReader};
 use super::tenant::{Open, trouble};
 use crate::api::conditions::{Reason, Verdict};
 use crate::cloud::user_groups::UserGroup;
@@ -53,6 +53,7 @@ pub struct SecretValue {
 pub struct Sources<'a> {
     pub context: &'a Context,
     pub key: &'a Key,
+    pub secrets: &'a SecretReader,
     /// What a person asked for last, by the annotation.
     pub requested_at: Option<&'a str>,
     /// Where the credentials lead.
@@ -77,11 +78,7 @@ impl Sources<'_> {
         }
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
-        let read = self
-            .context
-            .secrets
-            .read(&secret, self.key, &[reference.key.as_str()])
-            .await;
+        let read = self.secrets.read(&secret, &[reference.key.as_str()]).await;
         let may = format!(
             "read the Secret {name}, which {field} names: have get of secrets granted to its service account in the \
              namespace {}",

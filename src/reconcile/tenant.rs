@@ -1,7 +1,7 @@
 //! A credential at work: its client, clock and mirrors. Equal credentials share one tenant, and tenants of one access key
 //! its budget and breaker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -351,6 +351,14 @@ impl Tenant {
         }
     }
 
+    /// The object does not use it any more.
+    fn forget(&self, key: &Key) {
+        self.budget().forget(key);
+        if let Some(open) = self.open.get() {
+            open.forget(key);
+        }
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         lock(&self.tasks).push(tokio::spawn(task).abort_handle());
     }
@@ -465,72 +473,137 @@ pub struct Tenants {
     /// Writes that must not overlap, whoever's credentials they use.
     pub lanes: Arc<Lanes<Key>>,
     shared: Arc<Shared>,
-    by_fingerprint: Mutex<HashMap<[u8; 32], Arc<Tenant>>>,
-    access_keys: Mutex<HashMap<[u8; 32], Weak<AccessKey>>>,
-    by_user: Mutex<HashMap<Key, Arc<Tenant>>>,
+    in_use: Mutex<InUse>,
+}
+
+/// Under one lock: a tenant that is left by its last user while another object is assigned to it must not go on beside a
+/// second one of the same credential.
+#[derive(Default)]
+struct InUse {
+    tenants: HashMap<[u8; 32], (Arc<Tenant>, HashSet<Key>)>,
+    by_user: HashMap<Key, [u8; 32]>,
+    access_keys: HashMap<[u8; 32], Weak<AccessKey>>,
+}
+
+impl InUse {
+    /// The object uses no tenant any more; the one that it used.
+    fn leave(&mut self, key: &Key) -> Option<Arc<Tenant>> {
+        let fingerprint = self.by_user.remove(key)?;
+        let (tenant, users) = self.tenants.get_mut(&fingerprint)?;
+        users.remove(key);
+        if users.is_empty() {
+            return self.tenants.remove(&fingerprint).map(|(tenant, _)| tenant);
+        }
+        Some(Arc::clone(tenant))
+    }
+}
+
+/// An object's use of a tenant, of one at a time. It uses none any more, and waits for no write, when this is dropped.
+pub struct TenantUser {
+    tenants: Arc<Tenants>,
+    key: Key,
+}
+
+impl TenantUser {
+    /// The tenant of a credential, which the object uses from now on.
+    pub fn assign(&self, credential: Credential) -> Arc<Tenant> {
+        self.tenants.assign(&self.key, credential)
+    }
+
+    /// The object uses none any more.
+    pub fn release(&self) {
+        self.tenants.release(&self.key);
+    }
+}
+
+impl Drop for TenantUser {
+    fn drop(&mut self) {
+        self.tenants.release(&self.key);
+    }
 }
 
 impl Tenants {
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: Shared) -> Arc<Self> {
         let shared = Arc::new(shared);
         let waker = Arc::clone(&shared);
-        Self {
+        Arc::new(Self {
             lanes: Lanes::new(move |key| (waker.wake)(key)),
             shared,
-            by_fingerprint: Mutex::default(),
-            access_keys: Mutex::default(),
-            by_user: Mutex::default(),
+            in_use: Mutex::default(),
+        })
+    }
+
+    /// For one object, for as long as it is watched.
+    pub fn user(self: &Arc<Self>, key: &Key) -> TenantUser {
+        TenantUser {
+            tenants: Arc::clone(self),
+            key: key.clone(),
         }
     }
 
-    /// The tenant of a credential, for an object that uses it from now on.
-    pub fn assign(&self, key: &Key, credential: Credential) -> Arc<Tenant> {
+    fn assign(&self, key: &Key, credential: Credential) -> Arc<Tenant> {
         let fingerprint = credential.fingerprint();
-        let tenant = {
-            let mut tenants = lock(&self.by_fingerprint);
+        let (tenant, former) = {
+            let mut in_use = lock(&self.in_use);
+            let stays = in_use.by_user.get(key) == Some(&fingerprint);
+            let former = if stays { None } else { in_use.leave(key) };
+            let InUse {
+                tenants,
+                by_user,
+                access_keys,
+            } = &mut *in_use;
             let start = || {
-                let access_key = self.access_key(&credential);
-                Tenant::start(credential, access_key, Arc::clone(&self.shared))
+                let access_key = self.access_key(access_keys, &credential);
+                let tenant = Tenant::start(credential, access_key, Arc::clone(&self.shared));
+                (tenant, HashSet::new())
             };
-            Arc::clone(tenants.entry(fingerprint).or_insert_with(start))
+            let (tenant, users) = tenants.entry(fingerprint).or_insert_with(start);
+            if !stays {
+                users.insert(key.clone());
+                by_user.insert(key.clone(), fingerprint);
+            }
+            (Arc::clone(tenant), former)
         };
-        let former = lock(&self.by_user).insert(key.clone(), Arc::clone(&tenant));
-        if let Some(former) = former.filter(|former| !Arc::ptr_eq(former, &tenant)) {
-            self.leave(key, &former);
+        if let Some(former) = former {
+            former.forget(key);
         }
         tenant
     }
 
-    /// The object uses none any more.
-    pub fn release(&self, key: &Key) {
+    fn release(&self, key: &Key) {
         self.lanes.forget(key);
-        let former = lock(&self.by_user).remove(key);
+        let former = lock(&self.in_use).leave(key);
         if let Some(former) = former {
-            self.leave(key, &former);
+            former.forget(key);
         }
     }
 
     /// Who uses the same credential.
     pub fn fellows(&self, key: &Key) -> Vec<Key> {
-        let users = lock(&self.by_user);
-        let Some(own) = users.get(key) else { return Vec::new() };
-        users
-            .iter()
-            .filter(|(_, tenant)| Arc::ptr_eq(tenant, own))
-            .map(|(key, _)| key.clone())
-            .collect()
+        let in_use = lock(&self.in_use);
+        let fingerprint = in_use.by_user.get(key);
+        let users = fingerprint.and_then(|fingerprint| in_use.tenants.get(fingerprint));
+        users.into_iter().flat_map(|(_, users)| users.iter().cloned()).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        lock(&self.in_use).tenants.len()
     }
 
     /// Requests that wait for their turn, of all tenants.
     pub fn waiting(&self) -> usize {
-        let access_keys = lock(&self.access_keys);
-        let in_use = access_keys.values().filter_map(Weak::upgrade);
-        in_use.map(|access_key| access_key.budget.waiting()).sum::<usize>() + self.lanes.waiting()
+        let in_use = lock(&self.in_use);
+        let access_keys = in_use.access_keys.values().filter_map(Weak::upgrade);
+        access_keys.map(|access_key| access_key.budget.waiting()).sum::<usize>() + self.lanes.waiting()
     }
 
     /// The one that a credential uses; it lasts as long as its tenants do.
-    fn access_key(&self, credential: &Credential) -> Arc<AccessKey> {
-        let mut access_keys = lock(&self.access_keys);
+    fn access_key(
+        &self,
+        access_keys: &mut HashMap<[u8; 32], Weak<AccessKey>>,
+        credential: &Credential,
+    ) -> Arc<AccessKey> {
         let fingerprint = credential.key_fingerprint();
         if let Some(in_use) = access_keys.get(&fingerprint).and_then(Weak::upgrade) {
             return in_use;
@@ -542,19 +615,109 @@ impl Tenants {
         access_keys.insert(fingerprint, Arc::downgrade(&started));
         started
     }
-
-    fn leave(&self, key: &Key, tenant: &Arc<Tenant>) {
-        tenant.budget().forget(key);
-        if let Some(open) = tenant.open.get() {
-            open.forget(key);
-        }
-        let in_use = lock(&self.by_user).values().any(|other| Arc::ptr_eq(other, tenant));
-        if !in_use {
-            lock(&self.by_fingerprint).retain(|_, other| !Arc::ptr_eq(other, tenant));
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::cloud::Credentials;
+    use crate::cloud::transport::{Observer, TransportOptions};
+
+    struct Unobserved;
+
+    impl Observer for Unobserved {
+        fn finished(&self, _: cloud::Operation, _: &'static str, _: Duration) {}
+    }
+
+    /// Tenants of a cloud that nobody asks.
+    pub fn tenants() -> Arc<Tenants> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let request_timeout = Duration::from_secs(1);
+        let options = TransportOptions {
+            ca_file: None,
+            request_timeout,
+        };
+        Tenants::new(Shared {
+            transport: Transport::new(&options, Arc::new(Unobserved)).unwrap(),
+            max_requests_per_second: 1.0,
+            request_timeout,
+            resync_period: None,
+            owner_tag_key: "owner".to_owned(),
+            wake: Box::new(|_| {}),
+            tell: Box::new(|_, _| {}),
+            listed: Box::new(|_, _| {}),
+        })
+    }
+
+    /// A credential with this access key.
+    pub fn credential(access_key: &str) -> Credential {
+        Credential {
+            keys: Arc::new(Credentials::new(access_key.to_owned(), "secret".into(), None).unwrap()),
+            vpn_endpoint: "https://vpn.example.com".to_owned(),
+            iam_endpoint: None,
+            region: None,
+            project_id: Some("project".to_owned()),
+            origin: "a test".to_owned(),
+            secret: None,
+        }
+    }
+
+    fn key(name: &str) -> Key {
+        Key {
+            kind: "CustomerGateway",
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_changes_its_credential_leaves_the_former_tenant() {
+        let tenants = tenants();
+        let (one, other) = (tenants.user(&key("one")), tenants.user(&key("other")));
+        let shared = one.assign(credential("A"));
+        assert!(Arc::ptr_eq(&shared, &other.assign(credential("A"))));
+        assert_eq!(tenants.fellows(&key("one")).len(), 2);
+        assert!(!Arc::ptr_eq(&shared, &one.assign(credential("B"))));
+        assert_eq!(tenants.fellows(&key("one")), [key("one")]);
+        assert_eq!(tenants.count(), 2);
+        other.release();
+        assert_eq!(tenants.count(), 1);
+        drop(one);
+        assert_eq!(tenants.count(), 0);
+        assert_eq!(tenants.fellows(&key("one")), []);
+    }
+
+    #[tokio::test]
+    async fn one_credential_is_never_split_into_two_tenants() {
+        const ROUNDS: usize = 2000;
+        let tenants = tenants();
+        let (together, runtime) = (Barrier::new(2), tokio::runtime::Handle::current());
+        let rounds = |name: &str| {
+            let _runtime = runtime.enter();
+            let user = tenants.user(&key(name));
+            let mut used = Vec::with_capacity(ROUNDS);
+            for _ in 0..ROUNDS {
+                // One is assigned while the other leaves, or is assigned as well.
+                let tenant = user.assign(credential("A"));
+                together.wait();
+                used.push(Arc::as_ptr(&tenant) as usize);
+                together.wait();
+                user.release();
+            }
+            used
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let one = scope.spawn(|| rounds("one"));
+            let other = scope.spawn(|| rounds("other"));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert_eq!(one, other);
+        assert_eq!(tenants.count(), 0);
+    }
 }
