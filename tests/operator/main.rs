@@ -26,6 +26,7 @@ mod policies;
 mod random_specs;
 mod read_only;
 mod running;
+mod secrets;
 mod seen;
 mod sweep;
 mod tally;

@@ -1,0 +1,207 @@
+//! How Secrets that many objects share are read and followed, and that nothing of an object is left when it is gone.
+
+use serde_json::{Value, json};
+use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, Verb, eventually};
+
+use crate::troubles::{add_access_key, add_tenant, secret_of};
+use crate::world::{DEADLINE, Options, World, gateway};
+
+fn reads(secret: &'static str) -> impl Fn(&ApiRequest) -> bool + Clone + Send + Sync + 'static {
+    move |request| request.verb == Verb::Get && request.resource == "secrets" && request.name.as_deref() == Some(secret)
+}
+
+async fn world_behind_a_proxy(flag: &str) -> (World, ApiProxy) {
+    let mut world = World::with(Options {
+        stopped: true,
+        ..Options::with([flag])
+    })
+    .await;
+    let proxy = ApiProxy::start(world.plane).unwrap();
+    world.start_operator_behind(&proxy).await;
+    (world, proxy)
+}
+
+#[tokio::test]
+async fn a_secret_that_60_objects_share_and_that_changes_is_read_at_most_3_times() {
+    let (mut world, proxy) = world_behind_a_proxy("--resync-period=0").await;
+    add_tenant(&mut world, "shared", json!({})).await;
+    let manifest = |number: usize| {
+        let spec = format!("{{idValue: 203.0.113.{number}, credentialsRef: {{name: shared}}}}");
+        gateway(&format!("gw-{number}"), &spec)
+    };
+    let manifests: Vec<String> = (1..=60).map(manifest).collect();
+    world.apply(&manifests.join("---\n")).await;
+    world.wait_until_all_ready(60).await;
+    let before = proxy.last_number();
+    // Another access key of the same project: each object that goes on with it has read the Secret.
+    add_access_key(&world, "AKROTATED", &secret_of("rotated"), json!({})).await;
+    world
+        .apply_credentials("shared", "AKROTATED", &secret_of("rotated"), &[])
+        .await;
+    let mark = world.mark().await;
+    for number in 1..=60 {
+        let edit = json!({"spec": {"name": format!("edited-{number}")}});
+        world.patch(&format!("gw-{number}"), edit).await;
+    }
+    eventually("each edit is sent with the new key", DEADLINE, async || {
+        let log: Value = world
+            .simulator
+            .log_since(mark)
+            .await
+            .map_err(|error| error.to_string())?;
+        let requests = log["requests"].as_array().cloned().unwrap_or_default();
+        let edits = requests
+            .iter()
+            .filter(|it| it["operation"] == "UpdateCustomerGateway" && it["access_key"] == "AKROTATED");
+        let edits = edits.count();
+        if edits == 60 {
+            Ok(())
+        } else {
+            Err(format!("{edits} are"))
+        }
+    })
+    .await
+    .unwrap();
+    let reads = proxy.requests_since(before).into_iter().filter(reads("shared")).count();
+    assert!((1..=3).contains(&reads), "{reads} reads");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_password_that_changes_while_the_watch_is_down_reaches_each_user_of_its_secret() {
+    let (mut world, proxy) = world_behind_a_proxy("--resync-period=0").await;
+    let passwords = ["Sentinel Down-1", "Sentinel Down-2", "Sentinel Down-3"];
+    for password in passwords {
+        world.sentinels.add(password);
+    }
+    world
+        .apply_secret("pair", &[("a", passwords[0]), ("b", passwords[1])].into())
+        .await;
+    for (name, key) in [("alice", "a"), ("bobby", "b")] {
+        let spec = format!("{{passwordSecretRef: {{name: pair, key: {key}}}}}");
+        world.apply_user(name, &spec).await;
+        world.users().wait_for_reason(name, "Available").await;
+    }
+    let ids = |world: &Value| world["status"]["id"].as_str().unwrap_or_default().to_owned();
+    let bobby = ids(&world.users().get("bobby").await);
+
+    // The watch breaks off and cannot begin again.
+    let is_watch =
+        |request: &ApiRequest| request.resource == "secrets" && matches!(request.verb, Verb::List | Verb::Watch);
+    let watch = proxy.hold_all(Moment::Before, is_watch);
+    proxy.set_line(Line::Closed);
+    eventually("the watch fails", DEADLINE, async || {
+        let fails = world.running().log().contains("the watch of Secrets failed");
+        if fails { Ok(()) } else { Err("it does not") }
+    })
+    .await
+    .unwrap();
+    proxy.set_line(Line::Open);
+    watch.reached(DEADLINE).await.unwrap();
+    // One of the two has something else to do, for which it reads the Secret.
+    let read = proxy.hold(Moment::Before, 0, reads("pair"));
+    world
+        .users()
+        .patch("alice", json!({"spec": {"description": "on call"}}))
+        .await;
+    read.reached(DEADLINE).await.unwrap();
+    world
+        .apply_secret("pair", &[("a", passwords[0]), ("b", passwords[2])].into())
+        .await;
+    let before = proxy.last_number();
+    watch.release();
+    drop(watch);
+    eventually("the watch is back", DEADLINE, async || {
+        let is_back = proxy
+            .requests_since(before)
+            .iter()
+            .any(|request| request.verb == Verb::Watch && request.resource == "secrets");
+        if is_back { Ok(()) } else { Err("it is not") }
+    })
+    .await
+    .unwrap();
+    read.release();
+    eventually("the other one has its new password", DEADLINE, async || {
+        match world.simulator.is_password(&bobby, passwords[2]).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(world.log_tail()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
+    .unwrap();
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
+    const OBJECTS: usize = 120;
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    world.make_room().await;
+    // Its drift checks are the clock of this test.
+    world.apply_gateway("clock", "{idValue: 198.51.100.1}").await;
+    world.wait_for_reason("clock", "Available").await;
+    let id = world.cloud_gateways().await[0]["id"].as_str().unwrap().to_owned();
+    add_access_key(&world, "AKBRIEF", &secret_of("brief"), json!({})).await;
+    world.sentinels.add(&secret_of("brief"));
+    let gateways = world.gateway_objects();
+    let mut names = Vec::new();
+    for number in 0..OBJECTS {
+        names.push(format!("brief-{number}"));
+    }
+    for name in &names {
+        let data = [
+            ("accessKey", "AKBRIEF"),
+            ("secretKey", secret_of("brief").leak() as &str),
+        ];
+        world.apply_secret(name, &data.into()).await;
+    }
+    for (number, name) in names.iter().enumerate() {
+        let object = json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "CustomerGateway", "metadata": {"name": name},
+            "spec": {"idValue": "198.51.100.1", "managementPolicy": "Observe", "externalID": id,
+                "credentialsRef": {"name": name}},
+        });
+        gateways.create(object).await;
+        // So that the deletion meets the first pass at each of its steps.
+        tokio::time::sleep(std::time::Duration::from_millis((number as u64 * 7) % 80)).await;
+        gateways.delete(name).await;
+    }
+    for name in &names {
+        world.wait_until_gone(name).await;
+    }
+    let requests = async |access_key: &str, mark: u64| -> Result<u64, String> {
+        let log: Value = world
+            .simulator
+            .log_since(mark)
+            .await
+            .map_err(|error| error.to_string())?;
+        let requests = log["requests"].as_array().cloned().unwrap_or_default();
+        Ok(requests.iter().filter(|it| it["access_key"] == access_key).count() as u64)
+    };
+    let own = world.access_key.clone();
+    eventually(
+        "two drift checks without the key of those that are gone",
+        DEADLINE,
+        async || {
+            let mark = world
+                .simulator
+                .last_sequence()
+                .await
+                .map_err(|error| error.to_string())?;
+            for _ in 0..200 {
+                if requests(&own, mark).await? >= 2 {
+                    break;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            match requests("AKBRIEF", mark).await? {
+                0 => Ok(()),
+                more => Err(format!("{more} requests")),
+            }
+        },
+    )
+    .await
+    .unwrap();
+    world.finish().await;
+}
