@@ -23,6 +23,7 @@ use crate::reconcile::census::{Census, OfKind};
 use crate::reconcile::claims::Claims;
 use crate::reconcile::context::{Context, KindContext};
 use crate::reconcile::controller::{KindController, secret_changed};
+use crate::reconcile::credential_health::{CredentialHealth, CredentialName, Report, watch_default};
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Policy;
 use crate::reconcile::digest_key::DigestKeys;
@@ -33,7 +34,7 @@ use crate::reconcile::memory::Memory;
 use crate::reconcile::report::Reporter;
 use crate::reconcile::secret_watch::watch_secrets;
 use crate::reconcile::secrets::Secrets;
-use crate::reconcile::tenant::{Shared, Tell, Tenants, trouble};
+use crate::reconcile::tenant::{Shared, Tenants};
 use crate::reconcile::vpn_user::Users;
 use crate::settings::Settings;
 
@@ -88,7 +89,26 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
         rooms.readiness.clone(),
         rooms.shutdown.clone(),
     );
+    let health = Arc::clone(&context.credential_health);
+    let credentials = {
+        let (enqueued, changed) = (Arc::clone(&context.wakes), Arc::clone(&context.wakes));
+        let context = Arc::clone(&context);
+        async move {
+            tokio::join!(
+                health.enqueue(|key| enqueued.wake(key)),
+                watch_default(&health, &context.own_credentials, |key| changed.wake(key)),
+            );
+        }
+    };
+    let shutdown = rooms.shutdown.clone();
+    let credentials = async move {
+        tokio::select! {
+            () = credentials => {}
+            () = shutdown.cancelled() => {}
+        }
+    };
     let mut running: Vec<BoxFuture<'static, ()>> = vec![
+        Box::pin(credentials),
         Box::pin(secrets),
         Box::pin(make_digest_key(Arc::clone(&context), rooms.shutdown.clone())),
         Box::pin(gateways.run(rooms.readiness.clone(), rooms.shutdown.clone())),
@@ -173,6 +193,8 @@ fn was_looked_at<K: Kind>(controller: &KindController<K>) -> OfKind {
 fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
     let settings = Arc::clone(&rooms.settings);
     let recorder = Arc::new(Recorder::new(rooms.client.clone(), std::env::var("POD_NAME").ok()));
+    let report = credential_reporter(rooms.metrics.clone(), Arc::clone(&recorder));
+    let credential_health = CredentialHealth::new(settings.resync_period, rooms.metrics.clone(), report);
     let shared = Shared {
         transport,
         max_requests_per_second: f64::from(settings.max_requests_per_second.get()),
@@ -183,7 +205,7 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
             let wakes = Arc::clone(&wakes);
             Box::new(move |key| wakes.wake(key))
         },
-        tell: teller(rooms.metrics.clone(), Arc::clone(&recorder)),
+        health: Arc::clone(&credential_health),
         listed: {
             let metrics = rooms.metrics.clone();
             Box::new(move |collection, ok| metrics.mirror_listed(collection, if ok { "ok" } else { "error" }))
@@ -201,6 +223,7 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
         secrets: Secrets::new(rooms.client.clone()),
         digest_keys: digest_keys(rooms),
         tenants: Tenants::new(shared),
+        credential_health,
         own_credentials: OwnCredentialsSource::new(|name| std::env::var(name).ok()),
         leader: rooms.leader.clone(),
         metrics: rooms.metrics.clone(),
@@ -232,26 +255,22 @@ fn policy(settings: &Settings) -> Policy {
     }
 }
 
-/// Tells once per credential that it fails, or that it works again: in the log, in a metric and on its Secret.
-fn teller(metrics: Metrics, recorder: Arc<Recorder>) -> Tell {
-    Box::new(move |credential, error| {
-        let Some(error) = error else {
-            info!(
-                credentials = credential.origin,
-                "the cloud answers these credentials again"
-            );
+/// Reports each credential that fails, or works again: in the log, in a metric and by an Event about its Secret.
+fn credential_reporter(metrics: Metrics, recorder: Arc<Recorder>) -> Report {
+    Box::new(move |credential, failure| {
+        let Some(failure) = failure else {
+            info!(%credential, "the credentials work again");
             return;
         };
-        let verdict = trouble(error).verdict;
-        warn!(
-            credentials = credential.origin,
-            reason = verdict.reason.as_str(),
-            message = verdict.message
-        );
+        let verdict = failure.verdict.clone();
+        warn!(%credential, reason = verdict.reason.as_str(), message = verdict.message, "the credentials fail");
         metrics.credential_failed(verdict.reason.as_str());
-        let Some((namespace, name)) = credential.secret.clone() else {
+        let CredentialName::Secret((namespace, name)) = credential.clone() else {
             return;
         };
+        if failure.is_secret_absent {
+            return;
+        }
         let about = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Secret".to_owned()),

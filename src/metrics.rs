@@ -1,5 +1,6 @@
 //! What the operator counts. Labels come from closed lists (`&'static str`, and the namespaces of `--watch-namespace`), so no
-//! name, id or message of anybody's can get into a metric, and the number of series is bounded.
+//! id or message of anybody's can get into a metric, and the number of series is bounded; but for `credential`, the name of a
+//! Secret for as long as an object uses it.
 
 use std::time::Duration;
 
@@ -59,6 +60,12 @@ struct Reason {
     reason: &'static str,
 }
 
+/// `namespace/secret`, or `default`: as many as are in use.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Credential {
+    credential: String,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Build {
     version: &'static str,
@@ -86,6 +93,8 @@ pub struct Metrics {
     watch_up: Family<KindNamespace, Gauge>,
     budget_queue: Gauge,
     credential_failures: Family<Reason, Counter>,
+    credential_healthy: Family<Credential, Gauge>,
+    credential_last_success: Family<Credential, Gauge>,
     creations_sent_again: Family<KindOutcome, Counter>,
 }
 
@@ -107,6 +116,8 @@ impl Default for Metrics {
             watch_up: Family::default(),
             budget_queue: Gauge::default(),
             credential_failures: Family::default(),
+            credential_healthy: Family::default(),
+            credential_last_success: Family::default(),
             creations_sent_again: Family::default(),
         }
     }
@@ -182,6 +193,16 @@ impl Metrics {
             "credential_failures",
             "Credentials that began to fail, by reason",
             self.credential_failures.clone(),
+        );
+        registry.register(
+            "credential_healthy",
+            "1 while a credential works, 0 while it fails; an outage of the cloud changes nothing",
+            self.credential_healthy.clone(),
+        );
+        registry.register(
+            "credential_last_success_timestamp_seconds",
+            "When the cloud last answered a request of a credential with success",
+            self.credential_last_success.clone(),
         );
         registry.register(
             "creations_sent_again",
@@ -275,12 +296,36 @@ impl Metrics {
         self.credential_failures.get_or_create(&Reason { reason }).inc();
     }
 
+    /// A credential works, or fails.
+    pub fn credential_healthy(&self, credential: &str, is_healthy: bool) {
+        let gauge = self.credential_healthy.get_or_create(&of_credential(credential));
+        gauge.set(i64::from(is_healthy));
+    }
+
+    /// The cloud answered a request of a credential with success.
+    pub fn credential_succeeded(&self, credential: &str, at: jiff::Timestamp) {
+        let gauge = self.credential_last_success.get_or_create(&of_credential(credential));
+        gauge.set(at.as_second());
+    }
+
+    /// No object uses a credential any more.
+    pub fn credential_unused(&self, credential: &str) {
+        self.credential_healthy.remove(&of_credential(credential));
+        self.credential_last_success.remove(&of_credential(credential));
+    }
+
     /// A creation whose answer was lost was sent again under its own token; whether the answer told what it had made.
     pub fn creation_sent_again(&self, kind: &'static str, told: bool) {
         let outcome = if told { "told" } else { "not-told" };
         self.creations_sent_again
             .get_or_create(&KindOutcome { kind, outcome })
             .inc();
+    }
+}
+
+fn of_credential(credential: &str) -> Credential {
+    Credential {
+        credential: credential.to_owned(),
     }
 }
 
@@ -320,6 +365,10 @@ mod tests {
         metrics.set_watch_up("VpnUser", "team-a", true);
         metrics.set_budget_queue(7);
         metrics.credential_failed("Unauthorized");
+        metrics.credential_healthy("team-a/cloud", false);
+        metrics.credential_succeeded("default", jiff::Timestamp::from_second(1_700_000_000).unwrap());
+        metrics.credential_healthy("gone/cloud", true);
+        metrics.credential_unused("gone/cloud");
         metrics.creation_sent_again("VpnUser", true);
         let page = page(&metrics);
         for line in [
@@ -338,6 +387,8 @@ mod tests {
             r#"vpn_operator_watch_up{kind="VpnUser",namespace="team-a"} 1"#,
             "vpn_operator_budget_queue 7",
             r#"vpn_operator_credential_failures_total{reason="Unauthorized"} 1"#,
+            r#"vpn_operator_credential_healthy{credential="team-a/cloud"} 0"#,
+            r#"vpn_operator_credential_last_success_timestamp_seconds{credential="default"} 1700000000"#,
             r#"vpn_operator_creations_sent_again_total{kind="VpnUser",outcome="told"} 1"#,
             concat!(
                 r#"vpn_operator_build_info{version=""#,
@@ -347,6 +398,7 @@ mod tests {
         ] {
             assert!(page.lines().any(|have| have == line), "{line} is missing in\n{page}");
         }
+        assert!(!page.contains("gone/cloud"), "{page}");
         assert!(page.ends_with("# EOF\n"));
     }
 

@@ -426,6 +426,8 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.mirror_listed("collection", "outcome");
     metrics.read_unreadable_items("collection", 1);
     metrics.credential_failed("reason");
+    metrics.credential_healthy("credential", true);
+    metrics.credential_succeeded("credential", jiff::Timestamp::UNIX_EPOCH);
     metrics.creation_sent_again("kind", true);
     let mut registry = Registry::default();
     metrics.register(&mut registry);

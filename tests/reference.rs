@@ -155,7 +155,8 @@ fn append_annotations(page: &mut String) {
     let rows = [
         (
             PAUSED_ANNOTATION,
-            "`\"true\"`: hands off, deletion included. The condition `Paused` says so; `Ready` keeps its last value",
+            "`\"true\"`, `yes`, `on` or `1`: reconciliation is paused, deletion included. So it is by a value that cannot be read. \
+             The condition `Paused` says so; `Ready` keeps its last value",
         ),
         (
             RECONCILE_REQUESTED_ANNOTATION,
@@ -170,6 +171,10 @@ fn append_annotations(page: &mut String) {
     for (name, meaning) in rows {
         page.push_str(&format!("| `{name}` | {meaning} |\n"));
     }
+    page.push_str(
+        "\nAny other annotation of this prefix, and a value that cannot be read, is reported by the condition \
+         `InvalidAnnotation`.\n",
+    );
     page.push_str(&format!(
         "\nThe finalizer `{FINALIZER}` stands on every object that has, or may have, something in the cloud.\n"
     ));

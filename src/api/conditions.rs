@@ -10,6 +10,8 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 pub const DRIFTED: &str = "Drifted";
 pub const PAUSED: &str = "Paused";
+pub const CREDENTIALS_HEALTHY: &str = "CredentialsHealthy";
+pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
 
 /// Messages may quote what the cloud, a Secret or a tag holds; the schema of conditions takes 32,768 characters.
 const LONGEST_MESSAGE: usize = 2000;
@@ -182,7 +184,7 @@ pub fn apply(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Opt
     let progress = verdict.reason.progress();
     let ready = progress == Progress::Done;
     let reason = verdict.reason.as_str();
-    let message = keep_first_request_id(conditions, reason, &verdict.message);
+    let message = keep_first_request_id(conditions, READY, reason, &verdict.message);
     set(conditions, READY, ready, reason, &message, generation, &now);
     set_abnormal(
         conditions,
@@ -224,6 +226,61 @@ pub fn pause(conditions: &mut Vec<Condition>, generation: Option<i64>, now: Time
     set(conditions, PAUSED, true, "Paused", &message, generation, &now);
 }
 
+/// What an object shows of the credentials that it uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CredentialsHealth {
+    /// They work again.
+    Works,
+    Fails(Verdict),
+    /// It uses none any more.
+    NotUsed,
+}
+
+/// Says how the credentials are; every other condition stays as it is.
+pub fn credentials(conditions: &mut Vec<Condition>, health: &CredentialsHealth, generation: Option<i64>, now: Time) {
+    let (works, reason, message) = match health {
+        CredentialsHealth::NotUsed => return remove(conditions, CREDENTIALS_HEALTHY),
+        CredentialsHealth::Works => (true, "Works", "the credentials work again".to_owned()),
+        CredentialsHealth::Fails(verdict) => {
+            let reason = verdict.reason.as_str();
+            let message = keep_first_request_id(conditions, CREDENTIALS_HEALTHY, reason, &verdict.message);
+            (false, reason, message)
+        }
+    };
+    // A condition that says the same is not rewritten for a generation that has nothing to do with it.
+    let is_said = find(conditions, CREDENTIALS_HEALTHY)
+        .is_some_and(|old| (old.status == "True") == works && old.reason == reason && old.message == message);
+    if !is_said {
+        set(
+            conditions,
+            CREDENTIALS_HEALTHY,
+            works,
+            reason,
+            &message,
+            generation,
+            &now,
+        );
+    }
+}
+
+/// Says what is wrong with the annotations, if anything; every other condition stays as it is.
+pub fn annotations(conditions: &mut Vec<Condition>, problem: Option<&str>, generation: Option<i64>, now: Time) {
+    let shown = find(conditions, INVALID_ANNOTATION).map(|shown| shown.message.as_str());
+    if shown != problem {
+        let message = problem.unwrap_or_default();
+        let holds = problem.is_some();
+        set_abnormal(
+            conditions,
+            INVALID_ANNOTATION,
+            holds,
+            INVALID_ANNOTATION,
+            message,
+            generation,
+            &now,
+        );
+    }
+}
+
 /// The condition of a type.
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)
@@ -235,8 +292,8 @@ pub fn ready_reason(conditions: &[Condition]) -> Option<&str> {
 }
 
 /// A run of equal failures shows the request id of its first, so that retries do not rewrite status.
-fn keep_first_request_id(conditions: &[Condition], reason: &str, message: &str) -> String {
-    match find(conditions, READY) {
+fn keep_first_request_id(conditions: &[Condition], type_: &str, reason: &str, message: &str) -> String {
+    match find(conditions, type_) {
         Some(old) if old.reason == reason && same_but_for_request_id(&old.message, message) => old.message.clone(),
         _ => message.to_owned(),
     }
@@ -367,6 +424,32 @@ mod tests {
         assert!(find(&conditions, PAUSED).is_some());
         apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(2), at(3));
         assert!(find(&conditions, PAUSED).is_none());
+    }
+
+    #[test]
+    fn failing_credentials_change_no_other_condition_and_are_said_once() {
+        let mut conditions = Vec::new();
+        apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(1), at(1));
+        let ready = conditions.clone();
+        let fails = |id: &str| {
+            let message = format!("refused (APIGW.0301, request id {id})");
+            CredentialsHealth::Fails(Verdict::new(Reason::Unauthorized, message))
+        };
+        credentials(&mut conditions, &fails("a1"), Some(1), at(2));
+        assert_eq!(conditions[..1], ready);
+        let failing = conditions.clone();
+        let shown = find(&failing, CREDENTIALS_HEALTHY).expect("said");
+        assert_eq!(
+            (shown.status.as_str(), shown.reason.as_str()),
+            ("False", "Unauthorized")
+        );
+        credentials(&mut conditions, &fails("b2"), Some(2), at(3));
+        assert_eq!(conditions, failing);
+        credentials(&mut conditions, &CredentialsHealth::Works, Some(2), at(4));
+        let shown = find(&conditions, CREDENTIALS_HEALTHY).expect("said");
+        assert_eq!((shown.status.as_str(), &shown.last_transition_time), ("True", &at(4)));
+        credentials(&mut conditions, &CredentialsHealth::NotUsed, Some(2), at(5));
+        assert_eq!(conditions, ready);
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub struct ObjectStatus {
     #[schemars(length(max = 4))]
     pub past_intents: Vec<PastIntent>,
 
-    /// Ready, with the reason; Reconciling and Stalled as kstatus understands them; Drifted; Paused.
+    /// Ready, with the reason; Reconciling and Stalled as kstatus understands them; Drifted; Paused; CredentialsHealthy;
+    /// InvalidAnnotation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

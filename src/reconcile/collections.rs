@@ -128,11 +128,27 @@ impl Reads {
             .map_or_else(Timestamp::now, |tenant| tenant.cloud_now())
     }
 
-    fn listed(&self, collection: &'static str, result: Result<usize, &CloudError>) {
+    fn listed(&self, collection: &'static str, source: &str, result: Result<usize, &CloudError>) {
         if let Some(tenant) = self.tenant.upgrade() {
-            tenant.listed(collection, result.err());
+            tenant.listed(collection, source, result.err());
         }
     }
+
+    /// A VPN server is not read any more.
+    pub fn forget_server(&self, server: &str) {
+        if let Some(tenant) = self.tenant.upgrade() {
+            tenant.unlisted(&users_of(server));
+            tenant.unlisted(&groups_of(server));
+        }
+    }
+}
+
+fn users_of(server: &str) -> String {
+    format!("users of {server}")
+}
+
+fn groups_of(server: &str) -> String {
+    format!("groups of {server}")
 }
 
 /// Whether a list may be refused for the length of its pages; the cloud's words for that are not documented.
@@ -176,7 +192,7 @@ impl Source<CustomerGateway> for GatewaySource {
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
-        self.0.listed(GATEWAYS, result);
+        self.0.listed(GATEWAYS, "gateways", result);
     }
 }
 
@@ -225,7 +241,7 @@ impl Source<User> for UserSource {
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
-        self.reads.listed(USERS, result);
+        self.reads.listed(USERS, &users_of(&self.server), result);
     }
 }
 
@@ -264,6 +280,6 @@ impl Source<UserGroup> for GroupSource {
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
-        self.reads.listed(GROUPS, result);
+        self.reads.listed(GROUPS, &groups_of(&self.server), result);
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::census::Census;
 use super::claims::Claims;
+use super::credential_health::CredentialHealth;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
 use super::initial_list::{Progress, Unlisted};
@@ -37,6 +38,7 @@ pub struct Context {
     pub secrets: Arc<Secrets>,
     pub digest_keys: DigestKeys,
     pub tenants: Arc<Tenants>,
+    pub credential_health: Arc<CredentialHealth>,
     pub own_credentials: OwnCredentialsSource,
     pub leader: LeaderHandle,
     pub metrics: Metrics,

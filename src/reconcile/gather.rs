@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::access::{self, Credential, person};
 use super::context::KindContext;
+use super::credential_health::{CredentialName, Failure};
 use super::decide::{Access, Extras, Inputs, Trouble, View};
 use super::key::Key;
 use super::kind::Kind;
@@ -20,6 +21,7 @@ use super::sources::{Lack, Sources, impossible_secret, missing_secret};
 use super::tenant::{Open, Tenant, trouble};
 use super::view::{self, Viewpoint};
 use crate::api::conditions::Reason;
+use crate::cloud::credentials::OwnCredentialsError;
 use crate::mirror::{Mirror, Remote, Sighting};
 use crate::ownership::Owner;
 
@@ -116,7 +118,13 @@ pub async fn gather<K: Kind>(
         }
     };
     gathered.overwrites_tags = tenant.overwrites_tags();
-    match tenant.open(triggered_at).await {
+    let opened = tenant.open(triggered_at).await;
+    // A deletion may go on with what is remembered of a Secret, which says nothing of the Secret itself.
+    if !deleting {
+        let finding = tenant.finding();
+        registrations.credential.leads_to(tenant.fingerprint(), finding);
+    }
+    match opened {
         Ok(open) => {
             let access = tenant.access(open);
             gathered.since = view::since(object, triggered_at, Instant::now(), access.cloud_now);
@@ -196,18 +204,26 @@ async fn credential<K: Kind>(
     registrations: &Registrations,
 ) -> Result<Result<Credential, Trouble>, kube::Error> {
     let shared = &context.shared;
+    let used = &registrations.credential;
     let Some(reference) = &object.lifecycle.credentials_ref else {
-        return Ok(access::own(
-            &shared.settings,
-            &key.namespace,
-            shared.own_credentials.read(),
-        ));
+        let read = shared.own_credentials.read();
+        // An object that may not use them, or of an operator that has none, says nothing about them.
+        let are_meant = shared.settings.own_credentials_namespaces.contains(&key.namespace)
+            && !matches!(read, Err(OwnCredentialsError::NotConfigured));
+        used.uses(are_meant.then_some(CredentialName::Default));
+        let credential = access::own(&shared.settings, &key.namespace, read);
+        if let Err(trouble) = &credential {
+            used.cannot_be_used(Failure::of(trouble.verdict.clone()));
+        }
+        return Ok(credential);
     };
     if let Some(trouble) = impossible_secret(&reference.name, "credentialsRef") {
+        used.uses(None);
         return Ok(Err(trouble));
     }
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
+    used.uses(Some(CredentialName::Secret(secret.clone())));
     let deleting = object.deleting_since().is_some();
     let read = match registrations.secrets.read(&secret, &access::SECRET_KEYS).await {
         // A namespace that is deleted may lose the operator's permission on its Secrets before anything else.
@@ -217,12 +233,21 @@ async fn credential<K: Kind>(
         },
         read => read?,
     };
-    Ok(match read {
-        Found::Present(content) => access::from_secret(&shared.settings, &name, &content.data),
+    let (credential, is_secret_absent) = match read {
+        Found::Present(content) => (access::from_secret(&shared.settings, &name, &content.data), false),
         // A namespace that is deleted loses its Secrets first.
-        Found::Remembered(content) if deleting => access::from_secret(&shared.settings, &name, &content.data),
-        Found::Remembered(_) | Found::Absent => Err(missing_secret(&name, "spec.credentialsRef", "")),
-    })
+        Found::Remembered(content) if deleting => {
+            return Ok(access::from_secret(&shared.settings, &name, &content.data));
+        }
+        Found::Remembered(_) | Found::Absent => (Err(missing_secret(&name, "spec.credentialsRef", "")), true),
+    };
+    if let Err(trouble) = &credential {
+        used.cannot_be_used(Failure {
+            is_secret_absent,
+            ..Failure::of(trouble.verdict.clone())
+        });
+    }
+    Ok(credential)
 }
 
 /// Whether the object itself has been looked at. What it refers to is asked for after that: of two looks that are under

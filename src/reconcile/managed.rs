@@ -8,6 +8,7 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::annotations;
 use super::kind::Kind;
 use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION};
 
@@ -73,7 +74,12 @@ impl<K: Kind> Managed<K> {
     }
 
     pub fn is_paused(&self) -> bool {
-        self.annotation(PAUSED_ANNOTATION) == Some("true")
+        annotations::pauses(self.annotation(PAUSED_ANNOTATION))
+    }
+
+    /// What is wrong with our annotations, if anything.
+    pub fn invalid_annotations(&self) -> Option<String> {
+        annotations::problems(self.metadata.annotations.as_ref()?)
     }
 
     pub fn deleting_since(&self) -> Option<&Time> {

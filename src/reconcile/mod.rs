@@ -3,11 +3,14 @@
 pub mod access;
 pub mod access_key;
 pub mod act;
+pub mod annotations;
 pub mod census;
 pub mod claims;
 pub mod collections;
+pub mod conditions_beside;
 pub mod context;
 pub mod controller;
+pub mod credential_health;
 pub mod customer_gateway;
 pub mod decide;
 pub mod digest_key;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::act::{Next, Pass};
+use super::conditions_beside::write_conditions_beside;
 use super::context::{Context, KindContext};
 use super::decide::{AGAIN, decide};
 use super::gather::gather;
@@ -86,6 +87,7 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         let gathered = gather(context, key, &object, &registrations).await;
         context.memory.looked_at(key);
         let gathered = gathered?;
+        object = write_conditions_beside(context, key, object, &registrations).await?;
         let step = decide(&gathered.inputs(&object, context));
         tracing::debug!(?step, "decided");
         let pass = Pass {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::decide::Note;
 use super::kind::{Kind, Record};
-use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::conditions::{self, CredentialsHealth, Reason, Verdict};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope};
 use crate::cloud::CloudError;
 use crate::mirror::Remote;
@@ -54,6 +54,18 @@ fn shows_clouds_answer(object: &ObjectStatus, generation: Option<i64>) -> bool {
 pub fn paused<K: Kind>(status: &mut K::Status, stamp: Stamp) {
     let conditions = &mut K::object_mut(status).conditions;
     conditions::pause(conditions, stamp.generation, Time(whole_seconds(stamp.now)));
+}
+
+/// Says how the credentials are: everything else stays as it was.
+pub fn credentials<K: Kind>(status: &mut K::Status, health: &CredentialsHealth, stamp: Stamp) {
+    let conditions = &mut K::object_mut(status).conditions;
+    conditions::credentials(conditions, health, stamp.generation, Time(whole_seconds(stamp.now)));
+}
+
+/// Says what is wrong with the annotations, if anything: everything else stays as it was.
+pub fn annotations<K: Kind>(status: &mut K::Status, problem: Option<&str>, stamp: Stamp) {
+    let conditions = &mut K::object_mut(status).conditions;
+    conditions::annotations(conditions, problem, stamp.generation, Time(whole_seconds(stamp.now)));
 }
 
 /// A creation is about to be sent.

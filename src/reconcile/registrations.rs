@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::context::Context;
+use super::credential_health::CredentialUser;
 use super::key::Key;
 use super::secrets::SecretReader;
 use super::tenant::TenantUser;
@@ -14,6 +15,7 @@ use crate::metrics::Metrics;
 pub struct Registrations {
     pub secrets: SecretReader,
     pub tenant: TenantUser,
+    pub credential: CredentialUser,
     pub counted: Counted,
 }
 
@@ -22,6 +24,7 @@ impl Registrations {
         Self {
             secrets: context.secrets.reader(key),
             tenant: context.tenants.user(key),
+            credential: context.credential_health.user(key),
             counted: Counted::new(context.metrics.clone(), key.kind),
         }
     }
@@ -76,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::encode;
+    use crate::reconcile::credential_health::{CredentialHealth, CredentialName, Finding};
     use crate::reconcile::customer_gateway::Gateways;
     use crate::reconcile::managed::Managed;
     use crate::reconcile::memory::Memory;
@@ -101,9 +105,11 @@ mod tests {
         let key = Key::of(&object);
         let memory = Memory::<Gateways>::default();
         memory.arrive(&key, Arc::new(object), Instant::now());
+        let health = CredentialHealth::new(None, metrics.clone(), Box::new(|_, _| {}));
         let begin = || Registrations {
             secrets: secrets.reader(&key),
             tenant: tenants.user(&key),
+            credential: health.user(&key),
             counted: Counted::new(metrics.clone(), "CustomerGateway"),
         };
         let of_pass = memory.registrations(&key, begin).unwrap();
@@ -113,6 +119,8 @@ mod tests {
         let secret = ("n".to_owned(), "keys".to_owned());
         assert!(of_pass.secrets.read(&secret, &["accessKey"]).await.is_err());
         of_pass.tenant.assign(credential("AK"));
+        of_pass.credential.uses(Some(CredentialName::Default));
+        of_pass.credential.leads_to([0; 32], Some(Finding::Works));
         of_pass.counted.set(Reported {
             reason: Some("Available"),
             drifted: true,

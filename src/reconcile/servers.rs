@@ -82,6 +82,7 @@ impl Drop for Server {
         if let Some(poll) = self.poll.get() {
             poll.abort();
         }
+        self.reads.forget_server(&self.id);
     }
 }
 

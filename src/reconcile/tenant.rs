@@ -1,9 +1,9 @@
 //! A credential at work: its client, clock and mirrors. Equal credentials share one tenant, and tenants of one access key
 //! its budget and breaker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use super::access::{Credential, person};
 use super::access_key::AccessKey;
 use super::collections::{GatewaySource, Reads};
+use super::credential_health::{CredentialHealth, Failure, Finding};
 use super::decide::{AGAIN, Access, Trouble};
 use super::key::Key;
 use super::servers::{Server, Servers};
 use crate::api::Scope;
-use crate::api::conditions::Reason;
+use crate::api::conditions::{Reason, Verdict};
 use crate::cloud::breaker::{Admit, Flight};
 use crate::cloud::budget::{Budget, Priority};
 use crate::cloud::customer_gateways::CustomerGateway;
@@ -28,13 +29,12 @@ use crate::cloud::transport::Transport;
 use crate::cloud::{self, Answer, Client, CloudError, Meaning, iam};
 use crate::mirror::{MassDeletion, Mirror};
 
+/// What the look-up of the project is called among what is read.
+const PROJECT: &str = "project";
 /// How long a failed project look-up stands before it is tried again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
 /// How often a request asks again whether the first one of its credential has proved it.
 const FIRST_FLIGHT_POLL: Duration = Duration::from_millis(20);
-
-/// Hears of a credential, and of its failure or (`None`) that it works again.
-pub type Tell = Box<dyn Fn(&Credential, Option<&CloudError>) + Send + Sync>;
 
 /// What all tenants share.
 pub struct Shared {
@@ -44,8 +44,7 @@ pub struct Shared {
     pub resync_period: Option<Duration>,
     pub owner_tag_key: String,
     pub wake: Box<dyn Fn(Key) + Send + Sync>,
-    /// Told when a credential begins to fail, with another error than before, or works again (`None`).
-    pub tell: Tell,
+    pub health: Arc<CredentialHealth>,
     /// Told of each ended LIST: collection and outcome.
     pub listed: Box<dyn Fn(&'static str, bool) + Send + Sync>,
     /// Told of each LIST that was read: collection, and how many items could not be read in full.
@@ -62,8 +61,10 @@ pub struct Tenant {
     clock: Mutex<Option<(Timestamp, Instant)>>,
     project: tokio::sync::Mutex<Option<FailedLookUp>>,
     open: OnceLock<Open>,
-    /// The last failure that was told.
-    told: Mutex<Option<(Meaning, Option<String>)>>,
+    fingerprint: [u8; 32],
+    heard: Mutex<Heard>,
+    /// The second of the last success, by our own clock.
+    last_success: AtomicI64,
     overwrites_tags: AtomicBool,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -107,13 +108,15 @@ impl Open {
 impl Tenant {
     fn start(credential: Credential, access_key: Arc<AccessKey>, shared: Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
+            fingerprint: credential.fingerprint(),
+            heard: Mutex::default(),
+            last_success: AtomicI64::new(0),
             credential,
             access_key,
             shared,
             clock: Mutex::default(),
             project: tokio::sync::Mutex::default(),
             open: OnceLock::new(),
-            told: Mutex::default(),
             overwrites_tags: AtomicBool::new(true),
             tasks: Mutex::default(),
         })
@@ -200,7 +203,13 @@ impl Tenant {
         &self,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Result<Answer<T>, CloudError> {
-        let flight = self.admitted().await?;
+        let flight = match self.admitted().await {
+            Ok(flight) => flight,
+            Err(error) => {
+                self.answered(Some(&error));
+                return Err(error);
+            }
+        };
         self.fly(flight, call).await
     }
 
@@ -213,7 +222,10 @@ impl Tenant {
     ) -> Option<Result<Answer<T>, CloudError>> {
         let flight = match self.admitted().await {
             Ok(flight) => flight,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                self.answered(Some(&error));
+                return Some(Err(error));
+            }
         };
         if !may_write() {
             self.access_key.breaker().not_sent(flight, Instant::now());
@@ -261,6 +273,7 @@ impl Tenant {
             Err(error) if error.meaning == Meaning::Throttled => self.budget().throttled(error.retry_after, now),
             _ => self.budget().succeeded(now),
         }
+        self.answered(result.as_ref().err());
         result
     }
 
@@ -283,16 +296,15 @@ impl Tenant {
 
     async fn look_up_project(&self) -> Result<String, LookUp> {
         let (Some(endpoint), Some(region)) = (&self.credential.iam_endpoint, &self.credential.region) else {
-            let message = format!(
-                "{}: there is neither a project id nor a region to look it up by: set one of them",
-                self.credential.origin
-            );
-            return Err(LookUp::Trouble(person(Reason::InvalidSpec, message)));
+            let message = "the credentials name neither a project id nor a region to look it up by: set one of them";
+            let trouble = person(Reason::InvalidSpec, message);
+            self.heard(|heard| heard.unusable = Some(trouble.verdict.clone()));
+            return Err(LookUp::Trouble(trouble));
         };
         let _turn = self.budget().turn(Priority::Read).await;
         let call = iam::look_up_project(&self.shared.transport, &self.credential.keys, endpoint, region);
         let result = self.send(call).await.map(|answer| answer.value);
-        self.tell(result.as_ref().err());
+        self.read_ended(PROJECT, result.as_ref().err());
         result.map_err(|error| LookUp::Cloud(Box::new(error)))
     }
 
@@ -330,9 +342,9 @@ impl Tenant {
         }
     }
 
-    /// A look at a whole collection ended.
-    pub fn listed(&self, collection: &'static str, error: Option<&CloudError>) {
-        self.tell(error);
+    /// A read of a whole collection ended; `source` tells it from others of its kind.
+    pub fn listed(&self, collection: &'static str, source: &str, error: Option<&CloudError>) {
+        self.read_ended(source, error);
         (self.shared.listed)(collection, error.is_none());
     }
 
@@ -341,13 +353,46 @@ impl Tenant {
         (self.shared.unreadable)(collection, count);
     }
 
-    /// Tells of a failure of the credential or of the cloud behind it once, and of its end.
-    fn tell(&self, error: Option<&CloudError>) {
-        let now = error.map(|error| (error.meaning, error.code.clone()));
-        let mut told = lock(&self.told);
-        if *told != now {
-            *told = now;
-            (self.shared.tell)(&self.credential, error);
+    /// The source is not read any more: that it failed says nothing.
+    pub fn unlisted(&self, source: &str) {
+        self.heard(|heard| {
+            heard.refused.remove(source);
+        });
+    }
+
+    /// What is known of the credential, for a Secret that leads here.
+    pub fn finding(&self) -> Option<Finding> {
+        lock(&self.heard).finding()
+    }
+
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    fn read_ended(&self, source: &str, error: Option<&CloudError>) {
+        self.heard(|heard| heard.read_ended(source, error));
+    }
+
+    fn answered(&self, error: Option<&CloudError>) {
+        if error.is_none() {
+            let now = Timestamp::now();
+            if self.last_success.swap(now.as_second(), Ordering::Relaxed) != now.as_second() {
+                self.shared.health.succeeded(&self.fingerprint, now);
+            }
+        }
+        self.heard(|heard| heard.answered(error));
+    }
+
+    /// Reports what that changes.
+    fn heard(&self, change: impl FnOnce(&mut Heard)) {
+        let news = {
+            let mut heard = lock(&self.heard);
+            let before = heard.finding();
+            change(&mut heard);
+            heard.finding().filter(|finding| before.as_ref() != Some(finding))
+        };
+        if let Some(finding) = news {
+            self.shared.health.session(&self.fingerprint, &finding);
         }
     }
 
@@ -368,6 +413,70 @@ impl Drop for Tenant {
     fn drop(&mut self) {
         for task in lock(&self.tasks).iter() {
             task.abort();
+        }
+    }
+}
+
+/// How the cloud treats a credential, from all answers.
+#[derive(Default)]
+struct Heard {
+    /// Nothing can be asked with it.
+    unusable: Option<Verdict>,
+    /// The cloud does not accept the access key.
+    key: Option<CloudError>,
+    /// What it may not read, or cannot where it leads.
+    refused: BTreeMap<String, CloudError>,
+    /// The last read failed, which is not the credential's fault.
+    outage: Option<CloudError>,
+    works: bool,
+}
+
+impl Heard {
+    fn answered(&mut self, error: Option<&CloudError>) {
+        match error.map(|error| error.meaning) {
+            None => {
+                self.works = true;
+                self.key = None;
+            }
+            Some(Meaning::Unauthorized) => {
+                if self.key.is_none() {
+                    self.key = error.cloned();
+                }
+            }
+            // These come before anybody has asked who we are.
+            Some(Meaning::CloudFault | Meaning::Throttled | Meaning::NotAvailable) => {}
+            Some(_) => self.key = None,
+        }
+    }
+
+    fn read_ended(&mut self, source: &str, error: Option<&CloudError>) {
+        let Some(error) = error else {
+            self.refused.remove(source);
+            self.outage = None;
+            return;
+        };
+        match error.meaning {
+            Meaning::Unauthorized => {}
+            Meaning::Forbidden | Meaning::NotAvailable => {
+                self.refused.insert(source.to_owned(), error.clone());
+            }
+            _ => self.outage = Some(error.clone()),
+        }
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        if let Some(verdict) = &self.unusable {
+            return Some(Finding::Fails(Failure::of(verdict.clone())));
+        }
+        let refused = self.key.as_ref().or_else(|| self.refused.values().next());
+        let failure = |error: &CloudError, is_outage| Failure {
+            is_outage,
+            ..Failure::of(trouble(error).verdict)
+        };
+        match (refused, &self.outage) {
+            (Some(error), _) => Some(Finding::Fails(failure(error, false))),
+            (None, Some(error)) => Some(Finding::Fails(failure(error, true))),
+            (None, None) => self.works.then_some(Finding::Works),
         }
     }
 }
@@ -628,6 +737,7 @@ pub mod tests {
     use super::*;
     use crate::cloud::Credentials;
     use crate::cloud::transport::{Observer, TransportOptions};
+    use crate::metrics::Metrics;
 
     struct Unobserved;
 
@@ -650,8 +760,10 @@ pub mod tests {
             resync_period: None,
             owner_tag_key: "owner".to_owned(),
             wake: Box::new(|_| {}),
-            tell: Box::new(|_, _| {}),
+            health: CredentialHealth::new(None, Metrics::default(), Box::new(|_, _| {})),
             listed: Box::new(|_, _| {}),
+            unreadable: Box::new(|_, _| {}),
+            endpoint_aliases: EndpointAliases::default(),
         })
     }
 
@@ -673,6 +785,38 @@ pub mod tests {
             kind: "CustomerGateway",
             namespace: "n".to_owned(),
             name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_outage_is_no_failure_of_the_credential_and_hides_none() {
+        let error = |meaning| CloudError::new(cloud::Operation::ListCustomerGateways, meaning, "words");
+        let says = |heard: &Heard| match heard.finding() {
+            None => "nothing",
+            Some(Finding::Works) => "works",
+            Some(Finding::Fails(failure)) if failure.is_outage => "outage",
+            Some(Finding::Fails(failure)) => failure.verdict.reason.as_str(),
+        };
+        let mut heard = Heard::default();
+        assert_eq!(says(&heard), "nothing");
+        let ends = |heard: &mut Heard, source: &str, meaning: Option<Meaning>| {
+            let error = meaning.map(error);
+            heard.answered(error.as_ref());
+            heard.read_ended(source, error.as_ref());
+        };
+        for (source, meaning, expected) in [
+            ("gateways", Some(Meaning::CloudFault), "outage"),
+            ("gateways", None, "works"),
+            ("users", Some(Meaning::Forbidden), "Forbidden"),
+            ("gateways", None, "Forbidden"),
+            ("users", Some(Meaning::CloudFault), "Forbidden"),
+            ("gateways", Some(Meaning::Unauthorized), "Unauthorized"),
+            ("gateways", Some(Meaning::CloudFault), "Unauthorized"),
+            ("gateways", None, "Forbidden"),
+            ("users", None, "works"),
+        ] {
+            ends(&mut heard, source, meaning);
+            assert_eq!(says(&heard), expected, "{source}: {meaning:?}");
         }
     }
 

@@ -134,7 +134,7 @@ async fn scrape() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         .await;
     let metrics = eventually("a credential is refused", DEADLINE, async || {
         let metrics = release.operator().metrics(DEADLINE).await.unwrap();
-        if metrics.contains("vpn_operator_credential_failures_total{") {
+        if metrics.contains("vpn_operator_credential_failures_total{") && metrics.contains("credential=\"default\"") {
             Ok(metrics)
         } else {
             Err(metrics)
@@ -269,6 +269,14 @@ fn healthy() -> Vec<Series> {
             "0+1x150",
         ),
         (
+            format!("vpn_operator_credential_healthy{{{POD},credential=\"default\"}}"),
+            "1x150",
+        ),
+        (
+            format!("vpn_operator_credential_healthy{{{POD},credential=\"team-a/cloud\"}}"),
+            "1x150",
+        ),
+        (
             format!("vpn_operator_reconciles_total{{{POD},kind=\"VpnUser\",outcome=\"ok\"}}"),
             "0+3x150",
         ),
@@ -309,6 +317,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
     let refused = format!("vpn_operator_reconciles_total{{{POD},kind=\"VpnUser\",outcome=\"error\"}}");
     let drifted = format!("vpn_operator_drifted_objects{{{POD},kind=\"VpnUser\"}}");
     let crd = format!("vpn_operator_crd_missing_fields{{{POD},kind=\"VpnUser\"}}");
+    let healthy = |credential: &str| format!("vpn_operator_credential_healthy{{{POD},credential=\"{credential}\"}}");
     // The minute is when it first lasts long enough; what began at minute 0 is seen at once.
     let cases: Vec<(&str, u32, Vec<Series>)> = vec![
         ("VpnOperatorAbsent", 10, vec![(build, "")]),
@@ -318,6 +327,16 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
             "VpnOperatorCredentialsRefused",
             5,
             vec![(objects("Unauthorized"), "2x150")],
+        ),
+        (
+            "VpnOperatorDefaultCredentialsFailing",
+            5,
+            vec![(healthy("default"), "0x150")],
+        ),
+        (
+            "VpnOperatorTenantCredentialsFailing",
+            15,
+            vec![(healthy("team-a/cloud"), "0x150")],
         ),
         (
             "VpnOperatorMassDeletionSuspected",
@@ -354,6 +373,18 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
         assert!(["critical", "warning"].contains(&alarm.labels["severity"].as_str()));
         let said = &alarm.annotations["description"];
         assert!(!said.contains("{{") && !said.contains("<error"), "{said}");
+        let severity = match alert {
+            "VpnOperatorDefaultCredentialsFailing" => Some("critical"),
+            "VpnOperatorTenantCredentialsFailing" => {
+                assert!(said.contains("team-a/cloud"), "{said}");
+                Some("warning")
+            }
+            _ => None,
+        };
+        assert!(
+            severity.is_none_or(|severity| alarm.labels["severity"] == severity),
+            "{alert}"
+        );
     }
 }
 

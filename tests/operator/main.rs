@@ -4,6 +4,7 @@
 mod admission;
 mod adoption;
 mod adversaries;
+mod annotations;
 mod breaker;
 mod calls;
 mod certificates;

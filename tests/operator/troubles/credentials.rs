@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use super::{
     add_access_key, ask_again, count, expect_mended, expect_trouble, refusals, secret_of, warnings, warnings_about,
 };
-use crate::world::{DEADLINE, Options, World, gateway};
+use crate::world::{DEADLINE, Options, World, condition, gateway};
 
 fn secrets(world: &World) -> Api<Secret> {
     Api::namespaced(world.client.clone(), &world.namespace)
@@ -153,7 +153,7 @@ async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it(
         let about_secret: Vec<_> = warnings_about(&world, "Secret", secret).await;
         assert_eq!(about_secret.len(), 1, "{about_secret:?}");
         assert_eq!(about_secret[0].0, "Unauthorized");
-        let told = format!("the Secret {}/{secret}", world.namespace);
+        let told = format!("credential={}/{secret}", world.namespace);
         let lines = world.running().log();
         let lines: Vec<_> = lines
             .lines()
@@ -323,11 +323,13 @@ async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_
     .await
     .unwrap();
     assert_eq!(told[0].0, "Unauthorized");
-    let quiet = world.get("office").await;
-    assert_eq!(
-        quiet["metadata"]["resourceVersion"],
-        ready["metadata"]["resourceVersion"]
-    );
+    // At rest nothing is wrong with the object itself; it shows that its credentials fail once that has lasted.
+    let resting = expect_credentials(&world, "office", "False", "Unauthorized").await;
+    assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
+    assert_eq!(warnings(&world, "office").await, [], "the Secret has the Event");
+    let credential = format!("{{credential=\"{}/keys\"}}", world.namespace);
+    let healthy = format!("vpn_operator_credential_healthy{credential}");
+    world.wait_for_metric(&format!("{healthy} 0")).await;
     world.patch("office", json!({"spec": {"name": "office-2"}})).await;
     expect_trouble(&world, "office", "Unauthorized", &["APIGW.0301", "request id"]).await;
     // Cycles go on, but none of them reaches the cloud.
@@ -340,6 +342,151 @@ async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_
     assert_eq!(mended["status"]["id"], ready["status"]["id"]);
     assert_eq!(world.cloud_gateways().await[0]["name"], "office-2");
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    expect_credentials(&world, "office", "True", "Works").await;
+    world.wait_for_metric(&format!("{healthy} 1")).await;
+    world.finish().await;
+}
+
+/// Waits until an object says how its credentials are.
+async fn expect_credentials(world: &World, name: &str, status: &str, reason: &str) -> Value {
+    let awaited = format!("CredentialsHealthy is {status}, {reason}");
+    let fits = |object: &Value| {
+        let shown = condition(object, "CredentialsHealthy");
+        shown["status"] == status && shown["reason"] == reason
+    };
+    world.wait_for(name, &awaited, fits).await
+}
+
+#[tokio::test]
+async fn a_credentials_secret_that_is_deleted_or_loses_a_key_is_shown_by_objects_at_rest() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    for (name, address) in [
+        ("gone", "203.0.113.1"),
+        ("half", "203.0.113.2"),
+        ("astray", "203.0.113.3"),
+    ] {
+        super::add_tenant(&mut world, name, json!({})).await;
+        let spec = format!("{{idValue: {address}, credentialsRef: {{name: {name}}}}}");
+        world.apply_gateway(name, &spec).await;
+        expect_mended(&world, name).await;
+    }
+    // Whoever has other credentials shows nothing.
+    world.apply_gateway("other", "{idValue: 203.0.113.4}").await;
+    let other = expect_mended(&world, "other").await;
+    secrets(&world).delete("gone", &DeleteParams::default()).await.unwrap();
+    let without = Patch::Merge(json!({"data": {"secretKey": null}}));
+    secrets(&world)
+        .patch("half", &PatchParams::default(), &without)
+        .await
+        .unwrap();
+    let elsewhere = [("endpoint", "https://vpn.example.com")];
+    world
+        .apply_credentials("astray", "AKASTRAY", &secret_of("astray"), &elsewhere)
+        .await;
+    let cases = [
+        ("gone", "SecretNotFound", "does not exist"),
+        ("half", "SecretNotFound", "no key secretKey"),
+        ("astray", "Forbidden", "is not allowed"),
+    ];
+    for (name, reason, words) in cases {
+        let object = expect_credentials(&world, name, "False", reason).await;
+        let shown = condition(&object, "CredentialsHealthy");
+        assert!(
+            shown["message"].as_str().is_some_and(|message| message.contains(words)),
+            "{shown}"
+        );
+        assert_eq!(condition(&object, "Ready")["status"], "True", "{object}");
+        let credential = format!("{}/{name}", world.namespace);
+        let metric = format!("vpn_operator_credential_healthy{{credential=\"{credential}\"}}");
+        world.wait_for_metric(&format!("{metric} 0")).await;
+        let log = world.running().log();
+        let told = log
+            .lines()
+            .filter(|line| line.contains("the credentials fail") && line.contains(&credential));
+        assert_eq!(told.count(), 1, "{name}");
+        // An Event about the Secret, or, if there is none, about the object.
+        let (kind, silent) = match name {
+            "gone" => ("CustomerGateway", "Secret"),
+            _ => ("Secret", "CustomerGateway"),
+        };
+        eventually(&format!("one Event about the {kind} {name}"), DEADLINE, async || {
+            let told = warnings_about(&world, kind, name).await;
+            if told.len() == 1 && told[0].0 == reason {
+                Ok(())
+            } else {
+                Err(format!("{told:?}"))
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(warnings_about(&world, silent, name).await, [], "{name}");
+    }
+    for name in ["gone", "half", "astray"] {
+        let access_key = format!("AK{}", name.to_uppercase());
+        secrets(&world).delete(name, &DeleteParams::default()).await.ok();
+        world.apply_credentials(name, &access_key, &secret_of(name), &[]).await;
+        expect_credentials(&world, name, "True", "Works").await;
+        let credential = format!("{{credential=\"{}/{name}\"}}", world.namespace);
+        world
+            .wait_for_metric(&format!("vpn_operator_credential_healthy{credential} 1"))
+            .await;
+    }
+    let quiet = world.get("other").await;
+    assert_eq!(
+        quiet["metadata"]["resourceVersion"],
+        other["metadata"]["resourceVersion"]
+    );
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn one_access_key_in_two_secrets_that_is_revoked_is_reported_on_both() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    super::add_tenant(&mut world, "first", json!({})).await;
+    world
+        .apply_credentials("second", "AKFIRST", &secret_of("first"), &[])
+        .await;
+    for (name, address) in [("first", "203.0.113.1"), ("second", "203.0.113.2")] {
+        let spec = format!("{{idValue: {address}, credentialsRef: {{name: {name}}}}}");
+        world.apply_gateway(name, &spec).await;
+        expect_mended(&world, name).await;
+    }
+    let mark = world.mark().await;
+    add_access_key(&world, "AKFIRST", &secret_of("changed"), json!({})).await;
+    for name in ["first", "second"] {
+        expect_credentials(&world, name, "False", "Unauthorized").await;
+        let told = warnings_about(&world, "Secret", name).await;
+        assert!(told.len() == 1 && told[0].0 == "Unauthorized", "{name}: {told:?}");
+    }
+    assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_outage_of_the_cloud_is_shown_by_no_object_at_rest() {
+    let world = World::with(Options::with(["--resync-period=1s"])).await;
+    world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
+    let ready = expect_mended(&world, "office").await;
+    let fault = json!({"fault": "error", "operation": "ListCustomerGateways", "status": 503,
+        "code": "APIGW.0201", "times": 0});
+    world.simulator.add_fault(&fault).await.unwrap();
+    let mark = world.mark().await;
+    eventually("four drift checks fail", DEADLINE, async || {
+        match count(&world, mark, &["ListCustomerGateways"]).await {
+            0..=3 => Err("not yet"),
+            _ => Ok(()),
+        }
+    })
+    .await
+    .unwrap();
+    let quiet = world.get("office").await;
+    assert_eq!(
+        quiet["metadata"]["resourceVersion"],
+        ready["metadata"]["resourceVersion"]
+    );
+    world
+        .wait_for_metric("vpn_operator_credential_healthy{credential=\"default\"} 1")
+        .await;
     world.finish().await;
 }
 

@@ -1,0 +1,117 @@
+//! Our annotations on an object: what they ask for, and what is wrong with them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::api::{PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
+use crate::plain_text::one_line;
+
+/// Of a key or a value no more than this is quoted.
+const LONGEST_QUOTE: usize = 64;
+/// No more problems than this are listed.
+const MOST_PROBLEMS: usize = 5;
+
+/// Whether the annotation asks for a pause. Whoever writes a value that cannot be read means to stop something: it pauses.
+pub fn pauses(value: Option<&str>) -> bool {
+    value.is_some_and(|value| truth(value) != Some(false))
+}
+
+/// What YAML users write for true and false.
+fn truth(value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// What is wrong with these annotations, all of which have our prefix; `None`: nothing.
+pub fn problems(annotations: &BTreeMap<String, String>) -> Option<String> {
+    let mut problems: Vec<String> = annotations
+        .iter()
+        .filter_map(|(key, value)| problem(key, value))
+        .collect();
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        problems.truncate(MOST_PROBLEMS);
+        problems.push(format!("{more} more are unknown or invalid"));
+    }
+    (!problems.is_empty()).then(|| problems.join("; "))
+}
+
+fn problem(key: &str, value: &str) -> Option<String> {
+    let quoted = |text: &str| format!("\"{}\"", one_line(text, LONGEST_QUOTE));
+    match key {
+        PAUSED_ANNOTATION => truth(value).is_none().then(|| {
+            format!(
+                "the annotation {key} is {}, neither true nor false, so reconciliation is paused: set it to \"true\", or \
+                 remove it",
+                quoted(value)
+            )
+        }),
+        RECREATE_APPROVED_ANNOTATION => value.parse::<Timestamp>().is_err().then(|| {
+            format!(
+                "the annotation {key} is {}, not a time such as 2026-01-31T12:00:00Z, so nothing is approved: set it to the \
+                 present time",
+                quoted(value)
+            )
+        }),
+        // Any change of its value is a request.
+        RECONCILE_REQUESTED_ANNOTATION => None,
+        _ => Some(format!(
+            "the annotation {} is unknown: remove it, or correct its name",
+            quoted(key)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<const N: usize>(annotations: [(&str, &str); N]) -> Option<String> {
+        let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        problems(&annotations.map(own).into())
+    }
+
+    #[test]
+    fn a_pause_is_what_yaml_users_write_for_true_and_whatever_cannot_be_read() {
+        for value in ["true", "True", "TRUE", "yes", "Yes", "on", "1", " true "] {
+            assert!(pauses(Some(value)), "{value}");
+            assert_eq!(of([(PAUSED_ANNOTATION, value)]), None, "{value}");
+        }
+        for value in ["false", "False", "no", "off", "0"] {
+            assert!(!pauses(Some(value)), "{value}");
+            assert_eq!(of([(PAUSED_ANNOTATION, value)]), None, "{value}");
+        }
+        assert!(!pauses(None));
+        for value in ["maybe", "", "tru", "2"] {
+            assert!(pauses(Some(value)), "{value}");
+            let problem = of([(PAUSED_ANNOTATION, value)]).unwrap();
+            assert!(problem.contains("is paused") && problem.contains(value), "{problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_cannot_be_read_is_named() {
+        assert_eq!(of([]), None);
+        assert_eq!(of([(RECREATE_APPROVED_ANNOTATION, "2026-01-31T12:00:00Z")]), None);
+        assert_eq!(of([(RECONCILE_REQUESTED_ANNOTATION, "now, please")]), None);
+        let problem = of([(RECREATE_APPROVED_ANNOTATION, "yes")]).unwrap();
+        assert!(problem.contains("nothing is approved"), "{problem}");
+        let problem = of([("vpn.huaweicloud.com/pause", "true"), (PAUSED_ANNOTATION, "maybe")]).unwrap();
+        assert!(
+            problem.contains("/pause\" is unknown") && problem.contains("; "),
+            "{problem}"
+        );
+        // Whatever they hold, the message stays one short line.
+        let hostile: BTreeMap<String, String> = (0..100)
+            .map(|number| (format!("vpn.huaweicloud.com/{number}"), "x".repeat(10_000)))
+            .chain([(PAUSED_ANNOTATION.to_owned(), "a\nb\u{202e}".repeat(10_000))])
+            .collect();
+        let problem = problems(&hostile).unwrap();
+        assert!(problem.len() < 1000 && problem.contains("96 more"), "{problem}");
+        assert!(!problem.contains(['\n', '\u{202e}']), "{problem}");
+    }
+}

@@ -1,0 +1,663 @@
+//! Which credentials work, by where they come from. A failure is reported once for each Secret that holds the credential;
+//! the objects that use it show a condition only once the failure has lasted a resync period, spread over the next one.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::key::Key;
+use super::secrets::SecretName;
+use crate::api::conditions::{CredentialsHealth, Verdict, same_but_for_request_id};
+use crate::cloud::credentials::OwnCredentialsSource;
+use crate::metrics::Metrics;
+
+/// Without drift checks, how long a failure lasts before objects show it.
+const WITHOUT_RESYNC: Duration = Duration::from_secs(300);
+
+/// How often the operator's own credentials are read.
+const DEFAULT_POLL: Duration = Duration::from_secs(10);
+
+/// Where a credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialName {
+    /// The operator's own.
+    Default,
+    Secret(SecretName),
+}
+
+impl fmt::Display for CredentialName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => formatter.write_str("default"),
+            Self::Secret((namespace, name)) => write!(formatter, "{namespace}/{name}"),
+        }
+    }
+}
+
+/// How a credential fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub verdict: Verdict,
+    /// The cloud fails, not the credential: that is reported, and no object shows it.
+    pub is_outage: bool,
+    /// There is no Secret that an Event could be about.
+    pub is_secret_absent: bool,
+}
+
+impl Failure {
+    /// Of the credential itself.
+    pub fn of(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            is_outage: false,
+            is_secret_absent: false,
+        }
+    }
+}
+
+/// What is found out about a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Works,
+    Fails(Failure),
+}
+
+/// Reports that a credential fails, or (`None`) that it works again.
+pub type Report = Box<dyn Fn(&CredentialName, Option<&Failure>) + Send + Sync>;
+
+/// Equal for equal content, wherever it comes from.
+type Fingerprint = [u8; 32];
+
+#[derive(Default)]
+struct Entry {
+    users: HashMap<Key, User>,
+    /// Where its present content leads. What other sessions find out is about former content.
+    session: Option<Fingerprint>,
+    failing: Option<Failing>,
+    /// When it began to work again.
+    works_since: Option<Instant>,
+    works: bool,
+    reported: Option<Failure>,
+}
+
+#[derive(Default)]
+struct User {
+    /// Its status shows a failure.
+    shows_failure: bool,
+}
+
+struct Failing {
+    since: Instant,
+    failure: Failure,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<CredentialName, Entry>,
+    by_user: HashMap<Key, CredentialName>,
+    by_session: HashMap<Fingerprint, HashSet<CredentialName>>,
+    /// When which object is to be enqueued, so that its condition follows.
+    due: BTreeSet<(Instant, Key)>,
+    due_of: HashMap<Key, Instant>,
+}
+
+impl State {
+    fn schedule(&mut self, key: &Key, at: Instant) {
+        self.unschedule(key);
+        self.due.insert((at, key.clone()));
+        self.due_of.insert(key.clone(), at);
+    }
+
+    fn unschedule(&mut self, key: &Key) {
+        if let Some(at) = self.due_of.remove(key) {
+            self.due.remove(&(at, key.clone()));
+        }
+    }
+
+    fn set_session(&mut self, name: &CredentialName, session: Option<Fingerprint>) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        let former = std::mem::replace(&mut entry.session, session);
+        if former == session {
+            return;
+        }
+        if let Some(former) = former
+            && let Some(names) = self.by_session.get_mut(&former)
+        {
+            names.remove(name);
+            if names.is_empty() {
+                self.by_session.remove(&former);
+            }
+        }
+        if let Some(session) = session {
+            self.by_session.entry(session).or_default().insert(name.clone());
+        }
+    }
+}
+
+/// See the module.
+pub struct CredentialHealth {
+    period: Duration,
+    metrics: Metrics,
+    report: Report,
+    state: Mutex<State>,
+    is_rescheduled: Notify,
+}
+
+/// An object's use of a credential, of one at a time. It uses none any more when this is dropped.
+pub struct CredentialUser {
+    health: Arc<CredentialHealth>,
+    key: Key,
+}
+
+impl CredentialUser {
+    /// The object uses this credential from now on, or none.
+    pub fn uses(&self, name: Option<CredentialName>) {
+        self.health.uses(&self.key, name);
+    }
+
+    /// The credential that it uses cannot even be tried.
+    pub fn cannot_be_used(&self, failure: Failure) {
+        self.health
+            .found_by(&self.key, None, Some(Finding::Fails(failure)), Instant::now());
+    }
+
+    /// The credential that it uses is at work in this session, of which this is known.
+    pub fn leads_to(&self, session: Fingerprint, finding: Option<Finding>) {
+        self.health.found_by(&self.key, Some(session), finding, Instant::now());
+    }
+
+    /// What the object's status is to show from now on, if that differs from what it shows; with whether an Event about the
+    /// Secret cannot have said so.
+    pub fn to_show(&self, shown: Option<&str>) -> Option<(CredentialsHealth, bool)> {
+        self.health.to_show(&self.key, shown, Instant::now())
+    }
+}
+
+impl Drop for CredentialUser {
+    fn drop(&mut self) {
+        self.health.uses(&self.key, None);
+    }
+}
+
+impl CredentialHealth {
+    pub fn new(resync_period: Option<Duration>, metrics: Metrics, report: Report) -> Arc<Self> {
+        Arc::new(Self {
+            period: resync_period.unwrap_or(WITHOUT_RESYNC),
+            metrics,
+            report,
+            state: Mutex::default(),
+            is_rescheduled: Notify::new(),
+        })
+    }
+
+    /// For one object, for as long as it is watched.
+    pub fn user(self: &Arc<Self>, key: &Key) -> CredentialUser {
+        CredentialUser {
+            health: Arc::clone(self),
+            key: key.clone(),
+        }
+    }
+
+    /// Enqueues objects whose condition is to follow their credential, for as long as it is polled.
+    pub async fn enqueue(&self, enqueue: impl Fn(Key)) {
+        loop {
+            let next = self.lock().due.first().map(|(at, _)| *at);
+            let reached = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = reached => {}
+                () = self.is_rescheduled.notified() => {}
+            }
+            for key in self.take_due(Instant::now()) {
+                enqueue(key);
+            }
+        }
+    }
+
+    fn take_due(&self, now: Instant) -> Vec<Key> {
+        let mut state = self.lock();
+        let mut due = Vec::new();
+        while let Some((at, key)) = state.due.pop_first() {
+            if at > now {
+                state.due.insert((at, key));
+                break;
+            }
+            state.due_of.remove(&key);
+            due.push(key);
+        }
+        due
+    }
+
+    /// Who uses a credential.
+    pub fn users_of(&self, name: &CredentialName) -> Vec<Key> {
+        let state = self.lock();
+        let entry = state.entries.get(name);
+        entry
+            .into_iter()
+            .flat_map(|entry| entry.users.keys().cloned())
+            .collect()
+    }
+
+    /// This was found out about a session, whichever object asked.
+    pub fn session(&self, session: &Fingerprint, finding: &Finding) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let names = state.by_session.get(session).cloned().unwrap_or_default();
+        for name in names {
+            self.found(&mut state, &name, finding.clone(), now);
+        }
+    }
+
+    /// The cloud answered a request of this session with what was asked for.
+    pub fn succeeded(&self, session: &Fingerprint, at: Timestamp) {
+        let state = self.lock();
+        for name in state.by_session.get(session).into_iter().flatten() {
+            self.metrics.credential_succeeded(&name.to_string(), at);
+        }
+    }
+
+    fn uses(&self, key: &Key, name: Option<CredentialName>) {
+        let mut state = self.lock();
+        if state.by_user.get(key) == name.as_ref() {
+            return;
+        }
+        state.unschedule(key);
+        let former = match &name {
+            Some(name) => state.by_user.insert(key.clone(), name.clone()),
+            None => state.by_user.remove(key),
+        };
+        if let Some(former) = former
+            && let Some(entry) = state.entries.get_mut(&former)
+        {
+            entry.users.remove(key);
+            if entry.users.is_empty() {
+                state.set_session(&former, None);
+                state.entries.remove(&former);
+                self.metrics.credential_unused(&former.to_string());
+            }
+        }
+        let Some(name) = name else { return };
+        let entry = state.entries.entry(name).or_default();
+        entry.users.insert(key.clone(), User::default());
+        if let Some(failing) = &entry.failing {
+            let at = self.shown_at(key, failing);
+            state.schedule(key, at);
+            self.is_rescheduled.notify_one();
+        }
+    }
+
+    fn found_by(&self, key: &Key, session: Option<Fingerprint>, finding: Option<Finding>, now: Instant) {
+        let mut state = self.lock();
+        let Some(name) = state.by_user.get(key).cloned() else {
+            return;
+        };
+        state.set_session(&name, session);
+        if let Some(finding) = finding {
+            self.found(&mut state, &name, finding, now);
+        }
+    }
+
+    fn found(&self, state: &mut State, name: &CredentialName, finding: Finding, now: Instant) {
+        let Some(entry) = state.entries.get_mut(name) else {
+            return;
+        };
+        let mut due = Vec::new();
+        match finding {
+            Finding::Works => {
+                if entry.works && entry.reported.is_none() {
+                    return;
+                }
+                if !entry.works {
+                    self.metrics.credential_healthy(&name.to_string(), true);
+                }
+                entry.works = true;
+                if entry.failing.take().is_some() {
+                    entry.works_since = Some(now);
+                }
+                if entry.reported.take().is_some() {
+                    (self.report)(name, None);
+                }
+                let works_since = entry.works_since.unwrap_or(now);
+                for (key, user) in &entry.users {
+                    // Who does not show a failure has nothing to take back.
+                    due.push((key.clone(), user.shows_failure.then(|| works_since + self.spread(key))));
+                }
+            }
+            Finding::Fails(failure) => {
+                let is_new = entry
+                    .reported
+                    .as_ref()
+                    .is_none_or(|reported| !is_same(reported, &failure));
+                if is_new {
+                    (self.report)(name, Some(&failure));
+                    entry.reported = Some(failure.clone());
+                }
+                if failure.is_outage {
+                    return;
+                }
+                if entry.works || entry.failing.is_none() {
+                    self.metrics.credential_healthy(&name.to_string(), false);
+                }
+                entry.works = false;
+                let former = entry.failing.as_ref();
+                if former.is_some_and(|former| is_same(&former.failure, &failure)) {
+                    return;
+                }
+                let failing = Failing {
+                    since: former.map_or(now, |former| former.since),
+                    failure,
+                };
+                for key in entry.users.keys() {
+                    let at = self.shown_at(key, &failing);
+                    // Another failure than before is spread as well.
+                    due.push((key.clone(), Some(if at > now { at } else { now + self.spread(key) })));
+                }
+                entry.failing = Some(failing);
+            }
+        }
+        for (key, at) in due {
+            match at {
+                Some(at) => state.schedule(&key, at),
+                None => state.unschedule(&key),
+            }
+        }
+        self.is_rescheduled.notify_one();
+    }
+
+    fn to_show(&self, key: &Key, shown: Option<&str>, now: Instant) -> Option<(CredentialsHealth, bool)> {
+        let mut state = self.lock();
+        let shows_failure = shown == Some("False");
+        let Some(name) = state.by_user.get(key).cloned() else {
+            return shows_failure.then_some((CredentialsHealth::NotUsed, false));
+        };
+        let entry = state.entries.get_mut(&name)?;
+        entry.users.entry(key.clone()).or_default().shows_failure = shows_failure;
+        match &entry.failing {
+            Some(failing) if now >= self.shown_at(key, failing) => {
+                let has_no_secret = failing.failure.is_secret_absent || name == CredentialName::Default;
+                Some((
+                    CredentialsHealth::Fails(failing.failure.verdict.clone()),
+                    has_no_secret && !shows_failure,
+                ))
+            }
+            Some(_) => None,
+            None if entry.works && shows_failure => {
+                let due = entry.works_since.map_or(now, |since| since + self.spread(key));
+                if now >= due {
+                    return Some((CredentialsHealth::Works, false));
+                }
+                state.schedule(key, due);
+                self.is_rescheduled.notify_one();
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// When an object shows a failure.
+    fn shown_at(&self, key: &Key, failing: &Failing) -> Instant {
+        failing.since + self.period + self.spread(key)
+    }
+
+    /// An object's place within a resync period, always the same one.
+    fn spread(&self, key: &Key) -> Duration {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let part = (hasher.finish() >> 32) as u32;
+        self.period.mul_f64(f64::from(part) / f64::from(u32::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notices when the operator's own credentials change or cannot be read any more: enqueues the objects that use them, which
+/// nothing else reports to those at rest.
+pub async fn watch_default(health: &CredentialHealth, source: &OwnCredentialsSource, enqueue: impl Fn(Key)) {
+    let mut last = source.read();
+    loop {
+        tokio::time::sleep(DEFAULT_POLL).await;
+        let now = source.read();
+        if now != last {
+            last = now;
+            health.users_of(&CredentialName::Default).into_iter().for_each(&enqueue);
+        }
+    }
+}
+
+fn is_same(one: &Failure, other: &Failure) -> bool {
+    one.verdict.reason == other.verdict.reason
+        && one.is_outage == other.is_outage
+        && one.is_secret_absent == other.is_secret_absent
+        && same_but_for_request_id(&one.verdict.message, &other.verdict.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::api::conditions::Reason;
+    use crate::metrics::encode;
+
+    const PERIOD: Duration = Duration::from_secs(100);
+    const SESSION: Fingerprint = [1; 32];
+
+    struct Bench {
+        health: Arc<CredentialHealth>,
+        reports: Arc<Mutex<Vec<String>>>,
+        registry: Registry,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let metrics = Metrics::default();
+            let mut registry = Registry::default();
+            metrics.register(&mut registry);
+            let reports = Arc::new(Mutex::new(Vec::new()));
+            let reported = Arc::clone(&reports);
+            let report: Report = Box::new(move |credential, failure| {
+                let what = failure.map_or("works", |failure| failure.verdict.reason.as_str());
+                reported.lock().unwrap().push(format!("{credential} {what}"));
+            });
+            Self {
+                health: CredentialHealth::new(Some(PERIOD), metrics, report),
+                reports,
+                registry,
+            }
+        }
+
+        /// An object of a namespace that uses its Secret `cloud`.
+        fn user(&self, namespace: &str, name: &str) -> CredentialUser {
+            let user = self.health.user(&Key {
+                kind: "CustomerGateway",
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            });
+            user.uses(Some(CredentialName::Secret((namespace.to_owned(), "cloud".to_owned()))));
+            user.leads_to(SESSION, None);
+            user
+        }
+
+        fn reports(&self) -> Vec<String> {
+            let mut reports = std::mem::take(&mut *self.reports.lock().unwrap());
+            reports.sort();
+            reports
+        }
+
+        fn healthy(&self, credential: &str) -> Option<String> {
+            let name = format!("vpn_operator_credential_healthy{{credential=\"{credential}\"}} ");
+            let page = encode(&self.registry).unwrap();
+            page.lines()
+                .find_map(|line| line.strip_prefix(&name).map(str::to_owned))
+        }
+    }
+
+    fn fails(reason: Reason, request: &str) -> Finding {
+        let message = format!("refused (request id {request})");
+        Finding::Fails(Failure::of(Verdict::new(reason, message)))
+    }
+
+    fn outage() -> Finding {
+        let verdict = Verdict::new(Reason::CloudError, "no answer");
+        Finding::Fails(Failure {
+            is_outage: true,
+            ..Failure::of(verdict)
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_reported_once_for_each_secret_that_holds_the_credential() {
+        let bench = Bench::new();
+        let (_one, two) = (bench.user("team-a", "one"), bench.user("team-b", "two"));
+        for request in ["1", "2"] {
+            bench.health.session(&SESSION, &fails(Reason::Unauthorized, request));
+        }
+        assert_eq!(
+            bench.reports(),
+            ["team-a/cloud Unauthorized", "team-b/cloud Unauthorized"]
+        );
+        // Whoever comes later with another Secret has one of its own.
+        let third = bench.user("team-c", "three");
+        third.leads_to(SESSION, Some(fails(Reason::Unauthorized, "3")));
+        third.leads_to(SESSION, Some(fails(Reason::Unauthorized, "4")));
+        assert_eq!(bench.reports(), ["team-c/cloud Unauthorized"]);
+        assert_eq!(bench.healthy("team-a/cloud").as_deref(), Some("0"));
+        bench.health.session(&SESSION, &Finding::Works);
+        let works = ["team-a/cloud works", "team-b/cloud works", "team-c/cloud works"];
+        assert_eq!(bench.reports(), works);
+        assert_eq!(bench.healthy("team-b/cloud").as_deref(), Some("1"));
+        drop(two);
+        assert_eq!(bench.healthy("team-b/cloud"), None, "its series ends");
+        bench.health.session(&SESSION, &fails(Reason::Forbidden, "5"));
+        assert_eq!(bench.reports(), ["team-a/cloud Forbidden", "team-c/cloud Forbidden"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_show_a_failure_that_lasts_and_not_all_at_once() {
+        const OBJECTS: usize = 1000;
+        let bench = Bench::new();
+        let users: Vec<CredentialUser> = (0..OBJECTS).map(|n| bench.user("a", &n.to_string())).collect();
+        let enqueued = Arc::new(Mutex::new(Vec::new()));
+        let (health, heard) = (Arc::clone(&bench.health), Arc::clone(&enqueued));
+        let driver = tokio::spawn(async move {
+            let begun = Instant::now();
+            health
+                .enqueue(|key| heard.lock().unwrap().push((begun.elapsed(), key)))
+                .await;
+        });
+        tokio::task::yield_now().await;
+        bench.health.session(&SESSION, &fails(Reason::Unauthorized, "1"));
+        assert!(
+            users.iter().all(|user| user.to_show(None).is_none()),
+            "a blip shows nothing"
+        );
+        tokio::time::sleep(PERIOD * 3).await;
+        let times: Vec<Duration> = enqueued.lock().unwrap().drain(..).map(|(at, _)| at).collect();
+        assert_eq!(times.len(), OBJECTS);
+        assert!(
+            times
+                .iter()
+                .all(|at| (PERIOD..=PERIOD * 2 + Duration::from_secs(1)).contains(at))
+        );
+        for tenth in 0..10 {
+            let in_it = |at: &&Duration| (at.as_secs() - 100) / 10 == tenth;
+            let count = times.iter().filter(in_it).count();
+            assert!((50..200).contains(&count), "{count} in tenth {tenth}");
+        }
+        let shows = |user: &CredentialUser, shown| user.to_show(shown).map(|(health, _)| health);
+        assert!(
+            users
+                .iter()
+                .all(|user| matches!(shows(user, None), Some(CredentialsHealth::Fails(_))))
+        );
+
+        // Those that show it take it back in the same way; the others have nothing to take back.
+        let (showing, silent) = users.split_at(OBJECTS / 2);
+        showing.iter().for_each(|user| _ = user.to_show(Some("False")));
+        bench.health.session(&SESSION, &Finding::Works);
+        tokio::time::sleep(PERIOD * 2).await;
+        assert_eq!(enqueued.lock().unwrap().len(), showing.len());
+        assert!(
+            showing
+                .iter()
+                .all(|user| shows(user, Some("False")) == Some(CredentialsHealth::Works))
+        );
+        assert!(silent.iter().all(|user| shows(user, None).is_none()));
+        driver.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_was_not_seen_showing_a_failure_takes_it_back_as_well() {
+        let bench = Bench::new();
+        let user = bench.user("a", "office");
+        bench.health.session(&SESSION, &fails(Reason::Unauthorized, "1"));
+        tokio::time::sleep(PERIOD * 2).await;
+        bench.health.take_due(Instant::now());
+        assert!(user.to_show(None).is_some(), "it is written now");
+        bench.health.session(&SESSION, &Finding::Works);
+        assert_eq!(user.to_show(Some("False")), None, "not yet");
+        tokio::time::sleep(PERIOD).await;
+        assert_eq!(bench.health.take_due(Instant::now()).len(), 1);
+        assert_eq!(user.to_show(Some("False")), Some((CredentialsHealth::Works, false)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_reported_and_shown_by_no_object() {
+        let bench = Bench::new();
+        let user = bench.user("a", "office");
+        bench.health.session(&SESSION, &Finding::Works);
+        bench.health.session(&SESSION, &outage());
+        assert_eq!(bench.reports(), ["a/cloud CloudError"]);
+        tokio::time::sleep(PERIOD * 3).await;
+        assert_eq!(user.to_show(None), None);
+        assert_eq!(bench.healthy("a/cloud").as_deref(), Some("1"));
+        bench.health.session(&SESSION, &Finding::Works);
+        assert_eq!(bench.reports(), ["a/cloud works"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_former_keys_come_to_says_nothing_of_a_secret_that_was_changed_or_is_gone() {
+        let bench = Bench::new();
+        let user = bench.user("a", "office");
+        let absent = Failure {
+            is_secret_absent: true,
+            ..Failure::of(Verdict::new(Reason::SecretNotFound, "create it"))
+        };
+        user.cannot_be_used(absent);
+        bench.health.session(&SESSION, &Finding::Works);
+        assert_eq!(bench.reports(), ["a/cloud SecretNotFound"]);
+        tokio::time::sleep(PERIOD * 2).await;
+        let (health, has_no_secret) = user.to_show(None).unwrap();
+        assert!(matches!(health, CredentialsHealth::Fails(verdict) if verdict.reason == Reason::SecretNotFound));
+        assert!(has_no_secret, "an Event about the object says it");
+        let rotated = [2; 32];
+        user.leads_to(rotated, None);
+        bench.health.session(&SESSION, &Finding::Works);
+        assert_eq!(
+            bench.healthy("a/cloud").as_deref(),
+            Some("0"),
+            "the new content has not been tried"
+        );
+        bench.health.session(&rotated, &Finding::Works);
+        bench.health.session(&SESSION, &fails(Reason::Unauthorized, "1"));
+        assert_eq!(bench.reports(), ["a/cloud works"]);
+        // An object that uses no credential any more shows none.
+        user.uses(None);
+        assert_eq!(user.to_show(Some("False")), Some((CredentialsHealth::NotUsed, false)));
+        assert_eq!(user.to_show(Some("True")), None);
+    }
+}
