@@ -16,7 +16,7 @@ async fn world_behind_a_proxy(flag: &str) -> (World, ApiProxy) {
         ..Options::with([flag])
     })
     .await;
-    let proxy = ApiProxy::start(world.plane).unwrap();
+    let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
     (world, proxy)
 }
