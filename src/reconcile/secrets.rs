@@ -33,8 +33,9 @@ pub struct SecretContent {
 /// A version of a Secret; `None`: it does not exist.
 type Version = Option<String>;
 
+type Answer = Result<Option<Arc<Secret>>, Arc<kube::Error>>;
 /// One GET that several readers wait for. If all of them give up, it ends.
-type Read = Shared<BoxFuture<'static, Result<Option<Arc<Secret>>, Arc<kube::Error>>>>;
+type Read = Shared<BoxFuture<'static, Answer>>;
 
 #[derive(Default)]
 struct Named {
@@ -68,7 +69,7 @@ struct UnderWay {
     number: u64,
     /// How much had been heard when it began.
     heard: u64,
-    read: WeakShared<BoxFuture<'static, Result<Option<Arc<Secret>>, Arc<kube::Error>>>>,
+    read: WeakShared<BoxFuture<'static, Answer>>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
