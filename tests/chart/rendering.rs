@@ -10,7 +10,7 @@ use vpn_operator_testbed::ControlPlane;
 use crate::release::CHART;
 
 /// Values that give every flag something to say.
-const EVERY_FLAG: [&str; 14] = [
+const EVERY_FLAG: [&str; 15] = [
     "cloud=otc",
     "region=eu-de",
     "projectID=0123456789abcdef0123456789abcdef",
@@ -18,6 +18,7 @@ const EVERY_FLAG: [&str; 14] = [
     "iamEndpoint=https://iam.example.com",
     "allowInsecureEndpoints=true",
     "allowedEndpoints={https://a.example.com,https://b.example.com}",
+    "endpointAliases={https://old.example.com=https://vpn.example.com}",
     "ownCredentialsNamespaces={one,two}",
     "watchNamespaces={one,two}",
     "watchSelector=shard=a",

@@ -29,6 +29,9 @@
 {{- range .Values.allowedEndpoints }}
 - {{ printf "--allowed-endpoint=%s" . | quote }}
 {{- end }}
+{{- range .Values.endpointAliases }}
+- {{ printf "--endpoint-alias=%s" . | quote }}
+{{- end }}
 {{- range .Values.ownCredentialsNamespaces }}
 - {{ printf "--own-credentials-namespace=%s" . | quote }}
 {{- end }}
