@@ -2,9 +2,11 @@
 //!
 //! A reader asks for an object or for the whole collection "as of no earlier than T" and is woken when an answer that
 //! was *started* after T is in. Readers that wait at the same time share one LIST; a lone reader gets a GET. A LIST
-//! proves presence; only a GET proves that a known id is gone. Nobody parks: a reader registers and leaves.
+//! proves presence. That a known id is gone is proved by two answers: "no such object" to a request about that id, and a
+//! complete LIST that was started later and lacks it. Nobody parks: a reader registers and leaves.
 
 mod known;
+mod losses;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,6 +17,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 pub use self::known::Known;
+pub use self::losses::{IfMissing, LostAt};
 use crate::cloud::CloudError;
 
 /// An object of the cloud that a mirror can hold.
@@ -79,7 +82,13 @@ pub enum Sighting<R> {
     },
     /// The last LIST did not have it, which proves nothing yet.
     Missing,
-    /// A GET that was started at the reader's time or later proved it gone.
+    /// A request about it that was started at the reader's time or later was answered with "no such object". One answer
+    /// can be wrong: a LIST that is started later is to confirm it.
+    Unconfirmed {
+        /// The last such LIST was incomplete, so that it confirmed nothing.
+        list_incomplete: bool,
+    },
+    /// The same, and a complete LIST that was started later did not have it.
     Gone,
 }
 
@@ -93,7 +102,7 @@ pub struct Listed {
     pub complete: bool,
 }
 
-/// Many of a credential's objects went missing at once.
+/// Many of a credential's objects were lost at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MassDeletion {
     pub missing: usize,
@@ -168,9 +177,9 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         self.known().wrote_change(id, change, Instant::now());
     }
 
-    /// A write of ours was answered with "no such object".
-    pub fn proved_gone(&self, id: &str) {
-        self.known().proved_gone(id, Instant::now());
+    /// A write of ours was answered with "no such object", or with its deletion.
+    pub fn wrote_absence(&self, id: &str) {
+        self.known().wrote_absence(id, Instant::now());
     }
 
     fn start(self: &Arc<Self>, look: Look) {

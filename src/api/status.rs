@@ -49,6 +49,12 @@ pub struct ObjectStatus {
     #[schemars(length(max = 4))]
     pub past_intents: Vec<PastIntent>,
 
+    /// When the object was found missing in the cloud together with many others (MassDeletionSuspected), by the operator's
+    /// clock: it is recreated only if the annotation `vpn.huaweicloud.com/recreate-approved-at` holds a later time. Absent
+    /// once the object was recreated or is there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mass_deletion_suspected_at: Option<Time>,
+
     /// Ready, with the reason; Reconciling and Stalled as kstatus understands them; Drifted; Paused; CredentialsHealthy;
     /// InvalidAnnotation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

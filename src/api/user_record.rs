@@ -17,7 +17,8 @@ pub struct UserRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settles_at: Option<Time>,
 
-    /// Users that the cloud gave an id and then lost before they were confirmed: one that shows up after all is ours.
+    /// Users of this object that the cloud no longer had: one that is there after all is still this object's. Empty once
+    /// another one is confirmed.
     #[serde(rename = "vanishedIDs", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     pub vanished_ids: Vec<String>,

@@ -2,11 +2,13 @@
 //! cloud nor the time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Listed, Listing, Look, Reader, Remote, Sighting};
+use super::losses::Losses;
+use super::{IfMissing, Listed, Listing, Look, LostAt, Reader, Remote, Sighting};
 use crate::cloud::{CloudError, Meaning};
 use crate::ownership::Owner;
 
@@ -29,6 +31,25 @@ pub(super) struct Want<K> {
     pub(super) since: Instant,
 }
 
+/// An answer about one id that there is no such object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Absence {
+    /// When the request was started.
+    pub(super) at: Instant,
+    pub(super) list: Confirmation,
+}
+
+/// What the last LIST that was started after such an answer says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Confirmation {
+    /// There was none.
+    Pending,
+    /// It did not have the object, but was incomplete.
+    Incomplete,
+    /// It was complete and did not have the object.
+    Confirmed,
+}
+
 /// See the module.
 #[derive(Clone)]
 pub struct Known<R, K> {
@@ -41,14 +62,13 @@ pub struct Known<R, K> {
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
     /// A LIST has ended, well or not.
     pub(super) was_listed: bool,
-    /// Ids that a GET proved gone, and when it was started.
-    pub(super) gone: HashMap<String, Instant>,
-    /// Ids that were proved gone while a look was under way, and when: what began before must not bring them back.
+    /// Ids of which a GET, or a write of ours, said that there is no such object.
+    pub(super) absences: HashMap<String, Absence>,
+    /// Ids of which that was said while a look was under way, and when: what began before must not bring them back.
     pub(super) buried: HashMap<String, Instant>,
     /// Held ids that the last complete LIST did not have.
     pub(super) missing: HashSet<String>,
-    /// Held ids whose creation may still come to nothing: that they are missing is no loss.
-    pub(super) unconfirmed: HashSet<String>,
+    pub(super) losses: Losses,
     /// Which reader holds which id, and which uid.
     pub(super) holders: HashMap<String, K>,
     pub(super) ids: HashMap<K, String>,
@@ -72,10 +92,10 @@ impl<R: Remote, K: Reader> Known<R, K> {
             untold: HashSet::new(),
             listed: None,
             was_listed: false,
-            gone: HashMap::new(),
+            absences: HashMap::new(),
             buried: HashMap::new(),
             missing: HashSet::new(),
-            unconfirmed: HashSet::new(),
+            losses: Losses::default(),
             holders: HashMap::new(),
             ids: HashMap::new(),
             uids: HashMap::new(),
@@ -177,18 +197,23 @@ impl<R: Remote, K: Reader> Known<R, K> {
             self.holders.insert(id.to_owned(), reader.clone());
             let lacked = self.listed.is_some_and(|(_, _, complete)| complete);
             // As a LIST that ends from now on would find.
-            if lacked && !self.entries.contains_key(id) && !self.gone.contains_key(id) {
-                self.missing.insert(id.to_owned());
+            if lacked && !self.entries.contains_key(id) {
+                self.losses.held_missing(id);
+                if !self.absences.contains_key(id) {
+                    self.missing.insert(id.to_owned());
+                }
             }
         }
     }
 
-    /// Says whether a held object's creation is confirmed.
-    pub fn confirm(&mut self, id: &str, confirmed: bool) {
-        if confirmed || !self.holders.contains_key(id) {
-            self.unconfirmed.remove(id);
+    /// Says what it means if a held object is missing.
+    pub fn if_missing(&mut self, id: &str, meaning: IfMissing) {
+        let is_there = self.entries.contains_key(id);
+        if !self.holders.contains_key(id) || (is_there && meaning == IfMissing::Reported) {
+            // It has returned, so its status is out of date.
+            self.losses.if_missing(id, IfMissing::Lost);
         } else {
-            self.unconfirmed.insert(id.to_owned());
+            self.losses.if_missing(id, meaning);
         }
     }
 
@@ -231,8 +256,13 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 full: entry.full,
             };
         }
-        match self.gone.get(id) {
-            Some(at) if is_fresh(*at, since) => Sighting::Gone,
+        match self.absences.get(id) {
+            Some(absence) if is_fresh(absence.at, since) => match absence.list {
+                Confirmation::Confirmed => Sighting::Gone,
+                list => Sighting::Unconfirmed {
+                    list_incomplete: list == Confirmation::Incomplete,
+                },
+            },
             _ if self.missing.contains(id) => Sighting::Missing,
             _ => Sighting::Unknown,
         }
@@ -275,18 +305,21 @@ impl<R: Remote, K: Reader> Known<R, K> {
         entries.filter(|remote| matches(remote)).cloned().collect()
     }
 
-    /// How many of the held objects are missing, and of how many.
-    pub fn losses(&self) -> (usize, usize) {
-        let is_lost = |id: &&String| {
-            (self.missing.contains(*id) || self.gone.contains_key(*id)) && !self.unconfirmed.contains(*id)
-        };
-        (self.holders.keys().filter(is_lost).count(), self.holders.len())
+    /// When a held object was lost; `None` if it is there, or if that it is missing is no loss.
+    pub fn lost_at(&self, id: &str) -> Option<LostAt> {
+        self.losses.lost_at(id)
+    }
+
+    /// How many of the held objects were lost at once with one that was lost then, and of how many that could be.
+    pub fn losses(&self, at: LostAt, window: Duration) -> (usize, usize) {
+        let could_be = self.holders.len().saturating_sub(self.losses.reported());
+        (self.losses.with(at, window), could_be)
     }
 
     /// The answer of one of our own writes: it is newer than any look that began before it.
     pub fn wrote(&mut self, remote: R, now: Instant) {
         let id = remote.id().to_owned();
-        self.gone.remove(&id);
+        self.absences.remove(&id);
         self.missing.remove(&id);
         self.put(remote, now, true, true);
     }
@@ -299,11 +332,27 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.put(remote, now, full, true);
     }
 
-    /// A write of ours was answered with "no such object".
-    pub fn proved_gone(&mut self, id: &str, now: Instant) {
+    /// A write of ours was answered with "no such object", or with its deletion.
+    pub fn wrote_absence(&mut self, id: &str, now: Instant) {
         self.remove(id);
-        self.gone.insert(id.to_owned(), now);
-        self.bury(id, now);
+        self.absent(id, now);
+    }
+
+    /// An answer to what was started then said that there is no such object. Whether that is news.
+    fn absent(&mut self, id: &str, started: Instant) -> bool {
+        self.bury(id, started);
+        if self.holders.contains_key(id) {
+            self.losses.found_missing(id, started);
+        }
+        let before = self.absences.get(id).copied();
+        if before.is_none_or(|before| before.at < started) {
+            let absence = Absence {
+                at: started,
+                list: Confirmation::Pending,
+            };
+            self.absences.insert(id.to_owned(), absence);
+        }
+        before.is_none()
     }
 
     /// A LIST has ended, which was started then; who is to be woken.
@@ -323,6 +372,9 @@ impl<R: Remote, K: Reader> Known<R, K> {
         };
         let mut woken = HashSet::new();
         let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
+        if listing.complete {
+            self.losses.listed(started);
+        }
         for item in listing.items {
             self.take_list_item(item, started, &mut woken);
         }
@@ -338,6 +390,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 Some(_) if !listing.complete => continue,
                 Some(reader) => {
                     self.missing.insert(id.clone());
+                    self.losses.found_missing(&id, started);
                     woken.insert(reader);
                 }
                 None => woken.extend(self.curious.get(&id).into_iter().flatten().cloned()),
@@ -348,22 +401,34 @@ impl<R: Remote, K: Reader> Known<R, K> {
             let unseen: Vec<(String, K)> = self
                 .holders
                 .iter()
-                .filter(|(id, _)| !self.entries.contains_key(*id) && !self.gone.contains_key(*id))
+                .filter(|(id, _)| !self.entries.contains_key(*id) && !self.absences.contains_key(*id))
                 .map(|(id, reader)| (id.clone(), reader.clone()))
                 .collect();
             for (id, reader) in unseen {
+                self.losses.found_missing(&id, started);
                 if self.missing.insert(id) {
                     woken.insert(reader);
                 }
             }
         }
+        // What the LIST has is not among these any more.
+        for absence in self.absences.values_mut().filter(|absence| absence.at < started) {
+            absence.list = match (listing.complete, absence.list) {
+                (true, _) => Confirmation::Confirmed,
+                (false, Confirmation::Confirmed) => Confirmation::Confirmed,
+                (false, _) => Confirmation::Incomplete,
+            };
+        }
         self.listed = Some((started, cloud_started, listing.complete));
         self.ended(&Look::Collection);
         // What nobody holds needs no proof of its absence any more.
         let Self {
-            gone, holders, curious, ..
+            absences,
+            holders,
+            curious,
+            ..
         } = self;
-        gone.retain(|id, _| holders.contains_key(id) || curious.contains_key(id));
+        absences.retain(|id, _| holders.contains_key(id) || curious.contains_key(id));
         let seen: HashMap<String, Instant> = self
             .entries
             .iter()
@@ -405,7 +470,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             // Without tags, a list item has nothing to be completed from but what was the same.
             full = entry.full && (R::TAGGED || !news);
         }
-        let back = self.missing.remove(&id) | self.gone.remove(&id).is_some();
+        let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
         if news || back {
             woken.extend(self.concerned_by(&item));
         }
@@ -427,7 +492,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 let entry = self.entries.get(id);
                 let is_newer = entry.is_none_or(|entry| entry.as_of < started);
                 let differs = entry.is_none_or(|entry| entry.remote != remote);
-                let back = self.missing.remove(id) | self.gone.remove(id).is_some();
+                let back = self.missing.remove(id) | self.absences.remove(id).is_some();
                 if back || (is_newer && differs) {
                     woken.extend(self.concerned_by(&remote));
                 }
@@ -439,10 +504,9 @@ impl<R: Remote, K: Reader> Known<R, K> {
             Err(error) if error.meaning == Meaning::Gone => {
                 if self.entries.get(id).is_none_or(|entry| entry.as_of < started) {
                     self.remove(id);
-                    if self.gone.insert(id.to_owned(), started).is_none() {
+                    if self.absent(id, started) {
                         woken.extend(self.concerned(id));
                     }
-                    self.bury(id, started);
                 }
             }
             Err(error) => return self.fail(asked, &error),
@@ -473,9 +537,12 @@ impl<R: Remote, K: Reader> Known<R, K> {
                     self.put(remote, as_of, full, false);
                 }
             }
-            // Only a GET of the object itself proves that it is gone.
+            // The object itself is asked for before that is believed.
             Err(error) if error.meaning == Meaning::Gone => {
                 self.remove(id);
+                if self.holders.contains_key(id) {
+                    self.losses.found_missing(id, started);
+                }
                 if self.holders.contains_key(id) && self.missing.insert(id.to_owned()) {
                     woken.extend(self.concerned(id));
                 }
@@ -501,6 +568,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
     fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
         let id = remote.id().to_owned();
         self.remove(&id);
+        self.losses.seen(&id);
         match remote.tags() {
             None => {
                 if R::TAGGED {
@@ -571,9 +639,9 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let Some(id) = self.ids.remove(reader) else { return };
         if self.holders.get(&id) == Some(reader) {
             self.holders.remove(&id);
-            self.unconfirmed.remove(&id);
+            self.losses.released(&id);
             self.missing.remove(&id);
-            self.gone.remove(&id);
+            self.absences.remove(&id);
         }
     }
 
@@ -632,7 +700,8 @@ impl<R: Remote, K: Reader> Known<R, K> {
     pub fn seen_at(&self) -> Vec<Instant> {
         let seen = self.entries.values().map(|entry| entry.as_of);
         let listed = self.listed.iter().map(|(at, ..)| *at);
-        seen.chain(listed).chain(self.gone.values().copied()).collect()
+        let absent = self.absences.values().map(|absence| absence.at);
+        seen.chain(listed).chain(absent).collect()
     }
 
     /// From when on an answer is wanted.
@@ -654,7 +723,8 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let mut other = self.clone();
         let seen = other.entries.values_mut().map(|entry| &mut entry.as_of);
         let wanted = other.wants.iter_mut().map(|want| &mut want.since);
-        for instant in seen.chain(other.gone.values_mut()).chain(wanted) {
+        let absent = other.absences.values_mut().map(|absence| &mut absence.at);
+        for instant in seen.chain(absent).chain(wanted) {
             *instant = place(*instant);
         }
         other.listed = other
@@ -672,9 +742,8 @@ impl<R: Remote + std::hash::Hash, K: Reader + Ord> std::hash::Hash for Known<R, 
             (id, &entry.remote, entry.as_of, entry.full, entry.tags_listed).hash(state);
         }
         self.listed.hash(state);
-        self.gone.iter().collect::<BTreeMap<_, _>>().hash(state);
+        self.absences.iter().collect::<BTreeMap<_, _>>().hash(state);
         self.missing.iter().collect::<BTreeSet<_>>().hash(state);
-        self.unconfirmed.iter().collect::<BTreeSet<_>>().hash(state);
         sorted(&self.holders).hash(state);
         // Which other ids are kept, and by whom, follows from these; what is looked at from what is wanted.
         for want in &self.wants {

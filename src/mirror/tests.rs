@@ -303,8 +303,8 @@ async fn what_was_proved_gone_does_not_come_back_with_a_look_that_began_before()
     };
     tick().await;
     bench.mirror.known().hold(&"a", "former", Some("1"));
-    bench.mirror.proved_gone("1");
-    bench.mirror.proved_gone("2");
+    bench.mirror.wrote_absence("1");
+    bench.mirror.wrote_absence("2");
     bench.mirror.known().forget(&"a");
     get.send(Ok(owned("2", "former"))).expect("the mirror waits");
     assert_eq!(bench.woken.recv().await, Some("b"));
@@ -332,6 +332,11 @@ async fn a_list_only_raises_the_suspicion_that_a_held_object_is_gone() {
     bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
     bench.answer_get("1", Err(gone())).await;
     assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.mirror.known().sighting("1", None), UNCONFIRMED);
+    tick().await;
+    bench.mirror.want("a", Look::Collection, Instant::now());
+    bench.answer_list(Vec::new(), true).await;
+    assert_eq!(bench.woken.recv().await, Some("a"));
     assert_eq!(bench.mirror.known().sighting("1", None), Sighting::Gone);
     // Back again, it wakes its holder.
     tick().await;
@@ -339,6 +344,101 @@ async fn a_list_only_raises_the_suspicion_that_a_held_object_is_gone() {
     bench.answer_list(vec![thing("1", "one")], true).await;
     assert_eq!(bench.woken.recv().await, Some("a"));
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
+}
+
+const UNCONFIRMED: Sighting<Thing> = Sighting::Unconfirmed { list_incomplete: false };
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_counts_once_a_complete_list_that_was_started_later_confirms_it() {
+    let mut bench = Bench::primed(vec![thing("1", "one"), thing("2", "two")]).await;
+    bench.mirror.known().hold(&"a", "uid", Some("1"));
+    // A LIST that is under way when the GET is sent says nothing of its answer.
+    bench.mirror.relist();
+    let Some(Call::List(early)) = bench.calls.recv().await else {
+        panic!("a LIST was expected")
+    };
+    tick().await;
+    let since = Instant::now();
+    bench.mirror.want("a", Look::Object("1".to_owned()), since);
+    bench.answer_get("1", Err(gone())).await;
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    let listing = Listing {
+        items: vec![thing("2", "two")],
+        complete: true,
+    };
+    early.send(Ok(listing)).ok().expect("the mirror waits");
+    bench.assert_quiet().await;
+    assert_eq!(bench.mirror.known().sighting("1", Some(since)), UNCONFIRMED);
+    tick().await;
+    bench.mirror.want("a", Look::Collection, since);
+    bench.answer_list(vec![thing("2", "two")], false).await;
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    let incomplete = Sighting::Unconfirmed { list_incomplete: true };
+    assert_eq!(bench.mirror.known().sighting("1", Some(since)), incomplete);
+    tick().await;
+    bench.mirror.want("a", Look::Collection, since);
+    bench.answer_list(vec![thing("2", "two")], true).await;
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.mirror.known().sighting("1", Some(since)), Sighting::Gone);
+    // It counts for whoever asked before the request, not for who asks from now on.
+    tick().await;
+    let later = bench.mirror.known().sighting("1", Some(Instant::now()));
+    assert!(
+        !matches!(later, Sighting::Gone | Sighting::Unconfirmed { .. }),
+        "{later:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_wrong_404_is_corrected_by_the_list_that_should_confirm_it() {
+    for by_write in [false, true] {
+        let mut bench = Bench::primed(vec![thing("1", "one")]).await;
+        bench.mirror.known().hold(&"a", "uid", Some("1"));
+        let since = Instant::now();
+        if by_write {
+            bench.mirror.wrote_absence("1");
+        } else {
+            bench.mirror.want("a", Look::Object("1".to_owned()), since);
+            bench.answer_get("1", Err(gone())).await;
+            assert_eq!(bench.woken.recv().await, Some("a"));
+        }
+        assert_eq!(bench.mirror.known().sighting("1", Some(since)), UNCONFIRMED);
+        tick().await;
+        bench.mirror.want("a", Look::Collection, since);
+        bench.answer_list(vec![thing("1", "one")], true).await;
+        assert_eq!(bench.woken.recv().await, Some("a"));
+        let sighting = bench.mirror.known().sighting("1", Some(since));
+        assert!(matches!(sighting, Sighting::Seen { fresh: true, .. }), "{sighting:?}");
+        assert_eq!(bench.mirror.known().lost_at("1"), None, "there again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_absences_are_confirmed_by_one_list() {
+    const IDS: [&str; 4] = ["0", "1", "2", "3"];
+    let mut bench = Bench::primed(IDS.iter().map(|id| thing(id, id)).collect()).await;
+    let since = Instant::now();
+    for id in IDS {
+        bench.mirror.known().hold(&id, id, Some(id));
+        bench.mirror.want(id, Look::Object(id.to_owned()), since);
+    }
+    for _ in IDS {
+        let Some(Call::Get(_, sender)) = bench.calls.recv().await else {
+            panic!("a GET was expected")
+        };
+        sender.send(Err(gone())).expect("the mirror waits");
+        assert!(bench.woken.recv().await.is_some());
+    }
+    tick().await;
+    for id in IDS {
+        bench.mirror.want(id, Look::Collection, since);
+    }
+    bench.answer_list(Vec::new(), true).await;
+    for id in IDS {
+        assert!(bench.woken.recv().await.is_some());
+        assert_eq!(bench.mirror.known().sighting(id, Some(since)), Sighting::Gone);
+    }
+    bench.assert_quiet().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -536,7 +636,9 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
             assert!(bench.woken.recv().await.is_some());
         }
         let expected = suspected.then_some(MassDeletion { missing, of: held });
-        let losses = bench.mirror.known().losses();
+        let known = bench.mirror.known();
+        let lost_at = known.lost_at(READERS[0]).expect("lost");
+        let losses = known.losses(lost_at, Duration::ZERO);
         assert_eq!(
             MassDeletion::suspected(losses.0, losses.1),
             expected,
@@ -549,14 +651,20 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
 async fn what_nobody_holds_leaves_no_trace() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
     bench.mirror.known().hold(&"a", "uid", Some("1"));
-    bench.mirror.proved_gone("1");
+    bench.mirror.wrote_absence("1");
     bench.mirror.known().forget(&"a");
-    bench.mirror.proved_gone("2");
+    bench.mirror.wrote_absence("2");
     tick().await;
     bench.mirror.relist();
     bench.answer_list(Vec::new(), true).await;
     bench.assert_quiet().await;
     let state = bench.mirror.known();
-    assert!(state.gone.is_empty() && state.missing.is_empty() && state.entries.is_empty() && state.wants.is_empty());
+    assert!(
+        state.absences.is_empty()
+            && state.losses.is_empty()
+            && state.missing.is_empty()
+            && state.entries.is_empty()
+            && state.wants.is_empty()
+    );
     assert!(state.uids.is_empty() && state.holders.is_empty() && state.ids.is_empty());
 }

@@ -23,7 +23,7 @@ use super::record;
 use super::registrations::Reported;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
-use super::view::wanted_name;
+use super::view::{if_missing, wanted_name};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
@@ -130,14 +130,19 @@ impl<K: Kind> Pass<'_, K> {
         };
         let fields = drifted.join(", ");
         let observes = self.observes();
-        self.write(|status| {
-            record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp);
-            record::observed::<K>(status, observes);
-            if !observes {
-                record::marked::<K>(status, self.object.uid());
-            }
-        })
-        .await?;
+        let written = self
+            .write(|status| {
+                record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp);
+                record::observed::<K>(status, observes);
+                if !observes {
+                    record::marked::<K>(status, self.object.uid());
+                }
+            })
+            .await?;
+        if let Some(mirror) = &self.gathered.mirror {
+            // From now on it is a loss if it is missing, without another pass to report that.
+            mirror.known().if_missing(remote.id(), if_missing(&written));
+        }
         let reporter = &self.context.shared.reporter;
         if newly_drifted {
             reporter
@@ -255,7 +260,7 @@ impl<K: Kind> Pass<'_, K> {
                 event: Some((reason, text)),
                 ..
             } => reporter.event(&*self.object, reason, text).await,
-            Note::Found { event: None, .. } => {}
+            Note::Found { event: None, .. } | Note::Returned => {}
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);
@@ -440,7 +445,7 @@ impl<K: Kind> Pass<'_, K> {
         let deleted = self.send(cloud, K::delete(&cloud.client, &cloud.home, id)).await;
         match deleted {
             Some(Ok(_)) => {
-                cloud.mirror.proved_gone(id);
+                cloud.mirror.wrote_absence(id);
                 warn!(%object, id, "gone from the cluster while its {noun} was made, which is deleted again");
             }
             Some(Err(error)) => {
@@ -594,7 +599,8 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
         let mut object = Arc::clone(&self.object);
-        if !twin {
+        // Where it was sent before, status reports the deletion already.
+        if !twin && ready_reason::<K>(&self.object) != Some(Reason::Deleting.as_str()) {
             let stamp = stamp(&self.object);
             let verdict = Verdict::new(Reason::Deleting, format!("deleting the {} {id} in the cloud", K::NOUN));
             object = self
@@ -607,7 +613,7 @@ impl<K: Kind> Pass<'_, K> {
         };
         match sent {
             Ok(_) if twin => {
-                cloud.mirror.proved_gone(id);
+                cloud.mirror.wrote_absence(id);
                 let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
                 self.context
                     .shared
@@ -617,14 +623,15 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             Ok(_) => {
-                self.context.memory.sent_delete(self.key, id);
-                self.context.memory.look_anew(self.key, Instant::now());
+                let now = Instant::now();
+                self.context.memory.sent_delete(self.key, id, now);
+                self.context.memory.look_anew(self.key, now);
                 // It will be free by itself: that is another thing to wait for.
                 pass.wake_who_waits_for_the_name();
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.meaning == Meaning::Gone => {
-                cloud.mirror.proved_gone(id);
+                cloud.mirror.wrote_absence(id);
                 self.context.memory.look_anew(
                     self.key,
                     self.gathered.triggered_at.unwrap_or(self.context.shared.started),

@@ -229,6 +229,8 @@ pub enum Note<R> {
     GivenUp,
     /// The recorded object is gone before its creation was confirmed.
     Vanished,
+    /// The recorded object, whose loss was suspected to be part of a mass deletion, is there again.
+    Returned,
 }
 
 /// Nothing to do for now.
@@ -468,35 +470,67 @@ fn scope_changed<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Ste
     Some(stop(Reason::ScopeChanged, message))
 }
 
+/// Once suspected, it stays so for this object until it is approved or the object is there again, however many others are.
 fn suspects_mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     let exempt = inputs.lifecycle.external_id.is_some()
         || inputs.lifecycle.management() != ManagementPolicy::Manage
         || !inputs.policy.mass_deletion_guard;
-    !exempt && inputs.view.mass_deletion.is_some() && !is_recreation_approved(inputs)
+    !exempt
+        && match &object(inputs).mass_deletion_suspected_at {
+            Some(suspected_at) => !is_recreation_approved(inputs, suspected_at),
+            None => inputs.view.mass_deletion.is_some(),
+        }
 }
 
-/// An approval counts if it was given after the suspicion was raised.
-fn is_recreation_approved<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
-    let Some(approved) = inputs.recreate_approved.and_then(|text| text.parse::<Timestamp>().ok()) else {
-        return false;
-    };
-    let ready = conditions::find(&object(inputs).conditions, conditions::READY);
-    ready.is_some_and(|ready| {
-        ready.reason == Reason::MassDeletionSuspected.as_str() && approved >= ready.last_transition_time.0
-    })
+/// An approval counts if it was given after the suspicion began.
+fn is_recreation_approved<K: Kind>(inputs: &Inputs<'_, K>, suspected_at: &Time) -> bool {
+    let approved = inputs.recreate_approved.and_then(|text| text.parse::<Timestamp>().ok());
+    approved.is_some_and(|approved| approved >= suspected_at.0)
 }
 
 fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
-    let MassDeletion { missing, of } = inputs.view.mass_deletion.unwrap_or(MassDeletion { missing: 0, of: 0 });
+    let ready = conditions::find(&object(inputs).conditions, conditions::READY);
+    let reported = ready.filter(|ready| ready.reason == Reason::MassDeletionSuspected.as_str());
+    if let Some(reported) = reported {
+        // As it was when the suspicion began: a count that moves would be another message each time.
+        return stop(Reason::MassDeletionSuspected, reported.message.clone());
+    }
+    let how_many = match inputs.view.mass_deletion {
+        Some(MassDeletion { missing, of }) => format!("{missing} of {of}"),
+        None => "many".to_owned(),
+    };
     let message = format!(
-        "{missing} of {of} objects of these credentials are missing in the cloud at once, this one among them, so none \
-         is made anew: find out why; if they are really gone, and not only out of sight, allow it with: kubectl \
-         annotate {} {} -n {} {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
+        "{how_many} resources of these credentials were missing in the cloud at once, this one among them; automatic \
+         recreation is suspended: check the project; to recreate this one: kubectl annotate {} {} -n {} \
+         {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
         K::KIND.to_lowercase(),
         inputs.name,
         inputs.namespace
     );
     stop(Reason::MassDeletionSuspected, message)
+}
+
+/// One answer says that the object does not exist: a LIST that is started later is to confirm it.
+fn confirm_absence<K: Kind>(
+    inputs: &Inputs<'_, K>,
+    id: &str,
+    list_incomplete: bool,
+    look: impl Fn(&Inputs<'_, K>, Look) -> Step<K>,
+) -> Step<K> {
+    if !list_incomplete {
+        return look(inputs, Look::Collection);
+    }
+    let message = format!(
+        "whether the {} {id} still exists is not known: one request for it was answered with 404, and the cloud's list, which \
+         is to confirm that, is incomplete; both are read again",
+        K::NOUN
+    );
+    let verdict = Verdict::new(Reason::CloudError, message);
+    let trouble = Trouble { verdict, pace: AGAIN };
+    if inputs.deleting_since.is_some() {
+        return Step::Rest(Rest::Troubled(trouble));
+    }
+    troubled(inputs, &trouble)
 }
 
 /// The event of a creation.

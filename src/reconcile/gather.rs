@@ -22,7 +22,7 @@ use super::tenant::{Open, Tenant, trouble};
 use super::view::{self, Viewpoint};
 use crate::api::conditions::Reason;
 use crate::cloud::credentials::OwnCredentialsError;
-use crate::mirror::{Mirror, Remote, Sighting};
+use crate::mirror::{MassDeletion, Mirror, Remote, Sighting};
 use crate::ownership::Owner;
 
 /// What was gathered for one pass.
@@ -104,7 +104,9 @@ pub async fn gather<K: Kind>(
         crd_deleting_since,
         triggered_at,
         since: triggered_at,
-        delete_sent: context.memory.delete_sent(key),
+        delete_sent: context
+            .memory
+            .pending_delete(key, shared.policy.settle_time, Instant::now()),
         accepted: context.memory.take_accepted(key),
         replayed: recorded_token(object).is_some_and(|token| context.memory.has_replayed(key, token)),
         overwrites_tags: true,
@@ -144,7 +146,7 @@ pub async fn gather<K: Kind>(
                 if gathered.view.known == Sighting::Gone {
                     // First whether all is counted, then the count.
                     gathered.view.counted = shared.census.is_complete() && open.is_counted();
-                    gathered.view.mass_deletion = open.mass_deletion();
+                    gathered.view.mass_deletion = mass_deletion(&viewpoint, &mirror, open);
                 }
                 if let Some(owner) = viewpoint.named_owner(&gathered.view) {
                     gathered.view.owner_lives = lives::<K>(context, &owner).await?;
@@ -177,12 +179,23 @@ fn look_around<K: Kind>(
     open: &Open,
     gathered: &mut Gathered<K>,
 ) {
-    // Asks every mirror of the credential, so before this one is held.
-    let mass_deletion = open.mass_deletion();
+    viewpoint.hold(&mut mirror.known());
+    let mass_deletion = mass_deletion(viewpoint, mirror, open);
     let mut known = mirror.known();
-    viewpoint.hold(&mut known);
     gathered.failed_look = known.take_failure(viewpoint.key).map(|error| trouble(&error));
     gathered.view = viewpoint.view(&mut known, mass_deletion);
+}
+
+/// Whether many of the credential's objects were lost at once, this one among them. Asks every mirror of the credential, so
+/// none may be held.
+fn mass_deletion<K: Kind>(
+    viewpoint: &Viewpoint<'_, K>,
+    mirror: &Mirror<K::Remote, Key>,
+    open: &Open,
+) -> Option<MassDeletion> {
+    let id = K::object(&viewpoint.object.status).id.as_deref()?;
+    let lost_at = mirror.known().lost_at(id)?;
+    open.mass_deletion(lost_at)
 }
 
 fn recorded_token<K: Kind>(object: &Managed<K>) -> Option<&str> {

@@ -14,6 +14,11 @@ use super::registrations::Registrations;
 use crate::api::RECONCILE_REQUESTED_ANNOTATION;
 use crate::cloud::error::Pace;
 
+/// A DELETE that came to nothing is not sent again sooner, whatever the confirmation period.
+const FIRST_DELETE_RETRY: Duration = Duration::from_secs(1);
+/// Nor, however often it came to nothing, later, unless the confirmation period is longer.
+const LAST_DELETE_RETRY: Duration = Duration::from_secs(600);
+
 /// What is remembered of one object. Pure.
 #[derive(Clone)]
 pub struct Entry<K: Kind> {
@@ -30,8 +35,8 @@ pub struct Entry<K: Kind> {
     not_before: Option<Instant>,
     /// Something was heard since the pass began: what it decides to wait for may be here.
     news: bool,
-    /// The id that a DELETE of ours was accepted for.
-    pub delete_sent: Option<String>,
+    /// The last DELETE of ours that was accepted.
+    delete_sent: Option<SentDelete>,
     /// A change that the cloud accepted and that nothing shows yet, and whether that was told.
     accepted: Option<(K::Change, bool)>,
     /// The token of a creation that was sent again.
@@ -46,6 +51,15 @@ pub struct Entry<K: Kind> {
     registrations: Option<Arc<Registrations>>,
     /// How the apiserver refused the last write.
     refused: Option<String>,
+}
+
+/// A DELETE that the cloud accepted.
+#[derive(Clone, Debug)]
+struct SentDelete {
+    id: String,
+    at: Instant,
+    /// How often it was accepted for this id.
+    times: u32,
 }
 
 /// What a person asks for; a change of it is a trigger.
@@ -246,13 +260,15 @@ impl<K: Kind> Memory<K> {
         self.lock().get(key).is_some_and(|entry| entry.has_replayed(token))
     }
 
-    /// The object that a DELETE of ours was accepted for.
-    pub fn delete_sent(&self, key: &Key) -> Option<String> {
-        self.lock().get(key)?.delete_sent.clone()
+    /// The object that a DELETE of ours was accepted for, while that may still show: after `period` it is sent again, and
+    /// then after twice as long each time.
+    pub fn pending_delete(&self, key: &Key, period: Duration, now: Instant) -> Option<String> {
+        let entries = self.lock();
+        entries.get(key)?.pending_delete(period, now).map(str::to_owned)
     }
 
-    pub fn sent_delete(&self, key: &Key, id: &str) {
-        self.with(key, |entry| entry.sent_delete(id));
+    pub fn sent_delete(&self, key: &Key, id: &str, now: Instant) {
+        self.with(key, |entry| entry.sent_delete(id, now));
     }
 
     /// What the object has registered, which `begin` begins; `None` if it is not watched any more.
@@ -354,6 +370,10 @@ impl<K: Kind> Entry<K> {
         if !self.let_go && !is_lost && object.is_at_least_as_new_as(&self.latest) {
             let asked = Asked::of(&object);
             if self.asked != asked {
+                if self.asked.requested != asked.requested {
+                    // Whoever asks for a reconcile asks for a DELETE that came to nothing to be sent again.
+                    self.delete_sent = None;
+                }
                 self.asked = asked;
                 self.trigger(now);
             }
@@ -425,8 +445,22 @@ impl<K: Kind> Entry<K> {
     }
 
     /// A DELETE of this id was accepted.
-    pub fn sent_delete(&mut self, id: &str) {
-        self.delete_sent = Some(id.to_owned());
+    pub fn sent_delete(&mut self, id: &str, now: Instant) {
+        let before = self.delete_sent.take().filter(|sent| sent.id == id);
+        self.delete_sent = Some(SentDelete {
+            id: id.to_owned(),
+            at: now,
+            times: before.map_or(1, |sent| sent.times.saturating_add(1)),
+        });
+    }
+
+    /// The object that a DELETE of ours was accepted for, while that may still show.
+    pub fn pending_delete(&self, period: Duration, now: Instant) -> Option<&str> {
+        let SentDelete { id, at, times } = self.delete_sent.as_ref()?;
+        let first = period.max(FIRST_DELETE_RETRY);
+        let wait = first.saturating_mul(1 << times.saturating_sub(1).min(16));
+        let is_due = now.saturating_duration_since(*at) >= wait.min(LAST_DELETE_RETRY.max(first));
+        (!is_due).then_some(id)
     }
 
     /// Something new asks for attention: at once, and on a new observation.
@@ -457,6 +491,7 @@ impl<K: Kind> Entry<K> {
             ..
         } = self;
         let accepted = format!("{accepted:?}");
+        let delete_sent = delete_sent.as_ref().map(|sent| &sent.id);
         (asked, triggered_at, delete_sent, accepted, replayed).hash(hasher);
     }
 }
@@ -515,6 +550,49 @@ mod tests {
         for version in ["5", "11"] {
             assert_eq!(arrives(version, Some("y")), version, "the watch goes on");
         }
+    }
+
+    #[test]
+    fn a_delete_that_came_to_nothing_is_sent_again_after_the_confirmation_period_then_later_each_time_and_on_request() {
+        let (memory, now) = (Memory::<Gateways>::default(), Instant::now());
+        let object = state("1", Some("x"));
+        let key = Key::of(&*object);
+        memory.arrive(&key, Arc::clone(&object), now);
+        let period = Duration::from_secs(30);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let is_pending = |seconds| memory.pending_delete(&key, period, after(seconds)).is_some();
+        assert!(!is_pending(0));
+        for (sent, due) in [
+            (0, 30),
+            (30, 90),
+            (90, 210),
+            (210, 450),
+            (450, 930),
+            (930, 1530),
+            (1530, 2130),
+        ] {
+            memory.sent_delete(&key, "x", after(sent));
+            assert!(is_pending(sent) && is_pending(due - 1), "sent at {sent}");
+            assert!(!is_pending(due), "due at {due}");
+        }
+        // A confirmation period of nothing does not make it a hot loop, and a long one is kept.
+        assert!(memory.pending_delete(&key, Duration::ZERO, after(1530)).is_some());
+        assert!(
+            memory
+                .pending_delete(&key, Duration::from_secs(3600), after(5129))
+                .is_some()
+        );
+        memory.sent_delete(&key, "x", after(2130));
+        let mut requested = Managed::clone(&object);
+        requested.metadata.resource_version = Some("2".to_owned());
+        let annotation = (RECONCILE_REQUESTED_ANNOTATION.to_owned(), "now".to_owned());
+        requested.metadata.annotations = Some([annotation].into());
+        memory.arrive(&key, Arc::new(requested), after(2131));
+        assert!(!is_pending(2131));
+        // Another object's is another matter.
+        memory.sent_delete(&key, "x", after(2131));
+        memory.sent_delete(&key, "y", after(2131));
+        assert!(!is_pending(2161));
     }
 
     #[test]

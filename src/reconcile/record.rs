@@ -24,6 +24,9 @@ pub struct Stamp {
 pub fn verdict<K: Kind>(status: &mut K::Status, verdict: &Verdict, stamp: Stamp) {
     let object = K::object_mut(status);
     object.observed_generation = stamp.generation;
+    if verdict.reason == Reason::MassDeletionSuspected && object.mass_deletion_suspected_at.is_none() {
+        object.mass_deletion_suspected_at = Some(Time(whole_seconds(stamp.now)));
+    }
     conditions::apply(
         &mut object.conditions,
         verdict,
@@ -112,9 +115,14 @@ pub fn noted<K: Kind>(
             K::found(status, home, remote, intent.as_ref(), record);
         }
         Note::Lost => {
-            K::lost(status);
+            // Where it cannot carry a tag, only its id tells that it is ours if it is there after all.
+            match K::object(status).id.clone() {
+                Some(id) if !K::Remote::TAGGED => K::vanished(status, &id),
+                _ => K::lost(status),
+            }
             lost::<K>(status);
         }
+        Note::Returned => K::object_mut(status).mass_deletion_suspected_at = None,
         Note::GivenUp => close_intent::<K>(status, true),
         Note::Vanished => {
             if let Some(id) = K::object(status).id.clone() {
@@ -136,6 +144,7 @@ fn lost<K: Kind>(status: &mut K::Status) {
     object.observe_only = false;
     object.created_at = None;
     object.updated_at = None;
+    object.mass_deletion_suspected_at = None;
 }
 
 /// The object is there and as it should be, but for what is only reported.

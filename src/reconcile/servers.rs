@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
@@ -10,7 +11,7 @@ use super::key::Key;
 use super::tenant::Shared;
 use crate::cloud::user_groups::UserGroup;
 use crate::cloud::users::User;
-use crate::mirror::Mirror;
+use crate::mirror::{LostAt, Mirror};
 
 /// One VPN server, as one credential sees it.
 pub struct Server {
@@ -131,11 +132,11 @@ impl Servers {
         });
     }
 
-    /// Of each server: how many of the users that are held are missing, and of how many.
-    pub fn losses(&self) -> Vec<(usize, usize)> {
+    /// Of each server: how many of its users were lost at once with an object that was lost then, and of how many.
+    pub fn losses(&self, at: LostAt, window: Duration) -> Vec<(usize, usize)> {
         self.lock()
             .values()
-            .map(|in_use| in_use.server.users.known().losses())
+            .map(|in_use| in_use.server.users.known().losses(at, window))
             .collect()
     }
 

@@ -27,12 +27,14 @@ use crate::cloud::endpoints::EndpointAliases;
 use crate::cloud::lane::Lanes;
 use crate::cloud::transport::Transport;
 use crate::cloud::{self, Answer, Client, CloudError, Meaning, iam};
-use crate::mirror::{MassDeletion, Mirror};
+use crate::mirror::{LostAt, MassDeletion, Mirror};
 
 /// What the look-up of the project is called among what is read.
 const PROJECT: &str = "project";
 /// How long a failed project look-up stands before it is tried again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
+/// What counts as at once where there are no drift checks.
+const WITHOUT_CHECKS: Duration = Duration::from_secs(300);
 /// How often a request asks again whether the first one of its credential has proved it.
 const FIRST_FLIGHT_POLL: Duration = Duration::from_millis(20);
 
@@ -75,6 +77,7 @@ pub struct Open {
     pub client: Client,
     pub gateways: Arc<Mirror<CustomerGateway, Key>>,
     servers: Servers,
+    resync_period: Option<Duration>,
 }
 
 impl Open {
@@ -83,13 +86,13 @@ impl Open {
         self.servers.of(id, reader)
     }
 
-    /// More than max(10, 20 %) of the credential's objects are missing at once.
-    pub fn mass_deletion(&self) -> Option<MassDeletion> {
-        let losses = self
-            .servers
-            .losses()
-            .into_iter()
-            .chain([self.gateways.known().losses()]);
+    /// Whether more than max(10, 20 %) of the credential's objects were lost at once with one that was lost then.
+    pub fn mass_deletion(&self, at: LostAt) -> Option<MassDeletion> {
+        let period = self.resync_period.unwrap_or(WITHOUT_CHECKS);
+        // Deletions within one period may be found by two checks in a row, and a check takes its time.
+        let window = period.saturating_mul(3) / 2;
+        let gateways = self.gateways.known().losses(at, window);
+        let losses = self.servers.losses(at, window).into_iter().chain([gateways]);
         let (missing, of) = losses.fold((0, 0), |(missing, of), (more, more_of)| (missing + more, of + more_of));
         MassDeletion::suspected(missing, of)
     }
@@ -339,6 +342,7 @@ impl Tenant {
             client,
             gateways,
             servers: Servers::new(reads, Arc::clone(&self.shared)),
+            resync_period: self.shared.resync_period,
         }
     }
 

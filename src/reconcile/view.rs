@@ -13,7 +13,7 @@ use super::kind::{Immutable, Kind};
 use super::managed::Managed;
 use crate::api::conditions::{self, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy, Scope};
-use crate::mirror::{Known, MassDeletion, Remote, Sighting};
+use crate::mirror::{IfMissing, Known, MassDeletion, Remote, Sighting};
 use crate::ownership::Owner;
 
 /// From where an object looks.
@@ -41,7 +41,7 @@ impl<K: Kind> Viewpoint<'_, K> {
         let id = recorded.id.as_deref().filter(holds);
         known.hold(self.key, object.uid(), id);
         if let Some(id) = id {
-            known.confirm(id, K::settles_at(&object.status).is_none());
+            known.if_missing(id, if_missing(object));
         }
     }
 
@@ -243,6 +243,18 @@ pub fn since<K: Kind>(
         now.checked_sub(gone)
     });
     triggered_at.max(settled)
+}
+
+/// What it means if the object's cloud object is missing.
+pub fn if_missing<K: Kind>(object: &Managed<K>) -> IfMissing {
+    let reason = conditions::ready_reason(&K::object(&object.status).conditions);
+    if object.deleting_since().is_some() || K::settles_at(&object.status).is_some() {
+        IfMissing::Expected
+    } else if reason == Some(Reason::NotFound.as_str()) {
+        IfMissing::Reported
+    } else {
+        IfMissing::Lost
+    }
 }
 
 fn observes<K: Kind>(object: &Managed<K>) -> bool {

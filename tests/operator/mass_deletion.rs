@@ -137,6 +137,121 @@ async fn what_went_missing_while_nobody_looked_is_not_made_anew_either() {
     world.finish().await;
 }
 
+async fn approve(world: &World, name: &str) {
+    let approved = jiff::Timestamp::now().to_string();
+    let annotations = json!({"vpn.huaweicloud.com/recreate-approved-at": approved});
+    world
+        .patch(name, json!({"metadata": {"annotations": annotations}}))
+        .await;
+}
+
+/// Gateways of these names, Ready.
+async fn twelve(world: &World, more: &str) -> BTreeMap<String, String> {
+    let mut ids = BTreeMap::new();
+    for number in 1..=12 {
+        let name = format!("gw-{number:02}");
+        let spec = format!("{{name: {name}, idValue: 203.0.113.{number}{more}}}");
+        world.apply_gateway(&name, &spec).await;
+    }
+    for object in world.wait_until_all_ready(12).await {
+        let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+        ids.insert(text(&object["metadata"]["name"]), text(&object["status"]["id"]));
+    }
+    ids
+}
+
+/// The versions of those that are suspected.
+async fn suspected_versions(world: &World) -> BTreeMap<String, String> {
+    let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+    let objects = world.list().await;
+    let suspected = objects
+        .iter()
+        .filter(|object| condition(object, "Ready")["reason"] == "MassDeletionSuspected");
+    let metadata = suspected.map(|object| &object["metadata"]);
+    metadata
+        .map(|metadata| (text(&metadata["name"]), text(&metadata["resourceVersion"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn one_approval_after_the_other_opens_no_other_object_and_recounts_write_nothing() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    twelve(&world, "").await;
+    let all = world.cloud_gateways().await;
+    let mark = world.mark().await;
+    take_away_at_once(&world, all.iter()).await;
+    wait_for_suspected(&world, 12).await;
+    let suspected_at = world.get("gw-03").await["status"]["massDeletionSuspectedAt"].clone();
+    assert!(suspected_at.is_string(), "{suspected_at}");
+    let mut versions = suspected_versions(&world).await;
+    for (approved, restart) in [("gw-01", false), ("gw-02", true)] {
+        approve(&world, approved).await;
+        let object = world.wait_for_reason(approved, "Available").await;
+        assert_eq!(object["status"]["massDeletionSuspectedAt"], Value::Null);
+        if restart {
+            world.restart_operator().await;
+        }
+        world.wait_for_cycles(3).await;
+        versions.remove(approved);
+        assert_eq!(
+            suspected_versions(&world).await,
+            versions,
+            "nothing is written to the others"
+        );
+    }
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 2)]));
+    let events = world.events("gw-03").await;
+    let suspicions = events.iter().filter(|event| event["reason"] == "MassDeletionSuspected");
+    assert_eq!(suspicions.count(), 1, "{events:?}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_approval_of_an_earlier_incident_counts_for_none_of_the_next_even_if_the_object_was_not_ready() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    let ids = twelve(&world, "").await;
+    world.patch("gw-01", json!({"spec": {"bgpASN": 65010}})).await;
+    world.wait_for_reason("gw-01", "InvalidSpec").await;
+    approve(&world, "gw-01").await;
+    world.wait_for_cycles(2).await;
+    let all = world.cloud_gateways().await;
+    let mark = world.mark().await;
+    take_away_at_once(&world, all.iter()).await;
+    wait_for_suspected(&world, 12).await;
+    world.request("gw-01").await;
+    world.restart_operator().await;
+    world.wait_for_cycles(3).await;
+    wait_for_suspected(&world, 12).await;
+    assert_eq!(world.get("gw-01").await["status"]["id"], ids["gw-01"].as_str());
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_reported_as_missing_before_does_not_make_the_next_loss_a_mass_deletion() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    let ids = twelve(&world, ", managementPolicy: ReportDrift").await;
+    world
+        .patch("gw-12", json!({"spec": {"managementPolicy": "Manage"}}))
+        .await;
+    world.wait_until_all_ready(12).await;
+    let mark = world.mark().await;
+    for (name, id) in ids.iter().take(11) {
+        world.simulator.remove_gateway(id).await.unwrap();
+        world.wait_for_reason(name, "NotFound").await;
+    }
+    world.restart_operator().await;
+    world.wait_for_cycles(2).await;
+    world.simulator.remove_gateway(&ids["gw-12"]).await.unwrap();
+    world
+        .wait_for("gw-12", "is recreated", |object| {
+            object["status"]["id"] != ids["gw-12"].as_str() && condition(object, "Ready")["status"] == "True"
+        })
+        .await;
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn without_the_guard_they_are_made_anew() {
     let world = World::with(Options::with(["--resync-period=1s", "--mass-deletion-guard=false"])).await;

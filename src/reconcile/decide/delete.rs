@@ -9,8 +9,8 @@ use super::establish::{Resolved, resolve};
 use super::ownership::was_marked;
 use super::tend::{is_left_behind, unsettled_for};
 use super::{
-    AGAIN, Access, Guard, Inputs, Note, Rest, Step, Trouble, Why, crd_deleting, homeless, look_to_delete, object,
-    owner, scope_changed, stop, wait,
+    AGAIN, Access, Guard, Inputs, Note, Rest, Step, Trouble, Why, confirm_absence, crd_deleting, homeless,
+    look_to_delete, object, owner, scope_changed, stop, wait,
 };
 use crate::api::conditions::{Progress, Reason, Verdict};
 use crate::api::{DeletionPolicy, ManagementPolicy};
@@ -110,14 +110,19 @@ pub(super) fn remove<K: Kind>(inputs: &Inputs<'_, K>, access: &Access, id: &str,
         Sighting::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, remote, retain),
-        Sighting::Gone => match unsettled_for(inputs, access).filter(|_| inputs.policy.keeps(Guard::SettledBeforeGone))
-        {
-            Some(left) => {
-                let message = format!("the {} {id} may still show up, since it was created just now", K::NOUN);
-                Step::Rest(Rest::Until(Some(Verdict::new(Reason::Deleting, message)), left))
+        absence @ (Sighting::Gone | Sighting::Unconfirmed { .. }) => {
+            let unsettled = unsettled_for(inputs, access).filter(|_| inputs.policy.keeps(Guard::SettledBeforeGone));
+            match (unsettled, absence) {
+                (Some(left), _) => {
+                    let message = format!("the {} {id} may still show up, since it was created just now", K::NOUN);
+                    Step::Rest(Rest::Until(Some(Verdict::new(Reason::Deleting, message)), left))
+                }
+                (None, Sighting::Unconfirmed { list_incomplete }) if inputs.policy.keeps(Guard::AbsenceIsConfirmed) => {
+                    confirm_absence(inputs, id, *list_incomplete, look_to_delete)
+                }
+                (None, _) => finish(inputs),
             }
-            None => finish(inputs),
-        },
+        }
         _ => look_to_delete(inputs, Look::Object(id.to_owned())),
     }
 }
@@ -173,7 +178,8 @@ pub(super) fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, r
     }
 }
 
-/// One DELETE, and then patience: the cloud may take its time.
+/// One DELETE, and then patience: the cloud may take its time. What was accepted so long ago that nothing can come of it any
+/// more is not told of, and so sent again.
 pub(super) fn send_delete<K: Kind>(inputs: &Inputs<'_, K>, id: String) -> Step<K> {
     if inputs.delete_sent == Some(id.as_str()) {
         let message = format!(

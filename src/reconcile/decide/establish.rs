@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::ownership::claim;
 use super::{
-    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, created_event, held_by_another, look,
-    object, owner, stop, time_left, troubled, wait,
+    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, confirm_absence, created_event,
+    held_by_another, look, object, owner, stop, time_left, troubled, wait,
 };
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
@@ -332,7 +332,10 @@ pub(super) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -
             fresh: true,
             full,
         } => (remote, *full),
-        Sighting::Gone => return nothing_of_id(inputs, id),
+        Sighting::Unconfirmed { list_incomplete } if inputs.policy.keeps(Guard::AbsenceIsConfirmed) => {
+            return confirm_absence(inputs, id, *list_incomplete, look);
+        }
+        Sighting::Gone | Sighting::Unconfirmed { .. } => return nothing_of_id(inputs, id),
         _ => return look(inputs, Look::Object(id.to_owned())),
     };
     if inputs.lifecycle.management() == ManagementPolicy::Observe {

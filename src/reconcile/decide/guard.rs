@@ -26,8 +26,10 @@ pub enum Guard {
     OwnTagBeforeDelete,
     /// A second object goes only if it was created while a creation of ours was under way.
     TwinWithinWindow,
-    /// A recorded object is made anew only if a GET has proved it gone.
+    /// A recorded object is made anew only if a request for it was answered with 404, not because a list lacks it.
     OnlyGetProvesGone,
+    /// That answer is confirmed by a list that was started later.
+    AbsenceIsConfirmed,
     /// A CR whose creation is not resolved does not go.
     IntentBeforeRelease,
     /// A CR does not go on the word of an incomplete list.

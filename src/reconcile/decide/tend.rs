@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::ownership::mark;
 use super::{
-    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, is_wanting, look, mass_deletion, object,
-    stop, suspects_mass_deletion, time_left, troubled, wait,
+    AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, confirm_absence, is_wanting, look,
+    mass_deletion, object, stop, suspects_mass_deletion, time_left, troubled, wait,
 };
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
@@ -32,10 +32,15 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
             fresh: true,
             full,
         } => (remote, *full),
-        Sighting::Gone if !is_confirmed && inputs.policy.keeps(Guard::VanishedIsRemembered) => {
+        Sighting::Unconfirmed { list_incomplete } if inputs.policy.keeps(Guard::AbsenceIsConfirmed) => {
+            return confirm_absence(inputs, id, *list_incomplete, look);
+        }
+        Sighting::Gone | Sighting::Unconfirmed { .. }
+            if !is_confirmed && inputs.policy.keeps(Guard::VanishedIsRemembered) =>
+        {
             return Step::Note(Note::Vanished);
         }
-        Sighting::Gone => return lost(inputs, id),
+        Sighting::Gone | Sighting::Unconfirmed { .. } => return lost(inputs, id),
         Sighting::Missing if !inputs.policy.keeps(Guard::OnlyGetProvesGone) => return lost(inputs, id),
         // Who asks is told by a look of now whether it is back.
         Sighting::Missing if is_confirmed && !inputs.triggered && suspects_mass_deletion(inputs) => {
@@ -43,6 +48,9 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
         }
         _ => return look(inputs, Look::Object(id.to_owned())),
     };
+    if object(inputs).mass_deletion_suspected_at.is_some() {
+        return Step::Note(Note::Returned);
+    }
     let management = inputs.lifecycle.management();
     if management != ManagementPolicy::Observe
         && let Some(step) = mark(inputs, remote)
@@ -199,7 +207,7 @@ pub(super) fn is_left_behind<K: Kind>(inputs: &Inputs<'_, K>, other: &K::Remote)
         .is_some_and(|created| windows.iter().any(|window| within(window, created)))
 }
 
-/// The recorded object is proved gone.
+/// The recorded object is gone.
 pub(super) fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
     let noun = K::NOUN;
     let message = if inputs.lifecycle.management() == ManagementPolicy::Observe {

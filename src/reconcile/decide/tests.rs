@@ -675,6 +675,41 @@ fn an_edit_rests_on_an_observation_made_after_it() {
     assert_eq!(case.decide(), looks_at_object(ID));
 }
 
+/// Told that the object does not exist, with a LIST that is to confirm it outstanding or incomplete.
+fn unconfirmed(list_incomplete: bool) -> Case {
+    Case::ready().with(|case| {
+        case.view.known = Sighting::Unconfirmed { list_incomplete };
+        case.view.owned = Vec::new();
+        case.triggered = true;
+    })
+}
+
+#[test]
+fn one_404_is_confirmed_by_a_list_before_anything_follows_from_it() {
+    let lists = Step::Look {
+        look: Look::Collection,
+        anew: false,
+    };
+    let named = unconfirmed(false).with(|case| {
+        case.status = CustomerGatewayStatus::default();
+        case.lifecycle.external_id = Some(ID.to_owned());
+    });
+    for case in [unconfirmed(false), unconfirmed(false).deleting(), named] {
+        assert_eq!(case.decide(), lists);
+        let failed = case
+            .clone()
+            .with(|case| case.failed_look = Some(trouble(Reason::Throttled)));
+        assert_eq!(failed.rests().0, Reason::Throttled);
+        let incomplete = case.with(|case| case.view.known = Sighting::Unconfirmed { list_incomplete: true });
+        let (reason, message) = incomplete.rests();
+        assert_eq!(reason, Reason::CloudError);
+        assert!(message.contains("incomplete"), "{message}");
+    }
+    // At rest nothing is said of it: it is read again.
+    let resting = unconfirmed(true).with(|case| case.triggered = false);
+    assert!(matches!(resting.decide(), Step::Rest(Rest::Quiet(_))));
+}
+
 #[test]
 fn absence_from_a_list_is_checked_and_only_a_get_makes_it_gone() {
     let missing = Case::ready().with(|case| case.view.known = Sighting::Missing);
@@ -713,10 +748,11 @@ fn a_mass_deletion_stops_recreation_until_it_is_approved() {
         assert!(message.contains(RECREATE_APPROVED_ANNOTATION), "{message}");
         let unguarded = case.clone().with(|case| case.policy.mass_deletion_guard = false);
         assert!(!matches!(unguarded.decide(), Step::Rest(_)));
-        // Told at second 3000; an older approval was for something else.
+        // Suspected since second 3000; an older approval was for something else, whatever the condition says by now.
         let told = case.with(|case| {
-            let verdict = Verdict::new(Reason::MassDeletionSuspected, "");
-            conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(3000)));
+            case.status.object.mass_deletion_suspected_at = Some(Time(at(3000)));
+            let verdict = Verdict::new(Reason::CloudError, "");
+            conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(1000)));
         });
         for (approved, goes_on) in [
             ("1970-01-01T00:49:59Z", false),
@@ -726,6 +762,51 @@ fn a_mass_deletion_stops_recreation_until_it_is_approved() {
             let case = told.clone().with(|case| case.approved = Some(approved));
             assert_eq!(!matches!(case.decide(), Step::Rest(_)), goes_on, "{approved}");
         }
+    }
+}
+
+#[test]
+fn a_suspicion_stays_as_it_began_whatever_becomes_of_the_others() {
+    let began = Case::ready().with(|case| {
+        case.view.known = Sighting::Gone;
+        case.view.mass_deletion = Some(MassDeletion { missing: 12, of: 12 });
+    });
+    let (reason, message) = began.rests();
+    let mut status = began.status.clone();
+    let stamp = crate::reconcile::record::Stamp {
+        generation: Some(1),
+        now: at(3000),
+    };
+    let verdict = Verdict::new(reason, message.clone());
+    crate::reconcile::record::verdict::<Gateways>(&mut status, &verdict, stamp);
+    assert_eq!(status.object.mass_deletion_suspected_at, Some(Time(at(3000))));
+    let suspected = began.with(|case| case.status = status.clone());
+    for others in [None, Some(MassDeletion { missing: 11, of: 12 })] {
+        for known in [Sighting::Missing, Sighting::Gone] {
+            let recounted = suspected.clone().with(|case| {
+                case.view.known = known;
+                case.view.mass_deletion = others;
+                case.triggered = false;
+            });
+            assert_eq!(recounted.rests(), (Reason::MassDeletionSuspected, message.clone()));
+        }
+    }
+    // What is reported later of the same suspicion does not move its beginning.
+    let later = crate::reconcile::record::Stamp { now: at(4000), ..stamp };
+    crate::reconcile::record::verdict::<Gateways>(&mut status, &verdict, later);
+    assert_eq!(status.object.mass_deletion_suspected_at, Some(Time(at(3000))));
+    // It ends with the object's return, and with its recreation.
+    let returned = suspected.with(|case| case.view.known = seen(mine(ID)));
+    assert_eq!(returned.decide(), Step::Note(Note::Returned));
+    for note in [Note::Returned, Note::Lost] {
+        let mut status = status.clone();
+        let record = crate::reconcile::kind::Record {
+            owner_tag_key: KEY,
+            cloud_now: at(3000),
+            settle_time: std::time::Duration::from_secs(30),
+        };
+        crate::reconcile::record::noted::<Gateways>(&mut status, &note, &scope("p"), None, &record);
+        assert_eq!(status.object.mass_deletion_suspected_at, None, "{note:?}");
     }
 }
 

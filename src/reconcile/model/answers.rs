@@ -103,16 +103,16 @@ impl<K: Modelled> Work<'_, K> {
             (Call::Delete { id, twin }, Some(Reply::Deleted)) => {
                 let now = self.now;
                 if *twin {
-                    self.known.proved_gone(id, now);
+                    self.known.wrote_absence(id, now);
                 } else {
                     self.with_entry(|entry| {
-                        entry.sent_delete(id);
+                        entry.sent_delete(id, now);
                         entry.look_anew(now);
                     });
                 }
             }
             (Call::Delete { id, .. }, Some(Reply::Refused(Meaning::Gone))) => {
-                self.known.proved_gone(id, self.now);
+                self.known.wrote_absence(id, self.now);
                 let started = self.world.process.started;
                 self.with_entry(|entry| {
                     let since = entry.triggered_at.unwrap_or(started);

@@ -43,13 +43,18 @@ impl<K: Modelled> Work<'_, K> {
 
     pub(super) fn start(&mut self, look: Look) {
         let manners = self.check.scope.manners;
+        let is_denied = match &look {
+            Look::Object(id) | Look::Whole(id) | Look::Tags(id) => self.world.takes_denial(id),
+            Look::Collection => false,
+        };
         let cloud = &self.world.cloud;
         let under_way = UnderWay {
             started: self.now,
             second: self.world.now,
             list: (look == Look::Collection).then(|| cloud.list(manners, self.world.skips.as_ref())),
             object: match &look {
-                Look::Object(id) | Look::Whole(id) | Look::Tags(id) => cloud.get(id),
+                Look::Object(id) | Look::Whole(id) | Look::Tags(id) if !is_denied => cloud.get(id),
+                Look::Object(_) | Look::Whole(_) | Look::Tags(_) => None,
                 Look::Collection => None,
             },
             look,

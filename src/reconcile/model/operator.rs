@@ -92,7 +92,8 @@ impl<'a, K: Modelled> Work<'a, K> {
         let view = viewpoint.view(&mut self.known, None);
         let token = K::object(&object.status).intent.as_ref().map(|intent| &intent.token);
         let accepted = entry.take_accepted();
-        let delete_sent = entry.delete_sent.clone();
+        // What the model's cloud accepts takes effect, so that it need not be sent again.
+        let delete_sent = entry.pending_delete(Duration::MAX, self.now).map(str::to_owned);
         let replayed = token.is_some_and(|token| entry.has_replayed(token));
         let triggered = entry.triggered_at.is_some();
         self.entry = Some((entry, object.clone()));

@@ -65,6 +65,8 @@ pub enum Deed {
     Skip(usize),
     /// They do so, and count as if there were none.
     Lie(usize),
+    /// The next request about an object is told that it does not exist.
+    Deny(usize),
     /// Lists are whole again.
     Whole,
     /// A status is wiped.
@@ -107,6 +109,7 @@ impl fmt::Display for Deed {
             Self::Give(thing) => format!("somebody gives object {thing} to another owner"),
             Self::Skip(thing) => format!("lists leave object {thing} out from now on"),
             Self::Lie(thing) => format!("lists leave object {thing} out from now on, and do not count it"),
+            Self::Deny(thing) => format!("the next request about object {thing} is answered with 404"),
             Self::Whole => "lists leave nothing out any more".to_owned(),
             Self::Wipe(cr) => format!("somebody wipes the status of cr{cr}"),
             Self::Copy(cr) => format!("somebody copies the status of cr0 to cr{cr}"),
@@ -192,6 +195,9 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         let is_recorded = world.crs.iter().any(|cr| cr.recorded_id() == Some(thing.remote.id()));
         if left.lies > 0 && world.skips.is_none() && is_recorded {
             deeds.push(Deed::Lie(index));
+        }
+        if left.denials > 0 && world.denied.is_none() && is_recorded && !thing.hidden {
+            deeds.push(Deed::Deny(index));
         }
     }
     // An answer comes, or is lost, before anything else is due.
@@ -491,6 +497,10 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             let id = world.cloud.things[which].remote.id().to_owned();
             next.skips = Some(Skip { id, lies: true });
         }
+        Deed::Deny(which) => {
+            next.left.denials -= 1;
+            next.denied = Some(world.cloud.things[which].remote.id().to_owned());
+        }
         Deed::Whole => next.skips = None,
         Deed::Copy(index) => {
             next.left.copies -= 1;
@@ -531,6 +541,12 @@ fn commit<K: Modelled>(check: &Check<K>, world: &mut World<K>, which: usize) {
     };
     if target.is_some_and(|thing| thing.owner.as_deref() != Some(request.uid.as_str())) {
         world.harm = true;
+    }
+    if let Call::Change { id, .. } | Call::Delete { id, .. } = &*request.call
+        && world.takes_denial(id)
+    {
+        world.cloud.requests[which].done = Some(Kept::by_text(Reply::Refused(Meaning::Gone)));
+        return;
     }
     let reply = world
         .cloud

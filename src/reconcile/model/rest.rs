@@ -24,6 +24,7 @@ pub fn reach<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), Stri
     // What goes wrong later is a state of its own.
     world.left = Faults::default();
     world.skips = None;
+    world.denied = None;
     world.seal();
     let result = loop {
         let print = world.fingerprint();

@@ -37,6 +37,8 @@ pub struct Faults {
     pub skips: u8,
     /// Lists leave an object out whose id is on record, and their count does not show it.
     pub lies: u8,
+    /// A request about an object that is there is answered with 404.
+    pub denials: u8,
     /// A status is wiped, as by a restore.
     pub wipes: u8,
     /// A CR that observes is turned to manage.
@@ -110,7 +112,7 @@ pub struct Scope {
 
 impl Faults {
     /// Each with its name.
-    fn named(&self) -> [(&'static str, u8); 17] {
+    fn named(&self) -> [(&'static str, u8); 18] {
         [
             ("kills", self.kills),
             ("lost answers", self.losses),
@@ -126,6 +128,7 @@ impl Faults {
             ("vanished creations", self.vanishings),
             ("incomplete lists", self.skips),
             ("lying lists", self.lies),
+            ("wrong 404s", self.denials),
             ("statuses wiped", self.wipes),
             ("turned to manage", self.turns),
             ("statuses copied", self.copies),

@@ -161,6 +161,19 @@ fn a_gateway_seen_through_lists_that_leave_out_objects_or_tags() {
     visit::<Gateways>(scope, faults!(kills 2, losses 2, strangers 1, deletions 1));
 }
 
+/// One wrong 404, to a GET as to a write, changes nothing.
+#[test]
+fn a_gateway_that_a_request_is_told_does_not_exist() {
+    let scope = one(faults!(edits 1, denials 1, deletions 1));
+    visit::<Gateways>(scope, faults!(kills 1, losses 1, edits 1, denials 1, deletions 1));
+}
+
+#[test]
+fn a_user_that_a_request_is_told_does_not_exist() {
+    let scope = one(faults!(losses 1, denials 1, deletions 1));
+    visit::<Users>(scope, faults!(kills 1, losses 1, edits 1, denials 1, deletions 1));
+}
+
 /// The boundary of what can be known: neither the record nor the list tells of it.
 #[test]
 fn a_second_gateway_comes_of_a_wiped_status_and_an_incomplete_list() {

@@ -89,6 +89,8 @@ pub struct World<K: Modelled> {
     pub left: Faults,
     /// An object that lists leave out for now.
     pub skips: Option<Skip>,
+    /// An object of which the next request that is about it is told that it does not exist.
+    pub denied: Option<String>,
     /// An object of somebody else's was changed or deleted.
     pub harm: bool,
     /// A password was sent although the record said that it is in force, or refused.
@@ -148,6 +150,7 @@ impl<K: Modelled> Clone for World<K> {
             },
             left: self.left,
             skips: self.skips.clone(),
+            denied: self.denied.clone(),
             harm: self.harm,
             resent: self.resent,
             print: self.print,
@@ -198,6 +201,7 @@ impl<K: Modelled> World<K> {
             crs,
             left: scope.faults,
             skips: None,
+            denied: None,
             harm: false,
             resent: false,
             print: 0,
@@ -352,6 +356,11 @@ impl<K: Modelled> World<K> {
             .any(|request| creates(&request.call))
     }
 
+    /// Whether a request about an object is answered with 404 though it is there: once.
+    pub fn takes_denial(&mut self, id: &str) -> bool {
+        self.denied.take_if(|denied| denied == id).is_some()
+    }
+
     /// How many objects there are that were made for a CR.
     pub fn owned(&self, uid: &str) -> usize {
         let things = self.cloud.things.iter();
@@ -439,7 +448,8 @@ impl<K: Modelled> World<K> {
     }
 
     fn digest(&self, state: &mut impl Hasher) {
-        (self.now, &self.cloud, self.left, &self.skips, self.harm, self.resent).hash(state);
+        (self.now, &self.cloud, self.left, &self.skips, &self.denied).hash(state);
+        (self.harm, self.resent).hash(state);
         for cr in &self.crs {
             (&cr.object, &cr.older, cr.secret, cr.in_force, cr.refused).hash(state);
         }
