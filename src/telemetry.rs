@@ -269,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn the_watchers_warnings_which_repeat_ours_show_only_to_who_asks_for_more() {
+        let log = |filter| {
+            logged(filter, LogFormat::Text, || {
+                warn!(target: "kube_runtime::watcher", "at each retry");
+                warn!(target: "vpn_operator", "ours");
+            })
+        };
+        assert!(!log("info").contains("at each retry") && log("info").contains("ours"));
+        assert!(log("debug").contains("at each retry"));
+    }
+
+    #[test]
     fn json_is_one_object_per_line() {
         let log = logged("info", LogFormat::Json, || {
             info!(target: "vpn_operator", object = "a/b", "first");
