@@ -14,6 +14,7 @@ mod crash;
 mod deletion;
 mod disaster;
 mod errors;
+mod events;
 mod follow;
 mod gitops;
 mod goldens;
