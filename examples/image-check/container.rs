@@ -73,6 +73,11 @@ impl Container {
         ];
         // Their values are podman's own, so that they stand on no command line.
         run.extend(variables.iter().map(|(name, _)| format!("--env={name}")));
+        run.extend(
+            pod.mount
+                .iter()
+                .map(|(folder, place)| format!("--volume={}:{place}:ro", folder.path().display())),
+        );
         run.extend(account.map(|account| format!("--volume={}:{ACCOUNT}:ro", account.display())));
         if !pod.command.is_empty() {
             run.push(format!("--entrypoint={}", serde_json::to_string(&pod.command)?));

@@ -1,6 +1,10 @@
 //! What a Deployment says of its one container, as the kubelet would read it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::Failure;
 use crate::cluster::Cluster;
@@ -16,6 +20,8 @@ pub struct Pod {
     pub user: u64,
     /// Its ServiceAccount, if it is lent a token of it.
     pub account: Option<String>,
+    /// The Secrets of a volume, as files, and where they are mounted.
+    pub mount: Option<(TempDir, String)>,
 }
 
 impl Pod {
@@ -49,8 +55,37 @@ impl Pod {
             memory_limit: mebibytes(&container["resources"]["limits"]["memory"])?,
             user: pod["securityContext"]["runAsUser"].as_u64().ok_or("no user")?,
             account: is_lent_a_token.then(|| text(&pod["serviceAccountName"])).transpose()?,
+            mount: mount(cluster, pod).await?,
         })
     }
+}
+
+/// The one volume that this check knows: made of Secrets.
+async fn mount(cluster: &Cluster, pod: &Value) -> Result<Option<(TempDir, String)>, Failure> {
+    let volumes = pod["volumes"].as_array().into_iter().flatten();
+    let Some(sources) = volumes
+        .filter_map(|volume| volume["projected"]["sources"].as_array())
+        .next()
+    else {
+        return Ok(None);
+    };
+    let folder = tempfile::tempdir()?;
+    // The container's user is another one than this process.
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    for secret in sources.iter().map(|source| &source["secret"]) {
+        for item in secret["items"].as_array().into_iter().flatten() {
+            let value = cluster
+                .secret_value(&text(&secret["name"])?, &text(&item["key"])?)
+                .await?;
+            match value {
+                Some(value) => std::fs::write(folder.path().join(text(&item["path"])?), value)?,
+                None if secret["optional"] == true => {}
+                None => return Err(format!("no value for {}", item["key"]).into()),
+            }
+        }
+    }
+    let place = text(&pod["containers"][0]["volumeMounts"][0]["mountPath"])?;
+    Ok(Some((folder, place)))
 }
 
 /// A list of words, with `$(NAME)` replaced.

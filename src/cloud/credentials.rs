@@ -10,6 +10,7 @@ use std::{
 use ini::{Ini, ParseOption};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::credentials_folder::CredentialsFolder;
 use super::file_stamp::FileStamp;
 
 /// Environment name of the access key.
@@ -18,7 +19,7 @@ pub const ACCESS_KEY: &str = "HUAWEICLOUD_SDK_AK";
 pub const SECRET_KEY: &str = "HUAWEICLOUD_SDK_SK";
 /// Environment name of the security token, which temporary keys have.
 pub const SECURITY_TOKEN: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
-/// Environment name of the file that holds the above.
+/// Environment name of the file that holds the above, or of a folder with a file for each, as a Secret is mounted.
 pub const CREDENTIALS_FILE: &str = "HUAWEICLOUD_SDK_CREDENTIALS_FILE";
 
 /// Access keys and secret keys have 20 and 40 characters; nothing near this is one.
@@ -174,6 +175,7 @@ enum Source {
     Settled(Result<OwnCredentials, OwnCredentialsError>),
     File {
         path: PathBuf,
+        folder: CredentialsFolder,
         last: Mutex<Option<LastRead>>,
     },
 }
@@ -212,6 +214,7 @@ impl OwnCredentialsSource {
                 Some(path) => {
                     return Self(Source::File {
                         path: path.into(),
+                        folder: CredentialsFolder::default(),
                         last: Mutex::new(None),
                     });
                 }
@@ -224,10 +227,13 @@ impl OwnCredentialsSource {
     /// The credentials as they are now: the file is read once per change of its time or length, whatever it says. Blocks as
     /// long as a small file takes.
     pub fn read(&self) -> Result<OwnCredentials, OwnCredentialsError> {
-        let (path, last) = match &self.0 {
+        let (path, folder, last) = match &self.0 {
             Source::Settled(settled) => return settled.clone(),
-            Source::File { path, last } => (path, last),
+            Source::File { path, folder, last } => (path, folder, last),
         };
+        if path.is_dir() {
+            return folder.read(path);
+        }
         let unreadable = |error: io::Error| OwnCredentialsError::Unreadable {
             file: path.clone(),
             problem: error.to_string(),

@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod budget;
 pub mod client;
 pub mod credentials;
+mod credentials_folder;
 pub mod customer_gateways;
 pub mod endpoints;
 pub mod error;

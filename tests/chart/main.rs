@@ -15,6 +15,7 @@ mod recovery;
 mod release;
 mod rendering;
 mod rights;
+mod rotation;
 mod schemas;
 mod shards;
 mod story;

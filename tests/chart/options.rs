@@ -76,7 +76,7 @@ async fn a_variable_of_the_chart_can_be_overridden_and_none_stands_twice() {
         "credentials": {"secretName": "cloud"},
         "extraEnv": [
             {"name": "POD_NAME", "value": "another"},
-            {"name": "HUAWEICLOUD_SDK_AK", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "ak"}}},
+            {"name": "HUAWEICLOUD_SDK_CREDENTIALS_FILE", "value": "/vault/credentials"},
             {"name": "HTTPS_PROXY", "value": "http://proxy.example.com:3128"},
         ],
     });

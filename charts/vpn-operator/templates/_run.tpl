@@ -91,26 +91,37 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
-{{- $secret := .Values.credentials.secretName }}
+{{- if include "vpn-operator.credentialsSecret" . }}
+- name: HUAWEICLOUD_SDK_CREDENTIALS_FILE
+  value: /etc/vpn-operator/credentials
+{{- end }}
+{{- end }}
+
+{{/* The Secret of the default credentials, if there is one. */}}
+{{- define "vpn-operator.credentialsSecret" -}}
 {{- if .Values.simulator.enabled }}
-{{- $secret = include "vpn-operator.simulatorName" . }}
+{{- include "vpn-operator.simulatorName" . }}
+{{- else }}
+{{- .Values.credentials.secretName }}
 {{- end }}
-{{- with $secret }}
-- name: HUAWEICLOUD_SDK_AK
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $.Values.credentials.accessKeyKey | quote }}
-- name: HUAWEICLOUD_SDK_SK
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $.Values.credentials.secretKeyKey | quote }}
-- name: HUAWEICLOUD_SDK_SECURITY_TOKEN
-  valueFrom:
-    secretKeyRef:
-      name: {{ . | quote }}
-      key: {{ $.Values.credentials.securityTokenKey | quote }}
-      optional: true
 {{- end }}
+
+{{/* Files, which follow the Secret while the pod runs. The pod waits for the keys that are not optional. */}}
+{{- define "vpn-operator.credentialsVolume" -}}
+- name: credentials
+  projected:
+    sources:
+      - secret:
+          name: {{ include "vpn-operator.credentialsSecret" . | quote }}
+          items:
+            - key: {{ .Values.credentials.accessKeyKey | quote }}
+              path: accessKey
+            - key: {{ .Values.credentials.secretKeyKey | quote }}
+              path: secretKey
+      - secret:
+          name: {{ include "vpn-operator.credentialsSecret" . | quote }}
+          optional: true
+          items:
+            - key: {{ .Values.credentials.securityTokenKey | quote }}
+              path: securityToken
 {{- end }}

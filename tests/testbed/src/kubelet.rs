@@ -2,10 +2,13 @@
 //! and the token of its ServiceAccount. No node runs here, so somebody has to play it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Secret, SecretKeySelector};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Secret, SecretKeySelector, SecretProjection};
 use kube::Api;
+use tempfile::TempDir;
 
 use crate::binaries::Binaries;
 use crate::control_plane::ControlPlane;
@@ -35,6 +38,14 @@ struct Program {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
     account: String,
+    mounts: Vec<Mount>,
+}
+
+/// Secrets as one folder.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    secrets: Vec<SecretProjection>,
+    folder: TempDir,
 }
 
 impl Kubelet<'_> {
@@ -66,13 +77,22 @@ impl Kubelet<'_> {
             .plane
             .service_account_kubeconfig(self.namespace, &program.account)
             .await?;
-        Operator::start(
+        let operator = Operator::start(
             self.plane.guardian(),
             &self.binaries.operator,
             &kubeconfig,
             program.arguments,
             program.environment,
-        )
+        )?;
+        Ok(operator.with_mounts(program.mounts))
+    }
+
+    /// Brings changed Secrets to the folders of a running operator, as the kubelet does within a minute or two.
+    pub async fn refresh(&self, operator: &Operator) -> Result<()> {
+        for mount in operator.mounts() {
+            self.fill(mount).await?;
+        }
+        Ok(())
     }
 
     /// Starts what the Deployment of a simulator says.
@@ -104,10 +124,24 @@ impl Kubelet<'_> {
         if said != command {
             return Err(Error::Pod(format!("{name} runs {said:?} instead of {command:?}")));
         }
-        if container.env_from.iter().flatten().count() > 0 || container.volume_mounts.iter().flatten().count() > 0 {
-            return Err(Error::Pod(format!("{name} wants envFrom or volumes")));
+        if container.env_from.iter().flatten().count() > 0 {
+            return Err(Error::Pod(format!("{name} wants envFrom")));
         }
-        let environment = self.environment(name, container).await?;
+        let mut environment = self.environment(name, container).await?;
+        let mut mounts = Vec::new();
+        for wanted in container.volume_mounts.iter().flatten() {
+            let mount = Mount {
+                secrets: projected_secrets(name, pod, &wanted.name)?,
+                folder: tempfile::tempdir().map_err(Error::io("a folder for Secrets"))?,
+            };
+            self.fill(&mount).await?;
+            // Where it is on this machine; arguments name no folder of a Secret.
+            let folder = mount.folder.path().display().to_string();
+            for value in environment.values_mut().filter(|value| **value == wanted.mount_path) {
+                value.clone_from(&folder);
+            }
+            mounts.push(mount);
+        }
         let on_this_machine = |argument: &String| {
             let mut argument = expanded(argument, &environment);
             if is_address(&argument) {
@@ -123,7 +157,34 @@ impl Kubelet<'_> {
             arguments,
             environment,
             account: pod.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
+            mounts,
         })
+    }
+
+    /// As the kubelet does it: all files change at once, since `..data` leads to the version that counts.
+    async fn fill(&self, mount: &Mount) -> Result<()> {
+        let folder = mount.folder.path();
+        let version = tempfile::Builder::new().prefix("..").tempdir_in(folder);
+        let version = version.map_err(Error::io("a folder for Secrets"))?.keep();
+        let failed = || Error::io("a file of a Secret");
+        for secret in &mount.secrets {
+            for item in secret.items.iter().flatten() {
+                let selector = SecretKeySelector {
+                    name: secret.name.clone(),
+                    key: item.key.clone(),
+                    optional: secret.optional,
+                };
+                let link = folder.join(&item.path);
+                if !link.is_symlink() {
+                    symlink(Path::new("..data").join(&item.path), link).map_err(failed())?;
+                }
+                if let Some(value) = self.secret(&selector).await? {
+                    std::fs::write(version.join(&item.path), value).map_err(failed())?;
+                }
+            }
+        }
+        symlink(&version, folder.join("..next")).map_err(failed())?;
+        std::fs::rename(folder.join("..next"), folder.join("..data")).map_err(failed())
     }
 
     async fn environment(&self, pod: &str, container: &Container) -> Result<BTreeMap<String, String>> {
@@ -164,6 +225,22 @@ impl Kubelet<'_> {
             }),
         }
     }
+}
+
+/// The Secrets that are put together in a volume.
+fn projected_secrets(name: &str, pod: &PodSpec, volume: &str) -> Result<Vec<SecretProjection>> {
+    let volumes = pod.volumes.iter().flatten();
+    let projected = volumes
+        .filter(|it| it.name == volume)
+        .filter_map(|it| it.projected.as_ref());
+    let sources: Vec<_> = projected.flat_map(|it| it.sources.iter().flatten()).collect();
+    let secrets: Vec<_> = sources.iter().filter_map(|source| source.secret.clone()).collect();
+    if secrets.is_empty() || secrets.len() < sources.len() {
+        return Err(Error::Pod(format!(
+            "{name} wants a volume that is not made of Secrets: {volume}"
+        )));
+    }
+    Ok(secrets)
 }
 
 fn only_container(pod: &PodSpec) -> Result<&Container> {

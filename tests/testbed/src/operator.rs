@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::http;
+use crate::kubelet::Mount;
 use crate::process::{Launch, Process};
 use crate::wait::eventually;
 
@@ -17,6 +18,7 @@ use crate::wait::eventually;
 #[derive(Debug)]
 pub struct Operator {
     process: Process,
+    mounts: Vec<Mount>,
 }
 
 impl Operator {
@@ -40,7 +42,19 @@ impl Operator {
     pub fn launch(guardian: &Arc<Guardian>, launch: Launch) -> Result<Self> {
         Ok(Self {
             process: guardian.spawn(launch)?,
+            mounts: Vec::new(),
         })
+    }
+
+    /// Keeps the folders that it reads, for as long as it is.
+    pub(crate) fn with_mounts(mut self, mounts: Vec<Mount>) -> Self {
+        self.mounts = mounts;
+        self
+    }
+
+    /// The folders that it reads.
+    pub(crate) fn mounts(&self) -> &[Mount] {
+        &self.mounts
     }
 
     /// Where its `/livez`, `/readyz` and `/metrics` are, as it says in its log.
