@@ -267,6 +267,45 @@ async fn what_kubernetes_offers_for_pods_can_be_said() {
     assert_eq!(of_kind(&none, "PodDisruptionBudget")[0]["spec"]["minAvailable"], 0);
 }
 
+/// Helm takes the default away then.
+#[tokio::test]
+async fn a_map_or_a_list_that_is_null_counts_as_empty() {
+    let everything = [
+        "networkPolicy.enabled=true",
+        "openshift.enabled=true",
+        "metrics.prometheusRule.enabled=true",
+        "metrics.serviceMonitor.enabled=true",
+    ];
+    for value in [
+        "affinity",
+        "commonLabels",
+        "dnsConfig",
+        "extraArgs",
+        "extraEnv",
+        "extraObjects",
+        "global",
+        "imagePullSecrets",
+        "metrics.prometheusRule.alertLabels",
+        "metrics.serviceMonitor.labels",
+        "networkPolicy.apiserverPorts",
+        "networkPolicy.dnsPorts",
+        "podAnnotations",
+        "podLabels",
+        "podSecurityContext",
+        "rbac.extraRules",
+        "resources",
+        "securityContext",
+        "serviceAccount.labels",
+        "strategy",
+        "watchNamespaces",
+    ] {
+        let null = format!("{value}=null");
+        let values = [&everything[..], &[null.as_str()]].concat();
+        let objects = render(&values).await.unwrap_or_else(|error| panic!("{value}: {error}"));
+        assert_eq!(of_kind(&objects, "Deployment").len(), 1, "{value}");
+    }
+}
+
 #[tokio::test]
 async fn more_objects_come_as_manifests_and_as_templates() {
     let values = json!({"extraObjects": [

@@ -64,13 +64,13 @@ app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{- with .component }}
 {{- $_ := set $own "app.kubernetes.io/component" . }}
 {{- end }}
-{{- merge $own (deepCopy (default dict .more)) (deepCopy .root.Values.commonLabels) | toYaml }}
+{{- merge $own (deepCopy (default dict .more)) (deepCopy (default dict .root.Values.commonLabels)) | toYaml }}
 {{- end }}
 
 {{/* Labels of a pod: those that selectors need, `more` and the common ones, in this order. */}}
 {{- define "vpn-operator.podLabels" -}}
 {{- $own := include "vpn-operator.selectorLabelsOf" . | fromYaml }}
-{{- merge $own (deepCopy (default dict .more)) (deepCopy .root.Values.commonLabels) | toYaml }}
+{{- merge $own (deepCopy (default dict .more)) (deepCopy (default dict .root.Values.commonLabels)) | toYaml }}
 {{- end }}
 
 {{- define "vpn-operator.serviceAccountName" -}}
@@ -96,7 +96,7 @@ app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{/* Of a parent chart and of this one; a parent may name them by name alone. */}}
 {{- define "vpn-operator.imagePullSecrets" -}}
 {{- $secrets := list }}
-{{- range concat (default list (.Values.global).imagePullSecrets) .Values.imagePullSecrets }}
+{{- range concat (default list (.Values.global).imagePullSecrets) (default list .Values.imagePullSecrets) }}
 {{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
 {{- end }}
 {{- with uniq $secrets }}
@@ -107,7 +107,7 @@ imagePullSecrets:
 
 {{/* OpenShift gives each namespace UIDs and GIDs of its own, and its SCC restricted-v2 refuses all others. */}}
 {{- define "vpn-operator.podSecurityContext" -}}
-{{- $context := .Values.podSecurityContext }}
+{{- $context := default dict .Values.podSecurityContext }}
 {{- if .Values.openshift.enabled }}
 {{- $context = omit $context "runAsUser" "runAsGroup" "fsGroup" }}
 {{- end }}
