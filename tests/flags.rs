@@ -255,7 +255,12 @@ fn a_flag_wins_over_its_environment_variable() {
 }
 
 /// Of these, all that is given counts.
-const REPEATABLE: [&str; 3] = ["--allowed-endpoint", "--own-credentials-namespace", "--watch-namespace"];
+const REPEATABLE: [&str; 4] = [
+    "--allowed-endpoint",
+    "--endpoint-alias",
+    "--own-credentials-namespace",
+    "--watch-namespace",
+];
 
 #[test]
 fn of_a_flag_that_is_given_twice_the_last_one_counts() {
@@ -293,6 +298,13 @@ fn of_a_flag_that_is_given_twice_the_last_one_counts() {
 fn flags_that_can_be_repeated_add_up() {
     for (flag, values) in [
         ("--allowed-endpoint", ["https://a.example.com", "https://b.example.com"]),
+        (
+            "--endpoint-alias",
+            [
+                "https://a.example.com=https://b.example.com",
+                "https://c.example.com=https://d.example.com",
+            ],
+        ),
         ("--own-credentials-namespace", ["a", "b"]),
         ("--watch-namespace", ["a", "b"]),
     ] {
