@@ -6,7 +6,6 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::ObjectReference;
 use thiserror::Error;
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -30,12 +29,15 @@ use crate::reconcile::digest_key::DigestKeys;
 use crate::reconcile::events::{EventType, Recorder};
 use crate::reconcile::key::{Key, Wakes};
 use crate::reconcile::kind::Kind;
+use crate::reconcile::living::Living;
 use crate::reconcile::memory::Memory;
+use crate::reconcile::queue::WorkQueue;
 use crate::reconcile::report::Reporter;
 use crate::reconcile::secret_watch::watch_secrets;
 use crate::reconcile::secrets::Secrets;
 use crate::reconcile::tenant::{Shared, Tenants};
 use crate::reconcile::vpn_user::Users;
+use crate::reconcile::workers::Slots;
 use crate::settings::Settings;
 
 /// Why the CRDs cannot be told.
@@ -55,9 +57,6 @@ pub fn crd_yaml() -> Result<String, CrdsError> {
     })
 }
 
-/// Wakes that wait for a controller; more than that many at once are made up for by retries.
-const WAKES: usize = 65_536;
-
 /// Runs the controllers of all kinds until they are told to stop.
 pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     let options = TransportOptions {
@@ -68,14 +67,15 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     let transport = Transport::new(&options, observer).map_err(|error| error.to_string())?;
 
     let mut wakes = Wakes::default();
-    let gateways = wakes.subscribe(Gateways::KIND, WAKES);
-    let users = wakes.subscribe(Users::KIND, WAKES);
+    let gateways = wakes.queue(Gateways::KIND);
+    let users = wakes.queue(Users::KIND);
     let wakes = Arc::new(wakes);
     let context = Arc::new(context(&rooms, transport, Arc::clone(&wakes)));
 
     let mut ages = Vec::new();
-    let gateways = kind_controller::<Gateways>(&rooms, &context, gateways, &mut ages);
-    let users = kind_controller::<Users>(&rooms, &context, users, &mut ages);
+    let slots = Slots::default();
+    let gateways = kind_controller::<Gateways>(&rooms, &context, gateways, &slots, &mut ages);
+    let users = kind_controller::<Users>(&rooms, &context, users, &slots, &mut ages);
     // What gets lost must be known before the first record.
     join_all(ages.iter_mut().map(CrdAge::look)).await;
     context.census.of(vec![was_looked_at(&gateways), was_looked_at(&users)]);
@@ -140,7 +140,8 @@ type OnSecret = Box<dyn Fn(&Key) + Send + Sync>;
 fn kind_controller<K: Kind>(
     rooms: &Rooms,
     context: &Arc<Context>,
-    wakes: broadcast::Sender<Key>,
+    queue: Arc<WorkQueue>,
+    slots: &Slots,
     ages: &mut Vec<CrdAge>,
 ) -> KindController<K> {
     let plural = <K::Resource as kube::Resource>::plural(&());
@@ -165,13 +166,16 @@ fn kind_controller<K: Kind>(
         shared: Arc::clone(context),
         memory: Memory::default(),
         claims: Claims::default(),
+        living: Living::default(),
+        heard: rooms.heard.clone(),
         watches: Mutex::default(),
         crd_check,
         unkept,
     };
     KindController {
         context: Arc::new(context),
-        wakes,
+        queue,
+        slots: slots.clone(),
     }
 }
 
@@ -231,6 +235,8 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
         census: Census::default(),
         started: Instant::now(),
         settings,
+        #[cfg(test)]
+        tripwires: rooms.tripwires.clone(),
     }
 }
 

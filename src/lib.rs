@@ -7,6 +7,7 @@ pub mod cloud;
 pub mod crd_age;
 pub mod crd_wait;
 pub mod kinds;
+pub mod kube_client;
 pub mod leader;
 pub mod metrics;
 pub mod mirror;
@@ -17,6 +18,8 @@ pub mod plain_text;
 pub mod probe;
 pub mod reconcile;
 pub mod settings;
+#[cfg(test)]
+mod shell_tests;
 pub mod simulator;
 pub mod telemetry;
 pub mod web;

@@ -8,17 +8,20 @@
 mod known;
 mod losses;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::error;
 
 pub use self::known::Known;
 pub use self::losses::{IfMissing, LostAt};
-use crate::cloud::CloudError;
+use crate::cloud::{CloudError, Meaning, Operation};
 
 /// An object of the cloud that a mirror can hold.
 pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
@@ -45,6 +48,8 @@ pub trait Source<R>: Send + Sync + 'static {
     fn list(&self) -> BoxFuture<'_, Result<Listing<R>, CloudError>>;
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<R, CloudError>>;
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>>;
+    /// The call that answers a look.
+    fn operation(&self, look: &Look) -> Operation;
     /// The cloud's present time, never ahead of it.
     fn cloud_now(&self) -> Timestamp;
     /// Tells that a look at the whole collection ended, for the log and the metrics.
@@ -187,19 +192,26 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
         tokio::spawn(async move {
             let started = Instant::now();
             let cloud_started = mirror.source.cloud_now();
+            let operation = mirror.source.operation(&look);
             let woken = match &look {
                 Look::Collection => {
-                    let result = mirror.source.list().await;
+                    let result = survived(operation, async { mirror.source.list().await }).await;
                     mirror.source.listed(result.as_ref().map(|listing| listing.items.len()));
-                    mirror.known().ended_list(result, started, cloud_started)
+                    mirror.ended(operation, result, |known, result| {
+                        known.ended_list(result, started, cloud_started)
+                    })
                 }
                 Look::Object(id) | Look::Whole(id) => {
-                    let result = mirror.source.get(id).await;
-                    mirror.known().ended_get(&look, id, result, started)
+                    let result = survived(operation, async { mirror.source.get(id).await }).await;
+                    mirror.ended(operation, result, |known, result| {
+                        known.ended_get(&look, id, result, started)
+                    })
                 }
                 Look::Tags(id) => {
-                    let result = mirror.source.tags(id).await;
-                    mirror.known().ended_tags(&look, id, result, started)
+                    let result = survived(operation, async { mirror.source.tags(id).await }).await;
+                    mirror.ended(operation, result, |known, result| {
+                        known.ended_tags(&look, id, result, started)
+                    })
                 }
             };
             for reader in woken {
@@ -210,6 +222,34 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
             }
         });
     }
+
+    /// Takes in what a look found. An answer that makes the operator panic is a failed look: a look that never ended would
+    /// keep the collection from being looked at for ever.
+    fn ended<T>(
+        &self,
+        operation: Operation,
+        result: Result<T, CloudError>,
+        take: impl Fn(&mut Known<R, K>, Result<T, CloudError>) -> HashSet<K>,
+    ) -> HashSet<K> {
+        let taken = catch_unwind(AssertUnwindSafe(|| take(&mut self.known(), result)));
+        taken.unwrap_or_else(|_| take(&mut self.known(), Err(panicked(operation))))
+    }
+}
+
+/// A panic while the cloud is read counts as a failed read.
+async fn survived<T>(operation: Operation, read: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
+    let read = AssertUnwindSafe(read).catch_unwind().await;
+    read.unwrap_or_else(|_| Err(panicked(operation)))
+}
+
+/// What the panic says may quote anything; where it was is in the log.
+fn panicked(operation: Operation) -> CloudError {
+    error!(
+        operation = operation.name(),
+        "reading the cloud failed: the operator panicked; it is tried again"
+    );
+    let text = "the operator has a bug and panicked on the answer: report it with the operator's log";
+    CloudError::new(operation, Meaning::CloudFault, text)
 }
 
 #[cfg(test)]

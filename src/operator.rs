@@ -11,10 +11,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     crd_wait::AwaitedCrds,
+    kube_client::{ClientError, Clients, Heard},
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
     plain_error::one_line,
@@ -39,6 +40,8 @@ pub struct Rooms {
     /// Those of this version, one for each kind.
     pub crds: Arc<[CustomResourceDefinition]>,
     pub client: Client,
+    /// When the apiserver was last heard of.
+    pub heard: Heard,
     pub metrics: Metrics,
     /// For the controllers' own checks (`watch customergateways`).
     pub readiness: Readiness,
@@ -46,6 +49,8 @@ pub struct Rooms {
     pub leader: LeaderHandle,
     /// When it is cancelled, finish what is in flight and return.
     pub shutdown: CancellationToken,
+    #[cfg(test)]
+    pub tripwires: crate::reconcile::tripwire::Tripwires,
 }
 
 /// Why the operator ended although nobody asked it to.
@@ -53,9 +58,7 @@ pub struct Rooms {
 pub enum OperatorError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    #[error("no access to Kubernetes is configured: {0}")]
-    KubeConfig(String),
-    #[error("the Kubernetes client cannot be made: {0}")]
+    #[error("{0}")]
     KubeClient(String),
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -88,7 +91,15 @@ where
     }
     // An error means that one was installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = kube_client().await?;
+    log_panics();
+    let clients = tokio::select! {
+        clients = kube_clients() => clients?,
+        () = stopped.cancelled() => {
+            info!("stopped");
+            return Ok(());
+        }
+    };
+    let client = clients.main;
 
     let metrics = Metrics::default();
     let mut registry = Registry::default();
@@ -117,9 +128,12 @@ where
             crds: Arc::clone(&crds),
             client: client.clone(),
             metrics: metrics.clone(),
+            heard: clients.heard.clone(),
             readiness: readiness.clone(),
             leader,
             shutdown: stopped.child_token(),
+            #[cfg(test)]
+            tripwires: Default::default(),
         };
         match &settings.leader_election {
             None => {
@@ -133,7 +147,7 @@ where
                     identity: leader::identity(),
                     lease_duration: election.lease_duration,
                 };
-                let leases = KubeLeases::new(client.clone(), &election.namespace, &election.name);
+                let leases = KubeLeases::new(clients.election.clone(), &election.namespace, &election.name);
                 let election = Election::new(leases, candidate, Arc::new(SystemClock));
                 readiness.note("leader", "standing by");
                 let rooms = rooms(election.handle());
@@ -189,11 +203,29 @@ fn on_signals() -> io::Result<CancellationToken> {
     Ok(token)
 }
 
-async fn kube_client() -> Result<Client, OperatorError> {
-    let config = kube::Config::infer()
-        .await
-        .map_err(|error| OperatorError::KubeConfig(one_line(&error)))?;
-    Client::try_from(config).map_err(|error| OperatorError::KubeClient(one_line(&error)))
+/// On a thread of its own: an exec plugin of the kubeconfig may take its time, or hang.
+async fn kube_clients() -> Result<Clients, OperatorError> {
+    let failed = |error: ClientError| OperatorError::KubeClient(one_line(&error));
+    let config = kube::Config::infer().await.map_err(|error| failed(error.into()))?;
+    // A client needs the runtime for its connections.
+    let runtime = tokio::runtime::Handle::current();
+    let made = tokio::task::spawn_blocking(move || {
+        let _entered = runtime.enter();
+        Clients::new(config)
+    });
+    match made.await {
+        Ok(made) => made.map_err(|error| failed(error.into())),
+        Err(error) => Err(OperatorError::KubeClient(error.to_string())),
+    }
+}
+
+/// A panic says where it was, and not what it was about: that may quote a Secret.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let backtrace = std::backtrace::Backtrace::capture();
+        error!(place, %backtrace, "panicked");
+    }));
 }
 
 /// Controllers without an election.

@@ -5,36 +5,38 @@ use std::{
     fmt::Write as _,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{Request, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    net::TcpListener,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 use tracing::{info, warn};
 
 use crate::metrics;
 
-/// Probes and scrapers need a few. Anybody who reaches the pod can open more, so they have an end.
+/// Probes and scrapers need a few. Anybody who reaches the pod can open more: then the oldest idle ones are closed.
 const MOST_CONNECTIONS: usize = 256;
 /// How long the head of a request may take, the silence before it included.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
@@ -49,6 +51,17 @@ const AFTER_A_FAILED_ACCEPT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     checks: Arc<Mutex<BTreeMap<String, Status>>>,
+    doubts: Arc<Mutex<BTreeMap<String, Doubt>>>,
+}
+
+/// Why a check that is fine is not believed.
+#[derive(Clone)]
+struct Doubt(Arc<dyn Fn() -> Option<String> + Send + Sync>);
+
+impl std::fmt::Debug for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Doubt")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,15 +97,15 @@ impl Readiness {
 
     /// Whether no check is pending. Without any check nothing is known yet, so that is not ready.
     pub fn is_ready(&self) -> bool {
-        let checks = self.checks();
-        !checks.is_empty() && !checks.values().any(|status| matches!(status, Status::Pending(_)))
+        self.report().0
     }
 
     /// One line per check, and whether they are all fine.
     pub fn report(&self) -> (bool, String) {
-        let ready = self.is_ready();
+        let checks = self.as_of_now();
+        let ready = !checks.is_empty() && !checks.values().any(|status| matches!(status, Status::Pending(_)));
         let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
-        for (name, status) in self.checks().iter() {
+        for (name, status) in &checks {
             // Writing to a String cannot fail.
             let _ = match status {
                 Status::Ok => writeln!(text, "[+] {name}: ok"),
@@ -101,6 +114,20 @@ impl Readiness {
             };
         }
         (ready, text)
+    }
+
+    /// The checks, those that are fine and doubted as pending.
+    fn as_of_now(&self) -> BTreeMap<String, Status> {
+        let mut checks = self.checks().clone();
+        let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, doubt) in doubts.iter() {
+            if let Some(status) = checks.get_mut(name).filter(|status| **status == Status::Ok)
+                && let Some(why) = (doubt.0)()
+            {
+                *status = Status::Pending(why);
+            }
+        }
+        checks
     }
 
     fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Status>> {
@@ -118,6 +145,12 @@ impl Check {
     /// It fails, which is reported but does not make the operator unready.
     pub fn note(&self, text: impl Into<String>) {
         self.readiness.note(self.name.clone(), text);
+    }
+
+    /// While it is fine, this is asked each time whether to believe it; the answer is why not.
+    pub fn goes_stale(&self, doubt: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        let mut doubts = self.readiness.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        doubts.insert(self.name.clone(), Doubt(Arc::new(doubt)));
     }
 
     /// It is awaited, and why.
@@ -176,17 +209,12 @@ pub async fn serve(
 ) -> io::Result<()> {
     info!("listening on {}", listener.local_addr()?);
     let router = router(Pages { readiness, registry });
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let open = Arc::new(Mutex::new(Connections::default()));
     let under_way = GracefulShutdown::new();
     loop {
-        let accepted = async {
-            // Closed by nobody.
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, stream) = tokio::select! {
-            (place, accepted) = accepted => match accepted {
-                Ok((stream, _)) => (place, stream),
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
                     sleep(AFTER_A_FAILED_ACCEPT).await;
@@ -195,23 +223,77 @@ pub async fn serve(
             },
             () = shutdown.cancelled() => break,
         };
-        let connection = under_way.watch(connection(stream, router.clone()));
+        let (number, place) = lock(&open).enter();
+        let (router, is_busy) = (router.clone(), Arc::clone(&place.is_busy));
+        let service = service_fn(move |request: Request<Incoming>| {
+            is_busy.store(true, Ordering::Relaxed);
+            let (answer, is_busy) = (router.clone().call(request), Arc::clone(&is_busy));
+            async move {
+                let answer = answer.await;
+                is_busy.store(false, Ordering::Relaxed);
+                answer
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_LIMIT)
+            .max_buf_size(MOST_BUFFERED)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = under_way.watch(connection);
+        let open = Arc::clone(&open);
         tokio::spawn(async move {
-            // Whoever breaks off, or takes too long, is nobody's trouble.
-            let _ = timeout(CONNECTION_LIMIT, connection).await;
-            drop(place);
+            tokio::select! {
+                // Whoever breaks off, or takes too long, is nobody's trouble.
+                _ = timeout(CONNECTION_LIMIT, connection) => {}
+                () = place.evicted.cancelled() => {}
+            }
+            lock(&open).leave(number);
         });
     }
     under_way.shutdown().await;
     Ok(())
 }
 
-fn connection(stream: TcpStream, router: Router) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_LIMIT)
-        .max_buf_size(MOST_BUFFERED)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+/// The connections that are open, by age.
+#[derive(Default)]
+struct Connections {
+    last: u64,
+    open: BTreeMap<u64, Place>,
+}
+
+#[derive(Clone, Default)]
+struct Place {
+    /// A request is being answered.
+    is_busy: Arc<AtomicBool>,
+    evicted: CancellationToken,
+}
+
+impl Connections {
+    /// Makes room for one more: the oldest that is idle has to go, since a probe must not wait for those who say nothing.
+    fn enter(&mut self) -> (u64, Place) {
+        if self.open.len() >= MOST_CONNECTIONS {
+            let idle = self
+                .open
+                .iter()
+                .find(|(_, place)| !place.is_busy.load(Ordering::Relaxed));
+            let oldest = idle.or(self.open.first_key_value()).map(|(number, _)| *number);
+            if let Some(place) = oldest.and_then(|number| self.open.remove(&number)) {
+                place.evicted.cancel();
+            }
+        }
+        self.last += 1;
+        let place = Place::default();
+        self.open.insert(self.last, place.clone());
+        (self.last, place)
+    }
+
+    fn leave(&mut self, number: u64) {
+        self.open.remove(&number);
+    }
+}
+
+fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn router(pages: Pages) -> Router {
@@ -243,6 +325,8 @@ async fn show_metrics(State(pages): State<Pages>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
 
     struct Served {
@@ -349,6 +433,36 @@ mod tests {
         let answers = futures::future::join_all(slow).await;
         assert!(answers.iter().all(|answer| !answer.contains("200 OK")), "{answers:?}");
         assert!(served.get("/readyz").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn probes_are_answered_under_any_number_of_idle_connections() {
+        let served = served().await;
+        served.readiness.check("crd", "x").ok();
+        let more = 50;
+        let mut idle = Vec::new();
+        for _ in 0..MOST_CONNECTIONS + more {
+            idle.push(TcpStream::connect(served.address).await.unwrap());
+        }
+        assert!(served.get("/readyz").await.starts_with("HTTP/1.1 200 "));
+        // Room was made for those that came later, and no more.
+        idle[0].readable().await.unwrap();
+        assert_eq!(idle[0].try_read(&mut [0]).unwrap(), 0, "the oldest is closed");
+        let still_open = idle[more + 1].try_read(&mut [0]).unwrap_err();
+        assert_eq!(still_open.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_connection_that_is_being_answered_outlasts_idle_ones() {
+        let mut connections = Connections::default();
+        let (busy, place) = connections.enter();
+        place.is_busy.store(true, Ordering::Relaxed);
+        let (idle, _) = connections.enter();
+        for _ in 0..MOST_CONNECTIONS - 1 {
+            connections.enter();
+        }
+        assert_eq!(connections.open.len(), MOST_CONNECTIONS);
+        assert!(connections.open.contains_key(&busy) && !connections.open.contains_key(&idle));
     }
 
     #[tokio::test]

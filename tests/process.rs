@@ -457,3 +457,37 @@ mod crds {
         waiting.abort();
     }
 }
+
+#[tokio::test]
+async fn sigterm_is_obeyed_while_the_exec_plugin_of_the_kubeconfig_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kubeconfig, begun) = (folder.path().join("kubeconfig"), folder.path().join("begun"));
+    let script = format!("touch {}; exec sleep 300", begun.display());
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+            "interactiveMode": "Never",
+        }}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let mut operator = tokio::process::Command::new(BINARY)
+        .args(["run", "--listen=127.0.0.1:0", "--leader-elect=false"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("KUBECONFIG", &kubeconfig)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    eventually("the plugin runs", DEADLINE, async || {
+        begun.exists().then_some(()).ok_or_else(|| "not yet".to_owned())
+    })
+    .await
+    .unwrap();
+    let pid = operator.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = tokio::time::timeout(DEADLINE, operator.wait()).await;
+    assert!(ended.expect("it ends").unwrap().success());
+}

@@ -41,6 +41,7 @@ pub enum Reason {
     NotAvailable,
     QuotaExceeded,
     Rejected,
+    InternalError,
 }
 
 /// What a reason means for whoever waits.
@@ -56,7 +57,7 @@ pub enum Progress {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::Available,
         Reason::Creating,
         Reason::Updating,
@@ -78,6 +79,7 @@ impl Reason {
         Reason::NotAvailable,
         Reason::QuotaExceeded,
         Reason::Rejected,
+        Reason::InternalError,
     ];
 
     /// The text in the condition.
@@ -104,6 +106,7 @@ impl Reason {
             Reason::NotAvailable => "NotAvailable",
             Reason::QuotaExceeded => "QuotaExceeded",
             Reason::Rejected => "Rejected",
+            Reason::InternalError => "InternalError",
         }
     }
 
@@ -130,7 +133,8 @@ impl Reason {
             | Reason::Forbidden
             | Reason::NotAvailable
             | Reason::QuotaExceeded
-            | Reason::Rejected => Progress::Stalled,
+            | Reason::Rejected
+            | Reason::InternalError => Progress::Stalled,
         }
     }
 

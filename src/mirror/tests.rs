@@ -78,6 +78,9 @@ impl Source<Thing> for Script {
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
         self.ask(|sender| Call::Tags(id.to_owned(), sender))
     }
+    fn operation(&self, _: &Look) -> Operation {
+        Operation::ListCustomerGateways
+    }
     fn cloud_now(&self) -> Timestamp {
         Timestamp::UNIX_EPOCH
     }
@@ -667,4 +670,19 @@ async fn what_nobody_holds_leaves_no_trace() {
             && state.wants.is_empty()
     );
     assert!(state.uids.is_empty() && state.holders.is_empty() && state.ids.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_panics_is_a_failed_read_and_the_collection_is_read_again() {
+    let mut bench = Bench::new();
+    bench.mirror.want("reader", Look::Collection, Instant::now());
+    // The scripted cloud panics if nobody answers it.
+    drop(bench.calls.recv().await);
+    assert_eq!(bench.woken.recv().await, Some("reader"));
+    let failure = bench.mirror.take_failure(&"reader").expect("the reader is told");
+    assert!(failure.text.contains("panicked"), "{failure}");
+    bench.mirror.want("reader", Look::Collection, Instant::now());
+    bench.answer_list(vec![thing("a", "x")], true).await;
+    assert_eq!(bench.woken.recv().await, Some("reader"));
+    assert!(bench.mirror.take_failure(&"reader").is_none());
 }

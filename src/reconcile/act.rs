@@ -1,12 +1,12 @@
 //! Act: takes the step that was decided, at most one cloud write, and puts its outcome on record.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
-use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
@@ -19,8 +19,9 @@ use super::key::Key;
 use super::kind::{Kind, Refused};
 use super::managed::{Managed, crd_name};
 use super::outcome::{self, Setting};
+use super::pipeline::{Visit, log_refusal};
+use super::queue::Action;
 use super::record;
-use super::registrations::Reported;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
 use super::view::{if_missing, wanted_name};
@@ -42,6 +43,7 @@ pub enum Next<K: Kind> {
 
 /// One pass over one object.
 pub struct Pass<'a, K: Kind> {
+    pub visit: &'a Visit<'a, K>,
     pub context: &'a KindContext<K>,
     pub key: &'a Key,
     pub object: Arc<Managed<K>>,
@@ -301,7 +303,7 @@ impl<K: Kind> Pass<'_, K> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
-        let Ok(_turn) = self.turn(&cloud, Priority::Write) else {
+        let Ok(turn) = self.turn(&cloud, Priority::Write) else {
             self.say_that_it_waits().await?;
             return Ok(Next::Rest(Action::await_change()));
         };
@@ -321,7 +323,7 @@ impl<K: Kind> Pass<'_, K> {
         self.context.record_was_kept();
         let pass = Pass { object, ..*self };
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
-        let Some(sent) = pass.send(&cloud, call).await else {
+        let Some(sent) = pass.send_in_turn(&cloud, turn, call).await else {
             // The intent stays: whoever leads next waits it out.
             return Ok(not_leading());
         };
@@ -340,7 +342,6 @@ impl<K: Kind> Pass<'_, K> {
                 Ok(Next::Rest(Action::requeue(Duration::ZERO)))
             }
             Err(error) => {
-                self.heed_full_queue(&cloud, &error);
                 let mut trouble = trouble(&error);
                 if K::UNIQUE_NAMES && error.meaning == Meaning::Duplicate {
                     // Who has the name is looked up next, and said.
@@ -472,7 +473,7 @@ impl<K: Kind> Pass<'_, K> {
         }
         let edited = self.gathered.triggered_at.is_some();
         let priority = if edited { Priority::Edit } else { Priority::Write };
-        let Ok(_turn) = self.turn(&cloud, priority) else {
+        let Ok(turn) = self.turn(&cloud, priority) else {
             return Ok(Next::Rest(Action::await_change()));
         };
         if self.is_held_by_another(id) {
@@ -486,10 +487,8 @@ impl<K: Kind> Pass<'_, K> {
         }
         self.context.record_was_kept();
         let pass = Pass { object, ..*self };
-        let Some(sent) = pass
-            .send(&cloud, K::change(&cloud.client, &cloud.home, id, &call))
-            .await
-        else {
+        let sending = K::change(&cloud.client, &cloud.home, id, &call);
+        let Some(sent) = pass.send_in_turn(&cloud, turn, sending).await else {
             return Ok(not_leading());
         };
         match sent {
@@ -511,7 +510,6 @@ impl<K: Kind> Pass<'_, K> {
             // Whether it was done, and whether the object is still there, is seen by looking again.
             Err(error) if error.outcome_unknown => pass.troubled(&trouble(&error), |_| {}).await,
             Err(error) => {
-                self.heed_full_queue(&cloud, &error);
                 let setting = self.setting(&cloud, cloud.tenant.cloud_now());
                 let record = setting.record();
                 let mut trouble = trouble(&error);
@@ -592,7 +590,7 @@ impl<K: Kind> Pass<'_, K> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
-        let Ok(_turn) = self.turn(&cloud, Priority::Write) else {
+        let Ok(turn) = self.turn(&cloud, Priority::Write) else {
             return Ok(Next::Rest(Action::await_change()));
         };
         if self.is_held_by_another(id) {
@@ -608,7 +606,8 @@ impl<K: Kind> Pass<'_, K> {
                 .await?;
         }
         let pass = Pass { object, ..*self };
-        let Some(sent) = pass.send(&cloud, K::delete(&cloud.client, &cloud.home, id)).await else {
+        let sending = K::delete(&cloud.client, &cloud.home, id);
+        let Some(sent) = pass.send_in_turn(&cloud, turn, sending).await else {
             return Ok(not_leading());
         };
         match sent {
@@ -638,15 +637,13 @@ impl<K: Kind> Pass<'_, K> {
                 );
                 Ok(Next::Again(pass.object))
             }
-            Err(error) => {
-                self.heed_full_queue(&cloud, &error);
-                pass.troubled(&trouble(&error), |_| {}).await
-            }
+            Err(error) => pass.troubled(&trouble(&error), |_| {}).await,
         }
     }
 
     async fn release(&self, note: Option<String>) -> Result<Next<K>, kube::Error> {
         let id = K::object(&self.object.status).id.clone();
+        let is_place_free = note.is_none() && id.is_some();
         let text = match (note, &id) {
             (Some(note), _) => Some(note),
             (None, Some(id)) => Some(format!("deleted the {} {id}", K::NOUN)),
@@ -668,7 +665,9 @@ impl<K: Kind> Pass<'_, K> {
                 .await;
         }
         self.context.let_go(self.key);
-        self.wake_who_waits_for_quota(&fellows);
+        if is_place_free {
+            self.wake_who_waits_for_quota(&fellows);
+        }
         self.wake_who_waits_for_the_name();
         if let Some(id) = id {
             self.wake_who_names(&id);
@@ -676,11 +675,17 @@ impl<K: Kind> Pass<'_, K> {
         Ok(Next::Rest(Action::await_change()))
     }
 
+    /// One place has come free, so one of those that wait for a place takes it: the others would only be refused again.
     fn wake_who_waits_for_quota(&self, fellows: &[Key]) {
-        let waits = |object: &Managed<K>| ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str());
-        let waiting = self.context.memory.find(waits);
-        let waiting = waiting.iter().map(|object| Key::of(&**object));
-        for key in waiting.filter(|key| fellows.contains(key)) {
+        let fellows: HashSet<&Key> = fellows.iter().collect();
+        let waits = |key: &Key, object: &Managed<K>| {
+            ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str()) && fellows.contains(key)
+        };
+        let since = |object: &Managed<K>| {
+            let conditions = &K::object(&object.status).conditions;
+            conditions::find(conditions, conditions::STALLED).map(|stalled| stalled.last_transition_time.0)
+        };
+        if let Some(key) = self.context.memory.longest_waiting(Instant::now(), waits, since) {
             self.context.memory.kick(&key);
             self.context.shared.wakes.wake(key);
         }
@@ -726,7 +731,24 @@ impl<K: Kind> Pass<'_, K> {
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Option<Result<Answer<T>, CloudError>> {
         let may_write = || self.context.shared.may_write();
-        cloud.tenant.send_if_leading(may_write, call).await
+        let sent = cloud.tenant.send_if_leading(may_write, call);
+        self.visit.slot.yielded(sent).await
+    }
+
+    /// The same in this object's turn, which ends with the answer: its record needs none.
+    async fn send_in_turn<T>(
+        &self,
+        cloud: &Cloud<'_, K>,
+        turn: MyTurn<'_>,
+        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+    ) -> Option<Result<Answer<T>, CloudError>> {
+        let sent = self.send(cloud, call).await;
+        if let Some(Err(error)) = &sent {
+            // Before the next one is let in.
+            self.heed_full_queue(cloud, error);
+        }
+        drop(turn);
+        sent
     }
 
     /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
@@ -802,13 +824,7 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     fn count_as(&self, reason: Reason, drifted: bool) {
-        let now = Reported {
-            reason: Some(reason.as_str()),
-            drifted,
-        };
-        if let Some(registrations) = self.context.registrations(self.key) {
-            registrations.counted.set(now);
-        }
+        self.context.count(self.key, reason, drifted);
     }
 
     fn again(&self, written: Managed<K>) -> Next<K> {
@@ -819,6 +835,11 @@ impl<K: Kind> Pass<'_, K> {
 
     /// Writes a decision: if the object has changed meanwhile, the decision is taken again.
     async fn write(&self, change: impl Fn(&mut K::Status)) -> Result<Arc<Managed<K>>, kube::Error> {
+        #[cfg(test)]
+        self.context
+            .shared
+            .tripwires
+            .cross(self.key, super::tripwire::Step::Report);
         match self.context.shared.reporter.write(&*self.object, change).await? {
             None => Ok(Arc::clone(&self.object)),
             Some(written) => {
@@ -829,29 +850,48 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    /// Writes an outcome: what has happened in the cloud is put on record, whatever became of the object meanwhile.
+    /// Writes an outcome: what has happened in the cloud is recorded, whatever became of the object meanwhile, and for as
+    /// long as the reconcile may last. Who gave up at the first refusal would send the same write to the cloud again.
     async fn write_surely(&self, change: impl Fn(&mut K::Status)) -> Result<Arc<Managed<K>>, kube::Error> {
         let mut object = Arc::clone(&self.object);
-        for _ in 0..5 {
-            match (Pass {
+        let mut pauses = Pauses::until(self.visit.deadline);
+        // What a try whose answer was lost may have written.
+        let mut meant = None;
+        loop {
+            let pass = Pass {
                 object: Arc::clone(&object),
                 ..*self
-            })
-            .write(&change)
-            .await
-            {
-                // Whoever leads by now has made up its own mind about what came of it.
-                Err(error) if is_conflict(&error) && !self.context.shared.leads() => {
-                    return Err(error);
+            };
+            let error = match pass.write(&change).await {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+            let is_conflict = is_conflict(&error);
+            if !is_conflict {
+                log_refusal(self.context, self.key, &error);
+            }
+            // Whoever leads by now has made up its own mind about what came of it.
+            if !(is_conflict || is_passing(&error)) || !self.context.shared.leads() || !pauses.next().await {
+                return Err(error);
+            }
+            if !is_conflict {
+                let mut status = object.status.clone();
+                change(&mut status);
+                meant = Some(status);
+                continue;
+            }
+            match self.context.shared.reporter.read(&*object).await {
+                Ok(Some(newer)) if meant.as_ref() == Some(&newer.status) => {
+                    let written = Arc::new(newer);
+                    self.context.wrote(self.key, &written);
+                    return Ok(written);
                 }
-                Err(error) if is_conflict(&error) => match self.context.shared.reporter.read(&*object).await? {
-                    Some(newer) => object = Arc::new(newer),
-                    None => return Err(no_more(self.object.name())),
-                },
-                result => return result,
+                Ok(Some(newer)) => object = Arc::new(newer),
+                Ok(None) => return Err(no_more(self.object.name())),
+                Err(error) if is_passing(&error) => {}
+                Err(error) => return Err(error),
             }
         }
-        (Pass { object, ..*self }).write(&change).await
     }
 }
 
@@ -894,6 +934,43 @@ fn is_no_more(error: &kube::Error, name: &str) -> bool {
 
 fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the same request may well be taken in a moment: the apiserver was not reached, did not answer, or answered that
+/// it cannot just now.
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::SerdeError(_) => true,
+        _ => false,
+    }
+}
+
+/// Growing pauses between tries, up to an end.
+struct Pauses {
+    next: Duration,
+    end: Instant,
+}
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    fn until(end: Instant) -> Self {
+        Self { next: Self::FIRST, end }
+    }
+
+    /// Whether there is time for another try; it has come then.
+    async fn next(&mut self) -> bool {
+        let pause = self.next;
+        self.next = (pause * 2).min(Self::LONGEST);
+        let then = Instant::now() + pause;
+        if then >= self.end {
+            return false;
+        }
+        tokio::time::sleep_until(then).await;
+        true
+    }
 }
 
 /// The lane's name; projects have lanes of their own.

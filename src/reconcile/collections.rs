@@ -17,7 +17,7 @@ use crate::cloud::paging::{LIMIT, Listed, Next, Page, Pages, SMALL_LIMIT};
 use crate::cloud::user_groups::UserGroup;
 use crate::cloud::users::User;
 use crate::cloud::{Answer, Client, CloudError, Meaning, Operation};
-use crate::mirror::{Listing, Source};
+use crate::mirror::{Listing, Look, Source};
 
 const GATEWAYS: &str = "customer-gateways";
 const USERS: &str = "vpn-users";
@@ -187,6 +187,14 @@ impl Source<CustomerGateway> for GatewaySource {
         self.0.read(Operation::ListCustomerGatewayTags, call).boxed()
     }
 
+    fn operation(&self, look: &Look) -> Operation {
+        match look {
+            Look::Collection => Operation::ListCustomerGateways,
+            Look::Object(_) | Look::Whole(_) => Operation::GetCustomerGateway,
+            Look::Tags(_) => Operation::ListCustomerGatewayTags,
+        }
+    }
+
     fn cloud_now(&self) -> Timestamp {
         self.0.cloud_now()
     }
@@ -236,6 +244,13 @@ impl Source<User> for UserSource {
         std::future::ready(Err(error)).boxed()
     }
 
+    fn operation(&self, look: &Look) -> Operation {
+        match look {
+            Look::Collection => Operation::ListVpnUsers,
+            Look::Object(_) | Look::Whole(_) | Look::Tags(_) => Operation::GetVpnUser,
+        }
+    }
+
     fn cloud_now(&self) -> Timestamp {
         self.reads.cloud_now()
     }
@@ -273,6 +288,10 @@ impl Source<UserGroup> for GroupSource {
     fn tags<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
         let error = not_implied(Operation::ListVpnUserGroups, "groups have no tags");
         std::future::ready(Err(error)).boxed()
+    }
+
+    fn operation(&self, _: &Look) -> Operation {
+        Operation::ListVpnUserGroups
     }
 
     fn cloud_now(&self) -> Timestamp {

@@ -16,14 +16,17 @@ use super::digest_key::DigestKeys;
 use super::initial_list::{Progress, Unlisted};
 use super::key::{Key, Wakes};
 use super::kind::Kind;
+use super::living::Living;
 use super::managed::Managed;
 use super::memory::Memory;
-use super::registrations::Registrations;
+use super::registrations::{Registrations, Reported};
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::tenant::Tenants;
+use crate::api::conditions::Reason;
 use crate::cloud::credentials::OwnCredentialsSource;
 use crate::crd_age::Unkept;
+use crate::kube_client::Heard;
 use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -46,6 +49,8 @@ pub struct Context {
     pub census: Census,
     /// When this process began: what was seen since then was seen by it.
     pub started: Instant,
+    #[cfg(test)]
+    pub tripwires: super::tripwire::Tripwires,
 }
 
 impl Context {
@@ -72,6 +77,8 @@ pub struct KindContext<K: Kind> {
     pub memory: Memory<K>,
     /// Who holds, intends or wants which cloud object.
     pub claims: Claims,
+    pub living: Living,
+    pub heard: Heard,
     /// One for each watched namespace.
     pub watches: Mutex<Vec<Watched<K>>>,
     /// Fails while the CRD in the cluster does not keep what must be remembered.
@@ -101,6 +108,12 @@ impl<K: Kind> KindContext<K> {
     /// One more watch.
     pub fn watched_by(&self, watched: Watched<K>) {
         self.watches().push(watched);
+    }
+
+    /// Whether no watch is still listing: see [`Self::all_is_known`].
+    pub fn is_all_known(&self) -> bool {
+        let is_under_way = |watched: &Watched<K>| *watched.listed.borrow() == Progress::UnderWay;
+        !self.watches().iter().any(is_under_way)
     }
 
     /// Waits until every watch has delivered all that there is, or is known to fail: see [`Self::unlisted`].
@@ -191,9 +204,20 @@ impl<K: Kind> KindContext<K> {
     }
 
     /// As the watches have it.
-    fn watched(&self, key: &Key) -> Option<Arc<Managed<K>>> {
+    pub fn watched(&self, key: &Key) -> Option<Arc<Managed<K>>> {
         let reference = key.object_ref::<K>();
         self.watches().iter().find_map(|watched| watched.store.get(&reference))
+    }
+
+    /// Whether a watch has the object with this uid; `key` is where it is, if that is known.
+    pub fn has_uid(&self, key: Option<&Key>, uid: &str) -> bool {
+        match key {
+            Some(key) => self.watched(key).is_some_and(|watched| watched.uid() == uid),
+            None => self
+                .watches()
+                .iter()
+                .any(|watched| watched.store.find(|object| object.uid() == uid).is_some()),
+        }
     }
 
     /// Nothing is left to do for the object. What is known of it stays until the watch has seen it go: what the watch
@@ -204,6 +228,17 @@ impl<K: Kind> KindContext<K> {
         // The store is told first, so that one that still has it means that the watch will say so later.
         if self.watched(key).is_none() {
             self.forget(key);
+        }
+    }
+
+    /// How metrics count the object from now on.
+    pub fn count(&self, key: &Key, reason: Reason, drifted: bool) {
+        let now = Reported {
+            reason: Some(reason.as_str()),
+            drifted,
+        };
+        if let Some(registrations) = self.registrations(key) {
+            registrations.counted.set(now);
         }
     }
 

@@ -1,38 +1,39 @@
-//! The controllers: watches in, reconciles out. One per kind and watched namespace.
+//! The controllers: watches in, reconciles out. One per kind, with a watch for each watched namespace.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, stream};
+use futures::StreamExt;
+use futures::future::join_all;
 use kube::Api;
-use kube::runtime::controller::{self, Controller};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
 
 use super::context::{KindContext, Watched};
 use super::initial_list::InitialList;
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
-use super::pipeline::{on_error, reconcile};
+use super::queue::WorkQueue;
 use super::watch_health::{WatchChecks, WatchHealth};
+use super::workers::{Slots, work};
 use crate::api::conditions::{self, Reason};
+use crate::kube_client::{Heard, REQUEST_LIMIT, WATCH_IDLE_LIMIT};
 use crate::web::Readiness;
 
 /// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
 const PAGE_SIZE: u32 = 200;
-/// A write, its outcome's record and some margin for the apiserver.
-const LONGEST_RECONCILE: Duration = Duration::from_secs(120);
+/// A silent watch is begun again by then.
+const LONGEST_SILENCE: Duration = WATCH_IDLE_LIMIT.saturating_add(REQUEST_LIMIT);
 
-/// A kind's controllers, ready to be run.
+/// A kind's watches and workers, ready to be run.
 pub struct KindController<K: Kind> {
     pub context: Arc<KindContext<K>>,
-    /// The wakes of this kind, for each of its namespaces.
-    pub wakes: broadcast::Sender<Key>,
+    pub queue: Arc<WorkQueue>,
+    /// Shared by all kinds.
+    pub slots: Slots,
 }
 
 impl<K: Kind> KindController<K> {
@@ -43,7 +44,7 @@ impl<K: Kind> KindController<K> {
         // One of several that cannot be listed does not make the others' operator unready.
         let any_listed = (namespaces.len() > 1)
             .then(|| readiness.check(format!("watch {plural}"), "none of the watched namespaces is listed"));
-        let controllers = namespaces.into_iter().map(|namespace| {
+        let watches = namespaces.into_iter().map(|namespace| {
             let place = namespace
                 .as_ref()
                 .map_or(String::new(), |namespace| format!(" in {namespace}"));
@@ -52,18 +53,25 @@ impl<K: Kind> KindController<K> {
                 own: check,
                 any: any_listed.clone(),
             };
-            self.run_one(namespace, checks, shutdown.clone())
+            Self::watch(Arc::clone(&self.context), Arc::clone(&self.queue), namespace, checks)
         });
-        futures::future::join_all(controllers.collect::<Vec<_>>()).await;
+        let watches = join_all(watches.collect::<Vec<_>>());
+        let work = work(self.context, self.queue, self.slots, shutdown);
+        tokio::select! {
+            () = work => {}
+            // They have no end of their own.
+            _ = watches => {}
+        }
     }
 
-    fn run_one(
-        &self,
+    /// Keeps the store of one watch up to date and enqueues what it delivers. A watch that fails is begun again after a
+    /// pause, which nobody else notices.
+    async fn watch(
+        context: Arc<KindContext<K>>,
+        queue: Arc<WorkQueue>,
         namespace: Option<String>,
         checks: WatchChecks,
-        shutdown: CancellationToken,
-    ) -> BoxFuture<'static, ()> {
-        let context = Arc::clone(&self.context);
+    ) {
         let client = context.shared.client.clone();
         let api: Api<Managed<K>> = match &namespace {
             Some(namespace) => Api::namespaced(client, namespace),
@@ -73,97 +81,62 @@ impl<K: Kind> KindController<K> {
         if let Some(selector) = &context.shared.settings.watch_selector {
             config = config.labels(selector);
         }
-        let (reader, writer) = reflector::store::<Managed<K>>();
+        let (store, writer) = reflector::store::<Managed<K>>();
         let list = InitialList::default();
         context.watched_by(Watched {
             namespace: namespace.clone(),
-            store: reader.clone(),
+            store: store.clone(),
             listed: list.subscribe(),
         });
-        let gone = Arc::clone(&context);
-        let store = reader.clone();
-        let in_namespace = namespace.clone();
+        checks.own.goes_stale(is_silent(&context.heard, api.resource_url()));
         let metrics = context.shared.metrics.clone();
         let health = WatchHealth::new(K::KIND, namespace.clone(), checks, metrics, api.clone());
-        let objects = watcher(api, config)
-            .default_backoff()
-            .reflect(writer)
-            .inspect(move |event| match event {
+        let mut events = pin!(watcher(api, config).default_backoff().reflect(writer));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Apply(object)) => {
+                    health.is_up();
+                    context.claims.observe(&object);
+                    queue.enqueue(Key::of(&object));
+                }
                 Ok(watcher::Event::Delete(object)) => {
                     health.is_up();
-                    gone.forget(&Key::of(object));
+                    let key = Key::of(&object);
+                    context.forget(&key);
+                    queue.forget(&key);
                 }
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
-                    forget_unseen(&gone, &store, in_namespace.as_deref());
+                    forget_unseen(&context, &store, namespace.as_deref());
                     if list.complete() {
-                        wake_dependents(&gone);
+                        wake_dependents(&context);
                     }
+                    store
+                        .state()
+                        .iter()
+                        .for_each(|object| queue.enqueue(Key::of(&**object)));
                 }
-                Ok(watcher::Event::Apply(object)) => {
-                    health.is_up();
-                    gone.claims.observe(object);
-                }
-                Ok(watcher::Event::InitApply(object)) => gone.claims.observe(object),
+                Ok(watcher::Event::InitApply(object)) => context.claims.observe(&object),
                 Ok(watcher::Event::Init) => {}
                 Err(error) => {
-                    health.failed(error);
-                    list.failed(error, Instant::now());
-                }
-            })
-            .touched_objects();
-        let wakes = stream::unfold(self.wakes.subscribe(), |mut wakes| async {
-            loop {
-                match wakes.recv().await {
-                    Ok(key) => return Some((key, wakes)),
-                    Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        warn!(missed, "wakes were missed; the next retry or resync makes up for them");
-                    }
-                    Err(broadcast::error::RecvError::Closed) => return None,
+                    health.failed(&error);
+                    list.failed(&error, Instant::now());
                 }
             }
-        });
-        let is_ours = move |key: &Key| namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace);
-        let kicked = Arc::clone(&context);
-        let wakes = wakes
-            .filter(move |key| futures::future::ready(is_ours(key)))
-            .map(move |key| {
-                // Whoever wakes an object has news for it: it need not wait its backoff out.
-                kicked.memory.kick(&key);
-                key.object_ref::<K>()
-            });
-        let leader = context.shared.leader.clone();
-        let leading = stream::once(async move { leader.leading().await });
-        async move {
-            Controller::for_stream(objects, reader)
-                .with_config(controller::Config::default())
-                .reconcile_on(wakes)
-                .reconcile_all_on(leading)
-                .graceful_shutdown_on(async move { shutdown.cancelled().await })
-                .run(bounded::<K>, on_error::<K>, context)
-                .for_each(|result| async move {
-                    if let Err(error) = result {
-                        debug!(kind = K::KIND, %error, "a reconcile ended with an error");
-                    }
-                })
-                .await;
         }
-        .boxed()
     }
 }
 
-/// Every reconcile has an end, even if an answer of the apiserver never comes.
-async fn bounded<K: Kind>(
-    object: Arc<Managed<K>>,
-    context: Arc<KindContext<K>>,
-) -> Result<controller::Action, super::pipeline::ReconcileError> {
-    let key = Key::of(&*object);
-    match tokio::time::timeout(LONGEST_RECONCILE, reconcile(object, context)).await {
-        Ok(result) => result,
-        Err(_) => {
-            warn!(object = %key, "a reconcile took too long and was cut off; it is begun anew");
-            Ok(controller::Action::requeue(Duration::from_secs(1)))
-        }
+/// Why a watch that is up in all else is not believed: of one that is well, something is heard every few minutes.
+fn is_silent(heard: &Heard, path: &str) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    let (heard, path) = (heard.clone(), path.to_owned());
+    move || {
+        let age = heard.age(&path)?;
+        let age = Duration::from_secs(age.as_secs());
+        (age > LONGEST_SILENCE).then(|| {
+            let age = humantime::format_duration(age);
+            format!("nothing was heard from the apiserver for {age}")
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use super::decide::{Access, Extras, Inputs, Trouble, View};
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::{Managed, crd_name};
+use super::pipeline::Visit;
 use super::registrations::Registrations;
 use super::secrets::{Found, SecretName};
 use super::sources::{Lack, Sources, impossible_secret, missing_secret};
@@ -75,13 +76,22 @@ impl<K: Kind> Gathered<K> {
     }
 }
 
+impl<K: Kind> Gathered<K> {
+    /// Takes what is told once: when nothing can fail any more before the decision, or nobody would hear of it.
+    pub fn take_what_is_told_once(&mut self, context: &KindContext<K>, key: &Key) {
+        let failure = self.mirror.as_ref().and_then(|mirror| mirror.take_failure(key));
+        self.failed_look = failure.map(|error| trouble(&error));
+        self.accepted = context.memory.take_accepted(key);
+    }
+}
+
 /// Gathers for one pass over an object.
 pub async fn gather<K: Kind>(
-    context: &KindContext<K>,
-    key: &Key,
+    visit: &Visit<'_, K>,
     object: &Managed<K>,
     registrations: &Registrations,
 ) -> Result<Gathered<K>, kube::Error> {
+    let Visit { context, key, slot, .. } = *visit;
     let shared = &context.shared;
     let deleting = object.deleting_since().is_some();
     let crd_deleting_since = if deleting {
@@ -107,7 +117,7 @@ pub async fn gather<K: Kind>(
         delete_sent: context
             .memory
             .pending_delete(key, shared.policy.settle_time, Instant::now()),
-        accepted: context.memory.take_accepted(key),
+        accepted: None,
         replayed: recorded_token(object).is_some_and(|token| context.memory.has_replayed(key, token)),
         overwrites_tags: true,
     };
@@ -120,7 +130,10 @@ pub async fn gather<K: Kind>(
         }
     };
     gathered.overwrites_tags = tenant.overwrites_tags();
-    let opened = tenant.open(triggered_at).await;
+    let opened = match tenant.client() {
+        Some(_) => tenant.open(triggered_at).await,
+        None => slot.yielded(tenant.open(triggered_at)).await,
+    };
     // A deletion may go on with what is remembered of a Secret, which says nothing of the Secret itself.
     if !deleting {
         let finding = tenant.finding();
@@ -182,7 +195,6 @@ fn look_around<K: Kind>(
     viewpoint.hold(&mut mirror.known());
     let mass_deletion = mass_deletion(viewpoint, mirror, open);
     let mut known = mirror.known();
-    gathered.failed_look = known.take_failure(viewpoint.key).map(|error| trouble(&error));
     gathered.view = viewpoint.view(&mut known, mass_deletion);
 }
 
@@ -291,6 +303,7 @@ async fn extras<K: Kind>(
         requested_at: object.annotation(crate::api::RECONCILE_REQUESTED_ANNOTATION),
         open,
         since,
+        waits: context.memory.waits(key),
         may_ask_cloud,
     };
     match K::extras(spec, &sources).await {
@@ -318,14 +331,25 @@ fn follow_secrets<K: Kind>(key: &Key, object: &Managed<K>, registrations: &Regis
     registrations.secrets.names_only(&named);
 }
 
-/// Asks the apiserver, since the CR may be outside of what this process watches.
+/// Whether a tag's owner lives. The watches are asked first: what they have needs no request. Only the apiserver can say
+/// that an object is no more, since it may be outside of what this process watches, or too new for it.
 async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool, kube::Error> {
     // Whoever may write tags in the cloud has no say in what is asked of the apiserver: the names go into a path.
     if !owner.can_exist() {
         return Ok(true);
     }
+    let key = Key {
+        kind: K::KIND,
+        namespace: owner.namespace.clone(),
+        name: owner.name.clone(),
+    };
+    let place = (!owner.may_be_cut()).then_some(&key);
+    if context.has_uid(place, &owner.uid) || context.living.has(&owner.uid, Instant::now()) {
+        return Ok(true);
+    }
     let api = Api::<PartialObjectMeta<Managed<K>>>::namespaced(context.shared.client.clone(), &owner.namespace);
     let has_uid = |uid: Option<String>| uid.as_deref() == Some(owner.uid.as_str());
+    let asked_at = Instant::now();
     let lives = if owner.may_be_cut() {
         // The name is not all there, so only the uid tells.
         let all = api.list_metadata(&ListParams::default()).await;
@@ -334,10 +358,14 @@ async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool,
         let found = api.get_metadata_opt(&owner.name).await;
         found.map(|found| found.is_some_and(|found| has_uid(found.uid())))
     };
-    match lives {
-        Ok(lives) => Ok(lives),
+    let lives = match lives {
+        Ok(lives) => lives,
         // Where nothing may be read, nothing may be taken either.
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
-        Err(error) => Err(error),
+        Err(kube::Error::Api(status)) if status.code == 403 => true,
+        Err(error) => return Err(error),
+    };
+    if lives {
+        context.living.lives(&owner.uid, asked_at);
     }
+    Ok(lives)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::broadcast;
 
 use super::kind::Kind;
 use super::managed::Managed;
+use super::queue::WorkQueue;
 
 /// An object of one of our kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,25 +38,22 @@ impl fmt::Display for Key {
     }
 }
 
-/// Carries wakes to the controllers.
-#[derive(Clone, Debug, Default)]
+/// The work queues of all kinds.
+#[derive(Clone, Default)]
 pub struct Wakes {
-    senders: HashMap<&'static str, broadcast::Sender<Key>>,
+    queues: HashMap<&'static str, Arc<WorkQueue>>,
 }
 
 impl Wakes {
-    /// Where a kind's controllers, one per namespace, listen for its wakes.
-    pub fn subscribe(&mut self, kind: &'static str, capacity: usize) -> broadcast::Sender<Key> {
-        let sender = broadcast::Sender::new(capacity);
-        self.senders.insert(kind, sender.clone());
-        sender
+    /// The queue of a kind.
+    pub fn queue(&mut self, kind: &'static str) -> Arc<WorkQueue> {
+        Arc::clone(self.queues.entry(kind).or_default())
     }
 
-    /// Has the object reconciled soon.
+    /// Has the object reconciled soon, since there is news for it.
     pub fn wake(&self, key: Key) {
-        if let Some(sender) = self.senders.get(key.kind) {
-            // A controller that is gone has nothing to reconcile.
-            let _ = sender.send(key);
+        if let Some(queue) = self.queues.get(key.kind) {
+            queue.wake(key);
         }
     }
 }

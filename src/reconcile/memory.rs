@@ -33,6 +33,8 @@ pub struct Entry<K: Kind> {
     pub triggered_at: Option<Instant>,
     failures: u32,
     not_before: Option<Instant>,
+    /// Whether it is only an earlier pass that asks for a new look.
+    waits: bool,
     /// Something was heard since the pass began: what it decides to wait for may be here.
     news: bool,
     /// The last DELETE of ours that was accepted.
@@ -170,6 +172,11 @@ impl<K: Kind> Memory<K> {
         self.with(key, |entry| entry.look_anew(now));
     }
 
+    /// Whether the observation that counts is asked for by an earlier pass only, and not by news.
+    pub fn waits(&self, key: &Key) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.waits)
+    }
+
     /// Something may have changed for the better: at once.
     pub fn kick(&self, key: &Key) {
         self.with(key, |entry| {
@@ -305,6 +312,21 @@ impl<K: Kind> Memory<K> {
         latest.filter(|object| fits(object)).cloned().collect()
     }
 
+    /// The object that fits and has waited for the longest, by `since`; not one that has been woken already.
+    pub fn longest_waiting<T: Ord>(
+        &self,
+        now: Instant,
+        fits: impl Fn(&Key, &Managed<K>) -> bool,
+        since: impl Fn(&Managed<K>) -> T,
+    ) -> Option<Key> {
+        let entries = self.lock();
+        let waiting = entries
+            .iter()
+            .filter(|(key, entry)| entry.not_before.is_some_and(|until| until > now) && fits(key, &entry.latest));
+        let first = waiting.min_by_key(|(key, entry)| (since(&entry.latest), (*key).clone()));
+        first.map(|(key, _)| key.clone())
+    }
+
     /// Where the object's cloud object is to be was looked up, or could not be.
     pub fn looked_at(&self, key: &Key) {
         self.with(key, |entry| entry.looked_at = true);
@@ -350,6 +372,7 @@ impl<K: Kind> Entry<K> {
             triggered_at: edited.then_some(now),
             failures: 0,
             not_before: None,
+            waits: false,
             news: false,
             delete_sent: None,
             accepted: None,
@@ -408,6 +431,7 @@ impl<K: Kind> Entry<K> {
     /// From now on only an observation that is newer counts; the pace of retries stays.
     pub fn look_anew(&mut self, now: Instant) {
         self.triggered_at = Some(now);
+        self.waits = true;
     }
 
     /// All is well; which fields were mended for that, and whether it was drift.
@@ -466,6 +490,7 @@ impl<K: Kind> Entry<K> {
     /// Something new asks for attention: at once, and on a new observation.
     pub fn trigger(&mut self, now: Instant) {
         self.news = true;
+        self.waits = false;
         self.triggered_at = Some(now);
         self.failures = 0;
         self.not_before = None;

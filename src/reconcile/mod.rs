@@ -19,6 +19,7 @@ pub mod gather;
 pub mod initial_list;
 pub mod key;
 pub mod kind;
+pub mod living;
 pub mod managed;
 pub mod memory;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod model;
 pub mod outcome;
 pub mod password;
 pub mod pipeline;
+pub mod queue;
 pub mod record;
 pub mod registrations;
 pub mod report;
@@ -34,7 +36,10 @@ pub mod secrets;
 pub mod servers;
 pub mod sources;
 pub mod tenant;
+#[cfg(test)]
+pub mod tripwire;
 pub mod unreadable;
 pub mod view;
 pub mod vpn_user;
 pub mod watch_health;
+pub mod workers;

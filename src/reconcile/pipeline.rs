@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::runtime::controller::Action;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -15,6 +14,10 @@ use super::gather::gather;
 use super::key::Key;
 use super::kind::Kind;
 use super::managed::Managed;
+use super::queue::Action;
+#[cfg(test)]
+use super::tripwire;
+use super::workers::Slot;
 
 /// Passes of one reconcile; a healthy object needs at most half of them.
 const MOST_PASSES: usize = 12;
@@ -22,29 +25,38 @@ const MOST_PASSES: usize = 12;
 /// Conflicts of one reconcile that are answered at once; whoever is always faster than we are is given way to.
 const MOST_CONFLICTS: usize = 4;
 
-/// What the apiserver refused; the cloud's errors never come this far.
-#[derive(Debug, thiserror::Error)]
-#[error("the apiserver: {0}")]
-pub struct ReconcileError(#[from] Box<kube::Error>);
-
-/// Reconciles one object.
+/// Reconciles one object. The outcome of a write to the cloud is recorded until `deadline` at the latest. An error is what
+/// the apiserver refused; the cloud's errors never come this far.
 pub async fn reconcile<K: Kind>(
     object: Arc<Managed<K>>,
-    context: Arc<KindContext<K>>,
-) -> Result<Action, ReconcileError> {
-    let key = Key::of(&*object);
+    context: &KindContext<K>,
+    key: &Key,
+    slot: &Slot,
+    deadline: Instant,
+) -> Result<Action, kube::Error> {
     let span = tracing::debug_span!("reconcile", kind = K::KIND, namespace = key.namespace, name = key.name);
-    let started = std::time::Instant::now();
     // A turn to write that this reconcile does not take goes to the next, however it ends.
-    let _turn = EndOfVisit(&context.shared, &key);
-    let result = passes(object, &context, &key).instrument(span).await;
-    let outcome = if result.is_ok() { "ok" } else { "error" };
-    context.shared.metrics.reconciled(K::KIND, outcome, started.elapsed());
+    let _turn = EndOfVisit(&context.shared, key);
+    let visit = Visit {
+        context,
+        key,
+        slot,
+        deadline,
+    };
+    let result = passes(object, &visit).instrument(span).await;
     context
         .shared
         .metrics
         .set_budget_queue(context.shared.tenants.waiting());
-    result.map_err(|error| ReconcileError(Box::new(error)))
+    result
+}
+
+/// One reconcile: of what, and by when it must have ended.
+pub struct Visit<'a, K: Kind> {
+    pub context: &'a KindContext<K>,
+    pub key: &'a Key,
+    pub slot: &'a Slot,
+    pub deadline: Instant,
 }
 
 struct EndOfVisit<'a>(&'a Context, &'a Key);
@@ -55,11 +67,14 @@ impl Drop for EndOfVisit<'_> {
     }
 }
 
-async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key: &Key) -> Result<Action, kube::Error> {
+async fn passes<K: Kind>(object: Arc<Managed<K>>, visit: &Visit<'_, K>) -> Result<Action, kube::Error> {
+    let Visit { context, key, slot, .. } = *visit;
     if !context.shared.leader.is_leader() {
         return Ok(Action::await_change());
     }
-    context.all_is_known().await;
+    if !context.is_all_known() {
+        slot.yielded(context.all_is_known()).await;
+    }
     let Some(mut object) = context.arrive(key, object) else {
         return Ok(Action::await_change());
     };
@@ -84,18 +99,26 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
         }
         context.memory.begin(key);
         context.claims.index().begin(key);
-        let gathered = gather(context, key, &object, &registrations).await;
+        #[cfg(test)]
+        context.shared.tripwires.cross(key, tripwire::Step::Gather);
+        let gathered = gather(visit, &object, &registrations).await;
         context.memory.looked_at(key);
-        let gathered = gathered?;
+        let mut gathered = gathered?;
         object = write_conditions_beside(context, key, object, &registrations).await?;
+        gathered.take_what_is_told_once(context, key);
+        #[cfg(test)]
+        context.shared.tripwires.cross(key, tripwire::Step::Decide);
         let step = decide(&gathered.inputs(&object, context));
         tracing::debug!(?step, "decided");
         let pass = Pass {
+            visit,
             context,
             key,
             object: Arc::clone(&object),
             gathered: &gathered,
         };
+        #[cfg(test)]
+        context.shared.tripwires.cross(key, tripwire::Step::Act);
         match pass.take(step).await {
             Ok(Next::Again(next)) => object = next,
             Ok(Next::Rest(action)) => return Ok(action),
@@ -119,19 +142,25 @@ async fn passes<K: Kind>(object: Arc<Managed<K>>, context: &KindContext<K>, key:
     Ok(Action::requeue(Duration::from_millis(100)))
 }
 
-/// When the apiserver refused something: again, with backoff; told once for as long as it refuses in the same way.
-pub fn on_error<K: Kind>(object: Arc<Managed<K>>, error: &ReconcileError, context: Arc<KindContext<K>>) -> Action {
-    let key = Key::of(&*object);
+/// When the apiserver refused something: again, with backoff.
+pub fn on_error<K: Kind>(context: &KindContext<K>, key: &Key, error: &kube::Error) -> Action {
     let delay = context
         .memory
-        .failed(&key, AGAIN, context.shared.jitter(), Instant::now());
+        .failed(key, AGAIN, context.shared.jitter(), Instant::now());
+    log_refusal(context, key, error);
+    Action::requeue(delay)
+}
+
+/// Logs what the apiserver refused, once for as long as it refuses in the same way.
+pub fn log_refusal<K: Kind>(context: &KindContext<K>, key: &Key, error: &kube::Error) {
     let (namespace, name) = (&key.namespace, &key.name);
-    if context.memory.is_refused(&key, refusal(&error.0)) {
+    let how = refusal(error);
+    let error = format!("the apiserver: {error}");
+    if context.memory.is_refused(key, how) {
         tracing::warn!(kind = K::KIND, namespace, name, %error, "will try again");
     } else {
         tracing::debug!(kind = K::KIND, namespace, name, %error, "will try again");
     }
-    Action::requeue(delay)
 }
 
 /// How the apiserver refuses, in words that stay the same from try to try; its own may name ports and times.

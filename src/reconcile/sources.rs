@@ -1,6 +1,7 @@
 //! What a kind may read for its extras: Secrets, the digest key, and the groups of a VPN server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Error;
 use tokio::time::Instant;
@@ -16,6 +17,9 @@ use super::tenant::{Open, trouble};
 use crate::api::conditions::{Reason, Verdict};
 use crate::cloud::user_groups::UserGroup;
 use crate::mirror::Look;
+
+/// For so long those who wait for a group share one list of them.
+const SHARED_FOR: Duration = WAIT.first;
 
 /// Why extras are not there.
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub struct Sources<'a> {
     pub open: &'a Open,
     /// Answers of the cloud must have been started at that time or later.
     pub since: Option<Instant>,
+    /// Nothing has asked for attention but an earlier pass, which found something missing.
+    pub waits: bool,
     /// Whether the cloud may be asked yet.
     pub may_ask_cloud: bool,
 }
@@ -121,8 +127,14 @@ impl Sources<'_> {
         if let Some(error) = groups.take_failure(self.key) {
             return Err(trouble(&error).into());
         }
-        if !groups.known().listed(self.since).is_some_and(|listed| listed.fresh) {
-            let since = self.since.unwrap_or(self.context.started);
+        let since = self.since.unwrap_or(self.context.started);
+        // Many may wait for one group: what one of them has read is recent enough for all.
+        let since = if self.waits {
+            since.checked_sub(SHARED_FOR).unwrap_or(since)
+        } else {
+            since
+        };
+        if !groups.known().listed(Some(since)).is_some_and(|listed| listed.fresh) {
             groups.want(self.key.clone(), Look::Collection, since);
             return Err(Lack::Waiting);
         }

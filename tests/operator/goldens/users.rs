@@ -108,6 +108,8 @@ pub fn goldens_of(reason: Reason) -> &'static [&'static str] {
         Reason::NotAvailable => &["user-not-available"],
         Reason::QuotaExceeded => &["user-quota-exceeded"],
         Reason::Rejected => &["user-rejected-static-ip-elsewhere", "user-rejected-static-ip-taken"],
+        // Nothing from outside brings it about.
+        Reason::InternalError => &[],
     }
 }
 

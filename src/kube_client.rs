@@ -1,0 +1,225 @@
+//! How the apiserver is asked: every request has a timeout and is sent once, a bounded number of them at a time. Retries
+//! are the business of whoever asks. A watch has an idle timeout, and when something was last heard of each watched path
+//! is kept for readiness.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::http::{Method, Request, Response};
+use futures::{Stream, StreamExt};
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use tower::{BoxError, Layer, Service};
+
+/// How long a request may take, its answer's body included.
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// How long a watch may be silent. The apiserver sends a bookmark about every minute.
+pub const WATCH_IDLE_LIMIT: Duration = Duration::from_secs(150);
+/// Requests at a time, watches excepted. Each takes a connection, and each connection some 50 KiB.
+const MOST_REQUESTS: usize = 48;
+
+/// Clients of the same apiserver, with connections of their own.
+pub struct Clients {
+    /// For everything but the election.
+    pub main: Client,
+    /// For the leader election: nothing that fills the other one's connections may cost the lease.
+    pub election: Client,
+    /// When [`Self::main`] was last told something.
+    pub heard: Heard,
+}
+
+/// Why there is no client.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("no access to Kubernetes is configured: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    #[error("the Kubernetes client cannot be made: {0}")]
+    Client(#[from] kube::Error),
+}
+
+impl Clients {
+    /// Runs the kubeconfig's exec plugin, if it has one, and waits for it: not for a thread that has other things to do.
+    pub fn new(mut config: Config) -> Result<Self, kube::Error> {
+        // They wait as long as the server says, up to 15 times, and nobody hears of it.
+        config.default_retry = false;
+        let heard = Heard::default();
+        let election = Limits::new(Heard::default());
+        Ok(Self {
+            main: ClientBuilder::try_from(config.clone())?
+                .with_layer(&Limits::new(heard.clone()))
+                .build(),
+            election: ClientBuilder::try_from(config)?.with_layer(&election).build(),
+            heard,
+        })
+    }
+}
+
+/// When the apiserver was last heard of, by path of a list or watch. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Mutex<HashMap<String, Instant>>>);
+
+impl Heard {
+    fn note(&self, path: &str) {
+        let mut heard = self.lock();
+        match heard.get_mut(path) {
+            Some(at) => *at = Instant::now(),
+            None => {
+                heard.insert(path.to_owned(), Instant::now());
+            }
+        }
+    }
+
+    /// How long ago; `None`: never.
+    pub fn age(&self, path: &str) -> Option<Duration> {
+        self.lock().get(path).map(Instant::elapsed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the limits around a service that sends requests.
+#[derive(Clone)]
+pub struct Limits {
+    places: Arc<Semaphore>,
+    heard: Heard,
+}
+
+impl Limits {
+    pub fn new(heard: Heard) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(MOST_REQUESTS)),
+            heard,
+        }
+    }
+}
+
+impl<S> Layer<S> for Limits {
+    type Service = Limited<S>;
+
+    fn layer(&self, inner: S) -> Limited<S> {
+        Limited {
+            inner,
+            limits: self.clone(),
+        }
+    }
+}
+
+/// See [`Limits`].
+pub struct Limited<S> {
+    inner: S,
+    limits: Limits,
+}
+
+/// No answer in time.
+#[derive(Debug, Error)]
+#[error("no answer from the apiserver within {}", humantime::format_duration(*.0))]
+struct NoAnswer(Duration);
+
+/// What kind of request it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Events without end.
+    Watch,
+    /// A page of what is there.
+    List,
+    Other,
+}
+
+impl Asks {
+    fn of<B>(request: &Request<B>) -> Self {
+        let has = |name: &str| {
+            let query = request.uri().query().unwrap_or_default();
+            query.split('&').any(|part| part.split('=').next() == Some(name))
+        };
+        match *request.method() {
+            Method::GET if has("watch") => Self::Watch,
+            Method::GET if has("limit") => Self::List,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Limited<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    R: HttpBody<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let asks = Asks::of(&request);
+        let path = request.uri().path().to_owned();
+        let limits = self.limits.clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let head = async {
+                let (parts, body) = answer.await.map_err(Into::into)?.into_parts();
+                if asks != Asks::Other && parts.status.is_success() {
+                    limits.heard.note(&path);
+                }
+                Ok::<_, BoxError>((parts, Body::new(body)))
+            };
+            if asks == Asks::Watch {
+                let (parts, body) = in_time(head).await?;
+                let events = until_silent(body.into_data_stream(), limits.heard, path);
+                return Ok(Response::from_parts(parts, Body::from_stream(events)));
+            }
+            // It is never closed.
+            let _place = limits.places.acquire().await;
+            in_time(async {
+                let (parts, body) = head.await?;
+                let whole = to_bytes(body, usize::MAX).await?;
+                Ok(Response::from_parts(parts, Body::from(whole)))
+            })
+            .await
+        })
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
+    timeout(REQUEST_LIMIT, answer)
+        .await
+        .unwrap_or_else(|_| Err(NoAnswer(REQUEST_LIMIT).into()))
+}
+
+/// Ends a watch that has been silent for too long: its connection may be dead.
+fn until_silent<S, E>(events: S, heard: Heard, path: String) -> impl Stream<Item = Result<Bytes, BoxError>> + Send
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
+    E: Into<BoxError>,
+{
+    futures::stream::unfold(Some((events, heard, path)), |state| async {
+        let (mut events, heard, path) = state?;
+        match timeout(WATCH_IDLE_LIMIT, events.next()).await {
+            Ok(Some(Ok(event))) => {
+                heard.note(&path);
+                Some((Ok(event), Some((events, heard, path))))
+            }
+            Ok(Some(Err(error))) => Some((Err(error.into()), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(NoAnswer(WATCH_IDLE_LIMIT).into()), None)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

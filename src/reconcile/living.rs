@@ -1,0 +1,60 @@
+//! Owners that the apiserver has said to live: asked once in a while, however many objects ask. That an owner lives is
+//! safe to believe for a while, since a cloud object is only taken from one that does not.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long an answer stands.
+const STANDS_FOR: Duration = Duration::from_secs(60);
+/// Whoever may write tags in the cloud decides how many owners there seem to be.
+const MOST: usize = 4096;
+
+/// See the module. By uid.
+#[derive(Default)]
+pub struct Living(Mutex<HashMap<String, Instant>>);
+
+impl Living {
+    /// The apiserver has this object now.
+    pub fn lives(&self, uid: &str, now: Instant) {
+        let mut seen = self.lock();
+        if seen.len() >= MOST {
+            seen.retain(|_, at| now.saturating_duration_since(*at) < STANDS_FOR);
+        }
+        if seen.len() < MOST {
+            seen.insert(uid.to_owned(), now);
+        }
+    }
+
+    /// Whether the apiserver had it a short while ago.
+    pub fn has(&self, uid: &str, now: Instant) -> bool {
+        let at = self.lock().get(uid).copied();
+        at.is_some_and(|at| now.saturating_duration_since(at) < STANDS_FOR)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_stands_for_a_while_and_their_number_is_bounded() {
+        let (living, now) = (Living::default(), Instant::now());
+        living.lives("a", now);
+        assert!(living.has("a", now + STANDS_FOR / 2));
+        assert!(!living.has("a", now + STANDS_FOR) && !living.has("b", now));
+        for uid in 0..2 * MOST {
+            living.lives(&uid.to_string(), now);
+        }
+        assert_eq!(living.lock().len(), MOST);
+        living.lives("later", now + STANDS_FOR);
+        assert!(living.has("later", now + STANDS_FOR));
+        assert_eq!(living.lock().len(), 1);
+    }
+}

@@ -1,0 +1,324 @@
+//! Which objects of a kind are to be reconciled, and when. A key is in the queue once, however often it is enqueued, so
+//! nothing is lost and memory grows only with what waits. A key that is enqueued while it is reconciled is reconciled
+//! once more after that.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::key::Key;
+
+/// When an object is reconciled again if nothing is heard of it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action {
+    requeue_after: Option<Duration>,
+}
+
+impl Action {
+    pub fn requeue(after: Duration) -> Self {
+        Self {
+            requeue_after: Some(after),
+        }
+    }
+
+    pub fn await_change() -> Self {
+        Self { requeue_after: None }
+    }
+
+    /// The moment, counted from now.
+    pub fn due(self, now: Instant) -> Option<Instant> {
+        self.requeue_after.map(|after| after_all(now, after))
+    }
+}
+
+/// A time that cannot be counted is as good as never.
+fn after_all(now: Instant, after: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    now + after.min(FAR)
+}
+
+/// What was taken from the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub key: Key,
+    /// There is news for the object, so it need not wait for the end of its backoff.
+    pub woken: bool,
+}
+
+/// Those with news first, since a permit to write may be kept for them; then by when they are due, then by arrival.
+type Place = (Class, Instant, u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// Always due.
+    Woken,
+    Other,
+}
+
+#[derive(Default)]
+struct Entry {
+    place: Option<Place>,
+    woken: bool,
+    running: bool,
+    /// Due again once it no longer runs.
+    again: Option<Instant>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: BTreeMap<Place, Key>,
+    entries: HashMap<Key, Entry>,
+    arrivals: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct WorkQueue {
+    state: Mutex<State>,
+    /// The first in the queue may have changed.
+    changed: Notify,
+}
+
+impl WorkQueue {
+    /// Due at once.
+    pub fn enqueue(&self, key: Key) {
+        self.insert(key, Instant::now(), false);
+    }
+
+    /// Due at once, and there is news for it.
+    pub fn wake(&self, key: Key) {
+        self.insert(key, Instant::now(), true);
+    }
+
+    fn insert(&self, key: Key, due: Instant, woken: bool) {
+        self.lock().insert(key, due, woken);
+        self.changed.notify_one();
+    }
+
+    /// Completes when a key is due. It may be cancelled; for one caller at a time.
+    pub async fn is_due(&self) {
+        loop {
+            let first = self.lock().waiting.keys().next().map(|(_, due, _)| *due);
+            match first {
+                Some(due) if due <= Instant::now() => return,
+                Some(due) => tokio::select! {
+                    () = sleep_until(due) => {}
+                    () = self.changed.notified() => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    /// Takes the first key that is due. Until [`Self::done`] it is not taken again.
+    pub fn take(&self) -> Option<Taken> {
+        self.lock().take(Instant::now())
+    }
+
+    /// The reconcile has ended; it is due again then, if at all.
+    pub fn done(&self, key: &Key, due: Option<Instant>) {
+        self.lock().done(key, due);
+        self.changed.notify_one();
+    }
+
+    /// The object is no more: it need not be reconciled any more.
+    pub fn forget(&self, key: &Key) {
+        self.lock().forget(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn insert(&mut self, key: Key, due: Instant, woken: bool) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.woken |= woken;
+        if entry.running {
+            entry.again = Some(entry.again.map_or(due, |again| again.min(due)));
+            return;
+        }
+        let class = if entry.woken { Class::Woken } else { Class::Other };
+        if let Some(place) = entry.place {
+            if (place.0, place.1) <= (class, due) {
+                return;
+            }
+            self.waiting.remove(&place);
+        }
+        self.arrivals += 1;
+        let place = (class, due, self.arrivals);
+        entry.place = Some(place);
+        self.waiting.insert(place, key);
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Taken> {
+        let first = self.waiting.first_entry()?;
+        if first.key().1 > now {
+            return None;
+        }
+        let key = first.remove();
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.place = None;
+        entry.running = true;
+        let woken = std::mem::take(&mut entry.woken);
+        Some(Taken { key, woken })
+    }
+
+    fn done(&mut self, key: &Key, due: Option<Instant>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.running = false;
+        let (again, woken) = (entry.again.take(), entry.woken);
+        match again.into_iter().chain(due).min() {
+            Some(due) => self.insert(key.clone(), due, woken),
+            None => {
+                self.entries.remove(key);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if let Some(place) = entry.place.take() {
+            self.waiting.remove(&place);
+        }
+        entry.again = None;
+        entry.woken = false;
+        if !entry.running {
+            self.entries.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key {
+            kind: "CustomerGateway",
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn names(queue: &WorkQueue) -> Vec<String> {
+        std::iter::from_fn(|| queue.take())
+            .map(|taken| taken.key.name)
+            .collect()
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_queued_once_and_in_order_of_arrival() {
+        let queue = WorkQueue::default();
+        for name in ["b", "a", "b", "a", "c", "b"] {
+            queue.enqueue(key(name));
+        }
+        assert_eq!(queue.lock().entries.len(), 3);
+        assert_eq!(names(&queue), ["b", "a", "c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_there_is_news_for_goes_first() {
+        let queue = WorkQueue::default();
+        for name in ["a", "b", "c"] {
+            queue.enqueue(key(name));
+        }
+        queue.wake(key("d"));
+        queue.wake(key("b"));
+        assert_eq!(names(&queue), ["d", "b", "a", "c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_million_wakes_of_one_object_take_one_entry_and_none_is_lost() {
+        let queue = WorkQueue::default();
+        for _ in 0..1_000_000 {
+            queue.wake(key("a"));
+        }
+        assert_eq!(queue.lock().waiting.len(), 1);
+        assert_eq!(queue.take().map(|taken| taken.woken), Some(true));
+        assert_eq!(queue.take(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_enqueued_while_it_runs_runs_once_more_and_never_twice_at_a_time() {
+        let queue = WorkQueue::default();
+        queue.enqueue(key("a"));
+        assert_eq!(queue.take().map(|taken| taken.woken), Some(false));
+        queue.wake(key("a"));
+        queue.enqueue(key("a"));
+        assert_eq!(queue.take(), None, "it runs");
+        queue.done(&key("a"), Some(Instant::now() + seconds(600)));
+        assert_eq!(
+            queue.take().map(|taken| taken.woken),
+            Some(true),
+            "at once, not in ten minutes"
+        );
+        queue.done(&key("a"), None);
+        assert_eq!(queue.take(), None);
+        assert!(queue.lock().entries.is_empty(), "nothing is kept of what does not wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_requeued_key_is_due_at_its_time_or_when_it_is_woken() {
+        let queue = WorkQueue::default();
+        for name in ["late", "soon", "woken"] {
+            queue.enqueue(key(name));
+        }
+        assert_eq!(names(&queue).len(), 3);
+        let now = Instant::now();
+        queue.done(&key("late"), Action::requeue(seconds(60)).due(now));
+        queue.done(&key("soon"), Action::requeue(seconds(5)).due(now));
+        queue.done(&key("woken"), Action::requeue(seconds(60)).due(now));
+        queue.wake(key("woken"));
+        queue.is_due().await;
+        assert_eq!((names(&queue), now.elapsed()), (vec!["woken".to_owned()], seconds(0)));
+        queue.is_due().await;
+        assert_eq!((names(&queue), now.elapsed()), (vec!["soon".to_owned()], seconds(5)));
+        queue.done(&key("soon"), None);
+        queue.done(&key("woken"), None);
+        queue.is_due().await;
+        assert_eq!((names(&queue), now.elapsed()), (vec!["late".to_owned()], seconds(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_late_key_hears_of_an_earlier_one() {
+        let queue = std::sync::Arc::new(WorkQueue::default());
+        queue.enqueue(key("late"));
+        assert!(queue.take().is_some());
+        queue.done(&key("late"), Action::requeue(Duration::MAX).due(Instant::now()));
+        let enqueued = std::sync::Arc::clone(&queue);
+        tokio::spawn(async move {
+            tokio::time::sleep(seconds(1)).await;
+            enqueued.enqueue(key("early"));
+        });
+        let started = Instant::now();
+        queue.is_due().await;
+        assert_eq!(
+            (names(&queue), started.elapsed()),
+            (vec!["early".to_owned()], seconds(1))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_forgotten_is_not_taken() {
+        let queue = WorkQueue::default();
+        queue.enqueue(key("gone"));
+        queue.forget(&key("gone"));
+        assert_eq!(queue.take(), None);
+        queue.enqueue(key("running"));
+        assert!(queue.take().is_some());
+        queue.enqueue(key("running"));
+        queue.forget(&key("running"));
+        queue.done(&key("running"), None);
+        assert_eq!(queue.take(), None);
+        assert!(queue.lock().entries.is_empty());
+    }
+}

@@ -1,0 +1,42 @@
+//! Where a test makes a pass panic.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::key::Key;
+
+/// A step of a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    Gather,
+    Decide,
+    Act,
+    Report,
+}
+
+/// See the module. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Tripwires(Arc<Mutex<HashSet<(String, Step)>>>);
+
+impl Tripwires {
+    /// From now on a pass over the object of this name panics at that step.
+    pub fn set(&self, name: &str, step: Step) {
+        self.with(|set| set.insert((name.to_owned(), step)));
+    }
+
+    pub fn clear(&self) {
+        self.with(HashSet::clear);
+    }
+
+    pub fn cross(&self, key: &Key, step: Step) {
+        let trips = self.with(|set| set.contains(&(key.name.clone(), step)));
+        assert!(
+            !trips,
+            "a test wants {key} to panic at {step:?}, which quotes the password SENTINEL"
+        );
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut HashSet<(String, Step)>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

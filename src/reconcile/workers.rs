@@ -1,0 +1,208 @@
+//! The workers: they take objects of a kind from its queue and reconcile them, a bounded number at a time. One object's
+//! panic or endless reconcile is that object's affair: it is counted, reported on the object and backed off.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::context::KindContext;
+use super::decide::{AGAIN, Trouble};
+use super::key::Key;
+use super::kind::Kind;
+use super::managed::Managed;
+use super::pipeline::{on_error, reconcile};
+use super::queue::{Action, Taken, WorkQueue};
+use super::record;
+use super::report::{is_new_failure, stamp};
+use crate::api::conditions::{Reason, Verdict};
+
+/// Reconciles at a time, of all kinds together. A reconcile has at most one request to the apiserver under way, so this
+/// is also how many connections there can be for them; more would only take memory, since the apiserver answers within
+/// milliseconds.
+pub const MOST_RECONCILES: usize = 32;
+/// What a reconcile may take beside its requests to the cloud: the records before and after them.
+const APISERVER_SHARE: Duration = Duration::from_secs(100);
+/// Tries to put a panic on the object. It is only told there: the log has it in any case.
+const REPORTS_OF_A_PANIC: usize = 3;
+
+/// How long a reconcile may take: the look-up of the project, the proof of the credentials by another request and a write,
+/// each of which may last as long as a request to the cloud may, and the records of it.
+pub fn longest_reconcile(request_timeout: Duration) -> Duration {
+    request_timeout.saturating_mul(3).saturating_add(APISERVER_SHARE)
+}
+
+/// How many reconciles may run at a time. Clones share it.
+#[derive(Clone)]
+pub struct Slots(Arc<Semaphore>);
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MOST_RECONCILES)))
+    }
+}
+
+impl Slots {
+    async fn acquire(&self) -> Slot {
+        Slot {
+            held: Mutex::new(self.permit().await),
+            slots: self.clone(),
+        }
+    }
+
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.0).acquire_owned().await.ok()
+    }
+}
+
+/// The right of one reconcile to run.
+pub struct Slot {
+    slots: Slots,
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Slot {
+    /// Leaves the slot to others while this one waits for the cloud: a cloud that does not answer one credential must not
+    /// take all of them.
+    pub async fn yielded<T>(&self, wait: impl Future<Output = T>) -> T {
+        self.set(None);
+        let result = wait.await;
+        self.set(self.slots.permit().await);
+        result
+    }
+
+    fn set(&self, held: Option<OwnedSemaphorePermit>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+}
+
+/// Reconciles what is in the queue, once this process leads, until shutdown; then finishes what is in flight.
+pub async fn work<K: Kind>(
+    context: Arc<KindContext<K>>,
+    queue: Arc<WorkQueue>,
+    slots: Slots,
+    shutdown: CancellationToken,
+) {
+    tokio::select! {
+        () = context.shared.leader.leading() => {}
+        () = shutdown.cancelled() => return,
+    }
+    let mut running = JoinSet::new();
+    loop {
+        let slot = tokio::select! {
+            slot = next_slot(&queue, &slots) => slot,
+            Some(_) = running.join_next() => continue,
+            () = shutdown.cancelled() => break,
+        };
+        if let Some(taken) = queue.take() {
+            running.spawn(visit(Arc::clone(&context), Arc::clone(&queue), taken, slot));
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+async fn next_slot(queue: &WorkQueue, slots: &Slots) -> Slot {
+    queue.is_due().await;
+    slots.acquire().await
+}
+
+async fn visit<K: Kind>(context: Arc<KindContext<K>>, queue: Arc<WorkQueue>, taken: Taken, slot: Slot) {
+    let Taken { key, woken } = taken;
+    if woken {
+        context.memory.kick(&key);
+    }
+    let action = match context.watched(&key) {
+        Some(object) => supervised(&context, object, &key, &slot).await,
+        None => {
+            // A permit that it was given goes to the next.
+            context.shared.tenants.lanes.done(&key);
+            Action::await_change()
+        }
+    };
+    queue.done(&key, action.due(Instant::now()));
+}
+
+/// One reconcile, whatever comes of it.
+async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<K>>, key: &Key, slot: &Slot) -> Action {
+    let limit = longest_reconcile(context.shared.settings.request_timeout);
+    let started = Instant::now();
+    let deadline = started + limit;
+    let reconcile = AssertUnwindSafe(reconcile(Arc::clone(&object), context, key, slot, deadline)).catch_unwind();
+    let ended = timeout_at(deadline, reconcile).await;
+    let outcome = match &ended {
+        Ok(Ok(Ok(_))) => "ok",
+        Ok(Ok(Err(_))) => "error",
+        Ok(Err(_)) => "panic",
+        Err(_) => "timeout",
+    };
+    context.shared.metrics.reconciled(K::KIND, outcome, started.elapsed());
+    match ended {
+        Ok(Ok(Ok(action))) => return action,
+        Ok(Ok(Err(error))) => return on_error(context, key, &error),
+        Ok(Err(_)) => {
+            // What it says may quote anything; where it was is in the log.
+            error!(object = %key, "reconciliation failed: the operator panicked; it is retried with backoff");
+            let reported = AssertUnwindSafe(panicked(context, &object, key)).catch_unwind();
+            if !matches!(timeout(APISERVER_SHARE, reported).await, Ok(Ok(()))) {
+                warn!(object = %key, "the panic could not be reported on the object");
+            }
+        }
+        Err(_) => {
+            let limit = humantime::format_duration(limit);
+            warn!(object = %key, "a reconcile took longer than {limit} and was cut off; it is retried with backoff");
+        }
+    }
+    // An object that cannot be looked at must not keep the others' losses from being counted.
+    context.memory.looked_at(key);
+    let jitter = context.shared.jitter();
+    Action::requeue(context.memory.failed(key, AGAIN, jitter, Instant::now()))
+}
+
+/// Sets the condition on the object as it is now: the pass that panicked may have written to it.
+async fn panicked<K: Kind>(context: &KindContext<K>, object: &Managed<K>, key: &Key) {
+    let trouble = Trouble {
+        verdict: Verdict::new(
+            Reason::InternalError,
+            "reconciliation failed: the operator has a bug and panicked; it is retried with backoff, and after every change: \
+             report it with the operator's log",
+        ),
+        pace: AGAIN,
+    };
+    let reporter = &context.shared.reporter;
+    for _ in 0..REPORTS_OF_A_PANIC {
+        if !context.shared.leads() {
+            return;
+        }
+        let now = match reporter.read(object).await {
+            Ok(Some(now)) => now,
+            Ok(None) => return,
+            Err(error) => {
+                warn!(object = %key, %error, "the panic is not reported on the object yet");
+                continue;
+            }
+        };
+        let (stamp, is_news) = (stamp(&now), is_new_failure::<K>(&now.status, &trouble.verdict));
+        let written = reporter.write(&now, |status| record::verdict::<K>(status, &trouble.verdict, stamp));
+        match written.await {
+            Ok(written) => {
+                if let Some(written) = written {
+                    context.wrote(key, &Arc::new(written));
+                }
+                if is_news {
+                    let reason = trouble.verdict.reason.as_str();
+                    reporter.warning(&now, reason, &trouble.verdict.message).await;
+                }
+                context.count(key, trouble.verdict.reason, false);
+                return;
+            }
+            Err(error) => warn!(object = %key, %error, "the panic is not reported on the object yet"),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The controllers as they are shipped, between the apiserver of these tests and the simulator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::apiserver::{Apiserver, GROUP};
+use crate::kinds;
+use crate::kube_client::Heard;
+use crate::leader::LeaderHandle;
+use crate::metrics::{self, Metrics};
+use crate::operator::Rooms;
+use crate::reconcile::tripwire::Tripwires;
+use crate::settings::{Cli, Command, validate};
+use crate::simulator::{RunningSimulator, Settings, tryout};
+use crate::web::Readiness;
+
+/// How long a busy machine may take for anything that is waited for.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct World {
+    pub apiserver: Apiserver,
+    pub tripwires: Tripwires,
+    pub readiness: Readiness,
+    simulator: RunningSimulator,
+    registry: Registry,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<Result<(), String>>>,
+    flags: Vec<String>,
+    metrics: Metrics,
+}
+
+impl World {
+    /// A world whose operator is not running yet.
+    pub async fn new(flags: &[&str]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let simulator = RunningSimulator::start(Settings::default(), "127.0.0.1:0".parse().unwrap());
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let world = Self {
+            apiserver: Apiserver::new(),
+            tripwires: Tripwires::default(),
+            readiness: Readiness::default(),
+            simulator: simulator.await.unwrap(),
+            registry,
+            shutdown: CancellationToken::new(),
+            running: None,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            metrics,
+        };
+        world.put_secret(
+            "cloud",
+            &[("accessKey", tryout::ACCESS_KEY), ("secretKey", tryout::SECRET_KEY)],
+        );
+        world
+    }
+
+    pub fn start(&mut self) {
+        let url = self.simulator.base_url();
+        let mut flags: Vec<String> = [
+            "vpn-operator",
+            "run",
+            "--allow-insecure-endpoints",
+            "--leader-elect=false",
+            "--leader-elect-namespace=team",
+            "--resync-period=0",
+            "--cluster-name=test",
+            "--settle-time=1s",
+            "--request-timeout=5s",
+            "--max-requests-per-second=1000",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        flags.push(format!("--vpn-endpoint={url}"));
+        flags.push(format!("--iam-endpoint={url}"));
+        flags.push(format!("--region={}", tryout::REGION));
+        flags.extend(self.flags.iter().cloned());
+        let Command::Run(arguments) = Cli::try_parse_from(flags).unwrap().command else {
+            panic!("run was asked for");
+        };
+        let settings = validate(*arguments, |path| std::fs::read(path)).unwrap();
+        let heard = Heard::default();
+        let rooms = Rooms {
+            settings: Arc::new(settings),
+            crds: Arc::new([]),
+            client: self.apiserver.client(&heard),
+            heard,
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            leader: LeaderHandle::always(),
+            shutdown: self.shutdown.clone(),
+            tripwires: self.tripwires.clone(),
+        };
+        self.running = Some(tokio::spawn(kinds::controllers(rooms)));
+    }
+
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        self.running.take().unwrap().await.unwrap().unwrap();
+    }
+
+    pub fn put_secret(&self, name: &str, data: &[(&str, &str)]) {
+        let data: serde_json::Map<String, Value> = data
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!(base64(value.as_bytes()))))
+            .collect();
+        let path = format!("/api/v1/namespaces/team/secrets/{name}");
+        self.apiserver.put(&path, json!({"metadata": {}, "data": data}));
+    }
+
+    pub fn put_gateway(&self, name: &str, mut spec: Value) {
+        if spec["credentialsRef"].is_null() {
+            spec["credentialsRef"] = json!({"name": "cloud"});
+        }
+        self.apiserver
+            .put(&gateway(name), json!({"metadata": {}, "spec": spec}));
+    }
+
+    pub fn put_user(&self, name: &str, mut spec: Value) {
+        spec["credentialsRef"] = json!({"name": "cloud"});
+        spec["vpnServerID"] = json!(tryout::VPN_SERVER_ID);
+        self.apiserver.put(&user(name), json!({"metadata": {}, "spec": spec}));
+    }
+
+    /// Sends to the simulator's own side.
+    pub async fn simulator(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
+        let url = format!("{}/_simulator/{path}", self.simulator.base_url());
+        let request = reqwest::Client::new().request(method, url).body(body.to_string());
+        let answer = request.header("content-type", "application/json").send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default()
+    }
+
+    /// How often the cloud was asked for this.
+    pub async fn calls(&self, operation: &str) -> u64 {
+        let counts = self.simulator(reqwest::Method::GET, "counts", json!({})).await;
+        counts["by_operation"][operation].as_u64().unwrap_or_default()
+    }
+
+    pub fn metrics(&self) -> String {
+        metrics::encode(&self.registry).unwrap()
+    }
+
+    /// Reason and status of the Ready condition of the object at this path.
+    pub fn ready(&self, path: &str) -> (String, bool) {
+        let object = self.apiserver.get(path);
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+        let text = |field: &str| ready.map(|ready| ready[field].as_str().unwrap_or_default().to_owned());
+        (
+            text("reason").unwrap_or_default(),
+            text("status").as_deref() == Some("True"),
+        )
+    }
+
+    /// Waits until this is so.
+    pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+        let waits = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(DEADLINE, waits).await.is_err() {
+            panic!(
+                "waited in vain until {what}:\n{}\n{}",
+                self.apiserver.summary(),
+                self.readiness.report().1
+            );
+        }
+    }
+}
+
+pub fn gateway(name: &str) -> String {
+    format!("{GROUP}/namespaces/team/customergateways/{name}")
+}
+
+pub fn user(name: &str) -> String {
+    format!("{GROUP}/namespaces/team/vpnusers/{name}")
+}
+
+fn base64(bytes: &[u8]) -> String {
+    serde_json::to_value(k8s_openapi::ByteString(bytes.to_vec()))
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
