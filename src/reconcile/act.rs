@@ -132,6 +132,8 @@ impl<K: Kind> Pass<'_, K> {
         };
         let fields = drifted.join(", ");
         let observes = self.observes();
+        // From now on it holds nothing, and another may adopt what it had.
+        let gives_up = observes && !K::object(&self.object.status).observe_only;
         let written = self
             .write(|status| {
                 record::confirmed::<K>(status, spec, self.extras(), &remote, drifted.clone(), &strays, stamp);
@@ -144,6 +146,9 @@ impl<K: Kind> Pass<'_, K> {
         if let Some(mirror) = &self.gathered.mirror {
             // From now on it is a loss if it is missing, without another pass to report that.
             mirror.known().if_missing(remote.id(), if_missing(&written));
+        }
+        if gives_up {
+            self.wake_who_names(remote.id());
         }
         let reporter = &self.context.shared.reporter;
         if newly_drifted {

@@ -87,6 +87,27 @@ async fn an_adopted_user_that_is_gone_is_never_made_anew() {
 }
 
 #[tokio::test]
+async fn an_object_that_turns_to_observe_lets_another_adopt_its_user() {
+    let world = world().await;
+    let server = add_server(&world, 0).await;
+    let id = id_of(&stranger(&world, &server, "by.hand", json!({})).await);
+    let more = format!("externalID: {id}, deletionPolicy: Retain");
+    for name in ["first", "second"] {
+        world.apply(&on(&server, name, &more)).await;
+        let reason = if name == "first" { "Available" } else { "AlreadyManaged" };
+        world.users().wait_for_reason(name, reason).await;
+    }
+    let policy = |policy: &str| json!({"spec": {"managementPolicy": policy}});
+    world.users().patch("first", policy("Observe")).await;
+    assert_eq!(available(&world, "second").await, id);
+    // What it gave up it does not get back by turning again.
+    world.users().patch("first", policy("Manage")).await;
+    let object = world.users().wait_for_reason("first", "AlreadyManaged").await;
+    assert!(message(&object).contains("/second"), "{}", message(&object));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn of_two_objects_that_name_one_user_the_older_has_it() {
     let world = world().await;
     let server = add_server(&world, 0).await;
