@@ -12,7 +12,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::claims::name_to_take;
-use super::context::KindContext;
+use super::context::{Context, KindContext};
 use super::decide::{self, AGAIN, Extras, Note, Rest, Step, Trouble, Why};
 use super::gather::Gathered;
 use super::key::Key;
@@ -24,7 +24,7 @@ use super::queue::Action;
 use super::record;
 use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
-use super::view::{if_missing, wanted_name};
+use super::view::{if_missing, is_named, rival, wanted_name};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Intent, Scope};
 use crate::cloud::budget::{Priority, Turn};
@@ -363,12 +363,14 @@ impl<K: Kind> Pass<'_, K> {
     fn takes(&self, cloud: &Cloud<'_, K>, remote: &K::Remote) -> bool {
         let owner_tag_key = &self.context.shared.policy.owner_tag_key;
         let name = name_to_take::<K>(&cloud.scope, &cloud.home, owner_tag_key, remote);
-        let taken = self.context.claims.index().take(self.key, remote.id(), name.as_ref());
-        if taken.is_ok() {
+        let index = || self.context.claims.index();
+        let is_taken = is_named(&self.context.shared.policy, &self.object, remote)
+            || index().take(self.key, remote.id(), name.as_ref()).is_ok();
+        if is_taken {
             let mut known = cloud.mirror.known();
             known.hold(self.key, self.object.uid(), Some(remote.id()));
         }
-        taken.is_ok()
+        is_taken
     }
 
     /// Reserves the name of a creation until its intent is recorded. Whether no other object has it.
@@ -378,8 +380,10 @@ impl<K: Kind> Pass<'_, K> {
     }
 
     /// Asked again when nobody else writes where this object does.
-    fn is_held_by_another(&self, id: &str) -> bool {
-        self.context.claims.index().holder(self.key, id).is_some()
+    fn is_held_by_another(&self, cloud: &Cloud<'_, K>, id: &str) -> bool {
+        let Context { policy, .. } = &*self.context.shared;
+        let known = cloud.mirror.known();
+        rival(&self.context.claims, &known, policy, self.key, &self.object, id).is_some()
     }
 
     /// An object without a condition would pass for one that is done.
@@ -481,7 +485,7 @@ impl<K: Kind> Pass<'_, K> {
         let Ok(turn) = self.turn(&cloud, priority) else {
             return Ok(Next::Rest(Action::await_change()));
         };
-        if self.is_held_by_another(id) {
+        if self.is_held_by_another(&cloud, id) {
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
         let (object, is_remembered) = self.announce_change(&cloud, &call, &why).await?;
@@ -598,7 +602,7 @@ impl<K: Kind> Pass<'_, K> {
         let Ok(turn) = self.turn(&cloud, Priority::Write) else {
             return Ok(Next::Rest(Action::await_change()));
         };
-        if self.is_held_by_another(id) {
+        if self.is_held_by_another(&cloud, id) {
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
         let mut object = Arc::clone(&self.object);

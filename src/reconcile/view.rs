@@ -37,7 +37,7 @@ impl<K: Kind> Viewpoint<'_, K> {
         let recorded = K::object(&object.status);
         let is_here = recorded.scope.as_ref().is_none_or(|scope| scope == self.scope);
         // Who only observes holds nothing, and of two that have one id recorded one holds it.
-        let holds = |id: &&str| is_here && claims::holds(object) && self.claims.index().holder(self.key, id).is_none();
+        let holds = |id: &&str| is_here && claims::holds(object) && self.rival(known, id).is_none();
         let id = recorded.id.as_deref().filter(holds);
         known.hold(self.key, object.uid(), id);
         if let Some(id) = id {
@@ -70,7 +70,7 @@ impl<K: Kind> Viewpoint<'_, K> {
         view.owned
             .sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
         view.mass_deletion = mass_deletion;
-        view.rival = known_id.and_then(|id| self.claims.index().holder(key, id));
+        view.rival = known_id.and_then(|id| self.rival(known, id));
         view.name_holder = self.name_holder(&view.known);
         if recorded.id.is_none() {
             if K::UNIQUE_NAMES {
@@ -96,6 +96,10 @@ impl<K: Kind> Viewpoint<'_, K> {
         };
         known.watch(key, followed);
         view
+    }
+
+    fn rival(&self, known: &Known<K::Remote, Key>, id: &str) -> Option<Rival> {
+        rival(self.claims, known, self.policy, self.key, self.object, id)
     }
 
     /// Whether no other object has a better claim to a cloud object.
@@ -259,6 +263,32 @@ pub fn if_missing<K: Kind>(object: &Managed<K>) -> IfMissing {
 
 fn observes<K: Kind>(object: &Managed<K>) -> bool {
     object.lifecycle.management() == ManagementPolicy::Observe
+}
+
+/// Another object with a better claim to a cloud object. Where the object's tag names this one, that settles it: statuses
+/// can be copied, as by a restore.
+pub fn rival<K: Kind>(
+    claims: &Claims,
+    known: &Known<K::Remote, Key>,
+    policy: &Policy,
+    key: &Key,
+    object: &Managed<K>,
+    id: &str,
+) -> Option<Rival> {
+    let rival = claims.index().holder(key, id)?;
+    let is_named = match known.sighting(id, None) {
+        Sighting::Seen { remote, .. } => is_named(policy, object, &remote),
+        Sighting::Unknown | Sighting::Missing | Sighting::Unconfirmed { .. } | Sighting::Gone => false,
+    };
+    (!is_named).then_some(rival)
+}
+
+/// Whether a cloud object's tag names this object, or what it was before it was recreated.
+pub fn is_named<K: Kind>(policy: &Policy, object: &Managed<K>, remote: &K::Remote) -> bool {
+    let cluster = policy.cluster_name.as_deref();
+    let mine = Owner::new(object.uid(), cluster, object.namespace(), object.name());
+    owner_of(remote, &policy.owner_tag_key)
+        .is_some_and(|owner| owner.uid == mine.uid || (cluster.is_some() && owner.same_place(&mine)))
 }
 
 /// The name that an object would create, where it would.

@@ -185,7 +185,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             Step::Note(note) => self.note(&note, &object),
             Step::Create(new) => self.create(new, &object, false),
             Step::Replay(new) => self.create(new, &object, true),
-            Step::Change { id, .. } | Step::Delete { id, .. } if self.is_held_by_another(&id) => {}
+            Step::Change { id, .. } | Step::Delete { id, .. } if self.is_held_by_another(&object, &id) => {}
             Step::Change { id, call, why } => {
                 let object = match why {
                     Why::Differs(fields) => {
@@ -275,8 +275,9 @@ impl<'a, K: Modelled> Work<'a, K> {
             let (key, place) = (self.world.key(self.index), &self.check.place);
             let name = claims::name_to_take::<K>(place, &self.check.home, OWNER_KEY, remote)
                 .filter(|_| self.check.policy.keeps(Guard::NameBeforeAdoption));
-            let taken = self.claims().index().take(&key, remote.id(), name.as_ref());
-            if taken.is_err() && self.check.policy.keeps(Guard::OneHolderAtWrite) {
+            let is_taken = view::is_named(&self.check.policy, object, remote)
+                || self.claims().index().take(&key, remote.id(), name.as_ref()).is_ok();
+            if !is_taken && self.check.policy.keeps(Guard::OneHolderAtWrite) {
                 return;
             }
             self.known.hold(&key, object.uid(), Some(remote.id()));
@@ -342,9 +343,10 @@ impl<'a, K: Modelled> Work<'a, K> {
         claims
     }
 
-    fn is_held_by_another(&self, id: &str) -> bool {
-        let key = self.world.key(self.index);
-        self.check.policy.keeps(Guard::OneHolderAtWrite) && self.claims().index().holder(&key, id).is_some()
+    fn is_held_by_another(&self, object: &Managed<K>, id: &str) -> bool {
+        let (key, policy) = (self.world.key(self.index), &self.check.policy);
+        let rival = view::rival(&self.claims(), &self.known, policy, &key, object, id);
+        policy.keeps(Guard::OneHolderAtWrite) && rival.is_some()
     }
 
     pub(super) fn setting<'b>(&self, object: &'b Managed<K>) -> Setting<'b, K>
