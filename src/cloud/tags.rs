@@ -1,9 +1,12 @@
 //! Tags of customer gateways: how they travel as JSON, and their calls.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use reqwest::Method;
-use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 
 use super::{
     client::{Answer, Client, Request},
@@ -69,31 +72,45 @@ struct Sent<'a> {
     tags: &'a BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
-#[serde(try_from = "Said")]
+/// The tags of an answer that holds nothing else. It is read without serde's `flatten`, which would keep every value of a
+/// foreign answer in memory.
 pub(super) struct Received(pub Vec<Tag>);
 
 #[derive(Deserialize)]
-struct Said {
-    #[serde(default, deserialize_with = "some_or_null")]
-    tags: Option<Vec<Tag>>,
-    #[serde(flatten)]
-    rest: BTreeMap<String, IgnoredAny>,
+#[serde(transparent)]
+struct Tags(#[serde(deserialize_with = "lists::or_null")] Vec<Tag>);
+
+impl<'de> Deserialize<'de> for Received {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ReceivedVisitor)
+    }
 }
 
-fn some_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Tag>>, D::Error> {
-    lists::or_null(deserializer).map(Some)
-}
+struct ReceivedVisitor;
 
-impl TryFrom<Said> for Received {
-    type Error = &'static str;
+impl<'de> Visitor<'de> for ReceivedVisitor {
+    type Value = Received;
 
-    fn try_from(said: Said) -> Result<Self, Self::Error> {
-        match said.tags {
-            Some(tags) => Ok(Self(tags)),
-            // A server may leave empty lists out; nothing else stands in this answer.
-            None if said.rest.is_empty() => Ok(Self(Vec::new())),
-            None => Err("there are no tags in it"),
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with tags")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Received, A::Error> {
+        let mut tags = None;
+        let mut has_other_fields = false;
+        while let Some(name) = fields.next_key::<String>()? {
+            if name == "tags" {
+                tags = Some(fields.next_value::<Tags>()?.0);
+            } else {
+                fields.next_value::<IgnoredAny>()?;
+                has_other_fields = true;
+            }
+        }
+        match tags {
+            Some(tags) => Ok(Received(tags)),
+            // A server may omit empty lists; such an answer has no other field.
+            None if !has_other_fields => Ok(Received(Vec::new())),
+            None => Err(A::Error::custom("there are no tags in it")),
         }
     }
 }

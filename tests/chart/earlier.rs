@@ -50,16 +50,28 @@ async fn said_of_age(release: &Release) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// It says once that the CRD of users is not today's, and what that means.
+/// It reports once for each CRD what the earlier one does not keep.
 async fn says_what_is_not_remembered(release: &Release) {
-    let lost = "does not keep status.formerPasswords, status.passwordRefused";
-    release.operator().wait_for_log(lost, DEADLINE).await.unwrap();
+    let lost = [
+        ("customergateways", "status.massDeletionSuspectedAt, status.observeOnly"),
+        (
+            "vpnusers",
+            "status.formerPasswords, status.massDeletionSuspectedAt, status.observeOnly, status.passwordRefused",
+        ),
+    ];
+    for (_, fields) in lost {
+        let line = format!("does not keep {fields};");
+        release.operator().wait_for_log(&line, DEADLINE).await.unwrap();
+    }
     let said = said_of_age(release).await;
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(
-        said[0].starts_with("[i] age of crd vpnusers: ") && said[0].contains(lost),
-        "{said:?}"
-    );
+    assert_eq!(said.len(), lost.len(), "{said:?}");
+    for ((plural, fields), line) in lost.iter().zip(&said) {
+        assert!(
+            line.starts_with(&format!("[i] age of crd {plural}: "))
+                && line.contains(&format!("does not keep {fields};")),
+            "{line}"
+        );
+    }
 }
 
 /// The user, as soon as that is why it is Ready or not.
