@@ -147,7 +147,10 @@ async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
     for _ in 0..2 {
         for said in suspected(&world, missing).await {
             assert!(said.contains("vpn.huaweicloud.com/recreate-approved-at"), "{said}");
-            assert!(said.contains("if they are really gone"), "{said}");
+            assert!(
+                said.contains("automatic recreation is suspended: check the project"),
+                "{said}"
+            );
         }
         world.restart_operator().await;
         for list in LISTS {
