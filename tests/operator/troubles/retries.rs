@@ -147,7 +147,7 @@ async fn an_outage_changes_no_object_that_has_nothing_to_do_and_drift_is_mended_
     let log = world.running().log();
     let told: Vec<_> = log
         .lines()
-        .filter(|line| line.contains("WARN") && line.contains("the operator's own credentials"))
+        .filter(|line| line.contains("WARN") && line.contains("the credentials fail"))
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(

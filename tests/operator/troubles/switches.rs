@@ -108,5 +108,8 @@ async fn live(world: &mut World, number: usize, position: &Value) {
     world.wait_until_gone(&name).await;
     world.wait_until_gone(&adopted_name).await;
     assert_eq!(count(world, mark, &["CreateCustomerGateway"]).await, 1, "{position}");
-    assert_eq!(count(world, mark, &["DeleteCustomerGateway"]).await, 2, "{position}");
+    let deletions = count(world, mark, &["DeleteCustomerGateway"]).await;
+    // A deletion that outlasts the confirmation period, which is a second here, is asked for again with backoff.
+    let is_repeated = position["gateway-deletion"] == "slow" && (3..=6).contains(&deletions);
+    assert!(deletions == 2 || is_repeated, "{deletions} with {position}");
 }
