@@ -70,6 +70,14 @@ impl Story {
         Self::USERS.contains(&self)
     }
 
+    /// Whether an object that was there is found to be gone.
+    pub fn loses_its_object(self) -> bool {
+        matches!(
+            self,
+            Self::DeleteGateway | Self::DeleteUser | Self::RecreateGateway | Self::RecreateUser
+        )
+    }
+
     pub fn end(self) -> End {
         match self {
             Self::DeleteGateway | Self::DeleteUser => End::None,
