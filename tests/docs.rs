@@ -542,7 +542,7 @@ fn every_threat_names_tests_that_exist() {
     assert!(known.contains("every_threat_names_tests_that_exist"), "{}", known.len());
     let page = read(Path::new("docs/security.md")).text;
     let (_, threats) = page.split_once("## Threats").expect("threats");
-    let (threats, _) = threats.split_once("## What is not held").expect("what is not held");
+    let (threats, _) = threats.split_once("## Known limits").expect("known limits");
     let is_threat = |row: &Vec<String>| row.len() == 3 && row[0] != "threat" && !row[0].starts_with("---");
     let mut named = BTreeSet::new();
     let mut held = 0_u64;

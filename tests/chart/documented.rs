@@ -77,7 +77,7 @@ async fn is_well(plane: &ControlPlane) {
     operator.wait_until_ready(DEADLINE).await.unwrap();
     let ended = operator.terminate(DEADLINE).await.unwrap();
     assert!(ended.success(), "{ended}");
-    follow(plane, "Is it well?").await;
+    follow(plane, "Check the installation").await;
 }
 
 #[tokio::test]

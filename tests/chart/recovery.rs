@@ -8,14 +8,11 @@ use crate::documented::{OBJECTS, UNTIL_READY, commands, project};
 use crate::install::plane;
 use crate::release::{DEADLINE, Release, binaries};
 
-const SECTION: &str = "A new cluster, read only first";
+const SECTION: &str = "Bring up a new cluster read-only";
 
 /// The page's command for the release at hand.
 async fn follow(release: &Release, command: &str) {
-    let command = command.replace(
-        "--namespace vpn-operator",
-        &format!("--namespace {}", release.namespace),
-    );
+    let command = command.replace("-n vpn-operator", &format!("-n {}", release.namespace));
     let output = release.plane.shell(project(), &binaries(), &command).await.unwrap();
     output.success().unwrap_or_else(|error| panic!("{command}: {error}"));
 }

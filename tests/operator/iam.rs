@@ -14,7 +14,7 @@ use crate::users::steps;
 use crate::world::{DEADLINE, Options, World, condition, repository};
 
 const READ_ONLY: &str = "Read only";
-const LOOK_UP: &str = "The look-up of the project";
+const LOOK_UP: &str = "Project lookup";
 const FIRST_PASSWORD: &str = "Sentinel Pass-1";
 const SECOND_PASSWORD: &str = "Sentinel Pass-2";
 /// Lives at once.
@@ -31,11 +31,11 @@ enum Life {
 }
 
 const POLICIES: [(&str, Life); 5] = [
-    ("Everything", Life::Both),
+    ("All features", Life::Both),
     ("Gateways only", Life::Gateway),
     ("Users only", Life::User),
-    ("Observes only", Life::Observed),
-    ("Never deletes", Life::Retained),
+    ("Observe only", Life::Observed),
+    ("No deletion", Life::Retained),
 ];
 
 /// One who lives: name of the credentials' Secret and of the objects, and what else is theirs alone.
@@ -90,14 +90,14 @@ fn everything_is_what_a_condition_can_name() {
         .into_iter()
         .filter(|operation| !NEVER.contains(operation));
     let known: BTreeSet<String> = called.map(|operation| operation.iam_action().to_owned()).collect();
-    let everything: BTreeSet<String> = policies["Everything"].union(&policies[LOOK_UP]).cloned().collect();
+    let everything: BTreeSet<String> = policies["All features"].union(&policies[LOOK_UP]).cloned().collect();
     assert_eq!(everything, known);
     assert_eq!(told(), known, "the table");
     // Of a global service, which no policy of a project can grant.
     let (global, project): (BTreeSet<String>, BTreeSet<String>) =
         known.into_iter().partition(|action| action.starts_with("iam:"));
     assert_eq!(global, policies[LOOK_UP]);
-    assert_eq!(project, policies["Everything"]);
+    assert_eq!(project, policies["All features"]);
 }
 
 #[tokio::test]
