@@ -10,22 +10,23 @@ use crate::release::CHART;
 const INTRODUCTION: &str = "\
 # vpn-operator
 
-Customer gateways and VPN users of Huawei Cloud and Open Telekom Cloud, declared as Kubernetes objects.
-
 ```console
-$ helm install vpn charts/vpn-operator --namespace vpn-operator --create-namespace \\
+$ helm install vpn charts/vpn-operator -n vpn-operator --create-namespace \\
     --set clusterName=prod --set region=eu-west-101 --set credentials.secretName=cloud
 ```
 
-Without a cloud account, `--set simulator.enabled=true` installs the cloud's simulator beside the operator. The release needs
-Kubernetes 1.31 or newer, and an image of your own making (`image.*`) for now. What it may do in the cluster is exactly what a
-test misses when it is taken away. `helm test` asks whether an operator is ready; if none is, `kubectl logs` of the pod that it
-leaves says what is missing.
+This chart installs vpn-operator, which manages customer gateways and VPN users of Huawei Cloud and Open Telekom Cloud as
+Kubernetes objects. To try it without a cloud account, add `--set simulator.enabled=true`: it installs a simulator of the cloud
+beside the operator.
+
+The chart needs Kubernetes 1.31 or newer, and for now an image that you build yourself (`image.*`). It grants the minimum RBAC:
+for every rule, a test fails when the rule is removed.
+
+`helm test` checks whether an operator is ready. If none is, `kubectl logs` of its pod says what is missing.
 
 ## Values
 
-Written from `values.yaml`: `UPDATE_DOCS=1 cargo test --test chart readme` brings it up to date. `helm install` refuses a
-value that is not named here.
+Generated from `values.yaml` by `UPDATE_DOCS=1 cargo test --test chart readme`. `helm install` rejects unknown values.
 
 | value | default | |
 |---|---|---|
@@ -48,7 +49,7 @@ fn the_readme_is_what_the_values_say() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == expected,
-        "the chart's README is out of date: UPDATE_DOCS=1 cargo test --test chart readme"
+        "the chart's README is out of date: run UPDATE_DOCS=1 cargo test --test chart readme"
     );
 }
 

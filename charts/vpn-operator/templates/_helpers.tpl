@@ -3,7 +3,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name of the release's objects, and of its Lease. */}}
+{{/* The name of the release's objects and of its Lease. */}}
 {{- define "vpn-operator.fullname" -}}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" }}
@@ -22,7 +22,7 @@
 {{- default .Release.Namespace .Values.namespaceOverride }}
 {{- end }}
 
-{{/* The name of cluster-wide objects. The parts alone are ambiguous: release b in namespace c-a and release a-b in c. */}}
+{{/* The name of cluster-wide objects. Hashed, since the parts are ambiguous: release b in namespace c-a, release a-b in c. */}}
 {{- define "vpn-operator.clusterWideName" -}}
 {{- $namespace := include "vpn-operator.namespace" . }}
 {{- $name := include "vpn-operator.fullname" . }}
@@ -53,7 +53,7 @@ app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{- include "vpn-operator.labelsWith" (dict "root" .) }}
 {{- end }}
 
-{{/* So with a `component` and `more` labels. One key is rendered once: the chart's own labels win, then `more`. */}}
+{{/* The same with `component` and `more` labels. Each key is rendered once: the chart's own labels win, then `more`. */}}
 {{- define "vpn-operator.labelsWith" -}}
 {{- $own := dict
   "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
@@ -67,7 +67,7 @@ app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{- merge $own (deepCopy (default dict .more)) (deepCopy (default dict .root.Values.commonLabels)) | toYaml }}
 {{- end }}
 
-{{/* Labels of a pod: those that selectors need, `more` and the common ones, in this order. */}}
+{{/* Labels of a pod, in order of precedence: selector labels, `more`, commonLabels. */}}
 {{- define "vpn-operator.podLabels" -}}
 {{- $own := include "vpn-operator.selectorLabelsOf" . | fromYaml }}
 {{- merge $own (deepCopy (default dict .more)) (deepCopy (default dict .root.Values.commonLabels)) | toYaml }}
@@ -93,7 +93,7 @@ app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{- end }}
 {{- end }}
 
-{{/* Of a parent chart and of this one; a parent may name them by name alone. */}}
+{{/* Pull secrets of the parent chart and of this one; a parent may give plain names. */}}
 {{- define "vpn-operator.imagePullSecrets" -}}
 {{- $secrets := list }}
 {{- range concat (default list (.Values.global).imagePullSecrets) (default list .Values.imagePullSecrets) }}
@@ -105,7 +105,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* OpenShift gives each namespace UIDs and GIDs of its own, and its SCC restricted-v2 refuses all others. */}}
+{{/* OpenShift assigns UIDs and GIDs per namespace; its SCC restricted-v2 rejects all others. */}}
 {{- define "vpn-operator.podSecurityContext" -}}
 {{- $context := default dict .Values.podSecurityContext }}
 {{- if .Values.openshift.enabled }}

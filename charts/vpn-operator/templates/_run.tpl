@@ -1,5 +1,5 @@
-{{/* The flags of `vpn-operator run`. Those that have a default are given as well, so that a Deployment says what runs.
-`extraArgs` come last: of a flag that is given twice the last one counts. */}}
+{{/* The flags of `vpn-operator run`. Defaults are rendered too, so that the Deployment shows all settings. `extraArgs` come
+last: of repeated flags the last one counts. */}}
 {{- define "vpn-operator.args" -}}
 - run
 - {{ printf "--cloud=%s" .Values.cloud | quote }}
@@ -66,7 +66,7 @@
 {{- end }}
 {{- end }}
 
-{{/* A variable of `extraEnv` takes the place of the chart's own: server-side apply refuses a name that stands twice. */}}
+{{/* A variable of `extraEnv` replaces the chart's own: server-side apply rejects duplicate names. */}}
 {{- define "vpn-operator.env" -}}
 {{- $given := list }}
 {{- range .Values.extraEnv }}
@@ -97,7 +97,7 @@
 {{- end }}
 {{- end }}
 
-{{/* The Secret of the default credentials, if there is one. */}}
+{{/* The Secret of the default credentials, if set. */}}
 {{- define "vpn-operator.credentialsSecret" -}}
 {{- if .Values.simulator.enabled }}
 {{- include "vpn-operator.simulatorName" . }}
@@ -106,7 +106,7 @@
 {{- end }}
 {{- end }}
 
-{{/* Files, which follow the Secret while the pod runs. The pod waits for the keys that are not optional. */}}
+{{/* Files, which the kubelet updates while the pod runs. The pod waits for the required keys. */}}
 {{- define "vpn-operator.credentialsVolume" -}}
 - name: credentials
   projected:
