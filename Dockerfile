@@ -1,7 +1,7 @@
-# One image with both programs, static, and nothing else but the roots of TLS. `image/debian` makes the same without a
-# daemon, with a folder in place of the first stage.
+# One image with both static programs and the TLS root certificates, and nothing else. `image/debian` builds the same image
+# without a daemon, with a directory instead of the first stage.
 
-# Built on the machine's own architecture for the wanted one: nothing is emulated.
+# Cross-compiles on the build machine's architecture, without emulation.
 FROM --platform=$BUILDPLATFORM docker.io/library/debian:trixie-slim AS build
 ARG TARGETARCH
 WORKDIR /project
@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="vpn-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
-# A number, so that the kubelet can see that it is not root.
+# Numeric, so that the kubelet can verify runAsNonRoot.
 USER 65532:65532
-# /vpn-simulator is the other program.
+# The image also contains /vpn-simulator.
 ENTRYPOINT ["/vpn-operator"]

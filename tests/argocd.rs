@@ -195,8 +195,8 @@ async fn kstatus_says_of_every_sample_what_its_reason_means() {
 /// The ConfigMap that carries the scripts, as text: a block of YAML keeps them readable.
 fn snippet() -> String {
     let mut text = "\
-# Adds the health of customer gateways and VPN users to what Argo CD is configured with, and leaves the rest alone:
-# kubectl patch configmap argocd-cm --namespace argocd --type merge --patch-file deploy/argocd/argocd-cm.yaml
+# kubectl patch configmap argocd-cm -n argocd --type merge --patch-file deploy/argocd/argocd-cm.yaml
+# Adds health scripts for customer gateways and VPN users to the configuration of Argo CD.
 apiVersion: v1
 kind: ConfigMap
 metadata:

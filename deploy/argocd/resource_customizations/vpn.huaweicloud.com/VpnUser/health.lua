@@ -1,5 +1,5 @@
--- Healthy: the cloud has it as specified. Progressing: on the way, or waits for what may come by itself.
--- Degraded: a person must act. Suspended: paused by its annotation.
+-- Healthy: the cloud has the resource as specified. Progressing: in progress, or waiting.
+-- Degraded: requires user action. Suspended: paused by annotation.
 local conditions = {}
 if obj.status ~= nil then
   for _, condition in ipairs(obj.status.conditions or {}) do
