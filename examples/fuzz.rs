@@ -1,6 +1,6 @@
-//! Fuzzes what reads data from outside: `cargo run --profile proof --example fuzz -- [TARGET]… [--seconds N] [--seed N]`.
-//! Without a target all of them have their turn. An input that breaks a property is written to `target/fuzz/`, to be
-//! mended and added to `tests/fuzz/corpus/`.
+//! Fuzzes the parsers of external data: `cargo run --profile proof --example fuzz -- [TARGET]… [--seconds N] [--seed N]`.
+//! Without a target it runs all of them. It writes an input that breaks a property to `target/fuzz/`. Correct the bug, and add
+//! the input to `tests/fuzz/corpus/`.
 
 #[path = "../tests/fuzz/corpus.rs"]
 mod corpus;
@@ -21,14 +21,14 @@ use mutate::Mutator;
 use targets::{TARGETS, Target};
 
 #[derive(Parser)]
-#[command(about = "Fuzzes what reads data from outside")]
+#[command(about = "Fuzzes the parsers of external data")]
 struct Arguments {
-    /// Which ones; all of them if left out
+    /// Targets; defaults to all
     targets: Vec<String>,
-    /// How long each target is fuzzed
+    /// Seconds per target
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Where the random numbers begin; the time of day if left out
+    /// Seed of the random numbers; defaults to the current time
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -40,13 +40,13 @@ fn main() -> ExitCode {
     let wanted: Vec<&Target> = TARGETS.iter().filter(is_wanted).collect();
     if wanted.is_empty() {
         let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
-        eprintln!("there is no such target; there are {}", names.join(", "));
+        eprintln!("unknown target; the targets are {}", names.join(", "));
         return ExitCode::FAILURE;
     }
     let seed = arguments
         .seed
         .unwrap_or_else(|| jiff::Timestamp::now().as_millisecond().unsigned_abs());
-    // What breaks is told below, once.
+    // Panics are reported below, once.
     panic::set_hook(Box::new(|_| {}));
     let (mut tried, mut broken) = (0, 0);
     for target in wanted {
@@ -90,13 +90,13 @@ fn words(problem: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("it panicked").to_owned()
 }
 
-/// Writes an input down.
+/// Writes an input to a file.
 fn keep(target: &str, input: &[u8]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("target/fuzz")
         .join(target);
     let file = folder.join(&vpn_operator::cloud::signing::sha256_hex(input)[..16]);
-    fs::create_dir_all(&folder).expect("a folder for what was found");
-    fs::write(&file, input).expect("a file for what was found");
+    fs::create_dir_all(&folder).expect("the directory can be created");
+    fs::write(&file, input).expect("the file can be written");
     file
 }

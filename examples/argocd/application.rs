@@ -1,4 +1,4 @@
-//! The Application: what Argo CD says of it, and the requests that people make by its buttons.
+//! The Application: its state in Argo CD, and the requests behind the buttons.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use vpn_operator_testbed::{ControlPlane, eventually};
 
 use crate::Failure;
 
-/// How long a busy machine may take for anything that is waited for.
+/// For every wait, on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The Application of the documentation.
 #[derive(Clone, Copy)]
 pub struct Application<'a> {
-    /// Where it is.
+    /// Its control plane.
     pub plane: &'a ControlPlane,
 }
 
 impl Application<'_> {
-    /// All of it.
+    /// The whole object.
     pub async fn get(&self) -> Result<Value, Failure> {
         let get = ["get", "application", "vpn", "--namespace", "argocd", "--output", "json"];
         Ok(serde_json::from_str(&self.plane.kubectl(get).await?.success()?)?)
     }
 
-    /// Has Argo CD look at Git and at the cluster again, and returns what it then says.
+    /// Refreshes the application, and returns its new state.
     pub async fn refresh(&self, kind: &str) -> Result<Value, Failure> {
         let request = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}}).to_string();
         let patch = [
@@ -40,7 +40,7 @@ impl Application<'_> {
         self.plane.kubectl(patch).await?.success()?;
         let seen = eventually("Argo CD has compared again", DEADLINE, async || {
             let application = self.get().await.map_err(|failure| failure.to_string())?;
-            // It takes the request away once it has done so.
+            // Argo CD removes the annotation when it is done.
             if application["metadata"]["annotations"]["argocd.argoproj.io/refresh"].is_string() {
                 Err(summary(&application))
             } else {
@@ -50,7 +50,7 @@ impl Application<'_> {
         Ok(seen.await?)
     }
 
-    /// Waits until Argo CD says so, and returns what it said. It is asked to look at Git first.
+    /// Refreshes the application until it has this state, and returns it.
     pub async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value, Failure> {
         self.refresh("normal").await?;
         let seen = eventually(what, DEADLINE, async || {
@@ -65,7 +65,7 @@ impl Application<'_> {
     }
 }
 
-/// Everything is as Git says, and well.
+/// Whether everything is Synced and Healthy.
 pub fn is_well(application: &Value) -> bool {
     let status = &application["status"];
     status["sync"]["status"] == "Synced"
@@ -74,7 +74,7 @@ pub fn is_well(application: &Value) -> bool {
         && application["operation"].is_null()
 }
 
-/// The health of an object of ours, as the application's tree shows it.
+/// The health of one of our objects in the application's tree.
 pub fn health<'a>(application: &'a Value, name: &str) -> &'a Value {
     let resources = application["status"]["resources"].as_array();
     let ours = resources
@@ -84,12 +84,12 @@ pub fn health<'a>(application: &'a Value, name: &str) -> &'a Value {
     ours.map_or(&Value::Null, |resource| &resource["health"])
 }
 
-/// How many syncs there were.
+/// The number of syncs.
 pub fn syncs(application: &Value) -> usize {
     application["status"]["history"].as_array().map_or(0, Vec::len)
 }
 
-/// What people see first, for an error.
+/// A summary for errors.
 pub fn summary(application: &Value) -> String {
     let status = &application["status"];
     format!(

@@ -1,4 +1,4 @@
-//! What docs/argocd.md prints, as it prints it.
+//! The manifests and commands of docs/argocd.md.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::Failure;
 
 const PAGE: &str = "docs/argocd.md";
 
-/// The page's manifests and commands.
+/// The text of the page.
 pub struct Documentation {
     text: String,
 }
@@ -18,7 +18,7 @@ impl Documentation {
         Ok(Self { text })
     }
 
-    /// The manifest of this kind.
+    /// The manifest of a kind.
     pub fn manifest(&self, kind: &str) -> Result<&str, Failure> {
         let blocks = self.text.split("```yaml\n").skip(1);
         let blocks = blocks.filter_map(|rest| rest.split("```").next());
@@ -28,7 +28,7 @@ impl Documentation {
         found.ok_or_else(|| format!("{PAGE} prints no {kind}").into())
     }
 
-    /// The command that begins so.
+    /// The command that starts with this.
     pub fn command(&self, start: &str) -> Result<&str, Failure> {
         let mut lines = self.text.lines().filter_map(|line| line.strip_prefix("$ "));
         let found = lines.find(|line| line.starts_with(start));
@@ -36,7 +36,7 @@ impl Documentation {
     }
 }
 
-/// A manifest with one of its words replaced, which it must have.
+/// A manifest with a word replaced, which it must contain.
 pub fn replaced(manifest: &str, from: &str, to: &str) -> Result<String, Failure> {
     if manifest.contains(from) {
         Ok(manifest.replace(from, to))

@@ -1,6 +1,6 @@
-//! Argo CD itself with the Application of docs/argocd.md: its application controller and repository server, built from
-//! source, sync the chart and objects from Git into a real kube-apiserver; the operator runs as its pods say, against the
-//! simulated cloud. `cargo run --example argocd` goes through what the page promises, and ends with status 0 if it holds.
+//! `cargo run --example argocd` runs the scenarios of docs/argocd.md and exits with status 0 if they hold. Argo CD's application
+//! controller and repository server, built from source, sync the chart and objects from Git into a real kube-apiserver. The
+//! operator runs as its pods specify, with the simulated cloud.
 
 mod application;
 mod documentation;
@@ -16,13 +16,13 @@ use vpn_operator_testbed::{ArgoCd, Binaries, ControlPlane, Kubelet, Simulator, i
 
 use story::Story;
 
-/// Whatever ends the run early; people read it, nobody acts on its kind.
+/// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
 
-/// Where the Application installs the operator.
+/// The namespace of the Application's destination.
 const NAMESPACE: &str = "vpn";
 
-/// What an Application of a real cluster needs, too: without them nothing becomes of a Deployment or of what it owns.
+/// Controllers for Deployments and for garbage collection.
 const CONTROLLERS: [&str; 5] = [
     "deployment-controller",
     "disruption-controller",

@@ -1,4 +1,4 @@
-//! The nodes' part: every pod of the operator's Deployment is a process while it is there, and the apiserver hears how it is.
+//! Acts as the nodes: runs each pod of the operator's Deployment as a process, and reports its state to the apiserver.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Plays all nodes of a cluster for one namespace, until it is dropped.
+/// Acts as all nodes of a cluster for one namespace, until it is dropped.
 pub async fn play(kubelet: Kubelet<'_>, cloud: &str) -> Result<(), Failure> {
     let pods = Api::<Pod>::namespaced(kubelet.plane.client().await?, kubelet.namespace);
     let ours = ListParams::default().labels("app.kubernetes.io/component=operator");
@@ -51,9 +51,9 @@ pub async fn play(kubelet: Kubelet<'_>, cloud: &str) -> Result<(), Failure> {
     }
 }
 
-/// None while a Secret is missing, for which a kubelet waits as well.
+/// None while a Secret is missing; a kubelet waits for it too.
 async fn start(kubelet: Kubelet<'_>, pod: &Pod, cloud: &str) -> Result<Option<Operator>, Failure> {
-    // The cluster of the documentation talks to the real cloud; this one has its simulator.
+    // The documentation uses the real cloud; this cluster uses the simulator.
     let mut pod = pod.clone();
     let containers = pod.spec.iter_mut().flat_map(|spec| &mut spec.containers);
     for container in containers {

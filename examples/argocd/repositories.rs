@@ -5,14 +5,14 @@ use std::process::Command;
 
 use crate::Failure;
 
-/// A repository that Argo CD reads, and where it is edited.
+/// A repository that Argo CD reads, with its work tree.
 pub struct Repository {
     work: PathBuf,
     bare: PathBuf,
 }
 
 impl Repository {
-    /// An empty one, in a folder of its own.
+    /// An empty repository in its own directory.
     pub fn create(folder: &Path, name: &str) -> Result<Self, Failure> {
         let (work, bare) = (folder.join(name), folder.join(format!("{name}.git")));
         std::fs::create_dir_all(&work)?;
@@ -22,17 +22,17 @@ impl Repository {
         Ok(Self { work, bare })
     }
 
-    /// What the Application names in place of an address of yours.
+    /// The URL that replaces your address in the Application.
     pub fn url(&self) -> String {
         format!("file://{}", self.bare.display())
     }
 
-    /// The folder in which files are edited.
+    /// The work tree.
     pub fn folder(&self) -> &Path {
         &self.work
     }
 
-    /// Writes a file, to be pushed with the others.
+    /// Writes a file, for the next push.
     pub fn write(&self, path: &str, text: &str) -> Result<(), Failure> {
         let path = self.work.join(path);
         if let Some(folder) = path.parent() {
@@ -41,9 +41,9 @@ impl Repository {
         Ok(std::fs::write(path, text)?)
     }
 
-    /// Commits all that was changed, and pushes it.
+    /// Commits and pushes all changes.
     pub fn push(&self, message: &str) -> Result<(), Failure> {
-        let author = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.com"];
+        let author = ["-c", "user.name=someone", "-c", "user.email=someone@example.com"];
         git(&self.work, &["add", "--all"])?;
         git(
             &self.work,
@@ -55,7 +55,7 @@ impl Repository {
 }
 
 fn git(folder: &Path, arguments: &[&str]) -> Result<(), Failure> {
-    // What the developer has configured, such as a signature of every commit, is not asked for.
+    // Ignores the developer's configuration, such as signed commits.
     let output = Command::new("git")
         .current_dir(folder)
         .args(arguments)

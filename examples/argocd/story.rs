@@ -1,4 +1,4 @@
-//! What docs/argocd.md promises, step by step.
+//! The scenarios of docs/argocd.md, step by step.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::documentation::{Documentation, replaced};
 use crate::repositories::Repository;
 use crate::{Failure, NAMESPACE, step};
 
-/// The page, and what it speaks of.
+/// The page, and the resources that it names.
 pub struct Story<'a> {
     project: &'a Path,
     plane: &'a ControlPlane,
@@ -24,7 +24,7 @@ pub struct Story<'a> {
 }
 
 impl<'a> Story<'a> {
-    /// Makes the repositories: this project's chart in one, the page's gateway in the other.
+    /// Creates the repositories: one with this project's chart, one with the page's gateway.
     pub fn prepare(
         project: &'a Path,
         plane: &'a ControlPlane,
@@ -57,7 +57,7 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// From the first sync to the deletion of the application.
+    /// Runs everything from the first sync to the deletion of the application.
     pub async fn tell(&self) -> Result<(), Failure> {
         self.install().await?;
         self.nothing_is_left_to_do().await?;
@@ -73,7 +73,7 @@ impl<'a> Story<'a> {
         step(&format!("$ {patch}"));
         self.shell(patch).await?;
 
-        step("The Application of docs/argocd.md, before the operator's credentials are there");
+        step("The Application of docs/argocd.md, before its credentials exist");
         let mut manifest = self.documentation.manifest("Application")?.to_owned();
         for (name, repository) in [("vpn-operator", &self.charts), ("vpn", &self.objects)] {
             let yours = format!("https://git.example.com/network/{name}.git");
@@ -94,7 +94,7 @@ impl<'a> Story<'a> {
             &waiting,
         )?;
 
-        step("The credentials come, and with them everything else");
+        step("With the credentials everything becomes Healthy");
         let from = [
             "--from-literal=accessKey=ARGOCDACCESSKEY",
             "--from-literal=secretKey=argocd-secret-key",
@@ -113,7 +113,7 @@ impl<'a> Story<'a> {
     }
 
     async fn nothing_is_left_to_do(&self) -> Result<(), Failure> {
-        step("Argo CD looks again and again, and finds nothing to sync");
+        step("Argo CD refreshes repeatedly, and has nothing to sync");
         let before = syncs(&self.application.get().await?);
         for _ in 0..5 {
             let application = self.application.refresh("hard").await?;
@@ -124,7 +124,7 @@ impl<'a> Story<'a> {
     }
 
     async fn git_changes(&self) -> Result<(), Failure> {
-        step("Git changes a gateway, and takes back a field");
+        step("Git changes a gateway, and removes a field");
         let berlin = self.documentation.manifest("CustomerGateway")?;
         self.objects
             .write("prod/berlin.yaml", &format!("{berlin}  tags:\n    floor: third\n"))?;
@@ -137,7 +137,7 @@ impl<'a> Story<'a> {
         self.objects.write("prod/berlin.yaml", berlin)?;
         self.objects.push("No tag")?;
         self.well().await?;
-        self.gateways_until("the tag is gone", |gateways| gateways[0]["tags"]["floor"].is_null())
+        self.gateways_until("the tag is removed", |gateways| gateways[0]["tags"]["floor"].is_null())
             .await?;
         Ok(())
     }
@@ -181,12 +181,12 @@ impl<'a> Story<'a> {
             let message = application["status"]["operationState"]["message"]
                 .as_str()
                 .unwrap_or_default();
-            message.contains("idValue cannot be changed")
+            message.contains("idValue")
         });
         refused.await?;
         self.cloud_has(&["office-berlin", "office-paris"]).await?;
 
-        step("The three steps: the new one beside the old one, then the old one goes");
+        step("Three steps: add the new gateway beside the old one, then remove the old one");
         self.objects.write("prod/berlin.yaml", berlin)?;
         self.objects.write(
             "prod/berlin-new.yaml",
@@ -203,7 +203,7 @@ impl<'a> Story<'a> {
     }
 
     async fn the_chart_is_upgraded(&self) -> Result<(), Failure> {
-        step("A newer chart: its CRD has a field more, and an object uses it in the same sync");
+        step("A newer chart: its CRD has a new field, and an object uses it in the same sync");
         let path = "charts/vpn-operator/files/crds/customergateways.vpn.huaweicloud.com.yaml";
         let crd = std::fs::read_to_string(self.charts.folder().join(path))?;
         let field = "\n              idValue:";
@@ -215,7 +215,7 @@ impl<'a> Story<'a> {
         self.charts.write(path, &newer)?;
         let values = "charts/vpn-operator/values.yaml";
         let text = std::fs::read_to_string(self.charts.folder().join(values))?;
-        // So that its Deployment changes, too.
+        // Changes its Deployment too.
         self.charts.write(
             values,
             &replaced(&text, "\nrequestTimeout: 10s", "\nrequestTimeout: 9s")?,
@@ -247,7 +247,7 @@ impl<'a> Story<'a> {
     }
 
     async fn delete(&self) -> Result<(), Failure> {
-        step("The application is deleted: the objects first, and with them what is in the cloud, then the operator");
+        step("The application is deleted: first the objects with their cloud resources, then the operator");
         let delete = [
             "delete",
             "application",

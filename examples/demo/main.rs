@@ -1,7 +1,5 @@
-//! The whole operator on this machine, in one command: a real kube-apiserver, the cloud's simulator
-//! and the operator. `cargo run --example demo` shows objects becoming real, makes changes behind
-//! the operator's back, shows them being mended and a password being sent once, and stays for you to
-//! try things until Ctrl-C.
+//! `cargo run --example demo` starts a real kube-apiserver, the simulator and the operator on this machine. It shows that
+//! objects become Ready, that out-of-band changes are corrected, and that a password is sent once. It then runs until Ctrl-C.
 
 mod objects;
 mod scenes;
@@ -15,16 +13,16 @@ use vpn_operator_testbed::interrupted;
 
 use script::Demo;
 
-/// Whatever ends the demo early; people read it, nobody acts on its kind.
+/// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
 
-/// What shells report for a program that Ctrl-C ended.
+/// The exit status of a program that Ctrl-C stopped, as shells report it.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Parser)]
-#[command(about = "Shows the vpn-operator at work against a simulated cloud")]
+#[command(about = "Demonstrates vpn-operator with a simulated cloud")]
 struct Arguments {
-    /// End with status 0 once everything was shown, instead of waiting for Ctrl-C
+    /// Exit with status 0 after the last step, instead of waiting for Ctrl-C
     #[arg(long)]
     exit_when_ready: bool,
 }
@@ -33,7 +31,7 @@ struct Arguments {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut demo = Demo::default();
-    // What is dropped at the end of this function ends with it: no process stays behind.
+    // Dropping this at the end of the function stops all processes.
     let outcome = tokio::select! {
         outcome = demo.run(arguments.exit_when_ready) => outcome,
         outcome = interrupted() => outcome.map_err(Failure::from),

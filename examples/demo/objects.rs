@@ -1,4 +1,4 @@
-//! The objects that the demo applies: read as anybody would, through the apiserver.
+//! The objects that the demo applies, read from the apiserver.
 
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::script::DEADLINE;
 use crate::table::{Row, Table};
 use vpn_operator_testbed::Operator;
 
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 const GROUP: &str = "vpn.huaweicloud.com";
 const VERSION: &str = "v1alpha1";
 const USERS: (&str, &str) = ("VpnUser", "vpnusers");
-/// Kind and plural of what the samples hold, beside Secrets.
+/// Kind and plural of the objects in the samples, without Secrets.
 const KINDS: [(&str, &str); 2] = [("CustomerGateway", "customergateways"), USERS];
 
-/// How many objects of ours kubectl says that it applied, a line for each.
+/// The number of our objects in the output of `kubectl apply`, one line each.
 pub fn ours(applied: &str) -> usize {
     applied.lines().filter(|line| line.contains(GROUP)).count()
 }
@@ -63,7 +63,7 @@ impl Objects {
             if started.elapsed() > DEADLINE {
                 return Err(format!("not all objects are Ready after {DEADLINE:?}").into());
             }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is shown once everything is Ready: changes behind the operator's back, and a new password.
+//! The steps after everything is Ready: out-of-band changes, and a new password.
 
 use std::time::Instant;
 
@@ -9,18 +9,18 @@ use crate::Failure;
 use crate::objects::Objects;
 use crate::script::DEADLINE;
 
-/// As the simulator's log names it.
+/// The name in the simulator's log.
 const RESET: &str = "ResetVpnUserPassword";
 
-/// A change of an object in the cloud that the operator shall undo.
+/// An out-of-band change that the operator must correct.
 pub struct Tampering {
-    /// For people.
+    /// Shown to people.
     pub noun: &'static str,
-    /// For kubectl.
+    /// Used with kubectl.
     pub resource: &'static str,
     /// The name of the object in the cluster.
     pub object: &'static str,
-    /// Where the simulator has it.
+    /// The collection in the simulator.
     pub collection: &'static str,
     pub field: &'static str,
     pub value: &'static str,
@@ -33,7 +33,7 @@ pub struct Rotation {
     pub value: &'static str,
 }
 
-/// The stage.
+/// What the steps work with.
 pub struct Scenes<'a> {
     pub simulator: &'a Simulator,
     pub control_plane: &'a ControlPlane,
@@ -41,9 +41,9 @@ pub struct Scenes<'a> {
 }
 
 impl Scenes<'_> {
-    /// Changes something through the simulator's admin API and waits until the operator has put it right and has told
-    /// so in an Event.
-    pub async fn show_mending(&self, tampering: &Tampering) -> Result<(), Failure> {
+    /// Changes a resource through the simulator's admin API, and waits until the operator has corrected it and recorded
+    /// an Event.
+    pub async fn show_correction(&self, tampering: &Tampering) -> Result<(), Failure> {
         let Tampering {
             noun,
             resource,
@@ -60,7 +60,7 @@ impl Scenes<'_> {
             .await?;
         let changed = Instant::now();
         println!("in the cloud, the {field} of the {noun} {id} is now \"{value}\"");
-        eventually("the operator puts it right", DEADLINE, async || {
+        eventually("the operator corrects it", DEADLINE, async || {
             let now = self.simulator.admin_get::<Value>(&page).await;
             let now = now.map_err(|error| error.to_string())?;
             if now[field] == before {
@@ -74,7 +74,7 @@ impl Scenes<'_> {
         self.show_event(object, "DriftCorrected").await
     }
 
-    /// Changes the password in the Secret and waits until the cloud has it, by one reset.
+    /// Changes the password in the Secret, and waits until one reset has set it in the cloud.
     pub async fn show_rotation(&self, rotation: &Rotation) -> Result<(), Failure> {
         let Rotation { user, key, value } = rotation;
         let before = self.simulator.last_sequence().await?;
@@ -90,16 +90,16 @@ impl Scenes<'_> {
             }
         })
         .await?;
-        println!("in the cloud, the new password of {user} is in force");
+        println!("in the cloud, the new password of {user} is set");
         self.show_event(user, "PasswordSet").await?;
         self.wait_until_considered(user).await?;
         self.expect_resets_since(before, 1).await
     }
 
-    /// Changes the Secret, but not the password in it, and waits until the operator has looked at it.
+    /// Changes the Secret without its password, and waits until the operator has read it.
     pub async fn show_no_rotation(&self, rotation: &Rotation) -> Result<(), Failure> {
         let before = self.simulator.last_sequence().await?;
-        self.kubectl(&["label", "secret", rotation.user, "demo=labelled"])
+        self.kubectl(&["label", "secret", rotation.user, "demo=labeled"])
             .await?;
         self.wait_until_considered(rotation.user).await?;
         println!(
@@ -114,12 +114,12 @@ impl Scenes<'_> {
             .await
     }
 
-    /// Waits until the password's record is of the Secret's present version: then the decision about it is taken.
+    /// Waits until status records the current version of the Secret, when the decision about it is made.
     async fn wait_until_considered(&self, user: &str) -> Result<(), Failure> {
         let version = self
             .kubectl(&["get", "secret", user, "--output=jsonpath={.metadata.resourceVersion}"])
             .await?;
-        eventually("the operator looks at the Secret", DEADLINE, async || {
+        eventually("the operator reads the Secret", DEADLINE, async || {
             let object = self.objects.user(user).await.map_err(|error| error.to_string())?;
             let status = &object.data["status"];
             let seen = &status["password"]["secretResourceVersion"];
@@ -138,7 +138,7 @@ impl Scenes<'_> {
     async fn expect_resets_since(&self, sequence: u64, expected: u64) -> Result<(), Failure> {
         let calls = self.simulator.calls_since(sequence).await?;
         let resets = calls.get(RESET).copied().unwrap_or_default();
-        println!("calls of {RESET} that the cloud has counted since: {resets}");
+        println!("calls of {RESET} since then: {resets}");
         if resets == expected {
             Ok(())
         } else {

@@ -9,21 +9,20 @@ use crate::Failure;
 use crate::objects::{self, Objects};
 use crate::scenes::{Rotation, Scenes, Tampering};
 
-/// For whatever is waited for.
+/// For every wait.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
-/// They open nothing but the simulator that the demo starts.
+/// Valid only for the simulator of the demo.
 const ACCESS_KEY: &str = "DEMOACCESSKEY0000000";
 const SECRET_KEY: &str = "DemoSecretKeyOfTheSimulator0000000000000";
 const REGION: &str = "eu-west-101";
 
-/// How often the cloud is looked at for drift, and how long a new user is watched: both much shorter than they are by
-/// default, so that nobody waits.
+/// The interval between drift checks and the confirmation period, much shorter than the defaults.
 const RESYNC_PERIOD: &str = "2s";
 const SETTLE_TIME: &str = "3s";
 
-/// What is changed behind the operator's back.
+/// Out-of-band changes.
 const RENAMED_GATEWAY: Tampering = Tampering {
     noun: "gateway",
     resource: "cgw",
@@ -41,14 +40,14 @@ const CHANGED_USER: Tampering = Tampering {
     value: "changed by hand",
 };
 
-/// The password that is changed: of a sample, in the Secret of the same name.
+/// The password to change: of a sample, in the Secret of the same name.
 const ROTATED: Rotation = Rotation {
     user: "user-in-group",
     key: "password",
     value: "Demo-Rotated-Pass-2",
 };
 
-/// What runs, in the order in which it ends.
+/// The processes, in the order in which they are stopped.
 #[derive(Default)]
 pub struct Demo {
     operator: Option<Operator>,
@@ -58,7 +57,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Shows everything, and then waits for ever unless it shall end.
+    /// Runs all steps, and then waits for Ctrl-C unless `exit_when_ready`.
     pub async fn run(&mut self, exit_when_ready: bool) -> Result<(), Failure> {
         step("Building the operator and the simulator");
         let binaries = Binaries::build(&project("")).await?;
@@ -83,8 +82,8 @@ impl Demo {
         operator.wait_until_ready(DEADLINE).await?;
 
         println!(
-            "It looks for drift every {RESYNC_PERIOD} here (5m by default), and calls a user Ready that is still there \
-             {SETTLE_TIME} after its creation (30s by default)."
+            "It checks for drift every {RESYNC_PERIOD} (default: 5m) and confirms a new user after {SETTLE_TIME} \
+             (default: 30s)."
         );
 
         step("kubectl apply -f docs/samples");
@@ -101,13 +100,13 @@ impl Demo {
             control_plane,
             objects: &objects,
         };
-        step("Renaming a gateway in the cloud, as somebody at its console would");
-        scenes.show_mending(&RENAMED_GATEWAY).await?;
+        step("Renaming a gateway in the cloud, as in its console");
+        scenes.show_correction(&RENAMED_GATEWAY).await?;
         step("Changing a user's description in the cloud");
-        scenes.show_mending(&CHANGED_USER).await?;
+        scenes.show_correction(&CHANGED_USER).await?;
         step("Changing a user's password: kubectl patch secret");
         scenes.show_rotation(&ROTATED).await?;
-        step("Labelling the Secret: another version of it, the same password");
+        step("Labeling the Secret: a new version with the same password");
         scenes.show_no_rotation(&ROTATED).await?;
 
         print_what_next(control_plane, simulator, operator).await?;
@@ -120,17 +119,17 @@ impl Demo {
                 Err(format!("the operator ended with {status}").into())
             };
         }
-        println!("Ctrl-C ends it all and removes it.");
+        println!("Ctrl-C stops and removes everything.");
         let status = operator.wait(Duration::MAX).await?;
         Err(format!("the operator ended ({status})").into())
     }
 
-    /// Whether nothing is left to show.
+    /// Whether all steps are done.
     pub fn has_shown_everything(&self) -> bool {
         self.has_shown_everything
     }
 
-    /// The end of each log, for a failure.
+    /// Prints the end of each log, after a failure.
     pub fn print_logs(&self) {
         let processes = [self.simulator.as_deref(), self.operator.as_deref()];
         for process in processes.into_iter().flatten() {

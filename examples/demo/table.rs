@@ -1,4 +1,4 @@
-//! The table of objects: redrawn on a terminal, only what is new elsewhere.
+//! The table of objects: redrawn on a terminal, otherwise only new rows.
 
 use std::io::{IsTerminal, Write};
 
@@ -16,7 +16,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// What an object says of itself.
+    /// The row of an object.
     pub fn of(kind: &str, object: &DynamicObject) -> Self {
         let status = &object.data["status"];
         let ready = status["conditions"]
@@ -45,7 +45,7 @@ fn line([kind, name, ready, reason, id]: [&str; 5]) -> String {
     format!("{kind:<16} {name:<14} {ready:<6} {reason:<18} {id}")
 }
 
-/// What has been drawn so far.
+/// The table, with the rows drawn so far.
 #[derive(Default)]
 pub struct Table {
     drawn: Vec<Row>,
@@ -63,10 +63,10 @@ impl Table {
         }
         if out.is_terminal() {
             if !self.drawn.is_empty() {
-                // Up to the first row, and clear from there.
+                // Moves to the first row and clears from there.
                 write!(out, "\x1b[{}A\x1b[J", self.drawn.len())?;
             }
-            // A row that a narrow terminal wraps would be two lines, and the way up too short.
+            // No wrapping: a wrapped row would be two lines.
             write!(out, "\x1b[?7l")?;
             for row in &rows {
                 writeln!(out, "{}", row.line())?;

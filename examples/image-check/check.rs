@@ -1,4 +1,4 @@
-//! What is done with the image, step by step.
+//! The check of the image, step by step.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -14,10 +14,10 @@ use crate::{Arguments, Failure, names};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Runs everything.
+/// Runs all steps.
 ///
 /// # Errors
-/// What is not as it should be.
+/// If a step fails.
 pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     step("Starting a control plane and installing the chart with its simulator");
     names::serve()?;
@@ -45,14 +45,14 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     cluster.make_gateways(0, arguments.gateways).await?;
     operator.unless_it_ends(cluster.wait_until_all_are_ready()).await?;
     println!(
-        "all are Ready, {:.0} s after the first was made",
+        "all are Ready, {:.0} s after the first was created",
         began.elapsed().as_secs_f32()
     );
     expect_as_many_in_the_cloud(&cluster, &simulated.simulator, arguments.gateways).await?;
     println!("memory of the operator: {}", operator.container.peaks()?);
     operator.stop().await?;
 
-    step("Starting it again: it reads all of them at once");
+    step("Restarting it with all gateways");
     let operator = Contained::start(arguments, &cluster, "second").await?;
     cluster.make_gateways(arguments.gateways, 1).await?;
     operator.unless_it_ends(cluster.wait_until_all_are_ready()).await?;
@@ -63,13 +63,13 @@ pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The simulator, and what it runs in, in the order in which they end.
+/// The simulator and its environment, in the order in which they are stopped.
 struct Simulated {
     simulator: Simulator,
     container: Container,
 }
 
-/// The operator, and what it runs in, in the order in which they end.
+/// The operator and its environment, in the order in which they are stopped.
 struct Contained {
     operator: Operator,
     container: Container,
@@ -91,7 +91,7 @@ impl Contained {
         Ok(Self { operator, container })
     }
 
-    /// The outcome of something, or the operator's end, whichever comes first.
+    /// The outcome of a future, or an error if the operator exits first.
     async fn unless_it_ends(&self, outcome: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
         tokio::select! {
             outcome = outcome => outcome,
@@ -111,7 +111,7 @@ impl Contained {
     }
 }
 
-/// Lets the simulated project have this many gateways.
+/// Sets the gateway quota of the simulated project.
 async fn allow(simulator: &Simulator, gateways: usize) -> Result<(), Failure> {
     let projects: Value = simulator.get("projects").await?;
     for (id, project) in projects.as_object().ok_or("no projects")? {
@@ -121,7 +121,7 @@ async fn allow(simulator: &Simulator, gateways: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Each object has a gateway of its own, and there is no other.
+/// Checks that each object has its own gateway, and that there is no other.
 async fn expect_as_many_in_the_cloud(cluster: &Cluster, simulator: &Simulator, count: usize) -> Result<(), Failure> {
     let in_cluster: BTreeSet<String> = cluster.ready_ids().await?.into_iter().collect();
     let gateways: Vec<Value> = simulator.gateways().await?;
@@ -137,7 +137,7 @@ async fn expect_as_many_in_the_cloud(cluster: &Cluster, simulator: &Simulator, c
     }
 }
 
-/// Somebody else may take it before its use, which the operator then says.
+/// Another process may take the port before it is used; the operator then reports it.
 fn free_port() -> Result<u16, Failure> {
     Ok(TcpListener::bind("[::]:0")?.local_addr()?.port())
 }

@@ -1,4 +1,4 @@
-//! The cluster that the image works for: a real control plane with a release of the chart in it.
+//! The cluster: a real control plane with a release of the chart.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::Failure;
 
 /// The name of the release, and of its Deployment, its ServiceAccount and its Lease.
 pub const OPERATOR: &str = "vpn-operator";
-/// The Deployment of the simulator beside it.
+/// The Deployment of the simulator.
 pub const SIMULATOR: &str = "vpn-operator-simulator";
 
 /// See the module.
@@ -46,7 +46,7 @@ impl Cluster {
         &self.namespace
     }
 
-    /// The folder of this run.
+    /// The directory of this run.
     pub fn folder(&self) -> &Path {
         self.plane.guardian().folder()
     }
@@ -57,7 +57,7 @@ impl Cluster {
         Ok(serde_json::from_str(&self.plane.kubectl(arguments).await?.success()?)?)
     }
 
-    /// What a Secret has under a key.
+    /// The value of a key in a Secret.
     pub async fn secret_value(&self, name: &str, key: &str) -> Result<Option<String>, Failure> {
         let secrets: Api<Secret> = Api::namespaced(self.plane.client().await?, &self.namespace);
         let data = secrets.get(name).await?.data.unwrap_or_default();
@@ -67,7 +67,7 @@ impl Cluster {
             .transpose()?)
     }
 
-    /// The folder that the kubelet mounts for a ServiceAccount, readable for whoever is in the container.
+    /// The directory that the kubelet mounts for a ServiceAccount, readable by every user of the container.
     pub async fn account_folder(&self, account: &str) -> Result<PathBuf, Failure> {
         let kubeconfig = self.plane.service_account_kubeconfig(&self.namespace, account).await?;
         let kubeconfig: Value = serde_json::from_slice(&std::fs::read(kubeconfig)?)?;
@@ -81,7 +81,7 @@ impl Cluster {
         Ok(folder)
     }
 
-    /// The variables by which a pod finds the apiserver.
+    /// The variables with the apiserver's address in a pod.
     pub fn variables(&self) -> Result<[(String, String); 2], Failure> {
         let url = self.plane.url();
         let (host, port) = url
@@ -91,13 +91,13 @@ impl Cluster {
         Ok([("HOST", host), ("PORT", port)].map(|(of, value)| (format!("KUBERNETES_SERVICE_{of}"), value.to_owned())))
     }
 
-    /// Makes gateways, numbered from `first`.
+    /// Creates gateways, numbered from `first`.
     pub async fn make_gateways(&self, first: usize, count: usize) -> Result<(), Failure> {
         let gateways = self.gateways().await?;
         for number in first..first + count {
             let object = json!({
                 "metadata": {"name": format!("gateway-{number:04}")},
-                // A network for tests of networks.
+                // The benchmarking network, 198.18.0.0/15.
                 "spec": {"idValue": format!("198.18.{}.{}", number / 250, number % 250 + 1), "bgpASN": 65010},
             });
             gateways
@@ -107,7 +107,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits as people do, with kubectl.
+    /// Waits with kubectl.
     pub async fn wait_until_all_are_ready(&self) -> Result<(), Failure> {
         let wait = ["wait", "customergateway", "--all", "--for=condition=Ready"];
         let how = ["--namespace", &self.namespace, "--timeout=20m"];
@@ -115,7 +115,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The ids of the gateways that are Ready.
+    /// The IDs of the gateways that are Ready.
     pub async fn ready_ids(&self) -> Result<Vec<String>, Failure> {
         let objects = self.gateways().await?.list(&ListParams::default()).await?;
         let mut ids = Vec::new();
@@ -135,7 +135,7 @@ impl Cluster {
     }
 }
 
-/// With what every object of the kind has.
+/// Adds the common fields of the kind.
 fn gateway(mut object: Value) -> Value {
     object["apiVersion"] = "vpn.huaweicloud.com/v1alpha1".into();
     object["kind"] = "CustomerGateway".into();

@@ -1,5 +1,5 @@
-//! A container of the image, run by podman under the terms of a pod. What podman does of itself is what CRI-O does for
-//! the kubelet: both have the image's user and entry point and the seccomp profile `RuntimeDefault` from one library.
+//! A container of the image, run by podman as a pod specifies. podman's defaults are those of CRI-O: both take the image's user
+//! and entry point, and the seccomp profile `RuntimeDefault` from one library.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,23 +14,23 @@ use crate::{Arguments, Failure, names};
 
 const PODMAN: &str = "podman";
 
-/// Where a pod finds its ServiceAccount.
+/// The mount path of the ServiceAccount.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// See the module. Dropping it ends and removes it.
+/// See the module. Dropping it stops and removes the container.
 pub struct Container {
     name: String,
-    /// What every call of podman begins with.
+    /// Arguments of every podman call.
     storage: Vec<OsString>,
     run: Vec<OsString>,
     variables: Vec<(String, String)>,
 }
 
 impl Container {
-    /// Writes down how it is to run; `account` is the folder of its ServiceAccount, if it has one.
+    /// Prepares the arguments; `account` is the directory of its ServiceAccount, if it has one.
     ///
     /// # Errors
-    /// If the pod's command cannot be told to podman.
+    /// If podman cannot run the pod's command.
     pub fn new(
         arguments: &Arguments,
         folder: &Path,
@@ -39,7 +39,7 @@ impl Container {
         account: Option<&Path>,
         variables: &[(String, String)],
     ) -> Result<Self, Failure> {
-        // The storage is this run's own, and whoever runs this need not have systemd.
+        // Separate storage, and no dependency on systemd.
         let mut storage: Vec<OsString> = [
             "--storage-driver=vfs",
             "--cgroup-manager=cgroupfs",
@@ -58,7 +58,7 @@ impl Container {
         let limit = pod.memory_limit;
         let variables: Vec<_> = pod.variables.iter().chain(variables).cloned().collect();
         let mut run = vec![
-            // The machine's loopback is the cluster's network here.
+            // The machine's loopback is the cluster network.
             "--network=host".to_owned(),
             format!("--dns={}", names::ADDRESS),
             "--read-only".to_owned(),
@@ -67,11 +67,11 @@ impl Container {
             "--security-opt=no-new-privileges".to_owned(),
             format!("--memory={limit}b"),
             format!("--memory-swap={limit}b"),
-            // Not more than this process may have: its root may be one that cannot raise limits, as podman would.
+            // Not above the limits of this process, which may be unable to raise them as podman would.
             "--ulimit=nofile=4096:4096".to_owned(),
             "--ulimit=nproc=4096:4096".to_owned(),
         ];
-        // Their values are podman's own, so that they stand on no command line.
+        // Values come from podman's environment, so that no command line contains them.
         run.extend(variables.iter().map(|(name, _)| format!("--env={name}")));
         run.extend(
             pod.mount
@@ -92,7 +92,7 @@ impl Container {
         })
     }
 
-    /// What starts it, and stays as long as it runs.
+    /// The command that starts it, and runs as long as it does.
     pub fn launch(&self) -> Launch {
         Launch::new(&self.name, PODMAN)
             .args(&self.storage)
@@ -101,7 +101,7 @@ impl Container {
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
     }
 
-    /// Asks the kernel whether it is as locked up as it should be.
+    /// Checks in the kernel that the container is confined.
     ///
     /// # Errors
     /// If it is not.
@@ -116,7 +116,7 @@ impl Container {
             ("CapPrm", &nothing),
             ("CapBnd", &nothing),
             ("NoNewPrivs", "1"),
-            // A filter of system calls.
+            // Seccomp mode: filter.
             ("Seccomp", "2"),
         ];
         for (name, expected) in expected {
@@ -140,10 +140,10 @@ impl Container {
         Ok(())
     }
 
-    /// The most memory that it was charged with, and that its process had.
+    /// The peak memory of the container and of its process.
     ///
     /// # Errors
-    /// If the limit has cost it a process.
+    /// If the kernel killed a process because of the limit.
     pub fn peaks(&self) -> Result<Peaks, Failure> {
         let (pid, memory) = self.running()?;
         let kills = memory.kills()?;
@@ -157,14 +157,14 @@ impl Container {
         })
     }
 
-    /// Its process, as the machine numbers it, and its memory group.
+    /// The PID of its process on the machine, and its memory cgroup.
     fn running(&self) -> Result<(u32, Memory), Failure> {
         let said = self.podman(&["inspect", "--format={{.State.Pid}} {{.State.CgroupPath}}", &self.name])?;
-        let (pid, group) = said.trim().split_once(' ').ok_or("podman tells no cgroup")?;
+        let (pid, group) = said.trim().split_once(' ').ok_or("podman reports no cgroup")?;
         Ok((pid.parse()?, Memory::of(group)))
     }
 
-    /// Runs podman to its end.
+    /// Runs podman and waits for it.
     fn podman(&self, arguments: &[&str]) -> Result<String, Failure> {
         let output = Command::new(PODMAN).args(&self.storage).args(arguments).output();
         let output = output.map_err(|error| format!("cannot run {PODMAN}: {error}"))?;
@@ -179,12 +179,12 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // An error means that it has ended, which removes it.
+        // An error means that the container has exited, which removes it.
         let _ = self.podman(&["rm", "--force", "--time=0", &self.name]);
     }
 }
 
-/// What a container has needed, in bytes.
+/// The memory of a container, in bytes.
 pub struct Peaks {
     charged: u64,
     resident: u64,

@@ -1,6 +1,6 @@
-//! Runs the image as a node would: both programs as containers of podman, as the chart's Deployments say (arguments,
-//! environment, user, read-only root, no capabilities, seccomp, memory limit), against a real kube-apiserver; 1,000
-//! gateways become Ready. `image/check` builds the image and calls this. Needs root, podman and runc.
+//! Runs the image like a node: both programs as podman containers, as the chart's Deployments specify (arguments, environment,
+//! user, read-only root, no capabilities, seccomp, memory limit). It uses a real kube-apiserver, and 1,000 gateways become
+//! Ready. `image/check` builds the image and runs this. Needs root, podman and runc.
 
 mod check;
 mod cluster;
@@ -15,20 +15,20 @@ use std::process::ExitCode;
 use clap::Parser;
 use vpn_operator_testbed::interrupted;
 
-/// Whatever ends the check; people read it, nobody acts on its kind.
+/// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
-#[command(about = "Runs the image under the chart's terms until many gateways are Ready")]
+#[command(about = "Runs the image as the chart specifies until many gateways are Ready")]
 struct Arguments {
-    /// The image: an OCI layout and a tag in it, FOLDER:TAG
+    /// The image: an OCI layout and a tag, DIRECTORY:TAG
     image: String,
 
-    /// How many gateways
+    /// Number of gateways
     #[arg(long, default_value_t = 1000)]
     gateways: usize,
 
-    /// What podman runs containers by; crun cannot where both versions of cgroups are in use
+    /// OCI runtime of podman; crun fails if both versions of cgroups are mounted
     #[arg(long, default_value = "runc")]
     runtime: PathBuf,
 }
@@ -36,7 +36,7 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // What is dropped at the end of this statement ends with it: no container stays behind.
+    // Dropping this at the end of the statement stops all containers.
     let outcome = tokio::select! {
         outcome = check::run(&arguments) => outcome,
         outcome = interrupted() => outcome.map_err(Failure::from).and(Err("it was interrupted".into())),

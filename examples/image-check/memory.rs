@@ -1,14 +1,14 @@
-//! What the kernel has counted of a container's memory, by either version of cgroups.
+//! The kernel's accounting of a container's memory, with either version of cgroups.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Failure;
 
-/// Where cgroups are.
+/// The mount point of cgroups.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// The memory group of one container.
+/// The memory cgroup of one container.
 pub struct Memory {
     folder: PathBuf,
     version: Version,
@@ -21,7 +21,7 @@ enum Version {
 }
 
 impl Memory {
-    /// The group of this path.
+    /// The cgroup of this path.
     pub fn of(path: &str) -> Self {
         let path = path.trim_start_matches('/');
         let root = Path::new(CGROUPS);
@@ -38,7 +38,7 @@ impl Memory {
         }
     }
 
-    /// The limit that the kernel keeps.
+    /// The limit in the kernel.
     pub fn limit(&self) -> Result<u64, Failure> {
         self.number(match self.version {
             Version::One => "memory.limit_in_bytes",
@@ -46,7 +46,7 @@ impl Memory {
         })
     }
 
-    /// The most that was ever charged: heap and stacks, and the pages of the program that were read.
+    /// The peak charge: heap, stacks, and the pages of the program.
     pub fn peak(&self) -> Result<u64, Failure> {
         self.number(match self.version {
             Version::One => "memory.max_usage_in_bytes",
@@ -54,7 +54,7 @@ impl Memory {
         })
     }
 
-    /// How many processes the kernel has killed because of the limit.
+    /// The number of processes killed because of the limit.
     pub fn kills(&self) -> Result<u64, Failure> {
         let file = self.folder.join(match self.version {
             Version::One => "memory.oom_control",
@@ -74,7 +74,7 @@ impl Memory {
     }
 }
 
-/// The most memory that a process has had in its address space at once.
+/// The peak resident memory of a process.
 pub fn peak_of_process(pid: u32) -> Result<u64, Failure> {
     let kibibytes = status_of_process(pid, "VmHWM")?;
     let number = kibibytes.strip_suffix(" kB").ok_or("VmHWM is not in kB")?;
@@ -87,6 +87,6 @@ pub fn status_of_process(pid: u32, name: &str) -> Result<String, Failure> {
     let value = status
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-        .ok_or_else(|| format!("the kernel does not tell {name}"))?;
+        .ok_or_else(|| format!("the kernel does not report {name}"))?;
     Ok(value.trim().to_owned())
 }

@@ -1,34 +1,33 @@
-//! A name server on loopback, since containers find the cloud by a name: it answers every question for an IPv4 address
-//! with loopback, and says of everything else that there is none. It is also what shows that a static program in an empty
-//! image can look names up at all.
+//! A name server on loopback, since containers find the cloud by name. It answers every query for an IPv4 address with
+//! loopback, and all others with an empty answer. It also tests that a static program in an empty image can resolve names.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
 use crate::Failure;
 
-/// Of loopback, but none that a machine's own name server listens on.
+/// A loopback address that no local name server uses.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 53, 53);
 const PORT: u16 = 53;
 
 const HEADER: usize = 12;
-/// An answer without an error, and recursion is to be had.
+/// Response, no error, recursion available.
 const FLAGS: [u8; 2] = [0x81, 0x80];
 const POINTER_TO_QUESTION: [u8; 2] = [0xc0, 0x0c];
 const IPV4_OF_INTERNET: [u8; 4] = [0, 1, 0, 1];
 /// Seconds.
 const LIFETIME: [u8; 4] = [0, 0, 0, 5];
 
-/// Answers until this process ends.
+/// Answers until this process exits.
 ///
 /// # Errors
-/// If the port cannot be had: it takes root.
+/// If the port cannot be bound, which needs root.
 pub fn serve() -> Result<(), Failure> {
     let socket = UdpSocket::bind((ADDRESS, PORT)).map_err(|error| format!("no name server on {ADDRESS}: {error}"))?;
     std::thread::spawn(move || {
         let mut question = [0; 512];
         while let Ok((length, asker)) = socket.recv_from(&mut question) {
             if let Some(answer) = answer(&question[..length]) {
-                // Who asked asks again if it is lost.
+                // The client retries if the response is lost.
                 let _ = socket.send_to(&answer, asker);
             }
         }
@@ -36,7 +35,7 @@ pub fn serve() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The answer to a message with one question; nothing for anything else.
+/// The response to a message with one question; none for anything else.
 fn answer(message: &[u8]) -> Option<Vec<u8>> {
     let mut end = HEADER;
     while *message.get(end)? != 0 {

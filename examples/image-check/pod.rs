@@ -1,4 +1,4 @@
-//! What a Deployment says of its one container, as the kubelet would read it.
+//! The specification of a Deployment's only container, as the kubelet reads it.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -11,16 +11,16 @@ use crate::cluster::Cluster;
 
 /// The container of a Deployment's pod.
 pub struct Pod {
-    /// The program, if not that of the image.
+    /// The command, if not that of the image.
     pub command: Vec<String>,
     pub arguments: Vec<String>,
     pub variables: Vec<(String, String)>,
-    /// The most memory that it may have, in bytes.
+    /// The memory limit in bytes.
     pub memory_limit: u64,
     pub user: u64,
-    /// Its ServiceAccount, if it is lent a token of it.
+    /// Its ServiceAccount, if its token is mounted.
     pub account: Option<String>,
-    /// The Secrets of a volume, as files, and where they are mounted.
+    /// The Secrets of a volume, as files, with the mount path.
     pub mount: Option<(TempDir, String)>,
 }
 
@@ -28,7 +28,7 @@ impl Pod {
     /// Reads the Deployment.
     ///
     /// # Errors
-    /// If it is not there, or does not lock its container up as this check expects.
+    /// If it does not exist, or does not confine its container as this check expects.
     pub async fn of(cluster: &Cluster, deployment: &str) -> Result<Self, Failure> {
         let deployment = cluster.get("deployment", deployment).await?;
         let pod = &deployment["spec"]["template"]["spec"];
@@ -45,7 +45,7 @@ impl Pod {
             && security["capabilities"]["drop"][0] == "ALL"
             && pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault";
         if !is_locked_up {
-            return Err(format!("the Deployment lets its container do more than it should: {security}").into());
+            return Err(format!("the Deployment does not confine its container: {security}").into());
         }
         let is_lent_a_token = pod["automountServiceAccountToken"] != false;
         Ok(Self {
@@ -60,7 +60,7 @@ impl Pod {
     }
 }
 
-/// The one volume that this check knows: made of Secrets.
+/// The only supported volume: Secrets.
 async fn mount(cluster: &Cluster, pod: &Value) -> Result<Option<(TempDir, String)>, Failure> {
     let volumes = pod["volumes"].as_array().into_iter().flatten();
     let Some(sources) = volumes
@@ -70,7 +70,7 @@ async fn mount(cluster: &Cluster, pod: &Value) -> Result<Option<(TempDir, String
         return Ok(None);
     };
     let folder = tempfile::tempdir()?;
-    // The container's user is another one than this process.
+    // The user of the container differs from that of this process.
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
     for secret in sources.iter().map(|source| &source["secret"]) {
         for item in secret["items"].as_array().into_iter().flatten() {
@@ -106,7 +106,7 @@ async fn value(cluster: &Cluster, variable: &Value) -> Result<Option<String>, Fa
     match from["fieldRef"]["fieldPath"].as_str() {
         Some("metadata.namespace") => return Ok(Some(cluster.namespace().to_owned())),
         Some("metadata.name") => return Ok(Some("image-check-0".to_owned())),
-        Some(other) => return Err(format!("a field that this check does not know: {other}").into()),
+        Some(other) => return Err(format!("unsupported field: {other}").into()),
         None => {}
     }
     let reference = &from["secretKeyRef"];

@@ -1,6 +1,5 @@
-//! The Helm chart, installed on this machine in one command: a real kube-apiserver, the real Helm, the chart with the cloud's
-//! simulator beside the operator. `cargo run --example install` gets the samples Ready under the chart's rights, and stays
-//! for you to try things until Ctrl-C.
+//! `cargo run --example install` installs the Helm chart on this machine: a real kube-apiserver, the real Helm, and the chart
+//! with the simulator beside the operator. The samples become Ready under the chart's RBAC. It then runs until Ctrl-C.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,13 +7,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use vpn_operator_testbed::{Binaries, Error, Installation, interrupted};
 
-/// What shells report for a program that Ctrl-C ended.
+/// The exit status of a program that Ctrl-C stopped, as shells report it.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Parser)]
 #[command(about = "Installs the Helm chart into a control plane of its own, against a simulated cloud")]
 struct Arguments {
-    /// End with status 0 once the samples are Ready, instead of waiting for Ctrl-C
+    /// Exit with status 0 when the samples are Ready, instead of waiting for Ctrl-C
     #[arg(long)]
     exit_when_ready: bool,
 }
@@ -24,7 +23,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut installation = Installation::default();
     let mut is_ready = false;
-    // What is dropped at the end of this function ends with it: no process stays behind.
+    // Dropping this at the end of the function stops all processes.
     let outcome = tokio::select! {
         outcome = install(&mut installation, &mut is_ready, arguments.exit_when_ready) => outcome,
         outcome = interrupted() => outcome,
@@ -52,6 +51,6 @@ async fn install(installation: &mut Installation, is_ready: &mut bool, exit_when
         return installation.stop().await;
     }
     installation.print_what_next().await?;
-    println!("Ctrl-C ends it all and removes it.");
+    println!("Ctrl-C stops and removes everything.");
     installation.watch().await
 }

@@ -1,0 +1,286 @@
+//! The words that people read: terms of Kubernetes and of the cloud's API, in plain English. The list below holds phrases
+//! that this project does not use, each with the words to use instead. Terms of our own: docs/glossary.md.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// Files and directories to check. Add `src` and `tests` with [`Text::Rust`] to check comments and messages.
+const ROOTS: &[Root] = &[
+    root("README.md", &["md"], Text::Markdown),
+    root("CHANGELOG.md", &["md"], Text::Markdown),
+    root("docs", &["md"], Text::Markdown),
+    root("docs/samples", &["yaml"], Text::Plain),
+    root("charts", &["md"], Text::Markdown),
+    root("charts", &["yaml", "tpl", "txt", "json"], Text::Plain),
+    root("deploy", &["lua"], Text::Plain),
+    root("deploy/argocd/argocd-cm.yaml", &["yaml"], Text::Plain),
+    root("Dockerfile", &[""], Text::Plain),
+    root("examples", &["rs"], Text::Rust),
+];
+
+/// Generated from texts in `src`, which are not checked yet.
+const GENERATED: &[&str] = &["docs/flags.md", "docs/reference.md", "charts/vpn-operator/files/crds"];
+
+/// Around figures whose names come from tests, which are not checked yet.
+const FIGURES: [&str; 2] = ["<!-- figures of ", "<!-- end of figures -->"];
+
+/// A phrase to avoid, as a regular expression, and the words to use instead.
+const PHRASES: &[(&str, &str)] = &[
+    // Drift and recreation.
+    (r"mend(s|ed|ing)?", "correct, update, repair"),
+    (r"puts? (it |them )?back|made good", "correct, restore"),
+    (r"anew", "again; recreate"),
+    (r"ma(de|kes?|king) again", "recreate"),
+    (r"look(s|ed|ing)? (at|for|after)|a look", "read, list, search, check"),
+    (r"drift polls?|looks? for drift", "drift check"),
+    (
+        r"(make|makes|made|making) (a|an|the|another) (new |second )?(gateway|user|object)s?",
+        "create",
+    ),
+    // Owners.
+    (r"strangers?('s)?", "unmanaged"),
+    (r"nobody's", "unmanaged"),
+    (
+        r"somebody( else)?('s)?|everybody('s)?|anybody('s)?",
+        "someone, everyone, anyone; owned by another object",
+    ),
+    (r"who(ever|mever)", "anyone who, users who"),
+    (r"whose (it|a|an|they) (is|are|user|gateway)", "owner"),
+    (r"ownership tags?", "owner tag"),
+    // Reports.
+    (r"tells|told|telling", "reports, logs, sets the condition, shows"),
+    (r"says? so|said so", "reports it"),
+    (r"in (the|its|your) words( of)?", "message"),
+    (r"on record|announced", "recorded"),
+    (r"(left|leaves?|leaving) out", "omitted, unset; \"defaults to\""),
+    (r"a person|asks? for a person", "requires user action; a user"),
+    // Ends.
+    (
+        r"(is|are|was|were|be|been|has|have|had) (really )?gone",
+        "is deleted, no longer exists",
+    ),
+    (r"vanish(es|ed|ing)?", "is deleted, disappears"),
+    (r"lets? (it|them|the objects?) go|let go", "finalizer removed; releases"),
+    (r"comes? to nothing", "has no effect, fails"),
+    (r"go(es)? on|going on", "continues"),
+    // Parts of the operator.
+    (r"lanes?", "write queue"),
+    (r"mirror(s|ed)?", "cache"),
+    (r"budgets?", "rate limiter"),
+    (r"(single|in) flight|under way", "in progress"),
+    (r"settle times?", "confirmation period"),
+    (r"operator's own credentials", "default credentials"),
+    (r"rooms|the house", "modules, architecture"),
+    (r"wak(e|es|en)( up)?|woken?|kicks?", "enqueues, is requeued"),
+    (r"(a|each|the|its|one) pass", "reconciliation"),
+    (r"hands off", "reconciliation is paused"),
+    // Users and permissions.
+    (r"dial(s|ed|ing)? in|(one|he|she) who signs in", "remote-access user"),
+    (r"cannot be changed", "is immutable"),
+    (r"rights", "permissions (cloud), RBAC (cluster)"),
+    // Personified code.
+    (
+        r"has the last word|is asked nothing|its turn",
+        "name the subject and what it does",
+    ),
+    (r"shall", "must, will"),
+    (r"for ever", "forever"),
+    // One spelling, as in Kubernetes.
+    (
+        r"behaviours?|honour(s|ed)?|colours?|recognis\w+|centres?|licences?|normalis\w+|cancelled",
+        "American spelling",
+    ),
+];
+
+/// How the words of a file are found.
+#[derive(Clone, Copy, Debug)]
+enum Text {
+    /// Without code, except for the comments in it.
+    Markdown,
+    /// Every line.
+    Plain,
+    /// Comments and string literals.
+    Rust,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Root {
+    path: &'static str,
+    extensions: &'static [&'static str],
+    text: Text,
+}
+
+const fn root(path: &'static str, extensions: &'static [&'static str], text: Text) -> Root {
+    Root { path, extensions, text }
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files of a root, relative to the project.
+fn files(root: &Root) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut left = vec![PathBuf::from(root.path)];
+    while let Some(path) = left.pop() {
+        if GENERATED.iter().any(|generated| path.starts_with(generated)) {
+            continue;
+        }
+        let whole = project().join(&path);
+        if whole.is_dir() {
+            let entries = std::fs::read_dir(&whole).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            left.extend(entries.map(|entry| path.join(entry.expect("a readable directory").file_name())));
+        } else {
+            let extension = path.extension().unwrap_or_default().to_str().unwrap_or_default();
+            if root.extensions.contains(&extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The lines of a file with what people read in them, without inline code. Other lines are empty.
+fn prose(text: &str, kind: Text) -> Vec<String> {
+    let lines = match kind {
+        Text::Plain => text.lines().map(str::to_owned).collect(),
+        Text::Markdown => markdown(text),
+        Text::Rust => rust(text),
+    };
+    lines.iter().map(|line| without_code(line)).collect()
+}
+
+/// Fenced blocks count by their comments only: commands and output quote the programs.
+fn markdown(text: &str) -> Vec<String> {
+    let (mut fenced, mut figures) = (false, false);
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        figures = (figures || line.starts_with(FIGURES[0])) && line != FIGURES[1];
+        let comment = || line.find("# ").map_or("", |at| &line[at..]);
+        lines.push(match (fenced, figures || fence) {
+            (_, true) => String::new(),
+            (true, false) => comment().to_owned(),
+            (false, false) => line.to_owned(),
+        });
+    }
+    lines
+}
+
+/// Comments and string literals, the latter over several lines, too.
+fn rust(text: &str) -> Vec<String> {
+    let mut in_string = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut kept = String::new();
+        let mut rest = line.chars().peekable();
+        while let Some(character) = rest.next() {
+            match (in_string, character) {
+                (true, '\\') => {
+                    rest.next();
+                    kept.push(' ');
+                }
+                (_, '"') => {
+                    in_string = !in_string;
+                    kept.push(' ');
+                }
+                (true, character) => kept.push(character),
+                // A character literal of a quotation mark opens no string.
+                (false, '\'') if rest.peek() == Some(&'"') => {
+                    rest.next();
+                }
+                (false, '/') if rest.peek() == Some(&'/') => kept.extend(rest.by_ref()),
+                (false, _) => {}
+            }
+        }
+        lines.push(kept);
+    }
+    lines
+}
+
+/// Inline code names things of the program, which have other rules.
+fn without_code(line: &str) -> String {
+    let parts = line.split('`').step_by(2);
+    parts.collect::<Vec<_>>().join("``")
+}
+
+fn phrases() -> Vec<(Regex, &'static str)> {
+    let compiled = |(phrase, instead): &(&str, &'static str)| {
+        let pattern = format!(r"(?i)(^|[^\w-])({phrase})($|[^\w-])");
+        (
+            Regex::new(&pattern).unwrap_or_else(|error| panic!("{phrase}: {error}")),
+            *instead,
+        )
+    };
+    PHRASES.iter().map(compiled).collect()
+}
+
+/// The first phrase to avoid, and the words to use instead.
+fn found(phrases: &[(Regex, &'static str)], line: &str) -> Option<(String, &'static str)> {
+    phrases.iter().find_map(|(phrase, instead)| {
+        let captures = phrase.captures(line)?;
+        Some((captures[2].to_owned(), *instead))
+    })
+}
+
+#[test]
+fn what_people_read_uses_the_terms_of_the_field() {
+    let phrases = phrases();
+    let (mut report, mut read) = (String::new(), 0);
+    for root in ROOTS {
+        let files = files(root);
+        assert!(!files.is_empty(), "{root:?} has no files");
+        for path in files {
+            let text =
+                std::fs::read_to_string(project().join(&path)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            for (number, line) in prose(&text, root.text).iter().enumerate() {
+                read += usize::from(!line.trim().is_empty());
+                if let Some((phrase, instead)) = found(&phrases, line) {
+                    writeln!(report, "{}:{}: \"{phrase}\": use {instead}", path.display(), number + 1)
+                        .expect("a String takes everything");
+                }
+            }
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+    assert!(read > 3_000, "only {read} lines were read");
+}
+
+#[test]
+fn phrases_are_found_in_prose_comments_and_messages_and_not_in_code() {
+    let phrases = phrases();
+    let hits = |text: &str, kind: Text| {
+        let lines = prose(text, kind);
+        lines.iter().filter(|line| found(&phrases, line).is_some()).count()
+    };
+    for (text, expected) in [
+        ("Drift is mended.", 1),
+        ("The recommended value", 0),
+        ("`mended`", 0),
+        ("```console\n$ mended\n$ true   # mended\n```\nmended", 2),
+        ("<!-- figures of x -->\nmended\n<!-- end of figures -->\nmended", 1),
+    ] {
+        assert_eq!(hits(text, Text::Markdown), expected, "{text}");
+    }
+    for (text, expected) in [
+        ("let mended = 1;", 0),
+        ("let a = 1; // Mended.", 1),
+        ("let text = \"a \\\" mended\";", 1),
+        ("let text = \"first \\\n    mended\"; let mended = 1;", 1),
+        ("let quote = '\"'; let mended = 1;", 0),
+    ] {
+        assert_eq!(hits(text, Text::Rust), expected, "{text}");
+    }
+}
+
+#[test]
+fn no_replacement_is_a_phrase_to_avoid() {
+    let phrases = phrases();
+    for (_, instead) in PHRASES {
+        assert_eq!(found(&phrases, instead), None, "{instead}");
+    }
+}
