@@ -8,7 +8,7 @@ use vpn_operator_testbed::figures::Figures;
 use crate::Failure;
 use crate::proofs::Proof;
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/contributing/reliability.md");
 const END: &str = "<!-- end of figures -->\n";
 
 /// A proof's table, with the version of the code that it is about.

@@ -1,5 +1,5 @@
 //! Every proof of the operator's promises in its full form, and the document that shows what they counted:
-//! `cargo run --example reliability` runs them and writes the figures into `docs/reliability.md`, each with the version that
+//! `cargo run --example reliability` runs them and writes the figures into `docs/contributing/reliability.md`, each with the version that
 //! it is about.
 
 mod document;
@@ -16,7 +16,9 @@ use proofs::{PROOFS, Proof};
 type Failure = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
-#[command(about = "Runs every proof in its full form and writes what they counted into docs/reliability.md")]
+#[command(
+    about = "Runs every proof in its full form and writes what they counted into docs/contributing/reliability.md"
+)]
 struct Arguments {
     /// Run only the proofs whose name contains this, and renew only their figures
     #[arg(long, value_name = "TEXT")]
@@ -93,7 +95,7 @@ fn figures_of(proof: &Proof, quick: bool) -> Result<Figures, Failure> {
 
 /// Of the code that the figures are about: a commit, and whether more than the document has changed since.
 fn version() -> Result<String, Failure> {
-    let changed = git(&["status", "--porcelain", "--", ".", ":!docs/reliability.md"])?;
+    let changed = git(&["status", "--porcelain", "--", ".", ":!docs/contributing/reliability.md"])?;
     let commit = git(&["rev-parse", "--short", "HEAD"])?;
     Ok(if changed.is_empty() {
         commit

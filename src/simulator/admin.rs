@@ -1,5 +1,5 @@
 //! What the admin API under `/_simulator/` takes and gives, for whoever drives the simulator.
-//! `docs/simulator.md` documents every endpoint.
+//! `docs/contributing/simulator.md` documents every endpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 

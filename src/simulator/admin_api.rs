@@ -119,7 +119,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
 async fn unknown() -> Failure {
     Failure(
         StatusCode::NOT_FOUND,
-        "no such endpoint; docs/simulator.md lists them".to_owned(),
+        "no such endpoint; docs/contributing/simulator.md lists them".to_owned(),
     )
 }
 

@@ -1,4 +1,4 @@
-//! The simulator: the VPN API and what it needs of IAM, in memory, over HTTP, as `docs/simulator.md` tells.
+//! The simulator: the VPN API and what it needs of IAM, in memory, over HTTP, as `docs/contributing/simulator.md` tells.
 //!
 //! A request goes through `api` (log, faults, answer), where `access` and `auth` say whether it may,
 //! and one file per resource does it (those of P2C in `p2c`). `admin_api` is the door for those who drive it.

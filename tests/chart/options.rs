@@ -193,7 +193,7 @@ async fn the_image_has_a_registry_and_is_refused_without_a_repository() {
     );
     let refused = image(&["image.repository="]).await.unwrap_err();
     assert!(
-        refused.contains("set image.repository, see docs/releasing.md"),
+        refused.contains("set image.repository, see docs/contributing/releasing.md"),
         "{refused}"
     );
 }

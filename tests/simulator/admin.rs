@@ -10,7 +10,7 @@ use vpn_operator::simulator::{
 
 use crate::client::{Cloud, Signer, UNKNOWN_ID, in_project};
 
-const DOCUMENTATION: &str = include_str!("../../docs/simulator.md");
+const DOCUMENTATION: &str = include_str!("../../docs/contributing/simulator.md");
 
 #[tokio::test]
 async fn the_log_tells_what_came_and_no_secret() {
@@ -334,7 +334,7 @@ fn the_documentation_lists_every_switch_fault_and_operation() {
         let row = DOCUMENTATION
             .lines()
             .find(|line| line.starts_with(&format!("| `{}` |", switch.name)));
-        let row = row.unwrap_or_else(|| panic!("docs/simulator.md lacks the switch {}", switch.name));
+        let row = row.unwrap_or_else(|| panic!("docs/contributing/simulator.md lacks the switch {}", switch.name));
         for value in switch.allowed {
             assert!(row.contains(&format!("`{value}`")), "{} lacks {value}", switch.name);
         }

@@ -213,7 +213,7 @@ async fn the_numbers_of_codes_can_be_changed() {
             code["meaning"].as_str().unwrap()
         );
         assert!(
-            include_str!("../../docs/simulator.md").contains(&row),
+            include_str!("../../docs/contributing/simulator.md").contains(&row),
             "docs lack {row}"
         );
     }

@@ -82,7 +82,7 @@ app.kubernetes.io/name: {{ include "vpn-operator.name" .root | quote }}
 {{- end }}
 
 {{- define "vpn-operator.image" -}}
-{{- $repository := required "image.repository is empty: set image.repository, see docs/releasing.md" .Values.image.repository }}
+{{- $repository := required "image.repository is empty: set image.repository, see docs/contributing/releasing.md" .Values.image.repository }}
 {{- with default .Values.image.registry (.Values.global).imageRegistry }}
 {{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository }}
 {{- end }}
