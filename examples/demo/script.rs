@@ -178,17 +178,14 @@ async fn print_what_next(
     let kubectl = kubectl.display();
     step("Your turn, in another terminal");
     println!("export KUBECONFIG={}", control_plane.kubeconfig().display());
-    println!("{kubectl} get cgw,vpnu --output wide");
+    println!("{kubectl} get cgw,vpnu -o wide");
     println!("{kubectl} describe vpnu {}", ROTATED.user);
     println!(
-        "{kubectl} delete --filename {}/{}.yaml",
+        "{kubectl} delete -f {}/{}.yaml",
         project("docs/samples").display(),
         RENAMED_GATEWAY.object
     );
-    println!(
-        "The simulated cloud: {} (what it can do: docs/simulator.md)",
-        simulator.url()
-    );
+    println!("The simulated cloud: {} (see docs/simulator.md)", simulator.url());
     println!(
         "The operator:        http://{}/metrics",
         operator.address(DEADLINE).await?

@@ -19,10 +19,10 @@ const NAMESPACE: &str = "vpn-operator";
 const OPERATOR: &str = "vpn-vpn-operator";
 const SIMULATOR: &str = "vpn-vpn-operator-simulator";
 
-/// A new user is watched for 30 s by default; nobody waits that long for a try-out.
-const INSTALL: &str = "helm install vpn charts/vpn-operator --namespace vpn-operator --create-namespace \
+/// A short confirmation period; the default is 30 s.
+const INSTALL: &str = "helm install vpn charts/vpn-operator -n vpn-operator --create-namespace \
                        --set simulator.enabled=true --set clusterName=try-out --set settleTime=3s";
-const APPLY: &str = "kubectl apply --filename docs/samples";
+const APPLY: &str = "kubectl apply -f docs/samples";
 const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=120s cgw,vpnu --all";
 const SHOW: &str = "kubectl get cgw,vpnu";
 
@@ -43,7 +43,7 @@ impl Installation {
         step(&format!("$ {INSTALL}"));
         print!("{}", plane.shell(project, binaries, INSTALL).await?.success()?);
 
-        step("Playing the kubelet: no node runs here");
+        step("Acting as the kubelet, since no node runs here");
         let kubelet = Kubelet {
             plane,
             namespace: NAMESPACE,
@@ -60,7 +60,7 @@ impl Installation {
         let operator = &*self.operator.insert(operator);
         operator.wait_until_ready(DEADLINE).await?;
         println!(
-            "Deployment {OPERATOR}: its arguments, variables and the token of its ServiceAccount, with no other right"
+            "Deployment {OPERATOR}: its arguments, variables and ServiceAccount token, with the RBAC of the chart"
         );
 
         for line in [APPLY, WAIT, SHOW] {
@@ -82,11 +82,8 @@ impl Installation {
             println!("alias {name}={}", plane.tool(tool).await?.display());
         }
         println!("kubectl describe vpnu user-in-group");
-        println!("helm get values vpn --namespace {NAMESPACE} --all");
-        println!(
-            "The simulated cloud: {} (what it can do: docs/simulator.md)",
-            simulator.url()
-        );
+        println!("helm get values vpn -n {NAMESPACE} --all");
+        println!("The simulated cloud: {} (see docs/simulator.md)", simulator.url());
         println!("The operator's log:  {}", operator.log_path().display());
         Ok(())
     }
