@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::plain_text::cut_to_bytes;
@@ -112,29 +113,32 @@ impl Recorder {
     }
 }
 
-/// What makes two Events the same.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    regarding: [Option<String>; 5],
-    is_warning: bool,
-    reason: String,
-    action: String,
-}
+/// What makes two Events the same: a digest of it, since there are as many of them as objects in the first minutes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key([u8; 32]);
 
 impl Key {
     fn new(event: &Event, regarding: &ObjectReference) -> Self {
-        Self {
-            regarding: [
-                regarding.api_version.clone(),
-                regarding.kind.clone(),
-                regarding.namespace.clone(),
-                regarding.name.clone(),
-                regarding.uid.clone(),
-            ],
-            is_warning: matches!(event.type_, EventType::Warning),
-            reason: event.reason.clone(),
-            action: event.action.clone(),
+        let type_ = match event.type_ {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        };
+        let about = [
+            &regarding.api_version,
+            &regarding.kind,
+            &regarding.namespace,
+            &regarding.name,
+            &regarding.uid,
+        ];
+        let about = about.map(|part| part.as_deref().unwrap_or_default());
+        let what = [type_, event.reason.as_str(), event.action.as_str()];
+        let mut digest = Sha256::new();
+        for part in about.into_iter().chain(what) {
+            // None of these parts has such a byte in it.
+            digest.update(part);
+            digest.update([0]);
         }
+        Self(digest.finalize().into())
     }
 }
 
@@ -183,7 +187,7 @@ impl Series {
     /// The Event with one repetition more, if there is one.
     fn repeat(&mut self, key: &Key) -> Option<Seen> {
         if let Some(seen) = self.old.remove(key) {
-            self.young.insert(key.clone(), seen);
+            self.young.insert(*key, seen);
         }
         let seen = self.young.get_mut(key)?;
         seen.count = seen.count.saturating_add(1);
@@ -358,7 +362,7 @@ mod tests {
         let start = Instant::now();
         let mut series = Series::new(start);
         let key = Key::new(&drift("name"), &office());
-        series.begin(key.clone(), "office.1".to_owned());
+        series.begin(key, "office.1".to_owned());
         let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         for (minutes, count) in [(5, 2), (11, 3), (17, 4), (28, 5)] {
             series.age(at(minutes));

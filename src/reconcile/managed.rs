@@ -90,6 +90,14 @@ impl<K: Kind> Managed<K> {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
+    /// Whether two states of one version have the same content: a watch may drop fields that a newer CRD keeps.
+    pub fn has_same_content_as(&self, other: &Self) -> bool {
+        self.spec == other.spec
+            && self.lifecycle == other.lifecycle
+            && self.status == other.status
+            && self.broken_status == other.broken_status
+    }
+
     /// Whether this is not an older state of the same object than `other`. Resource versions of one object are
     /// numbers that grow, as the API conventions say since Kubernetes 1.35 and etcd has always had it.
     pub fn is_at_least_as_new_as(&self, other: &Self) -> bool {

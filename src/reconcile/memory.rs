@@ -405,6 +405,9 @@ impl<K: Kind> Entry<K> {
             if !is_as_written {
                 self.latest = object;
                 self.written = false;
+            } else if object.has_same_content_as(&self.latest) {
+                // The watch's own, so that memory has it once.
+                self.latest = object;
             }
         }
     }
@@ -548,6 +551,20 @@ mod tests {
         for (version, expected) in [("1", Some("y")), ("2", Some("y")), ("3", None)] {
             assert_eq!(id(state(version, None)).as_deref(), expected, "{version}");
         }
+    }
+
+    #[test]
+    fn what_a_write_returned_is_kept_once_when_the_watch_has_delivered_it() {
+        let memory = Memory::<Gateways>::default();
+        let key = Key::of(&*state("1", None));
+        memory.arrive(&key, state("1", None), Instant::now());
+        memory.wrote(&key, &state("2", Some("y")));
+        let delivered = state("2", Some("y"));
+        let kept = memory.arrive(&key, Arc::clone(&delivered), Instant::now());
+        assert!(Arc::ptr_eq(&kept, &delivered));
+        // It still counts against what another watch delivers without what was written.
+        let kept = memory.arrive(&key, state("2", None), Instant::now());
+        assert!(Arc::ptr_eq(&kept, &delivered));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod adversaries;
 mod annotations;
 mod breaker;
 mod calls;
+mod capacity;
 mod certificates;
 mod console;
 mod crash;

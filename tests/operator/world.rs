@@ -20,7 +20,7 @@ use crate::permissions::{self, ACCOUNT};
 
 /// How long a busy machine may take for anything that is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
+pub const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
 const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
 pub const REGION: &str = "eu-west-101";
 /// The project that the simulator's first credential reaches.

@@ -184,7 +184,7 @@ fn each_question_of_the_decision_is_needed() {
     let count = u64::try_from(guards.len()).expect("a small number");
     let longest = results.iter().filter_map(|(_, steps)| *steps).max().unwrap_or_default();
     figures::report(
-        "model check",
+        "guards",
         &[
             ("guards taken out and noticed", count),
             ("longest counter-example, steps", longest),

@@ -55,6 +55,19 @@ impl Launch {
         self
     }
 
+    /// Starts another program, which gets these arguments and then this program with its own.
+    #[must_use]
+    pub fn through(
+        mut self,
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+    ) -> Self {
+        let own = std::mem::replace(&mut self.program, program.into()).into_os_string();
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).chain([own]).collect();
+        self.arguments.splice(0..0, arguments);
+        self
+    }
+
     /// Starts it in this folder.
     #[must_use]
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
