@@ -678,7 +678,8 @@ async fn a_read_that_panics_is_a_failed_read_and_the_collection_is_read_again() 
     bench.mirror.want("reader", Look::Collection, Instant::now());
     // The scripted cloud panics if nobody answers it.
     drop(bench.calls.recv().await);
-    assert_eq!(bench.woken.recv().await, Some("reader"));
+    let woken = tokio::time::timeout(Duration::from_secs(60), bench.woken.recv());
+    assert_eq!(woken.await.expect("the read ends"), Some("reader"));
     let failure = bench.mirror.take_failure(&"reader").expect("the reader is told");
     assert!(failure.text.contains("panicked"), "{failure}");
     bench.mirror.want("reader", Look::Collection, Instant::now());

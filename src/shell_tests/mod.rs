@@ -109,6 +109,25 @@ async fn a_crowd_is_reconciled_by_a_bounded_number_of_workers_over_few_connectio
 }
 
 #[tokio::test]
+async fn a_watch_of_secrets_that_is_forbidden_is_not_tried_again_before_the_next_resync() {
+    let mut world = World::new(&[]).await;
+    world
+        .apiserver
+        .fail(|asked| (asked.path == "/api/v1/secrets").then_some(403));
+    world.put_secret("login", &[("password", "Sentinel First-1")]);
+    world.start();
+    // Each of them takes a confirmation period of a second.
+    for name in ["alice", "bobby", "carol"] {
+        world.put_user(name, json!({"passwordSecretRef": {"name": "login"}}));
+        world
+            .until("the user is Ready", |world| world.ready(&user(name)).1)
+            .await;
+    }
+    assert_eq!(world.apiserver.count(&Method::GET, "/api/v1/secrets"), 1);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn objects_of_one_identifier_ask_the_apiserver_for_no_owner_that_is_watched() {
     let mut world = World::new(&[]).await;
     for number in 0..40 {

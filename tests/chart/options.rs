@@ -91,6 +91,24 @@ async fn a_variable_of_the_chart_can_be_overridden_and_none_stands_twice() {
 }
 
 /// Helm reads numbers of a values file as floats.
+/// Of a flag that is given twice, the operator takes the last.
+#[tokio::test]
+async fn a_flag_of_the_chart_can_be_overridden_by_an_extra_argument() {
+    let extra = ["--log-level=debug", "--listen=127.0.0.1:9090", "--resync-period=1m"];
+    let objects = render_with(&json!({"extraArgs": extra})).await.unwrap();
+    let pod = pod(&objects);
+    let arguments = pod["containers"][0]["args"].as_array().unwrap();
+    for extra in extra {
+        let flag = &extra[..=extra.find('=').unwrap()];
+        let given: Vec<&str> = arguments
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|argument| argument.starts_with(flag))
+            .collect();
+        assert_eq!((given.len(), given.last()), (2, Some(&extra)), "{given:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_large_number_stays_a_whole_number() {
     let values = json!({"maxRequestsPerSecond": 1_000_000, "terminationGracePeriodSeconds": 2_000_000});
