@@ -30,7 +30,13 @@ pub const PROOFS: &[Proof] = &[
         name: "model check",
         says: "every state that the decisions can reach in the bounds of the model",
         target: &["--profile", "proof", "--lib"],
-        tests: &["reconcile::model::"],
+        tests: &["reconcile::model::scopes::", "reconcile::model::conformance::"],
+    },
+    Proof {
+        name: "guards",
+        says: "every question on which the promise rests, left out in turn: the model finds what goes wrong in a few steps",
+        target: &["--lib"],
+        tests: &["reconcile::model::guards::"],
     },
     Proof {
         name: "fuzzing",
@@ -83,6 +89,11 @@ pub const PROOFS: &[Proof] = &[
         "disasters",
         "lost clusters, restores, wiped status, moved objects, wrong credentials",
         &["disaster::"],
+    ),
+    Proof::of_operator(
+        "capacity",
+        "what many objects cost, under the memory limit of the chart, the program built without optimization",
+        &["capacity::"],
     ),
     Proof::of_operator(
         "random specs",
