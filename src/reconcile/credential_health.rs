@@ -44,8 +44,6 @@ impl fmt::Display for CredentialName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub verdict: Verdict,
-    /// The cloud fails, not the credential: that is reported, and no object shows it.
-    pub is_outage: bool,
     /// There is no Secret that an Event could be about.
     pub is_secret_absent: bool,
 }
@@ -55,7 +53,6 @@ impl Failure {
     pub fn of(verdict: Verdict) -> Self {
         Self {
             verdict,
-            is_outage: false,
             is_secret_absent: false,
         }
     }
@@ -66,6 +63,12 @@ impl Failure {
 pub enum Finding {
     Works,
     Fails(Failure),
+    /// The cloud fails, not the credential: that is reported, and no object shows it.
+    Outage {
+        verdict: Verdict,
+        /// The cloud accepts the credential in what it does answer.
+        is_accepted: bool,
+    },
 }
 
 /// Reports that a credential fails, or (`None`) that it works again.
@@ -313,40 +316,25 @@ impl CredentialHealth {
         let Some(entry) = state.entries.get_mut(name) else {
             return;
         };
-        let mut due = Vec::new();
-        match finding {
+        let due = match finding {
             Finding::Works => {
                 if entry.works && entry.reported.is_none() {
                     return;
                 }
-                if !entry.works {
-                    self.metrics.credential_healthy(&name.to_string(), true);
-                }
-                entry.works = true;
-                if entry.failing.take().is_some() {
-                    entry.works_since = Some(now);
-                }
                 if entry.reported.take().is_some() {
                     (self.report)(name, None);
                 }
-                let works_since = entry.works_since.unwrap_or(now);
-                for (key, user) in &entry.users {
-                    // Who does not show a failure has nothing to take back.
-                    due.push((key.clone(), user.shows_failure.then(|| works_since + self.spread(key))));
-                }
+                self.accepted(entry, name, now)
             }
-            Finding::Fails(failure) => {
-                let is_new = entry
-                    .reported
-                    .as_ref()
-                    .is_none_or(|reported| !is_same(reported, &failure));
-                if is_new {
-                    (self.report)(name, Some(&failure));
-                    entry.reported = Some(failure.clone());
-                }
-                if failure.is_outage {
+            Finding::Outage { verdict, is_accepted } => {
+                self.report_once(entry, name, &Failure::of(verdict));
+                if entry.works || !is_accepted {
                     return;
                 }
+                self.accepted(entry, name, now)
+            }
+            Finding::Fails(failure) => {
+                self.report_once(entry, name, &failure);
                 if entry.works || entry.failing.is_none() {
                     self.metrics.credential_healthy(&name.to_string(), false);
                 }
@@ -359,14 +347,20 @@ impl CredentialHealth {
                     since: former.map_or(now, |former| former.since),
                     failure,
                 };
-                for key in entry.users.keys() {
+                // Another failure than before is spread as well.
+                let shown_at = |key: &Key| {
                     let at = self.shown_at(key, &failing);
-                    // Another failure than before is spread as well.
-                    due.push((key.clone(), Some(if at > now { at } else { now + self.spread(key) })));
-                }
+                    if at > now { at } else { now + self.spread(key) }
+                };
+                let due = entry
+                    .users
+                    .keys()
+                    .map(|key| (key.clone(), Some(shown_at(key))))
+                    .collect();
                 entry.failing = Some(failing);
+                due
             }
-        }
+        };
         for (key, at) in due {
             match at {
                 Some(at) => state.schedule(&key, at),
@@ -374,6 +368,33 @@ impl CredentialHealth {
             }
         }
         self.is_rescheduled.notify_one();
+    }
+
+    fn report_once(&self, entry: &mut Entry, name: &CredentialName, failure: &Failure) {
+        let is_known = entry
+            .reported
+            .as_ref()
+            .is_some_and(|reported| is_same(reported, failure));
+        if !is_known {
+            (self.report)(name, Some(failure));
+            entry.reported = Some(failure.clone());
+        }
+    }
+
+    /// The cloud accepts the credential. When which object takes back a failure that it shows.
+    fn accepted(&self, entry: &mut Entry, name: &CredentialName, now: Instant) -> Vec<(Key, Option<Instant>)> {
+        if !entry.works {
+            self.metrics.credential_healthy(&name.to_string(), true);
+        }
+        entry.works = true;
+        if entry.failing.take().is_some() {
+            entry.works_since = Some(now);
+        }
+        let works_since = entry.works_since.unwrap_or(now);
+        // Who does not show a failure has nothing to take back.
+        let taken_back =
+            |(key, user): (&Key, &User)| (key.clone(), user.shows_failure.then(|| works_since + self.spread(key)));
+        entry.users.iter().map(taken_back).collect()
     }
 
     fn to_show(&self, key: &Key, shown: Option<&str>, now: Instant) -> Option<(CredentialsHealth, bool)> {
@@ -440,7 +461,6 @@ pub async fn watch_default(health: &CredentialHealth, source: &OwnCredentialsSou
 
 fn is_same(one: &Failure, other: &Failure) -> bool {
     one.verdict.reason == other.verdict.reason
-        && one.is_outage == other.is_outage
         && one.is_secret_absent == other.is_secret_absent
         && same_but_for_request_id(&one.verdict.message, &other.verdict.message)
 }
@@ -511,12 +531,11 @@ mod tests {
         Finding::Fails(Failure::of(Verdict::new(reason, message)))
     }
 
-    fn outage() -> Finding {
-        let verdict = Verdict::new(Reason::CloudError, "no answer");
-        Finding::Fails(Failure {
-            is_outage: true,
-            ..Failure::of(verdict)
-        })
+    fn outage(is_accepted: bool) -> Finding {
+        Finding::Outage {
+            verdict: Verdict::new(Reason::CloudError, "no answer"),
+            is_accepted,
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -620,13 +639,34 @@ mod tests {
         let bench = Bench::new();
         let user = bench.user("a", "office");
         bench.health.session(&SESSION, &Finding::Works);
-        bench.health.session(&SESSION, &outage());
+        bench.health.session(&SESSION, &outage(true));
         assert_eq!(bench.reports(), ["a/cloud CloudError"]);
         tokio::time::sleep(PERIOD * 3).await;
         assert_eq!(user.to_show(None), None);
         assert_eq!(bench.healthy("a/cloud").as_deref(), Some("1"));
         bench.health.session(&SESSION, &Finding::Works);
         assert_eq!(bench.reports(), ["a/cloud works"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_is_over_is_taken_back_during_an_outage_of_something_else() {
+        let bench = Bench::new();
+        let user = bench.user("a", "office");
+        bench.health.session(&SESSION, &fails(Reason::Forbidden, "1"));
+        tokio::time::sleep(PERIOD * 2).await;
+        assert!(user.to_show(None).is_some());
+        bench.health.session(&SESSION, &outage(false));
+        tokio::time::sleep(PERIOD).await;
+        assert!(matches!(
+            user.to_show(Some("False")),
+            Some((CredentialsHealth::Fails(_), _))
+        ));
+        assert_eq!(bench.healthy("a/cloud").as_deref(), Some("0"));
+        bench.health.session(&SESSION, &outage(true));
+        tokio::time::sleep(PERIOD).await;
+        assert_eq!(user.to_show(Some("False")), Some((CredentialsHealth::Works, false)));
+        assert_eq!(bench.healthy("a/cloud").as_deref(), Some("1"));
+        assert_eq!(bench.reports(), ["a/cloud CloudError", "a/cloud Forbidden"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! A credential at work: its client, clock and mirrors. Equal credentials share one tenant, and tenants of one access key
 //! its budget and breaker.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -361,6 +361,7 @@ impl Tenant {
     pub fn unlisted(&self, source: &str) {
         self.heard(|heard| {
             heard.refused.remove(source);
+            heard.outages.remove(source);
         });
     }
 
@@ -429,10 +430,31 @@ struct Heard {
     /// The cloud does not accept the access key.
     key: Option<CloudError>,
     /// What it may not read, or cannot where it leads.
-    refused: BTreeMap<String, CloudError>,
-    /// The last read failed, which is not the credential's fault.
-    outage: Option<CloudError>,
+    refused: Failing,
+    /// What could not be read last, which is not the credential's fault.
+    outages: Failing,
     works: bool,
+}
+
+/// Collections whose reads fail, the one that has failed for longest first: what others do besides is no news.
+#[derive(Default)]
+struct Failing(Vec<(String, CloudError)>);
+
+impl Failing {
+    fn insert(&mut self, source: &str, error: &CloudError) {
+        match self.0.iter_mut().find(|(failing, _)| failing == source) {
+            Some((_, latest)) => latest.clone_from(error),
+            None => self.0.push((source.to_owned(), error.clone())),
+        }
+    }
+
+    fn remove(&mut self, source: &str) {
+        self.0.retain(|(failing, _)| failing != source);
+    }
+
+    fn first(&self) -> Option<&CloudError> {
+        self.0.first().map(|(_, error)| error)
+    }
 }
 
 impl Heard {
@@ -456,15 +478,16 @@ impl Heard {
     fn read_ended(&mut self, source: &str, error: Option<&CloudError>) {
         let Some(error) = error else {
             self.refused.remove(source);
-            self.outage = None;
+            self.outages.remove(source);
             return;
         };
         match error.meaning {
             Meaning::Unauthorized => {}
             Meaning::Forbidden | Meaning::NotAvailable => {
-                self.refused.insert(source.to_owned(), error.clone());
+                self.refused.insert(source, error);
+                self.outages.remove(source);
             }
-            _ => self.outage = Some(error.clone()),
+            _ => self.outages.insert(source, error),
         }
     }
 
@@ -472,14 +495,13 @@ impl Heard {
         if let Some(verdict) = &self.unusable {
             return Some(Finding::Fails(Failure::of(verdict.clone())));
         }
-        let refused = self.key.as_ref().or_else(|| self.refused.values().next());
-        let failure = |error: &CloudError, is_outage| Failure {
-            is_outage,
-            ..Failure::of(trouble(error).verdict)
-        };
-        match (refused, &self.outage) {
-            (Some(error), _) => Some(Finding::Fails(failure(error, false))),
-            (None, Some(error)) => Some(Finding::Fails(failure(error, true))),
+        let verdict = |error: &CloudError| trouble(error).verdict;
+        match (self.key.as_ref().or_else(|| self.refused.first()), self.outages.first()) {
+            (Some(error), _) => Some(Finding::Fails(Failure::of(verdict(error)))),
+            (None, Some(error)) => Some(Finding::Outage {
+                verdict: verdict(error),
+                is_accepted: self.works,
+            }),
             (None, None) => self.works.then_some(Finding::Works),
         }
     }
@@ -798,7 +820,7 @@ pub mod tests {
         let says = |heard: &Heard| match heard.finding() {
             None => "nothing",
             Some(Finding::Works) => "works",
-            Some(Finding::Fails(failure)) if failure.is_outage => "outage",
+            Some(Finding::Outage { .. }) => "outage",
             Some(Finding::Fails(failure)) => failure.verdict.reason.as_str(),
         };
         let mut heard = Heard::default();
@@ -818,10 +840,58 @@ pub mod tests {
             ("gateways", Some(Meaning::CloudFault), "Unauthorized"),
             ("gateways", None, "Forbidden"),
             ("users", None, "works"),
+            // One collection that is read says nothing of another that is not.
+            ("users", Some(Meaning::CloudFault), "outage"),
+            ("gateways", None, "outage"),
+            ("gateways", Some(Meaning::Forbidden), "Forbidden"),
+            ("gateways", None, "outage"),
+            ("users", None, "works"),
         ] {
             ends(&mut heard, source, meaning);
             assert_eq!(says(&heard), expected, "{source}: {meaning:?}");
         }
+    }
+
+    #[test]
+    fn what_is_found_changes_only_with_the_collection_that_has_failed_for_longest() {
+        let error = |meaning, text: &str| CloudError::new(cloud::Operation::ListVpnUsers, meaning, text);
+        let names = |heard: &Heard, text: &str| match heard.finding() {
+            Some(Finding::Outage { verdict, .. } | Finding::Fails(Failure { verdict, .. })) => {
+                verdict.message.contains(text)
+            }
+            _ => false,
+        };
+        for meaning in [Meaning::CloudFault, Meaning::Forbidden] {
+            let mut heard = Heard::default();
+            heard.read_ended("b", Some(&error(meaning, "second server")));
+            for _ in 0..2 {
+                heard.read_ended("a", Some(&error(meaning, "first server")));
+                assert!(names(&heard, "second server"), "{meaning:?}");
+                heard.read_ended("a", None);
+                assert!(names(&heard, "second server"), "{meaning:?}");
+            }
+            heard.read_ended("a", Some(&error(meaning, "first server")));
+            heard.read_ended("b", None);
+            assert!(names(&heard, "first server"), "{meaning:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_read_any_more_fails_no_more() {
+        let tenants = tenants();
+        let user = tenants.user(&key("one"));
+        let tenant = user.assign(credential("A"));
+        let error = |meaning| CloudError::new(cloud::Operation::ListVpnUsers, meaning, "words");
+        tenant.listed("vpn-users", "users", Some(&error(Meaning::CloudFault)));
+        tenant.listed("vpn-user-groups", "groups", Some(&error(Meaning::Forbidden)));
+        assert!(matches!(tenant.finding(), Some(Finding::Fails(_))));
+        tenant.unlisted("groups");
+        assert!(matches!(
+            tenant.finding(),
+            Some(Finding::Outage { is_accepted: false, .. })
+        ));
+        tenant.unlisted("users");
+        assert_eq!(tenant.finding(), None);
     }
 
     #[tokio::test]
