@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::claims::name_to_take;
+use super::claims::{name_to_take, write_queue};
 use super::context::{Context, KindContext};
 use super::decide::{self, AGAIN, Extras, Note, Rest, Step, Trouble, Why};
 use super::gather::Gathered;
@@ -984,9 +984,7 @@ impl Pauses {
 
 /// The lane's name; projects have lanes of their own.
 fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {
-    let lane = K::lane(&cloud.home)?;
-    let Scope { endpoint, project_id } = &cloud.scope;
-    Some(format!("{endpoint} {project_id} {lane}"))
+    write_queue::<K>(&cloud.scope, &cloud.home)
 }
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {

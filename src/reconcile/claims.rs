@@ -35,10 +35,10 @@ enum Use {
 /// Of two claims of equal strength, the one of the object that was created first counts.
 type Age = (Option<Timestamp>, String);
 
-/// A name in one home of one project, in a form that is equal for what the cloud takes for the same.
+/// A name in one home of one project, in a form that is equal for what the cloud takes for the same. The endpoint is no
+/// part of it: one project may be reached by several, and project ids are unique without it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlacedName {
-    endpoint: String,
     project_id: String,
     home: String,
     name: String,
@@ -57,12 +57,22 @@ impl PlacedName {
 
     fn placed<K: Kind>(scope: &Scope, home: &K::Home, name: String) -> Self {
         Self {
-            endpoint: scope.endpoint.clone(),
-            project_id: scope.project_id.clone(),
-            home: K::lane(home).unwrap_or_default().to_owned(),
+            project_id: folded(&scope.project_id),
+            home: folded(K::lane(home).unwrap_or_default()),
             name,
         }
     }
+}
+
+/// The queue of writes that must not overlap; objects without a lane have none. Nor does it depend on the endpoint.
+pub fn write_queue<K: Kind>(scope: &Scope, home: &K::Home) -> Option<String> {
+    let lane = K::lane(home)?;
+    Some(format!("{} {}", folded(&scope.project_id), folded(lane)))
+}
+
+/// Whether upper and lower case count in ids is not documented.
+fn folded(id: &str) -> String {
+    id.to_ascii_lowercase()
 }
 
 /// What one object claims.
@@ -511,6 +521,50 @@ mod tests {
             assert!(index.intend(&key("thief"), &placed("dave")).is_err(), "{status}");
             assert_eq!(index.name_holder(&key("thief"), &placed("other")), None, "{status}");
         }
+    }
+
+    #[test]
+    fn a_name_is_claimed_by_whichever_endpoint_and_spelling_its_server_is_reached() {
+        let status = serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "intent": intent("dave")});
+        let dave = user("dave", 1, 1, serde_json::json!({"name": "dave"}), status);
+        let thief = user(
+            "thief",
+            2,
+            1,
+            serde_json::json!({"name": "dave"}),
+            serde_json::json!({}),
+        );
+        let mut index = index(&[dave, thief]);
+        let at = |endpoint: &str, project_id: &str| Scope {
+            endpoint: endpoint.to_owned(),
+            project_id: project_id.to_owned(),
+        };
+        let server = SERVER.to_owned();
+        for (scope, server) in [
+            (at("https://private", "p"), server.clone()),
+            (at("https://cloud", "P"), server.clone()),
+            (at("https://cloud", "p"), server.to_ascii_uppercase()),
+        ] {
+            let name = PlacedName::new::<Users>(&scope, &server, None, "dave");
+            let holder = index.name_holder(&key("thief"), &name);
+            assert_eq!(
+                holder.map(|rival| rival.name).as_deref(),
+                Some("dave"),
+                "{scope:?} {server}"
+            );
+            assert!(index.intend(&key("thief"), &name).is_err(), "{scope:?} {server}");
+            assert_eq!(
+                write_queue::<Users>(&scope, &server),
+                write_queue::<Users>(&at("https://cloud", "p"), &SERVER.to_owned()),
+            );
+        }
+        let elsewhere = at("https://cloud", "other");
+        let name = PlacedName::new::<Users>(&elsewhere, &server, None, "dave");
+        assert_eq!(index.name_holder(&key("thief"), &name), None);
+        assert_ne!(
+            write_queue::<Users>(&elsewhere, &server),
+            write_queue::<Users>(&at("https://cloud", "p"), &server)
+        );
     }
 
     #[test]
