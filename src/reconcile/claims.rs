@@ -568,6 +568,37 @@ mod tests {
     }
 
     #[test]
+    fn a_status_that_cannot_be_read_in_full_still_claims_what_it_records() {
+        let broken = |mut status: serde_json::Value| {
+            status["conditions"] = serde_json::json!([{"type": "Ready"}]);
+            status["vpnServerID"] = SERVER.into();
+            status["scope"] = scope();
+            status
+        };
+        let holds = user(
+            "alice",
+            2,
+            1,
+            serde_json::json!({}),
+            broken(serde_json::json!({"id": "x", "name": "alice"})),
+        );
+        let intends = user(
+            "dave",
+            2,
+            1,
+            serde_json::json!({}),
+            broken(serde_json::json!({"intent": intent("dave")})),
+        );
+        assert!(holds.broken_status.is_some() && intends.broken_status.is_some());
+        let index = index(&[holds, intends]);
+        assert_eq!(held_by(&index, "evil", "x").as_deref(), Some("alice"));
+        for name in ["alice", "dave"] {
+            let holder = index.name_holder(&key("evil"), &placed(name));
+            assert_eq!(holder.map(|rival| rival.name).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
     fn of_two_given_up_creations_of_one_name_the_older_objects_goes_first() {
         let past = serde_json::json!([{"recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z",
             "givenUp": true}]);

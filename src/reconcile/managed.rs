@@ -20,6 +20,7 @@ pub struct Managed<K: Kind> {
     pub spec: Result<K::Spec, String>,
     /// The shared part of the spec; of a broken spec, as much of it as can be read.
     pub lifecycle: Lifecycle,
+    /// Of a broken status, as much as can be read: what it holds in the cloud stays its own.
     pub status: K::Status,
     /// A status that does not fit the type: it is replaced as a whole by the next write.
     pub broken_status: Option<Value>,
@@ -139,11 +140,10 @@ impl<'de, K: Kind> Deserialize<'de> for Managed<K> {
             .filter(|annotations| !annotations.is_empty());
         let lifecycle = readable(&spec);
         let typed_spec = K::Spec::deserialize(&spec).map_err(|error| unreadable_fields::<K>(&spec, &error.to_string()));
-        // A status that somebody broke is as good as none: what it recorded is found by the ownership tag.
         let (typed_status, broken_status) = match K::Status::deserialize(&status) {
             _ if status.is_null() => (K::Status::default(), None),
             Ok(typed) => (typed, None),
-            Err(_) => (K::Status::default(), Some(status)),
+            Err(_) => (readable_status::<K>(&status), Some(status)),
         };
         Ok(Self {
             metadata,
@@ -182,9 +182,37 @@ fn readable(spec: &Value) -> Lifecycle {
     }
 }
 
+/// The same of a status: the fields that fit the type, and of lists the elements that do.
+fn readable_status<K: Kind>(status: &Value) -> K::Status {
+    let fits = |name: &str, value: &Value| K::Status::deserialize(&field_alone(name, value)).is_ok();
+    let fields = status.as_object().into_iter().flatten();
+    let kept = fields.filter_map(|(name, value)| {
+        let value = match value {
+            Value::Array(elements) => {
+                let fitting = elements
+                    .iter()
+                    .filter(|element| fits(name, &Value::Array(vec![(*element).clone()])));
+                Value::Array(fitting.cloned().collect())
+            }
+            value => value.clone(),
+        };
+        fits(name, &value).then(|| (name.clone(), value))
+    });
+    let mut typed = K::Status::deserialize(&Value::Object(kept.collect())).unwrap_or_default();
+    let observe_only = &status["observeOnly"];
+    // What cannot be read might have meant that the cloud object is not its own.
+    if !observe_only.is_null() && !observe_only.is_boolean() {
+        K::object_mut(&mut typed).observe_only = true;
+    }
+    typed
+}
+
+fn field_alone(name: &str, value: &Value) -> Value {
+    Value::Object([(name.to_owned(), value.clone())].into_iter().collect())
+}
+
 /// Names the fields that do not fit the type: serde's own error tells what it expected, but not where.
 fn unreadable_fields<K: Kind>(spec: &Value, error: &str) -> String {
-    let alone = |name: &str, value: &Value| Value::Object([(name.to_owned(), value.clone())].into_iter().collect());
     let problem = |fields: &Value| K::Spec::deserialize(fields).err().map(|error| error.to_string());
     // What is said of no field at all is not about this one.
     let of_none = problem(&Value::Object(serde_json::Map::new()));
@@ -193,7 +221,7 @@ fn unreadable_fields<K: Kind>(spec: &Value, error: &str) -> String {
         .into_iter()
         .flatten()
         .filter_map(|(name, value)| {
-            let field = alone(name, value);
+            let field = field_alone(name, value);
             let shared = Lifecycle::deserialize(&field).err().map(|error| error.to_string());
             let found = shared.or_else(|| problem(&field).filter(|found| Some(found) != of_none.as_ref()))?;
             Some(format!("{name}: {found}"))
@@ -280,5 +308,31 @@ mod tests {
             Some(1)
         );
         assert_eq!(object.metadata.labels, None);
+    }
+
+    #[test]
+    fn a_broken_status_leaves_what_the_object_has_in_the_cloud() {
+        let ready = serde_json::json!({"type": "Ready", "status": "True", "reason": "Available", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let window = serde_json::json!({"recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z"});
+        let status = |observe_only: Value| {
+            serde_json::json!({"id": "x", "observeOnly": observe_only, "createdAt": "yesterday",
+                "conditions": [ready, {"type": "Stalled"}], "pastIntents": [window, 7],
+                "scope": {"endpoint": "https://cloud", "projectID": "p"}})
+        };
+        let read =
+            |status| read(serde_json::json!({"metadata": {"name": "a", "uid": "u"}, "spec": {}, "status": status}));
+        let object = read(status(false.into()));
+        let kept = &object.status.object;
+        assert_eq!(kept.id.as_deref(), Some("x"));
+        assert_eq!(kept.scope.as_ref().map(|scope| scope.project_id.as_str()), Some("p"));
+        assert_eq!((kept.conditions.len(), kept.past_intents.len()), (1, 1));
+        assert_eq!((&kept.created_at, kept.observe_only), (&None, false));
+        assert!(object.broken_status.is_some(), "it is still replaced");
+        assert!(
+            read(status("no".into())).status.object.observe_only,
+            "the harmless reading"
+        );
+        assert_eq!(read("broken".into()).status, Default::default());
     }
 }
