@@ -18,9 +18,10 @@ use super::managed::{Managed, crd_name};
 use super::pipeline::Visit;
 use super::registrations::Registrations;
 use super::secrets::{Found, SecretName};
-use super::sources::{Lack, Sources, impossible_secret, missing_secret};
+use super::sources::{Lack, Sources, forbidden, impossible_secret, missing_secret, reading_a_secret};
 use super::tenant::{Open, Tenant, trouble};
 use super::view::{self, Viewpoint};
+use crate::api::DeletionPolicy;
 use crate::api::conditions::Reason;
 use crate::cloud::credentials::OwnCredentialsError;
 use crate::mirror::{MassDeletion, Mirror, Remote, Sighting};
@@ -94,13 +95,23 @@ pub async fn gather<K: Kind>(
     let Visit { context, key, slot, .. } = *visit;
     let shared = &context.shared;
     let deleting = object.deleting_since().is_some();
-    let crd_deleting_since = if deleting {
+    let (crd_deleting_since, crd_unread) = if deleting {
         crd_deletion::<K>(context).await?
     } else {
-        None
+        (None, None)
     };
     follow_secrets(key, object, registrations);
     let credential = credential(context, key, object, registrations).await?;
+    // What is only let go needs no proof that the CRD stays.
+    let retains = object
+        .lifecycle
+        .deletion_policy
+        .unwrap_or(shared.policy.default_deletion)
+        == DeletionPolicy::Retain;
+    let credential = match crd_unread {
+        Some(trouble) if !retains => Err(trouble),
+        _ => credential,
+    };
     let triggered_at = context.memory.triggered_at(key);
     let home = K::home(object.spec.as_ref().ok(), &object.status);
     let mut gathered = Gathered {
@@ -215,11 +226,21 @@ fn recorded_token<K: Kind>(object: &Managed<K>) -> Option<&str> {
     intent.map(|intent| intent.token.as_str())
 }
 
-/// A quorum read just before anything is deleted: `kubectl delete crd` must not take the VPN down.
-async fn crd_deletion<K: Kind>(context: &KindContext<K>) -> Result<Option<Time>, kube::Error> {
+/// A quorum read just before anything is deleted: `kubectl delete crd` must not take the VPN down. With what forbids it, if
+/// it may not be read.
+async fn crd_deletion<K: Kind>(context: &KindContext<K>) -> Result<(Option<Time>, Option<Trouble>), kube::Error> {
     let crds = Api::<CustomResourceDefinition>::all(context.shared.client.clone());
-    let found = crds.get_metadata_opt(crd_name::<K>()).await?;
-    Ok(found.and_then(|crd| crd.metadata.deletion_timestamp))
+    let crd = crd_name::<K>();
+    match crds.get_metadata_opt(crd).await {
+        Ok(found) => Ok((found.and_then(|crd| crd.metadata.deletion_timestamp), None)),
+        Err(error) => {
+            let may = format!(
+                "read the CRD {crd}, and deletes nothing in the cloud while that may be going: have get of \
+                 customresourcedefinitions granted to its service account"
+            );
+            Ok((None, Some(forbidden(error, &may)?)))
+        }
+    }
 }
 
 async fn credential<K: Kind>(
@@ -251,12 +272,18 @@ async fn credential<K: Kind>(
     used.uses(Some(CredentialName::Secret(secret.clone())));
     let deleting = object.deleting_since().is_some();
     let read = match registrations.secrets.read(&secret, &access::SECRET_KEYS).await {
-        // A namespace that is deleted may lose the operator's permission on its Secrets before anything else.
-        Err(kube::Error::Api(status)) if deleting && status.code == 403 => match shared.secrets.remembered(&secret) {
-            Some(found) => found,
-            None => return Err(kube::Error::Api(status)),
-        },
-        read => read?,
+        Ok(read) => read,
+        Err(error) => {
+            let trouble = forbidden(error, &reading_a_secret(&secret, "spec.credentialsRef"))?;
+            // A namespace that is deleted may lose the operator's permission on its Secrets before anything else.
+            match shared.secrets.remembered(&secret).filter(|_| deleting) {
+                Some(found) => found,
+                None => {
+                    used.cannot_be_used(Failure::of(trouble.verdict.clone()));
+                    return Ok(Err(trouble));
+                }
+            }
+        }
     };
     let (credential, is_secret_absent) = match read {
         Found::Present(content) => (access::from_secret(&shared.settings, &name, &content.data), false),

@@ -85,11 +85,7 @@ impl Sources<'_> {
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
         let read = self.secrets.read(&secret, &[reference.key.as_str()]).await;
-        let may = format!(
-            "read the Secret {name}, which {field} names: have get of secrets granted to its service account in the \
-             namespace {}",
-            secret.0
-        );
+        let may = reading_a_secret(&secret, &field);
         let content = match read.map_err(|error| not_allowed(error, &may))? {
             Found::Present(content) => content,
             Found::Remembered(_) | Found::Absent => return Err(missing_secret(&name, &field, "").into()),
@@ -150,16 +146,29 @@ impl Sources<'_> {
 
 /// What the apiserver forbids to the operator, in words; anything else is the apiserver's trouble.
 fn not_allowed(error: Error, what: &str) -> Lack {
+    forbidden(error, what).map_or_else(Lack::Kube, Lack::from)
+}
+
+/// The same outside of extras.
+pub fn forbidden(error: Error, what: &str) -> Result<Trouble, Error> {
     match error {
-        Error::Api(status) if status.code == 403 => Lack::from(Trouble {
+        Error::Api(status) if status.code == 403 => Ok(Trouble {
             verdict: Verdict::new(
                 Reason::Forbidden,
                 format!("the operator may not {what}; it is tried again"),
             ),
             pace: WAIT,
         }),
-        error => Lack::Kube(error),
+        error => Err(error),
     }
+}
+
+/// What is forbidden where a Secret that a field names may not be read, and what to do about it.
+pub fn reading_a_secret((namespace, name): &SecretName, field: &str) -> String {
+    format!(
+        "read the Secret {namespace}/{name}, which {field} names: have get of secrets granted to its service account in the \
+         namespace {namespace}"
+    )
 }
 
 /// A name that an older CRD let through and that no Secret can have must not become part of a request's path.

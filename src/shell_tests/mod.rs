@@ -2,6 +2,7 @@
 //! one object's trouble means for the others.
 
 mod apiserver;
+mod forbidden;
 mod world;
 
 use axum::http::Method;

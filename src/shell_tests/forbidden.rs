@@ -1,0 +1,112 @@
+//! What the apiserver forbids to the operator is reported on the objects that need it.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::world::{World, gateway};
+use crate::api::FINALIZER;
+
+/// An object that has a gateway and is Ready, as an operator finds it at its start.
+fn put_ready(world: &World, name: &str, policy: &str) {
+    let ready = json!({"type": "Ready", "status": "True", "reason": "Available", "message": "", "observedGeneration": 1,
+        "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let object = json!({
+        "metadata": {"finalizers": [FINALIZER]},
+        "spec": {"idValue": "203.0.113.7", "deletionPolicy": policy, "credentialsRef": {"name": "cloud"}},
+        "status": {"id": "00000000-0000-4000-8000-000000000000", "observedGeneration": 1, "conditions": [ready]},
+    });
+    world.apiserver.put(&gateway(name), object);
+}
+
+fn condition(world: &World, name: &str, type_: &str) -> Value {
+    let conditions = world.apiserver.get(&gateway(name))["status"]["conditions"].clone();
+    let mut conditions = conditions.as_array().cloned().unwrap_or_default().into_iter();
+    conditions
+        .find(|condition| condition["type"] == type_)
+        .unwrap_or_default()
+}
+
+fn message(world: &World, name: &str, type_: &str) -> String {
+    condition(world, name, type_)["message"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[tokio::test]
+async fn a_credentials_secret_that_may_not_be_read_is_reported_and_a_deletion_that_retains_goes_on() {
+    let mut world = World::new(&["--resync-period=1s"]).await;
+    let is_it = |path: &str| path.ends_with("/secrets/cloud");
+    world
+        .apiserver
+        .fail(move |asked| (asked.method == Method::GET && is_it(&asked.path)).then_some(403));
+    world.put_gateway("new", json!({"idValue": "203.0.113.8"}));
+    world.put_gateway("broken", json!({"idValue": true}));
+    put_ready(&world, "at-rest", "Delete");
+    put_ready(&world, "retained", "Retain");
+    put_ready(&world, "deleted", "Delete");
+    world.start();
+    world
+        .until("what has work to do says what is forbidden", |world| {
+            world.ready(&gateway("new")).0 == "Forbidden"
+        })
+        .await;
+    let told = message(&world, "new", "Ready");
+    for part in [
+        "the Secret team/cloud",
+        "spec.credentialsRef",
+        "get of secrets",
+        "the namespace team",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    world
+        .until("what needs no credentials is told all the same", |world| {
+            world.ready(&gateway("broken")).0 == "InvalidSpec"
+        })
+        .await;
+    world
+        .until("an object at rest shows it", |world| {
+            condition(world, "at-rest", "CredentialsHealthy")["reason"] == "Forbidden"
+        })
+        .await;
+    assert!(world.ready(&gateway("at-rest")).1);
+    let metrics = world.metrics();
+    assert!(
+        metrics.contains("vpn_operator_credential_healthy{credential=\"team/cloud\"} 0"),
+        "{metrics}"
+    );
+    world.apiserver.delete(&gateway("retained"));
+    world.apiserver.delete(&gateway("deleted"));
+    world
+        .until("only what is retained goes", |world| {
+            world.apiserver.get(&gateway("retained")).is_null() && world.ready(&gateway("deleted")).0 == "Forbidden"
+        })
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_crd_that_may_not_be_read_holds_up_deletions_in_the_cloud_and_says_so() {
+    let mut world = World::new(&[]).await;
+    world.apiserver.fail(|asked| {
+        let is_it = asked.method == Method::GET && asked.path.contains("/customresourcedefinitions/");
+        is_it.then_some(403)
+    });
+    for (name, policy) in [("deleted", "Delete"), ("retained", "Retain")] {
+        put_ready(&world, name, policy);
+    }
+    world.start();
+    for name in ["deleted", "retained"] {
+        world.apiserver.delete(&gateway(name));
+    }
+    world
+        .until("what is to be deleted in the cloud says why it is not", |world| {
+            world.ready(&gateway("deleted")).0 == "Forbidden" && world.apiserver.get(&gateway("retained")).is_null()
+        })
+        .await;
+    let told = message(&world, "deleted", "Ready");
+    assert!(told.contains("the CRD customergateways.vpn.huaweicloud.com"), "{told}");
+    assert_eq!(world.calls("DeleteCustomerGateway").await, 0);
+    world.stop().await;
+}
