@@ -1,4 +1,4 @@
-//! The figures as tables, and their places in the document: a part for each proof, renewed by the run that counted it.
+//! The figures as tables, one section of the document per proof, written by its run.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::proofs::Proof;
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/contributing/reliability.md");
 const END: &str = "<!-- end of figures -->\n";
 
-/// A proof's table, with the version of the code that it is about.
+/// A proof's table, with the commit that it was counted at.
 pub fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
@@ -26,7 +26,7 @@ pub fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
 /// Replaces a proof's table in the document.
 ///
 /// # Errors
-/// If the document cannot be read or written, or has no place for this proof.
+/// If the document cannot be read or written, or has no section for this proof.
 pub fn write(proof: &Proof, table: &str) -> Result<(), Failure> {
     let text = fs::read_to_string(DOCUMENT).map_err(|error| format!("{DOCUMENT}: {error}"))?;
     let begin = format!("<!-- figures of {} -->\n", proof.name);

@@ -1,6 +1,5 @@
-//! Every proof of the operator's promises in its full form, and the document that shows what they counted:
-//! `cargo run --example reliability` runs them and writes the figures into `docs/contributing/reliability.md`, each with the version that
-//! it is about.
+//! `cargo run --example reliability` runs every proof of the guarantees in its full form, and writes the figures to
+//! `docs/contributing/reliability.md`, each with the commit that it was counted at.
 
 mod document;
 mod proofs;
@@ -12,18 +11,16 @@ use vpn_operator_testbed::figures::{self, Figures};
 
 use proofs::{PROOFS, Proof};
 
-/// Whatever ends a proof early; people read it, nobody acts on its kind.
+/// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
-#[command(
-    about = "Runs every proof in its full form and writes what they counted into docs/contributing/reliability.md"
-)]
+#[command(about = "Runs every proof in its full form and writes the figures to docs/contributing/reliability.md")]
 struct Arguments {
-    /// Run only the proofs whose name contains this, and renew only their figures
+    /// Run only the proofs whose name contains this, and update only their figures
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Run each proof in the form that the test command has time for, and leave the document alone
+    /// Run each proof in its short form, as `cargo test` does, and do not write the document
     #[arg(long)]
     quick: bool,
 }
@@ -38,8 +35,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what was chosen, one after the other; what was counted is written at once, so that a run that ends early loses
-/// nothing, and one that failed keeps none of the others from being run.
+/// Runs the selected proofs one after the other. Writes the figures of each immediately, so that an aborted run keeps them. A
+/// failed proof does not stop the others.
 fn prove(arguments: &Arguments) -> Result<(), Failure> {
     let only = arguments.only.as_deref().unwrap_or_default();
     let chosen: Vec<&Proof> = PROOFS.iter().filter(|proof| proof.name.contains(only)).collect();
@@ -71,7 +68,7 @@ fn prove(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Runs a proof's tests, whose output people see as it comes, and returns what they counted.
+/// Runs a proof's tests with their output, and returns their figures.
 fn figures_of(proof: &Proof, quick: bool) -> Result<Figures, Failure> {
     let directory = tempfile::tempdir()?;
     let arguments = [&["test"], proof.target, &["--", "--nocapture"], proof.tests].concat();
@@ -93,7 +90,7 @@ fn figures_of(proof: &Proof, quick: bool) -> Result<Figures, Failure> {
     }
 }
 
-/// Of the code that the figures are about: a commit, and whether more than the document has changed since.
+/// The commit of the code, and whether anything but the document has changed since.
 fn version() -> Result<String, Failure> {
     let changed = git(&["status", "--porcelain", "--", ".", ":!docs/contributing/reliability.md"])?;
     let commit = git(&["rev-parse", "--short", "HEAD"])?;

@@ -1,19 +1,19 @@
-//! Which tests prove what, and how they are run.
+//! The proofs: their tests, and how to run them.
 
-/// Tests that are run together, and whose figures have a part of the document.
+/// Tests that run together, with a section of the document for their figures.
 pub struct Proof {
-    /// As the tests report it.
+    /// The name that the tests report.
     pub name: &'static str,
-    /// What is proved, for the document.
+    /// The subject of the proof, for the document.
     pub says: &'static str,
-    /// Which of cargo's test targets they are in, and how it is built.
+    /// The test target of cargo, and its profile.
     pub target: &'static [&'static str],
-    /// What their names contain; none: all of the target.
+    /// Filters for their names; empty for all tests of the target.
     pub tests: &'static [&'static str],
 }
 
 impl Proof {
-    /// By the operator's own tests.
+    /// A proof by tests of tests/operator.
     const fn of_operator(name: &'static str, says: &'static str, tests: &'static [&'static str]) -> Self {
         Self {
             name,
@@ -24,23 +24,23 @@ impl Proof {
     }
 }
 
-/// In the order in which they are run.
+/// All proofs, in the order in which they run.
 pub const PROOFS: &[Proof] = &[
     Proof {
         name: "model check",
-        says: "every state that the decisions can reach in the bounds of the model",
+        says: "every state that the operator can reach, within the bounds of the model",
         target: &["--profile", "proof", "--lib"],
         tests: &["reconcile::model::scopes::", "reconcile::model::conformance::"],
     },
     Proof {
         name: "guards",
-        says: "every question on which the promise rests, left out in turn: the model finds what goes wrong in a few steps",
+        says: "every check that the guarantees rest on, removed in turn: the model finds a counterexample of a few steps",
         target: &["--lib"],
         tests: &["reconcile::model::guards::"],
     },
     Proof {
         name: "fuzzing",
-        says: "random input for whatever reads data from outside",
+        says: "random input for every parser of external data",
         target: &["--profile", "proof", "--test", "fuzz"],
         tests: &[],
     },
@@ -51,37 +51,37 @@ pub const PROOFS: &[Proof] = &[
     ),
     Proof::of_operator(
         "unknown outcomes",
-        "answers that are lost, late or wrong",
+        "responses that are lost, late or wrong",
         &["outcomes::", "users::replays::"],
     ),
     Proof::of_operator(
         "error table",
-        "every documented refusal of the cloud, for each operation that can meet it",
+        "every documented error of the cloud, for each operation that can receive it",
         &["errors::"],
     ),
     Proof::of_operator(
         "credentials breaker",
-        "100 objects on one access key that is bad, or goes bad",
+        "100 objects on one access key that is invalid, or becomes invalid",
         &["breaker::"],
     ),
     Proof::of_operator(
         "leadership",
-        "several replicas that are stopped, cut off, robbed of their Lease and replaced",
+        "replicas that are stopped, disconnected, replaced, or lose their Lease",
         &["leadership::"],
     ),
     Proof::of_operator(
         "world fails",
-        "the apiserver, etcd, the CRDs, webhooks and the cloud going away and coming back",
+        "failures and recoveries of the apiserver, etcd, the CRDs, webhooks and the cloud",
         &["world_fails::"],
     ),
     Proof::of_operator(
         "adversaries",
-        "people who may write objects and Secrets in one namespace, and a cloud that lies",
+        "hostile authors of objects and Secrets in one namespace, and a hostile cloud",
         &["adversaries::"],
     ),
     Proof {
         name: "threats",
-        says: "every threat of docs/security.md names the tests that hold it",
+        says: "every threat of docs/security.md, with the tests that cover it",
         target: &["--test", "docs"],
         tests: &["every_threat_names_tests_that_exist"],
     },
@@ -92,7 +92,7 @@ pub const PROOFS: &[Proof] = &[
     ),
     Proof::of_operator(
         "capacity",
-        "what many objects cost, under the memory limit of the chart, the program built without optimization",
+        "memory and connections of many objects under the chart's memory limit, with a program built without optimization",
         &["capacity::"],
     ),
     Proof::of_operator(
