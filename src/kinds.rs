@@ -209,6 +209,10 @@ fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
             let wakes = Arc::clone(&wakes);
             Box::new(move |key| wakes.wake(key))
         },
+        grant: {
+            let wakes = Arc::clone(&wakes);
+            Box::new(move |key| wakes.grant(key))
+        },
         health: Arc::clone(&credential_health),
         listed: {
             let metrics = rooms.metrics.clone();

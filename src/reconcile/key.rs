@@ -56,4 +56,11 @@ impl Wakes {
             queue.wake(key);
         }
     }
+
+    /// Has the object reconciled before all others, since a permit or a write queue is kept for it.
+    pub fn grant(&self, key: Key) {
+        if let Some(queue) = self.queues.get(key.kind) {
+            queue.grant(key);
+        }
+    }
 }

@@ -48,19 +48,22 @@ pub struct Taken {
     pub woken: bool,
 }
 
-/// Those with news first, since a permit to write may be kept for them; then by when they are due, then by arrival.
+/// Those with a permit first, then by when they are due, then by arrival.
 type Place = (Class, Instant, u64);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// Always due.
-    Woken,
+    /// A permit or a write queue is kept for it, and nobody else can use that meanwhile.
+    Granted,
+    /// So many may have news at once that an edit must not stand behind them all.
+    #[default]
     Other,
 }
 
 #[derive(Default)]
 struct Entry {
     place: Option<Place>,
+    class: Class,
     woken: bool,
     running: bool,
     /// Due again once it no longer runs.
@@ -85,16 +88,22 @@ pub struct WorkQueue {
 impl WorkQueue {
     /// Due at once.
     pub fn enqueue(&self, key: Key) {
-        self.insert(key, Instant::now(), false);
+        self.insert(key, Class::Other, false);
     }
 
     /// Due at once, and there is news for it.
     pub fn wake(&self, key: Key) {
-        self.insert(key, Instant::now(), true);
+        self.insert(key, Class::Other, true);
     }
 
-    fn insert(&self, key: Key, due: Instant, woken: bool) {
-        self.lock().insert(key, due, woken);
+    /// Due at once and before all others: a permit or a write queue is kept for it. This is no news: a reconcile that
+    /// began before may have used the permit and failed, and then the object's backoff counts.
+    pub fn grant(&self, key: Key) {
+        self.insert(key, Class::Granted, false);
+    }
+
+    fn insert(&self, key: Key, class: Class, woken: bool) {
+        self.lock().insert(key, Instant::now(), class, woken);
         self.changed.notify_one();
     }
 
@@ -135,18 +144,21 @@ impl WorkQueue {
 }
 
 impl State {
-    fn insert(&mut self, key: Key, due: Instant, woken: bool) {
+    fn insert(&mut self, key: Key, due: Instant, class: Class, woken: bool) {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.woken |= woken;
+        entry.class = entry.class.min(class);
         if entry.running {
             entry.again = Some(entry.again.map_or(due, |again| again.min(due)));
             return;
         }
-        let class = if entry.woken { Class::Woken } else { Class::Other };
+        let class = entry.class;
+        let mut due = due;
         if let Some(place) = entry.place {
             if (place.0, place.1) <= (class, due) {
                 return;
             }
+            due = due.min(place.1);
             self.waiting.remove(&place);
         }
         self.arrivals += 1;
@@ -164,6 +176,7 @@ impl State {
         let entry = self.entries.entry(key.clone()).or_default();
         entry.place = None;
         entry.running = true;
+        entry.class = Class::Other;
         let woken = std::mem::take(&mut entry.woken);
         Some(Taken { key, woken })
     }
@@ -171,9 +184,9 @@ impl State {
     fn done(&mut self, key: &Key, due: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.running = false;
-        let (again, woken) = (entry.again.take(), entry.woken);
+        let (again, class, woken) = (entry.again.take(), entry.class, entry.woken);
         match again.into_iter().chain(due).min() {
-            Some(due) => self.insert(key.clone(), due, woken),
+            Some(due) => self.insert(key.clone(), due, class, woken),
             None => {
                 self.entries.remove(key);
             }
@@ -186,6 +199,7 @@ impl State {
             self.waiting.remove(&place);
         }
         entry.again = None;
+        entry.class = Class::Other;
         entry.woken = false;
         if !entry.running {
             self.entries.remove(key);
@@ -226,14 +240,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_there_is_news_for_goes_first() {
+    async fn a_key_with_a_permit_goes_first() {
         let queue = WorkQueue::default();
         for name in ["a", "b", "c"] {
             queue.enqueue(key(name));
         }
-        queue.wake(key("d"));
-        queue.wake(key("b"));
-        assert_eq!(names(&queue), ["d", "b", "a", "c"]);
+        queue.grant(key("d"));
+        queue.grant(key("b"));
+        let first = queue.take();
+        assert_eq!(
+            first.map(|taken| (taken.key.name, taken.woken)),
+            Some(("d".to_owned(), false))
+        );
+        assert_eq!(names(&queue), ["b", "a", "c"]);
+        for name in ["a", "b"] {
+            queue.done(&key(name), None);
+        }
+        queue.enqueue(key("a"));
+        queue.enqueue(key("b"));
+        assert_eq!(names(&queue), ["a", "b"], "a permit counts for one reconcile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_stands_behind_earlier_news_and_before_later_news() {
+        let queue = WorkQueue::default();
+        for index in 0..1_000 {
+            queue.wake(key(&format!("earlier-{index}")));
+        }
+        tokio::time::advance(seconds(1)).await;
+        queue.enqueue(key("edit"));
+        for index in 0..1_000 {
+            queue.wake(key(&format!("later-{index}")));
+        }
+        queue.grant(key("permit"));
+        let taken = names(&queue);
+        let place = |name: &str| taken.iter().position(|taken| taken == name);
+        assert_eq!((place("permit"), place("edit")), (Some(0), Some(1_001)));
     }
 
     #[tokio::test(start_paused = true)]

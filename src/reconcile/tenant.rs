@@ -45,7 +45,10 @@ pub struct Shared {
     pub request_timeout: Duration,
     pub resync_period: Option<Duration>,
     pub owner_tag_key: String,
+    /// There is news for an object.
     pub wake: Box<dyn Fn(Key) + Send + Sync>,
+    /// A permit or a write queue is kept for an object.
+    pub grant: Box<dyn Fn(Key) + Send + Sync>,
     pub health: Arc<CredentialHealth>,
     /// Told of each ended LIST: collection and outcome.
     pub listed: Box<dyn Fn(&'static str, bool) + Send + Sync>,
@@ -662,7 +665,7 @@ impl Tenants {
         let shared = Arc::new(shared);
         let waker = Arc::clone(&shared);
         Arc::new(Self {
-            lanes: Lanes::new(move |key| (waker.wake)(key)),
+            lanes: Lanes::new(move |key| (waker.grant)(key)),
             shared,
             in_use: Mutex::default(),
         })
@@ -746,7 +749,7 @@ impl Tenants {
         access_keys.retain(|_, access_key| access_key.strong_count() > 0);
         let shared = Arc::clone(&self.shared);
         let (rate, timeout) = (shared.max_requests_per_second, shared.request_timeout);
-        let started = AccessKey::start(rate, timeout, move |key| (shared.wake)(key));
+        let started = AccessKey::start(rate, timeout, move |key| (shared.grant)(key));
         access_keys.insert(fingerprint, Arc::downgrade(&started));
         started
     }
@@ -786,6 +789,7 @@ pub mod tests {
             resync_period: None,
             owner_tag_key: "owner".to_owned(),
             wake: Box::new(|_| {}),
+            grant: Box::new(|_| {}),
             health: CredentialHealth::new(None, Metrics::default(), Box::new(|_, _| {})),
             listed: Box::new(|_, _| {}),
             unreadable: Box::new(|_, _| {}),
