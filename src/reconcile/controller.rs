@@ -165,13 +165,9 @@ fn forget_unseen<K: Kind>(context: &KindContext<K>, store: &reflector::Store<Man
 /// A Secret that an object names has changed.
 pub fn secret_changed<K: Kind>(context: &KindContext<K>, key: &Key) {
     // Only what the spec itself refers to is a change of what is wanted; other credentials are only another way there.
-    let refers = !context
-        .memory
-        .find(|object| {
-            Key::of(object) == *key && object.spec.as_ref().is_ok_and(|spec| !K::secret_refs(spec).is_empty())
-        })
-        .is_empty();
-    if refers {
+    let latest = context.memory.latest(key);
+    let spec = latest.as_ref().and_then(|object| object.spec.as_ref().ok());
+    if spec.is_some_and(|spec| !K::secret_refs(spec).is_empty()) {
         context.memory.trigger(key, Instant::now());
     } else {
         context.memory.kick(key);

@@ -305,6 +305,11 @@ impl<K: Kind> Memory<K> {
         drop(former);
     }
 
+    /// The newest state of an object that is known.
+    pub fn latest(&self, key: &Key) -> Option<Arc<Managed<K>>> {
+        self.lock().get(key).map(|entry| Arc::clone(&entry.latest))
+    }
+
     /// Objects whose newest state fits.
     pub fn find(&self, fits: impl Fn(&Managed<K>) -> bool) -> Vec<Arc<Managed<K>>> {
         let entries = self.lock();
