@@ -26,7 +26,7 @@ use super::report::{is_new_failure, stamp};
 use super::tenant::{Tenant, trouble};
 use super::view::{if_missing, is_named, rival, wanted_name};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::{DeletionPolicy, Intent, Scope};
+use crate::api::{DeletionPolicy, Intent, ManagementPolicy, Scope};
 use crate::cloud::budget::{Priority, Turn};
 use crate::cloud::lane::LaneGuard;
 use crate::cloud::{Answer, CloudError, Meaning};
@@ -688,7 +688,9 @@ impl<K: Kind> Pass<'_, K> {
     fn wake_who_waits_for_quota(&self, fellows: &[Key]) {
         let fellows: HashSet<&Key> = fellows.iter().collect();
         let waits = |key: &Key, object: &Managed<K>| {
-            ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str()) && fellows.contains(key)
+            ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str())
+                && fellows.contains(key)
+                && can_create(object)
         };
         let since = |object: &Managed<K>| {
             let conditions = &K::object(&object.status).conditions;
@@ -989,6 +991,14 @@ fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {
     conditions::ready_reason(&K::object(&object.status).conditions)
+}
+
+/// Whether the object, enqueued now, sends a creation: a free place that is offered to another one stays empty.
+fn can_create<K: Kind>(object: &Managed<K>) -> bool {
+    object.spec.is_ok()
+        && object.deleting_since().is_none()
+        && !object.is_paused()
+        && object.lifecycle.management() == ManagementPolicy::Manage
 }
 
 /// A definite no, that another way of asking may avoid.

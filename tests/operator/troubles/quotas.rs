@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{count, expect_mended, expect_trouble};
-use crate::world::{PROJECT, World};
+use crate::world::{PROJECT, World, condition};
 
 #[tokio::test]
 async fn who_waits_for_the_quota_is_woken_when_another_object_goes() {
@@ -33,5 +33,42 @@ async fn who_waits_for_the_quota_is_woken_when_another_object_goes() {
         world.kubectl(["delete", "customergateway", &second]).await;
     }
     assert_eq!(world.cloud_gateways().await.len(), 0);
+    world.finish().await;
+}
+
+/// The place would stay empty until a retry minutes later if it were offered to an object that cannot use it.
+#[tokio::test]
+async fn a_free_place_goes_to_the_first_object_that_can_use_it() {
+    let world = World::start().await;
+    let project = json!({"name": "eu-west-101", "gateway_quota": 1});
+    let path = format!("projects/{PROJECT}");
+    world.simulator.put::<Value>(&path, &project).await.unwrap();
+    world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
+    expect_mended(&world, "first").await;
+    for (name, address) in [("paused", 2), ("able", 3)] {
+        world
+            .apply_gateway(name, &format!("{{idValue: 203.0.113.{address}}}"))
+            .await;
+        expect_trouble(&world, name, "QuotaExceeded", &["quota"]).await;
+    }
+    let pause = [
+        "annotate",
+        "customergateway",
+        "paused",
+        "vpn.huaweicloud.com/paused=true",
+    ];
+    world.kubectl(pause).await;
+    world
+        .wait_for("paused", "Paused", |object| {
+            condition(object, "Paused")["status"] == "True"
+        })
+        .await;
+    world.kubectl(["delete", "customergateway", "first"]).await;
+    expect_mended(&world, "able").await;
+    let resume = ["annotate", "customergateway", "paused", "vpn.huaweicloud.com/paused-"];
+    world.kubectl(resume).await;
+    for name in ["able", "paused"] {
+        world.kubectl(["delete", "customergateway", name]).await;
+    }
     world.finish().await;
 }
