@@ -165,6 +165,36 @@ async fn network_policies_let_through_what_the_values_add() {
 }
 
 #[tokio::test]
+async fn network_policies_have_no_rule_for_an_empty_list_of_ports() {
+    let lists = ["dnsPorts", "apiserverPorts", "cloudPorts"];
+    let every_set =
+        (0..1 << lists.len()).map(|set: usize| (0..lists.len()).filter(move |index| set & (1 << index) != 0));
+    for emptied in every_set {
+        let emptied: Vec<&str> = emptied.map(|index| lists[index]).collect();
+        let mut values = json!({"networkPolicy": {"enabled": true}});
+        for list in &emptied {
+            values["networkPolicy"][list] = json!([]);
+        }
+        let objects = render_with(&values).await.unwrap();
+        let [operator, test] = of_kind(&objects, "NetworkPolicy").try_into().unwrap();
+        for policy in [operator, test] {
+            // Without ports and peers a rule allows everything.
+            let rules = policy["spec"]["egress"].as_array().cloned().unwrap_or_default();
+            assert!(
+                rules
+                    .iter()
+                    .all(|rule| rule["ports"].as_array().is_some_and(|ports| !ports.is_empty())),
+                "{emptied:?}: {policy}"
+            );
+        }
+        let rules = operator["spec"]["egress"].as_array().map_or(0, Vec::len);
+        let dns = usize::from(!emptied.contains(&"dnsPorts"));
+        let both = emptied.contains(&"apiserverPorts") && emptied.contains(&"cloudPorts");
+        assert_eq!(rules, dns + usize::from(!both), "{emptied:?}");
+    }
+}
+
+#[tokio::test]
 async fn on_openshift_every_pod_leaves_its_ids_to_the_cluster() {
     let values = ["openshift.enabled=true", "simulator.enabled=true"];
     let objects = render(&values).await.unwrap();
