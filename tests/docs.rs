@@ -598,3 +598,16 @@ fn every_threat_names_tests_that_exist() {
         &[("threats held", held), ("tests that hold them", named.len() as u64)],
     );
 }
+
+/// The figure is updated by `cargo run --example reliability -- --only guards`.
+#[test]
+fn the_page_counts_as_many_guards_as_the_decision_has() {
+    let source = std::fs::read_to_string(project().join("src/reconcile/decide/guard.rs")).expect("the guards");
+    let (_, guards) = source.split_once("pub enum Guard {").expect("the enum");
+    let (guards, _) = guards.split_once("\n}").expect("its end");
+    let variants = guards.lines().map(str::trim).filter(|line| line.ends_with(','));
+    let count = variants.filter(|line| !line.starts_with("//")).count();
+    let page = read(Path::new("docs/contributing/reliability.md")).text;
+    let row = format!("| guards taken out and noticed | {count} |");
+    assert!(page.contains(&row), "the page lacks {row:?}");
+}
