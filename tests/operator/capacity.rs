@@ -249,9 +249,7 @@ async fn gateways_of_1200_tenants_start_and_restart_within_the_charts_memory_ove
             .holds(&world, TENANTS, &format!("each with a Secret and a project, {when}"))
             .await;
         each_has_one(&world, TENANTS).await;
-        if when == "first start" {
-            world.stop_operator().await;
-        }
+        world.stop_operator().await;
     }
     world.finish().await;
 }
@@ -287,9 +285,7 @@ async fn quiet_gateways_of_one_project_keep_within_the_charts_memory() {
         confined.during(&world, until_checked).await.unwrap();
         confined.holds(&world, QUIET, &format!("one project, {when}")).await;
         each_has_one(&world, QUIET).await;
-        if when == "first start" {
-            world.stop_operator().await;
-        }
+        world.stop_operator().await;
     }
     world.finish().await;
 }

@@ -321,7 +321,10 @@ impl Subject<'_> {
         // What became of a creation that a failing server did not answer is waited out first.
         let is_unknown = FIRST.contains(&at) && (self.row.status >= 500 || self.row.code == "VPN.0031");
         let absorbed = at == Operation::AddCustomerGatewayTags && ["Rejected", "NameConflict"].contains(&reason);
-        // A refusal to overwrite a tag is met by another way of asking, which no condition tells of.
+        // A refusal to overwrite a tag is met by another way of asking, which no condition tells of. So is one of a page of
+        // 200 items, which may be longer than the cloud allows.
+        let lists = [Operation::ListVpnUsers, Operation::ListVpnUserGroups];
+        let absorbed = absorbed || (lists.contains(&at) && self.row.status == 400 && reason == "Rejected");
         let absorbed = usize::from(absorbed);
         match then {
             Then::Again if !is_unknown => 2,
