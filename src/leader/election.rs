@@ -121,6 +121,13 @@ impl<S: LeaseStore> Election<S> {
                 Ok(Attempt::Taken { .. }) | Err(StoreError::Conflict) => debug!("another candidate was faster"),
                 Err(error) => tell(format!("cannot take part in the leader election: {error}"), true),
             }
+            self.shared.standing.send_if_modified(|standing| {
+                let is_first = *standing == Standing::Candidate;
+                if is_first {
+                    *standing = Standing::Following;
+                }
+                is_first
+            });
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.shared.clock.sleep(pause) => {}
@@ -353,6 +360,7 @@ mod tests {
         time::{Instant, SystemTime},
     };
 
+    use futures::FutureExt;
     use k8s_openapi::api::coordination::v1::Lease;
 
     use super::*;
@@ -604,6 +612,21 @@ mod tests {
             (record.holder.as_str(), record.duration, record.transitions),
             ("first", LEASE, 0)
         );
+    }
+
+    #[tokio::test]
+    async fn whether_a_candidate_leads_from_the_start_is_decided_by_its_first_attempt() {
+        let (store, clock) = (TestLeases::new(), TestClock::new());
+        let is_decided = |running: &Running| running.handle.decided().now_or_never().is_some();
+        let first = start("first", &store, &clock).await;
+        let second = start("second", &store, &clock).await;
+        assert!(is_decided(&first) && is_decided(&second));
+        let cut_off = store.another_path();
+        cut_off.be(Mood::Hanging);
+        let third = start("third", &cut_off, &clock).await;
+        assert!(!is_decided(&third));
+        clock.pass(LONGEST_REQUEST).await;
+        assert!(is_decided(&third) && !third.handle.is_leader());
     }
 
     #[tokio::test]

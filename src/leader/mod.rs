@@ -15,6 +15,8 @@ pub use decide::{Observation, Step, decide};
 pub use election::{Candidate, Election, Leadership, ReleaseError};
 pub use record::Record;
 pub use store::{KubeLeases, LeaseStore, StoreError, Stored};
+#[cfg(test)]
+pub use term::Elect;
 pub use term::{LeaderHandle, LossReason};
 
 /// A name that no other process ever had: the pod's (or host's) name for people, and a random part, since a restarted

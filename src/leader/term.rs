@@ -25,7 +25,10 @@ pub enum LossReason {
 /// Where this process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
+    /// No attempt has ended yet.
     Candidate,
+    /// The first attempt won nothing.
+    Following,
     Leading(Renewal),
     /// Lost or given back; never left again.
     Over,
@@ -109,6 +112,14 @@ impl LeaderHandle {
             .is_none_or(|shared| matches!(*shared.standing.borrow(), Standing::Leading(_)))
     }
 
+    /// Completes once it is known whether this process leads from the start or stands by: after one attempt.
+    pub async fn decided(&self) {
+        let Some(shared) = &self.shared else { return };
+        let mut standing = shared.standing.subscribe();
+        // The sender is in here as well.
+        let _ = standing.wait_for(|now| *now != Standing::Candidate).await;
+    }
+
     /// Completes once this process leads; never, if it does not come to that.
     pub async fn leading(&self) {
         let Some(shared) = &self.shared else { return };
@@ -128,6 +139,31 @@ impl fmt::Debug for LeaderHandle {
         f.debug_struct("LeaderHandle")
             .field("is_leader", &self.is_leader())
             .finish()
+    }
+}
+
+/// Makes the handle's process the leader.
+#[cfg(test)]
+pub struct Elect(Arc<Shared>);
+
+#[cfg(test)]
+impl Elect {
+    pub fn now(&self) {
+        let begun = Renewal::begun_now(&*self.0.clock);
+        self.0.standing.send_replace(Standing::Leading(begun));
+    }
+}
+
+#[cfg(test)]
+impl LeaderHandle {
+    /// Of a process that stands by until it is elected.
+    pub fn standing_by() -> (Self, Elect) {
+        let shared = Arc::new(Shared {
+            clock: Arc::new(super::SystemClock),
+            lease: Duration::from_secs(3600),
+            standing: watch::Sender::new(Standing::Following),
+        });
+        (Self::new(Arc::clone(&shared)), Elect(shared))
     }
 }
 

@@ -1,6 +1,5 @@
 //! The controllers: watches in, reconciles out. One per kind, with a watch for each watched namespace.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,14 +57,17 @@ impl<K: Kind> KindController<K> {
         let watches = join_all(watches.collect::<Vec<_>>());
         let work = work(self.context, self.queue, self.slots, shutdown);
         tokio::select! {
-            () = work => {}
+            // Begun first, so that the workers know for which of them to wait.
+            biased;
             // They have no end of their own.
             _ = watches => {}
+            () = work => {}
         }
     }
 
     /// Keeps the store of one watch up to date and enqueues what it delivers. A watch that fails is begun again after a
-    /// pause, which nobody else notices.
+    /// pause, which nobody else notices. One that was begun as a follower is begun again with a list once this process
+    /// leads: it may have gone silent before the former leader recorded its last intents.
     async fn watch(
         context: Arc<KindContext<K>>,
         queue: Arc<WorkQueue>,
@@ -81,7 +83,7 @@ impl<K: Kind> KindController<K> {
         if let Some(selector) = &context.shared.settings.watch_selector {
             config = config.labels(selector);
         }
-        let (store, writer) = reflector::store::<Managed<K>>();
+        let (store, mut writer) = reflector::store::<Managed<K>>();
         let list = InitialList::default();
         context.watched_by(Watched {
             namespace: namespace.clone(),
@@ -91,8 +93,26 @@ impl<K: Kind> KindController<K> {
         checks.own.goes_stale(is_silent(&context.heard, api.resource_url()));
         let metrics = context.shared.metrics.clone();
         let health = WatchHealth::new(K::KIND, namespace.clone(), checks, metrics, api.clone());
-        let mut events = pin!(watcher(api, config).default_backoff().reflect(writer));
-        while let Some(event) = events.next().await {
+        let begin = || watcher(api.clone(), config.clone()).default_backoff();
+        let leader = &context.shared.leader;
+        // Whoever leads from the start need not list twice.
+        leader.decided().await;
+        let mut is_leaders = leader.is_leader();
+        let mut events = Box::pin(begin());
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = leader.leading(), if !is_leaders => {
+                    is_leaders = true;
+                    events = Box::pin(begin());
+                    continue;
+                }
+                event = events.next() => event,
+            };
+            let Some(event) = event else { return };
+            if let Ok(event) = &event {
+                writer.apply_watcher_event(event);
+            }
             match event {
                 Ok(watcher::Event::Apply(object)) => {
                     health.is_up();
@@ -108,7 +128,7 @@ impl<K: Kind> KindController<K> {
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
                     forget_unseen(&context, &store, namespace.as_deref());
-                    if list.complete() {
+                    if is_leaders && list.complete() {
                         wake_dependents(&context);
                     }
                     store
@@ -120,7 +140,9 @@ impl<K: Kind> KindController<K> {
                 Ok(watcher::Event::Init) => {}
                 Err(error) => {
                     health.failed(&error);
-                    list.failed(&error, Instant::now());
+                    if is_leaders {
+                        list.failed(&error, Instant::now());
+                    }
                 }
             }
         }

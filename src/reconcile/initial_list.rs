@@ -1,5 +1,5 @@
 //! Whether a watch has delivered every object that there is, and if it cannot, why. Only what rests on knowing every object
-//! waits for a namespace that cannot be listed.
+//! waits for a namespace that cannot be listed. What a follower lists does not count: see the controller.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long a list may fail before the others stop waiting for it. A refusal is an answer: nobody waits for that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How far the first list of a watch has come.
+/// How far the first list of a watch has come since this process leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     UnderWay,
@@ -28,7 +28,7 @@ pub struct Unlisted {
     pub cause: String,
 }
 
-/// The first list of a watch. Once it is complete it stays so.
+/// The first list of a watch since this process leads. Once it is complete it stays so.
 #[derive(Debug)]
 pub struct InitialList {
     progress: watch::Sender<Progress>,

@@ -2,6 +2,7 @@
 //! panic or endless reconcile is that object's affair: it is counted, reported on the object and backed off.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::context::KindContext;
 use super::decide::{AGAIN, Trouble};
@@ -31,6 +32,8 @@ pub const MOST_RECONCILES: usize = 32;
 const APISERVER_SHARE: Duration = Duration::from_secs(100);
 /// Tries to put a panic on the object. It is only told there: the log has it in any case.
 const REPORTS_OF_A_PANIC: usize = 3;
+/// A list that takes longer than this is worth a line in the log.
+const LISTS_ARE_SLOW: Duration = Duration::from_secs(10);
 
 /// How long a reconcile may take: the look-up of the project, the proof of the credentials by another request and a write,
 /// each of which may last as long as a request to the cloud may, and the records of it.
@@ -91,7 +94,7 @@ pub async fn work<K: Kind>(
     shutdown: CancellationToken,
 ) {
     tokio::select! {
-        () = context.shared.leader.leading() => {}
+        () = may_begin(&context) => {}
         () = shutdown.cancelled() => return,
     }
     let mut running = JoinSet::new();
@@ -106,6 +109,22 @@ pub async fn work<K: Kind>(
         }
     }
     while running.join_next().await.is_some() {}
+}
+
+/// Completes once this process leads and has listed every object since, as far as they can be listed: until then it may not
+/// know what the former leader intended last. Here no reconcile has begun that would have to wait for it.
+async fn may_begin<K: Kind>(context: &KindContext<K>) {
+    context.shared.leader.leading().await;
+    let mut known = pin!(context.all_is_known());
+    if timeout(LISTS_ARE_SLOW, &mut known).await.is_err() {
+        let kind = K::KIND;
+        warn!(
+            kind,
+            "nothing is reconciled yet: not all objects are listed, which this process does since it leads"
+        );
+        known.await;
+        info!(kind, "all objects are listed, as far as they can be: reconciling");
+    }
 }
 
 async fn next_slot(queue: &WorkQueue, slots: &Slots) -> Slot {

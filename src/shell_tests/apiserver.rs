@@ -40,6 +40,9 @@ struct State {
     under_way: usize,
     most_under_way: usize,
     faults: Vec<Fault>,
+    /// Watches that have begun, and how many of the first of them deliver nothing any more.
+    watches: usize,
+    silent_watches: usize,
 }
 
 /// See the module. Clones are the same.
@@ -103,6 +106,12 @@ impl Apiserver {
     /// From now on requests are refused with this status while the fault says one.
     pub fn fail(&self, fault: impl Fn(&Asked) -> Option<u16> + Send + 'static) {
         self.lock().faults.push(Box::new(fault));
+    }
+
+    /// The watches that have begun until now deliver nothing any more, as over a connection that is half open.
+    pub fn silence_watches(&self) {
+        let mut state = self.lock();
+        state.silent_watches = state.watches;
     }
 
     /// How many requests there were of this method whose path has this in it.
@@ -171,6 +180,11 @@ impl Apiserver {
 
     fn watch(&self, path: String, from: u64) -> Response<Body> {
         let (state, changed) = (Arc::clone(&self.state), self.version.subscribe());
+        let number = {
+            let mut state = self.lock();
+            state.watches += 1;
+            state.watches
+        };
         let events = futures::stream::unfold((from, changed), move |(from, mut changed)| {
             let (state, path) = (Arc::clone(&state), path.clone());
             async move {
@@ -178,10 +192,11 @@ impl Apiserver {
                     changed.borrow_and_update();
                     let next = {
                         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                        let is_silent = number <= state.silent_watches;
                         let seen = state.changes.partition_point(|(version, ..)| *version <= from);
                         state.changes[seen..]
                             .iter()
-                            .find(|(_, _, of, _)| is_in(of, &path))
+                            .find(|(_, _, of, _)| !is_silent && is_in(of, &path))
                             .cloned()
                     };
                     if let Some((version, type_, _, object)) = next {

@@ -3,6 +3,7 @@
 
 mod apiserver;
 mod forbidden;
+mod takeover;
 mod world;
 
 use axum::http::Method;
