@@ -3,7 +3,8 @@
 //! A reader asks for an object or for the whole collection "as of no earlier than T" and is woken when an answer that
 //! was *started* after T is in. Readers that wait at the same time share one LIST; a lone reader gets a GET. A LIST
 //! proves presence. That a known id is gone is proved by two answers: "no such object" to a request about that id, and a
-//! complete LIST that was started later and lacks it. Nobody parks: a reader registers and leaves.
+//! complete LIST that was started later and lacks it; if that LIST is incomplete, by another "no such object" after it.
+//! Nobody parks: a reader registers and leaves.
 
 mod known;
 mod losses;
@@ -21,6 +22,7 @@ use tracing::error;
 
 pub use self::known::Known;
 pub use self::losses::{IfMissing, LostAt};
+use crate::cloud::clock::earlier;
 use crate::cloud::{CloudError, Meaning, Operation};
 
 /// An object of the cloud that a mirror can hold.
@@ -34,7 +36,15 @@ pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
     fn set_tags(&mut self, tags: Option<BTreeMap<String, String>>);
     /// Takes over from an earlier, fuller answer what a list item left out.
     fn complete_from(&mut self, earlier: &Self);
+    /// It comes from a list in which some of its fields cannot be read, and a field that is missing in it would be taken for
+    /// one that is not set: only a GET tells.
+    fn is_partial(&self) -> bool {
+        false
+    }
 }
+
+/// Tags of objects, by their ids.
+pub type TagsById = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A finished LIST.
 pub struct Listing<R> {
@@ -48,10 +58,14 @@ pub trait Source<R>: Send + Sync + 'static {
     fn list(&self) -> BoxFuture<'_, Result<Listing<R>, CloudError>>;
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<R, CloudError>>;
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>>;
+    /// The tags of all objects, as far as they can be had together. Only kinds whose objects carry tags are asked.
+    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
+        std::future::ready(Ok(TagsById::new())).boxed()
+    }
     /// The call that answers a look.
     fn operation(&self, look: &Look) -> Operation;
-    /// The cloud's present time, never ahead of it.
-    fn cloud_now(&self) -> Timestamp;
+    /// The cloud's present time, never ahead of it; `None` until an answer tells it.
+    fn cloud_now(&self) -> Option<Timestamp>;
     /// Tells that a look at the whole collection ended, for the log and the metrics.
     fn listed(&self, result: Result<usize, &CloudError>);
 }
@@ -69,6 +83,8 @@ pub enum Look {
     Whole(String),
     /// The tags of one object, by id.
     Tags(String),
+    /// The tags of all objects, where the LIST has omitted them.
+    AllTags,
     /// All of them.
     Collection,
 }
@@ -93,7 +109,8 @@ pub enum Sighting<R> {
         /// The last such LIST was incomplete, so that it confirmed nothing.
         list_incomplete: bool,
     },
-    /// The same, and a complete LIST that was started later did not have it.
+    /// The same, and a complete LIST that was started later did not have it; or an incomplete one, after which another
+    /// request was answered so.
     Gone,
 }
 
@@ -197,6 +214,9 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                 Look::Collection => {
                     let result = survived(operation, async { mirror.source.list().await }).await;
                     mirror.source.listed(result.as_ref().map(|listing| listing.items.len()));
+                    // If its own answer was the first to tell the time, that tells when it was started as well.
+                    let told_now = || Some(earlier(mirror.source.cloud_now()?, started.elapsed()));
+                    let cloud_started = cloud_started.or_else(told_now).unwrap_or(Timestamp::MIN);
                     mirror.ended(operation, result, |known, result| {
                         known.ended_list(result, started, cloud_started)
                     })
@@ -212,6 +232,10 @@ impl<R: Remote, K: Reader> Mirror<R, K> {
                     mirror.ended(operation, result, |known, result| {
                         known.ended_tags(&look, id, result, started)
                     })
+                }
+                Look::AllTags => {
+                    let result = survived(operation, async { mirror.source.all_tags().await }).await;
+                    mirror.ended(operation, result, |known, result| known.ended_all_tags(result, started))
                 }
             };
             for reader in woken {

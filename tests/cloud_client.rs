@@ -521,6 +521,7 @@ async fn reading_and_listing_users_reads_every_field() {
         static_ip: Some("192.168.10.5".to_owned()),
         created_at: Some("2024-07-29T02:34:56.5Z".to_owned()),
         updated_at: Some("2025-07-17T16:49:28.108+08:00".to_owned()),
+        is_partial: false,
     };
     let bed = answering(ok(200, json!({"user": full, "request_id": "r-0"}))).await;
     let answer = bed.client.get_user("s1", "u1").await.expect("found");
@@ -683,6 +684,7 @@ async fn groups_and_servers_have_their_own_paths() {
         name: Some("default".to_owned()),
         description: None,
         kind: Some("Default".to_owned()),
+        created_at: None,
     };
     assert_eq!(groups.value.items[0], default);
     let request = verified(&bed.request().await);

@@ -91,6 +91,10 @@ impl paging::Listed for CustomerGateway {
     fn id(&self) -> &str {
         &self.id
     }
+
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
+    }
 }
 
 /// How a gateway travels, in both directions.
@@ -147,7 +151,7 @@ impl Client {
         self.fetch_gateway(request, None::<&()>).await
     }
 
-    /// Reads one page of the project's gateways: of so many items, the first or the one behind a marker. [`paging::Pages`] says
+    /// Reads one page of the project's gateways: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says
     /// which page is next and what the pages prove.
     pub async fn list_customer_gateways_page(
         &self,

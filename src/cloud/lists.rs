@@ -9,7 +9,11 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{bounded_value::BoundedValue, fields::checked_id, paging::Unreadable};
+use super::{
+    bounded_value::BoundedValue,
+    fields::checked_id,
+    paging::{Listed, Unreadable},
+};
 use crate::plain_text::one_line;
 
 /// A page has 200, and a gateway 20 tags; a server may not know of pages and give all that there is at once.
@@ -52,12 +56,14 @@ impl<T> Default for Items<T> {
 }
 
 /// For a field without a default that holds [`Items`].
-pub(super) fn items<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Items<T>, D::Error> {
+pub(super) fn items<'de, D: Deserializer<'de>, T: DeserializeOwned + Listed>(
+    deserializer: D,
+) -> Result<Items<T>, D::Error> {
     let items = Option::<Items<T>>::deserialize(deserializer)?;
     Ok(items.unwrap_or_default())
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
+impl<'de, T: DeserializeOwned + Listed> Deserialize<'de> for Items<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(EachByItself(PhantomData))
     }
@@ -65,7 +71,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Items<T> {
 
 struct EachByItself<T>(PhantomData<T>);
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for EachByItself<T> {
+impl<'de, T: DeserializeOwned + Listed> Visitor<'de> for EachByItself<T> {
     type Value = Items<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,7 +111,7 @@ fn too_many<E: serde::de::Error>() -> E {
 }
 
 /// What can be read of an item: its id and each field that can be read without the others. Without an id it is nothing.
-fn salvage<T: DeserializeOwned>(value: Value, problem: &str) -> (Option<T>, Unreadable) {
+fn salvage<T: DeserializeOwned + Listed>(value: Value, problem: &str) -> (Option<T>, Unreadable) {
     let nothing = |problem: &str| {
         let unreadable = Unreadable {
             id: None,
@@ -142,7 +148,8 @@ fn salvage<T: DeserializeOwned>(value: Value, problem: &str) -> (Option<T>, Unre
         problems.push(problem.to_owned());
     }
     match T::deserialize(&Value::Object(readable)) {
-        Ok(item) => {
+        Ok(mut item) => {
+            item.mark_partial();
             let unreadable = Unreadable {
                 id: Some(id),
                 problem: one_line(&problems.join("; "), LONGEST_PROBLEM),
@@ -217,6 +224,17 @@ mod tests {
         id: String,
         name: Option<String>,
         size: Option<i64>,
+        #[serde(skip)]
+        is_partial: bool,
+    }
+
+    impl Listed for Item {
+        fn id(&self) -> &str {
+            &self.id
+        }
+        fn mark_partial(&mut self) {
+            self.is_partial = true;
+        }
     }
 
     #[derive(Deserialize)]
@@ -230,6 +248,14 @@ mod tests {
             id: id.to_owned(),
             name: name.map(str::to_owned),
             size,
+            is_partial: false,
+        }
+    }
+
+    fn partial(id: &str, name: Option<&str>, size: Option<i64>) -> Item {
+        Item {
+            is_partial: true,
+            ..item(id, name, size)
         }
     }
 
@@ -249,8 +275,8 @@ mod tests {
             items.readable,
             [
                 item("a", Some("anna"), Some(1)),
-                item("b", None, Some(2)),
-                item("c", None, None),
+                partial("b", None, Some(2)),
+                partial("c", None, None),
                 item("d", None, None)
             ]
         );
@@ -283,7 +309,7 @@ mod tests {
     fn an_item_of_more_values_than_any_has_is_unreadable_and_a_list_of_more_items_is_an_error() {
         let crowd = serde_json::json!({"items": [{"id": "a", "size": 1, "x": vec![0; LARGEST_ITEM]}, {"id": "b"}]});
         let ListOfItems { items } = serde_json::from_value(crowd).expect("a list");
-        assert_eq!(items.readable, [item("a", None, Some(1)), item("b", None, None)]);
+        assert_eq!(items.readable, [partial("a", None, Some(1)), item("b", None, None)]);
         assert_eq!(items.unreadable[0].problem, "it is too large");
         let many = |count| serde_json::json!({"items": vec![serde_json::json!({"id": "a"}); count]}).to_string();
         let read = |text: String| serde_json::from_str::<ListOfItems>(&text).map(|list| list.items.readable.len());

@@ -5,6 +5,7 @@ mod bounded_value;
 pub mod breaker;
 pub mod budget;
 pub mod client;
+pub mod clock;
 pub mod credentials;
 mod credentials_folder;
 pub mod customer_gateways;
@@ -36,6 +37,7 @@ pub mod transport;
 pub mod user_groups;
 pub mod users;
 pub mod vpn_servers;
+pub mod walks;
 
 pub use breaker::{Admit, Breaker, Flight};
 pub use budget::{Budget, Priority, Turn};

@@ -11,6 +11,7 @@ pub enum Operation {
     AddCustomerGatewayTags,
     RemoveCustomerGatewayTags,
     ListCustomerGatewayTags,
+    FilterCustomerGateways,
     CreateVpnUser,
     GetVpnUser,
     ListVpnUsers,
@@ -41,7 +42,7 @@ pub(super) enum Target {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::CreateCustomerGateway,
         Self::GetCustomerGateway,
         Self::ListCustomerGateways,
@@ -50,6 +51,7 @@ impl Operation {
         Self::AddCustomerGatewayTags,
         Self::RemoveCustomerGatewayTags,
         Self::ListCustomerGatewayTags,
+        Self::FilterCustomerGateways,
         Self::CreateVpnUser,
         Self::GetVpnUser,
         Self::ListVpnUsers,
@@ -75,6 +77,7 @@ impl Operation {
             Self::AddCustomerGatewayTags => "AddCustomerGatewayTags",
             Self::RemoveCustomerGatewayTags => "RemoveCustomerGatewayTags",
             Self::ListCustomerGatewayTags => "ListCustomerGatewayTags",
+            Self::FilterCustomerGateways => "FilterCustomerGateways",
             Self::CreateVpnUser => "CreateVpnUser",
             Self::GetVpnUser => "GetVpnUser",
             Self::ListVpnUsers => "ListVpnUsers",
@@ -101,6 +104,7 @@ impl Operation {
             Self::AddCustomerGatewayTags => "adding tags to the customer gateway",
             Self::RemoveCustomerGatewayTags => "removing tags from the customer gateway",
             Self::ListCustomerGatewayTags => "reading the tags of the customer gateway",
+            Self::FilterCustomerGateways => "reading the tags of all customer gateways",
             Self::CreateVpnUser => "creating the VPN user",
             Self::GetVpnUser => "reading the VPN user",
             Self::ListVpnUsers => "listing the VPN users",
@@ -135,6 +139,7 @@ impl Operation {
             Self::AddCustomerGatewayTags => "vpn:resourceInstanceTags:create",
             Self::RemoveCustomerGatewayTags => "vpn:resourceInstanceTags:delete",
             Self::ListCustomerGatewayTags => "vpn:resourceInstanceTags:list",
+            Self::FilterCustomerGateways => "vpn:resourceInstances:list",
             Self::CreateVpnUser => "vpn:p2cVpnUser:create",
             Self::GetVpnUser => "vpn:p2cVpnUser:get",
             Self::ListVpnUsers => "vpn:p2cVpnUser:list",
@@ -167,6 +172,7 @@ impl Operation {
             Self::GetCustomerGateway
             | Self::ListCustomerGateways
             | Self::ListCustomerGatewayTags
+            | Self::FilterCustomerGateways
             | Self::GetVpnUser
             | Self::ListVpnUsers
             | Self::ListVpnUserGroups
@@ -206,6 +212,7 @@ impl Operation {
             | Self::AddCustomerGatewayTags
             | Self::RemoveCustomerGatewayTags
             | Self::ListCustomerGatewayTags
+            | Self::FilterCustomerGateways
             | Self::ListVpnServers
             | Self::LookUpProject => false,
         }
@@ -213,9 +220,11 @@ impl Operation {
 
     pub(super) fn target(self) -> Target {
         match self {
-            Self::CreateCustomerGateway | Self::ListCustomerGateways | Self::ListVpnServers | Self::LookUpProject => {
-                Target::Collection
-            }
+            Self::CreateCustomerGateway
+            | Self::ListCustomerGateways
+            | Self::FilterCustomerGateways
+            | Self::ListVpnServers
+            | Self::LookUpProject => Target::Collection,
             Self::CreateVpnUser
             | Self::ListVpnUsers
             | Self::ListVpnUserGroups

@@ -21,6 +21,13 @@ const MOST_NAMED: usize = 20;
 pub trait Listed {
     /// Unique in the list.
     fn id(&self) -> &str;
+    /// The text of its creation time, by which the list is ordered; `None` if the answer has none.
+    fn created(&self) -> Option<&str> {
+        None
+    }
+    /// Some of its fields cannot be read, and are missing in it. For items of which nothing is concluded from a field that is
+    /// missing, that makes no difference.
+    fn mark_partial(&mut self) {}
 }
 
 /// What is said of an item that cannot be read as it should be.
@@ -97,6 +104,8 @@ pub struct Listing<T> {
     pub unreadable: Vec<Unreadable>,
     /// How many there are.
     pub unreadable_count: usize,
+    /// As many items as there are, if all pages agree on it.
+    pub total: Option<u64>,
 }
 
 /// The pages so far.
@@ -108,7 +117,11 @@ pub struct Pages<T> {
     unreadable: Vec<Unreadable>,
     unreadable_count: usize,
     /// Items without a readable id.
-    without_id: usize,
+    pub(super) without_id: usize,
+    /// Creation times of the last items of pages that another one follows: items of the same time may be missing.
+    pub(super) borders: HashSet<String>,
+    /// The same of a page that has fewer items than were asked for: if another one follows, it was not the last.
+    short_border: Option<String>,
     ids: HashSet<String>,
     pages: usize,
     marker: Option<String>,
@@ -131,6 +144,8 @@ impl<T> Pages<T> {
             unreadable: Vec::new(),
             unreadable_count: 0,
             without_id: 0,
+            borders: HashSet::new(),
+            short_border: None,
             ids: HashSet::new(),
             pages: 0,
             marker: None,
@@ -142,6 +157,11 @@ impl<T> Pages<T> {
 impl<T: Listed> Pages<T> {
     /// Takes a page, and says which one is next.
     pub fn add(&mut self, page: Page<T>) -> Next {
+        self.add_of(self.limit, page)
+    }
+
+    /// The same of a page for which so many items were asked for.
+    pub(super) fn add_of(&mut self, limit: u64, page: Page<T>) -> Next {
         self.pages += 1;
         // A total that moves while we read means that something came or went at an unknown place.
         self.total = Some(match self.total {
@@ -161,6 +181,10 @@ impl<T: Listed> Pages<T> {
         }
         let on_page = u64::try_from(page.items.len() + without_id).unwrap_or(u64::MAX);
         let before = self.items.len();
+        if let Some(border) = self.short_border.take().filter(|_| on_page > 0) {
+            self.borders.insert(border);
+        }
+        let border = page.items.last().and_then(Listed::created).map(str::to_owned);
         for item in page.items {
             if self.ids.insert(item.id().to_owned()) {
                 self.items.push(item);
@@ -168,17 +192,22 @@ impl<T: Listed> Pages<T> {
         }
         let nothing_new = self.items.len() == before;
         // Some lists name a marker even on their last page; others may give shorter pages than were asked for.
-        let short = page.current_count.unwrap_or(on_page) < self.limit;
+        let is_short = page.current_count.unwrap_or(on_page) < limit;
         let all_seen = page
             .total_count
             .is_none_or(|total| u64::try_from(self.items.len() + self.without_id).is_ok_and(|found| found >= total));
-        let last = on_page == 0 || short && all_seen;
+        let last = on_page == 0 || is_short && all_seen;
         let marker = page.next_marker.filter(|marker| !marker.is_empty());
         match marker {
             Some(marker)
                 if !last && !nothing_new && self.pages < MOST_PAGES && self.marker.as_ref() != Some(&marker) =>
             {
                 self.marker = Some(marker.clone());
+                if is_short {
+                    self.short_border = border;
+                } else {
+                    self.borders.extend(border);
+                }
                 Next::Fetch(marker)
             }
             _ => Next::Done,
@@ -187,16 +216,21 @@ impl<T: Listed> Pages<T> {
 
     /// What was found.
     pub fn finish(self) -> Listing<T> {
-        let found = u64::try_from(self.items.len()).ok();
-        // What has no id could be any item that is looked for.
-        let complete = found.is_some() && self.total.flatten() == found && self.without_id == 0;
+        let total = self.total.flatten();
         Listing {
+            complete: is_complete(self.items.len(), total, self.without_id),
             items: self.items,
-            complete,
             unreadable: self.unreadable,
             unreadable_count: self.unreadable_count,
+            total,
         }
     }
+}
+
+/// Whether so many items with ids are all that there are. What has no id could be any item that is looked for.
+pub(super) fn is_complete(found: usize, total: Option<u64>, without_id: usize) -> bool {
+    let found = u64::try_from(found).ok();
+    found.is_some() && total == found && without_id == 0
 }
 
 #[cfg(test)]
@@ -277,6 +311,7 @@ mod tests {
                 complete: true,
                 unreadable: vec![],
                 unreadable_count: 0,
+                total: Some(0),
             }
         );
     }

@@ -91,6 +91,9 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         Operation::ListCustomerGatewayTags => {
             body::<tags::Received>(&call, &said).map(|tags::Received(tags)| Read::Tags(tags.len()))
         }
+        Operation::FilterCustomerGateways => {
+            body::<tags::Resources>(&call, &said).map(|page| Read::Tags(page.resources.len()))
+        }
         Operation::ListVpnUsers => body::<users::List>(&call, &said).map(|list| Read::Users(list.into())),
         Operation::GetVpnUser | Operation::UpdateVpnUser => {
             body::<users::Wrapped<User>>(&call, &said).map(|read| Read::User(Box::new(read.user)))

@@ -115,7 +115,63 @@ impl<'de> Visitor<'de> for ReceivedVisitor {
     }
 }
 
+/// The tags of some gateways, by their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagsPage {
+    pub gateways: BTreeMap<String, BTreeMap<String, String>>,
+    /// Of the project, gateways that the answer has no tags of included.
+    pub total_count: Option<u64>,
+    /// On this page.
+    pub count: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Resources {
+    #[serde(deserialize_with = "lists::or_null")]
+    pub resources: Vec<Resource>,
+    total_count: Option<u64>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Resource {
+    #[serde(deserialize_with = "super::fields::some_id")]
+    resource_id: String,
+    #[serde(default, deserialize_with = "optional_map::deserialize")]
+    tags: Option<BTreeMap<String, String>>,
+}
+
+impl From<Resources> for TagsPage {
+    fn from(page: Resources) -> Self {
+        Self {
+            count: u64::try_from(page.resources.len()).unwrap_or(u64::MAX),
+            total_count: page.total_count,
+            gateways: page
+                .resources
+                .into_iter()
+                .filter_map(|resource| Some((resource.resource_id, resource.tags?)))
+                .collect(),
+        }
+    }
+}
+
+/// Asks for every gateway, whatever its tags.
+#[derive(Serialize)]
+struct NoFilter {}
+
 impl Client {
+    /// Reads the tags of so many gateways of the project behind the first `offset` ones.
+    pub async fn customer_gateway_tags_page(&self, limit: u64, offset: u64) -> Result<Answer<TagsPage>, CloudError> {
+        let (limit, offset) = (limit.to_string(), offset.to_string());
+        let request = Request {
+            operation: Operation::FilterCustomerGateways,
+            method: Method::POST,
+            path: &[CUSTOMER_GATEWAY, "resource-instances", "filter"],
+            query: &[("limit", &limit), ("offset", &offset)],
+        };
+        let answer = self.fetch::<Resources>(request, Some(&NoFilter {})).await?;
+        Ok(answer.map(TagsPage::from))
+    }
+
     /// Adds tags, or gives existing keys another value.
     pub async fn add_customer_gateway_tags(
         &self,

@@ -23,6 +23,9 @@ pub struct UserGroup {
     /// `Default` (one of each server, which nobody can change) or `Custom`.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
+    /// The cloud's text: it also serves as a page marker.
+    #[serde(default, deserialize_with = "super::fields::text")]
+    pub created_at: Option<String>,
 }
 
 /// A member of a group: less than a user.
@@ -37,6 +40,10 @@ pub struct GroupMember {
 impl paging::Listed for UserGroup {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
     }
 }
 
@@ -87,7 +94,7 @@ struct MovedUser<'a> {
 const COLLECTION: &str = "groups";
 
 impl Client {
-    /// Reads one page of the server's groups: of so many items, the first or the one behind a marker. [`paging::Pages`] says which page
+    /// Reads one page of the server's groups: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says which page
     /// is next and what the pages prove.
     pub async fn list_user_groups_page(
         &self,

@@ -38,11 +38,22 @@ pub struct User {
     pub created_at: Option<String>,
     #[serde(default, deserialize_with = "super::fields::text")]
     pub updated_at: Option<String>,
+    /// It comes from a list in which some of its fields cannot be read: what is `None` is not known.
+    #[serde(skip)]
+    pub is_partial: bool,
 }
 
 impl paging::Listed for User {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
+    }
+
+    fn mark_partial(&mut self) {
+        self.is_partial = true;
     }
 }
 
@@ -182,7 +193,7 @@ impl Client {
         Ok(answer.map(|wrapped| wrapped.user))
     }
 
-    /// Reads one page of the server's users: of so many items, the first or the one behind a marker. [`paging::Pages`] says which page
+    /// Reads one page of the server's users: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says which page
     /// is next and what the pages prove.
     pub async fn list_users_page(
         &self,

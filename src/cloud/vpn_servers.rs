@@ -29,11 +29,18 @@ pub struct VpnServer {
     /// Where static addresses of users lie.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub client_cidr: Option<String>,
+    /// The cloud's text: it also serves as a page marker.
+    #[serde(default, deserialize_with = "super::fields::text")]
+    pub created_at: Option<String>,
 }
 
 impl paging::Listed for VpnServer {
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
     }
 }
 
@@ -57,7 +64,7 @@ impl From<List> for Page<VpnServer> {
 }
 
 impl Client {
-    /// Reads one page of the project's servers: of so many items, the first or the one behind a marker. [`paging::Pages`] says which
+    /// Reads one page of the project's servers: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says which
     /// page is next and what the pages prove.
     pub async fn list_vpn_servers_page(
         &self,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::losses::Losses;
-use super::{IfMissing, Listed, Listing, Look, LostAt, Reader, Remote, Sighting};
+use super::{IfMissing, Listed, Listing, Look, LostAt, Reader, Remote, Sighting, TagsById};
 use crate::cloud::{CloudError, Meaning};
 use crate::ownership::Owner;
 
@@ -22,6 +22,15 @@ pub(super) struct Entry<R> {
     pub(super) full: bool,
     /// The last LIST spoke of tags.
     pub(super) tags_listed: bool,
+    /// When its tags were last read otherwise.
+    tags_read_at: Option<Instant>,
+}
+
+impl<R: Remote> Entry<R> {
+    /// Whether an answer of then or later is in.
+    fn is_known_at(&self, since: Instant) -> bool {
+        !self.remote.is_partial() && self.as_of >= since
+    }
 }
 
 #[derive(Clone)]
@@ -46,7 +55,7 @@ pub(super) enum Confirmation {
     Pending,
     /// It did not have the object, but was incomplete.
     Incomplete,
-    /// It was complete and did not have the object.
+    /// It was complete and did not have the object; or it was incomplete, and another such answer came after it.
     Confirmed,
 }
 
@@ -59,6 +68,10 @@ pub struct Known<R, K> {
     pub(super) by_uid: HashMap<String, BTreeSet<String>>,
     pub(super) by_place: HashMap<(String, String, String), BTreeSet<String>>,
     pub(super) untold: HashSet<String>,
+    /// Ids of which somebody wants to hear, and that the last LIST has not told in full.
+    pub(super) unread: BTreeSet<String>,
+    /// The last LIST has omitted tags of such an object.
+    tags_due: bool,
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
     /// A LIST has ended, well or not.
     pub(super) was_listed: bool,
@@ -90,6 +103,8 @@ impl<R: Remote, K: Reader> Known<R, K> {
             by_uid: HashMap::new(),
             by_place: HashMap::new(),
             untold: HashSet::new(),
+            unread: BTreeSet::new(),
+            tags_due: false,
             listed: None,
             was_listed: false,
             absences: HashMap::new(),
@@ -110,7 +125,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
     /// Asks for an answer that is started at `since` or later. Whether it is in already: it came while the reader was
     /// busy elsewhere.
     pub fn want(&mut self, reader: &K, look: Look, since: Instant) -> bool {
-        let is_in = |id: &String| self.entries.get(id).is_some_and(|entry| entry.as_of >= since);
+        let is_in = |id: &String| self.entries.get(id).is_some_and(|entry| entry.is_known_at(since));
         if matches!(&look, Look::Object(id) if is_in(id)) {
             return true;
         }
@@ -133,15 +148,16 @@ impl<R: Remote, K: Reader> Known<R, K> {
             .wants
             .iter()
             .filter_map(|want| match &want.look {
+                Look::Object(id) if self.needs_get(id, want.since) => Some((2, id.clone())),
                 Look::Object(id) => Some((0, id.clone())),
                 Look::Tags(id) => Some((1, id.clone())),
                 Look::Whole(id) => Some((2, id.clone())),
-                Look::Collection => None,
+                Look::Collection | Look::AllTags => None,
             })
             .collect();
         let collection_wanted = self.wants.iter().any(|want| want.look == Look::Collection);
         let waiting_objects = singles.iter().filter(|(kind, _)| *kind == 0).count();
-        let pages = self.entries.len() / 200 + 1;
+        let pages = self.pages();
         if self.listed.is_none() || collection_wanted || waiting_objects > MAX_GETS.max(pages) {
             if !self.wants.is_empty() {
                 due.extend(self.begin(Look::Collection));
@@ -151,20 +167,57 @@ impl<R: Remote, K: Reader> Known<R, K> {
             }
         }
         let listing = self.looking_at.contains(&Look::Collection);
+        if std::mem::take(&mut self.tags_due) {
+            due.extend(self.begin(Look::AllTags));
+        }
+        let reads_all_tags = self.looking_at.contains(&Look::AllTags);
         for (kind, id) in singles {
-            let under_way = self.looking_at.iter().filter(|look| **look != Look::Collection).count();
-            if under_way >= MAX_GETS {
+            if self.reads_under_way() >= MAX_GETS {
                 break;
             }
-            let proves_absence = self.missing.contains(&id);
             match kind {
-                // A LIST that is under way will tell, unless it is an absence that must be proved.
-                0 if listing && !proves_absence && waiting_objects > MAX_GETS => {}
+                // A LIST that is under way will tell.
+                0 if listing && waiting_objects > MAX_GETS => {}
+                // These may be among all that are being read.
+                1 if reads_all_tags => {}
                 1 => due.extend(self.begin(Look::Tags(id))),
                 _ => due.extend(self.begin(Look::Object(id))),
             }
         }
+        while self.reads_under_way() < MAX_GETS
+            && let Some(id) = self.unread.pop_first()
+        {
+            due.extend(self.begin(Look::Object(id)));
+        }
         due
+    }
+
+    /// Whether no LIST answers who asks for an object as of then: what a LIST lacks, or cannot tell, only a GET tells.
+    fn needs_get(&self, id: &str, since: Instant) -> bool {
+        let is_lacked = || self.listed.is_some_and(|(at, ..)| at >= since);
+        match self.entries.get(id) {
+            Some(entry) => entry.remote.is_partial(),
+            None => self.missing.contains(id) || self.absences.contains_key(id) || is_lacked(),
+        }
+    }
+
+    fn reads_under_way(&self) -> usize {
+        let is_of_one = |look: &&Look| !matches!(look, Look::Collection | Look::AllTags);
+        self.looking_at.iter().filter(is_of_one).count()
+    }
+
+    /// As many as cost no more than the LIST did, of those first that were read the longest ago.
+    fn choose_unread(&mut self) {
+        let most = MAX_GETS.max(self.pages());
+        let mut unread: Vec<String> = std::mem::take(&mut self.unread).into_iter().collect();
+        unread.sort_by_key(|id| self.entries.get(id).map(|entry| entry.as_of));
+        unread.truncate(most);
+        self.unread.extend(unread);
+    }
+
+    /// Of a LIST.
+    fn pages(&self) -> usize {
+        self.entries.len() / 200 + 1
     }
 
     /// The look, if it is not under way already; from now on it is.
@@ -252,7 +305,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         if let Some(entry) = self.entries.get(id) {
             return Sighting::Seen {
                 remote: entry.remote.clone(),
-                fresh: is_fresh(entry.as_of, since),
+                fresh: !entry.remote.is_partial() && is_fresh(entry.as_of, since),
                 full: entry.full,
             };
         }
@@ -346,11 +399,14 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
         let before = self.absences.get(id).copied();
         if before.is_none_or(|before| before.at < started) {
-            let absence = Absence {
-                at: started,
-                list: Confirmation::Pending,
+            // Where lists are never complete, one that lacks the object counts if it stands between two such answers.
+            let is_lacked = before.is_some_and(|before| before.list == Confirmation::Incomplete)
+                && self.listed.is_some_and(|(listed, ..)| started > listed);
+            let list = match is_lacked {
+                true => Confirmation::Confirmed,
+                false => Confirmation::Pending,
             };
-            self.absences.insert(id.to_owned(), absence);
+            self.absences.insert(id.to_owned(), Absence { at: started, list });
         }
         before.is_none()
     }
@@ -371,6 +427,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             }
         };
         let mut woken = HashSet::new();
+        self.unread.clear();
         let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
         if listing.complete {
             self.losses.listed(started);
@@ -397,6 +454,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             }
             self.remove(&id);
         }
+        self.choose_unread();
         if listing.complete {
             let unseen: Vec<(String, K)> = self
                 .holders
@@ -432,6 +490,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let seen: HashMap<String, Instant> = self
             .entries
             .iter()
+            .filter(|(_, entry)| !entry.remote.is_partial())
             .map(|(id, entry)| (id.clone(), entry.as_of))
             .collect();
         let answered = self.answer(|want| {
@@ -439,7 +498,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 && match &want.look {
                     Look::Collection => true,
                     Look::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
-                    Look::Tags(_) | Look::Whole(_) => false,
+                    Look::Tags(_) | Look::Whole(_) | Look::AllTags => false,
                 }
         });
         woken.extend(answered);
@@ -451,7 +510,12 @@ impl<R: Remote, K: Reader> Known<R, K> {
         if self.is_buried(&id, started) {
             return;
         }
+        if item.is_partial() {
+            self.take_partial_item(item, started, woken);
+            return;
+        }
         let speaks_of_tags = item.tags().is_some();
+        self.tags_due |= R::TAGGED && !speaks_of_tags && !self.concerned(&id).is_empty();
         let mut full = false;
         let mut news = true;
         if let Some(entry) = self.entries.get(&id) {
@@ -477,6 +541,29 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.put(item, started, full, speaks_of_tags);
     }
 
+    /// It is there. What it lacks is not known, so that it takes the place of nothing that is.
+    fn take_partial_item(&mut self, item: R, started: Instant, woken: &mut HashSet<K>) {
+        let id = item.id().to_owned();
+        let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
+        let entry = self.entries.get(&id);
+        if entry.is_some_and(|entry| entry.as_of >= started) {
+            return;
+        }
+        let is_known = entry.is_some_and(|entry| !entry.remote.is_partial());
+        let is_concerning = !self.concerned(&id).is_empty();
+        if back || !is_known {
+            woken.extend(self.concerned_by(&item));
+        }
+        if is_known {
+            self.losses.seen(&id);
+        } else {
+            self.put(item, started, false, false);
+        }
+        if is_concerning {
+            self.unread.insert(id);
+        }
+    }
+
     /// A GET has ended, which was started then; who is to be woken.
     pub fn ended_get(&mut self, look: &Look, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
         let is_buried = self.is_buried(id, started);
@@ -490,7 +577,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
             Ok(_) if is_buried => {}
             Ok(remote) => {
                 let entry = self.entries.get(id);
-                let is_newer = entry.is_none_or(|entry| entry.as_of < started);
+                let is_newer = entry.is_none_or(|entry| entry.as_of < started || entry.remote.is_partial());
                 let differs = entry.is_none_or(|entry| entry.remote != remote);
                 let back = self.missing.remove(id) | self.absences.remove(id).is_some();
                 if back || (is_newer && differs) {
@@ -499,6 +586,9 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 if is_newer {
                     let tags_listed = self.entries.get(id).is_some_and(|entry| entry.tags_listed);
                     self.put(remote, started, true, tags_listed);
+                    if let Some(entry) = self.entries.get_mut(id) {
+                        entry.tags_read_at = Some(started);
+                    }
                 }
             }
             Err(error) if error.meaning == Meaning::Gone => {
@@ -527,16 +617,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let asked = |want: &Want<K>| want.since <= started && want.look == *look;
         let mut woken = HashSet::new();
         match result {
-            Ok(tags) => {
-                if let Some(entry) = self.entries.get(id) {
-                    let (mut remote, as_of, full) = (entry.remote.clone(), entry.as_of, entry.full);
-                    if remote.tags() != Some(&tags) {
-                        woken.extend(self.concerned(id));
-                    }
-                    remote.set_tags(Some(tags));
-                    self.put(remote, as_of, full, false);
-                }
-            }
+            Ok(tags) => self.take_tags(id, tags, started, &mut woken),
             // The object itself is asked for before that is believed.
             Err(error) if error.meaning == Meaning::Gone => {
                 self.remove(id);
@@ -553,6 +634,56 @@ impl<R: Remote, K: Reader> Known<R, K> {
         woken
     }
 
+    /// A look at all tags has ended, which was started then; who is to be woken.
+    pub fn ended_all_tags(&mut self, result: Result<TagsById, CloudError>, started: Instant) -> HashSet<K> {
+        self.ended(&Look::AllTags);
+        let mut woken = HashSet::new();
+        let told = match result {
+            Ok(told) => told,
+            Err(error) if is_not_offered(&error) => TagsById::new(),
+            // After the next LIST.
+            Err(_) => return woken,
+        };
+        let concerning = self.holders.keys().chain(self.curious.keys());
+        let is_left = |id: &&String| self.entries.get(*id).is_some_and(|entry| !entry.tags_listed);
+        let left: BTreeSet<String> = concerning
+            .filter(|id| !told.contains_key(*id))
+            .filter(is_left)
+            .cloned()
+            .collect();
+        for (id, tags) in &told {
+            self.take_tags(id, tags.clone(), started, &mut woken);
+        }
+        woken.extend(self.answer(|want| {
+            let is_told = matches!(&want.look, Look::Tags(id) if told.contains_key(id));
+            is_told && want.since <= started
+        }));
+        // What is not among them is read by itself, as much of it as costs no more than the LIST did; what was read the
+        // longest ago comes first.
+        let mut left: Vec<String> = left.into_iter().collect();
+        left.sort_by_key(|id| self.entries.get(id).and_then(|entry| entry.tags_read_at));
+        left.truncate(MAX_GETS.max(self.pages()));
+        self.unread.extend(left);
+        woken
+    }
+
+    /// Tags that were read by themselves, unless something newer is known.
+    fn take_tags(&mut self, id: &str, tags: BTreeMap<String, String>, started: Instant, woken: &mut HashSet<K>) {
+        let Some(entry) = self.entries.get(id).filter(|entry| entry.as_of <= started) else {
+            return;
+        };
+        let (mut remote, as_of, full) = (entry.remote.clone(), entry.as_of, entry.full);
+        let differs = remote.tags() != Some(&tags);
+        remote.set_tags(Some(tags));
+        if differs {
+            woken.extend(self.concerned_by(&remote));
+        }
+        self.put(remote, as_of, full, false);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.tags_read_at = Some(started);
+        }
+    }
+
     /// Who holds an object, or wants to hear of it.
     fn concerned(&self, id: &str) -> Vec<K> {
         let curious = self.curious.get(id).into_iter().flatten();
@@ -567,11 +698,12 @@ impl<R: Remote, K: Reader> Known<R, K> {
 
     fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
         let id = remote.id().to_owned();
+        let tags_read_at = self.entries.get(&id).and_then(|entry| entry.tags_read_at);
         self.remove(&id);
         self.losses.seen(&id);
         match remote.tags() {
             None => {
-                if R::TAGGED {
+                if R::TAGGED || remote.is_partial() {
                     self.untold.insert(id.clone());
                 }
             }
@@ -589,6 +721,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 as_of,
                 full,
                 tags_listed,
+                tags_read_at,
             },
         );
     }
@@ -684,6 +817,14 @@ fn remove_from<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, BTreeSet<String>>
             index.remove(key);
         }
     }
+}
+
+/// Whether a call was refused for good, and not by a cloud that is away.
+fn is_not_offered(error: &CloudError) -> bool {
+    matches!(
+        error.meaning,
+        Meaning::Forbidden | Meaning::NotAvailable | Meaning::Rejected | Meaning::Gone
+    )
 }
 
 fn place(owner: &Owner) -> (String, String, String) {

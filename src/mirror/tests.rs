@@ -16,6 +16,7 @@ struct Thing {
     id: String,
     name: String,
     tags: Option<BTreeMap<String, String>>,
+    is_partial: bool,
 }
 
 impl Remote for Thing {
@@ -31,6 +32,9 @@ impl Remote for Thing {
         self.tags = tags;
     }
     fn complete_from(&mut self, _: &Self) {}
+    fn is_partial(&self) -> bool {
+        self.is_partial
+    }
 }
 
 fn thing(id: &str, name: &str) -> Thing {
@@ -38,6 +42,7 @@ fn thing(id: &str, name: &str) -> Thing {
         id: id.to_owned(),
         name: name.to_owned(),
         tags: Some(BTreeMap::new()),
+        is_partial: false,
     }
 }
 
@@ -53,6 +58,7 @@ enum Call {
     List(oneshot::Sender<Result<Listing<Thing>, CloudError>>),
     Get(String, oneshot::Sender<Result<Thing, CloudError>>),
     Tags(String, oneshot::Sender<Result<BTreeMap<String, String>, CloudError>>),
+    AllTags(oneshot::Sender<Result<TagsById, CloudError>>),
 }
 
 struct Script(mpsc::UnboundedSender<Call>);
@@ -78,11 +84,14 @@ impl Source<Thing> for Script {
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
         self.ask(|sender| Call::Tags(id.to_owned(), sender))
     }
+    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
+        self.ask(Call::AllTags)
+    }
     fn operation(&self, _: &Look) -> Operation {
         Operation::ListCustomerGateways
     }
-    fn cloud_now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
+    fn cloud_now(&self) -> Option<Timestamp> {
+        Some(Timestamp::UNIX_EPOCH)
     }
     fn listed(&self, _: Result<usize, &CloudError>) {}
 }
@@ -130,6 +139,26 @@ impl Bench {
         };
         assert_eq!(id, expected);
         sender.send(answer).expect("the mirror waits");
+    }
+
+    async fn answer_all_tags(&mut self, answer: Result<TagsById, CloudError>) {
+        let Some(Call::AllTags(sender)) = self.calls.recv().await else {
+            panic!("all tags were expected")
+        };
+        sender.send(answer).expect("the mirror waits");
+    }
+
+    /// The ids that are asked for one by one; each has no tags.
+    async fn answer_gets(&mut self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let Some(Call::Get(id, sender)) = self.calls.recv().await else {
+                panic!("GETs were expected")
+            };
+            sender.send(Ok(thing(&id, "x"))).expect("the mirror waits");
+            ids.push(id);
+        }
+        ids
     }
 
     /// Everything that could be asked or told by now has been.
@@ -686,4 +715,193 @@ async fn a_read_that_panics_is_a_failed_read_and_the_collection_is_read_again() 
     bench.answer_list(vec![thing("a", "x")], true).await;
     assert_eq!(bench.woken.recv().await, Some("reader"));
     assert!(bench.mirror.take_failure(&"reader").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_what_no_list_has_get_their_answers_after_one_list() {
+    const IDS: [&str; 5] = ["0", "1", "2", "3", "4"];
+    let mut bench = Bench::new();
+    let since = Instant::now();
+    for id in IDS {
+        bench.mirror.want(id, Look::Object(id.to_owned()), since);
+    }
+    bench.answer_list(Vec::new(), true).await;
+    let mut asked = HashSet::new();
+    for _ in IDS {
+        let Some(Call::Get(id, sender)) = bench.calls.recv().await else {
+            panic!("only GETs were expected")
+        };
+        asked.insert(id);
+        sender.send(Err(gone())).expect("the mirror waits");
+    }
+    let mut woken = HashSet::new();
+    for _ in IDS {
+        woken.extend(bench.woken.recv().await);
+    }
+    assert_eq!((asked, woken), (IDS.map(str::to_owned).into(), IDS.into()));
+    bench.assert_quiet().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incomplete_list_between_two_answers_that_it_is_gone_confirms_them() {
+    let mut bench = Bench::primed(vec![thing("1", "one")]).await;
+    bench.mirror.known().hold(&"a", "uid", Some("1"));
+    let gone_at = |bench: &Bench| bench.mirror.known().sighting("1", None);
+    for confirmed in [false, true] {
+        tick().await;
+        bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
+        bench.answer_get("1", Err(gone())).await;
+        assert_eq!(bench.woken.recv().await, Some("a"));
+        assert_eq!(gone_at(&bench) == Sighting::Gone, confirmed);
+        if !confirmed {
+            tick().await;
+            bench.mirror.want("a", Look::Collection, Instant::now());
+            bench.answer_list(vec![thing("2", "two")], false).await;
+            assert_eq!(bench.woken.recv().await, Some("a"));
+            let unconfirmed = Sighting::Unconfirmed { list_incomplete: true };
+            assert_eq!(gone_at(&bench), unconfirmed, "one answer can be wrong");
+        }
+    }
+    // A LIST that has it corrects both.
+    tick().await;
+    bench.mirror.relist();
+    bench.answer_list(vec![thing("1", "one")], false).await;
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert!(matches!(gone_at(&bench), Sighting::Seen { .. }));
+}
+
+/// A LIST never says so.
+fn without_tags(id: &str) -> Thing {
+    Thing {
+        tags: None,
+        ..thing(id, "x")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_lists_omit_are_read_together_after_each_list() {
+    let mut bench = Bench::primed(vec![owned("1", "uid-a"), owned("2", "uid-b")]).await;
+    for (reader, uid, id) in [("a", "uid-a", "1"), ("b", "uid-b", "2")] {
+        bench.mirror.known().hold(&reader, uid, Some(id));
+    }
+    let tags = |id: &str, uid: &str| (id.to_owned(), owned(id, uid).tags.unwrap_or_default());
+    let same = TagsById::from([tags("1", "uid-a"), tags("2", "uid-b")]);
+    // The first of them made them unknown: until then lists had spoken of tags.
+    for is_first in [true, false] {
+        tick().await;
+        bench.mirror.relist();
+        bench
+            .answer_list(vec![without_tags("1"), without_tags("2")], true)
+            .await;
+        bench.answer_all_tags(Ok(same.clone())).await;
+        let woken = if is_first { 4 } else { 0 };
+        for _ in 0..woken {
+            assert!(bench.woken.recv().await.is_some());
+        }
+        bench.assert_quiet().await;
+    }
+    // Somebody takes the tags off one of them.
+    tick().await;
+    bench.mirror.relist();
+    bench
+        .answer_list(vec![without_tags("1"), without_tags("2")], true)
+        .await;
+    let mut changed = same.clone();
+    changed.insert("1".to_owned(), BTreeMap::new());
+    bench.answer_all_tags(Ok(changed)).await;
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    bench.assert_quiet().await;
+    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_cannot_be_read_together_are_read_one_by_one_a_few_after_each_list() {
+    const COUNT: usize = 10;
+    let ids: Vec<String> = (0..COUNT).map(|number| number.to_string()).collect();
+    let names: [&'static str; COUNT] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let mut bench = Bench::primed(ids.iter().map(|id| thing(id, "x")).collect()).await;
+    for (reader, id) in names.into_iter().zip(&ids) {
+        bench.mirror.known().hold(&reader, reader, Some(id));
+    }
+    let refused = || CloudError::new(Operation::FilterCustomerGateways, Meaning::Forbidden, "no");
+    let mut read = Vec::new();
+    for _ in 0..3 {
+        tick().await;
+        bench.mirror.relist();
+        bench
+            .answer_list(ids.iter().map(|id| without_tags(id)).collect(), true)
+            .await;
+        tick().await;
+        bench.answer_all_tags(Err(refused())).await;
+        read.extend(bench.answer_gets(MAX_GETS).await);
+        while bench.woken.try_recv().is_ok() {}
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        while bench.woken.try_recv().is_ok() {}
+        bench.assert_quiet().await;
+    }
+    // What was read the longest ago comes first.
+    let distinct: HashSet<&String> = read.iter().collect();
+    assert_eq!((read.len(), distinct.len()), (3 * MAX_GETS, COUNT));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_were_read_before_a_write_of_ours_do_not_undo_it() {
+    let mut bench = Bench::primed(vec![without_tags("1")]).await;
+    bench.mirror.want("a", Look::Tags("1".to_owned()), Instant::now());
+    let Some(Call::Tags(_, sender)) = bench.calls.recv().await else {
+        panic!("tags were expected")
+    };
+    tick().await;
+    bench.mirror.wrote(owned("1", "uid-a"));
+    sender.send(Ok(BTreeMap::new())).expect("the mirror waits");
+    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_of_which_not_all_can_be_read_is_present_and_read_by_itself() {
+    let partial = |id: &str| Thing {
+        is_partial: true,
+        tags: None,
+        ..thing(id, "")
+    };
+    let mut bench = Bench::primed(vec![thing("1", "one")]).await;
+    for (reader, id) in [("a", "1"), ("b", "2")] {
+        bench.mirror.known().hold(&reader, reader, Some(id));
+    }
+    tick().await;
+    let since = Instant::now();
+    bench.mirror.relist();
+    bench
+        .answer_list(vec![partial("1"), partial("2"), partial("3")], true)
+        .await;
+    // What was known stays as it was, and as old; what was not is there, but nothing of it counts.
+    let mut answered = HashSet::new();
+    for _ in 0..2 {
+        let Some(Call::Get(id, sender)) = bench.calls.recv().await else {
+            panic!("only GETs were expected")
+        };
+        let sighting = bench.mirror.known().sighting(&id, Some(since));
+        assert!(matches!(sighting, Sighting::Seen { fresh: false, .. }), "{sighting:?}");
+        if id == "1" {
+            assert_eq!(bench.name_of("1").as_deref(), Some("one"));
+        }
+        sender.send(Ok(thing(&id, "read"))).expect("the mirror waits");
+        answered.insert(id);
+    }
+    assert_eq!(
+        answered,
+        HashSet::from(["1".to_owned(), "2".to_owned()]),
+        "3 is nobody's"
+    );
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    for id in ["1", "2"] {
+        assert_eq!(bench.name_of(id).as_deref(), Some("read"));
+    }
+    assert_eq!(bench.mirror.known().untold(|_| true), ["3"]);
+    assert_eq!(bench.mirror.known().lost_at("2"), None);
 }

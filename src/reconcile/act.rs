@@ -28,6 +28,7 @@ use super::view::{if_missing, is_named, rival, wanted_name};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Intent, ManagementPolicy, Scope};
 use crate::cloud::budget::{Priority, Turn};
+use crate::cloud::clock::{Moment, SENT_WITHIN};
 use crate::cloud::lane::LaneGuard;
 use crate::cloud::{Answer, CloudError, Meaning};
 use crate::crd_age::UPDATE;
@@ -57,7 +58,15 @@ struct Cloud<'a, K: Kind> {
     client: crate::cloud::Client,
     home: K::Home,
     scope: Scope,
+    /// The cloud's time when the pass was decided, or later.
     now: Timestamp,
+}
+
+impl<K: Kind> Cloud<'_, K> {
+    /// The cloud's present time, as far as it is known.
+    fn present(&self) -> Timestamp {
+        self.tenant.cloud_now().unwrap_or(self.now)
+    }
 }
 
 impl<K: Kind> Pass<'_, K> {
@@ -248,7 +257,7 @@ impl<K: Kind> Pass<'_, K> {
             // Another object was faster; the next pass reports that.
             return Ok(self.come_again(AGAIN));
         }
-        let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+        let setting = self.setting(&cloud, cloud.present());
         let verdict = setting.verdict_of(&note);
         let written = self.write(|status| setting.noted(status, &note)).await?;
         let is_found = matches!(note, Note::Found { .. });
@@ -316,7 +325,8 @@ impl<K: Kind> Pass<'_, K> {
             // Another object was faster, in the same write queue; the next pass reports that.
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
-        let setting = self.setting(&cloud, cloud.now);
+        let announced_at = Moment::now();
+        let setting = self.setting(&cloud, cloud.present());
         let intent = setting.intent(announced.as_ref(), || Uuid::new_v4().to_string());
         let announce = |status: &mut K::Status| setting.announce_creation(status, &intent, &new);
         let object = self.write(announce).await?;
@@ -328,7 +338,9 @@ impl<K: Kind> Pass<'_, K> {
         self.context.record_was_kept();
         let pass = Pass { object, ..*self };
         let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
-        let Some(sent) = pass.send_in_turn(&cloud, turn, call).await else {
+        // What left later, as after the machine was suspended, could take effect after the deadline on record.
+        let is_in_time = || announced_at.elapsed(Moment::now()) <= SENT_WITHIN;
+        let Some(sent) = pass.send_in_turn(&cloud, turn, is_in_time, call).await else {
             // The intent stays: whoever leads next waits it out.
             return Ok(not_leading());
         };
@@ -416,7 +428,7 @@ impl<K: Kind> Pass<'_, K> {
             .mirror
             .known()
             .hold(self.key, self.object.uid(), Some(remote.id()));
-        let setting = self.setting(cloud, cloud.tenant.cloud_now());
+        let setting = self.setting(cloud, cloud.present());
         let written = match self.write_surely(|status| setting.created(status, new, &remote)).await {
             Err(error) if is_no_more(&error, self.object.name()) => {
                 self.take_back(cloud, &remote).await;
@@ -452,7 +464,9 @@ impl<K: Kind> Pass<'_, K> {
             warn!(%object, id, "gone from the cluster while its {noun} was made, which is kept as deletionPolicy says");
             return;
         }
-        let deleted = self.send(cloud, K::delete(&cloud.client, &cloud.home, id)).await;
+        let deleted = self
+            .send(cloud, || true, K::delete(&cloud.client, &cloud.home, id))
+            .await;
         match deleted {
             Some(Ok(_)) => {
                 cloud.mirror.wrote_absence(id);
@@ -497,12 +511,12 @@ impl<K: Kind> Pass<'_, K> {
         self.context.record_was_kept();
         let pass = Pass { object, ..*self };
         let sending = K::change(&cloud.client, &cloud.home, id, &call);
-        let Some(sent) = pass.send_in_turn(&cloud, turn, sending).await else {
+        let Some(sent) = pass.send_in_turn(&cloud, turn, || true, sending).await else {
             return Ok(not_leading());
         };
         match sent {
             Ok(answer) => {
-                let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+                let setting = self.setting(&cloud, cloud.present());
                 let updated =
                     outcome::seen_change::<K>(&mut cloud.mirror.known(), id, &call, answer.value, Instant::now());
                 let written = pass
@@ -519,7 +533,7 @@ impl<K: Kind> Pass<'_, K> {
             // Whether it was done, and whether the object is still there, is seen by looking again.
             Err(error) if error.outcome_unknown => pass.troubled(&trouble(&error), |_| {}).await,
             Err(error) => {
-                let setting = self.setting(&cloud, cloud.tenant.cloud_now());
+                let setting = self.setting(&cloud, cloud.present());
                 let record = setting.record();
                 let mut trouble = trouble(&error);
                 match K::refused(&mut pass.object.status.clone(), &call, &error, &record) {
@@ -616,7 +630,7 @@ impl<K: Kind> Pass<'_, K> {
         }
         let pass = Pass { object, ..*self };
         let sending = K::delete(&cloud.client, &cloud.home, id);
-        let Some(sent) = pass.send_in_turn(&cloud, turn, sending).await else {
+        let Some(sent) = pass.send_in_turn(&cloud, turn, || true, sending).await else {
             return Ok(not_leading());
         };
         match sent {
@@ -735,13 +749,15 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    /// One request that changes something in the cloud. `None`: this process may lead no more, and nothing was sent.
+    /// One request that changes something in the cloud. `None`: this process may lead no more, or it is too late, and nothing
+    /// was sent.
     async fn send<T>(
         &self,
         cloud: &Cloud<'_, K>,
+        is_in_time: impl Fn() -> bool,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Option<Result<Answer<T>, CloudError>> {
-        let may_write = || self.context.shared.may_write();
+        let may_write = || self.context.shared.may_write() && is_in_time();
         let sent = cloud.tenant.send_if_leading(may_write, call);
         self.visit.slot.yielded(sent).await
     }
@@ -751,9 +767,10 @@ impl<K: Kind> Pass<'_, K> {
         &self,
         cloud: &Cloud<'_, K>,
         turn: MyTurn<'_>,
+        is_in_time: impl Fn() -> bool,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Option<Result<Answer<T>, CloudError>> {
-        let sent = self.send(cloud, call).await;
+        let sent = self.send(cloud, is_in_time, call).await;
         if let Some(Err(error)) = &sent {
             // Before the next one is let in.
             self.heed_full_queue(cloud, error);
@@ -826,7 +843,7 @@ impl<K: Kind> Pass<'_, K> {
             home: self.gathered.home.clone()?,
             client,
             scope: access.scope.clone(),
-            now: tenant.cloud_now(),
+            now: tenant.cloud_now().or(access.cloud_now)?,
         })
     }
 

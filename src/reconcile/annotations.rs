@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::api::{PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
+use crate::cloud::clock::CLOCK_MARGIN;
 use crate::plain_text::one_line;
 
 /// Of a key or a value no more than this is quoted.
@@ -26,11 +27,11 @@ fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// What is wrong with these annotations, all of which have our prefix; `None`: nothing.
-pub fn problems(annotations: &BTreeMap<String, String>) -> Option<String> {
+/// What is wrong with these annotations, all of which have our prefix; `None`: nothing. `shown` is what status says of them.
+pub fn problems(annotations: &BTreeMap<String, String>, shown: Option<&str>, now: Timestamp) -> Option<String> {
     let mut problems: Vec<String> = annotations
         .iter()
-        .filter_map(|(key, value)| problem(key, value))
+        .filter_map(|(key, value)| problem(key, value, shown, now))
         .collect();
     if problems.len() > MOST_PROBLEMS {
         let more = problems.len() - MOST_PROBLEMS;
@@ -40,7 +41,26 @@ pub fn problems(annotations: &BTreeMap<String, String>) -> Option<String> {
     (!problems.is_empty()).then(|| problems.join("; "))
 }
 
-fn problem(key: &str, value: &str) -> Option<String> {
+/// Whether a recreation is approved in a way that counts.
+pub fn approved_at(value: &str, shown: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    let approved = value.parse::<Timestamp>().ok()?;
+    not_yet(value, approved, shown, now).is_none().then_some(approved)
+}
+
+/// An approval counts for what was suspected before it was given: one that is dated in the future would count for what nobody
+/// has seen yet. It does not become valid by waiting, so what status has said of it once stays.
+fn not_yet(value: &str, approved: Timestamp, shown: Option<&str>, now: Timestamp) -> Option<String> {
+    let problem = format!(
+        "the annotation {RECREATE_APPROVED_ANNOTATION} is \"{}\", which is in the future, so nothing is approved: set it to the \
+         present time",
+        one_line(value, LONGEST_QUOTE)
+    );
+    let latest = now.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX);
+    let was_refused = shown.is_some_and(|shown| shown.contains(&problem));
+    (approved > latest || was_refused).then_some(problem)
+}
+
+fn problem(key: &str, value: &str, shown: Option<&str>, now: Timestamp) -> Option<String> {
     let quoted = |text: &str| format!("\"{}\"", one_line(text, LONGEST_QUOTE));
     match key {
         PAUSED_ANNOTATION => truth(value).is_none().then(|| {
@@ -50,13 +70,14 @@ fn problem(key: &str, value: &str) -> Option<String> {
                 quoted(value)
             )
         }),
-        RECREATE_APPROVED_ANNOTATION => value.parse::<Timestamp>().is_err().then(|| {
-            format!(
+        RECREATE_APPROVED_ANNOTATION => match value.parse::<Timestamp>() {
+            Ok(approved) => not_yet(value, approved, shown, now),
+            Err(_) => Some(format!(
                 "the annotation {key} is {}, not a time such as 2026-01-31T12:00:00Z, so nothing is approved: set it to the \
                  present time",
                 quoted(value)
-            )
-        }),
+            )),
+        },
         // Any change of its value is a request.
         RECONCILE_REQUESTED_ANNOTATION => None,
         _ => Some(format!(
@@ -72,7 +93,11 @@ mod tests {
 
     fn of<const N: usize>(annotations: [(&str, &str); N]) -> Option<String> {
         let own = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
-        problems(&annotations.map(own).into())
+        problems(&annotations.map(own).into(), None, now())
+    }
+
+    fn now() -> Timestamp {
+        "2026-06-01T12:00:00Z".parse().unwrap()
     }
 
     #[test]
@@ -94,6 +119,34 @@ mod tests {
     }
 
     #[test]
+    fn an_approval_that_is_dated_in_the_future_approves_nothing_then_or_later() {
+        let approval = |value: &str| BTreeMap::from([(RECREATE_APPROVED_ANNOTATION.to_owned(), value.to_owned())]);
+        for value in [
+            "2026-06-01T11:00:00Z",
+            "2026-06-01T12:00:05Z",
+            "2026-06-01T14:00:05+02:00",
+        ] {
+            assert_eq!(problems(&approval(value), None, now()), None, "{value}");
+            assert_eq!(approved_at(value, None, now()), value.parse().ok(), "{value}");
+        }
+        for value in ["2026-06-01T12:00:06Z", "2030-01-01T00:00:00Z"] {
+            let problem = problems(&approval(value), None, now()).unwrap();
+            assert!(
+                problem.contains("in the future") && problem.contains(value),
+                "{problem}"
+            );
+            assert_eq!(approved_at(value, None, now()), None);
+            // Its time comes, but it was given before anybody could have known what it is for.
+            let shown = format!("something else; {problem}");
+            let later = "2031-01-01T00:00:00Z".parse().unwrap();
+            assert_eq!(approved_at(value, Some(&shown), later), None);
+            assert_eq!(problems(&approval(value), Some(&shown), later), Some(problem));
+            let corrected = "2026-06-01T12:00:00Z";
+            assert!(approved_at(corrected, Some(&shown), now()).is_some());
+        }
+    }
+
+    #[test]
     fn what_is_unknown_or_cannot_be_read_is_named() {
         assert_eq!(of([]), None);
         assert_eq!(of([(RECREATE_APPROVED_ANNOTATION, "2026-01-31T12:00:00Z")]), None);
@@ -110,7 +163,7 @@ mod tests {
             .map(|number| (format!("vpn.huaweicloud.com/{number}"), "x".repeat(10_000)))
             .chain([(PAUSED_ANNOTATION.to_owned(), "a\nb\u{202e}".repeat(10_000))])
             .collect();
-        let problem = problems(&hostile).unwrap();
+        let problem = problems(&hostile, None, now()).unwrap();
         assert!(problem.len() < 1000 && problem.contains("96 more"), "{problem}");
         assert!(!problem.contains(['\n', '\u{202e}']), "{problem}");
     }

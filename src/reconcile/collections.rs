@@ -9,19 +9,24 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use super::incomplete::IncompleteReports;
 use super::tenant::Tenant;
 use super::unreadable::UnreadableReports;
 use crate::cloud::budget::Priority;
 use crate::cloud::customer_gateways::CustomerGateway;
-use crate::cloud::paging::{LIMIT, Listed, Next, Page, Pages, SMALL_LIMIT};
+use crate::cloud::paging::{LIMIT, Listed, Page, SMALL_LIMIT};
 use crate::cloud::user_groups::UserGroup;
 use crate::cloud::users::User;
+use crate::cloud::walks::Walks;
 use crate::cloud::{Answer, Client, CloudError, Meaning, Operation};
-use crate::mirror::{Listing, Look, Source};
+use crate::mirror::{Listing, Look, Source, TagsById};
 
 const GATEWAYS: &str = "customer-gateways";
 const USERS: &str = "vpn-users";
 const GROUPS: &str = "vpn-user-groups";
+const SERVERS: &str = "vpn-servers";
+/// A list of tags that goes on for ever ends here.
+const MOST_TAGS_PAGES: usize = 1000;
 
 /// Reads with one tenant's credentials, for as long as somebody uses them.
 #[derive(Clone)]
@@ -36,7 +41,10 @@ pub struct Reads {
 struct Lists {
     /// Pages of users and groups have to be small: longer ones are refused.
     small_pages: AtomicBool,
+    /// The tags of all gateways together are refused.
+    no_tags_page: AtomicBool,
     unreadable: UnreadableReports,
+    incomplete: IncompleteReports,
 }
 
 /// A list that is read.
@@ -76,21 +84,20 @@ impl Reads {
         list: ListOf<'_>,
         page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<Answer<Page<T>>, CloudError>>,
     ) -> Result<Listing<T>, CloudError> {
-        // How long pages of VPN servers' lists may be is not documented.
-        let may_be_small = list.server.is_some();
+        // How long pages may be is documented for gateways only.
+        let may_be_small = list.operation != Operation::ListCustomerGateways;
         let small_pages = &self.lists.small_pages;
         let mut limit = if may_be_small && small_pages.load(Ordering::Relaxed) {
             SMALL_LIMIT
         } else {
             LIMIT
         };
-        let mut pages = Pages::of(limit);
-        let mut marker = None;
-        loop {
-            let read = match self.read(list.operation, page(limit, marker.take())).await {
+        let mut walks = Walks::of(limit);
+        while let Some(request) = walks.request().cloned() {
+            let read = match self.read(list.operation, page(request.limit, request.marker)).await {
                 Err(error) if may_be_small && limit == LIMIT && could_refuse_limit(&error) => {
                     limit = SMALL_LIMIT;
-                    pages = Pages::of(limit);
+                    walks = Walks::of(limit);
                     continue;
                 }
                 read => read?,
@@ -102,12 +109,9 @@ impl Reads {
                     "the cloud refuses pages of {LIMIT} items, so shorter ones are read from now on"
                 );
             }
-            match pages.add(read) {
-                Next::Fetch(next) => marker = Some(next),
-                Next::Done => break,
-            }
+            walks.add(read);
         }
-        let listing = pages.finish();
+        let listing = walks.finish();
         if let Some(tenant) = self.tenant.upgrade() {
             tenant.read_unreadable(list.collection, listing.unreadable_count);
             let origin = &tenant.credential.origin;
@@ -115,6 +119,10 @@ impl Reads {
             self.lists
                 .unreadable
                 .report(place, origin, &listing.unreadable, listing.unreadable_count);
+            let found = listing.items.len();
+            self.lists
+                .incomplete
+                .report(place, origin, listing.complete, found, listing.total);
         }
         Ok(Listing {
             items: listing.items,
@@ -122,10 +130,30 @@ impl Reads {
         })
     }
 
-    fn cloud_now(&self) -> Timestamp {
-        self.tenant
-            .upgrade()
-            .map_or_else(Timestamp::now, |tenant| tenant.cloud_now())
+    /// Whether the project has a VPN server, of which there is no GET; `None`: the list does not tell.
+    async fn has_server(&self, id: &str) -> Result<Option<bool>, CloudError> {
+        let client = &self.client;
+        let list = ListOf {
+            operation: Operation::ListVpnServers,
+            collection: SERVERS,
+            server: None,
+        };
+        let page = move |limit, marker: Option<String>| {
+            async move { client.list_vpn_servers_page(limit, marker.as_deref()).await }.boxed()
+        };
+        let listing = self.list(list, page).await?;
+        let is_there = listing.items.iter().any(|server| server.id == id);
+        Ok((is_there || listing.complete).then_some(is_there))
+    }
+
+    fn cloud_now(&self) -> Option<Timestamp> {
+        self.tenant.upgrade()?.cloud_now()
+    }
+
+    fn tags_read(&self, error: Option<&CloudError>) {
+        if let Some(tenant) = self.tenant.upgrade() {
+            tenant.tags_read(error);
+        }
     }
 
     fn listed(&self, collection: &'static str, source: &str, result: Result<usize, &CloudError>) {
@@ -178,13 +206,37 @@ impl Source<CustomerGateway> for GatewaySource {
     }
 
     fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
-        let call = self.0.client.get_customer_gateway(id);
-        self.0.read(Operation::GetCustomerGateway, call).boxed()
+        async move {
+            let call = self.0.client.get_customer_gateway(id);
+            let read = self.0.read(Operation::GetCustomerGateway, call).await;
+            let has_tags = |gateway: &CustomerGateway| gateway.tags.is_some();
+            self.tags_read(read.as_ref().map(has_tags));
+            read
+        }
+        .boxed()
     }
 
     fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
-        let call = self.0.client.customer_gateway_tags(id);
-        self.0.read(Operation::ListCustomerGatewayTags, call).boxed()
+        async move {
+            let call = self.0.client.customer_gateway_tags(id);
+            let read = self.0.read(Operation::ListCustomerGatewayTags, call).await;
+            self.tags_read(read.as_ref().map(|_| true));
+            read
+        }
+        .boxed()
+    }
+
+    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
+        async move {
+            let read = self.all_tags_by_pages().await;
+            let is_refused = read.as_ref().is_err_and(is_not_granted);
+            self.0.lists.no_tags_page.store(is_refused, Ordering::Relaxed);
+            if read.is_ok() {
+                self.0.tags_read(None);
+            }
+            read
+        }
+        .boxed()
     }
 
     fn operation(&self, look: &Look) -> Operation {
@@ -192,16 +244,51 @@ impl Source<CustomerGateway> for GatewaySource {
             Look::Collection => Operation::ListCustomerGateways,
             Look::Object(_) | Look::Whole(_) => Operation::GetCustomerGateway,
             Look::Tags(_) => Operation::ListCustomerGatewayTags,
+            Look::AllTags => Operation::FilterCustomerGateways,
         }
     }
 
-    fn cloud_now(&self) -> Timestamp {
+    fn cloud_now(&self) -> Option<Timestamp> {
         self.0.cloud_now()
     }
 
     fn listed(&self, result: Result<usize, &CloudError>) {
         self.0.listed(GATEWAYS, "gateways", result);
     }
+}
+
+impl GatewaySource {
+    /// Where tags cannot be read together, what reads those of one gateway tells whether drift of tags can be found.
+    fn tags_read(&self, read: Result<bool, &CloudError>) {
+        if !self.0.lists.no_tags_page.load(Ordering::Relaxed) {
+            return;
+        }
+        match read {
+            Ok(true) => self.0.tags_read(None),
+            Err(error) if is_not_granted(error) => self.0.tags_read(Some(error)),
+            Ok(false) | Err(_) => {}
+        }
+    }
+
+    async fn all_tags_by_pages(&self) -> Result<TagsById, CloudError> {
+        let mut all = TagsById::new();
+        let mut offset = 0;
+        for _ in 0..MOST_TAGS_PAGES {
+            let call = self.0.client.customer_gateway_tags_page(LIMIT, offset);
+            let page = self.0.read(Operation::FilterCustomerGateways, call).await?;
+            offset += page.count;
+            all.extend(page.gateways);
+            if page.count < LIMIT || page.total_count.is_some_and(|total| offset >= total) {
+                break;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Whether the credentials cannot read that, and could if they were granted it or led elsewhere.
+fn is_not_granted(error: &CloudError) -> bool {
+    matches!(error.meaning, Meaning::Forbidden | Meaning::NotAvailable)
 }
 
 /// The users of one VPN server.
@@ -223,11 +310,14 @@ impl Source<User> for UserSource {
                 async move { client.list_users_page(server, limit, marker.as_deref()).await }.boxed()
             };
             match self.reads.list(list, page).await {
-                // A server that is no more has no users.
-                Err(error) if error.is_without_its_owner() => Ok(Listing {
-                    items: Vec::new(),
-                    complete: true,
-                }),
+                // A server that is no more has no users. One answer can be wrong, and would have all of them gone at once.
+                Err(error) if error.is_without_its_owner() => match self.reads.has_server(server).await? {
+                    Some(false) => Ok(Listing {
+                        items: Vec::new(),
+                        complete: true,
+                    }),
+                    Some(true) | None => Err(error),
+                },
                 listed => listed,
             }
         }
@@ -246,12 +336,12 @@ impl Source<User> for UserSource {
 
     fn operation(&self, look: &Look) -> Operation {
         match look {
-            Look::Collection => Operation::ListVpnUsers,
+            Look::Collection | Look::AllTags => Operation::ListVpnUsers,
             Look::Object(_) | Look::Whole(_) | Look::Tags(_) => Operation::GetVpnUser,
         }
     }
 
-    fn cloud_now(&self) -> Timestamp {
+    fn cloud_now(&self) -> Option<Timestamp> {
         self.reads.cloud_now()
     }
 
@@ -294,7 +384,7 @@ impl Source<UserGroup> for GroupSource {
         Operation::ListVpnUserGroups
     }
 
-    fn cloud_now(&self) -> Timestamp {
+    fn cloud_now(&self) -> Option<Timestamp> {
         self.reads.cloud_now()
     }
 

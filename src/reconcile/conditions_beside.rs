@@ -20,7 +20,8 @@ pub async fn write_conditions_beside<K: Kind>(
     registrations: &Registrations,
 ) -> Result<Arc<Managed<K>>, kube::Error> {
     let shown = &K::object(&object.status).conditions;
-    let invalid = object.invalid_annotations();
+    let stamp = stamp(&object);
+    let invalid = object.invalid_annotations(stamp.now);
     // What is paused or deleted stays as it is, but for why it is paused.
     let credentials = if object.is_paused() || object.deleting_since().is_some() {
         None
@@ -33,7 +34,7 @@ pub async fn write_conditions_beside<K: Kind>(
     if credentials.is_none() && invalid.as_deref() == before {
         return Ok(object);
     }
-    let (reporter, stamp) = (&context.shared.reporter, stamp(&object));
+    let reporter = &context.shared.reporter;
     let change = |status: &mut K::Status| {
         if let Some((health, _)) = &credentials {
             record::credentials::<K>(status, health, stamp);

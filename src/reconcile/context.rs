@@ -253,6 +253,3 @@ impl<K: Kind> KindContext<K> {
         self.memory.registrations(key, || Registrations::new(&self.shared, key))
     }
 }
-
-/// How long after a request's own timeout its outcome is certainly over, for the whole seconds of its record.
-pub const DEADLINE_MARGIN: Duration = Duration::from_secs(2);

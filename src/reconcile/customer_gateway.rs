@@ -304,8 +304,9 @@ impl Kind for Gateways {
         })
     }
 
-    fn needs_whole(_: &Self::Change) -> bool {
-        false
+    fn needs_whole(change: &Self::Change) -> bool {
+        // A list may omit the certificate, which would look as if it had been taken away.
+        matches!(change, GatewayChange::Update(update) if update.ca_certificate.is_some())
     }
 
     fn tag(tags: BTreeMap<String, String>) -> Option<Self::Change> {

@@ -49,8 +49,8 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
     pub scope: Scope,
-    /// The cloud's present time, never ahead of it.
-    pub cloud_now: Timestamp,
+    /// The cloud's present time, never ahead of it; `None` until an answer tells it.
+    pub cloud_now: Option<Timestamp>,
 }
 
 /// Why a step cannot be taken now, and when to come again.
@@ -94,7 +94,8 @@ pub struct View<R> {
     pub candidates: Vec<R>,
     /// Has, in what cannot be changed, what the spec asks for, and a tag that names a CR of this cluster that is no more.
     pub orphan: Option<R>,
-    /// Could be ours, but their tags are not known.
+    /// Could be ours, but what would tell is not known: their tags, or fields that a list has not told in a way that can be
+    /// read.
     pub untold: Vec<String>,
     /// Must be read one by one, since a list may have omitted fields that matter.
     pub unread: Vec<String>,
@@ -148,7 +149,8 @@ pub struct Inputs<'a, K: Kind> {
     pub deleting_since: Option<&'a Time>,
     pub has_finalizer: bool,
     pub paused: bool,
-    pub recreate_approved: Option<&'a str>,
+    /// When a recreation was approved, if that counts.
+    pub recreation_approved_at: Option<Timestamp>,
     pub spec: &'a Result<K::Spec, String>,
     pub lifecycle: &'a Lifecycle,
     pub status: &'a K::Status,
@@ -351,8 +353,8 @@ fn held_by_another<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Option<Step<K>>
 }
 
 /// The cloud's clock is known in whole seconds: one more, and that time has surely come.
-fn time_left(at: Timestamp, access: &Access) -> Duration {
-    Duration::try_from(at.duration_since(access.cloud_now)).unwrap_or_default() + Duration::from_secs(1)
+fn time_left(at: Timestamp, cloud_now: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(cloud_now)).unwrap_or_default() + Duration::from_secs(1)
 }
 
 fn homeless<K: Kind>() -> String {
@@ -390,6 +392,15 @@ fn look<K: Kind>(inputs: &Inputs<'_, K>, look: Look) -> Step<K> {
     match &inputs.failed_look {
         Some(trouble) => troubled(inputs, trouble),
         None => Step::Look { look, anew: false },
+    }
+}
+
+/// How to read what tells whose an object is.
+fn owner_of<K: Kind>(id: &str) -> Look {
+    if K::Remote::TAGGED {
+        Look::Tags(id.to_owned())
+    } else {
+        Look::Whole(id.to_owned())
     }
 }
 
@@ -484,16 +495,26 @@ fn suspects_mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
 
 /// An approval counts if it was given after the suspicion began.
 fn is_recreation_approved<K: Kind>(inputs: &Inputs<'_, K>, suspected_at: &Time) -> bool {
-    let approved = inputs.recreate_approved.and_then(|text| text.parse::<Timestamp>().ok());
+    let approved = inputs.recreation_approved_at;
     approved.is_some_and(|approved| approved >= suspected_at.0)
 }
+
+/// Before the time of an approval that does not count.
+const TOO_EARLY: &str = "; the approval of ";
 
 fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let ready = conditions::find(&object(inputs).conditions, conditions::READY);
     let reported = ready.filter(|ready| ready.reason == Reason::MassDeletionSuspected.as_str());
+    let too_early = match inputs.recreation_approved_at {
+        Some(approved) => {
+            format!("{TOO_EARLY}{approved} was given before that, by its date: set it again to the present time")
+        }
+        None => String::new(),
+    };
     if let Some(reported) = reported {
         // As it was when the suspicion began: a count that moves would be another message each time.
-        return stop(Reason::MassDeletionSuspected, reported.message.clone());
+        let began = reported.message.split(TOO_EARLY).next().unwrap_or_default();
+        return stop(Reason::MassDeletionSuspected, format!("{began}{too_early}"));
     }
     let how_many = match inputs.view.mass_deletion {
         Some(MassDeletion { missing, of }) => format!("{missing} of {of}"),
@@ -502,8 +523,8 @@ fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     let message = format!(
         "{how_many} resources of these credentials were missing in the cloud at once, this one among them; automatic \
          recreation is suspended: check the project; to recreate this one: kubectl annotate {} {} -n {} \
-         {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite",
-        K::KIND.to_lowercase(),
+         {RECREATE_APPROVED_ANNOTATION}=$(date -u +%FT%TZ) --overwrite{too_early}",
+        <K::Resource as kube::CustomResourceExt>::crd_name(),
         inputs.name,
         inputs.namespace
     );

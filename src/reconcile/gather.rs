@@ -17,6 +17,7 @@ use super::kind::Kind;
 use super::managed::{Managed, crd_name};
 use super::pipeline::Visit;
 use super::registrations::Registrations;
+use super::report::stamp;
 use super::secrets::{Found, SecretName};
 use super::sources::{Lack, Sources, forbidden, impossible_secret, missing_secret, reading_a_secret};
 use super::tenant::{Open, Tenant, trouble};
@@ -58,7 +59,7 @@ impl<K: Kind> Gathered<K> {
             deleting_since: object.deleting_since(),
             has_finalizer: object.has_finalizer(),
             paused: object.is_paused(),
-            recreate_approved: object.annotation(crate::api::RECREATE_APPROVED_ANNOTATION),
+            recreation_approved_at: object.recreation_approved_at(stamp(object).now),
             spec: &object.spec,
             lifecycle: &object.lifecycle,
             status: &object.status,
@@ -153,7 +154,13 @@ pub async fn gather<K: Kind>(
     match opened {
         Ok(open) => {
             let access = tenant.access(open);
-            gathered.since = view::since(object, triggered_at, Instant::now(), access.cloud_now);
+            // Only what is seen from then on tells the cloud's time as well.
+            let timeless_since = access
+                .cloud_now
+                .is_none()
+                .then(|| tenant.time_unknown_since())
+                .flatten();
+            gathered.since = view::since(object, triggered_at, Instant::now(), access.cloud_now).max(timeless_since);
             gathered.access = Ok(access);
             if let Some(home) = &gathered.home {
                 let mirror = K::mirror(open, home, key);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{CustomResourceExt, Resource};
 use serde::de::{DeserializeOwned, Error as _};
@@ -10,7 +11,8 @@ use serde_json::Value;
 
 use super::annotations;
 use super::kind::Kind;
-use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION};
+use crate::api::conditions::{self, INVALID_ANNOTATION};
+use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
 
 /// A watched object of a kind. managedFields, labels and foreign annotations are dropped as it is read (they are most
 /// of an object's memory); a spec that does not fit the type is kept as the reason, so that the object can still get a
@@ -79,8 +81,20 @@ impl<K: Kind> Managed<K> {
     }
 
     /// What is wrong with our annotations, if anything.
-    pub fn invalid_annotations(&self) -> Option<String> {
-        annotations::problems(self.metadata.annotations.as_ref()?)
+    pub fn invalid_annotations(&self, now: Timestamp) -> Option<String> {
+        annotations::problems(self.metadata.annotations.as_ref()?, self.shown_problem(), now)
+    }
+
+    /// When a recreation was approved, if that counts.
+    pub fn recreation_approved_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let value = self.annotation(RECREATE_APPROVED_ANNOTATION)?;
+        annotations::approved_at(value, self.shown_problem(), now)
+    }
+
+    /// What status says is wrong with the annotations.
+    fn shown_problem(&self) -> Option<&str> {
+        let shown = conditions::find(&K::object(&self.status).conditions, INVALID_ANNOTATION)?;
+        Some(shown.message.as_str())
     }
 
     pub fn deleting_since(&self) -> Option<&Time> {

@@ -16,6 +16,7 @@ pub mod decide;
 pub mod digest_key;
 pub mod events;
 pub mod gather;
+mod incomplete;
 pub mod initial_list;
 pub mod key;
 pub mod kind;

@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
-use super::context::DEADLINE_MARGIN;
 use super::decide::{self, Note, Policy};
 use super::key::Key;
 use super::kind::{Immutable, Kind, Record, Wanted};
@@ -14,6 +13,7 @@ use super::managed::Managed;
 use super::record::{self, Stamp};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Intent, ManagementPolicy, Scope};
+use crate::cloud::clock::CLOCK_MARGIN;
 use crate::mirror::{Known, Remote, Sighting};
 
 /// Everything that the record of a step rests on.
@@ -59,7 +59,7 @@ impl<'a, K: Kind> Setting<'a, K> {
 
     /// When a request that is sent now will have ended, one way or the other.
     fn deadline(&self) -> Timestamp {
-        let lasts = self.request_timeout.saturating_add(DEADLINE_MARGIN);
+        let lasts = self.request_timeout.saturating_add(CLOCK_MARGIN);
         record::whole_seconds(after(record::whole_seconds(self.cloud_now), lasts))
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::access::person;
 use super::context::Context;
-use super::decide::{Trouble, WAIT};
+use super::decide::{AGAIN, Trouble, WAIT};
 use super::digest_key::DigestKey;
 use super::key::Key;
 use super::kind::SecretRef;
@@ -130,17 +130,34 @@ impl Sources<'_> {
         } else {
             since
         };
-        if !groups.known().listed(Some(since)).is_some_and(|listed| listed.fresh) {
+        let listed = groups.known().listed(Some(since)).filter(|listed| listed.fresh);
+        let Some(listed) = listed else {
             groups.want(self.key.clone(), Look::Collection, since);
             return Err(Lack::Waiting);
-        }
+        };
         let mut known = groups.known();
         let found = known
             .find(|group| group.name.as_deref() == Some(name))
             .into_iter()
             .next();
         known.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
+        let is_any_nameless = || !known.find(|group| group.name.is_none()).is_empty();
+        if found.is_none() && (!listed.complete || is_any_nameless()) {
+            return Err(unknown_group(name).into());
+        }
         Ok(found)
+    }
+}
+
+/// A list that lacks groups does not prove that there is none of a name.
+fn unknown_group(name: &str) -> Trouble {
+    let message = format!(
+        "spec.userGroupName: whether there is a user group {name} is not known: the cloud's list of groups is incomplete, or \
+         has one whose name cannot be read; it is read again"
+    );
+    Trouble {
+        verdict: Verdict::new(Reason::CloudError, message),
+        pace: AGAIN,
     }
 }
 

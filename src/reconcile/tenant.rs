@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -22,6 +22,7 @@ use crate::api::Scope;
 use crate::api::conditions::{Reason, Verdict};
 use crate::cloud::breaker::{Admit, Flight};
 use crate::cloud::budget::{Budget, Priority};
+use crate::cloud::clock::{CloudClock, Moment};
 use crate::cloud::customer_gateways::CustomerGateway;
 use crate::cloud::endpoints::EndpointAliases;
 use crate::cloud::lane::Lanes;
@@ -31,6 +32,8 @@ use crate::mirror::{LostAt, MassDeletion, Mirror};
 
 /// What the look-up of the project is called among what is read.
 const PROJECT: &str = "project";
+/// So the tags of gateways, where lists omit them.
+const TAGS: &str = "tags";
 /// How long a failed project look-up stands before it is tried again.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
 /// What counts as at once where there are no drift checks.
@@ -63,7 +66,7 @@ pub struct Tenant {
     pub credential: Credential,
     access_key: Arc<AccessKey>,
     shared: Arc<Shared>,
-    clock: Mutex<Option<(Timestamp, Instant)>>,
+    clock: Mutex<CloudClock>,
     project: tokio::sync::Mutex<Option<FailedLookUp>>,
     open: OnceLock<Open>,
     fingerprint: [u8; 32],
@@ -120,7 +123,7 @@ impl Tenant {
             credential,
             access_key,
             shared,
-            clock: Mutex::default(),
+            clock: Mutex::new(CloudClock::new(Instant::now())),
             project: tokio::sync::Mutex::default(),
             open: OnceLock::new(),
             overwrites_tags: AtomicBool::new(true),
@@ -176,15 +179,14 @@ impl Tenant {
         Ok(self.open.get_or_init(|| self.opened(project_id)))
     }
 
-    /// The cloud's present time, never ahead of it; our own before its first answer.
-    pub fn cloud_now(&self) -> Timestamp {
-        let Some((told, at)) = *lock(&self.clock) else {
-            return Timestamp::now();
-        };
-        SignedDuration::try_from(at.elapsed())
-            .ok()
-            .and_then(|gone| told.checked_add(gone).ok())
-            .unwrap_or(told)
+    /// The cloud's present time, never ahead of it; `None` until an answer tells it.
+    pub fn cloud_now(&self) -> Option<Timestamp> {
+        lock(&self.clock).now(Moment::now())
+    }
+
+    /// If the cloud's time is not known: only an answer to what is started from then on tells it.
+    pub fn time_unknown_since(&self) -> Option<Instant> {
+        lock(&self.clock).unknown_since()
     }
 
     pub fn access(&self, open: &Open) -> Access {
@@ -216,7 +218,7 @@ impl Tenant {
                 return Err(error);
             }
         };
-        self.fly(flight, call).await
+        self.fly(flight, call, true).await
     }
 
     /// The same for a request that changes something. Whether this process still leads is asked after all waiting, with
@@ -237,7 +239,7 @@ impl Tenant {
             self.access_key.breaker().not_sent(flight, Instant::now());
             return None;
         }
-        Some(self.fly(flight, call).await)
+        Some(self.fly(flight, call, true).await)
     }
 
     /// Waits until the breaker lets a request through.
@@ -262,18 +264,21 @@ impl Tenant {
         &self,
         flight: Flight,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
+        tells_time: bool,
     ) -> Result<Answer<T>, CloudError> {
+        let sent = Instant::now();
         let result = call.await;
         let now = Instant::now();
         self.access_key
             .breaker()
             .finished(flight, result.as_ref().map(|_| ()), now);
         let date = match &result {
-            Ok(answer) => answer.date,
-            Err(error) => error.date,
+            Ok(answer) => Some(answer.date),
+            // One that never came says nothing, not even that the cloud does not tell the time.
+            Err(error) => error.date.map(Some),
         };
-        if let Some(date) = date {
-            self.learn_time(date, now);
+        if let Some(date) = date.filter(|_| tells_time) {
+            lock(&self.clock).answered(date, sent, Moment::now());
         }
         match &result {
             Err(error) if error.meaning == Meaning::Throttled => self.budget().throttled(error.retry_after, now),
@@ -281,23 +286,6 @@ impl Tenant {
         }
         self.answered(result.as_ref().err());
         result
-    }
-
-    /// The header's whole seconds are a time that has been; the latest such bound is the best.
-    fn learn_time(&self, date: Timestamp, now: Instant) {
-        let mut clock = lock(&self.clock);
-        let expected = clock.and_then(|(told, at)| {
-            told.checked_add(SignedDuration::try_from(now.saturating_duration_since(at)).ok()?)
-                .ok()
-        });
-        let is_off = |expected: Timestamp| {
-            let off = date.duration_since(expected).abs();
-            off > SignedDuration::from_secs(2)
-        };
-        // Within a second's rounding the clock runs on; a cloud whose clock was set is followed.
-        if expected.is_none_or(|expected| date > expected || is_off(expected)) {
-            *clock = Some((date, now));
-        }
     }
 
     async fn look_up_project(&self) -> Result<String, LookUp> {
@@ -309,7 +297,15 @@ impl Tenant {
         };
         let _turn = self.budget().turn(Priority::Read).await;
         let call = iam::look_up_project(&self.shared.transport, &self.credential.keys, endpoint, region);
-        let result = self.send(call).await.map(|answer| answer.value);
+        // By the clock of the VPN API objects get their times, not by that of IAM.
+        let answer = match self.admitted().await {
+            Ok(flight) => self.fly(flight, call, false).await,
+            Err(error) => {
+                self.answered(Some(&error));
+                Err(error)
+            }
+        };
+        let result = answer.map(|answer| answer.value);
         self.read_ended(PROJECT, result.as_ref().err());
         result.map_err(|error| LookUp::Cloud(Box::new(error)))
     }
@@ -353,6 +349,11 @@ impl Tenant {
     pub fn listed(&self, collection: &'static str, source: &str, error: Option<&CloudError>) {
         self.read_ended(source, error);
         (self.shared.listed)(collection, error.is_none());
+    }
+
+    /// The tags that lists omit could be read otherwise, or not.
+    pub fn tags_read(&self, error: Option<&CloudError>) {
+        self.read_ended(TAGS, error);
     }
 
     /// So many items of a list could not be read in full.

@@ -65,7 +65,8 @@ impl<K: Kind> Viewpoint<'_, K> {
             known.owned_by(object.uid())
         } else {
             let of_record = known.find(|remote| K::is_of_record(&object.status, remote, policy));
-            of_record.into_iter().filter(|remote| self.is_free(remote)).collect()
+            let is_told = |remote: &K::Remote| !remote.is_partial() && self.is_free(remote);
+            of_record.into_iter().filter(is_told).collect()
         };
         view.owned
             .sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
@@ -81,8 +82,10 @@ impl<K: Kind> Viewpoint<'_, K> {
             view.predecessors = known.at_place_of(&mine).into_iter().filter(is_another).collect();
             if let Ok(spec) = &object.spec {
                 let name = K::cloud_name(spec, &object.status, object.name());
-                view.untold =
-                    known.untold(|remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote));
+                let could_be = |remote: &K::Remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote);
+                // Where a list has not told the name, it may be this one.
+                let is_nameless = |remote: &K::Remote| remote.is_partial() && K::remote_name(remote).is_none();
+                view.untold = known.untold(|remote| could_be(remote) || is_nameless(remote));
                 view.candidates = self.candidates(known, spec, &name);
             }
         }
@@ -235,15 +238,16 @@ impl<K: Kind> Viewpoint<'_, K> {
     }
 }
 
-/// From when on an observation counts: what triggered the object, and the end of an unconfirmed creation's time.
+/// From when on an observation counts: what triggered the object, and the end of an unconfirmed creation's time, once the
+/// cloud's time is known.
 pub fn since<K: Kind>(
     object: &Managed<K>,
     triggered_at: Option<Instant>,
     now: Instant,
-    cloud_now: Timestamp,
+    cloud_now: Option<Timestamp>,
 ) -> Option<Instant> {
     let settled = K::settles_at(&object.status).and_then(|at| {
-        let gone = Duration::try_from(cloud_now.duration_since(at.0)).ok()?;
+        let gone = Duration::try_from(cloud_now?.duration_since(at.0)).ok()?;
         now.checked_sub(gone)
     });
     triggered_at.max(settled)

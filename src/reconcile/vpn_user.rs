@@ -20,6 +20,7 @@ use super::tenant::{Open, trouble};
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::user_record::{PasswordRecord, SentUser};
 use crate::api::{Intent, ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
+use crate::cloud::clock::creation_window;
 use crate::cloud::password::Password;
 use crate::cloud::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
 use crate::cloud::{Answer, Client, CloudError, Meaning, password_rules, time};
@@ -34,8 +35,6 @@ const LONGEST_SHOWN: usize = 1024;
 const LONGEST_REQUEST: usize = 64;
 /// Ids of vanished users that are remembered.
 const MAX_VANISHED: usize = 4;
-/// The cloud's clock and the record's are cut to whole seconds.
-const CLOCK_MARGIN: Duration = Duration::from_secs(2);
 
 /// The kind of VPN users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +123,10 @@ impl Remote for User {
         self.name = self.name.take().or_else(|| earlier.name.clone());
         self.created_at = self.created_at.take().or_else(|| earlier.created_at.clone());
         self.updated_at = self.updated_at.take().or_else(|| earlier.updated_at.clone());
+    }
+
+    fn is_partial(&self) -> bool {
+        self.is_partial
     }
 }
 
@@ -678,11 +681,10 @@ fn is_made_by_us(status: &VpnUserStatus, intent: Option<&Intent>, remote: &User,
     };
     let open = intent.map(|intent| (intent.recorded_at.0, intent.deadline.0));
     looks_as_sent(sent, remote)
-        && open.into_iter().chain(given_up(status)).any(|(recorded_at, deadline)| {
-            let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
-            let until = deadline.checked_add(settle_time).unwrap_or(Timestamp::MAX);
-            (from..=until).contains(&created)
-        })
+        && open
+            .into_iter()
+            .chain(given_up(status))
+            .any(|(recorded_at, deadline)| creation_window(recorded_at, Some(deadline), settle_time).contains(&created))
 }
 
 fn sent(new: &Creation) -> SentUser {
@@ -854,10 +856,10 @@ mod tests {
         let is_ours = |status: &VpnUserStatus, user: &User| Users::is_of_record(status, user, &policy());
         let status = unresolved();
         for (created, expected) in [
-            (ANNOUNCED - 3, false),
-            (ANNOUNCED - 2, true),
-            (DEADLINE + 30, true),
-            (DEADLINE + 31, false),
+            (ANNOUNCED - 6, false),
+            (ANNOUNCED - 5, true),
+            (DEADLINE + 35, true),
+            (DEADLINE + 36, false),
         ] {
             assert_eq!(is_ours(&status, &user(created)), expected, "{created}");
         }

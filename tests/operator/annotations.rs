@@ -31,6 +31,15 @@ async fn an_annotation_that_is_unknown_or_cannot_be_read_is_reported_once_until_
     let note = world.wait_for_event("office", "InvalidAnnotation").await;
     assert!(note.contains("nothing is approved"), "{note}");
 
+    // One that is dated in the future would approve what nobody has seen yet.
+    let later = annotate(json!({"vpn.huaweicloud.com/recreate-approved-at": "2999-01-01T00:00:00Z"}));
+    world.patch("office", later).await;
+    world
+        .wait_for("office", "that is reported as well", |object| {
+            says(object, "in the future")
+        })
+        .await;
+
     // What cannot be read may have been meant to stop everything.
     let unclear = annotate(json!({
         "vpn.huaweicloud.com/pause": null, "vpn.huaweicloud.com/recreate-approved-at": null,
@@ -61,6 +70,6 @@ async fn an_annotation_that_is_unknown_or_cannot_be_read_is_reported_once_until_
     assert_eq!(condition(&object, "Paused"), Value::Null);
     assert_eq!(world.cloud_gateways().await[0]["name"], "moved");
     let told = warnings(&world, "office").await;
-    assert_eq!(told.len(), 2, "each once: {told:?}");
+    assert_eq!(told.len(), 3, "each once: {told:?}");
     world.finish().await;
 }

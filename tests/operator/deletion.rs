@@ -246,7 +246,8 @@ async fn a_spec_that_cannot_be_done_does_not_keep_its_object() {
 
 #[tokio::test]
 async fn a_slow_deletion_is_waited_for() {
-    let world = World::start().await;
+    // No DELETE is sent again within the confirmation period.
+    let world = World::with(Options::with(["--resync-period=0", "--settle-time=10m"])).await;
     world
         .simulator
         .set_switches(&json!({"gateway-deletion": "held"}))

@@ -237,7 +237,8 @@ async fn used(world: &World, tenant: &Tenant) -> BTreeSet<String> {
         .iter()
         .filter_map(|request| request["operation"].as_str())
         .collect();
-    let operations = Operation::ALL.into_iter().filter(|it| called.contains(it.name()));
+    let is_meant = |it: &Operation| called.contains(it.name()) && !NEVER.contains(it);
+    let operations = Operation::ALL.into_iter().filter(is_meant);
     operations.map(|it| it.iam_action().to_owned()).collect()
 }
 

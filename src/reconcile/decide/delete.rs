@@ -10,7 +10,7 @@ use super::ownership::was_marked;
 use super::tend::{is_left_behind, unsettled_for};
 use super::{
     AGAIN, Access, Guard, Inputs, Note, Rest, Step, Trouble, Why, confirm_absence, crd_deleting, homeless,
-    look_to_delete, object, owner, scope_changed, stop, wait,
+    look_to_delete, object, owner, owner_of, scope_changed, stop, wait,
 };
 use crate::api::conditions::{Progress, Reason, Verdict};
 use crate::api::{DeletionPolicy, ManagementPolicy};
@@ -111,6 +111,9 @@ pub(super) fn remove<K: Kind>(inputs: &Inputs<'_, K>, access: &Access, id: &str,
             remote, fresh: true, ..
         } => remove_seen(inputs, remote, retain),
         absence @ (Sighting::Gone | Sighting::Unconfirmed { .. }) => {
+            if K::settles_at(inputs.status).is_some() && access.cloud_now.is_none() {
+                return look_to_delete(inputs, Look::Object(id.to_owned()));
+            }
             let unsettled = unsettled_for(inputs, access).filter(|_| inputs.policy.keeps(Guard::SettledBeforeGone));
             match (unsettled, absence) {
                 (Some(left), _) => {
@@ -222,7 +225,7 @@ pub(super) fn finish<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
 /// No id is on record: whatever may exist is looked for before the finalizer goes.
 pub(super) fn search_before_release<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Step<K> {
     if let Some(id) = inputs.view.untold.first() {
-        return look_to_delete(inputs, Look::Tags(id.clone()));
+        return look_to_delete(inputs, owner_of::<K>(id));
     }
     let Some(listed) = inputs.view.listed else {
         return look_to_delete(inputs, Look::Collection);

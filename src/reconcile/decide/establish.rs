@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::ownership::claim;
 use super::{
     AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, confirm_absence, created_event,
-    held_by_another, look, object, owner, stop, time_left, troubled, wait,
+    held_by_another, look, object, owner, owner_of, stop, time_left, troubled, wait,
 };
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
@@ -47,7 +47,7 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     if let Some(id) = inputs.view.untold.first()
         && inputs.policy.keeps(Guard::TagsBeforeConclusions)
     {
-        return look(inputs, Look::Tags(id.clone()));
+        return look(inputs, owner_of::<K>(id));
     }
     if let Some(id) = inputs.view.unread.first()
         && inputs.policy.keeps(Guard::FieldsBeforeConclusions)
@@ -109,6 +109,10 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
             Reason::Creating,
             format!("--read-only: would create the {} {name}", K::NOUN),
         );
+    }
+    // What comes of a creation is told by the time at which it was announced.
+    if access.cloud_now.is_none() {
+        return look(inputs, Look::Collection);
     }
     if !inputs.has_finalizer && inputs.policy.keeps(Guard::FinalizerFirst) {
         return Step::AddFinalizer;
@@ -315,13 +319,16 @@ pub(super) fn resolve<K: Kind>(
     if let Some(failed) = &inputs.failed_look {
         return Resolved::NotYet(Step::Rest(Rest::Troubled(failed.clone())));
     }
-    if !listed.fresh || access.cloud_now > proves_at {
-        return Resolved::NotYet(Step::Look {
+    match access.cloud_now {
+        Some(cloud_now) if listed.fresh && cloud_now <= proves_at => {
+            Resolved::NotYet(Step::Rest(Rest::Until(None, time_left(proves_at, cloud_now))))
+        }
+        cloud_now => Resolved::NotYet(Step::Look {
             look: Look::Collection,
-            anew: true,
-        });
+            // Any answer tells the time.
+            anew: cloud_now.is_some(),
+        }),
     }
-    Resolved::NotYet(Step::Rest(Rest::Until(None, time_left(proves_at, access))))
 }
 
 /// Adopts the object that `externalID` names, or that was only observed until now.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
+use crate::cloud::clock::creation_window;
 use crate::mirror::{Look, Remote, Sighting};
 use crate::reconcile::kind::{Difference, Immutable, Kind, Mend, Wanted};
 
@@ -47,6 +48,9 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
             return mass_deletion(inputs);
         }
         _ => return look(inputs, Look::Object(id.to_owned())),
+    };
+    let Some(cloud_now) = access.cloud_now else {
+        return look(inputs, Look::Object(id.to_owned()));
     };
     if object(inputs).mass_deletion_suspected_at.is_some() {
         return Step::Note(Note::Returned);
@@ -92,7 +96,7 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
         extras,
         policy: inputs.policy,
         overwrites_tags: inputs.overwrites_tags,
-        cloud_now: access.cloud_now,
+        cloud_now,
     };
     let difference = K::difference(&wanted, remote);
     if management != ManagementPolicy::Manage {
@@ -121,7 +125,7 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
         Mend::Call(call) => call,
         Mend::Until(at) => {
             let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {names}"));
-            return Step::Rest(Rest::Until(Some(verdict), time_left(at, access)));
+            return Step::Rest(Rest::Until(Some(verdict), time_left(at, cloud_now)));
         }
         Mend::Person(reason, message) => return stop(reason, message),
     };
@@ -154,7 +158,9 @@ pub fn settling<K: Kind>(id: &str, settle_time: Duration) -> Verdict {
 /// How long the creation on record may still come to nothing.
 pub(super) fn unsettled_for<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Duration> {
     let at = K::settles_at(inputs.status)?.0;
-    (access.cloud_now < at).then(|| time_left(at, access))
+    // While the cloud's time is not known, nothing that was seen counts either.
+    let cloud_now = access.cloud_now?;
+    (cloud_now < at).then(|| time_left(at, cloud_now))
 }
 
 /// A second object with our uid that one of our own creations left behind goes; any other is left alone.
@@ -191,15 +197,9 @@ pub(super) fn strays<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote) -> Vec<S
 pub(super) fn is_left_behind<K: Kind>(inputs: &Inputs<'_, K>, other: &K::Remote) -> bool {
     let settle = inputs.policy.settle_time;
     let within = |window: &PastIntent, created: Timestamp| {
-        let from = window
-            .recorded_at
-            .0
-            .checked_sub(Duration::from_secs(2))
-            .unwrap_or(Timestamp::MIN);
         // What was given up has no end: it may take effect whenever the cloud gets round to it.
-        let end = (!window.given_up).then(|| window.deadline.0.checked_add(settle).ok());
-        let until = end.flatten().unwrap_or(Timestamp::MAX);
-        (from..=until).contains(&created)
+        let deadline = (!window.given_up).then_some(window.deadline.0);
+        creation_window(window.recorded_at.0, deadline, settle).contains(&created)
     };
     let windows = &object(inputs).past_intents;
     K::times(other)

@@ -124,7 +124,7 @@ impl Case {
             crd_deleting_since: None,
             access: Ok(Access {
                 scope: scope("p"),
-                cloud_now: at(DEADLINE + 1),
+                cloud_now: Some(at(DEADLINE + 1)),
             }),
             extras: Extras::Read(GatewayExtras::default()),
             view: View {
@@ -181,7 +181,7 @@ impl Case {
             deleting_since: self.deleting_since.as_ref(),
             has_finalizer: self.has_finalizer,
             paused: self.paused,
-            recreate_approved: self.approved,
+            recreation_approved_at: self.approved.and_then(|text| text.parse().ok()),
             spec: &self.spec,
             lifecycle: &self.lifecycle,
             status: &self.status,
@@ -270,7 +270,7 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
             });
             case.access = Ok(Access {
                 scope: scope("p"),
-                cloud_now: at(now),
+                cloud_now: Some(at(now)),
             });
         })
     };
@@ -759,8 +759,21 @@ fn a_mass_deletion_stops_recreation_until_it_is_approved() {
             ("1970-01-01T00:50:00Z", true),
             ("yes", false),
         ] {
-            let case = told.clone().with(|case| case.approved = Some(approved));
+            let mut case = told.clone().with(|case| case.approved = Some(approved));
             assert_eq!(!matches!(case.decide(), Step::Rest(_)), goes_on, "{approved}");
+            if !goes_on && approved != "yes" {
+                let (_, message) = case.rests();
+                assert!(
+                    message.contains(approved) && message.contains("set it again"),
+                    "{message}"
+                );
+                // Said once, however often it is decided.
+                let verdict = Verdict::new(Reason::MassDeletionSuspected, message.clone());
+                conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(3000)));
+                assert_eq!(case.rests().1, message);
+                case.approved = None;
+                assert!(!case.rests().1.contains("set it again"));
+            }
         }
     }
 }
@@ -869,8 +882,8 @@ fn a_twin_of_our_own_creation_goes_and_any_other_stays() {
         id: TWIN.to_owned(),
         twin: true,
     };
-    // The window: two seconds before the announcement to the settle time after the deadline.
-    for (created, goes) in [(997, false), (998, true), (DEADLINE + 30, true), (DEADLINE + 31, false)] {
+    // The window: from the announcement to the confirmation period after the deadline, with the clock margin on both sides.
+    for (created, goes) in [(994, false), (995, true), (DEADLINE + 35, true), (DEADLINE + 36, false)] {
         assert_eq!(case(twin(created, "203.0.113.7")).decide() == delete, goes, "{created}");
     }
     let Step::Rest(Rest::Confirmed { strays, .. }) = case(twin(ANNOUNCED, "203.0.113.8")).decide() else {
@@ -969,7 +982,7 @@ fn credentials_that_lead_elsewhere_stop_everything() {
             let elsewhere = case.clone().with(|case| {
                 case.access = Ok(Access {
                     scope: scope("q"),
-                    cloud_now: at(9000),
+                    cloud_now: Some(at(9000)),
                 });
                 case.view.known = known.clone();
             });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::cloud::at;
+use super::cloud::{Manners, at};
 use super::kinds::Modelled;
 use super::operator::Work;
 use super::world::{UnderWay, World};
@@ -19,6 +19,7 @@ impl<K: Modelled> Work<'_, K> {
         if let Some(look) = self.known.begin(Look::Collection) {
             self.start(look);
         }
+        self.start_due();
         self.done()
     }
 
@@ -43,19 +44,27 @@ impl<K: Modelled> Work<'_, K> {
 
     pub(super) fn start(&mut self, look: Look) {
         let manners = self.check.scope.manners;
+        let with_tags = Manners {
+            lists_without_tags: false,
+            ..manners
+        };
         let is_denied = match &look {
             Look::Object(id) | Look::Whole(id) | Look::Tags(id) => self.world.takes_denial(id),
-            Look::Collection => false,
+            Look::Collection | Look::AllTags => false,
         };
         let cloud = &self.world.cloud;
         let under_way = UnderWay {
             started: self.now,
             second: self.world.now,
-            list: (look == Look::Collection).then(|| cloud.list(manners, self.world.skips.as_ref())),
+            list: match &look {
+                Look::Collection => Some(cloud.list(manners, self.world.skips.as_ref())),
+                Look::AllTags => Some(cloud.list(with_tags, self.world.skips.as_ref())),
+                Look::Object(_) | Look::Whole(_) | Look::Tags(_) => None,
+            },
             object: match &look {
                 Look::Object(id) | Look::Whole(id) | Look::Tags(id) if !is_denied => cloud.get(id),
                 Look::Object(_) | Look::Whole(_) | Look::Tags(_) => None,
-                Look::Collection => None,
+                Look::Collection | Look::AllTags => None,
             },
             look,
         };
@@ -93,6 +102,11 @@ fn ended<K: Modelled>(known: &mut Known<K::Remote, Key>, under_way: &UnderWay<K>
                 };
                 known.ended_list(Ok(list), *started, at(*second));
             }
+        }
+        Look::AllTags => {
+            let items = list.iter().flat_map(|list| &list.items);
+            let tags = items.map(|item| (item.id().to_owned(), item.tags().cloned().unwrap_or_default()));
+            known.ended_all_tags(Ok(tags.collect()), *started);
         }
         Look::Object(id) | Look::Whole(id) => {
             known.ended_get(look, id, object.clone().ok_or_else(gone), *started);

@@ -45,7 +45,7 @@ use super::decide::Policy;
 use crate::api;
 
 /// How long a request lasts at most, by its record: its timeout and a margin.
-const LASTS: u16 = 12;
+const LASTS: u16 = 15;
 /// `--settle-time`.
 const SETTLE: u16 = 30;
 

@@ -77,7 +77,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         let (scope, cloud_now) = (self.check.place.clone(), at(self.world.now));
         // The clock stands still within a second: what settles in this one has settled at its beginning.
         let second = self.check.base + Duration::from_secs(self.world.now.into());
-        let since = view::since(&object, entry.triggered_at, second, cloud_now);
+        let since = view::since(&object, entry.triggered_at, second, Some(cloud_now));
         let claims = self.claims();
         let viewpoint = Viewpoint {
             policy: &self.check.policy,
@@ -106,12 +106,15 @@ impl<'a, K: Modelled> Work<'a, K> {
             deleting_since: object.deleting_since(),
             has_finalizer: object.has_finalizer(),
             paused: false,
-            recreate_approved: None,
+            recreation_approved_at: None,
             spec: &object.spec,
             lifecycle: &object.lifecycle,
             status: &object.status,
             crd_deleting_since: None,
-            access: Ok(Access { scope, cloud_now }),
+            access: Ok(Access {
+                scope,
+                cloud_now: Some(cloud_now),
+            }),
             extras: if object.deleting_since().is_some() {
                 Extras::Waiting
             } else {

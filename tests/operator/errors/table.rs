@@ -69,8 +69,14 @@ pub const USER: &[Operation] = &[
     O::RemoveVpnUsersFromGroup,
     O::DeleteVpnUser,
 ];
-/// Calls that the operator does not make, though its client knows them.
-pub const NEVER: &[Operation] = &[O::ListVpnUsersInGroup, O::AddVpnUsersToGroup, O::ListVpnServers];
+/// Calls that no ordinary life needs: the operator does not make them, or only where the cloud's lists omit tags or a VPN
+/// server is gone.
+pub const NEVER: &[Operation] = &[
+    O::ListVpnUsersInGroup,
+    O::AddVpnUsersToGroup,
+    O::ListVpnServers,
+    O::FilterCustomerGateways,
+];
 
 const ALL: &[Operation] = &[
     O::LookUpProject,

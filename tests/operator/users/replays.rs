@@ -241,6 +241,12 @@ async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() 
     let held: Vec<Value> = world.simulator.wait_for_held(3).await.unwrap();
     let mut held: Vec<&Value> = held.iter().collect();
     held.sort_by_key(|held| held["sequence"].as_u64());
+    // Past all that counts as the time of the first creations, and within that of the second ones.
+    world
+        .simulator
+        .put::<Value>("clock", &json!({"skew_ms": 8_000}))
+        .await
+        .unwrap();
     for held in held {
         world.simulator.release(&json!({"id": held["id"]})).await.unwrap();
     }
