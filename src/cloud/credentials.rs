@@ -310,7 +310,7 @@ pub(super) fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::HashMap, time::Duration};
+    use std::{collections::HashMap, path::Path, time::Duration};
 
     fn source(variables: &[(&str, &str)]) -> OwnCredentialsSource {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
@@ -385,20 +385,20 @@ mod tests {
         assert_eq!(read.iam_endpoint.as_deref(), Some("https://iam.example.com"));
     }
 
+    /// Writes a file and sets the second of its last change.
+    fn written(path: &Path, text: &str, second: u64) {
+        fs::write(path, text).expect("written");
+        let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let file = fs::File::options().write(true).open(path);
+        file.and_then(|file| file.set_modified(modified)).expect("stamped");
+    }
+
     #[test]
     fn the_file_is_read_again_when_its_length_or_time_changes() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("credentials");
         let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
-        let write = |text: &str, second: u64| {
-            fs::write(&path, text).expect("written");
-            let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            fs::File::options()
-                .write(true)
-                .open(&path)
-                .and_then(|file| file.set_modified(modified))
-                .expect("stamped");
-        };
+        let write = |text: &str, second| written(&path, text, second);
         write("[basic]\nak = A\nsk = 1\n", 1_000);
         let first = own.read().expect("complete");
         assert!(
@@ -421,12 +421,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("credentials");
         let own = source(&[(CREDENTIALS_FILE, path.to_str().expect("a plain path"))]);
-        let write = |text: &str, second: u64| {
-            fs::write(&path, text).expect("written");
-            let modified = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-            let file = fs::File::options().write(true).open(&path);
-            file.and_then(|file| file.set_modified(modified)).expect("stamped");
-        };
+        let write = |text: &str, second| written(&path, text, second);
         write("[basic]\nak = A\nxx = 1\n", 1_000);
         let error = own.read().expect_err("no secret key");
         // Nothing shows that this was written, so whoever reads the file on every pass sees it.

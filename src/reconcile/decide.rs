@@ -438,13 +438,6 @@ fn stop<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
     }))
 }
 
-fn wait<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
-    Step::Rest(Rest::Troubled(Trouble {
-        verdict: Verdict::new(reason, message),
-        pace: PERSON,
-    }))
-}
-
 fn crd_deleting<K: Kind>() -> Step<K> {
     let message = format!(
         "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \

@@ -1,4 +1,4 @@
-//! What an outcome writes to status: the only place where status is made.
+//! What an outcome changes in status, beside what its kind remembers. Pure: `outcome` says when, `report` writes it.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -139,7 +139,7 @@ async fn wait_for_password(world: &World, name: &str, password: &str) {
 #[tokio::test]
 async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
     const OBJECTS: usize = 120;
-    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    let (mut world, proxy) = world_behind_a_proxy("--resync-period=1s").await;
     world.make_room().await;
     // Its drift checks are the clock of this test.
     world.apply_gateway("clock", "{idValue: 198.51.100.1}").await;
@@ -159,20 +159,6 @@ async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
         ];
         world.apply_secret(name, &data.into()).await;
     }
-    for (number, name) in names.iter().enumerate() {
-        let object = json!({
-            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "CustomerGateway", "metadata": {"name": name},
-            "spec": {"idValue": "198.51.100.1", "managementPolicy": "Observe", "externalID": id,
-                "credentialsRef": {"name": name}},
-        });
-        gateways.create(object).await;
-        // So that the deletion meets the first pass at each of its steps.
-        tokio::time::sleep(std::time::Duration::from_millis((number as u64 * 7) % 80)).await;
-        gateways.delete(name).await;
-    }
-    for name in &names {
-        world.wait_until_gone(name).await;
-    }
     let requests = async |access_key: &str, mark: u64| -> Result<u64, String> {
         let log: Value = world
             .simulator
@@ -182,25 +168,54 @@ async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
         let requests = log["requests"].as_array().cloned().unwrap_or_default();
         Ok(requests.iter().filter(|it| it["access_key"] == access_key).count() as u64)
     };
+    let is_used = async |mark: u64| requests("AKBRIEF", mark).await.map(|used| used > 0);
+    for (number, name) in names.iter().enumerate() {
+        let before = proxy.last_number();
+        let mark = world.simulator.last_sequence().await.unwrap();
+        let object = json!({
+            "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "CustomerGateway", "metadata": {"name": name},
+            "spec": {"idValue": "198.51.100.1", "managementPolicy": "Observe", "externalID": id,
+                "credentialsRef": {"name": name}},
+        });
+        gateways.create(object).await;
+        // So that the deletion meets the first pass at each of its steps.
+        eventually("the first pass has come so far", DEADLINE, async || {
+            let asked = proxy.requests_since(before);
+            let asks = |resource: &str| {
+                let mut asked = asked.iter().filter(|it| it.resource == resource);
+                asked.any(|it| it.name.as_deref() == Some(name.as_str()))
+            };
+            let has_come = match number % 4 {
+                0 => true,
+                1 => asks("secrets"),
+                2 => is_used(mark).await?,
+                _ => asks("customergateways"),
+            };
+            if has_come { Ok(()) } else { Err(format!("{asked:?}")) }
+        })
+        .await
+        .unwrap();
+        gateways.delete(name).await;
+    }
+    for name in &names {
+        world.wait_until_gone(name).await;
+    }
     let own = world.access_key.clone();
+    let last = async || world.simulator.last_sequence().await.map_err(|error| error.to_string());
+    let mut mark = last().await.unwrap();
     eventually(
         "two drift checks without the key of those that are gone",
         DEADLINE,
         async || {
-            let mark = world
-                .simulator
-                .last_sequence()
-                .await
-                .map_err(|error| error.to_string())?;
-            for _ in 0..200 {
-                if requests(&own, mark).await? >= 2 {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            if requests(&own, mark).await? < 2 {
+                return Err("the next two have not come".to_owned());
             }
             match requests("AKBRIEF", mark).await? {
                 0 => Ok(()),
-                more => Err(format!("{more} requests")),
+                more => {
+                    mark = last().await?;
+                    Err(format!("{more} requests"))
+                }
             }
         },
     )

@@ -10,7 +10,7 @@ use super::ownership::was_marked;
 use super::tend::{is_left_behind, unsettled_for};
 use super::{
     AGAIN, Access, Guard, Inputs, Note, Rest, Step, Trouble, Why, confirm_absence, crd_deleting, homeless,
-    look_to_delete, object, owner, owner_of, scope_changed, stop, wait,
+    look_to_delete, object, owner, owner_of, scope_changed, stop,
 };
 use crate::api::conditions::{Progress, Reason, Verdict};
 use crate::api::{DeletionPolicy, ManagementPolicy};
@@ -169,7 +169,7 @@ pub(super) fn remove_seen<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, r
     }
     if inputs.policy.read_only {
         let message = format!("--read-only: would take the tag {key} off the {} {id}", K::NOUN);
-        return wait(Reason::Deleting, message);
+        return stop(Reason::Deleting, message);
     }
     match K::untag(BTreeMap::from([(key.clone(), value.clone())])) {
         Some(call) => Step::Change {
@@ -196,7 +196,7 @@ pub(super) fn send_delete<K: Kind>(inputs: &Inputs<'_, K>, id: String) -> Step<K
     }
     if inputs.policy.read_only {
         let message = format!("--read-only: would delete the {} {id} in the cloud", K::NOUN);
-        return wait(Reason::Deleting, message);
+        return stop(Reason::Deleting, message);
     }
     Step::Delete { id, twin: false }
 }

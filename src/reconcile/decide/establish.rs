@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::ownership::claim;
 use super::{
     AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Rival, Step, Trouble, WAIT, confirm_absence, created_event,
-    held_by_another, look, object, owner, owner_of, stop, time_left, troubled, wait,
+    held_by_another, look, object, owner, owner_of, stop, time_left, troubled,
 };
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
@@ -105,7 +105,7 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
         Extras::Lacking(trouble) | Extras::Absent(trouble) => return troubled(inputs, trouble),
     };
     if inputs.policy.read_only {
-        return wait(
+        return stop(
             Reason::Creating,
             format!("--read-only: would create the {} {name}", K::NOUN),
         );

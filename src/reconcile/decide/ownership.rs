@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Guard, Inputs, MAX_TAGS, Note, Step, Why, look, object, owner, stop, wait};
+use super::{Guard, Inputs, MAX_TAGS, Note, Step, Why, look, object, owner, stop};
 use crate::api::conditions::Reason;
 use crate::mirror::{Look, Remote};
 use crate::ownership::Owner;
@@ -88,7 +88,7 @@ pub(super) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Optio
     };
     if inputs.policy.read_only {
         let message = format!("--read-only: would mark the {} {id} as this object's", K::NOUN);
-        return Some(wait(Reason::Updating, message));
+        return Some(stop(Reason::Updating, message));
     }
     if !inputs.has_finalizer {
         return Some(Step::AddFinalizer);
@@ -118,7 +118,7 @@ pub(super) fn claim<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, event: 
         Ownership::NotMine(step) => return step,
         Ownership::Free { .. } if inputs.policy.read_only => {
             let message = format!("--read-only: would adopt the {} {}", K::NOUN, remote.id());
-            return wait(Reason::Creating, message);
+            return stop(Reason::Creating, message);
         }
         Ownership::Mine | Ownership::Free { .. } => {}
     }

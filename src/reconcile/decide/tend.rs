@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::ownership::mark;
 use super::{
     AGAIN, Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, confirm_absence, is_wanting, look,
-    mass_deletion, object, stop, suspects_mass_deletion, time_left, troubled, wait,
+    mass_deletion, object, stop, suspects_mass_deletion, time_left, troubled,
 };
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
@@ -119,7 +119,7 @@ pub(super) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
     let call = match mend {
         _ if inputs.policy.read_only => {
             let message = format!("--read-only: would change {names} in the cloud");
-            return wait(Reason::Updating, message);
+            return stop(Reason::Updating, message);
         }
         Mend::Call(call) if K::needs_whole(&call) && !full => return look(inputs, Look::Whole(id.to_owned())),
         Mend::Call(call) => call,
@@ -232,7 +232,7 @@ pub(super) fn lost<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Step<K> {
     } else if !inputs.view.counted && inputs.policy.mass_deletion_guard {
         return Step::Rest(Rest::Until(None, COUNTED_SOON));
     } else if inputs.policy.read_only {
-        return wait(
+        return stop(
             Reason::Creating,
             format!("--read-only: would make the {noun} {id} anew, which is gone"),
         );
