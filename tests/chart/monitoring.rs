@@ -107,6 +107,8 @@ async fn everything_that_alerts_and_dashboard_name_is_shown_by_the_running_opera
             .iter()
             .filter(|label| !LABELS_OF_TARGETS.contains(&label.as_str()))
         {
+            // Prometheus' name for a metric's label that a target has as well.
+            let label = label.strip_prefix("exported_").unwrap_or(label);
             assert!(labels.contains_key(label), "{place}: {} has no {label}", it.metric);
         }
         if it.values.get("outcome").is_some_and(|outcome| outcome == "ok") {
@@ -242,6 +244,11 @@ async fn alerts_can_be_left_out_and_labelled() {
 const POD: &str = r#"namespace="somewhere",pod="vpn-vpn-operator-7c9d8b6f5-x2x4z""#;
 const FOLLOWER: &str = r#"namespace="somewhere",pod="vpn-vpn-operator-7c9d8b6f5-aaaaa""#;
 
+/// The watch of one namespace.
+fn watch(pod: &str) -> String {
+    format!("vpn_operator_watch_up{{{pod},kind=\"VpnUser\",exported_namespace=\"team-a\"}}")
+}
+
 /// Of a release in which all is well.
 fn healthy() -> Vec<Series> {
     vec![
@@ -260,6 +267,8 @@ fn healthy() -> Vec<Series> {
             format!("vpn_operator_crd_missing_fields{{{POD},kind=\"VpnUser\"}}"),
             "0x150",
         ),
+        (watch(POD), "1x150"),
+        (watch(FOLLOWER), "1x150"),
         (
             format!("vpn_operator_mirror_lists_total{{{POD},collection=\"vpn-users\",outcome=\"ok\"}}"),
             "0+1x150",
@@ -358,6 +367,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
         ("VpnOperatorDriftNotSeen", 16, vec![(lists("ok"), "3x150")]),
         ("VpnOperatorDriftLeft", 60, vec![(drifted, "1x150")]),
         ("VpnOperatorCrdOutdated", 15, vec![(crd, "2x150")]),
+        ("VpnOperatorWatchDown", 10, vec![(watch(FOLLOWER), "0x150")]),
     ];
     let whole = rules(&[]).await;
     let count = whole["groups"][0]["rules"].as_array().unwrap().len();
@@ -379,6 +389,13 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
                 assert!(said.contains("team-a/cloud"), "{said}");
                 Some("warning")
             }
+            "VpnOperatorWatchDown" => {
+                assert!(
+                    said.contains("The watch of VpnUser in namespace team-a is down"),
+                    "{said}"
+                );
+                Some("warning")
+            }
             _ => None,
         };
         assert!(
@@ -396,6 +413,7 @@ async fn what_is_over_soon_raises_no_alert() {
         (objects("Creating"), "40x50 0x100"),
         (objects("NotFound"), "1x10 0x140"),
         (format!("vpn_operator_leader{{{POD}}}"), "0x3 1x147"),
+        (watch(POD), "0x5 1x145"),
     ])
     .await;
     let names: Vec<_> = alarms.iter().map(|alarm| alarm.alert.as_str()).collect();
