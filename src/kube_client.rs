@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service};
 
+use crate::kube_config::ConfigError;
+
 /// How long a request may take, its answer's body included.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// How long a watch may be silent. The apiserver sends a bookmark about every minute.
@@ -40,7 +42,7 @@ pub struct Clients {
 #[derive(Debug, Error)]
 pub enum ClientError {
     #[error("no access to Kubernetes is configured: {0}")]
-    Config(#[from] kube::config::InferConfigError),
+    Config(#[from] ConfigError),
     #[error("the Kubernetes client cannot be made: {0}")]
     Client(#[from] kube::Error),
 }

@@ -8,6 +8,7 @@ pub mod crd_age;
 pub mod crd_wait;
 pub mod kinds;
 pub mod kube_client;
+pub mod kube_config;
 pub mod leader;
 pub mod metrics;
 pub mod mirror;

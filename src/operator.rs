@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use crate::{
     crd_wait::AwaitedCrds,
     kube_client::{ClientError, Clients, Heard},
+    kube_config,
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
     plain_error::one_line,
@@ -206,7 +207,7 @@ fn on_signals() -> io::Result<CancellationToken> {
 /// On a thread of its own: an exec plugin of the kubeconfig may take its time, or hang.
 async fn kube_clients() -> Result<Clients, OperatorError> {
     let failed = |error: ClientError| OperatorError::KubeClient(one_line(&error));
-    let config = kube::Config::infer().await.map_err(|error| failed(error.into()))?;
+    let config = kube_config::infer().await.map_err(|error| failed(error.into()))?;
     // A client needs the runtime for its connections.
     let runtime = tokio::runtime::Handle::current();
     let made = tokio::task::spawn_blocking(move || {

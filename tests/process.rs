@@ -491,3 +491,64 @@ async fn sigterm_is_obeyed_while_the_exec_plugin_of_the_kubeconfig_hangs() {
     let ended = tokio::time::timeout(DEADLINE, operator.wait()).await;
     assert!(ended.expect("it ends").unwrap().success());
 }
+
+/// The first line that somebody sends here.
+fn first_line(listener: std::net::TcpListener) -> std::sync::mpsc::Receiver<String> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let Ok((stream, _)) = listener.accept() else { return };
+        let mut line = String::new();
+        let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line);
+        // Nobody listens any more once the test has failed.
+        let _ = read.map(|_| sender.send(line.trim_end().to_owned()));
+    });
+    receiver
+}
+
+#[test]
+fn the_apiserver_is_reached_through_the_proxy_that_the_usual_rules_name() {
+    const AWAY: &str = "http://apiserver.invalid:6443";
+    let folder = tempfile::tempdir().unwrap();
+    for (own, variable, no_proxy, is_proxied) in [
+        (true, false, "apiserver.invalid", true),
+        (true, false, ",,127.0.0.2,", true),
+        (false, true, "127.0.0.2", true),
+        (false, true, "127.0.0.2,,", true),
+        (false, true, ",127.0.0.0/24,", false),
+    ] {
+        let [proxy, apiserver] = ["127.0.0.2:0", "127.0.0.1:0"].map(|at| std::net::TcpListener::bind(at).unwrap());
+        let url = |listener: &std::net::TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let server = if is_proxied { AWAY.to_owned() } else { url(&apiserver) };
+        let mut cluster = json!({"server": server});
+        if own {
+            cluster["proxy-url"] = json!(url(&proxy));
+        }
+        let kubeconfig = folder.path().join("kubeconfig");
+        let document = json!({
+            "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": cluster}], "users": [{"name": "u", "user": {}}],
+        });
+        std::fs::write(&kubeconfig, document.to_string()).unwrap();
+        let mut command = Command::new(BINARY);
+        command
+            .args(["run", "--listen=127.0.0.1:0", "--leader-elect=false"])
+            .env_clear()
+            .env("POD_NAMESPACE", "a")
+            .env("KUBECONFIG", &kubeconfig)
+            .env("NO_PROXY", no_proxy)
+            .stderr(std::process::Stdio::null());
+        if variable {
+            command.env("HTTP_PROXY", url(&proxy));
+        }
+        let (expected, heard) = match is_proxied {
+            true => ("CONNECT apiserver.invalid:6443 ", first_line(proxy)),
+            false => ("GET /api", first_line(apiserver)),
+        };
+        let mut operator = command.spawn().unwrap();
+        let line = heard.recv_timeout(DEADLINE);
+        operator.kill().unwrap();
+        operator.wait().unwrap();
+        let line = line.unwrap();
+        assert!(line.starts_with(expected), "{own} {variable} {no_proxy:?}: {line}");
+    }
+}
