@@ -1,6 +1,7 @@
 //! How many requests one credential may send, how many may be under way at once, and who is next: a token bucket that
 //! slows down when the cloud says "too many" and recovers, with a queue by priority and arrival. Reconciles do not park
-//! here: they leave their key and are told when their turn has come.
+//! here: they leave their key and are told when their turn has come. A turn that is given and not taken at once, such as
+//! while something is recorded, keeps nobody else waiting for long.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -81,6 +82,14 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
         let taken = self.core().take(Key::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
         (taken == Taken::Now).then(|| Turn { budget: self })
+    }
+
+    /// Gives the waiter a turn if there is one, which it is to [`Budget::take`] soon: what is to be recorded before the
+    /// request is recorded before it counts as under way. Else queues it in the same way.
+    pub fn reserve(&self, waiter: W, priority: Priority, now: Instant) -> bool {
+        let taken = self.core().reserve(Key::Waiter(waiter), priority, now);
+        self.changed.notify_waiters();
+        taken == Taken::Now
     }
 
     /// Gives up a place in the queue, or a turn that was not taken.
@@ -266,20 +275,36 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     fn take(&mut self, key: Key<W>, priority: Priority, now: Instant) -> Taken {
+        if self.admit(&key, priority, now).is_none() {
+            return Taken::Queued;
+        }
+        self.under_way += 1;
+        Taken::Now
+    }
+
+    fn reserve(&mut self, key: Key<W>, priority: Priority, now: Instant) -> Taken {
+        let Some(rank) = self.admit(&key, priority, now) else {
+            return Taken::Queued;
+        };
+        self.keep(key, rank, now);
+        Taken::Now
+    }
+
+    /// The place that it had, if it may go now; else it is queued.
+    fn admit(&mut self, key: &Key<W>, priority: Priority, now: Instant) -> Option<Rank> {
         self.count(now);
-        if let Some(grant) = self.grants.remove(&key) {
+        if let Some(grant) = self.grants.remove(key) {
+            let rank = (grant.rank.0.min(priority), grant.rank.1);
             if self.under_way < MOST_UNDER_WAY {
-                self.under_way += 1;
-                return Taken::Now;
+                return Some(rank);
             }
             // It came late, and others have the room now: back to its place.
             self.refund();
-            let rank = (grant.rank.0.min(priority), grant.rank.1);
             self.queue.insert(rank, key.clone());
-            self.ranks.insert(key, rank);
-            return Taken::Queued;
+            self.ranks.insert(key.clone(), rank);
+            return None;
         }
-        let old = self.ranks.get(&key).copied();
+        let old = self.ranks.get(key).copied();
         let rank = match old {
             Some((before, arrival)) => (before.min(priority), arrival),
             None => {
@@ -292,16 +317,27 @@ impl<W: Clone + Eq + Hash> Core<W> {
             .first_key_value()
             .is_none_or(|(first, _)| *first >= rank || Some(*first) == old);
         if nobody_before && self.has_room(now) && self.pay(now) {
-            self.leave(&key);
-            self.under_way += 1;
-            return Taken::Now;
+            self.leave(key);
+            return Some(rank);
         }
         if old != Some(rank) {
-            self.leave(&key);
+            self.leave(key);
             self.queue.insert(rank, key.clone());
-            self.ranks.insert(key, rank);
+            self.ranks.insert(key.clone(), rank);
         }
-        Taken::Queued
+        None
+    }
+
+    /// A turn that is paid for is given, and not taken yet.
+    fn keep(&mut self, key: Key<W>, rank: Rank, now: Instant) {
+        let expires = now + GRANT_KEPT;
+        let grant = Grant {
+            rank,
+            given: now,
+            expires,
+        };
+        self.grants.insert(key.clone(), grant);
+        self.expiring.push_back((expires, key));
     }
 
     /// A request that had a turn is over.
@@ -337,14 +373,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
                 break;
             };
             self.ranks.remove(&key);
-            let expires = now + GRANT_KEPT;
-            let grant = Grant {
-                rank,
-                given: now,
-                expires,
-            };
-            self.grants.insert(key.clone(), grant);
-            self.expiring.push_back((expires, key.clone()));
+            self.keep(key.clone(), rank, now);
             granted.push(key);
         }
         granted
@@ -572,6 +601,39 @@ mod tests {
             budget.take(2, Priority::Read, Instant::now()).is_none(),
             "2 did not come in time"
         );
+    }
+
+    #[test]
+    fn what_is_reserved_is_paid_for_once_and_others_pass_who_is_late() {
+        let (budget, now) = (Budget::new(50.0), Instant::now());
+        for waiter in 0..5 {
+            assert!(budget.reserve(waiter, Priority::Write, now));
+        }
+        assert_eq!(budget.under_way(), 0);
+        assert!(budget.take(9, Priority::Edit, now).is_none(), "there is room for five");
+        let turn = budget.take(0, Priority::Write, now).expect("it was reserved");
+        assert_eq!(budget.under_way(), 1);
+        drop(turn);
+        assert!(budget.take(9, Priority::Edit, now).is_some(), "0 has sent its request");
+        // The others are late: as many may be under way as if they were not there.
+        let later = now + GRANT_HAS_ROOM;
+        let turns: Vec<_> = (10..15)
+            .map(|waiter| budget.take(waiter, Priority::Write, later))
+            .collect();
+        assert!(turns.iter().all(Option::is_some));
+        assert!(
+            budget.take(1, Priority::Write, later).is_none(),
+            "there is no room left"
+        );
+        drop(turns);
+        assert!(
+            budget.take(1, Priority::Write, later).is_some(),
+            "it has its place again"
+        );
+        for given_up in [2, 3, 4] {
+            budget.forget(&given_up);
+        }
+        assert_eq!(budget.waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,25 +1,33 @@
 //! Writes on one VPN server go one at a time: its queue in the cloud overflows otherwise (VPN.0030). Nobody parks
-//! here: a reconcile that finds the lane taken leaves its name and is woken when its turn has come.
+//! here: a reconcile that finds the lane taken leaves its name and is woken when its turn has come. The lane is held only
+//! while a request is sent: what is recorded before that is recorded under a grant, which others pass if it takes long.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::{self, Debug},
     hash::Hash,
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::budget::Priority;
 
+/// A lane that was granted and not entered is granted to the next one after this.
+const GRANT_LASTS: Duration = Duration::from_secs(1);
+
 /// All lanes. `W` names who waits; one waiter is in one lane at a time.
 ///
 /// Whenever a lane is free and somebody queues, exactly one of them has been granted it and was woken after that. It
-/// takes the grant by [`Lanes::enter`], or its visit ends with [`Lanes::done`] and the next one is granted: so every
-/// visit has to end with `done`, however it ends.
+/// takes the grant by [`Lanes::enter`], or is late and the next one is granted, or its visit ends with [`Lanes::done`]
+/// and the next one is granted: so every visit has to end with `done`, however it ends. Who is late enters if the lane is
+/// free by then, and else has its place in the queue again.
 pub struct Lanes<W> {
+    this: Weak<Self>,
     state: Mutex<State<W>>,
     wake: Box<dyn Fn(W) + Send + Sync>,
 }
@@ -28,10 +36,16 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> Lanes<W> {
     /// `wake` has to bring about a visit of the waiter that begins after the call. It may be called once too often, and
     /// may itself call anything in here.
     pub fn new(wake: impl Fn(W) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             state: Mutex::new(State::default()),
             wake: Box::new(wake),
         })
+    }
+
+    /// Grants the lane for this visit if [`Lanes::enter`] would take it now; else queues the waiter in the same way.
+    pub fn reserve(&self, lane: &str, waiter: &W, priority: Priority) -> bool {
+        self.change(|state| state.reserve(lane, waiter, priority))
     }
 
     /// Takes the lane if it is free, and not granted to somebody else; else queues the waiter, by priority and arrival.
@@ -80,13 +94,33 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> Lanes<W> {
         self.change(|state| state.lanes.values().map(|lane| lane.queue.len()).sum())
     }
 
+    /// Who was granted the lane is late after a while.
+    fn end_grant_in_time(&self, lane: Arc<str>, number: u64) {
+        // Without a runtime the process is ending, and nobody writes any more.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (this, until) = (self.this.clone(), Instant::now() + GRANT_LASTS);
+        runtime.spawn(async move {
+            sleep_until(until).await;
+            if let Some(lanes) = this.upgrade() {
+                lanes.end_grant(&lane, number);
+            }
+        });
+    }
+
+    fn end_grant(&self, lane: &Arc<str>, number: u64) {
+        self.change(|state| state.end_grant(lane, number));
+    }
+
     /// Works on the state, and wakes whom that calls for after the lock is gone.
     fn change<R>(&self, work: impl FnOnce(&mut State<W>) -> R) -> R {
-        let (result, to_wake) = {
+        let (result, to_wake, granted) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let result = work(&mut state);
-            (result, mem::take(&mut state.to_wake))
+            (result, mem::take(&mut state.to_wake), mem::take(&mut state.new_grants))
         };
+        granted
+            .into_iter()
+            .for_each(|(lane, number)| self.end_grant_in_time(lane, number));
         for waiter in to_wake {
             (self.wake)(waiter);
         }
@@ -119,7 +153,7 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> Drop for LaneGuard<W>
 /// Priority, then arrival.
 type Rank = (Priority, u64);
 
-/// Where somebody waits, whether queued or granted.
+/// Where somebody waits: queued, granted, or late.
 #[derive(Debug)]
 struct Place {
     lane: Arc<str>,
@@ -140,6 +174,8 @@ struct Lane<W> {
     pause: Option<Pause>,
     /// May enter, but has not yet; only while the lane is free.
     granted: Option<W>,
+    /// Tells this grant from earlier ones.
+    grant: u64,
     queue: BTreeMap<Rank, W>,
 }
 
@@ -150,6 +186,7 @@ impl<W> Default for Lane<W> {
             held: false,
             pause: None,
             granted: None,
+            grant: 0,
             queue: BTreeMap::new(),
         }
     }
@@ -166,8 +203,11 @@ struct State<W> {
     lanes: HashMap<Arc<str>, Lane<W>>,
     places: HashMap<W, Place>,
     arrivals: u64,
+    grants: u64,
     /// To be woken as soon as the lock is gone.
     to_wake: Vec<W>,
+    /// Whose end is to be awaited as soon as the lock is gone.
+    new_grants: Vec<(Arc<str>, u64)>,
 }
 
 impl<W> Default for State<W> {
@@ -176,7 +216,9 @@ impl<W> Default for State<W> {
             lanes: HashMap::new(),
             places: HashMap::new(),
             arrivals: 0,
+            grants: 0,
             to_wake: Vec::new(),
+            new_grants: Vec::new(),
         }
     }
 }
@@ -184,31 +226,71 @@ impl<W> Default for State<W> {
 impl<W: Clone + Eq + Hash> State<W> {
     /// The lane's name if it is the waiter's now.
     fn enter(&mut self, name: &str, waiter: &W, priority: Priority) -> Option<Arc<str>> {
+        let name = self.go_to(name, waiter);
+        if !self.may_enter(&name, waiter) {
+            self.queue(name, waiter, priority);
+            return None;
+        }
+        let lane = self.lanes.entry(Arc::clone(&name)).or_default();
+        lane.held = true;
+        lane.granted = None;
+        self.places.remove(waiter);
+        Some(name)
+    }
+
+    /// Whether the lane is granted to the waiter now.
+    fn reserve(&mut self, name: &str, waiter: &W, priority: Priority) -> bool {
+        let name = self.go_to(name, waiter);
+        if !self.may_enter(&name, waiter) {
+            self.queue(name, waiter, priority);
+            return false;
+        }
+        let place = Place {
+            rank: self.rank(waiter, priority),
+            lane: Arc::clone(&name),
+            // It is this visit's.
+            fresh: false,
+        };
+        self.places.insert(waiter.clone(), place);
+        self.grant(&name, waiter);
+        true
+    }
+
+    /// The lane's name; any place in another lane is given up.
+    fn go_to(&mut self, name: &str, waiter: &W) -> Arc<str> {
         if self.places.get(waiter).is_some_and(|place| *place.lane != *name) {
             self.leave(waiter);
         }
-        let name = match self.lanes.get_key_value(name) {
+        match self.lanes.get_key_value(name) {
             Some((name, _)) => Arc::clone(name),
             None => Arc::from(name),
-        };
-        let lane = self.lanes.entry(Arc::clone(&name)).or_default();
-        // An open lane in which somebody queues is granted to one of them.
-        if lane.is_open() && lane.granted.as_ref().is_none_or(|granted| granted == waiter) {
-            lane.held = true;
-            lane.granted = None;
-            self.places.remove(waiter);
-            return Some(name);
         }
-        let rank = match self.places.remove(waiter) {
-            Some(place) => {
-                lane.queue.remove(&place.rank);
-                (place.rank.0.min(priority), place.rank.1)
-            }
+    }
+
+    /// An open lane in which somebody queues is granted to one of them.
+    fn may_enter(&self, name: &Arc<str>, waiter: &W) -> bool {
+        self.lanes
+            .get(name)
+            .is_none_or(|lane| lane.is_open() && lane.granted.as_ref().is_none_or(|granted| granted == waiter))
+    }
+
+    /// One that has a place keeps it, and may come to a better one.
+    fn rank(&mut self, waiter: &W, priority: Priority) -> Rank {
+        match self.places.get(waiter) {
+            Some(place) => (place.rank.0.min(priority), place.rank.1),
             None => {
                 self.arrivals += 1;
                 (priority, self.arrivals)
             }
-        };
+        }
+    }
+
+    fn queue(&mut self, name: Arc<str>, waiter: &W, priority: Priority) {
+        let rank = self.rank(waiter, priority);
+        let lane = self.lanes.entry(Arc::clone(&name)).or_default();
+        if let Some(place) = self.places.remove(waiter) {
+            lane.queue.remove(&place.rank);
+        }
         lane.queue.insert(rank, waiter.clone());
         let place = Place {
             lane: name,
@@ -216,7 +298,24 @@ impl<W: Clone + Eq + Hash> State<W> {
             fresh: true,
         };
         self.places.insert(waiter.clone(), place);
-        None
+    }
+
+    fn grant(&mut self, name: &Arc<str>, waiter: &W) {
+        self.grants += 1;
+        let lane = self.lanes.entry(Arc::clone(name)).or_default();
+        lane.granted = Some(waiter.clone());
+        lane.grant = self.grants;
+        self.new_grants.push((Arc::clone(name), self.grants));
+    }
+
+    /// Who has not entered by now is late: it keeps its place, and others pass.
+    fn end_grant(&mut self, name: &Arc<str>, number: u64) {
+        if let Some(lane) = self.lanes.get_mut(name)
+            && lane.grant == number
+            && lane.granted.take().is_some()
+        {
+            self.settle(name);
+        }
     }
 
     fn done(&mut self, waiter: &W) {
@@ -225,14 +324,18 @@ impl<W: Clone + Eq + Hash> State<W> {
         };
         if !mem::take(&mut place.fresh) {
             self.leave(waiter);
-        } else if self
-            .lanes
-            .get(&place.lane)
-            .is_some_and(|lane| lane.granted.as_ref() == Some(waiter))
-        {
+            return;
+        }
+        let (name, rank) = (Arc::clone(&place.lane), place.rank);
+        let lane = self.lanes.entry(Arc::clone(&name)).or_default();
+        if lane.granted.as_ref() == Some(waiter) {
             // Granted after it had asked, in one visit. The next visit takes it; that there is one must not depend on
             // how a wake during this one was taken.
             self.to_wake.push(waiter.clone());
+        } else {
+            // It may have been late, in a visit that asked before and ended long after.
+            lane.queue.insert(rank, waiter.clone());
+            self.settle(&name);
         }
     }
 
@@ -290,7 +393,7 @@ impl<W: Clone + Eq + Hash> State<W> {
         }
         match lane.queue.pop_first() {
             Some((_, first)) => {
-                lane.granted = Some(first.clone());
+                self.grant(name, &first);
                 self.to_wake.push(first);
             }
             None => {

@@ -36,6 +36,10 @@ impl Room {
         self.lanes.enter(SERVER, &waiter, priority)
     }
 
+    fn reserve(&self, waiter: u32, priority: Priority) -> bool {
+        self.lanes.reserve(SERVER, &waiter, priority)
+    }
+
     /// One visit that wants to write.
     fn visit(&self, waiter: u32, priority: Priority) -> Option<LaneGuard<u32>> {
         let guard = self.enter(waiter, priority);
@@ -66,8 +70,8 @@ impl Room {
     }
 }
 
-#[test]
-fn a_free_lane_is_taken_at_once_and_a_taken_one_queues() {
+#[tokio::test(start_paused = true)]
+async fn a_free_lane_is_taken_at_once_and_a_taken_one_queues() {
     let room = Room::new();
     let guard = room.visit(1, Priority::Write).expect("it is free");
     assert!(room.visit(2, Priority::Edit).is_none());
@@ -81,8 +85,8 @@ fn a_free_lane_is_taken_at_once_and_a_taken_one_queues() {
     assert!(room.visit(2, Priority::Edit).is_some());
 }
 
-#[test]
-fn the_lane_goes_by_priority_then_arrival() {
+#[tokio::test(start_paused = true)]
+async fn the_lane_goes_by_priority_then_arrival() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     for (waiter, priority) in [
@@ -98,8 +102,8 @@ fn the_lane_goes_by_priority_then_arrival() {
     assert_eq!(room.order(), [5, 2, 4, 3, 1]);
 }
 
-#[test]
-fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     for (waiter, priority) in [
@@ -117,8 +121,8 @@ fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
     assert_eq!(room.order(), [1, 2, 3], "1 came first; 2 is not set back");
 }
 
-#[test]
-fn nobody_passes_the_one_that_was_granted_the_lane() {
+#[tokio::test(start_paused = true)]
+async fn nobody_passes_the_one_that_was_granted_the_lane() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     assert!(room.visit(1, Priority::Drift).is_none());
@@ -127,8 +131,8 @@ fn nobody_passes_the_one_that_was_granted_the_lane() {
     assert_eq!(room.order(), [1, 2]);
 }
 
-#[test]
-fn a_grant_that_a_visit_does_not_take_goes_to_the_next() {
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_a_visit_does_not_take_goes_to_the_next() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     for waiter in [1, 2] {
@@ -141,8 +145,51 @@ fn a_grant_that_a_visit_does_not_take_goes_to_the_next() {
     assert_eq!(room.kept_lanes(), 0);
 }
 
-#[test]
-fn a_place_that_a_visit_does_not_renew_is_given_up() {
+#[tokio::test(start_paused = true)]
+async fn who_does_not_enter_in_time_is_passed_and_enters_later_or_keeps_the_place() {
+    let room = Room::new();
+    let late = Duration::from_millis(1_010);
+    assert!(room.reserve(1, Priority::Write), "it is free");
+    assert!(!room.reserve(2, Priority::Edit), "1 has the grant");
+    sleep(late).await;
+    assert_eq!(room.woken(), [2]);
+    let guard = room.enter(2, Priority::Edit).expect("it was granted");
+    assert!(room.enter(1, Priority::Write).is_none());
+    assert!(room.visit(3, Priority::Write).is_none());
+    room.lanes.done(&1);
+    drop(guard);
+    assert_eq!(room.woken(), [1], "it came before 3");
+    sleep(late).await;
+    assert_eq!(room.woken(), [3]);
+    // Nobody has entered, so that it may though it is late.
+    assert!(!room.reserve(4, Priority::Edit), "3 has the grant");
+    drop(room.enter(3, Priority::Write).expect("it was granted"));
+    assert_eq!(room.woken(), [4]);
+    sleep(late).await;
+    assert!(room.enter(1, Priority::Write).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visit_that_ends_late_is_in_the_queue_again_if_it_asked_and_else_is_not() {
+    let room = Room::new();
+    let guard = room.visit(0, Priority::Write);
+    assert!(room.enter(1, Priority::Write).is_none());
+    drop(guard);
+    sleep(Duration::from_millis(1_010)).await;
+    assert_eq!(room.woken(), [1]);
+    room.lanes.done(&1);
+    assert_eq!(room.woken(), [1], "it asked, and was late before its visit ended");
+    sleep(Duration::from_millis(1_010)).await;
+    room.lanes.done(&1);
+    assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
+    // What is reserved is the visit's own.
+    assert!(room.reserve(2, Priority::Write));
+    room.lanes.done(&2);
+    assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_a_visit_does_not_renew_is_given_up() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     for waiter in [1, 2] {
@@ -154,8 +201,8 @@ fn a_place_that_a_visit_does_not_renew_is_given_up() {
     assert_eq!(room.order(), [2]);
 }
 
-#[test]
-fn a_grant_that_came_between_asking_and_the_visits_end_is_kept_for_the_next_visit() {
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_came_between_asking_and_the_visits_end_is_kept_for_the_next_visit() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     assert!(room.enter(1, Priority::Write).is_none());
@@ -168,8 +215,8 @@ fn a_grant_that_came_between_asking_and_the_visits_end_is_kept_for_the_next_visi
     assert_eq!(room.woken(), [2], "that visit did not take it");
 }
 
-#[test]
-fn a_grant_survives_no_two_visits_even_if_one_was_cut_off() {
+#[tokio::test(start_paused = true)]
+async fn a_grant_survives_no_two_visits_even_if_one_was_cut_off() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     assert!(room.enter(1, Priority::Write).is_none());
@@ -183,8 +230,8 @@ fn a_grant_survives_no_two_visits_even_if_one_was_cut_off() {
     assert!(room.visit(2, Priority::Write).is_some());
 }
 
-#[test]
-fn who_goes_to_another_lane_leaves_the_first() {
+#[tokio::test(start_paused = true)]
+async fn who_goes_to_another_lane_leaves_the_first() {
     let room = Room::new();
     let first = room.visit(0, Priority::Write);
     let second = room.lanes.enter(OTHER, &9, Priority::Write);
@@ -202,8 +249,8 @@ fn who_goes_to_another_lane_leaves_the_first() {
     assert_eq!(room.woken(), [2]);
 }
 
-#[test]
-fn who_is_forgotten_leaves_neither_place_nor_grant_but_keeps_what_is_held() {
+#[tokio::test(start_paused = true)]
+async fn who_is_forgotten_leaves_neither_place_nor_grant_but_keeps_what_is_held() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     for waiter in [1, 2, 3] {
@@ -220,12 +267,14 @@ fn who_is_forgotten_leaves_neither_place_nor_grant_but_keeps_what_is_held() {
     assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
 }
 
-#[test]
-fn a_wake_may_enter_at_once() {
+#[tokio::test(start_paused = true)]
+async fn a_wake_may_enter_at_once() {
     let entered = Arc::new(Mutex::new(Vec::new()));
     let lanes = Arc::new_cyclic(|this: &std::sync::Weak<Lanes<u32>>| {
+        let own = this.clone();
         let (this, entered) = (this.clone(), Arc::clone(&entered));
         Lanes {
+            this: own,
             state: Mutex::default(),
             wake: Box::new(move |waiter| {
                 let lanes = this.upgrade().expect("it lives");
@@ -288,7 +337,7 @@ async fn a_pause_leaves_the_holder_alone_and_makes_a_grant_a_place_again() {
     room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
     assert!(room.visit(1, Priority::Write).is_none());
     assert_eq!(room.lanes.waiting(), 2);
-    sleep(Duration::from_secs(11)).await;
+    sleep(Duration::from_millis(10_010)).await;
     assert_eq!(room.woken(), [1], "it has kept its place");
     let guard = room.visit(1, Priority::Write).expect("it was granted");
     room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
@@ -331,6 +380,7 @@ fn lane_name(number: u8) -> &'static str {
 #[derive(Clone, Debug)]
 enum Step {
     Enter(u8, u32, u8),
+    Reserve(u8, u32, u8),
     Leave(prop::sample::Index),
     Done(u32),
     Forget(u32),
@@ -341,6 +391,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(lane, waiter, priority)| Step::Enter(lane, waiter, priority)),
+        4 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(lane, waiter, priority)| Step::Reserve(lane, waiter, priority)),
         4 => any::<prop::sample::Index>().prop_map(Step::Leave),
         4 => (0_u32..8).prop_map(Step::Done),
         1 => (0_u32..8).prop_map(Step::Forget),
@@ -367,6 +418,8 @@ struct ModelPlace {
     lane: &'static str,
     rank: (Priority, u64),
     granted: bool,
+    granted_at: u64,
+    late: bool,
     fresh: bool,
 }
 
@@ -399,9 +452,32 @@ impl Model {
             lane,
             rank,
             granted: false,
+            granted_at: 0,
+            late: false,
             fresh: true,
         });
         false
+    }
+
+    fn reserve(&mut self, lane: &'static str, waiter: u32, priority: Priority) -> bool {
+        let old = self.place(waiter).map(|at| self.places[at].clone());
+        let old = old.filter(|place| place.lane == lane);
+        if !self.enter(lane, waiter, priority) {
+            return false;
+        }
+        // It would have been let in: it is granted the lane instead.
+        self.held.remove(lane);
+        self.arrivals += 1;
+        self.places.push(ModelPlace {
+            waiter,
+            lane,
+            rank: old.map_or((priority, self.arrivals), |old| (old.rank.0.min(priority), old.rank.1)),
+            granted: true,
+            granted_at: self.now,
+            late: false,
+            fresh: false,
+        });
+        true
     }
 
     fn done(&mut self, waiter: u32) {
@@ -411,6 +487,8 @@ impl Model {
             self.places.remove(at);
         } else if place.granted {
             self.woken.push(waiter);
+        } else {
+            place.late = false;
         }
         if let Some(at) = self.place(waiter) {
             self.places[at].fresh = false;
@@ -430,6 +508,11 @@ impl Model {
     fn pass(&mut self, length: u64) {
         self.now += length;
         let now = self.now;
+        for place in self.places.iter_mut().filter(|place| place.granted) {
+            if place.granted_at + 1_000 <= now {
+                (place.granted, place.late) = (false, true);
+            }
+        }
         self.paused.retain(|_, until| *until > now);
     }
 
@@ -437,9 +520,10 @@ impl Model {
     fn settle(&mut self) {
         for lane in [SERVER, OTHER] {
             if self.is_open(lane) && self.granted(lane).is_none() {
-                let queue = self.places.iter_mut().filter(|place| place.lane == lane);
+                let queue = self.places.iter_mut().filter(|place| place.lane == lane && !place.late);
                 if let Some(first) = queue.min_by_key(|place| place.rank) {
                     first.granted = true;
+                    first.granted_at = self.now;
                     self.woken.push(first.waiter);
                 }
             }
@@ -447,7 +531,7 @@ impl Model {
     }
 
     fn kept_lanes(&self) -> usize {
-        let queued = self.places.iter().map(|place| place.lane);
+        let queued = self.places.iter().filter(|place| !place.late).map(|place| place.lane);
         let names: BTreeSet<_> = self
             .held
             .iter()
@@ -479,6 +563,11 @@ async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(guard.is_some(), model.enter(lane, waiter, priority));
                 guards.extend(guard);
             }
+            Step::Reserve(lane, waiter, number) => {
+                let (lane, priority) = (lane_name(lane), priority(number));
+                let is_granted = room.lanes.reserve(lane, &waiter, priority);
+                prop_assert_eq!(is_granted, model.reserve(lane, waiter, priority));
+            }
             Step::Leave(index) => {
                 if !guards.is_empty() {
                     let guard = guards.swap_remove(index.index(guards.len()));
@@ -509,6 +598,8 @@ async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
         model.settle();
+        // The tasks that end grants have to sleep before the time goes on.
+        yield_now().await;
         let (mut woken, mut expected) = (room.woken(), mem::take(&mut model.woken));
         woken.sort_unstable();
         expected.sort_unstable();
@@ -517,14 +608,18 @@ async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
         prop_assert_eq!(held.len(), guards.len(), "two guards of one lane");
         prop_assert_eq!(
             room.lanes.waiting(),
-            model.places.iter().filter(|place| !place.granted).count()
+            model
+                .places
+                .iter()
+                .filter(|place| !place.granted && !place.late)
+                .count()
         );
         prop_assert_eq!(room.kept_lanes(), model.kept_lanes());
         room.lanes.change(|state| {
             for (name, lane) in &state.lanes {
                 prop_assert_eq!(lane.granted, model.granted(name));
                 prop_assert!(
-                    !lane.is_open() || lane.granted.is_some(),
+                    !lane.is_open() || lane.granted.is_some() || lane.queue.is_empty(),
                     "a free lane that nobody may enter"
                 );
             }
@@ -616,6 +711,6 @@ proptest! {
         writes in prop::collection::vec(0_u32..4, 1..8),
         choices in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..200),
     ) {
-        works_off(&writes, &choices)?;
+        on_paused_time(async { works_off(&writes, &choices) })?;
     }
 }

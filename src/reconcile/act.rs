@@ -19,6 +19,7 @@ use super::key::Key;
 use super::kind::{Kind, Refused};
 use super::managed::{Managed, crd_name};
 use super::outcome::{self, Setting};
+use super::permits::{NotYet, Reservation, WriteQueues};
 use super::pipeline::{Visit, log_refusal};
 use super::queue::Action;
 use super::record;
@@ -27,11 +28,11 @@ use super::tenant::{Tenant, trouble};
 use super::view::{if_missing, is_named, rival, wanted_name};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Intent, ManagementPolicy, Scope};
-use crate::cloud::budget::{Priority, Turn};
+use crate::cloud::budget::Priority;
 use crate::cloud::clock::{Moment, SENT_WITHIN};
-use crate::cloud::lane::LaneGuard;
 use crate::cloud::{Answer, CloudError, Meaning};
 use crate::crd_age::UPDATE;
+use crate::kube_client::REQUEST_LIMIT;
 use crate::mirror::{Look, Mirror, Remote};
 
 /// What comes after a step.
@@ -308,6 +309,7 @@ impl<K: Kind> Pass<'_, K> {
             extras: self.extras(),
             request_timeout: self.context.shared.settings.request_timeout,
             cloud_now,
+            waits: Duration::ZERO,
             stamp: stamp(&self.object),
         }
     }
@@ -317,39 +319,47 @@ impl<K: Kind> Pass<'_, K> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
-        let Ok(turn) = self.turn(&cloud, Priority::Write) else {
+        let Ok(reservation) = self.reserve(&cloud, Priority::Write) else {
             self.say_that_it_waits().await?;
             return Ok(Next::Rest(Action::await_change()));
         };
         if !self.intends(&cloud) {
-            // Another object was faster, in the same write queue; the next pass reports that.
+            // Another object was faster; the next pass reports that.
             return Ok(Next::Again(Arc::clone(&self.object)));
         }
-        let announced_at = Moment::now();
-        let setting = self.setting(&cloud, cloud.present());
-        let intent = setting.intent(announced.as_ref(), || Uuid::new_v4().to_string());
-        let announce = |status: &mut K::Status| setting.announce_creation(status, &intent, &new);
-        let object = self.write(announce).await?;
-        if !self.is_remembered(&object, announce) {
-            return Pass { object, ..*self }
-                .crd_is_too_old("drops what must be remembered")
-                .await;
+        let token = match &announced {
+            Some(intent) => intent.token.clone(),
+            None => Uuid::new_v4().to_string(),
+        };
+        let recorded = self
+            .record(&cloud, |setting, status| {
+                let intent = setting.intent(announced.as_ref(), || token.clone());
+                setting.announce_creation(status, &intent, &new);
+            })
+            .await?;
+        let pass = Pass {
+            object: Arc::clone(&recorded.object),
+            ..*self
+        };
+        if !recorded.is_kept {
+            return pass.crd_is_too_old("drops what must be remembered").await;
         }
         self.context.record_was_kept();
-        let pass = Pass { object, ..*self };
-        let call = K::create(&cloud.client, &cloud.home, &new, &intent.token);
-        // What left later, as after the machine was suspended, could take effect after the deadline on record.
-        let is_in_time = || announced_at.elapsed(Moment::now()) <= SENT_WITHIN;
-        let Some(sent) = pass.send_in_turn(&cloud, turn, is_in_time, call).await else {
-            // The intent stays: whoever leads next waits it out.
-            return Ok(not_leading());
+        let call = K::create(&cloud.client, &cloud.home, &new, &token);
+        let is_free = || pass.intends(&cloud);
+        let sent = match pass
+            .send_recorded(&cloud, reservation, &recorded, is_free, call)
+            .await?
+        {
+            Sent::Answered(sent) => sent,
+            Sent::Not(next) => return Ok(next),
         };
         match sent {
             Ok(answer) => pass.created(&cloud, &new, answer.value, announced.is_some()).await,
             // What this one was told says nothing of the first: that is looked for, as before.
             Err(_) if announced.is_some() => {
                 self.context.shared.metrics.creation_sent_again(K::KIND, false);
-                self.context.memory.replays(self.key, &intent.token);
+                self.context.memory.replays(self.key, &token);
                 Ok(Next::Again(pass.object))
             }
             Err(error) if error.outcome_unknown => {
@@ -385,7 +395,7 @@ impl<K: Kind> Pass<'_, K> {
         is_taken
     }
 
-    /// Reserves the name of a creation until its intent is recorded. Whether no other object has it.
+    /// Reserves the name of a creation. Whether no other object has it.
     fn intends(&self, cloud: &Cloud<'_, K>) -> bool {
         let name = wanted_name(&self.object, &cloud.scope).filter(|_| K::UNIQUE_NAMES);
         name.is_none_or(|name| self.context.claims.index().intend(self.key, &name).is_ok())
@@ -464,9 +474,9 @@ impl<K: Kind> Pass<'_, K> {
             warn!(%object, id, "gone from the cluster while its {noun} was made, which is kept as deletionPolicy says");
             return;
         }
-        let deleted = self
-            .send(cloud, || true, K::delete(&cloud.client, &cloud.home, id))
-            .await;
+        let deletion = K::delete(&cloud.client, &cloud.home, id);
+        let sending = cloud.tenant.send_if(|| self.context.shared.may_write(), deletion);
+        let deleted = self.visit.slot.yielded(sending).await;
         match deleted {
             Some(Ok(_)) => {
                 cloud.mirror.wrote_absence(id);
@@ -494,25 +504,30 @@ impl<K: Kind> Pass<'_, K> {
         if !lost.is_empty() {
             return self.crd_is_too_old(&format!("drops {}", lost.join(", "))).await;
         }
+        // Told before anything is reserved, since others would wait for the Event as well.
+        self.announce_drift(&call, &why).await;
         let edited = self.gathered.triggered_at.is_some();
         let priority = if edited { Priority::Edit } else { Priority::Write };
-        let Ok(turn) = self.turn(&cloud, priority) else {
+        let Ok(reservation) = self.reserve(&cloud, priority) else {
             return Ok(Next::Rest(Action::await_change()));
         };
-        if self.is_held_by_another(&cloud, id) {
-            return Ok(Next::Again(Arc::clone(&self.object)));
-        }
-        let (object, is_remembered) = self.announce_change(&cloud, &call, &why).await?;
-        if !is_remembered {
-            return Pass { object, ..*self }
-                .crd_is_too_old("drops what must be remembered")
-                .await;
+        let recorded = self.record_change(&cloud, &call, &why).await?;
+        let pass = Pass {
+            object: Arc::clone(&recorded.object),
+            ..*self
+        };
+        if !recorded.is_kept {
+            return pass.crd_is_too_old("drops what must be remembered").await;
         }
         self.context.record_was_kept();
-        let pass = Pass { object, ..*self };
         let sending = K::change(&cloud.client, &cloud.home, id, &call);
-        let Some(sent) = pass.send_in_turn(&cloud, turn, || true, sending).await else {
-            return Ok(not_leading());
+        let is_ours = || !pass.is_held_by_another(&cloud, id);
+        let sent = match pass
+            .send_recorded(&cloud, reservation, &recorded, is_ours, sending)
+            .await?
+        {
+            Sent::Answered(sent) => sent,
+            Sent::Not(next) => return Ok(next),
         };
         match sent {
             Ok(answer) => {
@@ -567,39 +582,107 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    /// Says what is about to be changed, and puts it on record where the kind needs it; whether it was kept there.
-    async fn announce_change(
-        &self,
-        cloud: &Cloud<'_, K>,
-        call: &K::Change,
-        why: &Why,
-    ) -> Result<(Arc<Managed<K>>, bool), kube::Error> {
-        let Why::Differs(fields) = why else {
-            return Ok((Arc::clone(&self.object), true));
-        };
+    /// Reports drift that is about to be corrected.
+    async fn announce_drift(&self, call: &K::Change, why: &Why) {
+        let Why::Differs(fields) = why else { return };
         let status = K::object(&self.object.status);
-        let edited = self.gathered.triggered_at.is_some();
         let has_own_event = K::change_event(call, "").is_some();
         let drifted = status.observed_generation == self.object.metadata.generation
             && conditions::find(&status.conditions, conditions::READY).is_some_and(|ready| ready.status == "True")
-            && !(edited && fields.iter().all(|field| field.ends_with("SecretRef")));
-        let fields_text = fields.join(", ");
+            && !self.is_edit_of_secrets(fields);
         if !has_own_event && self.context.memory.mends(self.key, fields, drifted) && drifted {
-            let text = format!("differs in the cloud: {fields_text}");
+            let text = format!("differs in the cloud: {}", fields.join(", "));
             self.context
                 .shared
                 .reporter
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
         }
-        let setting = self.setting(cloud, cloud.now);
-        let announce = |status: &mut K::Status| setting.announce_change(status, call, &fields_text);
-        let written = self.write(announce).await?;
-        if ready_reason::<K>(&written) == Some(Reason::Updating.as_str()) {
+    }
+
+    /// Whether somebody has changed only Secrets that the spec names: that leaves its generation as it is.
+    fn is_edit_of_secrets(&self, fields: &[String]) -> bool {
+        let Ok(spec) = &self.object.spec else { return false };
+        let of_secrets = K::secret_refs(spec);
+        let is_of_secret = |field: &String| of_secrets.iter().any(|secret| secret.field == field);
+        self.gathered.triggered_at.is_some() && fields.iter().all(is_of_secret)
+    }
+
+    /// Records what is about to be changed.
+    async fn record_change(
+        &self,
+        cloud: &Cloud<'_, K>,
+        call: &K::Change,
+        why: &Why,
+    ) -> Result<Recorded<K>, kube::Error> {
+        let Why::Differs(fields) = why else {
+            return Ok(Recorded::nothing(&self.object));
+        };
+        let fields = fields.join(", ");
+        let recorded = self
+            .record(cloud, |setting, status| setting.announce_change(status, call, &fields))
+            .await?;
+        if ready_reason::<K>(&recorded.object) == Some(Reason::Updating.as_str()) {
             self.count(Reason::Updating);
         }
-        let is_remembered = self.is_remembered(&written, announce);
-        Ok((written, is_remembered))
+        Ok(recorded)
+    }
+
+    /// Records what is about to be sent, while others may send. A record covers the time that it takes itself: if it took
+    /// longer, it is made again for as long as one can take.
+    async fn record(
+        &self,
+        cloud: &Cloud<'_, K>,
+        change: impl Fn(&Setting<'_, K>, &mut K::Status),
+    ) -> Result<Recorded<K>, kube::Error> {
+        let before = &self.object.status;
+        let first = self.record_for(cloud, Duration::ZERO, before, &change).await?;
+        if !first.is_kept || first.covers(Moment::now()) {
+            return Ok(first);
+        }
+        let pass = Pass {
+            object: Arc::clone(&first.object),
+            ..*self
+        };
+        pass.record_for(cloud, REQUEST_LIMIT, before, &change).await
+    }
+
+    async fn record_for(
+        &self,
+        cloud: &Cloud<'_, K>,
+        waits: Duration,
+        before: &K::Status,
+        change: impl Fn(&Setting<'_, K>, &mut K::Status),
+    ) -> Result<Recorded<K>, kube::Error> {
+        let began = Moment::now();
+        let setting = Setting {
+            waits,
+            ..self.setting(cloud, cloud.present())
+        };
+        let announce = |status: &mut K::Status| {
+            outcome::withdraw::<K>(status, before);
+            change(&setting, status);
+        };
+        let object = self.write(announce).await?;
+        let mut without = object.status.clone();
+        outcome::withdraw::<K>(&mut without, before);
+        Ok(Recorded {
+            is_kept: self.is_remembered(&object, announce),
+            covers: (without != object.status).then(|| (began, waits + SENT_WITHIN)),
+            before: before.clone(),
+            object,
+        })
+    }
+
+    /// Nothing came of what was recorded: it was not sent.
+    async fn withdraw(&self, before: &K::Status) -> Result<Arc<Managed<K>>, kube::Error> {
+        let recorded = &self.object.status;
+        let change = |status: &mut K::Status| {
+            if status == recorded {
+                outcome::withdraw::<K>(status, before);
+            }
+        };
+        self.write_surely(change).await
     }
 
     /// Whether the apiserver has kept what was written: an older CRD drops fields that it does not know.
@@ -613,25 +696,30 @@ impl<K: Kind> Pass<'_, K> {
         let Some(cloud) = self.cloud() else {
             return Ok(self.come_again(AGAIN));
         };
-        let Ok(turn) = self.turn(&cloud, Priority::Write) else {
+        let Ok(reservation) = self.reserve(&cloud, Priority::Write) else {
             return Ok(Next::Rest(Action::await_change()));
         };
-        if self.is_held_by_another(&cloud, id) {
-            return Ok(Next::Again(Arc::clone(&self.object)));
-        }
-        let mut object = Arc::clone(&self.object);
+        let mut recorded = Recorded::nothing(&self.object);
         // Where it was sent before, status reports the deletion already.
         if !twin && ready_reason::<K>(&self.object) != Some(Reason::Deleting.as_str()) {
             let stamp = stamp(&self.object);
             let verdict = Verdict::new(Reason::Deleting, format!("deleting the {} {id} in the cloud", K::NOUN));
-            object = self
+            recorded.object = self
                 .write(|status| record::underway::<K>(status, &verdict, stamp))
                 .await?;
         }
-        let pass = Pass { object, ..*self };
+        let pass = Pass {
+            object: Arc::clone(&recorded.object),
+            ..*self
+        };
         let sending = K::delete(&cloud.client, &cloud.home, id);
-        let Some(sent) = pass.send_in_turn(&cloud, turn, || true, sending).await else {
-            return Ok(not_leading());
+        let is_ours = || !pass.is_held_by_another(&cloud, id);
+        let sent = match pass
+            .send_recorded(&cloud, reservation, &recorded, is_ours, sending)
+            .await?
+        {
+            Sent::Answered(sent) => sent,
+            Sent::Not(next) => return Ok(next),
         };
         match sent {
             Ok(_) if twin => {
@@ -749,51 +837,57 @@ impl<K: Kind> Pass<'_, K> {
         }
     }
 
-    /// One request that changes something in the cloud. `None`: this process may lead no more, or it is too late, and nothing
-    /// was sent.
-    async fn send<T>(
+    /// Sends what was recorded, if it may be sent by now, and `is_right` holds when nobody else writes where this object
+    /// does. The permit ends with the answer, whose record needs none.
+    async fn send_recorded<T>(
         &self,
         cloud: &Cloud<'_, K>,
-        is_in_time: impl Fn() -> bool,
+        reservation: Reservation<'_>,
+        recorded: &Recorded<K>,
+        is_right: impl Fn() -> bool,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
-    ) -> Option<Result<Answer<T>, CloudError>> {
-        let may_write = || self.context.shared.may_write() && is_in_time();
-        let sent = cloud.tenant.send_if_leading(may_write, call);
-        self.visit.slot.yielded(sent).await
-    }
-
-    /// The same in this object's turn, which ends with the answer: its record needs none.
-    async fn send_in_turn<T>(
-        &self,
-        cloud: &Cloud<'_, K>,
-        turn: MyTurn<'_>,
-        is_in_time: impl Fn() -> bool,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
-    ) -> Option<Result<Answer<T>, CloudError>> {
-        let sent = self.send(cloud, is_in_time, call).await;
-        if let Some(Err(error)) = &sent {
-            // Before the next one is let in.
-            self.heed_full_queue(cloud, error);
-        }
-        drop(turn);
-        sent
-    }
-
-    /// It is this object's turn to write, until what is returned is dropped. Nobody parks: who waits is woken.
-    fn turn<'a>(&self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<MyTurn<'a>, NotYet> {
-        let lane = match lane::<K>(cloud) {
-            Some(lane) => {
-                let entered = self.context.shared.tenants.lanes.enter(&lane, self.key, priority);
-                Some(entered.ok_or(NotYet)?)
-            }
-            None => None,
+    ) -> Result<Sent<K, T>, kube::Error> {
+        let Ok(permit) = reservation.take() else {
+            self.withdraw(&recorded.before).await?;
+            return Ok(Sent::Not(Next::Rest(Action::await_change())));
         };
-        let budget = cloud.tenant.budget();
-        let turn = budget.take(self.key.clone(), priority, Instant::now()).ok_or(NotYet)?;
-        Ok(MyTurn {
-            _request: turn,
-            _lane: lane,
-        })
+        if !is_right() {
+            drop(permit);
+            return Ok(Sent::Not(Next::Again(self.withdraw(&recorded.before).await?)));
+        }
+        let shared = &self.context.shared;
+        let may_send = || shared.may_write() && recorded.covers(Moment::now());
+        let sending = async {
+            let sent = cloud.tenant.send_if(may_send, call).await;
+            if let Some(Err(error)) = &sent {
+                // Before the next one is let in.
+                self.heed_full_queue(cloud, error);
+            }
+            // Before a slot is waited for, which others may keep while the apiserver is slow.
+            drop(permit);
+            sent
+        };
+        match self.visit.slot.yielded(sending).await {
+            Some(answer) => Ok(Sent::Answered(answer)),
+            // The intent stays: whoever leads next waits it out.
+            None if !shared.may_write() => Ok(Sent::Not(not_leading())),
+            None => {
+                self.withdraw(&recorded.before).await?;
+                Ok(Sent::Not(self.come_again(AGAIN)))
+            }
+        }
+    }
+
+    /// The object may write soon. Nobody parks: who waits is enqueued.
+    fn reserve<'a>(&'a self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<Reservation<'a>, NotYet> {
+        let queues = WriteQueues {
+            lanes: &self.context.shared.tenants.lanes,
+            lane: lane::<K>(cloud),
+            budget: cloud.tenant.budget(),
+            key: self.key,
+            priority,
+        };
+        queues.reserve()
     }
 
     /// The cloud's own queue of a lane is full: nobody writes there for a while.
@@ -899,7 +993,11 @@ impl<K: Kind> Pass<'_, K> {
                 log_refusal(self.context, self.key, &error);
             }
             // Whoever leads by now has made up its own mind about what came of it.
-            if !(is_conflict || is_passing(&error)) || !self.context.shared.leads() || !pauses.next().await {
+            if !(is_conflict || is_passing(&error)) || !self.context.shared.leads() {
+                return Err(error);
+            }
+            // An object whose record fails must not keep the others from being reconciled.
+            if !self.visit.slot.yielded(pauses.next()).await {
                 return Err(error);
             }
             if !is_conflict {
@@ -923,14 +1021,39 @@ impl<K: Kind> Pass<'_, K> {
     }
 }
 
-/// The right to write, while it is kept.
-struct MyTurn<'a> {
-    _request: Turn<'a, Key>,
-    _lane: Option<LaneGuard<Key>>,
+/// What was recorded before a write is sent.
+struct Recorded<K: Kind> {
+    object: Arc<Managed<K>>,
+    /// The status without it.
+    before: K::Status,
+    /// Whether the apiserver kept it.
+    is_kept: bool,
+    /// From when on, and for how long. A request that is sent later, as after the machine was suspended, may last longer than
+    /// the record says; `None`: it says nothing of that.
+    covers: Option<(Moment, Duration)>,
 }
 
-/// Somebody else writes, or the budget is used up.
-struct NotYet;
+impl<K: Kind> Recorded<K> {
+    fn nothing(object: &Arc<Managed<K>>) -> Self {
+        Self {
+            object: Arc::clone(object),
+            before: object.status.clone(),
+            is_kept: true,
+            covers: None,
+        }
+    }
+
+    fn covers(&self, now: Moment) -> bool {
+        self.covers.is_none_or(|(began, lasts)| began.elapsed(now) <= lasts)
+    }
+}
+
+/// What became of a write.
+enum Sent<K: Kind, T> {
+    Answered(Result<Answer<T>, CloudError>),
+    /// It was not sent, and its record is withdrawn.
+    Not(Next<K>),
+}
 
 /// Either the next renewal of the lease opens the way again, or this process ends.
 fn not_leading<K: Kind>() -> Next<K> {

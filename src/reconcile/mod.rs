@@ -27,6 +27,7 @@ pub mod memory;
 mod model;
 pub mod outcome;
 pub mod password;
+pub mod permits;
 pub mod pipeline;
 pub mod queue;
 pub mod record;

@@ -28,6 +28,8 @@ pub struct Setting<'a, K: Kind> {
     pub request_timeout: Duration,
     /// The cloud's present time.
     pub cloud_now: Timestamp,
+    /// How much later than usual a request may be sent.
+    pub waits: Duration,
     pub stamp: Stamp,
 }
 
@@ -57,9 +59,12 @@ impl<'a, K: Kind> Setting<'a, K> {
         }
     }
 
-    /// When a request that is sent now will have ended, one way or the other.
+    /// When a request that is sent within the time that it may wait will have ended, one way or the other.
     fn deadline(&self) -> Timestamp {
-        let lasts = self.request_timeout.saturating_add(CLOCK_MARGIN);
+        let lasts = self
+            .waits
+            .saturating_add(self.request_timeout)
+            .saturating_add(CLOCK_MARGIN);
         record::whole_seconds(after(record::whole_seconds(self.cloud_now), lasts))
     }
 
@@ -151,6 +156,17 @@ impl<'a, K: Kind> Setting<'a, K> {
             record::underway::<K>(status, &verdict, self.stamp);
         }
     }
+}
+
+/// What was recorded is not sent: status is again as it was `before`. What is shown stays, since retries neither flip a
+/// condition to and fro nor report it again.
+pub fn withdraw<K: Kind>(status: &mut K::Status, before: &K::Status) {
+    let shown = K::object_mut(status);
+    let (conditions, observed_generation) = (std::mem::take(&mut shown.conditions), shown.observed_generation);
+    *status = before.clone();
+    let shown = K::object_mut(status);
+    shown.conditions = conditions;
+    shown.observed_generation = observed_generation;
 }
 
 /// A change was answered, perhaps with the object: what is known of it from now on.

@@ -221,11 +221,11 @@ impl Tenant {
         self.fly(flight, call, true).await
     }
 
-    /// The same for a request that changes something. Whether this process still leads is asked after all waiting, with
-    /// nothing left to be done but to send; `None`: it does not, and nothing was sent.
-    pub async fn send_if_leading<T>(
+    /// The same for a request that changes something. Whether it may still be sent is asked after all waiting, with nothing
+    /// left to be done but to send; `None`: it may not, and nothing was sent.
+    pub async fn send_if<T>(
         &self,
-        may_write: impl FnOnce() -> bool,
+        may_send: impl FnOnce() -> bool,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Option<Result<Answer<T>, CloudError>> {
         let flight = match self.admitted().await {
@@ -235,7 +235,7 @@ impl Tenant {
                 return Some(Err(error));
             }
         };
-        if !may_write() {
+        if !may_send() {
             self.access_key.breaker().not_sent(flight, Instant::now());
             return None;
         }

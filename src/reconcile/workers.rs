@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -152,9 +153,10 @@ async fn visit<K: Kind>(context: Arc<KindContext<K>>, queue: Arc<WorkQueue>, tak
 async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<K>>, key: &Key, slot: &Slot) -> Action {
     let limit = longest_reconcile(context.shared.settings.request_timeout);
     let started = Instant::now();
-    let deadline = started + limit;
-    let reconcile = AssertUnwindSafe(reconcile(Arc::clone(&object), context, key, slot, deadline)).catch_unwind();
-    let ended = timeout_at(deadline, reconcile).await;
+    let ended = within(limit, |deadline| {
+        reconcile(Arc::clone(&object), context, key, slot, deadline)
+    })
+    .await;
     let outcome = match &ended {
         Ok(Ok(Ok(_))) => "ok",
         Ok(Ok(Err(_))) => "error",
@@ -182,6 +184,15 @@ async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<
     context.memory.looked_at(key);
     let jitter = context.shared.jitter();
     Action::requeue(context.memory.failed(key, AGAIN, jitter, Instant::now()))
+}
+
+/// Runs work that is told when it is cut off; its panics are caught.
+async fn within<F: Future>(
+    limit: Duration,
+    work: impl FnOnce(Instant) -> F,
+) -> Result<std::thread::Result<F::Output>, Elapsed> {
+    let deadline = Instant::now() + limit;
+    timeout_at(deadline, AssertUnwindSafe(work(deadline)).catch_unwind()).await
 }
 
 /// Sets the condition on the object as it is now: the pass that panicked may have written to it.
@@ -222,6 +233,33 @@ async fn panicked<K: Kind>(context: &KindContext<K>, object: &Managed<K>, key: &
                 return;
             }
             Err(error) => warn!(object = %key, %error, "the panic is not reported on the object yet"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// The answers of a reconcile that looks its project up, waits for the proof of its credentials and writes.
+    #[tokio::test(start_paused = true)]
+    async fn slow_answers_within_the_request_timeout_do_not_end_a_reconcile() {
+        for request_timeout in [1, 30, 300].map(Duration::from_secs) {
+            let began = Instant::now();
+            let limit = longest_reconcile(request_timeout);
+            let is_in_time = within(limit, |deadline| async move {
+                for _ in 0..3 {
+                    sleep(request_timeout).await;
+                }
+                Instant::now() < deadline
+            });
+            assert!(matches!(is_in_time.await, Ok(Ok(true))), "{request_timeout:?}");
+            assert_eq!(began.elapsed(), request_timeout * 3);
+            let began = Instant::now();
+            let never = within(limit, |_| std::future::pending::<()>()).await;
+            assert!(never.is_err() && began.elapsed() == limit, "{request_timeout:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,20 @@ pub struct Asked {
 }
 
 type Fault = Box<dyn Fn(&Asked) -> Option<u16> + Send>;
+type Matches = Box<dyn Fn(&Asked) -> bool + Send>;
+
+/// Requests that are not answered until this is dropped.
+pub struct Hold {
+    held: Arc<AtomicUsize>,
+    _released: watch::Sender<()>,
+}
+
+impl Hold {
+    /// How many requests there have been.
+    pub fn count(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -43,6 +58,7 @@ struct State {
     /// Watches that have begun, and how many of the first of them deliver nothing any more.
     watches: usize,
     silent_watches: usize,
+    holds: Vec<(Matches, watch::Receiver<()>, Arc<AtomicUsize>)>,
 }
 
 /// See the module. Clones are the same.
@@ -114,6 +130,17 @@ impl Apiserver {
         state.silent_watches = state.watches;
     }
 
+    /// From now on such requests are not answered, until what is returned is dropped.
+    pub fn hold(&self, matches: impl Fn(&Asked) -> bool + Send + 'static) -> Hold {
+        let (released, hears) = watch::channel(());
+        let held = Arc::default();
+        self.lock().holds.push((Box::new(matches), hears, Arc::clone(&held)));
+        Hold {
+            held,
+            _released: released,
+        }
+    }
+
     /// How many requests there were of this method whose path has this in it.
     pub fn count(&self, method: &Method, part: &str) -> usize {
         let state = self.lock();
@@ -151,11 +178,20 @@ impl Apiserver {
             watch: query.split('&').any(|part| part.starts_with("watch=")),
             body: String::from_utf8_lossy(&body.collect_bytes().await.unwrap_or_default()).into_owned(),
         };
-        let failure = {
+        let (failure, holds) = {
             let mut state = self.lock();
             state.asked.push((asked.method.clone(), asked.path.clone()));
-            state.faults.iter().find_map(|fault| fault(&asked))
+            let holds = state.holds.iter().filter(|(matches, ..)| matches(&asked));
+            let holds: Vec<_> = holds
+                .map(|(_, hears, held)| (hears.clone(), Arc::clone(held)))
+                .collect();
+            (state.faults.iter().find_map(|fault| fault(&asked)), holds)
         };
+        for (mut hears, held) in holds {
+            held.fetch_add(1, Ordering::SeqCst);
+            // Nothing is ever sent: it ends when the sender is dropped.
+            let _ = hears.changed().await;
+        }
         if let Some(status) = failure {
             return refused(status, "made to fail");
         }

@@ -6,10 +6,14 @@ mod forbidden;
 mod takeover;
 mod world;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use axum::http::Method;
 use serde_json::json;
 
-use self::apiserver::GROUP;
+use self::apiserver::{Asked, GROUP};
 use self::world::{World, gateway, user};
 use crate::reconcile::tripwire::Step;
 use crate::reconcile::workers::MOST_RECONCILES;
@@ -75,7 +79,7 @@ async fn the_outcome_of_a_reset_is_recorded_though_the_apiserver_fails_so_nothin
     let failures = std::sync::atomic::AtomicU32::new(3);
     world.apiserver.fail(move |asked| {
         let is_outcome = asked.path.ends_with("/status") && asked.body.contains("\"passwordReset\":null");
-        let left = is_outcome && failures.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) > 0;
+        let left = is_outcome && failures.fetch_sub(1, Ordering::SeqCst) > 0;
         left.then_some(500)
     });
     world.put_secret("login", &[("password", "Sentinel Second-2")]);
@@ -208,5 +212,288 @@ async fn a_watch_that_fails_does_not_keep_what_it_has_delivered_from_being_recon
     world.put_secret("later", &keys);
     world.until("it is Ready", |world| world.ready(&office).1).await;
     assert!(!world.readiness.is_ready());
+    world.stop().await;
+}
+
+/// Whether it is the record of an intent of one of these.
+fn announces(asked: &Asked, names: &[&str]) -> bool {
+    let is_one = |name: &&str| asked.path.ends_with(&format!("/{name}/status"));
+    asked.method == Method::PATCH && asked.body.contains("\"intent\":{") && names.iter().any(is_one)
+}
+
+#[tokio::test]
+async fn an_apiserver_that_holds_one_users_record_does_not_delay_another_write_on_the_server() {
+    // What is held until another user is confirmed is held for longer than a record covers.
+    let mut world = World::new(&["--settle-time=4s"]).await;
+    world.put_secret("login", &[("password", "Sentinel First-1")]);
+    let held = world.apiserver.hold(|asked| announces(asked, &["alice"]));
+    world.put_user("alice", json!({"passwordSecretRef": {"name": "login"}}));
+    world.start();
+    world.until("the record is held", |_| held.count() == 1).await;
+    world.put_user("bobby", json!({"passwordSecretRef": {"name": "login"}}));
+    world
+        .until("bobby is Ready", |world| world.ready(&user("bobby")).1)
+        .await;
+    let intent = |world: &World| world.apiserver.get(&user("alice"))["status"]["intent"].clone();
+    assert!(intent(&world).is_null());
+    // It is made once more before the creation is sent, for longer.
+    drop(held);
+    let created = world
+        .apiserver
+        .hold(|asked| asked.path.ends_with("/alice/status") && asked.body.contains("\"intent\":null"));
+    world.until("alice is created", |_| created.count() == 1).await;
+    let second = |field: &str| {
+        let time = intent(&world)[field].as_str().unwrap_or_default().to_owned();
+        time.parse::<jiff::Timestamp>().unwrap().as_second()
+    };
+    let lasts = second("deadline") - second("recordedAt");
+    assert!(lasts >= 5 + 30, "a record may take 30 s and the request 5 s: {lasts}");
+    drop(created);
+    world
+        .until("alice is Ready", |world| world.ready(&user("alice")).1)
+        .await;
+    assert_eq!(world.calls("CreateVpnUser").await, 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_apiserver_that_holds_five_gateways_records_does_not_delay_another_write_of_the_credentials() {
+    const SLOW: [&str; 5] = ["a", "b", "c", "d", "e"];
+    let mut world = World::new(&[]).await;
+    let held = world.apiserver.hold(|asked| announces(asked, &SLOW));
+    for (number, name) in SLOW.iter().enumerate() {
+        world.put_gateway(name, address(number));
+    }
+    world.start();
+    world.until("their records are held", |_| held.count() == 5).await;
+    world.put_gateway("office", address(9));
+    world
+        .until("the other gateway is Ready", |world| world.ready(&gateway("office")).1)
+        .await;
+    assert_eq!(held.count(), 5);
+    drop(held);
+    world
+        .until("all are Ready", |world| {
+            SLOW.iter().all(|name| world.ready(&gateway(name)).1)
+        })
+        .await;
+    assert_eq!(world.calls("CreateCustomerGateway").await, 6);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_is_held_delays_neither_queue_nor_permits() {
+    let mut world = World::new(&[]).await;
+    world.put_secret("login", &[("password", "Sentinel First-1")]);
+    for name in ["alice", "bobby"] {
+        world.put_user(
+            name,
+            json!({"passwordSecretRef": {"name": "login"}, "description": "first"}),
+        );
+    }
+    world.start();
+    let are_ready = |world: &World| ["alice", "bobby"].iter().all(|name| world.ready(&user(name)).1);
+    world.until("both are Ready", are_ready).await;
+    let is_drift_of_alice = |asked: &Asked| {
+        asked.method == Method::POST && asked.body.contains("DriftDetected") && asked.body.contains("\"alice\"")
+    };
+    let held = world.apiserver.hold(is_drift_of_alice);
+    world.drift("alice").await;
+    let asked = |asked: &mut serde_json::Value| {
+        asked["metadata"]["annotations"] = json!({"vpn.huaweicloud.com/reconcile-requested-at": "now"});
+    };
+    world.apiserver.change(&user("alice"), asked);
+    world.until("the Event is held", |_| held.count() == 1).await;
+    let edit = |object: &mut serde_json::Value| {
+        object["spec"]["description"] = json!("second");
+        object["metadata"]["generation"] = json!(2);
+    };
+    world.apiserver.change(&user("bobby"), edit);
+    let is_edited = |world: &World| {
+        let status = &world.apiserver.get(&user("bobby"))["status"];
+        status["observedGeneration"] == json!(2) && world.ready(&user("bobby")).1
+    };
+    world.until("bobby is updated", is_edited).await;
+    assert_eq!(held.count(), 1);
+    drop(held);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_recorded_and_cannot_be_sent_soon_is_withdrawn_and_sent_once_later() {
+    // However busy the machine is, the request that is held outlasts the test.
+    let mut world = World::new(&["--request-timeout=60s"]).await;
+    world.put_secret("login", &[("password", "Sentinel First-1")]);
+    let slow = world.apiserver.hold(|asked| announces(asked, &["alice"]));
+    for name in ["alice", "bobby"] {
+        world.put_user(name, json!({"passwordSecretRef": {"name": "login"}}));
+    }
+    world.hold_cloud("CreateVpnUser", 1).await;
+    world.start();
+    world.until("alice's record is held", |_| slow.count() == 1).await;
+    // Bobby passes, and his creation is not answered: the server's write queue is his.
+    let intent = |world: &World, name: &str| world.apiserver.get(&user(name))["status"]["intent"].clone();
+    world.cloud_holds(1).await;
+    assert!(!intent(&world, "bobby").is_null() && intent(&world, "alice").is_null());
+    let withdrawn = world
+        .apiserver
+        .hold(|asked| asked.path.ends_with("/alice/status") && asked.body.contains("\"intent\":null"));
+    drop(slow);
+    world
+        .until("alice's record is withdrawn", |_| withdrawn.count() == 1)
+        .await;
+    assert!(!intent(&world, "alice").is_null());
+    drop(withdrawn);
+    world.until("it is", |world| intent(world, "alice").is_null()).await;
+    assert!(!intent(&world, "bobby").is_null(), "his is sent and not answered");
+    world.release_cloud(false).await;
+    let are_ready = |world: &World| ["alice", "bobby"].iter().all(|name| world.ready(&user(name)).1);
+    world.until("both are Ready", are_ready).await;
+    assert_eq!(world.calls("CreateVpnUser").await, 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_read_is_reported_though_the_pass_that_heard_of_it_could_not_be_completed() {
+    let mut world = World::new(&[]).await;
+    world.put_secret("login", &[("password", "Sentinel First-1")]);
+    world.hold_cloud("ListVpnUsers", 1).await;
+    world.put_user("alice", json!({"passwordSecretRef": {"name": "login"}}));
+    world.start();
+    world.cloud_holds(1).await;
+    // From now on no pass can be completed.
+    let fails = Arc::new(AtomicBool::new(true));
+    let is_failing = Arc::clone(&fails);
+    world.apiserver.fail(move |asked| {
+        let is_read = asked.method == Method::GET && asked.path.ends_with("/secrets/login");
+        (is_read && is_failing.load(Ordering::SeqCst)).then_some(500)
+    });
+    let reads = |world: &World| world.apiserver.count(&Method::GET, "/secrets/login");
+    let before = reads(&world);
+    world.put_secret("login", &[("password", "Sentinel Second-2")]);
+    world.until("a pass fails", |world| reads(world) > before).await;
+    let before = reads(&world);
+    world.release_cloud(true).await;
+    world
+        .until("passes fail after the read of the cloud has", |world| {
+            reads(world) > before + 1
+        })
+        .await;
+    let reported = world
+        .apiserver
+        .hold(|asked| asked.path.ends_with("/alice/status") && asked.body.contains("\"CloudError\""));
+    fails.store(false, Ordering::SeqCst);
+    world
+        .until("the failed read is reported", |_| reported.count() == 1)
+        .await;
+    drop(reported);
+    world
+        .until("alice is Ready", |world| world.ready(&user("alice")).1)
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn users_that_wait_for_one_group_share_the_reads_of_groups() {
+    const USERS: usize = 40;
+    const ROUNDS: u64 = 10;
+    let mut world = World::new(&[]).await;
+    let names: Vec<String> = (0..USERS).map(|number| format!("user-{number}")).collect();
+    for name in &names {
+        world.put_user(name, json!({"userGroupName": "later"}));
+    }
+    world.start();
+    let all_wait = |world: &World| {
+        let mut ready = names.iter().map(|name| world.ready(&user(name)).0);
+        ready.all(|reason| reason == "DependencyNotReady")
+    };
+    world.until("all of them wait for the group", all_wait).await;
+    let (before, began) = (world.calls("ListVpnUserGroups").await, Instant::now());
+    for _ in 0..ROUNDS {
+        let so_far = world.reconciles("VpnUser");
+        // Each is enqueued, with nothing that asks for another read.
+        let keys = [
+            ("accessKey", crate::simulator::tryout::ACCESS_KEY),
+            ("secretKey", crate::simulator::tryout::SECRET_KEY),
+        ];
+        world.put_secret("cloud", &keys);
+        world
+            .until("all were reconciled", |world| {
+                world.reconciles("VpnUser") >= so_far + USERS as u64
+            })
+            .await;
+    }
+    let reads = world.calls("ListVpnUserGroups").await - before;
+    // One lasts for five seconds.
+    let most = 1 + began.elapsed().as_secs() / 4;
+    assert!(reads <= most, "{reads} reads, at most {most} expected");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn objects_whose_outcome_cannot_be_recorded_do_not_keep_others_from_being_reconciled() {
+    let mut world = World::new(&[]).await;
+    let fails = Arc::new(AtomicBool::new(true));
+    let is_failing = Arc::clone(&fails);
+    world.apiserver.fail(move |asked| {
+        let is_outcome = asked.path.contains("/slow-") && asked.body.contains("\"intent\":null");
+        (is_outcome && is_failing.load(Ordering::SeqCst)).then_some(500)
+    });
+    let slow: Vec<String> = (0..MOST_RECONCILES).map(|number| format!("slow-{number}")).collect();
+    for (number, name) in slow.iter().enumerate() {
+        world.put_gateway(name, address(number));
+    }
+    world.start();
+    let is_sent = |world: &World, name: &String| !world.apiserver.get(&gateway(name))["status"]["intent"].is_null();
+    world
+        .until("each is created", |world| slow.iter().all(|name| is_sent(world, name)))
+        .await;
+    world
+        .until_called("CreateCustomerGateway", MOST_RECONCILES as u64)
+        .await;
+    world.put_gateway("office", address(100));
+    world
+        .until("the other one is Ready", |world| world.ready(&gateway("office")).1)
+        .await;
+    fails.store(false, Ordering::SeqCst);
+    world
+        .until("all are Ready", |world| {
+            slow.iter().all(|name| world.ready(&gateway(name)).1)
+        })
+        .await;
+    assert_eq!(world.calls("CreateCustomerGateway").await, MOST_RECONCILES as u64 + 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn answers_of_the_cloud_give_their_permits_back_though_an_apiserver_that_hangs_has_every_slot() {
+    const PERMITS: usize = crate::cloud::budget::MOST_UNDER_WAY;
+    let mut world = World::new(&["--resync-period=1s", "--request-timeout=60s"]).await;
+    let names = |prefix: &str, count: usize| {
+        (0..count)
+            .map(|number| format!("{prefix}-{number}"))
+            .collect::<Vec<_>>()
+    };
+    world.hold_cloud("CreateCustomerGateway", PERMITS).await;
+    for (number, name) in names("sent", PERMITS).iter().enumerate() {
+        world.put_gateway(name, address(number));
+    }
+    world.start();
+    world.cloud_holds(PERMITS).await;
+    // With all permits in use, these only report that they wait.
+    let held = world
+        .apiserver
+        .hold(|asked| asked.method == Method::PATCH && asked.path.contains("/waits-"));
+    for (number, name) in names("waits", MOST_RECONCILES).iter().enumerate() {
+        world.put_gateway(name, address(100 + number));
+    }
+    world
+        .until("they have every slot", |_| held.count() == MOST_RECONCILES)
+        .await;
+    let before = world.calls("ListCustomerGateways").await;
+    world.release_cloud(false).await;
+    world.until_called("ListCustomerGateways", before + 2).await;
+    assert_eq!(held.count(), MOST_RECONCILES, "none has been given up");
+    drop(held);
     world.stop().await;
 }

@@ -146,6 +146,56 @@ impl World {
         counts["by_operation"][operation].as_u64().unwrap_or_default()
     }
 
+    /// The next requests of this kind are held before they take effect.
+    pub async fn hold_cloud(&self, operation: &str, times: usize) {
+        let fault = json!({"fault": "hold", "operation": operation, "times": times});
+        self.simulator(reqwest::Method::POST, "faults", fault).await;
+    }
+
+    /// Waits until so many requests are held.
+    pub async fn cloud_holds(&self, count: usize) {
+        let path = format!("held?count={count}&timeout_ms=60000");
+        let held = self.simulator(reqwest::Method::GET, &path, json!({})).await;
+        assert_eq!(held["held"].as_array().map(Vec::len), Some(count), "{held}");
+    }
+
+    /// Waits until the cloud was asked for this so often.
+    pub async fn until_called(&self, operation: &str, times: u64) {
+        let is_called = async {
+            while self.calls(operation).await < times {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(DEADLINE, is_called).await;
+        assert!(
+            in_time.is_ok(),
+            "{operation} was not called {times} times:\n{}",
+            self.apiserver.summary()
+        );
+    }
+
+    /// What is held goes on, or its connection is closed.
+    pub async fn release_cloud(&self, drop: bool) {
+        let release = self.simulator(reqwest::Method::POST, "release", json!({"drop": drop}));
+        release.await;
+    }
+
+    /// Somebody changes the description of a user in the cloud.
+    pub async fn drift(&self, name: &str) {
+        let id = self.apiserver.get(&user(name))["status"]["id"].clone();
+        let path = format!("vpn-users/{}", id.as_str().unwrap());
+        let changed = self.simulator(reqwest::Method::PATCH, &path, json!({"description": "drifted"}));
+        changed.await;
+    }
+
+    /// How many reconciles of a kind have ended well.
+    pub fn reconciles(&self, kind: &str) -> u64 {
+        let series = format!("vpn_operator_reconciles_total{{kind=\"{kind}\",outcome=\"ok\"}} ");
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
     pub fn metrics(&self) -> String {
         metrics::encode(&self.registry).unwrap()
     }

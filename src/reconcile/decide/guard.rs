@@ -10,6 +10,8 @@ pub enum Guard {
     FinalizerFirst,
     /// A creation is on record before it is sent.
     IntentFirst,
+    /// It is sent only for as long as the record covers the time that it may last.
+    RecordCoversRequest,
     /// What is written rests on the version that was read.
     PinnedWrites,
     /// That nothing came of a creation is proved only by a look that was started after its deadline.

@@ -104,7 +104,7 @@ fn each_question_of_the_decision_is_needed() {
         },
         ..adopted(Role::AdoptsOrCreates, faults!(strangers 1))
     };
-    let stories: [(Guard, &dyn Fn(Guard) -> u64); 33] = [
+    let stories: [(Guard, &dyn Fn(Guard) -> u64); 34] = [
         (G::OneHolder, &|guard| without::<Users>(guard, two(faults!(copies 1)))),
         (G::OneHolderAtWrite, &|guard| {
             without::<Users>(guard, claimed([Role::AdoptsOrCreates; 2], faults!(strangers 1)))
@@ -126,6 +126,9 @@ fn each_question_of_the_decision_is_needed() {
         }),
         (G::FinalizerFirst, &|guard| gateways(guard, faults!(deletions 1))),
         (G::IntentFirst, &|guard| gateways(guard, faults!(kills 1))),
+        (G::RecordCoversRequest, &|guard| {
+            gateways(guard, faults!(waits 1, losses 1))
+        }),
         (G::PinnedWrites, &|guard| without::<Gateways>(guard, stale.clone())),
         (G::ProofAfterDeadline, &|guard| gateways(guard, faults!(losses 1))),
         (G::ProofAfterSettling, &|guard| gateways(guard, faults!(losses 1))),

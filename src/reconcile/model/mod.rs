@@ -11,8 +11,9 @@
 //! * Time stands still but for the moments that matter: a deadline, its settle time, the end of a settling creation.
 //!   A request that was sent takes effect at any moment up to its deadline (a creation: and the settle time), or never.
 //! * Pace: a pass may come at any moment, so backoff, budget and wakes are left out (they make passes rarer, never other).
-//! * A request and the write that announces it are one step, as are its answer and the write that records it: a kill in
-//!   between leaves what an unsent or an unanswered request leaves, and both are in the model.
+//! * A request and the write that announces it are one step, unless permits may not come (`waits`), as are its answer and the
+//!   write that records it: a kill in between leaves what an unsent or an unanswered request leaves, and both are in the
+//!   model.
 //! * Words: messages of conditions are not compared, Events not told.
 //! * One VPN server, one project, credentials that work; the lane of the server is kept.
 

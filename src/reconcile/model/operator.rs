@@ -2,6 +2,7 @@
 //! on record is the shipped code's; here is only the order in which the shell around it does things, and what the
 //! apiserver and the cloud make of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,17 +10,17 @@ use tokio::time::Instant;
 use super::Check;
 use super::cloud::{Call, Request, at};
 use super::kept::Kept;
-use super::kinds::{Modelled, OWNER_KEY};
-use super::world::{Cr, Heard, Phase, World, kept_entry, kept_known};
+use super::kinds::{Modelled, OWNER_KEY, Secret};
+use super::world::{Cr, Heard, Phase, Recorded, World, kept_entry, kept_known};
 use crate::api::ManagementPolicy;
 use crate::api::conditions::{Reason, Verdict};
 use crate::mirror::{Known, Remote};
-use crate::reconcile::claims::{self, Claims};
+use crate::reconcile::claims::{self, Claim, Claims};
 use crate::reconcile::decide::{Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, decide};
 use crate::reconcile::key::Key;
 use crate::reconcile::managed::Managed;
 use crate::reconcile::memory::Entry;
-use crate::reconcile::outcome::Setting;
+use crate::reconcile::outcome::{self, Setting};
 use crate::reconcile::record::{self, Stamp};
 use crate::reconcile::tenant::trouble;
 use crate::reconcile::view::{self, Viewpoint};
@@ -190,6 +191,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             Step::Replay(new) => self.create(new, &object, true),
             Step::Change { id, .. } | Step::Delete { id, .. } if self.is_held_by_another(&object, &id) => {}
             Step::Change { id, call, why } => {
+                let before = object.clone();
                 let object = match why {
                     Why::Differs(fields) => {
                         let fields = fields.join(", ");
@@ -200,11 +202,11 @@ impl<'a, K: Modelled> Work<'a, K> {
                     Why::Mark | Why::LetGo => Ok(object),
                 };
                 if let Ok(object) = object {
-                    self.watch_passwords(&id, &call);
-                    self.send(Call::Change { id, call }, object);
+                    self.admit(Call::Change { id, call }, before, object);
                 }
             }
             Step::Delete { id, twin } => {
+                let before = object.clone();
                 let object = if twin {
                     Ok(object)
                 } else {
@@ -214,7 +216,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                     self.write(&object, status)
                 };
                 if let Ok(object) = object {
-                    self.send(Call::Delete { id, twin }, object);
+                    self.admit(Call::Delete { id, twin }, before, object);
                 }
             }
         }
@@ -311,13 +313,65 @@ impl<'a, K: Modelled> Work<'a, K> {
         if keeps(Guard::IntentFirst) {
             setting.announce_creation(&mut status, &intent, &new);
         }
-        if let Ok(object) = self.write(object, status) {
+        if let Ok(written) = self.write(object, status) {
             let token = intent.token;
-            self.send(Call::Create { new, token, replay }, object);
+            self.admit(Call::Create { new, token, replay }, object.clone(), written);
         }
     }
 
-    pub(super) fn send(&mut self, call: Call<K>, object: Kept<Managed<K>>) {
+    /// The write is recorded: it is sent at once, or, where permits may not come, waits for its own.
+    fn admit(&mut self, call: Call<K>, before: Kept<Managed<K>>, object: Kept<Managed<K>>) {
+        let secret = self.world.crs[self.index].secret;
+        if self.world.left.waits == 0 {
+            return self.send(call, object, secret);
+        }
+        let recorded = Recorded {
+            call: Kept::by_text(call),
+            before,
+            object,
+            secret,
+            since: self.world.now,
+        };
+        self.world.process.seats[self.index].phase = Phase::Recorded(Arc::new(recorded));
+    }
+
+    /// The permit of a write comes, perhaps late; or it does not come.
+    pub fn permitted(mut self, comes: bool) -> Option<World<K>> {
+        let Phase::Recorded(recorded) = &self.world.process.seats[self.index].phase else {
+            return None;
+        };
+        let recorded = Arc::clone(recorded);
+        if comes && self.lane_is_taken() {
+            return None;
+        }
+        self.world.process.seats[self.index].phase = Phase::Idle;
+        let keeps = |guard| self.check.policy.keeps(guard);
+        let is_covered = recorded.since == self.world.now || !keeps(Guard::RecordCoversRequest);
+        let is_right = match &*recorded.call {
+            Call::Create { .. } => {
+                let key = self.world.key(self.index);
+                let name = view::wanted_name(&recorded.object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
+                let is_free = name.is_none_or(|name| self.claims().index().intend(&key, &name).is_ok());
+                is_free || !keeps(Guard::NameOfFellow) || !keeps(Guard::NameOfFellowInLane)
+            }
+            Call::Change { id, .. } | Call::Delete { id, .. } => !self.is_held_by_another(&recorded.object, id),
+        };
+        if comes && is_covered && is_right {
+            self.send(Call::clone(&recorded.call), recorded.object.clone(), recorded.secret);
+        } else {
+            self.write_surely(&recorded.object, |status| {
+                if *status == recorded.object.status {
+                    outcome::withdraw::<K>(status, &recorded.before.status);
+                }
+            });
+        }
+        Some(self.done())
+    }
+
+    fn send(&mut self, call: Call<K>, object: Kept<Managed<K>>, secret: Secret) {
+        if let Call::Change { id, call } = &call {
+            self.watch_passwords(id, call);
+        }
         let late = match &call {
             // What is taken late and does not show at once would show later than is assumed.
             Call::Create { .. } if self.check.scope.manners.hides => 0,
@@ -333,7 +387,6 @@ impl<'a, K: Modelled> Work<'a, K> {
             until: self.world.now + super::LASTS + late,
             done: None,
         });
-        let secret = self.world.crs[self.index].secret;
         self.world.process.seats[self.index].phase = Phase::Sent(object, secret);
     }
 
@@ -342,7 +395,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         let claims = Claims::default();
         let all = 0..self.world.crs.len();
         all.filter_map(|index| self.world.believed(index))
-            .for_each(|object| claims.observe(&object));
+            .for_each(|object| claims.index().observe(&Key::of(&*object), Claim::of(&object)));
         claims
     }
 
@@ -380,6 +433,7 @@ impl<K: Modelled> Clone for Phase<K> {
         match self {
             Self::Idle => Self::Idle,
             Self::Decided(step, object) => Self::Decided(step.clone(), object.clone()),
+            Self::Recorded(recorded) => Self::Recorded(Arc::clone(recorded)),
             Self::Sent(object, secret) => Self::Sent(object.clone(), *secret),
         }
     }
@@ -399,6 +453,7 @@ pub(super) fn setting<'a, K: Modelled>(
         extras,
         request_timeout: REQUEST_TIMEOUT,
         cloud_now: at(now),
+        waits: Duration::ZERO,
         stamp: stamp(object),
     }
 }

@@ -23,6 +23,10 @@ pub enum Deed {
     Pass(usize),
     /// What was decided is begun.
     Begin(usize),
+    /// The permit for what was recorded comes.
+    Permit(usize),
+    /// It does not come.
+    NoPermit(usize),
     /// The answer comes, and is put on record.
     Answer(usize),
     /// The answer is lost on its way.
@@ -82,6 +86,8 @@ impl fmt::Display for Deed {
         let text = match self {
             Self::Pass(cr) => format!("the operator reconciles cr{cr}"),
             Self::Begin(cr) => format!("the operator begins what it decided about cr{cr}"),
+            Self::Permit(cr) => format!("the permit for what was recorded of cr{cr} comes"),
+            Self::NoPermit(cr) => format!("no permit comes for what was recorded of cr{cr}"),
             Self::Answer(cr) => format!("the answer for cr{cr} comes and is put on record"),
             Self::Lose(cr) => format!("the answer for cr{cr} is lost"),
             Self::Refuse(cr) => format!("the cloud refuses what was sent for cr{cr}"),
@@ -134,6 +140,12 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             (Phase::Idle, Heard::Nothing) => {}
             (Phase::Idle, _) => deeds.push(Deed::Pass(index)),
             (Phase::Decided(..), _) => deeds.push(Deed::Begin(index)),
+            (Phase::Recorded(_), _) => {
+                deeds.push(Deed::Permit(index));
+                if left.waits > 0 {
+                    deeds.push(Deed::NoPermit(index));
+                }
+            }
             (Phase::Sent(..), _) => {
                 deeds.push(Deed::Answer(index));
                 if left.losses > 0 {
@@ -202,7 +214,8 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     }
     // An answer comes, or is lost, before anything else is due.
     let is_waited_for = world.cloud.requests.iter().any(|request| request.by.is_some());
-    if !is_waited_for && next_moment(check, world).is_some() {
+    let may_pass = left.waits > 0 || !waits_for_permit(world);
+    if !is_waited_for && may_pass && next_moment(check, world).is_some() {
         deeds.push(Deed::Tick);
     }
     let may_poll = !check.scope.sparse || left == Faults::default();
@@ -292,7 +305,13 @@ fn is_forgotten<K: Modelled>(world: &World<K>, thing: &Thing<K::Remote>) -> bool
 
 fn is_sending<K: Modelled>(world: &World<K>) -> bool {
     let mut seats = world.process.seats.iter();
-    seats.any(|seat| matches!(seat.phase, Phase::Sent(..)))
+    seats.any(|seat| matches!(seat.phase, Phase::Recorded(_) | Phase::Sent(..)))
+}
+
+/// Whether what is recorded of a CR waits for its permit.
+fn waits_for_permit<K: Modelled>(world: &World<K>) -> bool {
+    let mut seats = world.process.seats.iter();
+    seats.any(|seat| matches!(seat.phase, Phase::Recorded(_)))
 }
 
 /// Whether the watch has something to deliver.
@@ -361,6 +380,11 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
     match deed {
         Deed::Pass(index) => return Work::on(check, world, index).pass(),
         Deed::Begin(index) => return Work::on(check, world, index).begin(),
+        Deed::Permit(index) => return Work::on(check, world, index).permitted(true),
+        Deed::NoPermit(index) => {
+            next.left.waits -= 1;
+            return Work::on(check, &next, index).permitted(false);
+        }
         Deed::Hear(index) => return Work::on(check, world, index).hear(),
         Deed::HearAgain(index, back) => return Work::on(check, world, index).hear_again(back),
         Deed::EndLook(which) => return Some(Work::on(check, world, 0).end_look(which)),
@@ -401,6 +425,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
         Deed::Tick => {
             let now = next_moment(check, world)?;
             next.now = now;
+            next.left.waits -= u8::from(waits_for_permit(world));
             next.cloud
                 .requests
                 .retain(|request| request.by.is_some() || request.until >= now);

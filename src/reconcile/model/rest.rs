@@ -51,7 +51,7 @@ fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
     let mut deeds = Vec::new();
     possible(check, world, &mut deeds);
     let rank = |deed: &Deed| match deed {
-        Deed::Answer(_) | Deed::Begin(_) => 0,
+        Deed::Answer(_) | Deed::Begin(_) | Deed::Permit(_) => 0,
         Deed::EndLook(_) | Deed::Show(_) => 1,
         Deed::Hear(_) => 2,
         Deed::Pass(_) => 3,

@@ -45,6 +45,8 @@ pub struct Faults {
     pub turns: u8,
     /// A CR gets a copy of another's status, as by a restore under another name.
     pub copies: u8,
+    /// A permit does not come soon after the record of a write: it is withdrawn, or time passes first.
+    pub waits: u8,
 }
 
 /// How a CR comes to its object.
@@ -112,7 +114,7 @@ pub struct Scope {
 
 impl Faults {
     /// Each with its name.
-    fn named(&self) -> [(&'static str, u8); 18] {
+    fn named(&self) -> [(&'static str, u8); 19] {
         [
             ("kills", self.kills),
             ("lost answers", self.losses),
@@ -132,6 +134,7 @@ impl Faults {
             ("statuses wiped", self.wipes),
             ("turned to manage", self.turns),
             ("statuses copied", self.copies),
+            ("permits that do not come", self.waits),
         ]
     }
 }

@@ -124,6 +124,27 @@ fn a_gateway_that_is_killed_and_unheard_and_deleted() {
     visit::<Gateways>(scope, faults!(kills 3, losses 3, refusals 1, edits 1, deletions 1));
 }
 
+/// What is recorded waits for its permit, may be withdrawn, and time may pass meanwhile.
+#[test]
+fn a_gateway_whose_permits_come_late_or_not_at_all() {
+    visit::<Gateways>(
+        one(faults!(waits 1, losses 1)),
+        faults!(waits 2, kills 1, losses 1, edits 1, deletions 1),
+    );
+}
+
+#[test]
+fn users_whose_permits_come_late_or_not_at_all() {
+    visit::<Users>(
+        one(faults!(waits 1, losses 1)),
+        faults!(waits 2, kills 1, losses 1, deletions 1),
+    );
+    let mut scope = one(faults!(waits 1, passwords 1));
+    scope.values = &[1, 2];
+    visit::<Users>(scope, faults!(waits 2, losses 1, passwords 1));
+    visit::<Users>(two(faults!(waits 1)), faults!(waits 1, losses 1));
+}
+
 #[test]
 fn a_gateway_among_people() {
     let scope = one(faults!(kills 1, strangers 1, gifts 1, deletions 1));

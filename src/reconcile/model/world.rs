@@ -51,8 +51,21 @@ pub enum Phase<K: Modelled> {
     Idle,
     /// A step is decided and not begun. Only where another CR can come between.
     Decided(Kept<Step<K>>, Kept<Managed<K>>),
+    /// A write is recorded, and not sent.
+    Recorded(Arc<Recorded<K>>),
     /// A request has left. With it the CR as it was written for it, and the Secret as it was read.
     Sent(Kept<Managed<K>>, Secret),
+}
+
+/// A write that waits for its permit.
+pub struct Recorded<K: Modelled> {
+    pub call: Kept<Call<K>>,
+    /// As it was when the write was decided on.
+    pub before: Kept<Managed<K>>,
+    pub object: Kept<Managed<K>>,
+    pub secret: Secret,
+    /// The second of its record.
+    pub since: u16,
 }
 
 /// A look that was started.
@@ -130,6 +143,7 @@ impl<K: Modelled> Clone for Seat<K> {
             phase: match &self.phase {
                 Phase::Idle => Phase::Idle,
                 Phase::Decided(step, object) => Phase::Decided(step.clone(), object.clone()),
+                Phase::Recorded(recorded) => Phase::Recorded(Arc::clone(recorded)),
                 Phase::Sent(object, secret) => Phase::Sent(object.clone(), *secret),
             },
         }
@@ -262,6 +276,7 @@ impl<K: Modelled> World<K> {
         });
         let at_work = seats.filter_map(|seat| match &seat.phase {
             Phase::Decided(_, object) | Phase::Sent(object, _) => Some(object),
+            Phase::Recorded(recorded) => Some(&recorded.object),
             Phase::Idle => None,
         });
         written.chain(heard).chain(at_work).map(|object| &**object)
@@ -471,6 +486,17 @@ impl<K: Modelled> World<K> {
                 Phase::Idle => 0.hash(state),
                 Phase::Decided(step, object) => (1, step, object, Some(version(object)) == newest).hash(state),
                 Phase::Sent(object, secret) => (2, object, secret, Some(version(object)) == newest).hash(state),
+                Phase::Recorded(recorded) => {
+                    let Recorded {
+                        call,
+                        before,
+                        object,
+                        secret,
+                        since,
+                    } = &**recorded;
+                    let is_newest = Some(version(object)) == newest;
+                    (3, call, before, object, secret, *since == self.now, is_newest).hash(state);
+                }
             }
         }
     }
