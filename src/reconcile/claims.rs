@@ -3,7 +3,7 @@
 //! Objects that only observe claim nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -223,11 +223,6 @@ impl Index {
         }
     }
 
-    /// Every object that is known.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.entries.keys()
-    }
-
     /// Another object with a better claim to a cloud object.
     pub fn holder(&self, key: &Key, id: &str) -> Option<Rival> {
         let own = self.entries.get(key).and_then(|entry| rank(entry, id));
@@ -346,9 +341,9 @@ fn remove<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, HashSet<Key>>, entry: 
     }
 }
 
-/// The index of one kind, shared by all that read and feed it.
-#[derive(Default)]
-pub struct Claims(Mutex<Index>);
+/// The index of one kind, shared by all that read and feed it. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Claims(Arc<Mutex<Index>>);
 
 impl Claims {
     /// Nothing is awaited while this is held.
@@ -356,9 +351,75 @@ impl Claims {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An object is in this state, unless a newer one is known.
-    pub fn observe<K: Kind>(&self, object: &Managed<K>) {
-        self.index().observe(&Key::of(object), Claim::of(object));
+    /// A watch delivered an object that it had not delivered before.
+    pub fn claimant<K: Kind>(&self, object: &Managed<K>) -> Claimant {
+        let key = Key::of(object);
+        self.index().observe(&key, Claim::of(object));
+        Claimant {
+            claims: self.clone(),
+            key,
+        }
+    }
+
+    /// An object is in this state, unless a newer one is known, or it is not watched any more.
+    pub fn update<K: Kind>(&self, object: &Managed<K>) {
+        let (key, claim) = (Key::of(object), Claim::of(object));
+        let mut index = self.index();
+        if index
+            .entries
+            .get(&key)
+            .is_some_and(|entry| entry.claim.uid == claim.uid)
+        {
+            index.observe(&key, claim);
+        }
+    }
+}
+
+/// What a watched object claims. Its watch keeps this, and the claim ends when it is dropped.
+#[must_use = "the claim ends when this is dropped"]
+pub struct Claimant {
+    claims: Claims,
+    key: Key,
+}
+
+impl Drop for Claimant {
+    fn drop(&mut self) {
+        self.claims.index().forget(&self.key);
+    }
+}
+
+/// The claims of the objects of one watch.
+pub struct Claimants {
+    claims: Claims,
+    of: HashMap<Key, Claimant>,
+}
+
+impl Claimants {
+    pub fn new(claims: &Claims) -> Self {
+        Self {
+            claims: claims.clone(),
+            of: HashMap::new(),
+        }
+    }
+
+    /// The watch delivered the object in this state.
+    pub fn observe<K: Kind>(&mut self, object: &Managed<K>) {
+        let key = Key::of(object);
+        if self.of.contains_key(&key) {
+            self.claims.index().observe(&key, Claim::of(object));
+        } else {
+            self.of.insert(key, self.claims.claimant(object));
+        }
+    }
+
+    /// The watch delivered its deletion.
+    pub fn remove(&mut self, key: &Key) {
+        self.of.remove(key);
+    }
+
+    /// The watch has listed what there is; the others were deleted meanwhile.
+    pub fn retain(&mut self, exists: impl Fn(&Key) -> bool) {
+        self.of.retain(|key, _| exists(key));
     }
 }
 
@@ -646,6 +707,35 @@ mod tests {
         // Another object of that name.
         index.observe(&key("alice"), Claim::of(&state(7, held)));
         assert!(held_by(&index, "other", "x").is_some());
+    }
+
+    #[test]
+    fn a_claim_ends_with_its_watch_and_no_pass_that_is_late_brings_it_back() {
+        let claims = Claims::default();
+        let state = |name, version| user(name, 1, version, serde_json::json!({}), serde_json::json!({"id": name}));
+        let is_held = |id| held_by(&claims.index(), "other", id).is_some();
+        let mut claimants = Claimants::new(&claims);
+        for name in ["alice", "bob", "carol"] {
+            claimants.observe(&state(name, 1));
+        }
+        claims.update(&state("alice", 2));
+        assert!(is_held("alice") && is_held("bob") && is_held("carol"));
+        claimants.remove(&key("alice"));
+        // The answer of a write that was under way.
+        claims.update(&state("alice", 3));
+        assert!(!is_held("alice") && is_held("bob"));
+        claimants.retain(|existing| *existing == key("carol"));
+        assert!(!is_held("bob") && is_held("carol"));
+        claimants.observe(&state("alice", 4));
+        assert!(is_held("alice"), "another one of that name");
+        let mut former = state("alice", 5);
+        (former.metadata.uid, former.status) = (Some("former".to_owned()), Default::default());
+        claims.update(&former);
+        assert!(is_held("alice"), "the answer is about its predecessor");
+        drop(claimants);
+        claims.update(&state("carol", 2));
+        let index = claims.index();
+        assert!(index.entries.is_empty() && index.by_id.is_empty() && index.by_name.is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a reconcile is given. Nothing is global: time and randomness come from here as well.
+//! What a reconcile is given: what all kinds share, and what each has of its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -164,7 +164,7 @@ impl<K: Kind> KindContext<K> {
 
     /// One of our writes returned this.
     pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
-        self.claims.observe(object);
+        self.claims.update(object);
         self.memory.wrote(key, object);
     }
 
@@ -176,13 +176,13 @@ impl<K: Kind> KindContext<K> {
     /// meanwhile, or another one of its name has come, about which there is news on its way.
     pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>) -> Option<Arc<Managed<K>>> {
         let uid = object.uid().to_owned();
-        self.claims.observe(&object);
+        self.claims.update(&object);
         let latest = self.memory.arrive(key, object, Instant::now());
         // Asked afterwards: the store loses an object before it is forgotten, so what came too late to be forgotten with
         // it is not found here.
         let is_there = self.watched(key).is_some_and(|watched| watched.uid() == uid);
         if !is_there {
-            self.forget(key);
+            self.memory.forget(key);
         }
         is_there.then_some(latest)
     }
@@ -227,7 +227,7 @@ impl<K: Kind> KindContext<K> {
         self.claims.index().let_go(key);
         // The store is told first, so that one that still has it means that the watch will say so later.
         if self.watched(key).is_none() {
-            self.forget(key);
+            self.memory.forget(key);
         }
     }
 
@@ -240,12 +240,6 @@ impl<K: Kind> KindContext<K> {
         if let Some(registrations) = self.registrations(key) {
             registrations.counted.set(now);
         }
-    }
-
-    /// The object is gone from the cluster.
-    pub fn forget(&self, key: &Key) {
-        self.claims.index().forget(key);
-        self.memory.forget(key);
     }
 
     /// What an object has registered; `None` if it is not watched any more.

@@ -10,6 +10,7 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::claims::Claimants;
 use super::context::{KindContext, Watched};
 use super::initial_list::InitialList;
 use super::key::Key;
@@ -20,7 +21,7 @@ use super::watch_health::{WatchChecks, WatchHealth};
 use super::workers::{Slots, work};
 use crate::api::conditions::{self, Reason};
 use crate::kube_client::{Heard, REQUEST_LIMIT, WATCH_IDLE_LIMIT};
-use crate::web::Readiness;
+use crate::web::{Check, Readiness};
 
 /// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
 const PAGE_SIZE: u32 = 200;
@@ -47,7 +48,9 @@ impl<K: Kind> KindController<K> {
             let place = namespace
                 .as_ref()
                 .map_or(String::new(), |namespace| format!(" in {namespace}"));
-            let check = readiness.check(format!("watch {plural}{place}"), "not begun");
+            let name = format!("watch {plural}{place}");
+            let path = Self::api(&self.context, namespace.as_deref()).resource_url().to_owned();
+            let check = watch_check(&readiness, name, &self.context.heard, path);
             let checks = WatchChecks {
                 own: check,
                 any: any_listed.clone(),
@@ -65,6 +68,14 @@ impl<K: Kind> KindController<K> {
         }
     }
 
+    fn api(context: &KindContext<K>, namespace: Option<&str>) -> Api<Managed<K>> {
+        let client = context.shared.client.clone();
+        match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+
     /// Keeps the store of one watch up to date and enqueues what it delivers. A watch that fails is begun again after a
     /// pause, which nobody else notices. One that was begun as a follower is begun again with a list once this process
     /// leads: it may have gone silent before the former leader recorded its last intents.
@@ -74,11 +85,7 @@ impl<K: Kind> KindController<K> {
         namespace: Option<String>,
         checks: WatchChecks,
     ) {
-        let client = context.shared.client.clone();
-        let api: Api<Managed<K>> = match &namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
+        let api = Self::api(&context, namespace.as_deref());
         let mut config = watcher::Config::default().page_size(PAGE_SIZE);
         if let Some(selector) = &context.shared.settings.watch_selector {
             config = config.labels(selector);
@@ -90,9 +97,9 @@ impl<K: Kind> KindController<K> {
             store: store.clone(),
             listed: list.subscribe(),
         });
-        checks.own.goes_stale(is_silent(&context.heard, api.resource_url()));
         let metrics = context.shared.metrics.clone();
         let health = WatchHealth::new(K::KIND, namespace.clone(), checks, metrics, api.clone());
+        let mut claimants = Claimants::new(&context.claims);
         let begin = || watcher(api.clone(), config.clone()).default_backoff();
         let leader = &context.shared.leader;
         // Whoever leads from the start need not list twice.
@@ -116,18 +123,21 @@ impl<K: Kind> KindController<K> {
             match event {
                 Ok(watcher::Event::Apply(object)) => {
                     health.is_up();
-                    context.claims.observe(&object);
+                    claimants.observe(&object);
                     queue.enqueue(Key::of(&object));
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     health.is_up();
                     let key = Key::of(&object);
-                    context.forget(&key);
+                    claimants.remove(&key);
+                    context.memory.forget(&key);
                     queue.forget(&key);
                 }
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
-                    forget_unseen(&context, &store, namespace.as_deref());
+                    let exists = |key: &Key| store.get(&key.object_ref::<K>()).is_some();
+                    claimants.retain(exists);
+                    forget_unseen(&context, exists, namespace.as_deref());
                     if is_leaders && list.complete() {
                         wake_dependents(&context);
                     }
@@ -136,7 +146,7 @@ impl<K: Kind> KindController<K> {
                         .iter()
                         .for_each(|object| queue.enqueue(Key::of(&**object)));
                 }
-                Ok(watcher::Event::InitApply(object)) => context.claims.observe(&object),
+                Ok(watcher::Event::InitApply(object)) => claimants.observe(&object),
                 Ok(watcher::Event::Init) => {}
                 Err(error) => {
                     health.failed(&error);
@@ -149,17 +159,20 @@ impl<K: Kind> KindController<K> {
     }
 }
 
-/// Why a watch that is up in all else is not believed: of one that is well, something is heard every few minutes.
-fn is_silent(heard: &Heard, path: &str) -> impl Fn() -> Option<String> + Send + Sync + 'static {
-    let (heard, path) = (heard.clone(), path.to_owned());
-    move || {
+/// The line of `/readyz` about the watch of a path. Of one that is well something is heard every few minutes, so one that
+/// is silent for longer counts as down, whatever it reported last.
+fn watch_check(readiness: &Readiness, name: String, heard: &Heard, path: String) -> Check {
+    let check = readiness.check(name, "not begun");
+    let heard = heard.clone();
+    check.goes_stale(move || {
         let age = heard.age(&path)?;
         let age = Duration::from_secs(age.as_secs());
         (age > LONGEST_SILENCE).then(|| {
             let age = humantime::format_duration(age);
             format!("nothing was heard from the apiserver for {age}")
         })
-    }
+    });
+    check
 }
 
 /// A namespace that could not be listed is listed now.
@@ -174,12 +187,11 @@ fn wake_dependents<K: Kind>(context: &KindContext<K>) {
 }
 
 /// Objects that went away while the watch was down.
-fn forget_unseen<K: Kind>(context: &KindContext<K>, store: &reflector::Store<Managed<K>>, namespace: Option<&str>) {
-    let claiming: Vec<Key> = context.claims.index().keys().cloned().collect();
-    for key in context.memory.keys().into_iter().chain(claiming) {
+fn forget_unseen<K: Kind>(context: &KindContext<K>, exists: impl Fn(&Key) -> bool, namespace: Option<&str>) {
+    for key in context.memory.keys() {
         let is_here = namespace.is_none_or(|namespace| namespace == key.namespace);
-        if is_here && store.get(&key.object_ref::<K>()).is_none() {
-            context.forget(&key);
+        if is_here && !exists(&key) {
+            context.memory.forget(&key);
         }
     }
 }
@@ -193,5 +205,49 @@ pub fn secret_changed<K: Kind>(context: &KindContext<K>, key: &Key) {
         context.memory.trigger(key, Instant::now());
     } else {
         context.memory.kick(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use axum::http::Response;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::api::ListParams;
+    use kube::client::Body as KubeBody;
+    use tokio::time::advance;
+    use tower::{Layer, service_fn};
+
+    use super::*;
+    use crate::kube_client::Limits;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_silent_for_too_long_makes_the_operator_unready_and_is_named() {
+        let heard = Heard::default();
+        let list = service_fn(|_: axum::http::Request<KubeBody>| async {
+            let list = r#"{"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []}"#;
+            Ok::<_, Infallible>(Response::new(Body::from(list)))
+        });
+        let client = kube::Client::new(Limits::new(heard.clone()).layer(list), "team");
+        let api = Api::<ConfigMap>::namespaced(client, "team");
+        let readiness = Readiness::default();
+        let watch = |name: &str, path: &str| watch_check(&readiness, name.to_owned(), &heard, path.to_owned());
+        let check = watch("watch configmaps in team", api.resource_url());
+        watch("watch others", "/others").ok();
+        assert!(!readiness.is_ready());
+        api.list(&ListParams::default().limit(1)).await.unwrap();
+        check.ok();
+        advance(LONGEST_SILENCE).await;
+        assert!(readiness.is_ready(), "{}", readiness.report().1);
+        advance(Duration::from_secs(1)).await;
+        assert!(!readiness.is_ready());
+        let report = readiness.report().1;
+        let line = "[-] watch configmaps in team: pending: nothing was heard from the apiserver for 3m 1s";
+        assert!(report.lines().any(|shown| shown == line), "{report}");
+        assert!(report.contains("[+] watch others: ok"), "{report}");
+        api.list(&ListParams::default().limit(1)).await.unwrap();
+        assert!(readiness.is_ready(), "{}", readiness.report().1);
     }
 }
