@@ -514,12 +514,15 @@ mod tests {
     use super::*;
 
     /// An apiserver that has any Secret, at the version that the test sets (0: it has none), and answers late.
-    #[derive(Clone, Default)]
-    struct Version(Arc<AtomicU64>);
+    #[derive(Clone)]
+    struct Version {
+        number: Arc<AtomicU64>,
+        delay: Duration,
+    }
 
     impl Respond for Version {
         fn respond(&self, _: &Request) -> ResponseTemplate {
-            let version = self.0.load(Ordering::Relaxed);
+            let version = self.number.load(Ordering::Relaxed);
             let metadata = serde_json::json!({"name": "s", "namespace": "a", "resourceVersion": version.to_string()});
             let answer = match version {
                 0 => ResponseTemplate::new(404).set_body_json(serde_json::json!({
@@ -529,7 +532,7 @@ mod tests {
                     "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"password": "AAAA"},
                 })),
             };
-            answer.set_delay(Duration::from_millis(50))
+            answer.set_delay(self.delay)
         }
     }
 
@@ -541,9 +544,16 @@ mod tests {
 
     impl Apiserver {
         async fn at(version: u64) -> Self {
+            Self::late(version, Duration::from_millis(50)).await
+        }
+
+        async fn late(version: u64, delay: Duration) -> Self {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let server = MockServer::start().await;
-            let answers = Version::default();
+            let answers = Version {
+                number: Arc::default(),
+                delay,
+            };
             Mock::given(any()).respond_with(answers.clone()).mount(&server).await;
             let config = kube::Config::new(server.uri().parse().unwrap());
             let apiserver = Self {
@@ -556,11 +566,18 @@ mod tests {
         }
 
         fn set(&self, version: u64) {
-            self.version.0.store(version, Ordering::Relaxed);
+            self.version.number.store(version, Ordering::Relaxed);
         }
 
         async fn gets(&self) -> usize {
             self.server.received_requests().await.unwrap().len()
+        }
+
+        /// Waits until so many requests are there; their answers are on the way.
+        async fn has_received(&self, requests: usize) {
+            while self.gets().await < requests {
+                tokio::task::yield_now().await;
+            }
         }
 
         /// Who is to be reconciled.
@@ -664,11 +681,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_that_comes_while_it_is_read_is_seen_by_the_reader() {
-        let apiserver = Apiserver::at(6).await;
+        // Late enough for what the test does in the meantime, on any machine.
+        let apiserver = Apiserver::late(6, Duration::from_secs(1)).await;
         let reader = apiserver.secrets.reader(&key("alice"));
         let secret = secret();
         let change = async {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            apiserver.has_received(1).await;
             apiserver.set(7);
             apiserver.secrets.seen(&secret, Some("7"));
         };
@@ -678,10 +696,14 @@ mod tests {
         assert_eq!(apiserver.news(), []);
         // A read that is given up promises nothing.
         apiserver.secrets.distrust(None);
-        let given_up = tokio::time::timeout(Duration::from_millis(10), reader.read(&secret, &["password"]));
-        let heard = async { apiserver.secrets.seen(&secret, Some("8")) };
-        let (given_up, ()) = tokio::join!(given_up, heard);
-        assert!(given_up.is_err());
+        let heard = async {
+            apiserver.has_received(3).await;
+            apiserver.secrets.seen(&secret, Some("8"));
+        };
+        tokio::select! {
+            _ = reader.read(&secret, &["password"]) => panic!("it is answered later"),
+            () = heard => {}
+        }
         assert_eq!(apiserver.news(), [key("alice")]);
         apiserver.set(0);
         apiserver.secrets.seen(&secret, None);
