@@ -32,9 +32,35 @@ pub struct Asked {
 type Fault = Box<dyn Fn(&Asked) -> Option<u16> + Send>;
 type Matches = Box<dyn Fn(&Asked) -> bool + Send>;
 
+/// One that is held, or will be.
+#[derive(Clone)]
+struct HeldRequest {
+    hears: watch::Receiver<()>,
+    held: Arc<AtomicUsize>,
+    given_up: Arc<AtomicUsize>,
+    is_waiting: bool,
+}
+
+impl HeldRequest {
+    async fn wait(mut self) {
+        self.is_waiting = true;
+        self.held.fetch_add(1, Ordering::SeqCst);
+        // Nothing is ever sent: it ends when the sender is dropped.
+        let _ = self.hears.changed().await;
+        self.is_waiting = false;
+    }
+}
+
+impl Drop for HeldRequest {
+    fn drop(&mut self) {
+        self.given_up.fetch_add(usize::from(self.is_waiting), Ordering::SeqCst);
+    }
+}
+
 /// Requests that are not answered until this is dropped.
 pub struct Hold {
     held: Arc<AtomicUsize>,
+    given_up: Arc<AtomicUsize>,
     _released: watch::Sender<()>,
 }
 
@@ -42,6 +68,11 @@ impl Hold {
     /// How many requests there have been.
     pub fn count(&self) -> usize {
         self.held.load(Ordering::SeqCst)
+    }
+
+    /// Nobody has given up waiting for its answer.
+    pub fn is_awaited(&self) -> bool {
+        self.given_up.load(Ordering::SeqCst) == 0
     }
 }
 
@@ -58,7 +89,7 @@ struct State {
     /// Watches that have begun, and how many of the first of them deliver nothing any more.
     watches: usize,
     silent_watches: usize,
-    holds: Vec<(Matches, watch::Receiver<()>, Arc<AtomicUsize>)>,
+    holds: Vec<(Matches, HeldRequest)>,
 }
 
 /// See the module. Clones are the same.
@@ -133,10 +164,17 @@ impl Apiserver {
     /// From now on such requests are not answered, until what is returned is dropped.
     pub fn hold(&self, matches: impl Fn(&Asked) -> bool + Send + 'static) -> Hold {
         let (released, hears) = watch::channel(());
-        let held = Arc::default();
-        self.lock().holds.push((Box::new(matches), hears, Arc::clone(&held)));
+        let (held, given_up) = (Arc::default(), Arc::default());
+        let request = HeldRequest {
+            hears,
+            held: Arc::clone(&held),
+            given_up: Arc::clone(&given_up),
+            is_waiting: false,
+        };
+        self.lock().holds.push((Box::new(matches), request));
         Hold {
             held,
+            given_up,
             _released: released,
         }
     }
@@ -181,16 +219,12 @@ impl Apiserver {
         let (failure, holds) = {
             let mut state = self.lock();
             state.asked.push((asked.method.clone(), asked.path.clone()));
-            let holds = state.holds.iter().filter(|(matches, ..)| matches(&asked));
-            let holds: Vec<_> = holds
-                .map(|(_, hears, held)| (hears.clone(), Arc::clone(held)))
-                .collect();
+            let holds = state.holds.iter().filter(|(matches, _)| matches(&asked));
+            let holds: Vec<HeldRequest> = holds.map(|(_, request)| request.clone()).collect();
             (state.faults.iter().find_map(|fault| fault(&asked)), holds)
         };
-        for (mut hears, held) in holds {
-            held.fetch_add(1, Ordering::SeqCst);
-            // Nothing is ever sent: it ends when the sender is dropped.
-            let _ = hears.changed().await;
+        for request in holds {
+            request.wait().await;
         }
         if let Some(status) = failure {
             return refused(status, "made to fail");
