@@ -1054,6 +1054,38 @@ async fn a_clock_that_is_far_off_is_told_with_a_401() {
         read.text.contains("our clock and the cloud's differ by"),
         "the date of the answer is long past: {read}"
     );
+    assert_eq!(read.date, None, "a node that refuses us for its time does not tell it");
+}
+
+#[tokio::test]
+async fn a_signature_from_another_time_is_retried_and_the_message_names_the_clocks() {
+    let body = json!({"error_code": "APIGW.0303", "error_msg": "Incorrect app authentication information"});
+    let [read, write] = failures(ok(401, body)).await;
+    assert_eq!(read.meaning, Meaning::CloudFault);
+    assert!(read.text.contains("check the clock of the operator's node"), "{read}");
+    assert!(!write.outcome_unknown, "it was refused");
+    assert_eq!(read.date, None);
+}
+
+#[tokio::test]
+async fn only_an_answer_of_the_api_tells_the_time() {
+    for answer in [
+        page(502, "<html>Bad Gateway</html>"),
+        page(200, "<html>Welcome</html>"),
+        page(503, ""),
+    ] {
+        for error in failures(answer.insert_header("Date", "Wed, 13 Aug 2025 02:34:56 GMT")).await {
+            assert_eq!(error.date, None, "{error}");
+        }
+    }
+    let body = json!({"error_code": "APIGW.0601", "error_msg": "Internal server error"});
+    for error in failures(ok(500, body)).await {
+        assert!(error.date.is_some(), "{error}");
+    }
+}
+
+fn page(status: u16, text: &str) -> ResponseTemplate {
+    ResponseTemplate::new(status).set_body_raw(text.to_owned(), "text/html")
 }
 
 #[tokio::test]

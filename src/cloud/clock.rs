@@ -12,8 +12,16 @@ use tokio::time::Instant;
 pub const CLOCK_MARGIN: Duration = Duration::from_secs(5);
 /// A request leaves no later than this after the time by which its deadline was recorded, or it does not leave.
 pub const SENT_WITHIN: Duration = Duration::from_secs(3);
+/// Longer than from any record to the deadline of its request, whatever the flags are.
+const LONGEST_REQUEST: Duration = Duration::from_secs(6 * 60);
 /// If one of the machine's clocks is so much further than the other, the machine was suspended, or somebody set its clock.
 const SUSPENDED: Duration = Duration::from_secs(1);
+/// A known time moves further than this only if [`AGREEING`] answers in a row agree: one node may be wrong.
+const JUMP: Duration = Duration::from_secs(60);
+/// So does the first time, if it is this far from the machine's own: the cloud refuses signatures that are further off.
+const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
+/// How many answers in a row must agree on a time far from the expected one.
+const AGREEING: u32 = 3;
 /// A `Date` header is cut to it.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -56,6 +64,15 @@ impl Moment {
 pub struct CloudClock {
     told: Option<(Timestamp, Moment)>,
     unknown_since: Instant,
+    doubted: Option<Doubted>,
+}
+
+/// A time far from the expected one, and how many answers in a row agreed on it.
+#[derive(Clone, Copy, Debug)]
+struct Doubted {
+    date: Timestamp,
+    at: Instant,
+    answers: u32,
 }
 
 impl CloudClock {
@@ -64,6 +81,7 @@ impl CloudClock {
         Self {
             told: None,
             unknown_since: now,
+            doubted: None,
         }
     }
 
@@ -92,10 +110,48 @@ impl CloudClock {
             }
             return;
         };
-        if expected.is_none_or(|expected| is_better(date, expected, now.monotonic.saturating_duration_since(sent))) {
+        let took = now.monotonic.saturating_duration_since(sent);
+        let is_far = match expected {
+            Some(expected) => is_apart(date, expected, took, JUMP),
+            None => Timestamp::try_from(now.wall).is_ok_and(|ours| is_apart(date, ours, took, SIGNATURE_SKEW)),
+        };
+        if is_far {
+            self.doubt(date, took, now);
+            return;
+        }
+        self.doubted = None;
+        if expected.is_none_or(|expected| is_better(date, expected, took)) {
             self.told = Some((date, now));
         }
     }
+
+    /// Follows a time far from the expected one once enough answers in a row agree on it.
+    fn doubt(&mut self, date: Timestamp, took: Duration, now: Moment) {
+        let before = self.doubted.filter(|doubted| {
+            let expected = later(doubted.date, now.monotonic.saturating_duration_since(doubted.at));
+            !is_apart(date, expected, took, CLOCK_MARGIN)
+        });
+        let answers = before.map_or(0, |doubted| doubted.answers) + 1;
+        if answers >= AGREEING {
+            self.doubted = None;
+            self.told = Some((date, now));
+            return;
+        }
+        self.doubted = Some(Doubted {
+            date,
+            at: now.monotonic,
+            answers,
+        });
+        // While the time is unknown, another request is needed to learn it.
+        self.unknown_since = now.monotonic;
+    }
+}
+
+/// Whether a date is further than that from the expected one, given that its answer took so long.
+fn is_apart(date: Timestamp, expected: Timestamp, took: Duration, by: Duration) -> bool {
+    let ahead = Duration::try_from(date.duration_since(expected)).unwrap_or_default();
+    let behind = Duration::try_from(expected.duration_since(date)).unwrap_or_default();
+    ahead > by || behind.saturating_sub(took) > by
 }
 
 /// Whether what an answer tells, which took so long, is a better bound than what was expected. The header's whole seconds
@@ -117,6 +173,11 @@ pub fn creation_window(
     let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
     let until = deadline.map(|deadline| later(later(deadline, settle_time), CLOCK_MARGIN));
     from..=until.unwrap_or(Timestamp::MAX)
+}
+
+/// No time that is recorded now to be waited for is later than this.
+pub fn longest_wait(cloud_now: Timestamp, settle_time: Duration) -> Timestamp {
+    later(later(cloud_now, LONGEST_REQUEST), settle_time)
 }
 
 fn later(time: Timestamp, by: Duration) -> Timestamp {
@@ -167,6 +228,8 @@ mod tests {
         Timestamp::from_second(second).expect("a small number")
     }
 
+    const YEAR: i64 = 365 * 24 * 3600;
+
     fn told(clock: &mut CloudClock, machine: &Machine, date: i64, now: u64) -> Option<i64> {
         let now = machine.after(now);
         clock.answered(Some(at(date)), now.monotonic, now);
@@ -189,14 +252,14 @@ mod tests {
     fn the_later_of_two_times_within_a_second_is_the_better_bound() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        assert_eq!(told(&mut clock, &machine, 100, 0), Some(100));
-        assert_eq!(told(&mut clock, &machine, 101, 0), Some(101));
-        assert_eq!(told(&mut clock, &machine, 110, 10), Some(111), "cut to its second");
+        assert_eq!(told(&mut clock, &machine, 5000, 0), Some(5000));
+        assert_eq!(told(&mut clock, &machine, 5001, 0), Some(5001));
+        assert_eq!(told(&mut clock, &machine, 5010, 10), Some(5011), "cut to its second");
     }
 
     #[test]
     fn of_two_nodes_the_slower_one_counts_whichever_answers_first() {
-        for dates in [[100, 103], [103, 100]] {
+        for dates in [[5000, 5003], [5003, 5000]] {
             let machine = Machine::new();
             let mut clock = machine.clock();
             for date in dates {
@@ -204,8 +267,8 @@ mod tests {
             }
             for (second, node) in (1_u64..20).zip([0, 3, 3, 0].into_iter().cycle()) {
                 let passed = i64::try_from(second).expect("a small number");
-                let now = told(&mut clock, &machine, 100 + node + passed, second);
-                assert_eq!(now, Some(100 + passed), "{dates:?}");
+                let now = told(&mut clock, &machine, 5000 + node + passed, second);
+                assert_eq!(now, Some(5000 + passed), "{dates:?}");
             }
         }
     }
@@ -214,32 +277,66 @@ mod tests {
     fn an_answer_that_took_long_does_not_set_the_clock_back() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        told(&mut clock, &machine, 100, 0);
+        told(&mut clock, &machine, 5000, 0);
         let (sent, now) = (machine.after(10).monotonic, machine.after(18));
-        clock.answered(Some(at(110)), sent, now);
-        assert_eq!(clock.now(now), Some(at(118)));
+        clock.answered(Some(at(5010)), sent, now);
+        assert_eq!(clock.now(now), Some(at(5018)));
     }
 
     #[test]
     fn a_clock_that_was_set_is_followed() {
-        for set_to in [90, 50, 106, 1_000_000] {
+        for set_to in [4990, 4950, 5006, 5050] {
             let machine = Machine::new();
             let mut clock = machine.clock();
-            told(&mut clock, &machine, 100, 0);
+            told(&mut clock, &machine, 5000, 0);
             assert_eq!(told(&mut clock, &machine, set_to, 0), Some(set_to));
         }
+    }
+
+    #[test]
+    fn a_known_time_jumps_only_if_three_answers_in_a_row_agree() {
+        for jump in [-3600, -600, 600, YEAR] {
+            let machine = Machine::new();
+            let mut clock = machine.clock();
+            assert_eq!(told(&mut clock, &machine, 5000, 0), Some(5000));
+            assert_eq!(told(&mut clock, &machine, 5001 + jump, 1), Some(5001), "{jump}");
+            assert_eq!(told(&mut clock, &machine, 5002 + jump, 2), Some(5002), "{jump}");
+            // One that does not agree starts the count again.
+            assert_eq!(told(&mut clock, &machine, 5003, 3), Some(5003), "{jump}");
+            assert_eq!(told(&mut clock, &machine, 5004 + jump, 4), Some(5004), "{jump}");
+            assert_eq!(told(&mut clock, &machine, 5005 - 2 * jump, 5), Some(5005), "{jump}");
+            assert_eq!(told(&mut clock, &machine, 5006 + jump, 6), Some(5006), "{jump}");
+            assert_eq!(told(&mut clock, &machine, 5007 + jump, 7), Some(5007), "{jump}");
+            assert_eq!(told(&mut clock, &machine, 5008 + jump, 8), Some(5008 + jump));
+            assert_eq!(clock.unknown_since(), None);
+        }
+    }
+
+    #[test]
+    fn a_first_time_that_no_signature_fits_must_be_confirmed_and_each_answer_asks_for_another() {
+        let machine = Machine::new();
+        let mut clock = machine.clock();
+        assert_eq!(told(&mut clock, &machine, YEAR + 1, 1), None);
+        assert_eq!(clock.unknown_since(), Some(machine.after(1).monotonic));
+        assert_eq!(told(&mut clock, &machine, YEAR + 2, 2), None);
+        assert_eq!(clock.unknown_since(), Some(machine.after(2).monotonic));
+        assert_eq!(told(&mut clock, &machine, 5003, 3), Some(5003), "near ours");
+        let mut clock = machine.clock();
+        assert_eq!(told(&mut clock, &machine, YEAR + 1, 1), None);
+        assert_eq!(told(&mut clock, &machine, YEAR + 2, 2), None);
+        assert_eq!(told(&mut clock, &machine, YEAR + 3, 3), Some(YEAR + 3));
     }
 
     #[test]
     fn a_machine_that_was_suspended_asks_again() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        told(&mut clock, &machine, 100, 0);
+        told(&mut clock, &machine, 5000, 0);
         let awake = machine.suspended(10, 600);
         assert_eq!(clock.now(awake), None);
         assert_eq!(clock.unknown_since(), Some(awake.monotonic));
-        clock.answered(Some(at(710)), awake.monotonic, awake);
-        assert_eq!(clock.now(awake), Some(at(710)));
+        clock.answered(Some(at(5610)), awake.monotonic, awake);
+        assert_eq!(clock.now(awake), Some(at(5610)));
         // So does one whose wall clock was set back.
         let back = Moment {
             wall: SystemTime::UNIX_EPOCH,
@@ -256,9 +353,9 @@ mod tests {
         clock.answered(None, now.monotonic, now);
         assert_eq!(clock.now(machine.after(8)), Some(at(5008)));
         // What one has told is not forgotten for one that does not.
-        assert_eq!(told(&mut clock, &machine, 100, 9), Some(100));
+        assert_eq!(told(&mut clock, &machine, 5000, 9), Some(5000));
         clock.answered(None, machine.after(10).monotonic, machine.after(10));
-        assert_eq!(clock.now(machine.after(10)), Some(at(101)));
+        assert_eq!(clock.now(machine.after(10)), Some(at(5001)));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::{
 /// The gateway refuses signatures that are older or younger than 15 minutes.
 const MOST_SKEW: Duration = Duration::from_secs(15 * 60);
 
+/// The gateway's codes for a signature from another time, among other things.
+const CLOCK_CODES: [&str; 2] = ["APIGW.0303", "APIG.0303"];
+
 /// An answer as it came.
 pub(super) struct Said {
     pub status: StatusCode,
@@ -109,7 +112,6 @@ impl Failure {
         let error = CloudError {
             status: Some(said.status.as_u16()),
             request_id: said.told_request_id(&Redaction::of(call.password)),
-            date: said.date,
             ..CloudError::new(call.operation, Meaning::CloudFault, bounded(text))
         };
         Self::new(error.with_unknown_outcome(), "unreadable")
@@ -122,7 +124,11 @@ impl Failure {
         let parsed = error_body::parse(&said.body);
         let code = parsed.as_ref().map(|body| body.code.as_str());
         let words = bounded(parsed.as_ref().map_or("", |body| &body.text));
-        let meaning = Meaning::of(operation, status.as_u16(), code, &words);
+        let mut meaning = Meaning::of(operation, status.as_u16(), code, &words);
+        // Only the API tells its time: not a proxy, nor a node that refuses our signature for its time.
+        let date = said
+            .date
+            .filter(|_| parsed.is_some() && meaning != Meaning::Unauthorized);
         let mut text = match &parsed {
             Some(body) if !words.is_empty() => shown(&body.text),
             _ => without_words(call, &said),
@@ -130,6 +136,11 @@ impl Failure {
         let skew = said.date.map(|date| date.duration_since(now).unsigned_abs());
         if let (Meaning::Unauthorized, Some(skew)) = (meaning, skew.filter(|skew| *skew > MOST_SKEW)) {
             text += &format!("; our clock and the cloud's differ by {} minutes", skew.as_secs() / 60);
+            if code.is_some_and(|code| CLOCK_CODES.contains(&code)) {
+                // It does not count towards the lock of the access key, and one API node alone may be wrong.
+                meaning = Meaning::CloudFault;
+                text += ": check the clock of the operator's node";
+            }
         }
         let request_id = parsed.as_ref().and_then(|body| body.request_id.as_deref());
         let request_id = request_id.map(shown).filter(|id| !id.is_empty());
@@ -144,7 +155,7 @@ impl Failure {
                 .retry_after
                 .and_then(|wait| time::parse_retry_after(&wait, said.date.unwrap_or(now))),
             outcome_unknown: false,
-            date: said.date,
+            date,
         };
         match status.as_u16() {
             429 => Self::new(error, "429"),

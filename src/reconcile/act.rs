@@ -277,7 +277,7 @@ impl<K: Kind> Pass<'_, K> {
                 event: Some((reason, text)),
                 ..
             } => reporter.event(&*self.object, reason, text).await,
-            Note::Found { event: None, .. } | Note::Returned => {}
+            Note::Found { event: None, .. } | Note::Returned | Note::Unbelievable => {}
             Note::Lost => {
                 let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
                 let text = format!("the {} {gone} is gone from the cloud; it is made anew", K::NOUN);

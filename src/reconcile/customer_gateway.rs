@@ -211,6 +211,11 @@ impl Kind for Gateways {
         None
     }
 
+    fn awaited(status: &mut Self::Status) -> Vec<&mut Time> {
+        let intent = status.object.intent.as_mut();
+        intent.map(|intent| &mut intent.deadline).into_iter().collect()
+    }
+
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
         let differs = |field: &'static str, wanted: &str, has: &str| {
             let id = &remote.id;

@@ -22,6 +22,7 @@ use super::initial_list::Unlisted;
 use super::kind::Kind;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{DeletionPolicy, Lifecycle, ManagementPolicy, ObjectStatus, RECREATE_APPROVED_ANNOTATION, Scope};
+use crate::cloud::clock::longest_wait;
 use crate::cloud::error::Pace;
 use crate::mirror::{Listed, Look, MassDeletion, Remote, Sighting};
 use crate::ownership::Owner;
@@ -233,6 +234,8 @@ pub enum Note<R> {
     Vanished,
     /// The recorded object, whose loss was suspected to be part of a mass deletion, is there again.
     Returned,
+    /// A recorded time lies beyond any window of a request: the cloud's clock was wrong when it was recorded.
+    Unbelievable,
 }
 
 /// Nothing to do for now.
@@ -278,10 +281,27 @@ pub fn decide<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     if inputs.paused {
         return Step::Rest(Rest::Paused);
     }
+    if awaits_an_unbelievable_time(inputs) {
+        return Step::Note(Note::Unbelievable);
+    }
     match inputs.deleting_since {
         Some(since) => delete(inputs, since),
         None => maintain(inputs),
     }
+}
+
+/// Whether the object would wait for longer than any request can take.
+fn awaits_an_unbelievable_time<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
+    let Ok(Access {
+        cloud_now: Some(cloud_now),
+        ..
+    }) = &inputs.access
+    else {
+        return false;
+    };
+    let latest = longest_wait(*cloud_now, inputs.policy.settle_time);
+    // Without a home nothing can be recorded.
+    inputs.has_home && K::awaited(&mut inputs.status.clone()).iter().any(|at| at.0 > latest)
 }
 
 fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {

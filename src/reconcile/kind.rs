@@ -102,6 +102,8 @@ pub trait Kind: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     fn is_of_record(status: &Self::Status, remote: &Self::Remote, policy: &Policy) -> bool;
     /// Until when a creation that was answered may still come to nothing; `None` once it is confirmed.
     fn settles_at(status: &Self::Status) -> Option<&Time>;
+    /// The recorded times of the cloud that an object waits for.
+    fn awaited(status: &mut Self::Status) -> Vec<&mut Time>;
 
     /// What cannot be changed and differs: a message that names the field.
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable;

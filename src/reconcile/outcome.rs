@@ -114,7 +114,7 @@ impl<'a, K: Kind> Setting<'a, K> {
             Note::Found { remote, .. } if K::settles_at(status).is_some() && self.object.deleting_since().is_none() => {
                 self.settles(status, remote.id());
             }
-            Note::Found { .. } | Note::Returned => {}
+            Note::Found { .. } | Note::Returned | Note::Unbelievable => {}
             Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, self.stamp),
             Note::GivenUp => record::underway::<K>(status, &verdict, self.stamp),
         }
@@ -127,6 +127,7 @@ impl<'a, K: Kind> Setting<'a, K> {
             Note::Lost => format!("the {} is gone from the cloud; making it anew", K::NOUN),
             Note::GivenUp => format!("nothing came of the creation of the {}; trying again", K::NOUN),
             Note::Returned => format!("the {} is there again", K::NOUN),
+            Note::Unbelievable => format!("a recorded time of the {} was too late by far; corrected it", K::NOUN),
             Note::Vanished => format!(
                 "the cloud accepted the creation of the {} {}, but has it no more after the settle time: it failed there, \
                  and the cloud does not say why; it is created anew",

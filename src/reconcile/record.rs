@@ -1,13 +1,14 @@
 //! What an outcome changes in status, beside what its kind remembers. Pure: `outcome` says when, `report` writes it.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::Note;
 use super::kind::{Kind, Record};
 use crate::api::conditions::{self, CredentialsHealth, Reason, Verdict};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope};
-use crate::cloud::CloudError;
+use crate::cloud::clock::longest_wait;
+use crate::cloud::{CloudError, Operation};
 use crate::mirror::Remote;
 
 /// Windows of creations that are remembered.
@@ -50,7 +51,16 @@ fn shows_clouds_answer(object: &ObjectStatus, generation: Option<i64>) -> bool {
             .iter()
             .any(|reason| reason.is_clouds_answer() && reason.as_str() == text)
     };
-    object.observed_generation == generation && ready.is_some_and(|ready| is_answer(&ready.reason))
+    // What is under way rests on reads that work again.
+    let is_read = |text: &str| {
+        let mut reads = Operation::ALL.into_iter().filter(|operation| !operation.is_write());
+        reads.any(|read| {
+            text.strip_prefix(read.what())
+                .is_some_and(|rest| rest.starts_with(" failed"))
+        })
+    };
+    let shows = |ready: &Condition| is_answer(&ready.reason) && !is_read(&ready.message);
+    object.observed_generation == generation && ready.is_some_and(shows)
 }
 
 /// Paused: everything else stays as it was.
@@ -123,6 +133,15 @@ pub fn noted<K: Kind>(
             lost::<K>(status);
         }
         Note::Returned => K::object_mut(status).mass_deletion_suspected_at = None,
+        Note::Unbelievable => {
+            if let Some(intent) = &mut K::object_mut(status).intent {
+                intent.recorded_at.0 = intent.recorded_at.0.min(whole_seconds(record.cloud_now));
+            }
+            let latest = whole_seconds(longest_wait(record.cloud_now, record.settle_time));
+            for at in K::awaited(status) {
+                at.0 = at.0.min(latest);
+            }
+        }
         Note::GivenUp => close_intent::<K>(status, true),
         Note::Vanished => {
             if let Some(id) = K::object(status).id.clone() {

@@ -290,6 +290,13 @@ impl Kind for Users {
         status.record.settles_at.as_ref()
     }
 
+    fn awaited(status: &mut Self::Status) -> Vec<&mut Time> {
+        let intent = status.object.intent.as_mut().map(|intent| &mut intent.deadline);
+        let reset = status.record.password_reset.as_mut().map(|reset| &mut reset.deadline);
+        let settles_at = status.record.settles_at.as_mut();
+        intent.into_iter().chain(reset).chain(settles_at).collect()
+    }
+
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
         let Some(wanted) = &spec.name else {
             return Immutable::Same;

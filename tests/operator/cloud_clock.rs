@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::console::counts;
+use crate::console::{counts, message};
 use crate::users::steps::{add_server, apply_pw, on, the_only_one};
 use crate::world::{Options, World};
 
@@ -34,4 +34,39 @@ async fn a_creation_whose_answer_is_lost_is_recognised_whatever_the_clouds_clock
         assert_eq!(world.writes_since(mark).await, expected, "{skew_ms}");
         world.finish().await;
     }
+}
+
+#[tokio::test]
+async fn the_date_of_a_web_page_is_not_the_clouds_time() {
+    let world = World::with(Options::with(["--resync-period=5s", "--settle-time=1s"])).await;
+    world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
+    world.wait_for_reason("first", "Available").await;
+    world
+        .simulator
+        .add_fault(&json!({"fault": "html-502", "times": 0}))
+        .await
+        .unwrap();
+    let year = json!({"skew_ms": 365_u64 * 24 * 3_600_000});
+    world.simulator.put::<Value>("clock", &year).await.unwrap();
+    world.apply_gateway("second", "{idValue: 203.0.113.2}").await;
+    world.wait_for_reason("second", "CloudError").await;
+    // From then on every read has failed as well.
+    world.patch("first", json!({"spec": {"name": "renamed"}})).await;
+    world.wait_for_reason("first", "CloudError").await;
+    world.apply_gateway("third", "{idValue: 203.0.113.3}").await;
+    let third = world.wait_for_reason("third", "CloudError").await;
+    assert!(message(&third).contains("502"), "{third}");
+    for name in ["second", "third"] {
+        let deadline = world.get(name).await["status"]["intent"]["deadline"].clone();
+        let deadline: Option<jiff::Timestamp> = deadline.as_str().map(|time| time.parse().unwrap());
+        let next_week = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(7 * 24);
+        assert!(deadline.is_none_or(|deadline| deadline < next_week), "{deadline:?}");
+    }
+    world.simulator.clear_faults().await.unwrap();
+    let ours = json!({"skew_ms": 0});
+    world.simulator.put::<Value>("clock", &ours).await.unwrap();
+    for name in ["first", "second", "third"] {
+        world.wait_for_reason(name, "Available").await;
+    }
+    world.finish().await;
 }

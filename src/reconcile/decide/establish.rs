@@ -293,7 +293,9 @@ pub(super) fn resolve<K: Kind>(
         false => Duration::ZERO,
     };
     let proves_at = intent.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
-    if listed.started > proves_at || !inputs.policy.keeps(Guard::ProofAfterDeadline) {
+    // A list that seems to start later than now is of a time when the cloud's clock was wrong.
+    let started = listed.started.min(access.cloud_now.unwrap_or(listed.started));
+    if started > proves_at || !inputs.policy.keeps(Guard::ProofAfterDeadline) {
         if listed.complete || !inputs.policy.keeps(Guard::ProofIsComplete) {
             return Resolved::Absent;
         }
@@ -320,15 +322,31 @@ pub(super) fn resolve<K: Kind>(
         return Resolved::NotYet(Step::Rest(Rest::Troubled(failed.clone())));
     }
     match access.cloud_now {
-        Some(cloud_now) if listed.fresh && cloud_now <= proves_at => {
-            Resolved::NotYet(Step::Rest(Rest::Until(None, time_left(proves_at, cloud_now))))
-        }
+        Some(cloud_now) if listed.fresh && cloud_now <= proves_at => Resolved::NotYet(Step::Rest(Rest::Until(
+            Some(unresolved(inputs, intent, proves_at)),
+            time_left(proves_at, cloud_now),
+        ))),
         cloud_now => Resolved::NotYet(Step::Look {
             look: Look::Collection,
             // Any answer tells the time.
             anew: cloud_now.is_some(),
         }),
     }
+}
+
+/// Until when it is not known what came of a creation.
+fn unresolved<K: Kind>(inputs: &Inputs<'_, K>, intent: &Intent, proves_at: Timestamp) -> Verdict {
+    let reason = match inputs.deleting_since {
+        Some(_) => Reason::Deleting,
+        None => Reason::Creating,
+    };
+    let message = format!(
+        "whether the {} {} was created is not known: the cloud is read again after {proves_at}, when no request for it can be \
+         under way any more",
+        K::NOUN,
+        intent.name
+    );
+    Verdict::new(reason, message)
 }
 
 /// Adopts the object that `externalID` names, or that was only observed until now.

@@ -283,11 +283,11 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
     // Not found yet: wait out the deadline and the settle time.
     assert!(matches!(
         case(DEADLINE, DEADLINE, true, true).decide(),
-        Step::Rest(Rest::Until(None, _))
+        Step::Rest(Rest::Until(Some(_), _))
     ));
     assert!(matches!(
         case(DEADLINE, DEADLINE + 30, true, true).decide(),
-        Step::Rest(Rest::Until(None, _))
+        Step::Rest(Rest::Until(Some(_), _))
     ));
     // Then look again: the last look was too early to prove anything.
     assert_eq!(case(DEADLINE, DEADLINE + 31, true, true).decide(), anew);
@@ -1193,8 +1193,14 @@ fn a_deletion_without_a_recorded_id_looks_for_the_object_first() {
         case.status.object.scope = Some(scope("p"));
         case.view.listed = listed(DEADLINE);
     });
-    assert!(matches!(intended.decide(), Step::Rest(Rest::Until(None, _))));
-    let waited_out = intended.with(|case| case.view.listed = listed(DEADLINE + 31));
+    assert!(matches!(intended.decide(), Step::Rest(Rest::Until(Some(_), _))));
+    let waited_out = intended.with(|case| {
+        case.view.listed = listed(DEADLINE + 31);
+        case.access = Ok(Access {
+            scope: scope("p"),
+            cloud_now: Some(at(DEADLINE + 32)),
+        });
+    });
     assert_eq!(waited_out.decide(), Step::Release(None));
 }
 
@@ -1294,4 +1300,97 @@ fn what_only_the_operator_can_know_to_be_wrong_is_said() {
     let (reason, message) = own_key.rests();
     assert_eq!(reason, Reason::InvalidSpec);
     assert!(message.contains("other-key"), "{message}");
+}
+
+#[test]
+fn a_wait_for_the_outcome_of_a_creation_replaces_a_stale_read_failure() {
+    let mut waiting = Case::new().with(|case| {
+        case.status.object.intent = Some(intent());
+        case.status.object.scope = Some(scope("p"));
+        case.view.listed = listed(DEADLINE);
+        case.access = Ok(Access {
+            scope: scope("p"),
+            cloud_now: Some(at(DEADLINE)),
+        });
+    });
+    let deleted = waiting.clone().deleting();
+    for (case, reason) in [(&waiting, Reason::Creating), (&deleted, Reason::Deleting)] {
+        match case.decide() {
+            Step::Rest(Rest::Until(Some(verdict), _)) => {
+                assert_eq!(verdict.reason, reason);
+                assert!(verdict.message.contains(&at(DEADLINE + 30).to_string()), "{verdict:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let verdict = Verdict::new(Reason::Creating, "waits");
+    let stamp = crate::reconcile::record::Stamp {
+        generation: Some(1),
+        now: at(0),
+    };
+    for (operation, is_replaced) in [
+        (crate::cloud::Operation::ListCustomerGateways, true),
+        (crate::cloud::Operation::CreateCustomerGateway, false),
+    ] {
+        let failed = Verdict::new(Reason::CloudError, format!("{} failed: no answer", operation.what()));
+        crate::reconcile::record::verdict::<Gateways>(&mut waiting.status, &failed, stamp);
+        crate::reconcile::record::underway::<Gateways>(&mut waiting.status, &verdict, stamp);
+        let reason = conditions::ready_reason(&waiting.status.object.conditions);
+        assert_eq!(reason == Some("Creating"), is_replaced, "{operation:?}");
+    }
+}
+
+#[test]
+fn a_deadline_beyond_any_window_is_corrected_also_of_an_object_that_is_deleted() {
+    let year = 365 * 24 * 3600;
+    let now = DEADLINE + 100;
+    let absurd = Case::new().with(|case| {
+        case.status.object.intent = Some(Intent {
+            recorded_at: Time(at(ANNOUNCED + year)),
+            deadline: Time(at(DEADLINE + year)),
+            ..intent()
+        });
+        case.status.object.scope = Some(scope("p"));
+        case.view.listed = listed(now);
+        case.access = Ok(Access {
+            scope: scope("p"),
+            cloud_now: Some(at(now)),
+        });
+    });
+    for case in [absurd.clone(), absurd.clone().deleting()] {
+        assert_eq!(case.decide(), Step::Note(Note::Unbelievable));
+        let record = crate::reconcile::kind::Record {
+            owner_tag_key: KEY,
+            cloud_now: at(now),
+            settle_time: case.policy.settle_time,
+        };
+        let mut status = case.status.clone();
+        crate::reconcile::record::noted::<Gateways>(&mut status, &Note::Unbelievable, &scope("p"), None, &record);
+        let corrected = status.object.intent.clone().expect("kept");
+        assert_eq!(corrected.recorded_at.0, at(now));
+        assert!(corrected.deadline.0 > at(now + 300) && corrected.deadline.0 < at(now + 3600));
+        let waits = case.with(|case| case.status = status);
+        assert!(matches!(waits.decide(), Step::Rest(Rest::Until(Some(_), _))));
+    }
+    let usual = absurd.with(|case| {
+        case.status.object.intent = Some(Intent {
+            deadline: Time(at(now + 338)),
+            ..intent()
+        });
+    });
+    assert!(matches!(usual.decide(), Step::Rest(Rest::Until(Some(_), _))));
+}
+
+#[test]
+fn a_list_from_when_the_clouds_clock_was_ahead_proves_nothing() {
+    let case = Case::new().with(|case| {
+        case.status.object.intent = Some(intent());
+        case.status.object.scope = Some(scope("p"));
+        case.view.listed = listed(DEADLINE + 3600);
+        case.access = Ok(Access {
+            scope: scope("p"),
+            cloud_now: Some(at(DEADLINE)),
+        });
+    });
+    assert!(matches!(case.decide(), Step::Rest(Rest::Until(Some(_), _))));
 }

@@ -369,7 +369,7 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
     assert_eq!(look(&stranger.decide()), Some(&Look::Collection));
     assert!(matches!(
         stranger.clone().listed_now().decide(),
-        Step::Rest(Rest::Until(None, _))
+        Step::Rest(Rest::Until(Some(_), _))
     ));
     // The token tells, if the body that was announced is still known; it is asked once.
     let replayable = stranger.clone().listed_now().with(|case| {
@@ -396,7 +396,7 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
     });
     let replayed = replayable.with(|case| case.replayed = true);
     for case in [another, replayed] {
-        assert!(matches!(case.decide(), Step::Rest(Rest::Until(None, _))));
+        assert!(matches!(case.decide(), Step::Rest(Rest::Until(Some(_), _))));
     }
     let later = stranger.with(|case| case.cloud_now = DEADLINE + 31).listed_now();
     assert_eq!(later.decide(), Step::Note(Note::GivenUp));
