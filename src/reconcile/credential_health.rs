@@ -28,13 +28,28 @@ const DEFAULT_POLL: Duration = Duration::from_secs(10);
 pub enum CredentialName {
     /// The operator's own.
     Default,
+    /// The operator's own, for an object of a namespace that may not use them. It is no credential that fails, so it has no
+    /// metric; the object shows it.
+    DefaultRefused(String),
     Secret(SecretName),
+}
+
+impl CredentialName {
+    fn has_metrics(&self) -> bool {
+        !matches!(self, Self::DefaultRefused(_))
+    }
+
+    /// Whether a Secret exists that Events can be about.
+    fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret(_))
+    }
 }
 
 impl fmt::Display for CredentialName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => formatter.write_str("default"),
+            Self::DefaultRefused(namespace) => write!(formatter, "default, for the namespace {namespace}"),
             Self::Secret((namespace, name)) => write!(formatter, "{namespace}/{name}"),
         }
     }
@@ -288,7 +303,9 @@ impl CredentialHealth {
             if entry.users.is_empty() {
                 state.set_session(&former, None);
                 state.entries.remove(&former);
-                self.metrics.credential_unused(&former.to_string());
+                if former.has_metrics() {
+                    self.metrics.credential_unused(&former.to_string());
+                }
             }
         }
         let Some(name) = name else { return };
@@ -335,7 +352,7 @@ impl CredentialHealth {
             }
             Finding::Fails(failure) => {
                 self.report_once(entry, name, &failure);
-                if entry.works || entry.failing.is_none() {
+                if name.has_metrics() && (entry.works || entry.failing.is_none()) {
                     self.metrics.credential_healthy(&name.to_string(), false);
                 }
                 entry.works = false;
@@ -407,7 +424,7 @@ impl CredentialHealth {
         entry.users.entry(key.clone()).or_default().shows_failure = shows_failure;
         match &entry.failing {
             Some(failing) if now >= self.shown_at(key, failing) => {
-                let has_no_secret = failing.failure.is_secret_absent || name == CredentialName::Default;
+                let has_no_secret = failing.failure.is_secret_absent || !name.is_secret();
                 Some((
                     CredentialsHealth::Fails(failing.failure.verdict.clone()),
                     has_no_secret && !shows_failure,

@@ -260,10 +260,15 @@ async fn credential<K: Kind>(
     let used = &registrations.credential;
     let Some(reference) = &object.lifecycle.credentials_ref else {
         let read = shared.own_credentials.read();
-        // An object that may not use them, or of an operator that has none, says nothing about them.
-        let are_meant = shared.settings.own_credentials_namespaces.contains(&key.namespace)
-            && !matches!(read, Err(OwnCredentialsError::NotConfigured));
-        used.uses(are_meant.then_some(CredentialName::Default));
+        let is_allowed = shared.settings.own_credentials_namespaces.contains(&key.namespace);
+        let are_configured = !matches!(read, Err(OwnCredentialsError::NotConfigured));
+        // An object that never had a cloud object shows it as `Ready`, and says nothing about credentials that are not there.
+        let needs_them = K::object(&object.status).id.is_some();
+        used.uses(match (is_allowed, are_configured || needs_them) {
+            (true, true) => Some(CredentialName::Default),
+            (false, _) if needs_them => Some(CredentialName::DefaultRefused(key.namespace.clone())),
+            _ => None,
+        });
         let credential = access::own(&shared.settings, &key.namespace, read);
         if let Err(trouble) = &credential {
             used.cannot_be_used(Failure::of(trouble.verdict.clone()));

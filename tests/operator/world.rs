@@ -243,6 +243,11 @@ impl World {
         self.arguments.push(argument.to_owned());
     }
 
+    /// Removes a variable of the environment; takes effect at the next start.
+    pub fn unset_variable(&mut self, name: &str) {
+        self.environment.retain(|(other, _)| other != name);
+    }
+
     /// A variable of the environment; takes effect at the next start.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));

@@ -358,6 +358,50 @@ async fn expect_credentials(world: &World, name: &str, status: &str, reason: &st
 }
 
 #[tokio::test]
+async fn objects_at_rest_show_that_there_are_no_default_credentials_for_them_any_more() {
+    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+    world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
+    let ready = expect_mended(&world, "office").await;
+    let keys = [
+        ("HUAWEICLOUD_SDK_AK", world.access_key.clone()),
+        ("HUAWEICLOUD_SDK_SK", world.secret_key.clone()),
+    ];
+    let healthy = "vpn_operator_credential_healthy{credential=\"default\"}";
+
+    world.stop_operator().await;
+    keys.iter().for_each(|(name, _)| world.unset_variable(name));
+    world.start_operator().await;
+    let resting = expect_credentials(&world, "office", "False", "Unauthorized").await;
+    assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
+    world.wait_for_metric(&format!("{healthy} 0")).await;
+    let told = world.running().log();
+    assert_eq!(
+        told.lines()
+            .filter(|line| line.contains("the credentials fail"))
+            .count(),
+        1
+    );
+
+    // That a namespace may not use them is no failure of theirs.
+    world.stop_operator().await;
+    keys.iter().for_each(|(name, value)| world.set_variable(name, value));
+    world.set_argument("--own-credentials-namespace=elsewhere");
+    world.start_operator().await;
+    let resting = expect_credentials(&world, "office", "False", "Forbidden").await;
+    assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
+    let metrics = world.running().metrics(DEADLINE).await.unwrap();
+    assert!(!metrics.contains("vpn_operator_credential_healthy{"), "{metrics}");
+
+    world.stop_operator().await;
+    let namespace = world.namespace.clone();
+    world.set_argument(&format!("--own-credentials-namespace={namespace}"));
+    world.start_operator().await;
+    expect_credentials(&world, "office", "True", "Works").await;
+    world.wait_for_metric(&format!("{healthy} 1")).await;
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn a_credentials_secret_that_is_deleted_or_loses_a_key_is_shown_by_objects_at_rest() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     for (name, address) in [
