@@ -326,13 +326,13 @@ async fn what_is_recorded_and_cannot_be_sent_soon_is_withdrawn_and_sent_once_lat
     let mut world = World::new(&["--request-timeout=60s"]).await;
     world.put_secret("login", &[("password", "Sentinel First-1")]);
     let slow = world.apiserver.hold(|asked| announces(asked, &["alice"]));
-    for name in ["alice", "bobby"] {
-        world.put_user(name, json!({"passwordSecretRef": {"name": "login"}}));
-    }
+    let put = |world: &World, name: &str| world.put_user(name, json!({"passwordSecretRef": {"name": "login"}}));
+    put(&world, "alice");
     world.hold_cloud("CreateVpnUser", 1).await;
     world.start();
     world.until("alice's record is held", |_| slow.count() == 1).await;
     // Bobby passes, and his creation is not answered: the server's write queue is his.
+    put(&world, "bobby");
     let intent = |world: &World, name: &str| world.apiserver.get(&user(name))["status"]["intent"].clone();
     world.cloud_holds(1).await;
     assert!(!intent(&world, "bobby").is_null() && intent(&world, "alice").is_null());
