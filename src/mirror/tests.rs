@@ -894,7 +894,7 @@ async fn an_item_of_which_not_all_can_be_read_is_present_and_read_by_itself() {
     assert_eq!(
         answered,
         HashSet::from(["1".to_owned(), "2".to_owned()]),
-        "3 is nobody's"
+        "3 is unmanaged"
     );
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -102,7 +102,7 @@ impl<K: Kind> KindController<K> {
         let mut claimants = Claimants::new(&context.claims);
         let begin = || watcher(api.clone(), config.clone()).default_backoff();
         let leader = &context.shared.leader;
-        // Whoever leads from the start need not list twice.
+        // A process that leads from the start lists once.
         leader.decided().await;
         let mut is_leaders = leader.is_leader();
         let mut events = Box::pin(begin());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// A collection, and the VPN server whose it is.
+/// A collection, and its VPN server if it belongs to one.
 type Place = (&'static str, Option<String>);
 
 /// So many incomplete lists in a row are reported: one alone may have changed while it was read.

@@ -186,7 +186,7 @@ async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<
     Action::requeue(context.memory.failed(key, AGAIN, jitter, Instant::now()))
 }
 
-/// Runs work that is told when it is cut off; its panics are caught.
+/// Runs work that ends at the deadline, which it gets as its argument. Panics of the work are caught.
 async fn within<F: Future>(
     limit: Duration,
     work: impl FnOnce(Instant) -> F,

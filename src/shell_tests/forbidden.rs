@@ -61,7 +61,7 @@ async fn a_credentials_secret_that_may_not_be_read_is_reported_and_a_deletion_th
         assert!(told.contains(part), "{told}");
     }
     world
-        .until("what needs no credentials is told all the same", |world| {
+        .until("the object reports what needs no credentials", |world| {
             world.ready(&gateway("broken")).0 == "InvalidSpec"
         })
         .await;

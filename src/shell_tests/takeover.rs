@@ -57,7 +57,7 @@ async fn what_the_former_leader_intended_last_is_known_though_the_followers_watc
 
     elect.now();
     world
-        .until("the other one is told whose name it is", |world| {
+        .until("the other object reports the name conflict", |world| {
             world.ready(&user("thief")).0 == "NameConflict"
         })
         .await;
