@@ -27,16 +27,17 @@ pub enum ConfigError {
 
 /// The kubeconfig that `KUBECONFIG` or `~/.kube/config` names, else the pod's service account.
 pub async fn infer() -> Result<Config, ConfigError> {
-    let options = KubeConfigOptions::default();
-    let mut config = match Config::from_kubeconfig(&options).await {
+    // Without a usable one it is a pod's own access, or an error that says what is wrong with both.
+    let Ok(kubeconfig) = Kubeconfig::read() else {
+        return Ok(Config::infer().await?);
+    };
+    let mut config = match Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await {
         Ok(config) => config,
-        Err(KubeconfigError::ParseNoProxy(_)) => without_proxy(Kubeconfig::read()?)?,
-        // A pod's own access, or an error that says what is wrong with both.
+        Err(KubeconfigError::ParseNoProxy(_)) => without_proxy(kubeconfig.clone())?,
         Err(_) => return Ok(Config::infer().await?),
     };
     config.apply_debug_overrides();
-    let own = Kubeconfig::read().ok().and_then(|kubeconfig| current(kubeconfig).ok());
-    let own = own.and_then(|(_, cluster)| cluster.proxy_url);
+    let own = current(kubeconfig).ok().and_then(|(_, cluster)| cluster.proxy_url);
     config.proxy_url = proxy(own, &config.cluster_url, |name| std::env::var(name).ok())?;
     Ok(config)
 }

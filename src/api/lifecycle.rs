@@ -79,6 +79,11 @@ impl Lifecycle {
         self.management_policy.unwrap_or_default()
     }
 
+    /// The deletion policy in force, given the operator's default.
+    pub fn deletion(&self, default: DeletionPolicy) -> DeletionPolicy {
+        self.deletion_policy.unwrap_or(default)
+    }
+
     /// The adoption policy in force.
     pub fn adoption(&self) -> AdoptionPolicy {
         self.adoption_policy.unwrap_or_default()

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// How far clocks that should agree may be apart: those of two API nodes of the cloud, the whole seconds of a `Date` header
@@ -18,8 +18,9 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(6 * 60);
 const SUSPENDED: Duration = Duration::from_secs(1);
 /// A known time moves further than this only if [`AGREEING`] answers in a row agree: one node may be wrong.
 const JUMP: Duration = Duration::from_secs(60);
-/// So does the first time, if it is this far from the machine's own: the cloud refuses signatures that are further off.
-const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
+/// The cloud refuses signatures that are older or younger than this. A first time that is further from the machine's own needs
+/// [`AGREEING`] answers as well.
+pub const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
 /// How many answers in a row must agree on a time far from the expected one.
 const AGREEING: u32 = 3;
 /// A `Date` header is cut to it.
@@ -149,19 +150,22 @@ impl CloudClock {
 
 /// Whether a date is further than that from the expected one, given that its answer took so long.
 fn is_apart(date: Timestamp, expected: Timestamp, took: Duration, by: Duration) -> bool {
-    let ahead = Duration::try_from(date.duration_since(expected)).unwrap_or_default();
-    let behind = Duration::try_from(expected.duration_since(date)).unwrap_or_default();
+    let (ahead, behind) = (gap(expected, date), gap(date, expected));
     ahead > by || behind.saturating_sub(took) > by
 }
 
 /// Whether what an answer tells, which took so long, is a better bound than what was expected. The header's whole seconds
 /// are a time that has been. Of two nodes whose clocks differ, the slower one counts; a clock that was set is followed.
 fn is_better(date: Timestamp, expected: Timestamp, took: Duration) -> bool {
-    let ahead = Duration::try_from(date.duration_since(expected)).unwrap_or_default();
-    let behind = Duration::try_from(expected.duration_since(date)).unwrap_or_default();
+    let (ahead, behind) = (gap(expected, date), gap(date, expected));
     let is_same_clock = ahead <= SECOND && behind.is_zero();
     let is_slower_clock = behind > took.saturating_add(SECOND);
     is_same_clock || is_slower_clock || ahead > CLOCK_MARGIN
+}
+
+/// How much later the second time is; zero if it is not.
+fn gap(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 /// When the cloud made what a recorded creation asked for. What was given up without a deadline to it has no end.
@@ -170,9 +174,8 @@ pub fn creation_window(
     deadline: Option<Timestamp>,
     settle_time: Duration,
 ) -> RangeInclusive<Timestamp> {
-    let from = recorded_at.checked_sub(CLOCK_MARGIN).unwrap_or(Timestamp::MIN);
     let until = deadline.map(|deadline| later(later(deadline, settle_time), CLOCK_MARGIN));
-    from..=until.unwrap_or(Timestamp::MAX)
+    earlier(recorded_at, CLOCK_MARGIN)..=until.unwrap_or(Timestamp::MAX)
 }
 
 /// No time that is recorded now to be waited for is later than this.
@@ -180,20 +183,20 @@ pub fn longest_wait(cloud_now: Timestamp, settle_time: Duration) -> Timestamp {
     later(later(cloud_now, LONGEST_REQUEST), settle_time)
 }
 
-fn later(time: Timestamp, by: Duration) -> Timestamp {
+/// So much later.
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// So much earlier.
 pub fn earlier(time: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| time.checked_sub(by).ok())
-        .unwrap_or(Timestamp::MIN)
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     /// A machine of which the test says how long both of its clocks went on.

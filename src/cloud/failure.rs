@@ -1,16 +1,14 @@
 //! From whatever came instead of a good answer to an error that says what it means.
 
-use std::{error::Error as _, time::Duration};
+use std::error::Error as _;
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
 
 use super::{
-    error::CloudError, error_body, error_body::bounded, meaning::Meaning, redaction::Redaction, request::Call, time,
+    clock::SIGNATURE_SKEW, error::CloudError, error_body, error_body::bounded, meaning::Meaning, redaction::Redaction,
+    request::Call, time,
 };
-
-/// The gateway refuses signatures that are older or younger than 15 minutes.
-const MOST_SKEW: Duration = Duration::from_secs(15 * 60);
 
 /// The gateway's codes for a signature from another time, among other things.
 const CLOCK_CODES: [&str; 2] = ["APIGW.0303", "APIG.0303"];
@@ -134,7 +132,7 @@ impl Failure {
             _ => without_words(call, &said),
         };
         let skew = said.date.map(|date| date.duration_since(now).unsigned_abs());
-        if let (Meaning::Unauthorized, Some(skew)) = (meaning, skew.filter(|skew| *skew > MOST_SKEW)) {
+        if let (Meaning::Unauthorized, Some(skew)) = (meaning, skew.filter(|skew| *skew > SIGNATURE_SKEW)) {
             text += &format!("; our clock and the cloud's differ by {} minutes", skew.as_secs() / 60);
             if code.is_some_and(|code| CLOCK_CODES.contains(&code)) {
                 // It does not count towards the lock of the access key, and one API node alone may be wrong.

@@ -71,6 +71,14 @@ impl<K: Kind> Cloud<'_, K> {
 }
 
 impl<K: Kind> Pass<'_, K> {
+    /// The same pass over a newer state of the object.
+    fn on(&self, object: &Arc<Managed<K>>) -> Self {
+        Pass {
+            object: Arc::clone(object),
+            ..*self
+        }
+    }
+
     /// Takes a step.
     pub async fn take(&self, step: Step<K>) -> Result<Next<K>, kube::Error> {
         match step {
@@ -264,12 +272,7 @@ impl<K: Kind> Pass<'_, K> {
         let is_found = matches!(note, Note::Found { .. });
         if is_found && self.observes() && !K::object(&written.status).observe_only {
             // What is only observed would pass for what is held.
-            return Pass {
-                object: written,
-                ..*self
-            }
-            .crd_is_too_old("drops what must be remembered")
-            .await;
+            return self.on(&written).crd_is_too_old("drops what must be remembered").await;
         }
         let reporter = &self.context.shared.reporter;
         match &note {
@@ -337,10 +340,7 @@ impl<K: Kind> Pass<'_, K> {
                 setting.announce_creation(status, &intent, &new);
             })
             .await?;
-        let pass = Pass {
-            object: Arc::clone(&recorded.object),
-            ..*self
-        };
+        let pass = self.on(&recorded.object);
         if !recorded.is_kept {
             return pass.crd_is_too_old("drops what must be remembered").await;
         }
@@ -470,7 +470,7 @@ impl<K: Kind> Pass<'_, K> {
     async fn take_back(&self, cloud: &Cloud<'_, K>, remote: &K::Remote) {
         let (object, noun, id) = (self.key, K::NOUN, remote.id());
         let default = self.context.shared.policy.default_deletion;
-        if self.object.lifecycle.deletion_policy.unwrap_or(default) != DeletionPolicy::Delete {
+        if self.object.lifecycle.deletion(default) != DeletionPolicy::Delete {
             warn!(%object, id, "gone from the cluster while its {noun} was made, which is kept as deletionPolicy says");
             return;
         }
@@ -512,10 +512,7 @@ impl<K: Kind> Pass<'_, K> {
             return Ok(Next::Rest(Action::await_change()));
         };
         let recorded = self.record_change(&cloud, &call, &why).await?;
-        let pass = Pass {
-            object: Arc::clone(&recorded.object),
-            ..*self
-        };
+        let pass = self.on(&recorded.object);
         if !recorded.is_kept {
             return pass.crd_is_too_old("drops what must be remembered").await;
         }
@@ -640,10 +637,7 @@ impl<K: Kind> Pass<'_, K> {
         if !first.is_kept || first.covers(Moment::now()) {
             return Ok(first);
         }
-        let pass = Pass {
-            object: Arc::clone(&first.object),
-            ..*self
-        };
+        let pass = self.on(&first.object);
         pass.record_for(cloud, REQUEST_LIMIT, before, &change).await
     }
 
@@ -708,10 +702,7 @@ impl<K: Kind> Pass<'_, K> {
                 .write(|status| record::underway::<K>(status, &verdict, stamp))
                 .await?;
         }
-        let pass = Pass {
-            object: Arc::clone(&recorded.object),
-            ..*self
-        };
+        let pass = self.on(&recorded.object);
         let sending = K::delete(&cloud.client, &cloud.home, id);
         let is_ours = || !pass.is_held_by_another(&cloud, id);
         let sent = match pass
@@ -869,7 +860,7 @@ impl<K: Kind> Pass<'_, K> {
         };
         match self.visit.slot.yielded(sending).await {
             Some(answer) => Ok(Sent::Answered(answer)),
-            // The intent stays: whoever leads next waits it out.
+            // The intent stays: the next leader waits until the request can no longer take effect.
             None if !shared.may_write() => Ok(Sent::Not(not_leading())),
             None => {
                 self.withdraw(&recorded.before).await?;
@@ -882,7 +873,7 @@ impl<K: Kind> Pass<'_, K> {
     fn reserve<'a>(&'a self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<Reservation<'a>, NotYet> {
         let queues = WriteQueues {
             lanes: &self.context.shared.tenants.lanes,
-            lane: lane::<K>(cloud),
+            lane: write_queue::<K>(&cloud.scope, &cloud.home),
             budget: cloud.tenant.budget(),
             key: self.key,
             priority,
@@ -892,7 +883,7 @@ impl<K: Kind> Pass<'_, K> {
 
     /// The cloud's own queue of a lane is full: nobody writes there for a while.
     fn heed_full_queue(&self, cloud: &Cloud<'_, K>, error: &CloudError) {
-        if let (Meaning::QueueFull, Some(lane)) = (error.meaning, lane::<K>(cloud)) {
+        if let (Meaning::QueueFull, Some(lane)) = (error.meaning, write_queue::<K>(&cloud.scope, &cloud.home)) {
             let wait = error.delay(1);
             self.context.shared.tenants.lanes.pause(&lane, Instant::now() + wait);
         }
@@ -980,10 +971,7 @@ impl<K: Kind> Pass<'_, K> {
         // What a try whose answer was lost may have written.
         let mut meant = None;
         loop {
-            let pass = Pass {
-                object: Arc::clone(&object),
-                ..*self
-            };
+            let pass = self.on(&object);
             let error = match pass.write(&change).await {
                 Ok(written) => return Ok(written),
                 Err(error) => error,
@@ -1122,11 +1110,6 @@ impl Pauses {
         tokio::time::sleep_until(then).await;
         true
     }
-}
-
-/// The lane's name; projects have lanes of their own.
-fn lane<K: Kind>(cloud: &Cloud<'_, K>) -> Option<String> {
-    write_queue::<K>(&cloud.scope, &cloud.home)
 }
 
 fn ready_reason<K: Kind>(object: &Managed<K>) -> Option<&str> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::api::{PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
-use crate::cloud::clock::CLOCK_MARGIN;
+use crate::cloud::clock::{CLOCK_MARGIN, later};
 use crate::plain_text::one_line;
 
 /// Of a key or a value no more than this is quoted.
@@ -55,9 +55,8 @@ fn not_yet(value: &str, approved: Timestamp, shown: Option<&str>, now: Timestamp
          present time",
         one_line(value, LONGEST_QUOTE)
     );
-    let latest = now.checked_add(CLOCK_MARGIN).unwrap_or(Timestamp::MAX);
     let was_refused = shown.is_some_and(|shown| shown.contains(&problem));
-    (approved > latest || was_refused).then_some(problem)
+    (approved > later(now, CLOCK_MARGIN) || was_refused).then_some(problem)
 }
 
 fn problem(key: &str, value: &str, shown: Option<&str>, now: Timestamp) -> Option<String> {

@@ -352,8 +352,8 @@ impl CredentialHealth {
             }
             Finding::Fails(failure) => {
                 self.report_once(entry, name, &failure);
-                if name.has_metrics() && (entry.works || entry.failing.is_none()) {
-                    self.metrics.credential_healthy(&name.to_string(), false);
+                if entry.works || entry.failing.is_none() {
+                    self.measure(name, false);
                 }
                 entry.works = false;
                 let former = entry.failing.as_ref();
@@ -387,6 +387,12 @@ impl CredentialHealth {
         self.is_rescheduled.notify_one();
     }
 
+    fn measure(&self, name: &CredentialName, is_healthy: bool) {
+        if name.has_metrics() {
+            self.metrics.credential_healthy(&name.to_string(), is_healthy);
+        }
+    }
+
     fn report_once(&self, entry: &mut Entry, name: &CredentialName, failure: &Failure) {
         let is_known = entry
             .reported
@@ -401,7 +407,7 @@ impl CredentialHealth {
     /// The cloud accepts the credential. When which object takes back a failure that it shows.
     fn accepted(&self, entry: &mut Entry, name: &CredentialName, now: Instant) -> Vec<(Key, Option<Instant>)> {
         if !entry.works {
-            self.metrics.credential_healthy(&name.to_string(), true);
+            self.measure(name, true);
         }
         entry.works = true;
         if entry.failing.take().is_some() {

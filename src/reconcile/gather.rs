@@ -103,12 +103,8 @@ pub async fn gather<K: Kind>(
     };
     follow_secrets(key, object, registrations);
     let credential = credential(context, key, object, registrations).await?;
-    // What is only let go needs no proof that the CRD stays.
-    let retains = object
-        .lifecycle
-        .deletion_policy
-        .unwrap_or(shared.policy.default_deletion)
-        == DeletionPolicy::Retain;
+    // An object that leaves its cloud object in place deletes nothing, so it does not matter whether the CRD stays.
+    let retains = object.lifecycle.deletion(shared.policy.default_deletion) == DeletionPolicy::Retain;
     let credential = match crd_unread {
         Some(trouble) if !retains => Err(trouble),
         _ => credential,

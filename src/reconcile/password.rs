@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::user_record::{FormerPassword, PasswordRecord, PasswordRefused, PasswordReset, UserRecord};
+use crate::cloud::clock::later;
 
 /// So many former passwords are remembered: the cloud refuses the latest five, and may not count the one in force.
 const MAX_FORMER: usize = 5;
@@ -45,7 +46,7 @@ pub fn judge(record: &UserRecord, asked: Asked<'_>, cloud_now: Timestamp, settle
     {
         return Judgement::Refused(message.to_owned());
     }
-    let over_at = |reset: &PasswordReset| reset.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
+    let over_at = |reset: &PasswordReset| later(reset.deadline.0, settle);
     match &record.password_reset {
         None if is_recorded => Judgement::InForce,
         None => Judgement::Send,

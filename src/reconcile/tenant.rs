@@ -211,13 +211,7 @@ impl Tenant {
         &self,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Result<Answer<T>, CloudError> {
-        let flight = match self.admitted().await {
-            Ok(flight) => flight,
-            Err(error) => {
-                self.answered(Some(&error));
-                return Err(error);
-            }
-        };
+        let flight = self.admitted().await?;
         self.fly(flight, call, true).await
     }
 
@@ -230,10 +224,7 @@ impl Tenant {
     ) -> Option<Result<Answer<T>, CloudError>> {
         let flight = match self.admitted().await {
             Ok(flight) => flight,
-            Err(error) => {
-                self.answered(Some(&error));
-                return Some(Err(error));
-            }
+            Err(error) => return Some(Err(error)),
         };
         if !may_send() {
             self.access_key.breaker().not_sent(flight, Instant::now());
@@ -253,6 +244,7 @@ impl Tenant {
                     error.retry_after = Some(until.saturating_duration_since(Instant::now()));
                     // This request was not sent at all.
                     error.outcome_unknown = false;
+                    self.answered(Some(&error));
                     return Err(error);
                 }
             }
@@ -300,10 +292,7 @@ impl Tenant {
         // By the clock of the VPN API objects get their times, not by that of IAM.
         let answer = match self.admitted().await {
             Ok(flight) => self.fly(flight, call, false).await,
-            Err(error) => {
-                self.answered(Some(&error));
-                Err(error)
-            }
+            Err(error) => Err(error),
         };
         let result = answer.map(|answer| answer.value);
         self.read_ended(PROJECT, result.as_ref().err());

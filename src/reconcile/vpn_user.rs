@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use secrecy::SecretString;
 
@@ -20,7 +20,7 @@ use super::tenant::{Open, trouble};
 use crate::api::conditions::{Reason, Verdict};
 use crate::api::user_record::{PasswordRecord, SentUser};
 use crate::api::{Intent, ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
-use crate::cloud::clock::creation_window;
+use crate::cloud::clock::{creation_window, later};
 use crate::cloud::password::Password;
 use crate::cloud::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
 use crate::cloud::{Answer, Client, CloudError, Meaning, password_rules, time};
@@ -736,9 +736,7 @@ fn was_created(status: &mut VpnUserStatus, at: Timestamp, record: &Record<'_>) {
 /// all.
 fn settled(created: Timestamp, settle_time: Duration) -> Timestamp {
     let step = i64::try_from(settle_time.as_secs() / 10).unwrap_or(1).max(1);
-    let settle = SignedDuration::try_from(settle_time).unwrap_or(SignedDuration::MAX);
-    let at = created.checked_add(settle).unwrap_or(Timestamp::MAX);
-    let seconds = at.as_second().saturating_add(step);
+    let seconds = later(created, settle_time).as_second().saturating_add(step);
     Timestamp::from_second(seconds - seconds.rem_euclid(step)).unwrap_or(Timestamp::MAX)
 }
 

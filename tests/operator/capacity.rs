@@ -77,11 +77,12 @@ impl Confined {
 
     /// Waits for something while the operator's memory is watched.
     async fn during<T>(&self, world: &World, awaited: impl Future<Output = T>) -> T {
+        let mut samples = tokio::time::interval(Duration::from_millis(20));
         let watched = async {
             loop {
                 let now = unreclaimable(world.running()).unwrap_or_default();
                 self.peak.fetch_max(now, Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                samples.tick().await;
             }
         };
         tokio::select! {

@@ -10,6 +10,16 @@ fn reads(secret: &'static str) -> impl Fn(&ApiRequest) -> bool + Clone + Send + 
     move |request| request.verb == Verb::Get && request.resource == "secrets" && request.name.as_deref() == Some(secret)
 }
 
+/// The requests that the cloud has got since.
+async fn requests_since(world: &World, mark: u64) -> Result<Vec<Value>, String> {
+    let log: Value = world
+        .simulator
+        .log_since(mark)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(log["requests"].as_array().cloned().unwrap_or_default())
+}
+
 async fn world_behind_a_proxy(flag: &str) -> (World, ApiProxy) {
     let mut world = World::with(Options {
         stopped: true,
@@ -44,12 +54,7 @@ async fn a_secret_that_60_objects_share_and_that_changes_is_read_at_most_3_times
         world.patch(&format!("gw-{number}"), edit).await;
     }
     eventually("each edit is sent with the new key", DEADLINE, async || {
-        let log: Value = world
-            .simulator
-            .log_since(mark)
-            .await
-            .map_err(|error| error.to_string())?;
-        let requests = log["requests"].as_array().cloned().unwrap_or_default();
+        let requests = requests_since(&world, mark).await?;
         let edits = requests
             .iter()
             .filter(|it| it["operation"] == "UpdateCustomerGateway" && it["access_key"] == "AKROTATED");
@@ -160,12 +165,7 @@ async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
         world.apply_secret(name, &data.into()).await;
     }
     let requests = async |access_key: &str, mark: u64| -> Result<u64, String> {
-        let log: Value = world
-            .simulator
-            .log_since(mark)
-            .await
-            .map_err(|error| error.to_string())?;
-        let requests = log["requests"].as_array().cloned().unwrap_or_default();
+        let requests = requests_since(&world, mark).await?;
         Ok(requests.iter().filter(|it| it["access_key"] == access_key).count() as u64)
     };
     let is_used = async |mark: u64| requests("AKBRIEF", mark).await.map(|used| used > 0);

@@ -28,11 +28,7 @@ pub(super) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
         let message = format!("left the {} in the cloud, where it was only observed", K::NOUN);
         return Step::Release(Some(message));
     }
-    let retain = inputs
-        .lifecycle
-        .deletion_policy
-        .unwrap_or(inputs.policy.default_deletion)
-        == DeletionPolicy::Retain;
+    let retain = inputs.lifecycle.deletion(inputs.policy.default_deletion) == DeletionPolicy::Retain;
     if !retain && inputs.crd_deleting_since.is_some_and(|crd| since.0 >= crd.0) {
         return crd_deleting::<K>();
     }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{AdoptionPolicy, Intent, ManagementPolicy};
+use crate::cloud::clock::later;
 use crate::mirror::{Listed, Look, Remote, Sighting};
 use crate::reconcile::kind::{Immutable, Kind};
 
@@ -110,7 +111,7 @@ pub(super) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
             format!("--read-only: would create the {} {name}", K::NOUN),
         );
     }
-    // What comes of a creation is told by the time at which it was announced.
+    // The recorded time of a creation is what tells later whether it took effect.
     if access.cloud_now.is_none() {
         return look(inputs, Look::Collection);
     }
@@ -292,7 +293,7 @@ pub(super) fn resolve<K: Kind>(
         true => inputs.policy.settle_time,
         false => Duration::ZERO,
     };
-    let proves_at = intent.deadline.0.checked_add(settle).unwrap_or(Timestamp::MAX);
+    let proves_at = later(intent.deadline.0, settle);
     // A list that seems to start later than now is of a time when the cloud's clock was wrong.
     let started = listed.started.min(access.cloud_now.unwrap_or(listed.started));
     if started > proves_at || !inputs.policy.keeps(Guard::ProofAfterDeadline) {
