@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         "fuzzing",
         &[
             ("inputs tried by the command", tried),
-            ("properties broken by them", broken),
+            ("properties violated by them", broken),
         ],
     );
     if broken == 0 {

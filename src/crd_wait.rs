@@ -1,4 +1,4 @@
-//! Waiting for the CRDs, instead of ending and being started again and again until they are there.
+//! Waits for the CRDs, so that the process is not restarted again and again until they exist.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,34 +8,34 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::{
-    crd_age::UPDATE,
-    plain_error::one_line,
+    crd_skew::UPDATE,
+    error_chain::one_line,
     web::{Check, Readiness},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long the apiserver may take to say what it serves.
+/// The timeout of a discovery request.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(10);
 
-/// The resources that must be served before anything else makes sense, each with its check of readiness.
+/// The resources that must be served before anything else can work, each with its readiness check.
 pub struct AwaitedCrds(Vec<Awaited>);
 
 struct Awaited {
     group: String,
-    /// The one that is stored, which is the one that this version of the operator speaks.
+    /// The storage version, which is the version that this operator uses.
     version: String,
     plural: String,
     check: Check,
 }
 
 impl AwaitedCrds {
-    /// Enters a pending check for each of `crds`.
+    /// Adds a pending readiness check for each of `crds`.
     pub fn new(crds: &[CustomResourceDefinition], readiness: &Readiness) -> Self {
         let awaited = crds.iter().filter_map(|crd| {
             let version = crd.spec.versions.iter().find(|version| version.storage)?;
             let plural = crd.spec.names.plural.clone();
-            let check = readiness.check(format!("crd {plural}"), "not looked for yet");
+            let check = readiness.check(format!("crd {plural}"), "not checked yet");
             Some(Awaited {
                 group: crd.spec.group.clone(),
                 version: version.name.clone(),
@@ -46,8 +46,8 @@ impl AwaitedCrds {
         Self(awaited.collect())
     }
 
-    /// Completes once all are served, and says once what is missing. Discovery is open to every account, and what it
-    /// lists can be watched: an installed CRD that is not served yet does not count.
+    /// Completes once all are served, and logs once what is missing. Every account may use discovery, and every
+    /// resource that it lists can be watched: an installed CRD that is not served yet does not count.
     pub async fn served(&self, client: &Client) {
         let mut pause = FIRST_PAUSE;
         let mut told = String::new();
@@ -60,11 +60,11 @@ impl AwaitedCrds {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         if !told.is_empty() {
-            info!("everything that was waited for is there");
+            info!("the apiserver serves all CustomResourceDefinitions");
         }
     }
 
-    /// What is missing, for a person.
+    /// Returns a log message about what is missing.
     async fn look(&self, client: &Client) -> Option<String> {
         let mut missing = Vec::new();
         for Awaited {

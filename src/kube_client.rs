@@ -1,6 +1,6 @@
-//! How the apiserver is asked: every request has a timeout and is sent once, a bounded number of them at a time. Retries
-//! are the business of whoever asks. A watch has an idle timeout, and when something was last heard of each watched path
-//! is kept for readiness.
+//! Clients of the apiserver. Every request has a timeout and is sent once; the number of concurrent requests is
+//! limited. Retries are up to the caller. A watch has an idle timeout. The time of the last response for each watched
+//! path is kept for readiness.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,20 +21,20 @@ use tower::{BoxError, Layer, Service};
 
 use crate::kube_config::ConfigError;
 
-/// How long a request may take, its answer's body included.
+/// Timeout of a request, including the body of its response.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-/// How long a watch may be silent. The apiserver sends a bookmark about every minute.
+/// Idle timeout of a watch. The apiserver sends a bookmark about every minute.
 pub const WATCH_IDLE_LIMIT: Duration = Duration::from_secs(150);
-/// Requests at a time, watches excepted. Each takes a connection, and each connection some 50 KiB.
+/// Concurrent requests, excluding watches. Each takes a connection, and each connection about 50 KiB.
 const MOST_REQUESTS: usize = 48;
 
-/// Clients of the same apiserver, with connections of their own.
+/// Clients of the same apiserver, with separate connections.
 pub struct Clients {
-    /// For everything but the election.
+    /// For everything but the leader election.
     pub main: Client,
-    /// For the leader election: nothing that fills the other one's connections may cost the lease.
+    /// For the leader election: busy connections of the other client must not cost the lease.
     pub election: Client,
-    /// When [`Self::main`] was last told something.
+    /// When lists and watches of [`Self::main`] last received data.
     pub heard: Heard,
 }
 
@@ -43,14 +43,14 @@ pub struct Clients {
 pub enum ClientError {
     #[error("no access to Kubernetes is configured: {0}")]
     Config(#[from] ConfigError),
-    #[error("the Kubernetes client cannot be made: {0}")]
+    #[error("the Kubernetes client cannot be created: {0}")]
     Client(#[from] kube::Error),
 }
 
 impl Clients {
-    /// Runs the kubeconfig's exec plugin, if it has one, and waits for it: not for a thread that has other things to do.
+    /// Runs the kubeconfig's exec plugin, if there is one, and blocks until it ends: not for a thread with other work.
     pub fn new(mut config: Config) -> Result<Self, kube::Error> {
-        // They wait as long as the server says, up to 15 times, and nobody hears of it.
+        // Default retries wait as long as the server demands, up to 15 times, and report nothing.
         config.default_retry = false;
         let heard = Heard::default();
         let election = Limits::new(Heard::default());
@@ -64,7 +64,7 @@ impl Clients {
     }
 }
 
-/// When the apiserver was last heard of, by path of a list or watch. Clones are the same.
+/// When the apiserver last responded, by path of a list or watch. Clones share the data.
 #[derive(Clone, Debug, Default)]
 pub struct Heard(Arc<Mutex<HashMap<String, Instant>>>);
 
@@ -79,7 +79,7 @@ impl Heard {
         }
     }
 
-    /// How long ago; `None`: never.
+    /// Returns how long ago the last response was; `None`: there was none.
     pub fn age(&self, path: &str) -> Option<Duration> {
         self.lock().get(path).map(Instant::elapsed)
     }
@@ -89,7 +89,7 @@ impl Heard {
     }
 }
 
-/// Puts the limits around a service that sends requests.
+/// Applies the limits to a service that sends requests.
 #[derive(Clone)]
 pub struct Limits {
     places: Arc<Semaphore>,
@@ -122,17 +122,17 @@ pub struct Limited<S> {
     limits: Limits,
 }
 
-/// No answer in time.
+/// No response in time.
 #[derive(Debug, Error)]
 #[error("no answer from the apiserver within {}", humantime::format_duration(*.0))]
 struct NoAnswer(Duration);
 
-/// What kind of request it is.
+/// The kind of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asks {
-    /// Events without end.
+    /// An endless stream of events.
     Watch,
-    /// A page of what is there.
+    /// A page of a list.
     List,
     Other,
 }
@@ -185,7 +185,7 @@ where
                 let events = until_silent(body.into_data_stream(), limits.heard, path);
                 return Ok(Response::from_parts(parts, Body::from_stream(events)));
             }
-            // It is never closed.
+            // The semaphore is never closed.
             let _place = limits.places.acquire().await;
             in_time(async {
                 let (parts, body) = head.await?;
@@ -203,7 +203,7 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, BoxError>>) -> Result
         .unwrap_or_else(|_| Err(NoAnswer(REQUEST_LIMIT).into()))
 }
 
-/// Ends a watch that has been silent for too long: its connection may be dead.
+/// Ends a watch that has been idle for too long: its connection may be dead.
 fn until_silent<S, E>(events: S, heard: Heard, path: String) -> impl Stream<Item = Result<Bytes, BoxError>> + Send
 where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,

@@ -21,7 +21,7 @@ pub enum ConfigError {
     Kubeconfig(#[from] KubeconfigError),
     #[error("the kubeconfig's certificate-authority cannot be read: {0}")]
     CertificateAuthority(String),
-    #[error("the proxy {0:?} is no URL such as http://proxy:3128")]
+    #[error("the proxy {0:?} is not a URL such as http://proxy:3128")]
     Proxy(String),
 }
 
@@ -235,16 +235,33 @@ mod tests {
                 .as_object_mut()
                 .unwrap()
                 .extend(authority.as_object().unwrap().clone());
+            let exec = serde_json::json!({
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "true", "interactiveMode": "Never",
+                "provideClusterInfo": true,
+            });
+            // The first of each is not the current one.
             serde_json::json!({
                 "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "team"}}],
-                "clusters": [{"name": "k", "cluster": cluster}],
-                "users": [{"name": "u", "user": {"token": "sentinel"}}],
+                "contexts": [
+                    {"name": "other", "context": {"cluster": "other", "user": "other", "namespace": "other"}},
+                    {"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "team"}},
+                ],
+                "clusters": [
+                    {"name": "other", "cluster": {"server": "https://other:6443", "insecure-skip-tls-verify": true}},
+                    {"name": "k", "cluster": cluster},
+                ],
+                "users": [
+                    {"name": "other", "user": {"token": "other"}},
+                    {"name": "u", "user": {"token": "sentinel", "exec": exec}},
+                ],
             })
         };
         for authority in [
             serde_json::json!({"certificate-authority": file}),
-            serde_json::json!({"certificate-authority-data": data}),
+            serde_json::json!({"certificate-authority-data": data, "insecure-skip-tls-verify": false}),
+            serde_json::json!({
+                "certificate-authority-data": data, "insecure-skip-tls-verify": true, "disable-compression": true,
+            }),
         ] {
             let kubeconfig: Kubeconfig = serde_json::from_value(document(authority)).unwrap();
             let options = KubeConfigOptions::default();
@@ -252,13 +269,18 @@ mod tests {
             let (kubes, ours) = (kubes.unwrap(), without_proxy(kubeconfig).unwrap());
             assert_eq!(ours.cluster_url, kubes.cluster_url);
             assert_eq!(ours.root_cert, kubes.root_cert);
-            assert_eq!(ours.root_cert.map(|all| all.len()), Some(1));
+            assert_eq!(ours.root_cert.as_ref().map(Vec::len), Some(1));
             assert_eq!(ours.default_namespace, kubes.default_namespace);
             assert_eq!(ours.tls_server_name, kubes.tls_server_name);
+            assert_eq!(ours.accept_invalid_certs, kubes.accept_invalid_certs);
+            assert_eq!(ours.disable_compression, kubes.disable_compression);
             assert_eq!(
                 serde_json::to_value(&ours.auth_info).unwrap(),
                 serde_json::to_value(&kubes.auth_info).unwrap()
             );
+            let cluster = |config: &Config| format!("{:?}", config.auth_info.exec.as_ref().map(|exec| &exec.cluster));
+            assert!(cluster(&ours).contains("https://api:6443"), "{}", cluster(&ours));
+            assert_eq!(cluster(&ours), cluster(&kubes));
             assert_eq!(ours.proxy_url, None);
         }
     }

@@ -8,10 +8,11 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
 use vpn_operator::{
-    api, kinds, operator,
-    plain_error::one_line,
-    probe,
+    api,
+    error_chain::one_line,
+    operator, probe,
     settings::{Cli, Command, ProbeArgs, RunArgs, Settings, validate},
+    wiring,
 };
 
 /// Enough for a process that mostly waits; each thread has its own stack and allocator arena.
@@ -56,7 +57,7 @@ fn run(settings: Settings) -> Result<(), String> {
         .build()
         .map_err(|error| format!("the runtime cannot start: {error}"))?;
     let crds = api::crds().map_err(|error| one_line(&error))?;
-    let ended = runtime.block_on(operator::run(settings, &crds, kinds::controllers));
+    let ended = runtime.block_on(operator::run(settings, &crds, wiring::controllers));
     // A name that is still being resolved must not hold the process.
     runtime.shutdown_background();
     ended.map_err(|error| one_line(&error))
@@ -79,7 +80,7 @@ fn ask(args: &ProbeArgs) -> Result<(), String> {
 }
 
 fn print_crds() -> Result<(), String> {
-    let text = kinds::crd_yaml().map_err(|error| one_line(&error))?;
+    let text = wiring::crd_yaml().map_err(|error| one_line(&error))?;
     print(&text).map_err(|error| format!("the CRDs cannot be printed: {error}"))
 }
 

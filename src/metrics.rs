@@ -1,6 +1,6 @@
-//! What the operator counts. Labels come from closed lists (`&'static str`, and the namespaces of `--watch-namespace`), so no
-//! id or message of anybody's can get into a metric, and the number of series is bounded; but for `credential`, the name of a
-//! Secret for as long as an object uses it.
+//! Metrics of the operator. Label values come from closed lists (`&'static str`, and the namespaces of
+//! `--watch-namespace`). So no metric contains ids or messages, and the number of series is bounded. The exception is
+//! `credential`: the name of a Secret, for as long as an object uses it.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ struct Reason {
     reason: &'static str,
 }
 
-/// `namespace/secret`, or `default`: as many as are in use.
+/// `namespace/secret`, or `default`: one for each credential in use.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Credential {
     credential: String,
@@ -77,7 +77,7 @@ struct KindNamespace {
     namespace: String,
 }
 
-/// Handles to every metric; clones count together.
+/// Handles to every metric. Clones share the values.
 #[derive(Clone)]
 pub struct Metrics {
     reconciles: Family<KindOutcome, Counter>,
@@ -87,11 +87,11 @@ pub struct Metrics {
     objects: Family<KindReason, Gauge>,
     drifted_objects: Family<Kind, Gauge>,
     crd_missing_fields: Family<Kind, Gauge>,
-    mirror_lists: Family<CollectionOutcome, Counter>,
+    cache_lists: Family<CollectionOutcome, Counter>,
     unreadable_items: Family<Collection, Counter>,
     leader: Gauge,
     watch_up: Family<KindNamespace, Gauge>,
-    budget_queue: Gauge,
+    rate_limiter_queue: Gauge,
     credential_failures: Family<Reason, Counter>,
     credential_healthy: Family<Credential, Gauge>,
     credential_last_success: Family<Credential, Gauge>,
@@ -110,11 +110,11 @@ impl Default for Metrics {
             objects: Family::default(),
             drifted_objects: Family::default(),
             crd_missing_fields: Family::default(),
-            mirror_lists: Family::default(),
+            cache_lists: Family::default(),
             unreadable_items: Family::default(),
             leader: Gauge::default(),
             watch_up: Family::default(),
-            budget_queue: Gauge::default(),
+            rate_limiter_queue: Gauge::default(),
             credential_failures: Family::default(),
             credential_healthy: Family::default(),
             credential_last_success: Family::default(),
@@ -124,17 +124,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Enters every metric into `registry`, under the operator's prefix.
+    /// Registers every metric in `registry`, under the operator's prefix.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("vpn_operator");
         registry.register(
             "reconciles",
-            "Passes over an object, by kind and outcome",
+            "Reconciliations, by kind and outcome",
             self.reconciles.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "How long a pass over an object took",
+            "Duration of a reconciliation",
             Unit::Seconds,
             self.reconcile_duration.clone(),
         );
@@ -145,7 +145,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "cloud_request_duration",
-            "How long a request to the cloud took",
+            "Duration of a request to the cloud",
             Unit::Seconds,
             self.cloud_request_duration.clone(),
         );
@@ -156,22 +156,22 @@ impl Metrics {
         );
         registry.register(
             "drifted_objects",
-            "Objects that differ in the cloud, which their managementPolicy only reports, by kind",
+            "Objects with drift that their managementPolicy only reports, by kind",
             self.drifted_objects.clone(),
         );
         registry.register(
             "crd_missing_fields",
-            "Fields of the status that the CRD in the cluster does not keep, since it is older than this program, by kind",
+            "Status fields that the apiserver prunes because the CRD is older than the operator, by kind",
             self.crd_missing_fields.clone(),
         );
         registry.register(
             "mirror_lists",
-            "Complete looks at a collection of the cloud, by collection and outcome",
-            self.mirror_lists.clone(),
+            "Complete reads of a cloud collection, by collection and outcome",
+            self.cache_lists.clone(),
         );
         registry.register(
             "unreadable_items",
-            "Items of the cloud's lists that could not be read in full, counted in each list that was read, by collection",
+            "List items of the cloud that could not be parsed completely, counted per list, by collection",
             self.unreadable_items.clone(),
         );
         registry.register(
@@ -186,8 +186,8 @@ impl Metrics {
         );
         registry.register(
             "budget_queue",
-            "Requests that wait for the request budget",
-            self.budget_queue.clone(),
+            "Requests that wait for a permit of the rate limiter",
+            self.rate_limiter_queue.clone(),
         );
         registry.register(
             "credential_failures",
@@ -196,17 +196,17 @@ impl Metrics {
         );
         registry.register(
             "credential_healthy",
-            "1 while a credential works, 0 while it fails; an outage of the cloud changes nothing",
+            "1 while a credential works, 0 while it fails or is throttled for long; a cloud outage does not change it",
             self.credential_healthy.clone(),
         );
         registry.register(
             "credential_last_success_timestamp_seconds",
-            "When the cloud last answered a request of a credential with success",
+            "Time of the last successful response of the cloud to a credential",
             self.credential_last_success.clone(),
         );
         registry.register(
             "creations_sent_again",
-            "Creations that were sent again under their own token to learn what came of the first, by kind and outcome",
+            "Create requests replayed with the same client token to resolve an unknown outcome, by kind and outcome",
             self.creations_sent_again.clone(),
         );
         registry.register(
@@ -218,7 +218,7 @@ impl Metrics {
         );
     }
 
-    /// A pass over an object of `kind` ended.
+    /// Counts a reconciliation of an object of `kind`.
     pub fn reconciled(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         self.reconciles.get_or_create(&KindOutcome { kind, outcome }).inc();
         self.reconcile_duration
@@ -226,7 +226,7 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A request to the cloud ended, or was given up.
+    /// Counts a request to the cloud that ended or was given up.
     pub fn cloud_request(&self, operation: &'static str, outcome: &'static str, took: Duration) {
         self.cloud_requests
             .get_or_create(&OperationOutcome { operation, outcome })
@@ -236,9 +236,9 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// An object's Ready reason changed; `None` stands for an object that was not there before, or is no more.
+    /// Records a new Ready reason of an object. `None`: the object did not exist before, or no longer exists.
     pub fn object_moved(&self, kind: &'static str, from: Option<&'static str>, to: Option<&'static str>) {
-        // The new one first: a scrape in between sees an object twice rather than none.
+        // The new one first: a scrape in between counts the object twice rather than not at all.
         if let Some(reason) = to {
             self.objects.get_or_create(&KindReason { kind, reason }).inc();
         }
@@ -247,26 +247,26 @@ impl Metrics {
         }
     }
 
-    /// Whether drift of an object is reported and left has changed.
+    /// Records whether an object now has drift that is only reported.
     pub fn object_drifted(&self, kind: &'static str, before: bool, now: bool) {
         let drifted = self.drifted_objects.get_or_create(&Kind { kind });
         drifted.inc_by(i64::from(now) - i64::from(before));
     }
 
-    /// The CRD of `kind` in the cluster does not keep so many fields of the status.
+    /// Sets how many fields of the status the CRD of `kind` in the cluster does not keep.
     pub fn set_crd_missing_fields(&self, kind: &'static str, fields: usize) {
         let gauge = self.crd_missing_fields.get_or_create(&Kind { kind });
         gauge.set(i64::try_from(fields).unwrap_or(i64::MAX));
     }
 
-    /// A complete look at a collection ended.
-    pub fn mirror_listed(&self, collection: &'static str, outcome: &'static str) {
-        self.mirror_lists
+    /// Counts a list of a whole collection, by outcome.
+    pub fn cache_listed(&self, collection: &'static str, outcome: &'static str) {
+        self.cache_lists
             .get_or_create(&CollectionOutcome { collection, outcome })
             .inc();
     }
 
-    /// So many items of a list that was read could not be read in full.
+    /// Counts the items of a list that could not be read in full.
     pub fn read_unreadable_items(&self, collection: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.unreadable_items
@@ -274,49 +274,49 @@ impl Metrics {
             .inc_by(count);
     }
 
-    /// Leadership began or ended.
+    /// Records the start or the end of leadership.
     pub fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// The watch of a kind works, or does not; `namespace` is one of `--watch-namespace`, or empty.
+    /// Records whether the watch of a kind works. `namespace` is one of `--watch-namespace`, or empty.
     pub fn set_watch_up(&self, kind: &'static str, namespace: &str, is_up: bool) {
         let namespace = namespace.to_owned();
         let gauge = self.watch_up.get_or_create(&KindNamespace { kind, namespace });
         gauge.set(i64::from(is_up));
     }
 
-    /// So many requests wait for the budget, of all credentials together.
-    pub fn set_budget_queue(&self, waiting: usize) {
-        self.budget_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    /// Sets how many requests wait for the rate limiter, of all credentials together.
+    pub fn set_rate_limiter_queue(&self, waiting: usize) {
+        self.rate_limiter_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
-    /// A credential began to fail.
+    /// Counts a credential that began to fail.
     pub fn credential_failed(&self, reason: &'static str) {
         self.credential_failures.get_or_create(&Reason { reason }).inc();
     }
 
-    /// A credential works, or fails.
+    /// Records whether a credential works.
     pub fn credential_healthy(&self, credential: &str, is_healthy: bool) {
         let gauge = self.credential_healthy.get_or_create(&of_credential(credential));
         gauge.set(i64::from(is_healthy));
     }
 
-    /// The cloud answered a request of a credential with success.
+    /// Records a successful response to a request of a credential.
     pub fn credential_succeeded(&self, credential: &str, at: jiff::Timestamp) {
         let gauge = self.credential_last_success.get_or_create(&of_credential(credential));
         gauge.set(at.as_second());
     }
 
-    /// No object uses a credential any more.
+    /// Removes the series of a credential that no object uses any more.
     pub fn credential_unused(&self, credential: &str) {
         self.credential_healthy.remove(&of_credential(credential));
         self.credential_last_success.remove(&of_credential(credential));
     }
 
-    /// A creation whose answer was lost was sent again under its own token; whether the answer told what it had made.
-    pub fn creation_sent_again(&self, kind: &'static str, told: bool) {
-        let outcome = if told { "told" } else { "not-told" };
+    /// Counts a replay after a lost response. `resolved`: its response identified what was created.
+    pub fn creation_sent_again(&self, kind: &'static str, resolved: bool) {
+        let outcome = if resolved { "resolved" } else { "unresolved" };
         self.creations_sent_again
             .get_or_create(&KindOutcome { kind, outcome })
             .inc();
@@ -358,12 +358,12 @@ mod tests {
         metrics.object_drifted("CustomerGateway", false, true);
         metrics.object_drifted("VpnUser", true, true);
         metrics.set_crd_missing_fields("VpnUser", 2);
-        metrics.mirror_listed("customer-gateways", "ok");
+        metrics.cache_listed("customer-gateways", "ok");
         metrics.read_unreadable_items("customer-gateways", 2);
         metrics.read_unreadable_items("vpn-users", 0);
         metrics.set_leader(true);
         metrics.set_watch_up("VpnUser", "team-a", true);
-        metrics.set_budget_queue(7);
+        metrics.set_rate_limiter_queue(7);
         metrics.credential_failed("Unauthorized");
         metrics.credential_healthy("team-a/cloud", false);
         metrics.credential_succeeded("default", jiff::Timestamp::from_second(1_700_000_000).unwrap());
@@ -389,7 +389,7 @@ mod tests {
             r#"vpn_operator_credential_failures_total{reason="Unauthorized"} 1"#,
             r#"vpn_operator_credential_healthy{credential="team-a/cloud"} 0"#,
             r#"vpn_operator_credential_last_success_timestamp_seconds{credential="default"} 1700000000"#,
-            r#"vpn_operator_creations_sent_again_total{kind="VpnUser",outcome="told"} 1"#,
+            r#"vpn_operator_creations_sent_again_total{kind="VpnUser",outcome="resolved"} 1"#,
             concat!(
                 r#"vpn_operator_build_info{version=""#,
                 env!("CARGO_PKG_VERSION"),

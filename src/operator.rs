@@ -1,4 +1,4 @@
-//! The life of the process: what starts after what, and how it ends.
+//! The life cycle of the process: its start order and its shutdown.
 
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
@@ -15,46 +15,46 @@ use tracing::{error, info, warn};
 
 use crate::{
     crd_wait::AwaitedCrds,
+    error_chain::one_line,
     kube_client::{ClientError, Clients, Heard},
     kube_config,
     leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
     metrics::Metrics,
-    plain_error::one_line,
     settings::Settings,
     telemetry::{self, TelemetryError},
     web::{self, ListenError, Readiness},
 };
 
-/// How long what is in flight may take after SIGTERM. Together with the lease's return it stays below 20 s.
+/// How long work in progress may take after SIGTERM. Together with the release of the lease it stays below 20 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
-/// How long the lease's return may take.
+/// How long the release of the lease may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(4);
-/// After this the process ends whatever is still going on.
+/// After this time the process ends even if work is in progress.
 const STOP_LIMIT: Duration = Duration::from_secs(17);
-/// How long the pages may take to answer who is still asking.
+/// How long the HTTP endpoints may take to answer open requests.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
-/// What the controllers get to work with.
+/// The dependencies of the controllers.
 #[derive(Clone)]
-pub struct Rooms {
+pub struct Dependencies {
     pub settings: Arc<Settings>,
-    /// Those of this version, one for each kind.
+    /// The CRDs of this version, one for each kind.
     pub crds: Arc<[CustomResourceDefinition]>,
     pub client: Client,
-    /// When the apiserver was last heard of.
+    /// When the apiserver last answered a list or watch.
     pub heard: Heard,
     pub metrics: Metrics,
     /// For the controllers' own checks (`watch customergateways`).
     pub readiness: Readiness,
-    /// Closed until this process leads: watch before, write after [`LeaderHandle::leading`].
+    /// Watch before [`LeaderHandle::leading`] completes; write only after it.
     pub leader: LeaderHandle,
-    /// When it is cancelled, finish what is in flight and return.
+    /// After its cancellation, finish work in progress and return.
     pub shutdown: CancellationToken,
     #[cfg(test)]
     pub tripwires: crate::reconcile::tripwire::Tripwires,
 }
 
-/// Why the operator ended although nobody asked it to.
+/// Why the operator ended without a signal to stop.
 #[derive(Debug, Error)]
 pub enum OperatorError {
     #[error(transparent)]
@@ -63,7 +63,7 @@ pub enum OperatorError {
     KubeClient(String),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("the operator's pages ended: {0}")]
+    #[error("the HTTP endpoints ended: {0}")]
     Web(io::Error),
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
@@ -73,15 +73,15 @@ pub enum OperatorError {
     Controllers(String),
 }
 
-/// Runs until SIGTERM or SIGINT. `controllers` is started once the resources of `crds` are served, on followers too;
-/// it must return soon after [`Rooms::shutdown`].
+/// Runs until SIGTERM or SIGINT. Starts `controllers` once the resources of `crds` are served, on followers too. It
+/// must return soon after [`Dependencies::shutdown`].
 pub async fn run<F, Fut>(
     settings: Settings,
     crds: &[CustomResourceDefinition],
     controllers: F,
 ) -> Result<(), OperatorError>
 where
-    F: FnOnce(Rooms) -> Fut,
+    F: FnOnce(Dependencies) -> Fut,
     Fut: Future<Output = Result<(), String>>,
 {
     let stopped = on_signals().map_err(OperatorError::Signals)?;
@@ -90,7 +90,7 @@ where
     for warning in settings.warnings() {
         warn!("{warning}");
     }
-    // An error means that one was installed already, which is as good.
+    // An error means that a provider is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     log_panics();
     let clients = tokio::select! {
@@ -107,8 +107,8 @@ where
     metrics.register(&mut registry);
     let readiness = Readiness::default();
     let awaited = AwaitedCrds::new(crds, &readiness);
-    let listener = web::listen(settings.listen).await?;
-    // The pages stay until the very end: a draining operator is alive.
+    let listener = web::listen(settings.bind_address).await?;
+    // The HTTP endpoints stay until the very end: a draining operator is alive.
     let pages_end = CancellationToken::new();
     let mut pages = tokio::spawn(web::serve(
         listener,
@@ -124,7 +124,7 @@ where
         }
         let settings = Arc::new(settings);
         let crds: Arc<[CustomResourceDefinition]> = crds.into();
-        let rooms = |leader| Rooms {
+        let dependencies = |leader| Dependencies {
             settings: Arc::clone(&settings),
             crds: Arc::clone(&crds),
             client: client.clone(),
@@ -138,10 +138,10 @@ where
         };
         match &settings.leader_election {
             None => {
-                readiness.note("leader", "there is no election (--leader-elect=false)");
+                readiness.note("leader", "leader election is disabled (--leader-elect=false)");
                 metrics.set_leader(true);
-                let rooms = rooms(LeaderHandle::always());
-                alone(controllers(rooms), &stopped).await
+                let dependencies = dependencies(LeaderHandle::always());
+                alone(controllers(dependencies), &stopped).await
             }
             Some(election) => {
                 let candidate = Candidate {
@@ -151,21 +151,21 @@ where
                 let leases = KubeLeases::new(clients.election.clone(), &election.namespace, &election.name);
                 let election = Election::new(leases, candidate, Arc::new(SystemClock));
                 readiness.note("leader", "standing by");
-                let rooms = rooms(election.handle());
-                elected(controllers(rooms), election, &stopped, &readiness, &metrics).await
+                let dependencies = dependencies(election.handle());
+                elected(controllers(dependencies), election, &stopped, &readiness, &metrics).await
             }
         }
     };
     let ended = tokio::select! {
         ended = work => ended,
         () = stopped_for(&stopped, STOP_LIMIT) => {
-            warn!("not everything ended in time");
+            warn!("not all work ended in time; exiting");
             Ok(())
         }
         served = &mut pages => return Err(OperatorError::Web(pages_error(served))),
     };
     pages_end.cancel();
-    // Whoever keeps a connection open does not keep the process.
+    // An open connection does not keep the process alive.
     let _ = timeout(FAREWELL_LIMIT, pages).await;
     if ended.is_ok() {
         info!("stopped");
@@ -181,13 +181,13 @@ fn pages_error(served: Result<io::Result<()>, tokio::task::JoinError>) -> io::Er
     }
 }
 
-/// Completes when the operator was told to stop so long ago.
+/// Completes `limit` after the signal to stop.
 async fn stopped_for(stopped: &CancellationToken, limit: Duration) {
     stopped.cancelled().await;
     sleep(limit).await;
 }
 
-/// Cancelled by the first SIGTERM or SIGINT.
+/// Returns a token that the first SIGTERM or SIGINT cancels.
 fn on_signals() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -198,13 +198,13 @@ fn on_signals() -> io::Result<CancellationToken> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        info!("{name}: finishing what is in flight");
+        info!("{name}: finishing the work in progress");
         stop.cancel();
     });
     Ok(token)
 }
 
-/// On a thread of its own: an exec plugin of the kubeconfig may take its time, or hang.
+/// Creates the clients on a thread of its own: an exec plugin of the kubeconfig may be slow, or hang.
 async fn kube_clients() -> Result<Clients, OperatorError> {
     let failed = |error: ClientError| OperatorError::KubeClient(one_line(&error));
     let config = kube_config::infer().await.map_err(|error| failed(error.into()))?;
@@ -220,7 +220,7 @@ async fn kube_clients() -> Result<Clients, OperatorError> {
     }
 }
 
-/// A panic says where it was, and not what it was about: that may quote a Secret.
+/// Logs where a panic happened, but not its message, which may quote a Secret.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -229,7 +229,7 @@ fn log_panics() {
     }));
 }
 
-/// Controllers without an election.
+/// Runs the controllers without leader election.
 async fn alone(
     controllers: impl Future<Output = Result<(), String>>,
     stopped: &CancellationToken,
@@ -243,7 +243,8 @@ async fn alone(
     Ok(())
 }
 
-/// Controllers on a candidate: they run while it stands by (their watches do), while it leads, and end with its term.
+/// Runs the controllers with leader election: on standby only their watches, as leader everything, until it loses the
+/// lease.
 async fn elected(
     controllers: impl Future<Output = Result<(), String>>,
     election: Election<KubeLeases>,
@@ -258,7 +259,7 @@ async fn elected(
         leadership = &mut acquiring => leadership,
         ended = &mut controllers => {
             early_end = Some(controllers_ended(ended, stopped));
-            // Not dropped: an attempt under way may win a lease that must then be given back.
+            // Not dropped: an attempt in progress may acquire a lease, which must then be released.
             stopped.cancel();
             acquiring.await
         }
@@ -282,7 +283,7 @@ async fn elected(
             return Err(OperatorError::LeaseLost(reason));
         }
         () = stopped.cancelled() => {
-            // The lease is kept, and renewed, for as long as something is in flight.
+            // The lease is kept, and renewed, while work is in progress.
             tokio::select! {
                 () = drain(controllers) => Ok(()),
                 reason = leadership.lost() => return Err(OperatorError::LeaseLost(reason)),
@@ -296,9 +297,9 @@ async fn elected(
 
 async fn give_back(leadership: Leadership<KubeLeases>) {
     match timeout(RELEASE_LIMIT, leadership.release()).await {
-        Ok(Ok(())) => info!("gave the lease back"),
+        Ok(Ok(())) => info!("released the lease"),
         Ok(Err(error)) => warn!("{error}"),
-        Err(_) => warn!("the lease was not given back in time and ends by itself"),
+        Err(_) => warn!("the lease was not released in time; it expires by itself"),
     }
 }
 
@@ -315,7 +316,7 @@ async fn drain(controllers: impl Future<Output = Result<(), String>>) {
         Ok(Ok(())) => {}
         Ok(Err(reason)) => warn!("while stopping: {reason}"),
         Err(_) => warn!(
-            "something was still in flight after {}; the intents on record tell the next operator",
+            "work was still in progress after {}; the next operator resumes it from the recorded intents",
             humantime::format_duration(DRAIN_LIMIT)
         ),
     }

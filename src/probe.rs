@@ -1,5 +1,5 @@
-//! `vpn-operator probe`: asks operators whether they are ready, in the words of their `/readyz`. The image holds no other
-//! program that could ask, so `helm test` does so with it.
+//! `vpn-operator probe`: asks operators whether they are ready, and prints their `/readyz`. `helm test` runs it, since
+//! the image contains no other program for that.
 
 use std::fmt::Write as _;
 use std::io;
@@ -15,21 +15,21 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 use url::{Host, Url};
 
-use crate::plain_error::one_line;
+use crate::error_chain::one_line;
 
 /// How long one operator may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Between two rounds of questions.
+/// Between two rounds of requests.
 const PAUSE: Duration = Duration::from_millis(500);
 /// An answer has a line for each check.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// What was answered in the last round.
+/// The answers of the last round.
 #[derive(Debug)]
 pub struct Answers {
-    /// Somebody is ready.
+    /// At least one operator is ready.
     pub ready: bool,
-    /// What everyone said, for people.
+    /// All answers, for people.
     pub text: String,
 }
 
@@ -42,11 +42,11 @@ enum AskError {
     Exchange(#[from] hyper::Error),
     #[error("no request: {0}")]
     Request(#[from] axum::http::Error),
-    #[error("no whole answer: {0}")]
+    #[error("incomplete answer: {0}")]
     Body(#[from] axum::Error),
 }
 
-/// Asks whoever stands behind `url` until one is ready, but no longer than `patience`; at least once.
+/// Asks each operator behind `url` until one is ready, but no longer than `patience`; at least once.
 pub async fn until_ready(url: &Url, patience: Duration) -> Answers {
     let end = Instant::now() + patience;
     loop {
@@ -58,7 +58,7 @@ pub async fn until_ready(url: &Url, patience: Duration) -> Answers {
     }
 }
 
-/// A Service's name stands for several operators, and one that is ready is enough.
+/// A Service's name may resolve to several operators; one that is ready is enough.
 async fn round(url: &Url) -> Answers {
     let mut answers = Answers {
         ready: false,
@@ -67,7 +67,7 @@ async fn round(url: &Url) -> Answers {
     let addresses = match addresses(url).await {
         Ok(addresses) => addresses,
         Err(problem) => {
-            answers.text = format!("{problem}: is there a pod of the operator?\n");
+            answers.text = format!("{problem}: check that a pod of the operator runs\n");
             return answers;
         }
     };
@@ -90,7 +90,7 @@ async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, String> {
         Some(Host::Ipv4(ip)) => return Ok(vec![(ip, port).into()]),
         Some(Host::Ipv6(ip)) => return Ok(vec![(ip, port).into()]),
         Some(Host::Domain(name)) => name,
-        None => return Err(format!("{url} names no host")),
+        None => return Err(format!("{url} has no host")),
     };
     let found = lookup_host((name, port))
         .await
@@ -113,7 +113,7 @@ async fn ask(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), Str
 async fn exchange(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), AskError> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender, and what ends it early is told to whoever waits for the answer.
+    // It ends with the sender. If it ends early, the pending request returns the error.
     tokio::spawn(connection);
     let request = Request::get(url.path())
         .header(header::HOST, url.authority())
@@ -175,7 +175,7 @@ mod tests {
         let closed = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = closed.local_addr().unwrap();
         drop(closed);
-        // No name may be so long: nobody is asked for its address.
+        // No name may be so long: it causes no DNS query.
         let nobody = "o".repeat(80);
         for (url, said) in [
             (format!("http://{address}/readyz"), address.to_string()),

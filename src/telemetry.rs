@@ -1,7 +1,7 @@
-//! The log: where it goes, how it looks, and what never gets into it.
+//! The log: its destination, its format, and what it must never contain.
 //!
-//! It goes to stderr, as kubectl's and the control plane's own does: stdout is for what was asked for (`crd`), and a
-//! container's log holds both.
+//! It is written to stderr, like the logs of kubectl and the control plane. stdout is for the output of commands
+//! (`crd`). A container's log has both.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -17,8 +17,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    plain_text::is_unseen,
     settings::{LogFormat, LogSettings},
+    text::is_unseen,
 };
 
 /// The log cannot be set up.
@@ -30,7 +30,7 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Sets the process's log up; once.
+/// Sets up the process's log; call it once.
 pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = log_layer(settings, colours, std::io::stderr)?;
@@ -60,20 +60,20 @@ where
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     let asked = EnvFilter::builder().parse(&settings.filter)?;
-    // The span that kube opens round each reconcile repeats, in every line, what our own lines say in better words.
+    // kube's span around each reconcile repeats in every line what our own lines say more clearly.
     let few_words = asked.max_level_hint().is_some_and(|most| most <= LevelFilter::INFO);
     let cap = match few_words {
         true => cap()
             .with_target("kube_runtime::controller", LevelFilter::WARN)
-            // Its warnings repeat, at each retry and at length, failures that we log once.
+            // At each retry, its long warnings repeat failures that we log once.
             .with_target("kube_runtime::watcher", LevelFilter::ERROR),
         false => cap(),
     };
     Ok(layer.with_filter(asked).with_filter(cap))
 }
 
-/// Makes writers of which each event leaves as one line, whatever it quotes: who can put a line break into a name or an
-/// error must not be able to write lines of their own.
+/// Makes writers that write each event as one line, whatever it quotes. A line break in a name or an error must not
+/// forge a line of the log.
 struct OneLineEach<W> {
     inner: W,
     format: LogFormat,
@@ -92,7 +92,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLineEach<W> {
     }
 }
 
-/// See [`OneLineEach`]. An event comes as one buffer.
+/// See [`OneLineEach`]. The formatter writes each event as one buffer.
 struct OneLine<W> {
     inner: W,
     format: LogFormat,
@@ -108,7 +108,7 @@ impl<W: Write> Write for OneLine<W> {
             match self.format {
                 _ if !is_unseen(character) || self.colours && begins_colour(&line[at..]) => escaped.push(character),
                 LogFormat::Text => escaped.extend(character.escape_default()),
-                // Outside of strings the formatter writes none of these.
+                // Outside of strings the formatter writes no such character.
                 LogFormat::Json => {
                     for unit in character.encode_utf16(&mut [0; 2]) {
                         escaped.push_str(&format!("\\u{unit:04x}"));
@@ -126,7 +126,7 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
-/// Whether this is how a terminal is told a colour, which is all that the formatter tells it.
+/// Whether `text` begins with the escape sequence of a color, the only one that the formatter writes.
 fn begins_colour(text: &str) -> bool {
     let parameters = text
         .strip_prefix("\u{1b}[")
@@ -134,17 +134,17 @@ fn begins_colour(text: &str) -> bool {
     parameters.is_some_and(|rest| rest.starts_with('m'))
 }
 
-/// The most that each library may log, whatever the user's filter says.
+/// The most verbose level of each library, whatever the user's filter allows.
 ///
-/// A list of what is known to be harmless, not of what is known to leak: HTTP and TLS libraries show headers, bodies
-/// or handshakes at debug and trace, and change with every version.
+/// An allow list of harmless levels, not a deny list of known leaks. HTTP and TLS libraries show headers, bodies or
+/// handshakes at debug and trace, and change with every version.
 fn cap() -> Targets {
     Targets::new().with_default(LevelFilter::INFO).with_targets([
         ("vpn_operator", LevelFilter::TRACE),
         // Methods, URLs and statuses.
         ("kube_client::client::builder", LevelFilter::DEBUG),
         ("kube_runtime", LevelFilter::TRACE),
-        // The whole body of an answer that it cannot read stands in its warnings: a Secret's, for one.
+        // Its warnings contain the whole body of a response that it cannot parse, such as a Secret.
         ("kube_client::client", LevelFilter::ERROR),
         ("kube_client::client::tls", LevelFilter::INFO),
     ])
@@ -191,7 +191,7 @@ mod tests {
         String::from_utf8(captured.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// Each library at its most talkative, as it would be with a secret in what it logs.
+    /// Logs at every level, like a library that logs secrets at debug and trace.
     macro_rules! all_levels {
         ($target:literal) => {
             trace!(target: $target, "trace-secret");
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(lines[1]["message"], "second\nline");
     }
 
-    /// What breaks a line, steers a terminal, or turns the text.
+    /// Characters that break a line, control a terminal, or reverse the text.
     const EVIL: &str = "a\nERROR forged line\r\u{1b}[2J\u{9b}31m\u{202e}b\u{e0041}c\td";
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
             assert_eq!(log.matches('\n').count(), 2, "{log}");
             let steers = |character: char| is_unseen(character) && character != '\n';
             assert!(!log.contains(steers), "{log:?}");
-            assert!(log.contains("forged line"), "it is told, in its line: {log}");
+            assert!(log.contains("forged line"), "it is logged, in one line: {log}");
             if format == LogFormat::Json {
                 let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
                 assert_eq!(first["text"], EVIL, "and reads back as it was");
@@ -331,7 +331,7 @@ mod tests {
         });
         let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
         assert_eq!(log.matches('\n').count(), 1, "{log}");
-        assert!(log.contains('\u{1b}'), "the formatter's own colours: {log:?}");
+        assert!(log.contains('\u{1b}'), "the formatter's own colors: {log:?}");
         assert!(!log.contains("\u{1b}[2J"), "{log:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The operator's own HTTP side: `/livez`, `/readyz`, `/metrics`.
+//! The operator's HTTP endpoints: `/livez`, `/healthz`, `/readyz`, `/metrics`.
 
 use std::{
     collections::BTreeMap,
@@ -36,25 +36,25 @@ use tracing::{info, warn};
 
 use crate::metrics;
 
-/// Probes and scrapers need a few. Anybody who reaches the pod can open more: then the oldest idle ones are closed.
+/// Probes and scrapers need a few. Any client that reaches the pod can open more: then the oldest idle ones are closed.
 const MOST_CONNECTIONS: usize = 256;
-/// How long the head of a request may take, the silence before it included.
+/// How long the head of a request may take, including the idle time before it.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
-/// How long a connection lasts, however busy: nobody keeps a place by asking slowly or not reading.
+/// How long a connection may last, even if busy: a client must not keep its place by slow requests or by not reading.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
-/// Of one request's head, and of what is written at once.
+/// The maximum size of a request's head, and of one write.
 const MOST_BUFFERED: usize = 16 * 1024;
-/// How long to wait after the machine has no more descriptors, for one.
+/// The pause after a failed accept, for example for lack of file descriptors.
 const AFTER_A_FAILED_ACCEPT: Duration = Duration::from_secs(1);
 
-/// What must be true before the operator is ready, by name. Clones share their checks.
+/// The checks that must be ok before the operator is ready, by name. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     checks: Arc<Mutex<BTreeMap<String, Status>>>,
     doubts: Arc<Mutex<BTreeMap<String, Doubt>>>,
 }
 
-/// Why a check that is fine is not believed.
+/// Returns why a check that is ok must not be trusted, if so.
 #[derive(Clone)]
 struct Doubt(Arc<dyn Fn() -> Option<String> + Send + Sync>);
 
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Doubt {
 enum Status {
     Ok,
     Pending(String),
-    /// Told, but it decides nothing: a follower is as ready as the leader.
+    /// Shown, without effect on readiness: a follower is as ready as the leader.
     Note(String),
 }
 
@@ -80,7 +80,7 @@ pub struct Check {
 }
 
 impl Readiness {
-    /// Adds a check that is pending for now, and why. A second one of the same name is the same check.
+    /// Adds a check that is pending at first, and why. A second one of the same name is the same check.
     pub fn check(&self, name: impl Into<String>, why: impl Into<String>) -> Check {
         let check = Check {
             readiness: self.clone(),
@@ -90,17 +90,17 @@ impl Readiness {
         check
     }
 
-    /// Tells something that decides nothing.
+    /// Shows a text without effect on readiness.
     pub fn note(&self, name: impl Into<String>, text: impl Into<String>) {
         self.checks().insert(name.into(), Status::Note(text.into()));
     }
 
-    /// Whether no check is pending. Without any check nothing is known yet, so that is not ready.
+    /// Whether no check is pending. Without any check it is not ready, since nothing is known yet.
     pub fn is_ready(&self) -> bool {
         self.report().0
     }
 
-    /// One line per check, and whether they are all fine.
+    /// Returns whether all checks are ok, and one line per check.
     pub fn report(&self) -> (bool, String) {
         let checks = self.as_of_now();
         let ready = !checks.is_empty() && !checks.values().any(|status| matches!(status, Status::Pending(_)));
@@ -116,7 +116,7 @@ impl Readiness {
         (ready, text)
     }
 
-    /// The checks, those that are fine and doubted as pending.
+    /// Returns the checks; those that are ok but doubted count as pending.
     fn as_of_now(&self) -> BTreeMap<String, Status> {
         let mut checks = self.checks().clone();
         let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,29 +131,29 @@ impl Readiness {
     }
 
     fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Status>> {
-        // Nothing panics while holding it; a map that was left behind would be whole in any case.
+        // Nothing panics while holding it; even after a panic the map would be consistent.
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Check {
-    /// It is fine.
+    /// Marks the check as ok.
     pub fn ok(&self) {
         self.readiness.checks().insert(self.name.clone(), Status::Ok);
     }
 
-    /// It fails, which is reported but does not make the operator unready.
+    /// Reports a failure that does not make the operator unready.
     pub fn note(&self, text: impl Into<String>) {
         self.readiness.note(self.name.clone(), text);
     }
 
-    /// While it is fine, this is asked each time whether to believe it; the answer is why not.
+    /// Calls `doubt` at each report while the check is ok. If it returns a reason, the check counts as pending.
     pub fn goes_stale(&self, doubt: impl Fn() -> Option<String> + Send + Sync + 'static) {
         let mut doubts = self.readiness.doubts.lock().unwrap_or_else(PoisonError::into_inner);
         doubts.insert(self.name.clone(), Doubt(Arc::new(doubt)));
     }
 
-    /// It is awaited, and why.
+    /// Marks the check as pending, and why.
     pub fn pending(&self, why: impl Into<String>) {
         self.readiness
             .checks()
@@ -161,9 +161,9 @@ impl Check {
     }
 }
 
-/// Why the pages cannot be served.
+/// Why the HTTP endpoints cannot be served.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} (--listen): {source}")]
+#[error("cannot listen on {address} (--bind-address): {source}")]
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
@@ -185,8 +185,8 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     Err(ListenError { address, source: error })
 }
 
-/// A machine without IPv6 says that it does not know the family; one where it is switched off, that it has no such
-/// address. A port in use is neither.
+/// A machine without IPv6 reports an unknown address family; one with IPv6 switched off, an unavailable address. A port
+/// in use causes neither error.
 fn means_no_ipv6(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
     error.kind() == io::ErrorKind::AddrNotAvailable
@@ -200,7 +200,7 @@ struct Pages {
     registry: Arc<Registry>,
 }
 
-/// Serves until `shutdown`, and then until the requests under way are answered.
+/// Serves until `shutdown`, and then until the requests in progress are answered.
 pub async fn serve(
     listener: TcpListener,
     readiness: Readiness,
@@ -243,7 +243,7 @@ pub async fn serve(
         let open = Arc::clone(&open);
         tokio::spawn(async move {
             tokio::select! {
-                // Whoever breaks off, or takes too long, is nobody's trouble.
+                // Clients that disconnect or take too long are ignored.
                 _ = timeout(CONNECTION_LIMIT, connection) => {}
                 () = place.evicted.cancelled() => {}
             }
@@ -254,7 +254,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The connections that are open, by age.
+/// The open connections, by age.
 #[derive(Default)]
 struct Connections {
     last: u64,
@@ -269,7 +269,7 @@ struct Place {
 }
 
 impl Connections {
-    /// Makes room for one more: the oldest that is idle has to go, since a probe must not wait for those who say nothing.
+    /// Makes room for a connection: closes the oldest idle one, since a probe must not wait for idle clients.
     fn enter(&mut self) -> (u64, Place) {
         if self.open.len() >= MOST_CONNECTIONS {
             let idle = self
@@ -299,6 +299,7 @@ fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
 fn router(pages: Pages) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
+        .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(show_metrics))
         .with_state(pages)
@@ -353,7 +354,7 @@ mod tests {
     }
 
     impl Served {
-        /// Status line, headers and body of a GET, by a client that is nobody's library.
+        /// Status line, headers and body of a GET, sent without an HTTP library.
         async fn get(&self, path: &str) -> String {
             use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
             let mut stream = tokio::net::TcpStream::connect(self.address).await.unwrap();
@@ -370,6 +371,7 @@ mod tests {
         let served = served().await;
         served.readiness.check("crd customergateways", "not installed");
         assert!(served.get("/livez").await.starts_with("HTTP/1.1 200 "));
+        assert!(served.get("/healthz").await.starts_with("HTTP/1.1 200 "));
         let answer = served.get("/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(
@@ -381,7 +383,7 @@ mod tests {
     #[tokio::test]
     async fn ready_once_every_check_is_ok_leader_or_not() {
         let served = served().await;
-        let crd = served.readiness.check("crd customergateways", "not looked for yet");
+        let crd = served.readiness.check("crd customergateways", "not checked yet");
         let watch = served.readiness.check("watch customergateways", "not begun");
         served.readiness.note("leader", "standing by");
         crd.ok();
@@ -413,7 +415,7 @@ mod tests {
         assert!(answer.ends_with("# EOF\n"), "{answer}");
     }
 
-    /// What comes back for these bytes, until the server closes the connection.
+    /// The response to these bytes, until the server closes the connection.
     async fn answer_to(served: &Served, bytes: &[u8]) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut stream = TcpStream::connect(served.address).await.unwrap();
@@ -429,7 +431,7 @@ mod tests {
         let served = served().await;
         served.readiness.check("crd", "x").ok();
         let slow = ["", "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "].map(|begun| answer_to(&served, begun.as_bytes()));
-        // The server ends them: nothing here has a time of its own.
+        // The server ends them: this test has no timeout of its own.
         let answers = futures::future::join_all(slow).await;
         assert!(answers.iter().all(|answer| !answer.contains("200 OK")), "{answers:?}");
         assert!(served.get("/readyz").await.starts_with("HTTP/1.1 200 "));
@@ -445,7 +447,7 @@ mod tests {
             idle.push(TcpStream::connect(served.address).await.unwrap());
         }
         assert!(served.get("/readyz").await.starts_with("HTTP/1.1 200 "));
-        // Room was made for those that came later, and no more.
+        // Only as many connections were closed as the later ones needed.
         idle[0].readable().await.unwrap();
         assert_eq!(idle[0].try_read(&mut [0]).unwrap(), 0, "the oldest is closed");
         let still_open = idle[more + 1].try_read(&mut [0]).unwrap_err();
@@ -502,6 +504,7 @@ mod tests {
         .await;
         assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
         assert!(served.get("/livez").await.starts_with("HTTP/1.1 200 "));
+        assert!(served.get("/healthz").await.starts_with("HTTP/1.1 200 "));
     }
 
     #[tokio::test]
@@ -517,7 +520,7 @@ mod tests {
         let address = taken.local_addr().unwrap();
         let error = listen(address).await.unwrap_err().to_string();
         assert!(
-            error.contains(&address.to_string()) && error.contains("--listen"),
+            error.contains(&address.to_string()) && error.contains("--bind-address"),
             "{error}"
         );
     }

@@ -1,6 +1,6 @@
-//! The health scripts for Argo CD, run by the Lua that Argo CD runs, and kstatus as Flux has it, on objects as the operator
-//! left them (its tests keep them, see `tests/operator/goldens/samples.rs`): every reason of both kinds, paused, deleted, and
-//! not seen yet.
+//! Runs the health scripts for Argo CD in Argo CD's own Lua, and kstatus as Flux has it, on objects that the operator
+//! wrote. Its tests save them (see `tests/operator/goldens/samples.rs`): every reason of both kinds, paused, deleted,
+//! and not seen yet.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folder that is laid out as Argo CD's own.
+/// The folder with the same layout as Argo CD's own.
 fn customizations() -> PathBuf {
     project().join("deploy/argocd/resource_customizations")
 }
@@ -49,7 +49,8 @@ fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
         .find(|condition| condition["type"] == type_ && (type_ == conditions::READY || condition["status"] == "True"))
 }
 
-/// What people should be told of an object, by what the operator's own code says of its reason.
+/// The expected health and message of an object, derived from the progress that the operator's code gives to its
+/// reason.
 fn expected(object: &Value) -> (&'static str, String) {
     let message = |condition: &Value| condition["message"].as_str().unwrap().to_owned();
     if let Some(paused) = condition(object, conditions::PAUSED) {
@@ -74,7 +75,7 @@ fn expected(object: &Value) -> (&'static str, String) {
     (status, message(ready))
 }
 
-/// A file that is written from others; `UPDATE_ARGOCD=1 cargo test --test argocd` writes it anew.
+/// Checks a generated file; `UPDATE_ARGOCD=1 cargo test --test argocd` generates it again.
 fn is_up_to_date(path: PathBuf, text: &str) {
     if std::env::var_os("UPDATE_ARGOCD").is_some() {
         std::fs::write(&path, text).unwrap();
@@ -95,7 +96,7 @@ fn every_sample_is_a_test_case() {
             assert_eq!(object["kind"], kind, "{name}");
             let (status, message) = expected(&object);
             let message = json!(message);
-            // Any JSON string is one of YAML.
+            // Any JSON string is a YAML string.
             writeln!(
                 text,
                 "- healthStatus:\n    status: {status}\n    message: {message}\n  inputPath: testdata/{name}"
@@ -129,7 +130,7 @@ fn every_reason_of_both_kinds_has_a_sample() {
     }
 }
 
-/// As a script of its own for each kind, since Argo CD looks for one by group and kind.
+/// Each kind has its own script, since Argo CD finds scripts by group and kind.
 #[test]
 fn both_kinds_have_the_same_script() {
     assert_eq!(script(KINDS[0]), script(KINDS[1]));
@@ -162,7 +163,7 @@ async fn argo_cds_lua_says_of_every_sample_what_its_case_expects() {
     assert_eq!(objects, kept.iter().map(String::as_str).collect());
 }
 
-/// What Flux should make of an object.
+/// The kstatus that Flux should find for an object.
 fn expected_by_kstatus(object: &Value) -> &'static str {
     match expected(object).0 {
         _ if object["metadata"]["deletionTimestamp"].is_string() => "Terminating",

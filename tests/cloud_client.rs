@@ -1,5 +1,4 @@
-//! The client of the VPN API against a server that says what it is told to: what goes out, and what becomes of
-//! whatever comes back.
+//! The client of the VPN API against a server with prepared answers: what it sends, and how it handles any answer.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +20,7 @@ use tokio::{
     net::TcpListener,
 };
 use vpn_operator::cloud::{
-    Answer, Client, CloudError, Credentials, Meaning, Observer, Operation, Scope, Transport, TransportOptions,
+    Answer, Client, CloudError, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions,
     customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
     iam,
     paging::{LIMIT, Page},
@@ -35,11 +34,11 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 const PROJECT: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const SECRET_KEY: &str = "sentinel-secret-key";
 
-/// Remembers what it heard.
+/// Records the finished requests.
 #[derive(Default)]
 struct Heard(Mutex<Vec<(Operation, &'static str)>>);
 
-impl Observer for Heard {
+impl RequestObserver for Heard {
     fn finished(&self, operation: Operation, outcome: &'static str, _elapsed: Duration) {
         self.0.lock().expect("sound").push((operation, outcome));
     }
@@ -108,7 +107,7 @@ fn header<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
     request.headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Method, path and query of a request, and its body; once its signature was found right.
+/// Verifies the signature of a request. Returns its method, its path with query, and its body.
 fn verified(request: &Request) -> (String, String, Value) {
     let authorization = Authorization::parse(header(request, "authorization").expect("signed")).expect("well formed");
     assert_eq!(authorization.access_key, "AK");
@@ -289,7 +288,7 @@ async fn a_list_may_be_null_but_not_missing() {
         .list_customer_gateways_page(LIMIT, None)
         .await
         .expect_err("no list");
-    assert_eq!(error.meaning, Meaning::CloudFault);
+    assert_eq!(error.kind, ErrorKind::CloudFault);
 }
 
 #[tokio::test]
@@ -440,13 +439,13 @@ async fn tags_have_their_own_paths() {
         .customer_gateway_tags("g1")
         .await
         .expect_err("it does not say that there are none");
-    assert_eq!(error.meaning, Meaning::CloudFault);
+    assert_eq!(error.kind, ErrorKind::CloudFault);
 }
 
 const USERS: &str = "/v5/{p}/p2c-vpn-gateways/vpn-servers/s1/users";
 const GROUPS: &str = "/v5/{p}/p2c-vpn-gateways/vpn-servers/s1/groups";
 const TOKEN: &str = "0b2e9d0c-5a1f-4c67-9d53-1c1f0e7c2a11";
-/// With what JSON, HTML and URLs write in another way.
+/// Contains characters that JSON, HTML and URLs escape.
 const PASSWORD: &str = "sentinel<\"\\&  PASS";
 
 fn new_user() -> NewUser {
@@ -502,7 +501,7 @@ async fn a_token_that_no_header_can_hold_is_not_sent() {
         .create_user("s1", &new_user(), "a\nb")
         .await
         .expect_err("bad");
-    assert_eq!((error.meaning, error.outcome_unknown), (Meaning::Rejected, false));
+    assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Rejected, false));
     assert!(error.text.contains("client token"), "{error}");
     assert_eq!(bed.heard.outcomes(), ["invalid"]);
 }
@@ -620,7 +619,7 @@ async fn lists_about_users_end_in_every_way_that_a_cloud_may_write() {
             .await
             .expect_err("no list"),
     ] {
-        assert_eq!(error.meaning, Meaning::CloudFault);
+        assert_eq!(error.kind, ErrorKind::CloudFault);
     }
 }
 
@@ -735,7 +734,7 @@ async fn groups_and_servers_have_their_own_paths() {
     assert_eq!(request, ("POST".to_owned(), format!("{GROUPS}/g1/remove-users"), sent));
 }
 
-/// What becomes of the two calls that carry a password when they are answered so.
+/// The errors of the two calls that carry a password, with this answer.
 async fn password_failures(answer: ResponseTemplate) -> [CloudError; 2] {
     let bed = answering(answer).await;
     let (user, password) = (new_user(), Password::new(PASSWORD));
@@ -744,7 +743,7 @@ async fn password_failures(answer: ResponseTemplate) -> [CloudError; 2] {
     [create, reset.expect_err("refused")]
 }
 
-/// Spellings of the password, whole or begun, that no error may show.
+/// Asserts that an error shows the password in no spelling, whole or in part.
 #[track_caller]
 fn tells_no_password(error: &CloudError) {
     for shown in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
@@ -757,7 +756,7 @@ fn tells_no_password(error: &CloudError) {
 #[tokio::test]
 async fn a_refusal_that_repeats_the_password_does_not_show_it() {
     let json_in_text = json!({"user": {"name": "alice.dev", "password": PASSWORD}}).to_string();
-    // The cut of long messages falls into the value.
+    // Long messages are cut off within the value.
     let long = format!("{}password {PASSWORD} is weak", "x".repeat(280));
     for text in [
         format!("the password {PASSWORD} is too weak"),
@@ -773,7 +772,7 @@ async fn a_refusal_that_repeats_the_password_does_not_show_it() {
         ] {
             for error in password_failures(ResponseTemplate::new(400).set_body_json(body)).await {
                 tells_no_password(&error);
-                assert_eq!(error.meaning, Meaning::BadPassword, "{error}");
+                assert_eq!(error.kind, ErrorKind::BadPassword, "{error}");
                 assert!(error.text.contains("password"), "the rest stays: {error}");
             }
         }
@@ -791,7 +790,7 @@ async fn an_answer_in_no_known_shape_is_not_quoted_where_it_could_repeat_the_pas
         ResponseTemplate::new(400).set_body_string(&echo),
         ResponseTemplate::new(502).set_body_string(format!("<title>{PASSWORD}</title>")),
         ResponseTemplate::new(502).set_body_string(PASSWORD),
-        // A success whose words are a string where there should be an object: serde would quote it.
+        // A success with a string where an object belongs: serde would quote it.
         ResponseTemplate::new(201).set_body_string(&echo),
         ResponseTemplate::new(200).set_body_string(format!("<html>{PASSWORD}")),
     ] {
@@ -813,12 +812,12 @@ async fn an_answer_in_no_known_shape_is_not_quoted_where_it_could_repeat_the_pas
 async fn a_repeated_request_leaves_a_write_in_doubt() {
     let body = json!({"error_code": "VPN.0031", "error_msg": "Repeated operation, try again later."});
     for error in password_failures(ok(400, body)).await {
-        assert_eq!(error.meaning, Meaning::Repeated);
+        assert_eq!(error.kind, ErrorKind::Repeated);
         assert!(error.outcome_unknown, "the one before may have been done");
     }
     let body = json!({"error_code": "VPN.0030", "error_msg": "The system is busy."});
     for error in password_failures(ok(400, body)).await {
-        assert_eq!(error.meaning, Meaning::QueueFull);
+        assert_eq!(error.kind, ErrorKind::QueueFull);
         assert_eq!(error.delay(1), Duration::from_secs(10));
         assert!(!error.outcome_unknown);
     }
@@ -835,7 +834,7 @@ async fn a_creation_that_is_answered_without_an_id_is_in_doubt() {
         let bed = answering(ok(201, body)).await;
         let error = bed.client.create_user("s1", &new_user(), TOKEN).await;
         let error = error.expect_err("there is no id");
-        assert!(error.outcome_unknown && error.meaning == Meaning::CloudFault, "{error}");
+        assert!(error.outcome_unknown && error.kind == ErrorKind::CloudFault, "{error}");
     }
 }
 
@@ -861,8 +860,8 @@ async fn an_id_that_would_make_another_path_is_not_sent() {
     for id in ["", ".", ".."] {
         let error = bed.client.delete_customer_gateway(id).await.expect_err("not an id");
         assert_eq!(
-            (error.meaning, error.status, error.outcome_unknown),
-            (Meaning::Rejected, None, false),
+            (error.kind, error.status, error.outcome_unknown),
+            (ErrorKind::Rejected, None, false),
             "{id:?}"
         );
         assert!(error.text.contains("cannot be an id"), "{error}");
@@ -874,7 +873,7 @@ async fn an_id_that_would_make_another_path_is_not_sent() {
     assert_eq!(bed.heard.outcomes(), ["invalid"; 3]);
 }
 
-/// What becomes of a read and of a write that are answered so.
+/// The errors of a read and of a write, with this answer.
 async fn failures(answer: ResponseTemplate) -> [CloudError; 2] {
     let bed = answering(answer).await;
     let read = bed.client.get_customer_gateway("g1").await.expect_err("refused");
@@ -886,7 +885,7 @@ async fn failures(answer: ResponseTemplate) -> [CloudError; 2] {
     assert_eq!(
         bed.server.received_requests().await.expect("they are recorded").len(),
         2,
-        "nothing is tried twice"
+        "no request is retried"
     );
     [read, write]
 }
@@ -895,7 +894,7 @@ async fn failures(answer: ResponseTemplate) -> [CloudError; 2] {
 async fn a_refusal_is_told_with_code_words_and_request_id() {
     let body = json!({"error_code": "VPN.0001", "error_msg": "invalid request:\n quota exceeded", "request_id": "r-2"});
     let [_, error] = failures(ok(400, body)).await;
-    assert_eq!(error.meaning, Meaning::QuotaExceeded);
+    assert_eq!(error.kind, ErrorKind::QuotaExceeded);
     assert_eq!(
         error.to_string(),
         "creating the customer gateway failed: invalid request: quota exceeded (VPN.0001, request id r-1)"
@@ -908,7 +907,7 @@ async fn a_refusal_is_told_with_code_words_and_request_id() {
 
     let body = json!({"error_code": "VPN.0007", "error_msg": "no", "request_id": "r-2"});
     let [error, _] = failures(ResponseTemplate::new(403).set_body_json(body)).await;
-    assert_eq!(error.meaning, Meaning::Forbidden);
+    assert_eq!(error.kind, ErrorKind::Forbidden);
     assert_eq!(
         error.request_id.as_deref(),
         Some("r-2"),
@@ -926,7 +925,7 @@ async fn the_clouds_own_wait_is_heard() {
         ("soon", None),
     ] {
         let [read, write] = failures(ok(429, body.clone()).insert_header("Retry-After", wait)).await;
-        assert_eq!(read.meaning, Meaning::Throttled);
+        assert_eq!(read.kind, ErrorKind::Throttled);
         assert_eq!(read.retry_after, expected.map(Duration::from_secs), "{wait}");
         assert!(!write.outcome_unknown);
     }
@@ -937,10 +936,7 @@ async fn a_server_that_failed_may_have_done_it() {
     let html = "<html>\n<head><title>502 Bad Gateway</title></head></html>";
     for status in [500, 502, 503, 504] {
         let [read, write] = failures(ResponseTemplate::new(status).set_body_raw(html, "text/html")).await;
-        assert_eq!(
-            (read.meaning, write.meaning),
-            (Meaning::CloudFault, Meaning::CloudFault)
-        );
+        assert_eq!((read.kind, write.kind), (ErrorKind::CloudFault, ErrorKind::CloudFault));
         assert!(write.outcome_unknown && !read.outcome_unknown);
         assert!(
             write.text.contains("a web page, \"502 Bad Gateway\"") && !write.text.contains('\n'),
@@ -953,10 +949,7 @@ async fn a_server_that_failed_may_have_done_it() {
 async fn an_endpoint_that_greets_everything_is_not_the_api() {
     let html = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>";
     let [read, write] = failures(ResponseTemplate::new(200).set_body_raw(html, "text/html")).await;
-    assert_eq!(
-        (read.meaning, write.meaning),
-        (Meaning::CloudFault, Meaning::CloudFault)
-    );
+    assert_eq!((read.kind, write.kind), (ErrorKind::CloudFault, ErrorKind::CloudFault));
     assert!(write.outcome_unknown && !read.outcome_unknown);
     assert!(
         read.text.contains("did not answer as the VPN API") && read.text.contains("Welcome to nginx!"),
@@ -982,7 +975,7 @@ async fn a_404_without_the_services_words_is_a_wrong_endpoint() {
         ResponseTemplate::new(404).set_body_json(json!({"error_code": "APIG.0101", "error_msg": "no such API"})),
     ] {
         for error in failures(answer).await {
-            assert_eq!(error.meaning, Meaning::NotAvailable, "{error}");
+            assert_eq!(error.kind, ErrorKind::NotAvailable, "{error}");
         }
     }
     let [read, _] = failures(ok(
@@ -990,7 +983,7 @@ async fn a_404_without_the_services_words_is_a_wrong_endpoint() {
         json!({"error_code": "VPN.0004", "error_msg": "resource not found"}),
     ))
     .await;
-    assert_eq!(read.meaning, Meaning::Gone);
+    assert_eq!(read.kind, ErrorKind::Gone);
 }
 
 #[tokio::test]
@@ -1003,7 +996,7 @@ async fn answers_that_are_json_of_something_else_are_faults() {
         json!({"customer_gateway": {"id": ""}}),
     ] {
         let [read, write] = failures(ok(200, body.clone())).await;
-        assert_eq!(read.meaning, Meaning::CloudFault, "{body}");
+        assert_eq!(read.kind, ErrorKind::CloudFault, "{body}");
         assert!(write.outcome_unknown, "{body}");
         assert!(read.text.contains("did not answer as the VPN API"), "{read}");
         assert_eq!(read.request_id.as_deref(), Some("r-1"));
@@ -1016,15 +1009,15 @@ async fn answers_that_are_json_of_something_else_are_faults() {
 async fn an_endless_answer_is_cut_off() {
     let body = format!("{{\"x\": \"{}\"}}", "y".repeat(5 * 1024 * 1024));
     let [read, write] = failures(ResponseTemplate::new(200).set_body_string(body.clone())).await;
-    assert_eq!(read.meaning, Meaning::CloudFault);
+    assert_eq!(read.kind, ErrorKind::CloudFault);
     assert!(
         write.outcome_unknown && read.text.contains("more than 4194304 bytes"),
         "{read}"
     );
     let [read, _] = failures(ResponseTemplate::new(400).set_body_string(body)).await;
     assert_eq!(
-        (read.meaning, read.status),
-        (Meaning::Rejected, Some(400)),
+        (read.kind, read.status),
+        (ErrorKind::Rejected, Some(400)),
         "a refusal stays one"
     );
     assert!(read.to_string().len() < 400, "{read}");
@@ -1036,7 +1029,7 @@ async fn redirects_are_not_followed() {
     for status in [301, 302, 307, 308] {
         let answer = ResponseTemplate::new(status).insert_header("Location", other.server.uri());
         let [read, write] = failures(answer).await;
-        assert_eq!(read.meaning, Meaning::NotAvailable);
+        assert_eq!(read.kind, ErrorKind::NotAvailable);
         assert!(read.text.contains("redirects") && !write.outcome_unknown, "{read}");
     }
     assert_eq!(
@@ -1049,9 +1042,9 @@ async fn redirects_are_not_followed() {
 async fn a_clock_that_is_far_off_is_told_with_a_401() {
     let body = json!({"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"});
     let [read, _] = failures(ok(401, body)).await;
-    assert_eq!(read.meaning, Meaning::Unauthorized);
+    assert_eq!(read.kind, ErrorKind::Unauthorized);
     assert!(
-        read.text.contains("our clock and the cloud's differ by"),
+        read.text.contains("the operator's clock and the cloud's differ by"),
         "the date of the answer is long past: {read}"
     );
     assert_eq!(read.date, None, "a node that refuses us for its time does not tell it");
@@ -1061,7 +1054,7 @@ async fn a_clock_that_is_far_off_is_told_with_a_401() {
 async fn a_signature_from_another_time_is_retried_and_the_message_names_the_clocks() {
     let body = json!({"error_code": "APIGW.0303", "error_msg": "Incorrect app authentication information"});
     let [read, write] = failures(ok(401, body)).await;
-    assert_eq!(read.meaning, Meaning::CloudFault);
+    assert_eq!(read.kind, ErrorKind::CloudFault);
     assert!(read.text.contains("check the clock of the operator's node"), "{read}");
     assert!(!write.outcome_unknown, "it was refused");
     assert_eq!(read.date, None);
@@ -1092,7 +1085,7 @@ fn page(status: u16, text: &str) -> ResponseTemplate {
 async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
-    // Takes every request and never says a word.
+    // Accepts every connection and never answers.
     let silent = tokio::spawn(async move {
         let mut taken = Vec::new();
         loop {
@@ -1107,7 +1100,7 @@ async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
     );
     let (write, read) = (write.expect_err("no answer"), read.expect_err("no answer"));
     silent.abort();
-    assert_eq!((write.meaning, write.status), (Meaning::CloudFault, None));
+    assert_eq!((write.kind, write.status), (ErrorKind::CloudFault, None));
     assert!(write.outcome_unknown && !read.outcome_unknown);
     assert!(
         write.text.contains("in time") && write.text.contains(&endpoint),
@@ -1138,7 +1131,7 @@ async fn a_connection_that_is_lost_leaves_a_write_in_doubt_and_is_not_tried_agai
         let client = client_at(&endpoint, &heard, Duration::from_secs(30));
         let write = client.create_customer_gateway(&new_gateway()).await.expect_err("lost");
         rude.abort();
-        assert_eq!(write.meaning, Meaning::CloudFault);
+        assert_eq!(write.kind, ErrorKind::CloudFault);
         assert!(write.outcome_unknown, "{write}");
         assert_eq!(*requests.lock().expect("sound"), 1);
         assert_eq!(heard.outcomes(), ["network"]);
@@ -1156,10 +1149,10 @@ async fn a_connection_that_was_never_made_leaves_no_doubt() {
         let write = client
             .create_customer_gateway(&new_gateway())
             .await
-            .expect_err("nobody is there");
+            .expect_err("no listener");
         assert_eq!(
-            (write.meaning, write.outcome_unknown),
-            (Meaning::CloudFault, false),
+            (write.kind, write.outcome_unknown),
+            (ErrorKind::CloudFault, false),
             "{write}"
         );
         assert!(write.text.contains(&format!("no connection to {endpoint}")), "{write}");
@@ -1195,7 +1188,7 @@ async fn a_project_is_looked_up_by_its_region() {
                 assert_eq!(answer.value, id);
             }
             (Err(error), Err(words)) => {
-                assert_eq!(error.meaning, Meaning::Rejected);
+                assert_eq!(error.kind, ErrorKind::Rejected);
                 assert!(error.text.contains(words), "{error}");
                 assert_eq!(error.request_id.as_deref(), Some("r-1"));
             }
@@ -1220,22 +1213,22 @@ async fn an_iam_that_refuses_is_told_as_such() {
         (
             401,
             json!({"error": {"code": 401, "message": "no", "title": "Unauthorized"}}),
-            Meaning::Unauthorized,
+            ErrorKind::Unauthorized,
         ),
         (
             403,
             json!({"error": {"code": 403, "message": "no", "title": "Forbidden"}}),
-            Meaning::Forbidden,
+            ErrorKind::Forbidden,
         ),
-        (200, json!({"surprise": 1}), Meaning::CloudFault),
+        (200, json!({"surprise": 1}), ErrorKind::CloudFault),
     ] {
         let bed = answering(ok(status, body)).await;
         let transport = transport(&bed.heard, Duration::from_secs(30));
         let found = iam::look_up_project(&transport, &credentials(None), &bed.server.uri(), "eu-de").await;
         let error = found.expect_err("refused");
-        assert_eq!(error.meaning, meaning, "{error}");
+        assert_eq!(error.kind, meaning, "{error}");
         assert!(
-            meaning != Meaning::Forbidden || error.to_string().contains("iam:projects:listProjects"),
+            meaning != ErrorKind::Forbidden || error.to_string().contains("iam:projects:listProjects"),
             "{error}"
         );
     }
@@ -1285,7 +1278,7 @@ fn nothing_that_can_be_printed_holds_a_secret() {
     );
 }
 
-/// Serves one connection over TLS; says `204` if it comes to that. With it the certificate, in PEM.
+/// Serves one connection over TLS, and answers `204` if the handshake succeeds. Also returns the certificate, in PEM.
 fn tls_endpoint() -> (String, String, thread::JoinHandle<()>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("made");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -1300,7 +1293,7 @@ fn tls_endpoint() -> (String, String, thread::JoinHandle<()>) {
     let listener = StdListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let served = thread::spawn(move || {
-        let (stream, _) = listener.accept().expect("somebody comes");
+        let (stream, _) = listener.accept().expect("a connection");
         let connection = ServerConnection::new(Arc::new(config)).expect("a sound configuration");
         let mut stream = StreamOwned::new(connection, stream);
         // Fails if the client does not trust us.
@@ -1347,7 +1340,7 @@ async fn a_changed_ca_file_counts_from_the_next_request_on() {
     let file = folder.path().join("roots.pem");
     let (first, second, third) = (tls_endpoint(), tls_endpoint(), tls_endpoint());
     let write = |text: &str| {
-        // As a mounted ConfigMap changes: as a whole.
+        // A mounted ConfigMap changes as a whole, too.
         let new = folder.path().join("new.pem");
         std::fs::write(&new, text).expect("written");
         std::fs::rename(&new, &file).expect("replaced");

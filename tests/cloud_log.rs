@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use vpn_operator::cloud::customer_gateways::NewCustomerGateway;
 use vpn_operator::cloud::password::Password;
-use vpn_operator::cloud::transport::{Observer, Transport, TransportOptions};
+use vpn_operator::cloud::transport::{RequestObserver, Transport, TransportOptions};
 use vpn_operator::cloud::users::NewUser;
 use vpn_operator::cloud::{Client, Credentials, Operation, Scope};
 use wiremock::matchers::{any, path_regex};
@@ -19,7 +19,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 /// Nobody counts here.
 struct Unheard;
 
-impl Observer for Unheard {
+impl RequestObserver for Unheard {
     fn finished(&self, _: Operation, _: &'static str, _: Duration) {}
 }
 

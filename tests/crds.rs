@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use vpn_operator::api::crds;
 
-/// `UPDATE_CRDS=1 cargo test --test crds` writes them anew.
+/// `UPDATE_CRDS=1 cargo test --test crds` regenerates them.
 #[test]
 fn the_files_in_crds_are_what_the_operator_prints() {
-    // Helm reads no file outside of its chart.
+    // Helm reads no file outside the chart.
     for folder in ["crds", "charts/vpn-operator/files/crds"] {
         prints_the_files_in(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
     }
@@ -34,7 +34,7 @@ fn prints_the_files_in(folder: &Path) {
     assert_eq!(files, crds.len(), "crds/ holds a file that no kind stands for");
 }
 
-/// Helm and kubectl read them back as they were meant: long texts are folded when written.
+/// Long texts are folded when written; Helm and kubectl must read them back unchanged.
 #[test]
 fn what_is_printed_reads_back_the_same() {
     for crd in crds().expect("the rules fit the schemas") {

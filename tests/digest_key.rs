@@ -1,4 +1,4 @@
-//! The digest key against a real kube-apiserver: made once, found again, made anew only when it is lost.
+//! The digest key against a real kube-apiserver: created once, found again, recreated only when it is lost.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,8 @@ use vpn_operator_testbed::ControlPlane;
 
 const LEASE: &str = "vpn-operator";
 const SECRET: &str = "vpn-operator-digest-key";
+/// The annotation of a Secret that a key was written to.
+const WRITTEN: &str = "vpn.huaweicloud.com/digest-key-written";
 
 struct Room {
     client: Client,
@@ -30,7 +32,7 @@ impl Room {
         }
     }
 
-    /// What a process has.
+    /// The digest keys of a new process.
     fn process(&self) -> DigestKeys {
         DigestKeys::new(self.client.clone(), self.namespace.clone(), LEASE.to_owned())
     }
@@ -74,6 +76,7 @@ async fn the_key_is_made_at_first_need_and_found_by_the_next_process() {
             .any(|text| text.contains("Without it no password is lost")),
         "{annotations:?}"
     );
+    assert_eq!(annotations.get(WRITTEN).map(String::as_str), Some("true"));
     assert_eq!(fingerprint(&room.process().get().await.unwrap()), made);
     assert_eq!(
         room.secret().await.metadata.resource_version,
@@ -108,7 +111,7 @@ async fn replicas_and_callers_that_begin_together_have_one_key() {
 #[tokio::test]
 async fn a_key_that_is_missing_or_of_another_length_is_replaced_and_nothing_else_is() {
     let key = |bytes: &[u8]| ("key".to_owned(), ByteString(bytes.to_vec()));
-    let other = || ("other".to_owned(), ByteString(b"somebody's".to_vec()));
+    let other = || ("other".to_owned(), ByteString(b"someone's".to_vec()));
     for data in [
         None,
         Some(BTreeMap::from([other()])),
@@ -137,6 +140,8 @@ async fn a_key_that_is_missing_or_of_another_length_is_replaced_and_nothing_else
         assert_eq!(data["key"].0.len(), 32);
         assert_eq!(data.get("other"), had_other.then(|| other().1).as_ref());
         assert_eq!(secret.metadata.labels, broken.metadata.labels);
+        // The annotation shows that a key is lost if the Secret is emptied later.
+        assert!(secret.metadata.annotations.unwrap().contains_key(WRITTEN));
         assert_eq!(fingerprint(&room.process().get().await.unwrap()), fingerprint(&keys[0]));
     }
 }

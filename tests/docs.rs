@@ -1,5 +1,5 @@
-//! The documentation speaks of what there is: manifests that the operator reads, links that lead somewhere, flags,
-//! metrics, variables, annotations and IAM actions that exist.
+//! Checks the documentation: the operator reads its manifests, its links have targets, and its flags, metrics,
+//! variables, annotations and IAM actions exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use vpn_operator::metrics::{self, Metrics};
 use vpn_operator::settings::flag_reference;
 use vpn_operator_testbed::{ControlPlane, figures};
 
-/// Flags of other programs that the documentation lets people type.
+/// Flags of other programs in the documentation.
 const FLAGS_OF_OTHERS: &[&str] = &[
     "--all",
     "--all-namespaces",
@@ -80,7 +80,7 @@ const FLAGS_OF_OTHERS: &[&str] = &[
     "--workspace",
 ];
 
-/// Variables that are no flag's: of the test bed.
+/// Variables of the test bed, which belong to no flag.
 const OTHER_VARIABLES: [&str; 1] = ["VPN_OPERATOR_TESTBED_KEEP"];
 
 /// Kinds that a manifest in the documentation may have beside our own.
@@ -96,7 +96,7 @@ const OTHER_KINDS: [&str; 9] = [
     "ValidatingAdmissionPolicyBinding",
 ];
 
-/// Kinds of Argo CD, Flux and others, whose CRDs no test has.
+/// Kinds of Argo CD, Flux and others, whose CRDs no test installs.
 const FOREIGN_KINDS: [&str; 5] = [
     "Application",
     "ExternalSecret",
@@ -161,13 +161,13 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// What is applied as a whole, and what first needs something in the cloud.
+/// Samples to apply as a whole, and samples that first need a resource in the cloud.
 fn samples() -> Vec<Page> {
     let paths = ["docs/samples", "docs/samples/adopting"].map(|folder| files(folder, "yaml"));
     paths.iter().flatten().map(|path| read(path)).collect()
 }
 
-/// Every manifest in the documentation: where it stands, and its text.
+/// Every manifest in the documentation: its place and its text.
 fn manifests() -> Vec<(String, String)> {
     let samples = samples()
         .into_iter()
@@ -208,13 +208,13 @@ fn every_manifest_is_read_whole_by_the_real_type() {
     }
 }
 
-/// What a type makes of a manifest.
+/// Reads a manifest as a type and serializes it again.
 fn read_by<T: Serialize + DeserializeOwned>(place: &str, text: &str) -> Value {
     let object: T = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{place}: {error}"));
     serde_json::to_value(&object).expect("plain data")
 }
 
-/// Admission knows more than the type does.
+/// Admission checks more than the type does.
 #[tokio::test]
 async fn every_manifest_is_accepted_by_a_real_apiserver() {
     let control_plane = ControlPlane::start().await.expect("a control plane");
@@ -247,7 +247,7 @@ fn the_manifest_in_the_readme_is_one_of_the_samples() {
     }
 }
 
-/// So that `kubectl apply --filename docs/samples` is all that it takes.
+/// So that `kubectl apply --filename docs/samples` is enough.
 #[test]
 fn every_password_that_a_sample_names_is_in_the_samples() {
     let texts = files("docs/samples", "yaml").into_iter().map(|path| read(&path).text);
@@ -298,7 +298,7 @@ fn relative_links_lead_somewhere() {
     assert!(links > 10, "{links} links");
 }
 
-/// Messages, comments and test names lead to pages, too. The chart's first version is kept as it was.
+/// Messages, comments and test names refer to pages, too. The chart's first version stays unchanged.
 #[test]
 fn every_page_that_the_code_names_exists() {
     let page = regex::Regex::new(r"\bdocs/[a-z/-]+\.md\b").unwrap();
@@ -330,7 +330,7 @@ fn every_page_that_the_code_names_exists() {
     assert!(named > 20, "{named}");
 }
 
-/// What stands in `[text](target)`, outside of fenced blocks.
+/// The targets of `[text](target)` outside of fenced blocks.
 fn link_targets(text: &str) -> Vec<String> {
     let mut targets = Vec::new();
     for line in prose(text) {
@@ -369,7 +369,7 @@ fn headings(text: &str) -> BTreeSet<String> {
     lines.map(anchor).collect()
 }
 
-/// Words that begin with `prefix` and go on with what `belongs` allows, at the start of a word.
+/// Words that begin with `prefix` and continue with the characters that `belongs` allows.
 fn words(text: &str, prefix: &str, belongs: impl Fn(char) -> bool) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for (at, _) in text.match_indices(prefix) {
@@ -388,14 +388,14 @@ fn words(text: &str, prefix: &str, belongs: impl Fn(char) -> bool) -> BTreeSet<S
     words
 }
 
-/// Other operators have kinds of such names, too, and kubectl takes any of them.
+/// Other operators have kinds of these names, too, and kubectl may choose any of them.
 #[test]
 fn every_command_names_our_kinds_so_that_no_other_is_meant() {
     let notes = read(Path::new("charts/vpn-operator/templates/NOTES.txt"));
     let plain = regex::Regex::new(r"\b(customergateways?|vpnusers?)\b(\.vpn\.huaweicloud\.com\b)?").unwrap();
     let mut commands = 0;
     for page in pages().into_iter().chain([notes]) {
-        // A command may go over several lines, and stand in a sentence.
+        // A command may span several lines, or be part of a sentence.
         let text = page.text.replace("\\\n", " ");
         let lines = text.lines().filter(|line| line.contains("kubectl "));
         let in_sentences = |line: &str| line.split('`').map(str::to_owned).collect::<Vec<_>>();
@@ -446,7 +446,7 @@ fn every_variable_that_is_named_exists() {
     }
 }
 
-/// Every name on the page of metrics, families and samples.
+/// Every name on `/metrics`: families and samples.
 fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     let metrics = Metrics::default();
     metrics.reconciled("kind", "outcome", Duration::ZERO);
@@ -455,7 +455,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
     metrics.object_drifted("kind", false, false);
     metrics.set_crd_missing_fields("kind", 0);
     metrics.set_watch_up("kind", "namespace", true);
-    metrics.mirror_listed("collection", "outcome");
+    metrics.cache_listed("collection", "outcome");
     metrics.read_unreadable_items("collection", 1);
     metrics.credential_failed("reason");
     metrics.credential_healthy("credential", true);
@@ -487,7 +487,7 @@ fn the_metrics_that_are_named_are_those_that_there_are() {
     for family in families {
         assert!(
             operations.contains(&family),
-            "docs/operations.md does not tell of {family}"
+            "docs/operations.md does not mention {family}"
         );
     }
 }
@@ -510,19 +510,19 @@ fn every_annotation_that_is_named_exists() {
     }
 }
 
-/// That they are enough, and none is too many, is shown by an operator that has no others.
+/// `tests/operator/iam.rs` shows that they are enough, and that each of them is needed.
 #[test]
 fn every_iam_action_that_is_named_exists() {
     let known: BTreeSet<String> = Operation::ALL.map(|operation| operation.iam_action().to_owned()).into();
     let belongs = |it: char| it.is_ascii_alphanumeric() || it == ':';
     let mut named = 0;
     for page in pages() {
-        // The simulator knows more of the cloud than the operator asks for.
+        // The simulator serves more of the cloud's API than the operator uses.
         if page.path.ends_with("simulator.md") {
             continue;
         }
         let actions = ["vpn:", "iam:"].map(|service| words(&page.text, service, belongs));
-        // Two words are a kind of resource, three an action.
+        // Two parts name a kind of resource, three an action.
         for action in actions.iter().flatten().filter(|it| it.matches(':').count() == 2) {
             named += 1;
             assert!(known.contains(action), "{} names {action}", page.path.display());
@@ -595,7 +595,10 @@ fn every_threat_names_tests_that_exist() {
     assert!(held > 20, "{held} threats");
     figures::report(
         "threats",
-        &[("threats held", held), ("tests that hold them", named.len() as u64)],
+        &[
+            ("threats covered", held),
+            ("tests that cover the threats", named.len() as u64),
+        ],
     );
 }
 
@@ -608,6 +611,6 @@ fn the_page_counts_as_many_guards_as_the_decision_has() {
     let variants = guards.lines().map(str::trim).filter(|line| line.ends_with(','));
     let count = variants.filter(|line| !line.starts_with("//")).count();
     let page = read(Path::new("docs/contributing/reliability.md")).text;
-    let row = format!("| guards taken out and noticed | {count} |");
+    let row = format!("| guards whose removal is detected | {count} |");
     assert!(page.contains(&row), "the page lacks {row:?}");
 }

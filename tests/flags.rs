@@ -47,8 +47,8 @@ const FLAGS: [(&str, Option<&str>, &str); 28] = [
         "https://a.example.com=https://c.example.com,https://b.example.com=https://d.example.com",
     ),
     (
-        "--own-credentials-namespace",
-        Some("VPN_OPERATOR_OWN_CREDENTIALS_NAMESPACES"),
+        "--default-credentials-namespace",
+        Some("VPN_OPERATOR_DEFAULT_CREDENTIALS_NAMESPACES"),
         "net,infra",
     ),
     (
@@ -76,7 +76,11 @@ const FLAGS: [(&str, Option<&str>, &str); 28] = [
     ("--read-only", Some("VPN_OPERATOR_READ_ONLY"), "true"),
     ("--ca-file", Some("VPN_OPERATOR_CA_FILE"), "/etc/ca.pem"),
     ("--resync-period", Some("VPN_OPERATOR_RESYNC_PERIOD"), "1h"),
-    ("--settle-time", Some("VPN_OPERATOR_SETTLE_TIME"), "10s"),
+    (
+        "--creation-confirmation-period",
+        Some("VPN_OPERATOR_CREATION_CONFIRMATION_PERIOD"),
+        "10s",
+    ),
     (
         "--max-requests-per-second",
         Some("VPN_OPERATOR_MAX_REQUESTS_PER_SECOND"),
@@ -84,17 +88,21 @@ const FLAGS: [(&str, Option<&str>, &str); 28] = [
     ),
     ("--request-timeout", Some("VPN_OPERATOR_REQUEST_TIMEOUT"), "3s"),
     ("--leader-elect", Some("VPN_OPERATOR_LEADER_ELECT"), "false"),
-    ("--leader-elect-namespace", Some("POD_NAMESPACE"), "vpn-system"),
-    ("--leader-elect-name", None, "shard-a"),
-    ("--lease-duration", Some("VPN_OPERATOR_LEASE_DURATION"), "1m"),
-    ("--listen", Some("VPN_OPERATOR_LISTEN"), "127.0.0.1:0"),
+    ("--leader-elect-resource-namespace", Some("POD_NAMESPACE"), "vpn-system"),
+    ("--leader-elect-resource-name", None, "shard-a"),
+    (
+        "--leader-elect-lease-duration",
+        Some("VPN_OPERATOR_LEADER_ELECT_LEASE_DURATION"),
+        "1m",
+    ),
+    ("--bind-address", Some("VPN_OPERATOR_BIND_ADDRESS"), "127.0.0.1:0"),
     ("--log-format", Some("VPN_OPERATOR_LOG_FORMAT"), "json"),
-    ("--log-level", Some("RUST_LOG"), "info,vpn_operator=trace"),
+    ("--log-level", Some("VPN_OPERATOR_LOG_LEVEL"), "info,vpn_operator=trace"),
 ];
 
 /// What the operator would run with, or what it would say, for exactly this environment and these flags.
 fn settings_of(environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, String> {
-    let known = FLAGS.iter().filter_map(|(_, name, _)| *name);
+    let known = FLAGS.iter().filter_map(|(_, name, _)| *name).chain(["RUST_LOG"]);
     let all: Vec<(&str, Option<&str>)> = known
         .map(|name| {
             (
@@ -178,7 +186,7 @@ fn the_defaults() {
             allow_insecure_endpoints: false,
             allowed_endpoints: Vec::new(),
             endpoint_aliases: EndpointAliases::default(),
-            own_credentials_namespaces: Namespaces::All,
+            default_credentials_namespaces: Namespaces::All,
             watch_namespaces: Namespaces::All,
             watch_selector: None,
             cluster_name: None,
@@ -188,7 +196,7 @@ fn the_defaults() {
             read_only: false,
             ca_bundle: None,
             resync_period: Some(Duration::from_secs(300)),
-            settle_time: Duration::from_secs(30),
+            confirmation_period: Duration::from_secs(30),
             max_requests_per_second: NonZeroU32::new(50).unwrap(),
             request_timeout: Duration::from_secs(10),
             leader_election: Some(LeaderElection {
@@ -198,7 +206,7 @@ fn the_defaults() {
             }),
             home_namespace: Some("here".into()),
             home_name: "vpn-operator".into(),
-            listen: "[::]:8080".parse().unwrap(),
+            bind_address: "[::]:8080".parse().unwrap(),
             log: vpn_operator::settings::LogSettings {
                 format: LogFormat::Text,
                 filter: "info".into()
@@ -258,7 +266,7 @@ fn a_flag_wins_over_its_environment_variable() {
 const REPEATABLE: [&str; 4] = [
     "--allowed-endpoint",
     "--endpoint-alias",
-    "--own-credentials-namespace",
+    "--default-credentials-namespace",
     "--watch-namespace",
 ];
 
@@ -271,8 +279,14 @@ fn of_a_flag_that_is_given_twice_the_last_one_counts() {
             ("--vpn-endpoint" | "--iam-endpoint", _) => "https://other.example.com",
             ("--default-deletion-policy", _) => "Delete",
             ("--max-requests-per-second", _) => "7",
-            ("--resync-period" | "--settle-time" | "--request-timeout" | "--lease-duration", _) => "11s",
-            ("--listen", _) => "127.0.0.1:1",
+            (
+                "--resync-period"
+                | "--creation-confirmation-period"
+                | "--request-timeout"
+                | "--leader-elect-lease-duration",
+                _,
+            ) => "11s",
+            ("--bind-address", _) => "127.0.0.1:1",
             ("--log-format", _) => "text",
             ("--log-level", _) => "warn",
             ("--ca-file", _) => "/etc/two.pem",
@@ -305,7 +319,7 @@ fn flags_that_can_be_repeated_add_up() {
                 "https://c.example.com=https://d.example.com",
             ],
         ),
-        ("--own-credentials-namespace", ["a", "b"]),
+        ("--default-credentials-namespace", ["a", "b"]),
         ("--watch-namespace", ["a", "b"]),
     ] {
         assert!(REPEATABLE.contains(&flag));
@@ -333,7 +347,7 @@ fn an_empty_environment_variable_counts_as_unset() {
     assert!(
         settings_of(&[("POD_NAMESPACE", "")], &[])
             .unwrap_err()
-            .contains("--leader-elect-namespace")
+            .contains("--leader-elect-resource-namespace")
     );
 }
 
@@ -373,8 +387,8 @@ fn what_makes_no_sense_is_refused_with_the_flags_name() {
             "is an alias and has one",
         ),
         ("--allow-insecure-endpoints", "maybe", "--allow-insecure-endpoints"),
-        ("--own-credentials-namespace", "Net", "namespace"),
-        ("--own-credentials-namespace", "net,", "namespace"),
+        ("--default-credentials-namespace", "Net", "namespace"),
+        ("--default-credentials-namespace", "net,", "namespace"),
         ("--watch-namespace", "a.b", "namespace"),
         ("--watch-namespace", "-a", "namespace"),
         ("--watch-selector", "a=b=c", "label value"),
@@ -396,26 +410,26 @@ fn what_makes_no_sense_is_refused_with_the_flags_name() {
         ("--resync-period", "5", "30s, 5m or 1h"),
         ("--resync-period", "-5m", "--resync-period"),
         ("--resync-period", "10ms", "less than 1s"),
-        ("--settle-time", "0", "between 1s and 1h"),
-        ("--settle-time", "2h", "between 1s and 1h"),
+        ("--creation-confirmation-period", "0", "between 1s and 1h"),
+        ("--creation-confirmation-period", "2h", "between 1s and 1h"),
         ("--max-requests-per-second", "0", "--max-requests-per-second"),
         ("--max-requests-per-second", "-1", "--max-requests-per-second"),
         ("--max-requests-per-second", "fast", "--max-requests-per-second"),
         ("--request-timeout", "0", "between 100ms and 5m"),
-        ("--request-timeout", "16s", "--lease-duration (30s)"),
+        ("--request-timeout", "16s", "--leader-elect-lease-duration (30s)"),
         ("--leader-elect", "perhaps", "--leader-elect"),
-        ("--leader-elect-namespace", "Here", "namespace"),
-        ("--leader-elect-name", "A", "name"),
-        ("--leader-elect-name", &long_name, "200"),
-        ("--lease-duration", "4s", "between 5s and 1h"),
-        ("--lease-duration", "2h", "between 5s and 1h"),
-        ("--lease-duration", "30s500ms", "whole number"),
-        ("--listen", "8080", "ADDRESS:PORT"),
-        ("--listen", "localhost:99999", "ADDRESS:PORT"),
-        ("--listen", ":x", "ADDRESS:PORT"),
+        ("--leader-elect-resource-namespace", "Here", "namespace"),
+        ("--leader-elect-resource-name", "A", "name"),
+        ("--leader-elect-resource-name", &long_name, "200"),
+        ("--leader-elect-lease-duration", "4s", "between 5s and 1h"),
+        ("--leader-elect-lease-duration", "2h", "between 5s and 1h"),
+        ("--leader-elect-lease-duration", "30s500ms", "whole number"),
+        ("--bind-address", "8080", "ADDRESS:PORT"),
+        ("--bind-address", "localhost:99999", "ADDRESS:PORT"),
+        ("--bind-address", ":x", "ADDRESS:PORT"),
         ("--log-format", "xml", "json"),
-        ("--log-level", "loud", "no level"),
-        ("--log-level", "info,warning", "no level"),
+        ("--log-level", "loud", "not a level"),
+        ("--log-level", "info,warning", "not a level"),
         ("--log-level", "vpn_operator=shouting", "--log-level"),
     ];
     for (flag, value, hint) in &cases {
@@ -431,12 +445,31 @@ fn what_makes_no_sense_is_refused_with_the_flags_name() {
 }
 
 #[test]
+fn rust_log_counts_only_without_the_operators_own_variable() {
+    let filter = |environment: &[(&str, &str)]| {
+        let environment: Vec<_> = [("POD_NAMESPACE", "here")].iter().chain(environment).copied().collect();
+        settings_of(&environment, &[]).unwrap().log.filter
+    };
+    let (own, common) = ("VPN_OPERATOR_LOG_LEVEL", "RUST_LOG");
+    assert_eq!(filter(&[]), "info");
+    assert_eq!(filter(&[(common, "debug")]), "debug");
+    assert_eq!(filter(&[(own, "trace"), (common, "debug")]), "trace");
+    assert_eq!(filter(&[(own, ""), (common, "debug")]), "debug");
+    assert_eq!(filter(&[(own, ""), (common, "")]), "info");
+}
+
+#[test]
 fn a_bad_value_in_the_environment_names_the_flag() {
     for (name, value, flag) in [
         ("VPN_OPERATOR_RESYNC_PERIOD", "often", "--resync-period"),
         ("VPN_OPERATOR_MASS_DELETION_GUARD", "maybe", "--mass-deletion-guard"),
         ("VPN_OPERATOR_VPN_ENDPOINT", "nowhere", "--vpn-endpoint"),
-        ("VPN_OPERATOR_LEASE_DURATION", "1s", "--lease-duration"),
+        (
+            "VPN_OPERATOR_LEADER_ELECT_LEASE_DURATION",
+            "1s",
+            "--leader-elect-lease-duration",
+        ),
+        ("VPN_OPERATOR_LOG_LEVEL", "a=b=c", "--log-level"),
         ("RUST_LOG", "a=b=c", "--log-level"),
     ] {
         let error = settings_of(&[("POD_NAMESPACE", "here"), (name, value)], &[]).expect_err(name);
@@ -492,7 +525,7 @@ fn repeatable_flags_repeat_and_lists_are_sets() {
         settings.allowed_endpoints,
         ["https://a.example.com", "https://b.example.com:8443"]
     );
-    assert!(settings.own_credentials_namespaces.contains("anything"));
+    assert!(settings.default_credentials_namespaces.contains("anything"));
 }
 
 #[test]
@@ -515,13 +548,17 @@ fn a_resync_period_of_zero_means_never() {
 fn without_leader_election_neither_its_namespace_nor_its_limits_matter() {
     let settings = settings_of(
         &[],
-        &["--leader-elect=false", "--request-timeout=60s", "--lease-duration=1s"],
+        &[
+            "--leader-elect=false",
+            "--request-timeout=60s",
+            "--leader-elect-lease-duration=1s",
+        ],
     )
     .unwrap();
     assert_eq!((settings.leader_election, settings.home_namespace), (None, None));
     let error = settings_of(&[], &[]).unwrap_err();
     assert!(
-        error.contains("--leader-elect-namespace") && error.contains("POD_NAMESPACE"),
+        error.contains("--leader-elect-resource-namespace") && error.contains("POD_NAMESPACE"),
         "{error}"
     );
 }
@@ -530,13 +567,13 @@ fn without_leader_election_neither_its_namespace_nor_its_limits_matter() {
 fn a_request_may_take_half_of_the_lease_and_no_more() {
     assert!(settings(&["--request-timeout=15s"]).is_ok());
     assert!(settings(&["--request-timeout=15001ms"]).is_err());
-    assert!(settings(&["--lease-duration=5s", "--request-timeout=2500ms"]).is_ok());
+    assert!(settings(&["--leader-elect-lease-duration=5s", "--request-timeout=2500ms"]).is_ok());
 }
 
 #[test]
 fn a_port_alone_means_every_address() {
     assert_eq!(
-        settings(&["--listen=:9090"]).unwrap().listen,
+        settings(&["--bind-address=:9090"]).unwrap().bind_address,
         "[::]:9090".parse().unwrap()
     );
 }

@@ -1,4 +1,4 @@
-//! The program as it is run: its command line, its start, its pages, its end.
+//! The program as a process: its command line, its start, its HTTP endpoints, its end.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 type Environment<'a> = &'a [(&'a str, &'a str)];
 
-/// Runs the program to its end, with nothing of this machine's environment.
+/// Runs the program to its end, without this machine's environment.
 fn program(arguments: &[&str], environment: Environment<'_>) -> Output {
     let mut command = Command::new(BINARY);
     command
@@ -59,11 +59,11 @@ fn a_flag_that_makes_no_sense_ends_the_process_with_status_2_and_is_named() {
     let cases: [(&[&str], Environment<'_>, &str); 5] = [
         (&["run", "--resync-period=often"], &[], "--resync-period"),
         (
-            &["run", "--lease-duration=1s"],
+            &["run", "--leader-elect-lease-duration=1s"],
             &[("POD_NAMESPACE", "a")],
-            "--lease-duration",
+            "--leader-elect-lease-duration",
         ),
-        (&["run"], &[], "--leader-elect-namespace"),
+        (&["run"], &[], "--leader-elect-resource-namespace"),
         (
             &["run"],
             &[("VPN_OPERATOR_CA_FILE", "/nowhere"), ("POD_NAMESPACE", "a")],
@@ -106,7 +106,7 @@ fn no_access_to_kubernetes_is_one_clear_line() {
         [("POD_NAMESPACE", "a")].as_slice(),
         &[("POD_NAMESPACE", "a"), ("KUBECONFIG", "/nowhere")],
     ] {
-        let output = program(&["run", "--listen=127.0.0.1:0"], environment);
+        let output = program(&["run", "--bind-address=127.0.0.1:0"], environment);
         assert_eq!(output.status.code(), Some(1));
         let text = stderr(&output);
         let errors: Vec<_> = text.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -123,7 +123,7 @@ fn no_access_to_kubernetes_is_one_clear_line() {
 #[test]
 fn an_address_in_use_is_one_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    let listen = format!("--bind-address={}", taken.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     let config = json!({
@@ -147,7 +147,7 @@ fn an_address_in_use_is_one_clear_line() {
     );
 }
 
-/// A namespace, and operators that fight for a lease in it.
+/// A namespace, and operators that compete for a lease in it.
 struct Room {
     plane: &'static ControlPlane,
     namespace: String,
@@ -175,13 +175,13 @@ impl Room {
     fn start_with(&self, kubeconfig: &Path, more: &[&str]) -> Operator {
         let fixed = [
             "run",
-            "--listen=127.0.0.1:0",
-            "--lease-duration=5s",
+            "--bind-address=127.0.0.1:0",
+            "--leader-elect-lease-duration=5s",
             "--request-timeout=2s",
             "--region=eu-de",
         ];
         let namespaces = [
-            format!("--leader-elect-namespace={0}", self.namespace),
+            format!("--leader-elect-resource-namespace={0}", self.namespace),
             format!("--watch-namespace={0}", self.namespace),
         ];
         let arguments: Vec<String> = fixed
@@ -325,7 +325,7 @@ async fn without_leader_election_no_lease_is_made() {
 }
 
 #[tokio::test]
-async fn missing_rights_on_leases_are_told_once_and_mended_without_a_restart() {
+async fn missing_permissions_on_leases_are_reported_once_and_granted_ones_need_no_restart() {
     let room = Room::new().await;
     let ns = &room.namespace;
     let create =
@@ -347,7 +347,7 @@ async fn missing_rights_on_leases_are_told_once_and_mended_without_a_restart() {
     assert!(line["message"].as_str().unwrap().contains("leases"), "{line}");
     assert_eq!(operator.get("/livez", DEADLINE).await.unwrap().0, 200);
 
-    let rights = [
+    let permissions = [
         "create",
         "role",
         "leader",
@@ -356,7 +356,7 @@ async fn missing_rights_on_leases_are_told_once_and_mended_without_a_restart() {
         "--namespace",
         ns,
     ];
-    room.plane.kubectl(rights).await.unwrap().success().unwrap();
+    room.plane.kubectl(permissions).await.unwrap().success().unwrap();
     let account = format!("--serviceaccount={ns}:operator");
     let binding = [
         "create",
@@ -474,7 +474,7 @@ async fn sigterm_is_obeyed_while_the_exec_plugin_of_the_kubeconfig_hangs() {
     });
     std::fs::write(&kubeconfig, config.to_string()).unwrap();
     let mut operator = tokio::process::Command::new(BINARY)
-        .args(["run", "--listen=127.0.0.1:0", "--leader-elect=false"])
+        .args(["run", "--bind-address=127.0.0.1:0", "--leader-elect=false"])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("KUBECONFIG", &kubeconfig)
@@ -492,14 +492,14 @@ async fn sigterm_is_obeyed_while_the_exec_plugin_of_the_kubeconfig_hangs() {
     assert!(ended.expect("it ends").unwrap().success());
 }
 
-/// The first line that somebody sends here.
+/// The first line that a client sends here.
 fn first_line(listener: std::net::TcpListener) -> std::sync::mpsc::Receiver<String> {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let Ok((stream, _)) = listener.accept() else { return };
         let mut line = String::new();
         let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut line);
-        // Nobody listens any more once the test has failed.
+        // The receiver is dropped once the test has failed.
         let _ = read.map(|_| sender.send(line.trim_end().to_owned()));
     });
     receiver
@@ -531,7 +531,7 @@ fn the_apiserver_is_reached_through_the_proxy_that_the_usual_rules_name() {
         std::fs::write(&kubeconfig, document.to_string()).unwrap();
         let mut command = Command::new(BINARY);
         command
-            .args(["run", "--listen=127.0.0.1:0", "--leader-elect=false"])
+            .args(["run", "--bind-address=127.0.0.1:0", "--leader-elect=false"])
             .env_clear()
             .env("POD_NAMESPACE", "a")
             .env("KUBECONFIG", &kubeconfig)

@@ -1,4 +1,4 @@
-//! `docs/reference.md` is what the CRDs say: fields, types, rules with their messages.
+//! `docs/reference.md` matches the CRDs: fields, types, rules with their messages.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,12 +14,13 @@ use vpn_operator::api::{
 const INTRODUCTION: &str = "\
 # Reference of the API
 
-Written from the CRDs themselves: `UPDATE_DOCS=1 cargo test --test reference` brings it up to date. `kubectl explain`
-shows the same texts, and what breaks a rule is refused by `kubectl apply` with the rule's message. Reasons of
-conditions: [conditions.md](conditions.md).
+`kubectl explain cgw.spec` and `kubectl explain vpnu.spec` show the same texts. `kubectl apply` rejects an object that
+breaks a rule, with the message of the rule. Reasons of conditions: [conditions.md](conditions.md).
+
+This page is generated from the CRDs: `UPDATE_DOCS=1 cargo test --test reference`.
 ";
 
-/// `UPDATE_DOCS=1 cargo test --test reference` writes it anew.
+/// `UPDATE_DOCS=1 cargo test --test reference` rewrites it.
 #[test]
 fn the_documented_reference_is_what_the_crds_say() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
@@ -34,7 +35,7 @@ fn the_documented_reference_is_what_the_crds_say() {
     );
 }
 
-/// A field without a text, or a rule without a message, would leave people alone.
+/// Users need a text for every field and a message for every rule.
 #[test]
 fn every_field_is_described_and_every_rule_has_a_message() {
     for crd in crds().expect("the rules fit the schemas") {
@@ -128,7 +129,7 @@ fn columns(columns: &[CustomResourceColumnDefinition]) -> String {
             .join(", ")
     };
     format!(
-        "`kubectl get` shows {}; `--output wide` adds {}.\n",
+        "`kubectl get` shows {}; `-o wide` adds {}.\n",
         names(false),
         names(true)
     )
@@ -155,16 +156,17 @@ fn append_annotations(page: &mut String) {
     let rows = [
         (
             PAUSED_ANNOTATION,
-            "`\"true\"`, `yes`, `on` or `1`: reconciliation is paused, deletion included. So it is by a value that cannot be read. \
-             The condition `Paused` says so; `Ready` keeps its last value",
+            "`\"true\"`, `yes`, `on` or `1`: reconciliation and deletion are paused. A value that cannot be read also \
+             pauses them. The condition `Paused` reports it; `Ready` keeps its last value",
         ),
         (
             RECONCILE_REQUESTED_ANNOTATION,
-            "any change of the value: look at the cloud and mend now",
+            "any change of the value: read the object from the cloud and correct drift now",
         ),
         (
             RECREATE_APPROVED_ANNOTATION,
-            "a time (`date -u +%FT%TZ`) after the suspicion: this object may be made anew although many vanished at once",
+            "a time (`date -u +%FT%TZ`) after `status.massDeletionSuspectedAt`: this object may be \
+             recreated although many are missing at once",
         ),
     ];
     page.push_str("\n## Annotations\n\n| annotation | value |\n|---|---|\n");
@@ -172,11 +174,11 @@ fn append_annotations(page: &mut String) {
         page.push_str(&format!("| `{name}` | {meaning} |\n"));
     }
     page.push_str(
-        "\nAny other annotation of this prefix, and a value that cannot be read, is reported by the condition \
-         `InvalidAnnotation`.\n",
+        "\nThe condition `InvalidAnnotation` reports any other annotation with this prefix, and values that are not \
+         valid.\n",
     );
     page.push_str(&format!(
-        "\nThe finalizer `{FINALIZER}` stands on every object that has, or may have, something in the cloud.\n"
+        "\nEvery object that has, or may have, a resource in the cloud has the finalizer `{FINALIZER}`.\n"
     ));
 }
 
@@ -257,7 +259,7 @@ fn described(schema: &JSONSchemaProps) -> String {
     plain(schema.description.as_deref().unwrap_or_default())
 }
 
-/// Text that Markdown leaves as it is, in a table too.
+/// Escapes text for Markdown, also in a table.
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     for character in text.replace('\n', " ").chars() {

@@ -150,13 +150,13 @@ fn start_operator(control_plane: &ControlPlane, simulator: &Simulator, binary: &
         REGION,
         "--cluster-name",
         "demo",
-        "--leader-elect-namespace",
+        "--leader-elect-resource-namespace",
         "default",
-        "--listen",
+        "--bind-address",
         "127.0.0.1:0",
         "--resync-period",
         RESYNC_PERIOD,
-        "--settle-time",
+        "--creation-confirmation-period",
         SETTLE_TIME,
     ];
     let keys = [("HUAWEICLOUD_SDK_AK", ACCESS_KEY), ("HUAWEICLOUD_SDK_SK", SECRET_KEY)];

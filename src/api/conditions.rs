@@ -1,8 +1,8 @@
-//! Conditions and reasons: the names are a contract that people script against.
+//! Conditions and reasons. Their names are stable, because users write scripts against them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::plain_text::one_line;
+use crate::text::one_line;
 
 /// Types of conditions.
 pub const READY: &str = "Ready";
@@ -13,10 +13,11 @@ pub const PAUSED: &str = "Paused";
 pub const CREDENTIALS_HEALTHY: &str = "CredentialsHealthy";
 pub const INVALID_ANNOTATION: &str = "InvalidAnnotation";
 
-/// Messages may quote what the cloud, a Secret or a tag holds; the schema of conditions takes 32,768 characters.
+/// Maximum length of a message, which may quote text of the cloud, a Secret or a tag. The schema of conditions allows
+/// 32,768 characters.
 const LONGEST_MESSAGE: usize = 2000;
 
-/// Why `Ready` is what it is.
+/// The reason of `Ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     Available,
@@ -44,14 +45,14 @@ pub enum Reason {
     InternalError,
 }
 
-/// What a reason means for whoever waits.
+/// What a reason means for users who wait for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Confirmed as specified.
     Done,
-    /// The operator is at it, or waits for something that may come by itself.
+    /// The operator is working, or waits for something that requires no user action.
     Reconciling,
-    /// A person must act.
+    /// Requires user action.
     Stalled,
 }
 
@@ -82,7 +83,7 @@ impl Reason {
         Reason::InternalError,
     ];
 
-    /// The text in the condition.
+    /// The name in the condition.
     pub const fn as_str(self) -> &'static str {
         match self {
             Reason::Available => "Available",
@@ -110,7 +111,7 @@ impl Reason {
         }
     }
 
-    /// Whether to wait or to act.
+    /// Whether the object is done, in progress or stalled.
     pub const fn progress(self) -> Progress {
         match self {
             Reason::Available => Progress::Done,
@@ -138,7 +139,7 @@ impl Reason {
         }
     }
 
-    /// True for what the cloud said or failed to say when it was asked to do something: asking again is no news.
+    /// Whether the reason is the outcome of a request to the cloud. The same outcome of a retry is not news.
     pub const fn is_clouds_answer(self) -> bool {
         matches!(
             self,
@@ -154,7 +155,7 @@ impl Reason {
         )
     }
 
-    /// True for what the operator does of its own accord, which is no failure to warn of.
+    /// Whether the reason describes normal progress, which needs no Warning.
     pub const fn is_underway(self) -> bool {
         matches!(
             self,
@@ -163,17 +164,17 @@ impl Reason {
     }
 }
 
-/// The state that an object is reported to be in.
+/// The state that an object reports in `Ready` and `Drifted`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ReadyCondition {
     pub reason: Reason,
     pub message: String,
-    /// Names of the fields that differ in the cloud while drift is only reported.
+    /// Names of the fields that differ in the cloud, if drift is only reported.
     pub drifted: Vec<String>,
 }
 
-impl Verdict {
-    /// A verdict without drift. Whatever the message quotes, it is one line.
+impl ReadyCondition {
+    /// A condition without drift. The message becomes one line, whatever it quotes.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -183,12 +184,12 @@ impl Verdict {
     }
 }
 
-/// Brings `conditions` in line with a verdict. Times move only when a status flips.
-pub fn apply(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Option<i64>, now: Time) {
-    let progress = verdict.reason.progress();
+/// Updates `conditions`. A transition time changes only with the status of its condition.
+pub fn apply(conditions: &mut Vec<Condition>, condition: &ReadyCondition, generation: Option<i64>, now: Time) {
+    let progress = condition.reason.progress();
     let ready = progress == Progress::Done;
-    let reason = verdict.reason.as_str();
-    let message = keep_first_request_id(conditions, READY, reason, &verdict.message);
+    let reason = condition.reason.as_str();
+    let message = keep_first_request_id(conditions, READY, reason, &condition.message);
     set(conditions, READY, ready, reason, &message, generation, &now);
     set_abnormal(
         conditions,
@@ -208,11 +209,11 @@ pub fn apply(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Opt
         generation,
         &now,
     );
-    let drift = format!("differs in the cloud: {}", verdict.drifted.join(", "));
+    let drift = format!("differs in the cloud: {}", condition.drifted.join(", "));
     set_abnormal(
         conditions,
         DRIFTED,
-        !verdict.drifted.is_empty(),
+        !condition.drifted.is_empty(),
         "DriftDetected",
         &drift,
         generation,
@@ -221,40 +222,40 @@ pub fn apply(conditions: &mut Vec<Condition>, verdict: &Verdict, generation: Opt
     remove(conditions, PAUSED);
 }
 
-/// Adds `Paused`; every other condition stays as it is.
+/// Adds `Paused`. All other conditions keep their values.
 pub fn pause(conditions: &mut Vec<Condition>, generation: Option<i64>, now: Time) {
     let message = format!(
-        "the annotation {} is \"true\": nothing is done until it goes",
+        "reconciliation is paused by the annotation {}: remove it to resume",
         super::PAUSED_ANNOTATION
     );
     set(conditions, PAUSED, true, "Paused", &message, generation, &now);
 }
 
-/// What an object shows of the credentials that it uses.
+/// The health of the credentials that an object uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialsHealth {
     /// They work again.
     Works,
-    Fails(Verdict),
-    /// It uses none any more.
+    Fails(ReadyCondition),
+    /// The object no longer uses credentials.
     NotUsed,
 }
 
-/// Says how the credentials are; every other condition stays as it is.
+/// Sets `CredentialsHealthy`. All other conditions keep their values.
 pub fn credentials(conditions: &mut Vec<Condition>, health: &CredentialsHealth, generation: Option<i64>, now: Time) {
     let (works, reason, message) = match health {
         CredentialsHealth::NotUsed => return remove(conditions, CREDENTIALS_HEALTHY),
         CredentialsHealth::Works => (true, "Works", "the credentials work again".to_owned()),
-        CredentialsHealth::Fails(verdict) => {
-            let reason = verdict.reason.as_str();
-            let message = keep_first_request_id(conditions, CREDENTIALS_HEALTHY, reason, &verdict.message);
+        CredentialsHealth::Fails(condition) => {
+            let reason = condition.reason.as_str();
+            let message = keep_first_request_id(conditions, CREDENTIALS_HEALTHY, reason, &condition.message);
             (false, reason, message)
         }
     };
-    // A condition that says the same is not rewritten for a generation that has nothing to do with it.
-    let is_said = find(conditions, CREDENTIALS_HEALTHY)
+    // An unchanged condition is not rewritten for a new generation, because the two are unrelated.
+    let is_unchanged = find(conditions, CREDENTIALS_HEALTHY)
         .is_some_and(|old| (old.status == "True") == works && old.reason == reason && old.message == message);
-    if !is_said {
+    if !is_unchanged {
         set(
             conditions,
             CREDENTIALS_HEALTHY,
@@ -267,7 +268,7 @@ pub fn credentials(conditions: &mut Vec<Condition>, health: &CredentialsHealth, 
     }
 }
 
-/// Says what is wrong with the annotations, if anything; every other condition stays as it is.
+/// Sets `InvalidAnnotation` if there is a problem, else removes it. All other conditions keep their values.
 pub fn annotations(conditions: &mut Vec<Condition>, problem: Option<&str>, generation: Option<i64>, now: Time) {
     let shown = find(conditions, INVALID_ANNOTATION).map(|shown| shown.message.as_str());
     if shown != problem {
@@ -290,12 +291,12 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
-/// Why the object is, or is not, Ready; `None` before anything was said.
+/// The reason of `Ready`; `None` before the first report.
 pub fn ready_reason(conditions: &[Condition]) -> Option<&str> {
     find(conditions, READY).map(|ready| ready.reason.as_str())
 }
 
-/// A run of equal failures shows the request id of its first, so that retries do not rewrite status.
+/// Repeated equal failures keep the request ID of the first one, so that retries do not rewrite status.
 fn keep_first_request_id(conditions: &[Condition], type_: &str, reason: &str, message: &str) -> String {
     match find(conditions, type_) {
         Some(old) if old.reason == reason && same_but_for_request_id(&old.message, message) => old.message.clone(),
@@ -303,7 +304,7 @@ fn keep_first_request_id(conditions: &[Condition], type_: &str, reason: &str, me
     }
 }
 
-/// Whether two messages say the same, request ids aside.
+/// Whether two messages are equal except for their request IDs.
 pub fn same_but_for_request_id(one: &str, other: &str) -> bool {
     without_request_ids(one) == without_request_ids(other)
 }
@@ -348,7 +349,7 @@ fn set(
     }
 }
 
-/// Abnormal-true conditions are there only while they hold.
+/// Abnormal-true conditions exist only while they hold.
 fn set_abnormal(
     conditions: &mut Vec<Condition>,
     type_: &str,
@@ -380,14 +381,29 @@ mod tests {
     #[test]
     fn a_transition_time_moves_only_when_the_status_flips() {
         let mut conditions = Vec::new();
-        apply(&mut conditions, &Verdict::new(Reason::Creating, "a"), Some(1), at(1));
-        apply(&mut conditions, &Verdict::new(Reason::Throttled, "b"), Some(1), at(2));
+        apply(
+            &mut conditions,
+            &ReadyCondition::new(Reason::Creating, "a"),
+            Some(1),
+            at(1),
+        );
+        apply(
+            &mut conditions,
+            &ReadyCondition::new(Reason::Throttled, "b"),
+            Some(1),
+            at(2),
+        );
         let ready = find(&conditions, READY).expect("Ready is always there");
         assert_eq!(
             (ready.reason.as_str(), &ready.last_transition_time),
             ("Throttled", &at(1))
         );
-        apply(&mut conditions, &Verdict::new(Reason::Available, "c"), Some(1), at(3));
+        apply(
+            &mut conditions,
+            &ReadyCondition::new(Reason::Available, "c"),
+            Some(1),
+            at(3),
+        );
         let ready = find(&conditions, READY).expect("Ready is always there");
         assert_eq!((ready.status.as_str(), &ready.last_transition_time), ("True", &at(3)));
         assert!(find(&conditions, RECONCILING).is_none());
@@ -398,21 +414,21 @@ mod tests {
         let mut conditions = Vec::new();
         apply(
             &mut conditions,
-            &Verdict::new(Reason::Throttled, "x (VPN.0429, request id a1)"),
+            &ReadyCondition::new(Reason::Throttled, "x (VPN.0429, request id a1)"),
             Some(1),
             at(1),
         );
         let first = conditions.clone();
         apply(
             &mut conditions,
-            &Verdict::new(Reason::Throttled, "x (VPN.0429, request id b2)"),
+            &ReadyCondition::new(Reason::Throttled, "x (VPN.0429, request id b2)"),
             Some(1),
             at(2),
         );
         assert_eq!(conditions, first);
         apply(
             &mut conditions,
-            &Verdict::new(Reason::Throttled, "y (VPN.0429, request id b2)"),
+            &ReadyCondition::new(Reason::Throttled, "y (VPN.0429, request id b2)"),
             Some(1),
             at(3),
         );
@@ -422,27 +438,42 @@ mod tests {
     #[test]
     fn a_pause_keeps_ready_and_its_end_removes_paused() {
         let mut conditions = Vec::new();
-        apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(1), at(1));
+        apply(
+            &mut conditions,
+            &ReadyCondition::new(Reason::Available, "a"),
+            Some(1),
+            at(1),
+        );
         pause(&mut conditions, Some(2), at(2));
         assert_eq!(find(&conditions, READY).expect("kept").observed_generation, Some(1));
         assert!(find(&conditions, PAUSED).is_some());
-        apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(2), at(3));
+        apply(
+            &mut conditions,
+            &ReadyCondition::new(Reason::Available, "a"),
+            Some(2),
+            at(3),
+        );
         assert!(find(&conditions, PAUSED).is_none());
     }
 
     #[test]
     fn failing_credentials_change_no_other_condition_and_are_said_once() {
         let mut conditions = Vec::new();
-        apply(&mut conditions, &Verdict::new(Reason::Available, "a"), Some(1), at(1));
+        apply(
+            &mut conditions,
+            &ReadyCondition::new(Reason::Available, "a"),
+            Some(1),
+            at(1),
+        );
         let ready = conditions.clone();
         let fails = |id: &str| {
             let message = format!("refused (APIGW.0301, request id {id})");
-            CredentialsHealth::Fails(Verdict::new(Reason::Unauthorized, message))
+            CredentialsHealth::Fails(ReadyCondition::new(Reason::Unauthorized, message))
         };
         credentials(&mut conditions, &fails("a1"), Some(1), at(2));
         assert_eq!(conditions[..1], ready);
         let failing = conditions.clone();
-        let shown = find(&failing, CREDENTIALS_HEALTHY).expect("said");
+        let shown = find(&failing, CREDENTIALS_HEALTHY).expect("it is set");
         assert_eq!(
             (shown.status.as_str(), shown.reason.as_str()),
             ("False", "Unauthorized")
@@ -450,7 +481,7 @@ mod tests {
         credentials(&mut conditions, &fails("b2"), Some(2), at(3));
         assert_eq!(conditions, failing);
         credentials(&mut conditions, &CredentialsHealth::Works, Some(2), at(4));
-        let shown = find(&conditions, CREDENTIALS_HEALTHY).expect("said");
+        let shown = find(&conditions, CREDENTIALS_HEALTHY).expect("it is set");
         assert_eq!((shown.status.as_str(), &shown.last_transition_time), ("True", &at(4)));
         credentials(&mut conditions, &CredentialsHealth::NotUsed, Some(2), at(5));
         assert_eq!(conditions, ready);

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions: the kinds' schemas with the rules of admission put in their places.
+//! The CustomResourceDefinitions: the schemas of the kinds, with the admission rules added.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrBool,
@@ -10,20 +10,20 @@ use serde_json::json;
 use super::lifecycle::{self, Admission};
 use super::{CustomerGateway, VpnUser, customer_gateway, vpn_user};
 
-/// What `observedGeneration` is before the operator has seen an object. Without it kstatus takes an object without status
-/// for one that is as it should be, and whoever waits goes on before the cloud has anything.
+/// `observedGeneration` before the operator has seen an object. Without it, kstatus reports a new object without status
+/// as current, and tools that wait for it continue before the cloud has the resource.
 const NOT_YET_OBSERVED: i64 = -1;
 
-/// A kind's schema and rules do not fit together: a mistake in this crate, found by its tests.
+/// A kind's schema and admission rules do not match: a bug in this crate, which its tests find.
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
-    #[error("the CRD {crd} has no field {path} to put a rule on")]
+    #[error("cannot add an admission rule to the CRD {crd}: it has no field {path}")]
     NoSuchField { crd: String, path: String },
-    #[error("a rule cannot be written as JSON")]
+    #[error("cannot serialize an admission rule as JSON")]
     Json(#[from] serde_json::Error),
 }
 
-/// Every CRD of the operator, as `vpn-operator crd` prints them. A new kind is a line here.
+/// The CRDs that `vpn-operator crd` prints. Add new kinds here.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
     let kinds = [
         (
@@ -39,7 +39,7 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
         .collect()
 }
 
-/// A column of `kubectl get`.
+/// A column that `kubectl get` always shows.
 pub fn column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
     CustomResourceColumnDefinition {
         name: name.to_owned(),
@@ -49,7 +49,7 @@ pub fn column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnD
     }
 }
 
-/// A column of `kubectl get -o wide` only.
+/// A column that only `kubectl get -o wide` shows.
 pub fn wide_column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
     CustomResourceColumnDefinition {
         priority: Some(1),
@@ -102,8 +102,8 @@ fn at<'a>(root: &'a mut JSONSchemaProps, path: &str) -> Option<&'a mut JSONSchem
         .try_fold(root, |schema, name| schema.properties.as_mut()?.get_mut(name))
 }
 
-/// Takes out what serves Rust and not people: `nullable` on optional fields, which would let `null` through as a
-/// value, `null` among the values that an error offers, titles, and formats that Kubernetes does not know.
+/// Removes what serves Rust and not users: `nullable` on optional fields, which would admit `null` as a value; `null`
+/// in the list of allowed values; titles; and formats that Kubernetes does not know.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.title = None;

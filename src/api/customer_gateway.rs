@@ -1,4 +1,4 @@
-//! `CustomerGateway`: the device at the far end of a site-to-site VPN, as people declare it.
+//! The `CustomerGateway` API: the remote end of a site-to-site VPN.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::crd::{column, wide_column};
 use super::lifecycle::{self, Admission, Lifecycle};
 use super::status::ObjectStatus;
 
-/// What is wanted.
+/// The desired state of the customer gateway.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "vpn.huaweicloud.com",
@@ -23,38 +23,39 @@ use super::status::ObjectStatus;
     category = "vpn",
     namespaced,
     status = "CustomerGatewayStatus",
-    doc = "A customer gateway of the VPN service: the device at the far end of a site-to-site VPN."
+    doc = "A customer gateway of the VPN service: the remote end of a site-to-site VPN."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerGatewaySpec {
-    /// Name in the cloud: 1 to 64 letters, digits, '_', '-' and '.'. Left out: the gateway is created under
+    /// Name in the cloud: 1 to 64 letters, digits, '_', '-' and '.'. If unset, the gateway is created with
     /// metadata.name, and its name is not managed afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub name: Option<String>,
 
-    /// How the gateway identifies itself: `IP` (also when left out on creation) or `FQDN`. Cannot be changed.
+    /// Type of the identifier: `IP` or `FQDN`. Defaults to `IP` when the gateway is created. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_type: Option<IdType>,
 
-    /// The identifier: the gateway's static public or private IPv4 address, or its FQDN. Required unless
-    /// `managementPolicy: Observe`. Cannot be changed.
+    /// Identifier of the gateway: its static public or private IPv4 address, or its FQDN. Required unless
+    /// `managementPolicy: Observe`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub id_value: Option<String>,
 
-    /// BGP AS number, 1 to 4294967295, for `idType: IP` only. Cannot be changed once set.
+    /// BGP AS number, 1 to 4294967295, for `idType: IP` only. Immutable once set.
     #[serde(rename = "bgpASN", default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub bgp_asn: Option<i64>,
 
-    /// A Secret, in this namespace, with the gateway's CA certificate in PEM. Huawei Cloud only.
+    /// Secret in this namespace with the CA certificate of the gateway in PEM format. Huawei Cloud only.
     #[serde(rename = "caCertificateSecretRef", default, skip_serializing_if = "Option::is_none")]
     pub ca_certificate_secret_ref: Option<CertificateRef>,
 
-    /// Tags of the gateway in the cloud, at most 19. The operator adds one of its own.
+    /// Tags of the gateway in the cloud, at most 19. The operator adds its owner tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    // Merged key by key, a server-side apply that takes away the last one would leave null, which is no map.
+    // Atomic: if the map were merged by key, a server-side apply that removes the last key would leave null, which is
+    // not a map.
     #[schemars(extend("maxProperties" = 19, "x-kubernetes-map-type" = "atomic"))]
     pub tags: Option<BTreeMap<String, TagValue>>,
 
@@ -72,7 +73,7 @@ pub enum IdType {
 }
 
 impl IdType {
-    /// As the cloud's API spells it.
+    /// The spelling of the cloud's API.
     pub const fn wire(self) -> &'static str {
         match self {
             IdType::Ip => "ip",
@@ -87,38 +88,38 @@ impl IdType {
 #[schemars(inline)]
 pub struct TagValue(#[schemars(length(max = 255))] pub String);
 
-/// Names a Secret with a PEM certificate in the object's own namespace.
+/// Reference to a Secret with a PEM certificate, in the namespace of the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Key within the Secret; `ca.crt` when left out.
+    /// Key in the Secret. Defaults to `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub key: Option<String>,
 }
 
 impl CertificateRef {
-    /// The key in force.
+    /// The key, or the default.
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or("ca.crt")
     }
 }
 
-/// What the cloud has.
+/// The observed state of the customer gateway.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerGatewayStatus {
     #[serde(flatten)]
     pub object: ObjectStatus,
 
-    /// The CA certificate that the gateway has in the cloud.
+    /// The CA certificate of the gateway in the cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_certificate: Option<CertificateStatus>,
 
-    /// Keys of the tags that spec.tags last put there: they go when it is left out.
+    /// Keys of the tags that were last set from spec.tags. They are removed when spec.tags is unset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 19))]
     pub managed_tags: Vec<String>,
@@ -128,24 +129,25 @@ pub struct CustomerGatewayStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
-    /// Id of the certificate in the cloud.
+    /// ID of the certificate in the cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Who issued it.
+    /// Issuer of the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Whom it names.
+    /// Subject of the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// When it expires.
+    /// When the certificate expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// SHA-256 of the PEM text that was last sent: the cloud does not give it back, so a change is seen by this.
+    /// SHA-256 of the PEM text that was last sent. The cloud does not return that text, so the operator detects changes
+    /// by this value.
     #[serde(rename = "contentSHA256", default, skip_serializing_if = "Option::is_none")]
     pub content_sha256: Option<String>,
 }
 
-/// What `kubectl get` shows; the message, which has no end, is the last.
+/// The columns of `kubectl get`. The message is the last, because its length varies.
 pub fn columns() -> Vec<CustomResourceColumnDefinition> {
     vec![
         column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
@@ -160,15 +162,17 @@ pub fn columns() -> Vec<CustomResourceColumnDefinition> {
     ]
 }
 
-/// Which identifiers are addresses: FQDN is spelled out, or nothing is said of an adopted gateway.
+/// CEL: whether the identifier is an address. FQDN is always explicit. Without idType, an adopted gateway may have
+/// either type.
 const IS_ADDRESS: &str = "(has(self.idType) ? self.idType == 'IP' : !has(self.externalID))";
 
-/// The identifier was there already, so it was checked when it came; it cannot be changed, so other edits must not fail
-/// for it: `deletionPolicy: Retain` where an older CRD let it through, or `externalID` going where it is a name.
+/// CEL: the identifier is unchanged, so it was checked on creation. It is immutable, so other edits must not fail
+/// because of it: `deletionPolicy: Retain` where an older CRD admitted it, or the removal of `externalID` where it is
+/// an FQDN.
 const IDENTIFIER_WAS_THERE: &str = "(has(self.idValue) && has(oldSelf.value().idValue) \
     && self.idValue == oldSelf.value().idValue && has(self.idType) == has(oldSelf.value().idType))";
 
-/// The kind's own rules of admission, beside [`lifecycle::admissions`].
+/// The admission rules of this kind, in addition to [`lifecycle::admissions`].
 pub fn admissions() -> Vec<Admission> {
     let mut rules = vec![
         Admission::at(
@@ -185,25 +189,26 @@ pub fn admissions() -> Vec<Admission> {
         .missing(),
         Admission::at(
             "spec",
-            // Left out it meant IP, but for an adopted gateway, or one that was and has a name.
+            // Unset means IP, except for a gateway that is adopted, or was adopted and is identified by a name.
             "has(self.idType) ? (has(oldSelf.idType) ? self.idType == oldSelf.idType \
              : (self.idType == 'IP' || has(self.externalID) || has(oldSelf.externalID) \
              || (has(self.idValue) && !isIP(self.idValue)))) : !has(oldSelf.idType)",
-            &immutable("idType", "changed or removed, and leaving it out meant IP"),
+            &immutable("idType", " and cannot be removed (if it was unset, it is IP)"),
         )
         .about(".idType")
         .forbidden(),
         Admission::ratcheted(
             "spec",
             |it| format!("has({it}.idValue) || (has({it}.managementPolicy) && {it}.managementPolicy == 'Observe')"),
-            "idValue is required: the gateway's IPv4 address or FQDN (only managementPolicy: Observe goes without)",
+            "idValue is required: set it to the gateway's IPv4 address or FQDN (optional only with managementPolicy: \
+             Observe)",
         )
         .about(".idValue")
         .missing(),
         Admission::at(
             "spec",
             "!has(oldSelf.idValue) || (has(self.idValue) && self.idValue == oldSelf.idValue)",
-            &immutable("idValue", "changed or removed"),
+            &immutable("idValue", " and cannot be removed"),
         )
         .about(".idValue")
         .forbidden(),
@@ -215,28 +220,28 @@ pub fn admissions() -> Vec<Admission> {
                  && !self.idValue.startsWith('127.'))"
             ),
             IDENTIFIER_WAS_THERE,
-            "idValue must be a dotted IPv4 address such as 203.0.113.7 with idType: IP (also when idType is left out), \
-             1.0.0.0 to 223.255.255.255 and not loopback (127.x); for a name, set idType: FQDN",
+            "idValue must be a dotted IPv4 address such as 203.0.113.7 if idType is IP or unset, from 1.0.0.0 to \
+             223.255.255.255 and not loopback (127.x); for a name, set idType: FQDN",
         )
         .about(".idValue"),
         Admission::unless_before(
             "spec",
             &format!("!has(self.idValue) || {IS_ADDRESS} || self.idValue.matches(\"^[!-%'-;=@-Z^-~]+$\")"),
             IDENTIFIER_WAS_THERE,
-            "idValue must be letters, digits and special characters of ASCII with idType: FQDN, without spaces and \
+            "idValue must be ASCII letters, digits and special characters with idType: FQDN, without spaces and \
              without any of & < > [ ] \\ ?",
         )
         .about(".idValue"),
         Admission::ratcheted(
             "spec",
             |it| format!("!has({it}.bgpASN) || !has({it}.idType) || {it}.idType == 'IP'"),
-            "bgpASN goes only with idType: IP; remove it for a gateway that is identified by FQDN",
+            "bgpASN is allowed only with idType: IP; remove it for a gateway that is identified by FQDN",
         )
         .about(".bgpASN"),
         Admission::at(
             "spec.bgpASN",
             "self == oldSelf",
-            &immutable("bgpASN", "changed once set (it may be left out: the gateway keeps it)"),
+            &immutable("bgpASN", " once set (you may remove it: the gateway keeps its ASN)"),
         )
         .forbidden(),
         Admission::each(
@@ -247,20 +252,20 @@ pub fn admissions() -> Vec<Admission> {
         Admission::each(
             "spec.tags",
             "!key.startsWith('_sys_') && key != 'vpn-operator-owner'",
-            "a key must not start with _sys_, and vpn-operator-owner belongs to the operator",
+            "a key must not start with _sys_ or be vpn-operator-owner, which belongs to the operator",
         ),
         Admission::each(
             "spec.tags",
             "key.matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@-]*$') && !key.startsWith(' ') && !key.endsWith(' ')",
-            "a key may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@' and \
-             spaces, but not begin or end with a space",
+            "a key may contain letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', \
+             '@' and spaces, but not start or end with a space",
         ),
         Admission::each(
             "spec.tags",
             "self[key].matches('^[A-Za-z0-9À-ÖØ-öø-ÿ\\\\p{Han} _.:=+@/-]*$') && !self[key].startsWith(' ') \
              && !self[key].endsWith(' ')",
-            "a value may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@', \
-             '/' and spaces, but not begin or end with a space",
+            "a value may contain letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', \
+             '@', '/' and spaces, but not start or end with a space",
         ),
     ];
     rules.extend(lifecycle::secret_ref_admissions(
@@ -270,10 +275,10 @@ pub fn admissions() -> Vec<Admission> {
     rules
 }
 
-/// The cloud cannot change it: what to do instead.
-fn immutable(field: &str, what: &str) -> String {
+/// The message for a field that is immutable in the cloud, and how to replace the gateway.
+fn immutable(field: &str, details: &str) -> String {
     format!(
-        "{field} cannot be {what}: to replace the gateway, create another CustomerGateway with the other {field} beside this \
-         one, move the VPN connection to it, then delete this one"
+        "{field} is immutable{details}: to replace the gateway, create another CustomerGateway with the new {field} \
+         beside this one, move the VPN connection to it, then delete this one"
     )
 }

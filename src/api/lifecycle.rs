@@ -1,45 +1,46 @@
-//! The part of `spec` that every kind shares: whose credentials, which object, how far the operator may go.
+//! The fields of `spec` that every kind has: credentials, adoption and policies.
 
 use kube::core::{Reason, Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Fields that every kind has, beside its own.
+/// Fields that every kind has, in addition to its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lifecycle {
-    /// The Secret, in this namespace, with the credentials to use. Left out: the operator's own credentials.
-    /// Its keys are accessKey, secretKey and optionally securityToken, projectID, region, endpoint, iamEndpoint.
+    /// Secret in this namespace with the credentials to use. If unset, the operator uses its default credentials. Keys
+    /// of the Secret: accessKey and secretKey; optionally securityToken, projectID, region, endpoint and iamEndpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_ref: Option<CredentialsRef>,
 
-    /// The id of an existing cloud object to adopt instead of creating one. It is then managed like any other
-    /// (tagged if its kind has tags, mended, deleted by `deletionPolicy: Delete`), but never made anew when it
-    /// disappears. May be set only while status.id is empty or equal; may be removed, not changed.
+    /// ID of an existing cloud resource to adopt instead of creating one. The operator manages it like any other: it
+    /// adds the owner tag if the kind has tags, corrects drift, and deletes it with `deletionPolicy: Delete`. But it
+    /// does not recreate the resource if it disappears. May be set only while status.id is empty or equal; may be
+    /// removed, not changed.
     #[serde(rename = "externalID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 36, max = 36))]
     pub external_id: Option<String>,
 
-    /// What to do when a cloud object of the same name and identifier exists already and is not managed: `Never` (default)
-    /// creates another, or reports the conflict where names are unique; `IfExists` adopts it, and creates one only if there
-    /// is none; `Required` adopts it and never creates. Fields that spec omits are not compared. Several matches are
-    /// NameConflict.
+    /// What to do if an unmanaged cloud resource with the same name and identifier exists: `Never` (default) creates
+    /// another, or reports a conflict where names are unique; `IfExists` adopts it, and creates one only if none
+    /// exists; `Required` adopts it and never creates one. Unset fields of the spec are not compared. Several matches
+    /// are reported as NameConflict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adoption_policy: Option<AdoptionPolicy>,
 
-    /// How far the operator goes: `Manage` (default) creates, mends and deletes; `ReportDrift` creates and
-    /// deletes but only reports differences in the condition Drifted; `Observe` only reads the object that
+    /// Which actions the operator may take: `Manage` (default) creates, updates and deletes; `ReportDrift` creates and
+    /// deletes, but only reports differences in the condition Drifted; `Observe` only reads the resource that
     /// externalID names, or that adoptionPolicy: Required finds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub management_policy: Option<ManagementPolicy>,
 
-    /// What happens in the cloud when this object is deleted: `Delete` deletes there too, `Retain` leaves it.
-    /// Left out: the operator's flag --default-deletion-policy decides.
+    /// What happens to the cloud resource when this object is deleted: `Delete` deletes it, `Retain` keeps it. Defaults
+    /// to the operator's flag --default-deletion-policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
 }
 
-/// Names a Secret with credentials in the object's own namespace.
+/// Reference to a Secret with credentials, in the namespace of the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsRef {
@@ -74,28 +75,28 @@ pub enum DeletionPolicy {
 }
 
 impl Lifecycle {
-    /// The management policy in force.
+    /// The effective management policy.
     pub fn management(&self) -> ManagementPolicy {
         self.management_policy.unwrap_or_default()
     }
 
-    /// The deletion policy in force, given the operator's default.
+    /// The effective deletion policy, given the operator's default.
     pub fn deletion(&self, default: DeletionPolicy) -> DeletionPolicy {
         self.deletion_policy.unwrap_or(default)
     }
 
-    /// The adoption policy in force.
+    /// The effective adoption policy.
     pub fn adoption(&self) -> AdoptionPolicy {
         self.adoption_policy.unwrap_or_default()
     }
 }
 
-/// A rule of admission: where in the schema it stands, and what it says.
+/// An admission rule: its place in the schema, its condition and its message.
 pub struct Admission {
     /// Dotted path of properties from the root; empty for the root.
     pub path: &'static str,
     pub rule: Rule,
-    /// CEL that says more than the rule's fixed message can; that one is said where this fails.
+    /// CEL for a more specific message. If its evaluation fails, the rule's fixed message is shown.
     pub message_expression: Option<String>,
 }
 
@@ -109,15 +110,16 @@ impl Admission {
         }
     }
 
-    /// A rule about several fields of the object at `path`, which `rule` calls by the name that it is given. The
-    /// apiserver checks such a rule whenever any of the fields changes; so it lets be who broke it before, or an object
-    /// made under a laxer CRD could not get status, lose its finalizer, nor be edited in anything else.
+    /// A rule about several fields of the object at `path`. `rule` gets the CEL name of that object. The apiserver
+    /// evaluates such a rule whenever any of the fields changes, so objects that already violated it are exempt.
+    /// Otherwise an object that a less strict CRD admitted could not get a status, lose its finalizer or have other
+    /// fields edited.
     pub fn ratcheted(path: &'static str, rule: impl Fn(&str) -> String, message: &str) -> Self {
         let before = rule("oldSelf.value()");
         Self::unless_before(path, &rule("self"), &format!("!({before})"), message)
     }
 
-    /// A rule that need not hold where `before`, about `oldSelf.value()`, does. New objects are always checked.
+    /// A rule that may be violated where `before`, about `oldSelf.value()`, holds. New objects are always checked.
     pub fn unless_before(path: &'static str, rule: &str, before: &str, message: &str) -> Self {
         let rule = format!("({rule}) || (oldSelf.hasValue() && {before})");
         let mut admission = Self::at(path, &rule, message);
@@ -125,7 +127,8 @@ impl Admission {
         admission
     }
 
-    /// A rule about each key of the map at `path` (`key`; its value is `self[key]`). Who breaks it is named.
+    /// A rule about each key of the map at `path` (`key`; its value is `self[key]`). The message names the first key
+    /// that violates it.
     pub fn each(path: &'static str, holds: &str, message: &str) -> Self {
         let field = field(path);
         let mut admission = Self::at(path, &format!("self.all(key, {holds})"), &format!("{field}: {message}"));
@@ -135,19 +138,19 @@ impl Admission {
         admission
     }
 
-    /// The field below `path` that the error is about.
+    /// Sets the field below `path` that the error names.
     pub fn about(mut self, field_path: &'static str) -> Self {
         self.rule = self.rule.field_path(field_path);
         self
     }
 
-    /// The error says that the field is missing, not that what surrounds it is wrong.
+    /// Reports a missing field, not an invalid value of the field around it.
     pub fn missing(mut self) -> Self {
         self.rule = self.rule.reason(Reason::FieldValueRequired);
         self
     }
 
-    /// The error says that the edit may not be made, not that the value is wrong.
+    /// Reports a forbidden edit, not an invalid value.
     pub fn forbidden(mut self) -> Self {
         self.rule = self.rule.reason(Reason::FieldValueForbidden);
         self
@@ -156,7 +159,7 @@ impl Admission {
 
 const SECRET_NAME: &str = "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')";
 
-/// The rules of the shared fields.
+/// The admission rules of the shared fields.
 pub fn admissions() -> Vec<Admission> {
     vec![
         Admission::at(
@@ -167,14 +170,14 @@ pub fn admissions() -> Vec<Admission> {
         Admission::at(
             "spec.externalID",
             "self.matches('^[A-Za-z0-9-]{36}$')",
-            "externalID must be the id of a cloud object: 36 letters, digits and '-'",
+            "externalID must be the ID of a cloud resource: 36 letters, digits and '-'",
         ),
         Admission::at(
             "spec.externalID",
             "self == oldSelf",
-            "externalID cannot be changed: remove it to stay with the present cloud object; to work with the other one, \
-             create another object with its id beside this one, then delete this one (with deletionPolicy: Retain to keep \
-             the cloud's)",
+            "externalID is immutable: remove it to keep the present cloud resource; to manage the other one, create \
+             another object with that externalID beside this one, then delete this one (with deletionPolicy: Retain to \
+             keep the resource in the cloud)",
         )
         .forbidden(),
         Admission::ratcheted(
@@ -185,8 +188,8 @@ pub fn admissions() -> Vec<Admission> {
                      || (has({it}.adoptionPolicy) && {it}.adoptionPolicy == 'Required')"
                 )
             },
-            "managementPolicy: Observe needs externalID, the id of the cloud object to look at, or adoptionPolicy: Required, \
-             to find it by what spec says",
+            "managementPolicy: Observe needs externalID, the ID of the cloud resource to observe, or adoptionPolicy: \
+             Required, to find it by the spec",
         )
         .about(".externalID")
         .missing(),
@@ -194,16 +197,16 @@ pub fn admissions() -> Vec<Admission> {
             "",
             "!has(self.spec.externalID) || has(oldSelf.spec.externalID) || !has(oldSelf.status) \
              || !has(oldSelf.status.id) || oldSelf.status.id == self.spec.externalID",
-            "externalID may be set only while status.id is empty or equal: this object already has another cloud object; to \
-             work with the one that externalID names, create another object with it beside this one, then delete this one \
-             (with deletionPolicy: Retain to keep the cloud's)",
+            "externalID may be set only while status.id is empty or equal: this object already has another cloud \
+             resource; to manage the one that externalID names, create another object with that externalID beside this \
+             one, then delete this one (with deletionPolicy: Retain to keep the resource in the cloud)",
         )
         .about(".spec.externalID")
         .forbidden(),
     ]
 }
 
-/// The rule for the name of any other Secret that a field names.
+/// The admission rules for the name of another Secret and for the key in it.
 pub fn secret_ref_admissions(name_path: &'static str, key_path: &'static str) -> [Admission; 2] {
     [
         Admission::at(

@@ -1,4 +1,4 @@
-//! The API that people write: kinds, admission rules, conditions and reasons. Knows nothing else of this crate.
+//! The API: kinds, admission rules, conditions and reasons. It depends on no other module except `text`.
 
 pub mod conditions;
 pub mod crd;
@@ -17,17 +17,17 @@ pub use vpn_user::{VpnUser, VpnUserSpec, VpnUserStatus};
 /// The API group.
 pub const GROUP: &str = "vpn.huaweicloud.com";
 
-/// On a CR: `"true"` = hands off, deletion included.
+/// On an object: `"true"` pauses reconciliation, deletion included.
 pub const PAUSED_ANNOTATION: &str = "vpn.huaweicloud.com/paused";
 
-/// On a CR: any change of the value = look and mend now.
+/// On an object: any change of the value requests an immediate reconciliation.
 pub const RECONCILE_REQUESTED_ANNOTATION: &str = "vpn.huaweicloud.com/reconcile-requested-at";
 
-/// On a CR: a person allows it to be made anew although many objects vanished at once.
+/// On an object: approves its recreation, which the mass-deletion guard has suspended.
 pub const RECREATE_APPROVED_ANNOTATION: &str = "vpn.huaweicloud.com/recreate-approved-at";
 
-/// On every CR that has, or may have, something in the cloud.
+/// On every object that has, or may have, a cloud resource.
 pub const FINALIZER: &str = "vpn.huaweicloud.com/cleanup";
 
-/// The tag key that marks a cloud object as ours unless `--owner-tag-key` says otherwise.
+/// Key of the owner tag unless `--owner-tag-key` sets another one.
 pub const DEFAULT_OWNER_TAG_KEY: &str = "vpn-operator-owner";

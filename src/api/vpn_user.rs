@@ -1,4 +1,4 @@
-//! `VpnUser`: a person or a machine that dials in to a VPN server, as people declare it.
+//! The `VpnUser` API: a remote-access user of a VPN server.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,7 +11,7 @@ use super::lifecycle::{self, Admission, Lifecycle};
 use super::status::ObjectStatus;
 use super::user_record::UserRecord;
 
-/// What is wanted.
+/// The desired state of the VPN user.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "vpn.huaweicloud.com",
@@ -22,27 +22,28 @@ use super::user_record::UserRecord;
     category = "vpn",
     namespaced,
     status = "VpnUserStatus",
-    doc = "A user of the VPN service: who dials in to a VPN server with a name and a password. Huawei Cloud only."
+    doc = "A remote-access user of a VPN server, with a user name and a password. Huawei Cloud only."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VpnUserSpec {
-    /// Id of the VPN server that the user dials in to: 36 characters. Its clients must sign in by password
-    /// (LOCAL_PASSWORD). Cannot be changed.
+    /// ID of the user's VPN server: 36 characters. The server must accept password authentication (LOCAL_PASSWORD).
+    /// Immutable.
     #[serde(rename = "vpnServerID")]
     #[schemars(length(min = 36, max = 36))]
     pub vpn_server_id: String,
 
-    /// Name that the user signs in with: 4 to 32 letters, digits, '.', '_' and '-', none that the cloud reserves. Left
-    /// out: metadata.name, or with externalID whatever the adopted user is called. Cannot be changed; the name that
-    /// was left out may be written out later.
+    /// Name that the user signs in with: 4 to 32 letters, digits, '.', '_' and '-', except names that the cloud
+    /// reserves. Defaults to metadata.name, or with externalID to the name of the adopted user. Immutable; if it was
+    /// unset, it may be set to that default later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 4, max = 32))]
     pub name: Option<String>,
 
-    /// A Secret, in this namespace, with the password: 8 to 32 characters, two of the four kinds upper-case letter,
-    /// lower-case letter, digit, special character or space; not the name, forwards or backwards. It is sent once per
-    /// change of the Secret's value; one newline at its end is cut. Required unless `externalID`,
-    /// `adoptionPolicy: Required` or `managementPolicy: Observe`; omitted, the password is never touched.
+    /// Secret in this namespace with the password: 8 to 32 characters of at least two kinds (upper-case letter,
+    /// lower-case letter, digit, special character or space), and not the name, forwards or backwards. The operator
+    /// sends it once per change of the Secret's value, without one trailing newline. Required unless `externalID`,
+    /// `adoptionPolicy: Required` or `managementPolicy: Observe` is set. If unset, the operator never changes the
+    /// password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<PasswordRef>,
 
@@ -51,20 +52,21 @@ pub struct VpnUserSpec {
     #[schemars(length(max = 64))]
     pub description: Option<String>,
 
-    /// Id of the user's group on the same server: 36 characters, or `none` for a user in no group. Not together with
-    /// userGroupName. Both left out: the group is not managed.
+    /// ID of the user's group on the same server: 36 characters, or `None` for a user in no group. Mutually exclusive
+    /// with userGroupName. If both are unset, the group is not managed.
     #[serde(rename = "userGroupID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub user_group_id: Option<String>,
 
-    /// Name of the user's group, 1 to 64 characters; it is looked up on the server. Not together with userGroupID.
+    /// Name of the user's group, 1 to 64 characters. The operator finds the group on the server. Mutually exclusive
+    /// with userGroupID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub user_group_name: Option<String>,
 
-    /// The address that the user always gets: an IPv4 address within the server's client CIDR whose last number is one
-    /// more than a multiple of four, or `disable` for a random one. Left out: not managed.
-    // Longer than any address, so that the rule speaks and not the length.
+    /// Static address of the user: an IPv4 address in the server's client CIDR whose last number is one more than a
+    /// multiple of four, or `Disabled` for a random one. If unset, the address is not managed.
+    // Longer than any address, so that the message of the rule is shown and not that of the length.
     #[serde(rename = "staticIP", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub static_ip: Option<String>,
@@ -73,46 +75,46 @@ pub struct VpnUserSpec {
     pub lifecycle: Lifecycle,
 }
 
-/// Names a Secret with a password in the object's own namespace.
+/// Reference to a Secret with a password, in the namespace of the object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// Key within the Secret; `password` when left out.
+    /// Key in the Secret. Defaults to `password`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub key: Option<String>,
 }
 
 impl PasswordRef {
-    /// The key in force.
+    /// The key, or the default.
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or("password")
     }
 }
 
-/// What the cloud has.
+/// The observed state of the VPN user.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VpnUserStatus {
     #[serde(flatten)]
     pub object: ObjectStatus,
 
-    /// Name of the user in the cloud; until it is there, the one that it is going to have.
+    /// Name of the user in the cloud. Until the user exists, the name that it will be created with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 
-    /// Id of the user's group in the cloud; absent for a user in no group.
+    /// ID of the user's group in the cloud. Absent for a user in no group.
     #[serde(rename = "userGroupID", default, skip_serializing_if = "Option::is_none")]
     pub user_group_id: Option<String>,
 
-    /// Name of the user's group in the cloud; absent for a user in no group.
+    /// Name of the user's group in the cloud. Absent for a user in no group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_group_name: Option<String>,
 
-    /// The user's static address in the cloud, or `disable`.
+    /// The user's static address in the cloud, or `Disabled`.
     #[serde(rename = "staticIP", default, skip_serializing_if = "Option::is_none")]
     pub static_ip: Option<String>,
 
@@ -124,12 +126,12 @@ pub struct VpnUserStatus {
     pub record: UserRecord,
 }
 
-/// What `kubectl get` shows; the message, which has no end, is the last.
+/// The columns of `kubectl get`. The message is the last, because its length varies.
 pub fn columns() -> Vec<CustomResourceColumnDefinition> {
     vec![
         column("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
         column("Reason", "string", ".status.conditions[?(@.type==\"Ready\")].reason"),
-        // Not spec.name, which may be left out.
+        // Not spec.name, which may be unset.
         column("User", "string", ".status.name"),
         column("Group", "string", ".status.userGroupName"),
         column("Age", "date", ".metadata.creationTimestamp"),
@@ -141,15 +143,16 @@ pub fn columns() -> Vec<CustomResourceColumnDefinition> {
     ]
 }
 
-/// The name may come if it says what is so already: the cloud's name where status knows it, else metadata.name; what an
-/// adopted user is called is not known before it was read. It may go only if leaving it out means the same.
+/// CEL: an unset name may be set only to its present value: the cloud's name if status has it, else metadata.name. The
+/// name of an adopted user is unknown until the operator has read it. The name may be removed only if it equals
+/// metadata.name.
 const NAME_STAYS: &str = "has(self.spec.name) ? (has(oldSelf.spec.name) ? self.spec.name == oldSelf.spec.name \
     : (has(oldSelf.status) && has(oldSelf.status.name) && self.spec.name == oldSelf.status.name) \
     || (!has(oldSelf.spec.externalID) && self.spec.name == self.metadata.name) \
     || (!(has(oldSelf.status) && has(oldSelf.status.name)) && (has(self.spec.externalID) || has(oldSelf.spec.externalID)))) \
     : (!has(oldSelf.spec.name) || oldSelf.spec.name == self.metadata.name)";
 
-/// The kind's own rules of admission, beside [`lifecycle::admissions`].
+/// The admission rules of this kind, in addition to [`lifecycle::admissions`].
 pub fn admissions() -> Vec<Admission> {
     let mut rules = vec![
         Admission::at(
@@ -157,12 +160,7 @@ pub fn admissions() -> Vec<Admission> {
             "self.matches('^[A-Za-z0-9-]{36}$')",
             "vpnServerID must be the id of a VPN server: 36 letters, digits and '-'",
         ),
-        Admission::at(
-            "spec.vpnServerID",
-            "self == oldSelf",
-            &immutable("vpnServerID", "changed"),
-        )
-        .forbidden(),
+        Admission::at("spec.vpnServerID", "self == oldSelf", &immutable("vpnServerID", "")).forbidden(),
         Admission::at(
             "spec.name",
             "self.matches('^[A-Za-z0-9._-]{4,32}$')",
@@ -171,10 +169,10 @@ pub fn admissions() -> Vec<Admission> {
         Admission::at(
             "spec.name",
             "!self.matches('^(?i)(l3sw_.*|link|cascade|securenat|localbridge|administrator)$')",
-            "name is reserved by the cloud: choose one that does not begin with L3SW_ and is none of link, Cascade, \
+            "name is reserved by the cloud: choose one that does not start with L3SW_ and is none of link, Cascade, \
              SecureNAT, localbridge and administrator, in upper or lower case",
         ),
-        // Its characters are fewer than those of a user's name, so only length and reserved names are left to say.
+        // metadata.name allows fewer characters than a user's name, so only its length and reserved names are checked.
         Admission::ratcheted(
             "",
             |it| {
@@ -184,8 +182,8 @@ pub fn admissions() -> Vec<Admission> {
                      ['link', 'cascade', 'securenat', 'localbridge', 'administrator']))"
                 )
             },
-            "metadata.name cannot be the user's name in the cloud (4 to 32 characters, none of link, cascade, securenat, \
-             localbridge and administrator): set spec.name",
+            "metadata.name cannot be the user's name in the cloud (4 to 32 characters, none of link, cascade, \
+             securenat, localbridge and administrator): set spec.name",
         )
         .about(".spec.name")
         .missing(),
@@ -194,8 +192,7 @@ pub fn admissions() -> Vec<Admission> {
             NAME_STAYS,
             &immutable(
                 "name",
-                "changed (left out, it is metadata.name, or what the adopted user is called, and only that may be written \
-                 out)",
+                " (if unset, it is metadata.name or the name of the adopted user, and may be set only to that)",
             ),
         )
         .about(".spec.name")
@@ -209,34 +206,35 @@ pub fn admissions() -> Vec<Admission> {
                      && {it}.adoptionPolicy == 'Required')"
                 )
             },
-            "passwordSecretRef is required: the name of a Secret in this namespace whose key password holds the user's \
-             password (only a user that externalID names, or adoptionPolicy: Required finds, goes without)",
+            "passwordSecretRef is required: set it to the name of a Secret in this namespace with the user's password \
+             under the key password (optional only with externalID or adoptionPolicy: Required)",
         )
         .about(".passwordSecretRef")
         .missing(),
         Admission::ratcheted(
             "spec",
             |it| format!("!has({it}.userGroupID) || !has({it}.userGroupName)"),
-            "userGroupName and userGroupID say the same: keep one of the two",
+            "userGroupName and userGroupID are mutually exclusive: keep one of the two",
         )
         .about(".userGroupName"),
         Admission::at(
             "spec.userGroupID",
-            "self == 'none' || self.matches('^[A-Za-z0-9-]{36}$')",
-            "userGroupID must be the id of a user group, 36 letters, digits and '-', or none for a user in no group; leave \
-             it out to let the group be as it is",
+            "self == 'None' || self.matches('^[A-Za-z0-9-]{36}$')",
+            "userGroupID must be the id of a user group, 36 letters, digits and '-', or None for a user in no group; \
+             remove it to leave the group unmanaged",
         ),
         Admission::at(
             "spec.userGroupName",
             "size(self) >= 1",
-            "userGroupName must be 1 to 64 characters; for a user in no group write userGroupID: none instead, or leave \
-             both out to let the group be as it is",
+            "userGroupName must be 1 to 64 characters; for a user in no group, set userGroupID: None instead; remove \
+             both to leave the group unmanaged",
         ),
         Admission::at(
             "spec.staticIP",
-            "self == 'disable' || (isIP(self) && ip(self).family() == 4 && int(self.split('.')[3]) % 4 == 1)",
+            "self == 'Disabled' || (isIP(self) && ip(self).family() == 4 && int(self.split('.')[3]) % 4 == 1)",
             "staticIP must be a dotted IPv4 address whose last number is one more than a multiple of four, such as \
-             192.168.10.5, .9 or .13 (the cloud gives each user the first host of a /30), or disable for a random address",
+             192.168.10.5, .9 or .13 (the cloud gives each user the first host of a /30), or Disabled for a random \
+             address",
         ),
     ];
     rules.extend(lifecycle::secret_ref_admissions(
@@ -246,10 +244,10 @@ pub fn admissions() -> Vec<Admission> {
     rules
 }
 
-/// The cloud cannot change it: what to do instead.
-fn immutable(field: &str, what: &str) -> String {
+/// The message for a field that is immutable in the cloud, and how to replace the user.
+fn immutable(field: &str, details: &str) -> String {
     format!(
-        "{field} cannot be {what}: to replace the user, create another VpnUser with the other {field} beside this one, move \
-         the connection to it, then delete this one"
+        "{field} is immutable{details}: to replace the user, create another VpnUser with the new {field} beside this \
+         one, move the connection to it, then delete this one"
     )
 }

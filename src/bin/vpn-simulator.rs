@@ -18,17 +18,17 @@ struct Arguments {
     /// Address to listen on; port 0 takes a free one.
     #[arg(
         long,
-        env = "VPN_SIMULATOR_LISTEN",
+        env = "VPN_SIMULATOR_BIND_ADDRESS",
         default_value = "127.0.0.1:8180",
         value_name = "ADDRESS:PORT"
     )]
-    listen: SocketAddr,
+    bind_address: SocketAddr,
 
     /// Access key that clients sign with.
     #[arg(long, env = "VPN_SIMULATOR_ACCESS_KEY", default_value = tryout::ACCESS_KEY, value_name = "AK")]
     access_key: String,
 
-    /// Its secret key; left out: a try-out value, printed at start.
+    /// Its secret key. Defaults to a try-out value, printed at start.
     #[arg(long, env = "VPN_SIMULATOR_SECRET_KEY", hide_env_values = true, value_name = "SK")]
     secret_key: Option<SecretString>,
 
@@ -54,7 +54,7 @@ struct Arguments {
     /// A VPN server, of id (36 characters), gateway, status, auth, cidr and quota; may be repeated, in the
     /// environment separated by semicolons.
     ///
-    /// Parts are separated by commas, and each may be left out: an ACTIVE server with LOCAL_PASSWORD,
+    /// Parts are separated by commas, and all are optional: an ACTIVE server with LOCAL_PASSWORD,
     /// 192.168.10.0/24 and room for 500 users. Without this flag there is one such server, with a try-out id;
     /// those of this flag get random ids, unless they name one. For example:
     /// --vpn-server status=FAULT --vpn-server id=0e325fb6-83b9-4004-a343-8b6fc714a5d9,auth=CERT,cidr=10.9.0.0/16
@@ -114,10 +114,10 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         .iter()
         .filter_map(|server| server.id.clone())
         .collect();
-    let listen = arguments.listen;
-    let simulator = RunningSimulator::start(settings, listen)
+    let bind_address = arguments.bind_address;
+    let simulator = RunningSimulator::start(settings, bind_address)
         .await
-        .map_err(|error| io::Error::new(error.kind(), format!("--listen {listen}: {error}")))?;
+        .map_err(|error| io::Error::new(error.kind(), format!("--bind-address {bind_address}: {error}")))?;
     let shown_secret_key = if is_tryout { tryout::SECRET_KEY } else { "(as given)" };
     let mut greeting = format!(
         "listening on {}\naccess key {}\nsecret key {shown_secret_key}\nregion     {}\nproject id {}\n",
@@ -129,7 +129,7 @@ async fn run(arguments: Arguments) -> io::Result<()> {
     for id in servers {
         greeting += &format!("vpn server {id}\n");
     }
-    // Whoever started it may have stopped reading; that is no reason to die.
+    // The parent process may have closed the pipe; the simulator keeps running.
     let mut stdout = io::stdout();
     let _ = stdout.write_all(greeting.as_bytes()).and_then(|()| stdout.flush());
     tokio::select! {

@@ -1,5 +1,5 @@
-//! The client: one per credential and scope. Signs, sends, and turns whatever comes back into an answer or an
-//! error that says what it means. It never tries twice.
+//! The client: one per credential and scope. Signs and sends a call, and converts the response into an answer or an
+//! error with its meaning. It never retries.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub struct Client {
     scope: Scope,
 }
 
-/// One call on the VPN API; the path begins behind the project.
+/// One call of the VPN API; the path begins after the project.
 pub(super) struct Request<'a> {
     pub operation: Operation,
     pub method: Method,
@@ -61,17 +61,17 @@ pub(super) struct Request<'a> {
     pub query: &'a [(&'a str, &'a str)],
 }
 
-/// What few calls carry.
+/// Options that few calls need.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Besides<'a> {
-    /// Tells the cloud a repeated request from another one.
+pub(super) struct CallOptions<'a> {
+    /// Distinguishes a repeated request from a new one.
     pub client_token: Option<&'a str>,
-    /// The one in the body, so that no error repeats it.
+    /// The one in the body, so that no error message contains it.
     pub password: Option<&'a Password>,
 }
 
 impl Client {
-    /// Puts a client together; nothing is sent.
+    /// Creates a client; sends nothing.
     pub fn new(transport: Transport, credentials: Arc<Credentials>, scope: Scope) -> Self {
         Self {
             transport,
@@ -91,20 +91,20 @@ impl Client {
         request: Request<'_>,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Answer<T>, CloudError> {
-        self.fetch_with(request, body, Besides::default()).await
+        self.fetch_with(request, body, CallOptions::default()).await
     }
 
-    /// The same, with more than a body.
+    /// The same, with options.
     pub(super) async fn fetch_with<T: DeserializeOwned>(
         &self,
         request: Request<'_>,
         body: Option<&(impl Serialize + Sync)>,
-        besides: Besides<'_>,
+        options: CallOptions<'_>,
     ) -> Result<Answer<T>, CloudError> {
-        self.transport.fetch(&self.call(&request, body, besides)?).await
+        self.transport.fetch(&self.call(&request, body, options)?).await
     }
 
-    /// Reads one page of a list: the first, or the one behind a marker. `L` is how the list travels.
+    /// Reads one page of a list: the first, or the one after a marker. `L` is the type of the body.
     pub(super) async fn page<L: DeserializeOwned + Into<Page<T>>, T>(
         &self,
         operation: Operation,
@@ -123,36 +123,36 @@ impl Client {
         Ok(answer.map(Into::into))
     }
 
-    /// Sends a call whose answer says no more than that it was done.
+    /// Sends a call whose answer only confirms success.
     pub(super) async fn act(
         &self,
         request: Request<'_>,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Answer<()>, CloudError> {
-        self.act_with(request, body, Besides::default()).await
+        self.act_with(request, body, CallOptions::default()).await
     }
 
-    /// The same, with more than a body.
+    /// The same, with options.
     pub(super) async fn act_with(
         &self,
         request: Request<'_>,
         body: Option<&(impl Serialize + Sync)>,
-        besides: Besides<'_>,
+        options: CallOptions<'_>,
     ) -> Result<Answer<()>, CloudError> {
-        self.transport.act(&self.call(&request, body, besides)?).await
+        self.transport.act(&self.call(&request, body, options)?).await
     }
 
     fn call<'a>(
         &'a self,
         request: &Request<'a>,
         body: Option<&impl Serialize>,
-        besides: Besides<'a>,
+        options: CallOptions<'a>,
     ) -> Result<Call<'a>, CloudError> {
         let operation = request.operation;
         let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
             CloudError::new(
                 operation,
-                super::Meaning::Rejected,
+                super::ErrorKind::Rejected,
                 format!("the request cannot be written: {error}"),
             )
         })?;
@@ -166,8 +166,8 @@ impl Client {
             query: request.query.to_vec(),
             project_id: Some(&self.scope.project_id),
             credentials: &self.credentials,
-            client_token: besides.client_token,
-            password: besides.password,
+            client_token: options.client_token,
+            password: options.password,
             body,
         })
     }

@@ -1,5 +1,5 @@
-//! The cloud's clock, as its answers tell it, and how far any two clocks are trusted to agree. Pure: both of the machine's
-//! clocks are handed in.
+//! The cloud's clock as read from the `Date` headers of its answers, and how far two clocks may differ. Pure: the
+//! caller passes both of the machine's clocks.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
@@ -7,27 +7,27 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// How far clocks that should agree may be apart: those of two API nodes of the cloud, the whole seconds of a `Date` header
-/// and of a record, and what passes between a record and the request that it announces ([`SENT_WITHIN`]).
+/// The largest difference between clocks that should agree. It covers two API nodes of the cloud and the whole seconds
+/// of a `Date` header and of a record. It also covers the time from a record to its request ([`SENT_WITHIN`]).
 pub const CLOCK_MARGIN: Duration = Duration::from_secs(5);
-/// A request leaves no later than this after the time by which its deadline was recorded, or it does not leave.
+/// A request is sent at most this long after the instant from which its recorded deadline counts, or not at all.
 pub const SENT_WITHIN: Duration = Duration::from_secs(3);
-/// Longer than from any record to the deadline of its request, whatever the flags are.
+/// Longer than the time from any record to the deadline of its request, with any flags.
 const LONGEST_REQUEST: Duration = Duration::from_secs(6 * 60);
-/// If one of the machine's clocks is so much further than the other, the machine was suspended, or somebody set its clock.
+/// If the machine's two clocks differ by more than this, the machine was suspended, or someone set its clock.
 const SUSPENDED: Duration = Duration::from_secs(1);
-/// A known time moves further than this only if [`AGREEING`] answers in a row agree: one node may be wrong.
+/// A known time changes by more than this only if [`AGREEING`] answers in a row agree: one node may be wrong.
 const JUMP: Duration = Duration::from_secs(60);
-/// The cloud refuses signatures that are older or younger than this. A first time that is further from the machine's own needs
-/// [`AGREEING`] answers as well.
+/// The cloud refuses signatures whose time differs by more than this. A first time that differs more from the machine's
+/// own also needs [`AGREEING`] answers.
 pub const SIGNATURE_SKEW: Duration = Duration::from_secs(15 * 60);
 /// How many answers in a row must agree on a time far from the expected one.
 const AGREEING: u32 = 3;
-/// A `Date` header is cut to it.
+/// The unit to which a `Date` header is truncated.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The present, by both of the machine's clocks: the monotonic one may stand while the machine is suspended, the wall clock
-/// may be set.
+/// The present time by both of the machine's clocks. The monotonic clock may stop while the machine is suspended; the
+/// wall clock may be set.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub monotonic: Instant,
@@ -42,14 +42,14 @@ impl Moment {
         }
     }
 
-    /// How long ago it is, by the clock that says more.
+    /// The time since then, by the clock that shows more.
     pub fn elapsed(&self, now: Self) -> Duration {
-        // A wall clock that went back tells nothing.
+        // A wall clock that was set back proves nothing.
         let wall = now.wall.duration_since(self.wall).unwrap_or_default();
         now.monotonic.saturating_duration_since(self.monotonic).max(wall)
     }
 
-    /// Whether both clocks have gone on alike since.
+    /// Whether both clocks have advanced equally since then.
     fn agrees_with(&self, now: Self) -> bool {
         let monotonic = now.monotonic.saturating_duration_since(self.monotonic);
         let apart = match now.wall.duration_since(self.wall) {
@@ -86,8 +86,8 @@ impl CloudClock {
         }
     }
 
-    /// The cloud's present time: never ahead of its slowest node by more than the rest of the margin. `None`: no answer has
-    /// told it since [`Self::unknown_since`].
+    /// The cloud's present time: never ahead of its slowest node by more than the rest of the margin. `None`: no answer
+    /// has shown it since [`Self::unknown_since`].
     pub fn now(&mut self, now: Moment) -> Option<Timestamp> {
         let (told, at) = self.told?;
         if !at.agrees_with(now) {
@@ -97,12 +97,12 @@ impl CloudClock {
         Some(later(told, now.monotonic.saturating_duration_since(at.monotonic)))
     }
 
-    /// Only an answer to what is started from then on tells the time.
+    /// Only an answer to a request that starts from this instant on shows the time.
     pub fn unknown_since(&self) -> Option<Instant> {
         self.told.is_none().then_some(self.unknown_since)
     }
 
-    /// An answer came `now` to what was sent then. A cloud that does not tell the time has ours.
+    /// Records an answer that came `now` to a request of that time. A cloud that sends no date gets the machine's time.
     pub fn answered(&mut self, date: Option<Timestamp>, sent: Instant, now: Moment) {
         let expected = self.now(now);
         let Some(date) = date else {
@@ -148,14 +148,14 @@ impl CloudClock {
     }
 }
 
-/// Whether a date is further than that from the expected one, given that its answer took so long.
+/// Whether a date differs from the expected one by more than `by`, given how long its answer took.
 fn is_apart(date: Timestamp, expected: Timestamp, took: Duration, by: Duration) -> bool {
     let (ahead, behind) = (gap(expected, date), gap(date, expected));
     ahead > by || behind.saturating_sub(took) > by
 }
 
-/// Whether what an answer tells, which took so long, is a better bound than what was expected. The header's whole seconds
-/// are a time that has been. Of two nodes whose clocks differ, the slower one counts; a clock that was set is followed.
+/// Whether a date is a better bound than the expected time, given how long its answer took. The header's whole seconds
+/// lie in the past. Of two nodes whose clocks differ, the slower one counts; a clock that was set is followed.
 fn is_better(date: Timestamp, expected: Timestamp, took: Duration) -> bool {
     let (ahead, behind) = (gap(expected, date), gap(date, expected));
     let is_same_clock = ahead <= SECOND && behind.is_zero();
@@ -168,27 +168,28 @@ fn gap(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
-/// When the cloud made what a recorded creation asked for. What was given up without a deadline to it has no end.
+/// The period in which the cloud created what a recorded intent requested. Without a deadline it has no end, as for an
+/// intent that was given up.
 pub fn creation_window(
     recorded_at: Timestamp,
     deadline: Option<Timestamp>,
-    settle_time: Duration,
+    confirmation_period: Duration,
 ) -> RangeInclusive<Timestamp> {
-    let until = deadline.map(|deadline| later(later(deadline, settle_time), CLOCK_MARGIN));
+    let until = deadline.map(|deadline| later(later(deadline, confirmation_period), CLOCK_MARGIN));
     earlier(recorded_at, CLOCK_MARGIN)..=until.unwrap_or(Timestamp::MAX)
 }
 
-/// No time that is recorded now to be waited for is later than this.
-pub fn longest_wait(cloud_now: Timestamp, settle_time: Duration) -> Timestamp {
-    later(later(cloud_now, LONGEST_REQUEST), settle_time)
+/// The latest time that a record made now may wait for.
+pub fn longest_wait(cloud_now: Timestamp, confirmation_period: Duration) -> Timestamp {
+    later(later(cloud_now, LONGEST_REQUEST), confirmation_period)
 }
 
-/// So much later.
+/// Returns `time` plus `by`, at most the largest timestamp.
 pub fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// So much earlier.
+/// Returns `time` minus `by`, at least the smallest timestamp.
 pub fn earlier(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
@@ -199,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    /// A machine of which the test says how long both of its clocks went on.
+    /// A machine whose clocks the test advances.
     struct Machine(Moment);
 
     impl Machine {
@@ -214,7 +215,7 @@ mod tests {
             self.suspended(seconds, 0)
         }
 
-        /// For so long both went on, and for so long only the wall clock.
+        /// Both clocks advance by `seconds`, then only the wall clock by `asleep`.
         fn suspended(&self, seconds: u64, asleep: u64) -> Moment {
             Moment {
                 monotonic: self.0.monotonic + Duration::from_secs(seconds),
@@ -245,7 +246,7 @@ mod tests {
         let mut clock = machine.clock();
         assert_eq!(clock.now(machine.after(1)), None);
         assert_eq!(clock.unknown_since(), Some(machine.0.monotonic));
-        // 120 s behind, or where it likes.
+        // The cloud's clock may be 120 s behind.
         assert_eq!(told(&mut clock, &machine, 4880, 2), Some(4880));
         assert_eq!(clock.now(machine.after(62)), Some(at(4940)));
         assert_eq!(clock.unknown_since(), None);
@@ -287,6 +288,19 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_took_over_a_minute_and_agree_do_not_set_the_clock_back() {
+        let machine = Machine::new();
+        let mut clock = machine.clock();
+        told(&mut clock, &machine, 5000, 0);
+        for second in 10..15 {
+            let (sent, now) = (machine.after(second).monotonic, machine.after(second + 110));
+            let passed = i64::try_from(second).expect("a small number");
+            clock.answered(Some(at(5000 + passed)), sent, now);
+            assert_eq!(clock.now(now), Some(at(5110 + passed)));
+        }
+    }
+
+    #[test]
     fn a_clock_that_was_set_is_followed() {
         for set_to in [4990, 4950, 5006, 5050] {
             let machine = Machine::new();
@@ -304,7 +318,7 @@ mod tests {
             assert_eq!(told(&mut clock, &machine, 5000, 0), Some(5000));
             assert_eq!(told(&mut clock, &machine, 5001 + jump, 1), Some(5001), "{jump}");
             assert_eq!(told(&mut clock, &machine, 5002 + jump, 2), Some(5002), "{jump}");
-            // One that does not agree starts the count again.
+            // An answer that does not agree resets the count.
             assert_eq!(told(&mut clock, &machine, 5003, 3), Some(5003), "{jump}");
             assert_eq!(told(&mut clock, &machine, 5004 + jump, 4), Some(5004), "{jump}");
             assert_eq!(told(&mut clock, &machine, 5005 - 2 * jump, 5), Some(5005), "{jump}");
@@ -340,7 +354,7 @@ mod tests {
         assert_eq!(clock.unknown_since(), Some(awake.monotonic));
         clock.answered(Some(at(5610)), awake.monotonic, awake);
         assert_eq!(clock.now(awake), Some(at(5610)));
-        // So does one whose wall clock was set back.
+        // The same for a machine whose wall clock was set back.
         let back = Moment {
             wall: SystemTime::UNIX_EPOCH,
             ..awake
@@ -355,7 +369,7 @@ mod tests {
         let now = machine.after(7);
         clock.answered(None, now.monotonic, now);
         assert_eq!(clock.now(machine.after(8)), Some(at(5008)));
-        // What one has told is not forgotten for one that does not.
+        // An answer without a date does not replace a known time.
         assert_eq!(told(&mut clock, &machine, 5000, 9), Some(5000));
         clock.answered(None, machine.after(10).monotonic, machine.after(10));
         assert_eq!(clock.now(machine.after(10)), Some(at(5001)));
@@ -376,22 +390,22 @@ mod tests {
 
     #[test]
     fn what_any_node_says_of_a_creation_of_ours_lies_within_its_window() {
-        let (request_timeout, settle_time) = (Duration::from_secs(10), Duration::from_secs(30));
+        let (request_timeout, confirmation_period) = (Duration::from_secs(10), Duration::from_secs(30));
         for node in [-3, 0, 3] {
             for seconds in [0, SENT_WITHIN.as_secs()] {
                 let recorded_at = at(1000);
                 let deadline = later(later(recorded_at, request_timeout), CLOCK_MARGIN);
-                let window = creation_window(recorded_at, Some(deadline), settle_time);
+                let window = creation_window(recorded_at, Some(deadline), confirmation_period);
                 let sent = later(recorded_at, Duration::from_secs(seconds));
-                let ended = later(later(sent, request_timeout), settle_time);
+                let ended = later(later(sent, request_timeout), confirmation_period);
                 for created in [sent, ended] {
                     assert!(
                         window.contains(&(created + SignedDuration::from_secs(node))),
                         "{node} {seconds}"
                     );
                 }
-                // Nor does the record prove too early that nothing came of it.
-                assert!(ended <= later(deadline, settle_time));
+                // The record also does not prove too early that the creation had no effect.
+                assert!(ended <= later(deadline, confirmation_period));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Access keys: what one is, and where the operator's own comes from — the environment, else one file that is
-//! named there. Nothing else is tried.
+//! Access keys, and the source of the default credentials: the environment, else one file that is named there. No other
+//! source is tried.
 
 use std::{
     fmt, fs, io,
@@ -22,15 +22,15 @@ pub const SECURITY_TOKEN: &str = "HUAWEICLOUD_SDK_SECURITY_TOKEN";
 /// Environment name of the file that holds the above, or of a folder with a file for each, as a Secret is mounted.
 pub const CREDENTIALS_FILE: &str = "HUAWEICLOUD_SDK_CREDENTIALS_FILE";
 
-/// Access keys and secret keys have 20 and 40 characters; nothing near this is one.
+/// Access keys and secret keys have 20 and 40 characters, much less than this limit.
 const LONGEST_KEY: usize = 512;
-/// The gateway of the API takes headers of 32 KiB.
+/// The gateway of the API accepts headers of 32 KiB.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// The section of the file for services that live in a project.
 const SECTION: &str = "basic";
 
-/// An access key, with what proves that it is ours.
+/// An access key with its secret.
 #[derive(Clone)]
 pub struct Credentials {
     pub access_key: String,
@@ -40,7 +40,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Checks that the parts can travel in a header, so that a stray line break is told as such.
+    /// Checks that each part is valid in a header, so that a stray line break is reported as such.
     pub fn new(
         access_key: String,
         secret_key: SecretString,
@@ -71,7 +71,7 @@ impl Credentials {
                     problem: "is too long to be one",
                 });
             }
-            // The access key stands in a list whose parts end at commas.
+            // The header contains the access key in a comma-separated list.
             if !text.bytes().all(|byte| byte.is_ascii_graphic()) || part == "access key" && text.contains(',') {
                 return Err(UnusableCredentials {
                     part,
@@ -111,7 +111,7 @@ impl PartialEq for Credentials {
 
 impl Eq for Credentials {}
 
-/// A part of a credential that cannot be right.
+/// A part of a credential that is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {part} {problem}")]
 pub struct UnusableCredentials {
@@ -120,21 +120,21 @@ pub struct UnusableCredentials {
     pub problem: &'static str,
 }
 
-/// The operator's own credentials, with what the file may say besides.
+/// The default credentials, with the other settings that the file may contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnCredentials {
+pub struct DefaultCredentials {
     pub credentials: Arc<Credentials>,
     pub project_id: Option<String>,
     pub iam_endpoint: Option<String>,
 }
 
-/// Why the operator has no credentials of its own.
+/// Why there are no default credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OwnCredentialsError {
+pub enum DefaultCredentialsError {
     /// Nothing was configured.
     #[error(
-        "the operator has no credentials of its own: set {ACCESS_KEY} and {SECRET_KEY}, or {CREDENTIALS_FILE}, \
-         or name a Secret with credentialsRef"
+        "the operator has no default credentials: set {ACCESS_KEY} and {SECRET_KEY}, or {CREDENTIALS_FILE}, or name a \
+         Secret with credentialsRef"
     )]
     NotConfigured,
     /// Half of a pair is set in the environment.
@@ -143,7 +143,7 @@ pub enum OwnCredentialsError {
         missing: &'static str,
         present: &'static str,
     },
-    /// The value of a variable.
+    /// The value of a variable is not valid.
     #[error("{variable} cannot be used: {problem}")]
     BadVariable {
         variable: &'static str,
@@ -155,10 +155,10 @@ pub enum OwnCredentialsError {
     /// The file is not INI.
     #[error("the credentials file {} ({CREDENTIALS_FILE}) is not an INI file: line {line}", file.display())]
     Malformed { file: PathBuf, line: usize },
-    /// A key is not in the file.
+    /// The file lacks a key.
     #[error("the credentials file {} ({CREDENTIALS_FILE}) has no {key} in its section [{SECTION}]", file.display())]
     MissingKey { file: PathBuf, key: &'static str },
-    /// The value of a key.
+    /// The value of a key is not valid.
     #[error("the credentials file {} ({CREDENTIALS_FILE}) cannot be used: {problem}", file.display())]
     BadKey {
         file: PathBuf,
@@ -166,13 +166,13 @@ pub enum OwnCredentialsError {
     },
 }
 
-/// Where the operator's own credentials come from.
+/// The source of the default credentials.
 #[derive(Debug)]
-pub struct OwnCredentialsSource(Source);
+pub struct DefaultCredentialsSource(Source);
 
 #[derive(Debug)]
 enum Source {
-    Settled(Result<OwnCredentials, OwnCredentialsError>),
+    Settled(Result<DefaultCredentials, DefaultCredentialsError>),
     File {
         path: PathBuf,
         folder: CredentialsFolder,
@@ -180,15 +180,15 @@ enum Source {
     },
 }
 
-/// What the file said, good or bad, in which version.
+/// The result of the last read, good or bad, and the version of the file.
 #[derive(Debug)]
 struct LastRead {
     stamp: FileStamp,
-    result: Result<OwnCredentials, OwnCredentialsError>,
+    result: Result<DefaultCredentials, DefaultCredentialsError>,
 }
 
-impl OwnCredentialsSource {
-    /// Looks at the environment through `variable`. An empty variable counts as not set.
+impl DefaultCredentialsSource {
+    /// Reads the environment through `variable`. An empty variable counts as not set.
     pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let variable = |name| {
             variable(name)
@@ -198,15 +198,15 @@ impl OwnCredentialsSource {
         let (access_key, secret_key, token) = (variable(ACCESS_KEY), variable(SECRET_KEY), variable(SECURITY_TOKEN));
         let settled = match (access_key, secret_key, token) {
             (Some(access_key), Some(secret_key), token) => from_variables(access_key, secret_key, token),
-            (Some(_), None, _) => Err(OwnCredentialsError::MissingVariable {
+            (Some(_), None, _) => Err(DefaultCredentialsError::MissingVariable {
                 missing: SECRET_KEY,
                 present: ACCESS_KEY,
             }),
-            (None, Some(_), _) => Err(OwnCredentialsError::MissingVariable {
+            (None, Some(_), _) => Err(DefaultCredentialsError::MissingVariable {
                 missing: ACCESS_KEY,
                 present: SECRET_KEY,
             }),
-            (None, None, Some(_)) => Err(OwnCredentialsError::MissingVariable {
+            (None, None, Some(_)) => Err(DefaultCredentialsError::MissingVariable {
                 missing: ACCESS_KEY,
                 present: SECURITY_TOKEN,
             }),
@@ -218,15 +218,15 @@ impl OwnCredentialsSource {
                         last: Mutex::new(None),
                     });
                 }
-                None => Err(OwnCredentialsError::NotConfigured),
+                None => Err(DefaultCredentialsError::NotConfigured),
             },
         };
         Self(Source::Settled(settled))
     }
 
-    /// The credentials as they are now: the file is read once per change of its time or length, whatever it says. Blocks as
-    /// long as a small file takes.
-    pub fn read(&self) -> Result<OwnCredentials, OwnCredentialsError> {
+    /// Returns the current credentials. Reads the file once per change of its time or length, even if its content is
+    /// not valid. Blocks for as long as it takes to read a small file.
+    pub fn read(&self) -> Result<DefaultCredentials, DefaultCredentialsError> {
         let (path, folder, last) = match &self.0 {
             Source::Settled(settled) => return settled.clone(),
             Source::File { path, folder, last } => (path, folder, last),
@@ -234,17 +234,17 @@ impl OwnCredentialsSource {
         if path.is_dir() {
             return folder.read(path);
         }
-        let unreadable = |error: io::Error| OwnCredentialsError::Unreadable {
+        let unreadable = |error: io::Error| DefaultCredentialsError::Unreadable {
             file: path.clone(),
             problem: error.to_string(),
         };
-        // The stamp is taken first: a change in between is then seen the next time.
+        // The stamp is taken first, so that the next read notices a change in between.
         let stamp = FileStamp::of(path).map_err(unreadable)?;
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.as_ref().filter(|last| last.stamp == stamp) {
             return last.result.clone();
         }
-        // A file that may not be read keeps its stamp when it may, so that is not remembered.
+        // A failed read is not remembered: permission to read the file can be granted without a change of its stamp.
         let text = fs::read_to_string(path).map_err(unreadable)?;
         let result = from_file(path, &text);
         *last = Some(LastRead {
@@ -259,31 +259,31 @@ fn from_variables(
     access_key: String,
     secret_key: String,
     token: Option<String>,
-) -> Result<OwnCredentials, OwnCredentialsError> {
+) -> Result<DefaultCredentials, DefaultCredentialsError> {
     let credentials = Credentials::new(access_key, secret_key.into(), token.map(Into::into)).map_err(|problem| {
         let variable = match problem.part {
             "access key" => ACCESS_KEY,
             "secret key" => SECRET_KEY,
             _ => SECURITY_TOKEN,
         };
-        OwnCredentialsError::BadVariable { variable, problem }
+        DefaultCredentialsError::BadVariable { variable, problem }
     })?;
-    Ok(OwnCredentials {
+    Ok(DefaultCredentials {
         credentials: Arc::new(credentials),
         project_id: None,
         iam_endpoint: None,
     })
 }
 
-pub(super) fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
+pub(super) fn from_file(path: &Path, text: &str) -> Result<DefaultCredentials, DefaultCredentialsError> {
     let file = || path.to_owned();
-    // Keys may hold anything: nothing in them is markup.
+    // Keys may contain any character: quotes and backslashes have no special meaning.
     let as_written = ParseOption {
         enabled_quote: false,
         enabled_escape: false,
         ..ParseOption::default()
     };
-    let ini = Ini::load_from_str_opt(text, as_written).map_err(|error| OwnCredentialsError::Malformed {
+    let ini = Ini::load_from_str_opt(text, as_written).map_err(|error| DefaultCredentialsError::Malformed {
         file: file(),
         line: error.line + 1,
     })?;
@@ -293,14 +293,14 @@ pub(super) fn from_file(path: &Path, text: &str) -> Result<OwnCredentials, OwnCr
             .filter(|value| !value.is_empty())
             .map(str::to_owned)
     };
-    let required = |key| value(key).ok_or_else(|| OwnCredentialsError::MissingKey { file: file(), key });
+    let required = |key| value(key).ok_or_else(|| DefaultCredentialsError::MissingKey { file: file(), key });
     let credentials = Credentials::new(
         required("ak")?,
         required("sk")?.into(),
         value("security_token").map(Into::into),
     )
-    .map_err(|problem| OwnCredentialsError::BadKey { file: file(), problem })?;
-    Ok(OwnCredentials {
+    .map_err(|problem| DefaultCredentialsError::BadKey { file: file(), problem })?;
+    Ok(DefaultCredentials {
         credentials: Arc::new(credentials),
         project_id: value("project_id"),
         iam_endpoint: value("iam_endpoint"),
@@ -312,12 +312,12 @@ mod tests {
     use super::*;
     use std::{collections::HashMap, path::Path, time::Duration};
 
-    fn source(variables: &[(&str, &str)]) -> OwnCredentialsSource {
+    fn source(variables: &[(&str, &str)]) -> DefaultCredentialsSource {
         let variables: HashMap<_, _> = variables.iter().copied().collect();
-        OwnCredentialsSource::new(|name| variables.get(name).map(|value| (*value).to_owned()))
+        DefaultCredentialsSource::new(|name| variables.get(name).map(|value| (*value).to_owned()))
     }
 
-    fn parts(own: &OwnCredentials) -> (&str, &str, Option<&str>) {
+    fn parts(own: &DefaultCredentials) -> (&str, &str, Option<&str>) {
         let it = &own.credentials;
         (
             &it.access_key,
@@ -343,7 +343,7 @@ mod tests {
     fn what_is_missing_is_named() {
         for (variables, words) in [
             (&[][..], &[ACCESS_KEY, SECRET_KEY, CREDENTIALS_FILE][..]),
-            (&[(ACCESS_KEY, ""), (SECRET_KEY, " ")], &["no credentials of its own"]),
+            (&[(ACCESS_KEY, ""), (SECRET_KEY, " ")], &["no default credentials"]),
             (&[(ACCESS_KEY, "AK")], &["HUAWEICLOUD_SDK_SK is not set"]),
             (&[(SECRET_KEY, "hunter2")], &["HUAWEICLOUD_SDK_AK is not set"]),
             (
@@ -412,7 +412,7 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         assert!(
             own.read().is_err(),
-            "a file that went is told, the old keys are not used on"
+            "a deleted file is an error; the old keys are not used any more"
         );
     }
 
@@ -424,7 +424,7 @@ mod tests {
         let write = |text: &str, second| written(&path, text, second);
         write("[basic]\nak = A\nxx = 1\n", 1_000);
         let error = own.read().expect_err("no secret key");
-        // Nothing shows that this was written, so whoever reads the file on every pass sees it.
+        // Neither length nor time shows this change: only reading the file every time would notice it.
         write("[basic]\nak = A\nsk = 1\n", 1_000);
         assert_eq!(own.read().expect_err("not read"), error);
         write("[basic]\nak = A\nsk = 1\n", 2_000);

@@ -8,7 +8,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::credentials::{Credentials, OwnCredentials, OwnCredentialsError};
+use super::credentials::{Credentials, DefaultCredentials, DefaultCredentialsError};
 use super::file_stamp::FileStamp;
 
 const ACCESS_KEY: &str = "accessKey";
@@ -23,11 +23,11 @@ type Stamp = Option<FileStamp>;
 
 /// Reads a folder again only when a file of it has changed.
 #[derive(Debug, Default)]
-pub(super) struct CredentialsFolder(Mutex<Option<([Stamp; FILES.len()], OwnCredentials)>>);
+pub(super) struct CredentialsFolder(Mutex<Option<([Stamp; FILES.len()], DefaultCredentials)>>);
 
 impl CredentialsFolder {
     /// The credentials as they are now.
-    pub(super) fn read(&self, folder: &Path) -> Result<OwnCredentials, OwnCredentialsError> {
+    pub(super) fn read(&self, folder: &Path) -> Result<DefaultCredentials, DefaultCredentialsError> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..ATTEMPTS {
             let stamps = stamps(folder);
@@ -49,30 +49,30 @@ fn stamps(folder: &Path) -> [Stamp; FILES.len()] {
     FILES.map(|name| FileStamp::of(&folder.join(name)).ok())
 }
 
-fn read_all(folder: &Path) -> Result<OwnCredentials, OwnCredentialsError> {
+fn read_all(folder: &Path) -> Result<DefaultCredentials, DefaultCredentialsError> {
     let access_key = required(folder, ACCESS_KEY)?;
     let credentials = Credentials::new(
         access_key.expose_secret().to_owned(),
         required(folder, SECRET_KEY)?,
         optional(folder, SECURITY_TOKEN)?,
     );
-    let credentials = credentials.map_err(|problem| OwnCredentialsError::BadKey {
+    let credentials = credentials.map_err(|problem| DefaultCredentialsError::BadKey {
         file: folder.to_owned(),
         problem,
     })?;
-    Ok(OwnCredentials {
+    Ok(DefaultCredentials {
         credentials: credentials.into(),
         project_id: None,
         iam_endpoint: None,
     })
 }
 
-fn required(folder: &Path, name: &str) -> Result<SecretString, OwnCredentialsError> {
+fn required(folder: &Path, name: &str) -> Result<SecretString, DefaultCredentialsError> {
     optional(folder, name)?.ok_or_else(|| unreadable(folder.join(name), "there is no such file, or nothing in it"))
 }
 
 /// A file that is empty counts as none.
-fn optional(folder: &Path, name: &str) -> Result<Option<SecretString>, OwnCredentialsError> {
+fn optional(folder: &Path, name: &str) -> Result<Option<SecretString>, DefaultCredentialsError> {
     let file = folder.join(name);
     match fs::read_to_string(&file) {
         Ok(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(Into::into)),
@@ -81,8 +81,8 @@ fn optional(folder: &Path, name: &str) -> Result<Option<SecretString>, OwnCreden
     }
 }
 
-fn unreadable(file: PathBuf, problem: impl ToString) -> OwnCredentialsError {
-    OwnCredentialsError::Unreadable {
+fn unreadable(file: PathBuf, problem: impl ToString) -> DefaultCredentialsError {
+    DefaultCredentialsError::Unreadable {
         file,
         problem: problem.to_string(),
     }
@@ -91,7 +91,7 @@ fn unreadable(file: PathBuf, problem: impl ToString) -> OwnCredentialsError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cloud::credentials::{CREDENTIALS_FILE, OwnCredentialsSource};
+    use crate::cloud::credentials::{CREDENTIALS_FILE, DefaultCredentialsSource};
     use std::os::unix::fs::symlink;
 
     /// A mounted Secret, as the kubelet makes it: `..data` leads to the version that counts.
@@ -117,13 +117,13 @@ mod tests {
             fs::rename(link, self.0.path().join("..data")).expect("put in place");
         }
 
-        fn source(&self) -> OwnCredentialsSource {
+        fn source(&self) -> DefaultCredentialsSource {
             let path = self.0.path().to_str().expect("a plain path").to_owned();
-            OwnCredentialsSource::new(move |name| (name == CREDENTIALS_FILE).then(|| path.clone()))
+            DefaultCredentialsSource::new(move |name| (name == CREDENTIALS_FILE).then(|| path.clone()))
         }
     }
 
-    fn keys(source: &OwnCredentialsSource) -> Result<(String, String, Option<String>), String> {
+    fn keys(source: &DefaultCredentialsSource) -> Result<(String, String, Option<String>), String> {
         let own = source.read().map_err(|error| error.to_string())?;
         let it = &own.credentials;
         let token = it.security_token.as_ref().map(|token| token.expose_secret().to_owned());

@@ -1,4 +1,4 @@
-//! Customer gateways: what is sent, what comes back, and the calls.
+//! Customer gateways: requests, responses and calls.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::{
     paging::{self, Page, PageInfo},
 };
 
-/// A customer gateway as the cloud answers it. Every field but the id may be missing in a list.
+/// A customer gateway as the cloud returns it. A list may omit every field but the id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct CustomerGateway {
     #[serde(deserialize_with = "super::fields::some_id")]
@@ -28,17 +28,17 @@ pub struct CustomerGateway {
     pub bgp_asn: Option<i64>,
     #[serde(default)]
     pub ca_certificate: Option<CaCertificate>,
-    /// The cloud's text, kept as it came: it also serves as a page marker.
+    /// The cloud's text, unchanged: it also serves as a page marker.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub created_at: Option<String>,
     #[serde(default, deserialize_with = "super::fields::text")]
     pub updated_at: Option<String>,
-    /// `None`: the answer did not say, which is not the same as "has none".
+    /// `None`: the answer omits the tags, which does not mean that there are none.
     #[serde(default, deserialize_with = "super::tags::optional_map::deserialize")]
     pub tags: Option<BTreeMap<String, String>>,
 }
 
-/// What the cloud tells of a CA certificate; the PEM itself is never returned.
+/// The properties of a CA certificate that the cloud returns; it never returns the PEM itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct CaCertificate {
     #[serde(default, deserialize_with = "super::fields::text")]
@@ -55,7 +55,7 @@ pub struct CaCertificate {
     pub is_updatable: Option<bool>,
 }
 
-/// The body of a creation.
+/// The body of a create request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewCustomerGateway {
     pub name: String,
@@ -66,12 +66,12 @@ pub struct NewCustomerGateway {
     pub bgp_asn: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_certificate: Option<CertificateContent>,
-    /// With our ownership tag among them.
+    /// Includes our owner tag.
     #[serde(serialize_with = "super::tags::list::serialize")]
     pub tags: BTreeMap<String, String>,
 }
 
-/// The body of an update: nothing else can be changed.
+/// The body of an update request: no other field can be updated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CustomerGatewayChange {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ impl paging::Listed for CustomerGateway {
     }
 }
 
-/// How a gateway travels, in both directions.
+/// The envelope of a gateway in requests and responses.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Wrapped<T> {
     pub customer_gateway: T,
@@ -120,7 +120,7 @@ impl From<List> for Page<CustomerGateway> {
 const COLLECTION: &str = "customer-gateways";
 
 impl Client {
-    /// Makes a gateway. The answer may lack the tags that were sent.
+    /// Creates a gateway. The answer may omit the tags that were sent.
     pub async fn create_customer_gateway(
         &self,
         gateway: &NewCustomerGateway,
@@ -151,8 +151,8 @@ impl Client {
         self.fetch_gateway(request, None::<&()>).await
     }
 
-    /// Reads one page of the project's gateways: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says
-    /// which page is next and what the pages prove.
+    /// Reads one page of up to `limit` of the project's gateways: the first page, or the page after `marker`.
+    /// [`Walks`](super::walks::Walks) decides which page is next and what the pages prove.
     pub async fn list_customer_gateways_page(
         &self,
         limit: u64,
@@ -162,7 +162,7 @@ impl Client {
             .await
     }
 
-    /// Changes the name or the certificate; nothing else can be changed.
+    /// Updates the name or the certificate; no other field can be updated.
     pub async fn update_customer_gateway(
         &self,
         id: &str,

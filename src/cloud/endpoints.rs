@@ -77,7 +77,7 @@ pub enum EndpointError {
     #[error("{0:?} is not a URL: an endpoint is https://host or https://host:port")]
     NotAUrl(String),
     /// Longer than any host.
-    #[error("an endpoint has at most {LONGEST} characters, but this one goes on after {0:?}")]
+    #[error("an endpoint has at most {LONGEST} characters, but this one continues after {0:?}")]
     TooLong(String),
     /// Plain HTTP without permission.
     #[error(

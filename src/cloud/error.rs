@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use jiff::Timestamp;
 
 pub use super::{
-    meaning::{Class, Meaning, Pace, known_codes},
+    error_kind::{Backoff, ErrorKind, Retry, known_codes},
     operation::Operation,
 };
 
@@ -13,15 +13,18 @@ pub use super::{
 #[derive(Clone, Debug)]
 pub struct CloudError {
     pub operation: Operation,
-    pub meaning: Meaning,
+    pub kind: ErrorKind,
     /// HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// The cloud's code, such as `VPN.0001`.
     pub code: Option<String>,
     /// The cloud's words, or what happened on the way; bounded, one line, no control characters.
-    pub text: String,
+    pub text: Box<str>,
     pub request_id: Option<String>,
     pub retry_after: Option<Duration>,
+    /// When that wait is over by our own clock, if it is a long one: it stands in messages, which a remaining time would
+    /// change each time.
+    pub not_before: Option<Box<Timestamp>>,
     /// A write that failed so may yet have been, or become, committed.
     pub outcome_unknown: bool,
     /// The cloud's clock, from its `Date` header.
@@ -30,15 +33,16 @@ pub struct CloudError {
 
 impl CloudError {
     /// An error without an answer of the cloud.
-    pub fn new(operation: Operation, meaning: Meaning, text: impl Into<String>) -> Self {
+    pub fn new(operation: Operation, kind: ErrorKind, text: impl Into<String>) -> Self {
         Self {
             operation,
-            meaning,
+            kind,
             status: None,
             code: None,
-            text: text.into(),
+            text: text.into().into_boxed_str(),
             request_id: None,
             retry_after: None,
+            not_before: None,
             outcome_unknown: false,
             date: None,
         }
@@ -51,20 +55,20 @@ impl CloudError {
     }
 
     /// What to do about it.
-    pub fn class(&self) -> Class {
-        self.meaning.class()
+    pub fn retry(&self) -> Retry {
+        self.kind.retry()
     }
 
     /// Whether the collection that was asked for is no more, since the object that it belongs to is not.
     pub fn is_without_its_owner(&self) -> bool {
-        super::meaning::is_without_its_owner(self)
+        super::error_kind::is_without_its_owner(self)
     }
 
     /// How long to wait after this many such failures in a row, the first being 1: as the meaning asks, and no less
     /// than the cloud asked for.
     pub fn delay(&self, failures: u32) -> Duration {
-        self.meaning
-            .pace()
+        self.kind
+            .backoff()
             .delay(failures)
             .max(self.retry_after.unwrap_or_default())
     }
@@ -77,7 +81,7 @@ impl fmt::Display for CloudError {
         write!(formatter, "{} failed: {text}", self.operation.what())?;
         let action = self.operation.iam_action();
         // Without a code it was not IAM that refused, but something on the way.
-        if self.meaning == Meaning::Forbidden && self.code.is_some() && !text.contains(action) {
+        if self.kind == ErrorKind::Forbidden && self.code.is_some() && !text.contains(action) {
             write!(formatter, "; the credential needs the IAM action {action}")?;
         }
         // Where the cloud had no words, the text is about the status already.
@@ -98,25 +102,25 @@ impl std::error::Error for CloudError {}
 mod tests {
     use super::*;
 
-    fn error(meaning: Meaning) -> CloudError {
-        CloudError::new(Operation::CreateCustomerGateway, meaning, "no room")
+    fn error(kind: ErrorKind) -> CloudError {
+        CloudError::new(Operation::CreateCustomerGateway, kind, "no room")
     }
 
     #[test]
     fn the_message_says_what_failed_why_and_how_to_ask_the_cloud_about_it() {
-        let mut error = error(Meaning::Rejected);
+        let mut error = error(ErrorKind::Rejected);
         assert_eq!(error.to_string(), "creating the customer gateway failed: no room");
         error.status = Some(400);
         assert_eq!(
             error.to_string(),
             "creating the customer gateway failed: no room (HTTP 400)"
         );
-        error.text = "the proxy answered HTTP 400".to_owned();
+        error.text = "the proxy answered HTTP 400".into();
         assert_eq!(
             error.to_string(),
             "creating the customer gateway failed: the proxy answered HTTP 400"
         );
-        error.text = "no room".to_owned();
+        error.text = "no room".into();
         error.code = Some("VPN.0001".to_owned());
         error.request_id = Some("r1".to_owned());
         assert_eq!(
@@ -129,7 +133,7 @@ mod tests {
     fn a_missing_permission_is_named() {
         let error = CloudError {
             code: Some("VPN.0007".to_owned()),
-            ..error(Meaning::Forbidden)
+            ..error(ErrorKind::Forbidden)
         };
         assert_eq!(
             error.to_string(),
@@ -137,7 +141,7 @@ mod tests {
              the credential needs the IAM action vpn:customerGateways:create (VPN.0007)"
         );
         let named = CloudError {
-            text: "You may not vpn:customerGateways:create.".to_owned(),
+            text: "You may not vpn:customerGateways:create.".into(),
             ..error
         };
         assert_eq!(
@@ -148,15 +152,15 @@ mod tests {
 
     #[test]
     fn only_writes_have_an_outcome() {
-        assert!(error(Meaning::CloudFault).with_unknown_outcome().outcome_unknown);
-        let read = CloudError::new(Operation::GetCustomerGateway, Meaning::CloudFault, "");
+        assert!(error(ErrorKind::CloudFault).with_unknown_outcome().outcome_unknown);
+        let read = CloudError::new(Operation::GetCustomerGateway, ErrorKind::CloudFault, "");
         assert!(!read.with_unknown_outcome().outcome_unknown);
     }
 
     #[test]
     fn the_clouds_own_wait_counts_when_it_is_longer() {
         let seconds = |error: &CloudError, failures| error.delay(failures).as_secs();
-        let mut error = error(Meaning::Throttled);
+        let mut error = error(ErrorKind::Throttled);
         assert_eq!([1, 2, 5].map(|failures| seconds(&error, failures)), [1, 2, 16]);
         error.retry_after = Some(Duration::from_secs(7));
         assert_eq!([1, 2, 5].map(|failures| seconds(&error, failures)), [7, 7, 16]);

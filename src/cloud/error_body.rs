@@ -1,18 +1,18 @@
-//! The bodies of failed answers: the six JSON shapes that the API, its gateway and IAM were seen to use, and
-//! how much of a foreign text we repeat.
+//! Reads error bodies in the six JSON shapes observed from the API, its gateway and IAM. Limits how much foreign text a
+//! message quotes.
 
 use serde_json::{Map, Value};
 
-use crate::plain_text::one_line;
+use crate::text::one_line;
 
-/// No more than this of the cloud's words goes into a message.
+/// Longest quote of a text from the cloud, in characters.
 const LONGEST_TEXT: usize = 300;
-/// No more than this of a body that is not of the API.
+/// Longest quote of a body that is not the API's, in characters.
 const LONGEST_EXCERPT: usize = 80;
-/// The shapes nest once; anything deeper is not one of them.
+/// Deepest nesting that is searched; the known shapes nest once.
 const DEEPEST: usize = 3;
 
-/// What a body said, in its own words: they are foreign, and not yet [`bounded`].
+/// Code and text as the body has them: foreign, and not yet [`bounded`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ErrorBody {
     pub code: String,
@@ -20,7 +20,7 @@ pub(super) struct ErrorBody {
     pub request_id: Option<String>,
 }
 
-/// Reads any of the shapes; `None` if it is none of them.
+/// Reads a body of any known shape; `None` for another.
 pub(super) fn parse(body: &[u8]) -> Option<ErrorBody> {
     let Ok(Value::Object(object)) = serde_json::from_slice(body) else {
         return None;
@@ -63,9 +63,9 @@ pub(super) fn bounded(text: &str) -> String {
     one_line(text, LONGEST_TEXT)
 }
 
-/// The beginning of a body that is not what it should be; of a web page its title.
+/// Returns the beginning of an unexpected body, or the title of a web page.
 pub(super) fn excerpt(body: &[u8]) -> String {
-    // Only the beginning is shown, so only the beginning is looked at.
+    // Only the beginning is shown, so only the beginning is read.
     let beginning = String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_TEXT)]);
     match title(&beginning) {
         Some(title) => format!("a web page, \"{}\"", one_line(title, LONGEST_EXCERPT)),
@@ -75,7 +75,7 @@ pub(super) fn excerpt(body: &[u8]) -> String {
 
 /// The title of an HTML page.
 fn title(text: &str) -> Option<&str> {
-    // Letters of one case have the same length: places in one text are places in the other.
+    // Lowercasing ASCII keeps the length, so offsets are the same in both texts.
     let lower = text.to_ascii_lowercase();
     let start = lower.find("<title>")? + "<title>".len();
     let end = start + lower[start..].find("</title>")?;

@@ -1,4 +1,4 @@
-//! From whatever came instead of a good answer to an error that says what it means.
+//! Turns a failed call or an unusable response into a [`CloudError`] with its [`ErrorKind`].
 
 use std::error::Error as _;
 
@@ -6,46 +6,46 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 
 use super::{
-    clock::SIGNATURE_SKEW, error::CloudError, error_body, error_body::bounded, meaning::Meaning, redaction::Redaction,
-    request::Call, time,
+    clock::SIGNATURE_SKEW, error::CloudError, error_body, error_body::bounded, error_kind::ErrorKind,
+    rate_limiter::LONG_WAIT, redaction::Redaction, request::Call, time,
 };
 
-/// The gateway's codes for a signature from another time, among other things.
+/// Gateway codes for a signature with a wrong time, among other causes.
 const CLOCK_CODES: [&str; 2] = ["APIGW.0303", "APIG.0303"];
 
-/// An answer as it came.
-pub(super) struct Said {
+/// A response as it was received.
+pub(super) struct RawResponse {
     pub status: StatusCode,
     pub body: Vec<u8>,
-    /// As it stands in the header: it may hold anything.
+    /// The raw header, which can hold anything.
     pub request_id: Option<String>,
     /// The `Date` header.
     pub date: Option<Timestamp>,
-    /// The header, as it is written.
+    /// The raw `Retry-After` header.
     pub retry_after: Option<String>,
 }
 
-impl Said {
-    /// The request id, fit to be told.
+impl RawResponse {
+    /// Returns the request id, safe to show.
     pub fn told_request_id(&self, redaction: &Redaction) -> Option<String> {
         let id = shown(redaction, self.request_id.as_deref()?);
         (!id.is_empty()).then_some(id)
     }
 }
 
-/// Foreign text without what must not be told. It is hidden before the text is cut, or a part of it would be left, and
-/// again after it was tidied up, which may bring together what a line break kept apart.
+/// Returns foreign text without the password. Redacts before the cut, which could leave a part of it, and again after
+/// the cleanup, which can join what a line break separated.
 fn shown(redaction: &Redaction, foreign: &str) -> String {
     redaction.hide(&bounded(&redaction.hide(foreign)))
 }
 
 /// A failed call, with its label for metrics.
-pub(super) struct Failure {
+pub(super) struct CallFailure {
     pub error: Box<CloudError>,
     pub outcome: &'static str,
 }
 
-impl Failure {
+impl CallFailure {
     fn new(error: CloudError, outcome: &'static str) -> Self {
         Self {
             error: Box::new(error),
@@ -53,15 +53,15 @@ impl Failure {
         }
     }
 
-    /// What was asked for is no request; nothing was sent.
+    /// No valid request can be built; nothing was sent.
     pub fn invalid(call: &Call<'_>, problem: String) -> Self {
-        Self::new(CloudError::new(call.operation, Meaning::Rejected, problem), "invalid")
+        Self::new(CloudError::new(call.operation, ErrorKind::Rejected, problem), "invalid")
     }
 
-    /// There was no answer, or only a part of one.
+    /// There was no response, or only a part of one.
     pub fn on_the_way(call: &Call<'_>, error: &reqwest::Error) -> Self {
         let (causes, endpoint) = (with_causes(error), call.endpoint);
-        let fault = |text| CloudError::new(call.operation, Meaning::CloudFault, text);
+        let fault = |text| CloudError::new(call.operation, ErrorKind::CloudFault, text);
         if error.is_builder() {
             Self::invalid(call, format!("the request cannot be made: {causes}"))
         } else if error.is_connect() {
@@ -77,18 +77,18 @@ impl Failure {
         }
     }
 
-    /// A success in words that are not the API's.
-    pub fn unreadable(call: &Call<'_>, said: &Said, problem: &serde_json::Error) -> Self {
+    /// A success status with a body that is not the API's.
+    pub fn unreadable(call: &Call<'_>, said: &RawResponse, problem: &serde_json::Error) -> Self {
         let (endpoint, service, shown) = (call.endpoint, call.operation.service(), error_body::excerpt(&said.body));
         let text = match said.body.as_slice() {
-            // Both the problem and the answer may quote what was sent.
+            // Both the parse error and the response may quote the request.
             [_, ..] if Redaction::of(call.password).is_needed() => {
                 format!(
                     "{endpoint} did not answer as the {service}; the answer is not shown, it could repeat the password"
                 )
             }
             [] => format!("{endpoint} did not answer as the {service}: the answer is empty"),
-            // JSON, but of something else.
+            // Valid JSON of another schema.
             _ if problem.is_data() => {
                 format!("{endpoint} did not answer as the {service}: {problem}; the answer begins {shown}")
             }
@@ -97,8 +97,8 @@ impl Failure {
         Self::bad_success(call, said, &text)
     }
 
-    /// A success that nobody wants to read.
-    pub fn too_long(call: &Call<'_>, said: &Said, most: usize) -> Self {
+    /// A success status with a body above the size limit.
+    pub fn too_long(call: &Call<'_>, said: &RawResponse, most: usize) -> Self {
         Self::bad_success(
             call,
             said,
@@ -106,75 +106,84 @@ impl Failure {
         )
     }
 
-    fn bad_success(call: &Call<'_>, said: &Said, text: &str) -> Self {
+    fn bad_success(call: &Call<'_>, said: &RawResponse, text: &str) -> Self {
         let error = CloudError {
             status: Some(said.status.as_u16()),
             request_id: said.told_request_id(&Redaction::of(call.password)),
-            ..CloudError::new(call.operation, Meaning::CloudFault, bounded(text))
+            ..CloudError::new(call.operation, ErrorKind::CloudFault, bounded(text))
         };
         Self::new(error.with_unknown_outcome(), "unreadable")
     }
 
-    /// Any status but a success.
-    pub fn refusal(call: &Call<'_>, said: Said, now: Timestamp) -> Self {
+    /// Any status outside 2xx.
+    pub fn refusal(call: &Call<'_>, said: RawResponse, now: Timestamp) -> Self {
         let (operation, status, redaction) = (call.operation, said.status, Redaction::of(call.password));
         let shown = |foreign: &str| shown(&redaction, foreign);
         let parsed = error_body::parse(&said.body);
         let code = parsed.as_ref().map(|body| body.code.as_str());
         let words = bounded(parsed.as_ref().map_or("", |body| &body.text));
-        let mut meaning = Meaning::of(operation, status.as_u16(), code, &words);
-        // Only the API tells its time: not a proxy, nor a node that refuses our signature for its time.
+        let mut kind = ErrorKind::of(operation, status.as_u16(), code, &words);
+        // Trust only the API's `Date`: not a proxy's, nor that of a node that rejects our signature due to its clock.
         let date = said
             .date
-            .filter(|_| parsed.is_some() && meaning != Meaning::Unauthorized);
+            .filter(|_| parsed.is_some() && kind != ErrorKind::Unauthorized);
         let mut text = match &parsed {
             Some(body) if !words.is_empty() => shown(&body.text),
             _ => without_words(call, &said),
         };
         let skew = said.date.map(|date| date.duration_since(now).unsigned_abs());
-        if let (Meaning::Unauthorized, Some(skew)) = (meaning, skew.filter(|skew| *skew > SIGNATURE_SKEW)) {
-            text += &format!("; our clock and the cloud's differ by {} minutes", skew.as_secs() / 60);
+        if let (ErrorKind::Unauthorized, Some(skew)) = (kind, skew.filter(|skew| *skew > SIGNATURE_SKEW)) {
+            text += &format!(
+                "; the operator's clock and the cloud's differ by {} minutes",
+                skew.as_secs() / 60
+            );
             if code.is_some_and(|code| CLOCK_CODES.contains(&code)) {
-                // It does not count towards the lock of the access key, and one API node alone may be wrong.
-                meaning = Meaning::CloudFault;
+                // This does not count towards the lock of the access key, and only one API node's clock may be wrong.
+                kind = ErrorKind::CloudFault;
                 text += ": check the clock of the operator's node";
             }
         }
         let request_id = parsed.as_ref().and_then(|body| body.request_id.as_deref());
         let request_id = request_id.map(shown).filter(|id| !id.is_empty());
+        let retry_after = said
+            .retry_after
+            .as_ref()
+            .and_then(|wait| time::parse_retry_after(wait, said.date.unwrap_or(now)));
         let error = CloudError {
             operation,
-            meaning,
+            kind,
             status: Some(status.as_u16()),
             code: code.map(shown),
-            text,
+            text: text.into(),
             request_id: said.told_request_id(&redaction).or(request_id),
-            retry_after: said
-                .retry_after
-                .and_then(|wait| time::parse_retry_after(&wait, said.date.unwrap_or(now))),
+            retry_after,
+            not_before: retry_after
+                .filter(|wait| *wait > LONG_WAIT)
+                .and_then(|wait| time::end_of(wait, now))
+                .map(Box::new),
             outcome_unknown: false,
             date,
         };
         match status.as_u16() {
             429 => Self::new(error, "429"),
             300..=399 => Self::new(error, "3xx"),
-            // The one that is repeated may have been done.
-            _ if meaning == Meaning::Repeated => Self::new(error.with_unknown_outcome(), "4xx"),
-            // A server that failed, or a proxy that did not hear from it, may have done what it was asked.
+            // The earlier request may have taken effect.
+            _ if kind == ErrorKind::Repeated => Self::new(error.with_unknown_outcome(), "4xx"),
+            // A server that failed, or one behind a proxy that timed out, may have executed the request.
             500..=599 => Self::new(error.with_unknown_outcome(), "5xx"),
             _ => Self::new(error, "4xx"),
         }
     }
 }
 
-/// For a refusal without a message of the cloud's.
-fn without_words(call: &Call<'_>, said: &Said) -> String {
+/// Returns the message for a refusal without a text from the cloud.
+fn without_words(call: &Call<'_>, said: &RawResponse) -> String {
     let (endpoint, service, reason) = (call.endpoint, call.operation.service(), reason(said.status));
     let unshown = Redaction::of(call.password).is_needed();
     if said.status.is_redirection() {
         format!("{endpoint} redirects ({reason}), which is not followed")
     } else if said.body.is_empty() {
-        format!("{endpoint} answered {reason} without a word")
+        format!("{endpoint} answered {reason} with an empty body")
     } else if unshown {
         format!(
             "{endpoint} answered {reason}, not as the {service}; the answer is not shown, it could repeat the password"
@@ -192,19 +201,19 @@ fn reason(status: StatusCode) -> String {
     }
 }
 
-/// What happened, down to the innermost cause; the URL is left out, it is long and known.
+/// Returns the causes, down to the innermost. Omits the URL, which is long and known.
 pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
-        // The number says the same as the words before it.
+        // The number repeats the words before it.
         let words = cause_text.split(" (os error ").next().unwrap_or_default();
         causes.push(words.to_owned());
         next = cause.source();
     }
     causes.dedup();
-    // What the HTTP library calls its own steps helps nobody, unless it is all there is.
+    // Step names of the HTTP library do not help; keep one only if there is no other cause.
     let innermost = causes.len().saturating_sub(1);
     let step = |cause: &str| cause.starts_with("client error (") || cause == "tcp connect error";
     let told = causes.iter().enumerate();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::plain_text::cut_to_bytes;
+use crate::text::cut_to_bytes;
 
 /// Ids have 36 characters; the documents' own samples are not exact, so some more are borne.
 const LONGEST_ID: usize = 128;

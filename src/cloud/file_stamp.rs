@@ -1,4 +1,4 @@
-//! Tells one version of a file from another without reading it.
+//! Detects a change of a file without reading it.
 
 use std::{fs, io, path::Path, time::SystemTime};
 
@@ -10,7 +10,7 @@ pub(super) struct FileStamp {
 }
 
 impl FileStamp {
-    /// Of the file as it is now; symbolic links are followed.
+    /// Returns the stamp of the file as it is now. Follows symbolic links.
     pub fn of(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         Ok(Self {

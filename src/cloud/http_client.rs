@@ -1,4 +1,4 @@
-//! The HTTP client with its trust, set up again when the CA file changes: authorities rotate while the process runs.
+//! The HTTP client and its trusted CAs. It is rebuilt when the CA file changes: CAs rotate while the process runs.
 
 use std::{
     path::Path,
@@ -21,14 +21,14 @@ pub(super) struct HttpClient {
 
 struct Current {
     client: reqwest::Client,
-    /// Of the CA file when it was last looked at; `None`: there is none.
+    /// Stamp of the CA file at the last check. `None`: there is no file.
     stamp: Option<FileStamp>,
 }
 
 impl HttpClient {
     /// Reads the CA file and the system's roots.
     pub fn new(options: TransportOptions) -> Result<Self, TransportError> {
-        // The stamp is taken first: a change in between is then seen the next time.
+        // The stamp is taken first, so the next check sees a change in between.
         let stamp = options.ca_file.as_deref().and_then(|file| FileStamp::of(file).ok());
         let client = build(&options)?;
         Ok(Self {
@@ -37,8 +37,8 @@ impl HttpClient {
         })
     }
 
-    /// The client that trusts what the CA file holds now. While the file is missing or wrong, the roots that were read last
-    /// stay in force.
+    /// Returns a client that trusts the present content of the CA file. While the file is missing or invalid, the roots
+    /// that were read last stay in force.
     pub fn current(&self) -> reqwest::Client {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &self.options.ca_file {
@@ -54,7 +54,7 @@ impl HttpClient {
     fn reload(&self, file: &Path, current: &mut Current) {
         match build(&self.options) {
             Ok(client) => {
-                // Connections of the former one end with the requests that use them.
+                // Connections of the former client end with the requests that use them.
                 current.client = client;
                 tracing::info!(file = %file.display(), "read the changed CA file");
             }
@@ -72,7 +72,7 @@ fn build(options: &TransportOptions) -> Result<reqwest::Client, TransportError> 
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .timeout(options.request_timeout)
-        // A connection that was never made leaves no doubt about a write, so it is told from a slow answer.
+        // Without a connection a write has no effect. A shorter limit distinguishes that case from a slow response.
         .connect_timeout(options.request_timeout / 2)
         .build()
         .map_err(TransportError::Http)

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{
     client::Answer,
     credentials::Credentials,
-    error::{CloudError, Meaning, Operation},
+    error::{CloudError, ErrorKind, Operation},
     request::Call,
     transport::Transport,
 };
@@ -55,7 +55,7 @@ pub async fn look_up_project(
         Err(problem) => Err(CloudError {
             request_id: answer.request_id,
             date: answer.date,
-            ..CloudError::new(Operation::LookUpProject, Meaning::Rejected, problem)
+            ..CloudError::new(Operation::LookUpProject, ErrorKind::Rejected, problem)
         }),
     }
 }

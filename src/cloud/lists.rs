@@ -1,5 +1,5 @@
-//! Lists in answers: `null` is an empty list, but an answer that lacks its list is not an answer. Nor is one with more
-//! items than anybody asked for: small items in a body of the greatest length would take many times its memory.
+//! Lists in responses: `null` is an empty list, but a response without its list is an error. So is one with far too
+//! many items: small items in a body of the greatest length would take many times its memory.
 
 use std::{fmt, marker::PhantomData};
 
@@ -14,23 +14,23 @@ use super::{
     fields::checked_id,
     paging::{Listed, Unreadable},
 };
-use crate::plain_text::one_line;
+use crate::text::one_line;
 
-/// A page has 200, and a gateway 20 tags; a server may not know of pages and give all that there is at once.
+/// A page has 200 items, and a gateway 20 tags. A server without paging may return everything at once.
 const MOST_ITEMS: usize = 10_000;
-/// Values within each other in one item: a gateway with its 20 tags has not a tenth of that.
+/// Values in one item, nested ones included: a gateway with 20 tags has less than a tenth of that.
 const LARGEST_ITEM: usize = 2_000;
 const ID: &str = "id";
-/// Of one item, in the log.
+/// Logged problems of one item.
 const MOST_PROBLEMS: usize = 3;
 const LONGEST_PROBLEM: usize = 200;
 
-/// For a field without a default.
+/// Reads a list field without a default.
 pub(super) fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     optional(deserializer).map(Option::unwrap_or_default)
 }
 
-/// For a field that may be missing.
+/// Reads a list field that may be missing.
 pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -38,10 +38,10 @@ pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Ok(list.map(|Bounded(items)| items))
 }
 
-/// The items of a list, each read by itself: one that cannot be read costs that item, not the list.
+/// The items of a list, each read separately: an unreadable item does not make the list unreadable.
 #[derive(Debug)]
 pub(super) struct Items<T> {
-    /// With those of which only some fields could be read; the other fields are missing in them.
+    /// Includes items that are only partly readable, without their unreadable fields.
     pub readable: Vec<T>,
     pub unreadable: Vec<Unreadable>,
 }
@@ -55,7 +55,7 @@ impl<T> Default for Items<T> {
     }
 }
 
-/// For a field without a default that holds [`Items`].
+/// Reads a field without a default that holds [`Items`].
 pub(super) fn items<'de, D: Deserializer<'de>, T: DeserializeOwned + Listed>(
     deserializer: D,
 ) -> Result<Items<T>, D::Error> {
@@ -110,7 +110,7 @@ fn too_many<E: serde::de::Error>() -> E {
     E::custom(format_args!("a list has more than {MOST_ITEMS} items"))
 }
 
-/// What can be read of an item: its id and each field that can be read without the others. Without an id it is nothing.
+/// Returns the readable part of an item: its id and each field that is readable on its own. Without an id, nothing.
 fn salvage<T: DeserializeOwned + Listed>(value: Value, problem: &str) -> (Option<T>, Unreadable) {
     let nothing = |problem: &str| {
         let unreadable = Unreadable {

@@ -2,8 +2,7 @@
 //! errors that say what they mean. Nothing in here knows of Kubernetes.
 
 mod bounded_value;
-pub mod breaker;
-pub mod budget;
+pub mod circuit_breaker;
 pub mod client;
 pub mod clock;
 pub mod credentials;
@@ -12,20 +11,20 @@ pub mod customer_gateways;
 pub mod endpoints;
 pub mod error;
 mod error_body;
+mod error_kind;
 mod failure;
 mod fields;
 mod file_stamp;
 mod http_client;
 pub mod iam;
-pub mod lane;
 mod lists;
-mod meaning;
 mod operation;
 pub mod paging;
 #[doc(hidden)]
 pub mod parsing;
 pub mod password;
 pub mod password_rules;
+pub mod rate_limiter;
 mod redaction;
 mod regions;
 mod request;
@@ -38,11 +37,12 @@ pub mod user_groups;
 pub mod users;
 pub mod vpn_servers;
 pub mod walks;
+pub mod write_queue;
 
-pub use breaker::{Admit, Breaker, Flight};
-pub use budget::{Budget, Priority, Turn};
+pub use circuit_breaker::{Admit, Admitted, CircuitBreaker};
 pub use client::{Answer, Client, Scope};
 pub use credentials::Credentials;
 pub use endpoints::Cloud;
-pub use error::{Class, CloudError, Meaning, Operation, Pace};
-pub use transport::{Observer, Transport, TransportOptions};
+pub use error::{Backoff, CloudError, ErrorKind, Operation, Retry};
+pub use rate_limiter::{Permit, Priority, RateLimiter};
+pub use transport::{RequestObserver, Transport, TransportOptions};

@@ -1,5 +1,5 @@
-//! Reading a whole list page by page. Markers are creation times, so a page border can lose or repeat items:
-//! what is collected says whether it is all there is.
+//! Reads a whole list page by page. Markers are creation times, so a page boundary can lose or repeat items.
+//! [`Listing::complete`] reports whether all items were read.
 
 use std::collections::HashSet;
 
@@ -7,14 +7,14 @@ use serde::Deserialize;
 
 use super::lists::Items;
 
-/// Items of a page: the most that the API gives.
+/// Items per page: the maximum of the API.
 pub const LIMIT: u64 = 200;
-/// Items of a page where the cloud refuses [`LIMIT`]: for users, groups, members and servers the range is not documented,
-/// but official clients ask for so many.
+/// Items per page where the cloud refuses [`LIMIT`]: for users, groups, members and servers the range is not
+/// documented, but official clients request 50.
 pub const SMALL_LIMIT: u64 = 50;
-/// A list that goes on for ever ends here.
+/// Maximum pages of a list, in case a list never ends.
 const MOST_PAGES: usize = 1000;
-/// Unreadable items that are named; more are only counted.
+/// Unreadable items that are kept; further ones are only counted.
 const MOST_NAMED: usize = 20;
 
 /// An item of a list.
@@ -25,34 +25,34 @@ pub trait Listed {
     fn created(&self) -> Option<&str> {
         None
     }
-    /// Some of its fields cannot be read, and are missing in it. For items of which nothing is concluded from a field that is
-    /// missing, that makes no difference.
+    /// Marks that some of its fields are unreadable and missing. Has no effect on items whose missing fields are never
+    /// interpreted.
     fn mark_partial(&mut self) {}
 }
 
-/// What is said of an item that cannot be read as it should be.
+/// An item that cannot be read completely.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Unreadable {
-    /// With an id the item is among the others, without the fields that cannot be read. Without one it is not, and it could
-    /// be any.
+    /// With an id, the item is in `items` without its unreadable fields. Without an id it is not there, and could be
+    /// any item.
     pub id: Option<String>,
     /// Which fields, and why; bounded, one line.
     pub problem: String,
 }
 
-/// One page, as it came.
+/// One page as the cloud returned it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     pub items: Vec<T>,
     pub unreadable: Vec<Unreadable>,
-    /// Of the whole list.
+    /// Items of the whole list.
     pub total_count: Option<u64>,
     pub next_marker: Option<String>,
-    /// Of this page, as the cloud counts.
+    /// Items on this page, by the cloud's count.
     pub current_count: Option<u64>,
 }
 
-/// How a list tells of its pages.
+/// The paging fields of a list.
 #[derive(Default, Deserialize)]
 pub(super) struct PageInfo {
     #[serde(default, deserialize_with = "super::fields::text")]
@@ -61,7 +61,7 @@ pub(super) struct PageInfo {
 }
 
 impl<T> Page<T> {
-    /// Of what a list holds.
+    /// Builds a page from the content of a list.
     pub(super) fn new(items: Items<T>, total_count: Option<u64>, info: Option<PageInfo>) -> Self {
         let PageInfo {
             next_marker,
@@ -77,7 +77,7 @@ impl<T> Page<T> {
     }
 }
 
-/// The query that asks for a page. The limit goes with every one: a marker alone may be refused.
+/// Returns the query parameters for a page. The limit is always sent: the cloud may refuse a marker alone.
 pub(super) fn query<'a>(limit: &'a str, marker: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let marker = marker.map(|marker| ("marker", marker));
     [("limit", limit)].into_iter().chain(marker).collect()
@@ -86,46 +86,46 @@ pub(super) fn query<'a>(limit: &'a str, marker: Option<&'a str>) -> Vec<(&'a str
 /// What to do after a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Ask for the page behind this marker.
+    /// Read the page after this marker.
     Fetch(String),
-    /// There is no more to be had.
+    /// No further page can be read.
     Done,
 }
 
-/// What a walk over the pages found.
+/// The result of reading all pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing<T> {
     /// Each id once, in the order of the pages.
     pub items: Vec<T>,
-    /// As many as the cloud says there are, on every page, each with an id. If not, an item that is not here may still
-    /// exist.
+    /// Every page reported the same total, and as many items with an id were read. If false, an item that is not here
+    /// may still exist.
     pub complete: bool,
-    /// The first of the items that cannot be read as they should be.
+    /// The first items that cannot be read completely.
     pub unreadable: Vec<Unreadable>,
-    /// How many there are.
+    /// The number of all such items.
     pub unreadable_count: usize,
-    /// As many items as there are, if all pages agree on it.
+    /// Total of the list, if all pages agree on it.
     pub total: Option<u64>,
 }
 
-/// The pages so far.
+/// The pages read so far.
 #[derive(Debug)]
 pub struct Pages<T> {
-    /// Items that were asked for on each page.
+    /// Items requested per page.
     limit: u64,
     items: Vec<T>,
     unreadable: Vec<Unreadable>,
     unreadable_count: usize,
     /// Items without a readable id.
     pub(super) without_id: usize,
-    /// Creation times of the last items of pages that another one follows: items of the same time may be missing.
+    /// Creation time of the last item of each page that another page follows. Items of the same time may be missing.
     pub(super) borders: HashSet<String>,
-    /// The same of a page that has fewer items than were asked for: if another one follows, it was not the last.
+    /// The same time of a page with fewer items than requested. It counts only if another page follows.
     short_border: Option<String>,
     ids: HashSet<String>,
     pages: usize,
     marker: Option<String>,
-    /// `None` before the first page; then what all pages agreed on, if they did.
+    /// `None` before the first page; then the total that all pages report, if they agree.
     total: Option<Option<u64>>,
 }
 
@@ -136,7 +136,7 @@ impl<T> Default for Pages<T> {
 }
 
 impl<T> Pages<T> {
-    /// Pages of so many items, none of which was read yet.
+    /// Starts a list with pages of this many items.
     pub fn of(limit: u64) -> Self {
         Self {
             limit,
@@ -155,15 +155,15 @@ impl<T> Pages<T> {
 }
 
 impl<T: Listed> Pages<T> {
-    /// Takes a page, and says which one is next.
+    /// Adds a page and returns the next step.
     pub fn add(&mut self, page: Page<T>) -> Next {
         self.add_of(self.limit, page)
     }
 
-    /// The same of a page for which so many items were asked for.
+    /// The same for a page that was requested with this limit.
     pub(super) fn add_of(&mut self, limit: u64, page: Page<T>) -> Next {
         self.pages += 1;
-        // A total that moves while we read means that something came or went at an unknown place.
+        // A total that changes between pages means that an item was created or deleted at an unknown place.
         self.total = Some(match self.total {
             None => page.total_count,
             Some(total) => total.filter(|total| page.total_count == Some(*total)),
@@ -171,7 +171,7 @@ impl<T: Listed> Pages<T> {
         let without_id = page.unreadable.iter().filter(|item| item.id.is_none()).count();
         self.without_id += without_id;
         for item in page.unreadable {
-            // A page can bring items again.
+            // A page can repeat items.
             if item.id.as_ref().is_none_or(|id| !self.ids.contains(id)) {
                 self.unreadable_count += 1;
                 if self.unreadable.len() < MOST_NAMED {
@@ -191,7 +191,7 @@ impl<T: Listed> Pages<T> {
             }
         }
         let nothing_new = self.items.len() == before;
-        // Some lists name a marker even on their last page; others may give shorter pages than were asked for.
+        // Some lists return a marker even on their last page; others may return shorter pages than requested.
         let is_short = page.current_count.unwrap_or(on_page) < limit;
         let all_seen = page
             .total_count
@@ -214,7 +214,7 @@ impl<T: Listed> Pages<T> {
         }
     }
 
-    /// What was found.
+    /// Returns what was read.
     pub fn finish(self) -> Listing<T> {
         let total = self.total.flatten();
         Listing {
@@ -227,7 +227,7 @@ impl<T: Listed> Pages<T> {
     }
 }
 
-/// Whether so many items with ids are all that there are. What has no id could be any item that is looked for.
+/// Whether this number of items with ids is the whole list. An item without an id could be any.
 pub(super) fn is_complete(found: usize, total: Option<u64>, without_id: usize) -> bool {
     let found = u64::try_from(found).ok();
     found.is_some() && total == found && without_id == 0
@@ -409,12 +409,12 @@ mod tests {
         assert!(!listing.complete);
     }
 
-    /// A cloud as the documents leave it open.
+    /// A cloud with the variants that its documents leave open.
     #[derive(Clone, Debug)]
     struct Cloud {
         items: Vec<Item>,
         descending: bool,
-        /// Whether items of the marker's own time come again; else those not yet shown are lost.
+        /// Whether items of the marker's time are repeated; otherwise those not shown yet are lost.
         repeats: bool,
         marker_on_last_page: bool,
         counts_page: bool,

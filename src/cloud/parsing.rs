@@ -1,14 +1,14 @@
-//! What is made of answers, without a wire: the doors through which the fuzz targets (tests/fuzz) come.
+//! Parses answers without a network: the entry points of the fuzz targets (tests/fuzz).
 
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{
-    credentials::{self, Credentials, OwnCredentials, OwnCredentialsError},
+    credentials::{self, Credentials, DefaultCredentials, DefaultCredentialsError},
     customer_gateways::{self, CustomerGateway},
     error::{CloudError, Operation},
-    failure::{Failure, Said},
+    failure::{CallFailure, RawResponse},
     iam,
     paging::Page,
     password::Password,
@@ -19,18 +19,18 @@ use super::{
     vpn_servers::{self, VpnServer},
 };
 
-/// An answer as it stands on the wire, after HTTP was read.
+/// A raw answer, after HTTP parsing.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard<'a> {
     pub status: u16,
-    /// Headers, each as it is written.
+    /// Headers, each as received.
     pub request_id: Option<&'a str>,
     pub date: Option<&'a str>,
     pub retry_after: Option<&'a str>,
     pub body: &'a [u8],
 }
 
-/// To whom a request went, with what.
+/// The request that was answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     pub operation: Operation,
@@ -39,7 +39,7 @@ pub struct Asked<'a> {
     pub credentials: &'a Credentials,
 }
 
-/// What is read of a success, whatever was asked for.
+/// The parsed body of a successful answer, for any operation.
 #[derive(Clone, Debug)]
 pub enum Read {
     Gateways(Page<CustomerGateway>),
@@ -52,7 +52,7 @@ pub enum Read {
     Members(Page<GroupMember>),
     Servers(Page<VpnServer>),
     Project(String),
-    /// Only that it was done.
+    /// Only the confirmation of success.
     Done,
 }
 
@@ -70,7 +70,7 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         password: asked.password,
         body: None,
     };
-    let said = Said {
+    let said = RawResponse {
         status: StatusCode::from_u16(heard.status).unwrap_or(StatusCode::OK),
         body: heard.body.to_vec(),
         request_id: heard.request_id.map(str::to_owned),
@@ -78,7 +78,7 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         retry_after: heard.retry_after.map(str::to_owned),
     };
     if !said.status.is_success() {
-        return Err(*Failure::refusal(&call, said, now).error);
+        return Err(*CallFailure::refusal(&call, said, now).error);
     }
     match asked.operation {
         Operation::ListCustomerGateways => {
@@ -109,7 +109,7 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         Operation::LookUpProject => {
             let projects = body::<iam::Projects>(&call, &said)?;
             let chosen = iam::choose(projects.projects, "eu-west-101");
-            let rejected = |problem| CloudError::new(asked.operation, super::Meaning::Rejected, problem);
+            let rejected = |problem| CloudError::new(asked.operation, super::ErrorKind::Rejected, problem);
             chosen.map(Read::Project).map_err(rejected)
         }
         Operation::AddCustomerGatewayTags
@@ -120,15 +120,15 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         | Operation::AddVpnUsersToGroup
         | Operation::RemoveVpnUsersFromGroup => super::transport::done(&said.body)
             .map(|()| Read::Done)
-            .map_err(|problem| *Failure::unreadable(&call, &said, &problem).error),
+            .map_err(|problem| *CallFailure::unreadable(&call, &said, &problem).error),
     }
 }
 
-fn body<T: DeserializeOwned>(call: &Call<'_>, said: &Said) -> Result<T, CloudError> {
-    serde_json::from_slice(&said.body).map_err(|problem| *Failure::unreadable(call, said, &problem).error)
+fn body<T: DeserializeOwned>(call: &Call<'_>, said: &RawResponse) -> Result<T, CloudError> {
+    serde_json::from_slice(&said.body).map_err(|problem| *CallFailure::unreadable(call, said, &problem).error)
 }
 
-/// Reads the text of the operator's own credentials file.
-pub fn own_credentials(text: &str) -> Result<OwnCredentials, OwnCredentialsError> {
+/// Reads the text of the file with the default credentials.
+pub fn default_credentials(text: &str) -> Result<DefaultCredentials, DefaultCredentialsError> {
     credentials::from_file(std::path::Path::new("credentials"), text)
 }

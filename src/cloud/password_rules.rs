@@ -1,15 +1,15 @@
-//! The cloud's rules on passwords of VPN users, checked before anything is sent. Nothing here tells the value.
+//! The cloud's rules on passwords of VPN users, checked before anything is sent. No message contains the password.
 
 use super::password::Password;
 
-/// Characters that a password has at least.
+/// Minimum number of characters.
 const SHORTEST: usize = 8;
-/// Characters that a password has at most.
+/// Maximum number of characters.
 const LONGEST: usize = 32;
-/// Of upper case letters, lower case letters, digits, and the rest.
+/// Minimum number of these kinds: upper case letters, lower case letters, digits, and the rest.
 const FEWEST_KINDS: usize = 2;
 
-/// Why the cloud would not take a password, and what to do.
+/// Why the cloud would refuse a password, and what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordProblem {
     #[error("the password is empty: put one of 8 to 32 characters into the Secret")]
@@ -20,7 +20,7 @@ pub enum PasswordProblem {
     )]
     NotAscii,
     #[error(
-        "the password holds a control character, such as a tab or a line break: take it out (a single line break at the \
+        "the password holds a control character, such as a tab or a line break: remove it (a single line break at the \
          end does no harm)"
     )]
     ControlCharacter,
@@ -39,7 +39,7 @@ pub enum PasswordProblem {
     ReversedUserName,
 }
 
-/// The password that a Secret holds. One line break at its end is cut, since editors and `echo` leave one.
+/// Reads the password of a Secret. Removes one line break at its end, since editors and `echo` add one.
 pub fn read(bytes: &[u8]) -> Result<Password, PasswordProblem> {
     let without_lf = bytes.strip_suffix(b"\n");
     let value = without_lf.map_or(bytes, |line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -48,7 +48,7 @@ pub fn read(bytes: &[u8]) -> Result<Password, PasswordProblem> {
     Ok(Password::new(value))
 }
 
-/// Whether the cloud would take it for a user of this name. That it is none of the latest five only the cloud knows.
+/// Checks whether the cloud would accept the password for this user. Only the cloud knows the latest five passwords.
 pub fn check(password: &str, user_name: &str) -> Result<(), PasswordProblem> {
     check_characters(password)?;
     if password.len() < SHORTEST {
@@ -75,7 +75,7 @@ pub fn check(password: &str, user_name: &str) -> Result<(), PasswordProblem> {
     }
 }
 
-/// Letters, digits, spaces and all of ASCII's punctuation may stand in one.
+/// Allows letters, digits, spaces and all ASCII punctuation.
 fn check_characters(password: &str) -> Result<(), PasswordProblem> {
     if password.is_empty() {
         return Err(PasswordProblem::Empty);
@@ -202,7 +202,7 @@ mod tests {
                     prop_assert!(password != user && password != reversed);
                     prop_assert!(password.chars().all(|it| it == ' ' || it.is_ascii_graphic()));
                 }
-                // A message is the same for all values.
+                // A message does not depend on the value.
                 Err(problem) => prop_assert!(PROBLEMS.contains(&problem)),
             }
         }

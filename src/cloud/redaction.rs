@@ -1,4 +1,4 @@
-//! Keeps what a request carried out of what is told of its answer: a server may repeat what it was sent.
+//! Removes the password of a request from the texts of its response: a server may repeat what it received.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::password::Password;
 
 const SHOWN_INSTEAD: &str = "[redacted]";
 
-/// Takes a password out of foreign text, in the spellings in which a server may repeat it.
+/// Removes a password from text of a server, in every spelling in which the server may repeat it.
 pub(super) struct Redaction {
     /// The longest first, since one may be a part of another.
     spellings: Vec<String>,
@@ -36,13 +36,13 @@ impl Redaction {
         Self { spellings }
     }
 
-    /// Whether there is anything to hide: then nothing is quoted from an answer that is not in one of the API's shapes,
-    /// for nobody knows how it spells what it repeats.
+    /// Whether there is a password to hide. If so, a response in none of the API's formats is not quoted at all: its
+    /// spelling of the password is unknown.
     pub fn is_needed(&self) -> bool {
         !self.spellings.is_empty()
     }
 
-    /// The text without the password, whatever the case of its letters.
+    /// Replaces the password in the text, regardless of case.
     pub fn hide(&self, text: &str) -> String {
         let mut hidden = text.to_owned();
         for spelling in &self.spellings {
@@ -53,7 +53,7 @@ impl Redaction {
 }
 
 fn replace_ignoring_case(text: &str, spelling: &str) -> String {
-    // Letters of one case have the same length: places in one text are places in the other.
+    // ASCII lowercase keeps the length: positions in one text are positions in the other.
     let (lower, wanted) = (text.to_ascii_lowercase(), spelling.to_ascii_lowercase());
     let mut result = String::with_capacity(text.len());
     let mut done = 0;
@@ -66,7 +66,7 @@ fn replace_ignoring_case(text: &str, spelling: &str) -> String {
     result
 }
 
-/// As it stands in a line whose white space was tidied up.
+/// The spelling in a line whose white space was collapsed.
 fn collapsed(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -127,7 +127,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_keeps_it(
-            // Not made of what stands in its place.
+            // The first three characters do not occur in `[redacted]`.
             password in "[0-9#&<\"\\\\ %]{3}[ -~]{5,29}",
             before in ".{0,20}",
             after in ".{0,20}",

@@ -1,4 +1,4 @@
-//! One call on its way out: path and query in the one form that is both sent and signed, headers, signature.
+//! One outgoing call: headers, signature, and path and query in the one form that is both sent and signed.
 
 use jiff::Timestamp;
 use reqwest::{
@@ -21,7 +21,7 @@ const PROJECT_ID: HeaderName = HeaderName::from_static("x-project-id");
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-security-token");
 const SDK_DATE: HeaderName = HeaderName::from_static(signing::DATE_HEADER);
 
-/// One call, whatever service it is for.
+/// One call to any service.
 pub(super) struct Call<'a> {
     pub operation: Operation,
     pub method: Method,
@@ -30,18 +30,18 @@ pub(super) struct Call<'a> {
     pub query: Vec<(&'a str, &'a str)>,
     pub project_id: Option<&'a str>,
     pub credentials: &'a Credentials,
-    /// Of calls that the cloud can recognise when they are repeated.
+    /// Set for calls that the cloud recognizes when they are repeated.
     pub client_token: Option<&'a str>,
-    /// The one in the body, so that no error repeats it.
+    /// The password in the body, so that no error message repeats it.
     pub password: Option<&'a Password>,
     /// JSON.
     pub body: Option<Vec<u8>>,
 }
 
 impl Call<'_> {
-    /// The request, signed as of `now`; or why it cannot be one.
+    /// Returns the request, signed as of `now`, or why there can be none.
     pub fn signed(&self, now: Timestamp) -> Result<reqwest::Request, String> {
-        // These would make another path of it: a list of a read, say.
+        // These would change the path, for example from a read to a list.
         if let Some(segment) = self.path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
             return Err(format!("{segment:?} cannot be an id"));
         }
@@ -105,7 +105,7 @@ fn header(what: &str, value: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(value).map_err(|_| format!("the {what} holds characters that cannot be sent"))
 }
 
-/// One that libraries do not print.
+/// Returns a header value that libraries do not print.
 fn secret_header(what: &str, value: &str) -> Result<HeaderValue, String> {
     let mut value = header(what, value)?;
     value.set_sensitive(true);

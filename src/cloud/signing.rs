@@ -454,8 +454,8 @@ mod tests {
             // An empty key with an empty value would travel as a lone `=`.
             let query = canonical_query(&parameters);
             let mut shuffled = parameters.clone();
-            let turn = usize::try_from(seed % 7).unwrap_or(0).min(shuffled.len());
-            shuffled.rotate_left(turn);
+            let permit = usize::try_from(seed % 7).unwrap_or(0).min(shuffled.len());
+            shuffled.rotate_left(permit);
             shuffled.reverse();
             prop_assert_eq!(canonical_query(&shuffled), query.clone());
             prop_assert_eq!(canonical_raw_query(&query), query);

@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit, fmt::rfc2822};
 
-/// A longer wait than this is taken for a mistake of whoever sent it.
+/// Longer waits are cut to this: they are taken for a mistake of the sender.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A time that the cloud wrote and we cannot read.
+/// A time from the cloud that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time in RFC 3339")]
 pub struct UnreadableTime(String);
 
-/// Reads a time of an answer, cut to whole seconds: the digits behind differ from answer to answer.
+/// Reads a time from an answer, cut to whole seconds: the fraction differs from answer to answer.
 pub fn parse(text: &str) -> Result<Timestamp, UnreadableTime> {
     let cut = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor);
     let instant = text.trim().parse::<Timestamp>().and_then(|instant| instant.round(cut));
     instant.map_err(|_| UnreadableTime(text.chars().take(40).collect()))
 }
 
-/// Reads a `Date` header. A wrong day of the week is forgiven.
+/// Reads a `Date` header. Accepts a wrong day of the week.
 pub fn parse_http_date(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new()
         .relaxed_weekday(true)
@@ -27,13 +27,19 @@ pub fn parse_http_date(text: &str) -> Option<Timestamp> {
         .ok()
 }
 
-/// Reads a `Retry-After` header: seconds, or a date, which counts from `now`. An hour at most.
+/// Reads a `Retry-After` header: seconds, or a date relative to `now`. Returns an hour at most.
 pub fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let wait = match text.trim().parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => Duration::try_from(parse_http_date(text)?.duration_since(now)).unwrap_or_default(),
     };
     Some(wait.min(LONGEST_RETRY_AFTER))
+}
+
+/// Returns the end of a wait that begins now, cut to the whole second: the wait is not over before it.
+pub fn end_of(wait: Duration, now: Timestamp) -> Option<Timestamp> {
+    let cut = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Floor);
+    now.checked_add(wait).and_then(|end| end.round(cut)).ok()
 }
 
 #[cfg(test)]
@@ -76,6 +82,15 @@ mod tests {
         }
         let error = parse(&"9".repeat(1000)).expect_err("no time").to_string();
         assert!(error.contains("999") && error.len() < 100, "{error}");
+    }
+
+    #[test]
+    fn a_wait_is_not_over_before_the_second_that_is_named() {
+        let now = parse_http_date("Wed, 13 Aug 2025 02:34:56 GMT").expect("a date");
+        let end = |wait| end_of(Duration::from_millis(wait), now).map(|end| end.to_string());
+        assert_eq!(end(60_000).as_deref(), Some("2025-08-13T02:35:56Z"));
+        assert_eq!(end(60_999).as_deref(), Some("2025-08-13T02:35:56Z"));
+        assert_eq!(end_of(Duration::MAX, now), None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What carries the calls: one HTTP client for all credentials, with its trust, its limits and its signature.
-//! Retries and redirects are off: whoever asked decides what comes next.
+//! Sends the calls: one HTTP client for all credentials, with its trusted roots, limits and signatures.
+//! Retries and redirects are off: the caller decides what happens next.
 
 use std::{
     fmt, io,
@@ -15,24 +15,24 @@ use tracing::{Instrument, field};
 use super::{
     client::Answer,
     error::CloudError,
-    failure::{Failure, Said, with_causes},
+    failure::{CallFailure, RawResponse, with_causes},
     http_client::HttpClient,
     operation::Operation,
     redaction::Redaction,
     request::Call,
     time,
 };
-use crate::plain_text::one_line;
+use crate::text::one_line;
 
-/// No answer of the API comes near this.
+/// Far more than any response of the API has.
 const LONGEST_BODY: usize = 4 * 1024 * 1024;
-/// Nor does a refusal to this, of which no more than a sentence is told.
+/// Far more than any refusal has. Messages quote no more than a sentence of it.
 const LONGEST_REFUSAL: usize = 64 * 1024;
-/// Of the service and its gateway, and of IAM.
+/// Headers of the service and its gateway, and of IAM.
 const REQUEST_IDS: [&str; 2] = ["x-request-id", "x-iam-trace-id"];
 
-/// Hears of every request that came to an end; for metrics.
-pub trait Observer: Send + Sync {
+/// Receives every finished request, for metrics.
+pub trait RequestObserver: Send + Sync {
     /// `outcome` is `ok`, the class of the HTTP status (`3xx`, `4xx`, `5xx`; `429` stands alone), or what went
     /// wrong without one: `timeout`, `connect`, `network`, `unreadable`, `invalid`.
     fn finished(&self, operation: Operation, outcome: &'static str, elapsed: Duration);
@@ -64,7 +64,7 @@ pub enum TransportError {
 #[derive(Clone)]
 pub struct Transport {
     http: Arc<HttpClient>,
-    observer: Arc<dyn Observer>,
+    observer: Arc<dyn RequestObserver>,
 }
 
 impl fmt::Debug for Transport {
@@ -75,7 +75,7 @@ impl fmt::Debug for Transport {
 
 impl Transport {
     /// Reads the CA file and the system's roots; nothing is sent.
-    pub fn new(options: &TransportOptions, observer: Arc<dyn Observer>) -> Result<Self, TransportError> {
+    pub fn new(options: &TransportOptions, observer: Arc<dyn RequestObserver>) -> Result<Self, TransportError> {
         Ok(Self {
             http: Arc::new(HttpClient::new(options.clone())?),
             observer,
@@ -87,7 +87,7 @@ impl Transport {
         self.send(call, |body| serde_json::from_slice(body)).await
     }
 
-    /// Sends a call whose answer says no more than that it was done.
+    /// Sends a call whose response only confirms success.
     pub(super) async fn act(&self, call: &Call<'_>) -> Result<Answer<()>, CloudError> {
         self.send(call, done).await
     }
@@ -115,7 +115,7 @@ impl Transport {
                     date: said.date,
                 },
             )),
-            Err(problem) => Err(Failure::unreadable(call, &said, &problem)),
+            Err(problem) => Err(CallFailure::unreadable(call, &said, &problem)),
         });
         let elapsed = started.elapsed();
         let (outcome, status, request_id) = match &result {
@@ -128,11 +128,11 @@ impl Transport {
         result.map(|(_, answer)| answer).map_err(|failure| *failure.error)
     }
 
-    async fn exchange(&self, call: &Call<'_>) -> Result<Said, Failure> {
+    async fn exchange(&self, call: &Call<'_>) -> Result<RawResponse, CallFailure> {
         let request = call
             .signed(Timestamp::now())
-            .map_err(|problem| Failure::invalid(call, problem))?;
-        let fault = |error: reqwest::Error| Failure::on_the_way(call, &error);
+            .map_err(|problem| CallFailure::invalid(call, problem))?;
+        let fault = |error: reqwest::Error| CallFailure::on_the_way(call, &error);
         let mut response = self.http.current().execute(request).await.map_err(fault)?;
         let (status, success) = (response.status(), response.status().is_success());
         let most = if success { LONGEST_BODY } else { LONGEST_REFUSAL };
@@ -140,20 +140,20 @@ impl Transport {
         let too_long = loop {
             match response.chunk().await {
                 Ok(Some(chunk)) if body.len() + chunk.len() > most => {
-                    // Of a page, its beginning is told.
+                    // Messages quote the beginning of a page.
                     body.extend_from_slice(&chunk[..most - body.len()]);
                     break true;
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break false,
-                // The status of a refusal says enough.
+                // The status of a refusal is enough.
                 Err(_) if !success => break false,
                 Err(error) => return Err(fault(error)),
             }
         };
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         let ids = REQUEST_IDS.into_iter().filter_map(header);
-        let said = Said {
+        let said = RawResponse {
             status,
             body,
             request_id: ids.map(str::to_owned).find(|id| !one_line(id, 1).is_empty()),
@@ -162,17 +162,17 @@ impl Transport {
         };
         match (success, too_long) {
             (true, false) => Ok(said),
-            (true, true) => Err(Failure::too_long(call, &said, most)),
-            (false, _) => Err(Failure::refusal(call, said, Timestamp::now())),
+            (true, true) => Err(CallFailure::too_long(call, &said, most)),
+            (false, _) => Err(CallFailure::refusal(call, said, Timestamp::now())),
         }
     }
 }
 
-/// What says no more than that something was done.
+/// Reads a response that only confirms success.
 pub(super) fn done(body: &[u8]) -> serde_json::Result<()> {
     match body {
         [] => Ok(()),
-        // A page that greets every request must not pass for a deletion.
+        // A web page that answers every request must not count as a successful deletion.
         body => serde_json::from_slice::<IgnoredAny>(body).map(drop),
     }
 }

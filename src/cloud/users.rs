@@ -1,11 +1,11 @@
-//! VPN users of one VPN server: what is sent, what comes back, and the calls. A creation is answered before it is
-//! done: what a 201 gave an id to may be invisible for a while, or vanish.
+//! VPN users of one VPN server: request bodies, response bodies and calls. The cloud answers a creation before it is
+//! done: a user whose id came with a 201 may be invisible for a while, or disappear.
 
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client::{Answer, Besides, Client, Request},
+    client::{Answer, CallOptions, Client, Request},
     error::{CloudError, Operation},
     lists::Items,
     paging::{self, Page, PageInfo},
@@ -13,10 +13,10 @@ use super::{
     vpn_servers::PARENTS,
 };
 
-/// What the cloud takes and tells for a static address: none of its own.
+/// Value of `static_ip` for a user without a static address, in requests and responses.
 pub const NO_STATIC_IP: &str = "disable";
 
-/// A user as the cloud answers it. Every field but the id may be missing. It never tells the password.
+/// A user in the cloud's responses. Every field but the id may be missing. The password is never included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 pub struct User {
     #[serde(deserialize_with = "super::fields::some_id")]
@@ -25,20 +25,20 @@ pub struct User {
     pub name: Option<String>,
     #[serde(default, deserialize_with = "super::fields::text")]
     pub description: Option<String>,
-    /// `None`: in no group; an empty id reads so as well.
+    /// `None`: in no group. An empty id is read as `None`, too.
     #[serde(default, deserialize_with = "super::fields::none_if_empty")]
     pub user_group_id: Option<String>,
     #[serde(default, deserialize_with = "super::fields::none_if_empty")]
     pub user_group_name: Option<String>,
-    /// As it was told: an address, [`NO_STATIC_IP`], `""`, or nothing, since not every edition has the field.
+    /// As received: an address, [`NO_STATIC_IP`], `""`, or `None`, since not every edition of the cloud has the field.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub static_ip: Option<String>,
-    /// The cloud's text, kept as it came: it also serves as a page marker.
+    /// The cloud's text, unchanged: it is also a page marker.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub created_at: Option<String>,
     #[serde(default, deserialize_with = "super::fields::text")]
     pub updated_at: Option<String>,
-    /// It comes from a list in which some of its fields cannot be read: what is `None` is not known.
+    /// From a list in which some of its fields could not be read: `None` means unknown.
     #[serde(skip)]
     pub is_partial: bool,
 }
@@ -57,7 +57,7 @@ impl paging::Listed for User {
     }
 }
 
-/// A user to be made. What is `None` is not sent.
+/// A user to create. `None` fields are not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewUser {
     pub name: String,
@@ -68,30 +68,30 @@ pub struct NewUser {
     pub static_ip: Option<String>,
 }
 
-/// All that the answer to a creation tells.
+/// Everything in the response to a creation.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct CreatedUser {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
 }
 
-/// The body of an update. What the cloud does with a field that is left out is not documented, so an update begins
-/// with [`UserChange::keeping`] what is there.
+/// The body of an update. The effect of an omitted field is not documented, so an update starts from the current
+/// values: [`UserChange::keeping`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UserChange {
     /// Always sent; empty clears it.
     pub description: String,
-    /// Sent when it is known, for then the cloud knows the field.
+    /// Sent if known: then the cloud has the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub static_ip: Option<String>,
-    /// Another group cuts the user's connections, the same one is no change. It cannot say "none":
-    /// [`Client::remove_users_from_group`] does.
+    /// Another group cuts the user's connections; the same group changes nothing. To take the user out of its group,
+    /// use [`Client::remove_users_from_group`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_group_id: Option<String>,
 }
 
 impl UserChange {
-    /// Changes nothing. `user` must come from a GET or an update: list items may lack fields.
+    /// Returns an update that changes nothing. `user` must come from a GET or an update: list items may lack fields.
     pub fn keeping(user: &User) -> Self {
         let told = user.static_ip.as_deref();
         let static_ip = told.map(|ip| if ip.is_empty() { NO_STATIC_IP } else { ip });
@@ -103,13 +103,13 @@ impl UserChange {
     }
 }
 
-/// How a user travels, in both directions.
+/// The JSON envelope of a user, in requests and responses.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Wrapped<T> {
     pub user: T,
 }
 
-/// [`NewUser`] as it travels.
+/// The JSON form of [`NewUser`].
 #[derive(Serialize)]
 struct Creation<'a> {
     name: &'a str,
@@ -123,7 +123,7 @@ struct Creation<'a> {
     static_ip: Option<&'a str>,
 }
 
-/// Flat, unlike the others.
+/// Without an envelope, unlike the others.
 #[derive(Serialize)]
 struct Reset<'a> {
     #[serde(serialize_with = "Password::expose_in_body")]
@@ -147,9 +147,9 @@ impl From<List> for Page<User> {
 const COLLECTION: &str = "users";
 
 impl Client {
-    /// Asks for a user. The cloud takes the same `client_token` (36 characters, a UUID) for the same request: it stays
-    /// the same until the outcome is known, and never goes with another body. A repeat may be answered with the id of
-    /// the first, with [`Repeated`](super::Meaning::Repeated) or with [`Duplicate`](super::Meaning::Duplicate).
+    /// Creates a user. The cloud treats requests with the same `client_token` (36 characters, a UUID) as the same
+    /// request. Keep the token until the outcome is known, and never send it with another body. A repeat may return the
+    /// id of the first, [`Repeated`](super::ErrorKind::Repeated) or [`Duplicate`](super::ErrorKind::Duplicate).
     pub async fn create_user(
         &self,
         server_id: &str,
@@ -171,12 +171,12 @@ impl Client {
                 static_ip: user.static_ip.as_deref(),
             },
         };
-        let besides = Besides {
+        let options = CallOptions {
             client_token: Some(client_token),
             password: Some(&user.password),
         };
         let answer = self
-            .fetch_with::<Wrapped<CreatedUser>>(request, Some(&body), besides)
+            .fetch_with::<Wrapped<CreatedUser>>(request, Some(&body), options)
             .await?;
         Ok(answer.map(|wrapped| wrapped.user))
     }
@@ -193,8 +193,8 @@ impl Client {
         Ok(answer.map(|wrapped| wrapped.user))
     }
 
-    /// Reads one page of the server's users: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says which page
-    /// is next and what the pages prove.
+    /// Reads one page of at most `limit` users of the server: the first, or the one after `marker`.
+    /// [`Walks`](super::walks::Walks) determines the next page and what the pages prove.
     pub async fn list_users_page(
         &self,
         server_id: &str,
@@ -206,7 +206,7 @@ impl Client {
             .await
     }
 
-    /// Changes a user; its name and password cannot be changed so.
+    /// Changes a user, except its name and password.
     pub async fn update_user(
         &self,
         server_id: &str,
@@ -236,8 +236,8 @@ impl Client {
         self.act(request, None::<&()>).await
     }
 
-    /// Gives a user another password. The cloud refuses the latest five, the present one included
-    /// ([`RecentPassword`](super::Meaning::RecentPassword)): after a lost answer that may mean that it was set.
+    /// Sets another password for a user. The cloud refuses the latest five, the current one included. After a lost
+    /// response, [`RecentPassword`](super::ErrorKind::RecentPassword) may mean that the password was set.
     pub async fn reset_user_password(
         &self,
         server_id: &str,
@@ -250,11 +250,11 @@ impl Client {
             path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, id, "reset-password"],
             query: &[],
         };
-        let besides = Besides {
+        let options = CallOptions {
             client_token: None,
             password: Some(password),
         };
-        self.act_with(request, Some(&Reset { new_password: password }), besides)
+        self.act_with(request, Some(&Reset { new_password: password }), options)
             .await
     }
 }

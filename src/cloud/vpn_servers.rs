@@ -1,4 +1,4 @@
-//! VPN servers, which users live on: they are only looked at. There is no call that reads a single one.
+//! VPN servers, the parents of VPN users. They are only read, and only by LIST: the API has no GET for one server.
 
 use serde::Deserialize;
 
@@ -9,15 +9,15 @@ use super::{
     paging::{self, Page, PageInfo},
 };
 
-/// What stands before a server's id in the paths of all that lives on it.
+/// What precedes a server's id in the paths of its child resources.
 pub(super) const PARENTS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];
 
-/// A server as the cloud answers it, as far as its users depend on it. Every field but the id may be missing.
+/// A server as the cloud returns it, with the fields that its users depend on. Every field but the id may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct VpnServer {
     #[serde(deserialize_with = "super::fields::some_id")]
     pub id: String,
-    /// The gateway that it belongs to.
+    /// The id of the gateway that it belongs to.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub p2c_vgw_id: Option<String>,
     /// `ACTIVE`, `PENDING_CREATE`, `PENDING_UPDATE`, `FAULT` or `FROZEN`.
@@ -26,7 +26,7 @@ pub struct VpnServer {
     /// `LOCAL_PASSWORD` where there can be users, else `CERT`, `IAM` or `FEDERATED`.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub client_auth_type: Option<String>,
-    /// Where static addresses of users lie.
+    /// The range of the users' static addresses.
     #[serde(default, deserialize_with = "super::fields::text")]
     pub client_cidr: Option<String>,
     /// The cloud's text: it also serves as a page marker.
@@ -55,7 +55,7 @@ pub(super) struct List {
 impl From<List> for Page<VpnServer> {
     fn from(list: List) -> Self {
         let total_count = match (list.total_count, &list.page_info) {
-            // Early editions know no pages: the answer is all there is.
+            // Early editions of the API have no pages: the response is the whole list.
             (None, None) => u64::try_from(list.vpn_servers.readable.len()).ok(),
             (total_count, _) => total_count,
         };
@@ -64,8 +64,8 @@ impl From<List> for Page<VpnServer> {
 }
 
 impl Client {
-    /// Reads one page of the project's servers: of so many items, the first or the one behind a marker. [`Walks`](super::walks::Walks) says which
-    /// page is next and what the pages prove.
+    /// Reads one page of the project's servers with at most `limit` items: the first, or the one after `marker`.
+    /// [`Walks`](super::walks::Walks) determines the next page and what the pages prove.
     pub async fn list_vpn_servers_page(
         &self,
         limit: u64,

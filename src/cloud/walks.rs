@@ -1,30 +1,30 @@
-//! Reading a whole list although its page borders can lose items: a marker is a creation time, so that items of the same
-//! time as the last one of a page may be on no page. An incomplete walk is repeated with shorter pages where that can have
-//! happened, and the ids of both are united.
+//! Reads a whole list although page borders can lose items. A marker is a creation time, so items created at the same
+//! time as the last one of a page may be on no page. An incomplete walk is repeated with shorter pages at such borders,
+//! and the items of both walks are merged.
 
 use std::collections::{HashMap, HashSet};
 
 use super::paging::{Listed, Listing, Next, Page, Pages, Unreadable, is_complete};
 
-/// Walks over one list, at most. The second one sees what the first one lost; a third is for a list that changed between
-/// the two.
+/// Maximum number of walks over one list. The second finds what the first lost; a third is for a list that changed
+/// between the two.
 pub const MOST_WALKS: usize = 3;
 
-/// A page to ask for.
+/// A page to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRequest {
     pub limit: u64,
     pub marker: Option<String>,
 }
 
-/// See the module. Pure: it says which page is next, and what all of them prove.
+/// See the module. Pure: it determines the next page, and what all pages prove.
 #[derive(Debug)]
 pub struct Walks<T> {
     limit: u64,
     request: Option<PageRequest>,
     walk: Pages<T>,
     walks: usize,
-    /// Creation times at which no page of this walk is to end.
+    /// Creation times at which no page of this walk should end.
     avoided: HashSet<String>,
     united: Option<United<T>>,
     /// Items of walks that do not agree with the last one.
@@ -32,7 +32,7 @@ pub struct Walks<T> {
 }
 
 impl<T: Listed> Walks<T> {
-    /// Pages of so many items, none of which was read yet.
+    /// Starts with pages of `limit` items.
     pub fn of(limit: u64) -> Self {
         Self {
             limit,
@@ -45,12 +45,12 @@ impl<T: Listed> Walks<T> {
         }
     }
 
-    /// The page to ask for next; `None`: there is no more to be had.
+    /// The page to request next; `None`: there are no more pages.
     pub fn request(&self) -> Option<&PageRequest> {
         self.request.as_ref()
     }
 
-    /// Takes the page that was asked for.
+    /// Adds the requested page.
     pub fn add(&mut self, page: Page<T>) {
         let Some(request) = self.request.take() else { return };
         if let Some(limit) = self.shorter(&request, &page) {
@@ -70,12 +70,12 @@ impl<T: Listed> Walks<T> {
         };
     }
 
-    /// How many items to ask for instead, if the page ends where an earlier walk may have lost items: those before all that
-    /// were created at that time.
+    /// Returns a shorter limit for a page that ends where an earlier walk may have lost items: the number of items
+    /// before all those created at that time.
     fn shorter(&self, request: &PageRequest, page: &Page<T>) -> Option<u64> {
         let ends_at = page.items.last()?.created()?;
         let has_next = page.next_marker.as_ref().is_some_and(|marker| !marker.is_empty());
-        // A page is asked for anew only once: a cloud may give as many items as it likes.
+        // A page is requested again only once: a cloud may ignore the limit.
         if request.limit != self.limit || !has_next || !self.avoided.contains(ends_at) {
             return None;
         }
@@ -83,7 +83,7 @@ impl<T: Listed> Walks<T> {
         u64::try_from(before).ok().filter(|before| *before > 0)
     }
 
-    /// A walk has ended; whether another one can find more.
+    /// Ends a walk. Returns whether another one can find more.
     fn walk_ended(&mut self) -> bool {
         self.walks += 1;
         let walk = United::from(std::mem::replace(&mut self.walk, Pages::of(self.limit)));
@@ -107,7 +107,7 @@ impl<T: Listed> Walks<T> {
         goes_on
     }
 
-    /// What was found.
+    /// Returns the list as found.
     pub fn finish(self) -> Listing<T> {
         let Some(united) = self.united else {
             return self.walk.finish();
@@ -115,7 +115,7 @@ impl<T: Listed> Walks<T> {
         let complete = united.is_complete();
         let mut items = united.items;
         if !complete {
-            // That they were there is proved, unlike that nothing else is.
+            // They were seen; only the completeness of the list is not proven.
             let ids: HashSet<String> = items.iter().map(|item| item.id().to_owned()).collect();
             let mut others: Vec<T> = self.others;
             others.retain(|item| !ids.contains(item.id()));
@@ -131,7 +131,7 @@ impl<T: Listed> Walks<T> {
     }
 }
 
-/// What walks that agree have found together.
+/// The merged result of walks that agree.
 #[derive(Debug)]
 struct United<T> {
     items: Vec<T>,
@@ -140,7 +140,7 @@ struct United<T> {
     unreadable: Vec<Unreadable>,
     unreadable_count: usize,
     total: Option<u64>,
-    /// Creation times at which each walk had a border.
+    /// Creation times at which every walk had a page border.
     borders: HashSet<String>,
 }
 
@@ -169,8 +169,8 @@ impl<T: Listed> United<T> {
         self.without_id == 0 && self.total.is_some_and(|total| found < total) && !self.borders.is_empty()
     }
 
-    /// Whether all that one has and the other lacks can have been lost at a border. If not, the list has changed between the
-    /// two: an item that is gone would make up in the count for one that was never seen.
+    /// Whether every item that only one of the walks has can have been lost at a border of the other. If not, the list
+    /// changed between the two: in the count, a deleted item would make up for one that was never seen.
     fn agrees_with(&self, walk: &Self) -> bool {
         let lacks_only_tied = |one: &Self, other: &Self| {
             let ids: HashSet<&str> = one.items.iter().map(Listed::id).collect();
@@ -182,7 +182,7 @@ impl<T: Listed> United<T> {
         self.total.is_some() && self.total == walk.total && lacks_only_tied(self, walk) && lacks_only_tied(walk, self)
     }
 
-    /// The later walk's answer counts where both have one.
+    /// Merges two walks. The later one counts for items in both.
     fn unite(mut self, walk: Self) -> Self {
         let mut index: HashMap<String, usize> = HashMap::with_capacity(self.items.len());
         for (place, item) in self.items.iter().enumerate() {
@@ -232,15 +232,15 @@ mod tests {
         }
     }
 
-    /// A list whose markers are creation times, as the documents leave it open.
+    /// A list whose markers are creation times, with the behavior that the documentation leaves open.
     #[derive(Clone, Debug)]
     struct Cloud {
         items: Vec<Item>,
         newest_first: bool,
-        /// Whether items of the marker's own time come again; else those not shown yet are on no page.
+        /// Whether items created at the marker's time are repeated; otherwise those not shown yet are on no page.
         repeats: bool,
         total: u64,
-        /// It gives as many items as it likes.
+        /// A page size regardless of the limit.
         page: Option<usize>,
     }
 
@@ -278,12 +278,13 @@ mod tests {
         }
     }
 
-    /// Walks over what `cloud` has at each request, the first being 1.
+    /// Walks over the list that `cloud` returns for the number of each request, starting at 1.
     fn walk(limit: u64, cloud: impl Fn(usize) -> Cloud) -> (Listing<Item>, Vec<PageRequest>) {
         let mut walks = Walks::of(limit);
         let mut asked = Vec::new();
         while let Some(request) = walks.request().cloned() {
             asked.push(request.clone());
+            assert!(asked.len() < 1000, "the walks do not end: {request:?}");
             walks.add(cloud(asked.len()).answer(&request));
         }
         (walks.finish(), asked)
@@ -302,7 +303,7 @@ mod tests {
         assert!(listing.complete);
         assert_eq!(listing.items.len(), 205);
         let limits: Vec<u64> = asked.iter().map(|request| request.limit).collect();
-        // Each of them ends with a page that is empty, or that has the last item.
+        // Each walk ends with an empty page, or with the page that has the last item.
         assert_eq!(limits, [200, 200, 200, 200, 198, 200]);
     }
 
@@ -332,7 +333,7 @@ mod tests {
         assert!(!listing.complete);
         assert_eq!(listing.items.len(), 500);
         assert!(asked.len() <= 4 + 8, "each border elsewhere: {asked:?}");
-        // Nor does a cloud that does not heed the limit make it go on.
+        // A cloud that ignores the limit does not cause endless requests either.
         let deaf = Cloud {
             page: Some(50),
             ..wrong_total
@@ -344,12 +345,12 @@ mod tests {
 
     #[test]
     fn an_item_that_is_gone_does_not_make_up_for_one_that_was_never_seen() {
-        // The first walk lacks the tied ones. Between the two a later item is deleted, and another one created.
+        // The first walk lacks the tied items. Then a later item is deleted, and another one is created.
         let before = tied_at_the_border();
         let mut after = before.clone();
         after.remove(50);
         after.push(item(999, 2000));
-        // The second walk lacks one tied item as well: so many are found in all as there are.
+        // The second walk lacks one tied item, too: as many items are found in all as there are.
         let still_lacks = Cloud {
             items: after.iter().filter(|item| item.id != "i198").cloned().collect(),
             ..Cloud::of(after.clone())
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_changed_between_two_walks_is_read_a_third_time() {
+    fn a_list_that_changed_between_two_walks_counts_as_it_is_since() {
         let before = tied_at_the_border();
         let mut after = before.clone();
         after.push(item(999, 2000));
@@ -377,6 +378,119 @@ mod tests {
         assert_eq!(listing.items.len(), 206);
     }
 
+    fn ids(listing: &Listing<Item>) -> Vec<&str> {
+        let mut ids: Vec<&str> = listing.items.iter().map(Listed::id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// 405 items: some share a time around the 200th, and some where the second page of a second walk ends.
+    fn tied_at_two_borders() -> Vec<Item> {
+        let created = |number: usize| match number {
+            198..202 => 198,
+            397..400 => 397,
+            _ => number,
+        };
+        (0..405).map(|number| item(number, 1000 - created(number))).collect()
+    }
+
+    #[test]
+    fn what_the_second_walk_loses_because_the_list_has_changed_is_found_by_a_third() {
+        let before = tied_at_two_borders();
+        let mut after = before.clone();
+        after.remove(50);
+        after.extend([item(998, 2000), item(999, 2001)]);
+        let begun = std::cell::Cell::new(0);
+        let mut walks = Walks::of(LIMIT);
+        while let Some(request) = walks.request().cloned() {
+            begun.set(begun.get() + usize::from(request.marker.is_none() && request.limit == LIMIT));
+            let list = if begun.get() == 1 { &before } else { &after };
+            walks.add(Cloud::of(list.clone()).answer(&request));
+        }
+        assert_eq!(begun.get(), 3);
+        let listing = walks.finish();
+        assert!(listing.complete);
+        let mut expected: Vec<&str> = after.iter().map(Listed::id).collect();
+        expected.sort_unstable();
+        assert_eq!(ids(&listing), expected, "without the one that was deleted");
+    }
+
+    #[test]
+    fn an_incomplete_list_has_what_any_walk_has_found_once() {
+        let before = tied_at_the_border();
+        let mut after = before.clone();
+        after.remove(50);
+        let cloud = |request: usize| match request {
+            1..=3 => Cloud::of(before.clone()),
+            _ => Cloud {
+                total: 300,
+                ..Cloud::of(after.clone())
+            },
+        };
+        let (listing, _) = walk(LIMIT, cloud);
+        assert!(!listing.complete);
+        let mut expected: Vec<&str> = before.iter().map(Listed::id).collect();
+        expected.sort_unstable();
+        assert_eq!(ids(&listing), expected, "also the one that only the first has found");
+    }
+
+    /// The result of a walk: the items by number and time, and the times at which its pages ended.
+    fn found(items: &[(usize, usize)], total: Option<u64>, borders: &[usize]) -> United<Item> {
+        United {
+            items: items.iter().map(|(number, created)| item(*number, *created)).collect(),
+            without_id: 0,
+            unreadable: Vec::new(),
+            unreadable_count: 0,
+            total,
+            borders: borders.iter().map(|border| item(0, *border).created).collect(),
+        }
+    }
+
+    #[test]
+    fn two_walks_agree_if_each_lacks_only_what_its_own_borders_can_lose() {
+        let whole = || found(&[(1, 10), (2, 20), (3, 30)], Some(3), &[10]);
+        let lacks_the_second = |borders: &[usize]| found(&[(1, 10), (3, 30)], Some(3), borders);
+        for (other, agrees) in [
+            (whole(), true),
+            (lacks_the_second(&[20]), true),
+            (lacks_the_second(&[10]), false),
+            (lacks_the_second(&[]), false),
+            (found(&[(1, 10), (2, 20), (3, 30)], Some(4), &[10]), false),
+        ] {
+            assert_eq!(whole().agrees_with(&other), agrees, "{other:?}");
+            assert_eq!(other.agrees_with(&whole()), agrees, "{other:?}");
+        }
+        let uncounted = || found(&[(1, 10)], None, &[10]);
+        assert!(
+            !uncounted().agrees_with(&uncounted()),
+            "nothing shows whether the list has changed"
+        );
+    }
+
+    #[test]
+    fn walks_that_agree_have_the_later_state_of_each_item_and_only_the_borders_of_both() {
+        let earlier = found(&[(1, 10), (2, 20)], Some(3), &[10, 20]);
+        let united = earlier.unite(found(&[(2, 21), (3, 30)], Some(3), &[20, 30]));
+        assert_eq!(united.items, [item(1, 10), item(2, 21), item(3, 30)]);
+        assert_eq!(united.borders, HashSet::from([item(0, 20).created]));
+        assert!(united.is_complete());
+    }
+
+    #[test]
+    fn an_item_without_an_id_makes_a_list_incomplete_which_no_other_walk_can_change() {
+        let nameless = United {
+            without_id: 1,
+            ..found(&[(1, 10)], Some(2), &[10])
+        };
+        assert!(!nameless.may_lack_tied_items());
+        let counted_short = United {
+            total: Some(1),
+            ..nameless
+        };
+        assert!(!counted_short.is_complete());
+        assert!(found(&[(1, 10)], Some(2), &[10]).may_lack_tied_items());
+    }
+
     proptest! {
         #[test]
         fn whatever_items_tie_none_is_missed(
@@ -384,7 +498,7 @@ mod tests {
             newest_first in any::<bool>(),
             repeats in any::<bool>(),
         ) {
-            // Pages hardly longer than the greatest tie: most borders fall within one.
+            // Pages hardly longer than the greatest tie: most borders fall within a tie.
             let limit = 20;
             let times = sizes.iter().enumerate().flat_map(|(time, size)| std::iter::repeat_n(time, *size));
             let items: Vec<Item> = times.enumerate().map(|(number, time)| item(number, time)).collect();

@@ -40,7 +40,7 @@ async fn an_apiserver_that_never_answers_is_given_up_in_time() {
     let started = Instant::now();
     let api = Api::<ConfigMap>::default_namespaced(client);
     let answer = timeout(2 * REQUEST_LIMIT, api.get("a")).await.expect("it ends");
-    let error = crate::plain_error::one_line(&answer.unwrap_err());
+    let error = crate::error_chain::one_line(&answer.unwrap_err());
     assert!(error.contains("no answer from the apiserver within 30s"), "{error}");
     assert_eq!(started.elapsed(), REQUEST_LIMIT);
 }

@@ -1,4 +1,4 @@
-//! Time as the election needs it: two clocks and a way to wait, so that tests can hold all three.
+//! Time for the leader election: two clocks and a sleep, all of which tests can control.
 
 use std::{
     future::Future,
@@ -10,13 +10,13 @@ use std::{
 pub trait Clock: Send + Sync + 'static {
     /// Never goes back, but may stand still while the machine is suspended.
     fn monotonic(&self) -> Instant;
-    /// Goes on while the machine is suspended, but may be set by anybody.
+    /// Runs on while the machine is suspended, but can be set.
     fn wall(&self) -> SystemTime;
     /// Waits, by the monotonic clock.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
-/// The machine's.
+/// The clocks of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

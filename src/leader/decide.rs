@@ -1,19 +1,20 @@
-//! What to do about what the Lease says: pure, from one observation, who we are, and our own monotonic clock.
+//! Decides the next step of the leader election: pure, from one observation of the Lease, our identity and our
+//! monotonic clock.
 
 use std::time::{Duration, Instant};
 
 use super::Record;
 
-/// What was last seen of the Lease, and since when it has looked like this *by our clock*.
+/// The last observed state of the Lease, and since when it is unchanged *by our clock*.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Observation {
+pub struct LeaseObservation {
     pub record: Record,
     pub since: Instant,
 }
 
-impl Observation {
-    /// Takes note of a record seen at `now`. Only a change moves `since`: a holder that stopped renewing looks the
-    /// same each time, and whatever its clock says, its word ends one duration after its last change was seen.
+impl LeaseObservation {
+    /// Records an observation at `now`. Only a changed record moves `since`: a holder that stopped renewing no longer
+    /// changes it. So the lease expires one duration after its last observed change, whatever the holder's clock says.
     pub fn note(previous: Option<Self>, record: Record, now: Instant) -> Self {
         match previous {
             Some(seen) if seen.record == record => seen,
@@ -25,26 +26,26 @@ impl Observation {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There is no Lease: make it, held by us.
+    /// No Lease exists: create it, held by us.
     Create,
-    /// It is free, or its holder's word has run out: take it, with this many changes of holder.
+    /// It is free or expired: take it, with this number of transitions.
     Take { transitions: i32 },
     /// We hold it: renew.
     Renew,
-    /// Somebody else's word lasts for at least this long.
+    /// The lease of another holder lasts for at least this long.
     Wait { remaining: Duration },
-    /// We thought that we led, and the Lease says otherwise.
+    /// We led, but the Lease no longer names us.
     Lost,
 }
 
-/// Decides. `leading` is whether we hold a term now, `seen` the Lease as it is (`None`: there is none).
-pub fn decide(seen: Option<&Observation>, leading: bool, me: &str, now: Instant) -> Step {
-    let Some(Observation { record, since }) = seen else {
+/// Decides the next step. `leading`: whether we lead now. `seen`: the Lease as observed (`None`: there is none).
+pub fn decide(seen: Option<&LeaseObservation>, leading: bool, me: &str, now: Instant) -> Step {
+    let Some(LeaseObservation { record, since }) = seen else {
         return Step::Create;
     };
     if record.holder == me {
-        // While not leading this is our own write whose answer was lost. Its times were ours to choose, but the
-        // term begins only with a renewal whose start we know.
+        // While not leading, this is our own write whose answer was lost. Its times are ours, but our leadership begins
+        // only with a renewal whose start we know.
         return Step::Renew;
     }
     if leading {
@@ -80,8 +81,8 @@ mod tests {
         }
     }
 
-    fn seen(record: Record, since: Instant) -> Observation {
-        Observation { record, since }
+    fn seen(record: Record, since: Instant) -> LeaseObservation {
+        LeaseObservation { record, since }
     }
 
     #[test]
@@ -94,7 +95,7 @@ mod tests {
         let cases = [
             ("no lease", None, false, 0, Step::Create),
             ("no lease any more while leading", None, true, 0, Step::Create),
-            ("given back", Some(held_by("")), false, 0, Step::Take { transitions: 4 }),
+            ("released", Some(held_by("")), false, 0, Step::Take { transitions: 4 }),
             ("just seen", Some(held_by("other")), false, 0, remaining(30)),
             ("halfway", Some(held_by("other")), false, 15, remaining(15)),
             ("last second", Some(held_by("other")), false, 29, remaining(1)),
@@ -117,7 +118,13 @@ mod tests {
             ("ours, answer lost", Some(held_by("me")), false, 0, Step::Renew),
             ("stolen", Some(held_by("other")), true, 0, Step::Lost),
             ("stolen and run out", Some(held_by("other")), true, 40, Step::Lost),
-            ("emptied under us", Some(held_by("")), true, 0, Step::Lost),
+            (
+                "holder removed by another client",
+                Some(held_by("")),
+                true,
+                0,
+                Step::Lost,
+            ),
         ];
         for (name, record, leading, seconds, step) in cases {
             let observation = record.map(|record| seen(record, start));
@@ -162,7 +169,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the holder's clock says, nobody takes its lease before one duration has passed since we saw it change.
+        /// Nobody takes a lease before one duration after its last observed change, whatever the holder's clock says.
         #[test]
         fn a_living_holder_is_not_robbed_whatever_its_clock(
             renewed in proptest::option::of(-2_000_000_000_i64..4_000_000_000),
@@ -182,29 +189,29 @@ mod tests {
             prop_assert_eq!(took, waited >= duration);
         }
 
-        /// A holder that renews at least once per duration keeps its lease for as long as it does, however it is watched.
+        /// A holder that renews at least once per duration keeps its lease, however often it is observed.
         #[test]
         fn renewals_seen_in_time_keep_the_lease(
-            // Per look: seconds since the look before, and whether the holder renewed in between.
-            looks in proptest::collection::vec((1_u64..10, any::<bool>()), 1..60),
+            // Per observation: seconds since the one before, and whether the holder renewed in between.
+            queries in proptest::collection::vec((1_u64..10, any::<bool>()), 1..60),
         ) {
             let mut now = Instant::now();
-            let mut observation = Observation::note(None, held_by("other"), now);
+            let mut observation = LeaseObservation::note(None, held_by("other"), now);
             let mut unchanged_for = 0;
-            for (index, (seconds, renewed)) in looks.into_iter().enumerate() {
+            for (index, (seconds, renewed)) in queries.into_iter().enumerate() {
                 now += Duration::from_secs(seconds);
                 unchanged_for = if renewed { 0 } else { unchanged_for + seconds };
                 let mut record = observation.record.clone();
                 if renewed {
                     record.renewed = Some(Timestamp::from_second(index as i64).unwrap());
                 }
-                observation = Observation::note(Some(observation), record, now);
+                observation = LeaseObservation::note(Some(observation), record, now);
                 let took = matches!(decide(Some(&observation), false, "me", now), Step::Take { .. });
                 prop_assert_eq!(took, unchanged_for >= LEASE.as_secs());
             }
         }
 
-        /// Who leads never goes on under a record that names somebody else.
+        /// A leader never continues under a record that names another holder.
         #[test]
         fn a_leader_accepts_no_record_but_its_own(holder in "[a-z]{0,3}", waited in 0_u64..100) {
             let start = Instant::now();

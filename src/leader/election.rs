@@ -1,4 +1,4 @@
-//! The loop around the decisions: acquire, renew, notice the loss, give back.
+//! The loop around the decisions: acquire, renew, detect the loss, release.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -8,22 +8,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Clock, LeaderHandle, LeaseStore, LossReason, Observation, Record, Step, StoreError, Stored, decide,
+    Clock, LeaderHandle, LeaseObservation, LeaseStore, LossReason, Record, Step, StoreError, Stored, decide,
     term::{Renewal, Shared, Standing},
 };
 
-/// However long the lease: a request that takes longer than this is lost, and a stop must not wait for it.
+/// The longest request, whatever the lease's duration: a slower one counts as lost, and a stop must not wait for it.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 
-/// Why a lease ran out although no renewal failed.
-const STOOD_STILL: &str = "none was tried: this process, or its machine, stood still";
+/// Why a lease expired although no renewal failed.
+const STOOD_STILL: &str = "no renewal was attempted: this process or its machine stalled";
 
-/// Who runs for election, and for how long a term.
+/// A candidate of the election, and the duration of its lease.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// Never used by another process, see [`super::identity`].
     pub identity: String,
-    /// Whole seconds, as the Lease says it.
+    /// In whole seconds, as in the Lease.
     pub lease_duration: Duration,
 }
 
@@ -32,34 +32,34 @@ impl Candidate {
         self.lease_duration / 6
     }
 
-    /// Between looks of a follower, and between attempts after a failed one.
+    /// The pause between two reads of a follower, and after a failed attempt.
     fn retry_period(&self) -> Duration {
         self.lease_duration / 15
     }
 
-    /// A leader that could not renew for this long gives up, well before anybody else may take the lease.
+    /// A leader that could not renew for this long steps down, well before another candidate may acquire the lease.
     fn renew_deadline(&self) -> Duration {
         self.lease_duration * 2 / 3
     }
 
-    /// One request to the apiserver: one that hangs must leave time for another.
+    /// The limit of one request to the apiserver: a request that hangs must leave time for another.
     fn request_limit(&self) -> Duration {
         (self.lease_duration / 6).min(LONGEST_REQUEST)
     }
 }
 
-/// Runs for the lease.
+/// A candidate's part in the election.
 pub struct Election<S> {
     store: S,
     candidate: Candidate,
     shared: Arc<Shared>,
-    observation: Option<Observation>,
-    /// The Lease as we last read or wrote it; `None` when that is in doubt.
+    observation: Option<LeaseObservation>,
+    /// The Lease as last read or written. `None`: the outcome of the last write is unknown.
     stored: Option<Stored>,
 }
 
 enum Attempt {
-    /// Ours, by a write that was begun then.
+    /// We hold the lease, by a write that began then.
     Held(Renewal),
     Waiting {
         holder: String,
@@ -88,12 +88,12 @@ impl<S: LeaseStore> Election<S> {
         }
     }
 
-    /// The fence, which opens once the election is won.
+    /// Returns the fence, which opens when the election is won.
     pub fn handle(&self) -> LeaderHandle {
         LeaderHandle::new(Arc::clone(&self.shared))
     }
 
-    /// Completes once this process leads, with a task behind it that renews; `None` if `stop` came first.
+    /// Waits until this process leads, and starts a task that renews the lease. Returns `None` if `stop` came first.
     pub async fn acquire(mut self, stop: &CancellationToken) -> Option<Leadership<S>> {
         let mut told = String::new();
         let mut tell = |line: String, warning: bool| {
@@ -118,7 +118,9 @@ impl<S: LeaseStore> Election<S> {
                     pause = pause.min(remaining);
                     tell(format!("standing by: the lease is held by {holder}"), false);
                 }
-                Ok(Attempt::Taken { .. }) | Err(StoreError::Conflict) => debug!("another candidate was faster"),
+                Ok(Attempt::Taken { .. }) | Err(StoreError::Conflict) => {
+                    debug!("another candidate acquired the lease first")
+                }
                 Err(error) => tell(format!("cannot take part in the leader election: {error}"), true),
             }
             self.shared.standing.send_if_modified(|standing| {
@@ -136,7 +138,7 @@ impl<S: LeaseStore> Election<S> {
         None
     }
 
-    /// One look and one write at most; a leader that knows the Lease's version saves the look.
+    /// Sends at most one read and one write. A leader that knows the Lease's version needs no read.
     async fn attempt(&mut self, leading: bool, limit: Duration) -> Result<Attempt, StoreError> {
         let clock = Arc::clone(&self.shared.clock);
         if !leading || self.stored.is_none() {
@@ -146,7 +148,7 @@ impl<S: LeaseStore> Election<S> {
             self.observation = self
                 .stored
                 .as_ref()
-                .map(|seen| Observation::note(previous, seen.record.clone(), now));
+                .map(|seen| LeaseObservation::note(previous, seen.record.clone(), now));
         }
         let step = decide(
             self.observation.as_ref(),
@@ -172,15 +174,15 @@ impl<S: LeaseStore> Election<S> {
             (Step::Lost, _) => return Ok(Attempt::Taken { holder: holder() }),
             (Step::Renew, Some(stored)) => stored.record.renewed(term, begun.wall),
             (Step::Take { transitions }, _) => Record::taken(&self.candidate.identity, term, begun.wall, *transitions),
-            // `Renew` without a Lease cannot be: the decision was made from it.
+            // `Renew` without a Lease is impossible: the decision is based on the Lease.
             (Step::Create | Step::Renew, _) => Record::taken(&self.candidate.identity, term, begun.wall, 0),
         };
-        // In doubt until the answer is here: the next attempt looks first.
+        // The outcome is unknown until the response arrives: the next attempt reads first.
         let written = match self.stored.take() {
             Some(stored) => limited(&*clock, limit, self.store.replace(&stored, &record)).await?,
             None => limited(&*clock, limit, self.store.create(&record)).await?,
         };
-        self.observation = Some(Observation {
+        self.observation = Some(LeaseObservation {
             record: written.record.clone(),
             since: clock.monotonic(),
         });
@@ -188,7 +190,7 @@ impl<S: LeaseStore> Election<S> {
         Ok(Attempt::Held(begun))
     }
 
-    /// Renews until told to stop (`None`) or until the lease is lost.
+    /// Renews until `stop` is canceled (returns `None`) or the lease is lost.
     async fn renew(&mut self, mut last: Renewal, stop: &CancellationToken) -> Option<LossReason> {
         let clock = Arc::clone(&self.shared.clock);
         let mut pause = self.candidate.renew_period();
@@ -219,16 +221,16 @@ impl<S: LeaseStore> Election<S> {
                 }
                 Ok(Attempt::Taken { holder } | Attempt::Waiting { holder, .. }) => {
                     let holder = if holder.is_empty() {
-                        "nobody, it was emptied".to_owned()
+                        "no one (another client removed the holder)".to_owned()
                     } else {
                         holder
                     };
                     return Some(LossReason::Taken { holder });
                 }
-                // Somebody wrote to the Lease; who holds it now is asked at once.
+                // Another client wrote to the Lease: read its present holder at once.
                 Err(StoreError::Conflict) => pause = Duration::ZERO,
                 Err(error) => {
-                    warn!(%error, "the lease was not renewed, trying again");
+                    warn!(%error, "the lease was not renewed; retrying");
                     last_error = error.to_string();
                     pause = self.candidate.retry_period();
                 }
@@ -236,12 +238,12 @@ impl<S: LeaseStore> Election<S> {
         }
     }
 
-    /// Leaves the Lease without a holder, so that the next one need not wait for its end.
+    /// Removes the holder from the Lease, so that the next leader need not wait until it expires.
     async fn give_back(&mut self) -> Result<(), ReleaseError> {
         let clock = Arc::clone(&self.shared.clock);
         let limit = self.candidate.request_limit();
         let mut last_error = None;
-        // The second round is for a write of ours whose answer was lost.
+        // The second round handles a write of ours whose response was lost.
         for _ in 0..2 {
             let current = match self.stored.take() {
                 Some(stored) => Ok(Some(stored)),
@@ -266,17 +268,17 @@ impl<S: LeaseStore> Election<S> {
     }
 }
 
-/// The lease could not be given back; it ends by itself.
+/// The lease could not be released; it expires by itself.
 #[derive(Debug, Error)]
-#[error("the lease was not given back and ends by itself: {0}")]
+#[error("the lease was not released: {0}; it expires by itself")]
 pub struct ReleaseError(StoreError);
 
-/// A term. Dropped without [`Self::release`] it is no longer renewed, and the fence closes.
+/// One term as leader. If it is dropped without [`Self::release`], renewal stops and the fence closes.
 pub struct Leadership<S> {
     shared: Arc<Shared>,
     stop: CancellationToken,
     renewal: JoinHandle<(Election<S>, Option<LossReason>)>,
-    /// The task's end, once it was seen.
+    /// How the task ended, once that was seen.
     ended: Option<(Option<Election<S>>, Option<LossReason>)>,
 }
 
@@ -298,7 +300,7 @@ impl<S: LeaseStore> Leadership<S> {
         }
     }
 
-    /// Completes when the lease is lost. By then the fence is closed. May be dropped and asked again.
+    /// Waits until the lease is lost. By then the fence is closed. The future may be dropped and called again.
     pub async fn lost(&mut self) -> LossReason {
         match self.end().await {
             (_, Some(reason)) => reason.clone(),
@@ -306,13 +308,13 @@ impl<S: LeaseStore> Leadership<S> {
         }
     }
 
-    /// Closes the fence, then gives the lease back. Call it when no write is under way.
+    /// Closes the fence, then releases the lease. Call it when no write is in progress.
     pub async fn release(mut self) -> Result<(), ReleaseError> {
         self.shared.standing.send_replace(Standing::Over);
         self.stop.cancel();
         match self.end().await {
             (Some(election), None) => election.give_back().await,
-            // Lost: there is nothing of ours to give back.
+            // Lost: there is no lease of ours to release.
             _ => Ok(()),
         }
     }
@@ -369,7 +371,7 @@ mod tests {
     /// More wake-ups than any step of these tests needs; all of them run on one thread.
     const ROUNDS: usize = 200;
 
-    /// A clock that moves only when told to. Clones share the monotonic time, each has a wall clock of its own.
+    /// A clock that the test advances. Clones are the same clock; [`Self::skewed`] returns one with another wall clock.
     #[derive(Clone)]
     struct TestClock {
         start: Instant,
@@ -387,7 +389,7 @@ mod tests {
             }
         }
 
-        /// The same moment on a machine whose wall clock is off by so many seconds.
+        /// Returns the same moment on a machine whose wall clock is off by `seconds`.
         fn skewed(&self, seconds: i64) -> Self {
             let wall_offset = Arc::new(Mutex::new(*self.wall_offset.lock().unwrap() + seconds));
             Self {
@@ -397,7 +399,7 @@ mod tests {
         }
 
         async fn pass(&self, duration: Duration) {
-            // In small steps, so that everybody acts at their time and not all at the end.
+            // In small steps, so that each candidate acts at its own time and not all at the end.
             let step = Duration::from_millis(250);
             let mut left = duration;
             while !left.is_zero() {
@@ -439,7 +441,7 @@ mod tests {
         Well,
         Refusing,
         Hanging,
-        /// Writes happen, and their answers are lost.
+        /// Writes take effect, and their responses are lost.
         AnswersLost,
     }
 
@@ -450,7 +452,7 @@ mod tests {
         calls: Vec<&'static str>,
     }
 
-    /// An apiserver with one Lease in it.
+    /// An apiserver that has one Lease.
     #[derive(Clone)]
     struct TestLeases {
         server: Arc<Mutex<Server>>,
@@ -644,7 +646,7 @@ mod tests {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         let second = start("second", &store, &clock).await;
-        // Killed: nobody renews and nobody gives back.
+        // Killed: the lease is neither renewed nor released.
         drop(first.won().await);
         clock.pass(LEASE - seconds(1)).await;
         assert!(!second.handle.is_leader());
@@ -668,7 +670,7 @@ mod tests {
                 "skew of {skew} s"
             );
             drop(first.won().await);
-            // The second one looks every fifteenth of the duration, so it saw the last renewal a little later.
+            // The second candidate reads every fifteenth of the duration, so it saw the last renewal a little later.
             clock.pass(LEASE + LEASE / 15 * 2).await;
             assert!(second.handle.is_leader(), "skew of {skew} s");
         }
@@ -707,7 +709,7 @@ mod tests {
             "asked again"
         );
         leadership.release().await.unwrap();
-        assert_eq!(store.record().holder, "thief", "what is not ours is not given back");
+        assert_eq!(store.record().holder, "thief", "another holder's lease is not released");
     }
 
     #[tokio::test]
@@ -743,7 +745,7 @@ mod tests {
             assert!(fence.is_leader(), "{mood:?}: a short outage costs nothing");
             assert!(
                 !fence.may_write(seconds(10)),
-                "{mood:?}: but no long write is begun any more"
+                "{mood:?}: but no long write may begin any more"
             );
             clock.pass(seconds(1)).await;
             assert!(
@@ -752,7 +754,7 @@ mod tests {
             );
             assert!(
                 !fence.is_leader() && !second.handle.is_leader(),
-                "{mood:?}: nobody leads in between"
+                "{mood:?}: no process leads in between"
             );
             clock.pass(seconds(11)).await;
             assert!(second.handle.is_leader(), "{mood:?}");
@@ -765,7 +767,7 @@ mod tests {
         let mut leadership = start("first", &store, &clock).await.won().await;
         clock.passed.send_modify(|passed| *passed += LEASE);
         let reason = leadership.lost().await.to_string();
-        assert!(reason.contains("stood still"), "{reason}");
+        assert!(reason.contains("stalled"), "{reason}");
     }
 
     #[tokio::test]
@@ -797,7 +799,7 @@ mod tests {
         store.be(Mood::Refusing);
         let first = start("first", &store, &clock).await;
         let others = store.another_path();
-        // The write arrived, which the candidate does not know.
+        // The write took effect, but the candidate does not know it.
         others.edit(|record| *record = Record::taken("first", LEASE, clock.wall(), 1));
         store.be(Mood::Well);
         clock.pass(LEASE / 15).await;
@@ -817,7 +819,7 @@ mod tests {
         clock.pass(LEASE / 6).await;
         assert!(
             first.handle.may_write(seconds(10)),
-            "nobody took the lease, so the renewal went through"
+            "no other process acquired the lease, so the renewal succeeded"
         );
     }
 
@@ -869,7 +871,7 @@ mod tests {
         let leadership = start("first", &store, &clock).await.won().await;
         store.be(Mood::Refusing);
         let error = leadership.release().await.unwrap_err().to_string();
-        assert!(error.contains("ends by itself"), "{error}");
+        assert!(error.contains("expires by itself"), "{error}");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ mod store;
 mod term;
 
 pub use clock::{Clock, SystemClock};
-pub use decide::{Observation, Step, decide};
+pub use decide::{LeaseObservation, Step, decide};
 pub use election::{Candidate, Election, Leadership, ReleaseError};
 pub use record::Record;
 pub use store::{KubeLeases, LeaseStore, StoreError, Stored};

@@ -1,4 +1,4 @@
-//! What a Lease says about the election.
+//! The state of the election, as a Lease holds it.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,13 +8,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 
-/// The part of a Lease that election is about. Its times are the holder's clock: they are shown to people and
+/// The fields of a Lease that the election uses. Its times are those of the holder's clock: they are shown to users and
 /// compared with each other, never with our clock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Empty: given back, or never held.
+    /// Empty: released, or never held.
     pub holder: String,
-    /// How long the holder's word lasts from each renewal.
+    /// How long the lease lasts after each renewal.
     pub duration: Duration,
     pub acquired: Option<Timestamp>,
     pub renewed: Option<Timestamp>,
@@ -23,7 +23,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// What `lease` says; whatever it leaves out counts as empty.
+    /// Reads `lease`; omitted fields count as empty.
     pub fn of(lease: &Lease) -> Self {
         let Some(spec) = &lease.spec else {
             return Self::default();
@@ -41,7 +41,7 @@ impl Record {
         }
     }
 
-    /// Writes itself into `lease`; what else stands there (labels, the fields of coordinated election) stays.
+    /// Writes the record into `lease` and keeps the rest of it (labels, the fields of coordinated election).
     pub fn write_into(&self, lease: &mut Lease) {
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = Some(self.holder.clone());
@@ -51,7 +51,7 @@ impl Record {
         spec.lease_transitions = Some(self.transitions);
     }
 
-    /// The record of somebody who takes the lease now.
+    /// Returns the record of a holder that acquires the lease now.
     pub fn taken(me: &str, duration: Duration, now: SystemTime, transitions: i32) -> Self {
         let now = timestamp(now);
         Self {
@@ -63,7 +63,7 @@ impl Record {
         }
     }
 
-    /// The same term, renewed now.
+    /// Returns the record of the same term, renewed now.
     pub fn renewed(&self, duration: Duration, now: SystemTime) -> Self {
         Self {
             duration,
@@ -72,7 +72,7 @@ impl Record {
         }
     }
 
-    /// The lease given back: no holder, and a term so short that even somebody who looks at times only takes it.
+    /// Returns the record of a released lease: no holder, and a short term for clients that only check the times.
     pub fn released(&self, now: SystemTime) -> Self {
         let now = timestamp(now);
         Self {
@@ -85,7 +85,7 @@ impl Record {
     }
 }
 
-/// A clock set beyond the year 9999 must not end the process: the time is only shown.
+/// A clock beyond the year 9999 must not end the process: the time is only shown.
 fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::MAX)
 }

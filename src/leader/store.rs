@@ -1,5 +1,5 @@
-//! The Lease at the apiserver. Every write replaces the whole object under the resourceVersion it was read with, so of
-//! two writers one is refused.
+//! The Lease at the apiserver. Every write replaces the whole object under the resourceVersion that was read, so of two
+//! writers one is refused.
 
 use std::future::Future;
 
@@ -11,9 +11,9 @@ use kube::{
 use thiserror::Error;
 
 use super::Record;
-use crate::plain_error::one_line;
+use crate::error_chain::one_line;
 
-/// A Lease as it was read or written, to be handed back to [`LeaseStore::replace`].
+/// A Lease as it was read or written. [`LeaseStore::replace`] requires it.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub record: Record,
@@ -21,7 +21,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// What `lease` says, together with what it takes to replace it.
+    /// Reads the record of `lease`, and keeps `lease` to replace it later.
     pub fn new(lease: Lease) -> Self {
         Self {
             record: Record::of(&lease),
@@ -29,7 +29,7 @@ impl Stored {
         }
     }
 
-    /// The object to send: this one with another record.
+    /// Returns the object to send: this Lease with another record.
     pub fn with(&self, record: &Record) -> Lease {
         let mut lease = self.lease.clone();
         record.write_into(&mut lease);
@@ -37,11 +37,11 @@ impl Stored {
     }
 }
 
-/// Why a call did not work.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Somebody else wrote first, made it first, or took it away.
-    #[error("the lease was changed by somebody else")]
+    /// Another client updated, created or deleted the Lease first.
+    #[error("the lease was changed by another client")]
     Conflict,
     #[error("not allowed to get, create and update leases: {0}")]
     Forbidden(String),
@@ -49,17 +49,17 @@ pub enum StoreError {
     Other(String),
 }
 
-/// Where the Lease is.
+/// The store of the Lease.
 pub trait LeaseStore: Send + Sync + 'static {
-    /// The Lease as it is, not from a cache.
+    /// Reads the current Lease, not from a cache.
     fn get(&self) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
-    /// Makes it; [`StoreError::Conflict`] if it is there already.
+    /// Creates the Lease; returns [`StoreError::Conflict`] if it exists.
     fn create(&self, record: &Record) -> impl Future<Output = Result<Stored, StoreError>> + Send;
     /// Replaces exactly the version that was read.
     fn replace(&self, stored: &Stored, record: &Record) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 }
 
-/// The real one.
+/// The Lease at the apiserver.
 #[derive(Clone)]
 pub struct KubeLeases {
     api: Api<Lease>,
@@ -105,7 +105,7 @@ impl LeaseStore for KubeLeases {
 impl From<kube::Error> for StoreError {
     fn from(error: kube::Error) -> Self {
         match &error {
-            // A missing namespace is 404 as well, and the text says so; a missing Lease shows at the next look.
+            // A missing namespace is 404 as well, and the message names it; the next read finds a missing Lease.
             kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Conflict,
             kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden(status.message.clone()),
             kube::Error::Api(status) => Self::Other(status.message.clone()),

@@ -1,4 +1,4 @@
-//! The leader's own idea of how long it may act, and the fence built on it.
+//! How long the leader may act by its own clocks, and the fence built on that.
 
 use std::{
     fmt,
@@ -11,30 +11,30 @@ use tokio::sync::watch;
 
 use super::Clock;
 
-/// Why a leader is one no more.
+/// Why a process no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LossReason {
-    #[error("somebody else holds the lease: {holder}")]
+    #[error("the lease is now held by {holder}")]
     Taken { holder: String },
     #[error("the lease could not be renewed for {} ({last_error})", humantime::format_duration(*since))]
     NotRenewed { since: Duration, last_error: String },
-    #[error("the renewal stopped working")]
+    #[error("the task that renews the lease failed")]
     Broken,
 }
 
-/// Where this process stands.
+/// The state of this process in the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// No attempt has ended yet.
     Candidate,
-    /// The first attempt won nothing.
+    /// The first attempt did not acquire the lease.
     Following,
     Leading(Renewal),
-    /// Lost or given back; never left again.
+    /// The lease is lost or released. This state is final.
     Over,
 }
 
-/// When the last renewal that worked was *begun*: everybody else's count starts later.
+/// When the last successful renewal was *begun*: other processes start to count later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Renewal {
     pub monotonic: Instant,
@@ -51,7 +51,7 @@ impl Renewal {
     }
 
     /// Whether a term of `lease` from here lasts for another `needed` by both clocks. A suspended machine stops the
-    /// monotonic clock and not the wall clock. A wall clock that went back tells nothing, so the next renewal is
+    /// monotonic clock and not the wall clock. A wall clock that was set back proves nothing, so the next renewal is
     /// awaited.
     pub fn lasts_for(&self, needed: Duration, lease: Duration, now: Self) -> bool {
         let monotonic_age = now.monotonic.saturating_duration_since(self.monotonic);
@@ -70,7 +70,7 @@ pub(super) struct Shared {
     pub standing: watch::Sender<Standing>,
 }
 
-/// Asked before each write to the cloud. Cheap to clone.
+/// Checked before each write to the cloud. Cheap to clone.
 #[derive(Clone)]
 pub struct LeaderHandle {
     /// `None`: there is no election.
@@ -82,21 +82,21 @@ impl LeaderHandle {
         Self { shared: Some(shared) }
     }
 
-    /// For `--leader-elect=false`: leads from the start and for good.
+    /// For `--leader-elect=false`: always leads.
     pub fn always() -> Self {
         Self { shared: None }
     }
 
-    /// Whether a write that takes up to `needed` would be over, with a margin, before anybody else may lead.
+    /// Whether a write that takes up to `needed` would be over, with a margin, before another process may lead.
     ///
-    /// The limit of this promise: a process that is stopped after the question and continued after the lease's end
-    /// still sends the one request that it asked for.
+    /// The limit of this promise is a process that is stopped after this check and continued after the lease's end. It
+    /// still sends the one request that it checked for.
     pub fn may_write(&self, needed: Duration) -> bool {
         let Some(shared) = &self.shared else { return true };
         let Standing::Leading(renewal) = *shared.standing.borrow() else {
             return false;
         };
-        // For clocks that do not run alike, and for the way of the request to the cloud.
+        // For clocks of different speed, and for the time that the request takes to reach the cloud.
         let margin = shared.lease / 10;
         renewal.lasts_for(
             needed.saturating_add(margin),
@@ -116,11 +116,11 @@ impl LeaderHandle {
     pub async fn decided(&self) {
         let Some(shared) = &self.shared else { return };
         let mut standing = shared.standing.subscribe();
-        // The sender is in here as well.
+        // Cannot fail: `shared` holds the sender.
         let _ = standing.wait_for(|now| *now != Standing::Candidate).await;
     }
 
-    /// Completes once this process leads; never, if it does not come to that.
+    /// Completes once this process leads, or never.
     pub async fn leading(&self) {
         let Some(shared) = &self.shared else { return };
         let mut standing = shared.standing.subscribe();
@@ -156,7 +156,7 @@ impl Elect {
 
 #[cfg(test)]
 impl LeaderHandle {
-    /// Of a process that stands by until it is elected.
+    /// The handle of a process that stands by until it is elected.
     pub fn standing_by() -> (Self, Elect) {
         let shared = Arc::new(Shared {
             clock: Arc::new(super::SystemClock),
@@ -193,8 +193,8 @@ mod tests {
             ("ends with the request", at(20, 20), 10, false),
             ("too short for the request", at(25, 25), 10, false),
             ("run out", at(40, 40), 0, false),
-            ("suspended: the wall clock went on", at(1, 40), 10, false),
-            ("the wall clock was set back or stands", at(40, 1), 10, false),
+            ("suspended: the wall clock continued", at(1, 40), 10, false),
+            ("the wall clock was set back or stands still", at(40, 1), 10, false),
             ("longer than any lease", at(0, 0), 31, false),
         ] {
             assert_eq!(start.lasts_for(seconds(needed), LEASE, now), lasts, "{name}");

@@ -1,4 +1,4 @@
-//! From a credentials Secret, or the operator's own credentials, to what can be sent where.
+//! Resolves a credentials Secret, or the default credentials, to keys and endpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::api::conditions::{Reason, Verdict};
-use crate::cloud::credentials::{OwnCredentials, OwnCredentialsError};
+use crate::api::conditions::{ReadyCondition, Reason};
+use crate::cloud::credentials::{DefaultCredentials, DefaultCredentialsError};
 use crate::cloud::{Cloud, Credentials, endpoints, iam};
 use crate::settings::Settings;
 
-use super::decide::{PERSON, Trouble, WAIT};
+use super::decide::{Failure, POLL, USER_ACTION};
 
 /// The keys of a credentials Secret.
 pub const SECRET_KEYS: [&str; 7] = [
@@ -24,7 +24,7 @@ pub const SECRET_KEYS: [&str; 7] = [
     "iamEndpoint",
 ];
 
-/// Everything that a credential says, checked.
+/// The checked content of a credential.
 #[derive(Clone)]
 pub struct Credential {
     pub keys: Arc<Credentials>,
@@ -32,14 +32,14 @@ pub struct Credential {
     pub iam_endpoint: Option<String>,
     pub region: Option<String>,
     pub project_id: Option<String>,
-    /// For people: where it comes from.
+    /// Its source, for messages.
     pub origin: String,
     /// Namespace and name of the Secret that it comes from.
     pub secret: Option<(String, String)>,
 }
 
 impl Credential {
-    /// Equal for equal content, wherever it comes from.
+    /// Equal for equal content, independent of the source.
     pub fn fingerprint(&self) -> [u8; 32] {
         fingerprint(&[
             &self.key_fingerprint(),
@@ -48,7 +48,7 @@ impl Credential {
         ])
     }
 
-    /// Equal where the cloud counts bad signatures together: the same keys, shown to the same cloud.
+    /// Equal where the cloud counts bad signatures together: the same keys, sent to the same endpoints.
     pub fn key_fingerprint(&self) -> [u8; 32] {
         let token = self.keys.security_token.as_ref();
         fingerprint(&[
@@ -70,18 +70,18 @@ fn fingerprint(parts: &[&[u8]]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The operator's own credentials, as a namespace may use them.
+/// Returns the default credentials, if `namespace` may use them.
 pub fn own(
     settings: &Settings,
     namespace: &str,
-    read: Result<OwnCredentials, OwnCredentialsError>,
-) -> Result<Credential, Trouble> {
-    if !settings.own_credentials_namespaces.contains(namespace) {
+    read: Result<DefaultCredentials, DefaultCredentialsError>,
+) -> Result<Credential, Failure> {
+    if !settings.default_credentials_namespaces.contains(namespace) {
         return Err(person(
             Reason::Forbidden,
             format!(
-                "objects in the namespace {namespace} may not use the operator's own credentials \
-                 (--own-credentials-namespace): name a Secret with spec.credentialsRef"
+                "objects in the namespace {namespace} may not use the default credentials \
+                 (--default-credentials-namespace): name a Secret with spec.credentialsRef"
             ),
         ));
     }
@@ -94,7 +94,7 @@ pub fn own(
     let vpn_endpoint = vpn_endpoint.map_err(|why| {
         person(
             Reason::InvalidSpec,
-            format!("the operator's own credentials have no endpoint: {why} (--region)"),
+            format!("the default credentials have no endpoint: {why} (--region)"),
         )
     })?;
     // The flag was checked at the start; the file may change at any time.
@@ -103,12 +103,12 @@ pub fn own(
         .map(|endpoint| endpoints::validate(&endpoint, settings.allow_insecure_endpoints))
         .transpose()
         .map_err(|error| {
-            let message = format!("the operator's own credentials: iam_endpoint: {error}");
+            let message = format!("the default credentials: iam_endpoint: {error}");
             person(Reason::InvalidSpec, message)
         })?;
     let project_id = settings.project_id.clone().or(read.project_id);
     if project_id.as_deref().is_some_and(|id| !iam::is_project_id(id)) {
-        let message = format!("the operator's own credentials: project_id: {NO_PROJECT_ID}");
+        let message = format!("the default credentials: project_id: {NO_PROJECT_ID}");
         return Err(person(Reason::InvalidSpec, message));
     }
     Ok(Credential {
@@ -121,14 +121,14 @@ pub fn own(
             .or_else(|| iam_template(settings.cloud, &region)),
         region,
         project_id,
-        origin: "the operator's own credentials".to_owned(),
+        origin: "the default credentials".to_owned(),
         secret: None,
     })
 }
 
-/// A credentials Secret. `name` is `namespace/name`, for messages.
-pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<u8>>) -> Result<Credential, Trouble> {
-    let text = |key: &str| -> Result<Option<String>, Trouble> {
+/// Reads a credentials Secret. `name` is `namespace/name`, for messages.
+pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<u8>>) -> Result<Credential, Failure> {
+    let text = |key: &str| -> Result<Option<String>, Failure> {
         let Some(bytes) = data.get(key) else { return Ok(None) };
         let text = std::str::from_utf8(bytes).map(str::trim).ok();
         match text {
@@ -136,17 +136,17 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
             Some(text) => Ok(Some(text.to_owned())),
             None => Err(person(
                 Reason::Unauthorized,
-                format!("the Secret {name}: the key {key} is no text: correct it; it is picked up at once"),
+                format!("the Secret {name}: the key {key} is not text: correct it; it is picked up at once"),
             )),
         }
     };
-    let needed = |key: &str| -> Result<String, Trouble> {
-        text(key)?.ok_or_else(|| Trouble {
-            verdict: Verdict::new(
+    let needed = |key: &str| -> Result<String, Failure> {
+        text(key)?.ok_or_else(|| Failure {
+            condition: ReadyCondition::new(
                 Reason::SecretNotFound,
                 format!("the Secret {name} has no key {key}, or it is empty: set it; it is picked up at once"),
             ),
-            pace: WAIT,
+            backoff: POLL,
         })
     };
     let (access_key, secret_key) = (needed("accessKey")?, SecretString::from(needed("secretKey")?));
@@ -162,17 +162,16 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
     let region = named_region.or_else(|| settings.region.clone());
     let invalid = |key: &str, why: String| person(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"));
     if region.is_some() {
-        // It stands in host names and in a look-up, whether or not an endpoint is given.
+        // Host names and a lookup contain the region, whether or not an endpoint is given.
         template(settings.cloud, &region).map_err(|why| invalid("region", why))?;
     }
-    let checked = |key: &str, own: &Option<String>, template: Result<String, String>| -> Result<String, Trouble> {
+    let checked = |key: &str, own: &Option<String>, template: Result<String, String>| -> Result<String, Failure> {
         if let Some(endpoint) = text(key)? {
             let endpoint = endpoints::validate(&endpoint, settings.allow_insecure_endpoints)
                 .map_err(|error| invalid(key, error.to_string()))?;
             let is_own = own.as_ref() == Some(&endpoint) || template.as_ref() == Ok(&endpoint);
             if !is_own && !settings.allowed_endpoints.contains(&endpoint) {
-                let why =
-                    format!("{endpoint} is not allowed: leave it out, or have it allowed with --allowed-endpoint");
+                let why = format!("{endpoint} is not allowed: omit it, or allow it with --allowed-endpoint");
                 return Err(person(Reason::Forbidden, format!("the Secret {name}: {key}: {why}")));
             }
             return Ok(endpoint);
@@ -192,7 +191,7 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
         Ok(endpoint) => Some(endpoint),
         // Not needed where the project is given.
         Err(_) if project_id.is_some() && text("iamEndpoint")?.is_none() => None,
-        Err(trouble) => return Err(trouble),
+        Err(failure) => return Err(failure),
     };
     Ok(Credential {
         keys: Arc::new(keys),
@@ -207,7 +206,7 @@ pub fn from_secret(settings: &Settings, name: &str, data: &BTreeMap<String, Vec<
     })
 }
 
-/// The value is not repeated: it may be anything.
+/// Does not repeat the value, which may be anything.
 const NO_PROJECT_ID: &str =
     "a project id has 1 to 64 letters, digits and dashes, such as 0605767a5b0b3f5c2f3dc0123456789a";
 
@@ -220,10 +219,10 @@ fn iam_template(cloud: Cloud, region: &Option<String>) -> Option<String> {
     cloud.iam_endpoint(region.as_deref()?).ok()
 }
 
-/// Only a person can mend it.
-pub fn person(reason: Reason, message: impl Into<String>) -> Trouble {
-    Trouble {
-        verdict: Verdict::new(reason, message),
-        pace: PERSON,
+/// A failure that requires user action.
+pub fn person(reason: Reason, message: impl Into<String>) -> Failure {
+    Failure {
+        condition: ReadyCondition::new(reason, message),
+        backoff: USER_ACTION,
     }
 }

@@ -1,46 +1,86 @@
-//! What all tenants of one access key share: its budget and its breaker. The cloud counts requests and bad signatures by
-//! access key, whatever project they are about.
+//! What all sessions of one access key share: its rate limiter and its circuit breaker. The cloud counts requests and
+//! bad signatures per access key, across projects.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::key::Key;
-use crate::cloud::breaker::Breaker;
-use crate::cloud::budget::Budget;
+use crate::cloud::CloudError;
+use crate::cloud::circuit_breaker::CircuitBreaker;
+use crate::cloud::rate_limiter::{LONG_WAIT, RateLimiter};
 
 /// See the module.
 pub struct AccessKey {
-    pub budget: Arc<Budget<Key>>,
-    breaker: Mutex<Breaker>,
+    pub rate_limiter: Arc<RateLimiter<Key>>,
+    held_back: Mutex<Option<HeldBack>>,
+    circuit_breaker: Mutex<CircuitBreaker>,
     _driver: AbortOnDropHandle<()>,
 }
 
+/// The cloud asked for a long wait.
+struct HeldBack {
+    error: CloudError,
+    until: Instant,
+}
+
 impl AccessKey {
-    /// `wake` is told whose turn has come.
+    /// Calls `enqueue` for each waiter that gets a permit, or loses its place to a long wait.
     pub fn start(
         max_requests_per_second: f64,
         request_timeout: Duration,
-        wake: impl Fn(Key) + Send + Sync + 'static,
+        enqueue: impl Fn(Key) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let budget = Arc::new(Budget::new(max_requests_per_second));
-        let driven = Arc::clone(&budget);
+        let rate_limiter = Arc::new(RateLimiter::new(max_requests_per_second));
+        let driven = Arc::clone(&rate_limiter);
         let driver = tokio::spawn(async move {
             loop {
                 for waiter in driven.next_turn().await {
-                    wake(waiter);
+                    enqueue(waiter);
                 }
             }
         });
         Arc::new(Self {
-            budget,
-            breaker: Mutex::new(Breaker::new(request_timeout * 2)),
+            rate_limiter,
+            held_back: Mutex::default(),
+            circuit_breaker: Mutex::new(CircuitBreaker::new(request_timeout * 2)),
             _driver: AbortOnDropHandle::new(driver),
         })
     }
 
-    pub fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Records that the cloud throttled a request, and slows down the following ones.
+    pub fn throttled(&self, error: &CloudError, now: Instant) {
+        if error.not_before.is_some() {
+            let until = now + error.retry_after.unwrap_or_default();
+            let mut held_back = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *held_back {
+                // The answers to requests that were sent together name slightly different times: one message for all.
+                Some(known) if until <= known.until + LONG_WAIT => known.until = known.until.max(until),
+                known => {
+                    let error = error.clone();
+                    *known = Some(HeldBack { error, until });
+                }
+            }
+        }
+        // After that, so that each enqueued waiter finds `held_back` set.
+        self.rate_limiter.throttled(error.retry_after, now);
+    }
+
+    /// Returns the error with which the cloud asked for a long wait, while more than [`LONG_WAIT`] remains. Requests
+    /// then fail at once.
+    pub fn held_back(&self, now: Instant) -> Option<CloudError> {
+        let held_back = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+        let HeldBack { error, until } = held_back.as_ref()?;
+        let left = until.saturating_duration_since(now);
+        (left > LONG_WAIT).then(|| CloudError {
+            retry_after: Some(left),
+            ..error.clone()
+        })
+    }
+
+    pub fn circuit_breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
+        self.circuit_breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Our annotations on an object: what they ask for, and what is wrong with them.
+//! The operator's annotations on an object: what they request, and what is wrong with them.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use jiff::Timestamp;
 
 use crate::api::{PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
 use crate::cloud::clock::{CLOCK_MARGIN, later};
-use crate::plain_text::one_line;
+use crate::text::one_line;
 
-/// Of a key or a value no more than this is quoted.
+/// Longest quote of a key or a value.
 const LONGEST_QUOTE: usize = 64;
-/// No more problems than this are listed.
+/// Maximum number of listed problems.
 const MOST_PROBLEMS: usize = 5;
 
-/// Whether the annotation asks for a pause. Whoever writes a value that cannot be read means to stop something: it pauses.
+/// Whether the annotation pauses reconciliation. An unreadable value pauses, too: its author meant to stop something.
 pub fn pauses(value: Option<&str>) -> bool {
     value.is_some_and(|value| truth(value) != Some(false))
 }
 
-/// What YAML users write for true and false.
+/// Reads what YAML users write for true and false.
 fn truth(value: &str) -> Option<bool> {
     match value.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -27,7 +27,7 @@ fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// What is wrong with these annotations, all of which have our prefix; `None`: nothing. `shown` is what status says of them.
+/// Returns the problems of these annotations, which all have our prefix. `shown` is the message about them in status.
 pub fn problems(annotations: &BTreeMap<String, String>, shown: Option<&str>, now: Timestamp) -> Option<String> {
     let mut problems: Vec<String> = annotations
         .iter()
@@ -41,18 +41,18 @@ pub fn problems(annotations: &BTreeMap<String, String>, shown: Option<&str>, now
     (!problems.is_empty()).then(|| problems.join("; "))
 }
 
-/// Whether a recreation is approved in a way that counts.
+/// Returns the time of a valid approval to recreate.
 pub fn approved_at(value: &str, shown: Option<&str>, now: Timestamp) -> Option<Timestamp> {
     let approved = value.parse::<Timestamp>().ok()?;
     not_yet(value, approved, shown, now).is_none().then_some(approved)
 }
 
-/// An approval counts for what was suspected before it was given: one that is dated in the future would count for what nobody
-/// has seen yet. It does not become valid by waiting, so what status has said of it once stays.
+/// An approval covers what was suspected before it was given. One dated in the future would cover what nobody has seen
+/// yet. It does not become valid by waiting, so a refusal in status stays.
 fn not_yet(value: &str, approved: Timestamp, shown: Option<&str>, now: Timestamp) -> Option<String> {
     let problem = format!(
-        "the annotation {RECREATE_APPROVED_ANNOTATION} is \"{}\", which is in the future, so nothing is approved: set it to the \
-         present time",
+        "the annotation {RECREATE_APPROVED_ANNOTATION} is \"{}\", which is in the future, so nothing is approved: set \
+         it to the present time",
         one_line(value, LONGEST_QUOTE)
     );
     let was_refused = shown.is_some_and(|shown| shown.contains(&problem));
@@ -64,16 +64,16 @@ fn problem(key: &str, value: &str, shown: Option<&str>, now: Timestamp) -> Optio
     match key {
         PAUSED_ANNOTATION => truth(value).is_none().then(|| {
             format!(
-                "the annotation {key} is {}, neither true nor false, so reconciliation is paused: set it to \"true\", or \
-                 remove it",
+                "the annotation {key} is {}, neither true nor false, so reconciliation is paused: set it to \"true\", \
+                 or remove it",
                 quoted(value)
             )
         }),
         RECREATE_APPROVED_ANNOTATION => match value.parse::<Timestamp>() {
             Ok(approved) => not_yet(value, approved, shown, now),
             Err(_) => Some(format!(
-                "the annotation {key} is {}, not a time such as 2026-01-31T12:00:00Z, so nothing is approved: set it to the \
-                 present time",
+                "the annotation {key} is {}, not a time such as 2026-01-31T12:00:00Z, so nothing is approved: set it \
+                 to the present time",
                 quoted(value)
             )),
         },
@@ -135,7 +135,7 @@ mod tests {
                 "{problem}"
             );
             assert_eq!(approved_at(value, None, now()), None);
-            // Its time comes, but it was given before anybody could have known what it is for.
+            // Its time is reached, but it was given before anyone could know what it covers.
             let shown = format!("something else; {problem}");
             let later = "2031-01-01T00:00:00Z".parse().unwrap();
             assert_eq!(approved_at(value, Some(&shown), later), None);

@@ -1,24 +1,26 @@
-//! Which object of a kind holds, intends or wants which cloud object and which name: an index over all objects that this
-//! process knows, whatever their namespace and credentials. It is asked before anything is adopted, written or deleted.
-//! Objects that only observe claim nothing.
+//! Which object of a kind holds, intends or wants which cloud object and which name. An index over all objects that
+//! this process knows, of any namespace and credentials. Every adoption, write and deletion checks it first. Objects
+//! that only observe claim nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::decide::Rival;
+use super::decide::CompetingClaim;
 use super::key::Key;
 use super::kind::Kind;
-use super::managed::Managed;
+use super::object::Object;
 use crate::api::{ManagementPolicy, Scope};
-use crate::mirror::Remote;
+use crate::cache::Remote;
 
 /// How strong a claim to an id is; the stronger comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Title {
     /// The id is recorded in status, or is about to be.
     Held,
+    /// The object held it, the cloud no longer had it, and no other id is confirmed since: it may reappear.
+    Lost,
     /// The spec names it, or status has it from the time when it was only observed.
     Wanted,
 }
@@ -28,49 +30,50 @@ enum Title {
 enum Use {
     /// An object of this name is held, or a creation under it is not resolved.
     Taken,
-    /// A creation under it was given up, and may still show up.
+    /// An object of this name was lost, or a creation under it was given up: either may still appear.
     Lost,
 }
 
 /// Of two claims of equal strength, the one of the object that was created first counts.
 type Age = (Option<Timestamp>, String);
 
-/// A name in one home of one project, in a form that is equal for what the cloud takes for the same. The endpoint is no
-/// part of it: one project may be reached by several, and project ids are unique without it.
+/// A name in one parent of one project, in a form that is equal for names that the cloud treats as equal. It has no
+/// endpoint: one project may have several, and project ids are unique without it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PlacedName {
     project_id: String,
-    home: String,
+    parent: String,
     name: String,
 }
 
 impl PlacedName {
     /// The name that `spec` asks for, or that is about to be created.
-    pub fn new<K: Kind>(scope: &Scope, home: &K::Home, spec: Option<&K::Spec>, name: &str) -> Self {
-        Self::placed::<K>(scope, home, K::claimed_name(spec, name))
+    pub fn new<K: Kind>(scope: &Scope, parent: &K::Parent, spec: Option<&K::Spec>, name: &str) -> Self {
+        Self::placed::<K>(scope, parent, K::claimed_name(spec, name))
     }
 
     /// The name that a cloud object has.
-    pub fn of_remote<K: Kind>(scope: &Scope, home: &K::Home, remote: &K::Remote) -> Option<Self> {
-        K::claimed_name_of(remote).map(|name| Self::placed::<K>(scope, home, name))
+    pub fn of_remote<K: Kind>(scope: &Scope, parent: &K::Parent, remote: &K::Remote) -> Option<Self> {
+        K::claimed_name_of(remote).map(|name| Self::placed::<K>(scope, parent, name))
     }
 
-    fn placed<K: Kind>(scope: &Scope, home: &K::Home, name: String) -> Self {
+    fn placed<K: Kind>(scope: &Scope, parent: &K::Parent, name: String) -> Self {
         Self {
             project_id: folded(&scope.project_id),
-            home: folded(K::lane(home).unwrap_or_default()),
+            parent: folded(K::write_queue(parent).unwrap_or_default()),
             name,
         }
     }
 }
 
-/// The queue of writes that must not overlap; objects without a lane have none. Nor does it depend on the endpoint.
-pub fn write_queue<K: Kind>(scope: &Scope, home: &K::Home) -> Option<String> {
-    let lane = K::lane(home)?;
-    Some(format!("{} {}", folded(&scope.project_id), folded(lane)))
+/// The write queue of an object, for writes that must not overlap; not all kinds have one. It does not depend on the
+/// endpoint.
+pub fn write_queue<K: Kind>(scope: &Scope, parent: &K::Parent) -> Option<String> {
+    let write_queue = K::write_queue(parent)?;
+    Some(format!("{} {}", folded(&scope.project_id), folded(write_queue)))
 }
 
-/// Whether upper and lower case count in ids is not documented.
+/// It is not documented whether ids are case-sensitive.
 fn folded(id: &str) -> String {
     id.to_ascii_lowercase()
 }
@@ -79,72 +82,90 @@ fn folded(id: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Claim {
     uid: String,
-    /// Of the state that this was read from.
+    /// The version of the state that this was read from.
     version: Option<u64>,
-    rival: Rival,
+    competing_claim: CompetingClaim,
     age: Age,
-    /// It names the id itself, so another created or found it.
+    /// The spec names the id itself, so this object neither created nor found the cloud object.
     by_external_id: bool,
-    id: Option<(String, Title)>,
-    name: Option<(PlacedName, Use)>,
+    /// A few at most, as many as status remembers.
+    ids: Vec<(String, Title)>,
+    names: Vec<(PlacedName, Use)>,
 }
 
 impl Claim {
     /// What an object claims in this state.
-    pub fn of<K: Kind>(object: &Managed<K>) -> Self {
+    pub fn of<K: Kind>(object: &Object<K>) -> Self {
         let created_at = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let claims_nothing = object.is_let_go() || object.lifecycle.management() == ManagementPolicy::Observe;
         Self {
             uid: object.uid().to_owned(),
             version: object.resource_version().parse().ok(),
-            rival: Rival {
+            competing_claim: CompetingClaim {
                 namespace: object.namespace().to_owned(),
                 name: object.name().to_owned(),
                 deleting: object.deleting_since().is_some(),
             },
             age: (created_at, object.uid().to_owned()),
             by_external_id: object.lifecycle.external_id.is_some(),
-            id: if claims_nothing { None } else { id_of(object) },
-            name: if claims_nothing { None } else { name_of(object) },
+            ids: if claims_nothing { Vec::new() } else { ids_of(object) },
+            names: if claims_nothing { Vec::new() } else { names_of(object) },
         }
     }
 }
 
 /// Whether the recorded id is the object's own: one that was recorded while it only observed is not.
-pub fn holds<K: Kind>(object: &Managed<K>) -> bool {
+pub fn holds<K: Kind>(object: &Object<K>) -> bool {
     let recorded = K::object(&object.status);
     recorded.id.is_some() && !recorded.observe_only && object.lifecycle.management() != ManagementPolicy::Observe
 }
 
-fn id_of<K: Kind>(object: &Managed<K>) -> Option<(String, Title)> {
+fn ids_of<K: Kind>(object: &Object<K>) -> Vec<(String, Title)> {
     let recorded = K::object(&object.status);
-    if holds(object) {
-        return recorded.id.clone().map(|id| (id, Title::Held));
-    }
-    // What is being deleted adopts nothing any more.
-    let wanted = recorded.id.as_ref().or(object.lifecycle.external_id.as_ref());
-    wanted
-        .filter(|_| object.deleting_since().is_none())
-        .map(|id| (id.clone(), Title::Wanted))
+    let main = if holds(object) {
+        recorded.id.as_ref().map(|id| (id, Title::Held))
+    } else {
+        // An object that is being deleted adopts nothing.
+        let wanted = recorded.id.as_ref().or(object.lifecycle.external_id.as_ref());
+        wanted
+            .filter(|_| object.deleting_since().is_none())
+            .map(|id| (id, Title::Wanted))
+    };
+    let lost = K::lost_ids(&object.status).iter().map(|id| (id, Title::Lost));
+    main.into_iter()
+        .chain(lost)
+        .map(|(id, title)| (id.clone(), title))
+        .collect()
 }
 
-fn name_of<K: Kind>(object: &Managed<K>) -> Option<(PlacedName, Use)> {
+fn names_of<K: Kind>(object: &Object<K>) -> Vec<(PlacedName, Use)> {
     let recorded = K::object(&object.status);
+    let Some(scope) = &recorded.scope else {
+        return Vec::new();
+    };
+    let has_lost = K::UNIQUE_NAMES && !K::lost_ids(&object.status).is_empty();
     let strength = if recorded.intent.is_some() || (K::UNIQUE_NAMES && holds(object)) {
         Use::Taken
-    } else if K::UNIQUE_NAMES && recorded.past_intents.iter().any(|past| past.given_up) {
+    } else if has_lost || (K::UNIQUE_NAMES && recorded.unresolved_creations().next().is_some()) {
         Use::Lost
     } else {
-        return None;
+        return Vec::new();
     };
     let spec = object.spec.as_ref().ok();
+    let placed = |spec: Option<&K::Spec>, name: String, strength| {
+        let parent = K::parent(spec, &object.status)?;
+        Some((PlacedName::new::<K>(scope, &parent, spec, &name), strength))
+    };
+    let recorded_name = || K::recorded_name(&object.status).map(str::to_owned);
     let announced = recorded.intent.as_ref().map(|intent| intent.name.clone());
-    let name = announced
+    let wanted = announced
         .or_else(|| spec.map(|spec| K::cloud_name(spec, &object.status, object.name())))
-        .or_else(|| K::recorded_name(&object.status).map(str::to_owned))?;
-    let home = K::home(spec, &object.status)?;
-    let placed = PlacedName::new::<K>(recorded.scope.as_ref()?, &home, spec, &name);
-    Some((placed, strength))
+        .or_else(recorded_name);
+    let wanted = wanted.and_then(|name| placed(spec, name, strength));
+    // A lost cloud object keeps the name that it had, even if the spec has changed since.
+    let had = recorded_name().filter(|_| has_lost);
+    let had = had.and_then(|name| placed(None, name, Use::Lost));
+    wanted.into_iter().chain(had).collect()
 }
 
 /// What is about to be recorded in an object's status.
@@ -157,7 +178,7 @@ struct Reserved {
 struct Entry {
     claim: Claim,
     reserved: Reserved,
-    /// Our finalizer is off: what the watch still delivers is older.
+    /// Our finalizer is removed: what the watch still delivers is older.
     is_let_go: bool,
 }
 
@@ -170,7 +191,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An object is in this state, unless a newer one is known.
+    /// Records the state of an object, unless a newer one is known.
     pub fn observe(&mut self, key: &Key, claim: Claim) {
         let mut reserved = Reserved::default();
         if let Some(entry) = self.entries.get(key) {
@@ -188,7 +209,7 @@ impl Index {
         self.put(key, claim, reserved, false);
     }
 
-    /// The reconcile of an object begins anew: what it reserved earlier was recorded, or was not.
+    /// A new reconcile of an object begins. Drops its earlier reservations: they are recorded by now, or never will be.
     pub fn begin(&mut self, key: &Key) {
         if let Some(entry) = self.entries.get(key)
             && (entry.reserved.id.is_some() || entry.reserved.name.is_some())
@@ -198,12 +219,12 @@ impl Index {
         }
     }
 
-    /// The object has nothing in the cloud any more, though the watch may still deliver earlier states of it.
-    pub fn let_go(&mut self, key: &Key) {
+    /// The object no longer has anything in the cloud, though the watch may still deliver earlier states of it.
+    pub fn finalizer_removed(&mut self, key: &Key) {
         if let Some(entry) = self.entries.get(key) {
             let claim = Claim {
-                id: None,
-                name: None,
+                ids: Vec::new(),
+                names: Vec::new(),
                 ..entry.claim.clone()
             };
             self.put(key, claim, Reserved::default(), true);
@@ -213,33 +234,33 @@ impl Index {
     /// The object no longer exists.
     pub fn forget(&mut self, key: &Key) {
         let Some(entry) = self.entries.remove(key) else { return };
-        let ids = entry.claim.id.into_iter().map(|(id, _)| id).chain(entry.reserved.id);
+        let ids = entry.claim.ids.into_iter().map(|(id, _)| id).chain(entry.reserved.id);
         for id in ids {
             remove(&mut self.by_id, &id, key);
         }
-        let names = entry.claim.name.into_iter().map(|(name, _)| name);
+        let names = entry.claim.names.into_iter().map(|(name, _)| name);
         for name in names.chain(entry.reserved.name) {
             remove(&mut self.by_name, &name, key);
         }
     }
 
-    /// Another object with a better claim to a cloud object.
-    pub fn holder(&self, key: &Key, id: &str) -> Option<Rival> {
+    /// Returns another object with a better claim to a cloud object.
+    pub fn holder(&self, key: &Key, id: &str) -> Option<CompetingClaim> {
         let own = self.entries.get(key).and_then(|entry| rank(entry, id));
         let age = self.entries.get(key).map(|entry| entry.claim.age.clone());
-        // Whoever is about to adopt it without naming it wants it as well.
+        // An object that is about to adopt it without naming it wants it as well.
         let own = own.or_else(|| Some((Title::Wanted, false, age?)));
         let others = self.by_id.get(id)?.iter().filter(|other| *other != key);
         let ranked = others.filter_map(|other| {
             let entry = self.entries.get(other)?;
-            Some((rank(entry, id)?, &entry.claim.rival))
+            Some((rank(entry, id)?, &entry.claim.competing_claim))
         });
-        let (best, rival) = ranked.min_by(|(one, _), (other, _)| one.cmp(other))?;
-        own.is_none_or(|own| best < own).then(|| rival.clone())
+        let (best, competing_claim) = ranked.min_by(|(one, _), (other, _)| one.cmp(other))?;
+        own.is_none_or(|own| best < own).then(|| competing_claim.clone())
     }
 
-    /// Another object that holds the name, or is about to create it.
-    pub fn name_holder(&self, key: &Key, name: &PlacedName) -> Option<Rival> {
+    /// Returns another object that holds the name, or is about to create it.
+    pub fn name_holder(&self, key: &Key, name: &PlacedName) -> Option<CompetingClaim> {
         let own = self.entries.get(key).map(|entry| {
             let strength = use_of(entry, name);
             (
@@ -251,32 +272,42 @@ impl Index {
         let others = self.by_name.get(name)?.iter().filter(|other| *other != key);
         let ranked = others.filter_map(|other| {
             let entry = self.entries.get(other)?;
-            Some((use_of(entry, name)?, entry.claim.age.clone(), &entry.claim.rival))
+            Some((
+                use_of(entry, name)?,
+                entry.claim.age.clone(),
+                &entry.claim.competing_claim,
+            ))
         });
-        let (strength, age, rival) = ranked.min_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)))?;
+        let (strength, age, competing_claim) = ranked.min_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)))?;
         let is_better = match (&own, strength) {
             (_, Use::Taken) | (None, _) => true,
             // Two creations of one name were given up: the older object tries first.
             (Some((Use::Taken, ..)), Use::Lost) => false,
             (Some((Use::Lost, own, has_claim)), Use::Lost) => !has_claim || age < *own,
         };
-        is_better.then(|| rival.clone())
+        is_better.then(|| competing_claim.clone())
     }
 
-    /// Reserves a cloud object, and the name that it has, until they are recorded. Otherwise says who has them.
-    pub fn take(&mut self, key: &Key, id: &str, name: Option<&PlacedName>) -> Result<(), Rival> {
+    /// Reserves a cloud object until it is recorded. Returns the competing claim if another object has it or its name.
+    pub fn take(&mut self, key: &Key, id: &str, name: Option<&PlacedName>) -> Result<(), CompetingClaim> {
         let named = name.and_then(|name| self.name_holder(key, name));
-        if let Some(rival) = self.holder(key, id).or(named) {
-            return Err(rival);
+        if let Some(competing_claim) = self.holder(key, id).or(named) {
+            return Err(competing_claim);
         }
         self.reserve(key, |reserved| reserved.id = Some(id.to_owned()));
         Ok(())
     }
 
-    /// Reserves a name for a creation until its intent is recorded. Otherwise says who has it.
-    pub fn intend(&mut self, key: &Key, name: &PlacedName) -> Result<(), Rival> {
-        if let Some(rival) = self.name_holder(key, name) {
-            return Err(rival);
+    /// Reserves what a creation of the object has made, until its id is recorded.
+    pub fn made(&mut self, key: &Key, id: &str) {
+        self.reserve(key, |reserved| reserved.id = Some(id.to_owned()));
+    }
+
+    /// Reserves a name for a creation until its intent is recorded. Returns the competing claim if another object has
+    /// it.
+    pub fn intend(&mut self, key: &Key, name: &PlacedName) -> Result<(), CompetingClaim> {
+        if let Some(competing_claim) = self.name_holder(key, name) {
+            return Err(competing_claim);
         }
         self.reserve(key, |reserved| reserved.name = Some(name.clone()));
         Ok(())
@@ -291,11 +322,11 @@ impl Index {
 
     fn put(&mut self, key: &Key, claim: Claim, reserved: Reserved, is_let_go: bool) {
         self.forget(key);
-        let ids = claim.id.iter().map(|(id, _)| id).chain(&reserved.id);
+        let ids = claim.ids.iter().map(|(id, _)| id).chain(&reserved.id);
         for id in ids {
             self.by_id.entry(id.clone()).or_default().insert(key.clone());
         }
-        let names = claim.name.iter().map(|(name, _)| name).chain(&reserved.name);
+        let names = claim.names.iter().map(|(name, _)| name).chain(&reserved.name);
         for name in names {
             self.by_name.entry(name.clone()).or_default().insert(key.clone());
         }
@@ -310,16 +341,16 @@ impl Index {
     }
 }
 
-/// How good an object's claim to an id is; the better is the smaller.
+/// The rank of an object's claim to an id; smaller is better.
 fn rank(entry: &Entry, id: &str) -> Option<(Title, bool, Age)> {
     let age = entry.claim.age.clone();
-    let claimed = entry.claim.id.as_ref().filter(|(claimed, _)| claimed == id);
-    let title = match claimed {
-        _ if entry.reserved.id.as_deref() == Some(id) => Title::Held,
-        Some((_, title)) => *title,
-        None => return None,
+    let claimed = entry.claim.ids.iter().filter(|(claimed, _)| claimed == id);
+    let title = if entry.reserved.id.as_deref() == Some(id) {
+        Title::Held
+    } else {
+        claimed.map(|(_, title)| *title).min()?
     };
-    // Of two that hold it, as an earlier version could leave them, the one that created it keeps it.
+    // An earlier version could leave two holders: the one that created the cloud object keeps it.
     let is_second = title == Title::Held && entry.claim.by_external_id;
     Some((title, is_second, age))
 }
@@ -328,8 +359,8 @@ fn use_of(entry: &Entry, name: &PlacedName) -> Option<Use> {
     if entry.reserved.name.as_ref() == Some(name) {
         return Some(Use::Taken);
     }
-    let (claimed, strength) = entry.claim.name.as_ref()?;
-    (claimed == name).then_some(*strength)
+    let claimed = entry.claim.names.iter().filter(|(claimed, _)| claimed == name);
+    claimed.map(|(_, strength)| *strength).min()
 }
 
 fn remove<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, HashSet<Key>>, entry: &Q, key: &Key) {
@@ -341,18 +372,18 @@ fn remove<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, HashSet<Key>>, entry: 
     }
 }
 
-/// The index of one kind, shared by all that read and feed it. Clones are the same.
+/// The index of one kind, shared by all readers and writers. Clones share one index.
 #[derive(Clone, Default)]
 pub struct Claims(Arc<Mutex<Index>>);
 
 impl Claims {
-    /// Nothing is awaited while this is held.
+    /// Nothing is awaited while this lock is held.
     pub fn index(&self) -> MutexGuard<'_, Index> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A watch delivered an object that it had not delivered before.
-    pub fn claimant<K: Kind>(&self, object: &Managed<K>) -> Claimant {
+    pub fn claimant<K: Kind>(&self, object: &Object<K>) -> Claimant {
         let key = Key::of(object);
         self.index().observe(&key, Claim::of(object));
         Claimant {
@@ -361,8 +392,8 @@ impl Claims {
         }
     }
 
-    /// An object is in this state, unless a newer one is known, or it is not watched any more.
-    pub fn update<K: Kind>(&self, object: &Managed<K>) {
+    /// Records the state of an object, unless a newer one is known or the object is no longer watched.
+    pub fn update<K: Kind>(&self, object: &Object<K>) {
         let (key, claim) = (Key::of(object), Claim::of(object));
         let mut index = self.index();
         if index
@@ -403,7 +434,7 @@ impl Claimants {
     }
 
     /// The watch delivered the object in this state.
-    pub fn observe<K: Kind>(&mut self, object: &Managed<K>) {
+    pub fn observe<K: Kind>(&mut self, object: &Object<K>) {
         let key = Key::of(object);
         if self.of.contains_key(&key) {
             self.claims.index().observe(&key, Claim::of(object));
@@ -417,27 +448,29 @@ impl Claimants {
         self.of.remove(key);
     }
 
-    /// The watch has listed what there is; the others were deleted meanwhile.
+    /// The watch has listed all existing objects; the others were deleted meanwhile.
     pub fn retain(&mut self, exists: impl Fn(&Key) -> bool) {
         self.of.retain(|key, _| exists(key));
     }
 }
 
-/// Where a cloud object's name counts for whoever adopts it.
+/// The name of a cloud object, if it counts for an object that adopts it.
 pub fn name_to_take<K: Kind>(
     scope: &Scope,
-    home: &K::Home,
+    parent: &K::Parent,
     owner_tag_key: &str,
     remote: &K::Remote,
 ) -> Option<PlacedName> {
-    // A tag says more than a name.
+    // An owner tag proves more than a name.
     let is_tagged = remote.tags().is_some_and(|tags| tags.contains_key(owner_tag_key));
-    PlacedName::of_remote::<K>(scope, home, remote).filter(|_| !is_tagged)
+    PlacedName::of_remote::<K>(scope, parent, remote).filter(|_| !is_tagged)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::customer_gateways::CustomerGateway;
+    use crate::reconcile::customer_gateway::Gateways;
     use crate::reconcile::vpn_user::Users;
 
     const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
@@ -449,7 +482,7 @@ mod tests {
         version: u32,
         spec: serde_json::Value,
         status: serde_json::Value,
-    ) -> Managed<Users> {
+    ) -> Object<Users> {
         let mut spec = spec;
         spec["vpnServerID"] = SERVER.into();
         serde_json::from_value(serde_json::json!({
@@ -470,7 +503,7 @@ mod tests {
         }
     }
 
-    fn index(objects: &[Managed<Users>]) -> Index {
+    fn index(objects: &[Object<Users>]) -> Index {
         let mut index = Index::default();
         for object in objects {
             index.observe(&Key::of(object), Claim::of(object));
@@ -479,7 +512,7 @@ mod tests {
     }
 
     fn held_by(index: &Index, asks: &str, id: &str) -> Option<String> {
-        index.holder(&key(asks), id).map(|rival| rival.name)
+        index.holder(&key(asks), id).map(|competing_claim| competing_claim.name)
     }
 
     fn scope() -> serde_json::Value {
@@ -498,7 +531,7 @@ mod tests {
 
     #[test]
     fn the_object_that_has_the_id_in_status_keeps_it_against_older_ones_that_name_it() {
-        let wants = user(
+        let pending = user(
             "thief",
             1,
             1,
@@ -506,7 +539,7 @@ mod tests {
             serde_json::json!({}),
         );
         let holds = user("alice", 2, 1, serde_json::json!({}), serde_json::json!({"id": "x"}));
-        let index = index(&[wants, holds]);
+        let index = index(&[pending, holds]);
         assert_eq!(held_by(&index, "thief", "x").as_deref(), Some("alice"));
         assert_eq!(held_by(&index, "alice", "x"), None);
         // An object that would adopt it without naming it.
@@ -534,8 +567,13 @@ mod tests {
             assert_eq!(held_by(&index, "thief", "x").as_deref(), Some("alice"), "{policy}");
             assert_eq!(held_by(&index, "alice", "x"), None, "{policy}");
         }
-        // A status without the mark, as it is while the policy was changed to and fro: it observes, so it holds nothing.
-        let unmarked = user("thief", 1, 3, observes, serde_json::json!({"id": "x"}));
+        // What it recorded as an observer does not become its own when the spec stops naming it.
+        let unnamed = user("thief", 1, 3, serde_json::json!({}), was_observed);
+        index.observe(&key("thief"), Claim::of(&unnamed));
+        assert_eq!(held_by(&index, "thief", "x").as_deref(), Some("alice"));
+        assert_eq!(held_by(&index, "alice", "x"), None);
+        // A status without the mark, as after the policy was changed back and forth: it observes, so it holds nothing.
+        let unmarked = user("thief", 1, 4, observes, serde_json::json!({"id": "x"}));
         index.observe(&key("thief"), Claim::of(&unmarked));
         assert_eq!(held_by(&index, "alice", "x"), None);
     }
@@ -573,7 +611,11 @@ mod tests {
             );
             let mut index = index(&[dave, thief]);
             let holder = index.name_holder(&key("thief"), &placed("dAVE"));
-            assert_eq!(holder.map(|rival| rival.name).as_deref(), Some("dave"), "{status}");
+            assert_eq!(
+                holder.map(|competing_claim| competing_claim.name).as_deref(),
+                Some("dave"),
+                "{status}"
+            );
             assert_eq!(index.name_holder(&key("dave"), &placed("dave")), None, "{status}");
             assert!(
                 index.take(&key("thief"), "y", Some(&placed("dave"))).is_err(),
@@ -609,7 +651,7 @@ mod tests {
             let name = PlacedName::new::<Users>(&scope, &server, None, "dave");
             let holder = index.name_holder(&key("thief"), &name);
             assert_eq!(
-                holder.map(|rival| rival.name).as_deref(),
+                holder.map(|competing_claim| competing_claim.name).as_deref(),
                 Some("dave"),
                 "{scope:?} {server}"
             );
@@ -655,7 +697,10 @@ mod tests {
         assert_eq!(held_by(&index, "evil", "x").as_deref(), Some("alice"));
         for name in ["alice", "dave"] {
             let holder = index.name_holder(&key("evil"), &placed(name));
-            assert_eq!(holder.map(|rival| rival.name).as_deref(), Some(name));
+            assert_eq!(
+                holder.map(|competing_claim| competing_claim.name).as_deref(),
+                Some(name)
+            );
         }
     }
 
@@ -679,7 +724,7 @@ mod tests {
         assert!(index.take(&key("two"), "x", None).is_ok());
         assert!(index.take(&key("one"), "x", None).is_err());
         assert!(index.take(&key("two"), "x", None).is_ok(), "its own reservation");
-        // What the watch delivers meanwhile does not free it.
+        // An event of the watch does not release the reservation.
         let edited = user("two", 1, 2, serde_json::json!({"name": "dave"}), serde_json::json!({}));
         index.observe(&key("two"), Claim::of(&edited));
         assert!(index.take(&key("one"), "x", None).is_err());
@@ -699,14 +744,27 @@ mod tests {
         index.observe(&key("alice"), Claim::of(&state(5, held.clone())));
         index.observe(&key("alice"), Claim::of(&state(4, serde_json::json!({}))));
         assert!(held_by(&index, "other", "x").is_some(), "an older state");
-        index.let_go(&key("alice"));
+        index.finalizer_removed(&key("alice"));
         index.observe(&key("alice"), Claim::of(&state(6, held.clone())));
-        assert_eq!(held_by(&index, "other", "x"), None, "let go");
+        assert_eq!(held_by(&index, "other", "x"), None, "finalizer removed");
         index.forget(&key("alice"));
         assert!(index.by_id.is_empty() && index.by_name.is_empty());
         // Another object of that name.
         index.observe(&key("alice"), Claim::of(&state(7, held)));
         assert!(held_by(&index, "other", "x").is_some());
+    }
+
+    #[test]
+    fn what_a_creation_has_made_is_held_until_it_is_recorded() {
+        let mut index = Index::default();
+        let state = |version, status| user("alice", 1, version, serde_json::json!({}), status);
+        index.observe(&key("alice"), Claim::of(&state(1, serde_json::json!({}))));
+        assert_eq!(held_by(&index, "other", "x"), None);
+        index.made(&key("alice"), "x");
+        assert!(held_by(&index, "other", "x").is_some(), "not recorded yet");
+        index.observe(&key("alice"), Claim::of(&state(2, serde_json::json!({"id": "x"}))));
+        index.begin(&key("alice"));
+        assert!(held_by(&index, "other", "x").is_some(), "recorded");
     }
 
     #[test]
@@ -721,7 +779,7 @@ mod tests {
         claims.update(&state("alice", 2));
         assert!(is_held("alice") && is_held("bob") && is_held("carol"));
         claimants.remove(&key("alice"));
-        // The answer of a write that was under way.
+        // The answer of a write that was in progress.
         claims.update(&state("alice", 3));
         assert!(!is_held("alice") && is_held("bob"));
         claimants.retain(|existing| *existing == key("carol"));
@@ -731,11 +789,131 @@ mod tests {
         let mut former = state("alice", 5);
         (former.metadata.uid, former.status) = (Some("former".to_owned()), Default::default());
         claims.update(&former);
-        assert!(is_held("alice"), "the answer is about its predecessor");
+        assert!(is_held("alice"), "the response is about its predecessor");
         drop(claimants);
         claims.update(&state("carol", 2));
         let index = claims.index();
         assert!(index.entries.is_empty() && index.by_id.is_empty() && index.by_name.is_empty());
+    }
+
+    /// A status with lost users, with or without a recorded user.
+    fn with_lost(id: Option<&str>, lost: &[&str]) -> serde_json::Value {
+        serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "name": "alice", "id": id, "vanishedIDs": lost})
+    }
+
+    #[test]
+    fn lost_users_and_their_name_stay_claimed_until_another_id_is_confirmed() {
+        let broken = |mut status: serde_json::Value| {
+            status["conditions"] = serde_json::json!([{"type": "Ready"}]);
+            status
+        };
+        let lost = ["u", "v", "w"];
+        for (status, claimed) in [
+            (with_lost(None, &lost), &lost[..]),
+            (with_lost(Some("x"), &lost), &["u", "v", "w", "x"]),
+            (broken(with_lost(None, &lost)), &lost),
+        ] {
+            // The newcomers are older, and one of them names the id.
+            let names_it = serde_json::json!({"externalID": "u", "name": "alice"});
+            let evil = user("evil", 1, 1, names_it, serde_json::json!({}));
+            let finds = user(
+                "finder",
+                1,
+                1,
+                serde_json::json!({"name": "alice"}),
+                serde_json::json!({}),
+            );
+            let alice = user("alice", 2, 1, serde_json::json!({}), status.clone());
+            let mut index = index(&[evil, finds, alice]);
+            for id in claimed {
+                for newcomer in ["evil", "finder", "unknown"] {
+                    assert_eq!(held_by(&index, newcomer, id).as_deref(), Some("alice"), "{id} {status}");
+                }
+                assert!(index.take(&key("evil"), id, None).is_err(), "{id} {status}");
+                assert_eq!(held_by(&index, "alice", id), None, "{id} {status}");
+            }
+            assert!(
+                index.name_holder(&key("finder"), &placed("ALICE")).is_some(),
+                "{status}"
+            );
+            assert!(index.intend(&key("finder"), &placed("alice")).is_err(), "{status}");
+            assert!(
+                index.take(&key("evil"), "y", Some(&placed("alice"))).is_err(),
+                "{status}"
+            );
+            // The owner takes it back, or creates another one.
+            assert!(
+                index.take(&key("alice"), "v", Some(&placed("alice"))).is_ok(),
+                "{status}"
+            );
+            assert!(index.intend(&key("alice"), &placed("alice")).is_ok(), "{status}");
+            // Its reservations end; what it lost stays its own.
+            index.begin(&key("alice"));
+            assert!(held_by(&index, "evil", "u").is_some(), "{status}");
+            let confirmed = user("alice", 2, 2, serde_json::json!({}), with_lost(Some("x"), &[]));
+            index.observe(&key("alice"), Claim::of(&confirmed));
+            assert_eq!(held_by(&index, "evil", "u"), None, "{status}");
+            assert_eq!(held_by(&index, "finder", "v"), None, "{status}");
+            for end in [Index::finalizer_removed, Index::forget] {
+                index.observe(
+                    &key("evil"),
+                    Claim::of(&user("evil", 1, 2, serde_json::json!({}), status.clone())),
+                );
+                end(&mut index, &key("evil"));
+                assert!(
+                    ["u", "v", "w"].iter().all(|id| !index.by_id.contains_key(*id)),
+                    "{status}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_user_has_the_name_that_it_had_and_the_next_one_the_name_that_is_asked_for() {
+        let renamed = user(
+            "alice",
+            2,
+            1,
+            serde_json::json!({"name": "carol"}),
+            with_lost(None, &["u"]),
+        );
+        let index = index(&[renamed]);
+        for name in ["alice", "carol"] {
+            let holder = index.name_holder(&key("evil"), &placed(name));
+            assert_eq!(
+                holder.map(|competing_claim| competing_claim.name).as_deref(),
+                Some("alice"),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_no_longer_lost_to_another_and_of_two_that_lost_it_the_older_has_it() {
+        let lost = |name, created| user(name, created, 1, serde_json::json!({}), with_lost(None, &["u"]));
+        let holds = user("bob", 3, 1, serde_json::json!({}), serde_json::json!({"id": "u"}));
+        let of_both = index(&[lost("alice", 1), holds]);
+        assert_eq!(held_by(&of_both, "alice", "u").as_deref(), Some("bob"));
+        let copied = index(&[lost("alice", 1), lost("copy", 2)]);
+        assert_eq!(held_by(&copied, "copy", "u").as_deref(), Some("alice"));
+        assert_eq!(held_by(&copied, "alice", "u"), None);
+    }
+
+    #[test]
+    fn a_lost_user_is_claimed_by_an_object_that_is_being_deleted_and_by_no_observer() {
+        let mut deleted = user("alice", 1, 1, serde_json::json!({}), with_lost(None, &["u"]));
+        let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+        deleted.metadata.deletion_timestamp = Some(since);
+        deleted.metadata.finalizers = Some(vec![crate::api::FINALIZER.to_owned()]);
+        let observes = serde_json::json!({"externalID": "v", "managementPolicy": "Observe"});
+        let observer = user("observer", 1, 1, observes, with_lost(None, &["v"]));
+        let index = index(&[deleted, observer]);
+        assert!(
+            index
+                .holder(&key("evil"), "u")
+                .is_some_and(|competing_claim| competing_claim.deleting)
+        );
+        assert_eq!(held_by(&index, "evil", "v"), None);
     }
 
     #[test]
@@ -748,9 +926,127 @@ mod tests {
             object
         };
         let holds = deleted("alice", serde_json::json!({}), serde_json::json!({"id": "x"}));
-        let wants = deleted("bob", serde_json::json!({"externalID": "y"}), serde_json::json!({}));
-        let index = index(&[holds, wants]);
-        assert!(index.holder(&key("other"), "x").is_some_and(|rival| rival.deleting));
+        let pending = deleted("bob", serde_json::json!({"externalID": "y"}), serde_json::json!({}));
+        let index = index(&[holds, pending]);
+        assert!(
+            index
+                .holder(&key("other"), "x")
+                .is_some_and(|competing_claim| competing_claim.deleting)
+        );
         assert_eq!(held_by(&index, "other", "y"), None);
+    }
+
+    #[test]
+    fn an_observer_does_not_keep_a_younger_object_from_what_both_name() {
+        let observes = serde_json::json!({"externalID": "x", "managementPolicy": "Observe"});
+        let observer = user("observer", 1, 1, observes, serde_json::json!({}));
+        let manages = user(
+            "manager",
+            2,
+            1,
+            serde_json::json!({"externalID": "x"}),
+            serde_json::json!({}),
+        );
+        let index = index(&[observer, manages]);
+        assert_eq!(held_by(&index, "manager", "x"), None);
+        assert_eq!(held_by(&index, "other", "x").as_deref(), Some("manager"));
+    }
+
+    #[test]
+    fn of_two_that_want_an_id_the_older_object_takes_it_whether_it_names_it_or_finds_it() {
+        let finds = user("older", 1, 1, serde_json::json!({}), serde_json::json!({}));
+        let names = user(
+            "younger",
+            2,
+            1,
+            serde_json::json!({"externalID": "x"}),
+            serde_json::json!({}),
+        );
+        let index = index(&[finds, names]);
+        assert_eq!(held_by(&index, "older", "x"), None);
+        assert_eq!(held_by(&index, "unknown", "x").as_deref(), Some("younger"));
+    }
+
+    #[test]
+    fn a_name_in_use_is_not_lost_to_a_creation_that_was_given_up() {
+        let past = |given_up: bool| {
+            serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "pastIntents": [
+                {"recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z", "givenUp": given_up}]})
+        };
+        let spec = || serde_json::json!({"name": "dave"});
+        let holds = serde_json::json!({"scope": scope(), "vpnServerID": SERVER, "id": "x"});
+        let gave_up = user("older", 1, 1, spec(), past(true));
+        let index_of_both = index(&[gave_up, user("younger", 2, 1, spec(), holds)]);
+        assert_eq!(index_of_both.name_holder(&key("younger"), &placed("dave")), None);
+        assert!(index_of_both.name_holder(&key("older"), &placed("dave")).is_some());
+        // A creation whose outcome is known cannot appear later.
+        let resolved = index(&[user("older", 1, 1, spec(), past(false))]);
+        assert_eq!(resolved.name_holder(&key("other"), &placed("dave")), None);
+    }
+
+    #[test]
+    fn an_object_without_our_finalizer_that_is_deleted_claims_nothing() {
+        let mut object = user("alice", 1, 1, serde_json::json!({}), serde_json::json!({"id": "x"}));
+        let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH);
+        object.metadata.deletion_timestamp = Some(since);
+        object.metadata.finalizers = Some(vec!["example.com/other".to_owned()]);
+        assert_eq!(held_by(&index(&[object]), "other", "x"), None);
+    }
+
+    #[test]
+    fn what_was_reserved_ends_with_the_object_and_is_not_its_successors() {
+        let object = user("one", 1, 1, serde_json::json!({}), serde_json::json!({}));
+        let mut index = index(std::slice::from_ref(&object));
+        let reserve = |index: &mut Index| {
+            assert!(index.take(&key("one"), "x", None).is_ok());
+            assert!(index.intend(&key("one"), &placed("dave")).is_ok());
+        };
+        reserve(&mut index);
+        let mut successor = object;
+        successor.metadata.uid = Some("another".to_owned());
+        successor.metadata.resource_version = Some("2".to_owned());
+        index.observe(&key("one"), Claim::of(&successor));
+        assert_eq!(held_by(&index, "other", "x"), None);
+        assert_eq!(index.name_holder(&key("other"), &placed("dave")), None);
+        reserve(&mut index);
+        index.forget(&key("one"));
+        assert!(index.by_id.is_empty() && index.by_name.is_empty());
+    }
+
+    /// Customer gateways may share a name.
+    #[test]
+    fn a_gateway_claims_its_name_only_while_its_creation_is_not_resolved() {
+        let past = serde_json::json!([{"recordedAt": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:12Z",
+            "givenUp": true}]);
+        for (status, is_claimed) in [
+            (serde_json::json!({"scope": scope(), "intent": intent("office")}), true),
+            (serde_json::json!({"scope": scope(), "id": "x"}), false),
+            (serde_json::json!({"scope": scope(), "pastIntents": past}), false),
+        ] {
+            let object: Object<Gateways> = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "office", "namespace": "n", "uid": "u", "resourceVersion": "1"},
+                "spec": {"name": "office", "idValue": "203.0.113.7"},
+                "status": status.clone(),
+            }))
+            .expect("readable");
+            assert_eq!(!Claim::of(&object).names.is_empty(), is_claimed, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_gateway_counts_for_adoption_unless_our_tag_says_whose_it_is() {
+        let scope = serde_json::from_value(scope()).expect("a scope");
+        let name_with = |tags: &[&str]| {
+            let tags = tags.iter().map(|key| ((*key).to_owned(), "value".to_owned()));
+            let remote = CustomerGateway {
+                name: Some("office".to_owned()),
+                id_value: Some("203.0.113.7".to_owned()),
+                tags: Some(tags.collect()),
+                ..CustomerGateway::default()
+            };
+            name_to_take::<Gateways>(&scope, &Default::default(), "owner", &remote)
+        };
+        assert!(name_with(&["owner"]).is_none());
+        assert!(name_with(&["other"]).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! How a tenant's mirrors read the cloud: each read waits its turn in the budget and heeds the breaker.
+//! How a session's caches read the cloud: each read waits for a permit of the rate limiter and for the circuit breaker.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -10,57 +10,57 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::incomplete::IncompleteReports;
-use super::tenant::Tenant;
+use super::session::Session;
 use super::unreadable::UnreadableReports;
-use crate::cloud::budget::Priority;
+use crate::cache::{Listing, Query, Source, TagsById};
 use crate::cloud::customer_gateways::CustomerGateway;
 use crate::cloud::paging::{LIMIT, Listed, Page, SMALL_LIMIT};
+use crate::cloud::rate_limiter::Priority;
 use crate::cloud::user_groups::UserGroup;
 use crate::cloud::users::User;
 use crate::cloud::walks::Walks;
-use crate::cloud::{Answer, Client, CloudError, Meaning, Operation};
-use crate::mirror::{Listing, Look, Source, TagsById};
+use crate::cloud::{Answer, Client, CloudError, ErrorKind, Operation};
 
 const GATEWAYS: &str = "customer-gateways";
 const USERS: &str = "vpn-users";
 const GROUPS: &str = "vpn-user-groups";
 const SERVERS: &str = "vpn-servers";
-/// A list of tags that goes on for ever ends here.
+/// Limits a list of tags that would never end.
 const MOST_TAGS_PAGES: usize = 1000;
 
-/// Reads with one tenant's credentials, for as long as somebody uses them.
+/// Reads with the credentials of one session, for as long as the session exists.
 #[derive(Clone)]
 pub struct Reads {
-    tenant: Weak<Tenant>,
+    session: Weak<Session>,
     client: Client,
     lists: Arc<Lists>,
 }
 
-/// What was learnt of the lists.
+/// What past reads showed about the lists.
 #[derive(Default)]
 struct Lists {
-    /// Pages of users and groups have to be small: longer ones are refused.
+    /// The cloud refuses long pages of users and groups.
     small_pages: AtomicBool,
-    /// The tags of all gateways together are refused.
+    /// The cloud refuses to list the tags of all gateways.
     no_tags_page: AtomicBool,
     unreadable: UnreadableReports,
     incomplete: IncompleteReports,
 }
 
-/// A list that is read.
+/// A list to read.
 #[derive(Clone, Copy)]
 struct ListOf<'a> {
     operation: Operation,
     /// For metrics and the log.
     collection: &'static str,
-    /// The VPN server whose list it is.
+    /// The VPN server that the list belongs to.
     server: Option<&'a str>,
 }
 
 impl Reads {
-    pub fn new(tenant: &Arc<Tenant>, client: Client) -> Self {
+    pub fn new(session: &Arc<Session>, client: Client) -> Self {
         Self {
-            tenant: Arc::downgrade(tenant),
+            session: Arc::downgrade(session),
             client,
             lists: Arc::default(),
         }
@@ -71,20 +71,20 @@ impl Reads {
         operation: Operation,
         call: impl Future<Output = Result<Answer<T>, CloudError>>,
     ) -> Result<T, CloudError> {
-        let Some(tenant) = self.tenant.upgrade() else {
-            return Err(not_implied(operation, "the credentials are not in use any more"));
+        let Some(session) = self.session.upgrade() else {
+            return Err(not_implied(operation, "the credentials are no longer in use"));
         };
-        let _turn = tenant.budget().turn(Priority::Read).await;
-        tenant.send(call).await.map(|answer| answer.value)
+        let _turn = session.permit(Priority::Read).await?;
+        session.send(call).await.map(|answer| answer.value)
     }
 
-    /// Reads page after page; `page` asks for one of so many items behind a marker.
+    /// Reads page after page. `page` reads one page, given a limit and a marker.
     async fn list<'a, T: Listed>(
         &'a self,
         list: ListOf<'_>,
         page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<Answer<Page<T>>, CloudError>>,
     ) -> Result<Listing<T>, CloudError> {
-        // How long pages may be is documented for gateways only.
+        // The maximum page size is documented for gateways only.
         let may_be_small = list.operation != Operation::ListCustomerGateways;
         let small_pages = &self.lists.small_pages;
         let mut limit = if may_be_small && small_pages.load(Ordering::Relaxed) {
@@ -112,9 +112,9 @@ impl Reads {
             walks.add(read);
         }
         let listing = walks.finish();
-        if let Some(tenant) = self.tenant.upgrade() {
-            tenant.read_unreadable(list.collection, listing.unreadable_count);
-            let origin = &tenant.credential.origin;
+        if let Some(session) = self.session.upgrade() {
+            session.read_unreadable(list.collection, listing.unreadable_count);
+            let origin = &session.credential.origin;
             let place = (list.collection, list.server);
             self.lists
                 .unreadable
@@ -130,7 +130,7 @@ impl Reads {
         })
     }
 
-    /// Whether the project has a VPN server, of which there is no GET; `None`: the list does not tell.
+    /// Whether the project has a VPN server; the API has no GET for it. `None`: the incomplete list does not show it.
     async fn has_server(&self, id: &str) -> Result<Option<bool>, CloudError> {
         let client = &self.client;
         let list = ListOf {
@@ -147,26 +147,26 @@ impl Reads {
     }
 
     fn cloud_now(&self) -> Option<Timestamp> {
-        self.tenant.upgrade()?.cloud_now()
+        self.session.upgrade()?.cloud_now()
     }
 
     fn tags_read(&self, error: Option<&CloudError>) {
-        if let Some(tenant) = self.tenant.upgrade() {
-            tenant.tags_read(error);
+        if let Some(session) = self.session.upgrade() {
+            session.tags_read(error);
         }
     }
 
     fn listed(&self, collection: &'static str, source: &str, result: Result<usize, &CloudError>) {
-        if let Some(tenant) = self.tenant.upgrade() {
-            tenant.listed(collection, source, result.err());
+        if let Some(session) = self.session.upgrade() {
+            session.listed(collection, source, result.err());
         }
     }
 
-    /// A VPN server is not read any more.
+    /// Drops the failures of a VPN server that is no longer read.
     pub fn forget_server(&self, server: &str) {
-        if let Some(tenant) = self.tenant.upgrade() {
-            tenant.unlisted(&users_of(server));
-            tenant.unlisted(&groups_of(server));
+        if let Some(session) = self.session.upgrade() {
+            session.unlisted(&users_of(server));
+            session.unlisted(&groups_of(server));
         }
     }
 }
@@ -179,13 +179,13 @@ fn groups_of(server: &str) -> String {
     format!("groups of {server}")
 }
 
-/// Whether a list may be refused for the length of its pages; the cloud's words for that are not documented.
+/// Whether the cloud may have refused a list for its page size; the error for that is not documented.
 fn could_refuse_limit(error: &CloudError) -> bool {
-    error.status == Some(400) && error.meaning == Meaning::Rejected
+    error.status == Some(400) && error.kind == ErrorKind::Rejected
 }
 
 fn not_implied(operation: Operation, text: &str) -> CloudError {
-    CloudError::new(operation, Meaning::CloudFault, text)
+    CloudError::new(operation, ErrorKind::CloudFault, text)
 }
 
 /// The project's customer gateways.
@@ -239,12 +239,12 @@ impl Source<CustomerGateway> for GatewaySource {
         .boxed()
     }
 
-    fn operation(&self, look: &Look) -> Operation {
+    fn operation(&self, look: &Query) -> Operation {
         match look {
-            Look::Collection => Operation::ListCustomerGateways,
-            Look::Object(_) | Look::Whole(_) => Operation::GetCustomerGateway,
-            Look::Tags(_) => Operation::ListCustomerGatewayTags,
-            Look::AllTags => Operation::FilterCustomerGateways,
+            Query::Collection => Operation::ListCustomerGateways,
+            Query::Object(_) | Query::Whole(_) => Operation::GetCustomerGateway,
+            Query::Tags(_) => Operation::ListCustomerGatewayTags,
+            Query::AllTags => Operation::FilterCustomerGateways,
         }
     }
 
@@ -258,7 +258,7 @@ impl Source<CustomerGateway> for GatewaySource {
 }
 
 impl GatewaySource {
-    /// Where tags cannot be read together, what reads those of one gateway tells whether drift of tags can be found.
+    /// If one request cannot read all gateways' tags, reads of single gateways show whether tag drift is detectable.
     fn tags_read(&self, read: Result<bool, &CloudError>) {
         if !self.0.lists.no_tags_page.load(Ordering::Relaxed) {
             return;
@@ -286,9 +286,9 @@ impl GatewaySource {
     }
 }
 
-/// Whether the credentials cannot read that, and could if they were granted it or led elsewhere.
+/// Whether the read fails for lack of a permission, or because the endpoint does not offer the API.
 fn is_not_granted(error: &CloudError) -> bool {
-    matches!(error.meaning, Meaning::Forbidden | Meaning::NotAvailable)
+    matches!(error.kind, ErrorKind::Forbidden | ErrorKind::NotAvailable)
 }
 
 /// The users of one VPN server.
@@ -310,7 +310,7 @@ impl Source<User> for UserSource {
                 async move { client.list_users_page(server, limit, marker.as_deref()).await }.boxed()
             };
             match self.reads.list(list, page).await {
-                // A server that is no more has no users. One answer can be wrong, and would have all of them gone at once.
+                // A deleted server has no users. The server list must confirm it: one wrong 404 would lose all users.
                 Err(error) if error.is_without_its_owner() => match self.reads.has_server(server).await? {
                     Some(false) => Ok(Listing {
                         items: Vec::new(),
@@ -334,10 +334,10 @@ impl Source<User> for UserSource {
         std::future::ready(Err(error)).boxed()
     }
 
-    fn operation(&self, look: &Look) -> Operation {
+    fn operation(&self, look: &Query) -> Operation {
         match look {
-            Look::Collection | Look::AllTags => Operation::ListVpnUsers,
-            Look::Object(_) | Look::Whole(_) | Look::Tags(_) => Operation::GetVpnUser,
+            Query::Collection | Query::AllTags => Operation::ListVpnUsers,
+            Query::Object(_) | Query::Whole(_) | Query::Tags(_) => Operation::GetVpnUser,
         }
     }
 
@@ -380,7 +380,7 @@ impl Source<UserGroup> for GroupSource {
         std::future::ready(Err(error)).boxed()
     }
 
-    fn operation(&self, _: &Look) -> Operation {
+    fn operation(&self, _: &Query) -> Operation {
         Operation::ListVpnUserGroups
     }
 

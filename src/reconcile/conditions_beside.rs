@@ -1,28 +1,27 @@
-//! Writes the conditions that stand beside whatever else an object's status says: how its credentials are, and what is wrong
-//! with its annotations.
+//! Writes the conditions that are independent of the rest of the status: credentials health and invalid annotations.
 
 use std::sync::Arc;
 
 use super::context::KindContext;
 use super::key::Key;
 use super::kind::Kind;
-use super::managed::Managed;
+use super::object::Object;
 use super::record;
 use super::registrations::Registrations;
 use super::report::stamp;
 use crate::api::conditions::{self, CREDENTIALS_HEALTHY, CredentialsHealth, INVALID_ANNOTATION};
 
-/// Writes them where they are due; the object as it is then.
+/// Writes the conditions that have changed, and returns the resulting object.
 pub async fn write_conditions_beside<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
-    object: Arc<Managed<K>>,
+    object: Arc<Object<K>>,
     registrations: &Registrations,
-) -> Result<Arc<Managed<K>>, kube::Error> {
+) -> Result<Arc<Object<K>>, kube::Error> {
     let shown = &K::object(&object.status).conditions;
     let stamp = stamp(&object);
     let invalid = object.invalid_annotations(stamp.now);
-    // What is paused or deleted stays as it is, but for why it is paused.
+    // A paused or deleted object keeps its conditions, except for an invalid annotation, which may be why it is paused.
     let credentials = if object.is_paused() || object.deleting_since().is_some() {
         None
     } else {
@@ -44,14 +43,14 @@ pub async fn write_conditions_beside<K: Kind>(
     let written = match reporter.write(&*object, change).await {
         Ok(Some(written)) => Arc::new(written),
         Ok(None) => return Ok(object),
-        // Somebody else has written: the next pass does this.
+        // Another client has written: the next reconcile does this.
         Err(kube::Error::Api(status)) if status.code == 409 => return Ok(object),
         Err(error) => return Err(error),
     };
-    context.memory.wrote(key, &written);
-    if let Some((CredentialsHealth::Fails(verdict), true)) = &credentials {
+    context.states.wrote(key, &written);
+    if let Some((CredentialsHealth::Fails(condition), true)) = &credentials {
         reporter
-            .warning(&*written, verdict.reason.as_str(), &verdict.message)
+            .warning(&*written, condition.reason.as_str(), &condition.message)
             .await;
     }
     if let (true, Some(problem)) = (is_newly_invalid, &invalid) {

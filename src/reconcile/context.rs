@@ -1,4 +1,4 @@
-//! What a reconcile is given: what all kinds share, and what each has of its own.
+//! The context of a reconcile: a part that all kinds share, and a part for each kind.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,24 +8,24 @@ use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::census::Census;
 use super::claims::Claims;
 use super::credential_health::CredentialHealth;
 use super::decide::Policy;
 use super::digest_key::DigestKeys;
 use super::initial_list::{Progress, Unlisted};
-use super::key::{Key, Wakes};
+use super::initial_sync::InitialSync;
+use super::key::{Key, WakeQueues};
 use super::kind::Kind;
 use super::living::Living;
-use super::managed::Managed;
-use super::memory::Memory;
+use super::object::Object;
+use super::object_states::ObjectStates;
 use super::registrations::{Registrations, Reported};
 use super::report::Reporter;
 use super::secrets::Secrets;
-use super::tenant::Tenants;
+use super::session::Sessions;
 use crate::api::conditions::Reason;
-use crate::cloud::credentials::OwnCredentialsSource;
-use crate::crd_age::Unkept;
+use crate::cloud::credentials::DefaultCredentialsSource;
+use crate::crd_skew::PrunedFields;
 use crate::kube_client::Heard;
 use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
@@ -40,51 +40,51 @@ pub struct Context {
     pub reporter: Reporter,
     pub secrets: Arc<Secrets>,
     pub digest_keys: DigestKeys,
-    pub tenants: Arc<Tenants>,
+    pub sessions: Arc<Sessions>,
     pub credential_health: Arc<CredentialHealth>,
-    pub own_credentials: OwnCredentialsSource,
+    pub default_credentials: DefaultCredentialsSource,
     pub leader: LeaderHandle,
     pub metrics: Metrics,
-    pub wakes: Arc<Wakes>,
-    pub census: Census,
-    /// When this process began: what was seen since then was seen by it.
+    pub wake_queues: Arc<WakeQueues>,
+    pub initial_sync: InitialSync,
+    /// When this process started: it made every observation since then itself.
     pub started: Instant,
     #[cfg(test)]
     pub tripwires: super::tripwire::Tripwires,
 }
 
 impl Context {
-    /// Whether a cloud write may leave now: this process must still lead when its answer comes.
+    /// Whether a cloud write may be sent now: this process must still lead when the answer comes.
     pub fn may_write(&self) -> bool {
         self.leader.may_write(self.settings.request_timeout)
     }
 
-    /// Whether this process leads by its clocks, and not only because it has not heard otherwise: one that was stopped
-    /// for a while finds that out before anything else.
+    /// Whether this process leads by its clocks, not only because no loss was reported: a process that was stopped for
+    /// a while detects this first.
     pub fn leads(&self) -> bool {
         self.leader.may_write(Duration::ZERO)
     }
 
-    /// A factor of 0.8 to 1.2, so that those that fail together do not come again together.
+    /// A factor of 0.8 to 1.2, so that objects that fail together do not retry together.
     pub fn jitter(&self) -> f64 {
         rand::random_range(0.8..=1.2)
     }
 }
 
-/// What one kind's controllers have beside the context.
+/// What the controllers of one kind have besides the shared context.
 pub struct KindContext<K: Kind> {
     pub shared: Arc<Context>,
-    pub memory: Memory<K>,
-    /// Who holds, intends or wants which cloud object.
+    pub states: ObjectStates<K>,
+    /// Which object holds, intends or wants which cloud object.
     pub claims: Claims,
     pub living: Living,
     pub heard: Heard,
     /// One for each watched namespace.
     pub watches: Mutex<Vec<Watched<K>>>,
-    /// Fails while the CRD in the cluster does not keep what must be remembered.
+    /// Fails while the CRD in the cluster prunes fields that the operator must remember.
     pub crd_check: Check,
-    /// What the CRD in the cluster does not keep, of which not all is needed at all times.
-    pub unkept: Unkept,
+    /// The fields that the CRD in the cluster prunes. Not all of them are needed at all times.
+    pub pruned_fields: PrunedFields,
 }
 
 /// What a watch has delivered.
@@ -92,20 +92,20 @@ pub struct KindContext<K: Kind> {
 pub struct Watched<K: Kind> {
     /// None: every namespace.
     pub namespace: Option<String>,
-    pub store: Store<Managed<K>>,
-    /// Whether the store has all that there is. The store itself can tell only one of those who wait for it.
+    pub store: Store<Object<K>>,
+    /// Whether the store is complete. The store itself can notify only one waiter.
     pub listed: watch::Receiver<Progress>,
 }
 
 impl<K: Kind> KindContext<K> {
-    /// The apiserver kept a record, which is the proof where the CRD itself cannot be read.
+    /// The apiserver kept a record. This is the proof where the CRD itself cannot be read.
     pub fn record_was_kept(&self) {
-        if self.unkept.is_empty() {
+        if self.pruned_fields.is_empty() {
             self.crd_check.ok();
         }
     }
 
-    /// One more watch.
+    /// Adds a watch.
     pub fn watched_by(&self, watched: Watched<K>) {
         self.watches().push(watched);
     }
@@ -116,7 +116,7 @@ impl<K: Kind> KindContext<K> {
         !self.watches().iter().any(is_under_way)
     }
 
-    /// Waits until every watch has delivered all that there is, or is known to fail: see [`Self::unlisted`].
+    /// Waits until every watch has delivered all objects, or is known to fail: see [`Self::unlisted`].
     pub async fn all_is_known(&self) {
         let watches = self.watches().clone();
         for mut watched in watches {
@@ -131,12 +131,12 @@ impl<K: Kind> KindContext<K> {
         }
     }
 
-    /// A namespace whose objects are not known, if there is any: what they have in the cloud must not be taken.
+    /// Returns a namespace whose objects are not known, if any: their cloud objects must not be adopted.
     pub fn unlisted(&self) -> Option<Unlisted> {
         self.watches().iter().find_map(|watched| {
             let cause = match &*watched.listed.borrow() {
                 Progress::Complete => return None,
-                Progress::UnderWay => "the list is under way".to_owned(),
+                Progress::UnderWay => "the list is in progress".to_owned(),
                 Progress::Failing(cause) => cause.clone(),
             };
             Some(Unlisted {
@@ -146,70 +146,70 @@ impl<K: Kind> KindContext<K> {
         })
     }
 
-    /// Whether every object that has something in the cloud was looked at, as far as that could be.
-    pub fn all_are_looked_at(&self) -> bool {
+    /// Whether the cloud object of every object with an id was read, or could not be read.
+    pub fn all_have_been_read(&self) -> bool {
         self.watches().iter().all(|watched| {
             match *watched.listed.borrow() {
                 Progress::UnderWay => return false,
-                // Its objects are not reconciled, and hold up no others.
+                // Its objects are not reconciled, and do not delay others.
                 Progress::Failing(_) => return true,
                 Progress::Complete => {}
             }
             let objects = watched.store.state();
-            let has_any = |object: &Managed<K>| K::object(&object.status).id.is_some();
+            let has_any = |object: &Object<K>| K::object(&object.status).id.is_some();
             let mut holders = objects.iter().filter(|object| has_any(object));
-            holders.all(|object| self.memory.was_looked_at(&Key::of(&**object)))
+            holders.all(|object| self.states.has_been_read(&Key::of(&**object)))
         })
     }
 
-    /// One of our writes returned this.
-    pub fn wrote(&self, key: &Key, object: &Arc<Managed<K>>) {
+    /// Records the object that one of our writes returned.
+    pub fn wrote(&self, key: &Key, object: &Arc<Object<K>>) {
         self.claims.update(object);
-        self.memory.wrote(key, object);
+        self.states.wrote(key, object);
     }
 
     fn watches(&self) -> MutexGuard<'_, Vec<Watched<K>>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what was delivered, and returns the newest state of the object that is known; none if the object has gone
-    /// meanwhile, or another one of its name has come, about which there is news on its way.
-    pub fn arrive(&self, key: &Key, object: Arc<Managed<K>>) -> Option<Arc<Managed<K>>> {
+    /// Records what was delivered, and returns the newest known state of the object. Returns `None` if the object no
+    /// longer exists, or if another object has its name by now, which the watch will report.
+    pub fn arrive(&self, key: &Key, object: Arc<Object<K>>) -> Option<Arc<Object<K>>> {
         let uid = object.uid().to_owned();
         self.claims.update(&object);
-        let latest = self.memory.arrive(key, object, Instant::now());
-        // Asked afterwards: the store loses an object before it is forgotten, so what came too late to be forgotten with
-        // it is not found here.
+        let latest = self.states.observe(key, object, Instant::now());
+        // Checked afterwards: an object leaves the store before it is forgotten, so a state that came too late for that
+        // is not found here.
         let is_there = self.watched(key).is_some_and(|watched| watched.uid() == uid);
         if !is_there {
-            self.memory.forget(key);
+            self.states.forget(key);
         }
         is_there.then_some(latest)
     }
 
-    /// The same for what was read after the apiserver refused a write to the newest state that was known.
-    pub fn reread(&self, key: &Key, object: Arc<Managed<K>>) -> Option<Arc<Managed<K>>> {
-        if self.memory.reread(key, &object, Instant::now()) {
+    /// The same for a state that was read after the apiserver refused a write to the newest known state.
+    pub fn reread(&self, key: &Key, object: Arc<Object<K>>) -> Option<Arc<Object<K>>> {
+        if self.states.reread(key, &object, Instant::now()) {
             let (namespace, name, version) = (&key.namespace, &key.name, object.resource_version());
             tracing::warn!(
                 kind = K::KIND,
                 namespace,
                 name,
                 resource_version = version,
-                "the apiserver has an older version of the object than was read before, as after a restore of its data: \
-                 the older one counts; restart the operator, or its watches may miss changes"
+                "the apiserver has an older version of the object than was read before, as after a restore of its \
+                 data: the older one counts; restart the operator, or its watches may miss changes"
             );
         }
         self.arrive(key, object)
     }
 
-    /// As the watches have it.
-    pub fn watched(&self, key: &Key) -> Option<Arc<Managed<K>>> {
+    /// Returns the object as the watches have it.
+    pub fn watched(&self, key: &Key) -> Option<Arc<Object<K>>> {
         let reference = key.object_ref::<K>();
         self.watches().iter().find_map(|watched| watched.store.get(&reference))
     }
 
-    /// Whether a watch has the object with this uid; `key` is where it is, if that is known.
+    /// Whether a watch has the object with this uid; `key` is its key, if known.
     pub fn has_uid(&self, key: Option<&Key>, uid: &str) -> bool {
         match key {
             Some(key) => self.watched(key).is_some_and(|watched| watched.uid() == uid),
@@ -220,18 +220,18 @@ impl<K: Kind> KindContext<K> {
         }
     }
 
-    /// Nothing is left to do for the object. What is known of it stays until the watch has seen it go: what the watch
-    /// delivers until then is older, and would be taken for an object that is still to be deleted.
-    pub fn let_go(&self, key: &Key) {
-        self.memory.unregister(key);
-        self.claims.index().let_go(key);
-        // The store is told first, so that one that still has it means that the watch will say so later.
+    /// Nothing is left to do for the object. Its state stays until the watch reports the deletion. What the watch
+    /// delivers until then is older, and would look like an object that is still to be deleted.
+    pub fn finalizer_removed(&self, key: &Key) {
+        self.states.unregister(key);
+        self.claims.index().finalizer_removed(key);
+        // The store is updated first: if it still has the object, the watch will report the deletion later.
         if self.watched(key).is_none() {
-            self.memory.forget(key);
+            self.states.forget(key);
         }
     }
 
-    /// How metrics count the object from now on.
+    /// Sets how metrics count the object from now on.
     pub fn count(&self, key: &Key, reason: Reason, drifted: bool) {
         let now = Reported {
             reason: Some(reason.as_str()),
@@ -242,8 +242,8 @@ impl<K: Kind> KindContext<K> {
         }
     }
 
-    /// What an object has registered; `None` if it is not watched any more.
+    /// What an object has registered; `None` if it is no longer watched.
     pub fn registrations(&self, key: &Key) -> Option<Arc<Registrations>> {
-        self.memory.registrations(key, || Registrations::new(&self.shared, key))
+        self.states.registrations(key, || Registrations::new(&self.shared, key))
     }
 }

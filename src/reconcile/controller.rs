@@ -15,7 +15,7 @@ use super::context::{KindContext, Watched};
 use super::initial_list::InitialList;
 use super::key::Key;
 use super::kind::Kind;
-use super::managed::Managed;
+use super::object::Object;
 use super::queue::WorkQueue;
 use super::watch_health::{WatchChecks, WatchHealth};
 use super::workers::{Slots, work};
@@ -23,9 +23,9 @@ use crate::api::conditions::{self, Reason};
 use crate::kube_client::{Heard, REQUEST_LIMIT, WATCH_IDLE_LIMIT};
 use crate::web::{Check, Readiness};
 
-/// Objects of one page of a list; few enough that a list of ten thousand is never whole in memory twice.
+/// Objects per page of a list; few enough that a list of ten thousand is never whole in memory twice.
 const PAGE_SIZE: u32 = 200;
-/// A silent watch is begun again by then.
+/// A silent watch is restarted within this time.
 const LONGEST_SILENCE: Duration = WATCH_IDLE_LIMIT.saturating_add(REQUEST_LIMIT);
 
 /// A kind's watches and workers, ready to be run.
@@ -37,11 +37,11 @@ pub struct KindController<K: Kind> {
 }
 
 impl<K: Kind> KindController<K> {
-    /// Runs until shutdown, then finishes what is in flight.
+    /// Runs until shutdown, then finishes the reconciles in progress.
     pub async fn run(self, readiness: Readiness, shutdown: CancellationToken) {
-        let plural = <Managed<K> as kube::Resource>::plural(&()).into_owned();
+        let plural = <Object<K> as kube::Resource>::plural(&()).into_owned();
         let namespaces = self.context.shared.settings.watch_namespaces.watches();
-        // One of several that cannot be listed does not make the others' operator unready.
+        // One of several namespaces that cannot be listed does not make the operator unready for the others.
         let any_listed = (namespaces.len() > 1)
             .then(|| readiness.check(format!("watch {plural}"), "none of the watched namespaces is listed"));
         let watches = namespaces.into_iter().map(|namespace| {
@@ -60,15 +60,15 @@ impl<K: Kind> KindController<K> {
         let watches = join_all(watches.collect::<Vec<_>>());
         let work = work(self.context, self.queue, self.slots, shutdown);
         tokio::select! {
-            // Begun first, so that the workers know for which of them to wait.
+            // Started first, so that the workers know which watches to wait for.
             biased;
-            // They have no end of their own.
+            // They never end by themselves.
             _ = watches => {}
             () = work => {}
         }
     }
 
-    fn api(context: &KindContext<K>, namespace: Option<&str>) -> Api<Managed<K>> {
+    fn api(context: &KindContext<K>, namespace: Option<&str>) -> Api<Object<K>> {
         let client = context.shared.client.clone();
         match namespace {
             Some(namespace) => Api::namespaced(client, namespace),
@@ -76,9 +76,9 @@ impl<K: Kind> KindController<K> {
         }
     }
 
-    /// Keeps the store of one watch up to date and enqueues what it delivers. A watch that fails is begun again after a
-    /// pause, which nobody else notices. One that was begun as a follower is begun again with a list once this process
-    /// leads: it may have gone silent before the former leader recorded its last intents.
+    /// Keeps the store of one watch up to date and enqueues its objects. Restarts a failed watch after a pause, without
+    /// effect on others. A watch that a follower started is restarted with a list once this process leads: it may have
+    /// fallen silent before the former leader recorded its last intents.
     async fn watch(
         context: Arc<KindContext<K>>,
         queue: Arc<WorkQueue>,
@@ -90,7 +90,7 @@ impl<K: Kind> KindController<K> {
         if let Some(selector) = &context.shared.settings.watch_selector {
             config = config.labels(selector);
         }
-        let (store, mut writer) = reflector::store::<Managed<K>>();
+        let (store, mut writer) = reflector::store::<Object<K>>();
         let list = InitialList::default();
         context.watched_by(Watched {
             namespace: namespace.clone(),
@@ -124,13 +124,13 @@ impl<K: Kind> KindController<K> {
                 Ok(watcher::Event::Apply(object)) => {
                     health.is_up();
                     claimants.observe(&object);
-                    queue.enqueue(Key::of(&object));
+                    queue.enqueue_without_news(Key::of(&object));
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     health.is_up();
                     let key = Key::of(&object);
                     claimants.remove(&key);
-                    context.memory.forget(&key);
+                    context.states.forget(&key);
                     queue.forget(&key);
                 }
                 Ok(watcher::Event::InitDone) => {
@@ -139,12 +139,12 @@ impl<K: Kind> KindController<K> {
                     claimants.retain(exists);
                     forget_unseen(&context, exists, namespace.as_deref());
                     if is_leaders && list.complete() {
-                        wake_dependents(&context);
+                        enqueue_dependents(&context);
                     }
                     store
                         .state()
                         .iter()
-                        .for_each(|object| queue.enqueue(Key::of(&**object)));
+                        .for_each(|object| queue.enqueue_without_news(Key::of(&**object)));
                 }
                 Ok(watcher::Event::InitApply(object)) => claimants.observe(&object),
                 Ok(watcher::Event::Init) => {}
@@ -159,8 +159,8 @@ impl<K: Kind> KindController<K> {
     }
 }
 
-/// The line of `/readyz` about the watch of a path. Of one that is well something is heard every few minutes, so one that
-/// is silent for longer counts as down, whatever it reported last.
+/// Creates the check of `/readyz` for the watch of a path. A healthy watch receives something every few minutes, so a
+/// longer silence counts as down, whatever the watch reported last.
 fn watch_check(readiness: &Readiness, name: String, heard: &Heard, path: String) -> Check {
     let check = readiness.check(name, "not begun");
     let heard = heard.clone();
@@ -175,36 +175,36 @@ fn watch_check(readiness: &Readiness, name: String, heard: &Heard, path: String)
     check
 }
 
-/// A namespace that could not be listed is listed now.
-fn wake_dependents<K: Kind>(context: &KindContext<K>) {
-    let waits = |object: &Managed<K>| {
+/// Enqueues the objects that wait for a dependency, once a namespace that could not be listed is listed.
+fn enqueue_dependents<K: Kind>(context: &KindContext<K>) {
+    let waits = |object: &Object<K>| {
         let conditions = &K::object(&object.status).conditions;
         conditions::ready_reason(conditions) == Some(Reason::DependencyNotReady.as_str())
     };
-    for object in context.memory.find(waits) {
-        context.shared.wakes.wake(Key::of(&*object));
+    for object in context.states.find(waits) {
+        context.shared.wake_queues.enqueue(Key::of(&*object));
     }
 }
 
-/// Objects that went away while the watch was down.
+/// Forgets objects that were deleted while the watch was down.
 fn forget_unseen<K: Kind>(context: &KindContext<K>, exists: impl Fn(&Key) -> bool, namespace: Option<&str>) {
-    for key in context.memory.keys() {
+    for key in context.states.keys() {
         let is_here = namespace.is_none_or(|namespace| namespace == key.namespace);
         if is_here && !exists(&key) {
-            context.memory.forget(&key);
+            context.states.forget(&key);
         }
     }
 }
 
-/// A Secret that an object names has changed.
+/// Handles the change of a Secret that an object references.
 pub fn secret_changed<K: Kind>(context: &KindContext<K>, key: &Key) {
-    // Only what the spec itself refers to is a change of what is wanted; other credentials are only another way there.
-    let latest = context.memory.latest(key);
+    // Only what the spec itself references changes the desired state; credentials change only the access to the cloud.
+    let latest = context.states.latest(key);
     let spec = latest.as_ref().and_then(|object| object.spec.as_ref().ok());
     if spec.is_some_and(|spec| !K::secret_refs(spec).is_empty()) {
-        context.memory.trigger(key, Instant::now());
+        context.states.mark_dirty(key, Instant::now());
     } else {
-        context.memory.kick(key);
+        context.states.begin_afresh(key);
     }
 }
 

@@ -1,5 +1,6 @@
-//! Which credentials work, by where they come from. A failure is reported once for each Secret that holds the credential;
-//! the objects that use it show a condition only once the failure has lasted a resync period, spread over the next one.
+//! Tracks which credentials work, by their source. A failure is reported once for each Secret that holds the
+//! credential. The objects that use it show a condition only once the failure has lasted a resync period, spread over
+//! the next one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -13,23 +14,23 @@ use tokio::time::Instant;
 
 use super::key::Key;
 use super::secrets::SecretName;
-use crate::api::conditions::{CredentialsHealth, Verdict, same_but_for_request_id};
-use crate::cloud::credentials::OwnCredentialsSource;
+use crate::api::conditions::{CredentialsHealth, ReadyCondition, same_but_for_request_id};
+use crate::cloud::credentials::DefaultCredentialsSource;
 use crate::metrics::Metrics;
 
 /// Without drift checks, how long a failure lasts before objects show it.
 const WITHOUT_RESYNC: Duration = Duration::from_secs(300);
 
-/// How often the operator's own credentials are read.
+/// How often the default credentials are read.
 const DEFAULT_POLL: Duration = Duration::from_secs(10);
 
 /// Where a credential comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialName {
-    /// The operator's own.
+    /// The default credentials.
     Default,
-    /// The operator's own, for an object of a namespace that may not use them. It is no credential that fails, so it has no
-    /// metric; the object shows it.
+    /// The default credentials, for an object of a namespace that may not use them. No credential fails here, so there
+    /// is no metric; the object shows it.
     DefaultRefused(String),
     Secret(SecretName),
 }
@@ -57,51 +58,51 @@ impl fmt::Display for CredentialName {
 
 /// How a credential fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    pub verdict: Verdict,
+pub struct CredentialFailure {
+    pub condition: ReadyCondition,
     /// There is no Secret that an Event could be about.
     pub is_secret_absent: bool,
 }
 
-impl Failure {
-    /// Of the credential itself.
-    pub fn of(verdict: Verdict) -> Self {
+impl CredentialFailure {
+    /// Creates a failure of the credential itself.
+    pub fn of(condition: ReadyCondition) -> Self {
         Self {
-            verdict,
+            condition,
             is_secret_absent: false,
         }
     }
 }
 
-/// What is found out about a credential.
+/// What a request or a read shows about a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     Works,
-    Fails(Failure),
-    /// The cloud fails, not the credential: that is reported, and no object shows it.
+    Fails(CredentialFailure),
+    /// The cloud fails, not the credential. This is reported, but no object shows it.
     Outage {
-        verdict: Verdict,
-        /// The cloud accepts the credential in what it does answer.
+        condition: ReadyCondition,
+        /// The responses that do arrive accept the credential.
         is_accepted: bool,
     },
 }
 
 /// Reports that a credential fails, or (`None`) that it works again.
-pub type Report = Box<dyn Fn(&CredentialName, Option<&Failure>) + Send + Sync>;
+pub type Report = Box<dyn Fn(&CredentialName, Option<&CredentialFailure>) + Send + Sync>;
 
-/// Equal for equal content, wherever it comes from.
+/// Equal for equal content, whatever its source.
 type Fingerprint = [u8; 32];
 
 #[derive(Default)]
 struct Entry {
     users: HashMap<Key, User>,
-    /// Where its present content leads. What other sessions find out is about former content.
+    /// The session of its present content. Findings of other sessions are about former content.
     session: Option<Fingerprint>,
     failing: Option<Failing>,
     /// When it began to work again.
     works_since: Option<Instant>,
     works: bool,
-    reported: Option<Failure>,
+    reported: Option<CredentialFailure>,
 }
 
 #[derive(Default)]
@@ -112,7 +113,7 @@ struct User {
 
 struct Failing {
     since: Instant,
-    failure: Failure,
+    failure: CredentialFailure,
 }
 
 #[derive(Default)]
@@ -120,7 +121,7 @@ struct State {
     entries: HashMap<CredentialName, Entry>,
     by_user: HashMap<Key, CredentialName>,
     by_session: HashMap<Fingerprint, HashSet<CredentialName>>,
-    /// When which object is to be enqueued, so that its condition follows.
+    /// When to enqueue which object to update its condition.
     due: BTreeSet<(Instant, Key)>,
     due_of: HashMap<Key, Instant>,
 }
@@ -169,31 +170,31 @@ pub struct CredentialHealth {
     is_rescheduled: Notify,
 }
 
-/// An object's use of a credential, of one at a time. It uses none any more when this is dropped.
+/// An object's use of a credential, one at a time. Dropping it ends the use.
 pub struct CredentialUser {
     health: Arc<CredentialHealth>,
     key: Key,
 }
 
 impl CredentialUser {
-    /// The object uses this credential from now on, or none.
+    /// Sets the credential that the object uses from now on, or none.
     pub fn uses(&self, name: Option<CredentialName>) {
         self.health.uses(&self.key, name);
     }
 
-    /// The credential that it uses cannot even be tried.
-    pub fn cannot_be_used(&self, failure: Failure) {
+    /// Records that its credential cannot even be tried.
+    pub fn cannot_be_used(&self, failure: CredentialFailure) {
         self.health
             .found_by(&self.key, None, Some(Finding::Fails(failure)), Instant::now());
     }
 
-    /// The credential that it uses is at work in this session, of which this is known.
+    /// Records the session of its credential, and what is known about that session.
     pub fn leads_to(&self, session: Fingerprint, finding: Option<Finding>) {
         self.health.found_by(&self.key, Some(session), finding, Instant::now());
     }
 
-    /// What the object's status is to show from now on, if that differs from what it shows; with whether an Event about the
-    /// Secret cannot have said so.
+    /// Returns what the object's status must show from now on, if that differs from `shown`. The flag is `true` if no
+    /// Event about the Secret can have reported it.
     pub fn to_show(&self, shown: Option<&str>) -> Option<(CredentialsHealth, bool)> {
         self.health.to_show(&self.key, shown, Instant::now())
     }
@@ -216,7 +217,7 @@ impl CredentialHealth {
         })
     }
 
-    /// For one object, for as long as it is watched.
+    /// Creates the user for one object, to be kept for as long as it is watched.
     pub fn user(self: &Arc<Self>, key: &Key) -> CredentialUser {
         CredentialUser {
             health: Arc::clone(self),
@@ -224,7 +225,7 @@ impl CredentialHealth {
         }
     }
 
-    /// Enqueues objects whose condition is to follow their credential, for as long as it is polled.
+    /// Enqueues objects whose condition must follow their credential, for as long as the future is polled.
     pub async fn enqueue(&self, enqueue: impl Fn(Key)) {
         loop {
             let next = self.lock().due.first().map(|(at, _)| *at);
@@ -258,7 +259,7 @@ impl CredentialHealth {
         due
     }
 
-    /// Who uses a credential.
+    /// Returns the objects that use a credential.
     pub fn users_of(&self, name: &CredentialName) -> Vec<Key> {
         let state = self.lock();
         let entry = state.entries.get(name);
@@ -268,7 +269,7 @@ impl CredentialHealth {
             .collect()
     }
 
-    /// This was found out about a session, whichever object asked.
+    /// Records a finding about a session, whichever object sent the request.
     pub fn session(&self, session: &Fingerprint, finding: &Finding) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -278,7 +279,7 @@ impl CredentialHealth {
         }
     }
 
-    /// The cloud answered a request of this session with what was asked for.
+    /// Records that a request of this session succeeded.
     pub fn succeeded(&self, session: &Fingerprint, at: Timestamp) {
         let state = self.lock();
         for name in state.by_session.get(session).into_iter().flatten() {
@@ -343,8 +344,8 @@ impl CredentialHealth {
                 }
                 self.accepted(entry, name, now)
             }
-            Finding::Outage { verdict, is_accepted } => {
-                self.report_once(entry, name, &Failure::of(verdict));
+            Finding::Outage { condition, is_accepted } => {
+                self.report_once(entry, name, &CredentialFailure::of(condition));
                 if entry.works || !is_accepted {
                     return;
                 }
@@ -364,7 +365,7 @@ impl CredentialHealth {
                     since: former.map_or(now, |former| former.since),
                     failure,
                 };
-                // Another failure than before is spread as well.
+                // A failure that differs from the former one is spread as well.
                 let shown_at = |key: &Key| {
                     let at = self.shown_at(key, &failing);
                     if at > now { at } else { now + self.spread(key) }
@@ -393,7 +394,7 @@ impl CredentialHealth {
         }
     }
 
-    fn report_once(&self, entry: &mut Entry, name: &CredentialName, failure: &Failure) {
+    fn report_once(&self, entry: &mut Entry, name: &CredentialName, failure: &CredentialFailure) {
         let is_known = entry
             .reported
             .as_ref()
@@ -404,7 +405,7 @@ impl CredentialHealth {
         }
     }
 
-    /// The cloud accepts the credential. When which object takes back a failure that it shows.
+    /// Records that the cloud accepts the credential. Returns when each object removes the failure that it shows.
     fn accepted(&self, entry: &mut Entry, name: &CredentialName, now: Instant) -> Vec<(Key, Option<Instant>)> {
         if !entry.works {
             self.measure(name, true);
@@ -414,7 +415,7 @@ impl CredentialHealth {
             entry.works_since = Some(now);
         }
         let works_since = entry.works_since.unwrap_or(now);
-        // Who does not show a failure has nothing to take back.
+        // An object that shows no failure has nothing to remove.
         let taken_back =
             |(key, user): (&Key, &User)| (key.clone(), user.shows_failure.then(|| works_since + self.spread(key)));
         entry.users.iter().map(taken_back).collect()
@@ -432,7 +433,7 @@ impl CredentialHealth {
             Some(failing) if now >= self.shown_at(key, failing) => {
                 let has_no_secret = failing.failure.is_secret_absent || !name.is_secret();
                 Some((
-                    CredentialsHealth::Fails(failing.failure.verdict.clone()),
+                    CredentialsHealth::Fails(failing.failure.condition.clone()),
                     has_no_secret && !shows_failure,
                 ))
             }
@@ -450,12 +451,12 @@ impl CredentialHealth {
         }
     }
 
-    /// When an object shows a failure.
+    /// Returns when an object shows a failure.
     fn shown_at(&self, key: &Key, failing: &Failing) -> Instant {
         failing.since + self.period + self.spread(key)
     }
 
-    /// An object's place within a resync period, always the same one.
+    /// Returns an object's offset within a resync period, always the same one.
     fn spread(&self, key: &Key) -> Duration {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
@@ -468,9 +469,9 @@ impl CredentialHealth {
     }
 }
 
-/// Notices when the operator's own credentials change or cannot be read any more: enqueues the objects that use them, which
-/// nothing else reports to those at rest.
-pub async fn watch_default(health: &CredentialHealth, source: &OwnCredentialsSource, enqueue: impl Fn(Key)) {
+/// Enqueues the objects that use the default credentials when these change or become unreadable. Nothing else would
+/// enqueue objects at rest.
+pub async fn watch_default(health: &CredentialHealth, source: &DefaultCredentialsSource, enqueue: impl Fn(Key)) {
     let mut last = source.read();
     loop {
         tokio::time::sleep(DEFAULT_POLL).await;
@@ -482,10 +483,10 @@ pub async fn watch_default(health: &CredentialHealth, source: &OwnCredentialsSou
     }
 }
 
-fn is_same(one: &Failure, other: &Failure) -> bool {
-    one.verdict.reason == other.verdict.reason
+fn is_same(one: &CredentialFailure, other: &CredentialFailure) -> bool {
+    one.condition.reason == other.condition.reason
         && one.is_secret_absent == other.is_secret_absent
-        && same_but_for_request_id(&one.verdict.message, &other.verdict.message)
+        && same_but_for_request_id(&one.condition.message, &other.condition.message)
 }
 
 #[cfg(test)]
@@ -513,7 +514,7 @@ mod tests {
             let reports = Arc::new(Mutex::new(Vec::new()));
             let reported = Arc::clone(&reports);
             let report: Report = Box::new(move |credential, failure| {
-                let what = failure.map_or("works", |failure| failure.verdict.reason.as_str());
+                let what = failure.map_or("works", |failure| failure.condition.reason.as_str());
                 reported.lock().unwrap().push(format!("{credential} {what}"));
             });
             Self {
@@ -551,12 +552,12 @@ mod tests {
 
     fn fails(reason: Reason, request: &str) -> Finding {
         let message = format!("refused (request id {request})");
-        Finding::Fails(Failure::of(Verdict::new(reason, message)))
+        Finding::Fails(CredentialFailure::of(ReadyCondition::new(reason, message)))
     }
 
     fn outage(is_accepted: bool) -> Finding {
         Finding::Outage {
-            verdict: Verdict::new(Reason::CloudError, "no answer"),
+            condition: ReadyCondition::new(Reason::CloudError, "no answer"),
             is_accepted,
         }
     }
@@ -572,7 +573,7 @@ mod tests {
             bench.reports(),
             ["team-a/cloud Unauthorized", "team-b/cloud Unauthorized"]
         );
-        // Whoever comes later with another Secret has one of its own.
+        // An object that comes later with another Secret gets a report of its own.
         let third = bench.user("team-c", "three");
         third.leads_to(SESSION, Some(fails(Reason::Unauthorized, "3")));
         third.leads_to(SESSION, Some(fails(Reason::Unauthorized, "4")));
@@ -627,7 +628,7 @@ mod tests {
                 .all(|user| matches!(shows(user, None), Some(CredentialsHealth::Fails(_))))
         );
 
-        // Those that show it take it back in the same way; the others have nothing to take back.
+        // Objects that show it remove it in the same way; the others have nothing to remove.
         let (showing, silent) = users.split_at(OBJECTS / 2);
         showing.iter().for_each(|user| _ = user.to_show(Some("False")));
         bench.health.session(&SESSION, &Finding::Works);
@@ -696,16 +697,16 @@ mod tests {
     async fn what_former_keys_come_to_says_nothing_of_a_secret_that_was_changed_or_is_gone() {
         let bench = Bench::new();
         let user = bench.user("a", "office");
-        let absent = Failure {
+        let absent = CredentialFailure {
             is_secret_absent: true,
-            ..Failure::of(Verdict::new(Reason::SecretNotFound, "create it"))
+            ..CredentialFailure::of(ReadyCondition::new(Reason::SecretNotFound, "create it"))
         };
         user.cannot_be_used(absent);
         bench.health.session(&SESSION, &Finding::Works);
         assert_eq!(bench.reports(), ["a/cloud SecretNotFound"]);
         tokio::time::sleep(PERIOD * 2).await;
         let (health, has_no_secret) = user.to_show(None).unwrap();
-        assert!(matches!(health, CredentialsHealth::Fails(verdict) if verdict.reason == Reason::SecretNotFound));
+        assert!(matches!(health, CredentialsHealth::Fails(condition) if condition.reason == Reason::SecretNotFound));
         assert!(has_no_secret, "an Event about the object says it");
         let rotated = [2; 32];
         user.leads_to(rotated, None);
@@ -722,5 +723,60 @@ mod tests {
         user.uses(None);
         assert_eq!(user.to_show(Some("False")), Some((CredentialsHealth::NotUsed, false)));
         assert_eq!(user.to_show(Some("True")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn default_credentials_that_a_namespace_may_not_use_have_no_metric_and_an_event_about_each_object() {
+        let bench = Bench::new();
+        let refused = || Some(CredentialName::DefaultRefused("a".to_owned()));
+        let user = bench.user("a", "office");
+        user.uses(refused());
+        let forbidden = || CredentialFailure::of(ReadyCondition::new(Reason::Forbidden, "not for this namespace"));
+        user.cannot_be_used(forbidden());
+        assert_eq!(bench.reports(), ["default, for the namespace a Forbidden"]);
+        tokio::time::sleep(PERIOD * 2).await;
+        let (health, has_event) = user.to_show(None).unwrap();
+        assert!(matches!(health, CredentialsHealth::Fails(condition) if condition.reason == Reason::Forbidden));
+        assert!(has_event, "no Secret has it");
+        assert!(!encode(&bench.registry).unwrap().contains("credential=\"default"));
+        // Default credentials that are allowed, but fail, have both.
+        user.uses(Some(CredentialName::Default));
+        user.cannot_be_used(forbidden());
+        assert_eq!(bench.healthy("default").as_deref(), Some("0"));
+        tokio::time::sleep(PERIOD * 2).await;
+        assert!(user.to_show(None).unwrap().1);
+        user.uses(refused());
+        assert_eq!(bench.healthy("default"), None, "its series ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_that_use_the_default_credentials_are_requeued_when_the_file_changes_or_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        let write = |key: &str| std::fs::write(&path, format!("[basic]\nak = {key}\nsk = sentinel\n")).unwrap();
+        write("first");
+        let named = path.display().to_string();
+        let source = DefaultCredentialsSource::new(|name| {
+            (name == crate::cloud::credentials::CREDENTIALS_FILE).then(|| named.clone())
+        });
+        assert!(source.read().is_ok());
+        let bench = Bench::new();
+        let (user, _other) = (bench.user("a", "office"), bench.user("a", "other"));
+        user.uses(Some(CredentialName::Default));
+        let (enqueued, mut requeued) = tokio::sync::mpsc::unbounded_channel();
+        let health = Arc::clone(&bench.health);
+        let watcher = tokio::spawn(async move {
+            watch_default(&health, &source, |key| _ = enqueued.send(key.name)).await;
+        });
+        tokio::time::sleep(DEFAULT_POLL * 3).await;
+        assert!(requeued.try_recv().is_err(), "nothing has changed");
+        std::fs::remove_file(&path).unwrap();
+        tokio::time::sleep(DEFAULT_POLL * 3).await;
+        assert_eq!(requeued.try_recv().as_deref(), Ok("office"), "lost");
+        write("second");
+        tokio::time::sleep(DEFAULT_POLL * 3).await;
+        assert_eq!(requeued.try_recv().as_deref(), Ok("office"), "another one");
+        assert!(requeued.try_recv().is_err(), "once for each change");
+        watcher.abort();
     }
 }

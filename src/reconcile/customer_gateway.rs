@@ -1,4 +1,4 @@
-//! How customer gateways behave: what a spec asks of the cloud, what differs, and which calls mend it.
+//! The kind of customer gateways: desired state from a spec, differences from the cloud, and correcting calls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,23 +11,24 @@ use sha2::{Digest, Sha256};
 
 use super::access::person;
 use super::decide::Policy;
+use super::dereferencer::{DereferenceError, Dereferencer};
 use super::key::Key;
-use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
+use super::kind::{Correction, Difference, Immutable, Kind, Record, Refused, SecretRef, Wanted};
+use super::observation::owner_of;
 use super::record::whole_seconds;
 use super::secrets::LONGEST_VALUE;
-use super::sources::{Lack, Sources};
-use super::tenant::Open;
+use super::session::Project;
 use crate::api::conditions::Reason;
 use crate::api::customer_gateway::{CertificateStatus, IdType};
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, Intent, ManagementPolicy, ObjectStatus};
+use crate::cache::{Cache, Remote};
 use crate::cloud::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::{Answer, Client, CloudError, time};
-use crate::mirror::{Mirror, Remote};
-use crate::plain_text::one_line;
+use crate::text::one_line;
 
 /// Tags with this prefix belong to the cloud itself.
 const SYSTEM_TAG_PREFIX: &str = "_sys_";
-/// Of a text that is only shown.
+/// Maximum length of a text that is only shown.
 const LONGEST_SHOWN: usize = 1024;
 /// As many as a spec can name.
 const MAX_MANAGED_TAGS: usize = 19;
@@ -38,7 +39,7 @@ pub enum Gateways {}
 
 /// What the spec refers to: the certificate's PEM text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GatewayExtras {
+pub struct GatewayDereferenced {
     pub certificate: Option<String>,
 }
 
@@ -66,7 +67,7 @@ impl Remote for CustomerGateway {
     }
 
     fn complete_from(&mut self, earlier: &Self) {
-        // What cannot change is still true; a list item may leave it out.
+        // A list item may omit fields. The earlier values of immutable ones are still valid.
         self.id_type = self.id_type.take().or_else(|| earlier.id_type.clone());
         self.id_value = self.id_value.take().or_else(|| earlier.id_value.clone());
         self.bgp_asn = self.bgp_asn.or(earlier.bgp_asn);
@@ -82,16 +83,17 @@ impl Kind for Gateways {
     type Spec = CustomerGatewaySpec;
     type Status = CustomerGatewayStatus;
     type Remote = CustomerGateway;
-    type Extras = GatewayExtras;
+    type Dereferenced = GatewayDereferenced;
     type New = NewCustomerGateway;
     type Change = GatewayChange;
     /// A project has one collection of gateways.
-    type Home = ();
+    type Parent = ();
 
     const KIND: &'static str = "CustomerGateway";
     const NOUN: &'static str = "customer gateway";
     const PLACE: &'static str = "in the cloud project";
     const UNIQUE_NAMES: bool = false;
+    const LOSS_RECORD: &'static str = "status.lostCreatedAt";
 
     fn object(status: &Self::Status) -> &ObjectStatus {
         &status.object
@@ -112,11 +114,11 @@ impl Kind for Gateways {
             .collect()
     }
 
-    fn home(_: Option<&Self::Spec>, _: &Self::Status) -> Option<Self::Home> {
+    fn parent(_: Option<&Self::Spec>, _: &Self::Status) -> Option<Self::Parent> {
         Some(())
     }
 
-    fn lane((): &Self::Home) -> Option<&str> {
+    fn write_queue((): &Self::Parent) -> Option<&str> {
         None
     }
 
@@ -124,7 +126,7 @@ impl Kind for Gateways {
         if policy.is_otc && spec.ca_certificate_secret_ref.is_some() {
             return Some("caCertificateSecretRef: Open Telekom Cloud has no CA certificates; remove it".to_owned());
         }
-        // Admission demands it; an older CRD may not have.
+        // Admission requires it; an older CRD may not have required it.
         if spec.id_value.is_none() && spec.lifecycle.management() != ManagementPolicy::Observe {
             return Some("idValue is required: set it to the gateway's IPv4 address or FQDN".to_owned());
         }
@@ -158,7 +160,7 @@ impl Kind for Gateways {
     fn new(
         spec: &Self::Spec,
         name: &str,
-        extras: &Self::Extras,
+        dereferenced: &Self::Dereferenced,
         owner_tag: (&str, &str),
     ) -> Result<Self::New, (Reason, String)> {
         let mut tags = wanted_tags(spec).unwrap_or_default();
@@ -168,7 +170,10 @@ impl Kind for Gateways {
             id_type: id_type(spec).wire().to_owned(),
             id_value: spec.id_value.clone().unwrap_or_default(),
             bgp_asn: spec.bgp_asn,
-            ca_certificate: extras.certificate.clone().map(|content| CertificateContent { content }),
+            ca_certificate: dereferenced
+                .certificate
+                .clone()
+                .map(|content| CertificateContent { content }),
             tags,
         })
     }
@@ -178,7 +183,7 @@ impl Kind for Gateways {
     }
 
     fn is_same_peer(spec: &Self::Spec, remote: &Self::Remote) -> bool {
-        // An ASN that the spec omits is not asked for; a list may omit it, too.
+        // An ASN that the spec omits matches any; a list may omit it, too.
         let is_asked = |asn: i64| spec.bgp_asn.is_none_or(|wanted| wanted == asn);
         let wanted_type = id_type(spec).wire();
         has_identifier(spec, remote)
@@ -189,7 +194,7 @@ impl Kind for Gateways {
                 .is_none_or(|told| told.eq_ignore_ascii_case(wanted_type))
     }
 
-    fn is_twin(one: &Self::Remote, other: &Self::Remote) -> bool {
+    fn is_duplicate(one: &Self::Remote, other: &Self::Remote) -> bool {
         let same_identifier = match (&one.id_value, &other.id_value) {
             (Some(one), Some(other)) => is_same_identifier(one, other),
             (one, other) => one == other,
@@ -202,11 +207,11 @@ impl Kind for Gateways {
     }
 
     fn is_of_record(_: &Self::Status, _: &Self::Remote, _: &Policy) -> bool {
-        // Its tag tells.
+        // Its tag names the owner.
         false
     }
 
-    fn settles_at(_: &Self::Status) -> Option<&Time> {
+    fn confirmed_at(_: &Self::Status) -> Option<&Time> {
         // A gateway is usable as soon as its creation is answered.
         None
     }
@@ -219,16 +224,16 @@ impl Kind for Gateways {
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
         let differs = |field: &'static str, wanted: &str, has: &str| {
             let id = &remote.id;
-            // What admission still lets through: bgpASN may be left out, the others stay once they are set.
+            // Only what admission still permits: bgpASN may be unset, the others stay once they are set.
             let way_out = match field {
-                "bgpASN" => "leave bgpASN out".to_owned(),
+                "bgpASN" => "omit bgpASN".to_owned(),
                 _ => format!(
-                    "delete this object (with deletionPolicy: Retain, to keep the cloud's) and create it anew with \
+                    "delete this object (with deletionPolicy: Retain, to keep the cloud's) and recreate it with \
                      externalID: {id} and {field}: {has}"
                 ),
             };
             let message = format!(
-                "{field}: the customer gateway {id} has {has} in the cloud, not {wanted}, and it cannot be changed there: \
+                "{field}: the customer gateway {id} has {has} in the cloud, not {wanted}, and it is immutable there: \
                  {way_out}; for a gateway with {wanted}, create another CustomerGateway beside this one, move the VPN \
                  connection to it, then delete this one"
             );
@@ -264,18 +269,21 @@ impl Kind for Gateways {
 
     fn difference(wanted: &Wanted<'_, Self>, remote: &Self::Remote) -> Option<Difference<Self::Change>> {
         let Wanted {
-            spec, status, extras, ..
+            spec,
+            status,
+            dereferenced,
+            ..
         } = wanted;
         let mut fields = Vec::new();
         let mut update = CustomerGatewayChange::default();
-        // What an answer does not tell is no difference: each gateway has a name.
+        // A name that is missing in a response is no difference: every gateway has a name.
         if let (Some(name), Some(has)) = (&spec.name, &remote.name)
             && has != name
         {
             fields.push("name".to_owned());
             update.name = Some(name.clone());
         }
-        if let Some(content) = &extras.certificate
+        if let Some(content) = &dereferenced.certificate
             && certificate_differs(status, content, remote)
         {
             fields.push("caCertificateSecretRef".to_owned());
@@ -305,12 +313,12 @@ impl Kind for Gateways {
         };
         Some(Difference {
             fields,
-            mend: Mend::Call(call),
+            correction: Correction::Call(call),
         })
     }
 
     fn needs_whole(change: &Self::Change) -> bool {
-        // A list may omit the certificate, which would look as if it had been taken away.
+        // A list may omit the certificate, which would look like its removal.
         matches!(change, GatewayChange::Update(update) if update.ca_certificate.is_some())
     }
 
@@ -332,18 +340,31 @@ impl Kind for Gateways {
         }
     }
 
-    fn announced(_: &mut Self::Status, (): &Self::Home, _: &Self::New, _: &Intent) {}
+    fn announced(_: &mut Self::Status, (): &Self::Parent, _: &Self::New, _: &Intent) {}
 
     fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &Record<'_>) {
         if let Some(certificate) = &new.ca_certificate {
             remember_certificate(status, certificate, Some(remote));
         }
-        remember_tags(status, &new.tags, record.owner_tag_key);
+        remember_tags(status, &new.tags, &record.policy.owner_tag_key);
     }
 
-    fn found(_: &mut Self::Status, _: Option<&Self::Home>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
+    fn settles(intent: &Intent, remote: &Self::Remote, record: &Record<'_>) -> bool {
+        let owner = owner_of(remote, &record.policy.owner_tag_key);
+        let is_marked = owner.is_some_and(|owner| owner.uid == record.uid);
+        is_marked && record.is_in_window::<Self>(intent, remote)
+    }
 
-    fn announced_before(_: &Self::Status, _: &Self::Extras) -> Option<Self::New> {
+    fn settles_all(_: &Self::Status, _: &Self::Remote) -> bool {
+        // Any number of gateways may share a name.
+        false
+    }
+
+    fn forget_earlier(_: &mut Self::Status) {}
+
+    fn found(_: &mut Self::Status, _: Option<&Self::Parent>, _: &Self::Remote, _: Option<&Intent>, _: &Record<'_>) {}
+
+    fn announced_before(_: &Self::Status, _: &Self::Dereferenced) -> Option<Self::New> {
         None
     }
 
@@ -351,8 +372,13 @@ impl Kind for Gateways {
 
     fn vanished(_: &mut Self::Status, _: &str) {}
 
-    fn confirm(status: &mut Self::Status, spec: Option<&Self::Spec>, _: Option<&Self::Extras>, remote: &Self::Remote) {
-        // Where drift is only reported, what the spec asks for may not be there, and what it dropped may still be.
+    fn confirm(
+        status: &mut Self::Status,
+        spec: Option<&Self::Spec>,
+        _: Option<&Self::Dereferenced>,
+        remote: &Self::Remote,
+    ) {
+        // Where drift is only reported, tags of the spec may be missing, and tags that it dropped may still exist.
         let wanted = spec.and_then(wanted_tags).unwrap_or_default();
         let has = remote.tags.clone().unwrap_or_default();
         let is_put = |key: &String| wanted.contains_key(key) && wanted.get(key) == has.get(key);
@@ -362,14 +388,14 @@ impl Kind for Gateways {
         status.managed_tags = put.chain(kept).take(MAX_MANAGED_TAGS).collect();
         let recorded = status.ca_certificate.take().unwrap_or_default();
         status.ca_certificate = remote.ca_certificate.as_ref().map(|told| CertificateStatus {
-            // Another id is another certificate than the one that was sent; where drift is only reported, it must not
-            // pass for ours from now on.
+            // Another id means another certificate than the one that was sent. Where drift is only reported, it must
+            // not count as ours from now on.
             content_sha256: match (&recorded.id, &told.id) {
                 (Some(ours), Some(its)) if ours != its => None,
                 _ => recorded.content_sha256,
             },
             id: told.id.clone(),
-            // Whoever made the certificate chose these.
+            // The author of the certificate chose these texts.
             issuer: told.issuer.as_deref().map(shown),
             subject: told.subject.as_deref().map(shown),
             expires_at: told
@@ -389,7 +415,7 @@ impl Kind for Gateways {
                     remember_certificate(status, certificate, remote);
                 }
             }
-            GatewayChange::AddTags(added) => remember_tags(status, added, record.owner_tag_key),
+            GatewayChange::AddTags(added) => remember_tags(status, added, &record.policy.owner_tag_key),
             GatewayChange::RemoveTags(removed) => status.managed_tags.retain(|key| !removed.contains_key(key)),
         }
     }
@@ -407,16 +433,19 @@ impl Kind for Gateways {
         (read(&remote.created_at), read(&remote.updated_at))
     }
 
-    fn mirror(open: &Open, (): &Self::Home, _: &Key) -> Arc<Mirror<Self::Remote, Key>> {
+    fn cache(open: &Project, (): &Self::Parent, _: &Key) -> Arc<Cache<Self::Remote, Key>> {
         Arc::clone(&open.gateways)
     }
 
-    fn extras<'a>(spec: &'a Self::Spec, sources: &'a Sources<'a>) -> BoxFuture<'a, Result<Self::Extras, Lack>> {
+    fn dereferenced<'a>(
+        spec: &'a Self::Spec,
+        dereferencer: &'a Dereferencer<'a>,
+    ) -> BoxFuture<'a, Result<Self::Dereferenced, DereferenceError>> {
         async move {
             let Some(reference) = Self::secret_refs(spec).into_iter().next() else {
-                return Ok(GatewayExtras::default());
+                return Ok(GatewayDereferenced::default());
             };
-            let content = sources.secret(&reference).await?.bytes;
+            let content = dereferencer.secret(&reference).await?.bytes;
             let certificate = certificate(content).map_err(|problem| {
                 let SecretRef { field, name, key } = &reference;
                 person(
@@ -424,7 +453,7 @@ impl Kind for Gateways {
                     format!("{field}: the key {key} of the Secret {name} {problem}; it is picked up at once"),
                 )
             })?;
-            Ok(GatewayExtras {
+            Ok(GatewayDereferenced {
                 certificate: Some(certificate),
             })
         }
@@ -437,14 +466,14 @@ impl Kind for Gateways {
 
     fn create<'a>(
         client: &'a Client,
-        (): &'a Self::Home,
+        (): &'a Self::Parent,
         new: &'a Self::New,
         _: &'a str,
     ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
         client
             .create_customer_gateway(new)
             .map_ok(|mut answer| {
-                // The answer may leave the tags out although they were sent and taken.
+                // The response may omit the tags although they were sent and accepted.
                 answer.value.tags.get_or_insert_with(|| new.tags.clone());
                 answer
             })
@@ -453,7 +482,7 @@ impl Kind for Gateways {
 
     fn change<'a>(
         client: &'a Client,
-        (): &'a Self::Home,
+        (): &'a Self::Parent,
         id: &'a str,
         change: &'a Self::Change,
     ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
@@ -475,19 +504,19 @@ impl Kind for Gateways {
 
     fn delete<'a>(
         client: &'a Client,
-        (): &'a Self::Home,
+        (): &'a Self::Parent,
         id: &'a str,
     ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
         client.delete_customer_gateway(id).boxed()
     }
 }
 
-/// The certificates that a Secret holds, or what is wrong with it and what to do.
+/// Returns the certificates of a Secret, or what is wrong with it and what to do.
 pub fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
     let is_long = content.len() > LONGEST_VALUE;
     match String::from_utf8(content) {
         _ if is_long => Err("holds more than 64 KiB: put only the CA certificate there"),
-        // It would leave for the cloud, and might be quoted in its answer.
+        // It would be sent to the cloud, which might quote it in its response.
         Ok(text) if text.contains("PRIVATE KEY-----") => {
             Err("holds a private key, which is not sent anywhere: put only the CA certificate there")
         }
@@ -496,7 +525,7 @@ pub fn certificate(content: Vec<u8>) -> Result<String, &'static str> {
     }
 }
 
-/// Names of domains do not differ by case, and addresses have no letters.
+/// Domain names are case-insensitive, and addresses have no letters.
 fn is_same_identifier(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
@@ -528,7 +557,7 @@ struct TagDifference {
 }
 
 impl TagDifference {
-    /// Only tags that the spec names, or that an earlier spec had put there, are touched: other people's stay.
+    /// Changes only tags that the spec names, or that an earlier spec added. Tags of others stay.
     fn of(
         spec: &CustomerGatewaySpec,
         status: &CustomerGatewayStatus,
@@ -558,8 +587,8 @@ fn own((key, value): (&String, &String)) -> (String, String) {
     (key.clone(), value.clone())
 }
 
-/// The cloud never gives a certificate back: what was sent last is remembered by its digest, and a certificate that
-/// somebody else put there shows by its id.
+/// The cloud never returns a certificate: the digest identifies the one that was sent last. Another id shows that
+/// someone else replaced it.
 fn certificate_differs(status: &CustomerGatewayStatus, content: &str, remote: &CustomerGateway) -> bool {
     let Some(recorded) = &status.ca_certificate else {
         return true;
@@ -583,7 +612,7 @@ fn remember_certificate(
     recorded.content_sha256 = Some(digest(&certificate.content));
 }
 
-/// What we have put there is ours to take off, even if the spec has changed before that was confirmed.
+/// Records tags that the operator added: it may remove them even if the spec changes before they are confirmed.
 fn remember_tags(status: &mut CustomerGatewayStatus, put: &BTreeMap<String, String>, owner_tag_key: &str) {
     let earlier = std::mem::take(&mut status.managed_tags);
     let earlier = earlier.into_iter().filter(|key| !put.contains_key(key));
@@ -634,7 +663,7 @@ mod tests {
             // With managementPolicy: ReportDrift this is confirmed all the same.
             Gateways::confirm(&mut status, None, None, &with_certificate("theirs"));
             let shown = status.ca_certificate.as_ref().and_then(|shown| shown.id.as_deref());
-            assert_eq!(shown, Some("theirs"), "status tells what the cloud has");
+            assert_eq!(shown, Some("theirs"), "status shows what the cloud has");
         }
     }
 
@@ -658,7 +687,7 @@ mod tests {
             id_value: Some("BRANCH.example.com".to_owned()),
             ..remote.clone()
         };
-        assert!(Gateways::is_twin(&remote, &other));
+        assert!(Gateways::is_duplicate(&remote, &other));
         assert_eq!(Gateways::claimed_name_of(&remote), Gateways::claimed_name_of(&other));
     }
 
@@ -703,7 +732,7 @@ mod tests {
         let compared = Wanted {
             spec: &spec,
             status: &CustomerGatewayStatus::default(),
-            extras: &GatewayExtras::default(),
+            dereferenced: &GatewayDereferenced::default(),
             policy: &policy,
             overwrites_tags: true,
             cloud_now: Timestamp::UNIX_EPOCH,
@@ -721,7 +750,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn mending_ends_with_one_call_of_each_kind_at_most(
+        fn correcting_ends_with_one_call_of_each_kind_at_most(
             name in proptest::option::of("[ab]"),
             wanted in proptest::option::of(tags("[a-e]")),
             has in tags("[a-e]|_sys_[ab]"),
@@ -739,12 +768,12 @@ mod tests {
             let compared = Wanted {
                 spec: &spec,
                 status: &status,
-                extras: &GatewayExtras::default(),
+                dereferenced: &GatewayDereferenced::default(),
                 policy: &policy,
                 overwrites_tags: overwrites,
                 cloud_now: Timestamp::UNIX_EPOCH,
             };
-            while let Some(Difference { fields, mend: Mend::Call(call) }) = Gateways::difference(&compared, &remote) {
+            while let Some(Difference { fields, correction: Correction::Call(call) }) = Gateways::difference(&compared, &remote) {
                 prop_assert!(!fields.is_empty());
                 if let (GatewayChange::AddTags(added), false) = (&call, overwrites) {
                     let present = remote.tags.clone().unwrap_or_default();
@@ -767,7 +796,7 @@ mod tests {
             }
             let visible: BTreeMap<_, _> =
                 left.into_iter().filter(|(key, _)| key != OWNER && !key.starts_with("_sys_")).collect();
-            // Other people's tags stay as they are.
+            // Tags of others stay as they are.
             let mut expected = wanted.clone().unwrap_or_default();
             for (key, value) in has {
                 if !key.starts_with("_sys_") && !expected.contains_key(&key) && !formerly_managed.contains(&key) {

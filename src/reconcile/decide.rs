@@ -1,6 +1,6 @@
-//! The decision: from what is declared, recorded and observed to one step. Pure and synchronous, so that every state
-//! that a crash can leave behind is a row in a table of tests. A file for each question: how an object comes to be
-//! (`establish`), whose it is (`ownership`), what is kept up (`tend`), how it goes (`delete`).
+//! Decides one step from the declared, recorded and observed state. Pure and synchronous, so that every state that a
+//! crash can leave behind is a row in a table of tests. One file per question: creation and adoption (`establish`),
+//! owner (`ownership`), maintenance (`tend`), deletion (`delete`).
 
 mod delete;
 mod establish;
@@ -20,17 +20,18 @@ pub use self::tend::settling;
 use self::tend::tend;
 use super::initial_list::Unlisted;
 use super::kind::Kind;
-use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::conditions::{self, ReadyCondition, Reason};
 use crate::api::{DeletionPolicy, Lifecycle, ManagementPolicy, ObjectStatus, RECREATE_APPROVED_ANNOTATION, Scope};
+use crate::cache::{Listed, MassDeletion, Observed, Query, Remote};
 use crate::cloud::clock::longest_wait;
-use crate::cloud::error::Pace;
-use crate::mirror::{Listed, Look, MassDeletion, Remote, Sighting};
-use crate::ownership::Owner;
+use crate::cloud::error::Backoff;
+use crate::cloud::{CloudError, ErrorKind};
+use crate::owner_tag::Owner;
 
-/// The most tags that the cloud takes on one object (contract: at most 20, ours among them).
+/// Maximum number of tags on one object (contract: at most 20, the owner tag included).
 const MAX_TAGS: usize = 20;
 
-/// The operator's settings, as far as decisions depend on them.
+/// The operator's settings that decisions depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     pub cluster_name: Option<String>,
@@ -38,100 +39,153 @@ pub struct Policy {
     pub default_deletion: DeletionPolicy,
     pub mass_deletion_guard: bool,
     pub read_only: bool,
-    pub settle_time: Duration,
-    /// Certificates and FQDN identifiers are Huawei Cloud's only.
+    pub confirmation_period: Duration,
+    /// Only Huawei Cloud has certificates and FQDN identifiers.
     pub is_otc: bool,
-    /// What is not asked, to see what comes of it.
+    /// The guard that a test disables, to see the effect.
     #[cfg(test)]
     pub without: Option<Guard>,
 }
 
-/// Where the credentials lead.
+/// What the credentials give access to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
     pub scope: Scope,
-    /// The cloud's present time, never ahead of it; `None` until an answer tells it.
+    /// The cloud's current time, never ahead of it; `None` until an answer reports it.
     pub cloud_now: Option<Timestamp>,
 }
 
-/// Why a step cannot be taken now, and when to come again.
+/// Why a step is not possible now, and when to try again.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trouble {
-    pub verdict: Verdict,
-    pub pace: Pace,
+pub struct Failure {
+    pub condition: ReadyCondition,
+    pub backoff: Backoff,
 }
 
 /// Another CR that has, or claims, the same cloud object or the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rival {
+pub struct CompetingClaim {
     pub namespace: String,
     pub name: String,
-    /// It is being deleted, so that what it holds may come free by itself.
+    /// It is being deleted, which may release the object or the name without user action.
     pub deleting: bool,
 }
 
-/// What the spec refers to outside of itself, as far as it could be read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Extras<E> {
-    Read(E),
-    /// Being read; the object is woken when it is in.
-    Waiting,
-    Lacking(Trouble),
-    /// Something that the spec names is not in the cloud. Unlike a look that failed, that is seen.
-    Absent(Trouble),
+/// The outcome of a DELETE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// The cloud deletes the object, sooner or later.
+    Accepted,
+    /// The cloud has no such object.
+    NotFound,
+    /// The answer was lost: the cloud may have accepted the DELETE.
+    Lost,
 }
 
-/// What the mirror knows, seen from one object.
+impl DeleteOutcome {
+    /// `None`: the cloud refused the DELETE.
+    pub fn of<T>(answer: &Result<T, CloudError>) -> Option<Self> {
+        match answer {
+            Ok(_) => Some(Self::Accepted),
+            Err(error) if error.kind == ErrorKind::Gone => Some(Self::NotFound),
+            Err(error) if error.outcome_unknown => Some(Self::Lost),
+            Err(_) => None,
+        }
+    }
+}
+
+/// A DELETE that this process sent, and the cloud did not refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentDelete {
+    /// `Accepted` if it was accepted at any time.
+    pub outcome: DeleteOutcome,
+    /// It was accepted so recently that reads may still return the object: it is not sent again.
+    pub is_pending: bool,
+}
+
+impl SentDelete {
+    /// Whether the cloud accepted it, or had no such object.
+    pub fn is_answered(self) -> bool {
+        self.outcome != DeleteOutcome::Lost
+    }
+}
+
+#[cfg(test)]
+impl SentDelete {
+    /// The cloud has just accepted it.
+    pub const PENDING: Self = Self {
+        outcome: DeleteOutcome::Accepted,
+        is_pending: true,
+    };
+    /// The cloud answered it, and the wait for its effect is over.
+    pub const ANSWERED: Self = Self {
+        outcome: DeleteOutcome::NotFound,
+        is_pending: false,
+    };
+}
+
+/// The resources that the spec refers to, as far as they could be read.
 #[derive(Clone, Debug, PartialEq)]
-pub struct View<R> {
+pub enum Dereferencing<E> {
+    Read(E),
+    /// A read is in progress; the object is enqueued when it ends.
+    Waiting,
+    Lacking(Failure),
+    /// The spec names something that does not exist in the cloud. Unlike a failed read, this is observed.
+    Absent(Failure),
+}
+
+/// The content of the cache, seen from one object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation<R> {
     pub listed: Option<Listed>,
     /// Of the recorded id, else of `externalID`.
-    pub known: Sighting<R>,
-    /// Carry our uid, oldest first.
+    pub known: Observed<R>,
+    /// Carry our uid, or, for kinds without tags, match the record in status; oldest first.
     pub owned: Vec<R>,
-    /// Carry our place and another uid.
-    pub predecessors: Vec<R>,
-    /// What the spec could adopt: unmanaged, with the name and the identifier that it asks for.
+    /// Carry our namespace and name in the owner tag, and another uid.
+    pub former_owners: Vec<R>,
+    /// Could be adopted: have the name and the identifier of the spec, and are unmanaged unless the spec only observes.
     pub candidates: Vec<R>,
-    /// Has, in what cannot be changed, what the spec asks for, and a tag that names a CR of this cluster that is no more.
+    /// Matches the immutable fields of the spec, and carries a tag that names a CR of this cluster that no longer
+    /// exists.
     pub orphan: Option<R>,
-    /// Could be ours, but what would tell is not known: their tags, or fields that a list has not told in a way that can be
-    /// read.
-    pub untold: Vec<String>,
+    /// Could be ours, but the fields that show it are unknown: their tags, or fields that are unreadable in a list.
+    pub tags_unknown: Vec<String>,
     /// Must be read one by one, since a list may have omitted fields that matter.
     pub unread: Vec<String>,
     pub mass_deletion: Option<MassDeletion>,
-    /// Whether it is known how many are missing; if it is not, nothing that is gone is taken for lost.
+    /// Whether the number of missing objects is known. If not, no missing object counts as lost.
     pub counted: bool,
     /// A CR with a better claim to the known id.
-    pub rival: Option<Rival>,
-    /// Where names are unique: an object that nobody of ours has, and whose name is the one that we would create.
-    pub namesake: Option<R>,
-    /// Another CR that holds, or is about to create, the name; where names are not unique, one that is about to create an
-    /// object of this name and identifier.
-    pub name_holder: Option<Rival>,
-    /// The uid that the known object's tag names is a CR that still lives.
+    pub competing_claim: Option<CompetingClaim>,
+    /// Where names are unique: an unmanaged object that has the name that we would create.
+    pub name_collision: Option<R>,
+    /// Another CR that holds, or is about to create, the name. Where names are not unique: one that is about to create
+    /// an object of this name and identifier.
+    pub name_holder: Option<CompetingClaim>,
+    /// The uid in the known object's tag belongs to a CR that still exists.
     pub owner_lives: bool,
-    /// A namespace whose CRs are not known: any of them may have what this one asks for.
+    /// A namespace whose CRs are unknown: any of them may hold what this spec requests.
     pub unlisted: Option<Unlisted>,
 }
 
-impl<R> View<R> {
+impl<R> Observation<R> {
     /// Nothing is known.
     pub fn blank() -> Self {
         Self {
             listed: None,
-            known: Sighting::Unknown,
+            known: Observed::Unknown,
             owned: Vec::new(),
-            predecessors: Vec::new(),
+            former_owners: Vec::new(),
             candidates: Vec::new(),
             orphan: None,
-            untold: Vec::new(),
+            tags_unknown: Vec::new(),
             unread: Vec::new(),
             mass_deletion: None,
             counted: true,
-            rival: None,
-            namesake: None,
+            competing_claim: None,
+            name_collision: None,
             name_holder: None,
             owner_lives: false,
             unlisted: None,
@@ -139,7 +193,7 @@ impl<R> View<R> {
     }
 }
 
-/// Everything that a decision rests on.
+/// Everything that a decision depends on.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a, K: Kind> {
     pub policy: &'a Policy,
@@ -150,27 +204,29 @@ pub struct Inputs<'a, K: Kind> {
     pub deleting_since: Option<&'a Time>,
     pub has_finalizer: bool,
     pub paused: bool,
-    /// When a recreation was approved, if that counts.
+    /// When recreation was approved, if the approval is valid.
     pub recreation_approved_at: Option<Timestamp>,
     pub spec: &'a Result<K::Spec, String>,
     pub lifecycle: &'a Lifecycle,
     pub status: &'a K::Status,
-    /// When the CRD itself was asked to go.
+    /// When the deletion of the CRD itself was requested.
     pub crd_deleting_since: Option<&'a Time>,
-    pub access: Result<Access, Trouble>,
-    pub extras: Extras<K::Extras>,
-    /// Whether it is known which collection of the project the object lives in.
+    pub access: Result<Access, Failure>,
+    pub dereferenced: Dereferencing<K::Dereferenced>,
+    /// Whether the parent of the object, a collection of the project, is known.
     pub has_home: bool,
-    pub view: View<K::Remote>,
-    /// The look that was asked for failed.
-    pub failed_look: Option<Trouble>,
-    /// Something asked for attention: an edit, a Secret, an annotation, a deletion.
+    pub observation: Observation<K::Remote>,
+    /// The failure of the requested read.
+    pub failed_query: Option<Failure>,
+    /// Something triggered a reconciliation: an edit, a Secret, an annotation, a deletion.
     pub triggered: bool,
-    /// The object that a DELETE of ours was accepted for.
-    pub delete_sent: Option<&'a str>,
-    /// A change that the cloud accepted and that nothing shows yet.
+    /// The DELETE of the recorded id.
+    pub sent_delete: Option<SentDelete>,
+    /// Ids recorded as lost that no other object has a better claim to, and whose DELETE this process has no answer to.
+    pub undeleted: Vec<String>,
+    /// A change that the cloud accepted and that no read shows yet.
     pub accepted: Option<K::Change>,
-    /// The announced creation was sent again, which did not tell what came of it.
+    /// The recorded creation was replayed, and its outcome is still unknown.
     pub replayed: bool,
     /// Whether this cloud overwrites the value of a tag that exists.
     pub overwrites_tags: bool,
@@ -179,17 +235,17 @@ pub struct Inputs<'a, K: Kind> {
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<K: Kind> {
-    /// Look at the cloud; `anew`: only an answer that is started from now on will do.
-    Look {
-        look: Look,
+    /// Read from the cloud. `anew`: only a read that starts from now on is sufficient.
+    Query {
+        look: Query,
         anew: bool,
     },
     AddFinalizer,
-    /// Put the intent on record, then create.
+    /// Record the intent, then create.
     Create(K::New),
-    /// Send the announced creation once more, under its own token: the answer tells what came of it.
+    /// Replay the recorded creation with its own client token: the answer shows the outcome.
     Replay(K::New),
-    /// One call that changes an object.
+    /// One call that updates an object.
     Change {
         id: String,
         call: K::Change,
@@ -198,11 +254,11 @@ pub enum Step<K: Kind> {
     /// One DELETE.
     Delete {
         id: String,
-        twin: bool,
+        duplicate: bool,
     },
-    /// Put something on record, then go on.
+    /// Record a fact, then continue.
     Note(Note<K::Remote>),
-    /// Nothing is left to do in the cloud: the finalizer goes.
+    /// Nothing is left to do in the cloud: remove the finalizer.
     Release(Option<String>),
     Rest(Rest<K::Remote>),
 }
@@ -212,13 +268,13 @@ pub enum Step<K: Kind> {
 pub enum Why {
     /// These fields differ from the spec.
     Differs(Vec<String>),
-    /// Our tag goes on.
+    /// Add our owner tag.
     Mark,
-    /// Our tag goes off.
+    /// Remove our owner tag.
     LetGo,
 }
 
-/// A fact to put on record.
+/// A fact to record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note<R> {
     /// This object is ours.
@@ -226,54 +282,57 @@ pub enum Note<R> {
         remote: R,
         event: Option<(&'static str, String)>,
     },
-    /// The recorded object is gone and shall be made anew.
+    /// The recorded object no longer exists and is to be recreated.
     Lost,
-    /// No creation came of the intent.
+    /// The intent led to no creation.
     GivenUp,
-    /// The recorded object is gone before its creation was confirmed.
+    /// The recorded object no longer exists, and its creation was never confirmed.
     Vanished,
-    /// The recorded object, whose loss was suspected to be part of a mass deletion, is there again.
+    /// The recorded object, whose loss was suspected to be part of a mass deletion, exists again.
     Returned,
-    /// A recorded time lies beyond any window of a request: the cloud's clock was wrong when it was recorded.
+    /// A recorded time is later than any request can last: the cloud's clock was wrong when it was recorded.
     Unbelievable,
 }
 
 /// Nothing to do for now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rest<R> {
-    /// Confirmed against the cloud. These fields differ, and these other objects carry our tag: both only reported.
+    /// Confirmed against the cloud. The drifted fields and the duplicates are only reported.
     Confirmed {
         remote: R,
         drifted: Vec<String>,
-        strays: Vec<String>,
+        unexplained_duplicates: Vec<String>,
     },
-    /// Say so, and come again at the pace.
-    Troubled(Trouble),
-    /// Say nothing, and come again at the pace: nothing is waiting for the cloud to answer.
-    Quiet(Pace),
-    /// Say this, if anything, and come again after that long.
-    Until(Option<Verdict>, Duration),
-    /// Say nothing: what is being read wakes the object when it is in.
+    /// Report the failure, and retry with its backoff.
+    Troubled(Failure),
+    /// Report nothing, and retry with this backoff: no work waits for the cloud's answer.
+    Quiet(Backoff),
+    /// Set this condition, if any, and reconcile again after that time.
+    Until(Option<ReadyCondition>, Duration),
+    /// Report nothing: the read in progress enqueues the object when it ends.
     Waiting,
     Paused,
-    /// Nothing to do with us.
+    /// The object has no finalizer of ours.
     Done,
 }
 
 /// Retried with backoff.
-pub const AGAIN: Pace = Pace {
+pub const RETRY: Backoff = Backoff {
     first: Duration::from_secs(1),
     cap: Duration::from_secs(300),
+    is_exact: false,
 };
-/// Waits for something that may come by itself.
-pub const WAIT: Pace = Pace {
+/// Waits for something that may happen without user action.
+pub const POLL: Backoff = Backoff {
     first: Duration::from_secs(5),
     cap: Duration::from_secs(60),
+    is_exact: false,
 };
-/// A person must act; looked at again now and then.
-pub const PERSON: Pace = Pace {
+/// Requires user action; checked again every 10 minutes.
+pub const USER_ACTION: Backoff = Backoff {
     first: Duration::from_secs(600),
     cap: Duration::from_secs(600),
+    is_exact: false,
 };
 
 /// Decides one step.
@@ -299,9 +358,12 @@ fn awaits_an_unbelievable_time<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     else {
         return false;
     };
-    let latest = longest_wait(*cloud_now, inputs.policy.settle_time);
-    // Without a home nothing can be recorded.
-    inputs.has_home && K::awaited(&mut inputs.status.clone()).iter().any(|at| at.0 > latest)
+    let latest = longest_wait(*cloud_now, inputs.policy.confirmation_period);
+    let mut past = object(inputs).past_intents.iter().map(|past| past.deadline.0);
+    // Without a parent, nothing can be recorded.
+    inputs.has_home
+        && (past.any(|deadline| deadline > latest)
+            || K::awaited(&mut inputs.status.clone()).iter().any(|at| at.0 > latest))
 }
 
 fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
@@ -320,7 +382,7 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     }
     let access = match &inputs.access {
         Ok(access) => access,
-        Err(trouble) => return troubled(inputs, trouble),
+        Err(failure) => return troubled(inputs, failure),
     };
     if let Some(step) = scope_changed(inputs, access) {
         return step;
@@ -338,26 +400,26 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     tend(inputs, spec, access, id)
 }
 
-/// Another object has a better claim to this one's cloud object: nothing is written.
+/// Stops without a write if another object has a better claim to this one's cloud object.
 fn held_by_another<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Option<Step<K>> {
-    let rival = inputs.view.rival.as_ref()?;
+    let competing_claim = inputs.observation.competing_claim.as_ref()?;
     if !inputs.policy.keeps(Guard::OneHolder) {
         return None;
     }
-    let Rival {
+    let CompetingClaim {
         namespace,
         name,
         deleting,
-    } = rival;
+    } = competing_claim;
     let (noun, kind) = (K::NOUN, K::KIND);
     if *deleting {
         let message = format!(
-            "the {noun} {id} still belongs to the {kind} {namespace}/{name}, which is being deleted: it is read again once \
-             that one is deleted"
+            "the {noun} {id} still belongs to the {kind} {namespace}/{name}, which is being deleted: it is read again \
+             once that one is deleted"
         );
-        return Some(Step::Rest(Rest::Troubled(Trouble {
-            verdict: Verdict::new(Reason::DependencyNotReady, message),
-            pace: WAIT,
+        return Some(Step::Rest(Rest::Troubled(Failure {
+            condition: ReadyCondition::new(Reason::DependencyNotReady, message),
+            backoff: POLL,
         })));
     }
     let way_out = if inputs.lifecycle.external_id.is_some() && object(inputs).id.is_none() {
@@ -372,14 +434,15 @@ fn held_by_another<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Option<Step<K>>
     Some(stop(Reason::AlreadyManaged, message))
 }
 
-/// The cloud's clock is known in whole seconds: one more, and that time has surely come.
+/// The cloud's clock is known in whole seconds: one more second ensures that the time is reached.
 fn time_left(at: Timestamp, cloud_now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(cloud_now)).unwrap_or_default() + Duration::from_secs(1)
 }
 
 fn homeless<K: Kind>() -> String {
     format!(
-        "where in the project the {} lives is not known, since spec cannot be read and nothing is on record: correct spec",
+        "the location of the {} in the project is not known, since spec cannot be read and status records none: \
+         correct spec",
         K::NOUN
     )
 }
@@ -388,7 +451,7 @@ fn object<'a, K: Kind>(inputs: &'a Inputs<'_, K>) -> &'a ObjectStatus {
     K::object(inputs.status)
 }
 
-/// The tag that names this CR.
+/// Returns the owner tag that names this CR.
 pub fn owner<K: Kind>(inputs: &Inputs<'_, K>) -> Owner {
     Owner::new(
         inputs.uid,
@@ -398,7 +461,7 @@ pub fn owner<K: Kind>(inputs: &Inputs<'_, K>) -> Owner {
     )
 }
 
-/// Whether anything waits for the cloud: if not, a failed look changes nothing.
+/// Whether anything waits for the cloud: if not, a failed read changes nothing.
 fn has_work<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     let status = object(inputs);
     let ready = conditions::find(&status.conditions, conditions::READY);
@@ -408,60 +471,61 @@ fn has_work<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
         || ready.is_none_or(|ready| ready.status != "True")
 }
 
-fn look<K: Kind>(inputs: &Inputs<'_, K>, look: Look) -> Step<K> {
-    match &inputs.failed_look {
-        Some(trouble) => troubled(inputs, trouble),
-        None => Step::Look { look, anew: false },
+fn look<K: Kind>(inputs: &Inputs<'_, K>, look: Query) -> Step<K> {
+    match &inputs.failed_query {
+        Some(failure) => troubled(inputs, failure),
+        None => Step::Query { look, anew: false },
     }
 }
 
-/// How to read what tells whose an object is.
-fn owner_of<K: Kind>(id: &str) -> Look {
+/// Returns the query that shows the owner of an object.
+fn owner_of<K: Kind>(id: &str) -> Query {
     if K::Remote::TAGGED {
-        Look::Tags(id.to_owned())
+        Query::Tags(id.to_owned())
     } else {
-        Look::Whole(id.to_owned())
+        Query::Whole(id.to_owned())
     }
 }
 
-fn look_to_delete<K: Kind>(inputs: &Inputs<'_, K>, look: Look) -> Step<K> {
-    match &inputs.failed_look {
-        Some(trouble) => Step::Rest(Rest::Troubled(trouble.clone())),
-        None => Step::Look { look, anew: false },
+fn read_before_delete<K: Kind>(inputs: &Inputs<'_, K>, look: Query) -> Step<K> {
+    match &inputs.failed_query {
+        Some(failure) => Step::Rest(Rest::Troubled(failure.clone())),
+        None => Step::Query { look, anew: false },
     }
 }
 
-fn troubled<K: Kind>(inputs: &Inputs<'_, K>, trouble: &Trouble) -> Step<K> {
+fn troubled<K: Kind>(inputs: &Inputs<'_, K>, failure: &Failure) -> Step<K> {
     if has_work(inputs) {
-        Step::Rest(Rest::Troubled(trouble.clone()))
+        Step::Rest(Rest::Troubled(failure.clone()))
     } else {
-        Step::Rest(Rest::Quiet(trouble.pace))
+        Step::Rest(Rest::Quiet(failure.backoff))
     }
 }
 
-/// Whether what the spec refers to was read, and is missing or wrong: unlike a failed look that is to be told, also of
-/// what became of it while nobody was looking.
-fn is_wanting(trouble: &Trouble) -> bool {
+/// Whether a resource that the spec refers to was read, and is missing or wrong. Unlike a failed read, this is always
+/// reported, even if it happened while no watch was running.
+fn is_wanting(failure: &Failure) -> bool {
     let reasons = [
         Reason::SecretNotFound,
         Reason::InvalidPassword,
         Reason::InvalidSpec,
         Reason::DependencyNotReady,
     ];
-    reasons.contains(&trouble.verdict.reason)
+    reasons.contains(&failure.condition.reason)
 }
 
 fn stop<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
-    Step::Rest(Rest::Troubled(Trouble {
-        verdict: Verdict::new(reason, message),
-        pace: PERSON,
+    Step::Rest(Rest::Troubled(Failure {
+        condition: ReadyCondition::new(reason, message),
+        backoff: USER_ACTION,
     }))
 }
 
 fn crd_deleting<K: Kind>() -> Step<K> {
     let message = format!(
-        "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this object to \
-         let it go; what stays in the cloud can be adopted later with externalID or adoptionPolicy: IfExists",
+        "the CRD of {} is being deleted, so nothing is deleted in the cloud: set deletionPolicy: Retain on this \
+         object to release it; what stays in the cloud can be adopted later with externalID or adoptionPolicy: \
+         IfExists",
         K::KIND
     );
     stop(Reason::CrdDeleting, message)
@@ -469,12 +533,15 @@ fn crd_deleting<K: Kind>() -> Step<K> {
 
 fn scope_changed<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Step<K>> {
     let recorded = object(inputs).scope.as_ref()?;
-    let binding = object(inputs).id.is_some() || object(inputs).intent.is_some();
+    let has_unresolved = object(inputs).unresolved_creations().next().is_some();
+    let may_have_more = has_unresolved || !K::lost_ids(inputs.status).is_empty();
+    let leaves_it = inputs.deleting_since.is_some() && may_have_more;
+    let binding = object(inputs).id.is_some() || object(inputs).intent.is_some() || leaves_it;
     if !binding || *recorded == access.scope {
         return None;
     }
     let (old, new) = (recorded, &access.scope);
-    // The same project by another name of its endpoint can be declared.
+    // A flag can declare that both endpoints of the project are the same one.
     let alias = match old.project_id == new.project_id {
         true => format!(
             ", or, if both are names of one endpoint, start the operator with --endpoint-alias {}={}",
@@ -482,9 +549,16 @@ fn scope_changed<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Ste
         ),
         false => String::new(),
     };
+    let until_then = match inputs.deleting_since {
+        Some(_) => {
+            "the deletion waits until then (deletionPolicy: Retain releases this object and keeps its resources \
+             there)"
+        }
+        None => "nothing is created, changed or deleted until then",
+    };
     let message = format!(
-        "the {} lives in project {} at {}, but the credentials now lead to project {} at {}: give back credentials for \
-         the old project{alias}; nothing is created, changed or deleted until then",
+        "the {} is in project {} at {}, but the credentials now belong to project {} at {}: restore credentials for \
+         the old project{alias}; {until_then}",
         K::NOUN,
         old.project_id,
         old.endpoint,
@@ -494,7 +568,8 @@ fn scope_changed<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Ste
     Some(stop(Reason::ScopeChanged, message))
 }
 
-/// Once suspected, it stays so for this object until it is approved or the object is there again, however many others are.
+/// Once suspected, a mass deletion stays suspected for this object until recreation is approved or the object exists
+/// again. Other objects have no influence on it then.
 fn suspects_mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     let exempt = inputs.lifecycle.external_id.is_some()
         || inputs.lifecycle.management() != ManagementPolicy::Manage
@@ -502,7 +577,7 @@ fn suspects_mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     !exempt
         && match &object(inputs).mass_deletion_suspected_at {
             Some(suspected_at) => !is_recreation_approved(inputs, suspected_at),
-            None => inputs.view.mass_deletion.is_some(),
+            None => inputs.observation.mass_deletion.is_some(),
         }
 }
 
@@ -512,7 +587,7 @@ fn is_recreation_approved<K: Kind>(inputs: &Inputs<'_, K>, suspected_at: &Time) 
     approved.is_some_and(|approved| approved >= suspected_at.0)
 }
 
-/// Before the time of an approval that does not count.
+/// Precedes the time of an approval that does not count.
 const TOO_EARLY: &str = "; the approval of ";
 
 fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
@@ -525,11 +600,11 @@ fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
         None => String::new(),
     };
     if let Some(reported) = reported {
-        // As it was when the suspicion began: a count that moves would be another message each time.
+        // Keeps the count from the start of the suspicion: a changing count would change the message each time.
         let began = reported.message.split(TOO_EARLY).next().unwrap_or_default();
         return stop(Reason::MassDeletionSuspected, format!("{began}{too_early}"));
     }
-    let how_many = match inputs.view.mass_deletion {
+    let how_many = match inputs.observation.mass_deletion {
         Some(MassDeletion { missing, of }) => format!("{missing} of {of}"),
         None => "many".to_owned(),
     };
@@ -544,30 +619,33 @@ fn mass_deletion<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     stop(Reason::MassDeletionSuspected, message)
 }
 
-/// One answer says that the object does not exist: a LIST that is started later is to confirm it.
+/// One answer reports that the object does not exist: a LIST that starts later must confirm it.
 fn confirm_absence<K: Kind>(
     inputs: &Inputs<'_, K>,
     id: &str,
     list_incomplete: bool,
-    look: impl Fn(&Inputs<'_, K>, Look) -> Step<K>,
+    look: impl Fn(&Inputs<'_, K>, Query) -> Step<K>,
 ) -> Step<K> {
     if !list_incomplete {
-        return look(inputs, Look::Collection);
+        return look(inputs, Query::Collection);
     }
     let message = format!(
-        "whether the {} {id} still exists is not known: one request for it was answered with 404, and the cloud's list, which \
-         is to confirm that, is incomplete; both are read again",
+        "whether the {} {id} still exists is not known: one request for it was answered with 404, and the cloud's \
+         list, which is to confirm that, is incomplete; both are read again",
         K::NOUN
     );
-    let verdict = Verdict::new(Reason::CloudError, message);
-    let trouble = Trouble { verdict, pace: AGAIN };
+    let condition = ReadyCondition::new(Reason::CloudError, message);
+    let failure = Failure {
+        condition,
+        backoff: RETRY,
+    };
     if inputs.deleting_since.is_some() {
-        return Step::Rest(Rest::Troubled(trouble));
+        return Step::Rest(Rest::Troubled(failure));
     }
-    troubled(inputs, &trouble)
+    troubled(inputs, &failure)
 }
 
-/// The event of a creation.
+/// Returns the Event of a creation.
 pub fn created_event<K: Kind>(remote: &K::Remote) -> (&'static str, String) {
     ("Created", format!("created the {} {}", K::NOUN, remote.id()))
 }

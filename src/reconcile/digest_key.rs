@@ -1,5 +1,5 @@
-//! The key under which status remembers passwords. A plain hash of a password could be guessed from; an HMAC under a
-//! random key cannot, as long as who reads objects does not read this Secret as well.
+//! The key of the password digests in status. A plain hash would allow guessing the password. An HMAC with a random key
+//! does not, unless a reader of objects can also read this Secret.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,19 +16,19 @@ use sha2::Sha256;
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 
-/// After the Lease's name.
+/// Appended to the Lease's name.
 const SUFFIX: &str = "-digest-key";
 const DATA_KEY: &str = "key";
 const KEY_LENGTH: usize = 32;
-/// What the key's own name is derived from. No digest is of this: as a length, its first 8 bytes are beyond any value.
+/// The key's id is derived from this. No digest has this input: read as a length, its first 8 bytes exceed any value.
 const ID_TEXT: &[u8] = b"vpn-operator: id of the digest key";
-/// On a Secret that a key was written to: one without it that is empty was never filled.
+/// Marks a Secret that a key was written to: an empty Secret without it was never filled.
 const FILLED_ANNOTATION: &str = "vpn.huaweicloud.com/digest-key-written";
 const DESCRIPTION_ANNOTATION: &str = "kubernetes.io/description";
-const DESCRIPTION: &str = "The key of the digests by which vpn-operator tells whether a password has changed since it was \
-     last sent. Without it no password is lost, and none is sent again: values count as unchanged unless the \
+const DESCRIPTION: &str = "The key of the digests by which vpn-operator detects whether a password has changed since \
+     it was last sent. Without it no password is lost, and none is sent again: values count as unchanged unless the \
      resourceVersion of their Secret has moved.";
-/// Of several replicas that make it at the same time, one wins at once; more only if somebody keeps taking it away.
+/// Of several replicas that create it at once, one wins. More attempts are needed only if it is deleted repeatedly.
 const ATTEMPTS: usize = 5;
 
 /// The key, for the life of the process.
@@ -54,8 +54,7 @@ impl DigestKey {
         Some(Self { key })
     }
 
-    /// Tells this key, for this context, from any other: only digests under the same key and of the same context are
-    /// compared. 8 hex digits.
+    /// Identifies this key in this context, in 8 hex digits. Only digests of the same key and context are compared.
     pub fn id(&self, context: &str) -> String {
         let mut mac = self.mac();
         mac.update(ID_TEXT);
@@ -69,7 +68,7 @@ impl DigestKey {
     pub fn digest(&self, context: &str, value: &SecretString) -> String {
         let mut mac = self.mac();
         for part in [context, value.expose_secret()] {
-            // Each after its length, so that no two pairs are the same text.
+            // Each part follows its length, so that different pairs never give the same input.
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }
@@ -105,7 +104,7 @@ impl DigestKeys {
         }
     }
 
-    /// The key: read at first need, made if there is none, and kept. Callers that come together share one attempt.
+    /// Returns the key: read at first need, created if missing, and kept. Concurrent callers share one attempt.
     pub async fn get(&self) -> Result<Arc<DigestKey>, kube::Error> {
         self.key.get_or_try_init(|| self.read_or_make()).await.cloned()
     }
@@ -130,7 +129,7 @@ impl DigestKeys {
             };
             match made {
                 Ok(key) => return Ok(Arc::new(key)),
-                // Another replica was faster, and its key counts. A 404 at creation is the namespace's.
+                // Another replica was faster, and its key counts. A 404 on creation means no namespace.
                 Err(kube::Error::Api(status))
                     if attempts_left > 0 && (status.code == 409 || (status.code == 404 && is_there)) => {}
                 Err(error) => return Err(error),
@@ -156,11 +155,11 @@ impl DigestKeys {
             ..Secret::default()
         };
         self.api.create(&PostParams::default(), &secret).await?;
-        info!(namespace = self.namespace, secret = self.name, "made the digest key");
+        info!(namespace = self.namespace, secret = self.name, "created the digest key");
         Ok(key)
     }
 
-    /// Puts a new key in place of one that is lost, in the very version that was read.
+    /// Writes a new key into a Secret without a valid one, in exactly the version that was read.
     async fn overwrite(&self, secret: &Secret) -> Result<DigestKey, kube::Error> {
         let key = DigestKey::random();
         let had_one = had_key(secret);
@@ -175,7 +174,7 @@ impl DigestKeys {
             .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         if !had_one {
-            info!(namespace = self.namespace, secret = self.name, "made the digest key");
+            info!(namespace = self.namespace, secret = self.name, "created the digest key");
             return Ok(key);
         }
         warn!(
@@ -273,7 +272,7 @@ mod tests {
         assert!(had_key(&secret));
         secret.data = None;
         secret.metadata.annotations = Some(BTreeMap::from([(FILLED_ANNOTATION.to_owned(), "true".to_owned())]));
-        assert!(had_key(&secret), "emptied by somebody");
+        assert!(had_key(&secret), "emptied by another client");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::plain_text::cut_to_bytes;
+use crate::text::cut_to_bytes;
 
 pub use kube::runtime::events::{Event, EventType};
 

@@ -1,4 +1,4 @@
-//! Gather: everything that a decision rests on, from the apiserver, the Secrets and the mirror.
+//! Gather: reads the inputs of a decision from the apiserver, the Secrets and the cache.
 
 use std::sync::Arc;
 
@@ -10,38 +10,41 @@ use tokio::time::Instant;
 
 use super::access::{self, Credential, person};
 use super::context::KindContext;
-use super::credential_health::{CredentialName, Failure};
-use super::decide::{Access, Extras, Inputs, Trouble, View};
+use super::credential_health::{CredentialFailure, CredentialName};
+use super::decide::{Access, Dereferencing, Failure, Inputs, Observation, SentDelete};
+use super::dereferencer::{
+    DereferenceError, Dereferencer, forbidden, impossible_secret, missing_secret, reading_a_secret,
+};
 use super::key::Key;
 use super::kind::Kind;
-use super::managed::{Managed, crd_name};
+use super::object::{Object, crd_name};
+use super::observation::{self, Observer};
 use super::pipeline::Visit;
 use super::registrations::Registrations;
 use super::report::stamp;
 use super::secrets::{Found, SecretName};
-use super::sources::{Lack, Sources, forbidden, impossible_secret, missing_secret, reading_a_secret};
-use super::tenant::{Open, Tenant, trouble};
-use super::view::{self, Viewpoint};
+use super::session::{Project, Session, failure_of};
 use crate::api::DeletionPolicy;
 use crate::api::conditions::Reason;
-use crate::cloud::credentials::OwnCredentialsError;
-use crate::mirror::{MassDeletion, Mirror, Remote, Sighting};
-use crate::ownership::Owner;
+use crate::cache::{Cache, MassDeletion, Observed, Remote};
+use crate::cloud::credentials::DefaultCredentialsError;
+use crate::owner_tag::Owner;
 
-/// What was gathered for one pass.
+/// The inputs gathered for one reconciliation.
 pub struct Gathered<K: Kind> {
-    pub tenant: Option<Arc<Tenant>>,
-    pub mirror: Option<Arc<Mirror<K::Remote, Key>>>,
-    pub access: Result<Access, Trouble>,
-    pub extras: Extras<K::Extras>,
-    pub home: Option<K::Home>,
-    pub view: View<K::Remote>,
-    pub failed_look: Option<Trouble>,
+    pub session: Option<Arc<Session>>,
+    pub cache: Option<Arc<Cache<K::Remote, Key>>>,
+    pub access: Result<Access, Failure>,
+    pub dereferenced: Dereferencing<K::Dereferenced>,
+    pub parent: Option<K::Parent>,
+    pub observation: Observation<K::Remote>,
+    pub failed_query: Option<Failure>,
     pub crd_deleting_since: Option<Time>,
     pub triggered_at: Option<Instant>,
-    /// From when on an observation counts.
+    /// Observations count from this time on.
     pub since: Option<Instant>,
-    pub delete_sent: Option<String>,
+    pub sent_delete: Option<SentDelete>,
+    pub undeleted: Vec<String>,
     pub accepted: Option<K::Change>,
     pub replayed: bool,
     pub overwrites_tags: bool,
@@ -49,7 +52,7 @@ pub struct Gathered<K: Kind> {
 
 impl<K: Kind> Gathered<K> {
     /// The inputs of the decision about `object`.
-    pub fn inputs<'a>(&'a self, object: &'a Managed<K>, context: &'a KindContext<K>) -> Inputs<'a, K> {
+    pub fn inputs<'a>(&'a self, object: &'a Object<K>, context: &'a KindContext<K>) -> Inputs<'a, K> {
         Inputs {
             policy: &context.shared.policy,
             uid: object.uid(),
@@ -65,12 +68,13 @@ impl<K: Kind> Gathered<K> {
             status: &object.status,
             crd_deleting_since: self.crd_deleting_since.as_ref(),
             access: self.access.clone(),
-            extras: self.extras.clone(),
-            has_home: self.home.is_some(),
-            view: self.view.clone(),
-            failed_look: self.failed_look.clone(),
+            dereferenced: self.dereferenced.clone(),
+            has_home: self.parent.is_some(),
+            observation: self.observation.clone(),
+            failed_query: self.failed_query.clone(),
             triggered: self.triggered_at.is_some(),
-            delete_sent: self.delete_sent.as_deref(),
+            sent_delete: self.sent_delete,
+            undeleted: self.undeleted.clone(),
             accepted: self.accepted.clone(),
             replayed: self.replayed,
             overwrites_tags: self.overwrites_tags,
@@ -79,18 +83,18 @@ impl<K: Kind> Gathered<K> {
 }
 
 impl<K: Kind> Gathered<K> {
-    /// Takes what is told once: when nothing can fail any more before the decision, or nobody would hear of it.
+    /// Takes what can be read only once, when nothing can fail any more before the decision: else it would be lost.
     pub fn take_what_is_told_once(&mut self, context: &KindContext<K>, key: &Key) {
-        let failure = self.mirror.as_ref().and_then(|mirror| mirror.take_failure(key));
-        self.failed_look = failure.map(|error| trouble(&error));
-        self.accepted = context.memory.take_accepted(key);
+        let failure = self.cache.as_ref().and_then(|cache| cache.take_failure(key));
+        self.failed_query = failure.map(|error| failure_of(&error));
+        self.accepted = context.states.take_accepted(key);
     }
 }
 
-/// Gathers for one pass over an object.
+/// Gathers the inputs for one reconciliation of an object.
 pub async fn gather<K: Kind>(
     visit: &Visit<'_, K>,
-    object: &Managed<K>,
+    object: &Object<K>,
     registrations: &Registrations,
 ) -> Result<Gathered<K>, kube::Error> {
     let Visit { context, key, slot, .. } = *visit;
@@ -103,64 +107,68 @@ pub async fn gather<K: Kind>(
     };
     follow_secrets(key, object, registrations);
     let credential = credential(context, key, object, registrations).await?;
-    // An object that leaves its cloud object in place deletes nothing, so it does not matter whether the CRD stays.
+    // With deletionPolicy Retain nothing is deleted in the cloud, so it does not matter whether the CRD is deleted.
     let retains = object.lifecycle.deletion(shared.policy.default_deletion) == DeletionPolicy::Retain;
     let credential = match crd_unread {
-        Some(trouble) if !retains => Err(trouble),
+        Some(failure) if !retains => Err(failure),
         _ => credential,
     };
-    let triggered_at = context.memory.triggered_at(key);
-    let home = K::home(object.spec.as_ref().ok(), &object.status);
+    let triggered_at = context.states.triggered_at(key);
+    let parent = K::parent(object.spec.as_ref().ok(), &object.status);
+    let sent_delete = |id: &str| {
+        let period = shared.policy.confirmation_period;
+        context.states.sent_delete(key, id, period, Instant::now())
+    };
     let mut gathered = Gathered {
-        tenant: None,
-        mirror: None,
+        session: None,
+        cache: None,
         access: Err(person(Reason::Unauthorized, "there are no credentials")),
-        extras: Extras::Waiting,
-        home,
-        view: View::blank(),
-        failed_look: None,
+        dereferenced: Dereferencing::Waiting,
+        parent,
+        observation: Observation::blank(),
+        failed_query: None,
         crd_deleting_since,
         triggered_at,
         since: triggered_at,
-        delete_sent: context
-            .memory
-            .pending_delete(key, shared.policy.settle_time, Instant::now()),
+        sent_delete: recorded_id(object).and_then(sent_delete),
+        undeleted: Vec::new(),
         accepted: None,
-        replayed: recorded_token(object).is_some_and(|token| context.memory.has_replayed(key, token)),
+        replayed: recorded_token(object).is_some_and(|token| context.states.has_replayed(key, token)),
         overwrites_tags: true,
     };
-    let tenant = match credential {
-        Ok(credential) => registrations.tenant.assign(credential),
-        Err(trouble) => {
-            registrations.tenant.release();
-            gathered.access = Err(trouble);
+    let session = match credential {
+        Ok(credential) => registrations.session.assign(credential),
+        Err(failure) => {
+            registrations.session.release();
+            gathered.access = Err(failure);
             return Ok(gathered);
         }
     };
-    gathered.overwrites_tags = tenant.overwrites_tags();
-    let opened = match tenant.client() {
-        Some(_) => tenant.open(triggered_at).await,
-        None => slot.yielded(tenant.open(triggered_at)).await,
+    gathered.overwrites_tags = session.overwrites_tags();
+    let opened = match session.client() {
+        Some(_) => session.open(triggered_at).await,
+        None => slot.yielded(session.open(triggered_at)).await,
     };
-    // A deletion may go on with what is remembered of a Secret, which says nothing of the Secret itself.
+    // A deletion may use what is remembered of a Secret. That proves nothing about the Secret itself.
     if !deleting {
-        let finding = tenant.finding();
-        registrations.credential.leads_to(tenant.fingerprint(), finding);
+        let finding = session.finding();
+        registrations.credential.leads_to(session.fingerprint(), finding);
     }
     match opened {
         Ok(open) => {
-            let access = tenant.access(open);
-            // Only what is seen from then on tells the cloud's time as well.
+            let access = session.access(open);
+            // Only reads that start from then on also give the cloud's time.
             let timeless_since = access
                 .cloud_now
                 .is_none()
-                .then(|| tenant.time_unknown_since())
+                .then(|| session.time_unknown_since())
                 .flatten();
-            gathered.since = view::since(object, triggered_at, Instant::now(), access.cloud_now).max(timeless_since);
+            gathered.since =
+                observation::since(object, triggered_at, Instant::now(), access.cloud_now).max(timeless_since);
             gathered.access = Ok(access);
-            if let Some(home) = &gathered.home {
-                let mirror = K::mirror(open, home, key);
-                let viewpoint = Viewpoint {
+            if let Some(parent) = &gathered.parent {
+                let cache = K::cache(open, parent, key);
+                let observer = Observer {
                     policy: &shared.policy,
                     claims: &context.claims,
                     key,
@@ -168,78 +176,83 @@ pub async fn gather<K: Kind>(
                     scope: &open.scope,
                     since: gathered.since,
                 };
-                look_around(&viewpoint, &mirror, open, &mut gathered);
-                gathered.view.unlisted = context.unlisted();
-                if gathered.view.known == Sighting::Gone {
+                look_around(&observer, &cache, open, &mut gathered);
+                gathered.undeleted = observer.undeleted(&cache.known(), sent_delete);
+                gathered.observation.unlisted = context.unlisted();
+                if gathered.observation.known == Observed::Gone {
                     // First whether all is counted, then the count.
-                    gathered.view.counted = shared.census.is_complete() && open.is_counted();
-                    gathered.view.mass_deletion = mass_deletion(&viewpoint, &mirror, open);
+                    gathered.observation.counted = shared.initial_sync.is_complete() && open.is_counted();
+                    gathered.observation.mass_deletion = mass_deletion(&observer, &cache, open);
                 }
-                if let Some(owner) = viewpoint.named_owner(&gathered.view) {
-                    gathered.view.owner_lives = lives::<K>(context, &owner).await?;
+                if let Some(owner) = observer.named_owner(&gathered.observation) {
+                    gathered.observation.owner_lives = lives::<K>(context, &owner).await?;
                 }
-                let peers = viewpoint.peers(&mirror.known());
+                let peers = observer.peers(&cache.known());
                 for (peer, owner) in peers {
                     if !lives::<K>(context, &owner).await? {
-                        mirror.known().watch(key, Some(peer.id()));
-                        gathered.view.orphan = Some(peer);
+                        cache.known().watch(key, Some(peer.id()));
+                        gathered.observation.orphan = Some(peer);
                         break;
                     }
                 }
-                gathered.mirror = Some(mirror);
+                gathered.cache = Some(cache);
             }
             if !deleting {
-                let may_ask_cloud = is_looked_at(object, &gathered.view);
-                gathered.extras =
-                    extras(context, key, object, open, registrations, triggered_at, may_ask_cloud).await?;
+                let may_ask_cloud = is_read(object, &gathered.observation);
+                gathered.dereferenced =
+                    dereferenced(context, key, object, open, registrations, triggered_at, may_ask_cloud).await?;
             }
         }
-        Err(trouble) => gathered.access = Err(trouble),
+        Err(failure) => gathered.access = Err(failure),
     }
-    gathered.tenant = Some(tenant);
+    gathered.session = Some(session);
     Ok(gathered)
 }
 
 fn look_around<K: Kind>(
-    viewpoint: &Viewpoint<'_, K>,
-    mirror: &Mirror<K::Remote, Key>,
-    open: &Open,
+    observer: &Observer<'_, K>,
+    cache: &Cache<K::Remote, Key>,
+    open: &Project,
     gathered: &mut Gathered<K>,
 ) {
-    viewpoint.hold(&mut mirror.known());
-    let mass_deletion = mass_deletion(viewpoint, mirror, open);
-    let mut known = mirror.known();
-    gathered.view = viewpoint.view(&mut known, mass_deletion);
+    observer.hold(&mut cache.known());
+    let mass_deletion = mass_deletion(observer, cache, open);
+    let mut known = cache.known();
+    gathered.observation = observer.observation(&mut known, mass_deletion);
 }
 
-/// Whether many of the credential's objects were lost at once, this one among them. Asks every mirror of the credential, so
-/// none may be held.
+/// Whether many resources of the credential were lost at once, this object's among them. Locks every cache of the
+/// credential, so the caller must hold none.
 fn mass_deletion<K: Kind>(
-    viewpoint: &Viewpoint<'_, K>,
-    mirror: &Mirror<K::Remote, Key>,
-    open: &Open,
+    observer: &Observer<'_, K>,
+    cache: &Cache<K::Remote, Key>,
+    open: &Project,
 ) -> Option<MassDeletion> {
-    let id = K::object(&viewpoint.object.status).id.as_deref()?;
-    let lost_at = mirror.known().lost_at(id)?;
+    let id = K::object(&observer.object.status).id.as_deref()?;
+    let lost_at = cache.known().lost_at(id)?;
     open.mass_deletion(lost_at)
 }
 
-fn recorded_token<K: Kind>(object: &Managed<K>) -> Option<&str> {
+fn recorded_id<K: Kind>(object: &Object<K>) -> Option<&str> {
+    K::object(&object.status).id.as_deref()
+}
+
+fn recorded_token<K: Kind>(object: &Object<K>) -> Option<&str> {
     let intent = K::object(&object.status).intent.as_ref();
     intent.map(|intent| intent.token.as_str())
 }
 
-/// A quorum read just before anything is deleted: `kubectl delete crd` must not take the VPN down. With what forbids it, if
-/// it may not be read.
-async fn crd_deletion<K: Kind>(context: &KindContext<K>) -> Result<(Option<Time>, Option<Trouble>), kube::Error> {
+/// Reads the CRD just before a deletion, with a quorum: `kubectl delete crd` must not take the VPN down. Returns a
+/// failure as well if the read is forbidden.
+async fn crd_deletion<K: Kind>(context: &KindContext<K>) -> Result<(Option<Time>, Option<Failure>), kube::Error> {
     let crds = Api::<CustomResourceDefinition>::all(context.shared.client.clone());
     let crd = crd_name::<K>();
     match crds.get_metadata_opt(crd).await {
         Ok(found) => Ok((found.and_then(|crd| crd.metadata.deletion_timestamp), None)),
         Err(error) => {
             let may = format!(
-                "read the CRD {crd}, and deletes nothing in the cloud while that may be going: have get of \
-                 customresourcedefinitions granted to its service account"
+                "read the CRD {crd}, and deletes nothing in the cloud while the CRD may be being deleted: grant get \
+                 on customresourcedefinitions to its service account"
             );
             Ok((None, Some(forbidden(error, &may)?)))
         }
@@ -249,16 +262,16 @@ async fn crd_deletion<K: Kind>(context: &KindContext<K>) -> Result<(Option<Time>
 async fn credential<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
-    object: &Managed<K>,
+    object: &Object<K>,
     registrations: &Registrations,
-) -> Result<Result<Credential, Trouble>, kube::Error> {
+) -> Result<Result<Credential, Failure>, kube::Error> {
     let shared = &context.shared;
     let used = &registrations.credential;
     let Some(reference) = &object.lifecycle.credentials_ref else {
-        let read = shared.own_credentials.read();
-        let is_allowed = shared.settings.own_credentials_namespaces.contains(&key.namespace);
-        let are_configured = !matches!(read, Err(OwnCredentialsError::NotConfigured));
-        // An object that never had a cloud object shows it as `Ready`, and says nothing about credentials that are not there.
+        let read = shared.default_credentials.read();
+        let is_allowed = shared.settings.default_credentials_namespaces.contains(&key.namespace);
+        let are_configured = !matches!(read, Err(DefaultCredentialsError::NotConfigured));
+        // Without a cloud resource, missing credentials show in `Ready` only, not in the credential health.
         let needs_them = K::object(&object.status).id.is_some();
         used.uses(match (is_allowed, are_configured || needs_them) {
             (true, true) => Some(CredentialName::Default),
@@ -266,14 +279,14 @@ async fn credential<K: Kind>(
             _ => None,
         });
         let credential = access::own(&shared.settings, &key.namespace, read);
-        if let Err(trouble) = &credential {
-            used.cannot_be_used(Failure::of(trouble.verdict.clone()));
+        if let Err(failure) = &credential {
+            used.cannot_be_used(CredentialFailure::of(failure.condition.clone()));
         }
         return Ok(credential);
     };
-    if let Some(trouble) = impossible_secret(&reference.name, "credentialsRef") {
+    if let Some(failure) = impossible_secret(&reference.name, "credentialsRef") {
         used.uses(None);
-        return Ok(Err(trouble));
+        return Ok(Err(failure));
     }
     let secret: SecretName = (key.namespace.clone(), reference.name.clone());
     let name = format!("{}/{}", secret.0, secret.1);
@@ -282,13 +295,13 @@ async fn credential<K: Kind>(
     let read = match registrations.secrets.read(&secret, &access::SECRET_KEYS).await {
         Ok(read) => read,
         Err(error) => {
-            let trouble = forbidden(error, &reading_a_secret(&secret, "spec.credentialsRef"))?;
+            let failure = forbidden(error, &reading_a_secret(&secret, "spec.credentialsRef"))?;
             // A namespace that is deleted may lose the operator's permission on its Secrets before anything else.
             match shared.secrets.remembered(&secret).filter(|_| deleting) {
                 Some(found) => found,
                 None => {
-                    used.cannot_be_used(Failure::of(trouble.verdict.clone()));
-                    return Ok(Err(trouble));
+                    used.cannot_be_used(CredentialFailure::of(failure.condition.clone()));
+                    return Ok(Err(failure));
                 }
             }
         }
@@ -301,57 +314,57 @@ async fn credential<K: Kind>(
         }
         Found::Remembered(_) | Found::Absent => (Err(missing_secret(&name, "spec.credentialsRef", "")), true),
     };
-    if let Err(trouble) = &credential {
-        used.cannot_be_used(Failure {
+    if let Err(failure) = &credential {
+        used.cannot_be_used(CredentialFailure {
             is_secret_absent,
-            ..Failure::of(trouble.verdict.clone())
+            ..CredentialFailure::of(failure.condition.clone())
         });
     }
     Ok(credential)
 }
 
-/// Whether the object itself has been looked at. What it refers to is asked for after that: of two looks that are under
-/// way at once, the end of one would begin the other anew, however it had ended.
-fn is_looked_at<K: Kind>(object: &Managed<K>, view: &View<K::Remote>) -> bool {
+/// Whether the object's own resource has been read. Its references are read after that: of two reads in progress, the
+/// end of one would start the other again, whatever the result.
+fn is_read<K: Kind>(object: &Object<K>, observation: &Observation<K::Remote>) -> bool {
     match K::object(&object.status).id {
-        Some(_) => matches!(view.known, Sighting::Seen { fresh: true, .. }),
-        None => view.listed.is_some(),
+        Some(_) => matches!(observation.known, Observed::Seen { fresh: true, .. }),
+        None => observation.listed.is_some(),
     }
 }
 
-async fn extras<K: Kind>(
+async fn dereferenced<K: Kind>(
     context: &KindContext<K>,
     key: &Key,
-    object: &Managed<K>,
-    open: &Open,
+    object: &Object<K>,
+    open: &Project,
     registrations: &Registrations,
     since: Option<Instant>,
     may_ask_cloud: bool,
-) -> Result<Extras<K::Extras>, kube::Error> {
+) -> Result<Dereferencing<K::Dereferenced>, kube::Error> {
     let Ok(spec) = &object.spec else {
-        return Ok(Extras::Read(K::Extras::default()));
+        return Ok(Dereferencing::Read(K::Dereferenced::default()));
     };
-    let sources = Sources {
+    let dereferencer = Dereferencer {
         context: &context.shared,
         key,
         secrets: &registrations.secrets,
         requested_at: object.annotation(crate::api::RECONCILE_REQUESTED_ANNOTATION),
         open,
         since,
-        waits: context.memory.waits(key),
+        waits: context.states.waits(key),
         may_ask_cloud,
     };
-    match K::extras(spec, &sources).await {
-        Ok(extras) => Ok(Extras::Read(extras)),
-        Err(Lack::Waiting) => Ok(Extras::Waiting),
-        Err(Lack::Trouble(trouble)) => Ok(Extras::Lacking(*trouble)),
-        Err(Lack::Absent(trouble)) => Ok(Extras::Absent(*trouble)),
-        Err(Lack::Kube(error)) => Err(error),
+    match K::dereferenced(spec, &dereferencer).await {
+        Ok(dereferenced) => Ok(Dereferencing::Read(dereferenced)),
+        Err(DereferenceError::Waiting) => Ok(Dereferencing::Waiting),
+        Err(DereferenceError::Failure(failure)) => Ok(Dereferencing::Lacking(*failure)),
+        Err(DereferenceError::Absent(failure)) => Ok(Dereferencing::Absent(*failure)),
+        Err(DereferenceError::Kube(error)) => Err(error),
     }
 }
 
-/// Has the watch follow the Secrets that the spec names, and no others.
-fn follow_secrets<K: Kind>(key: &Key, object: &Managed<K>, registrations: &Registrations) {
+/// Makes the watch follow the Secrets that the spec names, and no others.
+fn follow_secrets<K: Kind>(key: &Key, object: &Object<K>, registrations: &Registrations) {
     let Ok(spec) = &object.spec else { return };
     let credentials = object
         .lifecycle
@@ -366,10 +379,10 @@ fn follow_secrets<K: Kind>(key: &Key, object: &Managed<K>, registrations: &Regis
     registrations.secrets.names_only(&named);
 }
 
-/// Whether a tag's owner lives. The watches are asked first: what they have needs no request. Only the apiserver can say
-/// that an object is no more, since it may be outside of what this process watches, or too new for it.
+/// Whether the owner in a tag exists. The watches are checked first, without a request. Only the apiserver can prove
+/// that an object does not exist: it may be outside the watches of this process, or too new for them.
 async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool, kube::Error> {
-    // Whoever may write tags in the cloud has no say in what is asked of the apiserver: the names go into a path.
+    // Authors of tags in the cloud must not control requests to the apiserver: names become part of a path.
     if !owner.can_exist() {
         return Ok(true);
     }
@@ -382,11 +395,11 @@ async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool,
     if context.has_uid(place, &owner.uid) || context.living.has(&owner.uid, Instant::now()) {
         return Ok(true);
     }
-    let api = Api::<PartialObjectMeta<Managed<K>>>::namespaced(context.shared.client.clone(), &owner.namespace);
+    let api = Api::<PartialObjectMeta<Object<K>>>::namespaced(context.shared.client.clone(), &owner.namespace);
     let has_uid = |uid: Option<String>| uid.as_deref() == Some(owner.uid.as_str());
     let asked_at = Instant::now();
     let lives = if owner.may_be_cut() {
-        // The name is not all there, so only the uid tells.
+        // The name is truncated, so only the uid identifies the owner.
         let all = api.list_metadata(&ListParams::default()).await;
         all.map(|all| all.items.into_iter().any(|found| has_uid(found.uid())))
     } else {
@@ -395,7 +408,7 @@ async fn lives<K: Kind>(context: &KindContext<K>, owner: &Owner) -> Result<bool,
     };
     let lives = match lives {
         Ok(lives) => lives,
-        // Where nothing may be read, nothing may be taken either.
+        // Without permission to read, nothing may be taken over.
         Err(kube::Error::Api(status)) if status.code == 403 => true,
         Err(error) => return Err(error),
     };

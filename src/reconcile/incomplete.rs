@@ -44,9 +44,10 @@ impl IncompleteReports {
                 credentials,
                 found,
                 total_count = total,
-                "the cloud's list is incomplete: it does not have as many items as its total_count, which must be the same on \
-                 all pages, although it was read again with other page sizes where items of one creation time can be lost; \
-                 what it lacks may exist, so nothing is created, recreated or released on its word; it is read again"
+                "the cloud's list is incomplete: it does not have as many items as its total_count, which must be the \
+                 same on all pages, although it was read again with other page sizes where items of one creation time \
+                 can be lost; missing items may exist, so nothing is created, recreated or released based on it; it \
+                 is read again"
             ),
         }
     }

@@ -1,5 +1,5 @@
-//! Whether a watch has delivered every object that there is, and if it cannot, why. Only what rests on knowing every object
-//! waits for a namespace that cannot be listed. What a follower lists does not count: see the controller.
+//! Whether a watch has delivered all existing objects, and if it cannot, why. Only decisions that depend on all objects
+//! wait for a namespace that cannot be listed. The lists of a follower do not count: see the controller.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,15 +8,15 @@ use kube::runtime::watcher;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long a list may fail before the others stop waiting for it. A refusal is an answer: nobody waits for that.
+/// How long a list may fail before others stop waiting for it. A 403 ends the wait at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How far the first list of a watch has come since this process leads.
+/// The state of the first list of a watch since this process leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     UnderWay,
     Complete,
-    /// It fails, and why.
+    /// It fails for this cause.
     Failing(String),
 }
 
@@ -45,18 +45,18 @@ impl Default for InitialList {
 }
 
 impl InitialList {
-    /// For those who wait for it.
+    /// Subscribes to the progress.
     pub fn subscribe(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
 
-    /// Everything was delivered. Whether anybody may have gone on without it.
+    /// Completes the list. Returns whether reconciles may have run without it.
     pub fn complete(&self) -> bool {
         let before = self.progress.send_replace(Progress::Complete);
         matches!(before, Progress::Failing(_))
     }
 
-    /// The watch failed at this time.
+    /// Records a failure of the watch at this time.
     pub fn failed(&self, error: &watcher::Error, now: Instant) {
         let mut failing_since = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *failing_since.get_or_insert(now);
@@ -91,7 +91,7 @@ fn status(error: &watcher::Error) -> Option<&kube::core::Status> {
     }
 }
 
-/// In the words of the apiserver, which name the permission that is missing.
+/// The message of the apiserver, which names the missing permission.
 fn cause(error: &watcher::Error) -> String {
     match status(error) {
         Some(status) if !status.message.is_empty() => status.message.clone(),

@@ -1,4 +1,4 @@
-//! Names an object in queues, indexes and wakes.
+//! Identifies an object in queues and indexes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube::runtime::reflector::ObjectRef;
 
 use super::kind::Kind;
-use super::managed::Managed;
+use super::object::Object;
 use super::queue::WorkQueue;
 
 /// An object of one of our kinds.
@@ -19,7 +19,7 @@ pub struct Key {
 }
 
 impl Key {
-    pub fn of<K: Kind>(object: &Managed<K>) -> Self {
+    pub fn of<K: Kind>(object: &Object<K>) -> Self {
         Self {
             kind: K::KIND,
             namespace: object.namespace().to_owned(),
@@ -27,7 +27,7 @@ impl Key {
         }
     }
 
-    pub fn object_ref<K: Kind>(&self) -> ObjectRef<Managed<K>> {
+    pub fn object_ref<K: Kind>(&self) -> ObjectRef<Object<K>> {
         ObjectRef::new(&self.name).within(&self.namespace)
     }
 }
@@ -40,24 +40,24 @@ impl fmt::Display for Key {
 
 /// The work queues of all kinds.
 #[derive(Clone, Default)]
-pub struct Wakes {
+pub struct WakeQueues {
     queues: HashMap<&'static str, Arc<WorkQueue>>,
 }
 
-impl Wakes {
+impl WakeQueues {
     /// The queue of a kind.
     pub fn queue(&mut self, kind: &'static str) -> Arc<WorkQueue> {
         Arc::clone(self.queues.entry(kind).or_default())
     }
 
-    /// Has the object reconciled soon, since there is news for it.
-    pub fn wake(&self, key: Key) {
+    /// Enqueues the object, since there is new information for it.
+    pub fn enqueue(&self, key: Key) {
         if let Some(queue) = self.queues.get(key.kind) {
-            queue.wake(key);
+            queue.enqueue(key);
         }
     }
 
-    /// Has the object reconciled before all others, since a permit or a write queue is kept for it.
+    /// Enqueues the object before all others, since a permit or a write queue is kept for it.
     pub fn grant(&self, key: Key) {
         if let Some(queue) = self.queues.get(key.kind) {
             queue.grant(key);

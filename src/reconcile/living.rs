@@ -1,5 +1,5 @@
-//! Owners that the apiserver has said to live: asked once in a while, however many objects ask. That an owner lives is
-//! safe to believe for a while, since a cloud object is only taken from one that does not.
+//! Caches which owners exist in the apiserver: it is asked once in a while, however many objects need the answer. A
+//! stale entry is safe, since a cloud resource is only taken from an owner that does not exist.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long an answer stands.
+/// How long an entry is valid.
 const STANDS_FOR: Duration = Duration::from_secs(60);
-/// Whoever may write tags in the cloud decides how many owners there seem to be.
+/// Maximum number of entries: users who may write tags in the cloud control how many owners appear there.
 const MOST: usize = 4096;
 
-/// See the module. By uid.
+/// See the module. The key is the uid.
 #[derive(Default)]
 pub struct Living(Mutex<HashMap<String, Instant>>);
 
 impl Living {
-    /// The apiserver has this object now.
+    /// Records that the apiserver has this object now.
     pub fn lives(&self, uid: &str, now: Instant) {
         let mut seen = self.lock();
         if seen.len() >= MOST {

@@ -1,10 +1,9 @@
-//! The pipeline, once, for every kind: gather → decide → act → report. A kind is one file with its behaviour.
+//! One pipeline for every kind: gather → decide → act → report. A kind is one file with its behavior.
 
 pub mod access;
 pub mod access_key;
 pub mod act;
 pub mod annotations;
-pub mod census;
 pub mod claims;
 pub mod collections;
 pub mod conditions_beside;
@@ -13,18 +12,21 @@ pub mod controller;
 pub mod credential_health;
 pub mod customer_gateway;
 pub mod decide;
+pub mod dereferencer;
 pub mod digest_key;
 pub mod events;
 pub mod gather;
 mod incomplete;
 pub mod initial_list;
+pub mod initial_sync;
 pub mod key;
 pub mod kind;
 pub mod living;
-pub mod managed;
-pub mod memory;
 #[cfg(test)]
 mod model;
+pub mod object;
+pub mod object_states;
+pub mod observation;
 pub mod outcome;
 pub mod password;
 pub mod permits;
@@ -36,12 +38,10 @@ pub mod report;
 pub mod secret_watch;
 pub mod secrets;
 pub mod servers;
-pub mod sources;
-pub mod tenant;
+pub mod session;
 #[cfg(test)]
 pub mod tripwire;
 pub mod unreadable;
-pub mod view;
 pub mod vpn_user;
 pub mod watch_health;
 pub mod workers;

@@ -1,4 +1,4 @@
-//! What a step and its outcome put on record: the part of acting that asks nobody anything. Pure.
+//! Computes what a step and its outcome record in status: the part of acting that sends no requests. Pure.
 
 use std::time::Duration;
 
@@ -9,22 +9,23 @@ use tokio::time::Instant;
 use super::decide::{self, Note, Policy};
 use super::key::Key;
 use super::kind::{Immutable, Kind, Record, Wanted};
-use super::managed::Managed;
+use super::object::Object;
+use super::observation;
 use super::record::{self, Stamp};
-use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::conditions::{self, ReadyCondition, Reason};
 use crate::api::{Intent, ManagementPolicy, Scope};
+use crate::cache::{Known, Observed, Remote};
 use crate::cloud::clock::CLOCK_MARGIN;
-use crate::mirror::{Known, Remote, Sighting};
 
-/// Everything that the record of a step rests on.
-pub struct Setting<'a, K: Kind> {
+/// Everything that the record of a step depends on.
+pub struct Circumstances<'a, K: Kind> {
     pub policy: &'a Policy,
-    /// As it was when the step was decided.
-    pub object: &'a Managed<K>,
+    /// The object when the step was decided.
+    pub object: &'a Object<K>,
     pub scope: &'a Scope,
-    pub home: &'a K::Home,
-    /// As far as they could be read.
-    pub extras: Option<&'a K::Extras>,
+    pub parent: &'a K::Parent,
+    /// `None` if they were not read.
+    pub dereferenced: Option<&'a K::Dereferenced>,
     pub request_timeout: Duration,
     /// The cloud's present time.
     pub cloud_now: Timestamp,
@@ -33,17 +34,17 @@ pub struct Setting<'a, K: Kind> {
     pub stamp: Stamp,
 }
 
-impl<'a, K: Kind> Setting<'a, K> {
-    /// What the record of an outcome needs to know of its circumstances.
+impl<'a, K: Kind> Circumstances<'a, K> {
+    /// Returns the circumstances that the record of an outcome needs.
     pub fn record(&self) -> Record<'a> {
         Record {
-            owner_tag_key: &self.policy.owner_tag_key,
+            policy: self.policy,
+            uid: self.object.uid(),
             cloud_now: self.cloud_now,
-            settle_time: self.policy.settle_time,
         }
     }
 
-    /// The intent of a creation that is sent now. One that was `announced` keeps its token and its beginning.
+    /// Returns the intent of a creation that is sent now. An `announced` one keeps its token and its start time.
     pub fn intent(&self, announced: Option<&Intent>, token: impl FnOnce() -> String) -> Intent {
         let spec = self.object.spec.as_ref();
         let name = spec.map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()));
@@ -59,7 +60,7 @@ impl<'a, K: Kind> Setting<'a, K> {
         }
     }
 
-    /// When a request that is sent within the time that it may wait will have ended, one way or the other.
+    /// Returns when a request has ended at the latest, if it is sent within the time that it may wait.
     fn deadline(&self) -> Timestamp {
         let lasts = self
             .waits
@@ -68,32 +69,33 @@ impl<'a, K: Kind> Setting<'a, K> {
         record::whole_seconds(after(record::whole_seconds(self.cloud_now), lasts))
     }
 
-    /// A creation is about to be sent.
+    /// Records a creation that is about to be sent.
     pub fn announce_creation(&self, status: &mut K::Status, intent: &Intent, new: &K::New) {
-        record::announced::<K>(status, intent, self.scope, self.home, new, self.stamp);
+        record::announced::<K>(status, intent, self.scope, self.parent, new, self.stamp);
     }
 
-    /// A creation was answered with the object.
+    /// Records the resource in the response to a creation.
     pub fn created(&self, status: &mut K::Status, new: &K::New, remote: &K::Remote) {
         record::created::<K>(status, new, remote, self.scope, &self.record());
         record::marked::<K>(status, self.object.uid());
-        if K::settles_at(status).is_some() {
+        if K::confirmed_at(status).is_some() {
             self.settles(status, remote.id());
         } else if self.is_as_specified(status, remote) {
             let spec = self.object.spec.as_ref().ok();
-            record::confirmed::<K>(status, spec, self.extras, remote, Vec::new(), &[], self.stamp);
+            record::settled::<K>(status, remote, self.cloud_now, self.policy.confirmation_period);
+            record::confirmed::<K>(status, spec, self.dereferenced, remote, Vec::new(), &[], self.stamp);
         }
     }
 
-    /// What the answer of a creation shows is already what the spec asks for.
+    /// Whether the response to a creation already matches the spec.
     fn is_as_specified(&self, status: &K::Status, remote: &K::Remote) -> bool {
-        let (Ok(spec), Some(extras)) = (&self.object.spec, self.extras) else {
+        let (Ok(spec), Some(dereferenced)) = (&self.object.spec, self.dereferenced) else {
             return false;
         };
         let wanted = Wanted {
             spec,
             status,
-            extras,
+            dereferenced,
             policy: self.policy,
             overwrites_tags: true,
             cloud_now: self.cloud_now,
@@ -102,35 +104,41 @@ impl<'a, K: Kind> Setting<'a, K> {
         same && K::difference(&wanted, remote).is_none()
     }
 
-    /// A fact that was found out.
+    /// Records a discovered fact.
     pub fn noted(&self, status: &mut K::Status, note: &Note<K::Remote>) {
-        let verdict = self.verdict_of(note);
-        record::noted::<K>(status, note, self.scope, Some(self.home), &self.record());
-        if matches!(note, Note::Found { .. }) {
+        let condition = self.condition_of(note);
+        record::noted::<K>(status, note, self.scope, Some(self.parent), &self.record());
+        if let Note::Found { remote, .. } = note {
             let observes = self.object.lifecycle.management() == ManagementPolicy::Observe;
             record::observed::<K>(status, observes);
+            let owner = observation::owner_of(remote, &self.policy.owner_tag_key);
+            if owner.is_some_and(|owner| owner.uid == self.object.uid()) {
+                record::marked::<K>(status, self.object.uid());
+            }
         }
         match note {
-            Note::Found { remote, .. } if K::settles_at(status).is_some() && self.object.deleting_since().is_none() => {
+            Note::Found { remote, .. }
+                if K::confirmed_at(status).is_some() && self.object.deleting_since().is_none() =>
+            {
                 self.settles(status, remote.id());
             }
             Note::Found { .. } | Note::Returned | Note::Unbelievable => {}
-            Note::Lost | Note::Vanished => record::verdict::<K>(status, &verdict, self.stamp),
-            Note::GivenUp => record::underway::<K>(status, &verdict, self.stamp),
+            Note::Lost | Note::Vanished => record::condition::<K>(status, &condition, self.stamp),
+            Note::GivenUp => record::underway::<K>(status, &condition, self.stamp),
         }
     }
 
-    /// What is said of a fact that was found out.
-    pub fn verdict_of(&self, note: &Note<K::Remote>) -> Verdict {
+    /// Returns the condition for a discovered fact.
+    pub fn condition_of(&self, note: &Note<K::Remote>) -> ReadyCondition {
         let message = match note {
             Note::Found { remote, .. } => format!("found the {} {}", K::NOUN, remote.id()),
-            Note::Lost => format!("the {} is gone from the cloud; making it anew", K::NOUN),
-            Note::GivenUp => format!("nothing came of the creation of the {}; trying again", K::NOUN),
-            Note::Returned => format!("the {} is there again", K::NOUN),
-            Note::Unbelievable => format!("a recorded time of the {} was too late by far; corrected it", K::NOUN),
+            Note::Lost => format!("the {} no longer exists in the cloud; recreating it", K::NOUN),
+            Note::GivenUp => format!("the creation of the {} had no effect; retrying", K::NOUN),
+            Note::Returned => format!("the {} exists again", K::NOUN),
+            Note::Unbelievable => format!("a recorded time of the {} was far too late; corrected it", K::NOUN),
             Note::Vanished => format!(
-                "the cloud accepted the creation of the {} {}, but has it no more after the settle time: it failed there, \
-                 and the cloud does not say why; it is created anew",
+                "the cloud accepted the creation of the {} {}, but it does not exist after the confirmation period: \
+                 the creation failed there, and the cloud does not report why; it is created again",
                 K::NOUN,
                 K::object(&self.object.status).id.as_deref().unwrap_or_default()
             ),
@@ -139,28 +147,28 @@ impl<'a, K: Kind> Setting<'a, K> {
             Note::Vanished => Reason::CloudError,
             _ => Reason::Creating,
         };
-        Verdict::new(reason, message)
+        ReadyCondition::new(reason, message)
     }
 
-    /// What went wrong before is told no longer than until there is something.
+    /// Sets the condition of the confirmation period. It replaces an earlier failure as soon as the resource exists.
     fn settles(&self, status: &mut K::Status, id: &str) {
-        let verdict = decide::settling::<K>(id, self.policy.settle_time);
-        record::verdict::<K>(status, &verdict, self.stamp);
+        let condition = decide::settling::<K>(id, self.policy.confirmation_period);
+        record::condition::<K>(status, &condition, self.stamp);
     }
 
-    /// A change of these fields is about to be sent.
+    /// Records a change of these fields that is about to be sent.
     pub fn announce_change(&self, status: &mut K::Status, call: &K::Change, fields: &str) {
         let before = conditions::ready_reason(&K::object(&self.object.status).conditions);
         K::announce_change(status, call, self.deadline());
         if before != Some(Reason::Updating.as_str()) {
-            let verdict = Verdict::new(Reason::Updating, format!("changing in the cloud: {fields}"));
-            record::underway::<K>(status, &verdict, self.stamp);
+            let condition = ReadyCondition::new(Reason::Updating, format!("changing in the cloud: {fields}"));
+            record::underway::<K>(status, &condition, self.stamp);
         }
     }
 }
 
-/// What was recorded is not sent: status is again as it was `before`. What is shown stays, since retries neither flip a
-/// condition to and fro nor report it again.
+/// Restores status as it was `before` a record that is not sent. Conditions stay: retries must neither flip a condition
+/// back and forth nor report it again.
 pub fn withdraw<K: Kind>(status: &mut K::Status, before: &K::Status) {
     let shown = K::object_mut(status);
     let (conditions, observed_generation) = (std::mem::take(&mut shown.conditions), shown.observed_generation);
@@ -170,7 +178,7 @@ pub fn withdraw<K: Kind>(status: &mut K::Status, before: &K::Status) {
     shown.observed_generation = observed_generation;
 }
 
-/// A change was answered, perhaps with the object: what is known of it from now on.
+/// Updates the cache after the response to a change, which may hold the resource. Returns that resource, completed.
 pub fn seen_change<K: Kind>(
     known: &mut Known<K::Remote, Key>,
     id: &str,
@@ -180,8 +188,8 @@ pub fn seen_change<K: Kind>(
 ) -> Option<K::Remote> {
     let before = known.sighting(id, None);
     let updated = answer.map(|mut remote| {
-        if let Sighting::Seen { remote: earlier, .. } = before {
-            // The answer may leave out what did not change.
+        if let Observed::Seen { remote: earlier, .. } = before {
+            // The response may omit unchanged fields.
             let tags = remote.tags().or(earlier.tags()).cloned();
             remote.complete_from(&earlier);
             remote.set_tags(tags);

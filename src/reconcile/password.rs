@@ -1,4 +1,4 @@
-//! Passwords exactly once: from what was sent, what may have been sent and what the Secret holds, whether to send. Pure.
+//! Sends each password exactly once: decides by what was sent, what may have been sent and what the Secret holds. Pure.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::user_record::{FormerPassword, PasswordRecord, PasswordRefused, PasswordReset, UserRecord};
 use crate::cloud::clock::later;
 
-/// So many former passwords are remembered: the cloud refuses the latest five, and may not count the one in force.
+/// How many former passwords are kept: the cloud refuses the latest five, and may not count the current one.
 const MAX_FORMER: usize = 5;
 
-/// What the Secret holds, and what a person asks for.
+/// The password in the Secret, and the user's request to reconcile.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     pub password: &'a PasswordRecord,
-    /// The annotation that asks for a reconcile.
+    /// The annotation that requests a reconcile.
     pub requested_at: Option<&'a str>,
 }
 
-/// What to do about a password.
+/// What to do with a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// It is in force.
     InForce,
     /// Send it.
     Send,
-    /// Another one may still be on its way until then.
+    /// Another password may still take effect until then.
     Wait(Timestamp),
-    /// It may be in force, or the one that was on its way after it: the cloud would refuse it in either case.
+    /// Either it or the password sent after it is in force: the cloud would refuse it in both cases.
     Ambiguous,
-    /// The cloud does not take it, for this reason.
+    /// The cloud refuses it, for this reason.
     Refused(String),
 }
 
@@ -57,7 +57,7 @@ pub fn judge(record: &UserRecord, asked: Asked<'_>, cloud_now: Timestamp, settle
     }
 }
 
-/// Why the cloud does not take this password, if it has said so and nobody has asked for another try since.
+/// Returns why the cloud refused this password, unless the user has requested another try since.
 pub fn standing_refusal<'a>(record: &'a UserRecord, asked: Asked<'_>) -> Option<&'a str> {
     let refused = record.password_refused.as_ref()?;
     let is_meant = is_same(&refused.password, asked.password);
@@ -65,7 +65,7 @@ pub fn standing_refusal<'a>(record: &'a UserRecord, asked: Asked<'_>) -> Option<
     (is_meant && !is_asked_again).then_some(refused.message.as_str())
 }
 
-/// The cloud does not take it.
+/// Records that the cloud refuses the password.
 pub fn refuse(record: &mut UserRecord, asked: Asked<'_>, message: String) {
     record.password_refused = Some(PasswordRefused {
         password: asked.password.clone(),
@@ -74,7 +74,7 @@ pub fn refuse(record: &mut UserRecord, asked: Asked<'_>, message: String) {
     });
 }
 
-/// Puts a password on record that is about to be sent.
+/// Records a password that is about to be sent.
 pub fn announce(record: &mut UserRecord, wanted: &PasswordRecord, deadline: Timestamp) {
     let earlier = record.password_reset.take();
     let (repeated, after_another) = match &earlier {
@@ -90,7 +90,7 @@ pub fn announce(record: &mut UserRecord, wanted: &PasswordRecord, deadline: Time
     });
 }
 
-/// The cloud took it.
+/// Records that the cloud accepted the password.
 pub fn set(record: &mut UserRecord, wanted: &PasswordRecord) {
     let former = record.password.replace(wanted.clone()).map(|before| FormerPassword {
         digest: before.digest,
@@ -108,24 +108,24 @@ fn is_former(former: &FormerPassword, password: &PasswordRecord) -> bool {
     former.key_id == password.key_id && former.digest == password.digest
 }
 
-/// What it means that the cloud refuses a password as used recently.
+/// What a refusal as recently used means for the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recent {
-    /// It is in force: our own earlier request set it, or nobody knows what was set before.
+    /// It is in force: our own earlier request set it, or the password before it is unknown.
     InForce,
-    /// It was in force once, and is not now.
+    /// It was in force earlier, but is not now.
     Former,
-    /// That cannot be told.
+    /// It may be either.
     Ambiguous,
 }
 
-/// Takes the cloud's refusal of the announced password as used recently.
+/// Records that the cloud refused the password just sent as recently used.
 pub fn refused_as_recent(record: &mut UserRecord) -> Recent {
     let Some(reset) = record.password_reset.clone() else {
         return Recent::Former;
     };
     let was_in_force = |former: &FormerPassword| is_former(former, &reset.password);
-    // A former one is refused whether or not the earlier request, whose answer nobody heard, was.
+    // The cloud refuses a former password, whether or not it refused the earlier request, whose response was lost.
     if reset.after_another || (reset.repeated && record.former_passwords.iter().any(was_in_force)) {
         return Recent::Ambiguous;
     }
@@ -141,7 +141,7 @@ pub fn refused_as_recent(record: &mut UserRecord) -> Recent {
     Recent::Former
 }
 
-/// The cloud refused the announced password for another reason: this request set nothing, an earlier one may have.
+/// Records that the cloud refused the password just sent for another reason. An earlier request may have set it.
 pub fn refused(record: &mut UserRecord) {
     let is_settled = |reset: &PasswordReset| !reset.repeated && !reset.after_another;
     if record.password_reset.as_ref().is_some_and(is_settled) {
@@ -149,7 +149,7 @@ pub fn refused(record: &mut UserRecord) {
     }
 }
 
-/// By value; where the key of the digests was lost, by the Secret's version.
+/// Compares by value, or by the Secret's version if the key of the digests was lost.
 pub fn is_same(one: &PasswordRecord, other: &PasswordRecord) -> bool {
     if one.key_id == other.key_id {
         one.digest == other.digest
@@ -203,7 +203,7 @@ mod tests {
         judged_at(record, &p(value), NOW)
     }
 
-    /// After these were in force, one after the other.
+    /// Returns the record after these passwords were in force, one after the other.
     fn after(values: &[&str]) -> UserRecord {
         let mut record = UserRecord::default();
         for value in values {
@@ -301,7 +301,7 @@ mod tests {
         for (requested_at, expected) in [
             (Some("monday"), &no),
             (Some("tuesday"), &Judgement::Send),
-            // An annotation that is taken away asks for nothing.
+            // A removed annotation requests nothing.
             (None, &no),
         ] {
             assert_eq!(&judged_when(&record, requested_at), expected, "{requested_at:?}");
@@ -342,7 +342,7 @@ mod tests {
             former.map(|former| former.digest.clone()).collect()
         };
         let mut record = after(&all);
-        assert_eq!(digests(&record), ["k/2", "k/3", "k/4", "k/5", "k/6"], "not for ever");
+        assert_eq!(digests(&record), ["k/2", "k/3", "k/4", "k/5", "k/6"], "not forever");
         set(&mut record, &p("4"));
         assert_eq!(digests(&record), ["k/2", "k/3", "k/5", "k/6", "k/7"]);
     }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::key::Key;
-use crate::cloud::budget::{Budget, Priority, Turn};
-use crate::cloud::lane::{LaneGuard, Lanes};
+use crate::cloud::CloudError;
+use crate::cloud::rate_limiter::{Permit, Priority, RateLimiter};
+use crate::cloud::write_queue::{WriteQueueGuard, WriteQueues};
 
 /// What a write of one object has to be admitted by.
-pub struct WriteQueues<'a> {
-    pub lanes: &'a Arc<Lanes<Key>>,
+pub struct WriteAdmission<'a> {
+    pub write_queues: &'a Arc<WriteQueues<Key>>,
     /// The server's, if its writes go one at a time.
-    pub lane: Option<String>,
-    pub budget: &'a Budget<Key>,
+    pub write_queue: Option<String>,
+    pub rate_limiter: &'a RateLimiter<Key>,
     pub key: &'a Key,
     pub priority: Priority,
 }
@@ -23,34 +24,48 @@ pub struct WriteQueues<'a> {
 /// Another write goes first; the object is in the queue and is enqueued when it may write.
 pub struct NotYet;
 
-impl<'a> WriteQueues<'a> {
+/// Why a write cannot be sent now.
+pub enum Refusal {
+    NotYet,
+    /// The cloud has the credential held back, and no place is kept.
+    HeldBack(Box<CloudError>),
+}
+
+impl<'a> WriteAdmission<'a> {
     /// The object may send its write soon.
     pub fn reserve(self) -> Result<Reservation<'a>, NotYet> {
         let Self {
-            lanes, key, priority, ..
+            write_queues,
+            key,
+            priority,
+            ..
         } = self;
-        if let Some(lane) = &self.lane
-            && !lanes.reserve(lane, key, priority)
+        if let Some(write_queue) = &self.write_queue
+            && !write_queues.reserve(write_queue, key, priority)
         {
             return Err(NotYet);
         }
-        if !self.budget.reserve(key.clone(), priority, Instant::now()) {
+        if !self.rate_limiter.reserve(key.clone(), priority, Instant::now()) {
             // It has no use for the one without the other.
-            lanes.forget(key);
+            write_queues.forget(key);
             return Err(NotYet);
         }
         Ok(Reservation { queues: Some(self) })
     }
 
     fn permit(&self) -> Result<WritePermit<'a>, NotYet> {
-        let lane = match &self.lane {
-            Some(lane) => Some(self.lanes.enter(lane, self.key, self.priority).ok_or(NotYet)?),
+        let write_queue = match &self.write_queue {
+            Some(write_queue) => Some(
+                self.write_queues
+                    .enter(write_queue, self.key, self.priority)
+                    .ok_or(NotYet)?,
+            ),
             None => None,
         };
-        let request = self.budget.take(self.key.clone(), self.priority, Instant::now());
+        let request = self.rate_limiter.take(self.key.clone(), self.priority, Instant::now());
         Ok(WritePermit {
             _request: request.ok_or(NotYet)?,
-            _lane: lane,
+            _write_queue: write_queue,
         })
     }
 }
@@ -58,7 +73,7 @@ impl<'a> WriteQueues<'a> {
 /// A place at the head of both queues, for as long as recording usually takes. It is given up when this is dropped.
 #[must_use = "it is given up when this is dropped"]
 pub struct Reservation<'a> {
-    queues: Option<WriteQueues<'a>>,
+    queues: Option<WriteAdmission<'a>>,
 }
 
 impl<'a> Reservation<'a> {
@@ -74,8 +89,8 @@ impl<'a> Reservation<'a> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         if let Some(queues) = &self.queues {
-            queues.lanes.forget(queues.key);
-            queues.budget.forget(queues.key);
+            queues.write_queues.forget(queues.key);
+            queues.rate_limiter.forget(queues.key);
         }
     }
 }
@@ -83,6 +98,132 @@ impl Drop for Reservation<'_> {
 /// The object may send one write. The next one may when this is dropped.
 #[must_use = "the next write is admitted when this is dropped"]
 pub struct WritePermit<'a> {
-    _request: Turn<'a, Key>,
-    _lane: Option<LaneGuard<Key>>,
+    _request: Permit<'a, Key>,
+    _write_queue: Option<WriteQueueGuard<Key>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cloud::rate_limiter::MOST_UNDER_WAY;
+
+    const SERVER: &str = "server";
+
+    /// Write queues whose grants enqueue nothing: the tests ask again themselves.
+    fn write_queues() -> Arc<WriteQueues<Key>> {
+        WriteQueues::new(|_| {})
+    }
+
+    fn rate_limiter() -> RateLimiter<Key> {
+        RateLimiter::new(1000.0)
+    }
+
+    fn key(name: &str) -> Key {
+        Key {
+            kind: "VpnUser",
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn queues<'a>(
+        write_queues: &'a Arc<WriteQueues<Key>>,
+        rate_limiter: &'a RateLimiter<Key>,
+        key: &'a Key,
+    ) -> WriteAdmission<'a> {
+        WriteAdmission {
+            write_queues,
+            write_queue: Some(SERVER.to_owned()),
+            rate_limiter,
+            key,
+            priority: Priority::Write,
+        }
+    }
+
+    /// A write without a write queue.
+    fn alone<'a>(
+        write_queues: &'a Arc<WriteQueues<Key>>,
+        rate_limiter: &'a RateLimiter<Key>,
+        key: &'a Key,
+    ) -> WriteAdmission<'a> {
+        WriteAdmission {
+            write_queue: None,
+            ..queues(write_queues, rate_limiter, key)
+        }
+    }
+
+    fn permit(queues: WriteAdmission<'_>) -> WritePermit<'_> {
+        let reservation = queues.reserve().ok().expect("it may write soon");
+        reservation.take().ok().expect("it may write")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permit_keeps_the_write_queue_and_counts_as_a_request_until_it_is_dropped() {
+        let (write_queues, rate_limiter, [alice, bobby]) =
+            (write_queues(), rate_limiter(), ["alice", "bobby"].map(key));
+        let held = permit(queues(&write_queues, &rate_limiter, &alice));
+        assert_eq!(rate_limiter.under_way(), 1);
+        assert!(
+            queues(&write_queues, &rate_limiter, &bobby).reserve().is_err(),
+            "one write at a time"
+        );
+        drop(permit(alone(&write_queues, &rate_limiter, &key("gateway"))));
+        drop(held);
+        assert_eq!(rate_limiter.under_way(), 0);
+        drop(permit(queues(&write_queues, &rate_limiter, &bobby)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reservation_that_is_dropped_leaves_both_queues_to_others() {
+        let (write_queues, rate_limiter) = (write_queues(), rate_limiter());
+        for number in 0..=MOST_UNDER_WAY {
+            let key = key(&number.to_string());
+            let reservation = queues(&write_queues, &rate_limiter, &key).reserve();
+            assert!(reservation.is_ok(), "number {number}: those before it have given up");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_not_send_a_request_does_not_keep_the_write_queue() {
+        let (write_queues, rate_limiter, [alice, bobby]) =
+            (write_queues(), rate_limiter(), ["alice", "bobby"].map(key));
+        let throttled = RateLimiter::new(1000.0);
+        throttled.throttled(Some(Duration::from_secs(60)), Instant::now());
+        assert!(queues(&write_queues, &throttled, &alice).reserve().is_err());
+        assert!(queues(&write_queues, &rate_limiter, &bobby).reserve().is_ok());
+        // Nor if others have used all permits since.
+        let reserved = queues(&write_queues, &throttled, &alice);
+        let others: Vec<Key> = (0..MOST_UNDER_WAY).map(|number| key(&number.to_string())).collect();
+        let mut busy = Vec::new();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let reservation = reserved.reserve().ok().expect("it may write soon");
+        tokio::time::advance(Duration::from_millis(300)).await;
+        for other in &others {
+            busy.push(permit(alone(&write_queues, &throttled, other)));
+        }
+        assert!(reservation.take().is_err());
+        assert!(queues(&write_queues, &rate_limiter, &bobby).reserve().is_ok());
+        drop(busy);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_pass_a_reservation_that_is_taken_late() {
+        let (write_queues, rate_limiter, [alice, bobby]) =
+            (write_queues(), rate_limiter(), ["alice", "bobby"].map(key));
+        let slow = queues(&write_queues, &rate_limiter, &alice)
+            .reserve()
+            .ok()
+            .expect("it may write soon");
+        assert!(
+            queues(&write_queues, &rate_limiter, &bobby).reserve().is_err(),
+            "not yet"
+        );
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let passes = permit(queues(&write_queues, &rate_limiter, &bobby));
+        assert!(slow.take().is_err());
+        drop(passes);
+        drop(permit(queues(&write_queues, &rate_limiter, &alice)));
+    }
 }

@@ -1,6 +1,6 @@
-//! Which objects of a kind are to be reconciled, and when. A key is in the queue once, however often it is enqueued, so
-//! nothing is lost and memory grows only with what waits. A key that is enqueued while it is reconciled is reconciled
-//! once more after that.
+//! The work queue: which objects are to be reconciled, and when. A key is in the queue once, however often it is
+//! enqueued. So nothing is lost, and memory grows only with the number of waiting keys. A key that is enqueued while it
+//! is reconciled is reconciled once more after that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::key::Key;
 
-/// When an object is reconciled again if nothing is heard of it before.
+/// When an object is reconciled again, unless it is enqueued before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
     requeue_after: Option<Duration>,
@@ -28,34 +28,34 @@ impl Action {
         Self { requeue_after: None }
     }
 
-    /// The moment, counted from now.
+    /// Returns the time at which the object is due.
     pub fn due(self, now: Instant) -> Option<Instant> {
         self.requeue_after.map(|after| after_all(now, after))
     }
 }
 
-/// A time that cannot be counted is as good as never.
+/// Limits the wait to a year, so that the sum cannot overflow.
 fn after_all(now: Instant, after: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
     now + after.min(FAR)
 }
 
-/// What was taken from the queue.
+/// A key that was taken from the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
     pub key: Key,
-    /// There is news for the object, so it need not wait for the end of its backoff.
-    pub woken: bool,
+    /// There is new information for the object, so it need not wait for the end of its backoff.
+    pub enqueued: bool,
 }
 
-/// Those with a permit first, then by when they are due, then by arrival.
+/// Keys with a permit come first, then by due time, then by arrival.
 type Place = (Class, Instant, u64);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Class {
-    /// A permit or a write queue is kept for it, and nobody else can use that meanwhile.
+    /// A permit or a write queue is reserved for it, which no other object can use meanwhile.
     Granted,
-    /// So many may have news at once that an edit must not stand behind them all.
+    /// New information has no class of its own: many objects may have some at once, and an edit must not wait for all.
     #[default]
     Other,
 }
@@ -64,7 +64,7 @@ enum Class {
 struct Entry {
     place: Option<Place>,
     class: Class,
-    woken: bool,
+    enqueued: bool,
     running: bool,
     /// Due again once it no longer runs.
     again: Option<Instant>,
@@ -86,28 +86,29 @@ pub struct WorkQueue {
 }
 
 impl WorkQueue {
-    /// Due at once.
-    pub fn enqueue(&self, key: Key) {
+    /// Enqueues a key that is due at once.
+    pub fn enqueue_without_news(&self, key: Key) {
         self.insert(key, Class::Other, false);
     }
 
-    /// Due at once, and there is news for it.
-    pub fn wake(&self, key: Key) {
+    /// Enqueues a key that is due at once, with new information.
+    pub fn enqueue(&self, key: Key) {
         self.insert(key, Class::Other, true);
     }
 
-    /// Due at once and before all others: a permit or a write queue is kept for it. This is no news: a reconcile that
-    /// began before may have used the permit and failed, and then the object's backoff counts.
+    /// Enqueues a key that is due at once and before all others: a permit or a write queue is reserved for it. This is
+    /// no new information: an earlier reconcile may have used the permit and failed, and then the object's backoff
+    /// counts.
     pub fn grant(&self, key: Key) {
         self.insert(key, Class::Granted, false);
     }
 
-    fn insert(&self, key: Key, class: Class, woken: bool) {
-        self.lock().insert(key, Instant::now(), class, woken);
+    fn insert(&self, key: Key, class: Class, enqueued: bool) {
+        self.lock().insert(key, Instant::now(), class, enqueued);
         self.changed.notify_one();
     }
 
-    /// Completes when a key is due. It may be cancelled; for one caller at a time.
+    /// Completes when a key is due. It is cancel-safe; for one caller at a time.
     pub async fn is_due(&self) {
         loop {
             let first = self.lock().waiting.keys().next().map(|(_, due, _)| *due);
@@ -127,13 +128,13 @@ impl WorkQueue {
         self.lock().take(Instant::now())
     }
 
-    /// The reconcile has ended; it is due again then, if at all.
+    /// Records the end of the reconcile. The key is due again at `due`, if set.
     pub fn done(&self, key: &Key, due: Option<Instant>) {
         self.lock().done(key, due);
         self.changed.notify_one();
     }
 
-    /// The object is no more: it need not be reconciled any more.
+    /// Removes the key of an object that no longer exists.
     pub fn forget(&self, key: &Key) {
         self.lock().forget(key);
     }
@@ -144,9 +145,9 @@ impl WorkQueue {
 }
 
 impl State {
-    fn insert(&mut self, key: Key, due: Instant, class: Class, woken: bool) {
+    fn insert(&mut self, key: Key, due: Instant, class: Class, enqueued: bool) {
         let entry = self.entries.entry(key.clone()).or_default();
-        entry.woken |= woken;
+        entry.enqueued |= enqueued;
         entry.class = entry.class.min(class);
         if entry.running {
             entry.again = Some(entry.again.map_or(due, |again| again.min(due)));
@@ -177,16 +178,16 @@ impl State {
         entry.place = None;
         entry.running = true;
         entry.class = Class::Other;
-        let woken = std::mem::take(&mut entry.woken);
-        Some(Taken { key, woken })
+        let enqueued = std::mem::take(&mut entry.enqueued);
+        Some(Taken { key, enqueued })
     }
 
     fn done(&mut self, key: &Key, due: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.running = false;
-        let (again, class, woken) = (entry.again.take(), entry.class, entry.woken);
+        let (again, class, enqueued) = (entry.again.take(), entry.class, entry.enqueued);
         match again.into_iter().chain(due).min() {
-            Some(due) => self.insert(key.clone(), due, class, woken),
+            Some(due) => self.insert(key.clone(), due, class, enqueued),
             None => {
                 self.entries.remove(key);
             }
@@ -200,7 +201,7 @@ impl State {
         }
         entry.again = None;
         entry.class = Class::Other;
-        entry.woken = false;
+        entry.enqueued = false;
         if !entry.running {
             self.entries.remove(key);
         }
@@ -233,7 +234,7 @@ mod tests {
     async fn a_key_is_queued_once_and_in_order_of_arrival() {
         let queue = WorkQueue::default();
         for name in ["b", "a", "b", "a", "c", "b"] {
-            queue.enqueue(key(name));
+            queue.enqueue_without_news(key(name));
         }
         assert_eq!(queue.lock().entries.len(), 3);
         assert_eq!(names(&queue), ["b", "a", "c"]);
@@ -243,21 +244,21 @@ mod tests {
     async fn a_key_with_a_permit_goes_first() {
         let queue = WorkQueue::default();
         for name in ["a", "b", "c"] {
-            queue.enqueue(key(name));
+            queue.enqueue_without_news(key(name));
         }
         queue.grant(key("d"));
         queue.grant(key("b"));
         let first = queue.take();
         assert_eq!(
-            first.map(|taken| (taken.key.name, taken.woken)),
+            first.map(|taken| (taken.key.name, taken.enqueued)),
             Some(("d".to_owned(), false))
         );
         assert_eq!(names(&queue), ["b", "a", "c"]);
         for name in ["a", "b"] {
             queue.done(&key(name), None);
         }
-        queue.enqueue(key("a"));
-        queue.enqueue(key("b"));
+        queue.enqueue_without_news(key("a"));
+        queue.enqueue_without_news(key("b"));
         assert_eq!(names(&queue), ["a", "b"], "a permit counts for one reconcile");
     }
 
@@ -265,12 +266,12 @@ mod tests {
     async fn an_edit_stands_behind_earlier_news_and_before_later_news() {
         let queue = WorkQueue::default();
         for index in 0..1_000 {
-            queue.wake(key(&format!("earlier-{index}")));
+            queue.enqueue(key(&format!("earlier-{index}")));
         }
         tokio::time::advance(seconds(1)).await;
-        queue.enqueue(key("edit"));
+        queue.enqueue_without_news(key("edit"));
         for index in 0..1_000 {
-            queue.wake(key(&format!("later-{index}")));
+            queue.enqueue(key(&format!("later-{index}")));
         }
         queue.grant(key("permit"));
         let taken = names(&queue);
@@ -279,27 +280,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_million_wakes_of_one_object_take_one_entry_and_none_is_lost() {
+    async fn a_million_enqueues_of_one_object_take_one_entry_and_none_is_lost() {
         let queue = WorkQueue::default();
         for _ in 0..1_000_000 {
-            queue.wake(key("a"));
+            queue.enqueue(key("a"));
         }
         assert_eq!(queue.lock().waiting.len(), 1);
-        assert_eq!(queue.take().map(|taken| taken.woken), Some(true));
+        assert_eq!(queue.take().map(|taken| taken.enqueued), Some(true));
         assert_eq!(queue.take(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_enqueued_while_it_runs_runs_once_more_and_never_twice_at_a_time() {
         let queue = WorkQueue::default();
+        queue.enqueue_without_news(key("a"));
+        assert_eq!(queue.take().map(|taken| taken.enqueued), Some(false));
         queue.enqueue(key("a"));
-        assert_eq!(queue.take().map(|taken| taken.woken), Some(false));
-        queue.wake(key("a"));
-        queue.enqueue(key("a"));
+        queue.enqueue_without_news(key("a"));
         assert_eq!(queue.take(), None, "it runs");
         queue.done(&key("a"), Some(Instant::now() + seconds(600)));
         assert_eq!(
-            queue.take().map(|taken| taken.woken),
+            queue.take().map(|taken| taken.enqueued),
             Some(true),
             "at once, not in ten minutes"
         );
@@ -309,23 +310,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_requeued_key_is_due_at_its_time_or_when_it_is_woken() {
+    async fn a_requeued_key_is_due_at_its_time_or_when_it_is_enqueued() {
         let queue = WorkQueue::default();
-        for name in ["late", "soon", "woken"] {
-            queue.enqueue(key(name));
+        for name in ["late", "soon", "enqueued"] {
+            queue.enqueue_without_news(key(name));
         }
         assert_eq!(names(&queue).len(), 3);
         let now = Instant::now();
         queue.done(&key("late"), Action::requeue(seconds(60)).due(now));
         queue.done(&key("soon"), Action::requeue(seconds(5)).due(now));
-        queue.done(&key("woken"), Action::requeue(seconds(60)).due(now));
-        queue.wake(key("woken"));
+        queue.done(&key("enqueued"), Action::requeue(seconds(60)).due(now));
+        queue.enqueue(key("enqueued"));
         queue.is_due().await;
-        assert_eq!((names(&queue), now.elapsed()), (vec!["woken".to_owned()], seconds(0)));
+        assert_eq!(
+            (names(&queue), now.elapsed()),
+            (vec!["enqueued".to_owned()], seconds(0))
+        );
         queue.is_due().await;
         assert_eq!((names(&queue), now.elapsed()), (vec!["soon".to_owned()], seconds(5)));
         queue.done(&key("soon"), None);
-        queue.done(&key("woken"), None);
+        queue.done(&key("enqueued"), None);
         queue.is_due().await;
         assert_eq!((names(&queue), now.elapsed()), (vec!["late".to_owned()], seconds(60)));
     }
@@ -333,13 +337,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_a_late_key_hears_of_an_earlier_one() {
         let queue = std::sync::Arc::new(WorkQueue::default());
-        queue.enqueue(key("late"));
+        queue.enqueue_without_news(key("late"));
         assert!(queue.take().is_some());
         queue.done(&key("late"), Action::requeue(Duration::MAX).due(Instant::now()));
         let enqueued = std::sync::Arc::clone(&queue);
         tokio::spawn(async move {
             tokio::time::sleep(seconds(1)).await;
-            enqueued.enqueue(key("early"));
+            enqueued.enqueue_without_news(key("early"));
         });
         let started = Instant::now();
         queue.is_due().await;
@@ -352,12 +356,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_forgotten_is_not_taken() {
         let queue = WorkQueue::default();
-        queue.enqueue(key("gone"));
+        queue.enqueue_without_news(key("gone"));
         queue.forget(&key("gone"));
         assert_eq!(queue.take(), None);
-        queue.enqueue(key("running"));
+        queue.enqueue_without_news(key("running"));
         assert!(queue.take().is_some());
-        queue.enqueue(key("running"));
+        queue.enqueue_without_news(key("running"));
         queue.forget(&key("running"));
         queue.done(&key("running"), None);
         assert_eq!(queue.take(), None);

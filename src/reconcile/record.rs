@@ -1,46 +1,48 @@
-//! What an outcome changes in status, beside what its kind remembers. Pure: `outcome` says when, `report` writes it.
+//! What an outcome changes in status, besides the fields of its kind. Pure: `outcome` decides when, `report` writes it.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::decide::Note;
 use super::kind::{Kind, Record};
-use crate::api::conditions::{self, CredentialsHealth, Reason, Verdict};
+use crate::api::conditions::{self, CredentialsHealth, ReadyCondition, Reason};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope};
-use crate::cloud::clock::longest_wait;
+use crate::cache::Remote;
+use crate::cloud::clock::{later, longest_wait};
 use crate::cloud::{CloudError, Operation};
-use crate::mirror::Remote;
 
-/// Windows of creations that are remembered.
+/// The number of creation windows that are remembered.
 const MAX_PAST_INTENTS: usize = 4;
 
-/// When a status is written, and of which generation it speaks.
+/// When a status is written, and for which generation.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     pub generation: Option<i64>,
     pub now: Timestamp,
 }
 
-/// Says how things stand.
-pub fn verdict<K: Kind>(status: &mut K::Status, verdict: &Verdict, stamp: Stamp) {
+/// Sets the Ready condition.
+pub fn condition<K: Kind>(status: &mut K::Status, condition: &ReadyCondition, stamp: Stamp) {
     let object = K::object_mut(status);
     object.observed_generation = stamp.generation;
-    if verdict.reason == Reason::MassDeletionSuspected && object.mass_deletion_suspected_at.is_none() {
+    if condition.reason == Reason::MassDeletionSuspected && object.mass_deletion_suspected_at.is_none() {
         object.mass_deletion_suspected_at = Some(Time(whole_seconds(stamp.now)));
     }
     conditions::apply(
         &mut object.conditions,
-        verdict,
+        condition,
         stamp.generation,
         Time(whole_seconds(stamp.now)),
     );
 }
 
-/// Says what is about to be done. What the cloud answered to the last try stays until it answers another way: retries
-/// neither flip the condition to and fro nor tell an old failure anew.
-pub fn underway<K: Kind>(status: &mut K::Status, verdict: &Verdict, stamp: Stamp) {
+/// Sets the condition for work in progress. The cloud's answer to the last attempt stays until the answer changes:
+/// retries neither flip the condition nor report an old failure again.
+pub fn underway<K: Kind>(status: &mut K::Status, condition: &ReadyCondition, stamp: Stamp) {
     if !shows_clouds_answer(K::object(status), stamp.generation) {
-        self::verdict::<K>(status, verdict, stamp);
+        self::condition::<K>(status, condition, stamp);
     }
 }
 
@@ -51,7 +53,7 @@ fn shows_clouds_answer(object: &ObjectStatus, generation: Option<i64>) -> bool {
             .iter()
             .any(|reason| reason.is_clouds_answer() && reason.as_str() == text)
     };
-    // What is under way rests on reads that work again.
+    // Work in progress proves that reads work again.
     let is_read = |text: &str| {
         let mut reads = Operation::ALL.into_iter().filter(|operation| !operation.is_write());
         reads.any(|read| {
@@ -63,73 +65,77 @@ fn shows_clouds_answer(object: &ObjectStatus, generation: Option<i64>) -> bool {
     object.observed_generation == generation && ready.is_some_and(shows)
 }
 
-/// Paused: everything else stays as it was.
+/// Sets the Paused condition. Everything else stays as it was.
 pub fn paused<K: Kind>(status: &mut K::Status, stamp: Stamp) {
     let conditions = &mut K::object_mut(status).conditions;
     conditions::pause(conditions, stamp.generation, Time(whole_seconds(stamp.now)));
 }
 
-/// Says how the credentials are: everything else stays as it was.
+/// Sets the condition about the credentials. Everything else stays as it was.
 pub fn credentials<K: Kind>(status: &mut K::Status, health: &CredentialsHealth, stamp: Stamp) {
     let conditions = &mut K::object_mut(status).conditions;
     conditions::credentials(conditions, health, stamp.generation, Time(whole_seconds(stamp.now)));
 }
 
-/// Says what is wrong with the annotations, if anything: everything else stays as it was.
+/// Sets or removes the condition about invalid annotations. Everything else stays as it was.
 pub fn annotations<K: Kind>(status: &mut K::Status, problem: Option<&str>, stamp: Stamp) {
     let conditions = &mut K::object_mut(status).conditions;
     conditions::annotations(conditions, problem, stamp.generation, Time(whole_seconds(stamp.now)));
 }
 
-/// A creation is about to be sent.
+/// Records a creation that is about to be sent.
 pub fn announced<K: Kind>(
     status: &mut K::Status,
     intent: &Intent,
     scope: &Scope,
-    home: &K::Home,
+    parent: &K::Parent,
     new: &K::New,
     stamp: Stamp,
 ) {
-    K::announced(status, home, new, intent);
+    K::announced(status, parent, new, intent);
     let object = K::object_mut(status);
     object.intent = Some(intent.clone());
     object.scope = Some(scope.clone());
     let message = format!("creating the {} {}", K::NOUN, intent.name);
-    underway::<K>(status, &Verdict::new(Reason::Creating, message), stamp);
+    underway::<K>(status, &ReadyCondition::new(Reason::Creating, message), stamp);
 }
 
-/// A creation was answered with the object.
+/// Records a creation that was answered with the object.
 pub fn created<K: Kind>(status: &mut K::Status, new: &K::New, remote: &K::Remote, scope: &Scope, record: &Record<'_>) {
+    close_intent::<K>(status, false);
     owned::<K>(status, remote, scope);
     K::created(status, new, remote, record);
 }
 
-/// A creation was definitely refused.
+/// Records a creation that was definitely refused.
 pub fn refused<K: Kind>(status: &mut K::Status, new: &K::New, error: &CloudError) {
     K::object_mut(status).intent = None;
     K::creation_refused(status, new, error);
 }
 
-/// A fact that was found out.
+/// Records a fact that was found out.
 pub fn noted<K: Kind>(
     status: &mut K::Status,
     note: &Note<K::Remote>,
     scope: &Scope,
-    home: Option<&K::Home>,
+    parent: Option<&K::Parent>,
     record: &Record<'_>,
 ) {
     match note {
         Note::Found { remote, .. } => {
-            let intent = K::object_mut(status).intent.clone();
+            let intent = K::object(status).intent.clone();
+            let settles = intent.as_ref().is_none_or(|intent| K::settles(intent, remote, record));
+            close_intent::<K>(status, !settles);
             owned::<K>(status, remote, scope);
-            K::found(status, home, remote, intent.as_ref(), record);
+            K::found(status, parent, remote, intent.as_ref(), record);
         }
         Note::Lost => {
-            // Where it cannot carry a tag, only its id tells that it is ours if it is there after all.
+            // Without a tag, only its id shows that it is ours if it reappears.
             match K::object(status).id.clone() {
                 Some(id) if !K::Remote::TAGGED => K::vanished(status, &id),
                 _ => K::lost(status),
             }
+            record_loss::<K>(status, record.cloud_now);
             lost::<K>(status);
         }
         Note::Returned => K::object_mut(status).mass_deletion_suspected_at = None,
@@ -137,7 +143,10 @@ pub fn noted<K: Kind>(
             if let Some(intent) = &mut K::object_mut(status).intent {
                 intent.recorded_at.0 = intent.recorded_at.0.min(whole_seconds(record.cloud_now));
             }
-            let latest = whole_seconds(longest_wait(record.cloud_now, record.settle_time));
+            let latest = whole_seconds(longest_wait(record.cloud_now, record.policy.confirmation_period));
+            for past in &mut K::object_mut(status).past_intents {
+                past.deadline.0 = past.deadline.0.min(latest);
+            }
             for at in K::awaited(status) {
                 at.0 = at.0.min(latest);
             }
@@ -148,11 +157,21 @@ pub fn noted<K: Kind>(
                 K::vanished(status, &id);
             }
             lost::<K>(status);
-            // It may still show up.
+            // It may still appear.
             if let Some(last) = K::object_mut(status).past_intents.last_mut() {
                 last.given_up = true;
             }
         }
+    }
+}
+
+/// A cloud object that is missing only in stale answers may reappear beside its replacement: it is no leftover of a
+/// creation.
+fn record_loss<K: Kind>(status: &mut K::Status, cloud_now: Timestamp) {
+    if K::Remote::TAGGED {
+        let object = K::object_mut(status);
+        let created = object.created_at.clone().unwrap_or(Time(whole_seconds(cloud_now)));
+        object.lost_created_at = object.lost_created_at.take().max(Some(created));
     }
 }
 
@@ -166,22 +185,34 @@ fn lost<K: Kind>(status: &mut K::Status) {
     object.mass_deletion_suspected_at = None;
 }
 
-/// The object is there and as it should be, but for what is only reported.
+/// The existing cloud object keeps every earlier creation from taking effect: forgets them once their requests are
+/// over.
+pub fn settled<K: Kind>(
+    status: &mut K::Status,
+    remote: &K::Remote,
+    cloud_now: Timestamp,
+    confirmation_period: Duration,
+) {
+    let past = &K::object(status).past_intents;
+    let is_over = |past: &PastIntent| !past.given_up || later(past.deadline.0, confirmation_period) < cloud_now;
+    if past.iter().all(is_over) && K::settles_all(status, remote) {
+        K::object_mut(status).past_intents.clear();
+        K::forget_earlier(status);
+    }
+}
+
+/// The cloud object exists as specified, except for drift that is only reported.
 pub fn confirmed<K: Kind>(
     status: &mut K::Status,
     spec: Option<&K::Spec>,
-    extras: Option<&K::Extras>,
+    dereferenced: Option<&K::Dereferenced>,
     remote: &K::Remote,
     drifted: Vec<String>,
-    strays: &[String],
+    unexplained_duplicates: &[String],
     stamp: Stamp,
 ) {
     seen::<K>(status, remote);
-    K::confirm(status, spec, extras, remote);
-    if !K::Remote::TAGGED {
-        // What is confirmed has the name, so that no earlier creation can show up any more.
-        K::object_mut(status).past_intents.clear();
-    }
+    K::confirm(status, spec, dereferenced, remote);
     let mut message = if drifted.is_empty() {
         format!("the {} is in the cloud as specified", K::NOUN)
     } else {
@@ -191,37 +222,44 @@ pub fn confirmed<K: Kind>(
             drifted.join(", ")
         )
     };
-    if !strays.is_empty() {
-        message.push_str(&format!(
-            "; {} in the cloud carries this object's ownership tag as well, though no creation of its own made it, and is \
-             left alone: take the tag off there",
-            strays.join(", ")
-        ));
+    if !unexplained_duplicates.is_empty() {
+        let unexplained_duplicates = unexplained_duplicates.join(", ");
+        message.push_str(&if K::Remote::TAGGED {
+            format!(
+                "; {unexplained_duplicates} in the cloud also has this object's owner tag and is left alone: remove \
+                 it, or its tag, in the cloud"
+            )
+        } else {
+            format!(
+                "; {unexplained_duplicates} in the cloud was created by this object earlier: delete it there if it is \
+                 not needed"
+            )
+        });
     }
-    verdict::<K>(
+    condition::<K>(
         status,
-        &Verdict {
+        &ReadyCondition {
             drifted,
-            ..Verdict::new(Reason::Available, message)
+            ..ReadyCondition::new(Reason::Available, message)
         },
         stamp,
     );
 }
 
-/// The object was only looked at, or is managed from now on.
+/// Records whether the object is only observed, or is managed from now on.
 pub fn observed<K: Kind>(status: &mut K::Status, observes: bool) {
     let object = K::object_mut(status);
     object.observe_only = observes && object.id.is_some();
 }
 
-/// The cloud object's tag names the CR with this uid.
+/// Records that the cloud object's tag names the CR with this uid.
 pub fn marked<K: Kind>(status: &mut K::Status, uid: &str) {
     if K::Remote::TAGGED {
         K::object_mut(status).owner_uid = Some(uid.to_owned());
     }
 }
 
-/// Copies the cloud's instants, cut to whole seconds: the fractions differ from answer to answer.
+/// Copies the cloud's timestamps, truncated to whole seconds: the fractions differ from answer to answer.
 pub fn seen<K: Kind>(status: &mut K::Status, remote: &K::Remote) {
     let (created, updated) = K::times(remote);
     let object = K::object_mut(status);
@@ -234,7 +272,6 @@ pub fn seen<K: Kind>(status: &mut K::Status, remote: &K::Remote) {
 }
 
 fn owned<K: Kind>(status: &mut K::Status, remote: &K::Remote, scope: &Scope) {
-    close_intent::<K>(status, false);
     let object = K::object_mut(status);
     object.owner_uid = None;
     object.observe_only = false;
@@ -252,13 +289,14 @@ fn close_intent<K: Kind>(status: &mut K::Status, given_up: bool) {
         given_up,
     });
     while object.past_intents.len() > MAX_PAST_INTENTS {
-        // What was given up may still show up, the earliest most likely of all; what succeeded will not.
+        // A creation that was given up may still take effect, the earliest most likely; one that succeeded will not
+        // again.
         let oldest = object.past_intents.iter().position(|past| !past.given_up).unwrap_or(1);
         object.past_intents.remove(oldest);
     }
 }
 
-/// Cut, not rounded: a time in the future would be no truth.
+/// Truncated, not rounded: a time in the future would be wrong.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second() - i64::from(time.subsec_nanosecond() < 0)).unwrap_or(time)
 }

@@ -1,5 +1,5 @@
-//! What a watched object has registered elsewhere. Each registration ends when its guard is dropped, so nothing has to be
-//! cleaned up by hand.
+//! The registrations of a watched object in other modules. Each one ends when its guard is dropped, so no explicit
+//! cleanup is needed.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,14 +7,14 @@ use super::context::Context;
 use super::credential_health::CredentialUser;
 use super::key::Key;
 use super::secrets::SecretReader;
-use super::tenant::TenantUser;
+use super::session::SessionUser;
 use crate::metrics::Metrics;
 
-/// All of it, for one object. Its state holds this, and each pass for as long as it lasts: when the object is no longer
-/// watched and its last pass has ended, everything is unregistered.
+/// All registrations of one object. Its state holds them, and so does each running reconciliation. When the object is
+/// no longer watched and its last reconciliation has ended, everything is unregistered.
 pub struct Registrations {
     pub secrets: SecretReader,
-    pub tenant: TenantUser,
+    pub session: SessionUser,
     pub credential: CredentialUser,
     pub counted: Counted,
 }
@@ -23,7 +23,7 @@ impl Registrations {
     pub fn new(context: &Context, key: &Key) -> Self {
         Self {
             secrets: context.secrets.reader(key),
-            tenant: context.tenants.user(key),
+            session: context.sessions.user(key),
             credential: context.credential_health.user(key),
             counted: Counted::new(context.metrics.clone(), key.kind),
         }
@@ -35,7 +35,7 @@ impl Registrations {
 pub struct Reported {
     /// By the reason of its Ready condition.
     pub reason: Option<&'static str>,
-    /// Among those that differ in the cloud, which is only reported.
+    /// Among the objects whose drift is only reported.
     pub drifted: bool,
 }
 
@@ -55,7 +55,7 @@ impl Counted {
         }
     }
 
-    /// From now on it is counted so.
+    /// Counts the object so from now on.
     pub fn set(&self, now: Reported) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *reported, now);
@@ -81,56 +81,56 @@ mod tests {
     use crate::metrics::encode;
     use crate::reconcile::credential_health::{CredentialHealth, CredentialName, Finding};
     use crate::reconcile::customer_gateway::Gateways;
-    use crate::reconcile::managed::Managed;
-    use crate::reconcile::memory::Memory;
+    use crate::reconcile::object::Object;
+    use crate::reconcile::object_states::ObjectStates;
     use crate::reconcile::secrets::Secrets;
-    use crate::reconcile::tenant::tests::{credential, tenants};
+    use crate::reconcile::session::tests::{credential, sessions};
 
     #[tokio::test]
     async fn what_an_object_registered_ends_when_it_is_no_longer_watched_and_its_pass_is_over() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
         let secrets = Secrets::new(kube::Client::try_from(nowhere).unwrap());
-        let tenants = tenants();
+        let sessions = sessions();
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let shows = |line: &str| encode(&registry).unwrap().lines().any(|shown| shown == line);
 
-        let object: Managed<Gateways> = serde_json::from_value(serde_json::json!({
+        let object: Object<Gateways> = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1"},
             "spec": {"idValue": "203.0.113.7"},
         }))
         .unwrap();
         let key = Key::of(&object);
-        let memory = Memory::<Gateways>::default();
-        memory.arrive(&key, Arc::new(object), Instant::now());
+        let states = ObjectStates::<Gateways>::default();
+        states.observe(&key, Arc::new(object), Instant::now());
         let health = CredentialHealth::new(None, metrics.clone(), Box::new(|_, _| {}));
         let begin = || Registrations {
             secrets: secrets.reader(&key),
-            tenant: tenants.user(&key),
+            session: sessions.user(&key),
             credential: health.user(&key),
             counted: Counted::new(metrics.clone(), "CustomerGateway"),
         };
-        let of_pass = memory.registrations(&key, begin).unwrap();
-        // The watch sees the object deleted while a pass is under way, which registers more.
-        memory.forget(&key);
-        assert!(memory.registrations(&key, begin).is_none());
+        let of_pass = states.registrations(&key, begin).unwrap();
+        // The watch sees the deletion of the object during a reconciliation, which registers more.
+        states.forget(&key);
+        assert!(states.registrations(&key, begin).is_none());
         let secret = ("n".to_owned(), "keys".to_owned());
         assert!(of_pass.secrets.read(&secret, &["accessKey"]).await.is_err());
-        of_pass.tenant.assign(credential("AK"));
+        of_pass.session.assign(credential("AK"));
         of_pass.credential.uses(Some(CredentialName::Default));
         of_pass.credential.leads_to([0; 32], Some(Finding::Works));
         of_pass.counted.set(Reported {
             reason: Some("Available"),
             drifted: true,
         });
-        assert_eq!((secrets.count(), tenants.count()), (1, 1));
+        assert_eq!((secrets.count(), sessions.count()), (1, 1));
         assert!(shows(
             r#"vpn_operator_objects{kind="CustomerGateway",reason="Available"} 1"#
         ));
         drop(of_pass);
-        assert_eq!((secrets.count(), tenants.count()), (0, 0));
+        assert_eq!((secrets.count(), sessions.count()), (0, 0));
         assert!(shows(
             r#"vpn_operator_objects{kind="CustomerGateway",reason="Available"} 0"#
         ));

@@ -1,4 +1,4 @@
-//! Tells the world: status patches, finalizers and Events. Nothing else of an object is ever written.
+//! Writes status patches, finalizers and Events. Nothing else of an object is ever written.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use tracing::{info, warn};
 
 use super::events::{Event, EventType, Recorder};
 use super::kind::Kind;
-use super::managed::Managed;
+use super::object::Object;
 use super::record::Stamp;
 use crate::api::FINALIZER;
-use crate::api::conditions::{self, Progress, Reason, Verdict};
-use crate::plain_text::{cut_to_bytes, one_line};
+use crate::api::conditions::{self, Progress, ReadyCondition, Reason};
+use crate::text::{cut_to_bytes, one_line};
 
 /// The apiserver refuses Events whose note has more than 1024 bytes.
 const MAX_NOTE: usize = 1000;
@@ -31,12 +31,12 @@ impl Reporter {
         Self { client, recorder }
     }
 
-    /// Writes what `change` makes of the status, pinned to the version that it was decided on. `None`: nothing to write.
+    /// Applies `change` to the status and writes it, pinned to the version of the decision. `None`: nothing to write.
     pub async fn write<K: Kind>(
         &self,
-        object: &Managed<K>,
+        object: &Object<K>,
         change: impl Fn(&mut K::Status),
-    ) -> Result<Option<Managed<K>>, kube::Error> {
+    ) -> Result<Option<Object<K>>, kube::Error> {
         let mut status = object.status.clone();
         change(&mut status);
         if status == object.status && object.broken_status.is_none() {
@@ -50,7 +50,7 @@ impl Reporter {
             "metadata": {"resourceVersion": object.resource_version(), "uid": object.uid()},
             "status": merge_patch(&old, &to_value(&status)),
         });
-        let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
+        let api = Api::<Object<K>>::namespaced(self.client.clone(), object.namespace());
         let written = api
             .patch_status(object.name(), &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
@@ -58,17 +58,17 @@ impl Reporter {
         Ok(Some(written))
     }
 
-    /// The object as the apiserver has it now.
-    pub async fn read<K: Kind>(&self, object: &Managed<K>) -> Result<Option<Managed<K>>, kube::Error> {
-        let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
+    /// Reads the object as the apiserver has it now.
+    pub async fn read<K: Kind>(&self, object: &Object<K>) -> Result<Option<Object<K>>, kube::Error> {
+        let api = Api::<Object<K>>::namespaced(self.client.clone(), object.namespace());
         Ok(api
             .get_opt(object.name())
             .await?
             .filter(|found| found.uid() == object.uid()))
     }
 
-    /// Puts our finalizer on, or takes it off.
-    pub async fn set_finalizer<K: Kind>(&self, object: &Managed<K>, on: bool) -> Result<Managed<K>, kube::Error> {
+    /// Adds or removes our finalizer.
+    pub async fn set_finalizer<K: Kind>(&self, object: &Object<K>, on: bool) -> Result<Object<K>, kube::Error> {
         let others = object
             .metadata
             .finalizers
@@ -86,23 +86,23 @@ impl Reporter {
                 "finalizers": finalizers,
             }
         });
-        let api = Api::<Managed<K>>::namespaced(self.client.clone(), object.namespace());
+        let api = Api::<Object<K>>::namespaced(self.client.clone(), object.namespace());
         let (namespace, name) = (object.namespace(), object.name());
         let written = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         if !on {
-            info!(kind = K::KIND, namespace, name, "let go: its finalizer is off");
+            info!(kind = K::KIND, namespace, name, "released: finalizer removed");
         }
         Ok(written)
     }
 
-    /// Something happened.
-    pub async fn event<K: Kind>(&self, object: &Managed<K>, reason: &str, note: &str) {
+    /// Publishes a Normal Event.
+    pub async fn event<K: Kind>(&self, object: &Object<K>, reason: &str, note: &str) {
         self.publish(&object.object_ref(&()), EventType::Normal, reason, note)
             .await;
     }
 
-    /// Something begins to fail, or fails in another way.
-    pub async fn warning<K: Kind>(&self, object: &Managed<K>, reason: &str, note: &str) {
+    /// Publishes a Warning Event: a failure begins or changes.
+    pub async fn warning<K: Kind>(&self, object: &Object<K>, reason: &str, note: &str) {
         self.publish(&object.object_ref(&()), EventType::Warning, reason, note)
             .await;
     }
@@ -112,37 +112,37 @@ impl Reporter {
     }
 }
 
-/// An Event about any object, such as a Secret.
+/// Publishes an Event about any object, such as a Secret.
 pub async fn publish(recorder: &Recorder, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
     let line = one_line(note, MAX_NOTE);
     let event = Event {
         type_,
         reason: reason.to_owned(),
         note: Some(cut_to_bytes(&line, MAX_NOTE).to_owned()),
-        // Events of one action are counted on the first one and have its text: another text is another action.
+        // Events of one action are counted on the first one and keep its text, so another text needs another action.
         action: action(reason, note),
         secondary: None,
     };
-    // An Event is a courtesy: status tells the same.
+    // A lost Event loses no information: status has the same.
     if let Err(error) = recorder.publish(&event, about).await {
         warn!(%error, reason, "an Event could not be written");
     }
 }
 
 /// Whether the change of a status is worth a Warning: a failure begins or changes.
-pub fn is_new_failure<K: Kind>(before: &K::Status, verdict: &Verdict) -> bool {
-    if verdict.reason.is_underway() {
+pub fn is_new_failure<K: Kind>(before: &K::Status, condition: &ReadyCondition) -> bool {
+    if condition.reason.is_underway() {
         return false;
     }
     let ready = conditions::find(&K::object(before).conditions, conditions::READY);
     ready.is_none_or(|ready| {
-        ready.reason != verdict.reason.as_str()
-            || !conditions::same_but_for_request_id(&ready.message, &verdict.message)
+        ready.reason != condition.reason.as_str()
+            || !conditions::same_but_for_request_id(&ready.message, &condition.message)
     })
 }
 
-/// Of this object, at this moment.
-pub fn stamp<K: Kind>(object: &Managed<K>) -> Stamp {
+/// Returns the generation of this object and the present time.
+pub fn stamp<K: Kind>(object: &Object<K>) -> Stamp {
     Stamp {
         generation: object.metadata.generation,
         now: Timestamp::now(),
@@ -159,9 +159,9 @@ fn action(reason: &str, note: &str) -> String {
     format!("{reason}-{text}")
 }
 
-/// One line per object and change of reason.
-fn log_change<K: Kind>(before: &Managed<K>, after: &Managed<K>) {
-    let ready = |object: &Managed<K>| {
+/// Logs one line per object and change of reason.
+fn log_change<K: Kind>(before: &Object<K>, after: &Object<K>) {
+    let ready = |object: &Object<K>| {
         let conditions = &K::object(&object.status).conditions;
         conditions::find(conditions, conditions::READY).map(|ready| (ready.reason.clone(), ready.message.clone()))
     };

@@ -1,5 +1,5 @@
-//! Follows the Secrets that objects name: by a watch of all Secrets' metadata, or, where that is not allowed, by asking for
-//! each of them at the resync.
+//! Follows the Secrets that objects reference: by a metadata watch of all Secrets or, where that is forbidden, by
+//! reading the version of each of them at the resync.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use super::key::Key;
 use super::secrets::SecretName;
 use crate::web::{Check, Readiness};
 
-/// Secrets can carry much in their annotations, which a metadata watch brings along.
+/// Small, since Secrets can have large annotations, which a metadata watch includes.
 const PAGE_SIZE: u32 = 50;
-/// Without a resync, how long a watch that is forbidden rests.
+/// Without a resync, the pause before a forbidden watch is tried again.
 const WITHOUT_RESYNC: Duration = Duration::from_secs(300);
 
-/// Follows them until shutdown, in each namespace that is looked after; annotations are dropped at once, since one of them
-/// repeats what kubectl applied. `woken` is told of objects whose Secret changed.
+/// Follows the Secrets of each watched namespace until shutdown. Drops annotations immediately, since one of them
+/// repeats what kubectl applied. Calls `enqueued` for each object whose Secret changed.
 pub async fn watch_secrets(
     context: Arc<Context>,
-    woken: impl Fn(Key) + Send + Sync + 'static,
+    enqueued: impl Fn(Key) + Send + Sync + 'static,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) {
@@ -51,7 +51,7 @@ pub async fn watch_secrets(
     let news = async {
         loop {
             for key in context.secrets.news().await {
-                woken(key);
+                enqueued(key);
             }
         }
     };
@@ -67,11 +67,11 @@ struct Watch {
     context: Arc<Context>,
     namespace: Option<String>,
     check: Check,
-    /// What the list that is under way has shown of what is named.
+    /// The referenced Secrets that the list in progress has shown.
     listed: HashSet<SecretName>,
-    /// Its number.
+    /// The number of that list.
     list: u64,
-    /// It is not allowed, which was logged.
+    /// The watch is forbidden, which was logged.
     is_forbidden: bool,
 }
 
@@ -83,14 +83,14 @@ impl Watch {
         }
     }
 
-    /// Watches until that is forbidden.
+    /// Watches until the watch is forbidden.
     async fn follow(&mut self) {
         let client = self.context.client.clone();
         let api: Api<PartialObjectMeta<Secret>> = match &self.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         };
-        // Helm keeps its releases in Secrets, many and large ones; the server leaves them out.
+        // Helm keeps its releases in many large Secrets; with this selector the apiserver omits them.
         let config = watcher::Config::default()
             .page_size(PAGE_SIZE)
             .fields("type!=helm.sh/release.v1");
@@ -100,7 +100,7 @@ impl Watch {
                 Ok(event) => self.heard(event),
                 Err(error) if is_forbidden(&error) => return self.forbidden(),
                 Err(error) => {
-                    debug!(%error, "the watch of Secrets failed; it begins again");
+                    debug!(%error, "the watch of Secrets failed; it restarts");
                     self.check.ok();
                     self.context.secrets.distrust(self.namespace.as_deref());
                 }
@@ -156,12 +156,12 @@ impl Watch {
         }
     }
 
-    /// Between two tries to watch: the resync, at which each Secret is asked for.
+    /// Waits before the next attempt to watch. At the resync, reads the version of each Secret instead.
     async fn rest(&mut self) {
         let period = self.context.settings.resync_period;
         tokio::time::sleep(period.unwrap_or(WITHOUT_RESYNC)).await;
         if period.is_some() && self.is_forbidden {
-            self.context.secrets.look_again(self.namespace.as_deref()).await;
+            self.context.secrets.refresh(self.namespace.as_deref()).await;
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The Secrets that objects name: read when needed, kept only while named and only as far as they are used, followed by
-//! their metadata alone. Objects that need one Secret at the same time share one read of it.
+//! The Secrets that objects reference: read on demand, and kept only while referenced and only with the keys in use.
+//! Only their metadata is watched. Objects that need one Secret at the same time share one read of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,21 @@ use tokio::sync::Notify;
 
 use super::key::Key;
 
-/// Of a value no more than this and a byte is kept, so that whoever uses it sees that it is too long. A Secret may hold a
-/// MiB: memory must grow with the objects, not with what their authors put there.
+/// At most this and one byte of a value is kept; the extra byte shows that the value is too long. A Secret may hold a
+/// MiB: memory must grow with the number of objects, not with the size of their Secrets.
 pub const LONGEST_VALUE: usize = 64 * 1024;
 
 /// Namespace and name of a Secret.
 pub type SecretName = (String, String);
 
-/// What was read of a Secret. It has no Debug: it holds what nobody may see.
+/// The content of a Secret. It has no Debug, since it must never be shown.
 pub struct SecretContent {
-    /// Another one under the same name: it was deleted and created again.
+    /// Another uid under the same name: the Secret was deleted and created again.
     pub uid: String,
     pub resource_version: String,
-    /// Of the keys that were asked for; longer values are cut to one byte more than [`LONGEST_VALUE`].
+    /// Values of the requested keys; longer values are cut to one byte more than [`LONGEST_VALUE`].
     pub data: BTreeMap<String, Vec<u8>>,
-    /// The keys that were asked for, whether the Secret has them or not.
+    /// The requested keys, whether the Secret has them or not.
     asked: BTreeSet<String>,
 }
 
@@ -40,34 +40,34 @@ type Read = Shared<BoxFuture<'static, Answer>>;
 #[derive(Default)]
 struct Named {
     by: HashMap<Key, Reader>,
-    /// All that anybody has asked for.
+    /// All keys that any object has requested.
     keys: BTreeSet<String>,
-    /// As last read; it stays after the Secret is gone, for deletions in a namespace that is deleted as a whole.
+    /// As last read. It is kept after the Secret is deleted, for deletions in a namespace that is deleted as a whole.
     content: Option<Arc<SecretContent>>,
     known: Known,
-    /// Counts what was heard: a read that began before the latest may not have seen it.
+    /// Counts the reported changes: a read that began before the latest may not include it.
     heard: u64,
     last_heard: Version,
     under_way: Option<UnderWay>,
-    /// The latest list that had begun when it was first named.
+    /// The latest list that had begun when the Secret was first referenced.
     named_during: u64,
 }
 
 /// What one object knows of a Secret.
 #[derive(Default)]
 struct Reader {
-    /// The version that it was given, or was enqueued for, last. It is kept per object: that one has read a new version
-    /// is no reason not to enqueue the others.
+    /// The version that the object last read, or was last enqueued for. It is kept per object: a read by one object
+    /// must not keep the others from being enqueued.
     knows: Option<Version>,
     is_reading: bool,
-    /// Something was heard while it was reading.
+    /// A change was reported while it was reading.
     missed: bool,
 }
 
 /// A read that has begun.
 struct UnderWay {
     number: u64,
-    /// How much had been heard when it began.
+    /// The number of reported changes when it began.
     heard: u64,
     read: WeakShared<BoxFuture<'static, Answer>>,
 }
@@ -84,14 +84,14 @@ enum Known {
 /// A Secret as a reader finds it.
 pub enum Found {
     Present(Arc<SecretContent>),
-    /// Gone, but this is what it held.
+    /// Deleted; this is its last content.
     Remembered(Arc<SecretContent>),
     Absent,
 }
 
 /// How a read begins.
 enum Begun<'a> {
-    /// With nothing to be read.
+    /// No read is needed.
     Known(Found),
     Wait(Waiting<'a>),
 }
@@ -124,7 +124,7 @@ impl Drop for Waiting<'_> {
             return;
         };
         reader.is_reading = false;
-        // Who reads again still has what it missed before it.
+        // A reader that reads again still has to handle the change that it missed.
         if !self.reads_again && std::mem::take(&mut reader.missed) {
             state.news.insert(self.by.clone());
             self.secrets.has_news.notify_one();
@@ -136,9 +136,9 @@ impl Drop for Waiting<'_> {
 struct State {
     named: HashMap<SecretName, Named>,
     by_reader: HashMap<Key, HashSet<SecretName>>,
-    /// Objects that have not seen the present version of a Secret that they name.
+    /// Objects that have not seen the current version of a Secret that they reference.
     news: HashSet<Key>,
-    /// The namespaces (`None`: all) in which nothing reports a change: each need is a read.
+    /// The namespaces (`None`: all) in which changes are not reported: each use is a read.
     unfollowed: HashSet<Option<String>>,
     /// Counts the lists that watches have begun.
     lists: u64,
@@ -178,7 +178,7 @@ impl State {
 }
 
 impl Named {
-    /// This is the present version: who knows another one has to hear of it.
+    /// Given the current version, enqueues each reader that knows another one.
     fn spread(&mut self, version: &Version, news: &mut HashSet<Key>) {
         for (key, reader) in &mut self.by {
             if reader.is_reading {
@@ -190,7 +190,7 @@ impl Named {
         }
     }
 
-    /// The reader is given what is known.
+    /// Returns the known state to the reader.
     fn hand_out(&mut self, by: &Key) -> Found {
         let (version, found) = match (self.known, &self.content) {
             (Known::Present, Some(content)) => (
@@ -207,7 +207,7 @@ impl Named {
         found
     }
 
-    /// Whether what is known answers who asks for these keys.
+    /// Whether the known state is enough for a reader of these keys.
     fn answers(&self, keys: &[&str]) -> bool {
         match (self.known, &self.content) {
             (Known::Present, Some(content)) => keys.iter().all(|key| content.asked.contains(*key)),
@@ -224,19 +224,20 @@ pub struct Secrets {
     has_news: Notify,
 }
 
-/// An object's access to the Secrets that it names. It names none any more when this is dropped.
+/// An object's access to the Secrets that it references. Dropping it removes the object's references.
 pub struct SecretReader {
     secrets: Arc<Secrets>,
     key: Key,
 }
 
 impl SecretReader {
-    /// Reads these keys of a Secret, which the object names from now on; from memory if nothing was heard of a change.
+    /// Reads these keys of a Secret, which the object references from now on. Answers from memory if no change was
+    /// reported.
     pub async fn read(&self, secret: &SecretName, keys: &[&str]) -> Result<Found, kube::Error> {
         self.secrets.read(secret, &self.key, keys).await
     }
 
-    /// The object names these Secrets and no others.
+    /// Removes the object's references to all other Secrets.
     pub fn names_only(&self, secrets: &[SecretName]) {
         self.secrets.lock().forget(&self.key, secrets);
     }
@@ -257,7 +258,7 @@ impl Secrets {
         })
     }
 
-    /// For one object, for as long as it is watched.
+    /// Returns the access for one object, to be kept for as long as the object is watched.
     pub fn reader(self: &Arc<Self>, key: &Key) -> SecretReader {
         SecretReader {
             secrets: Arc::clone(self),
@@ -265,7 +266,7 @@ impl Secrets {
         }
     }
 
-    /// Waits for objects that have to be reconciled, since a Secret that they name has changed.
+    /// Waits for objects to reconcile, since a Secret that they reference has changed.
     pub async fn news(&self) -> Vec<Key> {
         loop {
             let news = std::mem::take(&mut self.lock().news);
@@ -276,7 +277,7 @@ impl Secrets {
         }
     }
 
-    /// A watch begins with a list; its number.
+    /// Records that a watch begins with a list, and returns the number of the list.
     pub fn list_begins(&self) -> u64 {
         let mut state = self.lock();
         state.lists += 1;
@@ -297,7 +298,7 @@ impl Secrets {
         }
     }
 
-    /// What was read of it last, if anything: for a deletion that must not wait for a permission that is gone.
+    /// Returns its last known content, if any: a deletion must not wait for a permission that was revoked.
     pub fn remembered(&self, secret: &SecretName) -> Option<Found> {
         let state = self.lock();
         let content = state.named.get(secret)?.content.as_ref()?;
@@ -347,7 +348,7 @@ impl Secrets {
         })
     }
 
-    /// What was read, unless something else was heard meanwhile: then it is read again.
+    /// Returns what was read. `None` if another version was reported in the meantime: then it is read again.
     fn accept(&self, waiting: &Waiting<'_>, keys: &[&str], read: Option<&Secret>) -> Option<Found> {
         let mut state = self.lock();
         let State { named, news, .. } = &mut *state;
@@ -378,7 +379,7 @@ impl Secrets {
         Some(entry.hand_out(waiting.by))
     }
 
-    /// A Secret was seen at this version, or is gone (`None`).
+    /// Records that a Secret was seen at this version, or was deleted (`None`).
     pub fn seen(&self, secret: &SecretName, resource_version: Option<&str>) {
         let mut state = self.lock();
         let State { named, news, .. } = &mut *state;
@@ -400,18 +401,19 @@ impl Secrets {
         }
     }
 
-    /// Whether any object names it.
+    /// Whether any object references it.
     pub fn is_named(&self, secret: &SecretName) -> bool {
         self.lock().named.contains_key(secret)
     }
 
-    /// How many Secrets objects name.
+    /// The number of referenced Secrets.
     pub fn count(&self) -> usize {
         self.lock().named.len()
     }
 
-    /// A watch began again with that list, and saw only these: the others are gone. Of what was named while it went on the
-    /// list says nothing, since only named ones are noticed as they pass; the watch reports what changes after it began.
+    /// Records that a watch began again with that list and saw only these: the others are deleted. A Secret that was
+    /// first referenced during the list is skipped: the list notes only Secrets that are referenced already. The watch
+    /// reports its later changes.
     pub fn saw_all(&self, in_namespace: Option<&str>, list: u64, seen: &HashSet<SecretName>) {
         let unseen: Vec<SecretName> = {
             let state = self.lock();
@@ -425,8 +427,8 @@ impl Secrets {
         }
     }
 
-    /// Asks for each Secret that is named in a namespace, or anywhere, whether it has changed.
-    pub async fn look_again(&self, in_namespace: Option<&str>) {
+    /// Reads the version of each referenced Secret in a namespace, or in all, to detect changes.
+    pub async fn refresh(&self, in_namespace: Option<&str>) {
         let named = self.lock().in_namespace(in_namespace);
         for secret in named {
             let api = Api::<Secret>::namespaced(self.client.clone(), &secret.0);
@@ -435,19 +437,20 @@ impl Secrets {
                     let version = found.and_then(|found| found.metadata.resource_version);
                     self.seen(&secret, version.as_deref());
                 }
-                // Whoever needs it next reads it.
+                // The next object that needs it reads it.
                 Err(_) => self.read_again(std::slice::from_ref(&secret)),
             }
         }
     }
 
-    /// A watch failed: what is needed until it is back is read. What has changed meanwhile is seen when it is back.
+    /// Handles a failed watch: the next use of each Secret is a read. When the watch is back, it reports what changed
+    /// meanwhile.
     pub fn distrust(&self, in_namespace: Option<&str>) {
         let named = self.lock().in_namespace(in_namespace);
         self.read_again(&named);
     }
 
-    /// Whether changes in a namespace, or anywhere, are noticed at all.
+    /// Sets whether changes in a namespace, or in all, are noticed at all.
     pub fn set_followed(&self, in_namespace: Option<&str>, is_followed: bool) {
         let mut state = self.lock();
         let namespace = in_namespace.map(str::to_owned);
@@ -494,7 +497,7 @@ fn content(read: &Secret, asked: BTreeSet<String>) -> SecretContent {
     }
 }
 
-/// The error of a read that several wait for, for one of them.
+/// Copies the error of a shared read for one of its readers.
 fn copy_of(error: &Arc<kube::Error>) -> kube::Error {
     match &**error {
         kube::Error::Api(status) => kube::Error::Api(status.clone()),
@@ -513,7 +516,7 @@ mod tests {
 
     use super::*;
 
-    /// An apiserver that has any Secret, at the version that the test sets (0: it has none), and answers late.
+    /// An apiserver that has every Secret, at the version that the test sets (0: it has none), and answers late.
     #[derive(Clone)]
     struct Version {
         number: Arc<AtomicU64>,
@@ -573,14 +576,14 @@ mod tests {
             self.server.received_requests().await.unwrap().len()
         }
 
-        /// Waits until so many requests are there; their answers are on the way.
+        /// Waits for this number of requests; their answers are not sent yet.
         async fn has_received(&self, requests: usize) {
             while self.gets().await < requests {
                 tokio::task::yield_now().await;
             }
         }
 
-        /// Who is to be reconciled.
+        /// The objects to reconcile.
         fn news(&self) -> Vec<Key> {
             let mut news: Vec<Key> = std::mem::take(&mut self.secrets.lock().news).into_iter().collect();
             news.sort();
@@ -642,8 +645,8 @@ mod tests {
         for reader in [&one, &two] {
             reader.read(&secret, &["password"]).await.unwrap();
         }
-        // The watch fails, the Secret changes, and one of the objects reads it before the watch is back, or while it comes
-        // back.
+        // The watch fails and the Secret changes. One of the objects reads it before the watch is back, or while it
+        // comes back.
         for (version, is_back) in [(2, false), (3, true)] {
             apiserver.secrets.distrust(None);
             apiserver.set(version);
@@ -656,7 +659,7 @@ mod tests {
             let (found, ()) = tokio::join!(one.read(&secret, &["password"]), heard);
             assert_eq!(version_of(&found.unwrap()), version.to_string());
             assert_eq!(apiserver.news(), [key("two")]);
-            // What the watch reports of it later is no news for either.
+            // A later report of this version by the watch enqueues neither.
             apiserver.secrets.seen(&secret, Some(&version.to_string()));
             assert_eq!(apiserver.news(), []);
         }
@@ -694,7 +697,7 @@ mod tests {
         assert_eq!(version_of(&found.unwrap()), "7");
         assert_eq!(apiserver.gets().await, 2, "what was answered at first was older");
         assert_eq!(apiserver.news(), []);
-        // A read that is given up promises nothing.
+        // A read that was given up proves nothing.
         apiserver.secrets.distrust(None);
         let heard = async {
             apiserver.has_received(3).await;
@@ -774,7 +777,7 @@ mod tests {
         assert_eq!(version_of(&found), "remembered");
         let found = reader.read(&of("meanwhile"), &["password"]).await.unwrap();
         assert_eq!(version_of(&found), "1");
-        // The next list speaks of both.
+        // The next list covers both.
         let next = secrets.list_begins();
         secrets.saw_all(Some("a"), next, &HashSet::new());
         assert_eq!(apiserver.news(), [key("office")]);

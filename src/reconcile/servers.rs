@@ -1,4 +1,4 @@
-//! The VPN servers that objects name: a mirror of users and one of groups each, polled for drift only while used.
+//! The VPN servers that objects name: each has a cache of users and one of groups, checked for drift only while used.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,18 +8,18 @@ use tokio::task::AbortHandle;
 
 use super::collections::{GroupSource, Reads, UserSource};
 use super::key::Key;
-use super::tenant::Shared;
+use super::session::Shared;
+use crate::cache::{Cache, LostAt};
 use crate::cloud::user_groups::UserGroup;
 use crate::cloud::users::User;
-use crate::mirror::{LostAt, Mirror};
 
 /// One VPN server, as one credential sees it.
 pub struct Server {
     id: String,
     reads: Reads,
     shared: Arc<Shared>,
-    pub users: Arc<Mirror<User, Key>>,
-    groups: OnceLock<Arc<Mirror<UserGroup, Key>>>,
+    pub users: Arc<Cache<User, Key>>,
+    groups: OnceLock<Arc<Cache<UserGroup, Key>>>,
     poll: OnceLock<AbortHandle>,
 }
 
@@ -30,7 +30,7 @@ impl Server {
             server: id.to_owned(),
         };
         let waker = Arc::clone(&shared);
-        let users = Mirror::new(String::new(), Arc::new(source), move |key| (waker.wake)(key));
+        let users = Cache::new(String::new(), Arc::new(source), move |key| (waker.enqueue)(key));
         let server = Arc::new(Self {
             id: id.to_owned(),
             reads,
@@ -46,7 +46,7 @@ impl Server {
                     tokio::time::sleep(period).await;
                     let Some(server) = polled.upgrade() else { return };
                     server.users.relist();
-                    // Groups are looked at only where somebody names one.
+                    // Groups are listed only if an object names one.
                     if let Some(groups) = server.groups.get() {
                         groups.relist();
                     }
@@ -58,15 +58,15 @@ impl Server {
         server
     }
 
-    /// Its groups.
-    pub fn groups(&self) -> &Arc<Mirror<UserGroup, Key>> {
+    /// The cache of its groups.
+    pub fn groups(&self) -> &Arc<Cache<UserGroup, Key>> {
         self.groups.get_or_init(|| {
             let source = GroupSource {
                 reads: self.reads.clone(),
                 server: self.id.clone(),
             };
             let waker = Arc::clone(&self.shared);
-            Mirror::new(String::new(), Arc::new(source), move |key| (waker.wake)(key))
+            Cache::new(String::new(), Arc::new(source), move |key| (waker.enqueue)(key))
         })
     }
 
@@ -108,7 +108,7 @@ impl Servers {
         }
     }
 
-    /// A server, which is kept for as long as this reader uses it.
+    /// Returns the server, which is kept as long as this reader uses it.
     pub fn of(&self, id: &str, reader: &Key) -> Arc<Server> {
         let mut servers = self.lock();
         let start = || InUse {
@@ -122,7 +122,7 @@ impl Servers {
         Arc::clone(&in_use.server)
     }
 
-    /// The reader is no more.
+    /// The reader no longer exists.
     pub fn forget(&self, reader: &Key) {
         self.lock().retain(|_, in_use| {
             if in_use.readers.remove(reader) {
@@ -132,7 +132,7 @@ impl Servers {
         });
     }
 
-    /// Of each server: how many of its users were lost at once with an object that was lost then, and of how many.
+    /// For each server: how many users were lost together with the loss at `at`, and of how many.
     pub fn losses(&self, at: LostAt, window: Duration) -> Vec<(usize, usize)> {
         self.lock()
             .values()
@@ -140,7 +140,7 @@ impl Servers {
             .collect()
     }
 
-    /// Whether what is missing on each of them has been counted.
+    /// Whether the missing users of each server have been counted.
     pub fn are_counted(&self) -> bool {
         self.lock()
             .values()

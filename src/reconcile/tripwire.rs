@@ -1,11 +1,11 @@
-//! Where a test makes a pass panic.
+//! Makes a reconciliation panic, for tests.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::key::Key;
 
-/// A step of a pass.
+/// A step of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     Gather,
@@ -14,12 +14,12 @@ pub enum Step {
     Report,
 }
 
-/// See the module. Clones are the same.
+/// See the module. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Tripwires(Arc<Mutex<HashSet<(String, Step)>>>);
 
 impl Tripwires {
-    /// From now on a pass over the object of this name panics at that step.
+    /// Makes each reconciliation of the object of this name panic at that step.
     pub fn set(&self, name: &str, step: Step) {
         self.with(|set| set.insert((name.to_owned(), step)));
     }

@@ -1,4 +1,4 @@
-//! Items of the cloud's lists that cannot be read as they should be: logged once per change.
+//! Items of the cloud's lists that cannot be read in full: logged once per change.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -6,20 +6,20 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cloud::paging::Unreadable;
 
-/// Items that one line names.
+/// Maximum number of items that one line names.
 const MOST_NAMED: usize = 5;
 
-/// A collection, and the VPN server whose it is.
+/// A collection, and the VPN server that it belongs to.
 type Place = (&'static str, Option<String>);
 
-/// What was reported last of each list.
+/// The last report of each list.
 #[derive(Default)]
 pub struct UnreadableReports {
     last: Mutex<HashMap<Place, (Vec<Unreadable>, usize)>>,
 }
 
 impl UnreadableReports {
-    /// Logs what cannot be read of a list, unless that was logged before. `count` is of all, `items` are the first of them.
+    /// Logs the unreadable items of a list, unless they were logged before: `count` in all, `items` are the first.
     pub fn report(&self, place: (&'static str, Option<&str>), credentials: &str, items: &[Unreadable], count: usize) {
         let Some(line) = self.news(place, items, count) else {
             return;
@@ -38,13 +38,13 @@ impl UnreadableReports {
                 server,
                 credentials,
                 count,
-                "items of the list cannot be read in full: {line}; they count as present, nothing is concluded from what \
-                 cannot be read, and all other items are compared as ever"
+                "items of the list cannot be read in full: {line}; they count as present, nothing is concluded from \
+                 what cannot be read, and all other items are compared as usual"
             );
         }
     }
 
-    /// The items in words, if they are others than the last time.
+    /// Returns the text of the items if they differ from the last report.
     fn news(
         &self,
         (collection, server): (&'static str, Option<&str>),

@@ -1,4 +1,4 @@
-//! How VPN users behave: they have no tags, their creation is decided later, and their password cannot be read back.
+//! The kind VpnUser: users have no tags, their creation is confirmed later, and their password cannot be read back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,29 +11,31 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use secrecy::SecretString;
 
 use super::access::person;
-use super::decide::{Guard, Policy, Trouble, WAIT};
+use super::decide::{Failure, Guard, POLL, Policy};
+use super::dereferencer::{DereferenceError, Dereferencer};
 use super::key::Key;
-use super::kind::{Difference, Immutable, Kind, Mend, Record, Refused, SecretRef, Wanted};
+use super::kind::{Correction, Difference, Immutable, Kind, Record, Refused, SecretRef, Wanted};
 use super::password::{self, Asked, Judgement, Recent};
-use super::sources::{Lack, Sources};
-use super::tenant::{Open, trouble};
-use crate::api::conditions::{Reason, Verdict};
+use super::session::{Project, failure_of};
+use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::user_record::{PasswordRecord, SentUser};
 use crate::api::{Intent, ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
+use crate::cache::{Cache, Remote};
 use crate::cloud::clock::{creation_window, later};
 use crate::cloud::password::Password;
 use crate::cloud::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
-use crate::cloud::{Answer, Client, CloudError, Meaning, password_rules, time};
-use crate::mirror::{Mirror, Remote};
-use crate::plain_text::one_line;
+use crate::cloud::{Answer, Client, CloudError, ErrorKind, password_rules, time};
+use crate::text::one_line;
 
 /// In `userGroupID`: a user in no group.
-const NO_GROUP: &str = "none";
-/// Of a text that is only shown.
+const NO_GROUP: &str = "None";
+/// In `staticIP`: a random address.
+const NO_ADDRESS: &str = "Disabled";
+/// The longest text that is only shown.
 const LONGEST_SHOWN: usize = 1024;
-/// Of what a person asked for, to tell it from what they ask for later.
+/// The longest stored value of the request annotation, which is compared with later ones.
 const LONGEST_REQUEST: usize = 64;
-/// Ids of vanished users that are remembered.
+/// The most ids of lost users that are remembered.
 const MAX_VANISHED: usize = 4;
 
 /// The kind of VPN users.
@@ -45,12 +47,12 @@ pub type ServerId = String;
 
 /// What the spec refers to: the password, and the id of the group that it names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserExtras {
+pub struct UserDereferenced {
     pub password: Option<KnownPassword>,
     pub group_id: Option<String>,
 }
 
-/// A password, and what may be remembered of it.
+/// A password, and what may be stored of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownPassword {
     pub value: Password,
@@ -59,12 +61,12 @@ pub struct KnownPassword {
     pub requested_at: Option<String>,
 }
 
-/// A creation: what is sent, and what is remembered of its password.
+/// A creation: what is sent, and what is stored of its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Creation {
     pub user: NewUser,
     pub password: PasswordRecord,
-    /// As of the password.
+    /// As in [`KnownPassword`].
     pub requested_at: Option<String>,
 }
 
@@ -90,7 +92,7 @@ impl Creation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserChange {
     Update(Update),
-    /// Takes the user out of this group.
+    /// Removes the user from this group.
     LeaveGroup(String),
     ResetPassword(KnownPassword),
 }
@@ -101,7 +103,7 @@ enum Group<'a> {
     Unmanaged,
     None,
     Id(&'a str),
-    /// Not looked up, where only differences are told.
+    /// A name without its id, where only differences are reported.
     Named(&'a str),
 }
 
@@ -119,7 +121,7 @@ impl Remote for User {
     fn set_tags(&mut self, _: Option<BTreeMap<String, String>>) {}
 
     fn complete_from(&mut self, earlier: &Self) {
-        // A list item is a whole user: what it leaves out is not set. Only what cannot be unset is kept.
+        // A list item is a whole user: fields that it omits are unset. Only fields that cannot be unset are kept.
         self.name = self.name.take().or_else(|| earlier.name.clone());
         self.created_at = self.created_at.take().or_else(|| earlier.created_at.clone());
         self.updated_at = self.updated_at.take().or_else(|| earlier.updated_at.clone());
@@ -151,15 +153,16 @@ impl Kind for Users {
     type Spec = VpnUserSpec;
     type Status = VpnUserStatus;
     type Remote = User;
-    type Extras = UserExtras;
+    type Dereferenced = UserDereferenced;
     type New = Creation;
     type Change = UserChange;
-    type Home = ServerId;
+    type Parent = ServerId;
 
     const KIND: &'static str = "VpnUser";
     const NOUN: &'static str = "VPN user";
     const PLACE: &'static str = "on the VPN server that vpnServerID names";
     const UNIQUE_NAMES: bool = true;
+    const LOSS_RECORD: &'static str = "status.vanishedIDs";
 
     fn object(status: &Self::Status) -> &ObjectStatus {
         &status.object
@@ -169,7 +172,7 @@ impl Kind for Users {
         &mut status.object
     }
 
-    fn home(spec: Option<&Self::Spec>, status: &Self::Status) -> Option<Self::Home> {
+    fn parent(spec: Option<&Self::Spec>, status: &Self::Status) -> Option<Self::Parent> {
         let is_binding = status.object.id.is_some() || status.object.intent.is_some();
         let recorded = status.record.vpn_server_id.clone();
         let wanted = spec.map(|spec| spec.vpn_server_id.clone());
@@ -180,8 +183,8 @@ impl Kind for Users {
         }
     }
 
-    fn lane(home: &Self::Home) -> Option<&str> {
-        Some(home)
+    fn write_queue(parent: &Self::Parent) -> Option<&str> {
+        Some(parent)
     }
 
     fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef> {
@@ -197,15 +200,15 @@ impl Kind for Users {
     }
 
     fn problem(spec: &Self::Spec, _: &Policy) -> Option<String> {
-        // Admission refuses all of these; an older CRD may not have.
+        // Admission refuses all of these; an older CRD may have admitted them.
         let is_id = |text: &str| text.len() == 36 && text.chars().all(|it| it.is_ascii_alphanumeric() || it == '-');
         let group_id = spec.user_group_id.as_deref();
         let problem = if !is_id(&spec.vpn_server_id) {
             "vpnServerID must be the id of a VPN server: 36 letters, digits and '-'"
         } else if group_id.is_some() && spec.user_group_name.is_some() {
-            "userGroupName and userGroupID say the same: keep one of the two"
+            "userGroupName and userGroupID are mutually exclusive: keep one of the two"
         } else if group_id.is_some_and(|id| id != NO_GROUP && !is_id(id)) {
-            "userGroupID must be the id of a user group, 36 letters, digits and '-', or none"
+            "userGroupID must be the id of a user group, 36 letters, digits and '-', or None"
         } else {
             return None;
         };
@@ -213,7 +216,7 @@ impl Kind for Users {
     }
 
     fn cloud_name(spec: &Self::Spec, status: &Self::Status, object_name: &str) -> String {
-        // What an adopted user is called counts, since it cannot change.
+        // The name of an adopted user counts, since it is immutable.
         let named = spec.name.as_ref().or(status.name.as_ref());
         named.cloned().unwrap_or_else(|| object_name.to_owned())
     }
@@ -227,7 +230,7 @@ impl Kind for Users {
     }
 
     fn claimed_name(_: Option<&Self::Spec>, name: &str) -> String {
-        // Whether upper and lower case count is not documented.
+        // Whether names are case-sensitive is not documented.
         name.to_ascii_lowercase()
     }
 
@@ -238,14 +241,14 @@ impl Kind for Users {
     fn new(
         spec: &Self::Spec,
         name: &str,
-        extras: &Self::Extras,
+        dereferenced: &Self::Dereferenced,
         _: (&str, &str),
     ) -> Result<Self::New, (Reason, String)> {
-        let Some(password) = extras.password.clone() else {
+        let Some(password) = dereferenced.password.clone() else {
             let message = "passwordSecretRef is required to create a user: name a Secret with the password".to_owned();
             return Err((Reason::InvalidSpec, message));
         };
-        let group = match group(spec, extras) {
+        let group = match group(spec, dereferenced) {
             Group::Id(id) => Some(id.to_owned()),
             Group::Unmanaged | Group::None | Group::Named(_) => None,
         };
@@ -255,7 +258,7 @@ impl Kind for Users {
                 password: password.value,
                 description: spec.description.clone().filter(|text| !text.is_empty()),
                 user_group_id: group,
-                static_ip: spec.static_ip.clone(),
+                static_ip: spec.static_ip.as_deref().map(|ip| in_cloud(ip).to_owned()),
             },
             password: password.record,
             requested_at: password.requested_at,
@@ -270,7 +273,7 @@ impl Kind for Users {
         false
     }
 
-    fn is_twin(_: &Self::Remote, _: &Self::Remote) -> bool {
+    fn is_duplicate(_: &Self::Remote, _: &Self::Remote) -> bool {
         // Names are unique on a server.
         false
     }
@@ -283,18 +286,23 @@ impl Kind for Users {
         if !policy.keeps(Guard::WindowOfRecord) {
             return remote.name == status.name;
         }
-        is_made_by_us(status, status.object.intent.as_ref(), remote, policy.settle_time)
+        is_made_by_us(
+            status,
+            status.object.intent.as_ref(),
+            remote,
+            policy.confirmation_period,
+        )
     }
 
-    fn settles_at(status: &Self::Status) -> Option<&Time> {
-        status.record.settles_at.as_ref()
+    fn confirmed_at(status: &Self::Status) -> Option<&Time> {
+        status.record.confirmed_at.as_ref()
     }
 
     fn awaited(status: &mut Self::Status) -> Vec<&mut Time> {
         let intent = status.object.intent.as_mut().map(|intent| &mut intent.deadline);
         let reset = status.record.password_reset.as_mut().map(|reset| &mut reset.deadline);
-        let settles_at = status.record.settles_at.as_mut();
-        intent.into_iter().chain(reset).chain(settles_at).collect()
+        let confirmed_at = status.record.confirmed_at.as_mut();
+        intent.into_iter().chain(reset).chain(confirmed_at).collect()
     }
 
     fn immutable_difference(spec: &Self::Spec, remote: &Self::Remote, full: bool) -> Immutable {
@@ -307,10 +315,10 @@ impl Kind for Users {
             has => {
                 let (id, has) = (&remote.id, has.as_deref().unwrap_or("none"));
                 let message = format!(
-                    "name: the VPN user {id} is called {has} in the cloud, not {wanted}, and that cannot be changed there: \
-                     delete this object (with deletionPolicy: Retain, to keep the cloud's) and create it anew with \
-                     externalID: {id} and name: {has}; for a user called {wanted}, create another VpnUser beside this one, \
-                     move the connection to it, then delete this one"
+                    "name: the VPN user {id} is called {has} in the cloud, not {wanted}, and the name is immutable \
+                     there: delete this object (with deletionPolicy: Retain, to keep the cloud's) and recreate it \
+                     with externalID: {id} and name: {has}; for a user called {wanted}, create another VpnUser beside \
+                     this one, move the connection to it, then delete this one"
                 );
                 Immutable::Differs { field: "name", message }
             }
@@ -318,10 +326,10 @@ impl Kind for Users {
     }
 
     fn difference(wanted: &Wanted<'_, Self>, remote: &Self::Remote) -> Option<Difference<Self::Change>> {
-        let Wanted { spec, extras, .. } = wanted;
+        let Wanted { spec, dereferenced, .. } = wanted;
         let mut fields = Vec::new();
         let mut update = Update {
-            // Left out, it might be taken for none; the cloud's own Terraform provider sends it along as well.
+            // If omitted, it might count as none; the cloud's own Terraform provider sends it as well.
             user_group_id: remote.user_group_id.clone(),
             ..Update::keeping(remote)
         };
@@ -331,15 +339,15 @@ impl Kind for Users {
             fields.push("description".to_owned());
             update.description.clone_from(description);
         }
-        if let Some(ip) = &spec.static_ip
+        if let Some(ip) = spec.static_ip.as_deref().map(in_cloud)
             && static_ip(remote) != ip
         {
             fields.push("staticIP".to_owned());
-            update.static_ip = Some(ip.clone());
+            update.static_ip = Some(ip.to_owned());
         }
         let has_group = remote.user_group_id.as_deref();
         let mut leaves = None;
-        match group(spec, extras) {
+        match group(spec, dereferenced) {
             Group::Id(id) if has_group != Some(id) => {
                 fields.push(group_field(spec));
                 update.user_group_id = Some(id.to_owned());
@@ -348,20 +356,23 @@ impl Kind for Users {
             Group::None if has_group.is_some() => leaves = has_group,
             Group::Unmanaged | Group::None | Group::Id(_) | Group::Named(_) => {}
         }
-        let mut mend = (!fields.is_empty()).then_some(Mend::Call(UserChange::Update(update)));
+        let mut correction = (!fields.is_empty()).then_some(Correction::Call(UserChange::Update(update)));
         if let Some(group) = leaves {
             fields.push(group_field(spec));
-            mend = mend.or_else(|| Some(Mend::Call(UserChange::LeaveGroup(group.to_owned()))));
+            correction = correction.or_else(|| Some(Correction::Call(UserChange::LeaveGroup(group.to_owned()))));
         }
-        if let Some(password_mend) = mend_password(wanted) {
+        if let Some(of_password) = password_correction(wanted) {
             fields.push("passwordSecretRef".to_owned());
-            mend = mend.or(Some(password_mend));
+            correction = correction.or(Some(of_password));
         }
-        Some(Difference { fields, mend: mend? })
+        Some(Difference {
+            fields,
+            correction: correction?,
+        })
     }
 
     fn needs_whole(change: &Self::Change) -> bool {
-        // It sends back what it does not change.
+        // An update also sends the fields that it does not change.
         matches!(change, UserChange::Update(_))
     }
 
@@ -383,18 +394,18 @@ impl Kind for Users {
         }
     }
 
-    fn announced(status: &mut Self::Status, home: &Self::Home, new: &Self::New, intent: &Intent) {
+    fn announced(status: &mut Self::Status, parent: &Self::Parent, new: &Self::New, intent: &Intent) {
         status.name = Some(new.user.name.clone());
-        status.record.vpn_server_id = Some(home.clone());
+        status.record.vpn_server_id = Some(parent.clone());
         status.record.sent = Some(sent(new));
-        // Not before that; and a CRD that would drop it is found out before anything is sent.
-        status.record.settles_at = Some(intent.deadline.clone());
+        // The earliest time. Recording it now reveals a CRD that drops it, before anything is sent.
+        status.record.confirmed_at = Some(intent.deadline.clone());
     }
 
-    fn announced_before(status: &Self::Status, extras: &Self::Extras) -> Option<Self::New> {
-        // Whatever spec says by now; only the password must still be in the Secret.
+    fn announced_before(status: &Self::Status, dereferenced: &Self::Dereferenced) -> Option<Self::New> {
+        // Independent of the present spec; only the password must still be in the Secret.
         let sent = status.record.sent.clone()?;
-        let known = extras.password.as_ref()?;
+        let known = dereferenced.password.as_ref()?;
         password::is_same(&sent.password, &known.record).then(|| Creation {
             user: NewUser {
                 name: sent.name,
@@ -410,7 +421,7 @@ impl Kind for Users {
 
     fn expected(status: &mut Self::Status, spec: &Self::Spec, object_name: &str) {
         if status.object.id.is_none() && status.object.intent.is_none() {
-            // What a user is called that is still to be adopted is not known.
+            // The name of a user that is still to be adopted is unknown.
             let is_ours = spec.lifecycle.external_id.is_none();
             status.name = is_ours.then(|| Self::cloud_name(spec, status, object_name));
         }
@@ -421,11 +432,11 @@ impl Kind for Users {
     }
 
     fn creation_refused(status: &mut Self::Status, new: &Self::New, error: &CloudError) {
-        if error.meaning == Meaning::BadPassword {
-            password::refuse(&mut status.record, new.asked(), trouble(error).verdict.message);
+        if error.kind == ErrorKind::BadPassword {
+            password::refuse(&mut status.record, new.asked(), failure_of(error).condition.message);
         }
-        status.record.settles_at = None;
-        // What may still show up of an earlier one is told by it.
+        status.record.confirmed_at = None;
+        // It identifies users of earlier creations that may still appear.
         if given_up(status).next().is_none() {
             status.record.sent = None;
         }
@@ -436,25 +447,50 @@ impl Kind for Users {
         Some((Reason::InvalidPassword, message.to_owned()))
     }
 
+    fn settles(intent: &Intent, remote: &Self::Remote, record: &Record<'_>) -> bool {
+        remote.name.as_deref() == Some(intent.name.as_str()) && record.is_in_window::<Self>(intent, remote)
+    }
+
+    fn settles_all(status: &Self::Status, remote: &Self::Remote) -> bool {
+        let record = &status.record;
+        // It may have been adopted under another name than the one that was sent or lost.
+        let has_the_name = |sent: &SentUser| remote.name.as_deref() == Some(sent.name.as_str());
+        let is_lost = || record.vanished_ids.contains(&remote.id);
+        record.sent.as_ref().map_or_else(is_lost, has_the_name)
+    }
+
+    fn forget_earlier(status: &mut Self::Status) {
+        status.record.sent = None;
+        status.record.vanished_ids.clear();
+    }
+
     fn found(
         status: &mut Self::Status,
-        home: Option<&Self::Home>,
+        parent: Option<&Self::Parent>,
         remote: &Self::Remote,
         intent: Option<&Intent>,
         record: &Record<'_>,
     ) {
+        if remote.name.is_some() && remote.name == status.name && !status.record.vanished_ids.contains(&remote.id) {
+            // The lost users had this name, so they no longer exist.
+            status.record.vanished_ids.clear();
+        }
         status.name = remote.name.as_deref().map(shown).or(status.name.take());
-        status.record.vpn_server_id = home.cloned().or(status.record.vpn_server_id.take());
-        if is_made_by_us(status, intent, remote, record.settle_time) {
+        status.record.vpn_server_id = parent.cloned().or(status.record.vpn_server_id.take());
+        if is_made_by_us(status, intent, remote, record.policy.confirmation_period) {
             let created = Self::times(remote).0.unwrap_or(record.cloud_now);
             was_created(status, created, record);
         } else {
-            status.record.settles_at = None;
+            status.record.confirmed_at = None;
         }
     }
 
+    fn lost_ids(status: &Self::Status) -> &[String] {
+        &status.record.vanished_ids
+    }
+
     fn lost(status: &mut Self::Status) {
-        // Another user, made or adopted, has not had any of these passwords.
+        // Another user, created or adopted, has had none of these passwords.
         let record = &mut status.record;
         record.password = None;
         record.password_reset = None;
@@ -466,7 +502,7 @@ impl Kind for Users {
     fn vanished(status: &mut Self::Status, id: &str) {
         Self::lost(status);
         let record = &mut status.record;
-        record.settles_at = None;
+        record.confirmed_at = None;
         record.vanished_ids.retain(|other| other != id);
         record.vanished_ids.push(id.to_owned());
         if record.vanished_ids.len() > MAX_VANISHED {
@@ -477,26 +513,25 @@ impl Kind for Users {
     fn confirm(
         status: &mut Self::Status,
         spec: Option<&Self::Spec>,
-        extras: Option<&Self::Extras>,
+        dereferenced: Option<&Self::Dereferenced>,
         remote: &Self::Remote,
     ) {
         status.name = remote.name.as_deref().map(shown).or(status.name.take());
         status.user_group_id.clone_from(&remote.user_group_id);
         let wanted_name = spec.and_then(|spec| spec.user_group_name.clone());
-        let is_wanted =
-            extras.is_some_and(|extras| extras.group_id.is_some() && extras.group_id == remote.user_group_id);
+        let is_wanted = dereferenced.is_some_and(|dereferenced| {
+            dereferenced.group_id.is_some() && dereferenced.group_id == remote.user_group_id
+        });
         status.user_group_name = remote
             .user_group_name
             .as_deref()
             .map(shown)
             .or_else(|| wanted_name.filter(|_| is_wanted));
-        status.static_ip = Some(static_ip(remote).to_owned());
+        status.static_ip = Some(in_spec(static_ip(remote)).to_owned());
         let record = &mut status.record;
-        record.settles_at = None;
-        record.sent = None;
-        record.vanished_ids.clear();
-        // The same value from another version of the Secret, or under another key.
-        let wanted = extras.and_then(|extras| extras.password.as_ref());
+        record.confirmed_at = None;
+        // The same value from another version of the Secret, or with another digest key.
+        let wanted = dereferenced.and_then(|dereferenced| dereferenced.password.as_ref());
         if let (Some(known), Some(wanted)) = (&mut record.password, wanted)
             && password::is_same(known, &wanted.record)
         {
@@ -529,16 +564,16 @@ impl Kind for Users {
         let UserChange::ResetPassword(sent) = change else {
             return Refused::AsTold;
         };
-        if error.meaning != Meaning::RecentPassword {
+        if error.kind != ErrorKind::RecentPassword {
             password::refused(&mut status.record);
-            if error.meaning == Meaning::BadPassword {
-                password::refuse(&mut status.record, sent.asked(), trouble(error).verdict.message);
+            if error.kind == ErrorKind::BadPassword {
+                password::refuse(&mut status.record, sent.asked(), failure_of(error).condition.message);
             }
             return Refused::AsTold;
         }
         match password::refused_as_recent(&mut status.record) {
             Recent::Former => {
-                password::refuse(&mut status.record, sent.asked(), trouble(error).verdict.message);
+                password::refuse(&mut status.record, sent.asked(), failure_of(error).condition.message);
                 Refused::AsTold
             }
             Recent::Ambiguous => {
@@ -564,26 +599,29 @@ impl Kind for Users {
         (read(&remote.created_at), read(&remote.updated_at))
     }
 
-    fn mirror(open: &Open, home: &Self::Home, reader: &Key) -> Arc<Mirror<Self::Remote, Key>> {
-        Arc::clone(&open.server(home, reader).users)
+    fn cache(open: &Project, parent: &Self::Parent, reader: &Key) -> Arc<Cache<Self::Remote, Key>> {
+        Arc::clone(&open.server(parent, reader).users)
     }
 
-    fn extras<'a>(spec: &'a Self::Spec, sources: &'a Sources<'a>) -> BoxFuture<'a, Result<Self::Extras, Lack>> {
+    fn dereferenced<'a>(
+        spec: &'a Self::Spec,
+        dereferencer: &'a Dereferencer<'a>,
+    ) -> BoxFuture<'a, Result<Self::Dereferenced, DereferenceError>> {
         async move {
-            let mut extras = UserExtras::default();
+            let mut dereferenced = UserDereferenced::default();
             if spec.lifecycle.management() == ManagementPolicy::Observe {
-                return Ok(extras);
+                return Ok(dereferenced);
             }
-            // What is wrong with the password is told before the cloud is asked anything.
+            // The password first: its problems are reported before any request to the cloud.
             if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
-                extras.password = Some(read_password(spec, &reference, sources).await?);
+                dereferenced.password = Some(read_password(spec, &reference, dereferencer).await?);
             }
             if let Some(name) = &spec.user_group_name {
-                let group = sources.group(&spec.vpn_server_id, name)?;
-                let missing = || Lack::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
-                extras.group_id = Some(group.ok_or_else(missing)?.id);
+                let group = dereferencer.group(&spec.vpn_server_id, name)?;
+                let missing = || DereferenceError::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
+                dereferenced.group_id = Some(group.ok_or_else(missing)?.id);
             }
-            Ok(extras)
+            Ok(dereferenced)
         }
         .boxed()
     }
@@ -594,13 +632,13 @@ impl Kind for Users {
 
     fn create<'a>(
         client: &'a Client,
-        home: &'a Self::Home,
+        parent: &'a Self::Parent,
         new: &'a Self::New,
         token: &'a str,
     ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
         let user = &new.user;
         client
-            .create_user(home, user, token)
+            .create_user(parent, user, token)
             .map_ok(|answer| {
                 answer.map(|created| User {
                     id: created.id,
@@ -616,22 +654,22 @@ impl Kind for Users {
 
     fn change<'a>(
         client: &'a Client,
-        home: &'a Self::Home,
+        parent: &'a Self::Parent,
         id: &'a str,
         change: &'a Self::Change,
     ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
         match change {
             UserChange::Update(update) => client
-                .update_user(home, id, update)
+                .update_user(parent, id, update)
                 .map_ok(|answer| answer.map(Some))
                 .boxed(),
             UserChange::LeaveGroup(group) => async move {
-                let answer = client.remove_users_from_group(home, group, &[id]).await?;
+                let answer = client.remove_users_from_group(parent, group, &[id]).await?;
                 Ok(answer.map(|()| None))
             }
             .boxed(),
             UserChange::ResetPassword(password) => client
-                .reset_user_password(home, id, &password.value)
+                .reset_user_password(parent, id, &password.value)
                 .map_ok(|answer| answer.map(|()| None))
                 .boxed(),
         }
@@ -639,10 +677,10 @@ impl Kind for Users {
 
     fn delete<'a>(
         client: &'a Client,
-        home: &'a Self::Home,
+        parent: &'a Self::Parent,
         id: &'a str,
     ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
-        client.delete_user(home, id).boxed()
+        client.delete_user(parent, id).boxed()
     }
 }
 
@@ -650,8 +688,8 @@ fn shown(foreign: &str) -> String {
     one_line(foreign, LONGEST_SHOWN)
 }
 
-fn group<'a>(spec: &'a VpnUserSpec, extras: &'a UserExtras) -> Group<'a> {
-    match (&spec.user_group_id, &spec.user_group_name, &extras.group_id) {
+fn group<'a>(spec: &'a VpnUserSpec, dereferenced: &'a UserDereferenced) -> Group<'a> {
+    match (&spec.user_group_id, &spec.user_group_name, &dereferenced.group_id) {
         (Some(id), _, _) if id == NO_GROUP => Group::None,
         (Some(id), _, _) => Group::Id(id),
         (None, Some(_), Some(id)) => Group::Id(id),
@@ -669,7 +707,7 @@ fn group_field(spec: &VpnUserSpec) -> String {
     field.to_owned()
 }
 
-/// The address; that there is none is said in several ways.
+/// The address; the cloud has several values for none.
 fn static_ip(remote: &User) -> &str {
     remote
         .static_ip
@@ -678,8 +716,32 @@ fn static_ip(remote: &User) -> &str {
         .unwrap_or(NO_STATIC_IP)
 }
 
-/// The cloud once gave us its id, or it was created while a creation of ours was under way and looks as that sent it.
-fn is_made_by_us(status: &VpnUserStatus, intent: Option<&Intent>, remote: &User, settle_time: Duration) -> bool {
+/// Converts `spec.staticIP` to the cloud's form.
+fn in_cloud(static_ip: &str) -> &str {
+    if static_ip == NO_ADDRESS {
+        NO_STATIC_IP
+    } else {
+        static_ip
+    }
+}
+
+/// Converts a static address of the cloud to the form of `spec.staticIP`.
+fn in_spec(static_ip: &str) -> &str {
+    if static_ip == NO_STATIC_IP {
+        NO_ADDRESS
+    } else {
+        static_ip
+    }
+}
+
+/// Whether we created the user: the cloud once returned its id, or it has the sent fields and was created during a
+/// creation of ours.
+fn is_made_by_us(
+    status: &VpnUserStatus,
+    intent: Option<&Intent>,
+    remote: &User,
+    confirmation_period: Duration,
+) -> bool {
     if status.record.vanished_ids.contains(&remote.id) {
         return true;
     }
@@ -688,10 +750,9 @@ fn is_made_by_us(status: &VpnUserStatus, intent: Option<&Intent>, remote: &User,
     };
     let open = intent.map(|intent| (intent.recorded_at.0, intent.deadline.0));
     looks_as_sent(sent, remote)
-        && open
-            .into_iter()
-            .chain(given_up(status))
-            .any(|(recorded_at, deadline)| creation_window(recorded_at, Some(deadline), settle_time).contains(&created))
+        && open.into_iter().chain(given_up(status)).any(|(recorded_at, deadline)| {
+            creation_window(recorded_at, Some(deadline), confirmation_period).contains(&created)
+        })
 }
 
 fn sent(new: &Creation) -> SentUser {
@@ -705,7 +766,7 @@ fn sent(new: &Creation) -> SentUser {
     }
 }
 
-/// What was not sent is not there either; but for the group, which the cloud may choose then.
+/// Whether the user has the fields that were sent and no others. If no group was sent, the cloud may choose one.
 fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
     let group = sent.user_group_id.as_ref();
     remote.name.as_ref() == Some(&sent.name)
@@ -714,95 +775,96 @@ fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
         && static_ip(remote) == sent.static_ip.as_deref().unwrap_or(NO_STATIC_IP)
 }
 
-/// From announcement to deadline, of each creation that was given up although it may still show up.
+/// From record to deadline, for each creation that was given up although it may still take effect.
 fn given_up(status: &VpnUserStatus) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let given_up = status.object.past_intents.iter().filter(|past| past.given_up);
-    given_up.map(|past| (past.recorded_at.0, past.deadline.0))
+    let unresolved = status.object.unresolved_creations();
+    unresolved.map(|past| (past.recorded_at.0, past.deadline.0))
 }
 
-/// A creation of ours made it: its password is set, and it is confirmed later.
+/// Records that we created the user: its password is set, and it is confirmed later.
 fn was_created(status: &mut VpnUserStatus, at: Timestamp, record: &Record<'_>) {
     if let Some(sent) = &status.record.sent {
         let sent = sent.password.clone();
         password::set(&mut status.record, &sent);
-        // Whatever was set before was another user's.
+        // Passwords that were set before belong to another user.
         status.record.former_passwords.clear();
     }
     status.password_set_at = Some(Time(super::record::whole_seconds(at)));
-    status.record.settles_at = Some(Time(settled(at, record.settle_time)));
+    status.record.confirmed_at = Some(Time(settled(at, record.policy.confirmation_period)));
 }
 
-/// When a creation is settled, in whole seconds; those of about the same time together, so that one LIST confirms them
-/// all.
-fn settled(created: Timestamp, settle_time: Duration) -> Timestamp {
-    let step = i64::try_from(settle_time.as_secs() / 10).unwrap_or(1).max(1);
-    let seconds = later(created, settle_time).as_second().saturating_add(step);
+/// When a creation is confirmed, in whole seconds. Creations of about the same time share the value, so that one LIST
+/// confirms all.
+fn settled(created: Timestamp, confirmation_period: Duration) -> Timestamp {
+    let step = i64::try_from(confirmation_period.as_secs() / 10).unwrap_or(1).max(1);
+    let seconds = later(created, confirmation_period).as_second().saturating_add(step);
     Timestamp::from_second(seconds - seconds.rem_euclid(step)).unwrap_or(Timestamp::MAX)
 }
 
-fn mend_password(wanted: &Wanted<'_, Users>) -> Option<Mend<UserChange>> {
-    let password = wanted.extras.password.as_ref()?;
+fn password_correction(wanted: &Wanted<'_, Users>) -> Option<Correction<UserChange>> {
+    let password = wanted.dereferenced.password.as_ref()?;
     let keeps = |guard| wanted.policy.keeps(guard);
-    let settle = wanted.policy.settle_time;
+    let settle = wanted.policy.confirmation_period;
     match password::judge(&wanted.status.record, password.asked(), wanted.cloud_now, settle) {
         Judgement::InForce if keeps(Guard::PasswordOnce) => None,
         Judgement::Refused(message) if keeps(Guard::RefusedOnce) => {
-            Some(Mend::Person(Reason::InvalidPassword, message))
+            Some(Correction::UserAction(Reason::InvalidPassword, message))
         }
-        Judgement::Wait(until) if keeps(Guard::PasswordWaits) => Some(Mend::Until(until)),
+        Judgement::Wait(until) if keeps(Guard::PasswordWaits) => Some(Correction::Until(until)),
         Judgement::Ambiguous if keeps(Guard::PasswordAmbiguous) => {
-            Some(Mend::Person(Reason::InvalidPassword, ambiguous()))
+            Some(Correction::UserAction(Reason::InvalidPassword, ambiguous()))
         }
-        _ => Some(Mend::Call(UserChange::ResetPassword(password.clone()))),
+        _ => Some(Correction::Call(UserChange::ResetPassword(password.clone()))),
     }
 }
 
 fn ambiguous() -> String {
-    "spec.passwordSecretRef: another password was sent before this one and its answer was lost, so it cannot be told which \
-     of the two is in force, and the cloud takes neither again: put a new password into the Secret, which is picked up \
-     at once and settles it"
+    "spec.passwordSecretRef: another password was sent before this one and its answer was lost, so it is unknown \
+     which of the two is in force, and the cloud accepts neither again: put a new password into the Secret; it is \
+     picked up at once and resolves this"
         .to_owned()
 }
 
-fn missing_group(name: &str, server: &str) -> Trouble {
+fn missing_group(name: &str, server: &str) -> Failure {
     let message = format!(
-        "spec.userGroupName: there is no user group {name} on the VPN server {server}: create it there, or correct the \
-         name; it is looked for again and again"
+        "spec.userGroupName: there is no user group {name} on the VPN server {server}: create it there, or correct \
+         the name; the groups are read again regularly"
     );
-    Trouble {
-        verdict: Verdict::new(Reason::DependencyNotReady, message),
-        pace: WAIT,
+    Failure {
+        condition: ReadyCondition::new(Reason::DependencyNotReady, message),
+        backoff: POLL,
     }
 }
 
 async fn read_password(
     spec: &VpnUserSpec,
     reference: &SecretRef,
-    sources: &Sources<'_>,
-) -> Result<KnownPassword, Lack> {
-    let secret = sources.secret(reference).await?;
+    dereferencer: &Dereferencer<'_>,
+) -> Result<KnownPassword, DereferenceError> {
+    let secret = dereferencer.secret(reference).await?;
     let invalid = |problem: &dyn std::fmt::Display| {
-        let (SecretRef { field, name, key }, namespace) = (reference, &sources.key.namespace);
+        let (SecretRef { field, name, key }, namespace) = (reference, &dereferencer.key.namespace);
         let message = format!(
-            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up at once"
+            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up \
+             at once"
         );
         person(Reason::InvalidPassword, message)
     };
     let value = password_rules::read(&secret.bytes).map_err(|problem| invalid(&problem))?;
-    // What an adopted user is called is not known here; the cloud checks that as well.
+    // The name of an adopted user is unknown here; the cloud checks that as well.
     let is_adopted = spec.lifecycle.external_id.is_some();
-    let default_name = if is_adopted { "" } else { sources.object_name() };
+    let default_name = if is_adopted { "" } else { dereferencer.object_name() };
     let user_name = spec.name.as_deref().unwrap_or(default_name);
     password_rules::check(value.expose(), user_name).map_err(|problem| invalid(&problem))?;
-    let key = sources.digest_key().await?;
-    let context = format!("{}/{}", sources.key.namespace, sources.key.name);
+    let key = dereferencer.digest_key().await?;
+    let context = format!("{}/{}", dereferencer.key.namespace, dereferencer.key.name);
     let record = PasswordRecord {
         digest: key.digest(&context, &SecretString::from(value.expose())),
         key_id: key.id(&context),
         secret_uid: secret.uid,
         secret_resource_version: secret.resource_version,
     };
-    let requested_at = sources.requested_at.map(|text| one_line(text, LONGEST_REQUEST));
+    let requested_at = dereferencer.requested_at.map(|text| one_line(text, LONGEST_REQUEST));
     Ok(KnownPassword {
         value,
         record,
@@ -830,7 +892,7 @@ mod tests {
         Policy::of_tests("")
     }
 
-    /// After a creation of `alice` in the group `g`, of which it is not known what came of it.
+    /// After a creation of `alice` in the group `g` with an unknown outcome.
     fn unresolved() -> VpnUserStatus {
         let mut status = VpnUserStatus::default();
         status.record.sent = Some(SentUser {
@@ -869,7 +931,7 @@ mod tests {
             assert_eq!(is_ours(&status, &user(created)), expected, "{created}");
         }
         let inside = user(ANNOUNCED + 1);
-        for stranger in [
+        for unmanaged in [
             User {
                 name: Some("Alice".to_owned()),
                 ..inside.clone()
@@ -891,7 +953,7 @@ mod tests {
                 ..inside.clone()
             },
         ] {
-            assert!(!is_ours(&status, &stranger), "{stranger:?}");
+            assert!(!is_ours(&status, &unmanaged), "{unmanaged:?}");
         }
         let mut resolved = status.clone();
         resolved.object.past_intents[0].given_up = false;
@@ -916,16 +978,16 @@ mod tests {
     #[test]
     fn an_adopted_user_has_our_password_only_if_we_made_it() {
         let record = Record {
-            owner_tag_key: "",
+            policy: &policy(),
+            uid: "uid",
             cloud_now: at(2000),
-            settle_time: Duration::from_secs(30),
         };
         for (created, made_by_us) in [(ANNOUNCED + 1, true), (1, false)] {
             let mut status = unresolved();
-            status.record.settles_at = Some(Time(at(DEADLINE)));
+            status.record.confirmed_at = Some(Time(at(DEADLINE)));
             Users::found(&mut status, None, &user(created), None, &record);
             assert_eq!(status.record.password.is_some(), made_by_us);
-            assert_eq!(status.record.settles_at.is_some(), made_by_us);
+            assert_eq!(status.record.confirmed_at.is_some(), made_by_us);
         }
     }
 
@@ -965,13 +1027,13 @@ mod tests {
             password: PasswordRecord::default(),
             requested_at: None,
         };
-        let mut refuse = |meaning| {
-            let error = CloudError::new(Operation::CreateVpnUser, meaning, "no");
+        let mut refuse = |kind| {
+            let error = CloudError::new(Operation::CreateVpnUser, kind, "no");
             Users::creation_refused(&mut status, &new, &error);
             (status.record.sent.clone(), status.record.password_refused.is_some())
         };
-        assert_eq!(refuse(Meaning::Duplicate), (None, false));
-        assert_eq!(refuse(Meaning::BadPassword), (None, true), "it is not sent again");
+        assert_eq!(refuse(ErrorKind::Duplicate), (None, false));
+        assert_eq!(refuse(ErrorKind::BadPassword), (None, true), "it is not sent again");
     }
 
     #[test]
@@ -986,7 +1048,7 @@ mod tests {
         assert!(settled(at(1000), Duration::ZERO) > at(1000));
     }
 
-    /// How a cloud takes an update that leaves the group out, as nobody documents.
+    /// Applies an update as a cloud may: what an omitted group means is not documented.
     fn apply(remote: &mut User, call: &UserChange, drops_group: bool) {
         match call {
             UserChange::Update(update) => {
@@ -1002,10 +1064,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn mending_ends_with_one_call_of_each_kind_at_most_and_keeps_what_is_not_managed(
+        fn correcting_ends_with_one_call_of_each_kind_at_most_and_keeps_what_is_not_managed(
             description in proptest::option::of("[ab]?"),
-            static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "192.168.10.9", "disable"]),
-            group in proptest::option::of(prop_oneof!["none", "g1", "g2"]),
+            static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "192.168.10.9", "Disabled"]),
+            group in proptest::option::of(prop_oneof!["None", "g1", "g2"]),
             has_description in proptest::option::of("[ab]?"),
             has_static_ip in proptest::option::of(prop_oneof!["192.168.10.5", "disable", ""]),
             has_group in proptest::option::of("g[12]"),
@@ -1025,17 +1087,17 @@ mod tests {
                 ..user(ANNOUNCED)
             };
             let mut remote = before.clone();
-            let (status, extras) = (VpnUserStatus::default(), UserExtras::default());
+            let (status, dereferenced) = (VpnUserStatus::default(), UserDereferenced::default());
             let wanted = Wanted {
                 spec: &spec,
                 status: &status,
-                extras: &extras,
+                dereferenced: &dereferenced,
                 policy: &policy(),
                 overwrites_tags: true,
                 cloud_now: at(0),
             };
             let mut kinds = Vec::new();
-            while let Some(Difference { fields, mend: Mend::Call(call) }) = Users::difference(&wanted, &remote) {
+            while let Some(Difference { fields, correction: Correction::Call(call) }) = Users::difference(&wanted, &remote) {
                 prop_assert!(!fields.is_empty());
                 kinds.push(std::mem::discriminant(&call));
                 apply(&mut remote, &call, drops_group);
@@ -1045,9 +1107,10 @@ mod tests {
             let described = |user: &User| user.description.clone().unwrap_or_default();
             prop_assert_eq!(described(&remote), description.unwrap_or(described(&before)));
             let address = super::static_ip(&remote).to_owned();
-            prop_assert_eq!(address, static_ip.unwrap_or(super::static_ip(&before).to_owned()));
+            let expected = static_ip.as_deref().map_or(super::static_ip(&before), super::in_cloud);
+            prop_assert_eq!(&address, expected);
             let expected_group = match group.as_deref() {
-                Some("none") => None,
+                Some("None") => None,
                 Some(id) => Some(id.to_owned()),
                 None => before.user_group_id,
             };

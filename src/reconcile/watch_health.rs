@@ -1,6 +1,6 @@
-//! Whether a watch of objects is up: for readiness, and for a log that tells each failure once.
+//! Whether a watch of objects is up: for readiness, and for a log that reports each failure once.
 //!
-//! A watch that broke off is resumed without a word from kube's watcher, so that it is up again must be found out.
+//! kube's watcher resumes a broken watch without an event, so a trial watch must find out that it is up again.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +22,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the apiserver may take to begin a watch.
 const BEGIN_LIMIT: Duration = Duration::from_secs(10);
-/// No object has such a name: the watch that tries whether watches can be begun brings nothing.
+/// No object has this name, so the trial watch, which checks whether watches can begin, returns no objects.
 const NO_OBJECT: &str = "metadata.name=-";
 
 /// The lines of `/readyz` about a watch.
 pub struct WatchChecks {
     pub own: Check,
-    /// Where several namespaces are watched, each by a watch of its own: that any of them is up.
+    /// If each of several namespaces has its own watch: whether any of them is up.
     pub any: Option<Check>,
 }
 
@@ -44,12 +44,12 @@ struct Shared {
     namespace: String,
     checks: WatchChecks,
     metrics: Metrics,
-    trouble: Mutex<Trouble>,
+    failure: Mutex<WatchFailure>,
 }
 
 #[derive(Default)]
-struct Trouble {
-    /// How the watch fails, for as long as it does.
+struct WatchFailure {
+    /// How the watch fails, while it does.
     told: Option<String>,
     trial: Option<AbortHandle>,
 }
@@ -72,7 +72,7 @@ where
             namespace,
             checks,
             metrics,
-            trouble: Mutex::default(),
+            failure: Mutex::default(),
         };
         Self {
             api,
@@ -80,28 +80,28 @@ where
         }
     }
 
-    /// The watch brought something, or all that there is.
+    /// Records that the watch delivered an event or a complete list.
     pub fn is_up(&self) {
         self.shared.is_up();
     }
 
-    /// The watch failed. What it does next is the watcher's business: it lists anew, which ends in [`Self::is_up`], or
-    /// goes on where it was, of which nothing is heard.
+    /// Records a failure of the watch. The watcher then lists again, which ends in [`Self::is_up`], or resumes the
+    /// watch, which it does not report.
     pub fn failed(&self, error: &watcher::Error) {
         let (kind, namespace) = (self.shared.kind, &self.shared.namespace);
         let how = manner(error);
         self.shared.is_down(error);
-        let mut trouble = self.shared.lock();
-        if trouble.told.as_ref() == Some(&how) {
+        let mut failure = self.shared.lock();
+        if failure.told.as_ref() == Some(&how) {
             debug!(kind, namespace, %error, "the watch failed again");
         } else {
-            warn!(kind, namespace, %error, "the watch failed; it is begun anew");
-            trouble.told = Some(how);
+            warn!(kind, namespace, %error, "the watch failed; it restarts");
+            failure.told = Some(how);
         }
-        let is_tried = trouble.trial.as_ref().is_some_and(|trial| !trial.is_finished());
+        let is_tried = failure.trial.as_ref().is_some_and(|trial| !trial.is_finished());
         if !is_tried && !lists_anew(error) {
             let trial = tokio::spawn(try_until_it_begins(self.api.clone(), Arc::clone(&self.shared)));
-            trouble.trial = Some(trial.abort_handle());
+            failure.trial = Some(trial.abort_handle());
         }
     }
 }
@@ -128,7 +128,7 @@ impl Shared {
 
     fn is_down(&self, error: &watcher::Error) {
         self.metrics.set_watch_up(self.kind, &self.namespace, false);
-        // One namespace that is forbidden must not hold up a rollout that all the others need.
+        // One forbidden namespace must not block a rollout that all the others need.
         if is_forbidden(error) && self.checks.any.is_some() {
             self.checks.own.note(error.to_string());
         } else {
@@ -136,8 +136,8 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, WatchFailure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,7 +156,7 @@ where
     }
 }
 
-/// Whether the watcher answers this error with a list.
+/// Whether the watcher lists again after this error.
 fn lists_anew(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(_) | watcher::Error::NoResourceVersion => true,
@@ -165,7 +165,7 @@ fn lists_anew(error: &watcher::Error) -> bool {
     }
 }
 
-/// The kind of failure, without what may differ from one time to the next.
+/// The kind of failure, without details that may differ each time.
 fn manner(error: &watcher::Error) -> String {
     match error {
         watcher::Error::WatchError(status) => format!("refused: {} {}", status.code, status.reason),

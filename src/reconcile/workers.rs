@@ -1,5 +1,5 @@
-//! The workers: they take objects of a kind from its queue and reconcile them, a bounded number at a time. One object's
-//! panic or endless reconcile is that object's affair: it is counted, reported on the object and backed off.
+//! The workers: they take objects of a kind from its queue and reconcile them, a bounded number at a time. A panic or
+//! an endless reconcile affects only its own object: it is counted, logged and retried with backoff.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -15,29 +15,28 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::context::KindContext;
-use super::decide::{AGAIN, Trouble};
+use super::decide::{Failure, RETRY};
 use super::key::Key;
 use super::kind::Kind;
-use super::managed::Managed;
+use super::object::Object;
 use super::pipeline::{on_error, reconcile};
 use super::queue::{Action, Taken, WorkQueue};
 use super::record;
 use super::report::{is_new_failure, stamp};
-use crate::api::conditions::{Reason, Verdict};
+use crate::api::conditions::{ReadyCondition, Reason};
 
-/// Reconciles at a time, of all kinds together. A reconcile has at most one request to the apiserver under way, so this
-/// is also how many connections there can be for them; more would only take memory, since the apiserver answers within
-/// milliseconds.
+/// Concurrent reconciles of all kinds together. A reconcile has at most one request to the apiserver in progress, so
+/// this also limits their connections. More would only take memory, since the apiserver answers within milliseconds.
 pub const MOST_RECONCILES: usize = 32;
-/// What a reconcile may take beside its requests to the cloud: the records before and after them.
+/// The time of a reconcile beside its requests to the cloud: the records before and after them.
 const APISERVER_SHARE: Duration = Duration::from_secs(100);
-/// Tries to put a panic on the object. It is only told there: the log has it in any case.
+/// Tries to report a panic on the object. The log has it in any case.
 const REPORTS_OF_A_PANIC: usize = 3;
-/// A list that takes longer than this is worth a line in the log.
+/// A list that takes longer than this is logged.
 const LISTS_ARE_SLOW: Duration = Duration::from_secs(10);
 
-/// How long a reconcile may take: the look-up of the project, the proof of the credentials by another request and a write,
-/// each of which may last as long as a request to the cloud may, and the records of it.
+/// How long a reconcile may take: three requests to the cloud, each up to `request_timeout`, and their records. These
+/// are the look-up of the project, the proof of the credentials by another request, and a write.
 pub fn longest_reconcile(request_timeout: Duration) -> Duration {
     request_timeout.saturating_mul(3).saturating_add(APISERVER_SHARE)
 }
@@ -66,15 +65,15 @@ impl Slots {
     }
 }
 
-/// The right of one reconcile to run.
+/// The permit of one reconcile to run.
 pub struct Slot {
     slots: Slots,
     held: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Slot {
-    /// Leaves the slot to others while this one waits for the cloud: a cloud that does not answer one credential must not
-    /// take all of them.
+    /// Frees the slot while this reconcile waits for the cloud: a cloud that does not answer one credential must not
+    /// occupy all slots.
     pub async fn yielded<T>(&self, wait: impl Future<Output = T>) -> T {
         self.set(None);
         let result = wait.await;
@@ -87,7 +86,8 @@ impl Slot {
     }
 }
 
-/// Reconciles what is in the queue, once this process leads, until shutdown; then finishes what is in flight.
+/// Reconciles the objects in the queue, once this process leads, until shutdown. Then it finishes the reconciles in
+/// progress.
 pub async fn work<K: Kind>(
     context: Arc<KindContext<K>>,
     queue: Arc<WorkQueue>,
@@ -112,8 +112,8 @@ pub async fn work<K: Kind>(
     while running.join_next().await.is_some() {}
 }
 
-/// Completes once this process leads and has listed every object since, as far as they can be listed: until then it may not
-/// know what the former leader intended last. Here no reconcile has begun that would have to wait for it.
+/// Completes once this process leads and has since listed every object, as far as possible. Until then it may not know
+/// the last intents of the former leader. No reconcile has begun yet, so none occupies a slot for this wait.
 async fn may_begin<K: Kind>(context: &KindContext<K>) {
     context.shared.leader.leading().await;
     let mut known = pin!(context.all_is_known());
@@ -121,7 +121,7 @@ async fn may_begin<K: Kind>(context: &KindContext<K>) {
         let kind = K::KIND;
         warn!(
             kind,
-            "nothing is reconciled yet: not all objects are listed, which this process does since it leads"
+            "nothing is reconciled yet: not all objects are listed since this process became the leader"
         );
         known.await;
         info!(kind, "all objects are listed, as far as they can be: reconciling");
@@ -134,23 +134,23 @@ async fn next_slot(queue: &WorkQueue, slots: &Slots) -> Slot {
 }
 
 async fn visit<K: Kind>(context: Arc<KindContext<K>>, queue: Arc<WorkQueue>, taken: Taken, slot: Slot) {
-    let Taken { key, woken } = taken;
-    if woken {
-        context.memory.kick(&key);
+    let Taken { key, enqueued } = taken;
+    if enqueued {
+        context.states.reset_backoff(&key);
     }
     let action = match context.watched(&key) {
         Some(object) => supervised(&context, object, &key, &slot).await,
         None => {
-            // A permit that it was given goes to the next.
-            context.shared.tenants.lanes.done(&key);
+            // Its grant of a write queue passes to the next object.
+            context.shared.sessions.write_queues.done(&key);
             Action::await_change()
         }
     };
     queue.done(&key, action.due(Instant::now()));
 }
 
-/// One reconcile, whatever comes of it.
-async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<K>>, key: &Key, slot: &Slot) -> Action {
+/// Runs one reconcile and handles its error, panic or timeout.
+async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Object<K>>, key: &Key, slot: &Slot) -> Action {
     let limit = longest_reconcile(context.shared.settings.request_timeout);
     let started = Instant::now();
     let ended = within(limit, |deadline| {
@@ -168,7 +168,7 @@ async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<
         Ok(Ok(Ok(action))) => return action,
         Ok(Ok(Err(error))) => return on_error(context, key, &error),
         Ok(Err(_)) => {
-            // What it says may quote anything; where it was is in the log.
+            // The panic's message may quote anything; its location is in the log.
             error!(object = %key, "reconciliation failed: the operator panicked; it is retried with backoff");
             let reported = AssertUnwindSafe(panicked(context, &object, key)).catch_unwind();
             if !matches!(timeout(APISERVER_SHARE, reported).await, Ok(Ok(()))) {
@@ -180,13 +180,13 @@ async fn supervised<K: Kind>(context: &Arc<KindContext<K>>, object: Arc<Managed<
             warn!(object = %key, "a reconcile took longer than {limit} and was cut off; it is retried with backoff");
         }
     }
-    // An object that cannot be looked at must not keep the others' losses from being counted.
-    context.memory.looked_at(key);
+    // An object that cannot be read must not prevent counting the losses of others.
+    context.states.was_read(key);
     let jitter = context.shared.jitter();
-    Action::requeue(context.memory.failed(key, AGAIN, jitter, Instant::now()))
+    Action::requeue(context.states.back_off(key, RETRY, jitter, Instant::now()))
 }
 
-/// Runs work that ends at the deadline, which it gets as its argument. Panics of the work are caught.
+/// Runs work until the deadline, which is its argument. Catches panics of the work.
 async fn within<F: Future>(
     limit: Duration,
     work: impl FnOnce(Instant) -> F,
@@ -195,15 +195,15 @@ async fn within<F: Future>(
     timeout_at(deadline, AssertUnwindSafe(work(deadline)).catch_unwind()).await
 }
 
-/// Sets the condition on the object as it is now: the pass that panicked may have written to it.
-async fn panicked<K: Kind>(context: &KindContext<K>, object: &Managed<K>, key: &Key) {
-    let trouble = Trouble {
-        verdict: Verdict::new(
+/// Sets the condition on the object as it is now: the reconcile that panicked may have written to it.
+async fn panicked<K: Kind>(context: &KindContext<K>, object: &Object<K>, key: &Key) {
+    let failure = Failure {
+        condition: ReadyCondition::new(
             Reason::InternalError,
-            "reconciliation failed: the operator has a bug and panicked; it is retried with backoff, and after every change: \
-             report it with the operator's log",
+            "reconciliation failed: the operator has a bug and panicked; it is retried with backoff, and after every \
+             change: report it with the operator's log",
         ),
-        pace: AGAIN,
+        backoff: RETRY,
     };
     let reporter = &context.shared.reporter;
     for _ in 0..REPORTS_OF_A_PANIC {
@@ -218,18 +218,18 @@ async fn panicked<K: Kind>(context: &KindContext<K>, object: &Managed<K>, key: &
                 continue;
             }
         };
-        let (stamp, is_news) = (stamp(&now), is_new_failure::<K>(&now.status, &trouble.verdict));
-        let written = reporter.write(&now, |status| record::verdict::<K>(status, &trouble.verdict, stamp));
+        let (stamp, is_news) = (stamp(&now), is_new_failure::<K>(&now.status, &failure.condition));
+        let written = reporter.write(&now, |status| record::condition::<K>(status, &failure.condition, stamp));
         match written.await {
             Ok(written) => {
                 if let Some(written) = written {
                     context.wrote(key, &Arc::new(written));
                 }
                 if is_news {
-                    let reason = trouble.verdict.reason.as_str();
-                    reporter.warning(&now, reason, &trouble.verdict.message).await;
+                    let reason = failure.condition.reason.as_str();
+                    reporter.warning(&now, reason, &failure.condition.message).await;
                 }
-                context.count(key, trouble.verdict.reason, false);
+                context.count(key, failure.condition.reason, false);
                 return;
             }
             Err(error) => warn!(object = %key, %error, "the panic is not reported on the object yet"),

@@ -1,4 +1,4 @@
-//! What the process was asked to do: [`Cli`] is what people type, [`Settings`] is what was checked.
+//! The settings of the process: [`Cli`] is the user input, [`Settings`] is the checked result.
 
 mod cli;
 mod reference;
@@ -17,7 +17,7 @@ use crate::{
     cloud::{Cloud, endpoints::EndpointAliases},
 };
 
-/// Checked settings of `vpn-operator run`. No secret among them: credentials have their own room.
+/// Checked settings of `vpn-operator run`. They contain no secret: credentials have their own module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub cloud: Cloud,
@@ -25,17 +25,17 @@ pub struct Settings {
     pub region: Option<String>,
     /// `None`: looked up by region.
     pub project_id: Option<String>,
-    /// `None`: the template of `cloud` and `region`. All endpoints are in the one spelling of `cloud::endpoints`.
+    /// `None`: the template of `cloud` and `region`. All endpoints are in the normalized form of `cloud::endpoints`.
     pub vpn_endpoint: Option<String>,
     /// `None`: the template of `cloud` and `region`.
     pub iam_endpoint: Option<String>,
-    /// Plain `http://` is taken, from credentials Secrets as well.
+    /// Plain `http://` is accepted, from credentials Secrets as well.
     pub allow_insecure_endpoints: bool,
-    /// What a credentials Secret may name besides the operator's own endpoints.
+    /// Endpoints that a credentials Secret may name besides the operator's own.
     pub allowed_endpoints: Vec<String>,
     /// Other names of endpoints under which objects were recorded.
     pub endpoint_aliases: EndpointAliases,
-    pub own_credentials_namespaces: Namespaces,
+    pub default_credentials_namespaces: Namespaces,
     pub watch_namespaces: Namespaces,
     /// A label selector in kubectl's syntax, as it is sent to the apiserver.
     pub watch_selector: Option<String>,
@@ -45,19 +45,19 @@ pub struct Settings {
     pub mass_deletion_guard: bool,
     pub read_only: bool,
     pub ca_bundle: Option<CaBundle>,
-    /// `None`: never.
+    /// `None`: no drift checks.
     pub resync_period: Option<Duration>,
-    pub settle_time: Duration,
+    pub confirmation_period: Duration,
     pub max_requests_per_second: NonZeroU32,
     pub request_timeout: Duration,
     /// `None`: `--leader-elect=false`.
     pub leader_election: Option<LeaderElection>,
-    /// Where the operator keeps what is its own (the digest key); the Lease stands beside it. `None`: nobody said,
-    /// which is an error only with leader election.
+    /// The namespace of the operator's own data (the digest key) and of the Lease. `None`: unset, which is an error
+    /// only with leader election.
     pub home_namespace: Option<String>,
-    /// Name of the Lease, and the stem of the names beside it.
+    /// Name of the Lease, and prefix of the names beside it.
     pub home_name: String,
-    pub listen: SocketAddr,
+    pub bind_address: SocketAddr,
     pub log: LogSettings,
 }
 
@@ -78,7 +78,7 @@ impl Namespaces {
         }
     }
 
-    /// What a watch of each is limited to; one without limits for all of them.
+    /// Returns the namespace that each watch is limited to; one `None` for all namespaces.
     pub fn watches(&self) -> Vec<Option<String>> {
         match self {
             Self::All => vec![None],
@@ -87,7 +87,7 @@ impl Namespaces {
     }
 }
 
-/// Which Lease is fought for, and how long a term is.
+/// The Lease of the leader election, and its duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderElection {
     pub namespace: String,
@@ -96,14 +96,14 @@ pub struct LeaderElection {
     pub lease_duration: Duration,
 }
 
-/// More roots for the cloud's TLS: at least one certificate, and each of them can be a root.
+/// Additional root certificates for the cloud's TLS: at least one, and each can be a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaBundle {
     pub path: PathBuf,
     pub pem: Vec<u8>,
 }
 
-/// How the log looks and what is in it.
+/// The format and the filter of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     pub format: LogFormat,
@@ -112,18 +112,18 @@ pub struct LogSettings {
 }
 
 impl Settings {
-    /// What a person should hear at start although it is no error. Each line names the flag.
+    /// Returns the warnings that are logged at start. Each line names the flag.
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.region.is_none() && (self.vpn_endpoint.is_none() || self.project_id.is_none()) {
             warnings.push(
-                "no --region, nor both --vpn-endpoint and --project-id: the operator's own credentials cannot be used; \
+                "no --region, nor both --vpn-endpoint and --project-id: the default credentials cannot be used; \
                  only objects whose credentialsRef names a Secret with a region will work",
             );
         }
         if self.cluster_name.is_none() {
             warnings.push(
-                "no --cluster-name: an object that is made anew (after a restore, or in a rebuilt cluster) will not \
+                "no --cluster-name: an object that is recreated (by a restore, or in a rebuilt cluster) will not \
                  take its gateway back; set a name that is unique per cloud project",
             );
         }
@@ -135,7 +135,8 @@ impl Settings {
             warnings.push("--leader-elect=false: make sure that no second operator runs for the same objects");
         }
         if !self.mass_deletion_guard {
-            warnings.push("--mass-deletion-guard=false: objects that vanish all at once are recreated unasked");
+            warnings
+                .push("--mass-deletion-guard=false: objects that disappear all at once are recreated without approval");
         }
         warnings
     }

@@ -11,10 +11,11 @@ pub fn flag_reference() -> String {
     let command = Cli::command();
     let mut page = String::from(
         "# Flags of `vpn-operator run`\n\n\
-         Written from the program itself: `UPDATE_DOCS=1 cargo test --test flags` brings it up to date.\n\n\
-         A flag wins over its environment variable; an empty variable counts as unset. A flag that makes no sense \
-         ends the process at once with status 2 and names the flag. Switches take a value only after `=`: \
-         `--leader-elect=false`. Of a flag that is given twice the last one counts; one that is repeatable adds up.\n",
+         Generated from the program; update it with `UPDATE_DOCS=1 cargo test --test flags`.\n\n\
+         A flag takes precedence over its environment variable; an empty variable counts as unset. An invalid \
+         value ends the process at once with status 2 and an error that names the flag. Switches take a value only \
+         after `=`: `--leader-elect=false`. If a flag is given twice, the last value counts; values of a repeatable \
+         flag add up.\n",
     );
     if let Some(run) = command.find_subcommand("run") {
         append_tables(&mut page, run);
@@ -76,7 +77,7 @@ fn row(arg: &clap::Arg) -> String {
             .collect::<Vec<_>>()
             .join(", "),
     };
-    let mut meaning = arg
+    let mut kind = arg
         .get_help()
         .map(ToString::to_string)
         .unwrap_or_default()
@@ -88,7 +89,7 @@ fn row(arg: &clap::Arg) -> String {
             Some(help) => format!("`{}` ({help})", choice.get_name()),
             None => format!("`{}`", choice.get_name()),
         });
-        meaning = format!("{meaning}. One of {}", described.collect::<Vec<_>>().join(", "));
+        kind = format!("{kind}. One of {}", described.collect::<Vec<_>>().join(", "));
     }
-    format!("| `{name}` | {environment} | {default} | {meaning} |")
+    format!("| `{name}` | {environment} | {default} | {kind} |")
 }

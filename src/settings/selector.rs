@@ -6,7 +6,7 @@ use thiserror::Error;
 /// What is wrong with a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SelectorError {
-    #[error("is empty; leave it out to select everything")]
+    #[error("is empty; omit it to select everything")]
     Empty,
     #[error("has an empty requirement between its commas")]
     EmptyRequirement,
@@ -14,7 +14,7 @@ pub enum SelectorError {
     Key(String),
     #[error("`{0}` is not a label value")]
     Value(String),
-    #[error("`{0}` is none of KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B)")]
+    #[error("`{0}` is not one of KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B)")]
     Requirement(String),
 }
 
@@ -102,22 +102,7 @@ mod tests {
 
     #[test]
     fn kubectls_forms_are_accepted() {
-        for text in [
-            "shard=a",
-            "shard==a",
-            "shard = a",
-            "shard!=a",
-            "shard=",
-            "shard",
-            "!shard",
-            "! shard",
-            "shard in (a,b)",
-            "shard in ( a , b )",
-            "shard in(a)",
-            "example.com/shard notin (a)",
-            "a=1,b!=2,c,!d,e in (x,y),f notin (z)",
-            "tier in (),x",
-        ] {
+        for text in include_str!("../../tests/fixtures/label-selectors.txt").lines() {
             assert_eq!(check_label_selector(text), Ok(()), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! From what was typed to what makes sense: the rules of each value, and those between flags.
+//! Validates the flags: the rules of each value, and those between flags.
 
 use std::{
     fmt, io,
@@ -15,20 +15,20 @@ use super::{CaBundle, LeaderElection, LogSettings, Namespaces, RunArgs, Settings
 use crate::cloud::endpoints::{self, EndpointAliases, EndpointError};
 use crate::cloud::iam::is_project_id;
 
-/// The shortest lease: below it a slow apiserver alone would cost the leadership.
+/// The shortest lease: with a shorter one, a slow apiserver alone would cost the leadership.
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
-/// The longest lease: it is also how long nobody works after a leader was killed.
+/// The longest lease: it is also how long no replica works after the leader was killed.
 const MAX_LEASE_DURATION: Duration = Duration::from_secs(3600);
-/// The cloud's times are whole seconds, so nothing shorter can be told apart.
+/// The cloud's times are whole seconds, so no shorter period is measurable.
 const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(3600);
 const MIN_RESYNC_PERIOD: Duration = Duration::from_secs(1);
 const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
-/// Names beside the Lease get a suffix of ours and must still be object names.
+/// Other objects are named after the Lease, with a suffix, and must still have valid names.
 const MAX_HOME_NAME: usize = 200;
 
-/// A flag that makes no sense, or not together with another.
+/// A flag that is invalid, or conflicts with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagError {
     /// With its dashes.
@@ -53,7 +53,7 @@ impl fmt::Display for FlagError {
 
 impl std::error::Error for FlagError {}
 
-/// Checks what one flag alone cannot tell. `read` is how files are read; it is called for `--ca-file` only.
+/// Checks the rules that need more than the text of one flag. `read` reads files; it is called for `--ca-file` only.
 pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<Settings, FlagError> {
     let insecure = args.allow_insecure_endpoints;
     let endpoint = |flag, text: Option<&String>| text.map(|text| parse_endpoint(flag, text, insecure)).transpose();
@@ -73,7 +73,7 @@ pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) 
             .map(|text| parse_endpoint("--allowed-endpoint", text, insecure))
             .collect::<Result<_, _>>()?,
         endpoint_aliases: endpoint_aliases(&args.endpoint_aliases, insecure)?,
-        own_credentials_namespaces: namespaces(args.own_credentials_namespaces),
+        default_credentials_namespaces: namespaces(args.default_credentials_namespaces),
         watch_namespaces: namespaces(args.watch_namespaces),
         watch_selector: args.watch_selector,
         cluster_name: args.cluster_name,
@@ -83,13 +83,13 @@ pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) 
         read_only: args.read_only,
         ca_bundle: args.ca_file.map(|path| ca_bundle(&path, read)).transpose()?,
         resync_period: Some(args.resync_period).filter(|period| !period.is_zero()),
-        settle_time: args.settle_time,
+        confirmation_period: args.creation_confirmation_period,
         max_requests_per_second: args.max_requests_per_second,
         request_timeout: args.request_timeout,
         leader_election,
-        home_namespace: args.leader_elect_namespace,
-        home_name: args.leader_elect_name,
-        listen: args.listen,
+        home_namespace: args.leader_elect_resource_namespace,
+        home_name: args.leader_elect_resource_name,
+        bind_address: args.bind_address,
         log: LogSettings {
             format: args.log_format,
             filter: args.log_level,
@@ -107,10 +107,10 @@ fn parse_endpoint(flag: &'static str, text: &str, insecure_allowed: bool) -> Res
 fn endpoint_aliases(pairs: &[String], insecure_allowed: bool) -> Result<EndpointAliases, FlagError> {
     const FLAG: &str = "--endpoint-alias";
     let pair = |text: &String| {
-        // What stands here may be anything, so it is not repeated.
+        // The value may be anything, so the message does not repeat it.
         let (old, new) = text
             .split_once('=')
-            .ok_or_else(|| FlagError::new(FLAG, "is written as OLD=NEW, with two endpoints"))?;
+            .ok_or_else(|| FlagError::new(FLAG, "must have the form OLD=NEW, with two endpoints"))?;
         Ok((
             parse_endpoint(FLAG, old, insecure_allowed)?,
             parse_endpoint(FLAG, new, insecure_allowed)?,
@@ -134,36 +134,36 @@ fn leader_election(args: &RunArgs) -> Result<Option<LeaderElection>, FlagError> 
     if !args.leader_elect {
         return Ok(None);
     }
-    let lease = args.lease_duration;
+    let lease = args.leader_elect_lease_duration;
     if lease < MIN_LEASE_DURATION || lease > MAX_LEASE_DURATION {
         let problem = format!("{} is not between 5s and 1h", written(lease));
-        return Err(FlagError::new("--lease-duration", problem));
+        return Err(FlagError::new("--leader-elect-lease-duration", problem));
     }
     if lease.subsec_nanos() != 0 {
         let problem = format!(
-            "{} is not a whole number of seconds, which is all that a Lease can say",
+            "{} is not a whole number of seconds, as a Lease requires",
             written(lease)
         );
-        return Err(FlagError::new("--lease-duration", problem));
+        return Err(FlagError::new("--leader-elect-lease-duration", problem));
     }
     if args.request_timeout > lease / 2 {
         let problem = format!(
-            "{} is more than half of --lease-duration ({}): a leader could lose its lease while a request is under way",
+            "{} is more than half of --leader-elect-lease-duration ({}): the leader could lose it during a request",
             written(args.request_timeout),
             written(lease)
         );
         return Err(FlagError::new("--request-timeout", problem));
     }
-    let Some(namespace) = args.leader_elect_namespace.clone() else {
+    let Some(namespace) = args.leader_elect_resource_namespace.clone() else {
         return Err(FlagError::new(
-            "--leader-elect-namespace",
+            "--leader-elect-resource-namespace",
             "is needed for leader election and POD_NAMESPACE is not set; name the Lease's namespace, or turn leader \
              election off with --leader-elect=false",
         ));
     };
     Ok(Some(LeaderElection {
         namespace,
-        name: args.leader_elect_name.clone(),
+        name: args.leader_elect_resource_name.clone(),
         lease_duration: lease,
     }))
 }
@@ -171,12 +171,15 @@ fn leader_election(args: &RunArgs) -> Result<Option<LeaderElection>, FlagError> 
 fn check_durations(args: &RunArgs) -> Result<(), FlagError> {
     let resync = args.resync_period;
     if !resync.is_zero() && resync < MIN_RESYNC_PERIOD {
-        let problem = format!("{} is less than 1s; 0 turns the drift look off", written(resync));
+        let problem = format!("{} is less than 1s; 0 disables drift checks", written(resync));
         return Err(FlagError::new("--resync-period", problem));
     }
-    if args.settle_time < MIN_SETTLE_TIME || args.settle_time > MAX_SETTLE_TIME {
-        let problem = format!("{} is not between 1s and 1h", written(args.settle_time));
-        return Err(FlagError::new("--settle-time", problem));
+    if args.creation_confirmation_period < MIN_SETTLE_TIME || args.creation_confirmation_period > MAX_SETTLE_TIME {
+        let problem = format!(
+            "{} is not between 1s and 1h",
+            written(args.creation_confirmation_period)
+        );
+        return Err(FlagError::new("--creation-confirmation-period", problem));
     }
     if args.request_timeout < MIN_REQUEST_TIMEOUT || args.request_timeout > MAX_REQUEST_TIMEOUT {
         let problem = format!("{} is not between 100ms and 5m", written(args.request_timeout));
@@ -192,13 +195,15 @@ fn ca_bundle(path: &Path, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Re
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(format!("is not PEM: {error}")))?;
     if certificates.is_empty() {
-        return Err(wrong("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned()));
+        return Err(wrong(
+            "contains no certificate (-----BEGIN CERTIFICATE-----)".to_owned(),
+        ));
     }
     let mut roots = rustls::RootCertStore::empty();
     for (index, certificate) in certificates.into_iter().enumerate() {
         roots.add(certificate).map_err(|error| {
             wrong(format!(
-                "holds a certificate (number {}) that cannot be a root: {error}",
+                "contains a certificate (number {}) that cannot be a root: {error}",
                 index + 1
             ))
         })?;
@@ -223,7 +228,7 @@ pub(super) fn parse_region(text: &str) -> Result<String, String> {
     if is_dns_label(text) {
         Ok(text.to_owned())
     } else {
-        Err("a region is written like eu-west-101: a-z, 0-9 and `-`".to_owned())
+        Err("a region has the form eu-west-101: a-z, 0-9 and `-`".to_owned())
     }
 }
 
@@ -232,7 +237,7 @@ pub(super) fn parse_project_id(text: &str) -> Result<String, String> {
     if is_project_id(text) {
         Ok(text.to_owned())
     } else {
-        Err("a project id is written like 0605767a5b0b3f5c2f3dc0123456789a: letters, digits and `-`".to_owned())
+        Err("a project id has the form 0605767a5b0b3f5c2f3dc0123456789a: letters, digits and `-`".to_owned())
     }
 }
 
@@ -257,7 +262,7 @@ pub(super) fn parse_object_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// The part of an ownership tag; `:` separates its parts.
+/// A part of the owner tag, whose parts are separated by `:`.
 pub(super) fn parse_cluster_name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=32).contains(&text.len()) && text.chars().all(allowed) {
@@ -267,7 +272,7 @@ pub(super) fn parse_cluster_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// What both editions of the cloud's documents allow in a tag's key.
+/// A tag key that both editions of the cloud's documentation allow.
 pub(super) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_alphanumeric() || " _.:=+-@".contains(c);
     if !(1..=128).contains(&text.chars().count()) {
@@ -279,7 +284,7 @@ pub(super) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
     } else if text.starts_with(' ') || text.ends_with(' ') {
         Err("a tag key neither begins nor ends with a space".to_owned())
     } else if text.starts_with("_sys_") {
-        Err("tag keys that begin with _sys_ belong to the cloud".to_owned())
+        Err("tag keys that begin with _sys_ are reserved by the cloud".to_owned())
     } else {
         Ok(text.to_owned())
     }
@@ -292,16 +297,17 @@ pub(super) fn parse_selector(text: &str) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
-/// `ADDRESS:PORT`, or `:PORT` for every address.
+/// The URL of `/readyz`, over `http`.
 pub(super) fn parse_probe_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("no URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     match (url.scheme(), url.has_host()) {
         ("http", true) => Ok(url),
         _ => Err("must be http://HOST:PORT/readyz".to_owned()),
     }
 }
 
-pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+/// `ADDRESS:PORT`, or `:PORT` for every address.
+pub(super) fn parse_bind_address(text: &str) -> Result<SocketAddr, String> {
     let port_only = text.strip_prefix(':').and_then(|port| port.parse().ok());
     match port_only {
         Some(port) => Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)),
@@ -311,15 +317,15 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A filter of EnvFilter's. To EnvFilter a bare word that is no level is a target, so that `warning` or `infoo` would
-/// silence everything else; here it has to be written as `TARGET=LEVEL`.
+/// A filter for EnvFilter, which takes a bare word that is no level as a target: `warning` or `infoo` would silence
+/// everything else. Here a target has to be written as `TARGET=LEVEL`.
 pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
     const HINT: &str = "write a level such as info or debug, or TARGET=LEVEL pairs with commas";
-    // Spans have commas of their own.
+    // Span filters contain commas themselves.
     if !text.contains('[') {
         let no_level = |word: &&str| !word.contains('=') && word.parse::<LevelFilter>().is_err();
         if let Some(word) = text.split(',').map(str::trim).find(no_level) {
-            return Err(format!("`{word}` is no level; {HINT}"));
+            return Err(format!("`{word}` is not a level; {HINT}"));
         }
     }
     match EnvFilter::builder().parse(text) {

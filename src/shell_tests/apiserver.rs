@@ -1,5 +1,5 @@
-//! As much of an apiserver as the operator asks: objects under their paths, merge patches pinned to a version, lists and
-//! watches. It notes what is asked and fails where a test says so.
+//! The parts of an apiserver that the operator uses: objects under their paths, merge patches pinned to a version,
+//! lists and watches. It records the requests and fails where a test requires it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,10 +18,10 @@ use tower::{Layer, service_fn};
 use crate::kube_client::{Heard, Limits};
 
 pub const GROUP: &str = "/apis/vpn.huaweicloud.com/v1alpha1";
-/// Each answer takes a little, so that requests can be under way together.
+/// Each answer takes a short time, so that requests can overlap.
 const ANSWER_TAKES: Duration = Duration::from_millis(1);
 
-/// What was asked: method, path and body.
+/// A request: method, path and body.
 pub struct Asked {
     pub method: Method,
     pub path: String,
@@ -32,7 +32,7 @@ pub struct Asked {
 type Fault = Box<dyn Fn(&Asked) -> Option<u16> + Send>;
 type Matches = Box<dyn Fn(&Asked) -> bool + Send>;
 
-/// One that is held, or will be.
+/// A request that is held, or will be.
 #[derive(Clone)]
 struct HeldRequest {
     hears: watch::Receiver<()>,
@@ -65,12 +65,12 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// How many requests there have been.
+    /// The number of requests that were held so far.
     pub fn count(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// Nobody has given up waiting for its answer.
+    /// Whether no client has given up waiting for its answer.
     pub fn is_awaited(&self) -> bool {
         self.given_up.load(Ordering::SeqCst) == 0
     }
@@ -86,13 +86,13 @@ struct State {
     under_way: usize,
     most_under_way: usize,
     faults: Vec<Fault>,
-    /// Watches that have begun, and how many of the first of them deliver nothing any more.
+    /// The number of started watches, and how many of the first ones deliver nothing any more.
     watches: usize,
     silent_watches: usize,
     holds: Vec<(Matches, HeldRequest)>,
 }
 
-/// See the module. Clones are the same.
+/// See the module. Clones share one state.
 #[derive(Clone)]
 pub struct Apiserver {
     state: Arc<Mutex<State>>,
@@ -107,7 +107,7 @@ impl Apiserver {
         }
     }
 
-    /// A client as the operator has it.
+    /// A client like the operator's.
     pub fn client(&self, heard: &Heard) -> Client {
         let apiserver = self.clone();
         let service = service_fn(move |request| {
@@ -139,10 +139,12 @@ impl Apiserver {
         self.store(path, object);
     }
 
-    /// `kubectl delete`, which a finalizer holds up.
+    /// `kubectl delete`, which a finalizer delays.
     pub fn delete(&self, path: &str) {
         self.change(path, |object| {
-            object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            let metadata = &mut object["metadata"];
+            metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            metadata["generation"] = json!(metadata["generation"].as_i64().unwrap_or_default() + 1);
         });
     }
 
@@ -150,18 +152,18 @@ impl Apiserver {
         self.lock().objects.get(path).cloned().unwrap_or_default()
     }
 
-    /// From now on requests are refused with this status while the fault says one.
+    /// Refuses requests from now on with the status that `fault` returns for them, if any.
     pub fn fail(&self, fault: impl Fn(&Asked) -> Option<u16> + Send + 'static) {
         self.lock().faults.push(Box::new(fault));
     }
 
-    /// The watches that have begun until now deliver nothing any more, as over a connection that is half open.
+    /// The watches started until now deliver nothing any more, as over a half-open connection.
     pub fn silence_watches(&self) {
         let mut state = self.lock();
         state.silent_watches = state.watches;
     }
 
-    /// From now on such requests are not answered, until what is returned is dropped.
+    /// Holds such requests without an answer from now on, until the returned value is dropped.
     pub fn hold(&self, matches: impl Fn(&Asked) -> bool + Send + 'static) -> Hold {
         let (released, hears) = watch::channel(());
         let (held, given_up) = (Arc::default(), Arc::default());
@@ -179,19 +181,19 @@ impl Apiserver {
         }
     }
 
-    /// How many requests there were of this method whose path has this in it.
+    /// The number of requests with this method and with `part` in the path.
     pub fn count(&self, method: &Method, part: &str) -> usize {
         let state = self.lock();
         let fits = |(asked, path): &&(Method, String)| asked == method && path.contains(part);
         state.asked.iter().filter(fits).count()
     }
 
-    /// The most requests that were under way at once, watches excepted.
+    /// The largest number of concurrent requests, without watches.
     pub fn most_under_way(&self) -> usize {
         self.lock().most_under_way
     }
 
-    /// What a person would look at first.
+    /// An overview of the objects, for failure messages.
     pub fn summary(&self) -> String {
         let state = self.lock();
         let objects = state.objects.iter().filter(|(path, _)| !path.contains("/secrets/"));

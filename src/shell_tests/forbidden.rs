@@ -47,18 +47,18 @@ async fn a_credentials_secret_that_may_not_be_read_is_reported_and_a_deletion_th
     put_ready(&world, "deleted", "Delete");
     world.start();
     world
-        .until("what has work to do says what is forbidden", |world| {
+        .until("the object with work to do reports what is forbidden", |world| {
             world.ready(&gateway("new")).0 == "Forbidden"
         })
         .await;
-    let told = message(&world, "new", "Ready");
+    let text = message(&world, "new", "Ready");
     for part in [
         "the Secret team/cloud",
         "spec.credentialsRef",
-        "get of secrets",
+        "grant get on secrets",
         "the namespace team",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(text.contains(part), "{text}");
     }
     world
         .until("the object reports what needs no credentials", |world| {
@@ -79,7 +79,7 @@ async fn a_credentials_secret_that_may_not_be_read_is_reported_and_a_deletion_th
     world.apiserver.delete(&gateway("retained"));
     world.apiserver.delete(&gateway("deleted"));
     world
-        .until("only what is retained goes", |world| {
+        .until("only the retained object is deleted", |world| {
             world.apiserver.get(&gateway("retained")).is_null() && world.ready(&gateway("deleted")).0 == "Forbidden"
         })
         .await;
@@ -101,12 +101,15 @@ async fn a_crd_that_may_not_be_read_holds_up_deletions_in_the_cloud_and_says_so(
         world.apiserver.delete(&gateway(name));
     }
     world
-        .until("what is to be deleted in the cloud says why it is not", |world| {
-            world.ready(&gateway("deleted")).0 == "Forbidden" && world.apiserver.get(&gateway("retained")).is_null()
-        })
+        .until(
+            "the object that must be deleted in the cloud reports why it is not",
+            |world| {
+                world.ready(&gateway("deleted")).0 == "Forbidden" && world.apiserver.get(&gateway("retained")).is_null()
+            },
+        )
         .await;
-    let told = message(&world, "deleted", "Ready");
-    assert!(told.contains("the CRD customergateways.vpn.huaweicloud.com"), "{told}");
+    let text = message(&world, "deleted", "Ready");
+    assert!(text.contains("the CRD customergateways.vpn.huaweicloud.com"), "{text}");
     assert_eq!(world.calls("DeleteCustomerGateway").await, 0);
     world.stop().await;
 }

@@ -57,7 +57,7 @@ async fn of_100_objects_those_that_panic_at_any_step_are_reported_and_the_others
     );
     world.tripwires.clear();
     world
-        .until("they are reconciled once they can be", |world| {
+        .until("they are reconciled once the fault is removed", |world| {
             victims().all(|path| world.ready(&path).1)
         })
         .await;
@@ -84,7 +84,7 @@ async fn the_outcome_of_a_reset_is_recorded_though_the_apiserver_fails_so_nothin
     });
     world.put_secret("login", &[("password", "Sentinel Second-2")]);
     world
-        .until("the new password is on record", |world| {
+        .until("the new password is recorded", |world| {
             let status = &world.apiserver.get(&user("alice"))["status"];
             status["password"] != before && status["passwordReset"].is_null() && world.ready(&user("alice")).1
         })
@@ -104,7 +104,7 @@ async fn a_crowd_is_reconciled_by_a_bounded_number_of_workers_over_few_connectio
     }
     world.start();
     world
-        .until("all of them are told that their Secret is missing", |world| {
+        .until("all of them report that their Secret is missing", |world| {
             (0..CROWD).all(|number| world.ready(&gateway(&format!("gw-{number}"))).0 == "SecretNotFound")
         })
         .await;
@@ -153,6 +153,11 @@ async fn objects_of_one_identifier_ask_the_apiserver_for_no_owner_that_is_watche
     world.stop().await;
 }
 
+/// Whether `Ready` of a gateway has this reason.
+fn has_reason(world: &World, name: &str, reason: &str) -> bool {
+    world.ready(&gateway(name)).0 == reason
+}
+
 #[tokio::test]
 async fn of_those_that_wait_for_the_quota_as_many_are_requeued_as_places_come_free() {
     let mut world = World::new(&[]).await;
@@ -184,6 +189,160 @@ async fn of_those_that_wait_for_the_quota_as_many_are_requeued_as_places_come_fr
             .await;
     }
     assert_eq!(world.calls("CreateCustomerGateway").await, before + 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_free_place_is_offered_only_to_objects_of_the_same_credentials_and_project() {
+    use crate::simulator::tryout::{ACCESS_KEY, PROJECT_ID, REGION, SECRET_KEY};
+    const ELSEWHERE: &str = "fedcba9876543210fedcba9876543210";
+    let mut world = World::new(&[]).await;
+    for (project, name, quota) in [(PROJECT_ID, REGION, 1), (ELSEWHERE, "elsewhere", 0)] {
+        let quota = json!({"name": name, "gateway_quota": quota});
+        let path = format!("projects/{project}");
+        world.simulator(reqwest::Method::PUT, &path, quota).await;
+    }
+    let keys = [
+        ("accessKey", ACCESS_KEY),
+        ("secretKey", SECRET_KEY),
+        ("projectID", ELSEWHERE),
+    ];
+    world.put_secret("elsewhere", &keys);
+    let mut elsewhere = address(0);
+    elsewhere["credentialsRef"] = json!({"name": "elsewhere"});
+    world.put_gateway("elsewhere", elsewhere);
+    world.put_gateway("first", address(1));
+    world.start();
+    world
+        .until("the place is taken, and there is none elsewhere", |world| {
+            has_reason(world, "first", "Available") && has_reason(world, "elsewhere", "QuotaExceeded")
+        })
+        .await;
+    world.put_gateway("second", address(2));
+    world
+        .until("the second waits", |world| has_reason(world, "second", "QuotaExceeded"))
+        .await;
+    world.apiserver.delete(&gateway("first"));
+    world
+        .until("the second has the place", |world| {
+            has_reason(world, "second", "Available")
+        })
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn only_a_deletion_in_the_cloud_makes_a_place_free_for_one_that_waits_for_the_quota() {
+    let mut world = World::new(&[]).await;
+    let project = format!("projects/{}", crate::simulator::tryout::PROJECT_ID);
+    let quota = json!({"name": crate::simulator::tryout::REGION, "gateway_quota": 2});
+    world.simulator(reqwest::Method::PUT, &project, quota).await;
+    let mut retained = address(0);
+    retained["deletionPolicy"] = json!("Retain");
+    world.put_gateway("retained", retained);
+    world.put_gateway("deleted", address(1));
+    world.start();
+    world
+        .until("both places are taken", |world| {
+            ["retained", "deleted"]
+                .iter()
+                .all(|name| has_reason(world, name, "Available"))
+        })
+        .await;
+    let waiting = ["waits-1", "waits-2", "waits-3"];
+    for (number, name) in waiting.iter().enumerate() {
+        world.put_gateway(name, address(10 + number));
+    }
+    world
+        .until("the others wait", |world| {
+            waiting.iter().all(|name| has_reason(world, name, "QuotaExceeded"))
+        })
+        .await;
+    let before = world.calls("CreateCustomerGateway").await;
+    for name in ["waits-3", "retained", "deleted"] {
+        world.apiserver.delete(&gateway(name));
+        world
+            .until("it is deleted", |world| world.apiserver.get(&gateway(name)).is_null())
+            .await;
+    }
+    world
+        .until("another has its place", |world| {
+            waiting.iter().any(|name| has_reason(world, name, "Available"))
+        })
+        .await;
+    assert_eq!(world.calls("CreateCustomerGateway").await, before + 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_delete_that_is_answered_with_404_again_while_lists_show_the_object_is_reported_and_backs_off() {
+    let mut world = World::new(&[]).await;
+    world.put_gateway("office", address(0));
+    world.start();
+    let path = gateway("office");
+    world.until("it is Ready", |world| world.ready(&path).1).await;
+    let fault = json!({"fault": "error", "operation": "DeleteCustomerGateway", "status": 404, "code": "VPN.0004",
+        "times": 0});
+    world.simulator(reqwest::Method::POST, "faults", fault).await;
+    world.apiserver.delete(&path);
+    world
+        .until("the answer is reported", |world| {
+            world.ready(&path) == ("CloudError".to_owned(), false)
+        })
+        .await;
+    world.simulator(reqwest::Method::DELETE, "faults", json!({})).await;
+    world
+        .until("it is deleted", |world| world.apiserver.get(&path).is_null())
+        .await;
+    world.stop().await;
+}
+
+/// Without the record, what was missing only in stale answers would be deleted once it shows beside its replacement.
+#[tokio::test]
+async fn nothing_is_recreated_while_the_crd_does_not_keep_the_record_of_a_loss() {
+    let mut world = World::new(&[]).await;
+    world.crds = crate::api::crds().unwrap();
+    for crd in &world.crds {
+        let mut older = serde_json::to_value(crd).unwrap();
+        let status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+        let fields = older.pointer_mut(status).and_then(serde_json::Value::as_object_mut);
+        fields
+            .unwrap()
+            .retain(|field, _| field != "lostCreatedAt" && field != "vanishedIDs");
+        let name = crd.metadata.name.as_deref().unwrap();
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+        world.apiserver.put(&path, older);
+    }
+    world.put_secret("password", &[("password", "Sentinel-1-secret")]);
+    world.put_gateway("office", address(0));
+    world.put_user("alice", json!({"passwordSecretRef": {"name": "password"}}));
+    world.start();
+    let objects = [(gateway("office"), "gateways"), (user("alice"), "vpn-users")];
+    world
+        .until("both are Ready", |world| {
+            objects.iter().all(|(path, _)| world.ready(path).1)
+        })
+        .await;
+    for (path, collection) in &objects {
+        let id = world.apiserver.get(path)["status"]["id"].clone();
+        let in_cloud = format!("{collection}/{}", id.as_str().unwrap());
+        world.simulator(reqwest::Method::DELETE, &in_cloud, json!({})).await;
+        world.apiserver.change(path, |object| {
+            object["metadata"]["annotations"] = json!({crate::api::RECONCILE_REQUESTED_ANNOTATION: "now"});
+        });
+    }
+    world
+        .until("both report the CRD", |world| {
+            let is_reported = |path| world.ready(path) == ("DependencyNotReady".to_owned(), false);
+            objects.iter().all(|(path, _)| is_reported(path))
+        })
+        .await;
+    for (path, _) in &objects {
+        assert!(world.apiserver.get(path)["status"]["id"].is_string());
+    }
+    for creation in ["CreateCustomerGateway", "CreateVpnUser"] {
+        assert_eq!(world.calls(creation).await, 1);
+    }
     world.stop().await;
 }
 
@@ -224,7 +383,7 @@ fn announces(asked: &Asked, names: &[&str]) -> bool {
 #[tokio::test]
 async fn an_apiserver_that_holds_one_users_record_does_not_delay_another_write_on_the_server() {
     // What is held until another user is confirmed is held for longer than a record covers.
-    let mut world = World::new(&["--settle-time=4s"]).await;
+    let mut world = World::new(&["--creation-confirmation-period=4s"]).await;
     world.put_secret("login", &[("password", "Sentinel First-1")]);
     let held = world.apiserver.hold(|asked| announces(asked, &["alice"]));
     world.put_user("alice", json!({"passwordSecretRef": {"name": "login"}}));
@@ -372,11 +531,11 @@ async fn a_failed_read_is_reported_though_the_pass_that_heard_of_it_could_not_be
     let reads = |world: &World| world.apiserver.count(&Method::GET, "/secrets/login");
     let before = reads(&world);
     world.put_secret("login", &[("password", "Sentinel Second-2")]);
-    world.until("a pass fails", |world| reads(world) > before).await;
+    world.until("a reconcile fails", |world| reads(world) > before).await;
     let before = reads(&world);
     world.release_cloud(true).await;
     world
-        .until("passes fail after the read of the cloud has", |world| {
+        .until("reconciles fail after the read of the cloud has", |world| {
             reads(world) > before + 1
         })
         .await;
@@ -468,7 +627,7 @@ async fn objects_whose_outcome_cannot_be_recorded_do_not_keep_others_from_being_
 
 #[tokio::test]
 async fn answers_of_the_cloud_give_their_permits_back_though_an_apiserver_that_hangs_has_every_slot() {
-    const PERMITS: usize = crate::cloud::budget::MOST_UNDER_WAY;
+    const PERMITS: usize = crate::cloud::rate_limiter::MOST_UNDER_WAY;
     let mut world = World::new(&["--resync-period=1s", "--request-timeout=60s"]).await;
     let names = |prefix: &str, count: usize| {
         (0..count)

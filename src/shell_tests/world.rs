@@ -4,21 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::apiserver::{Apiserver, GROUP};
-use crate::kinds;
 use crate::kube_client::Heard;
 use crate::leader::LeaderHandle;
 use crate::metrics::{self, Metrics};
-use crate::operator::Rooms;
+use crate::operator::Dependencies;
 use crate::reconcile::tripwire::Tripwires;
 use crate::settings::{Cli, Command, validate};
 use crate::simulator::{RunningSimulator, Settings, tryout};
 use crate::web::Readiness;
+use crate::wiring;
 
 /// How long a busy machine may take for anything that is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -35,6 +36,8 @@ pub struct World {
     running: Option<JoinHandle<Result<(), String>>>,
     flags: Vec<String>,
     metrics: Metrics,
+    /// The CRDs of the operator.
+    pub crds: Vec<CustomResourceDefinition>,
 }
 
 impl World {
@@ -56,6 +59,7 @@ impl World {
             running: None,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             metrics,
+            crds: Vec::new(),
         };
         world.put_secret(
             "cloud",
@@ -71,10 +75,10 @@ impl World {
             "run",
             "--allow-insecure-endpoints",
             "--leader-elect=false",
-            "--leader-elect-namespace=team",
+            "--leader-elect-resource-namespace=team",
             "--resync-period=0",
             "--cluster-name=test",
-            "--settle-time=1s",
+            "--creation-confirmation-period=1s",
             "--request-timeout=5s",
             "--max-requests-per-second=1000",
         ]
@@ -89,9 +93,9 @@ impl World {
         };
         let settings = validate(*arguments, |path| std::fs::read(path)).unwrap();
         let heard = Heard::default();
-        let rooms = Rooms {
+        let dependencies = Dependencies {
             settings: Arc::new(settings),
-            crds: Arc::new([]),
+            crds: self.crds.clone().into(),
             client: self.apiserver.client(&heard),
             heard,
             metrics: self.metrics.clone(),
@@ -100,7 +104,7 @@ impl World {
             shutdown: self.shutdown.clone(),
             tripwires: self.tripwires.clone(),
         };
-        self.running = Some(tokio::spawn(kinds::controllers(rooms)));
+        self.running = Some(tokio::spawn(wiring::controllers(dependencies)));
     }
 
     pub async fn stop(mut self) {
@@ -131,7 +135,7 @@ impl World {
         self.apiserver.put(&user(name), json!({"metadata": {}, "spec": spec}));
     }
 
-    /// Sends to the simulator's own side.
+    /// Sends a request to the simulator's admin API.
     pub async fn simulator(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let url = format!("{}/_simulator/{path}", self.simulator.base_url());
         let request = reqwest::Client::new().request(method, url).body(body.to_string());
@@ -140,13 +144,13 @@ impl World {
         serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default()
     }
 
-    /// How often the cloud was asked for this.
+    /// How often this operation was called.
     pub async fn calls(&self, operation: &str) -> u64 {
         let counts = self.simulator(reqwest::Method::GET, "counts", json!({})).await;
         counts["by_operation"][operation].as_u64().unwrap_or_default()
     }
 
-    /// The next requests of this kind are held before they take effect.
+    /// Holds the next requests of this operation before they take effect.
     pub async fn hold_cloud(&self, operation: &str, times: usize) {
         let fault = json!({"fault": "hold", "operation": operation, "times": times});
         self.simulator(reqwest::Method::POST, "faults", fault).await;
@@ -159,7 +163,7 @@ impl World {
         assert_eq!(held["held"].as_array().map(Vec::len), Some(count), "{held}");
     }
 
-    /// Waits until the cloud was asked for this so often.
+    /// Waits until this operation was called so often.
     pub async fn until_called(&self, operation: &str, times: u64) {
         let is_called = async {
             while self.calls(operation).await < times {
@@ -174,13 +178,13 @@ impl World {
         );
     }
 
-    /// What is held goes on, or its connection is closed.
+    /// Continues the held requests, or closes their connections.
     pub async fn release_cloud(&self, drop: bool) {
         let release = self.simulator(reqwest::Method::POST, "release", json!({"drop": drop}));
         release.await;
     }
 
-    /// Somebody changes the description of a user in the cloud.
+    /// Causes drift: changes the description of a user in the cloud.
     pub async fn drift(&self, name: &str) {
         let id = self.apiserver.get(&user(name))["status"]["id"].clone();
         let path = format!("vpn-users/{}", id.as_str().unwrap());

@@ -1,4 +1,4 @@
-//! Who may call: access keys with their lock, users, tokens, and what each of them may do.
+//! Authentication and permissions: access keys with their lock, users and tokens.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    admin::{CredentialDump, CredentialSpec, Rights, UserSpec},
+    admin::{CredentialDump, CredentialSpec, Permissions, UserSpec},
     auth::Received,
     refusal::Refusal,
 };
 
-/// One more bad signature in a row than this locks an access key.
+/// More bad signatures in a row than this lock an access key.
 const FAILURES_BORNE: u32 = 5;
 const LOCK_TIME: SignedDuration = SignedDuration::from_mins(5);
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Who a request comes from.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Set for a token.
     pub user: Option<String>,
-    rights: Rights,
-    /// For a token: the one project that it is good for.
+    permissions: Permissions,
+    /// For a token: the one project that it is valid for.
     project_id: Option<String>,
 }
 
@@ -34,11 +34,12 @@ impl Caller {
             None => pattern == action,
         };
         action.is_empty()
-            || (self.rights.allowed_actions.iter().any(covers) && !self.rights.denied_actions.iter().any(covers))
+            || (self.permissions.allowed_actions.iter().any(covers)
+                && !self.permissions.denied_actions.iter().any(covers))
     }
 
     pub fn may_reach(&self, project_id: &str) -> bool {
-        self.rights
+        self.permissions
             .projects
             .as_ref()
             .is_none_or(|projects| projects.contains(project_id))
@@ -85,11 +86,11 @@ impl Access {
         Ok(())
     }
 
-    /// Changes what an access key may do, nothing else; whether there is such a key.
-    pub fn set_rights(&mut self, access_key: &str, rights: Rights) -> bool {
+    /// Changes the permissions of an access key, nothing else. Returns whether the key exists.
+    pub fn set_permissions(&mut self, access_key: &str, permissions: Permissions) -> bool {
         self.credentials
             .get_mut(access_key)
-            .map(|credential| credential.spec.rights = rights)
+            .map(|credential| credential.spec.permissions = permissions)
             .is_some()
     }
 
@@ -97,7 +98,7 @@ impl Access {
         self.credentials.remove(access_key).is_some()
     }
 
-    /// Locks an access key for the usual time, or unlocks it; whether there is such a key.
+    /// Locks an access key for the usual time, or unlocks it. Returns whether the key exists.
     pub fn set_lock(&mut self, access_key: &str, locked: bool, now: Timestamp) -> bool {
         let Some(credential) = self.credentials.get_mut(access_key) else {
             return false;
@@ -114,7 +115,7 @@ impl Access {
                 access_key: access_key.clone(),
                 temporary: credential.spec.security_token.is_some(),
                 expires_at: credential.spec.expires_at.clone(),
-                rights: credential.spec.rights.clone(),
+                permissions: credential.spec.permissions.clone(),
                 failures: credential.failures,
                 locked_until: credential.locked_until.map(|until| until.to_string()),
             })
@@ -138,21 +139,21 @@ impl Access {
         self.users.get(name).map(|user| user.domain.as_str())
     }
 
-    /// Every token must be renewed.
+    /// Expires every token.
     pub fn expire_tokens(&mut self) {
         for token in self.tokens.values_mut() {
             token.expires_at = Timestamp::MIN;
         }
     }
 
-    /// The rights of the user, if name, domain and password are right.
-    pub fn log_in(&self, name: &str, domain: &str, password: &SecretString) -> Option<Rights> {
+    /// Returns the permissions of the user if name, domain and password are correct.
+    pub fn log_in(&self, name: &str, domain: &str, password: &SecretString) -> Option<Permissions> {
         let user = self.users.get(name)?;
         let right = user.domain == domain && user.password.expose_secret() == password.expose_secret();
-        right.then(|| user.rights.clone())
+        right.then(|| user.permissions.clone())
     }
 
-    /// Makes a token good for that project; until when it lives.
+    /// Issues a token for that project. Returns when it expires.
     pub fn issue_token(
         &mut self,
         token: String,
@@ -172,7 +173,7 @@ impl Access {
         expires_at
     }
 
-    /// Who sends this request, if it proves that.
+    /// Authenticates the sender of a request.
     pub fn authenticate(&mut self, request: Received<'_>, now: Timestamp) -> Result<Caller, Refusal> {
         if request.headers.contains_key("authorization") {
             return self.by_signature(request, now);
@@ -192,7 +193,7 @@ impl Access {
         match self.users.get(&token.user) {
             Some(user) if now < token.expires_at => Ok(Caller {
                 user: Some(token.user.clone()),
-                rights: user.rights.clone(),
+                permissions: user.permissions.clone(),
                 project_id: token.project_id.clone(),
             }),
             _ => Err(Refusal::gateway(
@@ -247,7 +248,7 @@ impl Access {
         }
         Ok(Caller {
             user: None,
-            rights: credential.spec.rights.clone(),
+            permissions: credential.spec.permissions.clone(),
             project_id: None,
         })
     }

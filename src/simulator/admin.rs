@@ -1,4 +1,4 @@
-//! What the admin API under `/_simulator/` takes and gives, for whoever drives the simulator.
+//! The requests and answers of the admin API under `/_simulator/`, for clients that control the simulator.
 //! `docs/contributing/simulator.md` documents every endpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,7 @@ macro_rules! fault_names {
 }
 
 fault_names! {
-    /// The request (with `commit`: its answer) is delayed by `ms`. Goes together with one other fault.
+    /// The request (with `commit`: its answer) is delayed by `ms`. Can be combined with one other fault.
     Latency "latency",
     /// 429 APIGW.0308, from the gateway before the service.
     ThrottledByGateway "throttled-by-gateway",
@@ -86,9 +86,9 @@ fault_names! {
     HtmlBadGateway "html-502",
     /// 504 with an HTML page.
     HtmlGatewayTimeout "html-504",
-    /// 200 with an HTML page, as a captive proxy does it.
+    /// 200 with an HTML page, as from a captive portal.
     HtmlOk "html-200",
-    /// The true answer, whose body breaks off half way.
+    /// The true answer, with its body cut off half way.
     TruncatedBody "truncated-body",
     /// 200 with an endless body of `bytes` bytes.
     HugeBody "huge-body",
@@ -96,9 +96,9 @@ fault_names! {
     LateCommit "late-commit",
     /// The request is held before (with `commit`: after) it takes effect, until it is released.
     Hold "hold",
-    /// A creation is answered as ever, but what it made is gone at once.
+    /// A creation is answered normally, but its result is deleted at once.
     VanishAfterCreate "vanish-after-create",
-    /// A creation is answered as ever, but what it made is gone once it has settled.
+    /// A creation is answered normally, but its result is deleted once it has settled.
     VanishWhenSettled "vanish-when-settled",
 }
 
@@ -113,7 +113,7 @@ pub struct FaultRequest {
     /// Only requests that claim this access key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key: Option<String>,
-    /// Only requests whose path and query hold this text.
+    /// Only requests whose path and query contain this text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_contains: Option<String>,
     /// How many requests it lets pass before it hits one.
@@ -122,7 +122,7 @@ pub struct FaultRequest {
     /// How many requests it hits; 0 = until it is removed.
     #[serde(default = "once")]
     pub times: u64,
-    /// Whether the request takes effect all the same.
+    /// Whether the request takes effect despite the fault.
     #[serde(default)]
     pub commit: bool,
     /// For `latency` and `late-commit`.
@@ -131,7 +131,7 @@ pub struct FaultRequest {
     /// For `error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// For `error`: the whole code, such as `VPN.0002`; left out: there is no body.
+    /// For `error`: the whole code, such as `VPN.0002`; if omitted, there is no body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// For `error`.
@@ -140,13 +140,13 @@ pub struct FaultRequest {
     /// For `huge-body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// For `error`, `queue-full` and the throttled ones: the value of a `Retry-After` header.
+    /// For `error`, `queue-full` and the throttling faults: the value of a `Retry-After` header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
 }
 
 impl FaultRequest {
-    /// That fault, for the next request whatever it is.
+    /// A fault for the next request of any kind.
     pub fn once(fault: FaultName) -> Self {
         Self {
             fault,
@@ -203,7 +203,7 @@ pub struct HeldRequest {
 /// `GET /_simulator/held`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldList {
-    /// Whether as many as asked for are held; false when the time was up before.
+    /// Whether the requested number is held; false after a timeout.
     pub enough: bool,
     pub held: Vec<HeldRequest>,
 }
@@ -212,10 +212,10 @@ pub struct HeldList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
-    /// Only this one; left out: all that are held.
+    /// Only this one; if omitted, all held requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
-    /// The connection is closed instead of an answer; one that has not taken effect yet never will.
+    /// Closes the connection without an answer; a request that has not taken effect yet never does.
     #[serde(default)]
     pub drop: bool,
 }
@@ -236,7 +236,7 @@ pub struct LogEntry {
     pub path: String,
     #[serde(default)]
     pub query: Option<String>,
-    /// Nothing if no such operation is published.
+    /// `None` if no such operation is published.
     #[serde(default)]
     pub operation: Option<String>,
     /// The access key that the request claims.
@@ -249,7 +249,7 @@ pub struct LogEntry {
     #[serde(default)]
     pub client_token: Option<String>,
     pub request_id: String,
-    /// Nothing while it is under way, and if it was never answered.
+    /// `None` while it is in progress, and if it was never answered.
     #[serde(default)]
     pub status: Option<u16>,
     #[serde(default)]
@@ -260,7 +260,7 @@ pub struct LogEntry {
     /// The faults that hit it.
     #[serde(default)]
     pub faults: Vec<FaultName>,
-    /// Whether nothing more will come of it.
+    /// Whether it has no further effect or answer.
     #[serde(default)]
     pub finished: bool,
 }
@@ -268,9 +268,9 @@ pub struct LogEntry {
 /// `GET /_simulator/log`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPage {
-    /// Whether as many as asked for are there; false when the time was up before.
+    /// Whether the requested number was reached; false after a timeout.
     pub enough: bool,
-    /// The number of the latest request of all; `since` for the next look.
+    /// The number of the latest request of all: `since` of the next call.
     pub last_sequence: u64,
     pub requests: Vec<LogEntry>,
 }
@@ -280,7 +280,7 @@ pub struct LogPage {
 pub struct Counts {
     pub total: u64,
     pub last_sequence: u64,
-    /// Requests that came; only operations that were called.
+    /// Received requests; only operations that were called.
     pub by_operation: BTreeMap<String, u64>,
     /// The same by HTTP method.
     pub by_method: BTreeMap<String, u64>,
@@ -288,7 +288,7 @@ pub struct Counts {
     pub by_error_code: BTreeMap<String, u64>,
 }
 
-/// A gateway as the admin API shows it: everything, whatever the switches say.
+/// A gateway as the admin API shows it: everything, regardless of the switches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayDump {
     pub project_id: String,
@@ -303,7 +303,7 @@ pub struct GatewayDump {
     pub tags: BTreeMap<String, String>,
     pub created_at: String,
     pub updated_at: String,
-    /// The connection that keeps it from being deleted.
+    /// The connection that prevents its deletion.
     #[serde(default)]
     pub connection: Option<String>,
     /// Whether it is being deleted slowly.
@@ -311,11 +311,11 @@ pub struct GatewayDump {
     pub deleting: bool,
 }
 
-/// A gateway made behind everybody's back: `POST /_simulator/gateways` takes one or a list. Nothing is validated.
+/// A gateway that is added without the VPN API: `POST /_simulator/gateways` takes one or a list. Nothing is validated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewaySeed {
-    /// Left out: the first project.
+    /// If omitted, the first project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -334,7 +334,7 @@ pub struct GatewaySeed {
     pub created_at: Option<String>,
 }
 
-/// An edit behind everybody's back: `PATCH /_simulator/gateways/{id}`. What is left out stays.
+/// An edit without the VPN API: `PATCH /_simulator/gateways/{id}`. Omitted fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayEdit {
@@ -344,16 +344,16 @@ pub struct GatewayEdit {
     pub id_type: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_value: Option<String>,
-    /// 0 takes it off.
+    /// 0 removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bgp_asn: Option<i64>,
-    /// All tags, in place of those that it has.
+    /// All tags: they replace the present ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, String>>,
     /// Tags to add or change.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set_tags: BTreeMap<String, String>,
-    /// Keys of tags to take off.
+    /// Keys of tags to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_tags: Vec<String>,
     /// RFC 3339; for ties at a page border.
@@ -362,10 +362,10 @@ pub struct GatewayEdit {
     /// Attaches a connection under this name; empty detaches it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
-    /// Takes the CA certificate off.
+    /// Removes the CA certificate.
     #[serde(default)]
     pub remove_ca_certificate: bool,
-    /// Fields that answers have in place of the true ones, of whatever type; empty takes them all back.
+    /// Fields that answers have in place of the true ones, of any type; empty removes them all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_instead: Option<Map<String, Value>>,
 }
@@ -396,7 +396,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// An enabled one with the usual quota.
+    /// An enabled project with the default quota.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -417,19 +417,19 @@ fn default_quota() -> u64 {
 /// What a credential or a user may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rights {
-    /// IAM actions; `*` at the end of one stands for anything. Left out: all.
+pub struct Permissions {
+    /// IAM actions; `*` at the end matches anything. If omitted, all.
     #[serde(default = "all_actions")]
     pub allowed_actions: BTreeSet<String>,
-    /// Actions taken away again.
+    /// Exceptions from the allowed actions.
     #[serde(default)]
     pub denied_actions: BTreeSet<String>,
-    /// Ids of projects; left out: all that there are.
+    /// Ids of projects; if omitted, all that exist.
     #[serde(default)]
     pub projects: Option<BTreeSet<String>>,
 }
 
-impl Default for Rights {
+impl Default for Permissions {
     fn default() -> Self {
         Self {
             allowed_actions: all_actions(),
@@ -449,7 +449,7 @@ fn all_actions() -> BTreeSet<String> {
 pub struct CredentialSpec {
     #[serde(serialize_with = "expose", deserialize_with = "conceal")]
     pub secret_key: SecretString,
-    /// Makes it a temporary one.
+    /// Makes it a temporary credential.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -461,17 +461,17 @@ pub struct CredentialSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
     #[serde(default)]
-    pub rights: Rights,
+    pub permissions: Permissions,
 }
 
-/// An access key as it is shown.
+/// An access key as the admin API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialDump {
     pub access_key: String,
     pub temporary: bool,
     #[serde(default)]
     pub expires_at: Option<String>,
-    pub rights: Rights,
+    pub permissions: Permissions,
     /// Bad signatures in a row.
     pub failures: u32,
     /// Until when it is locked.
@@ -500,7 +500,7 @@ pub struct UserSpec {
     #[serde(serialize_with = "expose", deserialize_with = "conceal")]
     pub password: SecretString,
     #[serde(default)]
-    pub rights: Rights,
+    pub permissions: Permissions,
 }
 
 /// The cloud's clock: `PUT /_simulator/clock`.
@@ -518,11 +518,11 @@ pub struct ClockReading {
     pub now: String,
 }
 
-/// How long what is slow takes: `GET` and `PUT /_simulator/pace`.
+/// The duration of slow operations: `GET` and `PUT /_simulator/pace`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pace {
-    /// In milliseconds, for what begins from now on.
+    /// In milliseconds, for operations that begin from now on.
     pub slow_ms: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The admin API under `/_simulator/`: unsigned, for whoever drives the simulator.
+//! The admin API under `/_simulator/`: unsigned, for clients that control the simulator.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::{
     admin::{
         AdminError, ClockReading, ClockSetting, CredentialList, CredentialSpec, FaultList, FaultRequest,
-        FinishedDeletions, GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Project, Ready,
-        ReleaseRequest, Released, Rights, StateDump, SwitchPositions, UserSpec,
+        FinishedDeletions, GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Permissions, Project,
+        Ready, ReleaseRequest, Released, StateDump, SwitchPositions, UserSpec,
     },
     api::Simulator,
     clock::MAX_SKEW_MS,
@@ -80,7 +80,7 @@ pub fn router() -> Router<Arc<Simulator>> {
             "/credentials/{access_key}",
             put(put_credential).delete(remove_credential),
         )
-        .route("/credentials/{access_key}/rights", put(put_rights))
+        .route("/credentials/{access_key}/permissions", put(put_permissions))
         .route("/credentials/{access_key}/lock", put(put_lock))
         .route("/users/{name}", put(put_user).delete(remove_user))
         .route("/tokens/expire", post(expire_tokens))
@@ -164,7 +164,7 @@ async fn switches(Extracted(cloud): Cloud) -> Result {
     ok(&serde_json::json!({"switches": switches.list()}))
 }
 
-/// Those that are not named go back to their defaults.
+/// Switches that are not named return to their defaults.
 async fn put_switches(Extracted(cloud): Cloud, body: Bytes) -> Result {
     set_switches(&cloud, Switches::default(), &body)
 }
@@ -214,7 +214,7 @@ struct LogQuery {
     method: Option<String>,
     access_key: Option<String>,
     finished: Option<bool>,
-    /// Wait until so many are there.
+    /// Waits until there are so many.
     count: Option<usize>,
     timeout_ms: Option<u64>,
 }
@@ -278,7 +278,7 @@ async fn counts(Extracted(cloud): Cloud, query: LogParameters) -> Result {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HeldQuery {
-    /// Wait until so many are held.
+    /// Waits until so many are held.
     count: Option<usize>,
     timeout_ms: Option<u64>,
 }
@@ -291,7 +291,7 @@ async fn held(Extracted(cloud): Cloud, query: std::result::Result<Query<HeldQuer
     ok(&HeldList { enough, held })
 }
 
-/// Waits until it is so; false if the time was up before.
+/// Waits until `is_so` is true; returns false after a timeout.
 async fn wait(cloud: &Simulator, timeout_ms: Option<u64>, is_so: impl Fn(&State) -> bool) -> bool {
     let timeout = timeout_ms.map_or(USUAL_WAIT, Duration::from_millis).min(LONGEST_WAIT);
     let deadline = Instant::now() + timeout;
@@ -418,9 +418,9 @@ async fn remove_credential(Extracted(cloud): Cloud, Path(access_key): Path<Strin
     }
 }
 
-async fn put_rights(Extracted(cloud): Cloud, Path(access_key): Path<String>, body: Bytes) -> Result {
-    let rights: Rights = parse(&body)?;
-    match cloud.state().access.set_rights(&access_key, rights) {
+async fn put_permissions(Extracted(cloud): Cloud, Path(access_key): Path<String>, body: Bytes) -> Result {
+    let permissions: Permissions = parse(&body)?;
+    match cloud.state().access.set_permissions(&access_key, permissions) {
         true => done(),
         false => Err(Failure::missing("access key", access_key)),
     }

@@ -1,4 +1,4 @@
-//! The way of a request to the API: it is logged, faults hit it, its sender is checked, the service does it.
+//! The way of a request through the API: log entry, faults, authentication, execution.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -42,12 +42,12 @@ const LONGEST_URI: usize = 32 * 1024;
 pub struct Simulator {
     pub settings: Settings,
     state: Mutex<State>,
-    /// Tells those who wait that the log or what is held has changed.
+    /// Notifies waiters that the log or the held requests have changed.
     pub changes: watch::Sender<()>,
     pub stop: CancellationToken,
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 enum Outcome {
     Reply(Box<Reply>),
     Close,
@@ -55,7 +55,7 @@ enum Outcome {
     Never,
 }
 
-/// A request on its way.
+/// A request in progress.
 struct Journey {
     parts: Parts,
     body: Result<Bytes, axum::Error>,
@@ -79,7 +79,7 @@ impl Journey {
         self.route.as_ref().map(|route| route.operation)
     }
 
-    /// The VPN server on which it wants to change something.
+    /// The VPN server that it would change.
     fn changed_server(&self) -> Option<&str> {
         let route = self.route.as_ref()?;
         route.operation.is_p2c_write().then_some(route.server_id.as_str())
@@ -100,12 +100,12 @@ impl Simulator {
         }
     }
 
-    /// The state, with nobody else at it. A test that panicked while it had it changes nothing for others.
+    /// Locks the state. A test that panicked with the lock does not affect others.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state, in which everything has happened that was due.
+    /// Locks the state, after everything that was due has happened in it.
     pub fn up_to_date(&self) -> MutexGuard<'_, State> {
         let mut state = self.state();
         let now = state.clock.now();
@@ -219,7 +219,7 @@ impl Simulator {
         (latency.into_iter().next(), others.into_iter().next())
     }
 
-    /// Logs what became of the request; the date for its answer.
+    /// Logs the outcome of the request. Returns the date for its answer.
     fn leave(&self, journey: &Journey, outcome: &Outcome, goes_on: bool) -> String {
         let mut state = self.state();
         if let Some(entry) = state.log.entry(journey.sequence) {
@@ -238,7 +238,7 @@ impl Simulator {
         date
     }
 
-    /// Does what the request asks for, if it may; with it the ids of what it created.
+    /// Executes the request if it is permitted. Also returns the ids of created objects.
     fn execute(&self, journey: &Journey) -> (Reply, Vec<String>) {
         let mut state = self.up_to_date();
         let switches = state.switches;
@@ -350,7 +350,7 @@ impl Simulator {
             FaultName::HtmlGatewayTimeout => reply(Reply::html(StatusCode::GATEWAY_TIMEOUT)),
             FaultName::HtmlOk => reply(Reply::html(StatusCode::OK)),
             FaultName::HugeBody => reply(Reply::huge(fault.bytes.unwrap_or_default())),
-            // Dealt with above, or no fault of its own.
+            // Handled above, or no fault of its own.
             FaultName::Latency
             | FaultName::Hold
             | FaultName::LateCommit
@@ -396,7 +396,7 @@ impl Simulator {
     }
 }
 
-/// Answers whatever is not the admin API's.
+/// Answers all requests that are not for the admin API.
 pub async fn serve(Extracted(simulator): Extracted<Arc<Simulator>>, request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
     // In a task of its own: a client that hangs up does not stop what the cloud has begun.
@@ -489,7 +489,7 @@ fn perform(state: &mut State, journey: &Journey) -> Result<Answer, Refusal> {
     dispatch(state, &call)
 }
 
-/// The service does what an admitted call asks for.
+/// Executes an admitted call.
 pub(super) fn dispatch(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     match call.route.operation {
         Operation::CreateCustomerGateway => gateways::create(state, call),
@@ -523,7 +523,7 @@ pub(super) fn dispatch(state: &mut State, call: &Call<'_>) -> Result<Answer, Ref
         Operation::ListVpnUsersInGroup => p2c::members::list(state, call),
         Operation::ListVpnServers => p2c::servers::list(state, call),
         Operation::ListVpnServersOfGateway => p2c::servers::list_of_gateway(state, call),
-        // IAM's, which is no part of the service.
+        // These belong to IAM, not to the service.
         Operation::LookUpProject | Operation::ListAuthDomains | Operation::ListIamUsers | Operation::CreateToken => {
             Err(Refusal::gateway(
                 StatusCode::NOT_FOUND,

@@ -44,7 +44,7 @@ impl Call<'_> {
     }
 }
 
-/// Fields of a JSON object; `null` counts as left out.
+/// Fields of a JSON object; `null` counts as omitted.
 #[derive(Clone, Debug, Default)]
 pub struct Fields(Map<String, Value>);
 
@@ -98,11 +98,11 @@ impl Fields {
 pub struct Answer {
     pub status: StatusCode,
     pub body: Option<Map<String, Value>>,
-    /// Whether the body tells the request id.
+    /// Whether the body contains the request id.
     pub with_request_id: bool,
     /// Whether something was changed.
     pub committed: bool,
-    /// The ids of what was created, for a fault that takes it away again.
+    /// The ids of what was created, for a fault that deletes it again.
     pub created: Vec<String>,
     pub subject_token: Option<String>,
 }
@@ -119,7 +119,7 @@ impl Answer {
         }
     }
 
-    /// 200 to a question.
+    /// 200 to a read.
     pub fn read(body: Map<String, Value>) -> Self {
         Self::new(StatusCode::OK, Some(body), false)
     }
@@ -142,7 +142,7 @@ impl Answer {
         Self::new(StatusCode::CREATED, Some(Map::new()), true)
     }
 
-    /// What this tells, told again: nothing is changed by that.
+    /// The same answer again, which changes nothing.
     pub fn again(&self) -> Self {
         Self {
             committed: false,
@@ -156,7 +156,7 @@ impl Answer {
         Self::new(StatusCode::NO_CONTENT, None, true)
     }
 
-    /// The endpoints of tags and of IAM do not tell the request id in the body.
+    /// The endpoints of tags and of IAM do not return the request id in the body.
     pub fn without_request_id(self) -> Self {
         Self {
             with_request_id: false,

@@ -1,4 +1,4 @@
-//! CA certificates of gateways: what the cloud checks in a PEM, and what it tells of it.
+//! CA certificates of gateways: what the cloud checks in a PEM, and what it returns.
 
 use axum::http::StatusCode;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use x509_parser::{
 
 use super::refusal::Refusal;
 
-/// What is kept of an uploaded certificate.
+/// The stored fields of an uploaded certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     pub id: String,

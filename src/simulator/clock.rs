@@ -1,20 +1,20 @@
-//! The simulated cloud's clock: it may be off, and no two instants that it hands out share a millisecond.
+//! The simulated cloud's clock: it may be skewed, and no two of its instants share a millisecond.
 
 use jiff::{SignedDuration, Timestamp, tz::Offset};
 
 use super::switches::{CreateTimes, CreationTimes, ReadTimes, Switches};
 
-/// How far the cloud's clock may be set off, in milliseconds: a century.
+/// Maximum skew of the cloud's clock, in milliseconds: a century.
 pub const MAX_SKEW_MS: i64 = 100 * 366 * 24 * 3600 * 1000;
 
-/// How long what is slow takes, unless told otherwise, in milliseconds.
+/// Default duration of slow operations, in milliseconds.
 pub const SLOW_MS: u32 = 3_000;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Clock {
     skew_ms: i64,
-    /// How long what is slow takes.
+    /// Duration of slow operations, in milliseconds.
     pub slow_ms: u32,
     last: Option<Timestamp>,
     tied: Option<Timestamp>,
@@ -50,13 +50,13 @@ impl Clock {
         };
     }
 
-    /// When something slow will be over that begins now.
+    /// Returns when a slow operation that begins now will end.
     pub fn slow_end(&self) -> Timestamp {
         let slow = SignedDuration::from_millis(self.slow_ms.into());
         self.now().saturating_add(slow).unwrap_or(Timestamp::MAX)
     }
 
-    /// The time of a change, later than any before it by a millisecond or more.
+    /// Returns the time of a change, later than any before it by a millisecond or more.
     pub fn tick(&mut self) -> Timestamp {
         let now = self.now();
         let instant = match self.last {
@@ -69,7 +69,7 @@ impl Clock {
         instant
     }
 
-    /// The time of a creation, which a switch can make equal to those before.
+    /// Returns the time of a creation, which a switch can make equal to earlier ones.
     pub fn creation(&mut self, switches: &Switches) -> Timestamp {
         match (switches.creation_times, self.tied) {
             (CreationTimes::Tied, Some(tied)) => tied,
@@ -86,7 +86,7 @@ impl Clock {
     }
 }
 
-/// A time as the answer to a creation tells it.
+/// Formats a time as in the response to a creation.
 pub fn in_create_answer(time: Timestamp, switches: &Switches) -> String {
     let digits = match switches.create_times {
         CreateTimes::Nanos => 9,
@@ -96,7 +96,7 @@ pub fn in_create_answer(time: Timestamp, switches: &Switches) -> String {
     utc(time, digits)
 }
 
-/// A time as every other answer tells it.
+/// Formats a time as in every other response.
 pub fn in_read_answer(time: Timestamp, switches: &Switches) -> String {
     match switches.read_times {
         ReadTimes::Millis => utc(time, 3),
@@ -117,7 +117,7 @@ pub fn in_read_answer(time: Timestamp, switches: &Switches) -> String {
     }
 }
 
-/// What is left of a time in a list, and so in its markers.
+/// Truncates a time to its precision in lists, and so in their markers.
 pub fn in_list(time: Timestamp, switches: &Switches) -> Timestamp {
     let step = match switches.read_times {
         ReadTimes::Millis | ReadTimes::Trimmed | ReadTimes::Offset => 1_000_000,
@@ -127,7 +127,7 @@ pub fn in_list(time: Timestamp, switches: &Switches) -> Timestamp {
     Timestamp::from_nanosecond(nanoseconds - nanoseconds.rem_euclid(step)).unwrap_or(time)
 }
 
-/// The form of the `Date` header.
+/// Formats a time as in the `Date` header.
 pub fn http_date(time: Timestamp) -> String {
     time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

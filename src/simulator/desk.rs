@@ -1,4 +1,4 @@
-//! The service without the way to it, for a test that compares a model of the cloud with it call by call.
+//! The service without HTTP, for a test that compares it with a model of the cloud call by call.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Desk {
     asked: u64,
 }
 
-/// An answer: its status, and its body or what the refusal says.
+/// An answer: its status, and its body or its refusal.
 #[derive(Clone, Debug)]
 pub struct Told {
     pub status: u16,
@@ -31,7 +31,7 @@ pub struct Told {
 }
 
 impl Desk {
-    /// A cloud of these manners.
+    /// A cloud with these switches.
     ///
     /// # Panics
     /// If there are no such switches.
@@ -45,7 +45,7 @@ impl Desk {
         Self { state, asked: 0 }
     }
 
-    /// Asks at a path below the project.
+    /// Sends a request to a path below the project.
     ///
     /// # Panics
     /// If nothing is published there.
@@ -85,13 +85,13 @@ impl Desk {
         }
     }
 
-    /// What has not settled does.
+    /// Settles everything that has not settled.
     pub fn settle(&mut self) {
         let now = self.state.clock.now();
         self.state.p2c.settle(now);
     }
 
-    /// Takes an object away behind everybody's back.
+    /// Removes an object outside of the API.
     pub fn remove(&mut self, id: &str) -> bool {
         self.state.gateways.remove(id) || self.state.p2c.remove(id)
     }

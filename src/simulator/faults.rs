@@ -5,14 +5,14 @@ use super::{
     operations::Operation,
 };
 
-/// Those that have hits left, oldest first.
+/// The faults that have hits left, oldest first.
 #[derive(Debug, Default)]
 pub struct Faults {
     entries: Vec<FaultEntry>,
     last_id: u64,
 }
 
-/// A request, as far as faults look at it.
+/// The parts of a request that faults match.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
     pub operation: Option<Operation>,
@@ -21,7 +21,7 @@ pub struct Target<'a> {
 }
 
 impl Faults {
-    /// Adds a fault, unless it makes no sense.
+    /// Adds a fault, unless it is invalid.
     pub fn add(&mut self, request: FaultRequest) -> Result<FaultEntry, String> {
         check(&request)?;
         self.last_id += 1;
@@ -34,7 +34,7 @@ impl Faults {
         Ok(entry)
     }
 
-    /// Takes a fault away; whether there was one.
+    /// Removes a fault; returns whether there was one.
     pub fn remove(&mut self, id: u64) -> bool {
         let before = self.entries.len();
         self.entries.retain(|entry| entry.id != id);
@@ -58,7 +58,7 @@ impl Faults {
             });
             let mut found = None;
             for entry in fitting {
-                // Each that would have hit it, had it not others to let pass first, has one less to let pass.
+                // Each matching fault that must still let requests pass counts this one.
                 if entry.request.skip == 0 {
                     found = Some(entry);
                     break;

@@ -45,7 +45,7 @@ pub struct Gateway {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub connection: Option<String>,
-    /// In answers, in place of the true fields.
+    /// Fields that replace the true ones in responses.
     answered_instead: Map<String, Value>,
     deleting: Option<Deleting>,
 }
@@ -56,7 +56,7 @@ enum Deleting {
     Held,
 }
 
-/// Where a gateway is shown; the cloud does not tell the same everywhere.
+/// Where a gateway is shown; the cloud does not return the same fields everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Creation,
@@ -72,7 +72,7 @@ pub struct Gateways {
 }
 
 impl Gateways {
-    /// Those of a project.
+    /// The gateways of a project.
     pub fn of(&self, project_id: &str) -> impl Iterator<Item = &Gateway> {
         self.gateways
             .values()
@@ -93,20 +93,20 @@ impl Gateways {
         }
     }
 
-    /// Lets go of what was to be deleted slowly and whose time has come.
+    /// Removes gateways whose slow deletion is over.
     pub fn settle(&mut self, now: Timestamp) {
         self.gateways
             .retain(|_, gateway| !matches!(gateway.deleting, Some(Deleting::Until(end)) if end <= now));
     }
 
-    /// Lets go of everything that is being deleted; how many they were.
+    /// Removes everything that is being deleted. Returns how many gateways these were.
     pub fn finish_deletions(&mut self) -> usize {
         let before = self.gateways.len();
         self.gateways.retain(|_, gateway| gateway.deleting.is_none());
         before - self.gateways.len()
     }
 
-    /// Makes a gateway behind everybody's back.
+    /// Creates a gateway out of band.
     pub fn seed(&mut self, seed: GatewaySeed, project_id: String, clock: &mut Clock) -> Result<GatewayDump, String> {
         let time = clock.tick();
         let created_at = match seed.created_at {
@@ -141,7 +141,7 @@ impl Gateways {
         }
     }
 
-    /// Edits a gateway behind everybody's back; nothing if there is none of that id.
+    /// Edits a gateway out of band; `None` if there is none of that id.
     pub fn edit(&mut self, id: &str, edit: GatewayEdit, clock: &mut Clock) -> Result<Option<GatewayDump>, String> {
         let Some(gateway) = self.gateways.get_mut(id) else {
             return Ok(None);
@@ -161,7 +161,7 @@ impl Gateways {
         } = edit;
         let created_at = created_at.as_deref().map(instant).transpose()?;
         let identity = &mut gateway.identity;
-        // What the API would count as an update; the rest leaves updated_at alone.
+        // What the API would count as an update; the rest leaves updated_at unchanged.
         let updates = name.is_some() || id_type.is_some() || id_value.is_some() || bgp_asn.is_some();
         identity.id_type = id_type.unwrap_or(std::mem::take(&mut identity.id_type));
         identity.id_value = id_value.unwrap_or(std::mem::take(&mut identity.id_value));
@@ -184,7 +184,7 @@ impl Gateways {
         Ok(Some(dump(gateway)))
     }
 
-    /// Takes a gateway away behind everybody's back.
+    /// Deletes a gateway out of band.
     pub fn remove(&mut self, id: &str) -> bool {
         self.gateways.remove(id).is_some()
     }
@@ -200,7 +200,7 @@ impl Gateways {
         self.gateways.get(id).map(dump)
     }
 
-    /// The certificate that is meant: one that is there, or a new one from its content.
+    /// Returns the certificate that a request refers to: an existing one, or a new one from its content.
     fn certificate(
         &self,
         fields: &Fields,
@@ -450,7 +450,7 @@ pub fn delete(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
         return Err(Refusal::service(status, "VPN.0001", text));
     }
     match switches.deletion {
-        // A second request does not make the first one take longer.
+        // A second request does not delay the end of the first deletion.
         _ if gateway.deleting.is_some() => {}
         Deletion::Slow => gateway.deleting = Some(Deleting::Until(slow_end)),
         Deletion::Held => gateway.deleting = Some(Deleting::Held),

@@ -7,13 +7,13 @@ use super::admin::HeldRequest;
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
-    /// The request goes on.
+    /// The request continues.
     GoOn,
     /// Its connection is closed.
     Drop,
 }
 
-/// Those that wait now.
+/// The requests that wait now.
 #[derive(Debug, Default)]
 pub struct Holds {
     waiting: Vec<(HeldRequest, oneshot::Sender<Release>)>,
@@ -21,7 +21,7 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// Puts a request on hold; the channel tells when it is over (closed: dropped).
+    /// Puts a request on hold. The channel receives how the wait ends (closed: dropped).
     pub fn hold(&mut self, mut request: HeldRequest) -> oneshot::Receiver<Release> {
         let (sender, receiver) = oneshot::channel();
         self.last_id += 1;
@@ -34,7 +34,7 @@ impl Holds {
         self.waiting.iter().map(|(request, _)| request)
     }
 
-    /// Lets go of one, or of all; how many they were.
+    /// Releases one request, or all. Returns how many.
     pub fn release(&mut self, id: Option<u64>, how: Release) -> usize {
         let chosen: Vec<_> = self
             .waiting
@@ -42,7 +42,7 @@ impl Holds {
             .collect();
         let count = chosen.len();
         for (_, sender) in chosen {
-            // Nobody listens any more when the simulator is stopping.
+            // The receiver may be closed when the simulator stops.
             let _ = sender.send(how);
         }
         count

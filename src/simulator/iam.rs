@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     access::Caller,
-    admin::{Project, Rights},
+    admin::{Permissions, Project},
     calls::{Answer, Call, Fields, wrapped},
     refusal::Refusal,
     settings::tryout,
@@ -44,7 +44,7 @@ pub fn projects(state: &mut State, call: &Call<'_>, caller: &Caller) -> Result<A
     Ok(Answer::read(body).without_request_id())
 }
 
-/// GET /v3/auth/domains: the one domain of the caller. An access key acts in the domain of the user for trying.
+/// GET /v3/auth/domains: the one domain of the caller. An access key acts in the domain of the tryout user.
 pub fn domains(state: &State, caller: &Caller) -> Result<Answer, Refusal> {
     let name = caller
         .user
@@ -108,16 +108,16 @@ const DOMAIN_ID: &str = "d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0";
 pub fn create_token(state: &mut State, call: &Call<'_>) -> Result<Answer, Refusal> {
     let malformed = |_| Refusal::iam(StatusCode::BAD_REQUEST, "IAM.0011", "Request body is invalid.");
     let login = Login::read(call).map_err(malformed)?;
-    let Some(rights) = state.access.log_in(&login.user, &login.domain, &login.password) else {
+    let Some(permissions) = state.access.log_in(&login.user, &login.domain, &login.password) else {
         return Err(Refusal::iam(
             StatusCode::UNAUTHORIZED,
             "IAM.0001",
             "The username or password is wrong.",
         ));
     };
-    let project = scope(state, &login, &rights)?;
+    let project = scope(state, &login, &permissions)?;
     let now = state.clock.now();
-    // Random, and of no meaning to anybody but the simulator.
+    // Random; only the simulator interprets it.
     let token = format!("MII{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let project_id = project.as_ref().map(|(id, _)| id.clone());
     let expires_at = state
@@ -174,15 +174,18 @@ impl Login {
     }
 }
 
-/// The project that the token is to be good for, if one was named.
-fn scope(state: &State, login: &Login, rights: &Rights) -> Result<Option<(String, Project)>, Refusal> {
+/// Returns the project that the token is scoped to, if one was named.
+fn scope(state: &State, login: &Login, permissions: &Permissions) -> Result<Option<(String, Project)>, Refusal> {
     if login.project_id.is_none() && login.project_name.is_none() {
         return Ok(None);
     }
     let found = state.projects.iter().find(|(id, project)| {
         login.project_id.as_ref().is_none_or(|wanted| wanted == *id)
             && login.project_name.as_ref().is_none_or(|wanted| *wanted == project.name)
-            && rights.projects.as_ref().is_none_or(|reachable| reachable.contains(*id))
+            && permissions
+                .projects
+                .as_ref()
+                .is_none_or(|reachable| reachable.contains(*id))
     });
     match found {
         Some((id, project)) => Ok(Some((id.clone(), project.clone()))),

@@ -7,7 +7,7 @@ use super::{
     switches::{MalformedId, Switches, UnknownId},
 };
 
-/// What an id is of, in the words of the cloud.
+/// The type of an id's resource, as the cloud names it.
 #[derive(Clone, Copy, Debug)]
 pub struct Resource {
     /// The name of the parameter in the path.
@@ -29,7 +29,7 @@ pub fn check(id: &str, resource: &Resource, switches: &Switches) -> Result<(), R
     })
 }
 
-/// There is nothing of that id.
+/// The refusal for an unknown id.
 pub fn unknown(id: &str, resource: &Resource, switches: &Switches) -> Refusal {
     match switches.unknown_id {
         UnknownId::Status404 => not_found(id, resource),

@@ -1,7 +1,7 @@
-//! The simulator: the VPN API and what it needs of IAM, in memory, over HTTP, as `docs/contributing/simulator.md` tells.
+//! The simulator: the VPN API and the needed parts of IAM, in memory, over HTTP. See `docs/contributing/simulator.md`.
 //!
-//! A request goes through `api` (log, faults, answer), where `access` and `auth` say whether it may,
-//! and one file per resource does it (those of P2C in `p2c`). `admin_api` is the door for those who drive it.
+//! A request passes through `api` (log, faults, response). `access` and `auth` decide whether it is permitted. One file
+//! per resource executes it (those of P2C in `p2c`). `admin_api` controls the simulator.
 
 mod access;
 pub mod admin;

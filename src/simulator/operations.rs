@@ -46,7 +46,7 @@ operations! {
     DeleteVpnUser "vpn:p2cVpnUser:delete",
     BatchCreateVpnUsers "vpn:p2cVpnUser:batchCreate",
     BatchDeleteVpnUsers "vpn:p2cVpnUser:batchDelete",
-    /// By the user, who knows the old one.
+    /// By the user, with the old password.
     ChangeVpnUserPassword "vpn:p2cVpnUser:updatePassword",
     /// By an administrator.
     ResetVpnUserPassword "vpn:p2cVpnUser:resetPassword",
@@ -61,7 +61,7 @@ operations! {
     ListVpnServers "vpn:p2cVpnGateway:listAllServers",
     ListVpnServersOfGateway "vpn:p2cVpnGateway:listServers",
     LookUpProject "iam:projects:listProjects",
-    /// The domains of the caller, of which there is one; everybody may ask.
+    /// The domains of the caller, of which there is one; needs no permission.
     ListAuthDomains "",
     /// The IAM users of a domain.
     ListIamUsers "iam:users:listUsers",
@@ -70,7 +70,7 @@ operations! {
 }
 
 impl Operation {
-    /// By its name or its action.
+    /// Finds an operation by its name or its action.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .iter()
@@ -86,7 +86,7 @@ impl Operation {
         )
     }
 
-    /// Whether it belongs to the part for people who dial in, which not every cloud publishes.
+    /// Whether it belongs to the part for remote-access users, which not every cloud publishes.
     pub fn is_p2c(self) -> bool {
         self.action().starts_with("vpn:p2c")
     }
@@ -175,7 +175,7 @@ pub fn route(method: &Method, path: &str) -> Option<Route> {
     })
 }
 
-/// What there is below a VPN server, with the id of the object.
+/// Returns the operation at a path below a VPN server, and the id of the object.
 fn on_server<'a>(method: &str, path: &[&'a str]) -> Option<(Operation, &'a str)> {
     Some(match (method, path) {
         ("POST", ["users"]) => (Operation::CreateVpnUser, ""),

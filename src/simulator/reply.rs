@@ -1,4 +1,4 @@
-//! How an answer looks on the wire.
+//! The HTTP form of an answer.
 
 use axum::{
     body::{Body, Bytes},
@@ -30,12 +30,12 @@ pub struct Reply {
     fate: Fate,
 }
 
-/// What becomes of the body on the way.
+/// What happens to the body in transit.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Whole,
     Truncated,
-    /// So many bytes instead of it.
+    /// This many bytes replace it.
     Huge(u64),
 }
 
@@ -74,7 +74,7 @@ impl Reply {
         }
     }
 
-    /// A refusal, in the shape of who refuses.
+    /// A refusal, in the format of the component that refuses.
     pub fn refusal(refusal: Refusal, request_id: &str, switches: &Switches) -> Self {
         let Refusal {
             speaker,
@@ -108,7 +108,7 @@ impl Reply {
         }
     }
 
-    /// An answer that somebody asked for; without a code its message is its body.
+    /// An answer that a fault specifies; without a code, its message is its body.
     pub fn made_up(
         status: StatusCode,
         code: Option<String>,
@@ -131,7 +131,7 @@ impl Reply {
         reply
     }
 
-    /// A page that a proxy puts in the place of an answer.
+    /// A page that a proxy sends instead of an answer.
     pub fn html(status: StatusCode) -> Self {
         let reason = status.canonical_reason().unwrap_or_default();
         let page = format!(
@@ -142,13 +142,13 @@ impl Reply {
         Self::new(status, page.into_bytes(), Some(HTML))
     }
 
-    /// Its body breaks off half way.
+    /// Cuts off the second half of the body.
     pub fn truncated(mut self) -> Self {
         self.fate = Fate::Truncated;
         self
     }
 
-    /// 200 with a body of so many bytes.
+    /// 200 with a body of `length` bytes.
     pub fn huge(length: u64) -> Self {
         Self {
             fate: Fate::Huge(length),
@@ -156,7 +156,7 @@ impl Reply {
         }
     }
 
-    /// As it goes out.
+    /// Builds the HTTP response.
     pub fn into_response(self, request_id: &str, date: &str, is_iam: bool) -> Response<Body> {
         let Self {
             status,
@@ -172,10 +172,10 @@ impl Reply {
         let body = match fate {
             Fate::Whole => Body::from(body),
             Fate::Truncated => {
-                // An answer without a body is one that should have had one.
+                // An answer without a body declares two bytes, so that it breaks off as well.
                 declared = Some(length.max(2));
                 let half = Bytes::from(body).slice(..length / 2);
-                // The half goes out while the rest is waited for; an error at once would take it along.
+                // The yield lets the half be sent first; an immediate error would discard it.
                 let cut = stream::once(async {
                     tokio::task::yield_now().await;
                     Err(std::io::Error::other("the body breaks off"))
@@ -221,7 +221,7 @@ impl Reply {
 fn error_body(code: &str, message: &str, request_id: &str, shape: ErrorShape) -> Map<String, Value> {
     let (code_name, message_name) = match shape {
         ErrorShape::ErrorCode => ("error_code", "error_msg"),
-        // The page that shows this shape shows no request id in it.
+        // The documentation of this shape shows no request id in it.
         ErrorShape::Code => {
             let mut body = wrapped("code", code.into());
             body.insert("message".to_owned(), message.into());

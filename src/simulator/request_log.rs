@@ -1,4 +1,4 @@
-//! Every request that came to the API, without secrets: bodies are never kept, and of headers but the client token.
+//! Every request to the API, without secrets: bodies are never kept, and of the headers only the client token.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,20 +14,20 @@ pub struct RequestLog {
     last_sequence: u64,
 }
 
-/// Which requests are meant.
+/// Selects requests.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only later ones.
+    /// Only requests with a greater number.
     pub since: u64,
     pub operation: Option<String>,
     pub method: Option<String>,
     pub access_key: Option<String>,
-    /// Only those of which nothing more will come.
+    /// Only finished requests.
     pub finished: bool,
 }
 
 impl RequestLog {
-    /// Adds a request; its number.
+    /// Adds a request. Returns its number.
     pub fn add(&mut self, mut entry: LogEntry) -> u64 {
         self.last_sequence += 1;
         entry.sequence = self.last_sequence;
@@ -38,7 +38,7 @@ impl RequestLog {
         self.last_sequence
     }
 
-    /// The request of that number, unless it was forgotten.
+    /// Returns the request of that number, unless it was discarded.
     pub fn entry(&mut self, sequence: u64) -> Option<&mut LogEntry> {
         let first = self.entries.front()?.sequence;
         self.entries
@@ -49,7 +49,7 @@ impl RequestLog {
         self.last_sequence
     }
 
-    /// Forgets the requests; the numbers go on, so that one in flight is not taken for another.
+    /// Discards the requests. The numbers continue, so that a request in progress is not taken for a later one.
     pub fn clear(&mut self) {
         self.entries.clear();
     }

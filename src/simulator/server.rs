@@ -13,10 +13,10 @@ use super::{
     settings::Settings,
 };
 
-/// How long answers that are under way may take once it is to stop.
+/// Time limit for the answers in progress after a request to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A simulator that answers; it stops when this is dropped.
+/// A running simulator; it stops when this is dropped.
 #[derive(Debug)]
 pub struct RunningSimulator {
     address: SocketAddr,
@@ -25,7 +25,7 @@ pub struct RunningSimulator {
 }
 
 impl RunningSimulator {
-    /// Starts it; with port 0 on a free one. It answers once this returns.
+    /// Starts the simulator; port 0 selects a free one. It answers once this returns.
     pub async fn start(settings: Settings, listen: SocketAddr) -> io::Result<Self> {
         settings
             .check()
@@ -46,7 +46,7 @@ impl RunningSimulator {
             .into_future();
         let task = tokio::spawn(async move {
             tokio::select! {
-                // A listener that is bound does not fail; axum tries again by itself.
+                // A bound listener does not fail: axum retries internally.
                 _ = server => {}
                 () = async { drained.cancelled().await; tokio::time::sleep(DRAIN).await; } => {}
             }
@@ -63,10 +63,10 @@ impl RunningSimulator {
         format!("http://{}", self.address)
     }
 
-    /// Lets go of everything that is held and waits for the answers under way.
+    /// Releases everything that is held and waits for the answers in progress.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        // It panics only if axum does; there is nothing to save then.
+        // The task panics only if axum does, and then nothing can be done.
         let _ = (&mut self.task).await;
     }
 }

@@ -1,10 +1,10 @@
-//! All that the simulated cloud knows.
+//! The state of the simulated cloud.
 
 use std::collections::BTreeMap;
 
 use super::{
     access::Access,
-    admin::{CredentialSpec, Project, Rights, UserSpec},
+    admin::{CredentialSpec, Permissions, Project, UserSpec},
     clock::Clock,
     faults::Faults,
     gateways::Gateways,
@@ -33,7 +33,7 @@ impl State {
     /// A cloud without any object but VPN servers.
     pub fn new(settings: &Settings) -> Self {
         let mut state = Self {
-            // Settings that make no sense never start a simulator.
+            // Invalid settings never start a simulator.
             p2c: P2c::new(&settings.vpn_servers, &settings.project_id).unwrap_or_default(),
             ..Self::default()
         };
@@ -45,9 +45,9 @@ impl State {
                 secret_key: secret_key.clone(),
                 security_token: None,
                 expires_at: None,
-                rights: Rights::default(),
+                permissions: Permissions::default(),
             };
-            // Only an expiry can be wrong, and there is none.
+            // Only an expiry can be invalid, and there is none.
             let _ = state.access.put_credential(access_key.clone(), spec);
         }
         state.access.put_user(
@@ -55,14 +55,14 @@ impl State {
             UserSpec {
                 domain: settings.user.domain.clone(),
                 password: settings.user.password.clone(),
-                rights: Rights::default(),
+                permissions: Permissions::default(),
             },
         );
         state
     }
 
-    /// Everything as at the start. Numbers of requests, faults and holds go on, so that what is still in
-    /// flight is not taken for something new.
+    /// Restores the initial state. Numbers of requests, faults and holds continue, so that requests in progress do not
+    /// count as new.
     pub fn reset(&mut self, settings: &Settings) {
         let fresh = Self::new(settings);
         self.holds.release(None, super::holds::Release::Drop);

@@ -1,5 +1,4 @@
-//! What the API's documents leave open, as named switches: what the simulator chooses unless told
-//! otherwise, and what else a real cloud may do.
+//! Named switches for what the API's documents leave open: the simulator's default, and what else a real cloud may do.
 
 use std::collections::BTreeMap;
 
@@ -62,14 +61,14 @@ macro_rules! switches {
             }
         )+
 
-        /// The position of every switch.
+        /// The value of every switch.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Switches {
             $($(#[doc = $meaning])+ pub $field: $kind,)+
         }
 
         impl Switches {
-            /// Every switch with its position, its default and what it may be set to.
+            /// Every switch with its value, its default and the allowed values.
             pub fn list(&self) -> Vec<SwitchInfo> {
                 vec![$(SwitchInfo {
                     name: $name,
@@ -98,7 +97,7 @@ macro_rules! switches {
 }
 
 impl Switches {
-    /// These switches with some changed; all or none.
+    /// Returns these switches with all of the changes, or an error and none of them.
     pub fn with(mut self, changes: &BTreeMap<String, String>) -> Result<Self, SwitchError> {
         for (name, value) in changes {
             self.set(name, value)?;
@@ -130,7 +129,7 @@ switches! {
     last_marker: LastMarker = "last-page-marker" {
         Present "present", Null "null", Absent "absent", Empty "empty"
     }
-    /// Items that share the creation time at a page border: the next page leaves them out, or brings them again.
+    /// Items that share the creation time at a page boundary: the next page skips or repeats them.
     border_ties: BorderTies = "border-ties" { Skipped "skipped", Repeated "repeated" }
     /// A marker without a limit. `refused` breaks the Terraform provider, which sends no limit from the second page on.
     marker_without_limit: MarkerWithoutLimit = "marker-without-limit" { Accepted "accepted", Refused "refused" }
@@ -138,7 +137,7 @@ switches! {
     tag_exists: TagExists = "tag-add-existing-key" { Overwritten "overwritten", Refused "refused" }
     /// Removing a tag whose key the gateway does not have, or with another value than it has.
     tag_unmatched: TagUnmatched = "tag-remove-unmatched" { Ignored "ignored", Status400 "400", Status404 "404" }
-    /// An update that names fields which cannot change: VPN.0013, or an answer as if they were not there.
+    /// An update with immutable fields: VPN.0013, or an answer as if the request did not have them.
     immutable_fields: ImmutableFields = "update-immutable-fields" { Refused "refused", Ignored "ignored" }
     /// An id that does not exist: 404 VPN.0004, or 400 VPN.0001 with either wording.
     unknown_id: UnknownId = "unknown-id" {
@@ -146,8 +145,8 @@ switches! {
     }
     /// An id in the path that is not 36 characters of letters, digits and dashes.
     malformed_id: MalformedId = "malformed-id" { Status400 "400", Status404 "404" }
-    /// Deletion of a gateway: gone at once, gone after three seconds (`PUT /_simulator/pace`), or gone once
-    /// `POST /_simulator/finish-deletions` is called. Until then it is seen, and its name refused to a new one.
+    /// Deletion of a gateway: immediate, after three seconds (`PUT /_simulator/pace`), or when
+    /// `POST /_simulator/finish-deletions` is called. Until then it is visible, and its name is refused to a new one.
     deletion: Deletion = "gateway-deletion" { Immediate "immediate", Slow "slow", Held "held" }
     /// The `Retry-After` header (one second) on answers with 429.
     retry_after: RetryAfter = "retry-after" { Absent "absent", Present "present" }
@@ -155,7 +154,7 @@ switches! {
     fqdn: Fqdn = "fqdn" { Accepted "accepted", Refused "refused" }
     /// The `ca_certificate` of gateways: `refused` (VPN.0013) is how Open Telekom Cloud may answer.
     ca_certificate: CaCertificates = "ca-certificate" { Accepted "accepted", Refused "refused" }
-    /// Whether `ca_certificate.is_updatable` is true, and an update with another certificate taken.
+    /// Whether `ca_certificate.is_updatable` is true, and an update with another certificate is accepted.
     certificate_updatable: CertificateUpdatable = "ca-certificate-updatable" { Yes "yes", No "no" }
     /// Content of a CA certificate that the project has already: `refused` answers VPN.0077.
     certificate_duplicate: CertificateDuplicate = "ca-certificate-duplicate" {
@@ -198,24 +197,24 @@ switches! {
     }
     /// Errors of IAM: nested with a number as code, or `IAM.…` codes at the top.
     iam_error_shape: IamErrorShape = "iam-error-shape" { Nested "nested", ErrorCode "error_code" }
-    /// Prefix of the codes of the gateway before the service.
+    /// Prefix of the error codes of the API gateway in front of the service.
     gateway_prefix: GatewayPrefix = "gateway-code-prefix" { Apigw "APIGW", Apig "APIG" }
     /// Request ids: a UUID with dashes, or 32 hex digits.
     request_ids: RequestIds = "request-id-format" { Dashed "dashed", Hex "hex" }
     /// The same for users, groups and VPN servers, whose documents show the other form.
     p2c_request_ids: P2cRequestIds = "p2c-request-id-format" { Hex "hex", Dashed "dashed" }
-    /// Whether there are users, groups and VPN servers at all. Open Telekom Cloud documents none: 404 with 0101 of
-    /// the gateway before the service, or 403 with 0302.
+    /// Whether there are users, groups and VPN servers at all. Open Telekom Cloud documents none: 404 with 0101 of the
+    /// API gateway, or 403 with 0302.
     p2c: P2cPublished = "p2c" { Published "published", NotFound "404", Forbidden "403" }
     /// `next_marker` on the last page of users, groups, members and VPN servers. `empty` breaks the Terraform provider,
-    /// which reads the members of a group for ever then.
+    /// which then reads the members of a group forever.
     p2c_last_marker: P2cLastMarker = "p2c-last-page-marker" {
         Null "null", Absent "absent", Present "present", Empty "empty"
     }
     /// The most items of a page of users, groups, members and VPN servers, whose range is not documented.
     p2c_page_limit: P2cPageLimit = "p2c-page-limit" { L200 "200", L50 "50" }
-    /// Codes of refusals that only users and groups know: numbers of the simulator's choice in the block that is
-    /// known to exist, VPN.0001 as for all else, or numbers that nobody has heard of.
+    /// Error codes that only users and groups have: numbers chosen by the simulator in the block that is known to
+    /// exist, VPN.0001 as for all else, or unknown numbers.
     p2c_codes: P2cCodes = "p2c-codes" { Chosen "VPN.13xx", Catchall "VPN.0001", Unheard "VPN.93xx" }
     /// A VPN server that does not exist: 404 VPN.0004, or 400 VPN.0001 with either wording.
     unknown_server: UnknownServer = "unknown-server" {
@@ -229,7 +228,7 @@ switches! {
     /// How long a creation of a user or group takes to settle: no time, three seconds (`PUT /_simulator/pace`), or
     /// until `POST /_simulator/settle` is called.
     settling: Settling = "user-settling" { Immediate "immediate", Slow "slow", Held "held" }
-    /// Whether a user or group that has not settled is seen already. Its name is taken in any case.
+    /// Whether a user or group that has not settled is visible already. Its name is taken in any case.
     unsettled: Unsettled = "unsettled-users" { Visible "visible", Invisible "invisible" }
     /// A creation with the `X-Client-Token` and body of an earlier one: its answer again, VPN.0031, or as if there
     /// were no such header.
@@ -250,8 +249,8 @@ switches! {
     unset_description: UnsetDescription = "unset-description" { Empty "empty", Absent "absent", Null "null" }
     /// `static_ip` of a user without one.
     unset_static_ip: UnsetStaticIp = "unset-static-ip" { Disable "disable", Absent "absent", Empty "empty" }
-    /// Fields that an update of a user leaves out: `cleared` clears description and static_ip, `all-cleared` takes
-    /// the user out of the group as well.
+    /// Fields that an update of a user omits: `cleared` clears description and static_ip, `all-cleared` also removes
+    /// the user from the group.
     omitted_fields: OmittedFields = "update-omitted-fields" {
         Kept "kept", Cleared "cleared", AllCleared "all-cleared"
     }
@@ -265,16 +264,17 @@ switches! {
     group_with_members: GroupWithMembers = "delete-group-with-members" { Leave "members-leave", Refused "refused" }
     /// A password that is one of the latest five of the user.
     recent_password: RecentPassword = "recent-password" { Refused "refused", Accepted "accepted" }
-    /// Deletion of a user or group: gone at once, gone after three seconds (`PUT /_simulator/pace`), or gone once
-    /// `POST /_simulator/finish-deletions` is called. Until then it is seen, and its name is taken.
+    /// Deletion of a user or group: immediate, after three seconds (`PUT /_simulator/pace`), or when
+    /// `POST /_simulator/finish-deletions` is called. Until then it is visible, and its name is taken.
     user_deletion: UserDeletion = "user-deletion" { Immediate "immediate", Slow "slow", Held "held" }
-    /// A new user with the name of one that is being deleted: told so (VPN.0001), or a duplicate like any other.
-    deleted_name: DeletedName = "name-being-deleted" { Told "told", Duplicate "duplicate" }
+    /// A new user with the name of one that is being deleted: an error of its own (VPN.0001), or a duplicate like any
+    /// other.
+    deleted_name: DeletedName = "name-being-deleted" { Message "message", Duplicate "duplicate" }
     /// Ids that do not exist in a batch deletion.
     batch_unknown: BatchUnknown = "batch-delete-unknown" { Ignored "ignored", Refused "refused" }
     /// Most users in a batch.
     batch_limit: BatchLimit = "batch-limit" { Hundred "100", Unlimited "unlimited" }
-    /// How many changes on one VPN server may be under way at once; one more is refused with VPN.0030.
+    /// How many changes on one VPN server may be in progress at the same time; one more is refused with VPN.0030.
     write_queue: WriteQueue = "write-queue" { Twenty "20", One "1", Unlimited "unlimited" }
     /// When a change leaves that queue: with its answer, or after a second in which no other one leaves.
     queue_pace: QueuePace = "write-queue-pace" { AtOnce "at-once", OneASecond "one-a-second" }

@@ -1,4 +1,4 @@
-//! The commands of docs/install.md, as they are printed, by a shell; and what they install runs.
+//! Runs the commands of docs/install.md as printed, in a shell, and then what they install.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use crate::release::{DEADLINE, binaries};
 
 /// Commands that wait for pods, which no node runs here; the second has a test of its own.
 const WAITING_FOR_PODS: [&str; 2] = ["kubectl rollout status ", "helm test "];
-/// The example is run by a test of its own.
+/// Another test runs the example.
 const EXAMPLE: &str = "cargo run --example install";
 
-/// A gateway and a user, for pages that tell what becomes of objects.
+/// A gateway and a user, for pages that describe the life of objects.
 pub const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
                            spec: {name: office, idValue: 203.0.113.1}\n---\n\
                            apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Paged-Pass-1}\n---\n\
                            apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
                            spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
-/// Waits for both of that name.
+/// Waits for both objects.
 pub const UNTIL_READY: [&str; 5] = [
     "wait",
     "--for=condition=Ready",
@@ -30,7 +30,7 @@ pub fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The commands of a page's section, those that go over several lines as one.
+/// The commands of a page's section; a command of several lines is one.
 pub fn commands(page: &str, section: &str) -> Vec<String> {
     let text = std::fs::read_to_string(project().join("docs").join(page)).unwrap();
     let (_, rest) = text.split_once(&format!("\n## {section}\n")).unwrap();
@@ -65,7 +65,7 @@ async fn follow(plane: &ControlPlane, section: &str) {
     }
 }
 
-/// Runs what is installed, under its rights.
+/// Runs the installed operator, with its RBAC.
 async fn is_well(plane: &ControlPlane) {
     let binaries = binaries();
     let kubelet = Kubelet {
@@ -104,7 +104,7 @@ async fn plain_manifests_install_and_upgrade_as_documented() {
     is_well(&plane).await;
 }
 
-/// As the page says of CRDs that another has brought: refused, unless they are left alone or taken over.
+/// As documented for CRDs with another owner: Helm refuses them, unless they are left alone or taken over.
 #[tokio::test]
 async fn crds_of_another_are_left_alone_or_taken_over_as_documented() {
     let plane = ControlPlane::start().await.unwrap();

@@ -1,5 +1,5 @@
-//! From an earlier chart with its CRDs to today's, and back: objects live on, and nothing in the cloud is made, changed or
-//! deleted. `earlier/` holds the chart as it was when it first came to be.
+//! Upgrades from an earlier chart with its CRDs to today's, and back: all objects remain, and nothing in the cloud is
+//! created, updated or deleted. `earlier/` holds the first version of the chart.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ const OBJECTS: [(&str, &str); 3] = [
     ("vpnuser", "anna"),
 ];
 
-/// What must stay as it is: uid and the cloud's id of each object.
+/// What must not change: uid and the cloud's id of each object.
 async fn identities(release: &Release) -> BTreeMap<&'static str, (Value, Value)> {
     let mut identities = BTreeMap::new();
     for (kind, name) in OBJECTS {
@@ -43,38 +43,41 @@ async fn identities(release: &Release) -> BTreeMap<&'static str, (Value, Value)>
     identities
 }
 
-/// What the operator says on `/readyz` of CRDs that are older than it.
+/// The lines of `/readyz` on CRDs that are older than the operator.
 async fn said_of_age(release: &Release) -> Vec<String> {
     let (_, page) = release.operator().get("/readyz", DEADLINE).await.unwrap();
     let lines = page.lines().filter(|line| line.starts_with("[i] age of crd "));
     lines.map(str::to_owned).collect()
 }
 
-/// It reports once for each CRD what the earlier one does not keep.
+/// Checks that the operator reports once for each CRD which fields the earlier one does not keep.
 async fn says_what_is_not_remembered(release: &Release) {
     let lost = [
-        ("customergateways", "status.massDeletionSuspectedAt, status.observeOnly"),
+        (
+            "customergateways",
+            "status.lostCreatedAt, status.massDeletionSuspectedAt, status.observeOnly",
+        ),
         (
             "vpnusers",
-            "status.formerPasswords, status.massDeletionSuspectedAt, status.observeOnly, status.passwordRefused",
+            "status.formerPasswords, status.lostCreatedAt, status.massDeletionSuspectedAt, status.observeOnly, \
+             status.passwordRefused",
         ),
     ];
     for (_, fields) in lost {
-        let line = format!("does not keep {fields};");
+        let line = format!("prunes {fields};");
         release.operator().wait_for_log(&line, DEADLINE).await.unwrap();
     }
     let said = said_of_age(release).await;
     assert_eq!(said.len(), lost.len(), "{said:?}");
     for ((plural, fields), line) in lost.iter().zip(&said) {
         assert!(
-            line.starts_with(&format!("[i] age of crd {plural}: "))
-                && line.contains(&format!("does not keep {fields};")),
+            line.starts_with(&format!("[i] age of crd {plural}: ")) && line.contains(&format!("prunes {fields};")),
             "{line}"
         );
     }
 }
 
-/// The user, as soon as that is why it is Ready or not.
+/// Waits until the user's Ready condition has this reason, and returns the user.
 async fn awaits(release: &Release, reason: &str) -> Value {
     let mut object = Value::Null;
     eventually(reason, DEADLINE, async || {
@@ -94,7 +97,7 @@ async fn awaits(release: &Release, reason: &str) -> Value {
     object
 }
 
-/// Starts an operator as the present Deployment says, and waits until it has found everything as it should be.
+/// Starts an operator as the present Deployment specifies, and waits until every object is Available.
 async fn all_is_well(release: &mut Release) {
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
@@ -113,15 +116,15 @@ async fn all_is_well(release: &mut Release) {
     }
 }
 
-/// The cloud was looked at, and no more than that.
+/// Checks that the operator has read from the cloud and written nothing.
 async fn wrote_nothing_since(release: &Release, mark: u64) {
     let calls = release.simulator.calls_since(mark).await.unwrap();
-    assert!(!calls.is_empty(), "the cloud was looked at");
+    assert!(!calls.is_empty(), "the cloud was read");
     let writes = release.simulator.writes_since(mark).await.unwrap();
     assert_eq!(writes, Vec::<String>::new());
 }
 
-/// Whether the CRD of users is today's: the earlier one knows nothing of refused passwords.
+/// Whether the CRD of users is today's: the earlier one has no field for refused passwords.
 async fn remembers_refused_passwords(release: &Release) -> bool {
     let crd = release.get("crd", "vpnusers.vpn.huaweicloud.com").await;
     let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
@@ -145,7 +148,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     }
     let identities_before = identities(&release).await;
     says_what_is_not_remembered(&release).await;
-    // What would be forgotten is not sent; the password of before is no change.
+    // A password that the CRD cannot record is not sent; the previous password is no change.
     let mark = release.simulator.last_sequence().await.unwrap();
     release.apply(&user("Chart-Pass-two-2")).await;
     let object = awaits(&release, "DependencyNotReady").await;
@@ -175,7 +178,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     assert_eq!(identities(&release).await, identities_before);
     wrote_nothing_since(&release, mark).await;
     assert_eq!(said_of_age(&release).await, Vec::<String>::new());
-    // What only today's CRD remembers is there from now on.
+    // The fields that only today's CRD has are present from now on.
     release.apply(&user("Chart-Pass-two-2")).await;
     eventually("the former password is remembered", DEADLINE, async || {
         let user = release.get("vpnuser", "anna").await;
@@ -195,7 +198,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
         !remembers_refused_passwords(&release).await,
         "the CRDs are those of before"
     );
-    // The one that runs notices, and so does one that starts.
+    // A running operator notices it, and so does one that starts.
     says_what_is_not_remembered(&release).await;
     release.stop_operator().await;
     all_is_well(&mut release).await;

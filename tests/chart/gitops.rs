@@ -1,4 +1,4 @@
-//! The chart and objects, applied as Argo CD does it: what `helm template` and Git say, by client-side and by server-side
+//! The chart and objects, applied like Argo CD: the output of `helm template` and Git, by client-side and server-side
 //! apply. Nothing differs afterwards, whatever the operator has done.
 
 use std::path::Path;
@@ -8,9 +8,9 @@ use vpn_operator_testbed::ControlPlane;
 
 use crate::release::{CHART, DEADLINE, Release};
 
-/// As Argo CD names itself.
+/// The field manager of Argo CD.
 const MANAGER: &str = "argocd-controller";
-/// The CRDs must fit into the annotation of client-side apply, with everything else that is there.
+/// The CRDs must fit into the annotation of client-side apply, together with all other annotations.
 const MOST_BYTES: usize = 256 * 1024;
 
 /// How manifests are applied.
@@ -61,7 +61,7 @@ async fn nothing_differs_after_a_sync(apply: Apply) {
     for manifests in [&chart, &objects] {
         nothing_differs(&release, apply, manifests).await;
     }
-    // What Git changes, and what leaves it.
+    // What Git changes or removes.
     for (before, after) in [
         ("environment: production", "environment: staging"),
         ("    cost-centre: network\n", ""),
@@ -124,11 +124,11 @@ async fn are_ready(release: &Release) {
     release.kubectl(wait).await.unwrap();
 }
 
-/// By kubectl, which asks the apiserver what a sync would change, and by everything that the manifests say.
+/// Compares by `kubectl diff`, which asks the apiserver what a sync would change, and by all values of the manifests.
 async fn nothing_differs(release: &Release, apply: Apply, manifests: &str) {
     let difference = run(release, "diff", apply, manifests).await;
     assert_eq!(difference, Ok(String::new()));
-    // What is written as text is kept as bytes.
+    // The apiserver stores `stringData` as `data`.
     let is_comparable = |manifest: &Value| manifest["stringData"].is_null();
     let manifests: Vec<Value> = parse(manifests).into_iter().filter(is_comparable).collect();
     assert!(manifests.len() > 3, "{}", manifests.len());
@@ -156,7 +156,7 @@ async fn nothing_differs(release: &Release, apply: Apply, manifests: &str) {
     }
 }
 
-/// Everything that is wanted is there, as it is wanted.
+/// Asserts that `live` contains every value of `wanted`.
 fn says(wanted: &Value, live: &Value, path: &str) {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => {
@@ -198,7 +198,7 @@ fn only_status_and_finalizers_are_the_operators(object: &Value) {
     assert_eq!(of_operator, 2, "{name}: {object:#}");
 }
 
-/// What the apiserver drops would differ for ever, and a CRD that is too large cannot be applied by the client.
+/// Fields that the apiserver drops would differ forever. Client-side apply fails for a CRD that is too large.
 #[tokio::test]
 async fn the_crds_say_nothing_that_the_apiserver_would_drop_and_are_small_enough() {
     let plane = ControlPlane::shared().await.unwrap();
@@ -223,7 +223,7 @@ async fn the_crds_say_nothing_that_the_apiserver_would_drop_and_are_small_enough
     }
 }
 
-/// A value that the chart does not know would be refused.
+/// The chart would refuse an unknown value.
 #[tokio::test]
 async fn the_chart_takes_the_values_of_the_documented_application_and_release() {
     let plane = ControlPlane::shared().await.unwrap();

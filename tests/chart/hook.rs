@@ -1,5 +1,5 @@
-//! `helm test`, by the real Helm. Nobody runs pods here, so the test plays the kubelet: it runs what the hook's container
-//! would, against the operator that really runs, and writes down how it ended.
+//! `helm test` with the real Helm. No kubelet runs here, so the test acts as one: it runs the command of the hook's
+//! container against the real operator, and writes the result to the pod's status.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ const POD: &str = "vpn-vpn-operator-test";
 #[tokio::test]
 async fn helm_test_passes_with_a_ready_operator_and_says_what_is_missing_otherwise() {
     let mut release = Release::install(plane().await, &["crds.enabled=false".to_owned()]).await;
-    // Every cluster makes one in each namespace.
+    // Every cluster creates one in each namespace.
     release.kubectl(["create", "serviceaccount", "default"]).await.unwrap();
     let enforce = "pod-security.kubernetes.io/enforce=restricted";
     release
@@ -41,7 +41,7 @@ async fn helm_test_passes_with_a_ready_operator_and_says_what_is_missing_otherwi
     ] {
         assert!(said.contains(said_of), "{said}");
     }
-    // One that failed stays to be read, until the next one comes.
+    // A failed pod is kept for inspection until the next one is created.
     let pod = release.get("pod", POD).await;
     assert_eq!(pod["status"]["phase"], "Failed");
 
@@ -49,15 +49,15 @@ async fn helm_test_passes_with_a_ready_operator_and_says_what_is_missing_otherwi
     release.plane.apply_crds(&crds).await.unwrap();
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
     let (helm, said) = helm_test(&release).await;
-    let told = helm.success().unwrap();
-    assert!(told.contains("Succeeded"), "{told}");
+    let output = helm.success().unwrap();
+    assert!(output.contains("Succeeded"), "{output}");
     assert!(said.contains("[+] watch customergateways: ok"), "{said}");
-    // One that succeeded is gone.
+    // A succeeded pod is deleted.
     release.kubectl(["get", "pod", POD]).await.unwrap_err();
     release.stop_operator().await;
 }
 
-/// Where everything is forbidden that no policy allows, the question and its answer are allowed.
+/// Where everything that no policy allows is forbidden, the request of the hook and its answer are allowed.
 #[tokio::test]
 async fn with_network_policies_the_hook_reaches_the_operator_and_nothing_else_takes_it_for_one() {
     let objects = render(&[
@@ -100,7 +100,7 @@ fn chooses(selector: &Value, labels: &Value) -> bool {
     selector.all(|(key, value)| labels[key] == *value)
 }
 
-/// What Helm said, and what the hook's container did.
+/// Returns the output of Helm and of the hook's container.
 async fn helm_test(release: &Release) -> (ToolOutput, String) {
     let before = uid(release).await;
     let arguments = ["test", "vpn", "--namespace", &release.namespace, "--timeout=120s"];
@@ -120,7 +120,7 @@ async fn uid(release: &Release) -> String {
     release.kubectl(uid).await.unwrap()
 }
 
-/// Waits for another pod than that one, runs it and says how it ended.
+/// Waits for a pod with another uid, runs it, writes the result to its status, and returns its output.
 async fn run_pod(release: &Release, before: &str) -> String {
     eventually("the hook's pod", DEADLINE, async || match uid(release).await {
         uid if uid.is_empty() || uid == before => Err(uid),
@@ -141,7 +141,7 @@ async fn run_pod(release: &Release, before: &str) -> String {
         if argument.starts_with("http://") {
             *argument = resolved(release, argument, &deployment).await;
         } else if argument.starts_with("--timeout=") {
-            // Whoever is to be ready is ready already.
+            // An operator that can become ready is ready already.
             *argument = "--timeout=1s".to_owned();
         }
     }
@@ -178,7 +178,7 @@ async fn run_pod(release: &Release, before: &str) -> String {
     said
 }
 
-/// The URL as cluster DNS and the Service lead it to the operator, which listens on this machine.
+/// Resolves the URL as cluster DNS and the Service do, to the operator that listens on this machine.
 async fn resolved(release: &Release, url: &str, deployment: &Value) -> String {
     let mut url: url::Url = url.parse().unwrap();
     let host = url.host_str().unwrap().to_owned();
@@ -199,10 +199,10 @@ async fn resolved(release: &Release, url: &str, deployment: &Value) -> String {
     let ports = template["spec"]["containers"][0]["ports"].as_array().unwrap();
     let target = &service["spec"]["ports"][0]["targetPort"];
     let port = ports.iter().find(|port| port["name"] == *target).unwrap();
-    // Without an address of the cluster there is nobody who would lead one port to another.
+    // A headless Service cannot map one port to another.
     assert_eq!(port["containerPort"], url.port().unwrap());
     url.set_host(Some("127.0.0.1")).unwrap();
-    // Where the operator was put on this machine; nobody listens there without one.
+    // The port of the operator on this machine; without an operator, one on which nothing listens.
     let listens = match &release.operator {
         Some(operator) => operator.address(DEADLINE).await.unwrap().port(),
         None => 1,

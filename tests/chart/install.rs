@@ -11,7 +11,7 @@ pub async fn plane() -> &'static ControlPlane {
 }
 
 #[tokio::test]
-async fn both_kinds_live_under_the_rights_of_the_chart_in_all_namespaces() {
+async fn both_kinds_live_under_the_permissions_of_the_chart_in_all_namespaces() {
     let mut release = Release::install(plane().await, &[]).await;
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();

@@ -1,4 +1,4 @@
-//! What `cargo run --example install` does, to its end.
+//! Runs what `cargo run --example install` does.
 
 use serde_json::Value;
 use vpn_operator_testbed::Installation;
@@ -23,7 +23,7 @@ async fn one_command_installs_the_chart_with_the_simulator_and_gets_the_samples_
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
         assert_eq!(ready.unwrap()["reason"], "Available", "{object}");
     }
-    // What the page types in another terminal, which has to be told where things are.
+    // The page's commands for another terminal, which needs KUBECONFIG and PATH.
     let page = commands("getting-started.md", "With the chart");
     let is_typed = |command: &&String| ["kubectl ", "helm "].iter().any(|tool| command.starts_with(tool));
     let typed: Vec<&String> = page.iter().filter(is_typed).collect();

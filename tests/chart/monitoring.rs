@@ -1,5 +1,5 @@
-//! Alerts and dashboard: Prometheus takes them, everything that they name is shown by the running operator, and each alert
-//! fires when it should. `tests/prometheus-judge` asks Prometheus' own libraries.
+//! Alerts and dashboard: Prometheus accepts them, the running operator exposes everything that they name, and each
+//! alert fires when it should. `tests/prometheus-judge` checks this with Prometheus' own libraries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::release::{DEADLINE, Release};
 use crate::rendering::{of_kind, render};
 use crate::story::live;
 
-/// What Prometheus puts on everything that it scrapes from a pod.
+/// The labels that Prometheus adds to every series of a pod.
 const LABELS_OF_TARGETS: [&str; 3] = ["namespace", "pod", "job"];
 
 /// A series and its values, in promtool's notation.
 type Series = (String, &'static str);
 
-/// What an expression reads.
+/// A metric that an expression reads.
 #[derive(Deserialize)]
 struct Use {
     metric: String,
@@ -46,7 +46,7 @@ fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What Prometheus says.
+/// Runs `tests/prometheus-judge` and returns its answer.
 async fn judge<T: for<'de> Deserialize<'de>>(command: &str, input: &str) -> Result<T, String> {
     let plane = ControlPlane::shared().await.unwrap();
     let judge = GoProgram::build(&project().join("tests/prometheus-judge"), plane.guardian())
@@ -71,11 +71,11 @@ async fn dashboard() -> Value {
     serde_json::from_str(text.as_str().unwrap()).unwrap()
 }
 
-/// Of every panel.
+/// The expressions of every panel.
 fn expressions(dashboard: &Value) -> Vec<String> {
     let panels = dashboard["panels"].as_array().unwrap().iter();
     let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
-    // Grafana puts its own in.
+    // Grafana replaces this variable.
     targets
         .map(|target| target["expr"].as_str().unwrap().replace("$__rate_interval", "2m"))
         .collect()
@@ -107,7 +107,7 @@ async fn everything_that_alerts_and_dashboard_name_is_shown_by_the_running_opera
             .iter()
             .filter(|label| !LABELS_OF_TARGETS.contains(&label.as_str()))
         {
-            // Prometheus' name for a metric's label that a target has as well.
+            // Prometheus renames a metric's label that the target has as well.
             let label = label.strip_prefix("exported_").unwrap_or(label);
             assert!(labels.contains_key(label), "{place}: {} has no {label}", it.metric);
         }
@@ -119,7 +119,7 @@ async fn everything_that_alerts_and_dashboard_name_is_shown_by_the_running_opera
     assert!(used.len() > 8, "{used:?}");
 }
 
-/// Metrics of an operator that has done its work and met a refused credential: their labels, with the values.
+/// Returns the metrics, labels and values of an operator that has reconciled objects and met a refused credential.
 async fn scrape() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut release = Release::install(plane().await, &[]).await;
     release.start_operator().await;
@@ -164,7 +164,7 @@ async fn scrape() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     shown
 }
 
-/// Who must act on what: every reason but the good one is somebody's alert, and only one's.
+/// Every reason except the good one belongs to exactly one alert, which shows who must act.
 #[tokio::test]
 async fn every_reason_that_is_not_good_has_one_alert_of_its_kind() {
     let rules: Vec<Rule> = judge("rules", &rules(&[]).await.to_string()).await.unwrap();
@@ -249,7 +249,7 @@ fn watch(pod: &str) -> String {
     format!("vpn_operator_watch_up{{{pod},kind=\"VpnUser\",exported_namespace=\"team-a\"}}")
 }
 
-/// Of a release in which all is well.
+/// The series of a healthy release.
 fn healthy() -> Vec<Series> {
     vec![
         (format!("vpn_operator_build_info{{{POD},version=\"1\"}}"), "1x150"),
@@ -296,7 +296,7 @@ fn healthy() -> Vec<Series> {
     ]
 }
 
-/// What fires within two and a half hours, with these series in place of healthy ones or beside them.
+/// Returns the alerts that fire within two and a half hours, with these series replacing or joining the healthy ones.
 async fn firing(changed: &[Series]) -> Vec<Alarm> {
     let mut series: BTreeMap<String, &str> = healthy().into_iter().collect();
     series.extend(changed.iter().map(|(name, values)| (name.clone(), *values)));
@@ -327,7 +327,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
     let drifted = format!("vpn_operator_drifted_objects{{{POD},kind=\"VpnUser\"}}");
     let crd = format!("vpn_operator_crd_missing_fields{{{POD},kind=\"VpnUser\"}}");
     let healthy = |credential: &str| format!("vpn_operator_credential_healthy{{{POD},credential=\"{credential}\"}}");
-    // The minute is when it first lasts long enough; what began at minute 0 is seen at once.
+    // The minute at which the condition has lasted long enough; one that starts at minute 0 is seen at once.
     let cases: Vec<(&str, u32, Vec<Series>)> = vec![
         ("VpnOperatorAbsent", 10, vec![(build, "")]),
         ("VpnOperatorNoLeader", 5, vec![(leader(POD), "0x150")]),

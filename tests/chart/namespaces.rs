@@ -63,7 +63,7 @@ async fn delete(release: &Release, namespace: &str) {
 }
 
 async fn is_gone(release: &Release, namespace: &str) {
-    let gone = eventually("the namespace is gone", DEADLINE, async || {
+    let gone = eventually("the namespace is deleted", DEADLINE, async || {
         let get = ["get", "namespace", namespace, "--output=yaml", "--ignore-not-found"];
         let found = release.plane.kubectl(get).await.unwrap().success().unwrap();
         if found.is_empty() { Ok(()) } else { Err(found) }

@@ -13,7 +13,7 @@ fn pod(objects: &[Value]) -> Value {
 }
 
 /// A values file, for what `--set` cannot say.
-async fn render_with(values: &Value) -> Result<Vec<Value>, String> {
+pub async fn render_with(values: &Value) -> Result<Vec<Value>, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), values.to_string()).unwrap();
     render_release("vpn", "somewhere", &["--values", file.path().to_str().unwrap()]).await
@@ -94,7 +94,11 @@ async fn a_variable_of_the_chart_can_be_overridden_and_none_stands_twice() {
 /// Of a flag that is given twice, the operator takes the last.
 #[tokio::test]
 async fn a_flag_of_the_chart_can_be_overridden_by_an_extra_argument() {
-    let extra = ["--log-level=debug", "--listen=127.0.0.1:9090", "--resync-period=1m"];
+    let extra = [
+        "--log-level=debug",
+        "--bind-address=127.0.0.1:9090",
+        "--resync-period=1m",
+    ];
     let objects = render_with(&json!({"extraArgs": extra})).await.unwrap();
     let pod = pod(&objects);
     let arguments = pod["containers"][0]["args"].as_array().unwrap();
@@ -127,7 +131,7 @@ async fn without_leader_election_two_operators_never_run_at_once() {
         let objects = render(values).await?;
         Ok::<_, String>(of_kind(&objects, "Deployment")[0]["spec"]["strategy"].clone())
     };
-    let alone = ["leaderElect=false", "replicas=1"];
+    let alone = ["leaderElect=false", "replicaCount=1"];
     assert_eq!(strategy(&alone).await, Ok(json!({"type": "Recreate"})));
     let refused = strategy(&[&alone[..], &["strategy.type=RollingUpdate"]].concat()).await;
     assert!(refused.unwrap_err().contains("strategy: without leaderElect"));
@@ -234,10 +238,10 @@ async fn the_image_has_a_registry_and_is_refused_without_a_repository() {
         image(&own).await.unwrap(),
         "registry.example.com/team/vpn-operator:1.2.3"
     );
-    let global = [&own[..], &["global.imageRegistry=mirror.example.com:5000/"]].concat();
+    let global = [&own[..], &["global.imageRegistry=global.example.com:5000/"]].concat();
     assert_eq!(
         image(&global).await.unwrap(),
-        "mirror.example.com:5000/team/vpn-operator:1.2.3"
+        "global.example.com:5000/team/vpn-operator:1.2.3"
     );
     let refused = image(&["image.repository="]).await.unwrap_err();
     assert!(

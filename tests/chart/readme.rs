@@ -1,4 +1,4 @@
-//! The chart's README: its values with their defaults, written from `values.yaml` and the texts in it.
+//! The chart's README: its values with their defaults, generated from `values.yaml` and its comments.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -26,19 +26,20 @@ for every rule, a test fails when the rule is removed.
 
 ## Values
 
-Generated from `values.yaml` by `UPDATE_DOCS=1 cargo test --test chart readme`. `helm install` rejects unknown values.
+Generated from `values.yaml` by `UPDATE_DOCS=1 cargo test --test chart readme`. `helm install` rejects unknown values, and
+values that the operator would refuse at start.
 
 | value | default | |
 |---|---|---|
 ";
 
-/// A value that has a text of its own.
+/// A value with a text of its own.
 struct Documented {
     path: Vec<String>,
     text: String,
 }
 
-/// `UPDATE_DOCS=1 cargo test --test chart readme` writes it anew.
+/// `UPDATE_DOCS=1 cargo test --test chart readme` regenerates it.
 #[test]
 fn the_readme_is_what_the_values_say() {
     let path = Path::new(CHART).join("README.md");
@@ -79,7 +80,7 @@ fn readme() -> String {
     page
 }
 
-/// Contexts and the like, whose fields are Kubernetes' own and have no texts here.
+/// Whether a value, such as a security context, has fields of Kubernetes that have no texts here.
 fn is_given_whole(path: &[String], documented: &[Documented]) -> bool {
     !documented
         .iter()
@@ -112,7 +113,7 @@ fn documented(yaml: &str) -> Vec<Documented> {
     found
 }
 
-/// Paths of everything that is no map with fields.
+/// Returns the paths of all values except maps with fields.
 fn leaves(value: &Value, path: &[String]) -> Vec<Vec<String>> {
     match value {
         Value::Object(fields) if !fields.is_empty() => fields

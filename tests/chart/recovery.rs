@@ -1,5 +1,5 @@
-//! docs/operations.md on a new cluster that is brought up read only, followed: it tells what it would do, does nothing, and
-//! takes everything back once it is switched.
+//! Follows docs/operations.md for a new cluster that is read-only at first: it reports what it would do, does nothing,
+//! and takes everything over once read-only is off.
 
 use serde_json::Value;
 use vpn_operator_testbed::eventually;
@@ -10,7 +10,7 @@ use crate::release::{DEADLINE, Release, binaries};
 
 const SECTION: &str = "Bring up a new cluster read-only";
 
-/// The page's command for the release at hand.
+/// Runs a command of the page for this release.
 async fn follow(release: &Release, command: &str) {
     let command = command.replace("-n vpn-operator", &format!("-n {}", release.namespace));
     let output = release.plane.shell(project(), &binaries(), &command).await.unwrap();
@@ -22,7 +22,7 @@ async fn start(release: &mut Release) {
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
 }
 
-/// Waits until an object's Ready condition says this.
+/// Waits until an object's Ready condition has this reason and these words.
 async fn says(release: &Release, kind: &str, name: &str, reason: &str, words: &str) {
     let awaited = format!("{name} says {words}");
     let said = eventually(&awaited, DEADLINE, async || {

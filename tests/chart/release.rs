@@ -88,7 +88,7 @@ impl Release {
             "allowInsecureEndpoints=true".to_owned(),
             "credentials.secretName=cloud".to_owned(),
             "clusterName=test".to_owned(),
-            "settleTime=1s".to_owned(),
+            "creationConfirmationPeriod=1s".to_owned(),
             "logLevel=debug".to_owned(),
         ]
     }

@@ -19,7 +19,7 @@ const EVERY_FLAG: [&str; 15] = [
     "allowInsecureEndpoints=true",
     "allowedEndpoints={https://a.example.com,https://b.example.com}",
     "endpointAliases={https://old.example.com=https://vpn.example.com}",
-    "ownCredentialsNamespaces={one,two}",
+    "defaultCredentialsNamespaces={one,two}",
     "watchNamespaces={one,two}",
     "watchSelector=shard=a",
     "clusterName=prod",
@@ -51,7 +51,7 @@ pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-fn arguments(objects: &[Value]) -> Vec<String> {
+pub fn arguments(objects: &[Value]) -> Vec<String> {
     let deployment = of_kind(objects, "Deployment")[0];
     serde_json::from_value(deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone()).unwrap()
 }
@@ -66,12 +66,15 @@ async fn every_flag_is_a_value() {
         .collect();
     assert!(flags.len() > 20, "{flags:?}");
     // The pod's own namespace is given by the environment.
-    for flag in flags.iter().filter(|flag| **flag != "--leader-elect-namespace") {
+    for flag in flags
+        .iter()
+        .filter(|flag| **flag != "--leader-elect-resource-namespace")
+    {
         let is_given = rendered.iter().any(|argument| argument.split('=').next() == Some(flag));
         assert!(is_given, "{flag} is not among {rendered:?}");
     }
     assert!(
-        rendered.contains(&"--leader-elect-name=my-operator".to_owned()),
+        rendered.contains(&"--leader-elect-resource-name=my-operator".to_owned()),
         "{rendered:?}"
     );
 }
@@ -80,7 +83,7 @@ async fn every_flag_is_a_value() {
 async fn a_value_that_makes_no_sense_is_refused_by_its_name() {
     for (values, said) in [
         (&["watchNamespace=a"][..], "'watchNamespace' not allowed"),
-        (&["replicas=two"], "/replicas"),
+        (&["replicaCount=two"], "/replicaCount"),
         (&["cloud=aws"], "/cloud"),
         (&["clusterName=Prod"], "/clusterName"),
         (&["image.digest=sha256:12"], "/image/digest"),
@@ -88,7 +91,7 @@ async fn a_value_that_makes_no_sense_is_refused_by_its_name() {
         (&["crds.kept=true"], "'kept' not allowed"),
         (
             &["leaderElect=false"],
-            "replicas: more than one replica needs leaderElect",
+            "replicaCount: more than one replica needs leaderElect",
         ),
         (
             &["simulator.enabled=true", "vpnEndpoint=https://a.example.com"],

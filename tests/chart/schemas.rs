@@ -1,5 +1,5 @@
-//! Everything that the chart renders fits the schemas of every Kubernetes that is supported, the oldest of which is named
-//! once and for all.
+//! Everything that the chart renders fits the schemas of every supported Kubernetes. Chart and documentation name
+//! the same oldest one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::rendering::{render, render_release};
 
 const PACKAGE: &str = "kubernetes-validate";
 const VERSION: &str = "1.37.0";
-/// The newest Kubernetes of which there are schemas; the test bed's own is as new.
+/// The newest Kubernetes with schemas; the test bed's own is as new.
 const NEWEST: u32 = 37;
 
-/// Of other operators: Kubernetes has no schemas of these.
+/// Kinds of other operators: Kubernetes has no schemas for them.
 const NOT_VALIDATED: [&str; 3] = ["PodMonitor", "PrometheusRule", "ServiceMonitor"];
 
 /// Sets of values that together make the chart render everything it can.
@@ -75,7 +75,7 @@ const EVERYTHING: [&[&str]; 3] = [
         "secrets.names={a,b}",
         "metrics.podMonitor.enabled=true",
         "leaderElect=false",
-        "replicas=1",
+        "replicaCount=1",
         "openshift.enabled=true",
     ],
     &[
@@ -85,7 +85,7 @@ const EVERYTHING: [&[&str]; 3] = [
     ],
 ];
 
-/// What the chart says in `kubeVersion`, as a minor version.
+/// The minor version in the chart's `kubeVersion`.
 fn oldest() -> u32 {
     let chart = std::fs::read_to_string(Path::new(CHART).join("Chart.yaml")).unwrap();
     let chart: Value = serde_saphyr::from_str(&chart).unwrap();
@@ -98,7 +98,7 @@ fn versions() -> Vec<String> {
     (oldest()..=NEWEST).map(|minor| format!("1.{minor}")).collect()
 }
 
-/// What each version says of each object.
+/// For each version, the error of each object.
 async fn verdicts(objects: &[Value]) -> Vec<Vec<Option<String>>> {
     let plane = ControlPlane::shared().await.unwrap();
     let python = Python::with(PACKAGE, VERSION, "kubernetes_validate", plane.guardian())
@@ -139,7 +139,7 @@ async fn everything_that_the_chart_renders_fits_every_supported_kubernetes() {
     assert_eq!(unknown.into_iter().collect::<Vec<_>>(), NOT_VALIDATED);
 }
 
-/// Unquoted they would be read as numbers and truth values, which the schemas refuse.
+/// Unquoted, they would be read as numbers and booleans, which the schemas refuse.
 #[tokio::test]
 async fn texts_that_look_like_something_else_stay_texts() {
     let texts = [
@@ -150,8 +150,8 @@ async fn texts_that_look_like_something_else_stay_texts() {
         "region=1e3",
         "clusterName=1e3",
         "watchNamespaces={1,2}",
-        "ownCredentialsNamespaces={3}",
-        "watchSelector=a: b",
+        "defaultCredentialsNamespaces={3}",
+        "watchSelector=!a",
         "credentials.secretName=4",
         "credentials.accessKeyKey=5",
         "credentials.secretKeyKey=6",
@@ -193,7 +193,7 @@ async fn texts_that_look_like_something_else_stay_texts() {
     }
 }
 
-/// Otherwise a template that was forgotten above would never be looked at.
+/// Otherwise a template that is missing above would never be validated.
 #[tokio::test]
 async fn every_template_is_among_what_is_validated() {
     let plane = ControlPlane::shared().await.unwrap();
@@ -254,7 +254,7 @@ fn chart_and_documentation_name_the_same_oldest_kubernetes() {
     ];
     for page in pages {
         let text = std::fs::read_to_string(project.join(page)).unwrap();
-        // However the lines are broken.
+        // Line breaks do not matter.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(&named), "{page} does not say: {named}");
         for (place, _) in text.match_indices("Kubernetes 1.") {

@@ -1,4 +1,4 @@
-//! docs/operations.md on shards, followed: two releases in one cluster, and objects that move between them.
+//! Follows docs/operations.md on shards: two releases in one cluster, and objects that move between them.
 
 use serde_json::Value;
 use vpn_operator_testbed::{ControlPlane, Kubelet, Operator, Simulator};
@@ -16,7 +16,7 @@ struct Shards {
 }
 
 impl Shards {
-    /// Both releases of the page, led to a simulator.
+    /// Installs both releases of the page, with a simulator as the cloud.
     async fn install(commands: &[String]) -> Self {
         let plane = plane().await;
         let credential = ["--credential", "SHARDACCESSKEY=shard-secret-key"];
@@ -30,7 +30,7 @@ impl Shards {
         };
         let url = shards.simulator.url().to_owned();
         let more = format!(
-            " --set vpnEndpoint={url} --set iamEndpoint={url} --set allowInsecureEndpoints=true --set settleTime=1s"
+            " --set vpnEndpoint={url} --set iamEndpoint={url} --set allowInsecureEndpoints=true --set creationConfirmationPeriod=1s"
         );
         let installs = commands.iter().filter(|command| command.starts_with("helm install"));
         for install in installs {
@@ -86,7 +86,7 @@ async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobo
         [shards.object("cgw/office").await, shards.object("vpnu/alice").await].map(|it| it["status"]["id"].clone());
 
     shards.run(&relabel).await;
-    // Only the second can do this.
+    // Only the second operator can do this.
     let edit = r#"kubectl patch cgw office --type merge --patch '{"spec": {"tags": {"site": "oslo"}}}'"#;
     shards.run(edit).await;
     shards.run(&format!("{wait} --timeout=60s")).await;
@@ -99,7 +99,7 @@ async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobo
         assert_eq!(&shards.object(object).await["status"]["id"], id);
     }
 
-    // Nobody's: a deletion waits for whoever takes it.
+    // Unmanaged: a deletion waits for an operator that manages the objects.
     shards.run("kubectl label cgw/office vpnu/alice shard-").await;
     let delete = "kubectl delete cgw/office vpnu/alice --wait=false";
     shards.run(delete).await;

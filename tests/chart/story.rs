@@ -1,15 +1,15 @@
-//! The life of both kinds, in steps that each say what they waited for.
+//! The lifecycle of both kinds, in steps whose errors name what they waited for.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use crate::release::{DEADLINE, Release};
 
-/// Both kinds live and die in a namespace: made, edited while the cloud is asked, changed by their owners, changed behind the operator's back twice, rotated,
-/// deleted. What they name is told apart by `prefix`.
+/// Runs both kinds through their lifecycle in a namespace: create, edit during a request to the cloud, adopt, drift
+/// twice, change the password, delete. `prefix` distinguishes the names of the objects.
 ///
 /// # Errors
-/// The step that did not come to its end.
+/// The step that did not finish.
 pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -> Result<(), String> {
     let (gateway, user) = (format!("{prefix}-gateway"), format!("{prefix}-user"));
     let held = hold_creation(release, octet).await.map_err(|error| error.to_string())?;
@@ -20,7 +20,7 @@ pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -
     creations_are(release, &held, 1).await?;
     let id = field(release, namespace, "customergateway", &gateway, "{.status.id}").await?;
     adopt_what_a_dead_object_left(release, namespace, prefix, octet).await?;
-    // The same Event twice: the second is a change of the first.
+    // The same Event twice: the second one updates the first.
     for stray in ["stray-one", "stray-two"] {
         release.rename_in_cloud(&id, stray).await;
         let request = format!("vpn.huaweicloud.com/reconcile-requested-at={stray}");
@@ -34,9 +34,12 @@ pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -
             &request,
         ];
         succeed(release, &arguments).await?;
-        eventually("the gateway's name is mended", DEADLINE, async || {
+        eventually("the gateway's name is corrected", DEADLINE, async || {
             let gateways: Vec<Value> = release.simulator.gateways().await.map_err(|error| error.to_string())?;
-            let ours = gateways.iter().find(|other| other["id"] == *id).ok_or("it is gone")?;
+            let ours = gateways
+                .iter()
+                .find(|other| other["id"] == *id)
+                .ok_or("it no longer exists")?;
             if ours["name"] == *gateway {
                 Ok(())
             } else {
@@ -61,7 +64,7 @@ pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -
     succeed(release, &[&arguments[..], &objects].concat()).await
 }
 
-/// The answer to the creation of the user on this server is kept back, once it was created. The server.
+/// Holds the answer to the creation of the user on a server after it took effect. Returns the server.
 async fn hold_creation(release: &Release, octet: u8) -> vpn_operator_testbed::Result<String> {
     let server = server(octet);
     let simulator = &release.simulator;
@@ -73,7 +76,7 @@ async fn hold_creation(release: &Release, octet: u8) -> vpn_operator_testbed::Re
     Ok(server)
 }
 
-/// Somebody else writes to the object between a request to the cloud and the record of its outcome.
+/// Another client updates the object between a request to the cloud and the record of its outcome.
 async fn edit_while_held(release: &Release, namespace: &str, user: &str) -> Result<(), String> {
     let held = release.simulator.wait_for_held::<Value>(1).await;
     held.map_err(|error| error.to_string())?;
@@ -104,7 +107,7 @@ fn server(octet: u8) -> String {
     format!("5e5e5e5e-0000-4000-8000-{:012}", 1000 + u32::from(octet))
 }
 
-/// The tag on it names an object of this cluster that is no more: which is for the apiserver to say.
+/// The owner tag names an object of this cluster that no longer exists, which only the apiserver can confirm.
 async fn adopt_what_a_dead_object_left(
     release: &Release,
     namespace: &str,
@@ -129,7 +132,7 @@ async fn adopt_what_a_dead_object_left(
     );
     apply(release, namespace, &manifest).await;
     let path = "{.status.conditions[?(@.type==\"Ready\")].reason}";
-    let reason = eventually("the left gateway is looked at", DEADLINE, async || {
+    let reason = eventually("the remaining gateway is reconciled", DEADLINE, async || {
         let reason = field(release, namespace, "customergateway", &name, path).await?;
         if ["", "Creating", "Updating"].contains(&reason.as_str()) {
             Err(reason)
@@ -167,7 +170,7 @@ async fn apply(release: &Release, namespace: &str, manifest: &str) {
 /// Waits until an object is Ready.
 ///
 /// # Errors
-/// What kubectl says if it does not become so.
+/// The output of kubectl if it does not become Ready.
 pub async fn ready(release: &Release, namespace: &str, kind: &str, name: &str) -> Result<(), String> {
     let object = format!("{kind}/{name}");
     succeed(

@@ -1,4 +1,4 @@
-//! docs/multi-tenant.md, followed: a tenant makes objects with credentials of its own, and gets nowhere else.
+//! Follows docs/multi-tenant.md: a tenant creates objects with its own credentials, and has no other access.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, eventually};
@@ -12,7 +12,7 @@ const ACCESS_KEY: &str = "TENANTACCESSKEY";
 const SECRET_KEY: &str = "tenant-secret-key";
 const OF_TENANT: [&str; 4] = ["--namespace", NAMESPACE, "--as=alice", "--as-group=team-a"];
 
-/// The page's manifests, in their order: what the administrator gives, what the tenant makes, what admission adds.
+/// The page's manifests, in their order: the administrator's grants, the tenant's objects, the admission policy.
 fn manifests() -> [String; 3] {
     let page = std::fs::read_to_string(project().join("docs/multi-tenant.md")).unwrap();
     let blocks = page.split("```yaml\n").skip(1);
@@ -35,7 +35,7 @@ fn gateway(name: &str, more: &str) -> String {
     )
 }
 
-/// Waits until the apiserver refuses this, and says so: policies and quotas take effect a moment after they are made.
+/// Waits until the apiserver refuses this with that message: policies and quotas take effect a moment later.
 async fn is_refused(plane: &ControlPlane, manifest: &str, said: &str) {
     let refused = eventually(said, DEADLINE, async || {
         let arguments = OF_TENANT
@@ -53,9 +53,9 @@ async fn is_refused(plane: &ControlPlane, manifest: &str, said: &str) {
 #[tokio::test]
 async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
     let plane = plane().await;
-    let values = ["ownCredentialsNamespaces={platform}".to_owned()];
+    let values = ["defaultCredentialsNamespaces={platform}".to_owned()];
     let mut release = Release::install(plane, &values).await;
-    // Whoever adds up the roles, and whoever counts for quotas: it looks for new kinds at its start, and seldom later.
+    // They aggregate roles and count quotas. The second one discovers new kinds at its start, and seldom later.
     let controllers = ["clusterrole-aggregation-controller", "resourcequota-controller"];
     let _controllers = plane.start_controllers(&controllers).await.unwrap();
     release.start_operator().await;
@@ -71,7 +71,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
         output.success().unwrap();
     }
 
-    // Once the roles are added up.
+    // Once the roles are aggregated.
     let keys = [("THEACCESSKEY", ACCESS_KEY), ("the-secret-key", SECRET_KEY)];
     let of_tenant = keys.iter().fold(of_tenant, |text, (shown, real)| {
         assert!(text.contains(shown));
@@ -85,9 +85,9 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
     ready.success().unwrap();
     every_request_was_the_tenants(&release).await;
 
-    // The operator's own are for others.
+    // The default credentials are for other namespaces.
     apply(plane, &OF_TENANT, &gateway("own", "")).await.unwrap();
-    let message = eventually("the operator's own credentials are refused", DEADLINE, async || {
+    let message = eventually("the default credentials are refused", DEADLINE, async || {
         let get = ["get", "cgw", "own", "--output=json"];
         let text = plane.kubectl(OF_TENANT.into_iter().chain(get)).await.unwrap().success();
         let object: Value = serde_json::from_str(&text.unwrap()).unwrap();
@@ -98,10 +98,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
             .ok_or(object.to_string())
     });
     let message = message.await.unwrap();
-    assert!(
-        message.contains("may not use the operator's own credentials"),
-        "{message}"
-    );
+    assert!(message.contains("may not use the default credentials"), "{message}");
     every_request_was_the_tenants(&release).await;
     for (verb, resource, namespace, answer) in [
         ("create", "customergateways.vpn.huaweicloud.com", NAMESPACE, "yes"),
@@ -139,7 +136,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
         "tenants adopt nothing (spec.adoptionPolicy)",
     )
     .await;
-    // What was there before goes: the operator's finalizer is no change of the spec.
+    // Existing objects can be deleted: removing the operator's finalizer does not change the spec.
     let delete = ["delete", "--timeout=60s", "cgw/own", "cgw/office", "vpnu/alice"];
     let deleted = plane.kubectl(OF_TENANT.into_iter().chain(delete)).await.unwrap();
     deleted.success().unwrap();
@@ -152,7 +149,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
     release.stop_operator().await;
 }
 
-/// As the page types it; the test above has values that lead to the simulator.
+/// With the page's commands; the test above has values for the simulator.
 #[tokio::test]
 async fn the_operator_of_the_page_can_be_installed() {
     let plane = ControlPlane::start().await.unwrap();
@@ -169,7 +166,7 @@ async fn the_operator_of_the_page_can_be_installed() {
     ];
     let deployment = plane.kubectl(get).await.unwrap().success().unwrap();
     assert!(
-        deployment.contains("- --own-credentials-namespace=platform"),
+        deployment.contains("- --default-credentials-namespace=platform"),
         "{deployment}"
     );
 }
@@ -180,7 +177,7 @@ async fn can(plane: &ControlPlane, what: &[&str], answer: &str) {
     assert_eq!(said.trim(), answer, "{what:?}");
 }
 
-/// The operator's own key was used for nothing.
+/// Checks that no request used the operator's own access key.
 async fn every_request_was_the_tenants(release: &Release) {
     let log: Value = release.simulator.log_since(0).await.unwrap();
     let requests = log["requests"].as_array().unwrap();

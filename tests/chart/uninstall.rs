@@ -1,4 +1,4 @@
-//! Taken away: as docs/uninstall.md says, and otherwise.
+//! Uninstalls the chart, as docs/uninstall.md describes it and in other ways.
 
 use serde_json::Value;
 use vpn_operator_testbed::eventually;
@@ -28,7 +28,7 @@ async fn with_a_gateway(values: &[String]) -> Release {
 }
 
 impl Release {
-    /// The Deployment's pods get a SIGTERM with it.
+    /// Uninstalls the release. The operator gets a SIGTERM, as the Deployment's pods do.
     async fn uninstall(&mut self) {
         self.stop_operator().await;
         let uninstall = ["uninstall", "vpn", "--namespace", &self.namespace];
@@ -53,7 +53,7 @@ async fn uninstalling_keeps_the_crds_and_every_object() {
     let kept = release.get("customergateway", "office").await;
     assert_eq!(kept["status"]["id"], id);
     assert_eq!(release.in_the_cloud().await, 1, "nothing is deleted in the cloud");
-    // And it is taken up again: the chart finds its own CRDs and Secret there.
+    // A new release takes over: the chart finds its own CRDs and Secret.
     release.helm("install", &[]).await;
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
@@ -97,10 +97,10 @@ async fn crds_that_go_with_the_release_take_nothing_in_the_cloud_with_them_and_t
         !left["metadata"]["deletionTimestamp"].is_null(),
         "its CRD is going: {left}"
     );
-    // The way out: an operator again, and every object let go.
+    // The way out: an operator runs again and removes the finalizer of every object.
     release.helm("install", &values).await;
     release.start_operator().await;
-    let told = eventually("the object says what to do", DEADLINE, async || {
+    let told = eventually("the message shows what to do", DEADLINE, async || {
         let object = release.get("customergateway", "office").await;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let said = conditions.iter().find(|condition| condition["reason"] == "CRDDeleting");
@@ -115,7 +115,7 @@ async fn crds_that_go_with_the_release_take_nothing_in_the_cloud_with_them_and_t
     release.kubectl(patch).await.unwrap();
     release.wait_until_gone(CRDS[0]).await;
     assert_eq!(release.in_the_cloud().await, 1, "nothing is deleted in the cloud");
-    // And the way back: what was let go has no tag any more.
+    // The way back: the released gateway no longer has an owner tag.
     release.helm("upgrade", &values).await;
     release
         .apply(&GATEWAY.replace("spec: {", "spec: {adoptionPolicy: IfExists, "))
@@ -123,6 +123,6 @@ async fn crds_that_go_with_the_release_take_nothing_in_the_cloud_with_them_and_t
     ready(&release, &release.namespace, "customergateway", "office")
         .await
         .unwrap();
-    assert_eq!(release.in_the_cloud().await, 1, "what was left is taken back");
+    assert_eq!(release.in_the_cloud().await, 1, "the retained gateway is adopted");
     release.stop_operator().await;
 }

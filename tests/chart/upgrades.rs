@@ -63,7 +63,7 @@ async fn an_upgrade_by_any_means_keeps_the_digest_key() {
     };
     for means in [
         &["--install", "--take-ownership", "--force-conflicts"][..],
-        &["--set=replicas=3", "--force-conflicts"],
+        &["--set=replicaCount=3", "--force-conflicts"],
         &["--force-replace", "--server-side=false"],
     ] {
         helm(means).await;
@@ -90,7 +90,7 @@ async fn leader_election_can_be_turned_off_and_on_by_an_upgrade() {
             deployment["spec"]["strategy"]["type"].as_str().unwrap().to_owned()
         };
         assert_eq!(strategy("install", &[]).await, "RollingUpdate");
-        let alone = ["--set=leaderElect=false,replicas=1"];
+        let alone = ["--set=leaderElect=false,replicaCount=1"];
         assert_eq!(strategy("upgrade", &alone).await, "Recreate", "{server_side}");
         assert_eq!(
             strategy("upgrade", &["--reset-values"]).await,

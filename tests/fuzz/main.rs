@@ -1,4 +1,4 @@
-//! Every input of the corpus, and a number of inputs made from it, in the test command. For longer runs:
+//! Runs every input of the corpus, and a number of inputs made from it, in the test command. For longer runs:
 //! `cargo run --profile proof --example fuzz -- --seconds 60` (docs/security.md).
 
 mod corpus;
@@ -12,7 +12,7 @@ use vpn_operator_testbed::{Effort, effort, figures};
 use mutate::Mutator;
 use targets::TARGETS;
 
-/// Runs one input; what it breaks is told with the input.
+/// Runs one input. A failure reports the input.
 fn run(target: &targets::Target, name: &str, input: &[u8]) {
     let result = panic::catch_unwind(|| (target.run)(input));
     assert!(
@@ -50,16 +50,16 @@ fn whatever_comes_from_outside_the_properties_of_each_target_hold() {
             ("targets", TARGETS.len() as u64),
             ("inputs of the corpus", known),
             ("mutated inputs tried", tried),
-            ("properties broken", 0),
+            ("properties violated", 0),
         ],
     );
 }
 
-/// The targets are worth something only if the corpus gets through the parsers' doors.
+/// The targets are useful only if parsers accept some inputs of the corpus.
 #[test]
 fn the_corpus_holds_what_is_taken_as_well_as_what_is_refused() {
     use vpn_operator::cloud::{endpoints, password_rules, signing::Authorization, time};
-    use vpn_operator::ownership::Owner;
+    use vpn_operator::owner_tag::Owner;
     let taken = |target: &str, is_taken: &dyn Fn(&[u8]) -> bool| {
         let inputs = corpus::read(target);
         let taken = inputs.iter().filter(|(_, input)| is_taken(input)).count();

@@ -1,4 +1,4 @@
-//! What reads data from outside, and what must be true whatever comes: each target panics if it is not.
+//! Fuzz targets: code that reads external data. Each target panics if one of its invariants does not hold.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vpn_operator::api::conditions::{Reason, Verdict};
+use vpn_operator::api::conditions::{ReadyCondition, Reason};
 use vpn_operator::api::{DeletionPolicy, GROUP};
 use vpn_operator::cloud::endpoints::EndpointAliases;
 use vpn_operator::cloud::paging::{Listed, Next, Page, Pages};
@@ -16,24 +16,24 @@ use vpn_operator::cloud::parsing::{self, Asked, Heard, Read};
 use vpn_operator::cloud::password::Password;
 use vpn_operator::cloud::signing::{self, Authorization};
 use vpn_operator::cloud::{Cloud, CloudError, Credentials, Operation, endpoints, iam, password_rules, time};
-use vpn_operator::ownership::Owner;
-use vpn_operator::plain_text::is_unseen;
+use vpn_operator::owner_tag::Owner;
 use vpn_operator::reconcile::access;
 use vpn_operator::reconcile::customer_gateway::{Gateways, certificate};
 use vpn_operator::reconcile::kind::Kind;
-use vpn_operator::reconcile::managed::Managed;
-use vpn_operator::reconcile::tenant::trouble;
+use vpn_operator::reconcile::object::Object;
+use vpn_operator::reconcile::session::failure_of;
 use vpn_operator::reconcile::vpn_user::Users;
 use vpn_operator::settings::{LogFormat, LogSettings, Namespaces, Settings};
+use vpn_operator::text::is_unseen;
 
-/// One thing that is fuzzed.
+/// One fuzz target.
 pub struct Target {
-    /// Of its folder in the corpus, and on the command line.
+    /// The name of its corpus folder, and its name on the command line.
     pub name: &'static str,
     pub run: fn(&[u8]),
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 10] = [
     Target {
         name: "answers",
@@ -77,15 +77,15 @@ pub const TARGETS: [Target; 10] = [
     },
 ];
 
-/// Stands in inputs where a secret may be repeated; the target puts the secret there.
+/// A placeholder in inputs where a response may repeat a secret; the target replaces it by the secret.
 const PLACE: &str = "{{secret}}";
-/// Of characters that JSON, HTML and URLs write in another way, and that nothing else is made of.
+/// A secret with characters that JSON, HTML and URLs escape, and that occurs in no other text.
 const SECRET: &str = "Zq7\"&<Zq7 \\Zq7";
-/// A key, which has no space.
+/// A secret key, which has no space.
 const SECRET_KEY: &str = "Zq7KeyZq7/Zq7+=";
-/// What every form of the secret holds.
+/// The part that all encoded forms of the secret contain, in lower case.
 const OF_THE_SECRET: &str = "zq7";
-/// Characters of a quoted text, with its `…`.
+/// Characters of a quoted text, `…` included.
 const LONGEST_QUOTE: usize = 301;
 const LONGEST_MESSAGE: usize = 2001;
 const NOW: i64 = 1_750_000_000;
@@ -96,10 +96,10 @@ fn assert_plain(what: &str, text: &str, longest: usize) {
     assert!(length <= longest, "{what} has {length} characters: {text}");
 }
 
-fn assert_untold(what: &str, text: &str) {
+fn assert_tags_unknown(what: &str, text: &str) {
     assert!(
         !text.to_lowercase().contains(OF_THE_SECRET),
-        "{what} tells the secret: {text}"
+        "{what} shows the secret: {text}"
     );
 }
 
@@ -107,7 +107,7 @@ fn now() -> Timestamp {
     Timestamp::from_second(NOW).unwrap()
 }
 
-/// A status line, headers, an empty line and a body; the line `Operation` says what was asked for.
+/// A response: `Status`, headers, an empty line and a body. The line `Operation` names the API call.
 fn answers(input: &[u8]) {
     let secret = String::from_utf8_lossy(input).contains(PLACE);
     let filled = replace(input, PLACE, SECRET);
@@ -155,12 +155,12 @@ fn check_error(error: &CloudError, secret: bool) {
     }
     let told = error.to_string();
     assert_plain("the error", &told, 4 * LONGEST_QUOTE);
-    let trouble = trouble(error);
-    assert_plain("the message", &trouble.verdict.message, LONGEST_MESSAGE);
+    let failure = failure_of(error);
+    assert_plain("the message", &failure.condition.message, LONGEST_MESSAGE);
     if secret {
-        assert_untold("the error", &told);
-        assert_untold("Debug of it", &format!("{error:?}"));
-        assert_untold("the message", &trouble.verdict.message);
+        assert_tags_unknown("the error", &told);
+        assert_tags_unknown("Debug of it", &format!("{error:?}"));
+        assert_tags_unknown("the message", &failure.condition.message);
     }
     assert!(error.retry_after.unwrap_or_default() <= Duration::from_secs(3600));
     assert!(error.delay(1_000_000) <= Duration::from_secs(7200));
@@ -223,7 +223,7 @@ fn check_page<T: Listed>(page: Page<T>) {
     );
 }
 
-/// A time in a body, of a `Date`, and of a `Retry-After`.
+/// A time in a body, in a `Date` and in a `Retry-After`.
 fn times(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     match time::parse(&text) {
@@ -235,7 +235,7 @@ fn times(input: &[u8]) {
     }
     if let Some(date) = time::parse_http_date(&text) {
         let written = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        // Four digits are all that the form has.
+        // The format has four digits for the year.
         if (0..=253_402_300_799).contains(&date.as_second()) {
             assert_eq!(time::parse_http_date(&written), Some(date), "{written}");
         }
@@ -247,7 +247,7 @@ fn times(input: &[u8]) {
     }
 }
 
-/// An `Authorization` header, as the simulator reads it, and behind an empty line the path and query of the request.
+/// An `Authorization` header, as the simulator reads it; after an empty line, the path and query of the request.
 fn authorization(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (header, target) = text.split_once("\n\n").unwrap_or((&text, ""));
@@ -268,10 +268,10 @@ fn authorization(input: &[u8]) {
         claim.signature
     );
     assert_eq!(Authorization::parse(&written), Some(claim.clone()), "{written}");
-    // A key that nobody has told makes no signature that fits.
+    // Without the secret key, the input has no valid signature.
     let key = SecretString::from(SECRET_KEY);
     assert!(!claim.verify(&key, "GET", path, query, |_| Some("20250615T150640Z"), b""));
-    // And the right one fits, whatever was signed.
+    // The right signature is valid, whatever was signed.
     let headers = signing::SignedHeaders::new([(signing::DATE_HEADER, "20250615T150640Z")]);
     let request = signing::canonical_request("GET", &uri, &canonical, &headers, b"");
     let right = signing::signature(&key, &signing::string_to_sign("20250615T150640Z", &request));
@@ -292,7 +292,7 @@ fn settings() -> Settings {
         allow_insecure_endpoints: false,
         allowed_endpoints: vec!["https://allowed.example.com".to_owned()],
         endpoint_aliases: EndpointAliases::default(),
-        own_credentials_namespaces: Namespaces::All,
+        default_credentials_namespaces: Namespaces::All,
         watch_namespaces: Namespaces::All,
         watch_selector: None,
         cluster_name: None,
@@ -302,13 +302,13 @@ fn settings() -> Settings {
         read_only: false,
         ca_bundle: None,
         resync_period: None,
-        settle_time: Duration::from_secs(30),
+        confirmation_period: Duration::from_secs(30),
         max_requests_per_second: NonZeroU32::MIN,
         request_timeout: Duration::from_secs(10),
         leader_election: None,
         home_namespace: None,
         home_name: "vpn-operator".to_owned(),
-        listen: ([127, 0, 0, 1], 0).into(),
+        bind_address: ([127, 0, 0, 1], 0).into(),
         log: LogSettings {
             format: LogFormat::Text,
             filter: "info".to_owned(),
@@ -316,7 +316,7 @@ fn settings() -> Settings {
     }
 }
 
-/// Hosts that a Secret may lead to.
+/// Whether a Secret may name this endpoint.
 fn is_allowed(endpoint: &str) -> bool {
     let of_the_cloud = |service: &str| {
         let host = endpoint
@@ -362,18 +362,18 @@ fn credentials_secret(input: &[u8]) {
             check_keys(&credential.keys);
             assert_eq!(credential.fingerprint(), credential.clone().fingerprint());
         }
-        Err(trouble) => {
-            let message = &trouble.verdict.message;
-            // A hundred characters are quoted, and each may be written as ten.
+        Err(failure) => {
+            let message = &failure.condition.message;
+            // The message quotes a hundred characters, and each may be escaped as ten.
             assert_plain("the message", message, 1400);
-            // An endpoint that cannot be used is quoted, and so is a region: they are no secrets.
+            // The message quotes invalid endpoints and regions: they are no secrets.
             let quoted = ["endpoint", "iamEndpoint", "region"].into_iter();
             let tells = quoted.filter_map(|key| data.get(key)).any(|value| {
                 let value = String::from_utf8_lossy(value).to_lowercase();
                 value.contains(OF_THE_SECRET)
             });
             if !tells {
-                assert_untold("the message", message);
+                assert_tags_unknown("the message", message);
             }
         }
     }
@@ -388,18 +388,18 @@ fn check_keys(keys: &Credentials) {
     ] {
         assert!(!part.is_empty() && part.len() <= most && part.bytes().all(|byte| byte.is_ascii_graphic()));
     }
-    assert_untold("Debug of it", &format!("{keys:?}"));
+    assert_tags_unknown("Debug of it", &format!("{keys:?}"));
 }
 
-/// The operator's own credentials file.
+/// The file with the default credentials.
 fn credentials_file(input: &[u8]) {
     let filled = replace(input, PLACE, SECRET_KEY);
-    match parsing::own_credentials(&String::from_utf8_lossy(&filled)) {
+    match parsing::default_credentials(&String::from_utf8_lossy(&filled)) {
         Ok(own) => check_keys(&own.credentials),
         Err(error) => {
             assert_plain("the error", &error.to_string(), 300);
-            assert_untold("the error", &error.to_string());
-            assert_untold("Debug of it", &format!("{error:?}"));
+            assert_tags_unknown("the error", &error.to_string());
+            assert_tags_unknown("Debug of it", &format!("{error:?}"));
         }
     }
 }
@@ -446,7 +446,7 @@ fn endpoint(input: &[u8]) {
                     "{endpoint}"
                 );
                 assert_eq!(endpoints::validate(&endpoint, insecure), Ok(endpoint.clone()));
-                // Whatever a call puts behind it stays on that host.
+                // A path that a call appends does not change the host.
                 let call = url::Url::parse(&format!("{endpoint}/v5/p")).unwrap();
                 assert_eq!(
                     (call.host_str(), call.port(), call.path()),
@@ -468,7 +468,7 @@ fn endpoint(input: &[u8]) {
     }
 }
 
-/// The value of an ownership tag.
+/// The value of an owner tag.
 fn owner_tags(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let Some(owner) = Owner::parse(&text) else { return };
@@ -485,11 +485,11 @@ fn owner_tags(input: &[u8]) {
         let again = Owner::new(&owner.uid, Some(owner.cluster.as_str()), &owner.namespace, &owner.name);
         assert!(owner.may_be_cut() || again == owner);
     }
-    let verdict = Verdict::new(Reason::AlreadyManaged, format!("its tag is {text}"));
-    assert_plain("the message", &verdict.message, LONGEST_MESSAGE);
+    let condition = ReadyCondition::new(Reason::AlreadyManaged, format!("its tag is {text}"));
+    assert_plain("the message", &condition.message, LONGEST_MESSAGE);
 }
 
-/// A custom resource as the apiserver gives it, whatever its CRD let through.
+/// A custom resource as the apiserver returns it, whatever its CRD accepted.
 fn objects(input: &[u8]) {
     object::<Gateways>(input);
     object::<Users>(input);
@@ -499,7 +499,7 @@ fn object<K: Kind>(input: &[u8])
 where
     K::Spec: Serialize,
 {
-    let Ok(object) = serde_json::from_slice::<Managed<K>>(input) else {
+    let Ok(object) = serde_json::from_slice::<Object<K>>(input) else {
         return;
     };
     assert!(!object.uid().is_empty() || object.metadata.uid.is_some());
@@ -512,8 +512,8 @@ where
     match &object.spec {
         Ok(spec) => assert_eq!(&round_trip(spec), spec),
         Err(problem) => {
-            let verdict = Verdict::new(Reason::InvalidSpec, problem.clone());
-            assert_plain("the message", &verdict.message, LONGEST_MESSAGE);
+            let condition = ReadyCondition::new(Reason::InvalidSpec, problem.clone());
+            assert_plain("the message", &condition.message, LONGEST_MESSAGE);
         }
     }
     assert_eq!(round_trip(&object.status), object.status);

@@ -1,15 +1,24 @@
-//! What proves that something is gone: no single answer does.
+//! What proves that a cloud resource no longer exists: no single answer does.
 
 use serde_json::{Value, json};
 
 use crate::console::counts;
-use crate::users::steps::{add_server, apply_pw, available, cloud_user, on};
+use crate::users::steps::{add_server, apply_pw, available, cloud_user, on, request, stranger};
 use crate::world::{Options, World, condition};
 
-/// So many requests of this operation are answered so, and do nothing.
+/// Answers the next requests of this operation with this status; they have no effect.
 async fn answers(world: &World, operation: &str, status: u16, times: u32) {
     let fault = json!({"fault": "error", "operation": operation, "status": status, "code": "VPN.0004", "times": times});
     world.simulator.add_fault(&fault).await.unwrap();
+}
+
+/// Waits until a gateway is Ready with another id than before.
+async fn recreated(world: &World, name: &str, before: &str) -> Value {
+    let is_another = |object: &Value| {
+        let id = &object["status"]["id"];
+        !id.is_null() && *id != before && condition(object, "Ready")["status"] == "True"
+    };
+    world.wait_for(name, "is recreated", is_another).await
 }
 
 #[tokio::test]
@@ -33,7 +42,11 @@ async fn one_wrong_404_leads_neither_to_a_second_gateway_nor_to_one_that_is_left
 
 #[tokio::test]
 async fn one_wrong_404_disowns_no_user() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 7100).await;
     world
@@ -58,7 +71,11 @@ async fn one_wrong_404_disowns_no_user() {
 
 #[tokio::test]
 async fn a_delete_that_comes_to_nothing_is_sent_again_after_the_confirmation_period() {
-    let world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     world.create("office", "{idValue: 203.0.113.7}").await;
     let mark = world.mark().await;
     answers(&world, "DeleteCustomerGateway", 204, 2).await;
@@ -71,7 +88,11 @@ async fn a_delete_that_comes_to_nothing_is_sent_again_after_the_confirmation_per
 
 #[tokio::test]
 async fn a_delete_that_comes_to_nothing_is_sent_again_on_request() {
-    let world = World::with(Options::with(["--resync-period=0", "--settle-time=10m"])).await;
+    let world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=10m",
+    ]))
+    .await;
     world.create("office", "{idValue: 203.0.113.7}").await;
     let mark = world.mark().await;
     answers(&world, "DeleteCustomerGateway", 204, 1).await;
@@ -82,7 +103,7 @@ async fn a_delete_that_comes_to_nothing_is_sent_again_on_request() {
                 .as_str()
                 .unwrap_or_default()
                 .to_owned();
-            message.contains("waiting until the cloud has it no more")
+            message.contains("waiting until it no longer exists in the cloud")
         })
         .await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
@@ -97,13 +118,13 @@ async fn a_tie_at_a_page_border_keeps_neither_a_creation_nor_a_deletion_waiting(
     const STRANGERS: usize = 205;
     let world = World::with(Options::with(["--resync-period=0"])).await;
     world.make_room().await;
-    // The newest comes first, and four around the 200th are of one time; with ours before them as well as without.
+    // The newest comes first, and four around the 200th share one creation time, whether ours comes before them or not.
     let created = |number: usize| if (198..202).contains(&number) { 198 } else { number };
     let seeds: Vec<Value> = (0..STRANGERS)
         .map(|number| {
             let seconds = 3600 - created(number);
             json!({
-                "name": "stranger", "id_value": format!("198.51.{}.{}", number / 200, number % 200 + 1),
+                "name": "unmanaged", "id_value": format!("198.51.{}.{}", number / 200, number % 200 + 1),
                 "created_at": format!("2025-01-01T{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60),
             })
         })
@@ -118,7 +139,7 @@ async fn a_tie_at_a_page_border_keeps_neither_a_creation_nor_a_deletion_waiting(
     world.wait_until_gone("office").await;
     assert!(world.cloud_gateway(&id).await.is_null());
     assert_eq!(world.cloud_gateways().await.len(), STRANGERS);
-    // Each list is two walks of at most three pages, one of which is asked for twice.
+    // Each list is two walks of at most three pages, one of which is requested twice.
     let calls = world.calls_since(mark).await;
     assert!(calls["ListCustomerGateways"] <= 8 * 7, "{calls:?}");
     assert!(!world.running().log().contains("the cloud's list is incomplete"));
@@ -133,13 +154,13 @@ async fn a_list_that_is_never_complete_keeps_nothing_from_being_deleted_or_recre
         world.create("stays", "{name: stays, idValue: 203.0.113.7}").await,
         world.create("goes", "{name: goes, idValue: 203.0.113.8}").await,
     );
-    // It could be any.
+    // An item without a readable id could be any.
     world.edit(&foreign, json!({"answered_instead": {"id": 7}})).await;
     world.delete("goes").await;
     world.wait_until_gone("goes").await;
     assert!(world.cloud_gateway(&goes).await.is_null());
 
-    // One wrong answer is still not believed.
+    // One wrong answer still proves nothing.
     let mark = world.mark().await;
     answers(&world, "GetCustomerGateway", 404, 1).await;
     world.patch("stays", json!({"spec": {"name": "moved"}})).await;
@@ -150,12 +171,7 @@ async fn a_list_that_is_never_complete_keeps_nothing_from_being_deleted_or_recre
     let mark = world.mark().await;
     world.simulator.remove_gateway(&stays).await.unwrap();
     world.request("stays").await;
-    world
-        .wait_for("stays", "is recreated", |object| {
-            let id = &object["status"]["id"];
-            !id.is_null() && *id != stays.as_str() && condition(object, "Ready")["status"] == "True"
-        })
-        .await;
+    recreated(&world, "stays", &stays).await;
     assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
     world.finish().await;
 }
@@ -174,7 +190,7 @@ async fn objects_that_name_what_is_not_there_learn_it_from_one_list_and_a_get_ea
         world.wait_for_reason(&format!("gw-{number}"), "NotFound").await;
     }
     let calls = world.calls_since(mark).await;
-    // One to begin with; what confirms the answers is shared by those that were there by then.
+    // One at the start; objects that were answered by then share the list that confirms the answers.
     assert!(calls["ListCustomerGateways"] <= 5, "{calls:?}");
     assert!(calls["GetCustomerGateway"] <= 12, "{calls:?}");
     world.finish().await;
@@ -182,13 +198,17 @@ async fn objects_that_name_what_is_not_there_learn_it_from_one_list_and_a_get_ea
 
 #[tokio::test]
 async fn one_wrong_404_to_the_list_of_users_has_no_user_gone() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 7101).await;
     world.apply(&on(&server, "alice", "name: alice")).await;
     let id = available(&world, "alice").await;
     let mark = world.mark().await;
-    // Both of the answers that would prove it.
+    // Both of the answers that would prove the deletion.
     answers(&world, "GetVpnUser", 404, 1).await;
     answers(&world, "ListVpnUsers", 404, 1).await;
     let users = world.users();
@@ -203,5 +223,175 @@ async fn one_wrong_404_to_the_list_of_users_has_no_user_gone() {
     assert_eq!(world.writes_since(mark).await, counts([("UpdateVpnUser", 1)]));
     let calls = world.calls_since(mark).await;
     assert_eq!(calls.get("ListVpnServers"), Some(&1), "{calls:?}");
+    world.finish().await;
+}
+
+/// Restores the same gateway, as a replica that lagged behind shows it in the end.
+async fn reappears(world: &World, was: &Value) {
+    let seed = json!({
+        "id": was["id"], "name": was["name"], "id_type": was["id_type"], "id_value": was["id_value"],
+        "tags": was["tags"], "created_at": was["created_at"],
+    });
+    world.simulator.seed_gateways::<Value>(&[seed]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_stale_answers_lack_is_never_deleted_beside_the_one_that_replaces_it() {
+    let mut world = World::with(Options::with(["--resync-period=0"])).await;
+    let first = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
+    let was = world.cloud_gateway(&first).await;
+    let mark = world.mark().await;
+    // From here on reads lack it, and so does the list that is to confirm that.
+    world.simulator.remove_gateway(&first).await.unwrap();
+    world.request("office").await;
+    let object = recreated(&world, "office", &first).await;
+    let second = object["status"]["id"].as_str().unwrap_or_default().to_owned();
+    let created = was["created_at"].as_str().unwrap_or_default();
+    let lost = object["status"]["lostCreatedAt"].as_str().unwrap_or_default();
+    assert_eq!(
+        lost.trim_end_matches('Z'),
+        created.split('.').next().unwrap_or_default()
+    );
+    reappears(&world, &was).await;
+    // The new process lists it.
+    world.restart_operator().await;
+    world
+        .wait_for("office", "names the other one", |object| {
+            let message = condition(object, "Ready")["message"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            message.contains(&first) && message.contains("is left alone")
+        })
+        .await;
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
+    world.delete("office").await;
+    world.wait_until_gone("office").await;
+    assert!(world.cloud_gateway(&second).await.is_null());
+    assert_eq!(world.cloud_gateway(&first).await["name"], "office");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_deletion_sends_its_delete_though_reads_lack_the_object_and_tells_if_nothing_was_deleted() {
+    let world = World::with(Options::with(["--resync-period=0"])).await;
+    let lagging = world.create("lagging", "{idValue: 203.0.113.7}").await;
+    let gone = world.create("gone", "{idValue: 203.0.113.8}").await;
+    let was = world.cloud_gateway(&lagging).await;
+    let mark = world.mark().await;
+    let hold = json!({"fault": "hold", "operation": "DeleteCustomerGateway"});
+    world.simulator.add_fault(&hold).await.unwrap();
+    world.simulator.remove_gateway(&lagging).await.unwrap();
+    world.delete("lagging").await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    reappears(&world, &was).await;
+    world.simulator.release(&json!({})).await.unwrap();
+    world.wait_until_gone("lagging").await;
+    assert!(world.cloud_gateway(&lagging).await.is_null());
+    let note = world.wait_for_event("lagging", "Deleted").await;
+    assert!(note.contains("deleted the customer gateway"), "{note}");
+
+    world.simulator.remove_gateway(&gone).await.unwrap();
+    world.delete("gone").await;
+    world.wait_until_gone("gone").await;
+    let note = world.wait_for_event("gone", "Deleted").await;
+    assert_eq!(
+        note,
+        format!("the customer gateway {gone} no longer exists in the cloud")
+    );
+    assert_eq!(world.calls_since(mark).await["DeleteCustomerGateway"], 2);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_creation_makes_after_another_gateway_was_adopted_goes_with_its_object() {
+    adopts_another_gateway_during_its_creation(json!({})).await;
+}
+
+#[tokio::test]
+async fn what_a_creation_makes_after_another_gateway_was_adopted_goes_with_its_object_where_lists_omit_tags() {
+    adopts_another_gateway_during_its_creation(json!({"list-tags": "absent"})).await;
+}
+
+async fn adopts_another_gateway_during_its_creation(switches: Value) {
+    let world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=15s",
+    ]))
+    .await;
+    world.simulator.set_switches(&switches).await.unwrap();
+    // The cloud commits it once it is released.
+    let late = json!({"fault": "late-commit", "operation": "CreateCustomerGateway"});
+    world.simulator.add_fault(&late).await.unwrap();
+    world
+        .apply_gateway("office", "{name: office, idValue: 203.0.113.7}")
+        .await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    let named = world
+        .seed(json!({"name": "office", "id_value": "203.0.113.7", "id_type": "ip"}))
+        .await;
+    world
+        .patch("office", json!({"spec": {"externalID": named.as_str()}}))
+        .await;
+    let object = world.wait_for_reason("office", "Available").await;
+    let status = &object["status"];
+    assert_eq!(status["id"], named.as_str());
+    assert_eq!(
+        (&status["intent"], &status["pastIntents"][0]["givenUp"]),
+        (&Value::Null, &json!(true)),
+        "{status}"
+    );
+    world.delete("office").await;
+    let waits = "whether another customer gateway by an earlier creation was created is not known";
+    world
+        .wait_for("office", "waits for its creation", |object| {
+            let ready = condition(object, "Ready");
+            ready["message"].as_str().unwrap_or_default().starts_with(waits)
+        })
+        .await;
+    world.simulator.release(&json!({})).await.unwrap();
+    world.wait_until_gone("office").await;
+    assert_eq!(world.cloud_gateways().await, Vec::<Value>::new());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_user_that_stale_answers_lack_goes_with_its_object() {
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
+    apply_pw(&mut world).await;
+    let server = add_server(&world, 7102).await;
+    world.apply(&on(&server, "alice", "name: alice")).await;
+    let id = available(&world, "alice").await;
+    // From here on reads lack the user, but its name is still taken.
+    world.simulator.remove_user(&id).await.unwrap();
+    let taken = json!({
+        "fault": "error", "operation": "CreateVpnUser", "status": 400, "code": "VPN.1399", "message": "Duplicate user name.",
+        "times": 100,
+    });
+    world.simulator.add_fault(&taken).await.unwrap();
+    let users = world.users();
+    request(&world, "alice").await;
+    let object = users.wait_for_reason("alice", "NameConflict").await;
+    let ready = condition(&object, "Ready");
+    let message = ready["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains(&format!(
+            "it may be this object's own, which the cloud did not return ({id})"
+        )),
+        "{message}"
+    );
+
+    let hold = json!({"fault": "hold", "operation": "DeleteVpnUser"});
+    world.simulator.add_fault(&hold).await.unwrap();
+    users.delete("alice").await;
+    world.simulator.wait_for_held::<Value>(1).await.unwrap();
+    stranger(&world, &server, "alice", json!({"id": id})).await;
+    world.simulator.release(&json!({})).await.unwrap();
+    users.wait_until_gone("alice").await;
+    assert!(cloud_user(&world, &id).await.is_null());
     world.finish().await;
 }

@@ -1,4 +1,4 @@
-//! What the apiserver itself refuses and accepts by the CRDs: no operator and no cloud is needed.
+//! What the apiserver refuses and accepts by the CRDs alone: no operator and no cloud is needed.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use kube::Api;
@@ -15,18 +15,18 @@ mod users;
 const ID: &str = "11111111-2222-3333-4444-555555555555";
 const OTHER_ID: &str = "99999999-2222-3333-4444-555555555555";
 
-/// What messages say is allowed, for the rows of both kinds.
+/// Texts of messages about allowed values, for the rows of both kinds.
 const SECRET_NAME: &[&str] = &["the name of a Secret: lower-case letters, digits, '-' and '.'"];
 const SECRET_KEY: &[&str] = &["a key of a Secret: letters, digits, '-', '_' and '.'"];
 const UUID: &[&str] = &["36"];
 
-/// What is wrong, the spec, the field that must be named, and what the message must say.
+/// What is wrong, the spec, the field that the message must name, and the texts that it must contain.
 type Refusal<'a> = (&'a str, Value, &'a str, &'a [&'a str]);
 
 /// The same for an edit of the object of that name.
 type EditRefusal<'a> = (&'a str, &'a str, Value, &'a str, &'a [&'a str]);
 
-/// A namespace where nothing but the apiserver acts, and the kind that is tried there.
+/// A namespace in which only the apiserver acts, and the kind that is tested there.
 struct Bench {
     plane: &'static ControlPlane,
     namespace: String,
@@ -49,7 +49,7 @@ impl Bench {
         }
     }
 
-    /// What the apiserver says to a new object; a dry run leaves nothing behind.
+    /// Creates an object and returns the apiserver's answer; a dry run leaves nothing behind.
     async fn create(&self, name: &str, spec: &Value, dry_run: bool) -> Result<(), String> {
         let object = serde_json::from_value(json!({
             "apiVersion": self.resource.api_version, "kind": self.resource.kind,
@@ -63,7 +63,7 @@ impl Bench {
         created.map(|_| ()).map_err(message)
     }
 
-    /// An object that exists, with this id in its status if there is one.
+    /// Creates an object, with this id in its status if there is one.
     async fn existing(&self, name: &str, spec: &Value, id: Option<&str>) {
         self.create(name, spec, false).await.unwrap();
         if let Some(id) = id {
@@ -79,7 +79,7 @@ impl Bench {
             .unwrap();
     }
 
-    /// What the apiserver says to an edit, in a dry run.
+    /// Edits an object in a dry run and returns the apiserver's answer.
     async fn edit(&self, name: &str, spec: &Value) -> Result<(), String> {
         let params = PatchParams {
             dry_run: true,
@@ -121,7 +121,7 @@ impl Bench {
         self.plane.kubectl(all).await.unwrap().success().unwrap()
     }
 
-    /// `kubectl apply` must refuse this, with these words.
+    /// Asserts that `kubectl apply` refuses this manifest with this text.
     async fn kubectl_refuses(&self, manifest: &str, says: &str) {
         let arguments = [
             "--namespace",
@@ -136,7 +136,7 @@ impl Bench {
         assert!(output.stderr.contains(says), "{manifest}: {}", output.stderr);
     }
 
-    /// `kubectl explain` says this of these fields.
+    /// Asserts that `kubectl explain` prints these texts for these fields.
     async fn explains(&self, texts: impl IntoIterator<Item = (&str, &str)>) {
         for (path, says) in texts {
             let text = self.kubectl(["explain", path]).await;
@@ -146,7 +146,7 @@ impl Bench {
     }
 }
 
-/// As kubectl shows it.
+/// Returns the message that kubectl shows.
 fn message(error: kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message,
@@ -154,7 +154,7 @@ fn message(error: kube::Error) -> String {
     }
 }
 
-/// Collects what went wrong, so that one run tells of every row.
+/// Collects failures, so that one run reports every row.
 #[derive(Default)]
 struct Verdicts {
     rows: usize,
@@ -162,7 +162,7 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    /// Must be refused, with a message that names the field and says all of this.
+    /// Checks that a row is refused, with a message that names the field and contains all these texts.
     fn refused(&mut self, what: &str, field: &str, says: &[&str], answer: Result<(), String>) {
         self.rows += 1;
         match answer {
@@ -203,7 +203,7 @@ fn titles(table: &str) -> Vec<&str> {
     table.lines().next().unwrap_or_default().split_whitespace().collect()
 }
 
-/// Fields without a text, by their paths.
+/// The paths of fields without a description.
 fn unexplained(schema: &JSONSchemaProps, path: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (name, property) in schema.properties.iter().flatten() {

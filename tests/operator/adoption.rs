@@ -12,7 +12,7 @@ async fn external_id_adopts_and_then_manages_like_any_other() {
         .seed(json!({"name": "by-hand", "id_type": "fqdn", "id_value": "branch.example.com", "tags": {"theirs": "1"}}))
         .await;
     let mark = world.mark().await;
-    // No idType is written: an FQDN gateway is adopted as it is.
+    // The spec has no idType: an FQDN gateway is adopted as it is.
     let spec = format!("{{externalID: {id}, name: branch, idValue: branch.example.com, tags: {{team: net}}}}");
     assert_eq!(world.create("branch", &spec).await, id);
     let owner = world.owner_value("branch").await;
@@ -25,7 +25,7 @@ async fn external_id_adopts_and_then_manages_like_any_other() {
         world.writes_since(mark).await,
         counts([("UpdateCustomerGateway", 1), ("AddCustomerGatewayTags", 2)])
     );
-    // It may be left out later, once the rest says what it is, and named again; another one may not be named.
+    // externalID may be unset later, once the other fields identify the gateway, and set again; another id is refused.
     world.patch("branch", json!({"spec": {"idType": "FQDN"}})).await;
     for external in [Value::Null, json!(id), Value::Null] {
         world.patch("branch", json!({"spec": {"externalID": external}})).await;
@@ -88,13 +88,13 @@ async fn what_cannot_be_adopted_is_left_as_it_is() {
         let object = world.wait_for_reason(name, reason).await;
         assert!(message(&object).contains(said), "{name}: {}", message(&object));
         assert!(object["status"]["id"].is_null(), "{name}: {object}");
-        // Nothing was taken, so nothing holds it.
+        // Nothing was adopted, so nothing delays the deletion.
         world.delete(name).await;
         world.wait_until_gone(name).await;
     }
     assert_eq!(world.writes_since(mark).await, counts([]));
 
-    // An adopted object that disappears is never made anew, not even with managementPolicy: Manage.
+    // An adopted resource that disappears is never recreated, not even with managementPolicy: Manage.
     let spec = format!("{{externalID: {plain}, idValue: 203.0.113.1}}");
     world.create("plain", &spec).await;
     world.simulator.remove_gateway(&plain).await.unwrap();
@@ -124,7 +124,7 @@ async fn of_two_objects_with_one_id_the_second_says_whose_it_is() {
     world.delete("second").await;
     world.wait_until_gone("second").await;
     assert_eq!(world.cloud_gateways().await.len(), 1);
-    // Two at once: one has it.
+    // Two at once: one adopts it.
     let id = world.seed(json!({"name": "two", "id_value": "203.0.113.2"})).await;
     let spec = format!("{{externalID: {id}, idValue: 203.0.113.2}}");
     let both = [gateway("left", &spec), gateway("right", &spec)].join("---\n");
@@ -179,7 +179,7 @@ async fn external_id_takes_over_from_the_dead_of_this_cluster_alone() {
     let owner = world.owner_value("heir").await;
     assert_eq!(world.cloud_gateway(&dead).await["tags"][OWNER], owner.as_str());
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
-    // The tag removed, as the message says: released.
+    // Removing the tag, as the message says, releases the gateway.
     world.edit(&foreign, json!({"remove_tags": [OWNER]})).await;
     world.request("foreign").await;
     world.wait_for_reason("foreign", "Available").await;
@@ -189,7 +189,7 @@ async fn external_id_takes_over_from_the_dead_of_this_cluster_alone() {
 #[tokio::test]
 async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
     let world = World::start().await;
-    // The operator has looked at the cloud before these came into being.
+    // The operator reads the cloud before the following gateways exist.
     world.create("early", "{name: early, idValue: 203.0.113.99}").await;
     let one = world
         .seed(json!({"name": "one", "id_value": "203.0.113.1", "bgp_asn": 65001}))
@@ -198,7 +198,7 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
         world.seed(json!({"name": "two", "id_value": "203.0.113.2"})).await;
     }
     let tagged = world
-        .seed(json!({"name": "tagged", "id_value": "203.0.113.3", "tags": {OWNER: "somebody"}}))
+        .seed(json!({"name": "tagged", "id_value": "203.0.113.3", "tags": {OWNER: "someone"}}))
         .await;
     let mark = world.mark().await;
     let adopted = world
@@ -210,7 +210,7 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
     assert_eq!(adopted, one);
     world.wait_for_event("one", "Adopted").await;
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
-    // Nothing is created beside several, or beside one that differs in what is immutable.
+    // Nothing is created beside several candidates, or beside one that differs in an immutable field.
     let other_asn = "{name: plain, idValue: 203.0.113.4, bgpASN: 65001, adoptionPolicy: IfExists}";
     let plain = world
         .seed(json!({"name": "plain", "id_value": "203.0.113.4", "bgp_asn": 65099}))
@@ -230,7 +230,7 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
     // An ASN that the spec omits is not compared.
     let spec = "{name: plain, idValue: 203.0.113.4, adoptionPolicy: IfExists}";
     assert_eq!(world.create("plain", spec).await, plain);
-    // Whose name or identifier is another is no match, nor one that another object has.
+    // A gateway with another owner tag or another holder is no match.
     for (name, spec) in [
         (
             "tagged",
@@ -254,7 +254,7 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
             "{name}"
         );
     }
-    assert_eq!(world.cloud_gateway(&tagged).await["tags"], json!({OWNER: "somebody"}));
+    assert_eq!(world.cloud_gateway(&tagged).await["tags"], json!({OWNER: "someone"}));
     // It is deleted like any other.
     world.delete("one").await;
     world.wait_until_gone("one").await;

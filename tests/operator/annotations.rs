@@ -69,7 +69,7 @@ async fn an_annotation_that_is_unknown_or_cannot_be_read_is_reported_once_until_
     let object = world.wait_for_reason("office", "Available").await;
     assert_eq!(condition(&object, "Paused"), Value::Null);
     assert_eq!(world.cloud_gateways().await[0]["name"], "moved");
-    let told = warnings(&world, "office").await;
-    assert_eq!(told.len(), 3, "each once: {told:?}");
+    let warnings = warnings(&world, "office").await;
+    assert_eq!(warnings.len(), 3, "each once: {warnings:?}");
     world.finish().await;
 }

@@ -1,17 +1,17 @@
-//! The cloud locks an access key for everybody after more than five bad signatures in a row: however many objects use a
-//! bad key, hardly any signature is spent on it, and nobody else is held up.
+//! The cloud locks an access key for all clients after more than five bad signatures in a row. With any number of
+//! objects on a bad key, the operator sends few bad signatures and does not delay other credentials.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::{eventually, figures};
 
 use crate::objects::Objects;
-use crate::troubles::{add_access_key, add_tenant, ask_again, count, expect_mended, refusals, secret_of};
+use crate::troubles::{add_access_key, add_tenant, ask_again, count, expect_recovered, refusals, secret_of};
 use crate::users::steps::{add_server, on};
 use crate::world::{DEADLINE, Options, PROJECT, World, condition, gateway};
 
 /// Objects that use one access key; half of them gateways, half users.
 const OBJECTS: usize = 100;
-/// Those users are on so many servers.
+/// The number of servers that those users are on.
 const SERVERS: usize = 10;
 /// More bad signatures in a row than this lock an access key.
 const BEARABLE: u64 = 5;
@@ -43,7 +43,7 @@ async fn apply_keys(world: &mut World, access_key: &str, secret_key: &str) {
     world.apply_credentials("pinned", access_key, secret_key, &pinned).await;
 }
 
-/// Waits until all objects that use the key say so.
+/// Waits until all objects that use the key have this reason.
 async fn all_say(world: &World, reason: &str) {
     let say_so = async |objects: Objects<'_>, prefix: &str| {
         let objects = objects.list().await;
@@ -96,20 +96,20 @@ async fn world_with(flags: &[&str]) -> (World, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_mended_secret_wakes_all() {
+async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_corrected_secret_requeues_all() {
     let (mut world, servers) = world_with(&["--resync-period=0"]).await;
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
     apply_keys(&mut world, &access_key, &secret_of("wrong")).await;
     let mark = world.mark().await;
     world.apply(&manifests(&servers, "")).await;
     all_say(&world, "Unauthorized").await;
-    // Neither who asks nor who edits spends another one, and a good key is not held up.
+    // Neither a reconcile request nor an edit costs another bad signature, and a good key is not delayed.
     for number in 0..5 {
         ask_again(&world, &format!("gw-{number}")).await;
     }
     world.apply(&manifests(&servers, "-b")).await;
     world.apply_gateway("other", "{idValue: 198.51.100.1}").await;
-    expect_mended(&world, "other").await;
+    expect_recovered(&world, "other").await;
     all_say(&world, "Unauthorized").await;
     let bad = refusals(&world, mark, "APIGW.0301").await;
     assert_eq!(bad, 1);
@@ -125,10 +125,10 @@ async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_mended_secre
     figures::report(
         "credentials breaker",
         &[
-            ("objects on one key that is bad from the start", OBJECTS as u64),
-            ("bad signatures of a key that is bad from the start", bad),
-            ("objects that the mended Secret woke", creations - 1),
-            ("keys locked from the start", u64::from(locked)),
+            ("objects on one key that is invalid from the start", OBJECTS as u64),
+            ("invalid signatures of a key that is invalid from the start", bad),
+            ("objects requeued by the corrected Secret", creations - 1),
+            ("keys locked that were invalid from the start", u64::from(locked)),
         ],
     );
     world.finish().await;
@@ -136,8 +136,12 @@ async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_mended_secre
 
 #[tokio::test]
 async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_nothing_else() {
-    // What is held must not time out, or more could follow.
-    let flags = ["--resync-period=0", "--lease-duration=240s", "--request-timeout=120s"];
+    // Held requests must not time out, or more could follow.
+    let flags = [
+        "--resync-period=0",
+        "--leader-elect-lease-duration=240s",
+        "--request-timeout=120s",
+    ];
     let (mut world, servers) = world_with(&flags).await;
     add_access_key(&world, "AKMIDLIFE", &secret_of("first"), json!({})).await;
     apply_keys(&mut world, "AKMIDLIFE", &secret_of("first")).await;
@@ -155,19 +159,19 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     world.apply(&bystanders("")).await;
     all_say(&world, "Available").await;
     for number in 0..10 {
-        expect_mended(&world, &format!("by-{number}")).await;
+        expect_recovered(&world, &format!("by-{number}")).await;
     }
 
-    // Every request of the key is held before its signature is looked at.
+    // Every request of the key is held before its signature is verified.
     let hold = json!({"fault": "hold", "access_key": "AKMIDLIFE", "times": 0});
     world.simulator.add_fault(&hold).await.unwrap();
     let mark = world.mark().await;
     world.apply(&manifests(&servers, "-b")).await;
     let held: Vec<Value> = world.simulator.wait_for_held(BEARABLE as usize).await.unwrap();
-    // One bad tenant does not slow another: all of its work is done while the bad one's is held.
+    // A bad credential does not slow another: all work of the good one is done while requests of the bad one are held.
     world.apply(&bystanders("-b")).await;
     for number in 0..10 {
-        expect_mended(&world, &format!("by-{number}")).await;
+        expect_recovered(&world, &format!("by-{number}")).await;
     }
     let more: Value = world.simulator.get("held?count=6&timeout_ms=3000").await.unwrap();
     assert_eq!(more["enough"], false, "{more}");
@@ -179,10 +183,10 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     world.simulator.clear_faults().await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
     all_say(&world, "Unauthorized").await;
-    // And again while it is open.
+    // The same while the circuit breaker is open.
     world.apply(&bystanders("-c")).await;
     for number in 0..10 {
-        expect_mended(&world, &format!("by-{number}")).await;
+        expect_recovered(&world, &format!("by-{number}")).await;
     }
     let bad = refusals(&world, mark, "APIGW.0301").await;
     assert!((1..=under_way).contains(&bad), "{bad} of {under_way}");
@@ -195,7 +199,7 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     assert_eq!(
         count(&world, mark, &["CreateCustomerGateway", "CreateVpnUser"]).await,
         0,
-        "nothing was taken for gone"
+        "nothing was treated as deleted"
     );
     let gateways = world.cloud_gateways().await;
     let edited = |item: &Value, field: &str| item[field].as_str().is_some_and(|text| text.ends_with("-b"));
@@ -210,10 +214,13 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     figures::report(
         "credentials breaker",
         &[
-            ("objects on one key that goes bad", OBJECTS as u64),
-            ("requests under way when a key goes bad, default budget", under_way),
-            ("bad signatures of a key that goes bad", bad),
-            ("keys locked in mid-life", u64::from(locked)),
+            ("objects on one key that becomes invalid", OBJECTS as u64),
+            (
+                "requests in progress when a key becomes invalid, default rate limit",
+                under_way,
+            ),
+            ("invalid signatures of a key that becomes invalid", bad),
+            ("keys locked that became invalid", u64::from(locked)),
         ],
     );
     world.finish().await;

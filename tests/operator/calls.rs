@@ -1,4 +1,4 @@
-//! What the cloud is asked, counted by the cloud: nothing that need not be.
+//! Requests to the cloud, as the cloud counts them: no unnecessary ones.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn an_edit_is_one_get_and_one_call_of_each_kind_that_it_needs() {
         let cloud = &world.cloud_gateways().await[0];
         assert_eq!(cloud["name"], object["spec"]["name"]);
     }
-    // Setting the BGP ASN to something else than the cloud's cannot be done, and is no call but the look.
+    // A BGP ASN other than the cloud's cannot be set, and causes no call but the read.
     let mark = world.mark().await;
     world.patch("office", json!({"spec": {"bgpASN": 65010}})).await;
     let object = world.wait_for_reason("office", "InvalidSpec").await;
@@ -85,7 +85,7 @@ async fn status_follows_each_of_our_writes() {
     assert_eq!(created["status"]["id"], cloud["id"]);
     let second = |text: &Value| text.as_str().map(|text| text[..19].to_owned());
     assert_eq!(second(&created["status"]["createdAt"]), second(&cloud["created_at"]));
-    // The cloud's next second, so that the instant can be told from the first.
+    // Repeats until the cloud's next second, so that the time differs from the first.
     let first = created["status"]["updatedAt"].clone();
     let updated = eventually("updatedAt moves on with a write", DEADLINE, async || {
         let name = format!("office-{}", world.mark().await);
@@ -143,7 +143,7 @@ async fn quiet_cycles_and_a_restart_cost_lists_and_nothing_else() {
     };
     let before = versions(&world.list().await);
     for number in 1..=5 {
-        // An Event comes a little later than the status that it tells of.
+        // An Event follows its status a little later.
         world.wait_for_event(&format!("gw-{number}"), "Created").await;
     }
     let events = world.plane_events().await;
@@ -169,7 +169,7 @@ async fn quiet_cycles_and_a_restart_cost_lists_and_nothing_else() {
         world.calls_since(mark).await.keys().collect::<Vec<_>>(),
         ["ListCustomerGateways"]
     );
-    // A restart looks once, and then only when asked.
+    // A restart lists once, and then only on request.
     world.set_argument("--resync-period=0");
     let restart = world.mark().await;
     world.restart_operator().await;
@@ -194,7 +194,7 @@ async fn quiet_cycles_and_a_restart_cost_lists_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn drift_is_mended_at_the_next_cycle() {
+async fn drift_is_corrected_at_the_next_cycle() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.7, tags: {team: net}}")
@@ -210,7 +210,7 @@ async fn drift_is_mended_at_the_next_cycle() {
     assert!(note.contains("name"), "{note}");
     assert_eq!(world.cloud_gateways().await[0]["name"], "office");
 
-    // Gone out of band: made anew, once.
+    // Deleted out of band: recreated, once.
     world.simulator.remove_gateway(&id).await.unwrap();
     let again = world
         .wait_for("office", "has a new id and is Ready", |object| {

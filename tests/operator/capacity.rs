@@ -142,7 +142,11 @@ impl Confined {
 async fn world(more: &[&str]) -> World {
     let plane = own_plane().await;
     apply_crd(plane, &present_crd("CustomerGateway")).await;
-    let mut options = Options::with(["--log-level=info", "--lease-duration=60s", "--request-timeout=10s"]);
+    let mut options = Options::with([
+        "--log-level=info",
+        "--leader-elect-lease-duration=60s",
+        "--request-timeout=10s",
+    ]);
     options.stopped = true;
     options.arguments.extend(more.iter().map(|flag| (*flag).to_owned()));
     World::on(plane, options).await
@@ -188,7 +192,7 @@ async fn put_tenant(world: &World, number: usize) {
         .put::<Value>(&format!("projects/{project}"), &of_region)
         .await
         .unwrap();
-    let only_there = json!({"rights": {"projects": [project]}});
+    let only_there = json!({"permissions": {"projects": [project]}});
     add_access_key(world, &access_key, SECRET_KEY, only_there).await;
     put_secret(world, &format!("tenant-{number}"), &access_key, &project).await;
 }

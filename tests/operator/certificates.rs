@@ -1,4 +1,4 @@
-//! CA certificates: sent when they change, and only then; the cloud never gives one back.
+//! CA certificates: sent only when they change; the cloud never returns one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::json;
 use vpn_operator::cloud::customer_gateways::{CertificateContent, CustomerGatewayChange};
-use vpn_operator::cloud::{Client, Credentials, Observer, Operation, Scope, Transport, TransportOptions};
+use vpn_operator::cloud::{Client, Credentials, Operation, RequestObserver, Scope, Transport, TransportOptions};
 
 use crate::console::{counts, message};
 use crate::world::{Options, PROJECT, World};
@@ -29,11 +29,11 @@ async fn apply_certificate(world: &World, pem: &str) {
 
 struct Deaf;
 
-impl Observer for Deaf {
+impl RequestObserver for Deaf {
     fn finished(&self, _: Operation, _: &'static str, _: Duration) {}
 }
 
-/// As somebody with the same rights would do it through the API.
+/// Replaces the certificate through the API, like another client with the same permissions.
 async fn replace_certificate(world: &World, id: &str, pem: String) {
     let options = TransportOptions {
         ca_file: None,
@@ -112,7 +112,7 @@ async fn a_certificate_is_sent_once_per_change() {
     world.wait_for_cycles(2).await;
     assert_eq!(world.writes_since(mark).await, counts([]));
 
-    // Taken off by hand: put back, once the gateway itself is looked at (lists need not speak of certificates).
+    // Removed by hand: restored after a GET of the gateway itself (lists may omit certificates).
     world.edit(&id, json!({"remove_ca_certificate": true})).await;
     world.request("office").await;
     world

@@ -1,4 +1,4 @@
-//! The cloud's clock is not ours: what came of a creation is told by the cloud's.
+//! The cloud's clock may differ from ours; the outcome of a creation is judged by the cloud's.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ async fn a_creation_whose_answer_is_lost_is_recognised_whatever_the_clouds_clock
     for (number, skew_ms) in [-120_000, 120_000].into_iter().enumerate() {
         let mut world = World::with(Options {
             stopped: true,
-            ..Options::with(["--resync-period=0", "--settle-time=1s"])
+            ..Options::with(["--resync-period=0", "--creation-confirmation-period=1s"])
         })
         .await;
         let clock = json!({"skew_ms": skew_ms});
@@ -38,7 +38,11 @@ async fn a_creation_whose_answer_is_lost_is_recognised_whatever_the_clouds_clock
 
 #[tokio::test]
 async fn the_date_of_a_web_page_is_not_the_clouds_time() {
-    let world = World::with(Options::with(["--resync-period=5s", "--settle-time=1s"])).await;
+    let world = World::with(Options::with([
+        "--resync-period=5s",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
     world.wait_for_reason("first", "Available").await;
     world
@@ -50,7 +54,7 @@ async fn the_date_of_a_web_page_is_not_the_clouds_time() {
     world.simulator.put::<Value>("clock", &year).await.unwrap();
     world.apply_gateway("second", "{idValue: 203.0.113.2}").await;
     world.wait_for_reason("second", "CloudError").await;
-    // From then on every read has failed as well.
+    // Since then, every read has failed as well.
     world.patch("first", json!({"spec": {"name": "renamed"}})).await;
     world.wait_for_reason("first", "CloudError").await;
     world.apply_gateway("third", "{idValue: 203.0.113.3}").await;

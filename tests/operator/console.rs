@@ -1,4 +1,4 @@
-//! What people do behind the operator's back: in the cloud's console, and with kubectl on an object's life.
+//! Actions of users without the operator: in the cloud's console, and with kubectl on an object's lifecycle.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use vpn_operator_testbed::{Operator, eventually};
 
 use crate::world::{DEADLINE, World, condition};
 
-/// The key of the ownership tag.
+/// The key of the owner tag.
 pub const OWNER: &str = "vpn-operator-owner";
 /// A uid that no object has.
 pub const DEAD_UID: &str = "00000000-dead-4000-8000-000000000000";
 
 impl World {
-    /// Makes a gateway in the cloud; its id.
+    /// Creates a gateway in the cloud. Returns its id.
     pub async fn seed(&self, seed: Value) -> String {
         let made: Vec<Value> = self.simulator.seed_gateways(&seed).await.unwrap();
         made[0]["id"].as_str().expect("an id").to_owned()
@@ -32,7 +32,7 @@ impl World {
         all.into_iter().find(|gateway| gateway["id"] == id).unwrap_or_default()
     }
 
-    /// Waits until a gateway in the cloud looks as it should.
+    /// Waits until a gateway in the cloud is as expected.
     pub async fn wait_for_cloud(&self, id: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let result = eventually(awaited, DEADLINE, async || {
             let gateway = self.cloud_gateway(id).await;
@@ -46,7 +46,7 @@ impl World {
         result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()))
     }
 
-    /// The value of the ownership tag that this object gives its gateway.
+    /// The value of the owner tag that this object gives its gateway.
     pub async fn owner_value(&self, name: &str) -> String {
         let uid = self.get(name).await["metadata"]["uid"]
             .as_str()
@@ -60,7 +60,7 @@ impl World {
         format!("{uid}:test:{}:{name}", self.namespace)
     }
 
-    /// Applies a gateway and waits until it is available; its id.
+    /// Applies a gateway and waits until it is available. Returns its id.
     pub async fn create(&self, name: &str, spec: &str) -> String {
         self.apply_gateway(name, spec).await;
         let object = self.wait_for_reason(name, "Available").await;
@@ -93,12 +93,12 @@ impl World {
         calls
     }
 
-    /// Waits until the cloud's gateways were looked at so many times more.
+    /// Waits until the cloud's gateways were listed this many times more.
     pub async fn wait_for_cycles(&self, count: u64) {
         self.wait_for_calls("ListCustomerGateways", count).await;
     }
 
-    /// Waits until the cloud was asked for that so many times more.
+    /// Waits until the cloud received this operation this many times more.
     pub async fn wait_for_calls(&self, operation: &str, count: u64) {
         let mark = self.mark().await;
         let result = eventually(&format!("{count} {operation}"), Duration::from_secs(60), async || {
@@ -113,7 +113,7 @@ impl World {
         result.unwrap_or_else(|error| panic!("{error}\n{}", self.log_tail()));
     }
 
-    /// One more operator beside the world's own, with these flags instead of the same ones of the world's.
+    /// Starts another operator beside the world's own. These flags replace the world's flags of the same names.
     pub async fn start_another<const N: usize>(&self, flags: [&str; N]) -> Operator {
         let mut arguments = self.arguments.clone();
         for flag in flags {
@@ -128,14 +128,14 @@ impl World {
         operator
     }
 
-    /// As if the cluster was lost: the object goes, and nobody may tidy up after it.
+    /// Deletes the object without its finalizer, as if the cluster was lost: the operator cleans up nothing.
     pub async fn lose(&self, name: &str) {
         self.patch(name, json!({"metadata": {"finalizers": null}})).await;
         self.delete(name).await;
         self.wait_until_gone(name).await;
     }
 
-    /// `kubectl patch --subresource=status`: nothing is left on record.
+    /// Removes the whole status, by `kubectl patch --subresource=status`.
     pub async fn wipe_status(&self, name: &str) {
         let resource = format!("customergateway/{name}");
         let patch = r#"[{"op": "remove", "path": "/status"}]"#;
@@ -159,7 +159,7 @@ pub fn message(object: &Value) -> String {
         .to_owned()
 }
 
-/// So many calls of each kind.
+/// The expected number of calls of each operation.
 pub fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
     expected
         .into_iter()

@@ -51,7 +51,7 @@ async fn a_lost_answer_to_the_creation_ends_with_one_gateway() {
 
 #[tokio::test]
 async fn a_kill_right_after_the_creation_ends_with_one_gateway() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--lease-duration=6s"])).await;
+    let mut world = World::with(Options::with(["--resync-period=0", "--leader-elect-lease-duration=6s"])).await;
     for (name, address, commit) in [("before", "203.0.113.1", false), ("after", "203.0.113.2", true)] {
         let fault = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": commit});
         world.simulator.add_fault(&fault).await.unwrap();

@@ -1,4 +1,4 @@
-//! The end of an object's life: what goes with it, what stays, and what it waits for.
+//! The deletion of an object: what is deleted with it, what stays, and what it waits for.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ async fn without_its_credentials_a_deletion_waits_and_says_so() {
             "{idValue: 203.0.113.3, credentialsRef: {name: keys}, deletionPolicy: Retain}",
         )
         .await;
-    // Gone for good: this process has never read them.
+    // Lost for good: the new process has never read the credentials.
     world.stop_operator().await;
     world.delete_secret("keys").await;
     world.start_operator().await;
@@ -90,7 +90,7 @@ async fn without_its_credentials_a_deletion_waits_and_says_so() {
     }
     world.wait_until_gone("released").await;
     let note = world.wait_for_event("released", "Deleted").await;
-    assert!(note.contains("its ownership tag stays"), "{note}");
+    assert!(note.contains("its owner tag stays"), "{note}");
     for name in ["back", "retained"] {
         let object = world
             .wait_for(name, "SecretNotFound", |object| {
@@ -105,7 +105,7 @@ async fn without_its_credentials_a_deletion_waits_and_says_so() {
         .await;
     world.wait_until_gone("retained").await;
     let note = world.wait_for_event("retained", "Deleted").await;
-    assert!(note.contains("its ownership tag stays"), "{note}");
+    assert!(note.contains("its owner tag stays"), "{note}");
     assert_eq!(world.calls_since(mark).await, counts([]));
     world.apply_own_credentials("keys").await;
     world.wait_until_gone("back").await;
@@ -113,7 +113,7 @@ async fn without_its_credentials_a_deletion_waits_and_says_so() {
     for id in [retained, released] {
         assert!(world.cloud_gateway(&id).await["tags"][OWNER].is_string());
     }
-    // Who never had credentials holds nothing.
+    // An object that never had credentials has nothing in the cloud.
     world
         .apply_gateway("never", "{idValue: 203.0.113.4, credentialsRef: {name: missing}}")
         .await;
@@ -147,7 +147,7 @@ async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
         ..Options::with(["--resync-period=0"])
     })
     .await;
-    // The Lease lives elsewhere, as it does in an installation.
+    // The Lease is in another namespace, as in an installation.
     let home = world.plane.create_namespace("home").await.unwrap();
     world.move_home(&home).await;
     world.start_operator().await;
@@ -157,7 +157,7 @@ async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
             .create(name, &format!("{{idValue: {address}, credentialsRef: {{name: keys}}}}"))
             .await;
     }
-    // The worst order: the Secret is gone before the first object is asked to go.
+    // The worst order: the Secret is deleted before the first object.
     world.delete_secret("keys").await;
     let controllers = world.plane.start_controllers(&["namespace-controller"]).await.unwrap();
     let namespaces: Api<Namespace> = Api::all(world.client.clone());
@@ -165,7 +165,7 @@ async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
         .delete(&world.namespace, &DeleteParams::default())
         .await
         .unwrap();
-    let result = eventually("the namespace is gone", DEADLINE, async || {
+    let result = eventually("the namespace is deleted", DEADLINE, async || {
         match namespaces.get_opt(&world.namespace).await {
             Ok(None) => Ok(()),
             Ok(Some(namespace)) => Err(format!("{:?}", namespace.status)),
@@ -247,7 +247,11 @@ async fn a_spec_that_cannot_be_done_does_not_keep_its_object() {
 #[tokio::test]
 async fn a_slow_deletion_is_waited_for() {
     // No DELETE is sent again within the confirmation period.
-    let world = World::with(Options::with(["--resync-period=0", "--settle-time=10m"])).await;
+    let world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=10m",
+    ]))
+    .await;
     world
         .simulator
         .set_switches(&json!({"gateway-deletion": "held"}))
@@ -256,7 +260,7 @@ async fn a_slow_deletion_is_waited_for() {
     let id = world.create("office", "{idValue: 203.0.113.7}").await;
     let mark = world.mark().await;
     world.delete("office").await;
-    // It is looked at again and again, and deleted once.
+    // It is read repeatedly, and deleted once.
     eventually("three looks", DEADLINE, async || {
         let calls = world.calls_since(mark).await;
         if calls.get("GetCustomerGateway") >= Some(&3) {
@@ -284,13 +288,14 @@ async fn a_slow_deletion_is_waited_for() {
 #[tokio::test]
 async fn an_object_that_is_gone_already_is_deleted() {
     let world = World::start().await;
-    // Gone before the deletion, and gone between the look and the DELETE.
+    // Deleted in the cloud before the deletion, and between the read and the DELETE.
     let id = world.create("before", "{idValue: 203.0.113.7}").await;
     world.simulator.remove_gateway(&id).await.unwrap();
     let mark = world.mark().await;
     world.delete("before").await;
     world.wait_until_gone("before").await;
-    assert_eq!(world.writes_since(mark).await, counts([]));
+    // Reads that do not return it may be stale.
+    assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     let id = world.create("between", "{idValue: 203.0.113.8}").await;
     let hold = json!({"fault": "hold", "operation": "DeleteCustomerGateway"});
     world.simulator.add_fault(&hold).await.unwrap();
@@ -326,7 +331,7 @@ async fn an_object_that_now_carries_anothers_tag_is_left_alone() {
     world.finish().await;
 }
 
-/// A control plane of the test's own, whose CRDs it may take away.
+/// A control plane for one test, which may delete its CRDs.
 async fn own_plane() -> &'static ControlPlane {
     let plane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     plane.apply_crds(&repository().join("crds")).await.unwrap();
@@ -342,7 +347,7 @@ async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
     let retained = world
         .create("retained", "{idValue: 203.0.113.3, deletionPolicy: Retain}")
         .await;
-    // Asked for before, and still on its way when the CRD goes.
+    // Requested before the deletion of the CRD, and still in progress during it.
     world.edit(&before, json!({"connection": "vpn-1"})).await;
     world.delete("before").await;
     let waiting = world
@@ -351,7 +356,7 @@ async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
         })
         .await;
     let asked_at = waiting["metadata"]["deletionTimestamp"].clone();
-    // Whole seconds tell which came first.
+    // Deletion timestamps are in whole seconds, and their order must be clear.
     eventually("the next second", DEADLINE, async || {
         let now = jiff::Timestamp::now().to_string();
         if asked_at.as_str().is_some_and(|asked| now[..19] > asked[..19]) {
@@ -381,7 +386,7 @@ async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
     world.wait_until_gone("before").await;
     assert!(world.cloud_gateway(&before).await.is_null());
     world.patch("kept", json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    eventually("the CRD is gone", DEADLINE, async || {
+    eventually("the CRD is deleted", DEADLINE, async || {
         let output = plane
             .kubectl(["get", "crd", crd, "--ignore-not-found", "-o", "name"])
             .await;
@@ -397,7 +402,7 @@ async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
     for id in [kept, retained] {
         assert_eq!(world.cloud_gateway(&id).await["tags"], json!({}));
     }
-    // Put back, it all goes on without a restart.
+    // After the CRD is restored, everything works without a restart.
     plane.apply_crds(&repository().join("crds")).await.unwrap();
     world.create("after", "{idValue: 203.0.113.4}").await;
     world.finish().await;
@@ -408,7 +413,7 @@ async fn a_spec_that_cannot_be_read_does_not_keep_its_object() {
     let plane = own_plane().await;
     let world = World::on(plane, Options::with(["--resync-period=0"])).await;
     let id = world.create("office", "{idValue: 203.0.113.7}").await;
-    // As a CRD of another version might let it through.
+    // A CRD of another version may admit such a spec.
     let crd = "customergateways.vpn.huaweicloud.com";
     let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let lax =
@@ -449,13 +454,13 @@ async fn a_secret_that_never_had_keys_holds_nothing() {
     world.finish().await;
 }
 
-/// As it happens where a finalizer is put on while the apiserver carries a deletion out.
+/// This happens if a finalizer is added while the apiserver completes a deletion.
 #[tokio::test]
 async fn what_was_made_for_an_object_that_went_meanwhile_is_deleted_again_unless_it_is_to_be_kept() {
     let world = World::with(Options::with([
         "--resync-period=0",
         "--request-timeout=30s",
-        "--lease-duration=60s",
+        "--leader-elect-lease-duration=60s",
     ]))
     .await;
     let hold = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": true, "times": 2});
@@ -473,12 +478,12 @@ async fn what_was_made_for_an_object_that_went_meanwhile_is_deleted_again_unless
         world.wait_until_gone(name).await;
     }
     world.simulator.release(&json!({})).await.unwrap();
-    let told = eventually("both are told", DEADLINE, async || {
+    let logged = eventually("both are logged", DEADLINE, async || {
         let log = world.running().log();
         let said = |words: &str| log.contains(words);
         let words = [
-            "was made, which is deleted again",
-            "was made, which is kept as deletionPolicy says",
+            "was created; it is deleted again",
+            "was created; deletionPolicy keeps it",
         ];
         if words.into_iter().all(said) {
             Ok(())
@@ -486,7 +491,7 @@ async fn what_was_made_for_an_object_that_went_meanwhile_is_deleted_again_unless
             Err("not yet")
         }
     });
-    told.await.unwrap();
+    logged.await.unwrap();
     let left: Vec<Value> = world.cloud_gateways().await;
     let names: Vec<&Value> = left.iter().map(|gateway| &gateway["name"]).collect();
     assert_eq!(names, ["kept"]);

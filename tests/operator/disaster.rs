@@ -1,4 +1,4 @@
-//! Clusters that are lost and restored, status that is lost, and objects that turn up twice.
+//! Clusters that are lost and restored, status that is lost, and duplicates of cloud resources.
 
 mod clusters;
 mod crds;
@@ -23,7 +23,7 @@ fn three() -> String {
     .join("---\n")
 }
 
-/// The cluster is lost, and what Git has is applied to a new one.
+/// Loses the cluster, and applies the manifests from Git to a new one.
 async fn lose_and_apply_anew(world: &mut World) {
     world.stop_operator().await;
     for name in ["one", "two", "three"] {
@@ -58,7 +58,7 @@ async fn a_lost_clusters_gateways_are_taken_back() {
         assert_eq!(world.cloud_gateway(id).await["tags"][OWNER], owner.as_str());
     }
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 3)]));
-    // Deleted like what they made themselves.
+    // They are deleted like gateways that the objects created themselves.
     world.delete("one").await;
     world.wait_until_gone("one").await;
     assert_eq!(world.cloud_gateways().await.len(), 2);
@@ -112,7 +112,7 @@ async fn without_a_cluster_name_a_lost_clusters_gateways_are_not_taken_back() {
         assert!(message(&object).contains("--cluster-name"), "{}", message(&object));
     }
     assert_eq!(world.writes_since(mark).await, counts([]));
-    // What the message advises: without the tag, which may be of another cluster, externalID takes it back.
+    // As the message advises: without the tag, which may be another cluster's, externalID takes the gateway over.
     let id = {
         let cloud = world.cloud_gateways().await;
         let one = cloud.iter().find(|gateway| gateway["name"] == "one").expect("one");
@@ -182,7 +182,7 @@ async fn a_restored_status_under_a_new_uid_is_believed_and_marked_anew() {
         })
         .await;
     world.request("renamed").await;
-    // By the tag, or by the older object's status; the former tag is named until it is read again.
+    // By the tag, or by the older object's status; the message has the former tag until the next read.
     let holder = format!("{}/one", world.namespace);
     let names_it = |text: &str| text.contains(&holder) || text.contains(&owner);
     world
@@ -217,7 +217,7 @@ async fn a_gateway_follows_its_object_to_another_name_by_external_id() {
 async fn two_clusters_on_one_project_leave_each_others_gateways_alone() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     let theirs = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
-    // The other cluster's namespace has the same kind of objects, by the same name.
+    // The other cluster's namespace has objects of the same kind and name.
     let namespace = world.plane.create_namespace("other").await.unwrap();
     world.move_home(&namespace).await;
     let watched = format!("--watch-namespace={namespace}");
@@ -279,7 +279,7 @@ async fn of_two_gateways_of_one_object_only_what_a_creation_of_ours_left_behind_
     let window = world.get("office").await["status"]["pastIntents"][0].clone();
     let within = window["deadline"].clone();
     let twin = |created_at: &Value, value: &str| json!({"name": "office", "id_value": value, "tags": {OWNER: owner}, "created_at": created_at});
-    // Made long ago, or with another identifier: not what a creation of this object left behind.
+    // Created long ago, or with another identifier: not left behind by a creation of this object.
     let old = world.seed(twin(&json!("2024-01-01T00:00:00Z"), "203.0.113.1")).await;
     let other = world.seed(twin(&within, "203.0.113.2")).await;
     world.wait_for_cycles(2).await;
@@ -307,7 +307,7 @@ async fn of_two_gateways_of_one_object_only_what_a_creation_of_ours_left_behind_
 async fn a_creation_that_takes_effect_after_it_was_given_up_ends_with_one_gateway() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let late = json!({"fault": "late-commit", "operation": "CreateCustomerGateway"});
-    // What tells whether two are of one creation must be read by itself.
+    // The list omits the field that identifies duplicates of one creation: it must be read by GET.
     let omits = json!({"list-bgp-asn": "absent"});
     world.simulator.set_switches(&omits).await.unwrap();
     for _ in 0..2 {
@@ -333,7 +333,7 @@ async fn a_creation_that_takes_effect_after_it_was_given_up_ends_with_one_gatewa
     assert_eq!(left.len(), 2, "{left:?}");
     assert_eq!(id_of("office"), Some(&json!(id)));
     assert_eq!(id_of("with-asn"), Some(&with_asn["status"]["id"]));
-    // The same while the object is on its way out: nothing is left.
+    // The same while the object is being deleted: nothing is left.
     world.simulator.add_fault(&late).await.unwrap();
     world.create("leaving", "{name: leaving, idValue: 203.0.113.2}").await;
     world.simulator.release(&json!({})).await.unwrap();

@@ -1,5 +1,5 @@
-//! Every change of a kind's objects, each once and in its order, for as long as a test lasts: the apiserver ends a watch
-//! after some minutes, and what comes then must be seen as well.
+//! Reports every change of a kind's objects, each once and in order, as long as a test lasts. The apiserver ends a
+//! watch after some minutes; later changes must be seen as well.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-/// Between two tries to watch again.
+/// Between two attempts to watch again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells `seen` each object that appears, changes or goes from now on.
+/// Calls `seen` with each object that is created, changed or deleted from now on.
 pub async fn follow<K>(api: Api<K>, fields: &str, mut seen: impl FnMut(K) + Send + 'static)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
@@ -30,13 +30,13 @@ where
                         version = mark.metadata.resource_version;
                         continue;
                     }
-                    // What was missed cannot be made up for; whoever waits for it says so.
+                    // Missed changes cannot be recovered: the test that waits for them fails.
                     WatchEvent::Error(error) => panic!("the watch has lost its place: {error:?}"),
                 };
                 version = object.resource_version().unwrap_or_default();
                 seen(object);
             }
-            // Ended by an apiserver, which may be away for a moment.
+            // Ended by an apiserver, which may be unavailable for a moment.
             events = loop {
                 match api.watch(&params, &version).await {
                     Ok(events) => break events.boxed(),

@@ -1,5 +1,5 @@
-//! What Flux and Argo CD make of objects through their lives: kstatus as Flux has it, and the health scripts by Argo CD's
-//! Lua, asked about every state that a watch has shown.
+//! What Flux and Argo CD report about objects through their lives, for every state that a watch delivered: kstatus as
+//! Flux has it, and the health scripts in Argo CD's Lua.
 
 mod helm;
 mod life;
@@ -9,7 +9,7 @@ use vpn_operator_testbed::GoProgram;
 
 use crate::world::{World, condition, repository};
 
-/// Both, as a program.
+/// Both checks, as one program.
 struct Judge(GoProgram);
 
 impl Judge {
@@ -18,8 +18,8 @@ impl Judge {
         Self(GoProgram::build(&folder, world.plane.guardian()).await.unwrap())
     }
 
-    /// What kstatus says of the states of an object, one after the other, repetitions left out. Each is checked, by what
-    /// both must say of it.
+    /// Returns the kstatus results for the states of an object, in order and without repetitions. Checks each state
+    /// against the expected results of both.
     async fn judge(&self, states: &[Value]) -> Vec<String> {
         let folder = repository().join("deploy/argocd/resource_customizations");
         let arguments = ["objects".into(), folder.into_os_string()];
@@ -40,7 +40,7 @@ impl Judge {
     }
 }
 
-/// What Flux and Argo CD must say of an object.
+/// What Flux and Argo CD must report about an object.
 fn expected(object: &Value) -> (&'static str, &'static str) {
     let holds = |type_: &str| condition(object, type_)["status"] == "True";
     let generation = &object["metadata"]["generation"];

@@ -1,6 +1,6 @@
-//! What people see: `kubectl get`, `-o wide` and `describe` for every reason that `Ready` can have, compared with what
-//! was read and found good; and the objects themselves, on which the health scripts for Argo CD are tested.
-//! `INSTA_UPDATE=always cargo test --test operator goldens` accepts what is new.
+//! The output of `kubectl get`, `-o wide` and `describe` for every reason that `Ready` can have, compared with reviewed
+//! goldens. The objects themselves are stored as well: the health scripts for Argo CD are tested on them.
+//! `INSTA_UPDATE=always cargo test --test operator goldens` accepts new output.
 
 mod cloud_says;
 mod life;
@@ -107,12 +107,12 @@ fn goldens_of(reason: Reason) -> &'static [&'static str] {
         Reason::NotAvailable => &["not-available"],
         Reason::QuotaExceeded => &["quota-exceeded"],
         Reason::Rejected => &["rejected-certificate", "rejected-fqdn"],
-        // Nothing from outside brings it about.
+        // No external cause leads to it.
         Reason::InternalError => &[],
     }
 }
 
-/// Goldens of what is left when the object is gone: its Events.
+/// Goldens of what remains of a deleted object: its Events.
 const FAREWELLS: [&str; 5] = [
     "deleted",
     "deleted-left-alone",
@@ -182,13 +182,13 @@ fn every_reason_is_documented() {
     }
 }
 
-/// Flags for scenes that stand still while they are looked at: requests may be held for long.
+/// Flags that keep a state unchanged while kubectl reads it: requests may be held for long.
 fn still<const N: usize>(more: [&str; N]) -> Options {
     let flags = [
         "--log-level=info",
         "--resync-period=0",
         "--request-timeout=20s",
-        "--lease-duration=60s",
+        "--leader-elect-lease-duration=60s",
     ];
     Options {
         arguments: flags.into_iter().chain(more).map(str::to_owned).collect(),
@@ -196,7 +196,7 @@ fn still<const N: usize>(more: [&str; N]) -> Options {
     }
 }
 
-/// Waits until the gateway says so and these Events are told, in this order; then looks at it as people do.
+/// Waits until the gateway has this reason and these Events, in this order; then compares the output of kubectl.
 async fn show(world: &World, golden: &str, name: &str, reason: Reason, events: &[&str]) -> Value {
     show_of(Shown::Gateways, world, golden, name, reason, events).await
 }
@@ -206,29 +206,43 @@ async fn show_of(kind: Shown, world: &World, golden: &str, name: &str, reason: R
     let objects = kind.objects(world);
     objects.wait_for_reason(name, reason.as_str()).await;
     wait_for_events(kind, world, name, events).await;
-    let object = objects.wait_for_reason(name, reason.as_str()).await;
+    let (object, text) = still_shown(kind, world, name, reason).await;
     check_conditions(&object, reason);
-    let normaliser = Normaliser::new(world, &object);
-    let short = kind.short_name();
-    let get = normaliser.table(&world.kubectl(["get", short, name]).await);
-    let wide = normaliser.table(&world.kubectl(["get", short, name, "--output=wide"]).await);
-    let description = normaliser.description(&world.kubectl(["describe", short, name]).await);
-    compare(
-        golden,
-        &format!(
-            "$ kubectl get {short}\n{get}\n$ kubectl get {short} -o wide\n{wide}\n$ kubectl describe {short}\n{description}"
-        ),
-    );
+    compare(golden, &text);
     if samples::is_sample(kind, golden) {
         samples::check(kind, world, golden, &object);
     }
-    // What was looked at was not on its way to something else.
-    let after = objects.get(name).await;
-    assert_eq!(condition(&after, "Ready"), condition(&object, "Ready"), "{golden}");
     object
 }
 
-/// The Events that are left of a gateway that is gone.
+/// Returns an object and what kubectl shows of it. Reads again if the object has changed meanwhile: while the operator
+/// retries a request, status contains its intent.
+async fn still_shown(kind: Shown, world: &World, name: &str, reason: Reason) -> (Value, String) {
+    let (objects, short) = (kind.objects(world), kind.short_name());
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let awaited = format!("{name} does not change while it is read");
+    let shown = eventually(&awaited, DEADLINE, async || {
+        let object = objects.wait_for_reason(name, reason.as_str()).await;
+        let normaliser = Normaliser::new(world, &object);
+        let get = normaliser.table(&world.kubectl(["get", short, name]).await);
+        let wide = normaliser.table(&world.kubectl(["get", short, name, "--output=wide"]).await);
+        let description = normaliser.description(&world.kubectl(["describe", short, name]).await);
+        let text = format!(
+            "$ kubectl get {short}\n{get}\n$ kubectl get {short} -o wide\n{wide}\n$ kubectl describe {short}\n{description}"
+        );
+        let after = objects.get(name).await;
+        if version(&after) == version(&object) {
+            Ok((object, text))
+        } else {
+            Err(format!("{} after {}", version(&after), version(&object)))
+        }
+    });
+    shown
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()))
+}
+
+/// Compares the Events of a deleted gateway.
 async fn show_farewell(world: &World, golden: &str, name: &str, object: &Value, events: &[&str]) {
     show_farewell_of(Shown::Gateways, world, golden, name, object, events).await;
 }
@@ -239,29 +253,29 @@ async fn show_farewell_of(kind: Shown, world: &World, golden: &str, name: &str, 
     wait_for_events(kind, world, name, events).await;
     let selector = format!("--field-selector=involvedObject.name={name}");
     let columns = "--output=custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
-    let told = world.kubectl(["get", "events", &selector, columns]).await;
-    let told = Normaliser::new(world, object).table(&told);
-    compare(golden, &format!("$ kubectl get events\n{told}"));
+    let table = world.kubectl(["get", "events", &selector, columns]).await;
+    let table = Normaliser::new(world, object).table(&table);
+    compare(golden, &format!("$ kubectl get events\n{table}"));
 }
 
 async fn wait_for_events(kind: Shown, world: &World, name: &str, expected: &[&str]) {
     let result = eventually(&format!("Events of {name}: {expected:?}"), DEADLINE, async || {
-        let told = kind.objects(world).events(name).await;
-        let told: Vec<&str> = told
+        let events = kind.objects(world).events(name).await;
+        let reasons: Vec<&str> = events
             .iter()
             .map(|event| event["reason"].as_str().unwrap_or_default())
             .collect();
-        if told == expected {
+        if reasons == expected {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{reasons:?}"))
         }
     })
     .await;
     result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
 }
 
-/// Ready, Reconciling and Stalled go with the reason, and all of them speak of the present generation.
+/// Ready, Reconciling and Stalled match the reason, and all of them have the current generation.
 fn check_conditions(object: &Value, reason: Reason) {
     let progress = reason.progress();
     let status = |type_: &str| condition(object, type_)["status"].clone();

@@ -1,5 +1,5 @@
-//! The policies of docs/iam.md: with a policy's actions and no others everything works that it is for, each action is
-//! needed, and one that is missing is named.
+//! The policies of docs/iam.md: the actions of each policy are enough for its purpose, each of them is needed, and
+//! messages name a missing one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ const READ_ONLY: &str = "Read only";
 const LOOK_UP: &str = "Project lookup";
 const FIRST_PASSWORD: &str = "Sentinel Pass-1";
 const SECOND_PASSWORD: &str = "Sentinel Pass-2";
-/// Lives at once.
+/// The number of lives at the same time.
 const SIDE_BY_SIDE: usize = 6;
 
 /// What a policy is for.
@@ -38,7 +38,7 @@ const POLICIES: [(&str, Life); 5] = [
     ("No deletion", Life::Retained),
 ];
 
-/// One who lives: name of the credentials' Secret and of the objects, and what else is theirs alone.
+/// A tenant: the name of its Secret and objects, its access key, and its part of the addresses.
 struct Tenant {
     name: String,
     access_key: String,
@@ -93,7 +93,7 @@ fn everything_is_what_a_condition_can_name() {
     let everything: BTreeSet<String> = policies["All features"].union(&policies[LOOK_UP]).cloned().collect();
     assert_eq!(everything, known);
     assert_eq!(told(), known, "the table");
-    // Of a global service, which no policy of a project can grant.
+    // Actions of a global service, which no policy of a project can grant.
     let (global, project): (BTreeSet<String>, BTreeSet<String>) =
         known.into_iter().partition(|action| action.starts_with("iam:"));
     assert_eq!(global, policies[LOOK_UP]);
@@ -108,8 +108,8 @@ async fn each_policy_is_enough_for_what_it_is_for_and_has_no_action_too_many() {
     for (number, (policy, life)) in POLICIES.into_iter().enumerate() {
         let tenant = tenant(&mut world, &format!("policy-{number}"), number).await;
         let allowed: BTreeSet<&String> = policies[policy].union(&policies[LOOK_UP]).collect();
-        let rights = json!({"allowed_actions": allowed});
-        set_rights(&world, &tenant, &rights).await;
+        let permissions = json!({"allowed_actions": allowed});
+        set_permissions(&world, &tenant, &permissions).await;
         tenants.push((tenant, policy, life));
     }
     let lives = tenants.iter().map(|(tenant, policy, chosen)| {
@@ -134,7 +134,7 @@ async fn with_the_policy_for_read_only_every_object_says_what_would_be_done() {
     let tenant = tenant(&mut world, "read-only", 0).await;
     let policies = policies();
     let allowed: BTreeSet<String> = policies[READ_ONLY].union(&policies[LOOK_UP]).cloned().collect();
-    set_rights(&world, &tenant, &json!({"allowed_actions": allowed})).await;
+    set_permissions(&world, &tenant, &json!({"allowed_actions": allowed})).await;
     let Tenant { name, octet, .. } = &tenant;
     let server = steps::server_id(octet - 1);
     let own = format!("credentialsRef: {{name: {name}}}");
@@ -173,7 +173,7 @@ async fn each_action_that_is_taken_away_is_named_and_once_it_is_granted_again_li
     let mut tenants = Vec::new();
     for (number, action) in told().into_iter().enumerate() {
         let tenant = tenant(&mut world, &format!("lacks-{number}"), number).await;
-        set_rights(&world, &tenant, &json!({"denied_actions": [action]})).await;
+        set_permissions(&world, &tenant, &json!({"denied_actions": [action]})).await;
         tenants.push((tenant, action));
     }
     let lives = tenants.iter().map(|(tenant, action)| {
@@ -181,10 +181,10 @@ async fn each_action_that_is_taken_away_is_named_and_once_it_is_granted_again_li
         async move {
             tokio::select! {
                 () = is_named(world, tenant, action) => {
-                    set_rights(world, tenant, &json!({})).await;
+                    set_permissions(world, tenant, &json!({})).await;
                     clean_up(world, tenant).await;
                 }
-                () = live(world, tenant, Life::Both) => panic!("nobody misses {action}"),
+                () = live(world, tenant, Life::Both) => panic!("no request fails without {action}"),
             }
         }
     });
@@ -196,7 +196,9 @@ async fn each_action_that_is_taken_away_is_named_and_once_it_is_granted_again_li
 }
 
 async fn start(more: &[&str]) -> World {
-    let flags = ["--resync-period=0", "--settle-time=1s"].iter().chain(more);
+    let flags = ["--resync-period=0", "--creation-confirmation-period=1s"]
+        .iter()
+        .chain(more);
     let arguments = flags.map(|flag| (*flag).to_owned()).collect();
     let mut world = World::with(Options {
         arguments,
@@ -206,7 +208,7 @@ async fn start(more: &[&str]) -> World {
     for password in [FIRST_PASSWORD, SECOND_PASSWORD] {
         world.sentinels.add(password);
     }
-    // So that tags are asked for by themselves.
+    // So that the operator reads tags by separate requests.
     let switches = json!({"list-tags": "absent"});
     world.simulator.set_switches(&switches).await.unwrap();
     world
@@ -222,9 +224,9 @@ async fn tenant(world: &mut World, name: &str, number: usize) -> Tenant {
     }
 }
 
-async fn set_rights(world: &World, tenant: &Tenant, rights: &Value) {
-    let path = format!("credentials/{}/rights", tenant.access_key);
-    world.simulator.put::<Value>(&path, rights).await.unwrap();
+async fn set_permissions(world: &World, tenant: &Tenant, permissions: &Value) {
+    let path = format!("credentials/{}/permissions", tenant.access_key);
+    world.simulator.put::<Value>(&path, permissions).await.unwrap();
 }
 
 /// The actions of the calls that a tenant's key has made.
@@ -259,7 +261,7 @@ async fn both_live(world: &World, tenant: &Tenant, deletion_policy: &str) {
 
 async fn gateway_lives(world: &World, tenant: &Tenant, deletion_policy: &str) {
     let Tenant { name, octet, .. } = tenant;
-    // It looks like what is about to be created, and only its tags tell that it is a stranger's.
+    // It equals the gateway to be created, and only its tags show that it is unmanaged.
     seed_gateway(world, tenant).await;
     let spec = format!(
         "{{name: {name}, idValue: 203.0.113.{octet}, tags: {{site: oslo, team: net}}, \
@@ -286,7 +288,7 @@ async fn user_lives(world: &World, tenant: &Tenant, deletion_policy: &str) {
     );
     world.apply_user(name, &spec).await;
     users.wait_for_reason(name, "Available").await;
-    let edit = json!({"spec": {"description": "net", "userGroupName": null, "userGroupID": "none"}});
+    let edit = json!({"spec": {"description": "net", "userGroupName": null, "userGroupID": "None"}});
     users.patch(name, edit).await;
     users.wait_for_reason(name, "Available").await;
     set_password(world, &password, SECOND_PASSWORD).await;
@@ -311,7 +313,7 @@ async fn both_are_observed(world: &World, tenant: &Tenant) {
     world.apply_user(name, &spec).await;
     world.wait_for_reason(name, "Available").await;
     world.users().wait_for_reason(name, "Available").await;
-    // Gone in the cloud: what a list leaves out is asked for by its id.
+    // Deleted in the cloud: an object that a list lacks is read by its id.
     world.simulator.remove_gateway(&gateway).await.unwrap();
     world.simulator.remove_user(id).await.unwrap();
     let now = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "now"}}});
@@ -334,7 +336,7 @@ async fn set_password(world: &World, name: &str, password: &str) {
         .await;
 }
 
-/// Waits until an object of the tenant says `Forbidden` and names the action.
+/// Waits until an object of the tenant is `Forbidden` and its message names the action.
 async fn is_named(world: &World, tenant: &Tenant, action: &str) {
     let objects = [world.gateway_objects(), world.users()];
     let awaited = format!("{action} is named");
@@ -353,7 +355,7 @@ async fn is_named(world: &World, tenant: &Tenant, action: &str) {
     named.await.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Both objects go well, wherever life was interrupted, now that nothing is missing.
+/// Deletes both objects, wherever life was interrupted. This works now that no permission is missing.
 async fn clean_up(world: &World, tenant: &Tenant) {
     let now = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "granted"}}});
     for kind in [world.gateway_objects(), world.users()] {

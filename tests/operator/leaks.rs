@@ -1,12 +1,12 @@
-//! Secrets must be in no log, metric, status or Event: every world carries some, and they are looked for in every form
-//! that they could take.
+//! Secrets must be in no log, metric, status or Event: every world has some, and they are searched for in every
+//! possible form.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::ControlPlane;
 
 use crate::world::World;
 
-/// Texts that must never show.
+/// Texts that must never appear.
 pub struct Sentinels(Vec<String>);
 
 impl Sentinels {
@@ -64,14 +64,14 @@ fn unbase64(text: &str) -> Vec<u8> {
     value.0
 }
 
-/// Where the secrets show in a text.
+/// Finds the secrets in a text.
 pub fn search_text(place: &str, text: &str, sentinels: &Sentinels) -> Vec<String> {
     let forms = sentinels.forms();
     let shown = forms.iter().filter(|(form, _)| text.contains(form.as_str()));
     shown.map(|(form, kind)| format!("{place}: {kind}: {form}")).collect()
 }
 
-/// Where the secrets show in what the apiserver keeps, Secrets aside.
+/// Finds the secrets in what the apiserver stores, except in Secrets.
 pub async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> Vec<String> {
     let range = json!({"key": base64(b"/registry/"), "range_end": base64(b"/registry0")});
     let url = format!("{}/v3/kv/range", plane.etcd_url());
@@ -91,7 +91,7 @@ pub async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> Vec<Str
     found
 }
 
-/// The search itself is worth something: whatever form a leak takes, it is found.
+/// Checks the search itself: it finds a leak in any form.
 #[test]
 fn a_planted_leak_is_found_in_every_form() {
     let secret = "SENTINEL+sk/1\"x=end";

@@ -1,4 +1,4 @@
-//! Many gateways missing at once are no reason to make them all anew: a person decides.
+//! Many gateways that are missing at once are not recreated without the user's approval.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use vpn_operator_testbed::eventually;
 use crate::console::{counts, message};
 use crate::world::{DEADLINE, Options, World, condition, gateway};
 
-/// Twenty gateways, by name.
+/// Creates twenty gateways. Returns them by name.
 async fn twenty(world: &World) -> BTreeMap<String, Value> {
     let manifests: Vec<String> = (1..=20)
         .map(|number| {
@@ -32,7 +32,7 @@ async fn take_away(world: &World, gateways: impl Iterator<Item = &Value>) {
     }
 }
 
-/// The same, all between two looks of the operator.
+/// Removes all gateways between two lists of the operator.
 async fn take_away_at_once(world: &World, gateways: impl Iterator<Item = &Value>) {
     let hold = json!({"fault": "hold", "operation": "ListCustomerGateways"});
     world.simulator.add_fault(&hold).await.unwrap();
@@ -41,7 +41,7 @@ async fn take_away_at_once(world: &World, gateways: impl Iterator<Item = &Value>
     world.simulator.release(&json!({})).await.unwrap();
 }
 
-/// The same objects again, ids included.
+/// Restores the same gateways, ids included.
 async fn put_back(world: &World, gateways: impl Iterator<Item = &Value>) {
     let seeds: Vec<Value> = gateways
         .map(|gateway| {
@@ -83,7 +83,7 @@ async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
     assert_eq!(condition(&object, "Stalled")["status"], "True");
     world.wait_for_cycles(2).await;
     assert_eq!(world.writes_since(mark).await, counts([]));
-    // A restart in the middle of it changes nothing.
+    // A restart in between changes nothing.
     world.restart_operator().await;
     world.wait_for_cycles(3).await;
     wait_for_suspected(&world, 15).await;
@@ -104,7 +104,7 @@ async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
     world.wait_until_all_ready(20).await;
     assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
     assert_eq!(world.cloud_gateways().await.len(), 20);
-    // An approval of long ago approves nothing of today.
+    // An old approval does not apply to a later loss.
     let again = world.cloud_gateways().await;
     let mark = world.mark().await;
     take_away_at_once(&world, again.iter()).await;
@@ -121,7 +121,7 @@ async fn what_went_missing_while_nobody_looked_is_not_made_anew_either() {
     world.stop_operator().await;
     take_away(&world, all.values().take(15)).await;
     let mark = world.mark().await;
-    // Each object is looked at by itself as well: asked for, with the answer that it is gone.
+    // A GET for each object also answers that it does not exist.
     world.start_operator().await;
     wait_for_suspected(&world, 15).await;
     assert_eq!(world.writes_since(mark).await, counts([]));
@@ -145,7 +145,7 @@ async fn approve(world: &World, name: &str) {
         .await;
 }
 
-/// Gateways of these names, Ready.
+/// Creates twelve gateways and waits until they are Ready. Returns their ids by name.
 async fn twelve(world: &World, more: &str) -> BTreeMap<String, String> {
     let mut ids = BTreeMap::new();
     for number in 1..=12 {
@@ -160,7 +160,7 @@ async fn twelve(world: &World, more: &str) -> BTreeMap<String, String> {
     ids
 }
 
-/// The versions of those that are suspected.
+/// The resource versions of the suspected objects, by name.
 async fn suspected_versions(world: &World) -> BTreeMap<String, String> {
     let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
     let objects = world.list().await;
@@ -253,6 +253,35 @@ async fn what_was_reported_as_missing_before_does_not_make_the_next_loss_a_mass_
 }
 
 #[tokio::test]
+async fn two_waves_within_one_resync_period_are_one_mass_deletion_though_the_first_is_recreated() {
+    let world = World::with(Options::with(["--resync-period=10m"])).await;
+    let ids = twenty(&world).await;
+    let id_of = |name: &str| ids[name]["id"].clone();
+    let waves: Vec<&String> = ids.keys().collect();
+    let (first, second) = (&waves[..8], &waves[8..16]);
+    let mark = world.mark().await;
+    take_away(&world, first.iter().map(|name| &ids[*name])).await;
+    // To confirm its absence the operator reads the list, which shows that the others are missing.
+    world.request(first[0]).await;
+    for name in first {
+        world
+            .wait_for(name, "is recreated", |object| {
+                object["status"]["id"] != id_of(name) && condition(object, "Ready")["status"] == "True"
+            })
+            .await;
+    }
+    assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 8)]));
+    let mark = world.mark().await;
+    take_away(&world, second.iter().map(|name| &ids[*name])).await;
+    world.request(second[0]).await;
+    wait_for_suspected(&world, 8).await;
+    let said = message(&world.get(second[0]).await);
+    assert!(said.contains("16 of 20"), "{said}");
+    assert_eq!(world.writes_since(mark).await, counts([]));
+    world.finish().await;
+}
+
+#[tokio::test]
 async fn without_the_guard_they_are_made_anew() {
     let world = World::with(Options::with(["--resync-period=1s", "--mass-deletion-guard=false"])).await;
     let all = twenty(&world).await;
@@ -277,11 +306,11 @@ async fn without_the_guard_they_are_made_anew() {
 async fn a_list_that_lacks_half_of_them_makes_none_anew() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let all = twenty(&world).await;
-    // Few enough for the guard to say nothing: each is asked for by itself.
+    // Nine are too few for the guard: each of them is read by a GET.
     for lacking in [9, 15] {
         let mark = world.mark().await;
-        // One list is answered with all of them; of the next the answer is made up while they are away, and given when
-        // they are back.
+        // The first list has all of them. The next list is computed while they are removed, and returned when they are
+        // back.
         let hold = json!({"fault": "hold", "operation": "ListCustomerGateways", "commit": true});
         world.simulator.add_fault(&hold).await.unwrap();
         world.simulator.wait_for_held::<Value>(1).await.unwrap();

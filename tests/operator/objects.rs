@@ -23,18 +23,18 @@ impl<'a> Objects<'a> {
         Api::namespaced_with(self.world.client.clone(), &self.world.namespace, &self.kind)
     }
 
-    /// Makes an object.
+    /// Creates an object.
     pub async fn create(&self, object: Value) {
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         self.api().create(&PostParams::default(), &object).await.unwrap();
     }
 
-    /// Asks for the end of an object.
+    /// Requests the deletion of an object.
     pub async fn delete(&self, name: &str) {
         self.api().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
-    /// As it is now; null if it is gone.
+    /// Returns the object as it is now; null if it does not exist.
     pub async fn get_or_null(&self, name: &str) -> Value {
         serde_json::to_value(self.api().get_opt(name).await.unwrap()).unwrap()
     }
@@ -77,7 +77,7 @@ impl<'a> Objects<'a> {
         .await
     }
 
-    /// Waits until an object looks as it should.
+    /// Waits until an object is as expected.
     pub async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let result = eventually(&format!("{name}: {awaited}"), DEADLINE, async || {
             let object = self.api().get_opt(name).await.map_err(|error| error.to_string())?;
@@ -92,9 +92,9 @@ impl<'a> Objects<'a> {
         result.unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()))
     }
 
-    /// Waits until an object is gone from the cluster.
+    /// Waits until an object no longer exists in the cluster.
     pub async fn wait_until_gone(&self, name: &str) {
-        let result = eventually(&format!("{name} is gone"), DEADLINE, async || {
+        let result = eventually(&format!("{name} is deleted"), DEADLINE, async || {
             match self.api().get_opt(name).await {
                 Ok(None) => Ok(()),
                 Ok(Some(object)) => Err(serde_json::to_string(&object.data).unwrap_or_default()),
@@ -130,7 +130,7 @@ impl<'a> Objects<'a> {
         events.into_iter().filter(of_kind).collect()
     }
 
-    /// Waits for an Event about an object; its note.
+    /// Waits for an Event about an object. Returns its note.
     pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
         let result = eventually(&format!("an Event {reason} about {name}"), DEADLINE, async || {
             let events = self.events(name).await;

@@ -33,9 +33,9 @@ async fn world() -> (World, Vec<String>) {
 
 /// The credentials may not do these any more.
 async fn deny(world: &World, actions: &[&str]) {
-    let path = format!("credentials/{}/rights", world.access_key);
-    let rights = json!({"denied_actions": actions});
-    world.simulator.put::<Value>(&path, &rights).await.unwrap();
+    let path = format!("credentials/{}/permissions", world.access_key);
+    let permissions = json!({"denied_actions": actions});
+    world.simulator.put::<Value>(&path, &permissions).await.unwrap();
 }
 
 fn has_tag(gateway: &Value, key: &str, value: &str) -> bool {
@@ -48,13 +48,13 @@ async fn drift_of_tags_is_corrected_and_costs_one_request_for_200_gateways() {
     world.edit(&ids[0], json!({"set_tags": {"team": "core"}})).await;
     world.edit(&ids[1], json!({"remove_tags": [OWNER]})).await;
     world
-        .wait_for_cloud(&ids[0], "the tag of the spec is back", |gateway| {
+        .wait_for_cloud(&ids[0], "the tag of the spec is restored", |gateway| {
             has_tag(gateway, "team", "net")
         })
         .await;
     let owner = world.owner_value("gw-01").await;
     world
-        .wait_for_cloud(&ids[1], "our own tag is back", |gateway| {
+        .wait_for_cloud(&ids[1], "the owner tag is restored", |gateway| {
             has_tag(gateway, OWNER, &owner)
         })
         .await;
@@ -85,7 +85,7 @@ async fn where_tags_cannot_be_read_together_a_few_are_read_after_each_list() {
     }
     for id in &ids[..2] {
         world
-            .wait_for_cloud(id, "the tag is back", |gateway| has_tag(gateway, "team", "net"))
+            .wait_for_cloud(id, "the tag is restored", |gateway| has_tag(gateway, "team", "net"))
             .await;
     }
     let calls = world.calls_since(mark).await;

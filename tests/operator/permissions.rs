@@ -101,7 +101,7 @@ async fn render(plane: &ControlPlane) -> Vec<Value> {
         "--namespace",
         ANY_NAMESPACE,
     ];
-    let values = ["--set", "rbac.aggregate=false"];
+    let values = ["--set", "rbac.aggregateClusterRoles=false"];
     let rendered = plane
         .helm(arguments.into_iter().chain(values))
         .await

@@ -1,4 +1,5 @@
-//! How far the operator goes: managementPolicy, the annotations that hold and ask, and whose tags are whose.
+//! Limits of the operator's actions: managementPolicy, the annotations to pause and to request, and the owner of each
+//! tag.
 
 use serde_json::json;
 
@@ -35,7 +36,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
         .await;
     let note = world.wait_for_event("office", "DriftDetected").await;
     assert!(note.contains("name, tags"), "{note}");
-    // What cannot be changed is a difference like any other.
+    // A difference in an immutable field is reported like any other.
     world.patch("office", json!({"spec": {"bgpASN": 65001}})).await;
     let object = world.wait_for_reason("office", "Available").await;
     let drifted = condition(&object, "Drifted")["message"].to_string();
@@ -65,7 +66,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
         (Some("office"), Some("net"))
     );
 
-    // Gone: told, and not made again; until it may be.
+    // Deleted in the cloud: reported, and not recreated until the policy permits it.
     world
         .patch("office", json!({"spec": {"managementPolicy": "ReportDrift"}}))
         .await;
@@ -112,7 +113,7 @@ async fn observe_reads_and_never_writes() {
     let second = |text: &serde_json::Value| text.as_str().map(|text| text[..19].to_owned());
     assert_eq!(second(&object["status"]["createdAt"]), second(&cloud["created_at"]));
     assert_eq!(second(&object["status"]["updatedAt"]), second(&cloud["updated_at"]));
-    // Any number may look at the same object; what one names is compared.
+    // Any number of objects may observe the same resource; the fields in the spec are compared.
     let spec = format!(
         "{{managementPolicy: Observe, externalID: {id}, name: theirs, idValue: 203.0.113.8, tags: {{team: net}}}}"
     );
@@ -128,11 +129,11 @@ async fn observe_reads_and_never_writes() {
         })
         .await;
     assert!(condition(&world.get("seen").await, "Drifted").is_null());
-    // Who looked at it is gone at once, and it stays.
+    // The observing object is deleted at once, and the resource stays.
     world.delete("seen").await;
     world.wait_until_gone("seen").await;
     world.wait_for_cycles(1).await;
-    // Gone from the cloud: told.
+    // Deleted in the cloud: reported.
     world.simulator.remove_gateway(&id).await.unwrap();
     world.wait_for_reason("named", "NotFound").await;
     let spec = "{managementPolicy: Observe, externalID: 00000000-0000-4000-8000-000000000001}";
@@ -226,7 +227,7 @@ async fn paused_is_hands_off_deletion_included() {
 }
 
 #[tokio::test]
-async fn a_requested_reconcile_is_one_look_and_mends_what_differs() {
+async fn a_requested_reconcile_is_one_read_and_corrects_what_differs() {
     let world = World::start().await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
     let before = world.get("office").await;
@@ -271,12 +272,12 @@ async fn other_peoples_tags_stay_and_ours_is_put_back() {
         .edit(&id, json!({"set_tags": {"theirs": "1"}, "remove_tags": [OWNER]}))
         .await;
     let cloud = world
-        .wait_for_cloud(&id, "the ownership tag is back", |cloud| {
+        .wait_for_cloud(&id, "the owner tag is restored", |cloud| {
             cloud["tags"][OWNER] == owner.as_str()
         })
         .await;
     assert_eq!(cloud["tags"]["theirs"], "1");
-    // A key that is named no more goes; what somebody else has put there does not.
+    // A tag that is removed from the spec is removed; tags of other clients stay.
     world.patch("office", json!({"spec": {"tags": {"site": null}}})).await;
     world.wait_for_reason("office", "Available").await;
     let cloud = world.cloud_gateway(&id).await;

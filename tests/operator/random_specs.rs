@@ -1,4 +1,4 @@
-//! Random sequences of edits, many side by side: each must end as a fresh apply of its last spec ends, field by field in
+//! Random sequences of edits, many in parallel. Each must end like a fresh apply of its last spec, field by field in
 //! the cloud and in status.
 
 mod compare;
@@ -17,12 +17,12 @@ use vpn_operator_testbed::{Effort, effort, figures};
 use crate::world::{Options, World, alone};
 use draft::{Kind, Subject};
 
-/// Objects that are edited side by side.
+/// Objects that are edited in parallel.
 const GATEWAYS: usize = 150;
 const USERS: usize = 100;
-/// Sequences that are under way at once.
+/// Sequences that run at once.
 const AT_ONCE: usize = 32;
-/// Without `RANDOM_SPECS_SEED` every run tells the same stories.
+/// Without `RANDOM_SPECS_SEED` every run has the same sequences.
 const SEED: u64 = 20_251_123;
 
 fn seed() -> u64 {
@@ -32,7 +32,7 @@ fn seed() -> u64 {
     }
 }
 
-/// How often each object is taken through another sequence.
+/// How many sequences each object runs.
 fn rounds() -> u64 {
     match effort() {
         Effort::Quick => 1,
@@ -48,7 +48,7 @@ async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--max-requests-per-second=2000",
-        "--lease-duration=60s",
+        "--leader-elect-lease-duration=60s",
         "--log-level=info,vpn_operator=debug",
     ]))
     .await;
@@ -61,7 +61,7 @@ async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
     for round in 0..rounds() {
         let world = &world;
         let tell = |(number, mut subject): (usize, Subject)| async move {
-            // A story of its own for each, whoever else runs beside it.
+            // Each object has its own sequence, independent of what runs in parallel.
             let mut rng = StdRng::seed_from_u64(seed ^ (round << 32) ^ (number as u64 + 1));
             let sequence = subject.draft(&mut rng);
             drive::play(world, &subject, &sequence).await;

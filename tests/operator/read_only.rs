@@ -39,9 +39,9 @@ async fn read_only_writes_nothing_says_what_it_would_do_and_a_start_without_it_g
         (
             "kept",
             "Deleting",
-            "would take the tag vpn-operator-owner off the customer gateway",
+            "would remove the tag vpn-operator-owner from the customer gateway",
         ),
-        ("gone", "Creating", "would make the customer gateway"),
+        ("gone", "Creating", "would recreate the customer gateway"),
     ] {
         let object = world
             .wait_for(name, said, |object| message(object).contains(said))

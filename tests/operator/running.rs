@@ -1,4 +1,4 @@
-//! The process at work: what it watches, whose credentials it uses, how it ends.
+//! The running process: what it watches, which credentials it uses, how it ends.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ async fn sigterm_finishes_what_is_in_flight_and_gives_the_lease_back() {
     let (status, ()) = tokio::join!(ending, release);
     assert!(status.unwrap().success());
     world.ended.push(operator);
-    // The answer came before the end, and was put on record.
+    // The response arrived before the end, and was recorded.
     let object = world.get("office").await;
     assert_eq!(object["status"]["id"], world.cloud_gateways().await[0]["id"]);
     let lease = world

@@ -1,4 +1,4 @@
-//! How Secrets that many objects share are read and followed, and that nothing of an object is left when it is gone.
+//! How the operator reads and watches Secrets that many objects share, and that nothing of a deleted object remains.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, Verb, eventually};
@@ -10,7 +10,7 @@ fn reads(secret: &'static str) -> impl Fn(&ApiRequest) -> bool + Clone + Send + 
     move |request| request.verb == Verb::Get && request.resource == "secrets" && request.name.as_deref() == Some(secret)
 }
 
-/// The requests that the cloud has got since.
+/// The requests that the cloud has received since.
 async fn requests_since(world: &World, mark: u64) -> Result<Vec<Value>, String> {
     let log: Value = world
         .simulator
@@ -43,7 +43,7 @@ async fn a_secret_that_60_objects_share_and_that_changes_is_read_at_most_3_times
     world.apply(&manifests.join("---\n")).await;
     world.wait_until_all_ready(60).await;
     let before = proxy.last_number();
-    // Another access key of the same project: each object that goes on with it has read the Secret.
+    // Another access key of the same project: each object that uses it has read the Secret.
     add_access_key(&world, "AKROTATED", &secret_of("rotated"), json!({})).await;
     world
         .apply_credentials("shared", "AKROTATED", &secret_of("rotated"), &[])
@@ -92,7 +92,7 @@ async fn a_password_that_changes_while_the_watch_is_down_reaches_each_user_of_it
         world.apply_user(name, &spec).await;
         world.users().wait_for_reason(name, "Available").await;
     }
-    // The watch breaks off and cannot begin again.
+    // The watch ends and cannot begin again.
     let is_watch =
         |request: &ApiRequest| request.resource == "secrets" && matches!(request.verb, Verb::List | Verb::Watch);
     let watch = proxy.hold_all(Moment::Before, is_watch);
@@ -105,7 +105,7 @@ async fn a_password_that_changes_while_the_watch_is_down_reaches_each_user_of_it
     .unwrap();
     proxy.set_line(Line::Open);
     watch.reached(DEADLINE).await.unwrap();
-    // One of the two has something else to do, for which it reads the Secret.
+    // One of the two users has another change, for which the operator reads the Secret.
     let read = proxy.hold(Moment::Before, 0, reads("pair"));
     world
         .users()
@@ -117,7 +117,7 @@ async fn a_password_that_changes_while_the_watch_is_down_reaches_each_user_of_it
         .await;
     watch.release();
     drop(watch);
-    // What the watch brings comes in its order: a change that is made later has arrived.
+    // The watch delivers in order: once a later change has arrived, the earlier one has too.
     world.apply_secret("marker", &[("password", passwords[2])].into()).await;
     wait_for_password(&world, "carol", passwords[2]).await;
     read.release();
@@ -146,7 +146,7 @@ async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
     const OBJECTS: usize = 120;
     let (mut world, proxy) = world_behind_a_proxy("--resync-period=1s").await;
     world.make_room().await;
-    // Its drift checks are the clock of this test.
+    // Its drift checks serve as the clock of this test.
     world.apply_gateway("clock", "{idValue: 198.51.100.1}").await;
     world.wait_for_reason("clock", "Available").await;
     let id = world.cloud_gateways().await[0]["id"].as_str().unwrap().to_owned();
@@ -178,8 +178,8 @@ async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
                 "credentialsRef": {"name": name}},
         });
         gateways.create(object).await;
-        // So that the deletion meets the first pass at each of its steps.
-        eventually("the first pass has come so far", DEADLINE, async || {
+        // So that the deletions come at different steps of the first reconcile.
+        eventually("the first reconciliation has reached its step", DEADLINE, async || {
             let asked = proxy.requests_since(before);
             let asks = |resource: &str| {
                 let mut asked = asked.iter().filter(|it| it.resource == resource);
@@ -204,7 +204,7 @@ async fn an_access_key_is_not_used_any_more_when_its_last_object_is_gone() {
     let last = async || world.simulator.last_sequence().await.map_err(|error| error.to_string());
     let mut mark = last().await.unwrap();
     eventually(
-        "two drift checks without the key of those that are gone",
+        "two drift checks without the key of the deleted objects",
         DEADLINE,
         async || {
             if requests(&own, mark).await? < 2 {

@@ -1,4 +1,4 @@
-//! What a watch has shown of many objects, so that many can be waited for at once and nothing that passed is missed.
+//! Records all versions of objects that a watch shows, so that tests can wait for many at once and miss no version.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -15,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::objects::Objects;
 use crate::world::{DEADLINE, World, condition};
 
-/// For one thing that is waited for while many others go on.
+/// How long to wait for one object while the operator handles many others.
 pub const PATIENCE: Duration = DEADLINE.saturating_mul(3);
 
-/// How one object looked, each time that it was shown; `null` when it was gone.
+/// By name, all versions of an object that the watch showed; `null` for its deletion.
 type Shown = HashMap<String, Vec<Value>>;
 
 fn look(object: DynamicObject) -> (String, Value) {
@@ -26,7 +26,7 @@ fn look(object: DynamicObject) -> (String, Value) {
     (name, serde_json::to_value(object).expect("an object is JSON"))
 }
 
-/// See the module. Names are of one kind each.
+/// See the module. No two kinds may share a name.
 pub struct Seen {
     shown: watch::Receiver<()>,
     all: std::sync::Arc<Mutex<Shown>>,
@@ -49,7 +49,7 @@ impl Seen {
                     match event {
                         Ok(Event::Apply(object)) => looks.push(look(object)),
                         Ok(Event::Delete(object)) => looks.push((look(object).0, Value::Null)),
-                        // After an error it begins anew, with everything as it is.
+                        // After an error the watch restarts and lists all objects.
                         Ok(Event::Init) => listed.clear(),
                         Ok(Event::InitApply(object)) => {
                             looks.push(look(object));
@@ -80,17 +80,18 @@ impl Seen {
         }
     }
 
-    /// How often an object was shown.
+    /// Returns how many versions of an object were shown.
     pub fn times(&self, name: &str) -> usize {
         self.all.lock().expect("sound").get(name).map_or(0, Vec::len)
     }
 
-    /// How an object looked, each time that it was shown.
+    /// Returns all versions of an object that were shown.
     pub fn shown(&self, name: &str) -> Vec<Value> {
         self.all.lock().expect("sound").get(name).cloned().unwrap_or_default()
     }
 
-    /// Waits until an object was shown, after so many times, in a way that fits; how, and after how many times.
+    /// Waits for a version that fits, after the first `after` ones. Returns the number of versions up to it, and the
+    /// version.
     pub async fn wait_for(
         &self,
         name: &str,
@@ -114,7 +115,7 @@ impl Seen {
                 if let Some(found) = found {
                     return found;
                 }
-                shown.changed().await.expect("the watch goes on");
+                shown.changed().await.expect("the watch continues");
             }
         };
         match tokio::time::timeout(deadline, found).await {

@@ -1,13 +1,13 @@
-//! The kill sweep: the real binary is killed before and after each of its requests to the cloud and each of its writes to
-//! the apiserver, and started anew; then there must be exactly one object in the cloud (or none), as specified, nobody
-//! else's touched, and hardly a call more than without the kill.
+//! The kill sweep: the real binary is killed before and after each of its requests to the cloud and each of its writes
+//! to the apiserver, and restarted. Then there must be exactly one resource in the cloud (or none), as specified. No
+//! other resource may be changed, and hardly a call more may be sent than without the kill.
 //!
-//! No boundary is listed by hand: each story is first told without a kill, and what was sent is what is swept. A story is
-//! told by a cell: one object with a cloud project, an access key and a VPN server of its own. So many cells can be held
-//! at once, each at a boundary of its own, and one SIGKILL meets them all there.
+//! No boundary is listed by hand: each story first runs without a kill, and the sweep covers every request that it
+//! sent. A story runs in a cell: one object with a cloud project, an access key and a VPN server of its own. So many
+//! cells can be held at once, each at a boundary of its own, and one SIGKILL hits them all there.
 //!
-//! The operators run without leader election: with it the next one would wait until the Lease of the killed one is over,
-//! which only gives the cloud more time to settle. Elections are proved in `leadership`.
+//! The operators run without leader election: with it the next one would wait until the Lease of the killed one
+//! expires, which only gives the cloud more time. The tests of elections are in `leadership`.
 
 mod batch;
 mod boundary;
@@ -28,8 +28,8 @@ use verdict::{Course, Tally};
 
 use crate::world::alone;
 
-/// Objects that one operator has at once: fewer than it reconciles at a time, since each is held in the midst of that, and
-/// so few that all are held before the first request to the apiserver times out.
+/// Number of objects of one operator. It is below its number of parallel reconciles, since each object is held in the
+/// middle of one. All must be held before the first request to the apiserver times out.
 const CELLS_AT_ONCE: usize = 24;
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn sweep(of: &str, stories: &[Story]) {
         "kill sweep",
         &[
             (&format!("boundaries swept, {of}"), swept),
-            (&format!("{of} that were killed at a boundary"), met),
+            (&format!("{of} with a kill at a boundary"), met),
             (&format!("operators killed, with {of}"), kills),
         ],
     );
@@ -103,7 +103,7 @@ async fn sweep(of: &str, stories: &[Story]) {
     tally.report(of);
 }
 
-/// What each story takes without a kill.
+/// Runs each story without a kill.
 async fn undisturbed(stories: &[Story]) -> BTreeMap<Story, Course> {
     let cells = stories.iter().enumerate();
     let cells = cells.map(|(number, story)| Cell::new(*story, number)).collect();

@@ -1,4 +1,4 @@
-//! Exactly one cloud object for each object of a world, counted; and what several tests of one proof counted together.
+//! Counts that each object of a world has exactly one cloud object, and sums the counts of several tests of one proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -8,19 +8,19 @@ use vpn_operator_testbed::figures;
 
 use crate::world::World;
 
-/// What the cloud has, set against what the cluster has.
+/// The cloud's objects, compared with the cluster's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Objects of both kinds.
     pub objects: u64,
-    /// Cloud objects beside the first of one object, or that nobody has on record.
+    /// Cloud objects beside the first of one object, or that no object has recorded.
     pub duplicates: u64,
-    /// Objects that have no cloud object, or another one on record than what is there.
+    /// Objects that have no cloud object, or that recorded another one than the existing one.
     pub lost: u64,
 }
 
 impl World {
-    /// Counts, and insists that each object has exactly one in the cloud.
+    /// Counts, and asserts that each object has exactly one in the cloud.
     pub async fn exactly_one_each(&self) -> Tally {
         let tally = self.tally().await;
         assert_eq!((tally.duplicates, tally.lost), (0, 0), "{tally:?}\n{}", self.log_tail());
@@ -77,7 +77,7 @@ impl Ledger {
         }
     }
 
-    /// Adds to the figures, and reports what they are by now.
+    /// Adds to the figures, and reports the sums.
     pub fn add(&self, counted: &[(&'static str, u64)]) {
         self.change(counted, |sum, count| *sum += count);
     }

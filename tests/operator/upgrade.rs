@@ -1,4 +1,4 @@
-//! Upgrades of the CRD: what an older one let through must not wedge, and one that is too old must do no harm.
+//! Upgrades of the CRD: objects that an older one accepted must not be stuck, and one that is too old must do no harm.
 
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -8,7 +8,7 @@ use vpn_operator_testbed::{ControlPlane, eventually};
 
 use crate::world::{DEADLINE, Options, World, condition, gateway, repository};
 
-/// A control plane of one test's own: CRDs belong to the whole cluster. It ends with the test's process.
+/// A control plane for one test: CRDs are cluster-scoped. It ends with the test's process.
 pub async fn own_plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
@@ -19,14 +19,14 @@ fn present_crds() -> Vec<Value> {
     crds.iter().map(as_json).collect()
 }
 
-/// A kind's present CRD as JSON, for tests to spoil.
+/// The current CRD of a kind as JSON, for tests to change.
 pub fn present_crd(kind: &str) -> Value {
     let mut crds = present_crds().into_iter();
     crds.find(|crd| crd["spec"]["names"]["kind"] == kind)
         .expect("there is a CRD")
 }
 
-/// Applies this one in place of the present, and the other kinds' as they are: the operator waits for all.
+/// Applies this CRD instead of the current one, and the current ones of the other kinds: the operator waits for all.
 pub async fn apply_crd(plane: &ControlPlane, crd: &Value) {
     let folder = tempfile::tempdir().unwrap();
     for (number, present) in present_crds().iter().enumerate() {
@@ -38,7 +38,7 @@ pub async fn apply_crd(plane: &ControlPlane, crd: &Value) {
     plane.apply_crds(folder.path()).await.unwrap();
 }
 
-/// Takes out every rule; names and types stay.
+/// Removes every rule; names and types stay.
 pub fn loosen(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -68,7 +68,7 @@ fn many_tags() -> Value {
         .collect()
 }
 
-/// Rules that are new bind what is new: what is there already can be told its trouble, labelled, mended and deleted.
+/// New rules apply to new objects: existing ones can still get conditions and labels, and be corrected and deleted.
 #[tokio::test]
 async fn what_an_older_crd_let_through_gets_status_and_can_go() {
     let plane = own_plane().await;
@@ -82,7 +82,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
     let mut world = World::on(plane, options).await;
     world.start_operator().await;
 
-    // Made as they should be, broken while no operator runs.
+    // Created valid, made invalid while no operator runs.
     let long_secret = "s".repeat(300);
     let broken_later: Vec<(&str, Value, &str, &str)> = vec![
         ("made-name", json!({"name": "no good"}), "Rejected", "name must be"),
@@ -128,7 +128,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
         world.patch(name, json!({"spec": edit})).await;
     }
 
-    // Broken from the start.
+    // Invalid from the start.
     let long_name = "n".repeat(80);
     let broken_early: Vec<(&str, Value, &str, &str)> = vec![
         ("new-id-value", json!({"idValue": "gone wrong"}), "Rejected", "VPN.0203"),
@@ -215,7 +215,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
         let message = ready["message"].as_str().unwrap_or_default();
         assert!(message.contains(says), "{name}: {message}");
     }
-    // Nothing that is wrong was made, and nothing that was right is lost.
+    // Nothing invalid was created, and nothing valid was lost.
     assert_eq!(world.cloud_gateways().await.len(), count);
 
     world.kubectl(["label", "customergateways", "--all", "team=net"]).await;
@@ -227,7 +227,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
             .all(|object| object["metadata"]["labels"]["team"] == "net")
     );
 
-    // Edits beside the trouble are free, and so is mending it where the field may change.
+    // Edits of other fields are accepted, and so are corrections of fields that are mutable.
     for (name, ..) in broken_later.iter().chain(&broken_early) {
         world.patch(name, json!({"spec": {"deletionPolicy": "Delete"}})).await;
     }
@@ -251,7 +251,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
     ] {
         world.wait_for_reason(name, "Available").await;
     }
-    // One is kept in the cloud although its identifier, which cannot change, is wrong.
+    // One is kept in the cloud although its identifier, which is immutable, is wrong.
     world
         .patch("made-id-value", json!({"spec": {"deletionPolicy": "Retain"}}))
         .await;
@@ -272,7 +272,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
     world.finish().await;
 }
 
-/// The same for users, by what the apiserver itself lets through: no operator is needed.
+/// The same for users, by what the apiserver itself accepts: no operator is needed.
 #[tokio::test]
 async fn users_that_an_older_crd_let_through_can_be_told_labelled_edited_and_let_go() {
     let plane = own_plane().await;
@@ -313,7 +313,7 @@ async fn users_that_an_older_crd_let_through_can_be_told_labelled_edited_and_let
         ),
         (
             "two-groups",
-            user(json!({"userGroupID": "none", "userGroupName": "ops"})),
+            user(json!({"userGroupID": "None", "userGroupName": "ops"})),
         ),
         ("empty-groups", user(json!({"userGroupID": "", "userGroupName": ""}))),
         ("bad-address", user(json!({"staticIP": "192.168.10.6"}))),
@@ -361,7 +361,7 @@ async fn users_that_an_older_crd_let_through_can_be_told_labelled_edited_and_let
     assert_eq!(users.list(&Default::default()).await.unwrap().items.len(), 0);
 }
 
-/// A CRD that drops what must be remembered: nothing is created until it is updated, and then all goes on.
+/// A CRD that prunes what must be recorded: nothing is created until the CRD is updated.
 #[tokio::test]
 async fn with_a_crd_that_is_too_old_nothing_is_created_until_it_is_updated() {
     let plane = own_plane().await;
@@ -394,7 +394,7 @@ async fn with_a_crd_that_is_too_old_nothing_is_created_until_it_is_updated() {
         .unwrap();
     assert!(line.contains(crd) && line.contains(update), "{line}");
     assert_eq!(world.running().get("/livez", DEADLINE).await.unwrap().0, 200);
-    // The page and the log may speak of the CRD before the object is looked at.
+    // The endpoint and the log may report the CRD before the object is reconciled.
     let object = world.wait_for_reason("office", "DependencyNotReady").await;
     assert_eq!(condition(&object, "Ready")["status"], "False");
     assert_eq!(world.calls_since(mark).await.get("CreateCustomerGateway"), None);

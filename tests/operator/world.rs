@@ -1,5 +1,5 @@
-//! One test's world: a namespace, a simulated cloud, and an operator that logs everything and carries secrets that must
-//! never show.
+//! The world of one test: a namespace, a simulated cloud, and an operator that logs everything and has secrets that
+//! must never appear.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ use crate::leaks::{Sentinels, search_etcd, search_text};
 use crate::objects::Objects;
 use crate::permissions::{self, ACCOUNT};
 
-/// How long a busy machine may take for anything that is waited for.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// The longest wait for anything, on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(180);
 pub const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
 const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
 pub const REGION: &str = "eu-west-101";
@@ -31,7 +31,7 @@ pub const VPN_SERVER: &str = vpn_operator::simulator::tryout::VPN_SERVER_ID;
 
 static WORLDS: AtomicU64 = AtomicU64::new(0);
 
-/// Held by whoever has a world of very many objects.
+/// Held by a test with very many objects.
 static CROWD: Mutex<()> = Mutex::const_new(());
 
 /// See the module.
@@ -45,12 +45,12 @@ pub struct World {
     pub ended: Vec<Operator>,
     pub access_key: String,
     pub secret_key: String,
-    /// With which the operator asks the apiserver: that of an account with the permissions of the chart, unless the test
-    /// sets another.
+    /// For the operator's requests to the apiserver: an account with the permissions of the chart, unless the test sets
+    /// another.
     pub kubeconfig: PathBuf,
-    /// Where such accounts of this world are.
+    /// The namespaces with such accounts of this world.
     homes: Vec<String>,
-    /// Whether an operator of this world may ask for what the chart does not grant.
+    /// Whether an operator of this world may request what the chart does not grant.
     pub is_refused: bool,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
@@ -58,16 +58,16 @@ pub struct World {
     finished: bool,
 }
 
-/// How a world's operator is started, beside what every one gets.
+/// How the operator of a world is started, in addition to the common flags.
 #[derive(Default)]
 pub struct Options {
-    /// More flags; a later one wins over the world's own.
+    /// More flags; they override the world's own.
     pub arguments: Vec<String>,
-    /// The operator has no credentials of its own.
+    /// The operator has no default credentials.
     pub without_credentials: bool,
     /// The operator's cluster has no name.
     pub without_cluster_name: bool,
-    /// Left to the test to start.
+    /// The test starts the operator.
     pub stopped: bool,
 }
 
@@ -81,14 +81,14 @@ impl Options {
     }
 }
 
-/// Tests with very many objects go one after the other: side by side they would wait for the machine, not for the
+/// Runs tests with very many objects one after the other: in parallel they would wait for the machine, not for the
 /// operator.
 pub async fn alone() -> MutexGuard<'static, ()> {
     CROWD.lock().await
 }
 
 impl World {
-    /// A world whose operator looks for drift only when asked.
+    /// A world whose operator checks for drift only on request.
     pub async fn start() -> Self {
         Self::with(Options::with(["--resync-period=0"])).await
     }
@@ -99,11 +99,11 @@ impl World {
         Self::on(plane, options).await
     }
 
-    /// On a control plane of the test's own, whose CRDs the test puts there.
+    /// On a control plane of the test's own, whose CRDs the test applies.
     pub async fn on(plane: &'static ControlPlane, options: Options) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let namespace = plane.create_namespace("world").await.unwrap();
-        // Each secret has characters that JSON, URLs and base64 write in another way.
+        // Each secret has characters that JSON, URLs and base64 encode in another way.
         let secret_key = format!("SENTINEL+sk/{number}\"{namespace}=end");
         let access_key = format!("SENTINELAK{number:010}");
         let credential = format!("{access_key}={secret_key}");
@@ -116,12 +116,12 @@ impl World {
         .unwrap();
         let mut arguments: Vec<String> = [
             "run",
-            "--listen=127.0.0.1:0",
+            "--bind-address=127.0.0.1:0",
             "--log-level=trace",
             "--allow-insecure-endpoints",
             "--cluster-name=test",
-            "--settle-time=1s",
-            "--lease-duration=15s",
+            "--creation-confirmation-period=1s",
+            "--leader-elect-lease-duration=15s",
             "--request-timeout=2s",
         ]
         .map(str::to_owned)
@@ -130,7 +130,7 @@ impl World {
         arguments.push(format!("--vpn-endpoint={}", simulator.url()));
         arguments.push(format!("--iam-endpoint={}", simulator.url()));
         arguments.push(format!("--watch-namespace={namespace}"));
-        arguments.push(format!("--leader-elect-namespace={namespace}"));
+        arguments.push(format!("--leader-elect-resource-namespace={namespace}"));
         if options.without_cluster_name {
             arguments.retain(|argument| !argument.starts_with("--cluster-name"));
         }
@@ -175,7 +175,7 @@ impl World {
         self.running().wait_until_ready(DEADLINE).await.unwrap();
     }
 
-    /// Starts the operator, which may have no chance to become ready.
+    /// Starts the operator, which may never become ready.
     pub fn launch_operator(&mut self) {
         let binary = Path::new(OPERATOR);
         let operator = Operator::start(
@@ -203,13 +203,13 @@ impl World {
         self.operator = Some(operator);
     }
 
-    /// SIGTERM, then a new one.
+    /// Stops the operator with SIGTERM and starts a new one.
     pub async fn restart_operator(&mut self) {
         self.stop_operator().await;
         self.start_operator().await;
     }
 
-    /// SIGTERM; the lease is given back.
+    /// Stops the operator with SIGTERM; it releases the lease.
     pub async fn stop_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
@@ -217,18 +217,18 @@ impl World {
         self.ended.push(operator);
     }
 
-    /// SIGKILL; the lease is left behind, so the next one has to wait it out.
+    /// Kills the operator with SIGKILL; the lease remains, so the next one waits until it expires.
     pub fn kill_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         operator.kill().unwrap();
         self.ended.push(operator);
     }
 
-    /// Moves the Lease, the digest key and the operator's account into another namespace; takes effect at the next start.
+    /// Moves the Lease, the digest key and the operator's account to another namespace; takes effect at the next start.
     pub async fn move_home(&mut self, home: &str) {
         self.kubeconfig = permissions::grant(self.plane, home).await;
         self.homes.push(home.to_owned());
-        self.set_argument(&format!("--leader-elect-namespace={home}"));
+        self.set_argument(&format!("--leader-elect-resource-namespace={home}"));
     }
 
     /// A proxy between the operators that get its kubeconfig and the apiserver.
@@ -236,7 +236,7 @@ impl World {
         ApiProxy::start_for(self.plane, &self.kubeconfig).unwrap()
     }
 
-    /// What a change of the flags needs; takes effect at the next start.
+    /// Sets a flag; takes effect at the next start.
     pub fn set_argument(&mut self, argument: &str) {
         let flag = argument.split('=').next().unwrap_or_default();
         self.arguments.retain(|other| other.split('=').next() != Some(flag));
@@ -248,7 +248,7 @@ impl World {
         self.environment.retain(|(other, _)| other != name);
     }
 
-    /// A variable of the environment; takes effect at the next start.
+    /// Sets a variable of the environment; takes effect at the next start.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -261,7 +261,7 @@ impl World {
         Api::namespaced_with(self.client.clone(), &self.namespace, &gateway_resource())
     }
 
-    /// kubectl in this world's namespace; it must succeed.
+    /// Runs kubectl in this world's namespace; it must succeed.
     pub async fn kubectl<const N: usize>(&self, arguments: [&str; N]) -> String {
         let all = ["--namespace", &self.namespace].into_iter().chain(arguments);
         self.plane.kubectl(all).await.unwrap().success().unwrap()
@@ -272,7 +272,7 @@ impl World {
         self.try_apply(manifest).await.unwrap();
     }
 
-    /// `kubectl apply`, with what it says when it is refused.
+    /// `kubectl apply`; returns its error output if it is refused.
     pub async fn try_apply(&self, manifest: &str) -> Result<String, String> {
         let arguments = ["--namespace", &self.namespace, "apply", "--filename", "-"];
         let output = self.plane.kubectl_with_input(arguments, manifest).await.unwrap();
@@ -288,7 +288,7 @@ impl World {
         self.apply(&gateway(name, spec)).await;
     }
 
-    /// Applies a credentials Secret; its secret key becomes one that must never show.
+    /// Applies a credentials Secret, whose secret key must never appear.
     pub async fn apply_credentials(&mut self, name: &str, access_key: &str, secret_key: &str, more: &[(&str, &str)]) {
         self.sentinels.add(secret_key);
         let mut data = BTreeMap::from([("accessKey", access_key), ("secretKey", secret_key)]);
@@ -323,13 +323,13 @@ impl World {
         self.apply(&user(name, spec)).await;
     }
 
-    /// Applies a Secret with a password under the key `password`; it becomes one that must never show.
+    /// Applies a Secret with a password under the key `password`, which must never appear.
     pub async fn apply_password(&mut self, name: &str, password: &str) {
         self.sentinels.add(password);
         self.apply_secret(name, &BTreeMap::from([("password", password)])).await;
     }
 
-    /// See [`Objects::patch`], of gateways; so with the functions that follow.
+    /// See [`Objects::patch`], for gateways; the same applies to the functions that follow.
     pub async fn patch(&self, name: &str, patch: Value) {
         self.gateway_objects().patch(name, patch).await;
     }
@@ -362,7 +362,7 @@ impl World {
         self.gateway_objects().wait_until_all_ready(count).await
     }
 
-    /// The Events about whatever has that name.
+    /// The Events about objects of that name.
     pub async fn events(&self, name: &str) -> Vec<Value> {
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = events.list(&ListParams::default()).await.unwrap();
@@ -377,7 +377,7 @@ impl World {
         self.gateway_objects().wait_for_event(name, reason).await
     }
 
-    /// Every Event of the namespace, by name and count.
+    /// Every Event of the namespace about a gateway or a user, by name, with its series.
     pub async fn plane_events(&self) -> BTreeMap<String, Value> {
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = events.list(&ListParams::default()).await.unwrap().items;
@@ -410,14 +410,14 @@ impl World {
         result.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Room for more gateways than a new project has.
+    /// Raises the quota of gateways above that of a new project.
     pub async fn make_room(&self) {
         let roomy = json!({"name": REGION, "gateway_quota": 10_000});
         let project = format!("projects/{PROJECT}");
         self.simulator.put::<Value>(&project, &roomy).await.unwrap();
     }
 
-    /// Calls that the cloud has seen after this one.
+    /// Returns the number of the last call that the cloud has seen.
     pub async fn mark(&self) -> u64 {
         self.simulator.last_sequence().await.unwrap()
     }
@@ -431,7 +431,7 @@ impl World {
         self.simulator.users().await.unwrap()
     }
 
-    /// What the cloud has.
+    /// The gateways that the cloud has.
     pub async fn cloud_gateways(&self) -> Vec<Value> {
         self.simulator.gateways().await.unwrap()
     }
@@ -447,7 +447,8 @@ impl World {
         lines[lines.len().saturating_sub(60)..].join("\n")
     }
 
-    /// The end of every test: what must not show is looked for everywhere. How often it was found, for those who count.
+    /// Ends every test: searches metrics, logs and etcd for secrets. Returns the number of finds, for tests that count
+    /// them.
     pub async fn finish(mut self) -> u64 {
         self.finished = true;
         let mut found = Vec::new();
@@ -472,7 +473,7 @@ impl World {
 }
 
 impl World {
-    /// The chart grants whatever this world's operators have asked for.
+    /// Asserts that the chart grants every request of this world's operators.
     fn nothing_was_refused(&self) {
         for home in &self.homes {
             let calls = self.plane.calls_of(home, ACCOUNT).unwrap();
@@ -481,7 +482,7 @@ impl World {
                 .filter(|call| call.allowed)
                 .map(ToString::to_string)
                 .collect();
-            // An apiserver that has just started refuses what it grants once it has read the roles.
+            // An apiserver that has just started refuses requests until it has read the roles.
             let refused: Vec<String> = calls
                 .iter()
                 .filter(|call| !call.allowed)
@@ -497,7 +498,7 @@ impl Drop for World {
     fn drop(&mut self) {
         assert!(
             self.finished || std::thread::panicking(),
-            "a test ends with World::finish, which looks for leaks"
+            "a test ends with World::finish, which checks for leaks"
         );
     }
 }
@@ -509,7 +510,7 @@ pub fn gateway(name: &str, spec: &str) -> String {
     )
 }
 
-/// A manifest of a user; without a server it is on the simulator's own, without a name it is called as the object.
+/// A manifest of a user. The server defaults to the simulator's own, the name to that of the object.
 pub fn user(name: &str, spec: &str) -> String {
     let spec = if spec.contains("vpnServerID") {
         spec.to_owned()

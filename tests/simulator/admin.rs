@@ -280,7 +280,7 @@ async fn what_the_admin_api_does_not_know_it_refuses() {
             json!({"secret_key": "s", "expires_at": "soon"}),
             400,
         ),
-        (Method::PUT, "credentials/X/rights", json!({}), 404),
+        (Method::PUT, "credentials/X/permissions", json!({}), 404),
         (Method::DELETE, "credentials/X", Value::Null, 404),
         (Method::DELETE, "users/X", Value::Null, 404),
         (Method::DELETE, "projects/X", Value::Null, 404),

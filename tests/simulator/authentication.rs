@@ -1,4 +1,4 @@
-//! Signatures, tokens, locks, and what a credential may do.
+//! Signatures, tokens, locks, and permissions of credentials.
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
@@ -171,7 +171,7 @@ async fn a_clock_may_be_off_by_fifteen_minutes() {
             "{minutes}"
         );
     }
-    // The cloud's clock counts, and its Date header tells it.
+    // The cloud's clock counts, and its Date header shows it.
     cloud
         .admin(Method::PUT, "clock", json!({"skew_ms": 3_600_000}))
         .await
@@ -202,7 +202,7 @@ async fn more_than_five_bad_signatures_in_a_row_lock_the_key_for_everybody() {
     for _ in 0..5 {
         list_as(&cloud, &impostor()).await.assert_error(401, "APIGW.0301");
     }
-    // A success in between starts the count again.
+    // A success in between resets the count.
     list_as(&cloud, &Signer::default()).await.expect(200);
     for _ in 0..6 {
         assert!(
@@ -223,7 +223,7 @@ async fn more_than_five_bad_signatures_in_a_row_lock_the_key_for_everybody() {
     );
     let credential = cloud.admin_get("credentials").await["credentials"][0].clone();
     assert!(credential["locked_until"].is_string(), "{credential}");
-    // Five minutes later it is free again.
+    // Five minutes later the key is unlocked.
     cloud
         .admin(Method::PUT, "clock", json!({"skew_ms": 300_001}))
         .await
@@ -313,14 +313,14 @@ async fn a_project_out_of_reach_or_out_of_service_is_forbidden() {
         .await
         .expect(200);
     list().await.expect(200);
-    let rights = format!("credentials/{}/rights", tryout::ACCESS_KEY);
+    let permissions = format!("credentials/{}/permissions", tryout::ACCESS_KEY);
     cloud
-        .admin(Method::PUT, &rights, json!({"projects": [tryout::PROJECT_ID]}))
+        .admin(Method::PUT, &permissions, json!({"projects": [tryout::PROJECT_ID]}))
         .await
         .expect(204);
     list().await.assert_error(403, "APIGW.0302");
     cloud.get("customer-gateways").await.expect(200);
-    cloud.admin(Method::PUT, &rights, json!({})).await.expect(204);
+    cloud.admin(Method::PUT, &permissions, json!({})).await.expect(204);
     cloud
         .admin(
             Method::PUT,
@@ -360,9 +360,9 @@ async fn projects_are_looked_up_by_name_within_reach() {
     assert_eq!(look_up("eu-west-101").await, [tryout::PROJECT_ID]);
     assert_eq!(look_up("eu-west-101_b").await, ["p2", "p3"]);
     assert!(look_up("elsewhere").await.is_empty());
-    let rights = format!("credentials/{}/rights", tryout::ACCESS_KEY);
+    let permissions = format!("credentials/{}/permissions", tryout::ACCESS_KEY);
     cloud
-        .admin(Method::PUT, &rights, json!({"projects": ["p3"]}))
+        .admin(Method::PUT, &permissions, json!({"projects": ["p3"]}))
         .await
         .expect(204);
     assert_eq!(look_up("eu-west-101_b").await, ["p3"]);
@@ -445,14 +445,14 @@ async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
 #[tokio::test]
 async fn each_operation_needs_its_iam_action_and_no_other() {
     let cloud = Cloud::start().await;
-    let rights = format!("credentials/{}/rights", tryout::ACCESS_KEY);
+    let permissions = format!("credentials/{}/permissions", tryout::ACCESS_KEY);
     for operation in Operation::ALL.iter().filter(|operation| !operation.action().is_empty()) {
         let action = operation.action();
         println!("{} {action}", operation.name());
         cloud.reset().await;
         let id = cloud.created("a").await;
         cloud
-            .admin(Method::PUT, &rights, json!({"denied_actions": [action]}))
+            .admin(Method::PUT, &permissions, json!({"denied_actions": [action]}))
             .await
             .expect(204);
         let denied = request_of(&cloud, *operation, &id).await;
@@ -463,7 +463,7 @@ async fn each_operation_needs_its_iam_action_and_no_other() {
             denied.assert_error(403, "VPN.0007");
         }
         cloud
-            .admin(Method::PUT, &rights, json!({"allowed_actions": [action]}))
+            .admin(Method::PUT, &permissions, json!({"allowed_actions": [action]}))
             .await
             .expect(204);
         let allowed = request_of(&cloud, *operation, &id).await;
@@ -478,7 +478,7 @@ async fn each_operation_needs_its_iam_action_and_no_other() {
     cloud
         .admin(
             Method::PUT,
-            &rights,
+            &permissions,
             json!({"allowed_actions": ["vpn:customerGateways:*"]}),
         )
         .await
@@ -553,7 +553,7 @@ async fn a_token_that_is_over_must_be_renewed() {
 #[tokio::test]
 async fn users_are_kept_by_the_admin_api() {
     let cloud = Cloud::start().await;
-    let user = json!({"domain": "d", "password": "p", "rights": {"allowed_actions": ["vpn:quota:list"]}});
+    let user = json!({"domain": "d", "password": "p", "permissions": {"allowed_actions": ["vpn:quota:list"]}});
     cloud.admin(Method::PUT, "users/eve", user).await.expect(204);
     let login = |password: &str| {
         let user = json!({"name": "eve", "password": password, "domain": {"name": "d"}});

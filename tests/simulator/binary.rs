@@ -62,7 +62,14 @@ impl Drop for Process {
 #[tokio::test]
 async fn it_says_where_it_listens_and_ends_in_order_on_a_signal() {
     for signal in ["-TERM", "-INT"] {
-        let mut process = Process::start(&["--listen", "127.0.0.1:0", "--credential", "A=B", "--region", "eu-nl"]);
+        let mut process = Process::start(&[
+            "--bind-address",
+            "127.0.0.1:0",
+            "--credential",
+            "A=B",
+            "--region",
+            "eu-nl",
+        ]);
         let mut lines = BufReader::new(process.0.stdout.take().unwrap())
             .lines()
             .map(Result::unwrap);
@@ -110,7 +117,7 @@ async fn it_says_where_it_listens_and_ends_in_order_on_a_signal() {
 #[test]
 fn a_given_secret_key_is_not_printed() {
     let mut process = Process::start(&[
-        "--listen",
+        "--bind-address",
         "127.0.0.1:0",
         "--access-key",
         "AK",
@@ -129,7 +136,7 @@ fn a_given_secret_key_is_not_printed() {
 fn vpn_servers_can_be_given() {
     let id = "0e325fb6-83b9-4004-a343-8b6fc714a5d9";
     let first = format!("id={id},status=FAULT,auth=CERT,cidr=10.9.0.0/16");
-    let listen = ["--listen", "127.0.0.1:0"];
+    let listen = ["--bind-address", "127.0.0.1:0"];
     let mut process = Process::start(&[&listen[..], &["--vpn-server", &first, "--vpn-server", "quota=1"]].concat());
     let lines: Vec<_> = BufReader::new(process.0.stdout.take().unwrap())
         .lines()
@@ -158,8 +165,8 @@ fn flags_that_make_no_sense_end_it_naming_them() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (arguments, says) in [
-        (["--listen", "nowhere"], "--listen"),
-        (["--listen", address.as_str()], address.as_str()),
+        (["--bind-address", "nowhere"], "--bind-address"),
+        (["--bind-address", address.as_str()], address.as_str()),
         (["--credential", "AK"], "--credential"),
     ] {
         let mut process = Process::start(&arguments);

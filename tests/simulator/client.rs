@@ -1,4 +1,4 @@
-//! A simulator with a client that signs by hand, in the manner of each client that is known.
+//! A simulator with a client that signs by hand, in the style of each known client.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -63,7 +63,7 @@ impl Reply {
     }
 }
 
-/// With which key, and in whose manner, a request is signed.
+/// The key and the style of a request's signature.
 #[derive(Clone, Debug)]
 pub struct Signer {
     pub access_key: String,
@@ -94,7 +94,7 @@ impl Default for Signer {
     }
 }
 
-/// A simulator of one's own, and a client of it.
+/// A simulator for one test, and its client.
 pub struct Cloud {
     pub simulator: RunningSimulator,
     http: reqwest::Client,
@@ -106,7 +106,7 @@ impl Cloud {
     }
 
     pub async fn start_with(settings: Settings) -> Self {
-        // Another test in this process may have been first.
+        // Another test in this process may have installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
         Self {
@@ -172,7 +172,7 @@ impl Cloud {
         })
     }
 
-    /// A signed call that may fail on the way; the path begins behind the project.
+    /// Sends a signed call that may fail in transit. The path begins after the project.
     pub async fn try_call(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<Reply> {
         let body = body.map(|body| body.to_string());
         self.send(self.signed(&Signer::default(), method, &in_project(path), body.as_deref()))
@@ -196,7 +196,7 @@ impl Cloud {
             .await
     }
 
-    /// A gateway like any other; its id.
+    /// Creates an ordinary gateway. Returns its id.
     pub async fn created(&self, name: &str) -> String {
         let answer = self
             .create(json!({"name": name, "id_value": "203.0.113.7"}))
@@ -264,7 +264,7 @@ impl Cloud {
         self.admin(Method::POST, "release", how).await.expect(200);
     }
 
-    /// How many gateways there are, whatever the API tells.
+    /// The actual number of gateways, whatever the API returns.
     pub async fn true_count(&self) -> usize {
         self.admin_get("gateways").await["gateways"].as_array().unwrap().len()
     }

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use vpn_operator::{
     cloud::{
-        Client, Credentials, Meaning, Observer, Operation, Scope, Transport, TransportOptions,
+        Client, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions,
         customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
         iam,
         paging::LIMIT,
@@ -21,7 +21,7 @@ use crate::{
 
 struct Deaf;
 
-impl Observer for Deaf {
+impl RequestObserver for Deaf {
     fn finished(&self, _: Operation, _: &'static str, _: Duration) {}
 }
 
@@ -100,7 +100,7 @@ async fn the_life_of_a_gateway() {
     );
     client.delete_customer_gateway(&id).await.unwrap();
     let gone = client.get_customer_gateway(&id).await.unwrap_err();
-    assert_eq!((gone.meaning, gone.code.as_deref()), (Meaning::Gone, Some("VPN.0004")));
+    assert_eq!((gone.kind, gone.code.as_deref()), (ErrorKind::Gone, Some("VPN.0004")));
 }
 
 #[tokio::test]
@@ -115,41 +115,41 @@ async fn refusals_mean_what_they_should() {
         .id;
     cloud.patch(&id, json!({"connection": "vpn-1"})).await;
     let error = client.delete_customer_gateway(&id).await.unwrap_err();
-    assert_eq!(error.meaning, Meaning::Dependency);
+    assert_eq!(error.kind, ErrorKind::Dependency);
     let error = client.get_customer_gateway(UNKNOWN_ID).await.unwrap_err();
-    assert_eq!(error.meaning, Meaning::Gone);
+    assert_eq!(error.kind, ErrorKind::Gone);
     for (fault, meaning) in [
-        ("throttled-by-gateway", Meaning::Throttled),
-        ("throttled-by-service", Meaning::Throttled),
-        ("queue-full", Meaning::QueueFull),
-        ("html-502", Meaning::CloudFault),
-        ("html-200", Meaning::CloudFault),
-        ("truncated-body", Meaning::CloudFault),
-        ("lost-answer", Meaning::CloudFault),
+        ("throttled-by-gateway", ErrorKind::Throttled),
+        ("throttled-by-service", ErrorKind::Throttled),
+        ("queue-full", ErrorKind::QueueFull),
+        ("html-502", ErrorKind::CloudFault),
+        ("html-200", ErrorKind::CloudFault),
+        ("truncated-body", ErrorKind::CloudFault),
+        ("lost-answer", ErrorKind::CloudFault),
     ] {
         cloud.fault(json!({"fault": fault})).await;
         let error = client.get_customer_gateway(&id).await.unwrap_err();
-        assert_eq!(error.meaning, meaning, "{fault}");
+        assert_eq!(error.kind, meaning, "{fault}");
     }
-    let rights = format!("credentials/{}/rights", tryout::ACCESS_KEY);
+    let permissions = format!("credentials/{}/permissions", tryout::ACCESS_KEY);
     cloud
         .admin(
             Method::PUT,
-            &rights,
+            &permissions,
             json!({"denied_actions": ["vpn:customerGateways:create"]}),
         )
         .await
         .expect(204);
     let error = client.create_customer_gateway(&gateway("b")).await.unwrap_err();
-    assert_eq!(error.meaning, Meaning::Forbidden);
+    assert_eq!(error.kind, ErrorKind::Forbidden);
     let project = format!("projects/{}", tryout::PROJECT_ID);
-    cloud.admin(Method::PUT, &rights, json!({})).await.expect(204);
+    cloud.admin(Method::PUT, &permissions, json!({})).await.expect(204);
     cloud
         .admin(Method::PUT, &project, json!({"name": "r", "gateway_quota": 1}))
         .await
         .expect(200);
     let error = client.create_customer_gateway(&gateway("b")).await.unwrap_err();
-    assert_eq!(error.meaning, Meaning::QuotaExceeded);
+    assert_eq!(error.kind, ErrorKind::QuotaExceeded);
     cloud
         .admin(
             Method::DELETE,
@@ -159,5 +159,5 @@ async fn refusals_mean_what_they_should() {
         .await
         .expect(204);
     let error = client.get_customer_gateway(&id).await.unwrap_err();
-    assert_eq!(error.meaning, Meaning::Unauthorized);
+    assert_eq!(error.kind, ErrorKind::Unauthorized);
 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 use vpn_operator::cloud::{
-    Client, CloudError, Meaning,
+    Client, CloudError, ErrorKind,
     paging::LIMIT,
     password::Password,
     users::{NO_STATIC_IP, NewUser, UserChange},
@@ -101,7 +101,7 @@ async fn the_life_of_a_user() {
     assert!(cloud.password(&id, next.expose()).await.0, "it is in force");
     for recent in [next, Password::new(PASSWORD)] {
         let error = client.reset_user_password(SERVER, &id, &recent).await.unwrap_err();
-        assert_eq!(error.meaning, Meaning::RecentPassword, "{error}");
+        assert_eq!(error.kind, ErrorKind::RecentPassword, "{error}");
     }
 
     client.delete_user(SERVER, &id).await.unwrap();
@@ -109,7 +109,7 @@ async fn the_life_of_a_user() {
         client.get_user(SERVER, &id).await.unwrap_err(),
         client.delete_user(SERVER, &id).await.unwrap_err(),
     ] {
-        assert_eq!(error.meaning, Meaning::Gone, "{error}");
+        assert_eq!(error.kind, ErrorKind::Gone, "{error}");
     }
 }
 
@@ -122,7 +122,7 @@ async fn every_refusal_is_understood_whatever_code_it_has() {
         let client = client(&cloud);
         let id = cloud.created_user("alice").await;
         let taken = refused(&client, &user("alice"), TOKEN).await;
-        assert_eq!(taken.meaning, Meaning::Duplicate, "{taken}");
+        assert_eq!(taken.kind, ErrorKind::Duplicate, "{taken}");
 
         let with_address = |address: &str| NewUser {
             static_ip: Some(address.to_owned()),
@@ -135,21 +135,21 @@ async fn every_refusal_is_understood_whatever_code_it_has() {
         client.create_user(SERVER, &holder, TOKEN).await.unwrap();
         for address in ["192.168.10.5", "192.168.10.6", "10.0.0.1"] {
             let error = refused(&client, &with_address(address), OTHER_TOKEN).await;
-            assert_eq!(error.meaning, Meaning::Rejected, "{error}");
+            assert_eq!(error.kind, ErrorKind::Rejected, "{error}");
         }
         let lost = NewUser {
             user_group_id: Some(UNKNOWN_ID.to_owned()),
             ..user("carol")
         };
         let error = refused(&client, &lost, OTHER_TOKEN).await;
-        assert_eq!(error.meaning, Meaning::Dependency, "{error}");
+        assert_eq!(error.kind, ErrorKind::Dependency, "{error}");
         let seen = client.get_user(SERVER, &id).await.unwrap().value;
         let move_away = UserChange {
             user_group_id: Some(UNKNOWN_ID.to_owned()),
             ..UserChange::keeping(&seen)
         };
         let error = client.update_user(SERVER, &id, &move_away).await.unwrap_err();
-        assert_eq!(error.meaning, Meaning::Dependency, "{error}");
+        assert_eq!(error.kind, ErrorKind::Dependency, "{error}");
         for weak in ["short1", "onlyletters", "alicealice", "carol.carol"] {
             let weak = NewUser {
                 name: "carol.carol".to_owned(),
@@ -157,16 +157,16 @@ async fn every_refusal_is_understood_whatever_code_it_has() {
                 ..user("")
             };
             let error = client.create_user(SERVER, &weak, OTHER_TOKEN).await.unwrap_err();
-            assert_eq!(error.meaning, Meaning::BadPassword, "{error}");
+            assert_eq!(error.kind, ErrorKind::BadPassword, "{error}");
         }
         let error = client.reset_user_password(SERVER, &id, &Password::new("short1")).await;
-        assert_eq!(error.unwrap_err().meaning, Meaning::BadPassword);
+        assert_eq!(error.unwrap_err().kind, ErrorKind::BadPassword);
         let error = refused(&client, &user("link"), OTHER_TOKEN).await;
-        assert_eq!(error.meaning, Meaning::Rejected, "{error}");
+        assert_eq!(error.kind, ErrorKind::Rejected, "{error}");
 
         cloud.edit("vpn-servers", SERVER, json!({"user_quota": 2})).await;
         let error = refused(&client, &user("carol"), OTHER_TOKEN).await;
-        assert_eq!(error.meaning, Meaning::QuotaExceeded, "{error}");
+        assert_eq!(error.kind, ErrorKind::QuotaExceeded, "{error}");
     }
 }
 
@@ -187,10 +187,10 @@ async fn a_missing_or_unready_server_is_waited_for() {
                 .await
                 .unwrap_err(),
         ] {
-            assert_eq!(error.meaning, Meaning::Dependency, "{value}: {error}");
+            assert_eq!(error.kind, ErrorKind::Dependency, "{value}: {error}");
         }
         let error = client.get_user(UNKNOWN_ID, UNKNOWN_ID).await.unwrap_err();
-        assert_eq!(error.meaning, Meaning::Gone, "{error}");
+        assert_eq!(error.kind, ErrorKind::Gone, "{error}");
     }
     for value in ["400", "409", "403"] {
         for edit in [json!({"status": "PENDING_UPDATE"}), json!({"client_auth_type": "CERT"})] {
@@ -198,7 +198,7 @@ async fn a_missing_or_unready_server_is_waited_for() {
             cloud.switch("server-not-ready", value).await;
             cloud.edit("vpn-servers", SERVER, edit).await;
             let error = refused(&client(&cloud), &user("alice"), TOKEN).await;
-            assert_eq!(error.meaning, Meaning::Dependency, "{value}: {error}");
+            assert_eq!(error.kind, ErrorKind::Dependency, "{value}: {error}");
         }
     }
 }
@@ -236,26 +236,26 @@ async fn repeats_a_name_on_its_way_out_and_clouds_without_users_are_told_apart()
         .value
         .id;
     let error = refused(&client, &user("alice"), TOKEN).await;
-    assert_eq!((error.meaning, error.outcome_unknown), (Meaning::Repeated, true));
+    assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Repeated, true));
     cloud.switch("client-token-replay", "ignored").await;
     let error = refused(&client, &user("alice"), TOKEN).await;
-    assert_eq!(error.meaning, Meaning::Duplicate);
+    assert_eq!(error.kind, ErrorKind::Duplicate);
 
     cloud.switch("user-deletion", "held").await;
     client.delete_user(SERVER, &id).await.unwrap();
     let error = refused(&client, &user("alice"), OTHER_TOKEN).await;
-    assert_eq!(error.meaning, Meaning::Dependency, "{error}");
+    assert_eq!(error.kind, ErrorKind::Dependency, "{error}");
     cloud.admin(Method::POST, "finish-deletions", json!({})).await;
     client.create_user(SERVER, &user("alice"), OTHER_TOKEN).await.unwrap();
 
-    for (value, expected) in [("404", Meaning::NotAvailable), ("403", Meaning::Forbidden)] {
+    for (value, expected) in [("404", ErrorKind::NotAvailable), ("403", ErrorKind::Forbidden)] {
         cloud.switch("p2c", value).await;
         for error in [
             client.get_user(SERVER, &id).await.unwrap_err(),
             client.list_users_page(SERVER, LIMIT, None).await.unwrap_err(),
             refused(&client, &user("bob1"), TOKEN).await,
         ] {
-            assert_eq!(error.meaning, expected, "{error}");
+            assert_eq!(error.kind, expected, "{error}");
         }
     }
 }

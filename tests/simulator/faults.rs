@@ -13,15 +13,15 @@ use crate::{
 
 type Outcome = reqwest::Result<Reply>;
 
-/// What is created while faults strike.
+/// The resource that is created while faults are active.
 struct Subject {
     operation: &'static str,
     path: String,
     wrapper: &'static str,
-    /// Where the admin API lists them, and under which name.
+    /// Path and key of its list in the admin API.
     dumps: [&'static str; 2],
     body: fn(&str) -> Value,
-    /// Names must differ.
+    /// How many were created, since their names must differ.
     made: Cell<u32>,
 }
 
@@ -68,7 +68,7 @@ impl Subject {
         cloud.try_call(Method::POST, &self.path, Some(self.next_body())).await
     }
 
-    /// How many there are, whatever the API tells, but a server's default group.
+    /// Returns how many exist, whatever the API shows, without a server's default group.
     async fn true_count(&self, cloud: &Cloud) -> usize {
         let [path, key] = self.dumps;
         let dumps = cloud.admin_get(path).await[key].as_array().unwrap().clone();
@@ -100,7 +100,7 @@ async fn every_fault_does_what_it_says_before_and_after_the_commit() {
     }
 }
 
-/// Sets the fault for the next creation, with some parameters; false if it takes no `commit`.
+/// Sets the fault for the next creation, with some parameters. Returns false if it takes no `commit`.
 async fn set(cloud: &Cloud, subject: &Subject, fault: FaultName, commit: bool, parameters: Value) -> bool {
     let mut body = json!({"fault": fault.text(), "operation": subject.operation, "commit": commit});
     for (name, value) in parameters.as_object().unwrap() {
@@ -132,7 +132,7 @@ async fn check(cloud: &Cloud, subject: &Subject, fault: FaultName, commit: bool)
         return;
     }
     let committed = usize::from(commit);
-    // The fault is for creations only: this goes by.
+    // The fault is for creations only: it does not affect this request.
     cloud.get(&subject.path).await.expect(200);
     match fault {
         FaultName::Latency => {
@@ -169,7 +169,7 @@ async fn check(cloud: &Cloud, subject: &Subject, fault: FaultName, commit: bool)
         FaultName::Timeout => {
             let given_up = tokio::select! {
                 reply = subject.create(cloud) => panic!("{reply:?}"),
-                // It is logged as over once nothing but the answer is missing.
+                // It is logged as finished once only the response is missing.
                 page = subject.log(cloud, "finished=true&count=1") => page,
             };
             assert_eq!(given_up["requests"][0]["status"], Value::Null);
@@ -255,7 +255,7 @@ async fn check(cloud: &Cloud, subject: &Subject, fault: FaultName, commit: bool)
                 .assert_error(404, "VPN.0004");
         }
     }
-    // One fault, one request.
+    // One fault affects one request.
     assert_eq!(cloud.admin_get("faults").await, json!({"faults": []}));
     subject.create(cloud).await.unwrap().expect(201);
     let faults = subject.log(cloud, "").await["requests"][0]["faults"].clone();

@@ -32,7 +32,7 @@ async fn a_gateway_lives_from_creation_to_deletion() {
             "ip": "203.0.113.7", "route_mode": "bgp",
             "created_at": created_at, "updated_at": created_at, "tags": [{"key": "env", "value": "test"}]})
     );
-    // The answer to the creation tells more digits.
+    // The answer to the creation has more digits.
     let told: Timestamp = gateway["created_at"].as_str().unwrap().parse().unwrap();
     assert_eq!(
         told.as_millisecond(),
@@ -274,7 +274,7 @@ async fn what_is_not_published_is_said_by_the_gateway() {
     }
 }
 
-/// A certificate in PEM, signed by itself.
+/// A self-signed certificate in PEM.
 pub fn certificate(change: impl FnOnce(&mut CertificateParams), key: &KeyPair) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -1,4 +1,4 @@
-//! Lists in pages.
+//! Paged lists.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Cloud, UNKNOWN_ID};
 
-/// What a page tells: names, next marker, total.
+/// The content of a page: names, next marker, total.
 async fn page(cloud: &Cloud, query: &str) -> (Vec<String>, Value, u64) {
     let body = cloud.get(&format!("customer-gateways?{query}")).await.expect(200);
     let names: Vec<_> = body["customer_gateways"]

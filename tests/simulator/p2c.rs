@@ -36,7 +36,7 @@ impl Cloud {
         self.post(&on_server("users"), json!({"user": fields})).await
     }
 
-    /// The same with an `X-Client-Token`, as a client that signs it.
+    /// A POST with an `X-Client-Token`, as a client that signs it.
     pub async fn post_with_token(&self, token: &str, path: &str, body: &str) -> Reply {
         let mut signer = Signer::default();
         signer.headers.push(("x-client-token", token.to_owned()));
@@ -44,7 +44,7 @@ impl Cloud {
         self.send(request).await.unwrap()
     }
 
-    /// A user like any other; the id.
+    /// Creates an ordinary user. Returns its id.
     pub async fn created_user(&self, name: &str) -> String {
         let answer = self.create_user(user_named(name)).await.expect(201);
         answer["user"]["id"].as_str().unwrap().to_owned()
@@ -54,7 +54,7 @@ impl Cloud {
         self.get(&on_server(&format!("users/{id}"))).await
     }
 
-    /// What the cloud tells of a user that is there.
+    /// An existing user, as the cloud shows it.
     pub async fn shown_user(&self, id: &str) -> Value {
         self.user(id).await.expect(200)["user"].clone()
     }
@@ -101,7 +101,7 @@ impl Cloud {
         self.post(&on_server("groups"), json!({"user_group": fields})).await
     }
 
-    /// A group like any other; the id.
+    /// Creates an ordinary group. Returns its id.
     pub async fn created_group(&self, name: &str) -> String {
         let answer = self.create_group(json!({"name": name})).await.expect(201);
         answer["user_group"]["id"].as_str().unwrap().to_owned()
@@ -137,7 +137,7 @@ impl Cloud {
         group["id"].as_str().unwrap().to_owned()
     }
 
-    /// An edit of `vpn-users`, `vpn-groups` or `vpn-servers` behind everybody's back.
+    /// Edits `vpn-users`, `vpn-groups` or `vpn-servers` through the admin API.
     pub async fn edit(&self, what: &str, id: &str, edit: Value) -> Value {
         self.admin(Method::PATCH, &format!("{what}/{id}"), edit)
             .await
@@ -149,7 +149,7 @@ impl Cloud {
         self.admin(Method::POST, "settle", Value::Null).await.expect(200)
     }
 
-    /// How many users there are, whatever the API tells.
+    /// The real number of users, whatever the API shows.
     pub async fn true_users(&self) -> usize {
         self.admin_get("vpn-users").await["users"].as_array().unwrap().len()
     }

@@ -185,7 +185,7 @@ async fn the_numbers_of_codes_can_be_changed() {
     let codes = cloud.admin(Method::PUT, "p2c-codes", body).await.expect(200)["codes"].clone();
     let told = |code: &str| {
         let codes = codes.as_array().unwrap();
-        codes.iter().find(|known| known["code"] == code).unwrap()["told"].clone()
+        codes.iter().find(|known| known["code"] == code).unwrap()["shown"].clone()
     };
     assert_eq!(
         (told("VPN.1301"), told("VPN.1302")),

@@ -1,4 +1,4 @@
-//! Faults that hit users and groups, and creations that are decided later.
+//! Faults of users and groups, and creations whose outcome is decided later.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn a_vanished_creation_is_not_made_anew_by_its_token() {
     let other = "00000000-0000-4000-8000-000000000001";
     let anew = cloud.post_with_token(other, "users", &body).await.expect(201);
     assert_ne!(anew["user"], made["user"]);
-    // An answer told again is not a creation that a fault could take away.
+    // A repeated response is no creation, so the fault does not apply to it.
     cloud.fault(json!({"fault": "vanish-after-create"})).await;
     cloud.post_with_token(other, "users", &body).await.expect(201);
     assert_eq!(cloud.true_users().await, 1);
@@ -118,7 +118,7 @@ async fn a_token_is_good_for_one_operation_on_one_server() {
     }
     let malformed = cloud.post_with_token("short", "users", &user).await;
     malformed.assert_error(400, "VPN.0001");
-    // What was refused is not remembered.
+    // The token of a refused request is not stored.
     let token = "00000000-0000-4000-8000-000000000001";
     cloud.fault(json!({"fault": "queue-full"})).await;
     let bobby = json!({"user": user_named("bobby")}).to_string();
@@ -214,7 +214,7 @@ async fn what_is_slow_is_over_by_itself() {
     let deadline = Duration::from_secs(30);
     tokio::time::timeout(deadline, gone).await.expect("it is never gone");
     assert_eq!(cloud.admin_get("vpn-users").await["users"], Value::Array(Vec::new()));
-    // The clock has nothing to do with it.
+    // The clock does not change the pace.
     cloud
         .admin(Method::PUT, "clock", json!({"skew_ms": 1}))
         .await

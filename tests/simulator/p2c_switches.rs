@@ -8,9 +8,9 @@ use crate::{
     p2c::{PASSWORD, SERVER, names, on_server, user_named},
 };
 
-/// Where the clock must stand for what takes a few seconds to be under way for certain, however slow we are …
+/// Clock skew at which an operation of a few seconds is certainly in progress, however slow the test is …
 const BEFORE: i64 = -60_000;
-/// … and to be over.
+/// … and certainly over.
 const OVER: i64 = 3_001;
 
 async fn set_clock(cloud: &Cloud, skew_ms: i64) {
@@ -18,14 +18,14 @@ async fn set_clock(cloud: &Cloud, skew_ms: i64) {
     cloud.admin(Method::PUT, "clock", clock).await.expect(200);
 }
 
-/// A user in a group; the ids of both.
+/// Creates a user in a group; returns the ids of both.
 async fn member(cloud: &Cloud, group: &str) -> (String, String) {
     let (user, group) = (cloud.created_user("alice").await, cloud.created_group(group).await);
     cloud.members("add-users", &group, &[&user]).await.expect(201);
     (user, group)
 }
 
-/// `user_group_id` of a user, if it is told.
+/// `user_group_id` of a user, if it is shown.
 async fn group_of(cloud: &Cloud, user: &str) -> Option<Value> {
     cloud.shown_user(user).await.get("user_group_id").cloned()
 }
@@ -420,8 +420,8 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
             let user = cloud.created_user("alice").await;
             cloud.delete_user(&user).await.expect(204);
             let reply = cloud.create_user(user_named("alice")).await;
-            reply.assert_error(400, if what == "told" { "VPN.0001" } else { "VPN.1301" });
-            assert_eq!(reply.error().2.contains("is being deleted"), what == "told");
+            reply.assert_error(400, if what == "message" { "VPN.0001" } else { "VPN.1301" });
+            assert_eq!(reply.error().2.contains("is being deleted"), what == "message");
         }
         ("batch-delete-unknown", what) => {
             let user = cloud.created_user("alice").await;
@@ -481,6 +481,6 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
                 }
             }
         }
-        (name, value) => panic!("no test looks at the switch {name} = {value}"),
+        (name, value) => panic!("no test checks the switch {name} = {value}"),
     }
 }

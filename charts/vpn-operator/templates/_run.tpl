@@ -32,8 +32,8 @@ last: of repeated flags the last one counts. */}}
 {{- range .Values.endpointAliases }}
 - {{ printf "--endpoint-alias=%s" . | quote }}
 {{- end }}
-{{- range .Values.ownCredentialsNamespaces }}
-- {{ printf "--own-credentials-namespace=%s" . | quote }}
+{{- range .Values.defaultCredentialsNamespaces }}
+- {{ printf "--default-credentials-namespace=%s" . | quote }}
 {{- end }}
 {{- range .Values.watchNamespaces }}
 - {{ printf "--watch-namespace=%s" . | quote }}
@@ -51,14 +51,14 @@ last: of repeated flags the last one counts. */}}
 {{- if .Values.ca.configMapName }}
 - --ca-file=/etc/vpn-operator/ca/ca.crt
 {{- end }}
-- {{ printf "--resync-period=%s" .Values.resyncPeriod | quote }}
-- {{ printf "--settle-time=%s" .Values.settleTime | quote }}
+- {{ printf "--resync-period=%s" (toString .Values.resyncPeriod) | quote }}
+- {{ printf "--creation-confirmation-period=%s" .Values.creationConfirmationPeriod | quote }}
 - {{ printf "--max-requests-per-second=%d" (int64 .Values.maxRequestsPerSecond) | quote }}
 - {{ printf "--request-timeout=%s" .Values.requestTimeout | quote }}
 - {{ printf "--leader-elect=%t" .Values.leaderElect | quote }}
-- {{ printf "--leader-elect-name=%s" (include "vpn-operator.fullname" .) | quote }}
-- {{ printf "--lease-duration=%s" .Values.leaseDuration | quote }}
-- {{ printf "--listen=[::]:%d" (int64 .Values.port) | quote }}
+- {{ printf "--leader-elect-resource-name=%s" (include "vpn-operator.fullname" .) | quote }}
+- {{ printf "--leader-elect-lease-duration=%s" .Values.leaseDuration | quote }}
+- {{ printf "--bind-address=[::]:%d" (int64 .Values.port) | quote }}
 - {{ printf "--log-format=%s" .Values.logFormat | quote }}
 - {{ printf "--log-level=%s" .Values.logLevel | quote }}
 {{- range .Values.extraArgs }}

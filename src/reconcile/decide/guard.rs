@@ -1,81 +1,87 @@
-//! The questions on which the promise rests, by name. A test can take one out, to see that its model misses it; any other
-//! build asks them all.
+//! The guards on which the safety promise rests, by name. A test can disable one, to see that the model detects it; any
+//! other build checks them all.
 
 use super::Policy;
 
-/// What must hold before something is done that cannot be taken back.
+/// A condition that must hold before an irreversible step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Guard {
-    /// Nothing is created for a CR that could go without us.
+    /// Nothing is created for a CR without our finalizer.
     FinalizerFirst,
-    /// A creation is on record before it is sent.
+    /// A creation is recorded before it is sent.
     IntentFirst,
-    /// It is sent only for as long as the record covers the time that it may last.
+    /// A creation is sent only while the record covers the time that the request may last.
     RecordCoversRequest,
-    /// What is written rests on the version that was read.
+    /// A write is pinned to the version that was read.
     PinnedWrites,
-    /// That nothing came of a creation is proved only by a look that was started after its deadline.
+    /// Only a read that started after the deadline of a creation proves that it had no effect.
     ProofAfterDeadline,
-    /// That deadline includes the settle time, for what is committed late.
+    /// That deadline includes the confirmation period, for creations that are committed late.
     ProofAfterSettling,
-    /// That nothing came of a creation is proved only by a complete list.
+    /// Only a complete list proves that a creation had no effect.
     ProofIsComplete,
-    /// Nothing is concluded about owners before tags are known.
+    /// Owners are decided only once tags are known.
     TagsBeforeConclusions,
-    /// What has another owner's tag is not changed.
+    /// An object with another owner's tag is not changed.
     OwnTagBeforeChange,
-    /// What has another owner's tag is not deleted.
+    /// An object with another owner's tag is not deleted.
     OwnTagBeforeDelete,
-    /// A second object goes only if it was created while a creation of ours was under way.
+    /// A duplicate is deleted only if it was created within one of our creation windows.
     TwinWithinWindow,
-    /// A recorded object is made anew only if a request for it was answered with 404, not because a list lacks it.
+    /// A recorded object is recreated only if a request for it was answered with 404, not because a list lacks it.
     OnlyGetProvesGone,
-    /// That answer is confirmed by a list that was started later.
+    /// A list that started later confirms that answer.
     AbsenceIsConfirmed,
-    /// A CR whose creation is not resolved does not go.
+    /// A cloud object that was recorded as lost and reappears is not deleted as a duplicate.
+    LostIsNotLeftBehind,
+    /// The finalizer is removed only after a DELETE of the recorded id was answered, whatever reads say.
+    DeleteBeforeRelease,
+    /// The same for each id that was recorded as lost.
+    LostBeforeRelease,
+    /// The finalizer stays while a creation is unresolved.
     IntentBeforeRelease,
-    /// A CR does not go on the word of an incomplete list.
+    /// An incomplete list does not justify removing the finalizer.
     CompleteBeforeRelease,
-    /// A user that is not confirmed is not gone before its settle time.
+    /// An unconfirmed user does not count as deleted before the end of its confirmation period.
     SettledBeforeGone,
-    /// A user is not confirmed before its settle time.
+    /// A user is not confirmed before the end of its confirmation period.
     SettledBeforeConfirmed,
-    /// A user that vanished may show up after all.
+    /// A user that disappears before it is confirmed may reappear.
     VanishedIsRemembered,
     /// A cloud object that another CR holds is neither changed nor deleted nor adopted.
     OneHolder,
-    /// The same is asked again just before a write, or before its id is recorded.
+    /// The same is checked again just before a write, or before its id is recorded.
     OneHolderAtWrite,
-    /// What a CR recorded while it only observed is adopted before it is managed.
+    /// An object that a CR recorded while it only observed is adopted before it is managed.
     ObserverClaims,
-    /// A name that another CR holds, or is about to create, is not adopted.
+    /// An object whose name another CR holds, or is about to create, is not adopted.
     NameBeforeAdoption,
-    /// Nothing is concluded about what a list may have omitted before it is read.
+    /// Fields that a list may have omitted are read before they are used.
     FieldsBeforeConclusions,
-    /// Nothing is created beside what could be adopted.
+    /// Nothing is created while there is a candidate for adoption.
     CandidatesBeforeCreation,
-    /// What two CRs would call the same is created by one of them.
+    /// Of two CRs with the same name in the cloud, only one creates it.
     NameOfFellow,
-    /// The same is asked again when nobody else can be about to.
+    /// The same is checked again when no other CR can be about to create it.
     NameOfFellowInLane,
-    /// A stranger's user has the name: it is not asked for.
+    /// A name that an unmanaged user has is not requested.
     NameOfStranger,
-    /// A user is ours only if it was created while a creation of ours was under way, and looks as that sent it.
+    /// A user is ours only if it was created within one of our creation windows, with the fields that we sent.
     WindowOfRecord,
-    /// A creation is sent again once, to learn what came of it.
+    /// A creation is replayed only once, to learn its outcome.
     ReplayedOnce,
-    /// A password that is in force is not sent.
+    /// A password that is in force is not sent again.
     PasswordOnce,
-    /// Another password waits for the end of the one that is on its way.
+    /// A new password waits for the outcome of the one that is in progress.
     PasswordWaits,
     /// A password that the cloud refused is not sent again.
     RefusedOnce,
-    /// Nobody can tell which of two passwords is in force: neither is sent.
+    /// If it is unknown which of two passwords is in force, neither is sent.
     PasswordAmbiguous,
 }
 
 impl Policy {
-    /// The defaults, for tests of what is decided.
+    /// The defaults, for tests of decisions.
     #[cfg(test)]
     pub fn of_tests(owner_tag_key: &str) -> Self {
         Self {
@@ -84,19 +90,19 @@ impl Policy {
             default_deletion: crate::api::DeletionPolicy::Delete,
             mass_deletion_guard: true,
             read_only: false,
-            settle_time: std::time::Duration::from_secs(30),
+            confirmation_period: std::time::Duration::from_secs(30),
             is_otc: false,
             without: None,
         }
     }
 
-    /// Whether this is asked.
+    /// Whether this guard is checked.
     #[cfg(test)]
     pub fn keeps(&self, guard: Guard) -> bool {
         self.without != Some(guard)
     }
 
-    /// Whether this is asked: always.
+    /// Whether this guard is checked: always.
     #[cfg(not(test))]
     pub const fn keeps(&self, _: Guard) -> bool {
         true

@@ -1,21 +1,21 @@
-//! Whose an object of the cloud is, by its tag, and how it becomes this CR's.
+//! Finds the owner of a cloud resource by its tag, and marks or claims the resource for this CR.
 
 use std::collections::BTreeMap;
 
 use super::{Guard, Inputs, MAX_TAGS, Note, Step, Why, look, object, owner, stop};
 use crate::api::conditions::Reason;
-use crate::mirror::{Look, Remote};
-use crate::ownership::Owner;
+use crate::cache::{Query, Remote};
+use crate::owner_tag::Owner;
 use crate::reconcile::kind::Kind;
 
-/// Whose an object is, seen from this CR.
+/// The owner of a resource, seen from this CR.
 pub(super) enum Ownership<K: Kind> {
     Mine,
-    /// Free to be marked as ours; `true` if another value of our tag stands in the way.
+    /// May be marked as ours. `marked`: our tag has another value, which must be removed first.
     Free {
         marked: bool,
     },
-    /// Nothing can be concluded before the tags are known.
+    /// Unknown until the tags are read.
     Untold,
     NotMine(Step<K>),
 }
@@ -34,8 +34,8 @@ pub(super) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
             return Ownership::Free { marked: false };
         }
         let message = format!(
-            "the {} {} already has {} tags in the cloud, so there is no room for the operator's own ({key}): remove one \
-             there",
+            "the {} {} already has {} tags in the cloud, so there is no room for the operator's own ({key}): remove \
+             one there",
             K::NOUN,
             remote.id(),
             tags.len(),
@@ -46,19 +46,19 @@ pub(super) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
         return Ownership::Mine;
     }
     let named = inputs.lifecycle.external_id.as_deref() == Some(remote.id());
-    // What was marked as ours and is another's now was taken since: to take it back in turn would never end.
+    // A resource that was marked as ours and now has another owner was taken. Taking it back would never end.
     let is_taken = was_marked(inputs, remote.id());
     let is_free = Owner::parse(value).is_some_and(|theirs| {
-        // The CR's place or the cluster's name has changed since.
+        // This CR; its namespace, its name or the cluster name has changed since.
         theirs.uid == mine.uid
-            // This CR's former self, before it was restored or made anew.
+            // This CR before it was restored or recreated.
             || (!is_taken && theirs.same_place(&mine) && inputs.policy.cluster_name.is_some())
-            // A CR of this cluster that is no more. Without a name for each cluster nobody can tell which one it was of.
+            // A CR of this cluster that no longer exists. Without cluster names, its cluster is unknown.
             || (!is_taken
                 && named
                 && theirs.cluster == mine.cluster
                 && inputs.policy.cluster_name.is_some()
-                && !inputs.view.owner_lives)
+                && !inputs.observation.owner_lives)
     });
     if is_free {
         Ownership::Free { marked: true }
@@ -67,13 +67,13 @@ pub(super) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
     }
 }
 
-/// Whether this very CR, and not a former self whose status it was given, had its tag on the recorded object.
+/// Whether this CR, and not a former one whose status it inherited, put its tag on the recorded resource.
 pub(super) fn was_marked<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> bool {
     let recorded = object(inputs);
     recorded.id.as_deref() == Some(id) && recorded.owner_uid.as_deref() == Some(inputs.uid)
 }
 
-/// Sees to it that the recorded object's tag names this CR. `None`: it does.
+/// Makes the tag of the recorded resource name this CR. `None`: it already does.
 pub(super) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Option<Step<K>> {
     if !K::Remote::TAGGED {
         return None;
@@ -81,13 +81,13 @@ pub(super) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Optio
     let id = remote.id().to_owned();
     let marked = match ownership(inputs, remote) {
         Ownership::Mine => return None,
-        Ownership::Untold => return Some(look(inputs, Look::Tags(id))),
+        Ownership::Untold => return Some(look(inputs, Query::Tags(id))),
         Ownership::NotMine(step) if inputs.policy.keeps(Guard::OwnTagBeforeChange) => return Some(step),
         Ownership::NotMine(_) => true,
         Ownership::Free { marked } => marked,
     };
     if inputs.policy.read_only {
-        let message = format!("--read-only: would mark the {} {id} as this object's", K::NOUN);
+        let message = format!("--read-only: would set the owner tag of the {} {id}", K::NOUN);
         return Some(stop(Reason::Updating, message));
     }
     if !inputs.has_finalizer {
@@ -111,10 +111,10 @@ pub(super) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Optio
     })
 }
 
-/// Takes an object that is not on record: its id is put there first, so that no kill can lose it, then it is marked.
+/// Claims a resource that is not recorded. First records its id, so that no kill can lose it; then the tag is set.
 pub(super) fn claim<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, event: (&'static str, String)) -> Step<K> {
     match ownership(inputs, remote) {
-        Ownership::Untold => return look(inputs, Look::Tags(remote.id().to_owned())),
+        Ownership::Untold => return look(inputs, Query::Tags(remote.id().to_owned())),
         Ownership::NotMine(step) => return step,
         Ownership::Free { .. } if inputs.policy.read_only => {
             let message = format!("--read-only: would adopt the {} {}", K::NOUN, remote.id());
@@ -136,28 +136,28 @@ pub(super) fn already_managed<K: Kind>(inputs: &Inputs<'_, K>, id: &str, value: 
     let mine = owner(inputs);
     let is_former_self = Owner::parse(value).is_some_and(|theirs| theirs.same_place(&mine));
     let way_out = if was_marked(inputs, id) {
-        ", which was put in the place of this object's own: does another cluster with the same --cluster-name run, or a \
-         copy of this object? Stop that one's operator, or give each cluster a name of its own; then remove that tag in \
-         the cloud, and this object takes the gateway back"
+        ", which replaced this object's own: does another cluster with the same --cluster-name run, or a copy of this \
+         object? Stop that one's operator, or give each cluster a name of its own; then remove that tag in the cloud, \
+         and this object claims the gateway again"
     } else if inputs.policy.cluster_name.is_none()
         && Owner::parse(value).is_some_and(|theirs| theirs.cluster.is_empty())
     {
         if is_former_self {
             // Its tag names no cluster, so --cluster-name would come too late now.
-            "; that may be this object before it was recreated, or an object of another cluster: if it is this object, remove \
-             that tag in the cloud and set spec.externalID to this id (with --cluster-name, set from the start, that happens \
-             by itself)"
+            "; that may be this object before it was recreated, or an object of another cluster: if it is this \
+             object, remove that tag in the cloud and set spec.externalID to this id (with --cluster-name, set from \
+             the start, that happens automatically)"
         } else {
-            "; without --cluster-name it cannot be told whether that owner is of this cluster and still exists: if it does \
-             not, removing that tag in the cloud releases it (give each cluster a --cluster-name of its own)"
+            "; without --cluster-name it is unknown whether that owner is of this cluster and still exists: if it \
+             does not, removing that tag in the cloud releases it (give each cluster a --cluster-name of its own)"
         }
     } else if Owner::parse(value).is_some_and(|theirs| theirs.cluster == mine.cluster) {
         &format!(
-            "; if that one is no more, set spec.externalID to {id} to take it over, or remove that tag in the cloud, which \
-             releases it"
+            "; if that owner no longer exists, set spec.externalID to {id} to take it over, or remove that tag in the \
+             cloud, which releases it"
         )
     } else {
-        "; if that owner is no more, removing that tag in the cloud releases it"
+        "; if that owner no longer exists, removing that tag in the cloud releases it"
     };
     let message = format!(
         "the {} {id} has another owner: its tag {key} is {value}{way_out}",

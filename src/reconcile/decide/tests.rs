@@ -1,4 +1,4 @@
-//! The table of decisions for customer gateways: every state that a crash, a stranger or a person can leave behind.
+//! The decisions for customer gateways, for every state that a crash, another client of the cloud or a user can cause.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use super::*;
 use crate::api::lifecycle::CredentialsRef;
 use crate::api::{AdoptionPolicy, CustomerGatewaySpec, CustomerGatewayStatus, Intent, PastIntent};
 use crate::cloud::customer_gateways::CustomerGateway;
-use crate::reconcile::customer_gateway::{GatewayChange, GatewayExtras, Gateways};
+use crate::reconcile::customer_gateway::{GatewayChange, GatewayDereferenced, Gateways};
 
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 const OTHER_UID: &str = "22222222-2222-4222-8222-222222222222";
 const ID: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
 const TWIN: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 const KEY: &str = "vpn-operator-owner";
-/// The intent of these cases: announced at 1000, over at 1012; settled 30 s later.
+/// The intent of these cases: recorded at 1000, deadline at 1012; the confirmation period ends 30 s later.
 const ANNOUNCED: i64 = 1000;
 const DEADLINE: i64 = 1012;
 
@@ -21,7 +21,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a small number")
 }
 
-/// A case: everything that a decision rests on, to be changed by each test.
+/// A case: all inputs of a decision, to be changed by each test.
 #[derive(Clone)]
 struct Case {
     policy: Policy,
@@ -34,12 +34,13 @@ struct Case {
     lifecycle: Lifecycle,
     status: CustomerGatewayStatus,
     crd_deleting_since: Option<Time>,
-    access: Result<Access, Trouble>,
-    extras: Extras<GatewayExtras>,
-    view: View<CustomerGateway>,
-    failed_look: Option<Trouble>,
+    access: Result<Access, Failure>,
+    dereferenced: Dereferencing<GatewayDereferenced>,
+    observation: Observation<CustomerGateway>,
+    failed_query: Option<Failure>,
     triggered: bool,
-    delete_sent: Option<&'static str>,
+    sent_delete: Option<SentDelete>,
+    undeleted: Vec<String>,
     accepted: Option<GatewayChange>,
     overwrites_tags: bool,
 }
@@ -76,8 +77,8 @@ fn mine(id: &str) -> CustomerGateway {
     remote(id, Some(&owner_tag(UID, "test")))
 }
 
-fn seen(remote: CustomerGateway) -> Sighting<CustomerGateway> {
-    Sighting::Seen {
+fn seen(remote: CustomerGateway) -> Observed<CustomerGateway> {
+    Observed::Seen {
         remote,
         fresh: true,
         full: true,
@@ -102,7 +103,7 @@ fn intent() -> Intent {
 }
 
 impl Case {
-    /// A new object: nothing on record, and a mirror that has listed an empty cloud.
+    /// A new object: nothing recorded, and a cache that has listed an empty cloud.
     fn new() -> Self {
         Self {
             policy: Policy {
@@ -126,20 +127,21 @@ impl Case {
                 scope: scope("p"),
                 cloud_now: Some(at(DEADLINE + 1)),
             }),
-            extras: Extras::Read(GatewayExtras::default()),
-            view: View {
+            dereferenced: Dereferencing::Read(GatewayDereferenced::default()),
+            observation: Observation {
                 listed: listed(900),
-                ..View::blank()
+                ..Observation::blank()
             },
-            failed_look: None,
+            failed_query: None,
             triggered: true,
-            delete_sent: None,
+            sent_delete: None,
+            undeleted: Vec::new(),
             accepted: None,
             overwrites_tags: true,
         }
     }
 
-    /// An object that was created and confirmed, and is seen in the cloud as it should be.
+    /// An object that was created and confirmed, and that the cloud matches.
     fn ready() -> Self {
         let mut case = Self::new();
         let object = &mut case.status.object;
@@ -151,10 +153,10 @@ impl Case {
             deadline: Time(at(DEADLINE)),
             given_up: false,
         }];
-        let verdict = Verdict::new(Reason::Available, "");
-        conditions::apply(&mut object.conditions, &verdict, Some(1), Time(at(ANNOUNCED)));
-        case.view.known = seen(mine(ID));
-        case.view.owned = vec![mine(ID)];
+        let condition = ReadyCondition::new(Reason::Available, "");
+        conditions::apply(&mut object.conditions, &condition, Some(1), Time(at(ANNOUNCED)));
+        case.observation.known = seen(mine(ID));
+        case.observation.owned = vec![mine(ID)];
         case.triggered = false;
         case
     }
@@ -187,38 +189,39 @@ impl Case {
             status: &self.status,
             crd_deleting_since: self.crd_deleting_since.as_ref(),
             access: self.access.clone(),
-            extras: self.extras.clone(),
+            dereferenced: self.dereferenced.clone(),
             has_home: true,
-            view: self.view.clone(),
-            failed_look: self.failed_look.clone(),
+            observation: self.observation.clone(),
+            failed_query: self.failed_query.clone(),
             triggered: self.triggered,
-            delete_sent: self.delete_sent,
+            sent_delete: self.sent_delete,
+            undeleted: self.undeleted.clone(),
             accepted: self.accepted.clone(),
             replayed: false,
             overwrites_tags: self.overwrites_tags,
         })
     }
 
-    /// The reason that the object comes to rest with, and its message.
+    /// The reason and the message with which the decision ends in a rest.
     fn rests(&self) -> (Reason, String) {
         match self.decide() {
-            Step::Rest(Rest::Troubled(trouble)) => (trouble.verdict.reason, trouble.verdict.message),
+            Step::Rest(Rest::Troubled(failure)) => (failure.condition.reason, failure.condition.message),
             other => panic!("no rest with a reason: {other:?}"),
         }
     }
 }
 
-fn looks_at_object(id: &str) -> Step<Gateways> {
-    Step::Look {
-        look: Look::Object(id.to_owned()),
+fn reads_object(id: &str) -> Step<Gateways> {
+    Step::Query {
+        look: Query::Object(id.to_owned()),
         anew: false,
     }
 }
 
-fn trouble(reason: Reason) -> Trouble {
-    Trouble {
-        verdict: Verdict::new(reason, "because"),
-        pace: AGAIN,
+fn failure(reason: Reason) -> Failure {
+    Failure {
+        condition: ReadyCondition::new(reason, "because"),
+        backoff: RETRY,
     }
 }
 
@@ -227,7 +230,7 @@ fn trouble(reason: Reason) -> Trouble {
 #[test]
 fn a_gateway_waits_for_no_namespace_that_cannot_be_listed_since_its_tag_names_the_owner() {
     let unlisted = Case::new().with(|case| {
-        case.view.unlisted = Some(Unlisted {
+        case.observation.unlisted = Some(Unlisted {
             namespace: Some("team-b".to_owned()),
             cause: "forbidden".to_owned(),
         });
@@ -236,12 +239,12 @@ fn a_gateway_waits_for_no_namespace_that_cannot_be_listed_since_its_tag_names_th
 }
 
 #[test]
-fn a_first_creation_needs_the_mirror_and_the_finalizer_and_no_look_of_its_own() {
-    let unprimed = Case::new().with(|case| case.view.listed = None);
+fn a_first_creation_needs_the_cache_and_the_finalizer_and_no_look_of_its_own() {
+    let unprimed = Case::new().with(|case| case.observation.listed = None);
     assert_eq!(
         unprimed.decide(),
-        Step::Look {
-            look: Look::Collection,
+        Step::Query {
+            look: Query::Collection,
             anew: false
         }
     );
@@ -263,7 +266,7 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
         Case::new().with(|case| {
             case.status.object.intent = Some(intent());
             case.status.object.scope = Some(scope("p"));
-            case.view.listed = Some(Listed {
+            case.observation.listed = Some(Listed {
                 fresh,
                 started: at(started),
                 complete,
@@ -274,13 +277,13 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
             });
         })
     };
-    let anew = Step::Look {
-        look: Look::Collection,
+    let anew = Step::Query {
+        look: Query::Collection,
         anew: true,
     };
-    // The answer was just lost: look at once.
+    // The answer was just lost: list at once.
     assert_eq!(case(900, DEADLINE, false, true).decide(), anew);
-    // Not found yet: wait out the deadline and the settle time.
+    // Not found yet: wait for the deadline and the confirmation period.
     assert!(matches!(
         case(DEADLINE, DEADLINE, true, true).decide(),
         Step::Rest(Rest::Until(Some(_), _))
@@ -289,10 +292,10 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
         case(DEADLINE, DEADLINE + 30, true, true).decide(),
         Step::Rest(Rest::Until(Some(_), _))
     ));
-    // Then look again: the last look was too early to prove anything.
+    // Then list again: the last LIST was too early to prove anything.
     assert_eq!(case(DEADLINE, DEADLINE + 31, true, true).decide(), anew);
     assert_eq!(case(DEADLINE + 30, DEADLINE + 31, true, true).decide(), anew);
-    // Only a complete look after that proves that nothing came of it.
+    // Only a complete LIST after that proves that nothing was created.
     assert_eq!(
         case(DEADLINE + 31, DEADLINE + 32, true, true).decide(),
         Step::Note(Note::GivenUp)
@@ -301,7 +304,7 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
         case(DEADLINE + 31, DEADLINE + 32, true, false).rests().0,
         Reason::CloudError
     );
-    // In no state of the clock and the mirror is it created again.
+    // In no state of the clock and the cache is it created again.
     for started in [900, DEADLINE, DEADLINE + 30, DEADLINE + 31, 5000] {
         for now in [ANNOUNCED, DEADLINE, DEADLINE + 30, DEADLINE + 31, 6000] {
             for flags in [(true, true), (true, false), (false, true), (false, false)] {
@@ -316,7 +319,7 @@ fn an_unresolved_intent_is_never_followed_by_a_blind_creation() {
 fn an_intent_whose_object_shows_up_is_resolved_by_it() {
     let case = Case::new().with(|case| {
         case.status.object.intent = Some(intent());
-        case.view.owned = vec![mine(ID), mine(TWIN)];
+        case.observation.owned = vec![mine(ID), mine(TWIN)];
     });
     let Step::Note(Note::Found {
         remote,
@@ -333,13 +336,13 @@ fn nothing_is_concluded_before_unknown_tags_are_asked_for() {
     for with_intent in [false, true] {
         let case = Case::new().with(|case| {
             case.status.object.intent = with_intent.then(intent);
-            case.view.untold = vec![ID.to_owned()];
-            case.view.listed = listed(5000);
+            case.observation.tags_unknown = vec![ID.to_owned()];
+            case.observation.listed = listed(5000);
         });
         assert_eq!(
             case.decide(),
-            Step::Look {
-                look: Look::Tags(ID.to_owned()),
+            Step::Query {
+                look: Query::Tags(ID.to_owned()),
                 anew: false
             }
         );
@@ -348,7 +351,8 @@ fn nothing_is_concluded_before_unknown_tags_are_asked_for() {
 
 #[test]
 fn a_former_self_is_taken_back_with_a_cluster_name_and_left_alone_without() {
-    let case = Case::new().with(|case| case.view.predecessors = vec![remote(ID, Some(&owner_tag(OTHER_UID, "test")))]);
+    let case =
+        Case::new().with(|case| case.observation.former_owners = vec![remote(ID, Some(&owner_tag(OTHER_UID, "test")))]);
     let Step::Note(Note::Found {
         event: Some((reason, _)),
         ..
@@ -359,7 +363,7 @@ fn a_former_self_is_taken_back_with_a_cluster_name_and_left_alone_without() {
     assert_eq!(reason, "Readopted");
     let nameless = case.with(|case| {
         case.policy.cluster_name = None;
-        case.view.predecessors = vec![remote(ID, Some(&owner_tag(OTHER_UID, "")))];
+        case.observation.former_owners = vec![remote(ID, Some(&owner_tag(OTHER_UID, "")))];
     });
     let (reason, message) = nameless.rests();
     assert_eq!(reason, Reason::AlreadyManaged);
@@ -372,8 +376,8 @@ fn a_gateway_that_was_taken_from_this_object_is_left_to_its_new_owner() {
         Case::ready().with(|case| {
             case.lifecycle.external_id = external_id.map(str::to_owned);
             case.status.object.owner_uid = Some(UID.to_owned());
-            case.view.known = seen(remote(ID, Some(&owner_tag(OTHER_UID, "test"))));
-            case.view.owned.clear();
+            case.observation.known = seen(remote(ID, Some(&owner_tag(OTHER_UID, "test"))));
+            case.observation.owned.clear();
         })
     };
     for external_id in [None, Some(ID)] {
@@ -387,11 +391,11 @@ fn a_gateway_that_was_taken_from_this_object_is_left_to_its_new_owner() {
         let step = taken(external_id).deleting().decide();
         assert!(matches!(step, Step::Release(Some(_))), "{step:?}");
     }
-    // A status that was restored under another uid says so of its former object.
+    // A status that was restored under another uid has the owner uid of its former object.
     let restored = taken(None).with(|case| case.status.object.owner_uid = Some(OTHER_UID.to_owned()));
     let step = restored.decide();
     assert!(matches!(step, Step::Change { why: Why::Mark, .. }), "{step:?}");
-    let released = taken(None).with(|case| case.view.known = seen(remote(ID, None)));
+    let released = taken(None).with(|case| case.observation.known = seen(remote(ID, None)));
     let step = released.decide();
     assert!(matches!(step, Step::Change { why: Why::Mark, .. }), "{step:?}");
 }
@@ -401,8 +405,8 @@ fn what_an_object_of_another_name_left_behind_is_not_made_a_second_time() {
     let dead = Owner::new(OTHER_UID, Some("test"), "team", "former-name").to_string();
     let case = |fresh: bool| {
         Case::new().with(|case| {
-            case.view.orphan = Some(remote(ID, Some(&dead)));
-            case.view.listed = case.view.listed.map(|listed| Listed { fresh, ..listed });
+            case.observation.orphan = Some(remote(ID, Some(&dead)));
+            case.observation.listed = case.observation.listed.map(|listed| Listed { fresh, ..listed });
         })
     };
     let (reason, message) = case(true).rests();
@@ -412,8 +416,8 @@ fn what_an_object_of_another_name_left_behind_is_not_made_a_second_time() {
         says(&format!("set spec.externalID to {ID}")) && says(&dead),
         "{message}"
     );
-    let look = Step::Look {
-        look: Look::Collection,
+    let look = Step::Query {
+        look: Query::Collection,
         anew: false,
     };
     assert_eq!(case(false).decide(), look);
@@ -424,7 +428,7 @@ fn only_a_single_candidate_is_adopted_and_nothing_is_created_beside_several() {
     let case = |policy: Option<AdoptionPolicy>, candidates: &[&str]| {
         Case::new().with(|case| {
             case.lifecycle.adoption_policy = policy;
-            case.view.candidates = candidates.iter().map(|id| remote(id, None)).collect();
+            case.observation.candidates = candidates.iter().map(|id| remote(id, None)).collect();
         })
     };
     let adopt = Some(AdoptionPolicy::IfExists);
@@ -450,7 +454,7 @@ fn a_candidate_that_differs_in_what_is_immutable_is_neither_adopted_nor_duplicat
         Case::new().with(|case| {
             case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
             case.spec.as_mut().expect("readable").bgp_asn = asn;
-            case.view.candidates = vec![candidate.clone()];
+            case.observation.candidates = vec![candidate.clone()];
         })
     };
     let (reason, message) = case(Some(65001)).rests();
@@ -470,7 +474,7 @@ fn an_incomplete_list_does_not_show_that_there_is_nothing_to_adopt() {
     for adopt in [AdoptionPolicy::IfExists, AdoptionPolicy::Required] {
         let case = Case::new().with(|case| {
             case.lifecycle.adoption_policy = Some(adopt);
-            case.view.listed = listed(900).map(|listed| Listed {
+            case.observation.listed = listed(900).map(|listed| Listed {
                 complete: false,
                 ..listed
             });
@@ -484,7 +488,7 @@ fn required_adopts_and_never_creates() {
     let case = |candidates: Vec<CustomerGateway>| {
         Case::new().with(|case| {
             case.lifecycle.adoption_policy = Some(AdoptionPolicy::Required);
-            case.view.candidates = candidates;
+            case.observation.candidates = candidates;
         })
     };
     assert_eq!(case(Vec::new()).rests().0, Reason::NotFound);
@@ -495,13 +499,13 @@ fn required_adopts_and_never_creates() {
             ..
         })
     ));
-    // Nor once what was adopted is deleted in the cloud.
+    // Nor once the adopted gateway is deleted in the cloud.
     let deleted = Case::ready().with(|case| {
         case.lifecycle.adoption_policy = Some(AdoptionPolicy::Required);
-        case.view.known = Sighting::Gone;
+        case.observation.known = Observed::Gone;
     });
     assert_eq!(deleted.rests().0, Reason::NotFound);
-    // Who only observes takes neither finalizer nor tag.
+    // An object that only observes adds neither finalizer nor tag.
     let observing = |candidates: Vec<CustomerGateway>| {
         case(candidates).with(|case| {
             case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
@@ -519,13 +523,13 @@ fn required_adopts_and_never_creates() {
 
 #[test]
 fn what_a_list_omits_is_read_before_anything_is_concluded() {
-    let whole = |id: &str| Step::Look {
-        look: Look::Whole(id.to_owned()),
+    let whole = |id: &str| Step::Query {
+        look: Query::Whole(id.to_owned()),
         anew: false,
     };
     let adopts = Case::new().with(|case| {
         case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
-        case.view.unread = vec![ID.to_owned()];
+        case.observation.unread = vec![ID.to_owned()];
     });
     assert_eq!(adopts.decide(), whole(ID));
     let observes = adopts.with(|case| {
@@ -533,15 +537,15 @@ fn what_a_list_omits_is_read_before_anything_is_concluded() {
         case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
     });
     assert_eq!(observes.decide(), whole(ID));
-    let twins = Case::ready().with(|case| {
-        case.view.owned = vec![mine(ID), mine(TWIN)];
-        case.view.unread = vec![TWIN.to_owned()];
+    let duplicates = Case::ready().with(|case| {
+        case.observation.owned = vec![mine(ID), mine(TWIN)];
+        case.observation.unread = vec![TWIN.to_owned()];
     });
-    assert_eq!(twins.decide(), whole(TWIN));
+    assert_eq!(duplicates.decide(), whole(TWIN));
 }
 
-fn rival(deleting: bool) -> Rival {
-    Rival {
+fn competing_claim(deleting: bool) -> CompetingClaim {
+    CompetingClaim {
         namespace: "team".to_owned(),
         name: "first".to_owned(),
         deleting,
@@ -552,7 +556,7 @@ fn rival(deleting: bool) -> Rival {
 fn what_was_only_observed_is_adopted_before_it_is_managed() {
     let turned = Case::ready().with(|case| {
         case.status.object.observe_only = true;
-        case.view.known = seen(remote(ID, None));
+        case.observation.known = seen(remote(ID, None));
     });
     assert!(matches!(
         turned.clone().decide(),
@@ -566,28 +570,28 @@ fn what_was_only_observed_is_adopted_before_it_is_managed() {
     for (deleting, expected) in [(false, Reason::AlreadyManaged), (true, Reason::DependencyNotReady)] {
         let (reason, message) = turned
             .clone()
-            .with(|case| case.view.rival = Some(rival(deleting)))
+            .with(|case| case.observation.competing_claim = Some(competing_claim(deleting)))
             .rests();
         assert_eq!(reason, expected);
         assert!(message.contains("team/first"), "{message}");
     }
-    let gone = turned.clone().with(|case| case.view.known = Sighting::Gone);
+    let gone = turned.clone().with(|case| case.observation.known = Observed::Gone);
     assert_eq!(gone.rests().0, Reason::NotFound);
-    // Deleted before it was adopted, it leaves the cloud as it is.
+    // Deleted before adoption, the object leaves the cloud unchanged.
     let told = "left the customer gateway in the cloud, where it was only observed";
     assert_eq!(turned.deleting().decide(), Step::Release(Some(told.to_owned())));
 }
 
 #[test]
 fn what_another_object_holds_is_neither_changed_nor_deleted() {
-    let second = Case::ready().with(|case| case.view.rival = Some(rival(false)));
+    let second = Case::ready().with(|case| case.observation.competing_claim = Some(competing_claim(false)));
     let (reason, message) = second.clone().rests();
     assert_eq!(reason, Reason::AlreadyManaged);
     assert!(message.contains("team/first"), "{message}");
-    let Step::Release(Some(told)) = second.deleting().decide() else {
+    let Step::Release(Some(note)) = second.deleting().decide() else {
         panic!("the finalizer is removed and nothing is deleted");
     };
-    assert!(told.contains("team/first"), "{told}");
+    assert!(note.contains("team/first"), "{note}");
 }
 
 #[test]
@@ -595,9 +599,9 @@ fn what_another_object_is_creating_is_not_adopted() {
     let case = |lifecycle: Lifecycle| {
         Case::new().with(|case| {
             case.lifecycle = lifecycle;
-            case.view.candidates = vec![remote(ID, None)];
-            case.view.known = seen(remote(ID, None));
-            case.view.name_holder = Some(rival(false));
+            case.observation.candidates = vec![remote(ID, None)];
+            case.observation.known = seen(remote(ID, None));
+            case.observation.name_holder = Some(competing_claim(false));
         })
     };
     for lifecycle in [
@@ -642,17 +646,17 @@ fn read_only_creates_changes_and_deletes_nothing() {
             name: Some("else".to_owned()),
             ..mine(ID)
         };
-        case.view.known = seen(gateway);
+        case.observation.known = seen(gateway);
     });
     let (reason, message) = read_only(renamed).rests();
     assert_eq!(reason, Reason::Updating);
     assert!(message.contains("name"), "{message}");
     assert_eq!(read_only(Case::ready().deleting()).rests().0, Reason::Deleting);
-    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    let gone = Case::ready().with(|case| case.observation.known = Observed::Gone);
     assert_eq!(read_only(gone).rests().0, Reason::Creating);
 }
 
-// --- what is on record ----------------------------------------------------------------------------------------------
+// --- recorded objects -----------------------------------------------------------------------------------------------
 
 #[test]
 fn an_object_as_specified_is_confirmed() {
@@ -666,28 +670,28 @@ fn an_object_as_specified_is_confirmed() {
 fn an_edit_rests_on_an_observation_made_after_it() {
     let case = Case::ready().with(|case| {
         case.triggered = true;
-        case.view.known = Sighting::Seen {
+        case.observation.known = Observed::Seen {
             remote: mine(ID),
             fresh: false,
             full: true,
         };
     });
-    assert_eq!(case.decide(), looks_at_object(ID));
+    assert_eq!(case.decide(), reads_object(ID));
 }
 
-/// Told that the object does not exist, with a LIST that is to confirm it outstanding or incomplete.
+/// A read was answered with "no such object"; the LIST that has to confirm it is outstanding or incomplete.
 fn unconfirmed(list_incomplete: bool) -> Case {
     Case::ready().with(|case| {
-        case.view.known = Sighting::Unconfirmed { list_incomplete };
-        case.view.owned = Vec::new();
+        case.observation.known = Observed::Unconfirmed { list_incomplete };
+        case.observation.owned = Vec::new();
         case.triggered = true;
     })
 }
 
 #[test]
 fn one_404_is_confirmed_by_a_list_before_anything_follows_from_it() {
-    let lists = Step::Look {
-        look: Look::Collection,
+    let lists = Step::Query {
+        look: Query::Collection,
         anew: false,
     };
     let named = unconfirmed(false).with(|case| {
@@ -698,31 +702,31 @@ fn one_404_is_confirmed_by_a_list_before_anything_follows_from_it() {
         assert_eq!(case.decide(), lists);
         let failed = case
             .clone()
-            .with(|case| case.failed_look = Some(trouble(Reason::Throttled)));
+            .with(|case| case.failed_query = Some(failure(Reason::Throttled)));
         assert_eq!(failed.rests().0, Reason::Throttled);
-        let incomplete = case.with(|case| case.view.known = Sighting::Unconfirmed { list_incomplete: true });
+        let incomplete = case.with(|case| case.observation.known = Observed::Unconfirmed { list_incomplete: true });
         let (reason, message) = incomplete.rests();
         assert_eq!(reason, Reason::CloudError);
         assert!(message.contains("incomplete"), "{message}");
     }
-    // At rest nothing is said of it: it is read again.
+    // At rest it is not reported: it is read again.
     let resting = unconfirmed(true).with(|case| case.triggered = false);
     assert!(matches!(resting.decide(), Step::Rest(Rest::Quiet(_))));
 }
 
 #[test]
 fn absence_from_a_list_is_checked_and_only_a_get_makes_it_gone() {
-    let missing = Case::ready().with(|case| case.view.known = Sighting::Missing);
-    assert_eq!(missing.decide(), looks_at_object(ID));
-    let unknown = Case::ready().with(|case| case.view.known = Sighting::Unknown);
-    assert_eq!(unknown.decide(), looks_at_object(ID));
-    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    let missing = Case::ready().with(|case| case.observation.known = Observed::Missing);
+    assert_eq!(missing.decide(), reads_object(ID));
+    let unknown = Case::ready().with(|case| case.observation.known = Observed::Unknown);
+    assert_eq!(unknown.decide(), reads_object(ID));
+    let gone = Case::ready().with(|case| case.observation.known = Observed::Gone);
     assert_eq!(gone.decide(), Step::Note(Note::Lost));
 }
 
 #[test]
 fn what_is_gone_is_not_made_anew_where_that_was_not_asked_for() {
-    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    let gone = Case::ready().with(|case| case.observation.known = Observed::Gone);
     let external = gone
         .clone()
         .with(|case| case.lifecycle.external_id = Some(ID.to_owned()));
@@ -738,21 +742,21 @@ fn what_is_gone_is_not_made_anew_where_that_was_not_asked_for() {
 #[test]
 fn a_mass_deletion_stops_recreation_until_it_is_approved() {
     let suspected = Some(MassDeletion { missing: 11, of: 20 });
-    for known in [Sighting::Missing, Sighting::Gone] {
+    for known in [Observed::Missing, Observed::Gone] {
         let case = Case::ready().with(|case| {
-            case.view.known = known.clone();
-            case.view.mass_deletion = suspected;
+            case.observation.known = known.clone();
+            case.observation.mass_deletion = suspected;
         });
         let (reason, message) = case.rests();
         assert_eq!(reason, Reason::MassDeletionSuspected);
         assert!(message.contains(RECREATE_APPROVED_ANNOTATION), "{message}");
         let unguarded = case.clone().with(|case| case.policy.mass_deletion_guard = false);
         assert!(!matches!(unguarded.decide(), Step::Rest(_)));
-        // Suspected since second 3000; an older approval was for something else, whatever the condition says by now.
+        // Suspected since second 3000: an older approval was for something else, whatever the condition is by now.
         let told = case.with(|case| {
             case.status.object.mass_deletion_suspected_at = Some(Time(at(3000)));
-            let verdict = Verdict::new(Reason::CloudError, "");
-            conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(1000)));
+            let condition = ReadyCondition::new(Reason::CloudError, "");
+            conditions::apply(&mut case.status.object.conditions, &condition, Some(1), Time(at(1000)));
         });
         for (approved, goes_on) in [
             ("1970-01-01T00:49:59Z", false),
@@ -767,9 +771,9 @@ fn a_mass_deletion_stops_recreation_until_it_is_approved() {
                     message.contains(approved) && message.contains("set it again"),
                     "{message}"
                 );
-                // Said once, however often it is decided.
-                let verdict = Verdict::new(Reason::MassDeletionSuspected, message.clone());
-                conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(3000)));
+                // Repeated decisions do not repeat the hint.
+                let condition = ReadyCondition::new(Reason::MassDeletionSuspected, message.clone());
+                conditions::apply(&mut case.status.object.conditions, &condition, Some(1), Time(at(3000)));
                 assert_eq!(case.rests().1, message);
                 case.approved = None;
                 assert!(!case.rests().1.contains("set it again"));
@@ -781,8 +785,8 @@ fn a_mass_deletion_stops_recreation_until_it_is_approved() {
 #[test]
 fn a_suspicion_stays_as_it_began_whatever_becomes_of_the_others() {
     let began = Case::ready().with(|case| {
-        case.view.known = Sighting::Gone;
-        case.view.mass_deletion = Some(MassDeletion { missing: 12, of: 12 });
+        case.observation.known = Observed::Gone;
+        case.observation.mass_deletion = Some(MassDeletion { missing: 12, of: 12 });
     });
     let (reason, message) = began.rests();
     let mut status = began.status.clone();
@@ -790,33 +794,33 @@ fn a_suspicion_stays_as_it_began_whatever_becomes_of_the_others() {
         generation: Some(1),
         now: at(3000),
     };
-    let verdict = Verdict::new(reason, message.clone());
-    crate::reconcile::record::verdict::<Gateways>(&mut status, &verdict, stamp);
+    let condition = ReadyCondition::new(reason, message.clone());
+    crate::reconcile::record::condition::<Gateways>(&mut status, &condition, stamp);
     assert_eq!(status.object.mass_deletion_suspected_at, Some(Time(at(3000))));
     let suspected = began.with(|case| case.status = status.clone());
     for others in [None, Some(MassDeletion { missing: 11, of: 12 })] {
-        for known in [Sighting::Missing, Sighting::Gone] {
+        for known in [Observed::Missing, Observed::Gone] {
             let recounted = suspected.clone().with(|case| {
-                case.view.known = known;
-                case.view.mass_deletion = others;
+                case.observation.known = known;
+                case.observation.mass_deletion = others;
                 case.triggered = false;
             });
             assert_eq!(recounted.rests(), (Reason::MassDeletionSuspected, message.clone()));
         }
     }
-    // What is reported later of the same suspicion does not move its beginning.
+    // Later reports of the same suspicion do not change when it began.
     let later = crate::reconcile::record::Stamp { now: at(4000), ..stamp };
-    crate::reconcile::record::verdict::<Gateways>(&mut status, &verdict, later);
+    crate::reconcile::record::condition::<Gateways>(&mut status, &condition, later);
     assert_eq!(status.object.mass_deletion_suspected_at, Some(Time(at(3000))));
     // It ends with the object's return, and with its recreation.
-    let returned = suspected.with(|case| case.view.known = seen(mine(ID)));
+    let returned = suspected.with(|case| case.observation.known = seen(mine(ID)));
     assert_eq!(returned.decide(), Step::Note(Note::Returned));
     for note in [Note::Returned, Note::Lost] {
         let mut status = status.clone();
         let record = crate::reconcile::kind::Record {
-            owner_tag_key: KEY,
+            policy: &Policy::of_tests(KEY),
+            uid: "uid",
             cloud_now: at(3000),
-            settle_time: std::time::Duration::from_secs(30),
         };
         crate::reconcile::record::noted::<Gateways>(&mut status, &note, &scope("p"), None, &record);
         assert_eq!(status.object.mass_deletion_suspected_at, None, "{note:?}");
@@ -825,19 +829,19 @@ fn a_suspicion_stays_as_it_began_whatever_becomes_of_the_others() {
 
 #[test]
 fn nothing_is_lost_before_it_is_known_how_much_is_missing() {
-    let gone = Case::ready().with(|case| case.view.known = Sighting::Gone);
+    let gone = Case::ready().with(|case| case.observation.known = Observed::Gone);
     assert!(matches!(gone.decide(), Step::Note(Note::Lost)));
-    let uncounted = gone.with(|case| case.view.counted = false);
+    let uncounted = gone.with(|case| case.observation.counted = false);
     assert!(matches!(uncounted.decide(), Step::Rest(Rest::Until(None, _))));
     let unguarded = uncounted.clone().with(|case| case.policy.mass_deletion_guard = false);
     assert!(matches!(unguarded.decide(), Step::Note(Note::Lost)));
-    let suspected = uncounted.with(|case| case.view.mass_deletion = Some(MassDeletion { missing: 11, of: 20 }));
+    let suspected = uncounted.with(|case| case.observation.mass_deletion = Some(MassDeletion { missing: 11, of: 20 }));
     assert_eq!(suspected.rests().0, Reason::MassDeletionSuspected);
 }
 
 #[test]
 fn a_missing_tag_is_put_back_and_another_owners_stops_everything() {
-    let untagged = Case::ready().with(|case| case.view.known = seen(remote(ID, None)));
+    let untagged = Case::ready().with(|case| case.observation.known = seen(remote(ID, None)));
     let tag = BTreeMap::from([(KEY.to_owned(), owner_tag(UID, "test"))]);
     let mark = Step::Change {
         id: ID.to_owned(),
@@ -846,11 +850,11 @@ fn a_missing_tag_is_put_back_and_another_owners_stops_everything() {
     };
     assert_eq!(untagged.decide(), mark);
     let theirs = owner_tag(OTHER_UID, "elsewhere");
-    let stolen = Case::ready().with(|case| case.view.known = seen(remote(ID, Some(&theirs))));
+    let stolen = Case::ready().with(|case| case.observation.known = seen(remote(ID, Some(&theirs))));
     let (reason, message) = stolen.rests();
     assert_eq!(reason, Reason::AlreadyManaged);
     assert!(message.contains(&theirs), "{message}");
-    // And on deletion the finalizer goes without a DELETE.
+    // On deletion, the finalizer is removed without a DELETE.
     assert!(matches!(stolen.deleting().decide(), Step::Release(Some(_))));
 }
 
@@ -858,7 +862,7 @@ fn a_missing_tag_is_put_back_and_another_owners_stops_everything() {
 fn where_tags_are_not_overwritten_the_old_one_goes_first() {
     let former = owner_tag(OTHER_UID, "test");
     let case = Case::ready().with(|case| {
-        case.view.known = seen(remote(ID, Some(&former)));
+        case.observation.known = seen(remote(ID, Some(&former)));
         case.overwrites_tags = false;
     });
     let old = BTreeMap::from([(KEY.to_owned(), former)]);
@@ -871,41 +875,48 @@ fn where_tags_are_not_overwritten_the_old_one_goes_first() {
 }
 
 #[test]
-fn a_twin_of_our_own_creation_goes_and_any_other_stays() {
-    let twin = |created: i64, address: &str| CustomerGateway {
+fn a_duplicate_of_our_own_creation_goes_and_any_other_stays() {
+    let duplicate = |created: i64, address: &str| CustomerGateway {
         created_at: Some(at(created).to_string()),
         id_value: Some(address.to_owned()),
         ..mine(TWIN)
     };
-    let case = |other: CustomerGateway| Case::ready().with(|case| case.view.owned = vec![mine(ID), other]);
+    let case = |other: CustomerGateway| Case::ready().with(|case| case.observation.owned = vec![mine(ID), other]);
     let delete = Step::Delete {
         id: TWIN.to_owned(),
-        twin: true,
+        duplicate: true,
     };
-    // The window: from the announcement to the confirmation period after the deadline, with the clock margin on both sides.
+    // The creation window, from the intent to the end of the confirmation period, with the clock margin on both sides.
     for (created, goes) in [(994, false), (995, true), (DEADLINE + 35, true), (DEADLINE + 36, false)] {
-        assert_eq!(case(twin(created, "203.0.113.7")).decide() == delete, goes, "{created}");
+        assert_eq!(
+            case(duplicate(created, "203.0.113.7")).decide() == delete,
+            goes,
+            "{created}"
+        );
     }
-    let Step::Rest(Rest::Confirmed { strays, .. }) = case(twin(ANNOUNCED, "203.0.113.8")).decide() else {
+    let Step::Rest(Rest::Confirmed {
+        unexplained_duplicates, ..
+    }) = case(duplicate(ANNOUNCED, "203.0.113.8")).decide()
+    else {
         panic!("left alone, and reported")
     };
-    assert_eq!(strays, [TWIN]);
-    let reporting = case(twin(ANNOUNCED, "203.0.113.7"))
+    assert_eq!(unexplained_duplicates, [TWIN]);
+    let reporting = case(duplicate(ANNOUNCED, "203.0.113.7"))
         .with(|case| case.lifecycle.management_policy = Some(ManagementPolicy::ReportDrift));
     assert_ne!(reporting.decide(), delete);
 }
 
 #[test]
-fn drift_is_mended_or_reported() {
+fn drift_is_corrected_or_reported() {
     let renamed = Case::ready().with(|case| {
         let gateway = CustomerGateway {
             name: Some("else".to_owned()),
             ..mine(ID)
         };
-        case.view.known = seen(gateway);
+        case.observation.known = seen(gateway);
     });
     let Step::Change { why, .. } = renamed.decide() else {
-        panic!("mended")
+        panic!("corrected")
     };
     assert_eq!(why, Why::Differs(vec!["name".to_owned()]));
     for policy in [ManagementPolicy::ReportDrift, ManagementPolicy::Observe] {
@@ -930,9 +941,9 @@ fn an_immutable_difference_is_named_and_nothing_is_changed() {
     let (reason, message) = case.rests();
     assert_eq!(reason, Reason::InvalidSpec);
     assert!(message.starts_with("bgpASN"), "{message}");
-    // A list may leave the ASN out: that is no difference yet.
+    // A list may omit the ASN: that is no difference yet.
     let listed = case.with(|case| {
-        case.view.known = Sighting::Seen {
+        case.observation.known = Observed::Seen {
             remote: mine(ID),
             fresh: true,
             full: false,
@@ -940,31 +951,31 @@ fn an_immutable_difference_is_named_and_nothing_is_changed() {
     });
     assert_eq!(
         listed.decide(),
-        Step::Look {
-            look: Look::Whole(ID.to_owned()),
+        Step::Query {
+            look: Query::Whole(ID.to_owned()),
             anew: false
         }
     );
 }
 
-/// Else a GET that fails while the list shows the object would be sent again and again.
+/// Otherwise a GET that fails while the list shows the object would be sent again and again.
 #[test]
 fn a_look_at_the_whole_object_that_failed_is_told() {
-    let refused = Trouble {
-        verdict: Verdict::new(Reason::Forbidden, "getting the gateway failed"),
-        pace: PERSON,
+    let refused = Failure {
+        condition: ReadyCondition::new(Reason::Forbidden, "getting the gateway failed"),
+        backoff: USER_ACTION,
     };
     let mut case = Case::ready();
     case.triggered = true;
     if let Ok(spec) = &mut case.spec {
         spec.bgp_asn = Some(65010);
     }
-    case.view.known = Sighting::Seen {
+    case.observation.known = Observed::Seen {
         remote: mine(ID),
         fresh: true,
         full: false,
     };
-    case.failed_look = Some(refused.clone());
+    case.failed_query = Some(refused.clone());
     assert_eq!(case.decide(), Step::Rest(Rest::Troubled(refused)));
 }
 
@@ -978,13 +989,13 @@ fn credentials_that_lead_elsewhere_stop_everything() {
             case.status.object.scope = Some(scope("p"));
         }),
     ] {
-        for known in [Sighting::Gone, Sighting::Unknown, seen(mine(ID))] {
+        for known in [Observed::Gone, Observed::Unknown, seen(mine(ID))] {
             let elsewhere = case.clone().with(|case| {
                 case.access = Ok(Access {
                     scope: scope("q"),
                     cloud_now: Some(at(9000)),
                 });
-                case.view.known = known.clone();
+                case.observation.known = known.clone();
             });
             assert_eq!(elsewhere.rests().0, Reason::ScopeChanged);
         }
@@ -995,8 +1006,8 @@ fn credentials_that_lead_elsewhere_stop_everything() {
 fn a_failure_to_look_shows_only_where_there_is_work() {
     let failed = |case: Case| {
         case.with(|case| {
-            case.view.known = Sighting::Unknown;
-            case.failed_look = Some(trouble(Reason::CloudError));
+            case.observation.known = Observed::Unknown;
+            case.failed_query = Some(failure(Reason::CloudError));
         })
     };
     assert!(matches!(failed(Case::ready()).decide(), Step::Rest(Rest::Quiet(_))));
@@ -1009,7 +1020,7 @@ fn a_failure_to_look_shows_only_where_there_is_work() {
         Reason::CloudError
     );
     assert_eq!(failed(Case::ready().deleting()).rests().0, Reason::CloudError);
-    let no_access = |case: Case| case.with(|case| case.access = Err(trouble(Reason::Unauthorized)));
+    let no_access = |case: Case| case.with(|case| case.access = Err(failure(Reason::Unauthorized)));
     assert!(matches!(no_access(Case::ready()).decide(), Step::Rest(Rest::Quiet(_))));
     assert_eq!(no_access(Case::new()).rests().0, Reason::Unauthorized);
 }
@@ -1019,7 +1030,7 @@ fn a_failure_to_look_shows_only_where_there_is_work() {
 fn naming(remote: CustomerGateway) -> Case {
     Case::new().with(|case| {
         case.lifecycle.external_id = Some(ID.to_owned());
-        case.view.known = seen(remote);
+        case.observation.known = seen(remote);
     })
 }
 
@@ -1042,13 +1053,13 @@ fn a_named_object_is_adopted_if_it_is_free() {
     let case = naming(remote(ID, Some(&dead)));
     assert!(matches!(case.decide(), Step::Note(Note::Found { .. })));
     assert_eq!(
-        case.with(|case| case.view.owner_lives = true).rests().0,
+        case.with(|case| case.observation.owner_lives = true).rests().0,
         Reason::AlreadyManaged
     );
     let elsewhere = owner_tag(OTHER_UID, "elsewhere");
     assert_eq!(naming(remote(ID, Some(&elsewhere))).rests().0, Reason::AlreadyManaged);
     let (reason, message) = naming(remote(ID, None))
-        .with(|case| case.view.rival = Some(rival(false)))
+        .with(|case| case.observation.competing_claim = Some(competing_claim(false)))
         .rests();
     assert_eq!(reason, Reason::AlreadyManaged);
     assert!(message.contains("team/first"), "{message}");
@@ -1057,7 +1068,10 @@ fn a_named_object_is_adopted_if_it_is_free() {
 #[test]
 fn a_named_object_that_does_not_fit_is_left_as_it_is() {
     assert_eq!(
-        naming(mine(ID)).with(|case| case.view.known = Sighting::Gone).rests().0,
+        naming(mine(ID))
+            .with(|case| case.observation.known = Observed::Gone)
+            .rests()
+            .0,
         Reason::NotFound
     );
     let other_address = CustomerGateway {
@@ -1094,28 +1108,32 @@ fn observing_needs_no_finalizer_and_no_claim() {
 #[test]
 fn a_deletion_looks_deletes_waits_and_lets_go() {
     let unseen = Case::ready().deleting().with(|case| {
-        case.view.known = Sighting::Seen {
+        case.observation.known = Observed::Seen {
             remote: mine(ID),
             fresh: false,
             full: true,
         };
     });
-    assert_eq!(unseen.decide(), looks_at_object(ID));
+    assert_eq!(unseen.decide(), reads_object(ID));
     let present = Case::ready().deleting();
     assert_eq!(
         present.decide(),
         Step::Delete {
             id: ID.to_owned(),
-            twin: false
+            duplicate: false
         }
     );
     assert_eq!(
-        present.clone().with(|case| case.delete_sent = Some(ID)).rests().0,
+        present
+            .clone()
+            .with(|case| case.sent_delete = Some(SentDelete::PENDING))
+            .rests()
+            .0,
         Reason::Deleting
     );
     let gone = present.with(|case| {
-        case.view.known = Sighting::Gone;
-        case.view.owned = Vec::new();
+        case.observation.known = Observed::Gone;
+        case.observation.owned = Vec::new();
     });
     assert_eq!(gone.decide(), Step::Release(None));
 }
@@ -1123,8 +1141,8 @@ fn a_deletion_looks_deletes_waits_and_lets_go() {
 #[test]
 fn a_deletion_takes_every_object_of_ours_along() {
     let case = Case::ready().deleting().with(|case| {
-        case.view.known = Sighting::Gone;
-        case.view.owned = vec![mine(TWIN)];
+        case.observation.known = Observed::Gone;
+        case.observation.owned = vec![mine(TWIN)];
     });
     assert_eq!(
         case.decide(),
@@ -1133,31 +1151,42 @@ fn a_deletion_takes_every_object_of_ours_along() {
             event: None
         })
     );
-    // A creation that was given up may still have shown up: only a new look tells.
+    // A creation that was given up may still have taken effect: only a new LIST shows it.
     let doubtful = Case::ready().deleting().with(|case| {
-        case.view.known = Sighting::Gone;
-        case.view.owned = Vec::new();
+        case.observation.known = Observed::Gone;
+        case.observation.owned = Vec::new();
         case.status.object.past_intents[0].given_up = true;
-        case.view.listed = Some(Listed {
+        case.observation.listed = Some(Listed {
             fresh: false,
             started: at(900),
             complete: true,
         });
     });
+    let look = |anew| Step::Query {
+        look: Query::Collection,
+        anew,
+    };
     assert_eq!(
         doubtful.decide(),
-        Step::Look {
-            look: Look::Collection,
-            anew: false
-        }
+        look(true),
+        "that list was too early to prove anything"
     );
+    let late = doubtful.with(|case| {
+        let listed = case.observation.listed.as_mut().expect("listed");
+        listed.started = at(DEADLINE + 31);
+        case.access = Ok(Access {
+            scope: scope("p"),
+            cloud_now: Some(at(DEADLINE + 40)),
+        });
+    });
+    assert_eq!(late.decide(), look(false), "it was before the deletion");
 }
 
 #[test]
 fn a_deletion_without_a_recorded_id_looks_for_the_object_first() {
     let case = Case::new().deleting();
     let stale = case.clone().with(|case| {
-        case.view.listed = Some(Listed {
+        case.observation.listed = Some(Listed {
             fresh: false,
             started: at(1),
             complete: true,
@@ -1165,21 +1194,21 @@ fn a_deletion_without_a_recorded_id_looks_for_the_object_first() {
     });
     assert_eq!(
         stale.decide(),
-        Step::Look {
-            look: Look::Collection,
+        Step::Query {
+            look: Query::Collection,
             anew: false
         }
     );
     assert_eq!(case.decide(), Step::Release(None));
     let incomplete = case.clone().with(|case| {
-        case.view.listed = Some(Listed {
+        case.observation.listed = Some(Listed {
             fresh: true,
             started: at(1),
             complete: false,
         })
     });
     assert_eq!(incomplete.rests().0, Reason::CloudError);
-    let found = case.clone().with(|case| case.view.owned = vec![mine(ID)]);
+    let found = case.clone().with(|case| case.observation.owned = vec![mine(ID)]);
     assert_eq!(
         found.decide(),
         Step::Note(Note::Found {
@@ -1187,15 +1216,15 @@ fn a_deletion_without_a_recorded_id_looks_for_the_object_first() {
             event: None
         })
     );
-    // An unresolved creation is waited out.
+    // The deletion waits for the end of an unresolved creation.
     let intended = case.with(|case| {
         case.status.object.intent = Some(intent());
         case.status.object.scope = Some(scope("p"));
-        case.view.listed = listed(DEADLINE);
+        case.observation.listed = listed(DEADLINE);
     });
     assert!(matches!(intended.decide(), Step::Rest(Rest::Until(Some(_), _))));
     let waited_out = intended.with(|case| {
-        case.view.listed = listed(DEADLINE + 31);
+        case.observation.listed = listed(DEADLINE + 31);
         case.access = Ok(Access {
             scope: scope("p"),
             cloud_now: Some(at(DEADLINE + 32)),
@@ -1214,12 +1243,12 @@ fn retain_takes_our_tag_off_and_nothing_else() {
         why: Why::LetGo,
     };
     assert_eq!(retain(Case::ready().deleting()).decide(), untag);
-    let untagged = retain(Case::ready().deleting()).with(|case| case.view.known = seen(remote(ID, None)));
+    let untagged = retain(Case::ready().deleting()).with(|case| case.observation.known = seen(remote(ID, None)));
     assert!(matches!(untagged.decide(), Step::Release(Some(_))));
     // Without credentials, or with others, the tag has to stay.
-    let blind = retain(Case::ready().deleting()).with(|case| case.access = Err(trouble(Reason::SecretNotFound)));
+    let blind = retain(Case::ready().deleting()).with(|case| case.access = Err(failure(Reason::SecretNotFound)));
     let Step::Release(Some(note)) = blind.decide() else {
-        panic!("let go")
+        panic!("the finalizer is removed")
     };
     assert!(note.contains("tag stays"), "{note}");
     let by_default = Case::ready()
@@ -1232,7 +1261,7 @@ fn retain_takes_our_tag_off_and_nothing_else() {
 fn a_deletion_without_credentials_waits_and_says_the_way_out() {
     let (reason, message) = Case::ready()
         .deleting()
-        .with(|case| case.access = Err(trouble(Reason::SecretNotFound)))
+        .with(|case| case.access = Err(failure(Reason::SecretNotFound)))
         .rests();
     assert_eq!(reason, Reason::SecretNotFound);
     assert!(message.contains("deletionPolicy: Retain"), "{message}");
@@ -1245,7 +1274,7 @@ fn a_crd_that_is_deleted_takes_nothing_down() {
         .deleting()
         .with(|case| case.crd_deleting_since = since(2000));
     assert_eq!(case.rests().0, Reason::CrdDeleting);
-    // Whoever asked for this object's deletion before meant it.
+    // A deletion of the object itself, requested earlier, is intended.
     let before = case.clone().with(|case| case.crd_deleting_since = since(2001));
     assert!(matches!(before.decide(), Step::Delete { .. }));
     let retain = case.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
@@ -1262,7 +1291,7 @@ fn a_broken_spec_can_be_deleted_and_says_what_is_wrong() {
         broken(Case::ready().deleting()).decide(),
         Step::Delete {
             id: ID.to_owned(),
-            twin: false
+            duplicate: false
         }
     );
 }
@@ -1307,7 +1336,7 @@ fn a_wait_for_the_outcome_of_a_creation_replaces_a_stale_read_failure() {
     let mut waiting = Case::new().with(|case| {
         case.status.object.intent = Some(intent());
         case.status.object.scope = Some(scope("p"));
-        case.view.listed = listed(DEADLINE);
+        case.observation.listed = listed(DEADLINE);
         case.access = Ok(Access {
             scope: scope("p"),
             cloud_now: Some(at(DEADLINE)),
@@ -1316,14 +1345,17 @@ fn a_wait_for_the_outcome_of_a_creation_replaces_a_stale_read_failure() {
     let deleted = waiting.clone().deleting();
     for (case, reason) in [(&waiting, Reason::Creating), (&deleted, Reason::Deleting)] {
         match case.decide() {
-            Step::Rest(Rest::Until(Some(verdict), _)) => {
-                assert_eq!(verdict.reason, reason);
-                assert!(verdict.message.contains(&at(DEADLINE + 30).to_string()), "{verdict:?}");
+            Step::Rest(Rest::Until(Some(condition), _)) => {
+                assert_eq!(condition.reason, reason);
+                assert!(
+                    condition.message.contains(&at(DEADLINE + 30).to_string()),
+                    "{condition:?}"
+                );
             }
             other => panic!("{other:?}"),
         }
     }
-    let verdict = Verdict::new(Reason::Creating, "waits");
+    let condition = ReadyCondition::new(Reason::Creating, "waits");
     let stamp = crate::reconcile::record::Stamp {
         generation: Some(1),
         now: at(0),
@@ -1332,9 +1364,9 @@ fn a_wait_for_the_outcome_of_a_creation_replaces_a_stale_read_failure() {
         (crate::cloud::Operation::ListCustomerGateways, true),
         (crate::cloud::Operation::CreateCustomerGateway, false),
     ] {
-        let failed = Verdict::new(Reason::CloudError, format!("{} failed: no answer", operation.what()));
-        crate::reconcile::record::verdict::<Gateways>(&mut waiting.status, &failed, stamp);
-        crate::reconcile::record::underway::<Gateways>(&mut waiting.status, &verdict, stamp);
+        let failed = ReadyCondition::new(Reason::CloudError, format!("{} failed: no answer", operation.what()));
+        crate::reconcile::record::condition::<Gateways>(&mut waiting.status, &failed, stamp);
+        crate::reconcile::record::underway::<Gateways>(&mut waiting.status, &condition, stamp);
         let reason = conditions::ready_reason(&waiting.status.object.conditions);
         assert_eq!(reason == Some("Creating"), is_replaced, "{operation:?}");
     }
@@ -1351,7 +1383,7 @@ fn a_deadline_beyond_any_window_is_corrected_also_of_an_object_that_is_deleted()
             ..intent()
         });
         case.status.object.scope = Some(scope("p"));
-        case.view.listed = listed(now);
+        case.observation.listed = listed(now);
         case.access = Ok(Access {
             scope: scope("p"),
             cloud_now: Some(at(now)),
@@ -1360,9 +1392,9 @@ fn a_deadline_beyond_any_window_is_corrected_also_of_an_object_that_is_deleted()
     for case in [absurd.clone(), absurd.clone().deleting()] {
         assert_eq!(case.decide(), Step::Note(Note::Unbelievable));
         let record = crate::reconcile::kind::Record {
-            owner_tag_key: KEY,
+            policy: &case.policy,
+            uid: "uid",
             cloud_now: at(now),
-            settle_time: case.policy.settle_time,
         };
         let mut status = case.status.clone();
         crate::reconcile::record::noted::<Gateways>(&mut status, &Note::Unbelievable, &scope("p"), None, &record);
@@ -1386,11 +1418,217 @@ fn a_list_from_when_the_clouds_clock_was_ahead_proves_nothing() {
     let case = Case::new().with(|case| {
         case.status.object.intent = Some(intent());
         case.status.object.scope = Some(scope("p"));
-        case.view.listed = listed(DEADLINE + 3600);
+        case.observation.listed = listed(DEADLINE + 3600);
         case.access = Ok(Access {
             scope: scope("p"),
             cloud_now: Some(at(DEADLINE)),
         });
     });
     assert!(matches!(case.decide(), Step::Rest(Rest::Until(Some(_), _))));
+}
+
+#[test]
+fn a_deletion_sends_its_delete_once_whatever_reads_lack() {
+    let lacking = |known: Observed<CustomerGateway>| {
+        Case::ready().deleting().with(|case| {
+            case.observation.known = known;
+            case.observation.owned = Vec::new();
+            case.status.object.owner_uid = Some(UID.to_owned());
+        })
+    };
+    let unconfirmed = lacking(Observed::Unconfirmed { list_incomplete: false });
+    // A list may still show it, with the tag of another owner.
+    for case in [
+        unconfirmed.clone(),
+        unconfirmed.with(|case| case.sent_delete = Some(SentDelete::ANSWERED)),
+    ] {
+        let look = Query::Collection;
+        assert_eq!(case.decide(), Step::Query { look, anew: false });
+    }
+    let gone = lacking(Observed::Gone);
+    let delete = Step::Delete {
+        id: ID.to_owned(),
+        duplicate: false,
+    };
+    assert_eq!(gone.decide(), delete);
+    let retained = gone.clone().with(|case| {
+        case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain);
+    });
+    let read_only = gone.clone().with(|case| case.policy.read_only = true);
+    // After a restore, or an adoption without the tag yet, the gateway may have another owner by now.
+    let unmarked = gone.clone().with(|case| case.status.object.owner_uid = None);
+    let restored = gone
+        .clone()
+        .with(|case| case.status.object.owner_uid = Some(OTHER_UID.to_owned()));
+    let answered = gone.with(|case| case.sent_delete = Some(SentDelete::ANSWERED));
+    for case in [retained, read_only, unmarked, restored, answered] {
+        assert_eq!(case.decide(), Step::Release(None));
+    }
+}
+
+/// The status after this gateway was found while the creation of `intent` was unresolved.
+fn found_during_creation(found: CustomerGateway) -> CustomerGatewayStatus {
+    let case = Case::new();
+    let record = crate::reconcile::kind::Record {
+        policy: &case.policy,
+        uid: UID,
+        cloud_now: at(DEADLINE),
+    };
+    let mut status = CustomerGatewayStatus::default();
+    status.object.intent = Some(intent());
+    let note = Note::Found {
+        remote: found,
+        event: None,
+    };
+    crate::reconcile::record::noted::<Gateways>(&mut status, &note, &scope("p"), None, &record);
+    status
+}
+
+#[test]
+fn only_a_gateway_that_a_creation_can_have_made_settles_it() {
+    let created = |second: i64| CustomerGateway {
+        created_at: Some(at(second).to_string()),
+        ..mine(ID)
+    };
+    let untimed = CustomerGateway {
+        created_at: None,
+        ..mine(ID)
+    };
+    for (found, stays_open) in [
+        (created(ANNOUNCED + 1), false),
+        (created(DEADLINE + 30), false),
+        (created(DEADLINE + 36), true),
+        // An older one that reads did not return for a while.
+        (created(ANNOUNCED - 600), true),
+        (untimed, true),
+        // Named by externalID.
+        (remote(ID, None), true),
+        (remote(ID, Some(&owner_tag(OTHER_UID, "test"))), true),
+    ] {
+        let status = found_during_creation(found.clone());
+        let past: Vec<_> = status.object.past_intents.iter().map(|past| past.given_up).collect();
+        assert_eq!((past, status.object.intent), (vec![stays_open], None), "{found:?}");
+    }
+}
+
+#[test]
+fn a_deletion_waits_for_what_a_creation_may_still_make_beside_the_adopted_gateway() {
+    let deleting = Case::ready().deleting().with(|case| {
+        case.status = found_during_creation(remote(ID, None));
+        case.observation.known = Observed::Gone;
+        case.observation.owned = Vec::new();
+        case.sent_delete = Some(SentDelete::ANSWERED);
+    });
+    let at_time = |case: &Case, started: i64, now: i64| {
+        case.clone().with(|case| {
+            case.observation.listed = listed(started);
+            case.access = Ok(Access {
+                scope: scope("p"),
+                cloud_now: Some(at(now)),
+            });
+        })
+    };
+    let taken = deleting.clone().with(|case| {
+        let another = Owner::new(OTHER_UID, Some("test"), "team", "another").to_string();
+        case.observation.known = seen(remote(ID, Some(&another)));
+    });
+    let held = deleting.clone().with(|case| {
+        case.observation.competing_claim = Some(CompetingClaim {
+            namespace: "team".to_owned(),
+            name: "other".to_owned(),
+            deleting: false,
+        });
+    });
+    for case in [deleting.clone(), taken, held] {
+        match at_time(&case, DEADLINE, DEADLINE).decide() {
+            Step::Rest(Rest::Until(Some(condition), _)) => {
+                assert_eq!(condition.reason, Reason::Deleting);
+                let words = "whether another customer gateway by an earlier creation was created is not known";
+                assert!(condition.message.contains(words), "{}", condition.message);
+            }
+            other => panic!("{other:?}"),
+        }
+        let anew = Step::Query {
+            look: Query::Collection,
+            anew: true,
+        };
+        assert_eq!(at_time(&case, DEADLINE, DEADLINE + 31).decide(), anew);
+        let settled = at_time(&case, DEADLINE + 31, DEADLINE + 32);
+        assert!(matches!(settled.decide(), Step::Release(_)));
+        let late = settled.with(|case| case.observation.owned = vec![mine(TWIN)]);
+        assert!(matches!(late.decide(), Step::Note(Note::Found { remote, .. }) if remote.id == TWIN));
+    }
+    // A list that omits tags does not show the owner of a gateway.
+    let tags_unknown = at_time(&deleting, DEADLINE + 31, DEADLINE + 32)
+        .with(|case| case.observation.tags_unknown = vec![TWIN.to_owned()]);
+    assert!(matches!(tags_unknown.decide(), Step::Query { look: Query::Tags(id), .. } if id == TWIN));
+    // With Retain, the deletion does not wait for a gateway that may still be created.
+    let retained = at_time(&deleting, DEADLINE, DEADLINE).with(|case| {
+        case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain);
+    });
+    assert_eq!(retained.decide(), Step::Release(None));
+    // An object that only observes writes nothing and waits for nothing.
+    let observed = deleting.clone().with(|case| {
+        case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
+    });
+    let Step::Release(Some(said)) = observed.decide() else {
+        panic!("released")
+    };
+    assert!(said.contains("the outcome of a creation by this object at"), "{said}");
+    // A deadline from a wrong clock does not block the deletion forever.
+    let absurd = deleting.with(|case| {
+        case.status.object.past_intents[0].deadline = Time(at(DEADLINE + 1_000_000));
+    });
+    assert_eq!(absurd.decide(), Step::Note(Note::Unbelievable));
+}
+
+#[test]
+fn what_was_given_up_as_lost_and_shows_again_is_reported_and_never_deleted() {
+    let created = |id: &str, second| CustomerGateway {
+        // The cloud's times have fractions of a second, those in status do not.
+        created_at: Some(at(second).to_string().replace('Z', ".424970804Z")),
+        ..mine(id)
+    };
+    let beside = |second: i64| {
+        Case::ready().with(|case| {
+            case.status.object.lost_created_at = Some(Time(at(ANNOUNCED + 5)));
+            case.observation.owned = vec![mine(ID), created(TWIN, second)];
+        })
+    };
+    match beside(ANNOUNCED + 5).decide() {
+        Step::Rest(Rest::Confirmed {
+            unexplained_duplicates, ..
+        }) => assert_eq!(unexplained_duplicates, [TWIN]),
+        other => panic!("{other:?}"),
+    }
+    let deleting = beside(ANNOUNCED + 5).deleting().with(|case| {
+        case.observation.known = Observed::Gone;
+        case.sent_delete = Some(SentDelete::ANSWERED);
+        case.observation.owned.remove(0);
+    });
+    assert_eq!(deleting.decide(), Step::Release(None));
+    let later = beside(ANNOUNCED + 6);
+    assert_eq!(
+        later.decide(),
+        Step::Delete {
+            id: TWIN.to_owned(),
+            duplicate: true
+        }
+    );
+}
+
+#[test]
+fn a_loss_records_the_newest_creation_time_of_what_was_lost() {
+    let record = crate::reconcile::kind::Record {
+        policy: &Case::ready().policy,
+        uid: "uid",
+        cloud_now: at(900),
+    };
+    let mut status = Case::ready().status;
+    for (created, kept) in [(Some(100), 100), (Some(50), 100), (None, 900), (Some(950), 950)] {
+        status.object.created_at = created.map(|second| Time(at(second)));
+        crate::reconcile::record::noted::<Gateways>(&mut status, &Note::Lost, &scope("p"), None, &record);
+        assert_eq!(status.object.lost_created_at, Some(Time(at(kept))));
+        assert_eq!(status.object.created_at, None);
+    }
 }

@@ -1,17 +1,17 @@
-//! The table of decisions for users: what is different without tags, with creations that settle, names and passwords.
+//! Decision table for users: no tags, creations with a confirmation period, unique names, and passwords.
 
 use super::*;
-use crate::api::user_record::{PasswordRecord, PasswordRefused, PasswordReset, SentUser};
+use crate::api::user_record::{PasswordRecord, PasswordRefused, PasswordReset, SentUser, UserRecord};
 use crate::api::vpn_user::PasswordRef;
 use crate::api::{AdoptionPolicy, Intent, PastIntent, VpnUserSpec, VpnUserStatus};
 use crate::cloud::password::Password;
 use crate::cloud::users::User;
-use crate::reconcile::vpn_user::{KnownPassword, UserChange, UserExtras, Users};
+use crate::reconcile::vpn_user::{KnownPassword, UserChange, UserDereferenced, Users};
 
 const ID: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
 const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 const GROUP: &str = "cccccccc-cccc-4ccc-8ccc-cccccccccccc";
-/// The intent of these cases: announced at 1000, over at 1012; settled 30 s later.
+/// The intent of these cases: recorded at 1000, deadline at 1012; the creation is confirmed at 1050.
 const ANNOUNCED: i64 = 1000;
 const DEADLINE: i64 = 1012;
 const SETTLED: i64 = 1050;
@@ -36,8 +36,8 @@ fn user(id: &str) -> User {
     }
 }
 
-fn seen(remote: User, full: bool) -> Sighting<User> {
-    Sighting::Seen {
+fn seen(remote: User, full: bool) -> Observed<User> {
+    Observed::Seen {
         remote,
         fresh: true,
         full,
@@ -78,17 +78,18 @@ struct Case {
     lifecycle: Lifecycle,
     status: VpnUserStatus,
     cloud_now: i64,
-    extras: Extras<UserExtras>,
+    dereferenced: Dereferencing<UserDereferenced>,
     has_home: bool,
-    view: View<User>,
+    observation: Observation<User>,
     triggered: bool,
-    delete_sent: bool,
+    sent_delete: Option<SentDelete>,
+    undeleted: Vec<String>,
     accepted: Option<UserChange>,
     replayed: bool,
 }
 
 impl Case {
-    /// A new object, and a mirror that has listed a server without users.
+    /// A new object, and a cache that has listed a server without users.
     fn new() -> Self {
         Self {
             policy: Policy::of_tests("vpn-operator-owner"),
@@ -105,34 +106,35 @@ impl Case {
             lifecycle: Lifecycle::default(),
             status: VpnUserStatus::default(),
             cloud_now: DEADLINE + 1,
-            extras: Extras::Read(UserExtras {
+            dereferenced: Dereferencing::Read(UserDereferenced {
                 password: Some(known("one")),
                 group_id: None,
             }),
             has_home: true,
-            view: View {
+            observation: Observation {
                 listed: Some(Listed {
                     fresh: false,
                     started: at(900),
                     complete: true,
                 }),
-                ..View::blank()
+                ..Observation::blank()
             },
             triggered: true,
-            delete_sent: false,
+            sent_delete: None,
+            undeleted: Vec::new(),
             accepted: None,
             replayed: false,
         }
     }
 
-    /// A creation that was answered and has not settled.
+    /// A creation that was answered and is not confirmed.
     fn created() -> Self {
         Self::new().with(|case| {
             let status = &mut case.status;
             status.object.id = Some(ID.to_owned());
             status.object.scope = Some(scope());
             status.record.vpn_server_id = Some(SERVER.to_owned());
-            status.record.settles_at = Some(Time(at(SETTLED)));
+            status.record.confirmed_at = Some(Time(at(SETTLED)));
             status.record.password = Some(password("one"));
             status.object.past_intents = vec![PastIntent {
                 recorded_at: Time(at(ANNOUNCED)),
@@ -142,16 +144,21 @@ impl Case {
         })
     }
 
-    /// An object that was confirmed, and is seen in the cloud as it should be.
+    /// A confirmed object whose user in the cloud matches the spec.
     fn ready() -> Self {
         Self::created().with(|case| {
             case.cloud_now = SETTLED + 100;
-            case.status.record.settles_at = None;
+            case.status.record.confirmed_at = None;
             case.status.object.past_intents.clear();
             case.status.object.observed_generation = Some(1);
-            let verdict = Verdict::new(Reason::Available, "");
-            conditions::apply(&mut case.status.object.conditions, &verdict, Some(1), Time(at(SETTLED)));
-            case.view.known = seen(user(ID), true);
+            let condition = ReadyCondition::new(Reason::Available, "");
+            conditions::apply(
+                &mut case.status.object.conditions,
+                &condition,
+                Some(1),
+                Time(at(SETTLED)),
+            );
+            case.observation.known = seen(user(ID), true);
         })
     }
 
@@ -166,7 +173,7 @@ impl Case {
 
     fn listed_now(self) -> Self {
         self.with(|case| {
-            case.view.listed = Some(Listed {
+            case.observation.listed = Some(Listed {
                 fresh: true,
                 started: at(case.cloud_now),
                 complete: true,
@@ -201,12 +208,13 @@ impl Case {
                 scope: scope(),
                 cloud_now: Some(at(self.cloud_now)),
             }),
-            extras: self.extras.clone(),
+            dereferenced: self.dereferenced.clone(),
             has_home: self.has_home,
-            view: self.view.clone(),
-            failed_look: None,
+            observation: self.observation.clone(),
+            failed_query: None,
             triggered: self.triggered,
-            delete_sent: self.delete_sent.then_some(ID),
+            sent_delete: self.sent_delete,
+            undeleted: self.undeleted.clone(),
             accepted: self.accepted.clone(),
             replayed: self.replayed,
             overwrites_tags: true,
@@ -215,56 +223,61 @@ impl Case {
 
     fn stops_for(&self, reason: Reason, words: &str) {
         match self.decide() {
-            Step::Rest(Rest::Troubled(trouble)) if trouble.verdict.reason == reason => {
-                assert!(trouble.verdict.message.contains(words), "{}", trouble.verdict.message);
+            Step::Rest(Rest::Troubled(failure)) if failure.condition.reason == reason => {
+                assert!(
+                    failure.condition.message.contains(words),
+                    "{}",
+                    failure.condition.message
+                );
             }
             other => panic!("{other:?}"),
         }
     }
 }
 
-fn look(step: &Step<Users>) -> Option<&Look> {
+fn look(step: &Step<Users>) -> Option<&Query> {
     match step {
-        Step::Look { look, .. } => Some(look),
+        Step::Query { look, .. } => Some(look),
         _ => None,
     }
 }
 
 #[test]
-fn a_first_creation_rests_on_what_the_mirror_knows() {
+fn a_first_creation_rests_on_what_the_cache_knows() {
     assert!(matches!(Case::new().decide(), Step::Create(_)));
 }
 
 #[test]
 fn a_creation_and_an_adoption_wait_for_a_namespace_that_cannot_be_listed_and_name_it() {
     let unlisted = |case: &mut Case| {
-        case.view.unlisted = Some(Unlisted {
+        case.observation.unlisted = Some(Unlisted {
             namespace: Some("team-b".to_owned()),
             cause: "operator cannot list resource \"vpnusers\"".to_owned(),
         });
     };
-    let words = "VpnUsers of the namespace team-b cannot be listed, so that one of them may have this VPN user or its name: \
-                 operator cannot list resource \"vpnusers\"; grant list and watch on vpnusers.vpn.huaweicloud.com there";
+    let words = "VpnUsers of the namespace team-b cannot be listed, so one of them may have this VPN user or its \
+                 name: operator cannot list resource \"vpnusers\"; grant list and watch on \
+                 vpnusers.vpn.huaweicloud.com there";
     Case::new().with(unlisted).stops_for(Reason::DependencyNotReady, words);
     let named = Case::new().with(|case| {
         case.lifecycle.external_id = Some(ID.to_owned());
-        case.view.known = seen(user(ID), true);
+        case.observation.known = seen(user(ID), true);
     });
     assert!(matches!(named.decide(), Step::Note(Note::Found { .. })));
     named.with(unlisted).stops_for(Reason::DependencyNotReady, words);
     let by_name = Case::new().listed_now().with(|case| {
         case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
-        case.view.candidates = vec![user(ID)];
+        case.observation.candidates = vec![user(ID)];
     });
     assert!(matches!(by_name.decide(), Step::Note(Note::Found { .. })));
     by_name.with(unlisted).stops_for(Reason::DependencyNotReady, words);
-    // What is on record is kept up, and an observer takes nothing.
+    // A recorded user is still managed, and an object with managementPolicy Observe takes nothing over.
     let recorded = Case::ready().with(unlisted).decide();
     assert!(matches!(recorded, Step::Rest(Rest::Confirmed { .. })), "{recorded:?}");
     let observer = Case::new().with(unlisted).with(|case| {
         case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
         case.lifecycle.external_id = Some(ID.to_owned());
-        case.view.known = seen(user(ID), true);
+        case.observation.known = seen(user(ID), true);
     });
     assert!(matches!(observer.decide(), Step::Note(Note::Found { .. })));
 }
@@ -272,10 +285,10 @@ fn a_creation_and_an_adoption_wait_for_a_namespace_that_cannot_be_listed_and_nam
 #[test]
 fn what_is_wrong_with_the_password_is_told_before_anything_is_asked() {
     let case = Case::new().with(|case| {
-        case.view.listed = None;
-        case.extras = Extras::Lacking(Trouble {
-            verdict: Verdict::new(Reason::InvalidPassword, "too short"),
-            pace: PERSON,
+        case.observation.listed = None;
+        case.dereferenced = Dereferencing::Lacking(Failure {
+            condition: ReadyCondition::new(Reason::InvalidPassword, "too short"),
+            backoff: USER_ACTION,
         });
     });
     case.stops_for(Reason::InvalidPassword, "too short");
@@ -283,17 +296,17 @@ fn what_is_wrong_with_the_password_is_told_before_anything_is_asked() {
 
 #[test]
 fn a_creation_is_confirmed_when_it_is_still_there_after_the_settle_time() {
-    let unsettled = Case::created().with(|case| case.view.known = seen(user(ID), true));
+    let unsettled = Case::created().with(|case| case.observation.known = seen(user(ID), true));
     for known in [
-        unsettled.view.known.clone(),
-        Sighting::Unknown,
-        Sighting::Missing,
-        Sighting::Gone,
+        unsettled.observation.known.clone(),
+        Observed::Unknown,
+        Observed::Missing,
+        Observed::Gone,
     ] {
-        let case = unsettled.clone().with(|case| case.view.known = known);
+        let case = unsettled.clone().with(|case| case.observation.known = known);
         match case.decide() {
-            Step::Rest(Rest::Until(Some(verdict), left)) => {
-                assert_eq!(verdict.reason, Reason::Creating);
+            Step::Rest(Rest::Until(Some(condition), left)) => {
+                assert_eq!(condition.reason, Reason::Creating);
                 assert_eq!(left, Duration::from_secs(38), "and one second more");
             }
             other => panic!("{other:?}"),
@@ -301,52 +314,52 @@ fn a_creation_is_confirmed_when_it_is_still_there_after_the_settle_time() {
     }
     let settled = unsettled.with(|case| case.cloud_now = SETTLED);
     assert!(matches!(settled.decide(), Step::Rest(Rest::Confirmed { .. })));
-    let stale = Sighting::Seen {
+    let stale = Observed::Seen {
         remote: user(ID),
         fresh: false,
         full: true,
     };
-    for known in [stale, Sighting::Unknown, Sighting::Missing] {
+    for known in [stale, Observed::Unknown, Observed::Missing] {
         let case = settled.clone().with(|case| {
-            case.view.known = known;
-            case.view.mass_deletion = Some(MassDeletion { missing: 50, of: 50 });
+            case.observation.known = known;
+            case.observation.mass_deletion = Some(MassDeletion { missing: 50, of: 50 });
             case.triggered = false;
         });
         assert_eq!(
             look(&case.decide()),
-            Some(&Look::Object(ID.to_owned())),
+            Some(&Query::Object(ID.to_owned())),
             "no creation is a loss"
         );
     }
-    let gone = settled.with(|case| case.view.known = Sighting::Gone);
+    let gone = settled.with(|case| case.observation.known = Observed::Gone);
     assert_eq!(gone.decide(), Step::Note(Note::Vanished));
 }
 
 #[test]
-fn a_namesake_of_now_is_a_conflict_and_one_of_before_is_looked_at_again() {
-    let stranger = Case::new().with(|case| case.view.namesake = Some(user("stranger")));
-    assert_eq!(look(&stranger.decide()), Some(&Look::Collection));
+fn a_name_collision_of_now_is_a_conflict_and_one_of_before_is_looked_at_again() {
+    let stranger = Case::new().with(|case| case.observation.name_collision = Some(user("unmanaged")));
+    assert_eq!(look(&stranger.decide()), Some(&Query::Collection));
     stranger
         .listed_now()
-        .stops_for(Reason::NameConflict, "spec.externalID to stranger");
+        .stops_for(Reason::NameConflict, "spec.externalID to unmanaged");
 
     let refused = Case::new().with(|case| {
-        let verdict = Verdict::new(Reason::NameConflict, "");
+        let condition = ReadyCondition::new(Reason::NameConflict, "");
         let conditions = &mut case.status.object.conditions;
-        conditions::apply(conditions, &verdict, Some(1), Time(at(0)));
+        conditions::apply(conditions, &condition, Some(1), Time(at(0)));
     });
-    assert_eq!(look(&refused.decide()), Some(&Look::Collection));
+    assert_eq!(look(&refused.decide()), Some(&Query::Collection));
     assert!(matches!(refused.listed_now().decide(), Step::Create(_)));
 }
 
 #[test]
 fn another_objects_name_is_a_conflict_until_that_one_goes() {
-    let holder = |deleting| Rival {
+    let holder = |deleting| CompetingClaim {
         namespace: "team".to_owned(),
         name: "other".to_owned(),
         deleting,
     };
-    let held = |deleting| Case::new().with(|case| case.view.name_holder = Some(holder(deleting)));
+    let held = |deleting| Case::new().with(|case| case.observation.name_holder = Some(holder(deleting)));
     held(false).stops_for(Reason::NameConflict, "VpnUser team/other");
     held(true).stops_for(Reason::DependencyNotReady, "VpnUser team/other");
 }
@@ -362,16 +375,16 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
         });
         case.status.object.scope = Some(scope());
     });
-    let found = unresolved.clone().with(|case| case.view.owned = vec![user(ID)]);
+    let found = unresolved.clone().with(|case| case.observation.owned = vec![user(ID)]);
     assert!(matches!(found.decide(), Step::Note(Note::Found { .. })));
-    // A stranger's is not, however long one waits; the creation is given up only when nothing can come of it any more.
-    let stranger = unresolved.with(|case| case.view.namesake = Some(user("stranger")));
-    assert_eq!(look(&stranger.decide()), Some(&Look::Collection));
+    // An unmanaged user is never ours. The creation is given up only when it can no longer take effect.
+    let stranger = unresolved.with(|case| case.observation.name_collision = Some(user("unmanaged")));
+    assert_eq!(look(&stranger.decide()), Some(&Query::Collection));
     assert!(matches!(
         stranger.clone().listed_now().decide(),
         Step::Rest(Rest::Until(Some(_), _))
     ));
-    // The token tells, if the body that was announced is still known; it is asked once.
+    // A replay resolves the outcome if the recorded body is still known; it is sent once.
     let replayable = stranger.clone().listed_now().with(|case| {
         case.status.record.sent = Some(SentUser {
             name: "alice".to_owned(),
@@ -389,7 +402,7 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
         }
     }
     let another = replayable.clone().with(|case| {
-        case.extras = Extras::Read(UserExtras {
+        case.dereferenced = Dereferencing::Read(UserDereferenced {
             password: Some(known("two")),
             group_id: None,
         });
@@ -402,7 +415,7 @@ fn what_an_unresolved_creation_made_is_ours_and_nothing_is_sent_before_that_is_k
     assert_eq!(later.decide(), Step::Note(Note::GivenUp));
 }
 
-/// Otherwise a misspelt one would never be missed.
+/// Otherwise a misspelled field would never be reported as missing.
 #[test]
 fn the_fields_without_which_no_password_is_sent_are_in_the_crd() {
     let crds = crate::api::crds().unwrap();
@@ -421,7 +434,7 @@ fn the_fields_without_which_no_password_is_sent_are_in_the_crd() {
 fn a_new_password_is_sent_and_put_on_record_before_and_one_in_force_is_not() {
     assert!(matches!(Case::ready().decide(), Step::Rest(Rest::Confirmed { .. })));
     let changed = Case::ready().with(|case| {
-        case.extras = Extras::Read(UserExtras {
+        case.dereferenced = Dereferencing::Read(UserDereferenced {
             password: Some(known("two")),
             group_id: None,
         });
@@ -455,7 +468,7 @@ fn a_new_password_is_sent_and_put_on_record_before_and_one_in_force_is_not() {
     former.stops_for(Reason::InvalidPassword, "used recently");
     let created = Case::new().with(|case| case.status.record.password_refused = Some(refused));
     created.stops_for(Reason::InvalidPassword, "used recently");
-    // What else differs does not wait for a person.
+    // Other differences do not wait for the user action.
     let description = back.spec(|spec| spec.description = Some("ops".to_owned()));
     assert!(matches!(
         description.decide(),
@@ -475,9 +488,11 @@ fn a_change_carries_what_it_leaves_alone_and_so_needs_the_whole_user() {
         ..user(ID)
     };
     let edited = Case::ready().spec(|spec| spec.description = Some("new".to_owned()));
-    let listed = edited.clone().with(|case| case.view.known = seen(has.clone(), false));
-    assert_eq!(look(&listed.decide()), Some(&Look::Whole(ID.to_owned())));
-    let whole = edited.with(|case| case.view.known = seen(has.clone(), true));
+    let listed = edited
+        .clone()
+        .with(|case| case.observation.known = seen(has.clone(), false));
+    assert_eq!(look(&listed.decide()), Some(&Query::Whole(ID.to_owned())));
+    let whole = edited.with(|case| case.observation.known = seen(has.clone(), true));
     match whole.decide() {
         Step::Change {
             call: UserChange::Update(update),
@@ -490,8 +505,8 @@ fn a_change_carries_what_it_leaves_alone_and_so_needs_the_whole_user() {
         other => panic!("{other:?}"),
     }
     let leaves = Case::ready()
-        .spec(|spec| spec.user_group_id = Some("none".to_owned()))
-        .with(|case| case.view.known = seen(has, true));
+        .spec(|spec| spec.user_group_id = Some("None".to_owned()))
+        .with(|case| case.observation.known = seen(has, true));
     match leaves.decide() {
         Step::Change { call, .. } => assert_eq!(call, UserChange::LeaveGroup(GROUP.to_owned())),
         other => panic!("{other:?}"),
@@ -500,12 +515,193 @@ fn a_change_carries_what_it_leaves_alone_and_so_needs_the_whole_user() {
 
 #[test]
 fn a_deletion_waits_for_a_creation_that_may_still_show_up() {
-    let early = Case::created().deleting().with(|case| case.view.known = Sighting::Gone);
+    let early = Case::created()
+        .deleting()
+        .with(|case| case.observation.known = Observed::Gone);
     assert!(matches!(early.decide(), Step::Rest(Rest::Until(Some(_), _))));
-    let shown = early.clone().with(|case| case.view.known = seen(user(ID), true));
-    assert!(matches!(shown.decide(), Step::Delete { twin: false, .. }));
+    let shown = early.clone().with(|case| case.observation.known = seen(user(ID), true));
+    assert!(matches!(shown.decide(), Step::Delete { duplicate: false, .. }));
     let late = early.with(|case| case.cloud_now = SETTLED);
-    assert_eq!(late.decide(), Step::Release(None));
+    assert!(
+        matches!(late.decide(), Step::Delete { duplicate: false, .. }),
+        "reads may be stale"
+    );
+    let answered = late.with(|case| case.sent_delete = Some(SentDelete::ANSWERED));
+    assert_eq!(answered.decide(), Step::Release(None));
+}
+
+#[test]
+fn a_deletion_sends_one_delete_for_each_user_that_was_recorded_as_lost() {
+    let (first, second) = ("lost-1", "lost-2");
+    let lost = Case::new().listed_now().deleting().with(|case| {
+        case.status.object.scope = Some(scope());
+        case.status.record.vanished_ids = vec![first.to_owned(), second.to_owned()];
+        case.undeleted = case.status.record.vanished_ids.clone();
+    });
+    let deletes = |id: &str| Step::<Users>::Delete {
+        id: id.to_owned(),
+        duplicate: false,
+    };
+    assert_eq!(lost.decide(), deletes(first));
+    let one_sent = lost.clone().with(|case| case.undeleted = vec![second.to_owned()]);
+    assert_eq!(one_sent.decide(), deletes(second));
+    // The user that was created later is deleted first.
+    let recreated = lost.clone().with(|case| {
+        case.status.object.id = Some(ID.to_owned());
+        case.observation.known = seen(user(ID), true);
+    });
+    assert_eq!(recreated.decide(), deletes(ID));
+    let recreated_gone = recreated.with(|case| {
+        case.observation.known = Observed::Gone;
+        case.sent_delete = Some(SentDelete::ANSWERED);
+    });
+    assert_eq!(recreated_gone.decide(), deletes(first));
+    for case in [
+        lost.clone().with(|case| case.undeleted.clear()),
+        lost.clone()
+            .with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain)),
+        lost.with(|case| case.policy.read_only = true),
+    ] {
+        assert_eq!(case.decide(), Step::Release(None));
+    }
+}
+
+#[test]
+fn an_adopted_user_of_another_name_leaves_what_is_open_of_the_own_name_on_record() {
+    let stamp = crate::reconcile::record::Stamp {
+        generation: Some(1),
+        now: at(2000),
+    };
+    let open = VpnUserStatus {
+        object: ObjectStatus {
+            past_intents: vec![PastIntent {
+                recorded_at: Time(at(1000)),
+                deadline: Time(at(1012)),
+                given_up: true,
+            }],
+            ..ObjectStatus::default()
+        },
+        record: UserRecord {
+            sent: Some(SentUser {
+                name: "alice".to_owned(),
+                ..SentUser::default()
+            }),
+            vanished_ids: vec!["lost".to_owned()],
+            ..UserRecord::default()
+        },
+        ..VpnUserStatus::default()
+    };
+    let confirmation_period = Duration::from_secs(30);
+    let confirmed_with = |sent: Option<SentUser>, now: i64, id: &str, name: &str| {
+        let mut status = open.clone();
+        status.record.sent = sent;
+        let remote = User {
+            id: id.to_owned(),
+            name: Some(name.to_owned()),
+            ..User::default()
+        };
+        crate::reconcile::record::settled::<Users>(&mut status, &remote, at(now), confirmation_period);
+        crate::reconcile::record::confirmed::<Users>(&mut status, None, None, &remote, Vec::new(), &[], stamp);
+        let UserRecord { sent, vanished_ids, .. } = status.record;
+        (status.object.past_intents.len(), sent.is_some(), vanished_ids.len())
+    };
+    let confirmed_at = |now, id: &str, name: &str| confirmed_with(open.record.sent.clone(), now, id, name);
+    assert_eq!(confirmed_at(2000, ID, "bob"), (1, true, 1));
+    assert_eq!(confirmed_at(2000, ID, "alice"), (0, false, 0));
+    // A user that was adopted under another name, was lost, and exists again proves nothing about the request.
+    assert_eq!(confirmed_at(2000, "lost", "bob"), (1, true, 1));
+    assert_eq!(confirmed_with(None, 2000, "lost", "bob"), (0, false, 0));
+    assert_eq!(confirmed_with(None, 2000, ID, "bob"), (1, false, 1));
+    // Deleting the user with this name may free the name for a request that is still in progress.
+    assert_eq!(confirmed_at(1042, ID, "alice"), (1, true, 1));
+    assert_eq!(confirmed_at(1043, ID, "alice"), (0, false, 0));
+}
+
+#[test]
+fn only_a_user_that_was_created_in_the_window_of_a_creation_settles_it() {
+    let case = Case::new();
+    let record = crate::reconcile::kind::Record {
+        policy: &case.policy,
+        uid: "uid",
+        cloud_now: at(DEADLINE),
+    };
+    let intent = Intent {
+        token: "t".to_owned(),
+        recorded_at: Time(at(ANNOUNCED)),
+        deadline: Time(at(DEADLINE)),
+        name: "alice".to_owned(),
+    };
+    let called = |name: &str, second: i64| User {
+        name: Some(name.to_owned()),
+        created_at: Some(at(second).to_string()),
+        ..user(ID)
+    };
+    let untimed = User {
+        created_at: None,
+        ..user(ID)
+    };
+    for (found, settles) in [
+        (called("alice", ANNOUNCED + 1), true),
+        (called("alice", ANNOUNCED - 600), false),
+        (called("alice", DEADLINE + 36), false),
+        (called("bob", ANNOUNCED + 1), false),
+        (untimed, false),
+    ] {
+        assert_eq!(Users::settles(&intent, &found, &record), settles, "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_found_under_the_name_of_what_was_lost_ends_its_claim() {
+    let case = Case::new();
+    let record = crate::reconcile::kind::Record {
+        policy: &case.policy,
+        uid: "uid",
+        cloud_now: at(5000),
+    };
+    for (id, name, left) in [(ID, "alice", 0), (ID, "bob", 1), ("lost", "alice", 1)] {
+        let mut status = VpnUserStatus {
+            name: Some("alice".to_owned()),
+            ..VpnUserStatus::default()
+        };
+        status.record.vanished_ids = vec!["lost".to_owned()];
+        let remote = User {
+            name: Some(name.to_owned()),
+            ..user(id)
+        };
+        Users::found(&mut status, None, &remote, None, &record);
+        assert_eq!(status.record.vanished_ids.len(), left, "{name}");
+    }
+}
+
+#[test]
+fn a_deletion_with_other_credentials_lets_go_of_nothing_that_was_lost_or_given_up_with_the_former() {
+    let given_up = PastIntent {
+        recorded_at: Time(at(1000)),
+        deadline: Time(at(1012)),
+        given_up: true,
+    };
+    let elsewhere = Case::new().listed_now().with(|case| {
+        case.status.object.scope = Some(Scope {
+            project_id: "former".to_owned(),
+            ..scope()
+        });
+    });
+    let lost = elsewhere
+        .clone()
+        .with(|case| case.status.record.vanished_ids = vec!["lost".to_owned()]);
+    let unresolved = elsewhere
+        .clone()
+        .with(|case| case.status.object.past_intents = vec![given_up]);
+    for case in [lost, unresolved] {
+        let deleting = case.clone().deleting();
+        deleting.stops_for(Reason::ScopeChanged, "is in project former");
+        deleting.stops_for(Reason::ScopeChanged, "deletionPolicy: Retain releases this object");
+        let retained = deleting.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
+        assert!(matches!(retained.decide(), Step::Release(Some(_))));
+        assert!(matches!(case.decide(), Step::Create(_)), "a living object moves");
+    }
+    assert_eq!(elsewhere.deleting().decide(), Step::Release(None));
 }
 
 #[test]
@@ -514,8 +710,8 @@ fn a_deletion_needs_no_readable_spec_and_retain_leaves_the_user() {
         .deleting()
         .with(|case| case.spec = Err("broken".to_owned()));
     assert!(matches!(broken.decide(), Step::Delete { .. }));
-    let sent = broken.clone().with(|case| case.delete_sent = true);
-    sent.stops_for(Reason::Deleting, "waiting until the cloud has it no more");
+    let sent = broken.clone().with(|case| case.sent_delete = Some(SentDelete::PENDING));
+    sent.stops_for(Reason::Deleting, "waiting until it no longer exists in the cloud");
     let kept = broken.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
     assert!(matches!(kept.decide(), Step::Release(Some(_))));
 
@@ -523,7 +719,62 @@ fn a_deletion_needs_no_readable_spec_and_retain_leaves_the_user() {
         case.spec = Err("broken".to_owned());
         case.has_home = false;
     });
-    assert_eq!(homeless.decide(), Step::Release(None), "no creation was ever announced");
+    assert_eq!(homeless.decide(), Step::Release(None), "no creation was ever recorded");
     let lost = homeless.with(|case| case.status.object.id = Some(ID.to_owned()));
     lost.stops_for(Reason::InvalidSpec, "correct spec");
+}
+
+#[test]
+fn each_recorded_time_of_a_user_that_is_beyond_any_window_is_corrected() {
+    let now = SETTLED;
+    let year_later = || Time(at(now + 365 * 24 * 3600));
+    let intends = Case::new().with(|case| {
+        case.status.object.intent = Some(Intent {
+            token: "token".to_owned(),
+            recorded_at: Time(at(ANNOUNCED)),
+            deadline: year_later(),
+            name: "alice".to_owned(),
+        });
+    });
+    let settles = Case::created().with(|case| case.status.record.confirmed_at = Some(year_later()));
+    let resets = Case::ready().with(|case| {
+        case.status.record.password_reset = Some(PasswordReset {
+            deadline: year_later(),
+            ..reset("two")
+        });
+    });
+    for case in [intends, settles, resets].map(|case| case.with(|case| case.cloud_now = now)) {
+        for case in [case.clone(), case.clone().deleting()] {
+            assert_eq!(case.decide(), Step::Note(Note::Unbelievable), "{:?}", case.status);
+            let record = crate::reconcile::kind::Record {
+                policy: &case.policy,
+                uid: "uid",
+                cloud_now: at(now),
+            };
+            let mut corrected = case.clone();
+            let status = &mut corrected.status;
+            crate::reconcile::record::noted::<Users>(status, &Note::Unbelievable, &scope(), None, &record);
+            assert_ne!(
+                corrected.decide(),
+                Step::Note(Note::Unbelievable),
+                "{:?}",
+                corrected.status
+            );
+        }
+        let homeless = case.with(|case| case.has_home = false);
+        assert_ne!(
+            homeless.decide(),
+            Step::Note(Note::Unbelievable),
+            "nothing can be recorded"
+        );
+    }
+}
+
+#[test]
+fn a_confirmation_period_longer_than_any_request_is_waited_out() {
+    let case = Case::created().with(|case| {
+        case.policy.confirmation_period = std::time::Duration::from_secs(3600);
+        case.status.record.confirmed_at = Some(Time(at(case.cloud_now + 3605)));
+    });
+    assert_ne!(case.decide(), Step::Note(Note::Unbelievable));
 }

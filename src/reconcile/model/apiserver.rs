@@ -1,4 +1,4 @@
-//! The process and the apiserver: what the watch delivers, and writes that rest on the version that was read.
+//! The process and the apiserver: what the watch delivers, and writes that are pinned to the version that was read.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use super::kinds::Modelled;
 use super::operator::Work;
 use super::world::{Heard, World, version};
 use crate::reconcile::decide::Guard;
-use crate::reconcile::managed::Managed;
-use crate::reconcile::memory::Entry;
+use crate::reconcile::object::Object;
+use crate::reconcile::object_states::ObjectState;
 
-/// Somebody else wrote meanwhile.
+/// Another writer changed the CR meanwhile.
 pub struct Conflict;
 
 impl<K: Modelled> Work<'_, K> {
@@ -44,11 +44,11 @@ impl<K: Modelled> Work<'_, K> {
     /// The Secret that the CR names was written.
     pub fn hear_of_secret(mut self) -> World<K> {
         let now = self.now;
-        self.with_entry(|entry| entry.trigger(now));
+        self.with_entry(|entry| entry.mark_dirty(now));
         self.done()
     }
 
-    pub(super) fn write(&mut self, base: &Kept<Managed<K>>, status: K::Status) -> Result<Kept<Managed<K>>, Conflict> {
+    pub(super) fn write(&mut self, base: &Kept<Object<K>>, status: K::Status) -> Result<Kept<Object<K>>, Conflict> {
         if status == base.status {
             return Ok(base.clone());
         }
@@ -58,9 +58,9 @@ impl<K: Modelled> Work<'_, K> {
     /// Writes what was decided: if the CR has changed meanwhile, the decision is taken again on what it is now.
     pub(super) fn write_object(
         &mut self,
-        base: &Kept<Managed<K>>,
-        change: impl FnOnce(&mut Managed<K>),
-    ) -> Result<Kept<Managed<K>>, Conflict> {
+        base: &Kept<Object<K>>,
+        change: impl FnOnce(&mut Object<K>),
+    ) -> Result<Kept<Object<K>>, Conflict> {
         let written = self.put(base, change);
         if let (Err(Conflict), Some(newest)) = (&written, self.world.crs[self.index].object.clone()) {
             self.arrive(&newest);
@@ -71,9 +71,9 @@ impl<K: Modelled> Work<'_, K> {
     /// Writes to the apiserver, pinned to the version that was read.
     fn put(
         &mut self,
-        base: &Kept<Managed<K>>,
-        change: impl FnOnce(&mut Managed<K>),
-    ) -> Result<Kept<Managed<K>>, Conflict> {
+        base: &Kept<Object<K>>,
+        change: impl FnOnce(&mut Object<K>),
+    ) -> Result<Kept<Object<K>>, Conflict> {
         let is_pinned = self.check.policy.keeps(Guard::PinnedWrites);
         let cr = &mut self.world.crs[self.index];
         let Some(newest) = &cr.object else {
@@ -89,12 +89,12 @@ impl<K: Modelled> Work<'_, K> {
             entry.latest = written.shared();
             *latest = written.clone();
         }
-        // One that goes with its finalizer is still what was written.
+        // A CR that is deleted with its finalizer still counts as written.
         Ok(written.unwrap_or_else(|| base.clone()))
     }
 
-    /// Puts on record what has happened, whatever became of the CR meanwhile. Whether there is one still.
-    pub(super) fn write_surely(&mut self, base: &Kept<Managed<K>>, change: impl Fn(&mut K::Status)) -> bool {
+    /// Records what has happened, even if the CR has changed meanwhile. Returns whether it still exists.
+    pub(super) fn write_surely(&mut self, base: &Kept<Object<K>>, change: impl Fn(&mut K::Status)) -> bool {
         let mut base = base.clone();
         for _ in 0..2 {
             let mut status = base.status.clone();
@@ -115,18 +115,18 @@ impl<K: Modelled> Work<'_, K> {
         false
     }
 
-    pub(super) fn with_entry(&mut self, change: impl FnOnce(&mut Entry<K>)) {
+    pub(super) fn with_entry(&mut self, change: impl FnOnce(&mut ObjectState<K>)) {
         if let Some((entry, _)) = &mut self.entry {
             change(entry);
         }
     }
 
-    pub(super) fn arrive(&mut self, object: &Kept<Managed<K>>) {
+    pub(super) fn arrive(&mut self, object: &Kept<Object<K>>) {
         let Some((entry, latest)) = &mut self.entry else {
             return;
         };
         let arrived = object.shared();
-        entry.arrive(Arc::clone(&arrived), self.now);
+        entry.observe(Arc::clone(&arrived), self.now);
         if Arc::ptr_eq(&entry.latest, &arrived) {
             *latest = object.clone();
         }
@@ -140,7 +140,7 @@ impl<K: Modelled> Work<'_, K> {
     }
 }
 
-/// What is only told, and not decided on, would make many states of one.
+/// Clears messages: no decision depends on them, and they would turn one state into many.
 fn without_words<K: Modelled>(mut status: K::Status) -> K::Status {
     for condition in &mut K::object_mut(&mut status).conditions {
         condition.message = String::new();

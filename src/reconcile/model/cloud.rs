@@ -1,5 +1,5 @@
-//! The model's cloud: objects, the tokens of their creations, and requests that are on their way. It answers as the
-//! simulator does (`conformance`), and keeps beside each object whose it truly is, which no answer tells.
+//! The model's cloud: resources, the tokens of their creations, and requests that were sent. It answers as the
+//! simulator does (`conformance`). Beside each resource it keeps the true owner, which no response shows.
 
 use std::hash::{Hash, Hasher};
 
@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::kept::Kept;
 use super::kinds::Modelled;
-use crate::cloud::Meaning;
-use crate::mirror::{Listing, Remote};
+use crate::cache::{Listing, Remote};
+use crate::cloud::ErrorKind;
 
 /// The model's clock starts here.
 const EPOCH: i64 = 1_000_000;
@@ -23,15 +23,15 @@ pub fn second(at: Timestamp) -> u16 {
     u16::try_from(at.as_second() - EPOCH).expect("within the model's time")
 }
 
-/// An object in the cloud.
+/// A resource in the cloud.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Thing<R> {
     pub remote: R,
-    /// The uid of the CR that it was made for; none is a stranger's.
+    /// The uid of the CR that it was created for; `None` if a third party created it.
     pub owner: Option<String>,
-    /// Until then its creation may come to nothing.
+    /// Until then its creation may fail.
     pub settles: Option<u16>,
-    /// It does not show yet.
+    /// It is not visible yet.
     pub hidden: bool,
     /// The passwords that it has had; the last one is in force.
     pub passwords: Vec<u8>,
@@ -52,12 +52,12 @@ pub enum Call<K: Modelled> {
     },
     Delete {
         id: String,
-        twin: bool,
+        duplicate: bool,
     },
 }
 
 impl<K: Modelled> Call<K> {
-    /// In a few words.
+    /// Describes the call in a few words.
     pub fn told(&self) -> String {
         match self {
             Self::Create { token, .. } => format!("creation {token}"),
@@ -70,13 +70,13 @@ impl<K: Modelled> Call<K> {
     }
 }
 
-/// What a write is answered with.
+/// The response to a write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply<R> {
     Created(R),
     Changed(Option<R>),
     Deleted,
-    Refused(Meaning),
+    Refused(ErrorKind),
 }
 
 /// A write that has been sent.
@@ -85,32 +85,32 @@ pub struct Request<K: Modelled> {
     pub call: Kept<Call<K>>,
     /// The CR for which it was sent.
     pub uid: String,
-    /// The worker that waits for the answer; none waits any more if it was lost or its process killed.
+    /// The worker that waits for the response; `None` if the response was lost or the process killed.
     pub by: Option<usize>,
     /// It takes effect by then, or never: the bound that the operator assumes.
     pub until: u16,
-    /// Its answer, once it has taken effect.
+    /// Its response, once it has taken effect.
     pub done: Option<Kept<Reply<K::Remote>>>,
 }
 
-/// How a cloud deals with what is not documented.
+/// How a cloud behaves where its documents are silent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Manners {
-    /// A creation that is sent again under its token.
+    /// The response to a replay.
     pub replay: Replay,
-    /// The same with another body, which the operator never sends.
+    /// The response to a known token with another body, which the operator never sends.
     pub other_body: OtherBody,
-    /// Users do not show before they have settled.
+    /// Users are not visible before the end of the confirmation period.
     pub hides: bool,
-    /// They may do so later than by the end of the settle time.
+    /// They may become visible even later.
     pub shows_late: bool,
-    /// Lists leave tags out.
+    /// Lists omit tags.
     pub lists_without_tags: bool,
-    /// Lists omit fields that cannot be changed.
+    /// Lists omit immutable fields.
     pub lists_omit_fields: bool,
 }
 
-/// A creation that is sent again under its token (contract of the cloud: not documented).
+/// The response to a replay (contract of the cloud: not documented).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Replay {
     /// Answered as before.
@@ -122,20 +122,20 @@ pub enum Replay {
     Ignored,
 }
 
-/// An object that lists leave out.
+/// A resource that lists omit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Skip {
     pub id: String,
-    /// Their count leaves it out as well.
+    /// Their count omits it as well.
     pub lies: bool,
 }
 
-/// The same token with another body.
+/// The response to a known token with another body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtherBody {
     #[default]
     Refused,
-    /// Taken for a new creation.
+    /// Handled as a new creation.
     New,
 }
 
@@ -143,7 +143,7 @@ pub enum OtherBody {
 #[derive(Clone, Debug)]
 pub struct Cloud<K: Modelled> {
     pub things: Vec<Thing<K::Remote>>,
-    /// Tokens of creations, with what they asked for and what they made.
+    /// Tokens of creations, with the request body and the id of the created resource.
     pub tokens: Vec<(String, String, String)>,
     pub requests: Vec<Request<K>>,
     /// Number of the next id.
@@ -180,7 +180,7 @@ impl<K: Modelled> Hash for Cloud<K> {
 }
 
 impl<K: Modelled> Cloud<K> {
-    /// An object that shows.
+    /// Returns a visible resource.
     pub fn find(&self, id: &str) -> Option<&Thing<K::Remote>> {
         self.things
             .iter()
@@ -193,7 +193,7 @@ impl<K: Modelled> Cloud<K> {
             .find(|thing| thing.remote.id() == id && !thing.hidden)
     }
 
-    /// Puts an object there, whoever made it.
+    /// Adds a resource, of a CR or of a third party, and returns its id.
     pub fn add(&mut self, thing: impl FnOnce(String) -> Thing<K::Remote>) -> String {
         let id = format!("c{}", self.next);
         self.next += 1;
@@ -201,12 +201,12 @@ impl<K: Modelled> Cloud<K> {
         id
     }
 
-    /// What a GET answers.
+    /// Returns the response to a GET.
     pub fn get(&self, id: &str) -> Option<K::Remote> {
         self.find(id).map(|thing| thing.remote.clone())
     }
 
-    /// What a LIST answers.
+    /// Returns the response to a LIST.
     pub fn list(&self, manners: Manners, skips: Option<&Skip>) -> Listing<K::Remote> {
         let shown = self.things.iter().filter(|thing| !thing.hidden);
         let total = shown.clone().count();
@@ -229,19 +229,19 @@ impl<K: Modelled> Cloud<K> {
         }
     }
 
-    /// A write takes effect, or is refused.
+    /// Executes a write, or refuses it.
     pub fn perform(&mut self, call: &Call<K>, uid: Option<&str>, now: u16, manners: Manners) -> Reply<K::Remote> {
         match call {
             Call::Create { new, token, .. } => self.create(new, token, uid, now, manners),
             Call::Change { id, call } => match self.find_mut(id) {
-                None => Reply::Refused(Meaning::Gone),
+                None => Reply::Refused(ErrorKind::Gone),
                 Some(thing) => match K::apply(call, thing, now) {
                     Ok(remote) => Reply::Changed(remote),
-                    Err(meaning) => Reply::Refused(meaning),
+                    Err(kind) => Reply::Refused(kind),
                 },
             },
             Call::Delete { id, .. } => match self.find(id) {
-                None => Reply::Refused(Meaning::Gone),
+                None => Reply::Refused(ErrorKind::Gone),
                 Some(_) => {
                     self.things.retain(|thing| thing.remote.id() != id);
                     Reply::Deleted
@@ -256,13 +256,13 @@ impl<K: Modelled> Cloud<K> {
         match (before, manners.replay) {
             (Some((_, asked, _)), _) if *asked != body => {
                 if manners.other_body == OtherBody::Refused {
-                    return Reply::Refused(Meaning::Repeated);
+                    return Reply::Refused(ErrorKind::Repeated);
                 }
             }
             (Some((_, _, id)), Replay::SameId) => {
                 return Reply::Created(K::answer_to_creation(new, &K::made(new, id.clone(), at(now))));
             }
-            (Some(_), Replay::Repeated) => return Reply::Refused(Meaning::Repeated),
+            (Some(_), Replay::Repeated) => return Reply::Refused(ErrorKind::Repeated),
             (Some(_), Replay::Ignored) | (None, _) => {}
         }
         let name = K::name_of(new);
@@ -271,7 +271,7 @@ impl<K: Modelled> Cloud<K> {
             theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(name))
         };
         if K::UNIQUE_NAMES && self.things.iter().any(is_taken) {
-            return Reply::Refused(Meaning::Duplicate);
+            return Reply::Refused(ErrorKind::Duplicate);
         }
         let id = self.add(|id| Thing {
             remote: K::made(new, id, at(now)),

@@ -1,4 +1,4 @@
-//! The model's cloud answers as the simulator does: random sequences of calls, asked of both.
+//! Checks that the model's cloud answers as the simulator does, by random sequences of calls to both.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use vpn_operator_testbed::figures::{self, Effort};
 
 use super::cloud::{Call, Cloud, Manners, OtherBody, Replay, Reply};
 use super::kinds::{Modelled, Secret, known, password};
+use crate::cache::Remote;
 use crate::cloud::customer_gateways::{CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use crate::cloud::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
-use crate::cloud::{Meaning, Operation};
-use crate::mirror::Remote;
+use crate::cloud::{ErrorKind, Operation};
 use crate::reconcile::customer_gateway::{GatewayChange, Gateways};
 use crate::reconcile::vpn_user::{Creation, UserChange, Users};
 use crate::simulator::desk::{Desk, Told};
 use crate::simulator::tryout::VPN_SERVER_ID;
 
-/// Calls of one sequence.
+/// The most calls of one sequence.
 const LONGEST: usize = 12;
 
 /// How a kind's calls are sent to the simulator, and its answers read.
@@ -201,12 +201,12 @@ impl Comparable for Users {
     }
 }
 
-/// The two clouds, and which id of one is which of the other.
+/// The two clouds, and the mapping of their ids.
 struct Both<K: Comparable> {
     model: Cloud<K>,
     simulator: Desk,
     manners: Manners,
-    /// By the model's id; `None` is of an object that never was.
+    /// The simulator's ids by the model's ids. Objects that never existed have none.
     ids: BTreeMap<String, String>,
     now: u16,
 }
@@ -222,7 +222,7 @@ impl<K: Comparable> Both<K> {
         format!("{}/{}", K::path(), self.other(id))
     }
 
-    /// As the model would tell it.
+    /// The simulator's object, with the model's id.
     fn translated(&self, value: &Value) -> K::Remote {
         let mut value = value.clone();
         let known = self.ids.iter().find(|(_, other)| json!(other) == value["id"]);
@@ -232,9 +232,9 @@ impl<K: Comparable> Both<K> {
         K::told(&K::read(value))
     }
 
-    fn meaning(operation: Operation, told: &Told) -> Option<Meaning> {
+    fn kind(operation: Operation, told: &Told) -> Option<ErrorKind> {
         let (code, text) = told.refused.as_ref()?;
-        Some(Meaning::of(operation, told.status, Some(code), text))
+        Some(ErrorKind::of(operation, told.status, Some(code), text))
     }
 
     fn write(&mut self, call: Call<K>, operation: Operation, method: &str, path: &str, body: Option<&Value>) {
@@ -242,13 +242,13 @@ impl<K: Comparable> Both<K> {
             Call::Create { token, .. } => Some(format!("00000000-0000-4000-8000-0000000000{token}")),
             Call::Change { .. } | Call::Delete { .. } => None,
         };
-        let told = self.simulator.ask(method, path, body, token.as_deref());
+        let seen = self.simulator.ask(method, path, body, token.as_deref());
         let before = self.model.things.len();
         let reply = self.model.perform(&call, None, self.now, self.manners);
-        match (&reply, Self::meaning(operation, &told)) {
-            (Reply::Refused(ours), Some(theirs)) => assert_eq!(*ours, theirs, "{call:?}: {told:?}"),
+        match (&reply, Self::kind(operation, &seen)) {
+            (Reply::Refused(ours), Some(theirs)) => assert_eq!(*ours, theirs, "{call:?}: {seen:?}"),
             (Reply::Created(remote), None) => {
-                let other = told.body[K::WRAPPER]["id"].as_str().expect("an id").to_owned();
+                let other = seen.body[K::WRAPPER]["id"].as_str().expect("an id").to_owned();
                 if self.model.things.len() > before {
                     self.ids.insert(remote.id().to_owned(), other);
                 } else {
@@ -256,17 +256,17 @@ impl<K: Comparable> Both<K> {
                 }
             }
             (Reply::Changed(Some(remote)), None) => {
-                assert_eq!(K::told(remote), self.translated(&told.body[K::WRAPPER]), "{call:?}");
+                assert_eq!(K::told(remote), self.translated(&seen.body[K::WRAPPER]), "{call:?}");
             }
             (Reply::Changed(None) | Reply::Deleted, None) => {}
-            (ours, theirs) => panic!("{call:?}: the model answers {ours:?}, the simulator {theirs:?} ({told:?})"),
+            (ours, theirs) => panic!("{call:?}: the model answers {ours:?}, the simulator {theirs:?} ({seen:?})"),
         }
     }
 
     fn get(&mut self, id: &str) {
         let told = self.simulator.ask("GET", &self.path(id), None, None);
-        match (self.model.get(id), Self::meaning(K::GETS, &told)) {
-            (None, Some(meaning)) => assert_eq!(meaning, Meaning::Gone),
+        match (self.model.get(id), Self::kind(K::GETS, &told)) {
+            (None, Some(kind)) => assert_eq!(kind, ErrorKind::Gone),
             (Some(remote), None) => assert_eq!(K::told(&remote), self.translated(&told.body[K::WRAPPER])),
             (ours, theirs) => panic!("{id}: the model has {ours:?}, the simulator answers {theirs:?}"),
         }
@@ -288,14 +288,14 @@ impl<K: Comparable> Both<K> {
         assert_eq!(
             told.body["total_count"],
             json!(ours.len()),
-            "which tells that it is complete"
+            "which shows that it is complete"
         );
         assert!(listing.complete);
     }
 
     fn step(&mut self, random: &mut StdRng) {
         self.now += 1;
-        // Of what is, was, or never has been there.
+        // An id that exists, existed, or never existed.
         let id = format!("c{}", random.random_range(1..=4));
         match random.random_range(0..10) {
             0..3 => {
@@ -314,11 +314,11 @@ impl<K: Comparable> Both<K> {
             }
             6 => {
                 let path = self.path(&id);
-                self.write(Call::Delete { id, twin: false }, K::DELETES, "DELETE", &path, None);
+                self.write(Call::Delete { id, duplicate: false }, K::DELETES, "DELETE", &path, None);
             }
             7 => self.get(&id),
             8 => {
-                // Settles, or is taken away by somebody else.
+                // Settles, or is deleted outside the API.
                 if random.random_bool(0.5) {
                     self.simulator.settle();
                     for thing in &mut self.model.things {
@@ -334,7 +334,7 @@ impl<K: Comparable> Both<K> {
     }
 }
 
-/// Asks both clouds the same; how many calls it were.
+/// Sends the same calls to both clouds. Returns their number.
 fn compare<K: Comparable>(seed: u64, manners: Manners, switches: &[(&str, &str)]) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let mut both = Both::<K> {

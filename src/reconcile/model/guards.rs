@@ -1,4 +1,4 @@
-//! The questions of the decision, each taken out in turn: the model must show, in a few steps, what comes of it.
+//! The decision without each of its guards in turn: the model must show, in a few steps, what goes wrong.
 
 use stateright::{Checker, HasDiscoveries, Model};
 use vpn_operator_testbed::figures;
@@ -12,16 +12,16 @@ use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Guard;
 use crate::reconcile::vpn_user::Users;
 
-/// The longest story that counts as short.
+/// The most steps that a counter-example may have.
 const SHORT: usize = 20;
 
-/// Takes a question out, and tells a short way to what should not be.
+/// Removes a guard and finds a short counter-example. Returns its number of steps.
 fn without<K: Modelled>(guard: Guard, scope: Scope) -> u64 {
     not_kept::<K>(guard, scope, HasDiscoveries::AnyFailures)
 }
 
 fn not_kept<K: Modelled>(guard: Guard, scope: Scope, when: HasDiscoveries) -> u64 {
-    // With it, nothing is wrong in this scope.
+    // With the guard, every property holds in this scope.
     explored::<K>(scope.clone(), &format!("with {guard:?}"));
     let scope = Scope {
         without: Some(guard),
@@ -38,8 +38,8 @@ fn not_kept<K: Modelled>(guard: Guard, scope: Scope, when: HasDiscoveries) -> u6
         .into_values()
         .map(|path| story(checker.model(), path));
     let shortest = stories.min_by_key(|story| story.steps);
-    let Story { wrong, steps, text } = shortest.unwrap_or_else(|| panic!("without {guard:?} nothing is noticed"));
-    println!("without {guard:?}, not kept: {wrong}\n{text}");
+    let Story { wrong, steps, text } = shortest.unwrap_or_else(|| panic!("without {guard:?} no property is violated"));
+    println!("without {guard:?}, violated: {wrong}\n{text}");
     assert!(steps <= SHORT, "{guard:?}: {steps} steps");
     u64::try_from(steps).expect("a small number")
 }
@@ -104,7 +104,7 @@ fn each_question_of_the_decision_is_needed() {
         },
         ..adopted(Role::AdoptsOrCreates, faults!(strangers 1))
     };
-    let stories: [(Guard, &dyn Fn(Guard) -> u64); 34] = [
+    let stories: [(Guard, &dyn Fn(Guard) -> u64); 38] = [
         (G::OneHolder, &|guard| without::<Users>(guard, two(faults!(copies 1)))),
         (G::OneHolderAtWrite, &|guard| {
             without::<Users>(guard, claimed([Role::AdoptsOrCreates; 2], faults!(strangers 1)))
@@ -148,6 +148,18 @@ fn each_question_of_the_decision_is_needed() {
         (G::AbsenceIsConfirmed, &|guard| {
             users(guard, faults!(denials 1, deletions 1))
         }),
+        (G::LostIsNotLeftBehind, &|guard| {
+            gateways(guard, faults!(edits 1, lags 1))
+        }),
+        (G::DeleteBeforeRelease, &|guard| {
+            gateways(guard, faults!(lags 1, deletions 1))
+        }),
+        (G::DeleteBeforeRelease, &|guard| {
+            users(guard, faults!(lags 1, deletions 1))
+        }),
+        (G::LostBeforeRelease, &|guard| {
+            users(guard, faults!(lags 2, deletions 1))
+        }),
         (G::IntentBeforeRelease, &|guard| {
             gateways(guard, faults!(losses 1, deletions 1))
         }),
@@ -189,7 +201,7 @@ fn each_question_of_the_decision_is_needed() {
     figures::report(
         "guards",
         &[
-            ("guards taken out and noticed", count),
+            ("guards whose removal is detected", count),
             ("longest counter-example, steps", longest),
         ],
     );

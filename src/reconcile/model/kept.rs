@@ -1,4 +1,4 @@
-//! A value that is shared between the states that have it, with its hash, which is worked out once.
+//! A value that is shared between states, with its hash, which is computed once.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct Kept<T> {
 }
 
 impl<T> Kept<T> {
-    /// `digest` feeds what tells the value from others.
+    /// `digest` feeds the hasher with what distinguishes the value from others.
     pub fn new(value: T, digest: impl FnOnce(&T, &mut DefaultHasher)) -> Self {
         Self::of(Arc::new(value), digest)
     }
@@ -33,7 +33,7 @@ impl<T> Kept<T> {
 }
 
 impl<T: fmt::Debug> Kept<T> {
-    /// Told from others by what its `Debug` says.
+    /// Distinguished from others by its `Debug` text.
     pub fn by_text(value: T) -> Self {
         Self::new(value, |value, hasher| format!("{value:?}").hash(hasher))
     }

@@ -1,4 +1,4 @@
-//! What the model must know of a kind: a spec to wish for, and how the cloud takes its calls.
+//! What the model needs of a kind: the specs to apply, and the effect of its calls in the cloud.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -10,17 +10,17 @@ use crate::api::customer_gateway::IdType;
 use crate::api::user_record::PasswordRecord;
 use crate::api::vpn_user::PasswordRef;
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, VpnUserSpec, VpnUserStatus};
-use crate::cloud::Meaning;
+use crate::cloud::ErrorKind;
 use crate::cloud::customer_gateways::{CustomerGateway, NewCustomerGateway};
 use crate::cloud::password::Password;
 use crate::cloud::users::{NO_STATIC_IP, User};
-use crate::reconcile::customer_gateway::{GatewayChange, GatewayExtras, Gateways};
+use crate::reconcile::customer_gateway::{GatewayChange, GatewayDereferenced, Gateways};
 use crate::reconcile::kind::Kind;
-use crate::reconcile::vpn_user::{Creation, KnownPassword, UserChange, UserExtras, Users};
+use crate::reconcile::vpn_user::{Creation, KnownPassword, UserChange, UserDereferenced, Users};
 
-/// The key of the tag that tells an owner.
+/// The key of the owner tag.
 pub const OWNER_KEY: &str = "owner";
-/// Gateways of other people were there before.
+/// Age of gateways that belong to others.
 const LONG_AGO: SignedDuration = SignedDuration::from_secs(1000);
 const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 
@@ -35,34 +35,35 @@ pub struct Secret {
 
 /// A kind, as the model needs it.
 pub trait Modelled: Kind<Remote: Hash> {
-    /// What a person wishes for, first or after an edit; under the name of its own, or one that is shared.
+    /// The spec that a user applies, first or after an edit, with its own name or a shared one.
     fn wish(edited: bool, name: &str) -> Self::Spec;
-    /// Where all of them live.
-    fn shared_home() -> Self::Home;
-    fn extras_of(secret: Secret) -> Self::Extras;
+    /// The parent of all of them.
+    fn shared_home() -> Self::Parent;
+    fn dereferenced_of(secret: Secret) -> Self::Dereferenced;
     fn name_of(new: &Self::New) -> &str;
     fn password_of(new: &Self::New) -> Option<u8>;
-    /// All that a creation sends, as a text.
+    /// The body of a creation, as text.
     fn body_of(new: &Self::New) -> String;
     /// The password that a change sets.
     fn password_set_by(call: &Self::Change) -> Option<u8>;
-    /// The object that a creation makes.
+    /// The resource that a creation makes.
     fn made(new: &Self::New, id: String, now: Timestamp) -> Self::Remote;
-    /// What the operator makes of the answer to a creation.
+    /// The resource as the operator reads it from the response to a creation.
     fn answer_to_creation(new: &Self::New, made: &Self::Remote) -> Self::Remote;
-    /// A change takes effect; the object, if the answer holds it.
-    fn apply(call: &Self::Change, thing: &mut Thing<Self::Remote>, now: u16) -> Result<Option<Self::Remote>, Meaning>;
-    /// Until when the record has it wait for a change that is on its way.
+    /// Applies a change. Returns the resource if the response contains it.
+    fn apply(call: &Self::Change, thing: &mut Thing<Self::Remote>, now: u16)
+    -> Result<Option<Self::Remote>, ErrorKind>;
+    /// Until when the object waits, by its record, for a change in progress.
     fn waits_until(status: &Self::Status) -> Option<Timestamp>;
-    /// Whether the record says that the object is as the Secret wants it, and what it is in truth agrees.
+    /// Whether status records the value of the Secret, and the resource really has it.
     fn is_as_recorded(status: &Self::Status, thing: &Thing<Self::Remote>, secret: Secret) -> bool;
-    /// Takes away what a list may omit and nobody can change.
+    /// Removes the immutable fields that a list may omit.
     fn omit(remote: &mut Self::Remote);
-    /// Somebody changes what spec wants otherwise.
+    /// Causes drift in a field that the spec sets.
     fn drift(remote: &mut Self::Remote);
-    /// Whether somebody did.
+    /// Whether the resource has this drift.
     fn is_drifted(remote: &Self::Remote) -> bool;
-    /// Objects of somebody else's that could be taken for the CR's own, of so many sorts.
+    /// Number of sorts of unmanaged resources that could be mistaken for the CR's own.
     const STRANGERS: usize;
     fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<Self::Remote>;
 }
@@ -96,8 +97,8 @@ impl Modelled for Gateways {
 
     fn shared_home() {}
 
-    fn extras_of(_: Secret) -> GatewayExtras {
-        GatewayExtras::default()
+    fn dereferenced_of(_: Secret) -> GatewayDereferenced {
+        GatewayDereferenced::default()
     }
 
     fn name_of(new: &NewCustomerGateway) -> &str {
@@ -133,7 +134,7 @@ impl Modelled for Gateways {
         call: &GatewayChange,
         thing: &mut Thing<CustomerGateway>,
         _: u16,
-    ) -> Result<Option<CustomerGateway>, Meaning> {
+    ) -> Result<Option<CustomerGateway>, ErrorKind> {
         let remote = &mut thing.remote;
         let tags = remote.tags.get_or_insert_default();
         match call {
@@ -172,7 +173,7 @@ impl Modelled for Gateways {
         [
             BTreeMap::new(),
             owner("another:cluster:n:a".to_owned()),
-            // Somebody has copied all tags of ours to a gateway of theirs.
+            // Another user copied all our tags to a gateway.
             owner(format!("{uid}:c:n:{name}")),
         ]
         .map(|tags| gateway(name, id.clone(), at(now) - LONG_AGO, tags))
@@ -224,8 +225,8 @@ impl Modelled for Users {
         SERVER.to_owned()
     }
 
-    fn extras_of(secret: Secret) -> UserExtras {
-        UserExtras {
+    fn dereferenced_of(secret: Secret) -> UserDereferenced {
+        UserDereferenced {
             password: Some(known(secret)),
             group_id: None,
         }
@@ -273,7 +274,7 @@ impl Modelled for Users {
         }
     }
 
-    fn apply(call: &UserChange, thing: &mut Thing<User>, _: u16) -> Result<Option<User>, Meaning> {
+    fn apply(call: &UserChange, thing: &mut Thing<User>, _: u16) -> Result<Option<User>, ErrorKind> {
         let remote = &mut thing.remote;
         match call {
             UserChange::Update(update) => {
@@ -289,7 +290,7 @@ impl Modelled for Users {
             UserChange::ResetPassword(password) => {
                 let number = number(&password.value);
                 if thing.passwords.iter().rev().take(5).any(|recent| *recent == number) {
-                    return Err(Meaning::RecentPassword);
+                    return Err(ErrorKind::RecentPassword);
                 }
                 thing.passwords.push(number);
                 Ok(None)
@@ -318,8 +319,8 @@ impl Modelled for Users {
     }
 
     fn strangers(name: &str, _: &str, id: String, now: u16) -> Vec<User> {
-        // The second looks as a creation of ours does.
-        let described = ["a stranger's", "first"].into_iter();
+        // The second looks like a creation of ours.
+        let described = ["unmanaged", "first"].into_iter();
         let users = described.map(|description| User {
             id: id.clone(),
             name: Some(name.to_owned()),

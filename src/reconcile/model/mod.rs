@@ -1,21 +1,23 @@
-//! A model check of the operator: every state that can be reached within a scope is visited, and in each it is asked
-//! whether the promise holds ("exactly one cloud object, whatever dies").
+//! A model check of the operator. It visits every state that can be reached within a scope, and checks the promise in
+//! each: "exactly one cloud object, whatever dies".
 //!
-//! What is decided, seen, remembered and put on record is the shipped code's, not a copy of it: `decide`, the `Kind`s with
-//! their passwords, `mirror::Known`, `view`, `memory::Entry`, `record` and `outcome`. The model adds what is around it: a
-//! cloud (`cloud`, compared with the simulator by `conformance`), an apiserver whose writes are pinned to versions, a process
-//! that can be killed (`world`, `operator`), and people (`people`). `scopes` says which models there are, how far each goes,
-//! and what was found; `guards` takes the questions of the decision out one by one and shows what comes of it.
+//! Decisions, observations, memory and records come from the shipped code: `decide`, the `Kind`s with their passwords,
+//! `cache::Known`, `observation`, `object_states::ObjectState`, `record` and `outcome`. The model adds a cloud
+//! (`cloud`, compared with the simulator by `conformance`) and an apiserver whose writes are pinned to versions. It
+//! also adds a process that can be killed (`world`, `operator`), and people (`people`). `scopes` lists the models, how
+//! far each goes, and what was found. `guards` removes the checks of the decision one by one and shows the effect.
 //!
 //! What is abstracted:
-//! * Time stands still but for the moments that matter: a deadline, its settle time, the end of a settling creation.
-//!   A request that was sent takes effect at any moment up to its deadline (a creation: and the settle time), or never.
-//! * Pace: a pass may come at any moment, so backoff, budget and wakes are left out (they make passes rarer, never other).
-//! * A request and the write that announces it are one step, unless permits may not come (`waits`), as are its answer and the
-//!   write that records it: a kill in between leaves what an unsent or an unanswered request leaves, and both are in the
-//!   model.
-//! * Words: messages of conditions are not compared, Events not told.
-//! * One VPN server, one project, credentials that work; the lane of the server is kept.
+//! * Time advances only to the moments that matter: a deadline, the end of its confirmation period, the end of an
+//!   unsettled creation. A request that was sent takes effect at any moment up to its deadline (a creation: plus the
+//!   confirmation period), or never.
+//! * Pace: a reconcile may come at any moment, so backoff, rate limiter and work queue are omitted (they only make
+//!   reconciles rarer).
+//! * A request and the write that records it before are one step, unless permits may not come (`waits`). So are its
+//!   answer and the write that records the answer. A kill in between leaves the same as an unsent or an unanswered
+//!   request, and both are in the model.
+//! * Texts: messages of conditions are not compared, and there are no Events.
+//! * One VPN server, one project, credentials that work; the server has its write queue.
 
 mod answers;
 mod apiserver;
@@ -24,9 +26,9 @@ mod conformance;
 mod guards;
 mod kept;
 mod kinds;
-mod looks;
 mod operator;
 mod people;
+mod queries;
 mod rest;
 mod scope;
 mod scopes;
@@ -45,20 +47,20 @@ use self::world::{Phase, World};
 use super::decide::Policy;
 use crate::api;
 
-/// How long a request lasts at most, by its record: its timeout and a margin.
+/// The longest duration of a request by its record: its timeout and a margin.
 const LASTS: u16 = 15;
-/// `--settle-time`.
+/// `--creation-confirmation-period`.
 const SETTLE: u16 = 30;
 
-/// A model, and what was found out of it.
+/// A model, and what was found out about it.
 pub struct Check<K: Modelled> {
     pub scope: Scope,
     pub policy: Policy,
     pub place: api::Scope,
-    pub home: K::Home,
+    pub parent: K::Parent,
     /// Where the process's instants begin.
     pub base: Instant,
-    /// Whether there is a way to rest from a state, and all is well there.
+    /// By state: whether it can come to rest, and whether all is well there.
     rests: Mutex<HashMap<u64, Result<(), String>>>,
 }
 
@@ -74,13 +76,13 @@ impl<K: Modelled> Check<K> {
                 endpoint: "https://cloud".to_owned(),
                 project_id: "p".to_owned(),
             },
-            home: K::shared_home(),
+            parent: K::shared_home(),
             base: Instant::now(),
             rests: Mutex::default(),
         }
     }
 
-    /// What was found out of rest so far.
+    /// What was found out about rest so far.
     fn rests(&self) -> MutexGuard<'_, HashMap<u64, Result<(), String>>> {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,19 +110,17 @@ impl<K: Modelled> Model for Check<K> {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("nobody else's object is changed or deleted", |_, world: &World<K>| {
-                !world.harm
-            }),
+            Property::always(
+                "no object of another owner is changed or deleted",
+                |_, world: &World<K>| !world.harm,
+            ),
             Property::always("no CR has two objects at once", |_, world: &World<K>| {
                 world.crs.iter().all(|cr| world.owned(&cr.uid) <= 1)
             }),
-            Property::always(
-                "no CR is Ready whose creation may come to nothing",
-                |_, world: &World<K>| {
-                    let mut managing = world.crs.iter().filter(|cr| !cr.observes());
-                    managing.all(|cr| !cr.is_ready() || !world.is_settling(cr))
-                },
-            ),
+            Property::always("no CR is Ready whose creation may still fail", |_, world: &World<K>| {
+                let mut managing = world.crs.iter().filter(|cr| !cr.observes());
+                managing.all(|cr| !cr.is_ready() || !world.is_settling(cr))
+            }),
             Property::always(
                 "a password that is in force, or was refused, is not sent again",
                 |_, world: &World<K>| !world.resent,
@@ -150,16 +150,16 @@ impl<K: Modelled> Model for Check<K> {
 }
 
 impl<K: Modelled> Check<K> {
-    /// What a deed makes of a world; nothing if it changes nothing.
+    /// The world after a deed; `None` if the deed changes nothing.
     pub fn after(&self, world: &World<K>, deed: Deed) -> Option<World<K>> {
         let mut next = people::done(self, world, deed)?;
         next.settle(self.base);
         (next.fingerprint() != world.fingerprint()).then_some(next)
     }
 
-    /// Whether nothing of the process's own is under way.
+    /// Whether the process has nothing in progress.
     fn is_idle(world: &World<K>) -> bool {
         let mut seats = world.process.seats.iter();
-        seats.all(|seat| matches!(seat.phase, Phase::Idle)) && world.process.looks.is_empty()
+        seats.all(|seat| matches!(seat.phase, Phase::Idle)) && world.process.queries.is_empty()
     }
 }

@@ -1,6 +1,6 @@
-//! The operator's process in the model: passes as the pipeline makes them. What is decided, known, seen, remembered and put
-//! on record is the shipped code's; here is only the order in which the shell around it does things, and what the
-//! apiserver and the cloud make of it.
+//! The operator's process in the model: reconciliations as the pipeline runs them. Decisions, cache, observations,
+//! object states and records are the shipped code. This file adds only the order of the steps around it, and their
+//! effect in the apiserver and the cloud.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use super::kept::Kept;
 use super::kinds::{Modelled, OWNER_KEY, Secret};
 use super::world::{Cr, Heard, Phase, Recorded, World, kept_entry, kept_known};
 use crate::api::ManagementPolicy;
-use crate::api::conditions::{Reason, Verdict};
-use crate::mirror::{Known, Remote};
+use crate::api::conditions::{ReadyCondition, Reason};
+use crate::cache::{Known, Remote};
 use crate::reconcile::claims::{self, Claim, Claims};
-use crate::reconcile::decide::{Access, Extras, Guard, Inputs, Note, Rest, Step, Trouble, Why, decide};
+use crate::reconcile::decide::{Access, Dereferencing, Failure, Guard, Inputs, Note, Rest, Step, Why, decide};
 use crate::reconcile::key::Key;
-use crate::reconcile::managed::Managed;
-use crate::reconcile::memory::Entry;
-use crate::reconcile::outcome::{self, Setting};
+use crate::reconcile::object::Object;
+use crate::reconcile::object_states::ObjectState;
+use crate::reconcile::observation::{self, Observer};
+use crate::reconcile::outcome::{self, Circumstances};
 use crate::reconcile::record::{self, Stamp};
-use crate::reconcile::tenant::trouble;
-use crate::reconcile::view::{self, Viewpoint};
+use crate::reconcile::session::failure_of;
 
 /// `--request-timeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,14 +35,14 @@ pub struct Work<'a, K: Modelled> {
     pub(super) index: usize,
     pub(super) now: Instant,
     pub(super) known: Known<K::Remote, Key>,
-    /// What is remembered of the CR, and the version of it that is remembered.
-    pub(super) entry: Option<(Entry<K>, Kept<Managed<K>>)>,
+    /// The object state of the CR, and the version of the CR that the process knows.
+    pub(super) entry: Option<(ObjectState<K>, Kept<Object<K>>)>,
 }
 
 impl<'a, K: Modelled> Work<'a, K> {
     pub fn on(check: &'a Check<K>, world: &World<K>, index: usize) -> Self {
         let entry = match &world.process.seats[index].heard {
-            Heard::Known(entry, latest) => Some((Entry::clone(entry), latest.clone())),
+            Heard::Known(entry, latest) => Some((ObjectState::clone(entry), latest.clone())),
             Heard::Listed(_) | Heard::Nothing => None,
         };
         Self {
@@ -55,7 +55,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         }
     }
 
-    /// What has come of it.
+    /// Returns the resulting world.
     pub(super) fn done(self) -> World<K> {
         let mut world = self.world;
         world.process.known = kept_known::<K>(self.known);
@@ -65,22 +65,22 @@ impl<'a, K: Modelled> Work<'a, K> {
         world
     }
 
-    /// A pass over an idle CR; `None`: the process does not know it.
+    /// Reconciles an idle CR; `None`: the process does not know it.
     pub fn pass(mut self) -> Option<World<K>> {
         let (mut entry, object) = match &self.world.process.seats[self.index].heard {
             Heard::Nothing => return None,
-            Heard::Listed(object) => (Entry::new(object.shared(), self.now), object.clone()),
+            Heard::Listed(object) => (ObjectState::new(object.shared(), self.now), object.clone()),
             Heard::Known(..) => self.entry.take()?,
         };
         entry.begin();
         let secret = self.world.crs[self.index].secret;
         let key = self.world.key(self.index);
         let (scope, cloud_now) = (self.check.place.clone(), at(self.world.now));
-        // The clock stands still within a second: what settles in this one has settled at its beginning.
+        // The clock stands still within a second: a creation confirmed in this second is confirmed at its start.
         let second = self.check.base + Duration::from_secs(self.world.now.into());
-        let since = view::since(&object, entry.triggered_at, second, Some(cloud_now));
+        let since = observation::since(&object, entry.triggered_at, second, Some(cloud_now));
         let claims = self.claims();
-        let viewpoint = Viewpoint {
+        let observer = Observer {
             policy: &self.check.policy,
             claims: &claims,
             key: &key,
@@ -88,13 +88,15 @@ impl<'a, K: Modelled> Work<'a, K> {
             scope: &scope,
             since,
         };
-        viewpoint.hold(&mut self.known);
-        let failed_look = self.known.take_failure(&key).map(|error| trouble(&error));
-        let view = viewpoint.view(&mut self.known, None);
+        observer.hold(&mut self.known);
+        let failed_query = self.known.take_failure(&key).map(|error| failure_of(&error));
+        let observation = observer.observation(&mut self.known, None);
         let token = K::object(&object.status).intent.as_ref().map(|intent| &intent.token);
         let accepted = entry.take_accepted();
-        // What the model's cloud accepts takes effect, so that it need not be sent again.
-        let delete_sent = entry.pending_delete(Duration::MAX, self.now).map(str::to_owned);
+        // A DELETE that the model's cloud accepts takes effect, so it need not be sent again.
+        let id = K::object(&object.status).id.as_deref();
+        let sent_delete = id.and_then(|id| entry.sent_delete(id, Duration::MAX, self.now));
+        let undeleted = observer.undeleted(&self.known, |id| entry.sent_delete(id, Duration::MAX, self.now));
         let replayed = token.is_some_and(|token| entry.has_replayed(token));
         let triggered = entry.triggered_at.is_some();
         self.entry = Some((entry, object.clone()));
@@ -116,16 +118,17 @@ impl<'a, K: Modelled> Work<'a, K> {
                 scope,
                 cloud_now: Some(cloud_now),
             }),
-            extras: if object.deleting_since().is_some() {
-                Extras::Waiting
+            dereferenced: if object.deleting_since().is_some() {
+                Dereferencing::Waiting
             } else {
-                Extras::Read(K::extras_of(secret))
+                Dereferencing::Read(K::dereferenced_of(secret))
             },
-            has_home: K::home(object.spec.as_ref().ok(), &object.status).is_some(),
-            view,
-            failed_look,
+            has_home: K::parent(object.spec.as_ref().ok(), &object.status).is_some(),
+            observation,
+            failed_query,
             triggered,
-            delete_sent: delete_sent.as_deref(),
+            sent_delete,
+            undeleted,
             accepted,
             replayed,
             overwrites_tags: true,
@@ -139,14 +142,14 @@ impl<'a, K: Modelled> Work<'a, K> {
                 | Step::Note(Note::Found { .. })
         );
         if touches && self.world.crs.len() > 1 {
-            // Another CR may come in between.
+            // Another CR may be reconciled in between.
             self.world.process.seats[self.index].phase = Phase::Decided(Kept::by_text(step), object);
             return Some(self.done());
         }
         self.take(step, object, since)
     }
 
-    /// Begins what was decided.
+    /// Begins the decided step.
     pub fn begin(mut self) -> Option<World<K>> {
         let Phase::Decided(step, object) = &self.world.process.seats[self.index].phase else {
             return None;
@@ -155,7 +158,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         if matches!(
             step,
             Step::Create(_) | Step::Replay(_) | Step::Change { .. } | Step::Delete { .. }
-        ) && self.lane_is_taken()
+        ) && self.write_queue_is_taken()
         {
             return None;
         }
@@ -163,13 +166,14 @@ impl<'a, K: Modelled> Work<'a, K> {
         self.take(step, object, None)
     }
 
-    /// Writes in a lane go one at a time; each is in it until its answer is on record.
-    pub(super) fn lane_is_taken(&self) -> bool {
+    /// Whether a write occupies the write queue, which sends one at a time: until its response is recorded.
+    pub(super) fn write_queue_is_taken(&self) -> bool {
         let is_sending = |phase: &Phase<K>| matches!(phase, Phase::Sent(..));
-        K::lane(&self.check.home).is_some() && self.world.process.seats.iter().any(|seat| is_sending(&seat.phase))
+        K::write_queue(&self.check.parent).is_some()
+            && self.world.process.seats.iter().any(|seat| is_sending(&seat.phase))
     }
 
-    pub(super) fn take(mut self, step: Step<K>, object: Kept<Managed<K>>, since: Option<Instant>) -> Option<World<K>> {
+    pub(super) fn take(mut self, step: Step<K>, object: Kept<Object<K>>, since: Option<Instant>) -> Option<World<K>> {
         match step {
             Step::Rest(rest) => self.rest(rest, &object),
             Step::AddFinalizer => {
@@ -181,7 +185,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                     self.forget();
                 }
             }
-            Step::Look { look, anew } => {
+            Step::Query { look, anew } => {
                 let since = since.filter(|_| !anew);
                 let since = since.unwrap_or(if anew { self.now } else { self.world.process.started });
                 self.look(look, since);
@@ -196,7 +200,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                     Why::Differs(fields) => {
                         let fields = fields.join(", ");
                         let mut status = object.status.clone();
-                        self.setting(&object).announce_change(&mut status, &call, &fields);
+                        self.circumstances(&object).announce_change(&mut status, &call, &fields);
                         self.write(&object, status)
                     }
                     Why::Mark | Why::LetGo => Ok(object),
@@ -205,82 +209,88 @@ impl<'a, K: Modelled> Work<'a, K> {
                     self.admit(Call::Change { id, call }, before, object);
                 }
             }
-            Step::Delete { id, twin } => {
+            Step::Delete { id, duplicate } => {
                 let before = object.clone();
-                let object = if twin {
+                let object = if duplicate {
                     Ok(object)
                 } else {
-                    let verdict = Verdict::new(Reason::Deleting, String::new());
+                    let condition = ReadyCondition::new(Reason::Deleting, String::new());
                     let mut status = object.status.clone();
-                    record::underway::<K>(&mut status, &verdict, stamp(&object));
+                    record::underway::<K>(&mut status, &condition, stamp(&object));
                     self.write(&object, status)
                 };
                 if let Ok(object) = object {
-                    self.admit(Call::Delete { id, twin }, before, object);
+                    self.admit(Call::Delete { id, duplicate }, before, object);
                 }
             }
         }
         Some(self.done())
     }
 
-    pub(super) fn rest(&mut self, rest: Rest<K::Remote>, object: &Kept<Managed<K>>) {
+    pub(super) fn rest(&mut self, rest: Rest<K::Remote>, object: &Kept<Object<K>>) {
         let mut status = object.status.clone();
         match rest {
             Rest::Done | Rest::Paused | Rest::Quiet(_) | Rest::Waiting | Rest::Until(None, _) => {}
             Rest::Confirmed {
                 remote,
                 drifted,
-                strays,
+                unexplained_duplicates,
             } => {
                 let observes = object.lifecycle.management() == ManagementPolicy::Observe;
                 let spec = object.spec.as_ref().ok();
-                let extras = K::extras_of(self.world.crs[self.index].secret);
+                let dereferenced = K::dereferenced_of(self.world.crs[self.index].secret);
+                record::settled::<K>(
+                    &mut status,
+                    &remote,
+                    at(self.world.now),
+                    self.check.policy.confirmation_period,
+                );
                 record::confirmed::<K>(
                     &mut status,
                     spec,
-                    Some(&extras),
+                    Some(&dereferenced),
                     &remote,
                     drifted,
-                    &strays,
+                    &unexplained_duplicates,
                     stamp(object),
                 );
                 record::observed::<K>(&mut status, observes);
                 if self.write(object, status).is_ok() {
                     self.with_entry(|entry| {
-                        entry.settled();
+                        entry.succeeded();
                     });
                 }
             }
-            Rest::Troubled(trouble) => self.troubled(&trouble, object, |_| {}),
-            Rest::Until(Some(verdict), _) => {
-                record::underway::<K>(&mut status, &verdict, stamp(object));
+            Rest::Troubled(failure) => self.troubled(&failure, object, |_| {}),
+            Rest::Until(Some(condition), _) => {
+                record::underway::<K>(&mut status, &condition, stamp(object));
                 let _ = self.write(object, status);
             }
         }
     }
 
-    /// Says what is wrong; what is decided next rests on a new look.
-    pub(super) fn troubled(&mut self, trouble: &Trouble, object: &Kept<Managed<K>>, also: impl Fn(&mut K::Status)) {
+    /// Records the failure; the next decision requires a fresh read.
+    pub(super) fn troubled(&mut self, failure: &Failure, object: &Kept<Object<K>>, also: impl Fn(&mut K::Status)) {
         self.write_surely(object, |status| {
             also(status);
             if let Ok(spec) = &object.spec {
                 K::expected(status, spec, object.name());
             }
-            record::verdict::<K>(status, &trouble.verdict, stamp(object));
+            record::condition::<K>(status, &failure.condition, stamp(object));
         });
         let now = self.now;
-        self.with_entry(|entry| entry.look_anew(now));
+        self.with_entry(|entry| entry.require_fresh(now));
     }
 
-    pub(super) fn note(&mut self, note: &Note<K::Remote>, object: &Kept<Managed<K>>) {
+    pub(super) fn note(&mut self, note: &Note<K::Remote>, object: &Kept<Object<K>>) {
         let observes = object.lifecycle.management() == ManagementPolicy::Observe;
         if let Note::Found { remote, .. } = note
             && !observes
         {
             let (key, place) = (self.world.key(self.index), &self.check.place);
-            let name = claims::name_to_take::<K>(place, &self.check.home, OWNER_KEY, remote)
+            let name = claims::name_to_take::<K>(place, &self.check.parent, OWNER_KEY, remote)
                 .filter(|_| self.check.policy.keeps(Guard::NameBeforeAdoption));
-            let is_taken = view::is_named(&self.check.policy, object, remote)
+            let is_taken = observation::is_named(&self.check.policy, object, remote)
                 || self.claims().index().take(&key, remote.id(), name.as_ref()).is_ok();
             if !is_taken && self.check.policy.keeps(Guard::OneHolderAtWrite) {
                 return;
@@ -288,30 +298,40 @@ impl<'a, K: Modelled> Work<'a, K> {
             self.known.hold(&key, object.uid(), Some(remote.id()));
         }
         let mut status = object.status.clone();
-        self.setting(object).noted(&mut status, note);
-        if self.write(object, status).is_ok()
-            && let Note::Found { remote, .. } = note
-        {
-            self.world.taken_by_tag(remote.id(), object.uid());
-            self.world.adopted(remote.id(), object);
+        self.circumstances(object).noted(&mut status, note);
+        if self.write(object, status).is_err() {
+            return;
+        }
+        match (note, &K::object(&object.status).id) {
+            (Note::Found { remote, .. }, _) => {
+                self.world.taken_by_tag(remote.id(), object.uid());
+                self.world.adopted(remote.id(), object);
+            }
+            // Two responses of a lagging replica count as proof; anything less does not.
+            (Note::Lost, Some(id)) if self.check.scope.faults.lags > 0 => {
+                self.world.recorded_as_lost(id);
+                // The record no longer says which password is in force.
+                self.world.crs[self.index].in_force = None;
+            }
+            _ => {}
         }
     }
 
-    pub(super) fn create(&mut self, new: K::New, object: &Kept<Managed<K>>, replay: bool) {
+    pub(super) fn create(&mut self, new: K::New, object: &Kept<Object<K>>, replay: bool) {
         let keeps = |guard| self.check.policy.keeps(guard);
         let key = self.world.key(self.index);
-        let name = view::wanted_name(object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
+        let name = observation::wanted_name(object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
         let is_taken = name.is_some_and(|name| self.claims().index().intend(&key, &name).is_err());
         if is_taken && keeps(Guard::NameOfFellow) && keeps(Guard::NameOfFellowInLane) {
             return;
         }
         let announced = K::object(&object.status).intent.clone().filter(|_| replay);
         let token = self.world.free_token();
-        let setting = self.setting(object);
-        let intent = setting.intent(announced.as_ref(), || token);
+        let circumstances = self.circumstances(object);
+        let intent = circumstances.intent(announced.as_ref(), || token);
         let mut status = object.status.clone();
         if keeps(Guard::IntentFirst) {
-            setting.announce_creation(&mut status, &intent, &new);
+            circumstances.announce_creation(&mut status, &intent, &new);
         }
         if let Ok(written) = self.write(object, status) {
             let token = intent.token;
@@ -319,8 +339,8 @@ impl<'a, K: Modelled> Work<'a, K> {
         }
     }
 
-    /// The write is recorded: it is sent at once, or, where permits may not come, waits for its own.
-    fn admit(&mut self, call: Call<K>, before: Kept<Managed<K>>, object: Kept<Managed<K>>) {
+    /// Sends a recorded write at once or, where permits may not come, makes it wait for its own.
+    fn admit(&mut self, call: Call<K>, before: Kept<Object<K>>, object: Kept<Object<K>>) {
         let secret = self.world.crs[self.index].secret;
         if self.world.left.waits == 0 {
             return self.send(call, object, secret);
@@ -335,13 +355,13 @@ impl<'a, K: Modelled> Work<'a, K> {
         self.world.process.seats[self.index].phase = Phase::Recorded(Arc::new(recorded));
     }
 
-    /// The permit of a write comes, perhaps late; or it does not come.
+    /// Handles the permit of a write, which comes, perhaps late, or does not come.
     pub fn permitted(mut self, comes: bool) -> Option<World<K>> {
         let Phase::Recorded(recorded) = &self.world.process.seats[self.index].phase else {
             return None;
         };
         let recorded = Arc::clone(recorded);
-        if comes && self.lane_is_taken() {
+        if comes && self.write_queue_is_taken() {
             return None;
         }
         self.world.process.seats[self.index].phase = Phase::Idle;
@@ -350,7 +370,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         let is_right = match &*recorded.call {
             Call::Create { .. } => {
                 let key = self.world.key(self.index);
-                let name = view::wanted_name(&recorded.object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
+                let name = observation::wanted_name(&recorded.object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
                 let is_free = name.is_none_or(|name| self.claims().index().intend(&key, &name).is_ok());
                 is_free || !keeps(Guard::NameOfFellow) || !keeps(Guard::NameOfFellowInLane)
             }
@@ -368,15 +388,15 @@ impl<'a, K: Modelled> Work<'a, K> {
         Some(self.done())
     }
 
-    fn send(&mut self, call: Call<K>, object: Kept<Managed<K>>, secret: Secret) {
+    fn send(&mut self, call: Call<K>, object: Kept<Object<K>>, secret: Secret) {
         if let Call::Change { id, call } = &call {
             self.watch_passwords(id, call);
         }
         let late = match &call {
-            // What is taken late and does not show at once would show later than is assumed.
+            // A creation that takes effect late and is hidden at first would show later than is assumed.
             Call::Create { .. } if self.check.scope.manners.hides => 0,
             Call::Create { .. } => super::SETTLE,
-            // Unlike other changes, one of a password cannot be seen, and so not be put back.
+            // Unlike other changes, a change of a password cannot be seen, and so cannot be corrected.
             Call::Change { call, .. } if K::password_set_by(call).is_some() => super::SETTLE,
             Call::Change { .. } | Call::Delete { .. } => 0,
         };
@@ -390,7 +410,7 @@ impl<'a, K: Modelled> Work<'a, K> {
         self.world.process.seats[self.index].phase = Phase::Sent(object, secret);
     }
 
-    /// Who claims what, as the process believes the CRs to be.
+    /// The claims of all CRs, as far as the process knows them.
     pub(super) fn claims(&self) -> Claims {
         let claims = Claims::default();
         let all = 0..self.world.crs.len();
@@ -399,20 +419,20 @@ impl<'a, K: Modelled> Work<'a, K> {
         claims
     }
 
-    fn is_held_by_another(&self, object: &Managed<K>, id: &str) -> bool {
+    fn is_held_by_another(&self, object: &Object<K>, id: &str) -> bool {
         let (key, policy) = (self.world.key(self.index), &self.check.policy);
-        let rival = view::rival(&self.claims(), &self.known, policy, &key, object, id);
-        policy.keeps(Guard::OneHolderAtWrite) && rival.is_some()
+        let competing_claim = observation::competing_claim(&self.claims(), &self.known, policy, &key, object, id);
+        policy.keeps(Guard::OneHolderAtWrite) && competing_claim.is_some()
     }
 
-    pub(super) fn setting<'b>(&self, object: &'b Managed<K>) -> Setting<'b, K>
+    pub(super) fn circumstances<'b>(&self, object: &'b Object<K>) -> Circumstances<'b, K>
     where
         'a: 'b,
     {
-        setting(self.check, object, None, self.world.now)
+        circumstances(self.check, object, None, self.world.now)
     }
 
-    /// A value that the record says is in force must not be sent to the user that has it, nor one that was refused.
+    /// Detects a forbidden resend: of a value in force, by the record and in the cloud, or of a refused value.
     pub(super) fn watch_passwords(&mut self, id: &str, call: &K::Change) {
         let Some(value) = K::password_set_by(call) else { return };
         let has = self
@@ -439,18 +459,18 @@ impl<K: Modelled> Clone for Phase<K> {
     }
 }
 
-pub(super) fn setting<'a, K: Modelled>(
+pub(super) fn circumstances<'a, K: Modelled>(
     check: &'a Check<K>,
-    object: &'a Managed<K>,
-    extras: Option<&'a K::Extras>,
+    object: &'a Object<K>,
+    dereferenced: Option<&'a K::Dereferenced>,
     now: u16,
-) -> Setting<'a, K> {
-    Setting {
+) -> Circumstances<'a, K> {
+    Circumstances {
         policy: &check.policy,
         object,
         scope: &check.place,
-        home: &check.home,
-        extras,
+        parent: &check.parent,
+        dereferenced,
         request_timeout: REQUEST_TIMEOUT,
         cloud_now: at(now),
         waits: Duration::ZERO,
@@ -458,7 +478,7 @@ pub(super) fn setting<'a, K: Modelled>(
     }
 }
 
-fn stamp<K: Modelled>(object: &Managed<K>) -> Stamp {
+fn stamp<K: Modelled>(object: &Object<K>) -> Stamp {
     Stamp {
         generation: object.metadata.generation,
         now: at(0),

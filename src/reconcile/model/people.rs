@@ -1,4 +1,4 @@
-//! All that can happen next: what the process does, the cloud, the clock, and people.
+//! All that can happen next, by the process, the cloud, the clock and people.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,25 +9,25 @@ use super::kept::Kept;
 use super::kinds::{Modelled, OWNER_KEY};
 use super::operator::Work;
 use super::scope::Faults;
-use super::world::{Cr, Heard, Phase, Seat, World, kept_known, version};
+use super::world::{Cr, Heard, Lag, Phase, Seat, World, kept_known, unresolved, version};
 use crate::api::{AdoptionPolicy, ManagementPolicy, ObjectStatus};
-use crate::cloud::Meaning;
-use crate::mirror::{Known, Remote};
+use crate::cache::{Known, Remote};
+use crate::cloud::ErrorKind;
 use crate::reconcile::decide::Guard;
-use crate::reconcile::managed::Managed;
+use crate::reconcile::object::Object;
 
-/// Something that happens. The numbers are those of CRs, requests, objects, looks.
+/// Something that happens. The numbers are those of CRs, requests, objects and reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Deed {
-    /// A reconcile: it looks, decides, and does the first thing.
+    /// A reconcile: it observes, decides, and takes the first step.
     Pass(usize),
-    /// What was decided is begun.
+    /// The process begins what it decided.
     Begin(usize),
-    /// The permit for what was recorded comes.
+    /// The permit for a recorded write comes.
     Permit(usize),
-    /// It does not come.
+    /// The permit does not come.
     NoPermit(usize),
-    /// The answer comes, and is put on record.
+    /// The answer comes and is recorded.
     Answer(usize),
     /// The answer is lost on its way.
     Lose(usize),
@@ -35,48 +35,50 @@ pub enum Deed {
     Refuse(usize),
     /// The watch delivers a CR.
     Hear(usize),
-    /// The watch delivers a CR once more as it was so many versions before.
+    /// The watch delivers a CR again as it was so many versions before.
     HearAgain(usize, usize),
-    /// The answer of a look comes.
+    /// The answer to a read or list comes.
     EndLook(usize),
-    /// The drift poll.
+    /// The drift check.
     Poll,
     /// A request takes effect.
     Commit(usize),
-    /// A creation comes to nothing after all.
+    /// A creation fails after its answer.
     Vanish(usize),
-    /// What is hidden shows.
+    /// A hidden object becomes visible.
     Show(usize),
-    /// The clock goes on to the next moment that matters.
+    /// The clock advances to the next moment that matters.
     Tick,
-    /// The process is killed, and another starts from what the watch shows it: so many versions old.
+    /// The process is killed. Another starts from what the watch delivers, so many versions old.
     Kill(usize),
     Edit(usize),
     Delete(usize),
     /// The Secret gets another value.
     Password(usize),
-    /// The Secret is written as it was.
+    /// The Secret is written without a change.
     Touch(usize),
-    /// A stranger makes an object of that sort.
+    /// Someone creates an unmanaged object of that sort.
     Stranger(usize, usize),
-    /// Somebody deletes an object in the cloud.
+    /// Someone deletes an object in the cloud.
     Remove(usize),
-    /// Somebody changes an object in the cloud.
+    /// Someone changes an object in the cloud.
     Drift(usize),
-    /// Somebody gives an object to another owner.
+    /// Someone gives an object to another owner.
     Give(usize),
-    /// Lists leave an object out.
+    /// Lists omit an object.
     Skip(usize),
-    /// They do so, and count as if there were none.
+    /// Lists omit an object and do not count it.
     Lie(usize),
-    /// The next request about an object is told that it does not exist.
+    /// The next request about an object is answered with 404.
     Deny(usize),
-    /// Lists are whole again.
+    /// A replica that lacks an object answers the next read of it, and the next list.
+    Lag(usize),
+    /// Lists are complete again.
     Whole,
     /// A status is wiped.
     Wipe(usize),
-    /// A CR that observes is turned to manage.
-    Turn(usize),
+    /// A CR changes from Observe to Manage.
+    TurnToManage(usize),
     /// A CR gets a copy of the first one's status.
     Copy(usize),
 }
@@ -86,49 +88,52 @@ impl fmt::Display for Deed {
         let text = match self {
             Self::Pass(cr) => format!("the operator reconciles cr{cr}"),
             Self::Begin(cr) => format!("the operator begins what it decided about cr{cr}"),
-            Self::Permit(cr) => format!("the permit for what was recorded of cr{cr} comes"),
-            Self::NoPermit(cr) => format!("no permit comes for what was recorded of cr{cr}"),
-            Self::Answer(cr) => format!("the answer for cr{cr} comes and is put on record"),
-            Self::Lose(cr) => format!("the answer for cr{cr} is lost"),
+            Self::Permit(cr) => format!("the permit for what was recorded of cr{cr} is granted"),
+            Self::NoPermit(cr) => format!("no permit is granted for what was recorded of cr{cr}"),
+            Self::Answer(cr) => format!("the response for cr{cr} arrives and is recorded"),
+            Self::Lose(cr) => format!("the response for cr{cr} is lost"),
             Self::Refuse(cr) => format!("the cloud refuses what was sent for cr{cr}"),
             Self::Hear(cr) => format!("the watch delivers cr{cr}"),
             Self::HearAgain(cr, back) => format!("the watch delivers cr{cr} again as it was {back} writes ago"),
-            Self::EndLook(look) => format!("the answer of look {look} comes"),
-            Self::Poll => "the drift poll lists".to_owned(),
+            Self::EndLook(look) => format!("the response to query {look} arrives"),
+            Self::Poll => "the drift check lists".to_owned(),
             Self::Commit(request) => format!("request {request} takes effect"),
-            Self::Vanish(thing) => format!("the creation of object {thing} comes to nothing"),
-            Self::Show(thing) => format!("object {thing} shows"),
+            Self::Vanish(thing) => format!("the creation of object {thing} fails in the cloud"),
+            Self::Show(thing) => format!("object {thing} becomes visible"),
             Self::Tick => "time passes".to_owned(),
-            Self::Kill(0) => "the process is killed and starts anew".to_owned(),
+            Self::Kill(0) => "the process is killed and restarts".to_owned(),
             Self::Kill(back) => {
-                format!("the process is killed and starts anew, seeing CRs as they were {back} writes ago")
+                format!("the process is killed and restarts, seeing CRs as they were {back} writes ago")
             }
-            Self::Edit(cr) => format!("somebody edits cr{cr}"),
-            Self::Delete(cr) => format!("somebody deletes cr{cr}"),
+            Self::Edit(cr) => format!("a user edits cr{cr}"),
+            Self::Delete(cr) => format!("a user deletes cr{cr}"),
             Self::Password(cr) => format!("the Secret of cr{cr} gets another value"),
             Self::Touch(cr) => format!("the Secret of cr{cr} is written as it was"),
             Self::Stranger(cr, sort) => {
-                format!("a stranger makes an object that looks like that of cr{cr} (sort {sort})")
+                format!("another client creates an object that looks like that of cr{cr} (sort {sort})")
             }
-            Self::Remove(thing) => format!("somebody deletes object {thing} in the cloud"),
-            Self::Drift(thing) => format!("somebody changes object {thing} in the cloud"),
-            Self::Give(thing) => format!("somebody gives object {thing} to another owner"),
-            Self::Skip(thing) => format!("lists leave object {thing} out from now on"),
-            Self::Lie(thing) => format!("lists leave object {thing} out from now on, and do not count it"),
+            Self::Remove(thing) => format!("another client deletes object {thing} in the cloud"),
+            Self::Drift(thing) => format!("another client changes object {thing} in the cloud"),
+            Self::Give(thing) => format!("another client gives object {thing} to another owner"),
+            Self::Skip(thing) => format!("lists omit object {thing} from now on"),
+            Self::Lie(thing) => format!("lists omit object {thing} from now on, and do not count it"),
             Self::Deny(thing) => format!("the next request about object {thing} is answered with 404"),
-            Self::Whole => "lists leave nothing out any more".to_owned(),
-            Self::Wipe(cr) => format!("somebody wipes the status of cr{cr}"),
-            Self::Copy(cr) => format!("somebody copies the status of cr0 to cr{cr}"),
-            Self::Turn(cr) => format!("somebody turns cr{cr} from Observe to Manage"),
+            Self::Lag(thing) => {
+                format!("a replica that lacks object {thing} answers the next read of it and the next list")
+            }
+            Self::Whole => "lists are complete again".to_owned(),
+            Self::Wipe(cr) => format!("another client clears the status of cr{cr}"),
+            Self::Copy(cr) => format!("another client copies the status of cr0 to cr{cr}"),
+            Self::TurnToManage(cr) => format!("a user changes cr{cr} from Observe to Manage"),
         };
         formatter.write_str(&text)
     }
 }
 
-/// All that may happen next.
+/// Lists all that may happen next.
 pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec<Deed>) {
     let left = world.left;
-    // As long as nothing was done with any of them, one CR is like the other: the first goes first.
+    // While nothing has happened to any CR, they are interchangeable: only the first one acts.
     let [first, second] = check.scope.roles;
     let are_alike = check.scope.one_name
         && first == second
@@ -164,9 +169,9 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.extend(older.map(|back| Deed::HearAgain(index, back)));
         }
     }
-    deeds.extend((0..world.process.looks.len()).map(Deed::EndLook));
+    deeds.extend((0..world.process.queries.len()).map(Deed::EndLook));
     for (index, request) in world.cloud.requests.iter().enumerate() {
-        // One that is waited for takes effect with its answer, but where another CR could see it in between.
+        // An awaited request takes effect with its answer, except where another CR could see it in between.
         let is_seen = request.by.is_none() || world.crs.len() > 1;
         if request.done.is_none() && is_seen {
             deeds.push(Deed::Commit(index));
@@ -188,7 +193,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.drifts > 0 && !thing.hidden {
             deeds.push(Deed::Drift(index));
         }
-        // Between a look and what it leads to nobody can be kept from giving it away.
+        // Nothing can prevent a change of owner between a read and the step that follows.
         let is_calm = |index: usize| {
             let object = world.crs[index].object.as_ref();
             !is_news(world, index) && object.is_none_or(|object| object.deleting_since().is_none())
@@ -197,19 +202,22 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.gifts > 0 && are_calm && world.cloud.requests.is_empty() {
             deeds.push(Deed::Give(index));
         }
-        // A list that lacks what no record tells of: a second one can come of that.
+        // A list that omits an unrecorded object: this can lead to a second object.
         let are_kept = check.scope.faults.wipes == 0;
         let is_knowable = are_kept || check.scope.indistinguishable || !is_forgotten(world, thing);
         if left.skips > 0 && world.skips.is_none() && is_knowable {
             deeds.push(Deed::Skip(index));
         }
-        // Nobody could know of an object without a record that no list shows.
-        let is_recorded = world.crs.iter().any(|cr| cr.recorded_id() == Some(thing.remote.id()));
+        // An object that is in no record and no list cannot be known.
+        let is_recorded = world.crs.iter().any(|cr| cr.has_record_of(thing.remote.id()));
         if left.lies > 0 && world.skips.is_none() && is_recorded {
             deeds.push(Deed::Lie(index));
         }
         if left.denials > 0 && world.denied.is_none() && is_recorded && !thing.hidden {
             deeds.push(Deed::Deny(index));
+        }
+        if left.lags > 0 && world.lag.is_none() && is_recorded && !thing.hidden {
+            deeds.push(Deed::Lag(index));
         }
     }
     // An answer comes, or is lost, before anything else is due.
@@ -233,7 +241,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     for (index, cr) in world.crs.iter().enumerate().take(movable) {
         let Some(object) = &cr.object else { continue };
         let is_deleted = object.deleting_since().is_some();
-        // What a wiped intent would have told, nobody could know.
+        // The operator cannot know what was in a wiped intent.
         let has_intent = K::object(&object.status).intent.is_some();
         let is_settled = world.cloud.requests.is_empty() && !has_intent;
         let is_listed = world.skips.is_none() || is_deleted || check.scope.indistinguishable;
@@ -251,7 +259,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
             deeds.push(Deed::Copy(index));
         }
         if left.turns > 0 && object.lifecycle.management() == ManagementPolicy::Observe {
-            deeds.push(Deed::Turn(index));
+            deeds.push(Deed::TurnToManage(index));
         }
         if left.deletions > 0 {
             deeds.push(Deed::Delete(index));
@@ -262,7 +270,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         if left.touches > 0 {
             deeds.push(Deed::Touch(index));
         }
-        // Where nothing may be created beside what was there before, it was there before.
+        // If an existing object forbids a creation, it exists from the beginning.
         let adopts = |cr: &Cr<K>| {
             let object = cr.object.as_ref();
             object.is_some_and(|object| object.lifecycle.adoption() != AdoptionPolicy::Never)
@@ -270,7 +278,7 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
         let is_beginning = (0..world.crs.len()).all(|it| is_untouched(world, it));
         if left.strangers > 0 && (is_beginning || !world.crs.iter().any(adopts)) {
             let has_id = K::object(&object.status).id.is_some();
-            // What carries our tag while there is no other of ours is ours, whoever put it there.
+            // An object with our tag is ours while we have no other, even if someone else tagged it.
             let sorts = (0..K::STRANGERS).filter(|sort| match (K::Remote::TAGGED, sort) {
                 (true, sort) => *sort < 2 || has_id,
                 (false, sort) => *sort == 0 || check.scope.indistinguishable,
@@ -280,18 +288,18 @@ pub fn possible<K: Modelled>(check: &Check<K>, world: &World<K>, deeds: &mut Vec
     }
 }
 
-fn status_of<K: Modelled>(object: &Managed<K>) -> &ObjectStatus {
+fn status_of<K: Modelled>(object: &Object<K>) -> &ObjectStatus {
     K::object(&object.status)
 }
 
-/// Whether a CR is as it was made, and the process has not looked at it.
+/// Whether a CR is as it was created, and the process has not reconciled it yet.
 fn is_untouched<K: Modelled>(world: &World<K>, index: usize) -> bool {
     let (cr, seat) = (&world.crs[index], &world.process.seats[index]);
     let is_first = cr.object.as_deref().is_some_and(|object| version(object) == 1);
     is_first && cr.secret.version == 1 && matches!((&seat.heard, &seat.phase), (Heard::Listed(_), Phase::Idle))
 }
 
-/// Whether an object's CR is to have one, and has neither its id nor an intent on record.
+/// Whether an object's CR is not being deleted and has recorded neither an id nor an intent.
 fn is_forgotten<K: Modelled>(world: &World<K>, thing: &Thing<K::Remote>) -> bool {
     let mut owners = world.crs.iter().filter(|cr| thing.owner.as_ref() == Some(&cr.uid));
     owners.any(|cr| {
@@ -308,7 +316,7 @@ fn is_sending<K: Modelled>(world: &World<K>) -> bool {
     seats.any(|seat| matches!(seat.phase, Phase::Recorded(_) | Phase::Sent(..)))
 }
 
-/// Whether what is recorded of a CR waits for its permit.
+/// Whether a recorded write waits for its permit.
 fn waits_for_permit<K: Modelled>(world: &World<K>) -> bool {
     let mut seats = world.process.seats.iter();
     seats.any(|seat| matches!(seat.phase, Phase::Recorded(_)))
@@ -318,7 +326,7 @@ fn waits_for_permit<K: Modelled>(world: &World<K>) -> bool {
 pub fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
     let newest = world.crs[index].object.as_deref().map(version);
     let heard = world.believed(index).map(|object| version(&object));
-    // What one of our writes returned is delivered as well, and tells what was asked for meanwhile.
+    // The watch also delivers what one of our writes returned, with the changes requested meanwhile.
     let is_new = match &world.process.seats[index].heard {
         Heard::Known(entry, _) => entry.has_news(),
         Heard::Listed(_) | Heard::Nothing => false,
@@ -326,9 +334,9 @@ pub fn is_news<K: Modelled>(world: &World<K>, index: usize) -> bool {
     newest != heard || is_new
 }
 
-/// Whether a list would tell the process anything.
+/// Whether a list would show the process anything new.
 fn is_behind<K: Modelled>(check: &Check<K>, world: &World<K>) -> bool {
-    if !world.process.looks.is_empty() || world.process.known.listed(None).is_none() {
+    if !world.process.queries.is_empty() || world.process.known.listed(None).is_none() {
         return false;
     }
     let list = world.cloud.list(check.scope.manners, world.skips.as_ref());
@@ -349,31 +357,32 @@ fn is_behind<K: Modelled>(check: &Check<K>, world: &World<K>) -> bool {
     !world.process.known.find(differs).is_empty() || known.get() != list.items.len()
 }
 
-/// The next moment at which something could be decided otherwise, or happen no more.
+/// The next moment at which a decision could change, or something can no longer happen.
 fn next_moment<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<u16> {
-    // A creation is proved to have come to nothing once its settle time is over, not before.
+    // A creation is proved to have failed only after its confirmation period.
     let asks_for_settling = check.policy.keeps(Guard::ProofAfterSettling);
     let of_intent = |status: &ObjectStatus| {
-        let deadline = status.intent.as_ref().map(|intent| second(intent.deadline.0));
-        let early = deadline.filter(|_| !asks_for_settling).map(|at| at + 1);
-        early.into_iter().chain(deadline.map(|at| at + super::SETTLE + 1))
+        unresolved(status).flat_map(move |deadline| {
+            let early = (!asks_for_settling).then_some(deadline + 1);
+            early.into_iter().chain([deadline + super::SETTLE + 1])
+        })
     };
     let records = world.crs.iter().filter_map(|cr| cr.object.as_ref());
     let recorded = records.flat_map(|object| {
-        let settles = K::settles_at(&object.status).map(|at| second(at.0));
-        // With an intent that is the time at which it was announced, and nothing settles yet.
+        let settles = K::confirmed_at(&object.status).map(|at| second(at.0));
+        // While there is an intent, this is the time of its record, and no confirmation period has begun.
         let settles = settles.filter(|_| K::object(&object.status).id.is_some());
         let waits = K::waits_until(&object.status).map(|at| second(at) + 1);
         of_intent(K::object(&object.status)).chain(settles).chain(waits)
     });
     let requests = world.cloud.requests.iter().map(|request| request.until + 1);
-    // What shows at the end of its settling is to be seen; for anything else the record has a later moment.
+    // An object that becomes visible when it settles must be seen; for all others the record has a later moment.
     let shows = world.cloud.things.iter().filter(|thing| thing.hidden);
     let shows = shows.filter_map(|thing| thing.settles).map(|at| at + 1);
     recorded.chain(requests).chain(shows).filter(|at| *at > world.now).min()
 }
 
-/// What comes of a deed; nothing if it cannot be done.
+/// The world after a deed; `None` if it is not possible.
 pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Option<World<K>> {
     let mut next = world.clone();
     let stale = check.scope.stale;
@@ -387,7 +396,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
         }
         Deed::Hear(index) => return Work::on(check, world, index).hear(),
         Deed::HearAgain(index, back) => return Work::on(check, world, index).hear_again(back),
-        Deed::EndLook(which) => return Some(Work::on(check, world, 0).end_look(which)),
+        Deed::EndLook(which) => return Some(Work::on(check, world, 0).end_query(which)),
         Deed::Poll => return Some(Work::on(check, world, 0).poll()),
         Deed::Answer(index) => {
             let which = waited_for(world, index)?;
@@ -410,7 +419,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
                 return None;
             }
             let request = next.cloud.requests.remove(which);
-            let refusal = Reply::Refused(Meaning::QueueFull);
+            let refusal = Reply::Refused(ErrorKind::QueueFull);
             return Work::on(check, &next, index).answered(Some(refusal), &request.call);
         }
         Deed::Commit(which) => {
@@ -440,7 +449,7 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             next.left.kills -= 1;
             next.process.started = world.instant(check.base);
             next.process.known = kept_known::<K>(Known::new(OWNER_KEY.to_owned()));
-            next.process.looks.clear();
+            next.process.queries.clear();
             for (seat, cr) in next.process.seats.iter_mut().zip(&world.crs) {
                 let newest = cr.object.clone();
                 let shown = back
@@ -526,15 +535,23 @@ pub fn done<K: Modelled>(check: &Check<K>, world: &World<K>, deed: Deed) -> Opti
             next.left.denials -= 1;
             next.denied = Some(world.cloud.things[which].remote.id().to_owned());
         }
+        Deed::Lag(which) => {
+            next.left.lags -= 1;
+            next.lag = Some(Lag {
+                id: world.cloud.things[which].remote.id().to_owned(),
+                answers_read: true,
+                answers_list: true,
+            });
+        }
         Deed::Whole => next.skips = None,
         Deed::Copy(index) => {
             next.left.copies -= 1;
             let status = world.crs[0].object.as_ref()?.status.clone();
             next.crs[index].write(stale, |object| object.status = status);
         }
-        Deed::Turn(index) => {
+        Deed::TurnToManage(index) => {
             next.left.turns -= 1;
-            next.crs[index].turn(stale);
+            next.crs[index].permit(stale);
         }
         Deed::Wipe(index) => {
             next.left.wipes -= 1;
@@ -554,7 +571,7 @@ fn waited_for<K: Modelled>(world: &World<K>, index: usize) -> Option<usize> {
         .position(|request| request.by == Some(index))
 }
 
-/// A request takes effect, if it has not.
+/// Lets a request take effect, unless it already did.
 fn commit<K: Modelled>(check: &Check<K>, world: &mut World<K>, which: usize) {
     let request = world.cloud.requests[which].clone();
     if request.done.is_some() {
@@ -570,7 +587,7 @@ fn commit<K: Modelled>(check: &Check<K>, world: &mut World<K>, which: usize) {
     if let Call::Change { id, .. } | Call::Delete { id, .. } = &*request.call
         && world.takes_denial(id)
     {
-        world.cloud.requests[which].done = Some(Kept::by_text(Reply::Refused(Meaning::Gone)));
+        world.cloud.requests[which].done = Some(Kept::by_text(Reply::Refused(ErrorKind::Gone)));
         return;
     }
     let reply = world

@@ -1,5 +1,5 @@
-//! Rest: where a state gets to if nothing goes wrong any more. From every state there must be a way, and there every CR must
-//! have its one object, as specified, or say why not.
+//! Rest: the final state that a state leads to if nothing else fails. Every state must lead to one. There, each CR must
+//! have exactly one cloud object, as specified, or report the reason in its condition.
 
 use super::Check;
 use super::cloud::{Replay, Thing};
@@ -9,22 +9,23 @@ use super::scope::Faults;
 use super::world::{Cr, World};
 use crate::api::conditions::{self, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy};
-use crate::mirror::Remote;
+use crate::cache::Remote;
 use crate::reconcile::kind::Wanted;
 
-/// More than any way to rest takes.
+/// More steps than any way to rest needs.
 const FAR: usize = 400;
-/// Passes without anything to show for them, after which a CR rests: a look, what it shows, and the same once more.
+/// A CR is at rest after this many reconciles without an effect: a query, its result, and the same again.
 const IDLE_PASSES: usize = 6;
 
-/// Goes to rest, the shortest way; what is wrong there, if anything is. What is found out counts for all states on the way.
+/// Follows the shortest way to rest, and returns what is wrong there. The result is stored for all states on the way.
 pub fn reach<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String> {
     let mut world = world.clone();
     let mut way = Vec::new();
-    // What goes wrong later is a state of its own.
+    // A later failure is a separate state.
     world.left = Faults::default();
     world.skips = None;
     world.denied = None;
+    world.lag = None;
     world.seal();
     let result = loop {
         let print = world.fingerprint();
@@ -33,7 +34,7 @@ pub fn reach<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), Stri
         }
         way.push(print);
         if way.len() > FAR {
-            break Err(format!("it goes on and on: {}", told(&world)));
+            break Err(format!("it does not come to rest: {}", told(&world)));
         }
         match next(check, &world) {
             Some(next) => world = next,
@@ -46,7 +47,7 @@ pub fn reach<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), Stri
     result
 }
 
-/// The next state on the way; nothing if this one is at rest.
+/// Returns the next state on the way; `None` if this one is at rest.
 fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
     let mut deeds = Vec::new();
     possible(check, world, &mut deeds);
@@ -57,7 +58,7 @@ fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
         Deed::Pass(_) => 3,
         Deed::Poll => 4,
         Deed::Tick => 5,
-        // A request that nobody waits for may come to nothing; that it takes effect is a state of its own.
+        // A request that no process waits for may have no effect. That it takes effect is a separate state.
         _ => usize::MAX,
     };
     deeds.retain(|deed| rank(deed) < usize::MAX);
@@ -68,13 +69,13 @@ fn next<K: Modelled>(check: &Check<K>, world: &World<K>) -> Option<World<K>> {
     })
 }
 
-/// A pass, if it or one of those that follow has anything to show for itself but another look.
+/// Returns the state after a reconcile, if that or a following one has an effect other than another query.
 fn works<K: Modelled>(check: &Check<K>, world: &World<K>, pass: Deed) -> Option<World<K>> {
     let mut later = check.after(world, pass)?;
     let first = later.clone();
     let before = shown(world);
     let mut seen = vec![world.fingerprint()];
-    // Where it was before, it goes round in a circle.
+    // A state that was seen before is a cycle.
     while seen.len() <= IDLE_PASSES && !seen.contains(&later.fingerprint()) {
         if shown(&later) != before || !Check::<K>::is_idle(&later) {
             return Some(first);
@@ -85,7 +86,7 @@ fn works<K: Modelled>(check: &Check<K>, world: &World<K>, pass: Deed) -> Option<
     None
 }
 
-/// What others than the process can see.
+/// Hashes the state that is visible outside the process.
 fn shown<K: Modelled>(world: &World<K>) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
@@ -96,11 +97,11 @@ fn shown<K: Modelled>(world: &World<K>) -> u64 {
     hasher.finish()
 }
 
-/// Whether every CR has what it should have.
+/// Checks whether every CR has the cloud object that it should have.
 fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String> {
     for (index, cr) in world.crs.iter().enumerate() {
         let owned = world.owned(&cr.uid);
-        // The creation is sent again once, and that answer may be lost as well.
+        // The creation is replayed once, and that response may be lost as well.
         let Faults { kills, losses, .. } = check.scope.faults;
         let tells_by_token = check.scope.manners.replay == Replay::SameId && kills + losses < 2;
         if owned > 1 {
@@ -109,7 +110,7 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
         let Some(object) = &cr.object else { continue };
         let status = K::object(&object.status);
         if object.deleting_since().is_some() {
-            return Err(format!("cr{index} does not go"));
+            return Err(format!("cr{index} is not deleted"));
         }
         let reason = conditions::ready_reason(&status.conditions).unwrap_or_default();
         let recorded = status.id.as_deref().and_then(|id| world.cloud.find(id));
@@ -125,13 +126,13 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
             let Some(thing) = recorded.filter(|_| has_own) else {
                 return Err(format!("cr{index} is Ready without an object of its own"));
             };
-            let (Ok(spec), extras) = (&object.spec, K::extras_of(cr.secret)) else {
+            let (Ok(spec), dereferenced) = (&object.spec, K::dereferenced_of(cr.secret)) else {
                 return Err(format!("cr{index} has a spec that cannot be read"));
             };
             let wanted = Wanted {
                 spec,
                 status: &object.status,
-                extras: &extras,
+                dereferenced: &dereferenced,
                 policy: &check.policy,
                 overwrites_tags: true,
                 cloud_now: super::cloud::at(world.now),
@@ -146,21 +147,21 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
             }
             continue;
         }
-        // Without an object, or with one that is not as specified, there must be somebody in the way.
+        // If the object is missing or not as specified, another object must be the cause.
         let wanted = lifecycle.external_id.as_deref().and_then(|id| world.cloud.find(id));
         let is_anothers = |thing: &Thing<K::Remote>| thing.owner.as_deref() != Some(cr.uid.as_str());
         let is_excused = match reason {
             "NameConflict" if K::UNIQUE_NAMES => named(world, cr).any(|thing| {
-                // Its own that somebody changed before it was recognised is known by its token only.
+                // An own object that was changed before it was recognized can be identified by its client token only.
                 let is_unknowable = K::is_drifted(&thing.remote) && !tells_by_token;
                 is_anothers(thing) || is_unknowable
             }),
-            // Which of several is meant cannot be told.
+            // Several candidates: none can be selected.
             "NameConflict" => named(world, cr).filter(|thing| is_unmanaged(thing)).count() > 1,
             "NotFound" if lifecycle.external_id.is_some() => wanted.is_none(),
             "NotFound" => lifecycle.adoption() == AdoptionPolicy::Required && !named(world, cr).any(is_unmanaged),
             "AlreadyManaged" => recorded.or(wanted).is_some_and(is_anothers),
-            // The cloud may refuse what was in force before; never what is new to it.
+            // The cloud may refuse a password that was in force before, never a new one.
             "InvalidPassword" => has_own && recorded.is_some_and(|thing| thing.passwords.contains(&cr.secret.value)),
             _ => false,
         };
@@ -171,21 +172,21 @@ fn is_well<K: Modelled>(check: &Check<K>, world: &World<K>) -> Result<(), String
     Ok(())
 }
 
-/// Whether an object is nobody's, so that it can be adopted.
+/// Whether an object is unmanaged, so that it can be adopted.
 fn is_unmanaged<R: Remote>(thing: &Thing<R>) -> bool {
     thing.owner.is_none() && thing.remote.tags().is_none_or(|tags| !tags.contains_key(OWNER_KEY))
 }
 
-/// What has the name that a CR wants.
+/// The cloud objects that have the name which a CR specifies.
 fn named<'a, K: Modelled>(world: &'a World<K>, cr: &'a Cr<K>) -> impl Iterator<Item = &'a Thing<K::Remote>> {
     let things = world.cloud.things.iter();
     things.filter(|thing| K::remote_name(&thing.remote) == Some(cr.name.as_str()))
 }
 
-/// A world in a few words.
+/// Describes a world in one line.
 pub fn told<K: Modelled>(world: &World<K>) -> String {
     let crs = world.crs.iter().enumerate().map(|(index, cr)| match &cr.object {
-        None => format!("cr{index} gone"),
+        None => format!("cr{index} deleted"),
         Some(object) => {
             let status = K::object(&object.status);
             let reason = conditions::ready_reason(&status.conditions).unwrap_or("no condition");
@@ -196,13 +197,13 @@ pub fn told<K: Modelled>(world: &World<K>) -> String {
         }
     });
     let things = world.cloud.things.iter().map(|thing| {
-        let owner = thing.owner.as_deref().unwrap_or("a stranger");
+        let owner = thing.owner.as_deref().unwrap_or("another owner");
         let hidden = if thing.hidden { ", hidden" } else { "" };
         format!("{} of {owner}{hidden}", thing.remote.id())
     });
     let requests = world.cloud.requests.iter().map(|request| {
-        let waits = if request.by.is_some() { "" } else { ", nobody waits" };
-        format!("{} under way{waits}", request.call.told())
+        let waits = if request.by.is_some() { "" } else { ", no waiter" };
+        format!("{} in progress{waits}", request.call.told())
     });
     let all: Vec<_> = crs.chain(things).chain(requests).collect();
     format!("at {}s: {}", world.now, all.join("; "))

@@ -1,4 +1,4 @@
-//! How far a model goes: how many CRs, and how much may go wrong.
+//! The bounds of a model: how many CRs it has, and how often each fault may happen.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use super::cloud::{Manners, Replay};
 use crate::api::{AdoptionPolicy, Lifecycle, ManagementPolicy};
 use crate::reconcile::decide::Guard;
 
-/// How often each thing may still happen.
+/// How often each event may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Faults {
-    /// The process is killed and started again.
+    /// The process is killed and restarted.
     pub kills: u8,
-    /// An answer is lost; whether, and when, the request takes effect is open.
+    /// A response is lost; whether and when the request takes effect is open.
     pub losses: u8,
     /// The cloud refuses for a reason of its own.
     pub refusals: u8,
@@ -23,33 +23,35 @@ pub struct Faults {
     pub passwords: u8,
     /// A Secret is written with the value that it has.
     pub touches: u8,
-    /// A stranger makes an object that could be taken for ours.
+    /// A third party creates a resource that could be taken for ours.
     pub strangers: u8,
-    /// Somebody deletes our object in the cloud.
+    /// A third party deletes our resource in the cloud.
     pub removals: u8,
-    /// Somebody changes our object in the cloud.
+    /// A third party changes our resource in the cloud.
     pub drifts: u8,
-    /// Somebody gives our object to another owner.
+    /// A third party gives our resource to another owner.
     pub gifts: u8,
-    /// A creation comes to nothing after it was answered.
+    /// A creation fails after its response.
     pub vanishings: u8,
-    /// Lists leave an object out, and their count shows it.
+    /// Lists omit a resource, and their count shows it.
     pub skips: u8,
-    /// Lists leave an object out whose id is on record, and their count does not show it.
+    /// Lists omit a resource whose id is recorded, and their count does not show it.
     pub lies: u8,
-    /// A request about an object that is there is answered with 404.
+    /// A request about an existing resource gets a 404.
     pub denials: u8,
+    /// A replica that lacks a resource answers a read of it and a list.
+    pub lags: u8,
     /// A status is wiped, as by a restore.
     pub wipes: u8,
-    /// A CR that observes is turned to manage.
+    /// A CR changes from `Observe` to `Manage`.
     pub turns: u8,
     /// A CR gets a copy of another's status, as by a restore under another name.
     pub copies: u8,
-    /// A permit does not come soon after the record of a write: it is withdrawn, or time passes first.
+    /// A permit does not come soon after a write is recorded: the record is withdrawn, or time passes first.
     pub waits: u8,
 }
 
-/// How a CR comes to its object.
+/// How a CR gets its resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It creates one.
@@ -59,7 +61,7 @@ pub enum Role {
     AdoptsOrCreates,
     /// `adoptionPolicy: Required`.
     Adopts,
-    /// `externalID` names the first object that the cloud gets.
+    /// `externalID` is the id of the first resource in the cloud.
     Names,
     /// The same, with `managementPolicy: Observe`.
     Observes,
@@ -69,7 +71,7 @@ pub enum Role {
 const FIRST_ID: &str = "c1";
 
 impl Role {
-    /// What the spec says of it.
+    /// Returns these fields of the spec.
     pub fn lifecycle(self) -> Lifecycle {
         let named = matches!(self, Self::Names | Self::Observes);
         Lifecycle {
@@ -89,32 +91,32 @@ impl Role {
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     pub crs: usize,
-    /// All CRs want one name.
+    /// All CRs use one name.
     pub one_name: bool,
-    /// Of the first CR, and of the second.
+    /// The roles of the first CR and of the second.
     pub roles: [Role; 2],
     pub manners: Manners,
     pub faults: Faults,
-    /// How many versions back a watch cache may be when a process starts.
+    /// How many versions a watch cache may lag behind when a process starts.
     pub stale: usize,
-    /// What a Secret holds, one after the other.
+    /// The values that a Secret holds, one after the other.
     pub values: &'static [u8],
-    /// An answer of a list may come after others that were asked for later.
+    /// The response to a list may come after responses to later requests.
     pub slow_lists: bool,
-    /// What nobody can know is in it, too: strangers that make what looks and is timed as ours, statuses that are wiped while
-    /// lists are incomplete.
+    /// Includes what the operator cannot detect: third parties that create resources with the content and time of ours,
+    /// and statuses that are wiped while lists are incomplete.
     pub indistinguishable: bool,
-    /// What may come at any moment in scopes of one CR comes only where it can cut something in two: a kill while a request
-    /// is under way, a drift poll once nothing goes wrong any more; and CRs have their finalizers from the start.
+    /// Limits events that may otherwise come at any moment. Kills come only while a request is in progress or after a
+    /// change to `Manage`, drift checks only after the last fault. CRs have their finalizers from the start.
     pub sparse: bool,
-    /// What the watch delivers twice is asked for in each state.
+    /// Each state is checked for effects of repeated watch events.
     pub repeats: bool,
     pub without: Option<Guard>,
 }
 
 impl Faults {
-    /// Each with its name.
-    fn named(&self) -> [(&'static str, u8); 19] {
+    /// Returns each count with its name.
+    fn named(&self) -> [(&'static str, u8); 20] {
         [
             ("kills", self.kills),
             ("lost answers", self.losses),
@@ -123,14 +125,15 @@ impl Faults {
             ("deletions", self.deletions),
             ("new passwords", self.passwords),
             ("Secrets touched", self.touches),
-            ("strangers", self.strangers),
+            ("unmanaged objects", self.strangers),
             ("deleted in the cloud", self.removals),
             ("changed in the cloud", self.drifts),
             ("given away", self.gifts),
-            ("vanished creations", self.vanishings),
+            ("failed creations", self.vanishings),
             ("incomplete lists", self.skips),
             ("lying lists", self.lies),
             ("wrong 404s", self.denials),
+            ("lagging replicas", self.lags),
             ("statuses wiped", self.wipes),
             ("turned to manage", self.turns),
             ("statuses copied", self.copies),
@@ -170,7 +173,7 @@ impl fmt::Display for Scope {
             (self.stale > 0, "stale watch caches"),
             (self.slow_lists, "slow lists"),
             (self.repeats, "repeated events"),
-            (self.indistinguishable, "what nobody can know"),
+            (self.indistinguishable, "indistinguishable events"),
             (self.sparse, "sparse"),
             (
                 self.values.len() > 2 && self.values.first() == self.values.last(),

@@ -1,4 +1,4 @@
-//! The models: each goes to its fixpoint.
+//! The model checks: each explores all states of its scope.
 
 use std::fmt::Write as _;
 use std::num::NonZero;
@@ -18,8 +18,8 @@ use super::world::World;
 use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::vpn_user::Users;
 
-/// Visits all that can be reached, and tells how much that was; panics with a way to what should not be. In full with
-/// more faults.
+/// Explores all reachable states, and reports their number. Panics with a path to a violated property. A full run uses
+/// `more` faults.
 fn visit<K: Modelled>(mut scope: Scope, more: Faults) {
     if figures::effort() == Effort::Full {
         scope.faults = more;
@@ -39,29 +39,29 @@ fn visit<K: Modelled>(mut scope: Scope, more: Faults) {
     );
 }
 
-/// Visits all that can be reached; panics with a way to what should not be.
+/// Explores all reachable states; panics with a path to a violated property.
 pub fn explored<K: Modelled>(scope: Scope, name: &str) -> impl Checker<Check<K>> {
     let checker = Check::<K>::new(scope)
         .checker()
-        // The largest scope ends last, and alone.
+        // The largest scope ends last and runs alone, so it may use all CPUs.
         .threads(thread::available_parallelism().map_or(1, NonZero::get))
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
         .join();
     if let Some((_, path)) = checker.discoveries().into_iter().next() {
         let Story { wrong, steps, text } = story(checker.model(), path);
-        panic!("{name}: not kept after {steps} steps: {wrong}\n{text}");
+        panic!("{name}: violated after {steps} steps: {wrong}\n{text}");
     }
     assert!(checker.is_done());
     checker
 }
 
-/// A way through the model to the first state in which something is not kept.
+/// A path through the model to the first state that violates a property.
 pub struct Story {
-    /// What is not kept.
+    /// The violated property.
     pub wrong: &'static str,
     pub steps: usize,
-    /// For people.
+    /// The path as text.
     pub text: String,
 }
 
@@ -85,13 +85,13 @@ pub fn story<K: Modelled>(check: &Check<K>, path: Path<World<K>, Deed>) -> Story
         }
     }
     Story {
-        wrong: last.expect("the way leads to what is not kept"),
+        wrong: last.expect("the path leads to a violated property"),
         steps,
         text,
     }
 }
 
-/// A model of one CR, unless told otherwise.
+/// Returns a scope of one CR.
 pub fn one(faults: Faults) -> Scope {
     Scope {
         crs: 1,
@@ -101,7 +101,7 @@ pub fn one(faults: Faults) -> Scope {
     }
 }
 
-/// Two CRs that want one name.
+/// Returns a scope of two CRs that use one name.
 pub fn two(faults: Faults) -> Scope {
     Scope {
         crs: 2,
@@ -110,7 +110,7 @@ pub fn two(faults: Faults) -> Scope {
     }
 }
 
-/// Each fault so often, none that is not named.
+/// Sets how often each named fault may happen; all others never happen.
 macro_rules! faults {
     ($($fault:ident $times:literal),*) => {
         Faults { $($fault: $times,)* ..Faults::default() }
@@ -124,7 +124,7 @@ fn a_gateway_that_is_killed_and_unheard_and_deleted() {
     visit::<Gateways>(scope, faults!(kills 3, losses 3, refusals 1, edits 1, deletions 1));
 }
 
-/// What is recorded waits for its permit, may be withdrawn, and time may pass meanwhile.
+/// A recorded write waits for its permit and may be withdrawn; time may pass meanwhile.
 #[test]
 fn a_gateway_whose_permits_come_late_or_not_at_all() {
     visit::<Gateways>(
@@ -182,11 +182,13 @@ fn a_gateway_seen_through_lists_that_leave_out_objects_or_tags() {
     visit::<Gateways>(scope, faults!(kills 2, losses 2, strangers 1, deletions 1));
 }
 
-/// One wrong 404, to a GET as to a write, changes nothing.
+/// One wrong 404, to a GET or to a write, changes nothing.
 #[test]
 fn a_gateway_that_a_request_is_told_does_not_exist() {
     let scope = one(faults!(edits 1, denials 1, deletions 1));
     visit::<Gateways>(scope, faults!(kills 1, losses 1, edits 1, denials 1, deletions 1));
+    let scope = one(faults!(gifts 1, denials 1, deletions 1));
+    visit::<Gateways>(scope, faults!(kills 1, gifts 1, denials 1, deletions 1));
 }
 
 #[test]
@@ -195,7 +197,23 @@ fn a_user_that_a_request_is_told_does_not_exist() {
     visit::<Users>(scope, faults!(kills 1, losses 1, edits 1, denials 1, deletions 1));
 }
 
-/// The boundary of what can be known: neither the record nor the list tells of it.
+/// A replica that lacks the gateway answers a read and the list that must confirm it. The gateway may be recreated. The
+/// old one is not deleted then, nor left behind once the object is deleted.
+#[test]
+fn a_gateway_that_a_lagging_replica_lacks() {
+    visit::<Gateways>(one(faults!(edits 1, lags 1)), faults!(edits 2, lags 1, drifts 1));
+    let scope = one(faults!(lags 1, deletions 1));
+    visit::<Gateways>(scope, faults!(kills 2, lags 1, deletions 1));
+}
+
+#[test]
+fn a_user_that_a_lagging_replica_lacks() {
+    visit::<Users>(one(faults!(losses 1, lags 1)), faults!(kills 1, edits 1, lags 1));
+    let scope = one(faults!(lags 1, deletions 1));
+    visit::<Users>(scope, faults!(kills 1, lags 1, deletions 1));
+}
+
+/// A limit of what the operator can know: neither the record nor the list shows the first gateway.
 #[test]
 fn a_second_gateway_comes_of_a_wiped_status_and_an_incomplete_list() {
     let mut scope = one(faults!(kills 1, skips 1, wipes 1));
@@ -204,7 +222,7 @@ fn a_second_gateway_comes_of_a_wiped_status_and_an_incomplete_list() {
     assert_eq!(
         broken_in::<Gateways>(scope),
         ["no CR has two objects at once"],
-        "but one of them goes again"
+        "but one of them is deleted again"
     );
 }
 
@@ -233,8 +251,8 @@ fn a_user_in_each_kind_of_cloud() {
     }
 }
 
-/// A creation that is sent again proves whose a user is that looks otherwise, in a cloud that knows tokens; in the others
-/// it does no harm.
+/// In a cloud that supports tokens, a replay proves the owner of a user that differs from the spec. In other clouds it
+/// does no harm.
 #[test]
 fn a_user_that_somebody_changes_before_it_is_recognised() {
     for replay in [Replay::SameId, Replay::Repeated, Replay::Ignored] {
@@ -270,7 +288,7 @@ fn a_user_that_shows_later_than_it_should() {
     visit::<Users>(scope, faults!(kills 1, losses 1, vanishings 1));
 }
 
-/// The boundary of what can be known: the settle time is what the operator is told of it.
+/// A limit of what the operator can know: it relies on the configured confirmation period.
 #[test]
 fn a_user_that_shows_later_than_it_should_is_left_behind_only_by_a_deletion_that_did_not_see_it() {
     let mut scope = one(faults!(deletions 1));
@@ -327,7 +345,7 @@ fn a_users_secret_that_is_written_without_a_change() {
     visit::<Users>(scope, faults!(kills 1, losses 2, passwords 1, touches 2));
 }
 
-/// An event of the watch only makes a pass come, which may come at any moment anyway; and what it delivers is known.
+/// A repeated watch event only triggers a reconcile, which may come at any moment anyway. Its content is known.
 #[test]
 fn what_the_watch_delivers_twice_changes_nothing() {
     let mut scope = one(faults!(kills 1, losses 1, edits 1));
@@ -336,7 +354,7 @@ fn what_the_watch_delivers_twice_changes_nothing() {
     visit::<Gateways>(scope, faults!(kills 2, losses 1, edits 1, deletions 1));
 }
 
-/// Everything in one: two CRs, a stranger, two kills, two lost answers.
+/// All at once: two CRs, an unmanaged user, two kills, two lost responses.
 #[test]
 fn a_stranger_two_kills_and_two_lost_answers_with_two_users_of_one_name() {
     let scope = Scope {
@@ -355,8 +373,8 @@ fn two_users_of_one_name() {
     );
 }
 
-/// One owner for each object, whatever the way to it: while the first CR creates, holds or deletes, the second one names
-/// it, looks for it, or has only observed it until now.
+/// Each resource has one owner. While the first CR creates, holds or deletes it, the second one names its id, adopts
+/// it, or has only observed it until now.
 #[test]
 fn what_one_cr_has_the_other_does_not_get() {
     for second in [Role::Names, Role::AdoptsOrCreates, Role::Adopts, Role::Observes] {
@@ -375,14 +393,24 @@ fn what_one_cr_has_the_other_does_not_get() {
             ..faults!(deletions 1)
         };
         more.deletions = 1;
-        // Deletions of what was observed have a model of one CR of their own.
+        // Deletions of observed resources have a scope of one CR of their own.
         if second != Role::Observes || figures::effort() == Effort::Full {
             visit::<Users>(scope, more);
         }
     }
 }
 
-/// Between the observation and the edit, and between the edit and its first reconcile, the process starts anew.
+/// Stale responses make the first CR take its user for lost. The user reappears, and the second CR could adopt it.
+#[test]
+fn what_one_cr_lost_and_reappears_the_other_does_not_get() {
+    for second in [Role::Names, Role::AdoptsOrCreates, Role::Adopts] {
+        let mut scope = two(faults!(lags 1));
+        (scope.roles, scope.sparse) = ([Role::Creates, second], true);
+        visit::<Users>(scope, faults!(kills 1, losses 1, lags 1));
+    }
+}
+
+/// The process restarts between the observation and the edit, and between the edit and its first reconcile.
 #[test]
 fn what_was_observed_before_a_restart_is_not_held_after_it() {
     let mut scope = one(faults!(kills 1, strangers 1, turns 1, deletions 1));
@@ -403,7 +431,7 @@ fn what_was_observed_before_a_restart_is_not_held_after_it() {
     visit::<Users>(scope, more);
 }
 
-/// Of two that adopt one object one gets it, and gives it up only when it is deleted.
+/// Of two CRs that adopt one resource, one gets it, and gives it up only when it is deleted.
 #[test]
 fn what_two_crs_could_adopt_one_of_them_gets() {
     for roles in [
@@ -415,6 +443,8 @@ fn what_two_crs_could_adopt_one_of_them_gets() {
         let mut scope = two(faults!(strangers 1));
         (scope.roles, scope.sparse) = (roles, true);
         scope.faults.turns = u8::from(roles.contains(&Role::Observes)) * 2;
+        // A deletion shows whether a claim ends with its object.
+        scope.faults.deletions = u8::from(roles[1] == Role::Names && roles[0] != Role::Observes);
         let more = Faults {
             kills: 1,
             deletions: 1,
@@ -427,7 +457,7 @@ fn what_two_crs_could_adopt_one_of_them_gets() {
     }
 }
 
-/// Of two that have one id in status, as a restore under another name leaves them, one manages and deletes it.
+/// Of two CRs with one id in status, as after a restore under another name, one manages and deletes the resource.
 #[test]
 fn of_two_crs_with_one_id_in_status_one_holds_it() {
     visit::<Users>(two(faults!(copies 1)), faults!(copies 1, kills 1, deletions 2));
@@ -437,7 +467,7 @@ fn of_two_crs_with_one_id_in_status_one_holds_it() {
     );
 }
 
-/// Lists that omit what cannot be changed, and tags; several objects that could be meant.
+/// Lists omit immutable fields and tags; several resources could be meant.
 #[test]
 fn a_gateway_that_exists_is_adopted_whatever_the_list_omits() {
     for role in [Role::AdoptsOrCreates, Role::Adopts, Role::Observes] {
@@ -456,24 +486,24 @@ fn a_gateway_that_exists_is_adopted_whatever_the_list_omits() {
     }
 }
 
-/// The boundary of what can be known: users have no tags.
+/// A limit of what the operator can know: users have no tags.
 #[test]
 fn a_strangers_user_that_looks_and_is_timed_as_ours_is_taken_only_while_the_outcome_of_a_creation_is_not_known() {
     let mut scope = one(faults!(strangers 1, edits 1, deletions 1));
     scope.indistinguishable = true;
     visit::<Users>(scope.clone(), faults!(strangers 2, edits 1, refusals 1, deletions 1));
-    // With an answer lost it is taken for what that creation made: one object, not ours. What was under way may take
-    // effect once that one is gone.
+    // If a response is lost, that user is taken for the result of the creation: one user, not ours. The lost request
+    // may take effect once that user is deleted.
     scope.faults = faults!(strangers 1, losses 1, deletions 1);
     let taken = [
         "a finished deletion leaves nothing behind",
-        "nobody else's object is changed or deleted",
+        "no object of another owner is changed or deleted",
         "there is a way to rest, with one object for each CR",
     ];
     assert_eq!(broken_in::<Users>(scope), taken, "but never two objects at once");
 }
 
-/// What is not kept in a scope that goes beyond what can be known.
+/// Returns the properties that are violated in a scope with events that the operator cannot detect.
 fn broken_in<K: Modelled>(scope: Scope) -> Vec<&'static str> {
     let checker = Check::<K>::new(scope).checker().spawn_bfs().join();
     let mut broken: Vec<_> = checker.discoveries().into_keys().collect();

@@ -14,63 +14,72 @@ use super::kept::Kept;
 use super::kinds::{Modelled, Secret};
 use super::scope::{Faults, Scope};
 use crate::api::conditions::{self, Reason};
-use crate::api::{FINALIZER, Lifecycle, ManagementPolicy};
-use crate::mirror::{Known, Listing, Look, Remote};
+use crate::api::{FINALIZER, Lifecycle, ManagementPolicy, ObjectStatus};
+use crate::cache::{Known, Listing, Query, Remote};
 use crate::reconcile::decide::Step;
 use crate::reconcile::key::Key;
-use crate::reconcile::managed::Managed;
-use crate::reconcile::memory::Entry;
+use crate::reconcile::object::Object;
+use crate::reconcile::object_states::ObjectState;
 
 /// A CR in the apiserver.
 pub struct Cr<K: Modelled> {
     pub uid: String,
     /// Its name in the cloud.
     pub name: String,
-    /// None once it is gone.
-    pub object: Option<Kept<Managed<K>>>,
-    /// What it was before its last writes, which a watch cache may still show to a process that starts.
-    pub older: Vec<Kept<Managed<K>>>,
+    /// `None` once it no longer exists.
+    pub object: Option<Kept<Object<K>>>,
+    /// Its states before the last writes, which a watch cache may still deliver to a process that starts.
+    pub older: Vec<Kept<Object<K>>>,
     pub secret: Secret,
-    /// The password that a record says is in force: it may not be sent again.
+    /// The password that is in force by the record: it must not be sent again.
     pub in_force: Option<u8>,
-    /// The password that a record says was refused last: nor may this one.
+    /// The password that was refused last by the record: it must not be sent again either.
     pub refused: Option<u8>,
 }
 
-/// What the process has heard of a CR.
+/// What the process knows of a CR.
 pub enum Heard<K: Modelled> {
     Nothing,
     /// The watch has listed it; it was not reconciled yet.
-    Listed(Kept<Managed<K>>),
-    /// With the version that it remembers.
-    Known(Kept<Entry<K>>, Kept<Managed<K>>),
+    Listed(Kept<Object<K>>),
+    /// The remembered state, and the remembered version of the CR.
+    Known(Kept<ObjectState<K>>, Kept<Object<K>>),
 }
 
 /// What the process does about a CR.
 pub enum Phase<K: Modelled> {
     Idle,
-    /// A step is decided and not begun. Only where another CR can come between.
-    Decided(Kept<Step<K>>, Kept<Managed<K>>),
+    /// A step is decided and not begun. Only used where another CR can act in between.
+    Decided(Kept<Step<K>>, Kept<Object<K>>),
     /// A write is recorded, and not sent.
     Recorded(Arc<Recorded<K>>),
-    /// A request has left. With it the CR as it was written for it, and the Secret as it was read.
-    Sent(Kept<Managed<K>>, Secret),
+    /// A request was sent. With the CR as it was written for it, and the Secret as it was read.
+    Sent(Kept<Object<K>>, Secret),
 }
 
 /// A write that waits for its permit.
 pub struct Recorded<K: Modelled> {
     pub call: Kept<Call<K>>,
     /// As it was when the write was decided on.
-    pub before: Kept<Managed<K>>,
-    pub object: Kept<Managed<K>>,
+    pub before: Kept<Object<K>>,
+    pub object: Kept<Object<K>>,
     pub secret: Secret,
-    /// The second of its record.
+    /// The second at which it was recorded.
     pub since: u16,
 }
 
-/// A look that was started.
+/// The deadlines of all recorded creations whose outcome is still open.
+pub fn unresolved(status: &ObjectStatus) -> impl Iterator<Item = u16> + use<> {
+    let given_up = status.past_intents.iter().filter(|past| past.given_up);
+    let open = status.intent.iter().map(|intent| &intent.deadline);
+    let deadlines: Vec<_> = given_up.map(|past| &past.deadline).chain(open).collect();
+    let deadlines: Vec<u16> = deadlines.into_iter().map(|deadline| second(deadline.0)).collect();
+    deadlines.into_iter()
+}
+
+/// A read or list that was started.
 pub struct UnderWay<K: Modelled> {
-    pub look: Look,
+    pub look: Query,
     pub started: Instant,
     pub second: u16,
     /// What the cloud had then.
@@ -88,8 +97,16 @@ pub struct Seat<K: Modelled> {
 pub struct Process<K: Modelled> {
     pub started: Instant,
     pub known: Kept<Known<K::Remote, Key>>,
-    pub looks: Vec<Arc<UnderWay<K>>>,
+    pub queries: Vec<Arc<UnderWay<K>>>,
     pub seats: Vec<Seat<K>>,
+}
+
+/// A replica that lacks an object, and which reads it still answers.
+#[derive(Clone, Hash)]
+pub struct Lag {
+    pub id: String,
+    pub answers_read: bool,
+    pub answers_list: bool,
 }
 
 /// See the module.
@@ -100,15 +117,17 @@ pub struct World<K: Modelled> {
     pub crs: Vec<Cr<K>>,
     pub process: Process<K>,
     pub left: Faults,
-    /// An object that lists leave out for now.
+    /// An object that lists omit for now.
     pub skips: Option<Skip>,
-    /// An object of which the next request that is about it is told that it does not exist.
+    /// An object for which the next request is answered with 404.
     pub denied: Option<String>,
-    /// An object of somebody else's was changed or deleted.
+    /// A replica that answers some of the next reads.
+    pub lag: Option<Lag>,
+    /// An object was changed or deleted for a CR that does not own it.
     pub harm: bool,
-    /// A password was sent although the record said that it is in force, or refused.
+    /// A password was sent although it is in force or refused by the record.
     pub resent: bool,
-    /// What tells it from others: worked out once, when nothing is going to change in it any more.
+    /// Its fingerprint, computed once when nothing changes in it any more.
     print: u64,
 }
 
@@ -159,12 +178,13 @@ impl<K: Modelled> Clone for World<K> {
             process: Process {
                 started: self.process.started,
                 known: self.process.known.clone(),
-                looks: self.process.looks.clone(),
+                queries: self.process.queries.clone(),
                 seats: self.process.seats.clone(),
             },
             left: self.left,
             skips: self.skips.clone(),
             denied: self.denied.clone(),
+            lag: self.lag.clone(),
             harm: self.harm,
             resent: self.resent,
             print: self.print,
@@ -172,13 +192,13 @@ impl<K: Modelled> Clone for World<K> {
     }
 }
 
-/// The version of a CR. Each write makes the next.
-pub fn version<K: Modelled>(object: &Managed<K>) -> u32 {
+/// The version of a CR. Each write increments it.
+pub fn version<K: Modelled>(object: &Object<K>) -> u32 {
     object.resource_version().parse().unwrap_or_default()
 }
 
-/// A CR as something that can be told from others; which version it is counts only compared with others.
-pub fn kept<K: Modelled>(object: Managed<K>) -> Kept<Managed<K>> {
+/// A CR with its hash. The hash omits the version, which counts only in comparisons.
+pub fn kept<K: Modelled>(object: Object<K>) -> Kept<Object<K>> {
     Kept::new(object, |object, hasher| {
         (object.uid(), object.metadata.generation, object.has_finalizer()).hash(hasher);
         (object.lifecycle.management() == ManagementPolicy::Observe).hash(hasher);
@@ -191,12 +211,12 @@ pub fn kept_known<K: Modelled>(known: Known<K::Remote, Key>) -> Kept<Known<K::Re
     Kept::new(known, |known, hasher| known.hash(hasher))
 }
 
-pub fn kept_entry<K: Modelled>(entry: Entry<K>) -> Kept<Entry<K>> {
+pub fn kept_entry<K: Modelled>(entry: ObjectState<K>) -> Kept<ObjectState<K>> {
     Kept::new(entry, |entry, hasher| entry.fingerprint(hasher))
 }
 
 impl<K: Modelled> World<K> {
-    /// CRs that were just made, and a process that has just started.
+    /// The initial state: new CRs, and a process that has just started.
     pub fn new(scope: &Scope, base: Instant) -> Self {
         let crs: Vec<Cr<K>> = (0..scope.crs).map(|index| first(scope, index)).collect();
         let seats = crs.iter().map(|cr| Seat {
@@ -209,13 +229,14 @@ impl<K: Modelled> World<K> {
             process: Process {
                 started: base,
                 known: kept_known::<K>(Known::new(super::kinds::OWNER_KEY.to_owned())),
-                looks: Vec::new(),
+                queries: Vec::new(),
                 seats: seats.collect(),
             },
             crs,
             left: scope.faults,
             skips: None,
             denied: None,
+            lag: None,
             harm: false,
             resent: false,
             print: 0,
@@ -224,14 +245,14 @@ impl<K: Modelled> World<K> {
         world
     }
 
-    /// Nothing is going to change in it any more.
+    /// Completes a state once nothing changes in it any more.
     pub fn settle(&mut self, base: Instant) {
         self.forget_tokens();
-        self.settle_times(base);
+        self.confirmation_periods(base);
         self.seal();
     }
 
-    /// Works out what tells it from others.
+    /// Computes its fingerprint.
     pub fn seal(&mut self) {
         let mut hasher = std::collections::hash_map::DefaultHasher::new();
         self.digest(&mut hasher);
@@ -253,12 +274,12 @@ impl<K: Modelled> World<K> {
         next.max(base + Duration::from_secs(self.now.into()))
     }
 
-    /// From when on an observation counts, for whoever asks.
+    /// All instants from which on an observation counts for a reader.
     fn asked_at(&self) -> Vec<Instant> {
         let process = &self.process;
         let mut all = process.known.wanted_since();
         all.push(process.started);
-        all.extend(process.looks.iter().map(|look| look.started));
+        all.extend(process.queries.iter().map(|look| look.started));
         all.extend(process.seats.iter().filter_map(|seat| match &seat.heard {
             Heard::Known(entry, _) => entry.triggered_at,
             Heard::Listed(_) | Heard::Nothing => None,
@@ -266,8 +287,8 @@ impl<K: Modelled> World<K> {
         all
     }
 
-    /// Every state of a CR that somebody has, or may still be shown.
-    fn records(&self) -> impl Iterator<Item = &Managed<K>> {
+    /// Every state of a CR that exists, is held by the process, or may still be delivered.
+    fn records(&self) -> impl Iterator<Item = &Object<K>> {
         let written = self.crs.iter().flat_map(|cr| cr.object.iter().chain(&cr.older));
         let seats = self.process.seats.iter();
         let heard = seats.clone().filter_map(|seat| match &seat.heard {
@@ -282,12 +303,12 @@ impl<K: Modelled> World<K> {
         written.chain(heard).chain(at_work).map(|object| &**object)
     }
 
-    /// An instant counts only by whether it is before another with which it is ever compared: what was seen with what is
-    /// asked for, that with the ends of settle times, and a list with the end of a creation. States that differ in
-    /// nothing else are one.
-    fn settle_times(&mut self, base: Instant) {
+    /// Reduces instants to their order, since they are only compared. Observations are compared with requests, requests
+    /// with the ends of confirmation periods, a list with the end of a creation. States that differ in nothing else
+    /// become one.
+    fn confirmation_periods(&mut self, base: Instant) {
         let asked = self.asked_at();
-        let ends = self.records().filter_map(|object| K::settles_at(&object.status));
+        let ends = self.records().filter_map(|object| K::confirmed_at(&object.status));
         let mut settled: Vec<Instant> = ends
             .map(|end| second(end.0))
             .filter(|end| *end <= self.now)
@@ -308,15 +329,14 @@ impl<K: Modelled> World<K> {
                 last + Duration::from_micros(rank)
             })
             .collect();
-        // What was seen between two marks is as good as seen at the first of them.
+        // An observation between two marks counts as made at the first of them.
         let place = |instant: Instant| match marks.partition_point(|mark| *mark <= instant) {
             0 => base,
             after => places[after - 1],
         };
         let mut proofs: Vec<u16> = self
             .records()
-            .filter_map(|object| K::object(&object.status).intent.as_ref())
-            .map(|intent| second(intent.deadline.0))
+            .flat_map(|object| unresolved(K::object(&object.status)))
             .flat_map(|deadline| [deadline + 1, deadline + super::SETTLE + 1])
             .collect();
         proofs.sort_unstable();
@@ -330,7 +350,7 @@ impl<K: Modelled> World<K> {
             process.known = kept_known::<K>(known);
         }
         let moved = |look: &&mut Arc<UnderWay<K>>| look.started != place(look.started);
-        for look in process.looks.iter_mut().filter(moved) {
+        for look in process.queries.iter_mut().filter(moved) {
             *look = Arc::new(UnderWay {
                 look: look.look.clone(),
                 started: place(look.started),
@@ -346,7 +366,7 @@ impl<K: Modelled> World<K> {
             if let Heard::Known(entry, latest) = &seat.heard
                 && entry.triggered_at != entry.triggered_at.map(place)
             {
-                let (mut entry, latest) = (Entry::clone(entry), latest.clone());
+                let (mut entry, latest) = (ObjectState::clone(entry), latest.clone());
                 entry.triggered_at = entry.triggered_at.map(place);
                 seat.heard = Heard::Known(kept_entry(entry), latest);
             }
@@ -354,7 +374,7 @@ impl<K: Modelled> World<K> {
     }
 
     /// What the process believes a CR to be.
-    pub fn believed(&self, index: usize) -> Option<Arc<Managed<K>>> {
+    pub fn believed(&self, index: usize) -> Option<Arc<Object<K>>> {
         match &self.process.seats[index].heard {
             Heard::Nothing => None,
             Heard::Listed(object) => Some(object.shared()),
@@ -362,7 +382,7 @@ impl<K: Modelled> World<K> {
         }
     }
 
-    /// Whether anything that a CR's creation could still make is on its way.
+    /// Whether a create request of a CR may still take effect.
     pub fn may_still_create(&self, uid: &str) -> bool {
         let creates = |call: &Call<K>| matches!(call, Call::Create { .. });
         let requests = self.cloud.requests.iter();
@@ -371,26 +391,47 @@ impl<K: Modelled> World<K> {
             .any(|request| creates(&request.call))
     }
 
-    /// Whether a request about an object is answered with 404 though it is there: once.
+    /// Whether a request about an existing object is answered with 404: once.
     pub fn takes_denial(&mut self, id: &str) -> bool {
         self.denied.take_if(|denied| denied == id).is_some()
     }
 
-    /// How many objects there are that were made for a CR.
+    /// Whether a lagging replica answers a read of an object.
+    pub fn takes_lagging_read(&mut self, id: &str) -> bool {
+        let is_taken = |lag: &mut Lag| lag.id == id && std::mem::take(&mut lag.answers_read);
+        let is_lagging = self.lag.as_mut().is_some_and(is_taken);
+        self.forget_lag();
+        is_lagging
+    }
+
+    /// What the next list lacks, if a lagging replica answers it.
+    pub fn takes_lagging_list(&mut self) -> Option<Skip> {
+        let lag = self.lag.as_mut()?;
+        let is_lagging = std::mem::take(&mut lag.answers_list);
+        let id = lag.id.clone();
+        self.forget_lag();
+        is_lagging.then_some(Skip { id, lies: true })
+    }
+
+    fn forget_lag(&mut self) {
+        self.lag = self.lag.take().filter(|lag| lag.answers_read || lag.answers_list);
+    }
+
+    /// The number of objects that a CR owns.
     pub fn owned(&self, uid: &str) -> usize {
         let things = self.cloud.things.iter();
         things.filter(|thing| thing.owner.as_deref() == Some(uid)).count()
     }
 
-    /// What took effect and nobody waits for is over.
+    /// Removes requests that took effect and that nobody waits for.
     pub fn forget_done(&mut self) {
         self.cloud
             .requests
             .retain(|request| request.by.is_some() || request.done.is_none());
     }
 
-    /// What nobody of ours had is a CR's own from the moment on at which it adopts it.
-    pub fn adopted(&mut self, id: &str, object: &Managed<K>) {
+    /// An unmanaged object becomes a CR's own when the CR adopts it.
+    pub fn adopted(&mut self, id: &str, object: &Object<K>) {
         let Lifecycle {
             external_id,
             adoption_policy,
@@ -407,7 +448,15 @@ impl<K: Modelled> World<K> {
         }
     }
 
-    /// What carries a CR's tag is its own from the moment on at which it takes it.
+    /// A CR recorded an existing object as lost: the object is unmanaged until the CR takes it back by its tag.
+    pub fn recorded_as_lost(&mut self, id: &str) {
+        let given_up = self.cloud.things.iter_mut().find(|thing| thing.remote.id() == id);
+        if let Some(thing) = given_up.filter(|_| K::Remote::TAGGED) {
+            thing.owner = None;
+        }
+    }
+
+    /// An object with a CR's tag becomes the CR's own when the CR takes it.
     pub fn taken_by_tag(&mut self, id: &str, uid: &str) {
         for thing in &mut self.cloud.things {
             let tag = thing.remote.tags().and_then(|tags| tags.get(super::kinds::OWNER_KEY));
@@ -417,7 +466,7 @@ impl<K: Modelled> World<K> {
         }
     }
 
-    /// A token that nobody knows: a random one would be another in every state.
+    /// Returns an unused token. It is not random: a random one would differ in every state.
     pub fn free_token(&self) -> String {
         let used = self.tokens_in_use();
         let taken = |token: &String| self.cloud.tokens.iter().any(|(known, ..)| known == token);
@@ -427,7 +476,7 @@ impl<K: Modelled> World<K> {
         fresh.next().expect("numbers do not end")
     }
 
-    /// A token that no record holds and no request carries is never sent again: what the cloud knows of it counts no more.
+    /// A token that no record and no request holds is never sent again: the cloud's entry no longer counts.
     fn forget_tokens(&mut self) {
         if self.cloud.tokens.is_empty() {
             return;
@@ -452,7 +501,7 @@ impl<K: Modelled> World<K> {
         recorded.chain(sent).chain(replayed).collect()
     }
 
-    /// Whether the creation of a CR's object may still come to nothing.
+    /// Whether the creation of a CR's object may still fail.
     pub fn is_settling(&self, cr: &Cr<K>) -> bool {
         let mut things = self.cloud.things.iter();
         things.any(|thing| Some(thing.remote.id()) == cr.recorded_id() && thing.settles.is_some())
@@ -463,14 +512,15 @@ impl<K: Modelled> World<K> {
     }
 
     fn digest(&self, state: &mut impl Hasher) {
-        (self.now, &self.cloud, self.left, &self.skips, &self.denied).hash(state);
+        (self.now, &self.cloud, self.left, &self.skips).hash(state);
+        (&self.denied, &self.lag).hash(state);
         (self.harm, self.resent).hash(state);
         for cr in &self.crs {
             (&cr.object, &cr.older, cr.secret, cr.in_force, cr.refused).hash(state);
         }
         let process = &self.process;
         (process.started, &process.known).hash(state);
-        for look in &process.looks {
+        for look in &process.queries {
             (&look.look, look.started, look.second, &look.object).hash(state);
             let list = look.list.as_ref().map(|list| (&list.items, list.complete));
             list.hash(state);
@@ -510,7 +560,7 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
     };
     let uid = format!("u{index}");
     let spec = K::wish(false, &name);
-    let object = Managed {
+    let object = Object {
         metadata: ObjectMeta {
             name: Some(format!("cr{index}")),
             namespace: Some("n".to_owned()),
@@ -537,10 +587,10 @@ fn first<K: Modelled>(scope: &Scope, index: usize) -> Cr<K> {
 }
 
 impl<K: Modelled> Cr<K> {
-    /// Somebody writes; the version before may still be shown for a while.
-    pub fn write(&mut self, remembers: usize, change: impl FnOnce(&mut Managed<K>)) {
+    /// Writes the CR; the version before may still be delivered for a while.
+    pub fn write(&mut self, remembers: usize, change: impl FnOnce(&mut Object<K>)) {
         let Some(before) = self.object.take() else { return };
-        let mut object = Managed::clone(&before);
+        let mut object = Object::clone(&before);
         object.metadata.resource_version = Some((version(&object) + 1).to_string());
         change(&mut object);
         self.older.insert(0, before);
@@ -552,7 +602,7 @@ impl<K: Modelled> Cr<K> {
         }
     }
 
-    /// Edits the spec: to what was wished for at first, or to what is wished for after an edit.
+    /// Edits the spec: switches between the first spec and an edited one.
     pub fn edit(&mut self, remembers: usize) {
         let name = self.name.clone();
         self.write(remembers, |object| {
@@ -562,8 +612,8 @@ impl<K: Modelled> Cr<K> {
         });
     }
 
-    /// `managementPolicy` is changed from `Observe` to `Manage`.
-    pub fn turn(&mut self, remembers: usize) {
+    /// Changes `managementPolicy` from `Observe` to `Manage`.
+    pub fn permit(&mut self, remembers: usize) {
         self.write(remembers, |object| {
             object.metadata.generation = object.metadata.generation.map(|generation| generation + 2);
             object.lifecycle.management_policy = None;
@@ -593,15 +643,21 @@ impl<K: Modelled> Cr<K> {
         reason == Some(Reason::Available.as_str())
     }
 
-    /// The id that the record tells.
+    /// The recorded id.
     pub fn recorded_id(&self) -> Option<&str> {
         self.object
             .as_ref()
             .and_then(|object| K::object(&object.status).id.as_deref())
     }
 
-    /// Puts the finalizer on, or takes it off.
-    pub fn set_finalizer(object: &mut Managed<K>, on: bool) {
+    /// Whether the record has this id, as its own or as a lost one.
+    pub fn has_record_of(&self, id: &str) -> bool {
+        let lost = |object: &Kept<Object<K>>| K::lost_ids(&object.status).iter().any(|lost| lost == id);
+        self.recorded_id() == Some(id) || self.object.as_ref().is_some_and(lost)
+    }
+
+    /// Adds or removes the finalizer.
+    pub fn set_finalizer(object: &mut Object<K>, on: bool) {
         object.metadata.finalizers = on.then(|| vec![FINALIZER.to_owned()]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the admin API takes and gives of VPN servers, users and groups.
+//! Requests and answers of the admin API about VPN servers, users and groups.
 
 use std::str::FromStr;
 
@@ -12,11 +12,11 @@ use crate::simulator::{
     settings::tryout,
 };
 
-/// A VPN server to be made: `POST /_simulator/vpn-servers` takes one or a list, `--vpn-server` one as text.
+/// A VPN server to create: `POST /_simulator/vpn-servers` takes one or a list, `--vpn-server` one as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpnServerSpec {
-    /// Left out: the first project.
+    /// Defaults to the first project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,7 @@ fn usual_quota() -> usize {
     500
 }
 
-/// `id=…,gateway=…,status=…,auth=…,cidr=…,quota=…`; what is left out is as usual, but the id is a random one.
+/// `id=…,gateway=…,status=…,auth=…,cidr=…,quota=…`; omitted values have their defaults, and an omitted id is random.
 impl FromStr for VpnServerSpec {
     type Err = String;
 
@@ -97,7 +97,7 @@ impl FromStr for VpnServerSpec {
     }
 }
 
-/// An edit of a VPN server: `PATCH /_simulator/vpn-servers/{id}`. What is left out stays.
+/// An edit of a VPN server: `PATCH /_simulator/vpn-servers/{id}`. Omitted fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpnServerEdit {
@@ -111,7 +111,7 @@ pub struct VpnServerEdit {
     pub user_quota: Option<usize>,
 }
 
-/// A VPN server, and what was seen of changes on it.
+/// A VPN server, and counts of the changes on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnServerDump {
     pub project_id: String,
@@ -122,11 +122,11 @@ pub struct VpnServerDump {
     pub status: String,
     pub user_quota: usize,
     pub users: usize,
-    /// Requests to change something on it that came.
+    /// Requests to change something on it.
     pub writes: u64,
-    /// Those that are under way, from arrival to answer.
+    /// Those in progress, from arrival to answer.
     pub writes_at_once: usize,
-    /// The most that ever were under way at once.
+    /// The most that were ever in progress at the same time.
     pub most_writes_at_once: usize,
 }
 
@@ -136,11 +136,11 @@ pub struct VpnServerList {
     pub servers: Vec<VpnServerDump>,
 }
 
-/// A user made behind everybody's back: `POST /_simulator/vpn-users` takes one or a list. Nothing is validated.
+/// A user created outside of the API: `POST /_simulator/vpn-users` takes one or a list. Nothing is validated.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpnUserSeed {
-    /// Left out: the oldest server.
+    /// Defaults to the oldest server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,7 +164,7 @@ pub struct VpnUserSeed {
     pub created_at: Option<String>,
 }
 
-/// An edit behind everybody's back: `PATCH /_simulator/vpn-users/{id}`. What is left out stays.
+/// An edit outside of the API: `PATCH /_simulator/vpn-users/{id}`. Omitted fields stay.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpnUserEdit {
@@ -190,7 +190,7 @@ pub struct VpnUserEdit {
     pub created_at: Option<String>,
 }
 
-/// A user as the admin API shows it: everything but the password, whatever the switches say.
+/// A user as the admin API shows it: everything but the password, independent of the switches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VpnUserDump {
     pub server_id: String,
@@ -205,7 +205,7 @@ pub struct VpnUserDump {
     pub static_ip: Option<String>,
     pub created_at: String,
     pub updated_at: String,
-    /// How often an administrator set the password anew.
+    /// How often an administrator reset the password.
     pub password_resets: u64,
     /// How often the user changed it.
     pub password_changes: u64,
@@ -222,7 +222,7 @@ pub struct VpnUserList {
     pub users: Vec<VpnUserDump>,
 }
 
-/// What may be the password of a user: `POST /_simulator/vpn-users/{id}/check-password`.
+/// A possible password of a user: `POST /_simulator/vpn-users/{id}/check-password`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordCandidate {
@@ -230,20 +230,20 @@ pub struct PasswordCandidate {
     pub password: SecretString,
 }
 
-/// Whether it is.
+/// Whether it is the password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordVerdict {
     /// It is in force.
     pub current: bool,
-    /// It is one of the latest five, the one in force among them.
+    /// It is one of the latest five, including the one in force.
     pub recent: bool,
 }
 
-/// A group made behind everybody's back: `POST /_simulator/vpn-groups` takes one or a list. Nothing is validated.
+/// A group created outside of the API: `POST /_simulator/vpn-groups` takes one or a list. Nothing is validated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpnGroupSeed {
-    /// Left out: the oldest server.
+    /// Defaults to the oldest server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,7 +256,7 @@ pub struct VpnGroupSeed {
     pub created_at: Option<String>,
 }
 
-/// An edit behind everybody's back: `PATCH /_simulator/vpn-groups/{id}`. What is left out stays.
+/// An edit outside of the API: `PATCH /_simulator/vpn-groups/{id}`. Omitted fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpnGroupEdit {
@@ -304,13 +304,13 @@ pub struct Settled {
     pub settled: usize,
 }
 
-/// A code of users and groups.
+/// An error code of users and groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeDump {
     pub code: String,
     pub meaning: String,
-    /// What is told in its place.
-    pub told: String,
+    /// The code that is sent instead.
+    pub shown: String,
 }
 
 /// `GET` and `PUT /_simulator/p2c-codes`.

@@ -30,7 +30,7 @@ use crate::simulator::{
     state::State,
 };
 
-/// Its endpoints.
+/// Returns the routes of these endpoints.
 pub fn router() -> Router<std::sync::Arc<Simulator>> {
     Router::new()
         .route("/vpn-servers", get(servers).post(add_servers))
@@ -47,7 +47,7 @@ pub fn router() -> Router<std::sync::Arc<Simulator>> {
         .route("/p2c-codes", get(codes).put(put_codes))
 }
 
-/// One, or a list.
+/// Parses one item, or a list.
 fn parse_list<T: DeserializeOwned>(body: &[u8]) -> Result<Vec<T>> {
     match body.trim_ascii_start().starts_with(b"[") {
         true => parse(body),
@@ -63,7 +63,7 @@ fn instant(text: Option<String>) -> Result<Option<Timestamp>> {
     text.map(parse).transpose()
 }
 
-/// The server that is named, or the oldest.
+/// Returns the named server, or the oldest.
 fn server_id(p2c: &P2c, named: Option<String>) -> Result<String> {
     match named {
         Some(id) if p2c.servers.get(&id).is_none() => Err(Failure::missing("VPN server", id)),
@@ -77,7 +77,7 @@ fn server_id(p2c: &P2c, named: Option<String>) -> Result<String> {
     }
 }
 
-/// Everything of P2C as it is now.
+/// Returns the VPN servers as they are now.
 pub fn dump_servers(p2c: &P2c) -> Vec<VpnServerDump> {
     p2c.servers.dump(&p2c.users, &p2c.writes)
 }
@@ -242,7 +242,7 @@ async fn edit_user(Extracted(cloud): Cloud, Path(id): Path<String>, body: Bytes)
     let Some(user) = p2c.users.get_mut(&id) else {
         return Err(Failure::missing("VPN user", id));
     };
-    // What the API would count as an update; another creation time alone leaves updated_at alone.
+    // Changes that the API would count as an update. A change of only the creation time does not change updated_at.
     let updates = edit.name.is_some()
         || edit.password.is_some()
         || edit.description.is_some()
@@ -365,7 +365,7 @@ async fn codes(Extracted(cloud): Cloud) -> Result {
     ok(&CodeList { codes })
 }
 
-/// Those that are not named are told as they are.
+/// Codes that are not named stay as they are.
 async fn put_codes(Extracted(cloud): Cloud, body: Bytes) -> Result {
     cloud.state().p2c.codes = CodeTable::new(parse(&body)?).map_err(Failure::bad)?;
     codes(Extracted(cloud)).await

@@ -1,5 +1,5 @@
-//! Codes of refusals that only users and groups know. Of their block little more than its existence is
-//! documented, so most numbers are the simulator's choice, and can be changed.
+//! Error codes that only users and groups use. Their block is hardly documented, so most numbers are the simulator's
+//! choice, and can be changed.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use crate::simulator::{
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident $number:literal,)+) => {
-        /// Why users or groups refuse.
+        /// Why a request about users or groups is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum P2cCode {
             $($(#[doc = $doc])+ $name = $number,)+
         }
 
         impl P2cCode {
-            /// Every code, with what it means.
+            /// Every code, with its meaning.
             const ALL: &'static [(&'static str, &'static str)] =
                 &[$((concat!("VPN.", $number), concat!($($doc),+).trim_ascii()),)+];
         }
@@ -68,18 +68,18 @@ codes! {
     TooManyUsers 1319,
 }
 
-/// What is told in the place of each code.
+/// The codes that replace others in responses.
 #[derive(Clone, Debug, Default)]
 pub struct CodeTable(BTreeMap<String, String>);
 
 impl CodeTable {
-    /// The table that these changes make; codes that are not named are told as they are.
-    pub fn new(told: BTreeMap<String, String>) -> Result<Self, String> {
-        match told
+    /// Creates the table from these replacements; codes that are not named stay as they are.
+    pub fn new(texts: BTreeMap<String, String>) -> Result<Self, String> {
+        match texts
             .keys()
             .find(|code| P2cCode::ALL.iter().all(|(known, _)| known != code))
         {
-            None => Ok(Self(told)),
+            None => Ok(Self(texts)),
             Some(code) => {
                 let known: Vec<_> = P2cCode::ALL.iter().map(|(known, _)| *known).collect();
                 Err(format!("there is no code {code:?}; the codes are {}", known.join(", ")))
@@ -88,8 +88,8 @@ impl CodeTable {
     }
 
     pub fn apply(&self, refusal: &mut Refusal) {
-        if let Some(told) = self.0.get(&refusal.code) {
-            refusal.code.clone_from(told);
+        if let Some(texts) = self.0.get(&refusal.code) {
+            refusal.code.clone_from(texts);
         }
     }
 
@@ -97,13 +97,13 @@ impl CodeTable {
         let dump = |(code, meaning): &(&str, &str)| CodeDump {
             code: (*code).to_owned(),
             meaning: (*meaning).to_owned(),
-            told: self.0.get(*code).map_or(*code, String::as_str).to_owned(),
+            shown: self.0.get(*code).map_or(*code, String::as_str).to_owned(),
         };
         P2cCode::ALL.iter().map(dump).collect()
     }
 }
 
-/// 400 with that code.
+/// Returns a 400 with that code.
 pub fn refuse(code: P2cCode, message: impl Into<String>, switches: &Switches) -> Refusal {
     let is_documented = matches!(code, P2cCode::HasAccessPolicy | P2cCode::NoUsers);
     let number = code as u16;

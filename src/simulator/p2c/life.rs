@@ -1,4 +1,4 @@
-//! The life of a user or group: creation that is decided later, and deletion that takes its time.
+//! The life of a user or group: a creation that settles later, and a deletion that takes time.
 
 use jiff::Timestamp;
 
@@ -20,15 +20,15 @@ impl Wait {
 #[derive(Clone, Debug, Default)]
 pub struct Life {
     settling: Option<Wait>,
-    /// Not seen while it is settling.
+    /// Invisible while it is settling.
     hidden: bool,
-    /// Gone once it has settled.
+    /// Removed once it has settled.
     doomed: bool,
     deleting: Option<Wait>,
 }
 
 impl Life {
-    /// Of what was created through the API; settling that is slow ends then.
+    /// Begins the life of an object that was created through the API. Slow settling ends at `slow_end`.
     pub fn begin(slow_end: Timestamp, switches: &Switches) -> Self {
         Self {
             settling: match switches.settling {
@@ -53,7 +53,7 @@ impl Life {
         self.deleting.is_some()
     }
 
-    /// Deletion is asked for, which ends then if it is slow; whether it is gone at once.
+    /// Requests deletion, which ends at `slow_end` if it is slow. Returns whether the object is deleted immediately.
     #[must_use]
     pub fn delete(&mut self, slow_end: Timestamp, switches: &Switches) -> bool {
         match switches.user_deletion {
@@ -66,14 +66,14 @@ impl Life {
         false
     }
 
-    /// It fails once it has settled; whether it has already.
+    /// Makes the creation fail once it has settled. Returns whether it has settled already.
     #[must_use]
     pub fn doom(&mut self) -> bool {
         self.doomed = true;
         self.is_settled()
     }
 
-    /// What is due by now happens; whether it is still there.
+    /// Applies what is due by now. Returns whether the object still exists.
     #[must_use]
     pub fn pass(&mut self, now: Timestamp) -> bool {
         if self.settling.is_some_and(|wait| wait.is_over(now)) {
@@ -84,12 +84,12 @@ impl Life {
         !failed && !deleted
     }
 
-    /// Settling is due; whether it was under way.
+    /// Makes settling due. Returns whether it was in progress.
     pub fn settle_now(&mut self) -> bool {
         hurry(&mut self.settling)
     }
 
-    /// Deletion is due; whether it was under way.
+    /// Makes deletion due. Returns whether it was in progress.
     pub fn finish_deletion(&mut self) -> bool {
         hurry(&mut self.deleting)
     }

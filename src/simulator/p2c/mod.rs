@@ -1,4 +1,4 @@
-//! VPN servers with their users and groups (P2C): the part for people who dial in.
+//! VPN servers with their users and groups (P2C), for remote access.
 
 pub mod admin;
 pub mod admin_api;
@@ -47,7 +47,7 @@ pub struct P2c {
 }
 
 impl P2c {
-    /// The servers of the start, without users, each with its default group.
+    /// Creates the initial servers, each with its default group and without users.
     pub fn new(servers: &[VpnServerSpec], project_id: &str) -> Result<Self, String> {
         let mut p2c = Self::default();
         for spec in servers {
@@ -56,7 +56,7 @@ impl P2c {
         Ok(p2c)
     }
 
-    /// Adds a server and its default group; its id.
+    /// Adds a server and its default group. Returns the server's id.
     pub fn add_server(
         &mut self,
         spec: VpnServerSpec,
@@ -68,25 +68,25 @@ impl P2c {
         Ok(id)
     }
 
-    /// Takes a server away, and all that is on it.
+    /// Removes a server with its users and groups.
     pub fn remove_server(&mut self, id: &str) -> bool {
         self.users.remove_all_of(id);
         self.groups.remove_all_of(id);
         self.servers.remove(id)
     }
 
-    /// Takes a user or a group away behind everybody's back.
+    /// Removes a user or a group without an API call.
     pub fn remove(&mut self, id: &str) -> bool {
         self.users.remove(id) || self.remove_group(id)
     }
 
-    /// Takes a group away; its members are in none then.
+    /// Removes a group; its members are then in none.
     pub fn remove_group(&mut self, id: &str) -> bool {
         self.users.leave(id);
         self.groups.remove(id)
     }
 
-    /// The creation of a user or group will turn out to have failed once it has settled.
+    /// Makes the creation of a user or group fail when it settles.
     pub fn doom(&mut self, id: &str) {
         let life = self.users.life(id).or_else(|| self.groups.life(id));
         if life.is_some_and(|life| life.doom()) {
@@ -94,7 +94,7 @@ impl P2c {
         }
     }
 
-    /// Lets happen what was due by now.
+    /// Applies all changes that are due at `now`.
     pub fn pass(&mut self, now: Timestamp) {
         self.users.pass(now);
         for group in self.groups.pass(now) {
@@ -102,7 +102,7 @@ impl P2c {
         }
     }
 
-    /// Everything that is settling has settled; how many they were.
+    /// Settles all unsettled users and groups. Returns how many.
     pub fn settle(&mut self, now: Timestamp) -> usize {
         let lives = self.users.lives().chain(self.groups.lives());
         let settled = lives.filter_map(|life| life.settle_now().then_some(())).count();
@@ -110,7 +110,7 @@ impl P2c {
         settled
     }
 
-    /// Everything that is being deleted is gone; how many they were.
+    /// Completes all deletions in progress. Returns how many.
     pub fn finish_deletions(&mut self, now: Timestamp) -> usize {
         let lives = self.users.lives().chain(self.groups.lives());
         let finished = lives.filter_map(|life| life.finish_deletion().then_some(())).count();
@@ -119,7 +119,7 @@ impl P2c {
     }
 }
 
-/// Why a call is not even looked at, where P2C is not published.
+/// Refuses a P2C call if P2C is not published.
 pub fn unpublished(operation: Operation, path: &str, switches: &Switches) -> Result<(), Refusal> {
     match switches.p2c {
         _ if !operation.is_p2c() => Ok(()),
@@ -137,7 +137,7 @@ pub fn unpublished(operation: Operation, path: &str, switches: &Switches) -> Res
     }
 }
 
-/// Whether the server of a call is there, fit for changes, and not busy.
+/// Checks that the server of a call exists, is ready for changes, and is not busy.
 pub fn admit(state: &mut State, call: &Call<'_>, sequence: u64) -> Result<(), Refusal> {
     let switches = state.switches;
     let server_id = call.route.server_id.as_str();
@@ -186,7 +186,7 @@ pub fn queue_full() -> Refusal {
     )
 }
 
-/// What lists of P2C tell on their last page.
+/// The marker on the last page of P2C lists.
 fn last_marker(switches: &Switches) -> LastMarker {
     match switches.p2c_last_marker {
         P2cLastMarker::Null => LastMarker::Null,

@@ -1,4 +1,4 @@
-//! Passwords of users: their history, and the two calls that change them. None is ever told.
+//! Passwords of users: their history, and the two calls that change them. No password is ever shown.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ use crate::simulator::{
 /// How many of the latest passwords are refused.
 const REMEMBERED: usize = 5;
 
-/// The latest passwords of a user, and how often they were set anew.
+/// The latest passwords of a user, and how often they were replaced.
 #[derive(Clone, Debug, Default)]
 pub struct Passwords {
     /// The last one is in force.

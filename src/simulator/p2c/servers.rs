@@ -27,10 +27,10 @@ use crate::simulator::{
 pub const USABLE_STATUS: &str = "ACTIVE";
 /// … and of this type.
 pub const USABLE_AUTH_TYPE: &str = "LOCAL_PASSWORD";
-/// When the servers of the start were made: the first second of 2025.
+/// Creation time of the initial servers: the first second of 2025.
 pub const OPENING: Timestamp = Timestamp::constant(1_735_689_600, 0);
 
-/// When their certificates end: the last second of 2099.
+/// Expiry of their certificates: the last second of 2099.
 const CERTIFICATE_END: Timestamp = Timestamp::constant(4_102_444_799, 0);
 
 const STATUSES: [&str; 5] = ["PENDING_CREATE", "PENDING_UPDATE", USABLE_STATUS, "FAULT", "FROZEN"];
@@ -80,7 +80,7 @@ impl Servers {
         Ok(id)
     }
 
-    /// Changes a server behind everybody's back; false if there is none of that id.
+    /// Changes a server out of band; false if there is none of that id.
     pub fn edit(&mut self, id: &str, edit: VpnServerEdit, now: Timestamp) -> Result<bool, String> {
         let Some(server) = self.0.get_mut(id) else {
             return Ok(false);
@@ -104,7 +104,7 @@ impl Servers {
         self.0.get(id)
     }
 
-    /// The one that is meant where none is named: the oldest.
+    /// The default server: the oldest.
     pub fn first(&self) -> Option<&Server> {
         self.0.values().min_by_key(|server| (server.created_at, &server.id))
     }
@@ -147,12 +147,12 @@ impl Servers {
     }
 }
 
-/// That text, if it is a status of servers.
+/// Returns the text if it is a status of servers.
 pub fn status(text: String) -> Result<String, String> {
     allowed(text, &STATUSES)
 }
 
-/// That text, if it is a type of authentication.
+/// Returns the text if it is a type of authentication.
 pub fn auth_type(text: String) -> Result<String, String> {
     allowed(text, &AUTH_TYPES)
 }
@@ -225,7 +225,7 @@ pub fn list_of_gateway(state: &mut State, call: &Call<'_>) -> Result<Answer, Ref
     Ok(Answer::read(wrapped("vpn_servers", shown)))
 }
 
-/// Those of the project of the call that fit, oldest first.
+/// The matching servers in the project of the call, oldest first.
 fn of<'a>(state: &'a State, call: &Call<'_>, fits: impl Fn(&Server) -> bool) -> Vec<&'a Server> {
     let servers = state.p2c.servers.0.values();
     let mut servers: Vec<_> = servers

@@ -36,7 +36,7 @@ const USER: Resource = Resource {
     kind: "VPN_USER",
     name: "VPN user",
 };
-/// What stands for an address of the server's choice.
+/// Means an address of the server's choice.
 pub const NO_STATIC_IP: &str = "disable";
 
 /// A user.
@@ -59,12 +59,12 @@ pub struct User {
 pub struct Users(BTreeMap<String, User>);
 
 impl Users {
-    /// All users of a server, seen or not.
+    /// All users of a server, visible or not.
     pub fn of<'a>(&'a self, server_id: &'a str) -> impl Iterator<Item = &'a User> {
         self.0.values().filter(move |user| user.server_id == server_id)
     }
 
-    /// Those of a server that can be seen.
+    /// The visible users of a server.
     pub fn seen<'a>(&'a self, server_id: &'a str) -> impl Iterator<Item = &'a User> {
         self.of(server_id).filter(|user| user.life.is_visible())
     }
@@ -84,7 +84,7 @@ impl Users {
         self.0.get_mut(id)
     }
 
-    /// The user of that id, if it can be seen on that server.
+    /// The user of that id, if it is visible on that server.
     pub fn seen_mut(&mut self, server_id: &str, id: &str) -> Option<&mut User> {
         let user = self.0.get_mut(id)?;
         (user.server_id == server_id && user.life.is_visible()).then_some(user)
@@ -110,7 +110,7 @@ impl Users {
         self.0.retain(|_, user| user.server_id != server_id);
     }
 
-    /// Nobody is in that group any more.
+    /// Removes all users from that group.
     pub fn leave(&mut self, group_id: &str) {
         for user in self.0.values_mut() {
             user.group_id.take_if(|group| group == group_id);
@@ -125,12 +125,12 @@ impl Users {
         self.0.values_mut().map(|user| &mut user.life)
     }
 
-    /// Lets go of those whose time has come.
+    /// Applies what is due by now, and removes the users that no longer exist.
     pub fn pass(&mut self, now: Timestamp) {
         self.0.retain(|_, user| user.life.pass(now));
     }
 
-    /// Refuses a name that somebody on the server has.
+    /// Refuses a name that another user on the server has.
     pub fn check_free(&self, server_id: &str, name: &str, switches: &Switches) -> Result<(), Refusal> {
         let same = |other: &str| match switches.user_name_case {
             UserNameCase::Insensitive => other.eq_ignore_ascii_case(name),
@@ -139,7 +139,7 @@ impl Users {
         let Some(holder) = self.of(server_id).find(|user| same(&user.name)) else {
             return Ok(());
         };
-        if holder.life.is_being_deleted() && switches.deleted_name == DeletedName::Told {
+        if holder.life.is_being_deleted() && switches.deleted_name == DeletedName::Message {
             return Err(Refusal::invalid(format!(
                 "VPN user {name} is being deleted, try again later"
             )));
@@ -151,7 +151,7 @@ impl Users {
         Err(refusal)
     }
 
-    /// A static ip as it is kept: checked, and nobody else's.
+    /// Checks a static ip, which no other user may have, and returns it as it is stored.
     pub fn static_ip(
         &self,
         text: &str,
@@ -177,7 +177,7 @@ impl Users {
     }
 }
 
-/// What somebody wants a user to be; each creation and each item of a batch has one.
+/// The requested user; each creation and each item of a batch has one.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     pub name: &'a str,
@@ -200,7 +200,7 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The user, if nothing speaks against it.
+    /// Returns the user, if the request passes all checks.
     pub fn check(&self, state: &mut State, server: &Server, group_id: Option<String>) -> Result<User, Refusal> {
         let switches = state.switches;
         let users = &state.p2c.users;
@@ -230,7 +230,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Refuses so many more users than the server may have.
+/// Refuses `more` users if they exceed the server's quota.
 pub fn check_quota(state: &State, server: &Server, more: usize) -> Result<(), Refusal> {
     let quota = server.user_quota;
     match state.p2c.users.of(&server.id).count() + more <= quota {
@@ -350,7 +350,7 @@ fn wrapped_fields(call: &Call<'_>) -> Result<Fields, Refusal> {
         .ok_or_else(|| Refusal::invalid(format!("{WRAPPER} is required")))
 }
 
-/// What is told of a description, if anything is.
+/// The value of a description in answers, if it is present there.
 pub fn show_description(description: &str, switches: &Switches) -> Option<Value> {
     match switches.unset_description {
         UnsetDescription::Absent if description.is_empty() => None,

@@ -1,4 +1,4 @@
-//! Changes on each VPN server: how many are under way at once, and whether the queue has room for one more.
+//! Changes on each VPN server: how many are in progress at once, and whether the queue has room for one more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,21 +6,21 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::simulator::switches::{QueuePace, WriteQueue};
 
-/// See the module. A change is known by its number in the log.
+/// See the module. The number in the log identifies a change.
 #[derive(Debug, Default)]
 pub struct Writes(BTreeMap<String, Load>);
 
 #[derive(Debug, Default)]
 struct Load {
-    /// From arrival to answer.
+    /// Changes in progress, from arrival to response.
     under_way: BTreeSet<u64>,
     most: usize,
     total: u64,
-    /// When those that were answered leave the queue.
+    /// When answered changes leave the queue.
     leaving: Vec<Timestamp>,
 }
 
-/// What was seen of the changes on one server.
+/// Counts of the changes on one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub under_way: usize,
@@ -42,7 +42,7 @@ impl Writes {
         }
     }
 
-    /// Whether those that came before leave room for this one.
+    /// Whether earlier changes leave room for this one.
     pub fn has_room(&self, server_id: &str, sequence: u64, now: Timestamp, queue: WriteQueue) -> bool {
         let room = match queue {
             WriteQueue::Twenty => 20,
@@ -55,7 +55,7 @@ impl Writes {
         })
     }
 
-    /// A change was made; it may stay in the queue for a while.
+    /// Records an executed change; it may stay in the queue for a while.
     pub fn made(&mut self, server_id: &str, now: Timestamp, pace: QueuePace) {
         if pace == QueuePace::AtOnce {
             return;
@@ -75,7 +75,7 @@ impl Writes {
         })
     }
 
-    /// Counts from now; what is under way stays so.
+    /// Restarts the counts; changes in progress stay.
     pub fn forget(&mut self) {
         self.0.retain(|_, load| !load.under_way.is_empty());
         for load in self.0.values_mut() {

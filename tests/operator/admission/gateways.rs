@@ -1,4 +1,4 @@
-//! Which gateways the apiserver lets through.
+//! Which gateways the apiserver accepts.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Bench, EditRefusal, ID, OTHER_ID, Refusal, SECRET_KEY, SECRET_NAME, UUID, Verdicts, titles, with};
 use crate::world::gateway_resource;
 
-/// What messages say is allowed, for the rows below.
+/// Texts of messages about allowed values, for the rows below.
 const NAME: &[&str] = &["1 to 64 letters, digits, '_', '-' and '.'"];
 const ADDRESS: &[&str] = &[
     "dotted IPv4 address such as 203.0.113.7",
@@ -16,10 +16,12 @@ const ADDRESS: &[&str] = &[
 ];
 const FQDN: &[&str] = &["letters, digits and special characters", "& < > [ ] \\ ?"];
 const TAG_KEY: &[&str] = &[
-    "a key may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@' and spaces",
+    "a key may contain letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@' and \
+     spaces",
 ];
 const TAG_VALUE: &[&str] = &[
-    "a value may hold letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@', '/'",
+    "a value may contain letters (also Spanish, Portuguese and Chinese), digits, '_', '.', ':', '=', '+', '-', '@', \
+     '/'",
 ];
 
 async fn bench() -> Bench {
@@ -92,7 +94,7 @@ async fn invalid_gateways_are_refused_with_the_field_and_what_is_allowed() {
             "idValue: missing under ReportDrift",
             json!({"managementPolicy": "ReportDrift"}),
             "spec.idValue",
-            &["Required", "only managementPolicy: Observe goes without"],
+            &["Required", "optional only with managementPolicy: Observe"],
         ),
         (
             "idValue: missing with externalID",
@@ -456,7 +458,7 @@ async fn valid_border_cases_are_accepted() {
         ),
         ("adopted", ip(json!({"externalID": ID}))),
         (
-            "adopted by a name, idType left out",
+            "adopted by a name, idType omitted",
             json!({"externalID": ID, "idValue": "vpn.example.com"}),
         ),
         ("observed", json!({"externalID": ID, "managementPolicy": "Observe"})),
@@ -473,7 +475,7 @@ async fn valid_border_cases_are_accepted() {
             json!({"name": "a", "adoptionPolicy": "Required", "managementPolicy": "Observe"}),
         ),
         (
-            "null is as good as left out",
+            "null is equivalent to omitted",
             ip(json!({"name": null, "idType": null, "bgpASN": null, "tags": null})),
         ),
     ];
@@ -528,7 +530,7 @@ async fn edits_of_what_cannot_change_are_refused_with_the_way_to_replace() {
         .await;
     let too_long = "n".repeat(65);
     bench.existing(&too_long, &ip(json!({"name": "short"})), Some(ID)).await;
-    let pinned: &[&str] = &["Forbidden", "externalID cannot be changed", "deletionPolicy: Retain"];
+    let pinned: &[&str] = &["Forbidden", "externalID is immutable", "deletionPolicy: Retain"];
     let rows: Vec<EditRefusal> = vec![
         (
             "idValue changed",
@@ -737,11 +739,11 @@ async fn edits_of_what_may_change_are_accepted() {
         ("name changed", "full", json!({"name": "b"})),
         ("name removed", "full", json!({"name": null})),
         ("bgpASN added", "plain", json!({"bgpASN": 65000})),
-        ("bgpASN left out", "full", json!({"bgpASN": null})),
+        ("bgpASN omitted", "full", json!({"bgpASN": null})),
         ("idType: IP written out", "plain", json!({"idType": "IP"})),
         ("tags added", "plain", json!({"tags": {"team": "net"}})),
         ("tags changed", "full", json!({"tags": {"team": "core", "floor": "2"}})),
-        ("tags left out", "full", json!({"tags": null})),
+        ("tags omitted", "full", json!({"tags": null})),
         ("the present id pinned", "plain", json!({"externalID": ID})),
         (
             "adoption asked for before anything was made",
@@ -760,7 +762,7 @@ async fn edits_of_what_may_change_are_accepted() {
             json!({"idType": "FQDN"}),
         ),
         (
-            "an orphaned name is adopted anew",
+            "an orphaned name is adopted again",
             "was-by-name",
             json!({"externalID": ID}),
         ),
@@ -839,16 +841,16 @@ async fn what_no_one_knows_is_refused_by_kubectl() {
 #[tokio::test]
 async fn kubectl_explains_and_lists_gateways() {
     let bench = bench().await;
-    // It looks anew; what was looked up before the CRD came is kept for hours.
+    // `api-resources` reads the API again; kubectl keeps older discovery results, from before the CRD, for hours.
     let resources = bench.kubectl(["api-resources", "--categories=vpn"]).await;
     assert!(resources.contains("CustomerGateway"), "{resources}");
     let texts = [
-        ("cgw", "device at the far end"),
+        ("cgw", "remote end of a site-to-site VPN"),
         ("cgw.spec.idValue", "IPv4 address"),
         ("cgw.spec.tags", "at most 19"),
         ("cgw.spec.caCertificateSecretRef.key", "ca.crt"),
-        ("cgw.spec.externalID", "existing cloud object"),
-        ("cgw.status.intent.deadline", "one way or the other"),
+        ("cgw.spec.externalID", "existing cloud resource"),
+        ("cgw.status.intent.deadline", "whether or not it succeeded"),
     ];
     bench.explains(texts).await;
     bench.existing("office", &ip(json!({"bgpASN": 65000})), Some(ID)).await;
@@ -881,7 +883,7 @@ async fn kubectl_explains_and_lists_gateways() {
     assert!(by_category.contains("office"), "{by_category}");
 }
 
-/// `kubectl apply --server-side` as one who owns the whole manifest.
+/// `kubectl apply --server-side` as the owner of the whole manifest.
 async fn applies(bench: &Bench, verdicts: &mut Verdicts, what: &str, spec: &str) {
     let manifest = format!(
         "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: applied}}\nspec: {spec}\n"
@@ -912,7 +914,7 @@ async fn what_a_server_side_apply_leaves_out_or_empties_is_gone() {
     let bare = "{idValue: 203.0.113.7}";
     for (what, tags, spec) in [
         ("emptied", json!({}), "{idValue: 203.0.113.7, tags: {}}"),
-        ("left out", Value::Null, bare),
+        ("omitted", Value::Null, bare),
         (
             "one of two",
             json!({"floor": "2"}),

@@ -1,4 +1,4 @@
-//! Which VPN users the apiserver lets through.
+//! Which VPN users the apiserver admits.
 
 use kube::api::{ApiResource, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ const OTHER_SERVER: &str = "66666666-2222-3333-4444-555555555555";
 /// The cloud's group ids are not always hexadecimal.
 const GROUP: &str = "yWYnJt0R-Q0a7-XbLm-9kPz-Tr2vNc8WqE5h";
 
-/// What messages say is allowed, for the rows below.
+/// The allowed values that messages name, for the rows below.
 const NAME: &[&str] = &["4 to 32 letters, digits, '.', '_' and '-'"];
 const RESERVED: &[&str] = &[
     "name is reserved by the cloud",
@@ -23,19 +23,19 @@ const DEFAULT_NAME: &[&str] = &["Required", "metadata.name cannot be the user's 
 const PASSWORD: &[&str] = &[
     "Required",
     "name of a Secret in this namespace",
-    "only a user that externalID names, or adoptionPolicy: Required finds, goes without",
+    "optional only with externalID or adoptionPolicy: Required",
 ];
 const GROUP_ID: &[&str] = &[
     "36 letters, digits and '-'",
-    "none for a user in no group",
-    "leave it out",
+    "None for a user in no group",
+    "remove it to leave the group unmanaged",
 ];
 const ONE_GROUP: &[&str] = &["keep one of the two"];
 const STATIC_IP: &[&str] = &[
     "dotted IPv4 address",
     "one more than a multiple of four",
     "192.168.10.5",
-    "disable for a random address",
+    "Disabled for a random address",
 ];
 const INSTEAD: &[&str] = &[
     "Forbidden",
@@ -49,7 +49,7 @@ async fn bench() -> Bench {
     Bench::new(ApiResource::erase::<VpnUser>(&())).await
 }
 
-/// A user as good as any, but for what `more` says.
+/// A valid user, changed by `more`.
 fn user(more: Value) -> Value {
     with(
         json!({"vpnServerID": SERVER, "passwordSecretRef": {"name": "passwords"}}),
@@ -250,7 +250,7 @@ async fn invalid_users_are_refused_with_the_field_and_what_is_allowed() {
         ),
         (
             "groups: none, and a name",
-            user(json!({"userGroupID": "none", "userGroupName": "ops"})),
+            user(json!({"userGroupID": "None", "userGroupName": "ops"})),
             "spec.userGroupName",
             ONE_GROUP,
         ),
@@ -267,8 +267,8 @@ async fn invalid_users_are_refused_with_the_field_and_what_is_allowed() {
             GROUP_ID,
         ),
         (
-            "group id: None",
-            user(json!({"userGroupID": "None"})),
+            "group id: lower case",
+            user(json!({"userGroupID": "none"})),
             "spec.userGroupID",
             GROUP_ID,
         ),
@@ -294,7 +294,7 @@ async fn invalid_users_are_refused_with_the_field_and_what_is_allowed() {
             "group name: empty",
             user(json!({"userGroupName": ""})),
             "spec.userGroupName",
-            &["1 to 64 characters", "write userGroupID: none instead"],
+            &["1 to 64 characters", "set userGroupID: None instead"],
         ),
         (
             "group name: 65",
@@ -467,7 +467,7 @@ async fn valid_border_cases_of_users_are_accepted() {
             user(json!({"description": "Alice's laptop - on call, 2nd line"})),
         ),
         ("group id", user(json!({"userGroupID": GROUP}))),
-        ("in no group", user(json!({"userGroupID": "none"}))),
+        ("in no group", user(json!({"userGroupID": "None"}))),
         ("group name of 1", user(json!({"userGroupName": "a"}))),
         ("group name of 64", user(json!({"userGroupName": long(64)}))),
         (
@@ -475,7 +475,7 @@ async fn valid_border_cases_of_users_are_accepted() {
             user(json!({"userGroupName": "网".repeat(64)})),
         ),
         ("group name with specials", user(json!({"userGroupName": "R&D (all)"}))),
-        ("random address", address("disable")),
+        ("random address", address("Disabled")),
         ("first address", address("10.0.0.1")),
         ("5", address("192.168.10.5")),
         ("9", address("192.168.10.9")),
@@ -500,7 +500,7 @@ async fn valid_border_cases_of_users_are_accepted() {
         (
             "observed, and compared",
             user(json!({
-                "externalID": ID, "managementPolicy": "Observe", "name": "alice", "staticIP": "disable",
+                "externalID": ID, "managementPolicy": "Observe", "name": "alice", "staticIP": "Disabled",
                 "userGroupName": "ops",
             })),
         ),
@@ -513,7 +513,7 @@ async fn valid_border_cases_of_users_are_accepted() {
             json!({"vpnServerID": SERVER, "adoptionPolicy": "Required", "managementPolicy": "Observe"}),
         ),
         (
-            "null is as good as left out",
+            "null is equivalent to omitted",
             user(json!({
                 "name": null, "description": null, "userGroupID": null, "userGroupName": null, "staticIP": null,
                 "externalID": null,
@@ -524,7 +524,7 @@ async fn valid_border_cases_of_users_are_accepted() {
     verdicts.finish(38);
 }
 
-/// Users in all the states that edits below begin from. The name of each is what it stands for.
+/// Users in every initial state of the edits below. Each name describes its state.
 async fn bench_with_users() -> Bench {
     let bench = bench().await;
     let made = json!({"id": ID, "name": "made"});
@@ -554,7 +554,7 @@ async fn bench_with_users() -> Bench {
 async fn edits_of_users_that_cannot_be_are_refused_with_the_way_to_replace() {
     let bench = bench_with_users().await;
     let mut verdicts = Verdicts::default();
-    let fixed_id: &[&str] = &["Forbidden", "externalID cannot be changed", "deletionPolicy: Retain"];
+    let fixed_id: &[&str] = &["Forbidden", "externalID is immutable", "deletionPolicy: Retain"];
     let rows: Vec<EditRefusal> = vec![
         (
             "server changed",
@@ -689,7 +689,7 @@ async fn edits_of_users_that_cannot_be_are_refused_with_the_way_to_replace() {
             "group-name",
             json!({"userGroupName": ""}),
             "spec.userGroupName",
-            &["userGroupID: none"],
+            &["userGroupID: None"],
         ),
         (
             "group name beside the id",
@@ -770,7 +770,7 @@ async fn edits_of_users_that_may_be_are_accepted() {
             "unmade",
             json!({"name": "unmade"}),
         ),
-        ("the written default left out", "pinned", json!({"name": null})),
+        ("the written default omitted", "pinned", json!({"name": null})),
         (
             "the adopted one's name written out",
             "adopted",
@@ -787,7 +787,7 @@ async fn edits_of_users_that_may_be_are_accepted() {
             json!({"name": "alice.dev", "externalID": null, "passwordSecretRef": {"name": "passwords"}}),
         ),
         (
-            "externalID removed, the name left out",
+            "externalID removed, the name omitted",
             "adopted",
             json!({"externalID": null, "passwordSecretRef": {"name": "passwords"}}),
         ),
@@ -813,7 +813,7 @@ async fn edits_of_users_that_may_be_are_accepted() {
         ),
         ("description changed", "grouped", json!({"description": "on call"})),
         ("description cleared", "grouped", json!({"description": ""})),
-        ("description left out", "grouped", json!({"description": null})),
+        ("description omitted", "grouped", json!({"description": null})),
         (
             "group by name instead of id",
             "grouped",
@@ -825,16 +825,16 @@ async fn edits_of_users_that_may_be_are_accepted() {
             json!({"userGroupID": GROUP, "userGroupName": null}),
         ),
         ("another group", "group-name", json!({"userGroupName": "dev"})),
-        ("group left", "grouped", json!({"userGroupID": "none"})),
+        ("group left", "grouped", json!({"userGroupID": "None"})),
         (
             "group left that was named",
             "group-name",
-            json!({"userGroupID": "none", "userGroupName": null}),
+            json!({"userGroupID": "None", "userGroupName": null}),
         ),
-        ("group left out", "grouped", json!({"userGroupID": null})),
+        ("group omitted", "grouped", json!({"userGroupID": null})),
         ("another address", "grouped", json!({"staticIP": "192.168.10.9"})),
-        ("a random address", "grouped", json!({"staticIP": "disable"})),
-        ("address left out", "grouped", json!({"staticIP": null})),
+        ("a random address", "grouped", json!({"staticIP": "Disabled"})),
+        ("address omitted", "grouped", json!({"staticIP": null})),
         ("the present id pinned", "made", json!({"externalID": ID})),
         (
             "adoption asked for before anything was made",
@@ -871,7 +871,7 @@ async fn edits_of_users_that_may_be_are_accepted() {
     verdicts.finish(30);
 }
 
-/// The rules about names look at status, so they run when it is written: they must not stand in the operator's way.
+/// The rules about names read status, so they also run when status is written: they must not block the operator.
 #[tokio::test]
 async fn status_may_say_that_the_cloud_calls_a_user_otherwise() {
     let bench = bench_with_users().await;
@@ -883,7 +883,7 @@ async fn status_may_say_that_the_cloud_calls_a_user_otherwise() {
         let labels = Patch::Merge(json!({"metadata": {"labels": {"team": "net"}}}));
         bench.objects.patch(name, &params, &labels).await.unwrap();
     }
-    // What was left out is still metadata.name.
+    // The omitted name is still metadata.name.
     bench.edit("made", &json!({"name": "made"})).await.unwrap();
 }
 
@@ -912,17 +912,17 @@ async fn what_no_user_has_is_refused_by_kubectl() {
 #[tokio::test]
 async fn kubectl_explains_and_lists_users() {
     let bench = bench().await;
-    // It looks anew; what was looked up before the CRD came is kept for hours.
+    // This refreshes kubectl's discovery cache, which keeps results from before the CRD for hours.
     let resources = bench.kubectl(["api-resources", "--categories=vpn"]).await;
     assert!(resources.contains("VpnUser"), "{resources}");
     let texts = [
-        ("vpnu", "dials in"),
+        ("vpnu", "remote-access user"),
         ("vpnu.spec.vpnServerID", "LOCAL_PASSWORD"),
         ("vpnu.spec.passwordSecretRef", "once per change"),
         ("vpnu.spec.passwordSecretRef.key", "`password`"),
-        ("vpnu.spec.userGroupID", "`none`"),
-        ("vpnu.spec.staticIP", "`disable`"),
-        ("vpnu.spec.externalID", "existing cloud object"),
+        ("vpnu.spec.userGroupID", "`None`"),
+        ("vpnu.spec.staticIP", "`Disabled`"),
+        ("vpnu.spec.externalID", "existing cloud resource"),
         ("vpnu.status.passwordSetAt", "last set"),
     ];
     bench.explains(texts).await;

@@ -87,7 +87,7 @@ async fn a_secret_cannot_aim_the_operator_at_a_host_that_is_not_allowed() {
         assert!(!message.contains("hunter2"), "{message}");
         assert!(message.len() < 1000, "{} bytes", message.len());
     }
-    assert_eq!(target.visits(), 0, "somebody came");
+    assert_eq!(target.visits(), 0, "a request reached it");
     let seen = access_keys_seen(&world).await;
     let aimed: Vec<_> = seen.iter().filter(|key| key.starts_with("AKAIM")).collect();
     assert!(aimed.is_empty(), "requests with these went to the cloud: {aimed:?}");

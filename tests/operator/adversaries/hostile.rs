@@ -1,4 +1,4 @@
-//! A server that answers as no cloud would. Each has a port of its own and counts who comes.
+//! Servers that respond as no cloud would. Each has its own port and counts its connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,19 +8,19 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What is written for each request.
+/// The response to each request.
 #[derive(Clone)]
 pub enum Reply {
     /// These bytes.
     Whole(Vec<u8>),
-    /// A head, and then a chunk as often.
+    /// A head, then the chunk `times` times.
     Again { head: String, chunk: Vec<u8>, times: usize },
-    /// A head, and then a byte after each pause, without end.
+    /// A head, then a byte after each pause, without end.
     Drip { head: String, pause: Duration },
 }
 
 impl Reply {
-    /// An answer with a body of its full length.
+    /// A response with a body of its full length.
     pub fn answer(status: &str, headers: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let mut whole = format!(
@@ -32,7 +32,7 @@ impl Reply {
         Self::Whole(whole)
     }
 
-    /// A body of this length made of one chunk, announced as JSON.
+    /// A response with a JSON content type and a body of so many bytes, which repeats one chunk.
     pub fn huge(status: &str, chunk: &str, bytes: usize) -> Self {
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"
@@ -74,13 +74,13 @@ impl Hostile {
         self.address.port()
     }
 
-    /// Connections that were made to it.
+    /// The number of connections to it.
     pub fn visits(&self) -> u64 {
         self.visits.load(Ordering::Relaxed)
     }
 }
 
-/// The client may go at any time.
+/// Responds to one client, which may disconnect at any time.
 async fn serve(mut stream: TcpStream, reply: Reply) {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -110,6 +110,6 @@ async fn serve(mut stream: TcpStream, reply: Reply) {
         }
     }
     let _ = stream.shutdown().await;
-    // What the client still sends is read, or its answer would be lost to a reset.
+    // Reads what the client still sends: otherwise a reset would discard the response.
     let _ = stream.read_to_end(&mut Vec::new()).await;
 }

@@ -1,5 +1,6 @@
-//! People and servers that mean harm. Somebody who may write objects and Secrets in one namespace gains nothing outside of
-//! it, and no server can make the operator lie, forge, or eat the machine. `docs/security.md` names these tests.
+//! Malicious users and servers. A user who may write objects and Secrets in one namespace gains nothing outside of it.
+//! No server can make the operator report falsely, forge log lines or exhaust memory. `docs/security.md` names these
+//! tests.
 
 mod endpoints;
 mod hostile;
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::world::World;
 
-/// The access keys of all requests that the cloud has seen.
+/// Returns the access keys of all requests that the cloud has received.
 async fn access_keys_seen(world: &World) -> BTreeSet<String> {
     let page: Value = world.simulator.log_since(0).await.unwrap();
     let entries = page["requests"].as_array().expect("a log has requests");

@@ -1,4 +1,4 @@
-//! What an author in one namespace can name: nothing of another namespace.
+//! An object in one namespace cannot refer to anything in another namespace.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::world::{VPN_SERVER, World, gateway, user};
 const VICTIMS_KEY: &str = "AKVICTIM";
 const VICTIMS_PASSWORD: &str = "Sentinel Victims-1";
 
-/// A Secret of somebody else with everything that any reference could want.
+/// A Secret in another namespace, with every key that a reference could name.
 async fn victims_secret(world: &mut World) -> String {
     let namespace = world.plane.create_namespace("victim").await.unwrap();
     let secret_key = format!("SENTINEL+victim/{namespace}\"=end");
@@ -70,7 +70,7 @@ async fn no_reference_of_either_kind_reaches_a_secret_of_another_namespace() {
             tried += 1;
         }
     }
-    // A field for the namespace there is none: the server drops it, and the Secret is looked for at home.
+    // There is no field for the namespace: the server drops it, and the Secret is read in the object's namespace.
     let reference = json!({"name": "keys", "namespace": victim});
     let own_password = BTreeMap::from([("password", "Sentinel Thief-1")]);
     world.sentinels.add("Sentinel Thief-1");
@@ -119,7 +119,7 @@ async fn no_reference_of_either_kind_reaches_a_secret_of_another_namespace() {
     assert!(world.cloud_gateways().await.is_empty());
     let log = world.running().log();
     let reads_in = |namespace: &str| log.matches(&format!("/namespaces/{namespace}/secrets/")).count();
-    assert!(reads_in(&world.namespace) > 0, "the log tells of reads");
+    assert!(reads_in(&world.namespace) > 0, "the log shows reads");
     let reads = reads_in(&victim);
     assert_eq!(reads, 0, "the apiserver was asked for Secrets of another namespace");
     figures::report(

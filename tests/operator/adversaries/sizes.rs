@@ -1,4 +1,5 @@
-//! Answers and Secrets that are endless, huge, slow or deep: they cost a bounded amount of memory and nobody else's time.
+//! Answers and Secrets that are endless, huge, slow or deep: they cost a bounded amount of memory and do not delay
+//! other objects.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,20 +14,20 @@ use crate::console::message;
 use crate::world::{DEADLINE, Options, World, condition};
 
 const MIB: u64 = 1024 * 1024;
-/// What the operator may need at most while all hostile servers answer at once: each answer is at most 4 MiB, and what is
-/// read of it a few times that.
+/// The most memory that the operator may need while all hostile servers answer at once. Each answer is at most 4 MiB,
+/// and a few times that when parsed.
 const MOST_GROWTH: u64 = 96 * MIB;
-/// Of 40 Secrets of nearly a MiB each, what may stay.
+/// The most memory that may stay in use after 40 Secrets of nearly a MiB each.
 const MOST_KEPT: u64 = 20 * MIB;
 
-/// A line of the kernel's account of a process, in bytes.
+/// A value from `/proc/PID/status` of the operator, in bytes.
 fn memory(world: &World, line: &str) -> u64 {
     let pid = world.running().pid();
     let account = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = account
         .lines()
         .find_map(|it| it.strip_prefix(line))
-        .expect("the kernel tells");
+        .expect("the kernel reports it");
     let kib: u64 = value
         .trim_start_matches(':')
         .trim()
@@ -36,7 +37,7 @@ fn memory(world: &World, line: &str) -> u64 {
     kib * 1024
 }
 
-/// Answers that no API gives. The first number of a name is how often it is asked at once.
+/// Answers that no API gives, by name.
 fn monsters() -> Vec<(&'static str, Reply)> {
     let size = match effort() {
         Effort::Quick => 100_000_000,
@@ -44,7 +45,7 @@ fn monsters() -> Vec<(&'static str, Reply)> {
     };
     let gateways = |items: &str| format!(r#"{{"customer_gateways": [{items}]}}"#);
     let json = "Content-Type: application/json\r\n";
-    // 4 MB of zeros are 4 KB on the way.
+    // 4 MB of zeros, sent as 4 KB.
     let bomb: Vec<u8> = include_bytes!("bomb.gz").to_vec();
     vec![
         ("endless", Reply::huge("200 OK", &" ".repeat(65_536), size)),
@@ -146,7 +147,7 @@ async fn no_answer_costs_more_than_a_bounded_amount_of_memory_nor_another_tenant
     let flag = format!("--allowed-endpoint={}", allowed.join(","));
     let mut world = World::with(Options::with(["--resync-period=0", &flag])).await;
     let secret_key = world.secret_key.clone();
-    // Whoever's own cloud behaves is served all the while.
+    // Objects whose cloud works correctly are served all the time.
     world.create("before", "{idValue: 203.0.113.1}").await;
     let before = memory(&world, "VmHWM");
     let mut objects = Vec::new();
@@ -168,17 +169,17 @@ async fn no_answer_costs_more_than_a_bounded_amount_of_memory_nor_another_tenant
     }
     for object in &objects {
         let seen = world
-            .wait_for(object, "it says what is wrong", |object| {
+            .wait_for(object, "the message shows the cause", |object| {
                 condition(object, "Ready")["status"] == "False" && !message(object).is_empty()
             })
             .await;
-        let told = message(&seen);
+        let shown = message(&seen);
         assert!(
-            told.chars().count() < 700,
+            shown.chars().count() < 700,
             "{object}: {} characters",
-            told.chars().count()
+            shown.chars().count()
         );
-        assert_ne!(condition(&seen, "Ready")["reason"], "NotFound", "{object}: {told}");
+        assert_ne!(condition(&seen, "Ready")["reason"], "NotFound", "{object}: {shown}");
     }
     world.create("after", "{idValue: 203.0.113.3}").await;
     let grown = memory(&world, "VmHWM").saturating_sub(before);
@@ -192,8 +193,11 @@ async fn no_answer_costs_more_than_a_bounded_amount_of_memory_nor_another_tenant
     figures::report(
         "adversaries",
         &[
-            ("monstrous answers", objects.len() as u64),
-            ("most memory needed for them, MiB", grown / MIB),
+            ("oversized or malformed responses", objects.len() as u64),
+            (
+                "most memory needed for oversized or malformed responses, MiB",
+                grown / MIB,
+            ),
         ],
     );
     world.finish().await;
@@ -208,7 +212,7 @@ async fn of_huge_secrets_only_what_is_used_stays_in_memory() {
     let mut names = Vec::new();
     for number in 0..40 {
         let name = format!("huge-{number}");
-        // In the value that is used, or beside it.
+        // In the key that is used, or in another one.
         let (key, other) = if number % 2 == 0 {
             ("password", "x")
         } else {
@@ -226,7 +230,7 @@ async fn of_huge_secrets_only_what_is_used_stays_in_memory() {
         let object = world.users().wait_for_reason(name, "InvalidPassword").await;
         assert!(!message(&object).contains("Aa1-"), "{}", message(&object));
     }
-    let kept = eventually("what was read is let go of", DEADLINE, async || {
+    let kept = eventually("memory of the Secrets is released", DEADLINE, async || {
         let kept = memory(&world, "VmRSS").saturating_sub(before);
         if kept < MOST_KEPT {
             Ok(kept)
@@ -236,9 +240,9 @@ async fn of_huge_secrets_only_what_is_used_stays_in_memory() {
     })
     .await
     .unwrap_or_else(|error| panic!("{error}"));
-    // Of other kinds as well: keys, a certificate, and one that is secret itself.
+    // The same for other Secrets: access keys, a certificate, and a certificate Secret with a private key.
     let long = "k".repeat(size);
-    // No search for a secret of that length ends soon; what is searched for is a part of every other test.
+    // No sentinel: a search for a secret of that length takes too long. Every other test searches for its secrets.
     for (name, access_key, secret_key) in [("long-key", "AK", long.as_str()), ("long-access", &long, "short")] {
         let data = BTreeMap::from([("accessKey", access_key), ("secretKey", secret_key)]);
         world.apply_secret(name, &data).await;
@@ -264,7 +268,7 @@ async fn of_huge_secrets_only_what_is_used_stays_in_memory() {
         assert!(message(&object).contains(word), "{}", message(&object));
     }
     assert_eq!(world.writes_since(mark).await.len(), 0);
-    // Other tests read everything that is kept.
+    // Other tests read everything that remains.
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     for name in names
         .iter()

@@ -1,4 +1,4 @@
-//! Ways to get hold of a cloud object that is another object's.
+//! Attempts to take over a cloud resource that another object owns.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -10,9 +10,9 @@ use vpn_operator_testbed::{eventually, figures};
 use crate::console::{OWNER, counts, message};
 use crate::world::{DEADLINE, Options, VPN_SERVER, World, condition, gateway_resource, user_resource};
 
-/// A world whose operator watches a second namespace as well: the adversary's.
+/// Creates a world whose operator watches a second namespace as well: the adversary's.
 async fn world_with_adversary() -> (World, String) {
-    world_with_adversary_and(["--resync-period=0", "--settle-time=1s"]).await
+    world_with_adversary_and(["--resync-period=0", "--creation-confirmation-period=1s"]).await
 }
 
 async fn world_with_adversary_and<const N: usize>(flags: [&str; N]) -> (World, String) {
@@ -84,10 +84,10 @@ impl<'a> Elsewhere<'a> {
             .await
     }
 
-    /// Deletes an object that never had anything of the cloud's.
+    /// Deletes an object that never had a resource in the cloud.
     async fn delete(&self, name: &str) {
         self.api.delete(name, &DeleteParams::default()).await.unwrap();
-        let gone = eventually(&format!("{name} is gone"), DEADLINE, async || {
+        let gone = eventually(&format!("{name} is deleted"), DEADLINE, async || {
             match self.api.get_opt(name).await {
                 Ok(None) => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -98,7 +98,7 @@ impl<'a> Elsewhere<'a> {
     }
 }
 
-/// A gateway and a user, both with an object of the victim's.
+/// Creates a gateway and a user, each with an object of the victim, and returns their ids.
 async fn victims_objects(world: &World) -> (String, String) {
     let gateway = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     world
@@ -108,7 +108,7 @@ async fn victims_objects(world: &World) -> (String, String) {
     (gateway, user["status"]["id"].as_str().expect("an id").to_owned())
 }
 
-/// What the cloud has of the victim, as far as an adversary could change it.
+/// Returns the victim's resources in the cloud, as far as an adversary could change them.
 async fn belongings(world: &World) -> (Vec<Value>, Vec<Value>) {
     (world.cloud_gateways().await, world.cloud_users().await)
 }
@@ -172,13 +172,13 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
     }
     assert_eq!(world.writes_since(mark).await, counts([]));
     let tried = attempts.len() as u64 + 4;
-    // A reader may look, and nothing more.
+    // An observer may read, and nothing more.
     let observed = json!({"externalID": gateway_id, "managementPolicy": "Observe"});
     gateways.create("observer", observed).await;
     gateways.wait_for_reason("observer", "Available").await;
     gateways.delete("observer").await;
 
-    // After a restart, whoever is looked at first.
+    // The same after a restart, whichever object is reconciled first.
     let (gateway_resource, user_resource) = (gateway_resource(), user_resource());
     world.restart_operator().await;
     let gateways = Elsewhere::new(&world, &adversary, "CustomerGateway", &gateway_resource);
@@ -196,7 +196,7 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
             .unwrap();
         objects.wait_for_reason(name, reason).await;
     }
-    // And while the victim's object is on its way out, but still has it.
+    // The same while the victim's object is being deleted, but still has its gateway.
     world.edit(&gateway_id, json!({"connection": "vpn-1"})).await;
     world.delete("office").await;
     world.wait_for_reason("office", "DependencyNotReady").await;
@@ -207,7 +207,7 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
         )
         .await;
     gateways.wait_for_reason("at-the-end", "DependencyNotReady").await;
-    // What the adversary deletes takes nothing along.
+    // The adversary's deletions delete nothing in the cloud.
     for name in ["by-id", "to-delete", "at-the-end"] {
         gateways.delete(name).await;
     }
@@ -215,7 +215,7 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
         users.delete(name).await;
     }
     let mut after = belongings(&world).await;
-    // The attachment is of the cloud's own making.
+    // Not the adversary's changes: the connection was attached in the cloud.
     for field in ["connection", "updated_at"] {
         after.0[0][field] = before.0[0][field].clone();
     }
@@ -242,7 +242,8 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
 
 #[tokio::test]
 async fn an_observer_that_turns_to_manage_takes_nothing_over() {
-    let (mut world, adversary) = world_with_adversary_and(["--resync-period=1s", "--settle-time=1s"]).await;
+    let (mut world, adversary) =
+        world_with_adversary_and(["--resync-period=1s", "--creation-confirmation-period=1s"]).await;
     let (gateway_id, user_id) = victims_objects(&world).await;
     let before = belongings(&world).await;
     let mark = world.mark().await;
@@ -279,7 +280,7 @@ async fn an_observer_that_turns_to_manage_takes_nothing_over() {
             assert!(said.contains(&format!("{}/{victim}", world.namespace)), "{said}");
         }
     }
-    // Also when one process observed, and another is the first to hear of the edit.
+    // The same when one process observed, and another one is the first to see the edit.
     for (kind, resource, spec, _) in &spies {
         let objects = Elsewhere::new(&world, &adversary, kind, resource);
         let mut observing = spec.clone();
@@ -305,7 +306,7 @@ async fn an_observer_that_turns_to_manage_takes_nothing_over() {
     }
     assert_eq!(belongings(&world).await, before);
     assert!(world.simulator.is_password(&user_id, "Sentinel Pass-1").await.unwrap());
-    // Who holds it still hears what becomes of it.
+    // The owners still notice what happens to their resources.
     world.simulator.remove_gateway(&gateway_id).await.unwrap();
     world.simulator.remove_user(&user_id).await.unwrap();
     let is_recreated = |old: &str| {
@@ -320,13 +321,20 @@ async fn an_observer_that_turns_to_manage_takes_nothing_over() {
         .users()
         .wait_for("alice", "recreated", is_recreated(&user_id))
         .await;
-    figures::report("adversaries", &[("observers turned to manage", 6), ("takeovers", 0)]);
+    figures::report(
+        "adversaries",
+        &[("objects changed from Observe to Manage", 6), ("takeovers", 0)],
+    );
     world.finish().await;
 }
 
 #[tokio::test]
 async fn what_another_object_is_creating_cannot_be_adopted() {
-    let flags = ["--resync-period=0", "--settle-time=1s", "--request-timeout=2s"];
+    let flags = [
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+        "--request-timeout=2s",
+    ];
     let (mut world, adversary) = world_with_adversary_and(flags).await;
     let mark = world.mark().await;
     let (gateway_resource, user_resource) = (gateway_resource(), user_resource());
@@ -341,7 +349,7 @@ async fn what_another_object_is_creating_cannot_be_adopted() {
         .apply_user("dave", "{name: dave, passwordSecretRef: {name: pw}}")
         .await;
     let _: Vec<Value> = world.simulator.wait_for_held(2).await.unwrap();
-    // Nobody will hear the answers.
+    // The responses are lost.
     world.kill_operator();
     let (gateways, users) = belongings(&world).await;
     let id_of = |things: &[Value]| things[0]["id"].as_str().expect("it was committed").to_owned();
@@ -419,20 +427,155 @@ async fn what_another_object_is_creating_cannot_be_adopted() {
     world.finish().await;
 }
 
+/// The gateway `office` and the user `bobb` are deleted in the cloud, their recreation is refused, and both objects are
+/// paused. Then both reappear.
+async fn lose_while_recreation_is_refused(world: &World, gateway_id: &str, user_id: &str) {
+    for operation in ["CreateCustomerGateway", "CreateVpnUser"] {
+        let refusal = json!({"fault": "error", "operation": operation, "times": 0, "status": 400, "code": "VPN.0001",
+            "message": "Invalid request: not today."});
+        world.simulator.add_fault(&refusal).await.unwrap();
+    }
+    let gateway = world.cloud_gateway(gateway_id).await;
+    world.simulator.remove_gateway(gateway_id).await.unwrap();
+    world.simulator.remove_user(user_id).await.unwrap();
+    world.request("office").await;
+    let again = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "again"}}});
+    world.users().patch("bobb", again).await;
+    let is_refused = |object: &Value| {
+        let status = &object["status"];
+        message(object).contains("not today") && status["id"].is_null() && status["intent"].is_null()
+    };
+    world.wait_for("office", "recreation refused", is_refused).await;
+    let object = world.users().wait_for("bobb", "recreation refused", is_refused).await;
+    assert_eq!(object["status"]["vanishedIDs"], json!([user_id]));
+    let pause = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/paused": "true"}}});
+    let is_paused = |object: &Value| condition(object, "Paused")["status"] == "True";
+    world.patch("office", pause.clone()).await;
+    world.users().patch("bobb", pause).await;
+    world.wait_for("office", "paused", is_paused).await;
+    world.users().wait_for("bobb", "paused", is_paused).await;
+    world.simulator.clear_faults().await.unwrap();
+    let tags = json!({OWNER: world.owner_value("office").await});
+    assert_eq!(gateway["tags"], tags);
+    let seed = json!({"id": gateway_id, "name": "office", "id_value": "203.0.113.1", "tags": tags});
+    assert_eq!(world.seed(seed).await, gateway_id);
+    let seed = json!({"id": user_id, "server_id": VPN_SERVER, "name": "bobb", "password": "Sentinel Pass-1"});
+    let _: Vec<Value> = world.simulator.seed_users(&seed).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_object_lost_and_reappears_cannot_be_adopted() {
+    let (mut world, adversary) = world_with_adversary().await;
+    let gateway_id = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
+    world
+        .apply_user("bobb", "{name: bobb, passwordSecretRef: {name: pw}}")
+        .await;
+    let user = world.users().wait_for_reason("bobb", "Available").await;
+    let user_id = user["status"]["id"].as_str().expect("an id").to_owned();
+    lose_while_recreation_is_refused(&world, &gateway_id, &user_id).await;
+    let before = belongings(&world).await;
+    let mark = world.mark().await;
+    let (gateway_resource, user_resource) = (gateway_resource(), user_resource());
+    let of_user = |more: Value| {
+        let mut spec = json!({"vpnServerID": VPN_SERVER, "passwordSecretRef": {"name": "pw"}});
+        let fields = spec.as_object_mut().expect("an object");
+        fields.extend(more.as_object().expect("an object").clone());
+        ("VpnUser", &user_resource, spec)
+    };
+    let of_gateway = |more: Value| {
+        let mut spec = more;
+        spec["idValue"] = "203.0.113.1".into();
+        ("CustomerGateway", &gateway_resource, spec)
+    };
+    let thieves = [
+        ("by-id", of_user(json!({"externalID": user_id})), "AlreadyManaged"),
+        (
+            "by-both",
+            of_user(json!({"externalID": user_id, "name": "bobb"})),
+            "AlreadyManaged",
+        ),
+        (
+            "by-name",
+            of_user(json!({"name": "bobb", "adoptionPolicy": "IfExists"})),
+            "NameConflict",
+        ),
+        (
+            "by-case",
+            of_user(json!({"name": "BOBB", "adoptionPolicy": "Required"})),
+            "NameConflict",
+        ),
+        ("creates", of_user(json!({"name": "bobb"})), "NameConflict"),
+        ("by-id", of_gateway(json!({"externalID": gateway_id})), "AlreadyManaged"),
+        (
+            "by-name",
+            of_gateway(json!({"name": "office", "adoptionPolicy": "Required"})),
+            "NotFound",
+        ),
+    ];
+    // The second time they exist before a process starts, which knows from status alone what was lost.
+    for at_start in [false, true] {
+        if at_start {
+            world.stop_operator().await;
+        }
+        for (name, (kind, resource, spec), _) in &thieves {
+            let objects = Elsewhere::new(&world, &adversary, kind, resource);
+            objects.create(name, spec.clone()).await;
+        }
+        if at_start {
+            world.start_operator().await;
+        }
+        for (name, (kind, resource, _), reason) in &thieves {
+            let objects = Elsewhere::new(&world, &adversary, kind, resource);
+            let object = objects.wait_for_reason(name, reason).await;
+            assert!(object["status"]["id"].is_null(), "{kind} {name}: {object}");
+            let owner = format!("{}/bobb", world.namespace);
+            let said = message(&object);
+            assert!(*kind != "VpnUser" || said.contains(&owner), "{name}: {said}");
+        }
+        assert_eq!(world.writes_since(mark).await, counts([]));
+        for (name, (kind, resource, _), _) in &thieves {
+            let objects = Elsewhere::new(&world, &adversary, kind, resource);
+            objects.delete(name).await;
+        }
+        assert_eq!(belongings(&world).await, before);
+    }
+    // The owners take them back.
+    let resume = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/paused": null}}});
+    world.patch("office", resume.clone()).await;
+    world.users().patch("bobb", resume).await;
+    let has = |id: &str| {
+        let id = id.to_owned();
+        move |object: &Value| {
+            object["status"]["id"] == id.as_str() && condition(object, "Ready")["reason"] == "Available"
+        }
+    };
+    world.wait_for("office", "taken back", has(&gateway_id)).await;
+    world.users().wait_for("bobb", "taken back", has(&user_id)).await;
+    assert!(world.simulator.is_password(&user_id, "Sentinel Pass-1").await.unwrap());
+    figures::report(
+        "adversaries",
+        &[
+            ("adoptions tried after losses", 2 * thieves.len() as u64),
+            ("takeovers", 0),
+        ],
+    );
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn a_live_owner_outside_of_what_is_watched_keeps_its_gateway_whatever_its_tag_looks_like() {
     let world = World::with(Options::with(["--resync-period=0", "--watch-selector=shard=ours"])).await;
-    // Of another shard, and with a name that does not fit into the tag.
+    // An object of another shard, and with a name that does not fit into the tag.
     let long = "victim-".to_owned() + &"x".repeat(240);
     world
         .apply(&crate::world::gateway(&long, "{name: victim, idValue: 203.0.113.1}"))
         .await;
     let uid = world.get(&long).await["metadata"]["uid"].as_str().unwrap().to_owned();
-    let owner = vpn_operator::ownership::Owner::new(&uid, Some("test"), &world.namespace, &long);
+    let owner = vpn_operator::owner_tag::Owner::new(&uid, Some("test"), &world.namespace, &long);
     assert_eq!(owner.to_string().len(), 255, "the name is cut");
     let tags = [
         owner.to_string(),
-        // No object can have such a name: the apiserver is not asked for what it would mean in a path.
+        // No object can have such a name, so the operator must not put it into a path of the apiserver.
         format!(
             "{uid}:test:{}:../../../../api/v1/namespaces/kube-system/secrets/x",
             world.namespace
@@ -460,7 +603,7 @@ async fn a_live_owner_outside_of_what_is_watched_keeps_its_gateway_whatever_its_
     let asked: Vec<&str> = log.lines().filter(|line| line.contains("http.url=")).collect();
     assert!(
         asked.iter().any(|line| line.contains("/customergateways?")),
-        "the log tells what is asked"
+        "the log shows the requests"
     );
     for path in ["kube-system", "x/status", "x?watch=true", "/namespaces/.."] {
         let strange: Vec<_> = asked.iter().filter(|line| line.contains(path)).collect();
@@ -496,7 +639,7 @@ async fn who_may_write_objects_and_secrets_may_not_write_status_nor_our_tag() {
         let all = who.iter().chain(arguments).copied();
         world.plane.kubectl_with_input(all, manifest).await.unwrap()
     };
-    // Status that comes with the object is dropped by the server.
+    // The apiserver drops a status that is sent with the object.
     let mark = world.mark().await;
     let scope = json!({"endpoint": world.simulator.url(), "projectID": crate::world::PROJECT});
     let forged = [
@@ -522,7 +665,7 @@ async fn who_may_write_objects_and_secrets_may_not_write_status_nor_our_tag() {
             "{object}"
         );
     }
-    // The subresource is a right of its own, which authors do not need.
+    // The subresource has a permission of its own, which authors do not need.
     let mut refused = 0;
     for resource in ["customergateway", "vpnuser"] {
         let patch = json!({"status": {"id": gateway_id}}).to_string();
@@ -542,7 +685,7 @@ async fn who_may_write_objects_and_secrets_may_not_write_status_nor_our_tag() {
         assert!(said.contains("Forbidden") && said.contains(&subresource), "{said}");
         refused += 1;
     }
-    // Our tag cannot be written through a spec.
+    // The owner tag cannot be set through a spec.
     let uid = world.get("office").await["metadata"]["uid"]
         .as_str()
         .unwrap()
@@ -557,10 +700,10 @@ async fn who_may_write_objects_and_secrets_may_not_write_status_nor_our_tag() {
         output.stderr
     );
     refused += 1;
-    // What mallory has is no more than what mallory made.
+    // Mallory has only what mallory created.
     let writes = world.writes_since(mark).await;
     assert_eq!(writes, counts([("CreateCustomerGateway", 1), ("CreateVpnUser", 1)]));
-    // Nor do rights in one namespace reach another one's objects.
+    // Permissions in one namespace do not cover the objects of another.
     let output = world
         .plane
         .kubectl([

@@ -1,5 +1,5 @@
-//! Text that breaks lines, steers terminals or is endless, from every side: the log, Events, status and metrics stay what
-//! they are.
+//! Text that breaks lines, controls terminals or is very long, from every source: the log, Events, status and metrics
+//! stay intact.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator::plain_text::is_unseen;
+use vpn_operator::text::is_unseen;
 use vpn_operator_testbed::{eventually, figures};
 
 use super::hostile::{Hostile, Reply};
@@ -19,24 +19,24 @@ use crate::world::{DEADLINE, Options, World, condition};
 
 /// The apiserver's limit for the note of an Event, in bytes.
 const LONGEST_NOTE: usize = 1024;
-/// Ours for a message.
+/// The operator's limit for a message, in characters.
 const LONGEST_MESSAGE: usize = 2001;
-/// In every injected text, so that it can be found.
+/// Part of every injected text, so that tests can find it.
 const MARK: &str = "1nj3cted";
 
-/// A line of its own, an escape sequence in each of its spellings, a text that runs backwards, one that hides.
+/// A separate line, an escape sequence in each of its forms, a text that runs backwards, one that is hidden.
 fn evil() -> String {
     format!(
         "{MARK}\r\n2030-01-01T00:00:00Z ERROR vpn_operator: forged {MARK}\n\u{1b}]0;t\u{7}\u{1b}[2J\u{9b}31m\u{202e}gpj\u{2066}\u{200b}\u{e0041}\u{0}\tend"
     )
 }
 
-/// The same, and far too much of it, in characters of four bytes.
+/// The same, and much more text, in characters of four bytes.
 fn endless() -> String {
     format!("{}{}", evil(), "🜂".repeat(20_000))
 }
 
-/// Every text that somebody may see who looks at the objects.
+/// Collects every text that a reader of the objects sees.
 fn texts_of(value: &Value, texts: &mut Vec<String>) {
     match value {
         Value::String(text) => texts.push(text.clone()),
@@ -46,7 +46,7 @@ fn texts_of(value: &Value, texts: &mut Vec<String>) {
     }
 }
 
-/// How many lines of a log are not whole events, or hold what steers.
+/// The lines of a log that are not whole events, or contain control or hidden characters.
 fn forged(log: &str, json: bool) -> Vec<&str> {
     let is_event = |line: &&str| {
         if json {
@@ -61,7 +61,7 @@ fn forged(log: &str, json: bool) -> Vec<&str> {
         .collect()
 }
 
-/// Faults that put the texts into every part of an answer.
+/// Adds a fault that puts the texts into the code and the message of an answer.
 async fn inject_faults(world: &World, operation: &str, code: &str, message: &str) {
     let fault = json!({
         "fault": "error", "operation": operation, "times": 0, "status": 400, "code": code, "message": message,
@@ -102,7 +102,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
         world.apply_gateway(&name, &spec).await;
         injected += 1;
     }
-    // A Secret's author.
+    // Text from the author of a Secret.
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     for key in [
         "accessKey",
@@ -122,7 +122,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
             .into_iter()
             .map(|(key, value)| (key, ByteString(value.into_bytes())));
         let secret = json!({"metadata": {"name": name}, "data": BTreeMap::from_iter(data)});
-        // Not through an apply, whose body is YAML, which knows no control characters.
+        // Not through an apply: its body is YAML, which allows no control characters.
         secrets
             .create(&PostParams::default(), &serde_json::from_value(secret).unwrap())
             .await
@@ -131,7 +131,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
         world.apply_gateway(&name, &spec).await;
         injected += 1;
     }
-    // Whoever may write tags and names in the cloud.
+    // Text from a client that may write tags and names in the cloud.
     let tagged = world
         .seed(
             json!({"name": "tagged", "id_value": "203.0.113.50", "tags": {OWNER: format!("uid:other:ns:{}", evil())}}),
@@ -141,7 +141,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
         .apply_gateway("tagged", &format!("{{externalID: {tagged}, idValue: 203.0.113.50}}"))
         .await;
     injected += 1;
-    // A user's name, which an adopted one brings along.
+    // Text in the name of an adopted user.
     let named = json!({"name": "named", "description": endless(), "password": "Str4nger pass"});
     let seeded: Vec<Value> = world.simulator.seed_users(&named).await.unwrap();
     let user_id = seeded[0]["id"].as_str().unwrap().to_owned();
@@ -161,14 +161,14 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
 
     for number in 0..urls.len() {
         world
-            .wait_for(&format!("server-{number}"), "it is in trouble", |object| {
+            .wait_for(&format!("server-{number}"), "it is not Ready", |object| {
                 condition(object, "Ready")["status"] == "False" && !message(object).is_empty()
             })
             .await;
     }
     world.wait_for_reason("tagged", "AlreadyManaged").await;
     world.users().wait_for_reason("named", "InvalidSpec").await;
-    // The same from the simulator, whose answers are the API's in all but this text; and a change of heart for each.
+    // The same from the simulator, whose answers differ from the API's only in this text.
     inject_faults(&world, "CreateCustomerGateway", &evil(), &endless()).await;
     inject_faults(&world, "CreateVpnUser", "VPN.0001", &evil()).await;
     world.apply_gateway("refused", "{idValue: 203.0.113.60}").await;
@@ -178,7 +178,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
     world.wait_for_reason("refused", "Rejected").await;
     world.users().wait_for_reason("refused", "Rejected").await;
     injected += 2;
-    // An Event comes a little later than the status that it tells of; if it were too long it would never come.
+    // An Event appears a little later than the status that it reports; a note that is too long would be refused.
     for (kind, name) in [
         ("CustomerGateway", "server-0"),
         ("CustomerGateway", "tagged"),
@@ -203,14 +203,14 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
     ask_again(&world, "refused").await;
     ask_again(&world, "server-0").await;
     ask_again(&world, "server-4").await;
-    let json_log = eventually("the second log tells of the texts as well", DEADLINE, async || {
+    let json_log = eventually("the JSON log contains the texts as well", DEADLINE, async || {
         let log = world.running().log();
         if log.contains(MARK) { Ok(log) } else { Err("not yet") }
     })
     .await
     .unwrap();
 
-    assert!(text_log.contains(MARK), "what the cloud says is told");
+    assert!(text_log.contains(MARK), "the cloud's text is reported");
     let mut lines = forged(&text_log, false);
     lines.extend(forged(&json_log, true));
     assert!(lines.is_empty(), "forged lines: {lines:#?}");
@@ -221,7 +221,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
     }
     assert!(
         shown.iter().any(|text| text.contains(MARK)),
-        "what the cloud says is told"
+        "the cloud's text is reported"
     );
     let notes: Vec<String> = {
         let events: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
@@ -249,7 +249,7 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
             ("hostile texts injected", injected),
             ("log lines forged", lines.len() as u64),
             (
-                "texts shown that steer or are too long",
+                "texts shown with control characters or too long",
                 (steering.len() + too_long) as u64,
             ),
         ],

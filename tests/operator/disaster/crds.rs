@@ -1,4 +1,4 @@
-//! The CRDs under many gateways and users are replaced by older ones, or deleted.
+//! The CRDs of many gateways and users are replaced by older ones, or deleted.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
@@ -11,11 +11,12 @@ use crate::upgrade::{own_plane, present_crd};
 use crate::world::{DEADLINE, World, alone, gateway, repository, user};
 
 const CRDS: [&str; 2] = ["customergateways.vpn.huaweicloud.com", "vpnusers.vpn.huaweicloud.com"];
-/// What the first operators' statuses had not: all that must be remembered but the id.
-const REMEMBERED: [&str; 15] = [
+/// Status fields that the first operators did not have: everything that must be remembered except the id.
+const REMEMBERED: [&str; 16] = [
     "caCertificate",
     "formerPasswords",
     "intent",
+    "lostCreatedAt",
     "managedTags",
     "ownerUID",
     "password",
@@ -30,7 +31,7 @@ const REMEMBERED: [&str; 15] = [
     "vpnServerID",
 ];
 
-/// Both CRDs, as an older release may have had them.
+/// Applies both CRDs as an older release may have had them.
 async fn apply_older_crds(world: &World) {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["CustomerGateway", "VpnUser"] {
@@ -60,7 +61,7 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
     .await;
     let mut tally = Tally::default();
 
-    // Older: what is there stays, nothing new is made, and everything that has work to do tells the way out.
+    // Older CRDs: existing resources stay, none is created, and every object with work to do reports the solution.
     let before = Before::of(&world).await;
     world.stop_operator().await;
     apply_older_crds(&world).await;
@@ -79,7 +80,7 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
             "{said}"
         );
     }
-    // Which passwords were sent is forgotten, so that none is.
+    // The record of sent passwords is lost, so no password is sent.
     all_say(&world.users(), USERS + 1, "DependencyNotReady", words(update)).await;
     for number in 1..=3 {
         world.request(&format!("gw-{number:03}")).await;
@@ -111,7 +112,7 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
         .await;
     world.kubectl(["delete", "cgw,vpnu", "late", "--timeout=60s"]).await;
 
-    // Deleted, while the operator runs and while it does not.
+    // Deleted CRDs, while the operator runs and while it does not.
     let before = Before::of(&world).await;
     world.kubectl(["delete", "crd", CRDS[0], CRDS[1], "--wait=false"]).await;
     let way_out = words([
@@ -130,7 +131,7 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
     patch_all(&world.users(), &retain).await;
     for crd in CRDS {
         let gone = ["get", "crd", crd, "--ignore-not-found", "--output", "name"];
-        eventually("the CRD is gone", DEADLINE, async || {
+        eventually("the CRD is deleted", DEADLINE, async || {
             let left = world
                 .plane
                 .kubectl(gone)

@@ -1,4 +1,4 @@
-//! The cloud that is seen is not the one that there is: another project, lists that lack half, objects out of sight.
+//! The operator sees a false state of the cloud: another project, lists that lack half, objects missing for long.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use crate::console::{counts, message};
 use crate::world::{PROJECT, REGION, World, alone, condition};
 use vpn_operator_testbed::eventually;
 
-/// What is away in these disasters, of each kind.
+/// How many objects of each kind are missing in these disasters.
 const HALF_OF_THE_GATEWAYS: usize = GATEWAYS / 2;
 const HALF_OF_THE_USERS: usize = USERS / 2;
-/// The looks at the two collections.
+/// The lists of the two collections.
 const LISTS: [&str; 2] = ["ListCustomerGateways", "ListVpnUsers"];
 
-/// Half of what the cloud has, as it can be put back.
+/// Half of what the cloud has, with what is needed to restore it.
 struct Half {
     gateways: Vec<Value>,
     users: Vec<Value>,
@@ -73,7 +73,7 @@ async fn release(world: &World) {
     world.simulator.release(&json!({})).await.unwrap();
 }
 
-/// Waits until that many of both kinds say that they are suspected to be missing; what they say.
+/// Waits until this number of objects of both kinds are suspected to be missing; returns their messages.
 async fn suspected(world: &World, count: usize) -> Vec<String> {
     let result = eventually(
         &format!("{count} are suspected"),
@@ -107,10 +107,10 @@ async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
     world.simulator.put::<Value>(&page, &project).await.unwrap();
     world.set_argument(&format!("--project-id={elsewhere}"));
     world.restart_operator().await;
-    let way_out = words([elsewhere.as_str(), PROJECT, "give back credentials for the old project"]);
+    let way_out = words([elsewhere.as_str(), PROJECT, "restore credentials for the old project"]);
     all_say(&world.gateway_objects(), GATEWAYS, "ScopeChanged", &way_out).await;
     all_say(&world.users(), USERS, "ScopeChanged", &way_out).await;
-    // An edit changes nothing of that, nowhere.
+    // An edit does not change that.
     patch_all(&world.users(), &json!({"spec": {"adoptionPolicy": "IfExists"}})).await;
     all_say(&world.users(), USERS, "ScopeChanged", &way_out).await;
     world.set_argument(&format!("--project-id={PROJECT}"));
@@ -118,7 +118,7 @@ async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
     all_are_ready(&world).await;
     before.only(&world, &mut tally, counts([]), Asked::default()).await;
 
-    // Half of everything is missing from one answer of each list, and there all the while that anybody asks for it.
+    // Half of everything is missing from one answer of each list, but any other request finds it.
     let before = Before::of(&world).await;
     let half = Half::of(&world).await;
     hold(&world, true).await;
@@ -126,7 +126,7 @@ async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
     hold(&world, true).await;
     half.take_away(&world).await;
     release(&world).await;
-    // Of these the answers are made up now.
+    // The answers that are held now were made without that half.
     world.simulator.wait_for_held::<Value>(2).await.unwrap();
     half.put_back(&world).await;
     release(&world).await;
@@ -136,7 +136,7 @@ async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
     all_are_ready(&world).await;
     before.only(&world, &mut tally, counts([]), Asked::default()).await;
 
-    // Half of everything is out of sight for long, a restart included.
+    // Half of everything is missing for long, including a restart.
     let before = Before::of(&world).await;
     let half = Half::of(&world).await;
     hold(&world, false).await;

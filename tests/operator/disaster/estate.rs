@@ -1,4 +1,4 @@
-//! Many gateways and users: what every disaster befalls, and how to tell that the cloud has not felt it.
+//! Many gateways and users for the disaster tests, and checks that the cloud is not affected.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use crate::console::{OWNER, message};
 use crate::objects::Objects;
 use crate::world::{DEADLINE, Options, World, condition, gateway, user};
 
-/// Known when this is compiled, since the numbers are constants: `RELIABILITY=full`.
+/// `RELIABILITY=full`, read at compile time, since the numbers are constants.
 const IS_FULL: bool = match option_env!("RELIABILITY") {
     Some(effort) => matches!(effort.as_bytes(), b"full"),
     None => false,
 };
-/// Half of either is enough to be suspected of a mass deletion.
+/// Half of either is enough to trigger the mass-deletion guard.
 pub const GATEWAYS: usize = if IS_FULL { 100 } else { 40 };
 pub const USERS: usize = if IS_FULL { 50 } else { 24 };
 
-/// Requests to the apiserver at once.
+/// Concurrent requests to the apiserver.
 const AT_ONCE: usize = 8;
-/// What every password here begins with: it must never show.
+/// Prefix of every password here: it must never show.
 const SENTINEL: &str = "SENTINEL+pw/";
 
-/// How the operators of these worlds are started: they look often, and are not held back by their own budget.
+/// Options of the operators in these worlds: frequent drift checks, and no delay by their own rate limiter.
 pub fn options() -> Options {
     Options::with([
         "--resync-period=1s",
         "--max-requests-per-second=500",
-        // A machine that is busy with a control plane that starts must not lose it.
-        "--lease-duration=60s",
+        // A machine that is busy with the start of a control plane must not lose the lease.
+        "--leader-elect-lease-duration=60s",
         "--log-level=info,vpn_operator=trace",
     ])
 }
 
-/// An estate's objects are called `PREFIXgw-NNN` and `PREFIXuser-NNN`, and their gateways and users as they are without
-/// a prefix. `more` is the rest of every spec, in flow style.
+/// Objects are named `PREFIXgw-NNN` and `PREFIXuser-NNN`. In the cloud they have the same names without the prefix.
+/// `more` is the rest of every spec, in flow style.
 pub struct Manifests<'a> {
     pub prefix: &'a str,
     pub more: &'a str,
@@ -52,9 +52,9 @@ impl Manifests<'_> {
         finalizers: false,
     };
 
-    /// One of the gateways.
+    /// The manifest of a gateway.
     pub fn gateway(&self, number: usize) -> String {
-        // A prefix must not change what the gateway is called.
+        // A prefix must not change the name of the gateway in the cloud.
         let name = format!("name: {}", gateway_name(number));
         let given = if self.prefix.is_empty() { "" } else { name.as_str() };
         let spec = match number % 4 {
@@ -67,7 +67,7 @@ impl Manifests<'_> {
         self.finish(&gateway(&object, &close(&spec, self.more)))
     }
 
-    /// One of the users.
+    /// The manifest of a user.
     pub fn user(&self, number: usize) -> String {
         let name = user_name(number);
         let mut spec = format!("{{passwordSecretRef: {{name: pw-{number:03}}}");
@@ -115,7 +115,7 @@ fn user_name(number: usize) -> String {
     format!("user-{number:03}")
 }
 
-/// The Secrets that the users' passwords are in.
+/// Applies the Secrets with the users' passwords.
 pub async fn apply_passwords(world: &mut World) {
     world.sentinels.add(SENTINEL);
     let world = &*world;
@@ -127,7 +127,7 @@ pub async fn apply_passwords(world: &mut World) {
     stream::iter(1..=USERS).for_each_concurrent(AT_ONCE, apply).await;
 }
 
-/// A world with all of them Ready.
+/// Creates a world in which all of them are Ready.
 pub async fn found() -> World {
     let plane = ControlPlane::shared().await.unwrap();
     plane
@@ -149,7 +149,7 @@ pub async fn found_on(plane: &'static ControlPlane) -> World {
     world
 }
 
-/// Waits until all objects of a kind are so many, and say that; each message must hold its words.
+/// Waits until there are `count` objects of a kind, all with this reason. Each message must contain its words.
 pub async fn all_say(
     objects: &Objects<'_>,
     count: usize,
@@ -187,13 +187,13 @@ pub async fn all_are_ready(world: &World) {
     all_say(&world.users(), USERS, "Available", |_| Vec::new()).await;
 }
 
-/// Words that are the same for each.
+/// The same words for each object.
 pub fn words<const N: usize>(words: [&str; N]) -> impl Fn(&Value) -> Vec<String> {
     let words = words.map(str::to_owned).to_vec();
     move |_| words.clone()
 }
 
-/// Does something to every object of a kind.
+/// Runs `does` for every object of a kind.
 pub async fn each<F: Future<Output = ()>>(all: &[Value], does: impl Fn(String, Value) -> F) {
     let all = all
         .iter()
@@ -203,27 +203,27 @@ pub async fn each<F: Future<Output = ()>>(all: &[Value], does: impl Fn(String, V
         .await;
 }
 
-/// Merges the same into every object of a kind.
+/// Merges the same patch into every object of a kind.
 pub async fn patch_all(objects: &Objects<'_>, patch: &Value) {
     let all = objects.list().await;
     each(&all, |name, _| async move { objects.patch(&name, patch.clone()).await }).await;
 }
 
-/// Does what the message says: sets `externalID` to the id that stands after those words.
+/// Follows the message: sets `externalID` to the id that it names.
 pub async fn set_external_id_as_told(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, object| async move {
         let said = message(&object);
         let (_, after) = said
             .split_once("set spec.externalID to ")
-            .expect("the message tells the id");
+            .expect("the message contains the id");
         let id: String = after.chars().take(36).collect();
         objects.patch(&name, json!({"spec": {"externalID": id}})).await;
     })
     .await;
 }
 
-/// As if the cluster was lost: all objects of a kind go, and nobody tidies up after them. No operator may run.
+/// Simulates the loss of the cluster: all objects of a kind are deleted without any cleanup. No operator may run.
 pub async fn lose(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, _| async move {
@@ -234,9 +234,9 @@ pub async fn lose(objects: &Objects<'_>) {
     none_are_left(objects).await;
 }
 
-/// Waits until the last object of a kind is gone.
+/// Waits until the last object of a kind is deleted.
 pub async fn none_are_left(objects: &Objects<'_>) {
-    let result = eventually("all are gone", DEADLINE * 5, async || {
+    let result = eventually("all are deleted", DEADLINE * 5, async || {
         let left = objects.list().await;
         if left.is_empty() {
             return Ok(());
@@ -251,7 +251,7 @@ pub async fn none_are_left(objects: &Objects<'_>) {
     result.unwrap_or_else(|error| panic!("{error}\n{}", objects.log_tail()));
 }
 
-/// Gives objects a status, as a backup that holds it does: by name, the prefix aside.
+/// Restores status from a backup, by name and prefix.
 pub async fn restore_status(objects: &Objects<'_>, backup: &[Value], prefix: &str) {
     each(backup, |name, object| async move {
         let name = format!("{prefix}{name}");
@@ -262,7 +262,7 @@ pub async fn restore_status(objects: &Objects<'_>, backup: &[Value], prefix: &st
     .await;
 }
 
-/// Takes everything from every status.
+/// Removes the status of every object.
 pub async fn wipe_status(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, _| async move {
@@ -273,7 +273,7 @@ pub async fn wipe_status(objects: &Objects<'_>) {
     .await;
 }
 
-/// What the disasters did to the cloud that nobody had asked for.
+/// Changes in the cloud that the disasters caused and no user requested.
 #[derive(Default)]
 pub struct Tally {
     disasters: u64,
@@ -283,13 +283,13 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Leaves the figures of a group of disasters.
+    /// Reports the figures of a group of disasters.
     pub fn report(&self, group: &str) {
         let counted = [
             ("disasters", self.disasters),
             ("objects in each", (GATEWAYS + USERS) as u64),
             ("extra POSTs", self.posts),
-            ("DELETEs that nobody asked for", self.deletes),
+            ("unrequested DELETEs", self.deletes),
             ("passwords reset", self.resets),
         ];
         for (what, count) in counted {
@@ -315,8 +315,8 @@ impl Before {
         }
     }
 
-    /// The disaster is over, and these calls are all that changed anything; all is as it was, but for tags of ours and
-    /// what `asked` says was asked for.
+    /// Checks after the disaster that only these calls changed anything, and that nothing differs except owner tags and
+    /// what `asked` contains.
     pub async fn only(&self, world: &World, tally: &mut Tally, expected: BTreeMap<String, u64>, asked: Asked) {
         let calls = world.writes_since(self.mark).await;
         let (gateways, users) = (gateways(world).await, users(world).await);
@@ -342,14 +342,14 @@ impl Before {
     }
 }
 
-/// Creations and deletions that people asked for.
+/// Creations and deletions that users requested.
 #[derive(Default)]
 pub struct Asked {
     pub posts: u64,
     pub deletes: u64,
 }
 
-/// By id, without what a change of the ownership tag moves.
+/// By id, without what a change of the owner tag affects.
 async fn gateways(world: &World) -> BTreeMap<String, Value> {
     let mut all = world.cloud_gateways().await;
     for gateway in &mut all {

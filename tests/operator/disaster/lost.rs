@@ -1,4 +1,4 @@
-//! The cluster, the status or the place of many gateways and users is lost, and comes back in every way.
+//! Many gateways and users lose their cluster, status or place, and are restored in every way.
 
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -10,12 +10,13 @@ use super::estate::{
 use crate::console::{counts, message};
 use crate::world::{World, alone};
 
-/// What gateways that were taken back cost: their tags, and nothing else.
+/// The calls for gateways that are readopted: their tags, and nothing else.
 const TAGS: (&str, u64) = ("AddCustomerGatewayTags", GATEWAYS as u64);
-/// What adopted users cost: their password, which the cloud refuses as the one that they have.
+/// The calls for adopted users: their password, which the cloud refuses as the one in force.
 const PASSWORDS: (&str, u64) = ("ResetVpnUserPassword", USERS as u64);
 
-/// Every user is the stranger that it cannot be told from, and the message tells what to do.
+/// Checks that every user in the cloud counts as unmanaged, since nothing proves its owner, and that the message says
+/// what to do.
 async fn users_are_strangers(world: &World) {
     let told = all_say(&world.users(), USERS, "NameConflict", |_| Vec::new()).await;
     let cloud = world.cloud_users().await;
@@ -56,10 +57,10 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     world.start_operator().await;
     gateways_are_ready(&world).await;
     let note = world.gateway_objects().wait_for_event("gw-001", "Readopted").await;
-    assert!(note.contains("took back"), "{note}");
+    assert!(note.contains("as it was before it was recreated"), "{note}");
     users_are_strangers(&world).await;
     before.only(&world, &mut tally, counts([TAGS]), Asked::default()).await;
-    // What the message says.
+    // The remedy that the message names.
     patch_all(&world.users(), &adopt).await;
     all_are_ready(&world).await;
     before
@@ -84,7 +85,7 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     world.start_operator().await;
     gateways_are_ready(&world).await;
     users_are_strangers(&world).await;
-    // Who gives up here leaves the cloud's alone.
+    // Deleting the objects now leaves the users in the cloud unchanged.
     world
         .kubectl(["delete", "vpnu", "user-001", "user-002", "--timeout=60s"])
         .await;
@@ -104,7 +105,7 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
         )
         .await;
 
-    // Every status is wiped under the operator's eyes.
+    // Every status is wiped while the operator runs.
     let before = Before::of(&world).await;
     wipe_status(&world.gateway_objects()).await;
     wipe_status(&world.users()).await;
@@ -117,7 +118,7 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
         .only(&world, &mut Tally::default(), counts([PASSWORDS]), Asked::default())
         .await;
 
-    // A backup with status: nothing is left to do but to mark the gateways for the new uids.
+    // A backup with status: the operator only has to tag the gateways for the new uids.
     let before = Before::of(&world).await;
     world.stop_operator().await;
     let backup = (world.list().await, world.users().list().await);
@@ -146,9 +147,12 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     world.finish().await;
 }
 
-/// Nothing is made beside what lost objects left behind; each new one says which it is, and has it once that is set.
+/// Checks that nothing is created beside the orphans. Each new object names its orphan, and adopts it by its id.
 async fn all_are_taken_over_as_told(world: &World, before: &Before, tally: &mut Tally) {
-    let orphaned = words(["names a CustomerGateway that is no more", "set spec.externalID to "]);
+    let orphaned = words([
+        "names a CustomerGateway that no longer exists",
+        "set spec.externalID to ",
+    ]);
     all_say(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", orphaned).await;
     users_are_strangers(world).await;
     before.only(world, tally, counts([]), Asked::default()).await;
@@ -165,7 +169,7 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     let mut world = found().await;
     let mut tally = Tally::default();
 
-    // Renamed by hand: the new ones first, naming what the old ones have.
+    // Renamed by hand: the new objects come first, with the ids of the old ones.
     let before = Before::of(&world).await;
     let ids = |objects: &[serde_json::Value]| -> Vec<(String, String)> {
         let of = |object: &serde_json::Value| (text(&object["metadata"]["name"]), text(&object["status"]["id"]));
@@ -278,7 +282,7 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     world.finish().await;
 }
 
-/// From now on the world is in a namespace of another name, with the same Secrets.
+/// Moves the world to a namespace of another name, with the same Secrets.
 async fn move_to_another_namespace(world: &mut World) {
     world.namespace = world.plane.create_namespace("moved").await.unwrap();
     let namespace = world.namespace.clone();
@@ -286,7 +290,7 @@ async fn move_to_another_namespace(world: &mut World) {
     apply_passwords(world).await;
 }
 
-/// At the end every object goes as any other.
+/// Deletes every object at the end, as usual.
 async fn none_are_lost(world: &World) {
     world.kubectl(["delete", "cgw,vpnu", "--all", "--wait=false"]).await;
     none_are_left(&world.gateway_objects()).await;

@@ -1,6 +1,6 @@
-//! Every row of the table of errors, met by the operator at the calls where the cloud may give it: the right reason, the
-//! right pace, and recovery without a restart. Each row has an object, an access key and a VPN server of its own, so that
-//! all are met side by side.
+//! Injects every row of the error table at the calls where the cloud may return it, and checks the reason, the backoff,
+//! and the recovery without a restart. Each row has its own object, access key and VPN server, so that all run in
+//! parallel.
 
 mod table;
 
@@ -21,9 +21,9 @@ use crate::troubles::{add_access_key, secret_of};
 use crate::users::steps::{add_server, server_id};
 use crate::world::{Options, PROJECT, World, condition};
 
-/// So many objects at once.
+/// Number of objects in parallel.
 const SIDE_BY_SIDE: usize = 30;
-/// Within this, who waits for a person does not call; whoever comes again by itself has done so.
+/// Within this time, an object that requires user action sends no request; any other has retried.
 const WINDOW: Duration = Duration::from_millis(2500);
 /// Calls on the way to the first status, in this order.
 const FIRST: [Operation; 6] = [
@@ -43,24 +43,25 @@ struct Subject<'a> {
     row: &'static Row,
     at: Vec<Operation>,
     name: String,
-    /// A changed Secret names another one.
+    /// Number of the current access key: each changed Secret has another one.
     keys: usize,
     edits: usize,
-    /// One that could be ours, as far as a list without tags tells, is there before.
+    /// Whether a gateway exists beforehand that could be ours by a list without tags.
     meets_tags: bool,
 }
 
-/// What was counted of one object.
+/// Counts of one object.
 #[derive(Default)]
 struct Counted {
     met: u64,
     recovered: u64,
     by_a_person: u64,
-    /// Calls that came before their time: where, and when each was.
+    /// Calls that came too early: where, and the time of each.
     too_soon: Vec<String>,
 }
 
-/// Which rows are met at which calls by which objects (`true`: users): each at every one, or each at a few, such that every call is met by many.
+/// Assigns rows to calls and objects (`true`: users). In a full run a row meets each of its calls; in a quick run only
+/// a few, such that many rows meet every call.
 fn plan() -> Vec<(usize, bool, Vec<Operation>)> {
     let most = match effort() {
         Effort::Full => usize::MAX,
@@ -80,7 +81,8 @@ fn plan() -> Vec<(usize, bool, Vec<Operation>)> {
                 |at: &&Operation| kind.contains(at) || (**at == Operation::LookUpProject && kind == GATEWAY);
             let (first, later): (Vec<Operation>, Vec<Operation>) =
                 at.iter().filter(is_of_kind).partition(|at| FIRST.contains(at));
-            // Failures in a row wait ever longer, so each way to the first status is an object's of its own.
+            // Consecutive failures wait longer and longer, so each call before the first status has an object of its
+            // own.
             let mut lives: Vec<Vec<Operation>> = first.into_iter().map(|at| vec![at]).collect();
             if lives.is_empty() && !later.is_empty() {
                 lives.push(Vec::new());
@@ -100,7 +102,7 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
     let flags = [
         "--resync-period=0",
         "--request-timeout=5s",
-        "--lease-duration=60s",
+        "--leader-elect-lease-duration=60s",
         "--log-level=info,vpn_operator=debug",
     ];
     let mut world = World::with(Options::with(flags)).await;
@@ -109,7 +111,7 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
         world.sentinels.add(&password(edit));
     }
     world.make_room().await;
-    // So that tags are asked for by themselves.
+    // So that tags are read by calls of their own.
     let switches = json!({"list-tags": "absent"});
     world.simulator.set_switches(&switches).await.unwrap();
     let seen = Seen::start(&world);
@@ -148,17 +150,17 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
     figures::report(
         "error table",
         &[
-            ("codes that the operator knows by name", known.len() as u64),
-            ("rows met", ROWS.len() as u64),
-            ("calls at which they are met", calls.len() as u64),
-            ("rows met at a call", met),
+            ("error codes that the operator knows", known.len() as u64),
+            ("documented errors", ROWS.len() as u64),
+            ("operations that receive errors", calls.len() as u64),
+            ("pairs of documented error and operation", met),
             ("refusals injected", injected as u64),
             ("recovered without a restart", recovered),
             (
-                "of these, once a person had asked or changed the credentials",
+                "recovered after a requested reconciliation or changed credentials",
                 sum(|it| it.by_a_person),
             ),
-            ("calls before their time", too_soon.len() as u64),
+            ("requests before the backoff ended", too_soon.len() as u64),
             ("duplicates", duplicates),
             ("orphans", orphans),
         ],
@@ -170,7 +172,7 @@ async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
     world.finish().await;
 }
 
-/// Cloud objects that are one too many for their object, and those whose object is gone.
+/// Counts duplicates of cloud objects, and cloud objects whose object no longer exists.
 async fn left_over(world: &World) -> (u64, u64) {
     let mut held: BTreeMap<String, u64> = BTreeMap::new();
     for object in world
@@ -202,7 +204,7 @@ async fn left_over(world: &World) -> (u64, u64) {
     assert!(held.values().all(|times| *times == 1), "{held:?}");
     let creations = world.calls_since(0).await;
     assert!(creations["CreateCustomerGateway"] > 0 && creations["CreateVpnUser"] > 0);
-    // What nobody holds is a duplicate of something if its creation was not the only one of its access key.
+    // If an access key has more than one committed creation, all but one are duplicates.
     let log: Value = world.simulator.log_since(0).await.unwrap();
     let mut made: BTreeMap<String, u64> = BTreeMap::new();
     for call in log["requests"].as_array().into_iter().flatten() {
@@ -253,8 +255,8 @@ impl Subject<'_> {
         counted
     }
 
-    /// The refusal is seen in status, and followed at its pace; then it is over. How often the object was shown until the
-    /// refusal was seen.
+    /// Waits until status shows the refusal, checks the backoff, and ends the refusal. Returns how often the object was
+    /// shown until the refusal was seen.
     async fn meet(&mut self, at: Operation, mark: u64, shown: usize, counted: &mut Counted) -> usize {
         let (reason, then) = self.row.expected(at);
         counted.met += 1;
@@ -293,7 +295,7 @@ impl Subject<'_> {
         }
         counted.by_a_person += 1;
         if then == Then::Credentials {
-            // Asking does not close the breaker.
+            // A reconcile request does not close the circuit breaker.
             self.ask().await;
         }
         let path = format!(
@@ -315,14 +317,14 @@ impl Subject<'_> {
         shown
     }
 
-    /// How often the call is refused before it is let through.
+    /// How often the call is refused before it succeeds.
     fn refusals(&self, at: Operation) -> usize {
         let (reason, then) = self.row.expected(at);
-        // What became of a creation that a failing server did not answer is waited out first.
+        // If a failing server did not answer a creation, the operator first waits for its outcome.
         let is_unknown = FIRST.contains(&at) && (self.row.status >= 500 || self.row.code == "VPN.0031");
         let absorbed = at == Operation::AddCustomerGatewayTags && ["Rejected", "NameConflict"].contains(&reason);
-        // A refusal to overwrite a tag is met by another way of asking, which no condition tells of. So is one of a page of
-        // 200 items, which may be longer than the cloud allows.
+        // After a refusal to overwrite a tag, the operator sends another request, which no condition reports. The same
+        // applies to a page of 200 items, which may be longer than the cloud allows.
         let lists = [Operation::ListVpnUsers, Operation::ListVpnUserGroups];
         let absorbed = absorbed || (lists.contains(&at) && self.row.status == 400 && reason == "Rejected");
         let absorbed = usize::from(absorbed);
@@ -354,7 +356,7 @@ impl Subject<'_> {
         )
     }
 
-    /// The times of so many calls.
+    /// Waits for this number of calls and returns their times.
     async fn calls(&self, at: Operation, mark: u64, count: usize) -> Vec<Timestamp> {
         let path = format!("{}&count={count}&timeout_ms=20000", self.log_of(at, mark));
         let waited = async {
@@ -390,7 +392,7 @@ impl Subject<'_> {
         format!("AK{kind}{}V{}", self.number, self.keys)
     }
 
-    /// A key that the cloud knows and nobody else uses, in the object's Secret.
+    /// Puts a key that the cloud knows and no other object uses into the object's Secret.
     async fn give_key(&self) {
         let (access_key, secret_key) = (self.access_key(), secret_of("errors"));
         add_access_key(self.world, &access_key, &secret_key, json!({})).await;
@@ -436,7 +438,7 @@ impl Subject<'_> {
         self.objects().api().create(&Default::default(), &object).await.unwrap();
     }
 
-    /// What must be so before a call can be brought about.
+    /// Creates the state that an edit needs to cause this call.
     async fn prepare(&self, at: Operation) {
         if at == Operation::RemoveVpnUsersFromGroup {
             let shown = self.seen.times(&self.name);
@@ -452,7 +454,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Brings the call about.
+    /// Makes an edit that causes this call.
     async fn edit(&mut self, at: Operation) {
         self.edits += 1;
         let text = format!("{}-{}", self.name, self.edits);
@@ -462,7 +464,7 @@ impl Subject<'_> {
             Operation::RemoveCustomerGatewayTags => json!({"tags": {"old": null}}),
             Operation::GetVpnUser | Operation::UpdateVpnUser => json!({"description": text}),
             Operation::ListVpnUserGroups => json!({"userGroupName": "default"}),
-            Operation::RemoveVpnUsersFromGroup => json!({"userGroupName": null, "userGroupID": "none"}),
+            Operation::RemoveVpnUsersFromGroup => json!({"userGroupName": null, "userGroupID": "None"}),
             Operation::ResetVpnUserPassword => return self.set_password().await,
             _ => {
                 let deleted = self.objects().api().delete(&self.name, &Default::default()).await;
@@ -480,7 +482,7 @@ impl Subject<'_> {
             .await;
     }
 
-    /// All is well again, of the newest generation.
+    /// Waits until the object is Available at the newest generation.
     async fn is_well(&self, shown: usize) {
         let version = self.objects().get(&self.name).await["metadata"]["generation"].clone();
         let is_password_told = |object: &Value| object["status"]["passwordReset"].is_null();
@@ -498,12 +500,12 @@ fn is_deletion(at: Operation) -> bool {
     matches!(at, Operation::DeleteCustomerGateway | Operation::DeleteVpnUser)
 }
 
-/// Whether any call came before its time: the wait doubles, and may be a fifth shorter.
+/// Whether any call came too early: the wait doubles, and may be a fifth shorter.
 fn is_too_soon(calls: &[Timestamp], then: Then) -> bool {
     let mut least = Duration::from_secs(then.seconds()).mul_f64(0.8);
     calls.windows(2).any(|pair| {
         let gap = Duration::try_from(pair[1].duration_since(pair[0])).unwrap_or_default();
-        // The log tells whole milliseconds.
+        // The log has whole milliseconds.
         let is_early = gap + Duration::from_millis(1) < least;
         least *= 2;
         is_early

@@ -1,8 +1,8 @@
-//! The error table as data: every way in which the cloud refuses, where it can be met, and what the object then says.
+//! The error table as data: every refusal of the cloud, the operations it can occur at, and the condition that follows.
 
-use vpn_operator::cloud::error::{Class, Meaning, Operation};
+use vpn_operator::cloud::error::{ErrorKind, Operation, Retry};
 
-/// What the operator does with an object after a refusal, and how soon it comes again.
+/// What the operator does with an object after a refusal, and how soon it retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// Tried again after a second, then after two.
@@ -11,15 +11,15 @@ pub enum Then {
     Waits,
     /// Tried again after ten seconds.
     Slowly,
-    /// Left alone until a person asks.
+    /// Not tried again before a user requests it.
     Person,
-    /// Left alone until the credentials change.
+    /// Not tried again before the credentials change.
     Credentials,
     /// There is nothing to delete.
     Gone,
 }
 
-/// One refusal, and what the object says of it.
+/// One refusal, and the condition that follows.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     pub status: u16,
@@ -32,13 +32,13 @@ pub struct Row {
 }
 
 impl Row {
-    /// Where a refusal at this place is not like that of the row.
+    /// Returns what follows at this operation, where it may differ from the row.
     pub fn expected(&self, at: Operation) -> (&'static str, Then) {
         use Operation::{CreateVpnUser, UpdateVpnUser};
         match (self.code, at) {
-            // What is taken is the address, not the name.
+            // The address is taken, not the name.
             ("VPN.0012", CreateVpnUser | UpdateVpnUser) => ("Rejected", Then::Person),
-            // Nobody has the name when the operator looks, so it tries again.
+            // The operator finds no user with this name, so it tries again.
             (_, CreateVpnUser) if self.reason == "NameConflict" => (self.reason, Then::Again),
             _ => (self.reason, self.then),
         }
@@ -69,8 +69,8 @@ pub const USER: &[Operation] = &[
     O::RemoveVpnUsersFromGroup,
     O::DeleteVpnUser,
 ];
-/// Calls that no ordinary life needs: the operator does not make them, or only where the cloud's lists omit tags or a VPN
-/// server is gone.
+/// Calls that no ordinary life needs: the operator does not send them, or only if the cloud's lists omit tags or a VPN
+/// server no longer exists.
 pub const NEVER: &[Operation] = &[
     O::ListVpnUsersInGroup,
     O::AddVpnUsersToGroup,
@@ -134,7 +134,7 @@ const MAKE_USER: &[Operation] = &[O::CreateVpnUser];
 const DELETE: &[Operation] = &[O::DeleteCustomerGateway, O::DeleteVpnUser];
 const DELETE_GATEWAY: &[Operation] = &[O::DeleteCustomerGateway];
 const GROUP: &[Operation] = &[O::RemoveVpnUsersFromGroup];
-/// Calls on an object that is there, and that the refusal says is not.
+/// Calls on an object that exists, although the refusal denies it.
 const MISSED: &[Operation] = &[
     O::UpdateCustomerGateway,
     O::AddCustomerGatewayTags,
@@ -334,7 +334,7 @@ pub const ROWS: &[Row] = &[
     waits(400, "VPN.1399", "The VPN server is not ready", CHANGE_USER),
     waits(404, "VPN.1399", "The user group does not exist", UPDATE_USER),
     waits(400, "VPN.1399", "The user group does not exist", MAKE_USER),
-    // What nobody knows goes by status and words.
+    // Unknown codes are classified by status and text.
     rejected(400, "VPN.9999", "whatever", CHANGE),
     again(400, "VPN.9999", "busy, try again later", CHANGE),
     waits(400, "VPN.9999", "it is not ready", CHANGE),
@@ -360,7 +360,7 @@ pub const ROWS: &[Row] = &[
     unavailable(302, "", "elsewhere", ALL),
 ];
 
-/// Every meaning of the operator's own table stands behind a row, and no other.
+/// Every code of the operator's own table has a row, and every operation but those of `NEVER` is in one.
 #[test]
 fn the_rows_stand_for_what_the_operators_table_knows() {
     let known: std::collections::BTreeSet<&str> = vpn_operator::cloud::error::known_codes().collect();
@@ -379,20 +379,20 @@ fn the_rows_stand_for_what_the_operators_table_knows() {
     }
 }
 
-/// The rows come again as the operator's meanings say.
+/// The rows expect the backoff of the operator's error kinds.
 #[test]
 fn what_comes_after_a_refusal_has_the_pace_of_its_meaning() {
-    let first = |meaning: Meaning| meaning.pace().first.as_secs();
-    assert_eq!(first(Meaning::CloudFault), Then::Again.seconds());
-    assert_eq!(first(Meaning::Throttled), Then::Again.seconds());
-    assert_eq!(first(Meaning::Dependency), Then::Waits.seconds());
-    assert_eq!(first(Meaning::QueueFull), Then::Slowly.seconds());
-    assert_eq!(first(Meaning::Rejected), Then::Person.seconds());
-    assert_eq!(Meaning::Rejected.class(), Class::Person);
+    let first = |kind: ErrorKind| kind.backoff().first.as_secs();
+    assert_eq!(first(ErrorKind::CloudFault), Then::Again.seconds());
+    assert_eq!(first(ErrorKind::Throttled), Then::Again.seconds());
+    assert_eq!(first(ErrorKind::Dependency), Then::Waits.seconds());
+    assert_eq!(first(ErrorKind::QueueFull), Then::Slowly.seconds());
+    assert_eq!(first(ErrorKind::Rejected), Then::Person.seconds());
+    assert_eq!(ErrorKind::Rejected.retry(), Retry::Person);
 }
 
 impl Then {
-    /// Until the next try, give or take a fifth.
+    /// Returns the time until the next try, plus or minus a fifth.
     pub fn seconds(self) -> u64 {
         match self {
             Self::Again => 1,

@@ -1,4 +1,4 @@
-//! A chart of somebody's own that has a gateway in it: Helm waits for it by kstatus.
+//! A user's chart that contains a gateway: Helm waits for it by kstatus.
 
 use std::path::Path;
 
@@ -38,11 +38,11 @@ async fn helm_waits_for_an_object_that_no_operator_has_seen_yet() {
             "--timeout=120s",
         ];
         plane.helm(arguments).await.unwrap().success().unwrap();
-        // As it is the moment that Helm is content.
+        // The object at the moment when Helm stops waiting.
         serde_json::to_value(objects.get("office").await.unwrap()).unwrap()
     };
     let operate = async {
-        eventually("Helm has made the object", DEADLINE, async || {
+        eventually("Helm has created the object", DEADLINE, async || {
             objects.get("office").await
         })
         .await

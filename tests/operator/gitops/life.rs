@@ -1,4 +1,4 @@
-//! From the first apply to the last: made, changed, refused, mended, paused, deleted.
+//! The life of an object: created, changed, refused, corrected, paused, deleted.
 
 use serde_json::json;
 
@@ -14,10 +14,10 @@ async fn wait_for(world: &World, awaited: &str, object: &str) {
         .await;
 }
 
-/// Everything that was shown of an object that is gone now.
+/// All states that were seen of an object that no longer exists.
 async fn whole_life(seen: &Seen, name: &str) -> Vec<serde_json::Value> {
     let is_gone = |object: &serde_json::Value| object.is_null();
-    let (times, _) = seen.wait_for(name, 0, "it is gone", PATIENCE, is_gone).await;
+    let (times, _) = seen.wait_for(name, 0, "it is deleted", PATIENCE, is_gone).await;
     let mut states = seen.shown(name);
     states.truncate(times - 1);
     states
@@ -32,7 +32,7 @@ async fn a_gateways_life_is_what_kstatus_and_argo_cd_say_it_is() {
     let mut world = World::with(options).await;
     let judge = Judge::build(&world).await;
     let seen = Seen::start(&world);
-    // Nobody has seen it yet: not done, although nothing says so but the CRD's default.
+    // No operator has seen it yet: only the default of the CRD shows that it is not done.
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
     world.start_operator().await;
     wait_for(&world, "condition=Ready", "cgw/office").await;
@@ -59,10 +59,10 @@ async fn a_gateways_life_is_what_kstatus_and_argo_cd_say_it_is() {
     pause(&world.gateway_objects(), "office", json!("true")).await;
     wait_for(&world, "condition=Paused", "cgw/office").await;
     pause(&world.gateway_objects(), "office", json!(null)).await;
-    let goes_on = |object: &serde_json::Value| condition(object, "Paused").is_null();
-    world.wait_for("office", "goes on", goes_on).await;
+    let is_resumed = |object: &serde_json::Value| condition(object, "Paused").is_null();
+    world.wait_for("office", "is no longer paused", is_resumed).await;
 
-    // The cloud refuses to delete what is in use, and lets it go in the end.
+    // The cloud refuses to delete a gateway in use, and deletes it once it is free.
     let id = world.get("office").await["status"]["id"].as_str().unwrap().to_owned();
     let connect = |connection: &str| json!({"connection": connection});
     world.simulator.edit_gateway(&id, &connect("vpn-1")).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_users_life_is_what_kstatus_and_argo_cd_say_it_is() {
     world.apply_password("login", "GitOps Login-1").await;
     wait_for(&world, "condition=Ready", "vpnu/alice").await;
 
-    // What breaks a rule of the cloud is for a person; another password mends it, with no change of the object.
+    // A password that breaks a rule of the cloud requires user action: another password, no change of the object.
     world.apply_password("login", "onlylowercaseletters").await;
     wait_for(&world, "condition=Stalled", "vpnu/alice").await;
     world.apply_password("login", "GitOps Login-2").await;

@@ -1,4 +1,4 @@
-//! The cloud refuses, and a person must act.
+//! Refusals of the cloud that require user action.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::world::{Options, REGION, World};
 /// A project whose quota allows no gateway.
 const FULL_PROJECT: &str = "ffffffffffffffffffffffffffffffff";
 
-/// The access key of a credential that a test makes.
+/// The access key of a credential that a test creates.
 pub fn access_key(name: &str) -> String {
     format!("GOLDEN{}", name.to_uppercase().replace('-', ""))
 }
 
-/// Makes an access key in the cloud, and the Secret of the same name that holds it.
-pub async fn credential(world: &mut World, name: &str, rights: serde_json::Value, more: &[(&str, &str)]) {
+/// Creates an access key in the cloud, and the Secret of the same name that contains it.
+pub async fn credential(world: &mut World, name: &str, permissions: serde_json::Value, more: &[(&str, &str)]) {
     let access_key = access_key(name);
     let secret_key = format!("golden+{name}/secret=");
-    let credential = json!({"secret_key": secret_key, "rights": rights});
+    let credential = json!({"secret_key": secret_key, "permissions": permissions});
     world
         .simulator
         .put::<serde_json::Value>(&format!("credentials/{access_key}"), &credential)
@@ -92,7 +92,7 @@ async fn there_are_no_credentials() {
     .await;
     world.finish().await;
 
-    let world = World::with(still(["--own-credentials-namespace=network"])).await;
+    let world = World::with(still(["--default-credentials-namespace=network"])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
     show(
         &world,

@@ -1,4 +1,4 @@
-//! A gateway that fares well, from its creation to its end.
+//! A healthy gateway, from its creation to its deletion.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use vpn_operator::api::conditions::Reason;
 use super::{show, show_farewell, still};
 use crate::world::{World, condition};
 
-/// A CA certificate that the cloud takes, the same in what it says from run to run.
+/// A CA certificate that the cloud accepts. The fields that it shows are the same in every run.
 fn ca_certificate() -> String {
     let mut parameters = rcgen::CertificateParams::default();
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -21,7 +21,7 @@ fn ca_certificate() -> String {
     parameters.self_signed(&key).unwrap().pem()
 }
 
-/// An annotation that asks for a look.
+/// Requests a reconcile by annotation.
 async fn look_again(world: &World, name: &str, when: &str) {
     let annotations = json!({"vpn.huaweicloud.com/reconcile-requested-at": when});
     world
@@ -93,21 +93,21 @@ async fn a_gateway_that_is_there() {
 async fn a_gateway_that_was_changed_behind_our_back() {
     let world = World::with(still([])).await;
     world
-        .apply_gateway("mended", "{name: mended, idValue: 203.0.113.1}")
+        .apply_gateway("edited", "{name: edited, idValue: 203.0.113.1}")
         .await;
-    let object = world.wait_for_reason("mended", "Available").await;
+    let object = world.wait_for_reason("edited", "Available").await;
     let id = object["status"]["id"].as_str().unwrap();
     world
         .simulator
         .edit_gateway(id, &json!({"name": "by-hand"}))
         .await
         .unwrap();
-    look_again(&world, "mended", "1").await;
+    look_again(&world, "edited", "1").await;
     let events = ["Created", "DriftDetected", "DriftCorrected"];
     show(
         &world,
         "available-drift-corrected",
-        "mended",
+        "edited",
         Reason::Available,
         &events,
     )

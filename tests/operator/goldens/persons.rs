@@ -1,4 +1,4 @@
-//! What is declared does not go with what is there, and a person must decide.
+//! The spec conflicts with existing resources, which requires user action.
 
 use std::collections::BTreeMap;
 
@@ -171,7 +171,7 @@ async fn everything_is_gone_at_once() {
         .collect();
     world.apply(&manifests.join("---\n")).await;
     world.wait_until_all_ready(13).await;
-    // Between two of them a resync may look, so they go in one: nobody listens to lists that are held.
+    // A drift check must not see only some of the deletions, so lists are held until all are done.
     let hold = json!({"fault": "hold", "operation": "ListCustomerGateways"});
     world.simulator.add_fault(&hold).await.unwrap();
     world.simulator.wait_for_held::<Value>(1).await.unwrap();
@@ -198,7 +198,7 @@ async fn everything_is_gone_at_once() {
 
 #[tokio::test]
 async fn the_crd_is_being_deleted() {
-    // A control plane of its own: the CRD belongs to everybody. It ends with this process.
+    // A control plane of its own: all other tests share the CRD. It ends with this process.
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     plane.apply_crds(&repository().join("crds")).await.unwrap();
     let world = World::on(plane, still([])).await;

@@ -1,5 +1,5 @@
-//! Objects as the operator left them, kept as the test data of the health scripts for Argo CD: one for each reason, and
-//! those that the scripts have to look at more closely. What differs from run to run is made the same.
+//! Objects as the operator wrote them, kept as test data of the health scripts for Argo CD. There is one for each
+//! reason, and one for each special case of the scripts. What differs between runs is replaced.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use vpn_operator::api::conditions::Reason;
 use super::Shown;
 use crate::world::{World, repository};
 
-/// Goldens that are samples beside the first of each reason.
+/// Goldens that are samples, besides the first of each reason.
 const MORE: [&str; 7] = [
     "available-paused",
     "available-report-drift",
@@ -21,7 +21,7 @@ const MORE: [&str; 7] = [
     "user-forbidden-delete",
 ];
 
-/// Patterns, and what stands for them in every sample.
+/// Patterns, and their replacements in every sample.
 const PATTERNS: [(&str, &str); 4] = [
     (
         r"request id [0-9a-f]{32}\b",
@@ -34,7 +34,7 @@ const PATTERNS: [(&str, &str); 4] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "2026-01-01T12:00:00Z"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:8180"),
 ];
-/// The id of a server's own group has other letters.
+/// The id of a server's default group has letters beyond a to f.
 const UUID: &str = r"\b[0-9A-Za-z]{8}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{12}\b";
 
 /// Whether a golden's object is a sample.
@@ -43,7 +43,7 @@ pub fn is_sample(kind: Shown, golden: &str) -> bool {
     MORE.contains(&golden) || Reason::ALL.into_iter().filter_map(first).any(|name| name == golden)
 }
 
-/// Compares an object with the sample that is kept. `INSTA_UPDATE=always` keeps it, as with the goldens.
+/// Compares an object with its stored sample. `INSTA_UPDATE=always` stores it, as with the goldens.
 pub fn check(kind: Shown, world: &World, name: &str, object: &Value) {
     let folder = match kind {
         Shown::Gateways => "CustomerGateway",
@@ -68,7 +68,7 @@ struct Alike {
     namespace: String,
     patterns: Vec<(Regex, &'static str)>,
     uuid: Regex,
-    /// In the order in which they are met.
+    /// In order of appearance.
     uuids: Vec<String>,
 }
 

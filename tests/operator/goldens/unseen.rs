@@ -1,4 +1,4 @@
-//! Objects that the operator has not looked at: while it is away, nothing may pass for done.
+//! Objects that the operator has not observed: while it does not run, none may count as done.
 
 use serde_json::json;
 

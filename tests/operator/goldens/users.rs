@@ -108,7 +108,7 @@ pub fn goldens_of(reason: Reason) -> &'static [&'static str] {
         Reason::NotAvailable => &["user-not-available"],
         Reason::QuotaExceeded => &["user-quota-exceeded"],
         Reason::Rejected => &["user-rejected-static-ip-elsewhere", "user-rejected-static-ip-taken"],
-        // Nothing from outside brings it about.
+        // No outside event causes it.
         Reason::InternalError => &[],
     }
 }
@@ -123,38 +123,38 @@ async fn show_farewell(world: &World, golden: &str, name: &str, object: &Value, 
     show_farewell_of(Shown::Users, world, golden, name, object, events).await;
 }
 
-/// Applies a user with the password of the Secret `login`, which [`login`] makes.
+/// Applies a user with the password of the Secret `login`, which [`login`] creates.
 async fn apply(world: &World, name: &str, spec: &str) {
     let spec = spec.replacen('{', "{passwordSecretRef: {name: login}, ", 1);
     world.apply_user(name, &spec).await;
 }
 
-/// The Secret with the password of users whose password does not matter.
+/// Creates the Secret for users whose password does not matter.
 async fn login(world: &mut World) {
     world.apply_password("login", "Golden Login-1").await;
 }
 
-/// Applies a user and waits until it is there; its id.
+/// Applies a user, waits until it is Available, and returns its id.
 async fn create(world: &World, name: &str, spec: &str) -> String {
     apply(world, name, spec).await;
     let object = world.users().wait_for_reason(name, "Available").await;
     object["status"]["id"].as_str().unwrap().to_owned()
 }
 
-/// An annotation that asks for a look.
+/// Requests a reconciliation by annotation.
 async fn look_again(world: &World, name: &str, when: &str) {
     let annotations = json!({"vpn.huaweicloud.com/reconcile-requested-at": when});
     let patch = json!({"metadata": {"annotations": annotations}});
     world.users().patch(name, patch).await;
 }
 
-/// Makes a user behind everybody's back; its id.
+/// Creates a user out of band; returns its id.
 async fn seed(world: &World, seed: Value) -> String {
     let made: Vec<Value> = world.simulator.seed_users(&seed).await.unwrap();
     made[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// Makes a VPN server; its id.
+/// Creates a VPN server; returns its id.
 async fn server(world: &World, mut seed: Value) -> String {
     let id = uuid::Uuid::new_v4().to_string();
     seed["id"] = json!(id);
@@ -162,19 +162,19 @@ async fn server(world: &World, mut seed: Value) -> String {
     id
 }
 
-/// Has the next request of this operation held.
+/// Makes the simulator hold the next request of this operation.
 async fn hold(world: &World, operation: &str) {
     let fault = json!({"fault": "hold", "operation": operation});
     world.simulator.add_fault(&fault).await.unwrap();
 }
 
-/// Lets the request that is held go on.
+/// Releases the held request.
 async fn go_on(world: &World) {
     world.simulator.wait_for_held::<Value>(1).await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
 }
 
-/// The next requests of this operation meet this fault, until there is another.
+/// Applies this fault to the next requests of this operation, until there is another fault.
 async fn trouble(world: &World, operation: &str, mut fault: Value) {
     world.simulator.clear_faults().await.unwrap();
     fault["operation"] = json!(operation);

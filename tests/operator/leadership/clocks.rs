@@ -45,13 +45,17 @@ async fn holder_with_a_clock_that_is_ahead_by(seconds: i64) {
     };
     let stop = CancellationToken::new();
     let election = Election::new(leases, candidate, Arc::new(Skewed(seconds)));
-    let holder = election.acquire(&stop).await.expect("nobody else runs");
+    let holder = election.acquire(&stop).await.expect("no other replica runs");
     let follower = Replica::start(&mut world, "follower").await;
     world.apply_gateway("office", "{idValue: 203.0.113.7}").await;
     // Longer than the lease lasts.
     history.wait_for_renewals(9).await;
-    assert_eq!(follower.identity(), None, "it lets a holder alone that renews");
-    assert_eq!(world.calls_since(0).await.len(), 0, "and asks the cloud nothing");
+    assert_eq!(
+        follower.identity(),
+        None,
+        "it leaves the Lease to a holder that renews it"
+    );
+    assert_eq!(world.calls_since(0).await.len(), 0, "and sends no request to the cloud");
     // Nothing is given back.
     drop(holder);
     follower.leads().await;
@@ -63,7 +67,7 @@ async fn holder_with_a_clock_that_is_ahead_by(seconds: i64) {
     let tally = world.exactly_one_each().await;
     LEDGER.most("longest takeover in % of a lease", takeovers[0].percent);
     LEDGER.add(&[
-        ("leaders troubled", 1),
+        ("leaders with a fault", 1),
         ("objects", tally.objects),
         ("takeovers", 1),
         ("duplicates", tally.duplicates),

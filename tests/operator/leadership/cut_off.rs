@@ -1,4 +1,4 @@
-//! A leader that reaches the cloud, but the apiserver no more.
+//! A leader that reaches the cloud, but no longer the apiserver.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::stopped::{settle_up, takeovers_were_quick};
 use super::{SLOW, apply_gateways, begin_with_gateways, world_of_replicas};
 use crate::world::DEADLINE;
 
-/// The leader is cut off in the middle of its work; another replica takes over and ends it.
+/// Cuts the leader off from the apiserver during its work; another replica takes over and completes it.
 async fn cut_off(line: Line) {
     let mut world = world_of_replicas([SLOW]).await;
     let history = History::follow(&world).await;
@@ -23,7 +23,11 @@ async fn cut_off(line: Line) {
     begin_with_gateways(&world, 12).await;
     proxy.set_line(line);
     first.ends_without_its_lease("could not be renewed").await;
-    assert_eq!(second.identity(), None, "it gave up before anybody could take over");
+    assert_eq!(
+        second.identity(),
+        None,
+        "it gave up before another replica could take over"
+    );
     let mark = world.mark().await;
     second.leads().await;
     world.wait_until_all_ready(12).await;
@@ -46,16 +50,16 @@ async fn a_leader_that_the_apiserver_does_not_answer_gives_up_before_another_tak
     cut_off(Line::Silent).await;
 }
 
-/// Whether a creation is announced by it.
+/// Whether the request records an intent.
 fn announces(request: &ApiRequest) -> bool {
     !request.body["status"]["intent"].is_null()
 }
 
 #[tokio::test]
 async fn a_leader_that_has_not_given_up_yet_sends_nothing_that_its_lease_may_not_outlast() {
-    // A request may take ten of the twenty seconds: eight after the last renewal there is no room for one any more, though
-    // the leader gives up only after thirteen.
-    let mut world = world_of_replicas(["--lease-duration=20s", "--request-timeout=10s"]).await;
+    // A request may take 10 s of the lease's 20 s. 8 s after the last renewal no further request fits, though the
+    // leader steps down only after 13 s.
+    let mut world = world_of_replicas(["--leader-elect-lease-duration=20s", "--request-timeout=10s"]).await;
     let history = History::follow(&world).await;
     let proxy = world.proxy();
     let first = Replica::start_behind(&mut world, "first", proxy.kubeconfig()).await;
@@ -64,7 +68,7 @@ async fn a_leader_that_has_not_given_up_yet_sends_nothing_that_its_lease_may_not
     let second = Replica::start(&mut world, "second").await;
     let announcements = proxy.hold_all(Moment::Before, announces);
     apply_gateways(&world, 3).await;
-    eventually("three creations are about to be announced", DEADLINE, async || {
+    eventually("three creations are about to be recorded", DEADLINE, async || {
         let held = announcements.held().len();
         if held == 3 { Ok(()) } else { Err(held) }
     })

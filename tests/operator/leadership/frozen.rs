@@ -1,4 +1,4 @@
-//! A machine that stands still with every replica on it.
+//! A machine that freezes with every replica on it.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ async fn when_all_replicas_stood_still_past_the_lease_the_former_leader_writes_n
     first.pause().unwrap();
     history.wait_until_over().await;
     let mark = world.mark().await;
-    // The one that led goes on first: nobody has taken its lease, but its time is over all the same.
+    // The former leader continues first: no replica has taken its lease, but the lease has expired.
     first.resume().unwrap();
     first.ends_without_its_lease("").await;
     assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());

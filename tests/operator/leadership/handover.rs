@@ -15,7 +15,7 @@ async fn of_two_operators_one_works_and_hands_over() {
     assert_eq!(
         world.calls_since(mark).await,
         counts([("CreateCustomerGateway", 1)]),
-        "the follower asks the cloud nothing"
+        "the follower sends no request to the cloud"
     );
     // The Lease is given back, so the follower need not wait for its end; what comes meanwhile is its work.
     let mark = world.mark().await;

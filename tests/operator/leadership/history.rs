@@ -1,4 +1,4 @@
-//! What the Lease said, from its first version to its last, as the apiserver told it.
+//! All versions of the Lease, from the first to the last, as the apiserver sent them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,18 +12,18 @@ use vpn_operator_testbed::eventually;
 use crate::follow::follow;
 use crate::world::{DEADLINE, World};
 
-/// The versions of a world's Lease so far. Who reads it last waits with [`History::caught_up`].
+/// The versions of a world's Lease so far. Call [`History::caught_up`] before the last read.
 #[derive(Clone)]
 pub struct History {
     leases: Api<Lease>,
     versions: Arc<Mutex<Vec<LeaseSpec>>>,
 }
 
-/// The lease changed hands without having been given back.
+/// The holder changed without a release of the lease.
 #[derive(Clone, Debug)]
 pub struct Takeover {
     pub from: String,
-    /// From the last renewal until it was taken, in hundredths of a lease's duration.
+    /// From the last renewal until the takeover, in percent of the lease duration.
     pub percent: u64,
 }
 
@@ -42,12 +42,12 @@ impl History {
         Self { leases, versions }
     }
 
-    /// The Lease as it is.
+    /// Returns the current Lease.
     pub async fn now(&self) -> LeaseSpec {
         self.leases.get("vpn-operator").await.unwrap().spec.unwrap_or_default()
     }
 
-    /// Waits until the history has what the Lease says now, or something later.
+    /// Waits until the history contains the current version of the Lease.
     pub async fn caught_up(&self) {
         let now = self.now().await;
         eventually("the Lease's history has its present state", DEADLINE, async || {
@@ -58,7 +58,7 @@ impl History {
         .unwrap();
     }
 
-    /// Who held the lease at that time; `None`: nobody.
+    /// Returns the holder at that time; `None`: there was none.
     pub fn holder_at(&self, at: Timestamp) -> Option<String> {
         let versions = self.versions.lock().unwrap();
         let begun = |spec: &&LeaseSpec| spec.acquire_time.as_ref().is_some_and(|time| time.0 <= at);
@@ -66,7 +66,7 @@ impl History {
         last.holder_identity.clone().filter(|holder| !holder.is_empty())
     }
 
-    /// Each time somebody took what another had not given back. `skew`: how far a holder's clock is ahead, in seconds.
+    /// Returns every takeover of a lease that was not released. `skew`: how far a holder's clock is ahead, in seconds.
     pub fn takeovers(&self, skew: impl Fn(&str) -> i64) -> Vec<Takeover> {
         let versions = self.versions.lock().unwrap();
         let holder = |spec: &LeaseSpec| spec.holder_identity.clone().unwrap_or_default();
@@ -89,7 +89,7 @@ impl History {
             .collect()
     }
 
-    /// Waits until the holder has renewed so many times more.
+    /// Waits for `count` more renewals.
     pub async fn wait_for_renewals(&self, count: usize) {
         let before = self.versions.lock().unwrap().len();
         eventually(&format!("{count} renewals"), DEADLINE, async || {
@@ -100,7 +100,7 @@ impl History {
         .unwrap();
     }
 
-    /// Waits until the last renewal is longer ago than the lease lasts.
+    /// Waits until the lease has expired.
     pub async fn wait_until_over(&self) {
         let lease = self.now().await;
         let duration = Duration::from_secs(u64::try_from(lease.lease_duration_seconds.unwrap()).unwrap());

@@ -1,4 +1,4 @@
-//! Replicas that can be told apart in the cloud's log: each has an access key of its own.
+//! Replicas that the cloud's log distinguishes: each has an access key of its own.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -10,20 +10,20 @@ use super::history::History;
 use crate::troubles::{add_access_key, secret_of};
 use crate::world::{DEADLINE, World};
 
-/// One of several operators on one Lease; everything about its process is there through [`Deref`].
+/// One of several operators on one Lease. [`Deref`] gives access to its process.
 pub struct Replica {
     operator: Operator,
     pub access_key: String,
 }
 
 impl Replica {
-    /// Starts one that talks to the apiserver itself.
+    /// Starts a replica that talks to the apiserver itself.
     pub async fn start(world: &mut World, name: &str) -> Self {
         let kubeconfig = world.kubeconfig.clone();
         Self::start_behind(world, name, &kubeconfig).await
     }
 
-    /// Starts one with this kubeconfig, and waits until it is ready.
+    /// Starts a replica with this kubeconfig, and waits until it is ready.
     pub async fn start_behind(world: &mut World, name: &str, kubeconfig: &Path) -> Self {
         let (access_key, secret_key) = (format!("REPLICA{}", name.to_uppercase()), secret_of(name));
         add_access_key(world, &access_key, &secret_key, json!({})).await;
@@ -50,7 +50,7 @@ impl Replica {
         self.operator.wait_for_log("leading identity=", DEADLINE).await.unwrap();
     }
 
-    /// Waits until it ends by itself because it has lost the lease, and says why.
+    /// Waits until it exits because it has lost the lease. Its last log line must contain `why`.
     pub async fn ends_without_its_lease(&self, why: &str) {
         let status = self.operator.wait(DEADLINE).await.unwrap();
         assert_eq!(status.code(), Some(1), "{}", self.operator.log_tail());
@@ -62,7 +62,7 @@ impl Replica {
         );
     }
 
-    /// What it has asked the cloud to change since then.
+    /// Returns its requests to change something in the cloud since then.
     pub async fn writes_since(&self, world: &World, mark: u64) -> Vec<Value> {
         let page = format!("log?since={mark}&access_key={}", self.access_key);
         let page: Value = world.simulator.admin_get(&page).await.unwrap();
@@ -73,7 +73,7 @@ impl Replica {
             .collect()
     }
 
-    /// Its log stays with the world, which looks for secrets in it.
+    /// Keeps its log in the world, which searches it for secrets.
     pub fn retire(self, world: &mut World) {
         world.ended.push(self.operator);
     }
@@ -87,7 +87,7 @@ impl Deref for Replica {
     }
 }
 
-/// Waits until one of them leads; which.
+/// Waits until one of them leads, and returns its index.
 pub async fn one_leads(replicas: &[&Replica]) -> usize {
     eventually("one of the replicas leads", DEADLINE, async || {
         let leading = replicas.iter().position(|replica| replica.identity().is_some());
@@ -97,8 +97,8 @@ pub async fn one_leads(replicas: &[&Replica]) -> usize {
     .unwrap()
 }
 
-/// How often a replica wrote to the cloud while another one held the lease: each write is laid against the Lease's
-/// history.
+/// Counts the writes to the cloud by a replica while another one held the lease: compares each write with the history
+/// of the Lease.
 pub async fn trespasses(world: &World, history: &History, replicas: &[&Replica]) -> u64 {
     let mut count = 0;
     for replica in replicas {

@@ -1,5 +1,5 @@
-//! The worst that a lease can fail to prevent: two operators that both believe, all the time, that they lead. Records in
-//! status, ownership tags and the cloud's own answers must be enough.
+//! The worst case that a lease can fail to prevent: two operators that both believe, all the time, that they lead.
+//! Records in status, owner tags and the cloud's own responses must be enough.
 
 use vpn_operator_testbed::{Effort, effort};
 
@@ -14,8 +14,8 @@ async fn two_leaders_at_once_make_nothing_twice() {
     let mut world = world_of_replicas(["--resync-period=2s"]).await;
     let one = Replica::start(&mut world, "one").await;
     one.leads().await;
-    world.set_argument("--leader-elect-name=another");
-    // The chart grants one Lease.
+    world.set_argument("--leader-elect-resource-name=another");
+    // The chart grants access to one Lease only.
     let administrator = world.plane.kubeconfig();
     let other = Replica::start_behind(&mut world, "other", administrator).await;
     other.leads().await;
@@ -29,14 +29,14 @@ async fn two_leaders_at_once_make_nothing_twice() {
     world.users().wait_until_all_ready(5).await;
     rename(&world, 5, "edited").await;
     super::wait_until_renamed(&world, 5, "edited").await;
-    // Whatever one of them has made beside the other's would be seen by now.
+    // Any duplicate that one of them created would be seen by now.
     world.wait_for_cycles(4).await;
     let mark = world.mark().await;
     world.wait_for_cycles(4).await;
-    assert_eq!(world.writes_since(mark).await, counts([]), "they come to rest");
+    assert_eq!(world.writes_since(mark).await, counts([]), "they send no more writes");
     let tally = world.exactly_one_each().await;
     LEDGER.add(&[
-        ("pairs of leaders at once", 1),
+        ("pairs of simultaneous leaders", 1),
         ("objects", tally.objects),
         ("duplicates", tally.duplicates),
         ("lost", tally.lost),

@@ -1,4 +1,4 @@
-//! A rolling update while there is work: a new replica starts, and the old one is told to end.
+//! A rolling update under load: a new replica starts, and the old one is terminated.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_rolling_update_under_load_drops_nothing() {
     let count = wave * rolls;
     world.wait_until_all_ready(count).await;
     world.users().wait_until_all_ready(rolls).await;
-    // Nothing was cut off in the middle: each creation was sent once, and its answer was put on record.
+    // No operation was interrupted: each creation was sent once, and its answer was recorded.
     let created = world.calls_since(mark).await;
     assert_eq!(created["CreateCustomerGateway"], count as u64, "{created:?}");
     assert_eq!(created["CreateVpnUser"], rolls as u64, "{created:?}");

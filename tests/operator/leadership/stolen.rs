@@ -1,4 +1,4 @@
-//! A Lease that somebody else writes.
+//! A Lease that another writer changes.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -38,7 +38,7 @@ async fn a_leader_whose_lease_is_stolen_ends_and_the_thief_is_waited_out() {
     let tally = world.exactly_one_each().await;
     LEDGER.most("longest takeover in % of a lease", takeovers[1].percent);
     LEDGER.add(&[
-        ("leaders troubled", 1),
+        ("leaders with a fault", 1),
         ("objects", tally.objects),
         ("takeovers", 1),
         ("duplicates", tally.duplicates),

@@ -8,7 +8,7 @@ use super::replicas::{Replica, one_leads, trespasses};
 use super::{LEDGER, SLOW, apply_gateways, begin_with_gateways, rename, wait_until_renamed, world_of_replicas};
 use crate::world::{DEADLINE, World, gateway};
 
-/// Reports that each takeover came within two lease durations.
+/// Asserts that each takeover came within two lease durations, and reports the longest.
 pub async fn takeovers_were_quick(history: &History) {
     history.caught_up().await;
     for takeover in history.takeovers(|_| 0) {
@@ -17,13 +17,14 @@ pub async fn takeovers_were_quick(history: &History) {
     }
 }
 
-/// Reports, at the end of a test, that nobody has written without the lease and that each object has exactly one.
+/// Ends a test: asserts and reports that no replica wrote without the lease and that each object has exactly one in the
+/// cloud.
 pub async fn settle_up(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
     history.caught_up().await;
     let trespasses = trespasses(world, history, replicas).await;
     let tally = world.exactly_one_each().await;
     LEDGER.add(&[
-        ("leaders troubled", faults),
+        ("leaders with a fault", faults),
         ("objects", tally.objects),
         ("takeovers", history.takeovers(|_| 0).len() as u64),
         ("writes without the lease", trespasses),
@@ -43,14 +44,14 @@ async fn of_three_replicas_those_that_were_stopped_and_continued_write_nothing_m
     let second = Replica::start(&mut world, "second").await;
     let third = Replica::start(&mut world, "third").await;
 
-    // Stopped in the middle of its work: what is left of it waits in its budget for its turn.
+    // Stopped in the middle of its work: the remaining writes wait for permits of its rate limiter.
     begin_with_gateways(&world, count).await;
     first.pause().unwrap();
     let followers = [&second, &third];
     let successor = followers[one_leads(&followers).await];
     let last = followers[1 - one_leads(&followers).await];
     world.wait_until_all_ready(count).await;
-    // Of these it does not know yet when it goes on.
+    // It does not know of these edits yet when it continues.
     rename(&world, 4, "once").await;
     wait_until_renamed(&world, 4, "once").await;
     let mark = world.mark().await;
@@ -58,7 +59,7 @@ async fn of_three_replicas_those_that_were_stopped_and_continued_write_nothing_m
     first.ends_without_its_lease("").await;
     assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
 
-    // The third one's turn; this time edits are under way.
+    // Now the third one takes over; this time edits are in progress.
     rename(&world, 6, "twice").await;
     successor.pause().unwrap();
     last.leads().await;
@@ -75,7 +76,7 @@ async fn of_three_replicas_those_that_were_stopped_and_continued_write_nothing_m
     world.finish().await;
 }
 
-/// A write of a status of ours.
+/// Whether a request writes the status of an object.
 fn is_status(request: &ApiRequest) -> bool {
     request.verb == Verb::Patch && request.subresource.as_deref() == Some("status")
 }
@@ -90,8 +91,8 @@ async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after
     apply_gateways(&world, 6).await;
     world.wait_until_all_ready(6).await;
 
-    // Creations of both kinds, a change and a deletion are announced in status, and the answers to that are kept back:
-    // what comes after them is the request to the cloud. They are five, as many as may be under way at once.
+    // Creations of both kinds, a change and a deletion are recorded in status. The answers to those writes are held:
+    // the request to the cloud comes next. They are five, the most that may be in progress at once.
     let hold = proxy.hold_all(Moment::After, is_status);
     world.apply_password("alice", "Stopped Pass-1").await;
     world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
@@ -107,7 +108,7 @@ async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after
         .collect();
     world.apply(&new.join("---\n")).await;
     let announced = 1 + 1 + 1 + new.len();
-    let result = eventually("everything is announced", DEADLINE, async || {
+    let result = eventually("everything is about to be recorded", DEADLINE, async || {
         let held: Vec<_> = hold.held().iter().map(|held| held.about().map(str::to_owned)).collect();
         if held.len() == announced {
             Ok(())
@@ -126,7 +127,7 @@ async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after
     wait_until_renamed(&world, 1, "new").await;
     world.users().wait_for_reason("alice", "Available").await;
     let mark = world.mark().await;
-    // The answers are on their way to it before it goes on.
+    // The answers are sent to it before it continues.
     hold.release();
     world.exactly_one_each().await;
     first.resume().unwrap();

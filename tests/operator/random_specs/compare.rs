@@ -10,11 +10,12 @@ use crate::console::OWNER;
 use crate::world::World;
 
 /// In status, what no two objects have in common: ids, times, digests, and the history of the object.
-const OWN_TO_EACH: [&str; 10] = [
+const OWN_TO_EACH: [&str; 11] = [
     "id",
     "createdAt",
     "updatedAt",
     "observedGeneration",
+    "lostCreatedAt",
     "ownerUID",
     "password",
     "passwordSetAt",
@@ -71,7 +72,7 @@ impl Seen {
             }
         }
         if status["observedGeneration"] != object["metadata"]["generation"] {
-            return Err("the status speaks of another generation".to_owned());
+            return Err("the status is of another generation".to_owned());
         }
         let mut compared = json!({"status": status});
         let fields = compared["status"].as_object_mut().expect("a status");
@@ -105,7 +106,7 @@ fn unmanaged(field: &'static str, has: &str, made_with: &str, named: &Named) -> 
     if was_named || has == made_with {
         Ok(json!("(not managed)"))
     } else {
-        Err(format!("{field} is {has:?}, which nobody asked for"))
+        Err(format!("{field} is {has:?}, which no spec requests"))
     }
 }
 
@@ -127,7 +128,9 @@ fn gateway(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into
     };
     let certificate = &status["caCertificate"];
     if certificate["id"] != cloud["ca_certificate_id"] {
-        return Err(format!("status tells of the certificate {certificate}, not of {cloud}"));
+        return Err(format!(
+            "status shows the certificate {certificate}, but the cloud has {cloud}"
+        ));
     }
     into["certificate"] = if spec["caCertificateSecretRef"].is_null() {
         let subject_name = text(&certificate["subject"]).replace("CN=", "");
@@ -154,15 +157,19 @@ fn user(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into: &
         into[field] = cloud[field].clone();
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let ip = cloud["static_ip"].as_str().unwrap_or("disable");
-    for (told, has) in [
+    // In the form of spec, which calls "disable" otherwise.
+    let ip = cloud["static_ip"]
+        .as_str()
+        .filter(|ip| *ip != "disable")
+        .unwrap_or("Disabled");
+    for (field, has) in [
         ("userGroupID", &cloud["user_group_id"]),
         ("userGroupName", &cloud["user_group_name"]),
         ("staticIP", &json!(ip)),
         ("name", &cloud["name"]),
     ] {
-        if status[told] != *has {
-            return Err(format!("status.{told} is {}, but the cloud has {has}", status[told]));
+        if status[field] != *has {
+            return Err(format!("status.{field} is {}, but the cloud has {has}", status[field]));
         }
     }
     let mut keep = |field: &'static str, is_named: bool, has: String, made_with: &str| {
@@ -179,7 +186,7 @@ fn user(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into: &
         text(&cloud["description"]),
         "",
     )?;
-    keep("staticIP", !spec["staticIP"].is_null(), ip.to_owned(), "disable")?;
+    keep("staticIP", !spec["staticIP"].is_null(), ip.to_owned(), "Disabled")?;
     let has_group = !spec["userGroupID"].is_null() || !spec["userGroupName"].is_null();
     keep("group", has_group, text(&cloud["user_group_id"]), "")?;
     // What is not managed is in status as it is in the cloud, which was compared.

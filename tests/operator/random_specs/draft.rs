@@ -1,4 +1,4 @@
-//! An object and the random life that is drafted for it. Every step is one that admission lets through.
+//! An object and the random life that is drafted for it. Admission accepts every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ pub enum Kind {
     User,
 }
 
-/// What a person does next.
+/// The next action of a user.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Step {
@@ -26,11 +26,11 @@ pub enum Step {
     Apply { paused: bool, spec: Value },
     /// Writes a password into a key of a Secret.
     Password { secret: String, key: String, value: String },
-    /// Deletes the object and waits until it is gone.
+    /// Deletes the object and waits until it no longer exists.
     Delete,
 }
 
-/// A field that a spec may leave out, with the values that it has been given: what nobody manages any more stays.
+/// The fields that a spec may omit, with their past values: a field that is no longer managed keeps its value.
 pub type Named = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// One object, from its creation to its last spec.
@@ -38,11 +38,11 @@ pub type Named = BTreeMap<&'static str, BTreeSet<String>>;
 pub struct Subject {
     pub kind: Kind,
     pub number: usize,
-    /// How often it was made anew: what cannot be changed is another each time.
+    /// How often it was recreated: immutable fields have other values each time.
     pub life: usize,
     pub spec: Option<Value>,
     pub paused: bool,
-    /// It is paused as it was applied last.
+    /// Whether it was paused when it was applied last.
     pub rests: bool,
     pub named: Named,
     /// The password in force, and how many there were.
@@ -52,14 +52,14 @@ pub struct Subject {
     pub mark: Mark,
 }
 
-/// Tells an object's names and addresses from its twin's.
+/// Separates the names and addresses of an object from those of its twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     Subject,
     Twin,
 }
 
-/// What stands for an object in its names and addresses, and for its twin.
+/// The parts of names and addresses that mark an object, and its twin.
 const MARKS: [(&str, &str); 3] = [("sq", "tq"), ("SQ", "TQ"), ("10.1.", "10.2.")];
 
 impl Subject {
@@ -147,7 +147,7 @@ impl Subject {
         }
     }
 
-    /// What is kept in the cloud would be somebody else's afterwards.
+    /// Removes `Retain`: a retained resource would be unmanaged afterwards.
     fn forget_retain(&mut self, steps: &mut Vec<Step>) {
         let Some(spec) = self.spec.as_mut().and_then(Value::as_object_mut) else {
             return;
@@ -166,7 +166,7 @@ impl Subject {
         self.rests = self.paused;
     }
 
-    /// Remembers that a field was given a value, or not.
+    /// Records the value of a field, if it has one.
     pub fn names(&mut self, field: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.named.entry(field).or_default().insert(value.to_owned());
@@ -207,7 +207,7 @@ impl Subject {
     }
 }
 
-/// A twin's names and addresses as its subject's.
+/// Replaces the names and addresses of a twin by those of its subject.
 pub fn as_subject(value: &Value) -> Value {
     with_marks(value, |subject, twin| (twin, subject))
 }
@@ -234,7 +234,7 @@ fn policies(spec: &mut Map<String, Value>, rng: &mut StdRng, last: bool) {
     maybe("managementPolicy", management, 0.3);
 }
 
-/// One of these.
+/// Chooses one of these at random.
 pub fn one_of<'a>(rng: &mut StdRng, values: &[&'a str]) -> &'a str {
     values[rng.random_range(0..values.len())]
 }

@@ -1,4 +1,4 @@
-//! Plays a drafted life against the apiserver, as a person with kubectl would.
+//! Plays a drafted lifecycle against the apiserver, like a user with kubectl.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::{gateways, users};
 use crate::objects::Objects;
 use crate::world::{DEADLINE, World, condition};
 
-/// What the specs refer to: servers with groups, certificates, and room for everybody.
+/// Creates what the specs refer to: servers with groups, certificates, and sufficient quotas.
 pub async fn furnish(world: &mut World) {
     world.sentinels.add(users::SENTINEL);
     world.make_room().await;
@@ -99,7 +99,7 @@ async fn write_secret(world: &World, name: &str, key: &str, value: &str) {
 
 async fn delete(objects: &Objects<'_>, name: &str) {
     match surely(async || objects.api().delete(name, &DeleteParams::default()).await).await {
-        // The first of two that were sent has done it.
+        // The first of two requests has deleted it.
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         deleted => drop(deleted.unwrap()),
     }
@@ -111,7 +111,7 @@ pub fn story(sequence: &[Step]) -> String {
     serde_saphyr::to_string(&sequence).expect("steps are plain data")
 }
 
-/// Makes the object, or replaces its spec and annotations whole: a field that is left out is gone.
+/// Creates the object, or replaces its whole spec and annotations: an omitted field is removed.
 async fn put(world: &World, subject: &Subject, manifest: &Value) -> Result<(), kube::Error> {
     let api = objects(world, subject).api();
     let (annotations, spec) = (&manifest["metadata"]["annotations"], &manifest["spec"]);
@@ -168,20 +168,20 @@ async fn wait_until_ready(world: &World, subject: &Subject, sequence: &[Step]) {
     result.unwrap_or_else(|error| panic!("{error}\n{}\n{}", story(sequence), log_of(world, &name)));
 }
 
-/// What the operator's log says of one object.
+/// The lines of the operator's log on one object.
 fn log_of(world: &World, name: &str) -> String {
     let log = world.running().log();
     let about = log.lines().filter(|line| line.contains(name));
     about.collect::<Vec<_>>().join("\n")
 }
 
-/// Waits until an object is Ready, and has its last password if it is a user's.
+/// Waits until an object is Ready; for a user, also until the last password is in force.
 pub async fn settled(world: &World, subject: &Subject) {
     wait_until_ready(world, subject, &[]).await;
     if subject.kind == Kind::Gateway {
         return;
     }
-    // A Secret changes no generation.
+    // A change of a Secret does not change the generation.
     let name = subject.name();
     let result = eventually(&format!("the password of {name}"), DEADLINE, async || {
         let object = world
@@ -204,7 +204,7 @@ pub async fn settled(world: &World, subject: &Subject) {
     result.unwrap_or_else(|error| panic!("{error}\n{}", log_of(world, &name)));
 }
 
-/// Deletes objects and waits until they are gone, in the cloud as well.
+/// Deletes objects, in the cloud as well, and waits until they no longer exist.
 pub async fn remove(world: &World, twins: &[Subject]) {
     let remove = |twin: &Subject| {
         let (objects, name) = (objects(world, twin), twin.name());

@@ -8,7 +8,7 @@ use super::draft::{Step, Subject, one_of};
 
 /// Secrets with CA certificates.
 pub const CERTIFICATES: [&str; 3] = ["ca-0", "ca-1", "ca-2"];
-const TAG_KEYS: [&str; 6] = ["team", "Team", "site", "cost centre", "región", "a.b:c=d+e-f@g"];
+const TAG_KEYS: [&str; 6] = ["team", "Team", "site", "cost center", "región", "a.b:c=d+e-f@g"];
 const TAG_VALUES: [&str; 5] = ["", "net", "Net", "paris / 2", "ñandú 7"];
 
 /// The next spec of a gateway.
@@ -20,7 +20,7 @@ pub fn spec(
 ) -> Map<String, Value> {
     let (number, life) = (subject.number, subject.life);
     let mut spec = Map::new();
-    // What cannot be changed comes of the life, not of the edit.
+    // Immutable fields depend on the life, not on the edit.
     let is_name = (number + life) % 3 == 0;
     let id_value = if is_name {
         format!("peer-{life}.sq{number:03}.example.com")
@@ -37,7 +37,7 @@ pub fn spec(
     if !is_name && (number + life).is_multiple_of(2) {
         let keeps = before.is_none() || subject.rests || rng.random_bool(0.6);
         if !keeps && had("bgpASN") {
-            // Left out before it was sent, it would never be there, and could not come later.
+            // If it were omitted before it was ever sent, it would stay unset, and could not be added later.
             steps.push(Step::WaitUntilReady);
         }
         if keeps {

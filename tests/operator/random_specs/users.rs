@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::draft::{Step, Subject, one_of};
 
-/// Servers, so that not all writes wait for each other.
+/// Number of servers: several, so that not all writes wait for each other.
 pub const SERVERS: usize = 4;
-/// Groups that each of them has, beside `default`.
+/// Groups on each server, besides `default`.
 pub const GROUPS: [&str; 2] = ["developers", "Operations"];
-/// What every password here begins with: it must never show.
+/// Prefix of every password here: it must never show.
 pub const SENTINEL: &str = "SENTINEL.pw/";
-const DESCRIPTIONS: [&str; 5] = ["", "ops", "Ops", "it's a person - from Paris", "x"];
+const DESCRIPTIONS: [&str; 5] = ["", "ops", "Ops", "it's Ann - from Paris", "x"];
 
 /// The id of a server.
 pub fn server(number: usize) -> String {
@@ -39,7 +39,7 @@ pub fn spec(
         1 => Some(format!("Person.SQ{number:03}")),
         _ => Some(format!("person.sq{number:03}_{life}")),
     };
-    // The name that was left out may be written out, and left out again.
+    // The default name may be set explicitly, and omitted again.
     let default = || rng.random_bool(0.3).then(|| subject.name());
     if let Some(name) = own_name.or_else(default) {
         spec.insert("name".to_owned(), json!(name));
@@ -59,7 +59,7 @@ pub fn spec(
     if rng.random_bool(0.6) {
         let which = rng.random_range(0..6);
         let (field, value, id) = match which {
-            0 | 1 => ("userGroupID", "none".to_owned(), String::new()),
+            0 | 1 => ("userGroupID", "None".to_owned(), String::new()),
             2 | 3 => ("userGroupID", group(number, which - 2), group(number, which - 2)),
             _ => ("userGroupName", GROUPS[which - 4].to_owned(), group(number, which - 4)),
         };
@@ -68,8 +68,8 @@ pub fn spec(
     }
     if rng.random_bool(0.6) {
         let ip = match rng.random_range(0..3) {
-            0 => "disable".to_owned(),
-            // Another one in each life, since an address is one user's.
+            0 => "Disabled".to_owned(),
+            // Another one in each life, since two users cannot share an address.
             other => format!("10.1.{number}.{}", 8 * (life % 30) + 4 * other - 3),
         };
         subject.names("staticIP", Some(&ip));
@@ -78,7 +78,7 @@ pub fn spec(
     spec
 }
 
-/// A new value in the Secret that the spec names, some of the time under another key or in another Secret.
+/// Writes a new value into the Secret of the spec, sometimes under another key or in another Secret.
 pub fn change_password(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<Step>) {
     let Some(mut spec) = subject.spec.take() else { return };
     if rng.random_bool(0.3) {
@@ -96,7 +96,7 @@ pub fn change_password(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<
     subject.spec = Some(spec);
 }
 
-/// A Secret and a key with a value that was never used: the cloud refuses the last five.
+/// Writes a value that was never used into a Secret and key: the cloud refuses the last five.
 fn another_secret(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<Step>) -> Value {
     let secret = format!("sq{:03}-{}", subject.number, one_of(rng, &["a", "b"]));
     let key = one_of(rng, &["", "login"]);

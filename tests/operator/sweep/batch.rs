@@ -1,5 +1,5 @@
-//! Many cells in one world, whose stories are told at once: without a kill, or with one that meets each cell at a boundary
-//! of its own.
+//! Runs the stories of many cells in one world at once: without a kill, or with one kill that hits each cell at its own
+//! boundary.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use super::story::{End, FIRST_PASSWORD, FOREIGN_PASSWORD, SECOND_PASSWORD, Story
 use super::verdict::{Course, Kill};
 use crate::world::{DEADLINE, Options, World, condition};
 
-/// Longer than all cells together need to come to their boundaries, or a request would be given up before the kill.
+/// Longer than all cells together need to reach their boundaries; otherwise a request would time out before the kill.
 const REQUEST_TIMEOUT: &str = "--request-timeout=60s";
 
-/// Less than the operator gives a reconcile, whose end would let go of what is held.
+/// Less than the operator's time limit for a reconcile, whose end would abandon the held request.
 const FREEZE_DEADLINE: Duration = Duration::from_secs(100);
 
-/// How long there is no operator after a kill.
+/// How long no operator runs after a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// The next one starts at once: what was under way may still take effect, as far as it can know.
+    /// The next operator starts at once: as far as it knows, requests in progress may still take effect.
     None,
-    /// Ten minutes by the cloud's clock: whatever was under way is over.
+    /// Ten minutes by the cloud's clock: no request is in progress any more.
     PastEveryDeadline,
 }
 
@@ -34,17 +34,17 @@ pub struct Batch {
     world: World,
     proxy: ApiProxy,
     cells: Vec<Cell>,
-    /// The objects as they were when their stories began; null where there was none.
+    /// The objects at the start of their stories; null if there was none.
     begun: Vec<Value>,
 }
 
-/// Where a story is being told: what has been sent before is not of it.
+/// Where the stories begin: earlier requests are not part of them.
 struct Marks {
     call: u64,
     write: u64,
 }
 
-/// What is held of a cell.
+/// The held request of a cell.
 #[derive(Clone, Debug)]
 pub enum Frozen {
     Call(HeldRequest),
@@ -52,7 +52,7 @@ pub enum Frozen {
 }
 
 impl Batch {
-    /// Brings every cell to where its story begins.
+    /// Brings every cell to the start of its story.
     pub async fn prepare(mut cells: Vec<Cell>) -> Self {
         let mut options = Options::with(["--resync-period=0", "--leader-elect=false", REQUEST_TIMEOUT]);
         options.stopped = true;
@@ -78,19 +78,19 @@ impl Batch {
         batch
     }
 
-    /// Tells the stories; what each took.
+    /// Runs the stories. Returns the course of each.
     pub async fn tell(self) -> Vec<Course> {
         let marks = self.marks().await;
         join_all(self.cells.iter().map(|cell| cell.act(&self.world))).await;
         self.come_to_rest().await;
         for cell in self.cells.iter().filter(|cell| cell.story.end() != End::One) {
-            // Told when the object is gone already.
+            // This Event is created after the object is deleted.
             cell.objects(&self.world).wait_for_event(&cell.name, "Deleted").await;
         }
         self.conclude(&marks, Vec::new()).await
     }
 
-    /// Tells the stories as far as these boundaries, kills the operator there, and starts another.
+    /// Runs the stories up to these boundaries, kills the operator there, and starts another.
     pub async fn tell_with_a_kill(mut self, at: &[Boundary], pause: Pause) -> Vec<Course> {
         let marks = self.marks().await;
         let mut holds: Vec<Option<Hold>> = Vec::new();
@@ -117,7 +117,7 @@ impl Batch {
                 last_call: calls.last().map(|call| call.sequence).unwrap_or_default(),
             });
         }
-        // What was to be killed before its effect never has one.
+        // A request that is held before its effect never takes effect.
         drop(holds);
         self.world.simulator.release(&json!({"drop": true})).await.unwrap();
         if pause == Pause::PastEveryDeadline {
@@ -195,13 +195,13 @@ impl Batch {
             .unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()))
     }
 
-    /// Waits until every object is as its story ends.
+    /// Waits until every object has the final state of its story.
     async fn come_to_rest(&self) {
         let begun = |cell: &Cell| {
             let at = self.cells.iter().position(|other| other.name == cell.name);
             at.map(|at| self.begun[at].clone()).unwrap_or_default()
         };
-        self.wait_for_all("every story has come to its end", |cell, object| {
+        self.wait_for_all("every story has ended", |cell, object| {
             let (status, before) = (&object["status"], &begun(cell)["status"]);
             match cell.story {
                 story if story.end() != End::One => object.is_null(),
@@ -213,8 +213,8 @@ impl Batch {
         .await;
     }
 
-    /// The objects of all cells, once each fits. They are read together: so many watchers of single objects would be the
-    /// apiserver's whole work.
+    /// Waits until the object of every cell matches, and returns them all. They are read by lists: watches of single
+    /// objects would overload the apiserver.
     async fn wait_for_all(&self, awaited: &str, fits: impl Fn(&Cell, &Value) -> bool) -> Vec<Value> {
         let result = eventually(awaited, DEADLINE * 3, async || {
             let mut all = self.world.gateway_objects().list().await;
@@ -246,8 +246,8 @@ impl Batch {
             .unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()))
     }
 
-    /// Asks every object for a reconcile and waits for the look at the cloud that comes of it: one follows the other, so
-    /// nothing of an earlier one is left then.
+    /// Requests a reconcile of every object and waits until that has read the cloud. Reconciles of one object are
+    /// sequential, so no earlier one is still running then.
     async fn ask_all(&self, why: &str) {
         let mark = self.world.mark().await;
         let mut asked = Vec::new();
@@ -258,7 +258,7 @@ impl Batch {
                 asked.push(cell);
             }
         }
-        let result = eventually("every object was looked at", DEADLINE, async || {
+        let result = eventually("every object was read", DEADLINE, async || {
             let log: LogPage = self
                 .world
                 .simulator
@@ -300,7 +300,7 @@ impl Batch {
         (log.requests, self.proxy.requests_since(marks.write))
     }
 
-    /// What came of each story. What is at rest stays so when it is asked for once more.
+    /// Returns the course of each story. Requests another reconcile, which must not change an object at rest.
     async fn conclude(self, marks: &Marks, kills: Vec<Kill>) -> Vec<Course> {
         let at_rest = self.marks().await;
         self.ask_all("ended").await;
@@ -344,7 +344,7 @@ impl Batch {
     }
 }
 
-/// Available as it is specified now, with nothing on record that is not decided.
+/// Whether it is Ready with its present spec, and status records no open operation.
 fn is_ready(object: &Value) -> bool {
     let ready = condition(object, "Ready");
     let undecided = ["intent", "passwordReset", "settlesAt"];
@@ -353,7 +353,7 @@ fn is_ready(object: &Value) -> bool {
         && undecided.iter().all(|field| object["status"][field].is_null())
 }
 
-/// The kill met the request that it was meant for, which had not been given up.
+/// Asserts that the kill hit the intended request, and that the operator still waited for that.
 fn assert_met(cell: &Cell, frozen: &Frozen, calls: &[LogEntry], writes: &[ApiRequest]) {
     let of_cell = |call: &&LogEntry| call.access_key.as_ref() == Some(&cell.access_key);
     let last_write = writes.iter().rev().find(|write| cell.wrote(write));
@@ -363,7 +363,7 @@ fn assert_met(cell: &Cell, frozen: &Frozen, calls: &[LogEntry], writes: &[ApiReq
                 .iter()
                 .filter(of_cell)
                 .filter(|call| call.sequence > held.sequence);
-            // Collections are read side by side; nothing else is done meanwhile.
+            // Collections are read in parallel; nothing else is done meanwhile.
             let beside =
                 |call: &LogEntry| held.method == "GET" && call.method == "GET" && call.operation != held.operation;
             let after: Vec<&LogEntry> = later.filter(|call| !beside(call)).collect();

@@ -1,5 +1,5 @@
-//! One object with everything of its own: a cloud project with strangers in it, an access key, a VPN server. So nothing
-//! that happens to another cell's object touches it, and each of its requests can be told from all others.
+//! One object with everything of its own: a cloud project with unmanaged resources, an access key, a VPN server. So no
+//! other cell's object affects it, and each of its requests can be identified.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use crate::world::{REGION, World};
 #[derive(Clone, Debug)]
 pub struct Cell {
     pub story: Story,
-    /// Of the object, of its credentials, and in the cloud.
+    /// The name of the object, of its credentials, and in the cloud.
     pub name: String,
     pub project: String,
     pub access_key: String,
     pub server: String,
-    /// What somebody else made, and the story takes over.
+    /// The id of the existing resource that the story adopts.
     found: Option<String>,
-    /// What nobody may touch, as it was made.
+    /// The unmanaged resources, which must not change, as they were created.
     strangers: Vec<Value>,
 }
 
-/// A change that asks for a reconcile and for nothing else.
+/// A change that requests a reconciliation, and nothing else.
 pub fn request(text: &str) -> Value {
     json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": text}}})
 }
@@ -61,7 +61,7 @@ impl Cell {
         request.is_write() && !request.is_lease() && request.about() == Some(self.name.as_str())
     }
 
-    /// Makes its place in the cloud, with who lives there already, and its Secrets.
+    /// Creates its part of the cloud, with the unmanaged resources, and its Secrets.
     pub async fn settle(&mut self, world: &World) {
         let simulator = &world.simulator;
         let project = format!("projects/{}", self.project);
@@ -69,7 +69,7 @@ impl Cell {
             .put::<Value>(&project, &json!({"name": REGION}))
             .await
             .unwrap();
-        let credential = json!({"secret_key": world.secret_key, "rights": {"projects": [self.project]}});
+        let credential = json!({"secret_key": world.secret_key, "permissions": {"projects": [self.project]}});
         let path = format!("credentials/{}", self.access_key);
         simulator.put::<Value>(&path, &credential).await.unwrap();
         let server = json!({"project_id": self.project, "id": self.server});
@@ -98,11 +98,12 @@ impl Cell {
         made.unwrap()
     }
 
-    /// What is nearest to what the object has: the same identifier with another owner, a name that differs by a letter.
+    /// Creates what is most similar to the object's resource: the same identifier with another owner, a name that
+    /// differs by one letter.
     async fn seed_strangers(&self, world: &World) -> Vec<Value> {
         let seeds = if self.story.is_of_users() {
             let stranger = |name: String| json!({"server_id": self.server, "name": name, "password": FOREIGN_PASSWORD, "description": "ops"});
-            json!([stranger(format!("{}s", self.name)), stranger("stranger".to_owned())])
+            json!([stranger(format!("{}s", self.name)), stranger("unmanaged".to_owned())])
         } else {
             let stranger = |name: &str, id_value: &str, tags: Value| {
                 json!({
@@ -146,7 +147,7 @@ impl Cell {
         }
     }
 
-    /// What happens in the cloud, behind everybody's back.
+    /// Makes the story's changes in the cloud, outside the operator.
     pub async fn before(&self, world: &World) {
         if matches!(self.story, Story::RecreateGateway | Story::RecreateUser) {
             for id in self.own(world).await.iter().map(|own| text(&own["id"])) {
@@ -161,7 +162,7 @@ impl Cell {
         }
     }
 
-    /// What a person does.
+    /// Does what the user does in the story.
     pub async fn act(&self, world: &World) {
         match self.story {
             Story::ChangePassword => self.set_password(world, SECOND_PASSWORD).await,
@@ -175,7 +176,7 @@ impl Cell {
         }
     }
 
-    /// What is in this cell's part of the cloud.
+    /// The resources in this cell's part of the cloud.
     pub async fn all(&self, world: &World) -> Vec<Value> {
         let (all, field, place) = if self.story.is_of_users() {
             (world.cloud_users().await, "server_id", &self.server)
@@ -185,14 +186,14 @@ impl Cell {
         all.into_iter().filter(|one| one[field] == **place).collect()
     }
 
-    /// The same without the strangers.
+    /// The same without the unmanaged ones.
     pub async fn own(&self, world: &World) -> Vec<Value> {
         let all = self.all(world).await;
         let is_stranger = |one: &Value| self.strangers.iter().any(|stranger| stranger["id"] == one["id"]);
         all.into_iter().filter(|one| !is_stranger(one)).collect()
     }
 
-    /// The strangers that are not any more what they were.
+    /// The unmanaged resources that have changed.
     pub async fn touched(&self, world: &World) -> Vec<Value> {
         let all = self.all(world).await;
         let touched = self.strangers.iter().filter(|stranger| !all.contains(stranger));

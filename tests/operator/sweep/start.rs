@@ -23,7 +23,7 @@ async fn stopped_world() -> (World, ApiProxy) {
 async fn the_first_start_survives_a_kill_at_each_write_of_its_own() {
     let (mut world, proxy) = stopped_world().await;
     world.start_operator().await;
-    let made = eventually("the key is made", DEADLINE, async || {
+    let made = eventually("the key is created", DEADLINE, async || {
         let written: Vec<ApiRequest> = proxy.requests_since(0).into_iter().filter(is_own_write).collect();
         if written.is_empty() {
             Err("no write")
@@ -55,7 +55,7 @@ async fn the_first_start_survives_a_kill_at_each_write_of_its_own() {
                 .await;
             let mark = world.mark().await;
             world.users().patch("alice", super::cell::request("again")).await;
-            eventually("alice is looked at", DEADLINE, async || {
+            eventually("alice is read", DEADLINE, async || {
                 let calls = world.calls_since(mark).await;
                 if calls.contains_key("GetVpnUser") {
                     Ok(())

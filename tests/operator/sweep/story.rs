@@ -1,14 +1,14 @@
-//! What happens to an object while its operator is killed: how it is before, what a person does, and how it must end.
+//! The stories of an object whose operator is killed: the initial state, the user's action, and the required end state.
 
 use serde_json::{Value, json};
 
 use super::cell::Cell;
 
-/// In force before a password is changed; it must never show.
+/// In force before a password change; it must never be visible.
 pub const FIRST_PASSWORD: &str = "Sentinel Sweep-1\"+";
 /// In force afterwards.
 pub const SECOND_PASSWORD: &str = "Sentinel Sweep-2\"+";
-/// Of users that somebody else made.
+/// The password of users that another client created.
 pub const FOREIGN_PASSWORD: &str = "Foreign Sweep-0";
 
 /// See the module.
@@ -39,7 +39,7 @@ pub enum End {
     One,
     /// None in either.
     None,
-    /// One in the cloud that nobody owns, and none in the cluster.
+    /// One unmanaged in the cloud, and none in the cluster.
     Kept,
 }
 
@@ -70,7 +70,7 @@ impl Story {
         Self::USERS.contains(&self)
     }
 
-    /// Whether an object that was there is found to be gone.
+    /// Whether the operator finds that an existing object no longer exists.
     pub fn loses_its_object(self) -> bool {
         matches!(
             self,
@@ -86,7 +86,7 @@ impl Story {
         }
     }
 
-    /// Whether the object is there, and at rest, before the story begins.
+    /// Whether the object exists, and is Ready, before the story begins.
     pub fn begins_with_an_object(self) -> bool {
         !matches!(
             self,
@@ -100,7 +100,7 @@ impl Story {
         )
     }
 
-    /// What somebody else has made in the cloud and the object is to take over.
+    /// The resource that another client created in the cloud, and that the object is to adopt.
     pub fn foundling(self, cell: &Cell, namespace: &str) -> Option<Value> {
         let gateway = |tags: Value| {
             json!({
@@ -109,7 +109,7 @@ impl Story {
         };
         match self {
             Self::AdoptGateway | Self::AdoptGatewayIfExists => Some(gateway(json!({"theirs": "stays"}))),
-            // What this object was before its cluster was restored.
+            // The owner tag names this object as it was before the restore of its cluster.
             Self::ReadoptGateway => {
                 let owner = format!("00000000-0000-4000-8000-000000000000:test:{namespace}:{}", cell.name);
                 Some(gateway(json!({"vpn-operator-owner": owner})))
@@ -121,7 +121,7 @@ impl Story {
         }
     }
 
-    /// The spec that the object is made with; `found` is the id of the foundling.
+    /// The initial spec of the object; `found` is the id of the foundling.
     pub fn spec(self, cell: &Cell, found: Option<&str>) -> Value {
         let mut spec = json!({"credentialsRef": {"name": cell.name}, "name": cell.name});
         let more = if self.is_of_users() {
@@ -145,21 +145,21 @@ impl Story {
         spec
     }
 
-    /// What a person changes in the object.
+    /// The user's edit of the object.
     pub fn edit(self) -> Option<Value> {
         match self {
             Self::UpdateGateway => Some(json!({"spec": {
                 "name": "renamed", "tags": {"team": "core", "old": null, "site": "paris"},
             }})),
             Self::UpdateUser => Some(json!({"spec": {
-                "description": "net", "userGroupName": null, "userGroupID": "none", "staticIP": "disable",
+                "description": "net", "userGroupName": null, "userGroupID": "None", "staticIP": "Disabled",
             }})),
             Self::RecreateGateway | Self::RecreateUser => Some(super::cell::request("again")),
             _ => None,
         }
     }
 
-    /// How the object in the cloud must look at the end, as far as the story tells: fields and tags.
+    /// The fields and tags that the object in the cloud must have at the end.
     pub fn outcome(self, cell: &Cell) -> Value {
         match self {
             Self::UpdateGateway => json!({"name": "renamed", "tags": {"team": "core", "site": "paris", "old": null}}),
@@ -186,7 +186,7 @@ impl Story {
         }
     }
 
-    /// How often a password is set anew, beside that of a creation.
+    /// How often a password is reset, without that of the creation.
     pub fn resets(self) -> u64 {
         u64::from(matches!(
             self,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use super::{
-    add_access_key, ask_again, count, expect_mended, expect_trouble, refusals, secret_of, warnings, warnings_about,
+    add_access_key, ask_again, count, expect_recovered, expect_trouble, refusals, secret_of, warnings, warnings_about,
 };
 use crate::world::{DEADLINE, Options, World, condition, gateway};
 
@@ -18,7 +18,7 @@ fn secrets(world: &World) -> Api<Secret> {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_missing_incomplete_or_unusable_is_told_and_mends_when_it_is_right() {
+async fn a_secret_that_is_missing_incomplete_or_unusable_is_reported_until_it_is_right() {
     let mut world = World::start().await;
     let unusable = "SENTINEL-geh\u{e9}im-unusable";
     world.sentinels.add(unusable);
@@ -44,7 +44,7 @@ async fn a_secret_that_is_missing_incomplete_or_unusable_is_told_and_mends_when_
         ("half", "SecretNotFound", &["/half", "secretKey", "set it"]),
         ("empty", "SecretNotFound", &["/empty", "accessKey", "empty"]),
         ("foreign", "Unauthorized", &["/foreign", "secret key", "correct it"]),
-        ("binary", "Unauthorized", &["/binary", "accessKey", "no text"]),
+        ("binary", "Unauthorized", &["/binary", "accessKey", "not text"]),
     ];
     let mark = world.mark().await;
     for (number, (name, ..)) in cases.iter().enumerate() {
@@ -61,9 +61,9 @@ async fn a_secret_that_is_missing_incomplete_or_unusable_is_told_and_mends_when_
         world.apply_credentials(name, &access_key, &secret_key, &[]).await;
     }
     for (name, ..) in cases {
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
-    // Equal credentials are one tenant, whichever Secret they come from.
+    // Equal credentials share one session, whichever Secret they come from.
     assert_eq!(count(&world, mark, &["LookUpProject", "ListCustomerGateways"]).await, 2);
     assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 5);
     world.finish().await;
@@ -78,10 +78,10 @@ async fn a_secret_that_is_deleted_changes_no_object_that_has_nothing_to_do() {
         |name: &str, address: &str| format!("{{name: {name}, idValue: {address}, credentialsRef: {{name: keys}}}}");
     let mark = world.mark().await;
     world.apply_gateway("office", &spec("office", "203.0.113.1")).await;
-    let ready = expect_mended(&world, "office").await;
+    let ready = expect_recovered(&world, "office").await;
 
     secrets(&world).delete("keys", &DeleteParams::default()).await.unwrap();
-    // Once another object says so, the operator knows.
+    // The operator notices it once another object needs the Secret.
     world.apply_gateway("later", &spec("later", "203.0.113.2")).await;
     expect_trouble(&world, "later", "SecretNotFound", &["/keys", "does not exist"]).await;
     let quiet = world.get("office").await;
@@ -94,9 +94,9 @@ async fn a_secret_that_is_deleted_changes_no_object_that_has_nothing_to_do() {
     world.patch("office", json!({"spec": {"name": "office-2"}})).await;
     expect_trouble(&world, "office", "SecretNotFound", &["/keys", "does not exist"]).await;
     world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
-    let mended = expect_mended(&world, "office").await;
-    assert_eq!(mended["status"]["id"], ready["status"]["id"]);
-    expect_mended(&world, "later").await;
+    let recovered = expect_recovered(&world, "office").await;
+    assert_eq!(recovered["status"]["id"], ready["status"]["id"]);
+    expect_recovered(&world, "later").await;
     let names: Vec<Value> = world
         .cloud_gateways()
         .await
@@ -112,7 +112,7 @@ async fn a_secret_that_is_deleted_changes_no_object_that_has_nothing_to_do() {
 async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it() {
     let mut world = World::start().await;
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
-    // With a project id the first call is another one.
+    // With a project id, the first call is another one.
     let project: &[(&str, &str)] = &[("projectID", crate::world::PROJECT)];
     for (secret, first_call, more) in [
         ("plain", "LookUpProject", &[][..]),
@@ -133,11 +133,11 @@ async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it(
             let words = ["APIGW.0301", "request id", "correct the credentials", "6 minutes"];
             expect_trouble(&world, &name(number), "Unauthorized", &words).await;
         }
-        // Whoever has good credentials is not held up.
+        // Objects with valid credentials are not delayed.
         let other = format!("own-{secret}");
         world.apply_gateway(&other, "{idValue: 198.51.100.1}").await;
-        expect_mended(&world, &other).await;
-        // Neither an edit nor a request for a look spends another signature.
+        expect_recovered(&world, &other).await;
+        // Neither an edit nor a requested reconcile sends another bad signature.
         ask_again(&world, &name(1)).await;
         world.patch(&name(1), json!({"spec": {"name": "edited"}})).await;
         expect_trouble(&world, &name(1), "Unauthorized", &["APIGW.0301"]).await;
@@ -149,7 +149,7 @@ async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it(
             .flatten()
             .find(|call| call["status"] == 401);
         assert_eq!(refused.map(|call| call["operation"].clone()), Some(json!(first_call)));
-        // Told once: on the Secret as well.
+        // Reported once, on the Secret as well.
         let about_secret: Vec<_> = warnings_about(&world, "Secret", secret).await;
         assert_eq!(about_secret.len(), 1, "{about_secret:?}");
         assert_eq!(about_secret[0].0, "Unauthorized");
@@ -163,7 +163,7 @@ async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it(
 
         world.apply_credentials(secret, &access_key, &secret_key, more).await;
         for number in 1..=20 {
-            expect_mended(&world, &name(number)).await;
+            expect_recovered(&world, &name(number)).await;
         }
         assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
         assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 21);
@@ -173,7 +173,7 @@ async fn a_wrong_secret_key_costs_one_bad_signature_however_many_objects_use_it(
 }
 
 #[tokio::test]
-async fn unknown_and_temporary_access_keys_are_told_and_mend_with_the_secret() {
+async fn unknown_and_temporary_access_keys_are_reported_until_the_secret_is_corrected() {
     let mut world = World::start().await;
     let token = secret_of("token");
     world.sentinels.add(&token);
@@ -230,7 +230,7 @@ async fn unknown_and_temporary_access_keys_are_told_and_mend_with_the_secret() {
         .apply_credentials("expired", "AKRENEWED", &secret_of("renewed"), with_token)
         .await;
     for name in ["unknown", "tokenless", "expired"] {
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
     assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 3);
     world.finish().await;
@@ -240,10 +240,10 @@ async fn unknown_and_temporary_access_keys_are_told_and_mend_with_the_secret() {
 async fn the_operators_own_credentials_serve_only_the_namespaces_that_may_use_them() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
-        "--own-credentials-namespace=elsewhere",
+        "--default-credentials-namespace=elsewhere",
     ]))
     .await;
-    mends_with_credentials_of_its_own(&mut world, "Forbidden", "--own-credentials-namespace").await;
+    recovers_with_credentials_of_its_own(&mut world, "Forbidden", "--default-credentials-namespace").await;
     world.finish().await;
 }
 
@@ -254,11 +254,11 @@ async fn without_own_credentials_objects_with_a_secret_work_and_the_others_say_s
         ..Options::with(["--resync-period=0"])
     })
     .await;
-    mends_with_credentials_of_its_own(&mut world, "Unauthorized", "HUAWEICLOUD_SDK_AK").await;
+    recovers_with_credentials_of_its_own(&mut world, "Unauthorized", "HUAWEICLOUD_SDK_AK").await;
     world.finish().await;
 }
 
-async fn mends_with_credentials_of_its_own(world: &mut World, reason: &str, word: &str) {
+async fn recovers_with_credentials_of_its_own(world: &mut World, reason: &str, word: &str) {
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
     world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
@@ -266,11 +266,11 @@ async fn mends_with_credentials_of_its_own(world: &mut World, reason: &str, word
     world
         .apply_gateway("other", "{idValue: 203.0.113.2, credentialsRef: {name: keys}}")
         .await;
-    expect_mended(world, "other").await;
+    expect_recovered(world, "other").await;
     world
         .patch("office", json!({"spec": {"credentialsRef": {"name": "keys"}}}))
         .await;
-    expect_mended(world, "office").await;
+    expect_recovered(world, "office").await;
     assert_eq!(world.cloud_gateways().await.len(), 2);
 }
 
@@ -280,7 +280,7 @@ async fn a_look_up_that_failed_does_not_stand_in_the_way_of_who_asks_again() {
     let access_key = super::add_tenant(
         &mut world,
         "blind",
-        json!({"rights": {"denied_actions": ["iam:projects:listProjects"]}}),
+        json!({"permissions": {"denied_actions": ["iam:projects:listProjects"]}}),
     )
     .await;
     world
@@ -313,7 +313,7 @@ async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_
             "{name: office, idValue: 203.0.113.1, credentialsRef: {name: keys}}",
         )
         .await;
-    let ready = expect_mended(&world, "office").await;
+    let ready = expect_recovered(&world, "office").await;
     let mark = world.mark().await;
     add_access_key(&world, "AKKEYS", &secret_of("changed"), json!({})).await;
     let told = eventually("the Secret has a Warning", DEADLINE, async || {
@@ -323,7 +323,7 @@ async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_
     .await
     .unwrap();
     assert_eq!(told[0].0, "Unauthorized");
-    // At rest nothing is wrong with the object itself; it shows that its credentials fail once that has lasted.
+    // The object at rest stays Ready; it shows that its credentials fail only after that has lasted.
     let resting = expect_credentials(&world, "office", "False", "Unauthorized").await;
     assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
     assert_eq!(warnings(&world, "office").await, [], "the Secret has the Event");
@@ -332,14 +332,14 @@ async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_
     world.wait_for_metric(&format!("{healthy} 0")).await;
     world.patch("office", json!({"spec": {"name": "office-2"}})).await;
     expect_trouble(&world, "office", "Unauthorized", &["APIGW.0301", "request id"]).await;
-    // Cycles go on, but none of them reaches the cloud.
+    // Cycles continue, but none of them reaches the cloud.
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
     assert_eq!(warnings_about(&world, "Secret", "keys").await.len(), 1);
     world
         .apply_credentials("keys", "AKKEYS", &secret_of("changed"), &[])
         .await;
-    let mended = expect_mended(&world, "office").await;
-    assert_eq!(mended["status"]["id"], ready["status"]["id"]);
+    let recovered = expect_recovered(&world, "office").await;
+    assert_eq!(recovered["status"]["id"], ready["status"]["id"]);
     assert_eq!(world.cloud_gateways().await[0]["name"], "office-2");
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
     expect_credentials(&world, "office", "True", "Works").await;
@@ -347,8 +347,8 @@ async fn a_key_that_is_revoked_is_told_on_its_secret_and_only_objects_with_work_
     world.finish().await;
 }
 
-/// Waits until an object says how its credentials are.
-async fn expect_credentials(world: &World, name: &str, status: &str, reason: &str) -> Value {
+/// Waits until an object shows this health of its credentials.
+pub async fn expect_credentials(world: &World, name: &str, status: &str, reason: &str) -> Value {
     let awaited = format!("CredentialsHealthy is {status}, {reason}");
     let fits = |object: &Value| {
         let shown = condition(object, "CredentialsHealthy");
@@ -361,7 +361,7 @@ async fn expect_credentials(world: &World, name: &str, status: &str, reason: &st
 async fn objects_at_rest_show_that_there_are_no_default_credentials_for_them_any_more() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
-    let ready = expect_mended(&world, "office").await;
+    let ready = expect_recovered(&world, "office").await;
     let keys = [
         ("HUAWEICLOUD_SDK_AK", world.access_key.clone()),
         ("HUAWEICLOUD_SDK_SK", world.secret_key.clone()),
@@ -382,10 +382,10 @@ async fn objects_at_rest_show_that_there_are_no_default_credentials_for_them_any
         1
     );
 
-    // That a namespace may not use them is no failure of theirs.
+    // Credentials that a namespace may not use do not count as failing.
     world.stop_operator().await;
     keys.iter().for_each(|(name, value)| world.set_variable(name, value));
-    world.set_argument("--own-credentials-namespace=elsewhere");
+    world.set_argument("--default-credentials-namespace=elsewhere");
     world.start_operator().await;
     let resting = expect_credentials(&world, "office", "False", "Forbidden").await;
     assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
@@ -394,7 +394,7 @@ async fn objects_at_rest_show_that_there_are_no_default_credentials_for_them_any
 
     world.stop_operator().await;
     let namespace = world.namespace.clone();
-    world.set_argument(&format!("--own-credentials-namespace={namespace}"));
+    world.set_argument(&format!("--default-credentials-namespace={namespace}"));
     world.start_operator().await;
     expect_credentials(&world, "office", "True", "Works").await;
     world.wait_for_metric(&format!("{healthy} 1")).await;
@@ -412,11 +412,11 @@ async fn a_credentials_secret_that_is_deleted_or_loses_a_key_is_shown_by_objects
         super::add_tenant(&mut world, name, json!({})).await;
         let spec = format!("{{idValue: {address}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(name, &spec).await;
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
-    // Whoever has other credentials shows nothing.
+    // An object with other credentials shows nothing.
     world.apply_gateway("other", "{idValue: 203.0.113.4}").await;
-    let other = expect_mended(&world, "other").await;
+    let other = expect_recovered(&world, "other").await;
     secrets(&world).delete("gone", &DeleteParams::default()).await.unwrap();
     let without = Patch::Merge(json!({"data": {"secretKey": null}}));
     secrets(&world)
@@ -454,11 +454,11 @@ async fn a_credentials_secret_that_is_deleted_or_loses_a_key_is_shown_by_objects
             _ => ("Secret", "CustomerGateway"),
         };
         eventually(&format!("one Event about the {kind} {name}"), DEADLINE, async || {
-            let told = warnings_about(&world, kind, name).await;
-            if told.len() == 1 && told[0].0 == reason {
+            let warnings = warnings_about(&world, kind, name).await;
+            if warnings.len() == 1 && warnings[0].0 == reason {
                 Ok(())
             } else {
-                Err(format!("{told:?}"))
+                Err(format!("{warnings:?}"))
             }
         })
         .await
@@ -493,14 +493,17 @@ async fn one_access_key_in_two_secrets_that_is_revoked_is_reported_on_both() {
     for (name, address) in [("first", "203.0.113.1"), ("second", "203.0.113.2")] {
         let spec = format!("{{idValue: {address}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(name, &spec).await;
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
     let mark = world.mark().await;
     add_access_key(&world, "AKFIRST", &secret_of("changed"), json!({})).await;
     for name in ["first", "second"] {
         expect_credentials(&world, name, "False", "Unauthorized").await;
-        let told = warnings_about(&world, "Secret", name).await;
-        assert!(told.len() == 1 && told[0].0 == "Unauthorized", "{name}: {told:?}");
+        let warnings = warnings_about(&world, "Secret", name).await;
+        assert!(
+            warnings.len() == 1 && warnings[0].0 == "Unauthorized",
+            "{name}: {warnings:?}"
+        );
     }
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
     world.finish().await;
@@ -510,7 +513,7 @@ async fn one_access_key_in_two_secrets_that_is_revoked_is_reported_on_both() {
 async fn an_outage_of_the_cloud_is_shown_by_no_object_at_rest() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
-    let ready = expect_mended(&world, "office").await;
+    let ready = expect_recovered(&world, "office").await;
     let fault = json!({"fault": "error", "operation": "ListCustomerGateways", "status": 503,
         "code": "APIGW.0201", "times": 0});
     world.simulator.add_fault(&fault).await.unwrap();
@@ -545,7 +548,7 @@ async fn a_deletion_goes_on_without_its_secret_for_as_long_as_the_keys_are_remem
     ] {
         let spec = format!("{{idValue: {address}, credentialsRef: {{name: keys}}}}");
         world.apply_gateway(name, &spec).await;
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
     let delete = async |world: &World, name: &str| {
         world.kubectl(["delete", "customergateway", name, "--wait=false"]).await;
@@ -555,7 +558,7 @@ async fn a_deletion_goes_on_without_its_secret_for_as_long_as_the_keys_are_remem
     world.wait_until_gone("at-once").await;
     assert_eq!(world.cloud_gateways().await.len(), 2);
 
-    // A new process has never read it.
+    // A new process has never read the Secret.
     world.restart_operator().await;
     for name in ["later", "kept"] {
         delete(&world, name).await;

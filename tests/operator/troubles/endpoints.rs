@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{WRITES, ask_again, count, expect_mended, expect_trouble};
+use super::{WRITES, ask_again, count, expect_recovered, expect_trouble};
 use crate::world::{Options, World};
 
 /// Answers every request with a page; ends with the test's runtime.
@@ -31,8 +31,8 @@ async fn html_server(status: &'static str) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_the_clouds_is_told_and_mends_with_the_secret() {
-    // Nobody listens where somebody did a moment ago.
+async fn an_endpoint_that_is_not_the_clouds_is_reported_until_the_secret_is_corrected() {
+    // The listener is closed at once, so nothing listens at this address.
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let page = html_server("200 OK").await;
     let missing_page = html_server("404 Not Found").await;
@@ -65,7 +65,7 @@ async fn an_endpoint_that_is_not_the_clouds_is_told_and_mends_with_the_secret() 
             &["redirects", "HTTP 302", "check the endpoint"],
         ),
         (
-            "stranger",
+            "not-allowed",
             "http://127.0.0.1:9",
             "Forbidden",
             &["endpoint", "http://127.0.0.1:9", "--allowed-endpoint"],
@@ -86,7 +86,7 @@ async fn an_endpoint_that_is_not_the_clouds_is_told_and_mends_with_the_secret() 
     for (name, ..) in cases {
         let more: &[(&str, &str)] = &[("endpoint", &right)];
         world.apply_credentials(name, &access_key, &secret_key, more).await;
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
     assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 7);
     world.finish().await;
@@ -123,7 +123,7 @@ async fn an_api_that_is_not_published_never_means_that_an_object_is_gone() {
         .await;
     world.simulator.clear_faults().await.unwrap();
     ask_again(&world, "office").await;
-    let created = expect_mended(&world, "office").await;
+    let created = expect_recovered(&world, "office").await;
 
     world
         .simulator
@@ -140,10 +140,10 @@ async fn an_api_that_is_not_published_never_means_that_an_object_is_gone() {
     expect_trouble(&world, "office", "NotAvailable", &words).await;
     world.simulator.clear_faults().await.unwrap();
     ask_again(&world, "office").await;
-    let mended = expect_mended(&world, "office").await;
-    assert_eq!(mended["status"]["id"], created["status"]["id"]);
+    let recovered = expect_recovered(&world, "office").await;
+    assert_eq!(recovered["status"]["id"], created["status"]["id"]);
 
-    // Nor that its deletion is done.
+    // Nor does it mean that a deletion is complete.
     world
         .simulator
         .add_fault(&unpublished("DeleteCustomerGateway"))

@@ -1,9 +1,9 @@
-//! Each way in which the cloud fails, at each call: the right reason, and one object in the end. Every fault hits a
-//! tenant of its own, so that all are waited for at once.
+//! Every failure of the cloud, at every call: the right reason, and one resource in the end. Every fault has its own
+//! credentials, so that the test waits for all at once.
 
 use serde_json::{Value, json};
 
-use super::{add_tenant, ask_again, expect_mended, expect_trouble, owned_gateways};
+use super::{add_tenant, ask_again, expect_recovered, expect_trouble, owned_gateways};
 use crate::world::World;
 
 struct Fault {
@@ -91,7 +91,7 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Adds every fault for one operation, each for its tenant.
+/// Adds every fault for one operation, each for its own credentials.
 async fn begin(world: &World, faults: &[Fault], keys: &[String], operation: &str) {
     for (fault, access_key) in faults.iter().zip(keys) {
         let mut body = fault.body.clone();
@@ -102,7 +102,7 @@ async fn begin(world: &World, faults: &[Fault], keys: &[String], operation: &str
     }
 }
 
-/// Removes the faults of one operation; those that come next are there already, or a retry would slip through.
+/// Removes the faults of one operation. The next faults must be set already, or a retry would succeed in between.
 async fn end(world: &World, operation: &str) {
     let list: Value = world.simulator.get("faults").await.unwrap();
     for fault in list["faults"].as_array().into_iter().flatten() {
@@ -155,7 +155,7 @@ async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
     world.simulator.clear_faults().await.unwrap();
     for fault in &faults {
         ask_again(&world, fault.name).await;
-        expect_mended(&world, fault.name).await;
+        expect_recovered(&world, fault.name).await;
     }
 
     begin(&world, &faults, &keys, "GetCustomerGateway").await;
@@ -170,10 +170,10 @@ async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
         ask_again(&world, fault.name).await;
     }
     all_are_troubled(&world, &faults, "updating the customer gateway").await;
-    // From here it comes back by itself.
+    // From here on it recovers without a request.
     world.simulator.clear_faults().await.unwrap();
     for Fault { name, .. } in &faults {
-        let object = expect_mended(&world, name).await;
+        let object = expect_recovered(&world, name).await;
         let cloud = owned_gateways(&world, &object).await;
         assert_eq!(cloud[0]["name"], format!("{name}-2"));
     }
@@ -192,7 +192,7 @@ async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
     world.finish().await;
 }
 
-/// What was done although the answer was unusable is seen at the next look, and not done again.
+/// After an unusable response, the next read shows what was done, and it is not repeated. Only a DELETE is sent again.
 #[tokio::test]
 async fn an_answer_that_is_lost_after_the_deed_costs_a_look_and_no_second_deed() {
     let world = World::start().await;
@@ -215,22 +215,24 @@ async fn an_answer_that_is_lost_after_the_deed_costs_a_look_and_no_second_deed()
         world.simulator.add_fault(&once("CreateCustomerGateway")).await.unwrap();
         let spec = format!("{{name: {name}, idValue: 203.0.113.{number}}}");
         world.apply_gateway(&name, &spec).await;
-        let object = expect_mended(&world, &name).await;
+        let object = expect_recovered(&world, &name).await;
 
         world.simulator.add_fault(&once("UpdateCustomerGateway")).await.unwrap();
         world.patch(&name, json!({"spec": {"name": format!("{name}-2")}})).await;
-        expect_mended(&world, &name).await;
+        expect_recovered(&world, &name).await;
         assert_eq!(owned_gateways(&world, &object).await[0]["name"], format!("{name}-2"));
 
         world.simulator.add_fault(&once("DeleteCustomerGateway")).await.unwrap();
         world.kubectl(["delete", "customergateway", &name]).await;
         assert_eq!(world.cloud_gateways().await.len(), 0, "{fault}");
-        for deed in [
-            "CreateCustomerGateway",
-            "UpdateCustomerGateway",
-            "DeleteCustomerGateway",
+        for (deed, expected) in [
+            ("CreateCustomerGateway", 1..=1),
+            ("UpdateCustomerGateway", 1..=1),
+            // Reads that lack it may be stale: after a lost response, only another DELETE proves the deletion.
+            ("DeleteCustomerGateway", 1..=2),
         ] {
-            assert_eq!(super::count(&world, mark, &[deed]).await, 1, "{deed} with {fault}");
+            let sent = super::count(&world, mark, &[deed]).await;
+            assert!(expected.contains(&sent), "{sent} times {deed} with {fault}");
         }
         world.simulator.clear_faults().await.unwrap();
     }

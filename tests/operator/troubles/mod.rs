@@ -1,5 +1,5 @@
-//! Everything that goes wrong outside of the operator: what the object says of it, and how it mends without a restart,
-//! a loss or a duplicate.
+//! Failures outside of the operator: what the object reports, and how it recovers without a restart, a loss or a
+//! duplicate.
 
 mod credentials;
 mod endpoints;
@@ -9,6 +9,7 @@ mod permissions;
 mod quotas;
 mod retries;
 mod switches;
+mod throttling;
 mod unreadable;
 
 use serde_json::{Value, json};
@@ -16,11 +17,11 @@ use vpn_operator_testbed::eventually;
 
 use crate::world::{DEADLINE, World, condition};
 
-/// Reasons with which an object waits for something that may come by itself; with the others a person must act.
+/// Reasons with which an object waits for something that may happen without user action; the others require user
+/// action.
 const COMES_BY_ITSELF: [&str; 4] = ["SecretNotFound", "DependencyNotReady", "Throttled", "CloudError"];
 
-/// Waits until an object says that it is in trouble: the reason, the conditions that belong to it, a message with these
-/// words, and one Warning.
+/// Waits until an object reports a failure: the reason, its conditions, a message with these words, and one Warning.
 pub async fn expect_trouble(world: &World, name: &str, reason: &str, words: &[&str]) -> Value {
     let object = world.wait_for_reason(name, reason).await;
     let ready = condition(&object, "Ready");
@@ -41,7 +42,7 @@ pub async fn expect_trouble(world: &World, name: &str, reason: &str, words: &[&s
     object
 }
 
-/// Waits for the Warning that goes with a message, and sees that there is one of it.
+/// Waits until there is exactly one Warning for a message.
 async fn wait_for_warning(world: &World, name: &str, reason: &str, message: &str) {
     let awaited = format!("{name}: one Warning {reason}: {message}");
     eventually(&awaited, DEADLINE, async || {
@@ -58,7 +59,7 @@ async fn wait_for_warning(world: &World, name: &str, reason: &str, message: &str
     .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Reason and note, without its request id, of each Warning about a gateway, as often as it was given.
+/// Reason and note, without its request id, of each Warning about a gateway, once per occurrence.
 pub async fn warnings(world: &World, name: &str) -> Vec<(String, String)> {
     warnings_about(world, "CustomerGateway", name).await
 }
@@ -88,8 +89,8 @@ fn without_request_id(text: &str) -> String {
     }
 }
 
-/// Waits until an object is Available, and sees that exactly one gateway of the cloud is its own.
-pub async fn expect_mended(world: &World, name: &str) -> Value {
+/// Waits until an object is Available, and checks that it owns exactly one gateway in the cloud.
+pub async fn expect_recovered(world: &World, name: &str) -> Value {
     let object = world.wait_for_reason(name, "Available").await;
     for condition_type in ["Reconciling", "Stalled"] {
         assert_eq!(condition(&object, condition_type), Value::Null, "{name}: {object}");
@@ -112,7 +113,7 @@ pub async fn owned_gateways(world: &World, object: &Value) -> Vec<Value> {
     gateways.into_iter().filter(is_own).collect()
 }
 
-/// What a person does after mending something that the operator cannot hear of.
+/// Requests a reconciliation, as a user does after a correction that the operator cannot notice.
 pub async fn ask_again(world: &World, name: &str) {
     let version = world.get(name).await["metadata"]["resourceVersion"].clone();
     let annotation = json!({"vpn.huaweicloud.com/reconcile-requested-at": version});
@@ -142,7 +143,7 @@ pub async fn refusals(world: &World, mark: u64, code: &str) -> u64 {
     counts["by_error_code"][code].as_u64().unwrap_or_default()
 }
 
-/// An access key that the cloud knows, with whatever else it is to have.
+/// Creates an access key in the cloud, with the fields in `more`.
 pub async fn add_access_key(world: &World, access_key: &str, secret_key: &str, more: Value) {
     let mut credential = json!({"secret_key": secret_key});
     for (field, value) in more.as_object().into_iter().flatten() {
@@ -155,12 +156,12 @@ pub async fn add_access_key(world: &World, access_key: &str, secret_key: &str, m
         .unwrap();
 }
 
-/// A secret that JSON, URLs and base64 write in another way, and that no log may show.
+/// A secret that JSON, URLs and base64 encode differently, and that no log may contain.
 pub fn secret_of(name: &str) -> String {
     format!("SENTINEL+of/{name}\"x=end")
 }
 
-/// An access key of the test's own in the cloud and a Secret of the same name that holds it: a tenant of its own.
+/// Creates a tenant: an access key in the cloud, and a Secret of the same name that contains it.
 pub async fn add_tenant(world: &mut World, name: &str, more: Value) -> String {
     let access_key = format!("AK{}", name.to_uppercase());
     add_access_key(world, &access_key, &secret_of(name), more).await;
@@ -172,7 +173,7 @@ pub async fn deny(world: &World, access_key: &str, actions: &[&str]) {
     world
         .simulator
         .put::<Value>(
-            &format!("credentials/{access_key}/rights"),
+            &format!("credentials/{access_key}/permissions"),
             &json!({"denied_actions": actions}),
         )
         .await

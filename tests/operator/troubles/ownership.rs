@@ -1,8 +1,8 @@
-//! Gateways that are in use, that belong to somebody else, or that live where the credentials do not lead.
+//! Gateways that are in use, that have another owner, or that are in another project than the credentials.
 
 use serde_json::{Value, json};
 
-use super::{WRITES, add_access_key, ask_again, count, expect_mended, expect_trouble, owned_gateways, secret_of};
+use super::{WRITES, add_access_key, ask_again, count, expect_recovered, expect_trouble, owned_gateways, secret_of};
 use crate::world::World;
 
 #[tokio::test]
@@ -12,7 +12,7 @@ async fn a_gateway_with_a_connection_is_deleted_when_the_connection_is_gone() {
         let switch = json!({"has-connection-status": status});
         world.simulator.set_switches(&switch).await.unwrap();
         world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
-        let object = expect_mended(&world, "office").await;
+        let object = expect_recovered(&world, "office").await;
         let id = object["status"]["id"].as_str().expect("an id").to_owned();
         let attach = json!({"connection": "vpn-1"});
         world.simulator.edit_gateway(&id, &attach).await.unwrap();
@@ -24,11 +24,11 @@ async fn a_gateway_with_a_connection_is_deleted_when_the_connection_is_gone() {
             "has connection",
             "VPN.0001",
             "request id",
-            "out of the way",
+            "until nothing blocks it",
         ];
         expect_trouble(&world, "office", "DependencyNotReady", &words).await;
         assert_eq!(world.cloud_gateways().await.len(), 1);
-        // It goes by itself; nobody needs to ask.
+        // It is deleted without a reconcile request.
         world
             .simulator
             .edit_gateway(&id, &json!({"connection": ""}))
@@ -44,12 +44,12 @@ async fn a_gateway_with_a_connection_is_deleted_when_the_connection_is_gone() {
 async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
     let world = World::start().await;
     world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
-    let first = expect_mended(&world, "first").await;
+    let first = expect_recovered(&world, "first").await;
     let first_id = first["status"]["id"].as_str().expect("an id").to_owned();
     let owner = format!("{}:other-cluster:prod:vpn", "11111111-2222-3333-4444-555555555555");
     let seeds = json!([
         {"name": "theirs", "id_value": "198.51.100.1", "tags": {"vpn-operator-owner": owner}},
-        {"name": "odd", "id_value": "198.51.100.2", "tags": {"vpn-operator-owner": "somebody"}},
+        {"name": "odd", "id_value": "198.51.100.2", "tags": {"vpn-operator-owner": "someone"}},
     ]);
     let seeded: Vec<Value> = world.simulator.seed_gateways(&seeds).await.unwrap();
     let id_of = |name: &str| {
@@ -69,7 +69,7 @@ async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
     expect_trouble(&world, "second", "AlreadyManaged", &words).await;
     for (name, id, address, tag) in [
         ("third", &theirs, "198.51.100.1", owner.as_str()),
-        ("fourth", &odd, "198.51.100.2", "somebody"),
+        ("fourth", &odd, "198.51.100.2", "someone"),
     ] {
         world.apply_gateway(name, &adopting(id, address)).await;
         let words = [id.as_str(), tag, "vpn-operator-owner", "removing that tag in the cloud"];
@@ -81,7 +81,7 @@ async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
         let release = json!({"remove_tags": ["vpn-operator-owner"]});
         world.simulator.edit_gateway(id, &release).await.unwrap();
         ask_again(&world, name).await;
-        let adopted = expect_mended(&world, name).await;
+        let adopted = expect_recovered(&world, name).await;
         assert_eq!(adopted["status"]["id"], id.as_str());
     }
     world
@@ -90,7 +90,7 @@ async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
     world.wait_for_reason("first", "Available").await;
     world.kubectl(["delete", "customergateway", "first"]).await;
     ask_again(&world, "second").await;
-    let adopted = expect_mended(&world, "second").await;
+    let adopted = expect_recovered(&world, "second").await;
     assert_eq!(adopted["status"]["id"], first_id.as_str());
     assert_eq!(world.cloud_gateways().await.len(), 3);
     let made_or_gone = ["CreateCustomerGateway", "DeleteCustomerGateway"];
@@ -119,7 +119,7 @@ async fn a_gateway_of_the_same_name_or_address_that_the_cloud_refuses_to_double_
         assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 1);
         let id = seeded[0]["id"].clone();
         world.patch(&name, json!({"spec": {"externalID": id}})).await;
-        let adopted = expect_mended(&world, &name).await;
+        let adopted = expect_recovered(&world, &name).await;
         assert_eq!(adopted["status"]["id"], id);
         assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 1);
         assert_eq!(world.cloud_gateways().await.len(), number + 1);
@@ -140,7 +140,7 @@ async fn a_new_name_that_is_taken_in_the_cloud_can_be_taken_back() {
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
         .await;
-    expect_mended(&world, "office").await;
+    expect_recovered(&world, "office").await;
     world.patch("office", json!({"spec": {"name": "taken"}})).await;
     let words = [
         "updating the customer gateway",
@@ -150,8 +150,8 @@ async fn a_new_name_that_is_taken_in_the_cloud_can_be_taken_back() {
     ];
     expect_trouble(&world, "office", "NameConflict", &words).await;
     world.patch("office", json!({"spec": {"name": "free"}})).await;
-    let mended = expect_mended(&world, "office").await;
-    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "free");
+    let recovered = expect_recovered(&world, "office").await;
+    assert_eq!(owned_gateways(&world, &recovered).await[0]["name"], "free");
     assert_eq!(world.cloud_gateways().await.len(), 2);
     world.finish().await;
 }
@@ -173,13 +173,13 @@ async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() 
         let spec = format!("{{name: {name}, idValue: {address}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(name, &spec).await;
     }
-    let kept = expect_mended(&world, "kept").await;
-    expect_mended(&world, "deleted").await;
+    let kept = expect_recovered(&world, "kept").await;
+    expect_recovered(&world, "deleted").await;
     let mark = world.mark().await;
     for name in ["kept", "deleted"] {
         let more: &[(&str, &str)] = &[("projectID", elsewhere)];
         world.apply_credentials(name, &access_key, &secret_key, more).await;
-        let words = [here, elsewhere, "give back credentials"];
+        let words = [here, elsewhere, "restore credentials"];
         expect_trouble(&world, name, "ScopeChanged", &words).await;
     }
     world.patch("kept", json!({"spec": {"name": "renamed"}})).await;
@@ -198,19 +198,19 @@ async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() 
             .await;
     }
     world.wait_until_gone("deleted").await;
-    let mended = expect_mended(&world, "kept").await;
-    assert_eq!(mended["status"]["id"], kept["status"]["id"]);
-    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "renamed");
+    let recovered = expect_recovered(&world, "kept").await;
+    assert_eq!(recovered["status"]["id"], kept["status"]["id"]);
+    assert_eq!(owned_gateways(&world, &recovered).await[0]["name"], "renamed");
 
-    // Another access key of the same project is as good.
+    // Another access key of the same project works as well.
     add_access_key(&world, "AKOTHER", &secret_of("other"), json!({})).await;
     world
         .apply_credentials("kept", "AKOTHER", &secret_of("other"), &[("projectID", here)])
         .await;
     let before = world.mark().await;
     world.patch("kept", json!({"spec": {"name": "by-another-key"}})).await;
-    let mended = expect_mended(&world, "kept").await;
-    assert_eq!(owned_gateways(&world, &mended).await[0]["name"], "by-another-key");
+    let recovered = expect_recovered(&world, "kept").await;
+    assert_eq!(owned_gateways(&world, &recovered).await[0]["name"], "by-another-key");
     assert_eq!(count(&world, before, &WRITES).await, 1);
     assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 0);
     assert_eq!(count(&world, mark, &["DeleteCustomerGateway"]).await, 1);
@@ -224,7 +224,7 @@ async fn an_endpoint_with_another_name_is_the_same_place_once_that_is_declared()
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
         .await;
-    let before = expect_mended(&world, "office").await;
+    let before = expect_recovered(&world, "office").await;
     let old = world.simulator.url().to_owned();
     let new = old.replace("127.0.0.1", "localhost");
     assert_ne!(old, new);
@@ -243,7 +243,7 @@ async fn an_endpoint_with_another_name_is_the_same_place_once_that_is_declared()
             object["status"]["observedGeneration"] == 2
         })
         .await;
-    let after = expect_mended(&world, "office").await;
+    let after = expect_recovered(&world, "office").await;
     assert_eq!(after["status"]["id"], before["status"]["id"]);
     assert_eq!(
         after["status"]["scope"], before["status"]["scope"],

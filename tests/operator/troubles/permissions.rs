@@ -1,15 +1,15 @@
-//! Each IAM action that is missing is named, and the object goes on once it is granted.
+//! Each missing IAM action is named, and the object recovers once it is granted.
 
 use serde_json::json;
 
-use super::{add_tenant, ask_again, count, deny, expect_mended, expect_trouble, owned_gateways};
+use super::{add_tenant, ask_again, count, deny, expect_recovered, expect_trouble, owned_gateways};
 use crate::world::World;
 
-/// What a tenant without `action` says, what a person does, and what comes of it.
+/// A credential without `action`, and an object that needs it.
 struct Case {
     name: &'static str,
     action: &'static str,
-    /// Needs the action while the object is new; else this edit of a Ready object does.
+    /// `None`: a new object needs the action. Otherwise, this edit of a Ready object needs it.
     edit: Option<serde_json::Value>,
 }
 
@@ -46,7 +46,7 @@ async fn a_missing_iam_action_is_named_and_the_object_goes_on_when_it_is_granted
         }
         world.apply_gateway(name, &spec).await;
         if let Some(edit) = &edit {
-            expect_mended(&world, name).await;
+            expect_recovered(&world, name).await;
             deny(&world, &access_key, &[action]).await;
             world.patch(name, edit.clone()).await;
         }
@@ -59,9 +59,9 @@ async fn a_missing_iam_action_is_named_and_the_object_goes_on_when_it_is_granted
         }
         deny(&world, &access_key, &[]).await;
         ask_again(&world, name).await;
-        let mended = expect_mended(&world, name).await;
-        let cloud = &owned_gateways(&world, &mended).await[0];
-        let expected = mended["spec"]["name"].clone();
+        let recovered = expect_recovered(&world, name).await;
+        let cloud = &owned_gateways(&world, &recovered).await[0];
+        let expected = recovered["spec"]["name"].clone();
         assert_eq!(cloud["name"], expected, "{name}");
         let posts = count(&world, mark, &["CreateCustomerGateway"]).await;
         assert_eq!(posts, if name == "create" { 2 } else { 1 }, "{name}");
@@ -82,7 +82,7 @@ async fn a_deletion_without_the_right_waits_for_it() {
     world
         .apply_gateway("office", "{idValue: 203.0.113.1, credentialsRef: {name: keys}}")
         .await;
-    expect_mended(&world, "office").await;
+    expect_recovered(&world, "office").await;
     deny(&world, &access_key, &["vpn:customerGateways:delete"]).await;
     world
         .kubectl(["delete", "customergateway", "office", "--wait=false"])
@@ -106,7 +106,7 @@ async fn where_lists_do_not_speak_of_tags_the_right_to_read_them_is_asked_for() 
         .set_switches(&json!({"list-tags": "absent"}))
         .await
         .unwrap();
-    // It looks like what is about to be created, and only its tags tell that it is a stranger's.
+    // It matches the gateway that is about to be created; only its tags show that it is unmanaged.
     let stranger = json!({"name": "office", "id_value": "203.0.113.1", "tags": {"by": "hand"}});
     world
         .simulator
@@ -123,7 +123,7 @@ async fn where_lists_do_not_speak_of_tags_the_right_to_read_them_is_asked_for() 
     assert_eq!(count(&world, mark, &super::WRITES).await, 0);
     deny(&world, &access_key, &[]).await;
     ask_again(&world, "office").await;
-    expect_mended(&world, "office").await;
+    expect_recovered(&world, "office").await;
     assert_eq!(count(&world, mark, &super::WRITES).await, 1);
     assert_eq!(world.cloud_gateways().await.len(), 2);
     world.finish().await;

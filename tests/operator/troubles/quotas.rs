@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{count, expect_mended, expect_trouble};
+use super::{count, expect_recovered, expect_trouble};
 use crate::world::{PROJECT, World, condition};
 
 #[tokio::test]
@@ -22,12 +22,12 @@ async fn who_waits_for_the_quota_is_woken_when_another_object_goes() {
         let (first, second) = (format!("first-{status}"), format!("second-{status}"));
         let mark = world.mark().await;
         world.apply_gateway(&first, "{idValue: 203.0.113.1}").await;
-        expect_mended(&world, &first).await;
+        expect_recovered(&world, &first).await;
         world.apply_gateway(&second, "{idValue: 203.0.113.2}").await;
-        let words = ["quota", code, "request id", "have the quota raised"];
+        let words = ["quota", code, "request id", "request a higher quota"];
         expect_trouble(&world, &second, "QuotaExceeded", &words).await;
         world.kubectl(["delete", "customergateway", &first]).await;
-        expect_mended(&world, &second).await;
+        expect_recovered(&world, &second).await;
         assert_eq!(world.cloud_gateways().await.len(), 1, "{status}");
         assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 3, "{status}");
         world.kubectl(["delete", "customergateway", &second]).await;
@@ -44,7 +44,7 @@ async fn a_free_place_goes_to_the_first_object_that_can_use_it() {
     let path = format!("projects/{PROJECT}");
     world.simulator.put::<Value>(&path, &project).await.unwrap();
     world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
-    expect_mended(&world, "first").await;
+    expect_recovered(&world, "first").await;
     for (name, address) in [("paused", 2), ("able", 3)] {
         world
             .apply_gateway(name, &format!("{{idValue: 203.0.113.{address}}}"))
@@ -64,7 +64,7 @@ async fn a_free_place_goes_to_the_first_object_that_can_use_it() {
         })
         .await;
     world.kubectl(["delete", "customergateway", "first"]).await;
-    expect_mended(&world, "able").await;
+    expect_recovered(&world, "able").await;
     let resume = ["annotate", "customergateway", "paused", "vpn.huaweicloud.com/paused-"];
     world.kubectl(resume).await;
     for name in ["able", "paused"] {

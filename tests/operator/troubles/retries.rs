@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
-use super::{count, expect_mended, expect_trouble, warnings};
+use super::{count, expect_recovered, expect_trouble, warnings};
 use crate::world::{DEADLINE, Options, World, condition, gateway};
 
 async fn wait_for_calls(world: &World, mark: u64, operation: &str, least: u64) {
@@ -28,7 +28,7 @@ async fn a_change_that_keeps_failing_is_told_once() {
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
         .await;
-    expect_mended(&world, "office").await;
+    expect_recovered(&world, "office").await;
     let fault = failing("UpdateCustomerGateway", 500, "VPN.0002");
     world.simulator.add_fault(&fault).await.unwrap();
     world.patch("office", json!({"spec": {"name": "renamed"}})).await;
@@ -44,7 +44,7 @@ async fn a_change_that_keeps_failing_is_told_once() {
     );
     assert_eq!(world.plane_events().await, events);
     world.simulator.clear_faults().await.unwrap();
-    expect_mended(&world, "office").await;
+    expect_recovered(&world, "office").await;
     assert_eq!(world.cloud_gateways().await[0]["name"], "renamed");
     world.finish().await;
 }
@@ -53,7 +53,7 @@ async fn a_change_that_keeps_failing_is_told_once() {
 async fn a_deletion_that_keeps_failing_is_told_once() {
     let world = World::start().await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
-    expect_mended(&world, "office").await;
+    expect_recovered(&world, "office").await;
     let fault = failing("DeleteCustomerGateway", 503, "APIGW.0201");
     world.simulator.add_fault(&fault).await.unwrap();
     world
@@ -96,14 +96,14 @@ async fn a_creation_that_keeps_failing_is_told_once_and_ends_with_one_gateway() 
         let warnings = warnings(&world, name).await;
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         world.simulator.clear_faults().await.unwrap();
-        expect_mended(&world, name).await;
+        expect_recovered(&world, name).await;
     }
     assert_eq!(world.cloud_gateways().await.len(), 2);
     world.finish().await;
 }
 
 #[tokio::test]
-async fn an_outage_changes_no_object_that_has_nothing_to_do_and_drift_is_mended_after_it() {
+async fn an_outage_changes_no_object_that_has_nothing_to_do_and_drift_is_corrected_after_it() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let manifests: Vec<String> = (1..=5)
         .map(|number| {
@@ -145,14 +145,14 @@ async fn an_outage_changes_no_object_that_has_nothing_to_do_and_drift_is_mended_
     assert_eq!(versions(&world.list().await), versions(&before));
     assert_eq!(world.plane_events().await, events);
     let log = world.running().log();
-    let told: Vec<_> = log
+    let warnings: Vec<_> = log
         .lines()
         .filter(|line| line.contains("WARN") && line.contains("the credentials fail"))
         .collect();
-    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        told[0].contains("CloudError") && told[0].contains("APIGW.0201"),
-        "{told:?}"
+        warnings[0].contains("CloudError") && warnings[0].contains("APIGW.0201"),
+        "{warnings:?}"
     );
 
     world.simulator.clear_faults().await.unwrap();

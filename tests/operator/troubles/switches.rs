@@ -1,12 +1,12 @@
-//! What the API's documents leave open makes no difference: a simple life ends the same in each position of the
-//! simulator's switches.
+//! Behavior that the API's documents leave open makes no difference: a simple life cycle ends the same in each position
+//! of the simulator's switches.
 
 use serde_json::{Value, json};
 
-use super::{add_tenant, count, expect_mended, owned_gateways};
+use super::{add_tenant, count, expect_recovered, owned_gateways};
 use crate::world::{PROJECT, World};
 
-/// More than one page of strangers.
+/// More than one page of unmanaged gateways.
 const STRANGERS: usize = 205;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn a_simple_life_ends_the_same_whatever_the_documents_leave_open() {
     let strangers: Vec<Value> = (0..STRANGERS)
         .map(|number| {
             let address = format!("198.51.{}.{}", number / 200, number % 200 + 1);
-            json!({"name": "stranger", "id_value": address})
+            json!({"name": "unmanaged", "id_value": address})
         })
         .collect();
     world.simulator.seed_gateways::<Value>(&strangers).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_simple_life_ends_the_same_whatever_the_documents_leave_open() {
     world.finish().await;
 }
 
-/// Created, edited, seen through other credentials, deleted; beside it one that is adopted.
+/// Creates a gateway, edits it, changes its credentials, deletes it. Also adopts and deletes another one.
 async fn live(world: &mut World, number: usize, position: &Value) {
     let (one, other) = (format!("one-{number}"), format!("other-{number}"));
     add_tenant(world, &one, json!({})).await;
@@ -70,16 +70,16 @@ async fn live(world: &mut World, number: usize, position: &Value) {
          credentialsRef: {{name: {one}}}}}"
     );
     world.apply_gateway(&name, &spec).await;
-    let created = expect_mended(world, &name).await;
+    let created = expect_recovered(world, &name).await;
 
     let renamed = format!("{name}-renamed");
     let edit = json!({"spec": {"name": renamed, "tags": {"team": "core", "old": null, "site": "paris"}}});
     world.patch(&name, edit).await;
-    // Credentials that nothing was seen through yet: what lists leave out must not matter.
+    // Nothing was read with these credentials yet: fields that lists omit must not matter.
     world
         .patch(&name, json!({"spec": {"credentialsRef": {"name": other}}}))
         .await;
-    let edited = expect_mended(world, &name).await;
+    let edited = expect_recovered(world, &name).await;
     assert_eq!(edited["status"]["id"], created["status"]["id"], "{position}");
     let mut cloud = owned_gateways(world, &edited).await.remove(0);
     cloud["tags"]["vpn-operator-owner"] = json!("ours");
@@ -94,7 +94,7 @@ async fn live(world: &mut World, number: usize, position: &Value) {
     let adopting = format!("{{idValue: 192.0.2.7, externalID: {id}, credentialsRef: {{name: {one}}}}}");
     let adopted_name = format!("adopted-{number}");
     world.apply_gateway(&adopted_name, &adopting).await;
-    let adopted = expect_mended(world, &adopted_name).await;
+    let adopted = expect_recovered(world, &adopted_name).await;
     let cloud = owned_gateways(world, &adopted).await;
     assert_eq!(
         (&cloud[0]["id"], &cloud[0]["tags"]["theirs"]),
@@ -109,7 +109,7 @@ async fn live(world: &mut World, number: usize, position: &Value) {
     world.wait_until_gone(&adopted_name).await;
     assert_eq!(count(world, mark, &["CreateCustomerGateway"]).await, 1, "{position}");
     let deletions = count(world, mark, &["DeleteCustomerGateway"]).await;
-    // A deletion that outlasts the confirmation period, which is a second here, is asked for again with backoff.
+    // A deletion that outlasts the confirmation period, which is a second here, is requested again with backoff.
     let is_repeated = position["gateway-deletion"] == "slow" && (3..=6).contains(&deletions);
     assert!(deletions == 2 || is_repeated, "{deletions} with {position}");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use vpn_operator_testbed::eventually;
 
-use super::expect_mended;
+use super::expect_recovered;
 use crate::console::{counts, message};
 use crate::world::{DEADLINE, Options, World};
 
@@ -26,7 +26,7 @@ async fn a_foreign_item_that_cannot_be_read_hides_no_drift_and_is_reported_once(
     world
         .apply_gateway("branch", "{name: branch, idValue: 203.0.113.2}")
         .await;
-    expect_mended(&world, "branch").await;
+    expect_recovered(&world, "branch").await;
     // More than one list has ended since.
     world.wait_for_cycles(2).await;
     let log = world.running().log();
@@ -81,7 +81,7 @@ async fn an_object_whose_own_item_cannot_be_read_is_neither_recreated_nor_change
     assert!(world.writes_since(mark).await.is_empty());
 
     world.edit(&id, json!({"answered_instead": {}})).await;
-    let object = expect_mended(&world, "office").await;
+    let object = expect_recovered(&world, "office").await;
     assert_eq!(object["status"]["id"], id.as_str());
     assert_eq!(world.writes_since(mark).await, counts([("UpdateCustomerGateway", 1)]));
     world.finish().await;

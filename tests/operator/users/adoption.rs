@@ -1,4 +1,4 @@
-//! Users that exist already: `externalID`, `adoptionPolicy`, and objects that only look.
+//! Users that exist already: `externalID`, `adoptionPolicy`, and objects that only observe.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
@@ -11,7 +11,11 @@ use crate::console::message;
 use crate::world::{DEADLINE, Options, World, condition, user};
 
 async fn world() -> World {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     world
 }
@@ -25,7 +29,7 @@ async fn external_id_adopts_a_user_and_then_manages_it_like_any_other() {
     let world = world().await;
     let server = add_server(&world, 0).await;
     let id = id_of(&stranger(&world, &server, "by.hand", json!({})).await);
-    // Without spec.name it keeps the one that it has.
+    // Without spec.name it keeps its name.
     let more = format!("externalID: {id}, description: ours, staticIP: 192.168.10.5");
     world.apply(&on(&server, "adopted", &more)).await;
     assert_eq!(the_only_one(&world, &server, "adopted").await, id);
@@ -42,7 +46,7 @@ async fn external_id_adopts_a_user_and_then_manages_it_like_any_other() {
     assert_eq!(cloud["password_resets"], 1);
     assert_eq!(world.users().get("adopted").await["status"]["name"], "by.hand");
     assert_eq!(posts(&world, &server).await, (0, 0));
-    // Nothing is left to do when it is looked at again.
+    // Another reconcile changes nothing.
     request(&world, "adopted").await;
     available(&world, "adopted").await;
     assert_eq!(requests(&world, &server, "ResetVpnUserPassword").await.len(), 1);
@@ -72,7 +76,7 @@ async fn an_adopted_user_that_is_gone_is_never_made_anew() {
     request(&world, "adopted").await;
     let object = world.users().wait_for_reason("adopted", "NotFound").await;
     assert!(message(&object).contains(&id), "{}", message(&object));
-    // What never existed is said to be missing as well.
+    // A user that never existed is reported as missing as well.
     let unknown = "00000000-0000-4000-8000-000000000001";
     world
         .apply(&on(&server, "missing", &format!("externalID: {unknown}")))
@@ -100,7 +104,7 @@ async fn an_object_that_turns_to_observe_lets_another_adopt_its_user() {
     let policy = |policy: &str| json!({"spec": {"managementPolicy": policy}});
     world.users().patch("first", policy("Observe")).await;
     assert_eq!(available(&world, "second").await, id);
-    // What it gave up it does not get back by turning again.
+    // It does not get the user back by the return to Manage.
     world.users().patch("first", policy("Manage")).await;
     let object = world.users().wait_for_reason("first", "AlreadyManaged").await;
     assert!(message(&object).contains("/second"), "{}", message(&object));
@@ -119,17 +123,17 @@ async fn of_two_objects_that_name_one_user_the_older_has_it() {
     let object = world.users().wait_for_reason("second", "AlreadyManaged").await;
     assert!(message(&object).contains("/first"), "{}", message(&object));
     assert!(object["status"]["id"].is_null());
-    // Deleting the one without it does nothing to it.
+    // Deleting an object that does not hold the user does not change the user.
     world.apply(&on(&server, "third", &format!("externalID: {id}"))).await;
     world.users().wait_for_reason("third", "AlreadyManaged").await;
     delete_whole(&world, "third").await;
     assert_eq!(cloud_user(&world, &id).await["name"], "by.hand");
-    // It is kept when the first goes, and then the second's.
+    // It is kept when the first object is deleted; then the second adopts it.
     delete_whole(&world, "first").await;
     assert_eq!(available(&world, "second").await, id);
     world.users().wait_for_event("second", "Adopted").await;
 
-    // At the same instant: exactly one, and the other says whose it is.
+    // At the same instant: exactly one adopts it, and the other names the owner.
     let id = id_of(&stranger(&world, &server, "by.hand-2", json!({})).await);
     let both = ["left", "right"].map(|name| on(&server, name, &format!("externalID: {id}")));
     world.apply(&both.join("---\n")).await;
@@ -161,7 +165,7 @@ async fn a_conflict_of_names_is_ended_by_external_id() {
     world.users().wait_for_reason("alice", "NameConflict").await;
     let id = id_of(&theirs);
     world.users().patch("alice", json!({"spec": {"externalID": id}})).await;
-    // Its password becomes ours: it was somebody else's until now.
+    // Its password becomes ours: the user was unmanaged until now.
     assert_eq!(the_only_one(&world, &server, "alice").await, id);
     assert_eq!(cloud_user(&world, &id).await["password_resets"], 1);
     world.users().wait_for_event("alice", "Adopted").await;
@@ -169,7 +173,7 @@ async fn a_conflict_of_names_is_ended_by_external_id() {
     world.finish().await;
 }
 
-/// A stranger's user is adopted after a creation of ours was lost: its password is not the one that we sent.
+/// An unmanaged user is adopted after a creation of ours was lost: its password is not the one that we sent.
 #[tokio::test]
 async fn what_is_adopted_after_a_lost_creation_gets_our_password_as_well() {
     let world = world().await;
@@ -207,13 +211,13 @@ async fn if_exists_adopts_what_nobody_holds() {
     world.users().wait_for_event("alice", "Adopted").await;
     assert_eq!(cloud_user(&world, &id).await["description"], "ours");
     assert_eq!(posts(&world, &server).await, (0, 0));
-    // What another object holds is not adopted.
+    // A user that another object holds is not adopted.
     world
         .apply(&on(&server, "twin", "name: alice, adoptionPolicy: IfExists"))
         .await;
     let object = world.users().wait_for_reason("twin", "NameConflict").await;
     assert!(message(&object).contains("/alice"), "{}", message(&object));
-    // What does not exist is created, and what was adopted this way is made anew when it is gone.
+    // A missing user is created; a user that was adopted this way is recreated after its deletion.
     world.apply(&on(&server, "carol", "adoptionPolicy: IfExists")).await;
     available(&world, "carol").await;
     world.simulator.remove_user(&id).await.unwrap();
@@ -252,7 +256,11 @@ async fn a_user_of_another_name_is_not_adopted() {
 
 #[tokio::test]
 async fn observers_and_reporters_write_nothing() {
-    let mut world = World::with(Options::with(["--resync-period=1s", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=1s",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
     let theirs = stranger(&world, &server, "by.hand", json!({})).await;
@@ -284,12 +292,15 @@ async fn observers_and_reporters_write_nothing() {
         .edit_user(&reported, &json!({"description": "changed by hand"}))
         .await
         .unwrap();
-    let object = world.users().wait_for("reporter", "drift is told", is_drifted).await;
+    let object = world
+        .users()
+        .wait_for("reporter", "drift is reported", is_drifted)
+        .await;
     assert_eq!(condition(&object, "Ready")["status"], "True");
     world.users().wait_for_event("reporter", "DriftDetected").await;
     assert_eq!(cloud_user(&world, &reported).await["description"], "changed by hand");
     assert_eq!(cloud_user(&world, &id).await, theirs);
-    // Gone is told, and left so.
+    // A deleted user is reported, but not recreated.
     for (name, id) in [("reporter", &reported), ("observer", &id)] {
         world.simulator.remove_user(id).await.unwrap();
         let object = world.users().wait_for_reason(name, "NotFound").await;

@@ -1,4 +1,4 @@
-//! What the cloud is asked about users, counted by the cloud: nothing that need not be.
+//! The calls about users, counted by the cloud: none is unnecessary.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ async fn seed_group(world: &World, name: &str) -> String {
     group["groups"][0]["id"].as_str().expect("an id").to_owned()
 }
 
-/// Applies so many users with passwords of their own.
+/// Applies this many users, each with its own password.
 async fn apply_users(world: &mut World, count: usize) {
     let mut manifests = Vec::new();
     for number in 1..=count {
@@ -50,7 +50,7 @@ async fn an_edit_of_a_user_is_one_get_and_the_calls_that_it_needs() {
         ("GetVpnUser", 1),
     ];
     let mut calls = world.calls_since(mark).await;
-    // Where nobody has a gateway, they are not looked at.
+    // Without gateway objects, gateways are not listed.
     calls.entry("ListCustomerGateways".to_owned()).or_insert(1);
     assert_eq!(calls, counts(&first));
 
@@ -62,12 +62,12 @@ async fn an_edit_of_a_user_is_one_get_and_the_calls_that_it_needs() {
             json!({"userGroupID": guests, "description": "ops", "staticIP": "192.168.10.9"}),
             &[("UpdateVpnUser", 1)],
         ),
-        (json!({"userGroupID": "none"}), &[("RemoveVpnUsersFromGroup", 1)]),
+        (json!({"userGroupID": "None"}), &[("RemoveVpnUsersFromGroup", 1)]),
         (
             json!({"userGroupID": null, "userGroupName": "admins"}),
             &[("ListVpnUserGroups", 1), ("UpdateVpnUser", 1)],
         ),
-        // What the cloud has already, and what is not managed any more.
+        // Values that the cloud has already, and fields that are no longer managed.
         (json!({"userGroupID": admins, "userGroupName": null}), &[]),
         (json!({"description": null, "staticIP": null, "userGroupID": null}), &[]),
     ];
@@ -89,10 +89,10 @@ async fn an_edit_of_a_user_is_one_get_and_the_calls_that_it_needs() {
     assert_eq!(
         (&cloud["description"], &cloud["static_ip"], &cloud["user_group_id"]),
         (&json!("ops"), &json!("192.168.10.9"), &json!(admins)),
-        "a field left out is not managed"
+        "an omitted field is not managed"
     );
 
-    // A new password is a look and a reset; together with an edit, each what it needs.
+    // A new password costs a read and a reset; together with an edit, each costs its own calls.
     let mark = world.mark().await;
     world.apply_password("alice", "Sentinel Edit-2").await;
     let is_set = |object: &Value| object["status"]["passwordSetAt"] != Value::Null;
@@ -109,7 +109,11 @@ async fn an_edit_of_a_user_is_one_get_and_the_calls_that_it_needs() {
 
 #[tokio::test]
 async fn the_first_creation_of_users_is_as_many_posts_and_at_most_a_look_at_each() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=20s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=20s",
+    ]))
+    .await;
     let mark = world.mark().await;
     apply_users(&mut world, 20).await;
     world.users().wait_until_all_ready(20).await;
@@ -120,8 +124,8 @@ async fn the_first_creation_of_users_is_as_many_posts_and_at_most_a_look_at_each
         .filter(|(name, _)| *name != "CreateVpnUser")
         .map(|(_, count)| count)
         .sum();
-    // How many share a list when they are confirmed depends on how far apart they were made; more than one look at each,
-    // the first list and the look-up of the project it never is.
+    // How many users share a confirming list depends on the time between their creations. At most there are one read of
+    // each, the first list and the lookup of the project.
     assert!(others <= 22, "{calls:?}");
     assert_eq!(world.cloud_users().await.len(), 20);
     world.finish().await;
@@ -189,10 +193,10 @@ async fn what_others_change_of_a_user_is_put_back_at_the_next_cycle() {
     let specs = [
         ("described", "description: ops".to_owned()),
         ("addressed", "staticIP: 192.168.10.5".to_owned()),
-        ("disabled", "staticIP: disable".to_owned()),
+        ("disabled", "staticIP: Disabled".to_owned()),
         ("grouped", format!("userGroupID: {admins}")),
         ("group-named", "userGroupName: admins".to_owned()),
-        ("groupless", "userGroupID: none".to_owned()),
+        ("groupless", "userGroupID: None".to_owned()),
         ("removed", "description: mine".to_owned()),
         ("unmanaged", "deletionPolicy: Delete".to_owned()),
     ];
@@ -248,7 +252,7 @@ async fn what_others_change_of_a_user_is_put_back_at_the_next_cycle() {
         let user = cloud.iter().find(|user| user["name"] == name).expect("it is there");
         assert_eq!(user[field], value, "{name}");
     }
-    // Seen, though not managed.
+    // Shown, though not managed.
     let shows =
         |object: &Value| object["status"]["userGroupID"] == guests && object["status"]["staticIP"] == "192.168.10.21";
     world
@@ -264,7 +268,7 @@ async fn what_others_change_of_a_user_is_put_back_at_the_next_cycle() {
             .all(|event| event["reason"] == "Created")
     );
 
-    // Gone out of band: made anew, once, with the password of the Secret.
+    // Deleted outside the operator: recreated once, with the password of the Secret.
     let removed = id("removed");
     let mark = world.mark().await;
     world.simulator.remove_user(&removed).await.unwrap();

@@ -13,9 +13,13 @@ use crate::console::message;
 use crate::upgrade::{apply_crd, own_plane, present_crd};
 use crate::world::{DEADLINE, Options, World, condition, repository};
 
-/// Every way to lose an answer, before and after the commit, each on a server of its own, all at the same time.
+/// Tests every way to lose a response, before and after the commit. Each has its own server; all run in parallel.
 async fn lose_answers(switches: Value) {
-    let arguments = ["--resync-period=0", "--settle-time=2s", "--request-timeout=1s"];
+    let arguments = [
+        "--resync-period=0",
+        "--creation-confirmation-period=2s",
+        "--request-timeout=1s",
+    ];
     let mut world = World::with(Options::with(arguments)).await;
     world.simulator.set_switches(&switches).await.unwrap();
     world.simulator.set_pace(Duration::from_millis(1000)).await.unwrap();
@@ -73,13 +77,13 @@ async fn a_lost_answer_of_a_cloud_that_shows_users_late_ends_with_one_user() {
     lose_answers(json!({"user-settling": "slow", "unsettled-users": "invisible"})).await;
 }
 
-/// Held before or after the commit, the operator killed, and what is held goes on or is lost.
+/// Holds creations before or after the commit, kills the operator, then continues or drops each held request.
 async fn kill_while_held(switches: Value) {
     let arguments = [
         "--resync-period=0",
-        "--settle-time=2s",
+        "--creation-confirmation-period=2s",
         "--request-timeout=1s",
-        "--lease-duration=6s",
+        "--leader-elect-lease-duration=6s",
     ];
     let mut world = World::with(Options::with(arguments)).await;
     world.simulator.set_switches(&switches).await.unwrap();
@@ -130,7 +134,11 @@ async fn a_kill_during_the_creation_in_a_cloud_that_shows_users_late_ends_with_o
 
 #[tokio::test]
 async fn what_was_created_and_vanishes_is_created_again_with_a_new_token() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=2s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=2s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     world
         .simulator
@@ -150,8 +158,8 @@ async fn what_was_created_and_vanishes_is_created_again_with_a_new_token() {
     for number in 0..faults.len() {
         let (server, name) = (super::steps::server_id(number), format!("user-{number}"));
         let note = world.users().wait_for_event(&name, "CloudError").await;
-        assert!(note.contains("has it no more after the settle time"), "{note}");
-        // Two of them failed, the third is the one.
+        assert!(note.contains("does not exist after the confirmation period"), "{note}");
+        // Two creations failed; the third one lasts.
         wait_for_requests(&world, &server, "CreateVpnUser", 3).await;
         let id = the_only_one(&world, &server, &name).await;
         let posts = requests(&world, &server, "CreateVpnUser").await;
@@ -161,7 +169,7 @@ async fn what_was_created_and_vanishes_is_created_again_with_a_new_token() {
         let status = &world.users().get(&name).await["status"];
         assert_eq!(status["id"], id.as_str());
         assert!(status["vanishedIDs"].is_null(), "{status}");
-        // Each of those that failed is told of, by its id.
+        // Each failed creation has its own Event, with its id.
         let events = world.users().events(&name).await;
         let told = events.iter().filter(|event| event["reason"] == "CloudError").count();
         assert_eq!(told, 2, "{events:?}");
@@ -171,7 +179,11 @@ async fn what_was_created_and_vanishes_is_created_again_with_a_new_token() {
 
 #[tokio::test]
 async fn while_a_creation_settles_it_says_so_and_nothing_else_is_held_up() {
-    let mut world = World::with(Options::with(["--resync-period=1s", "--settle-time=4s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=1s",
+        "--creation-confirmation-period=4s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     world
         .simulator
@@ -186,7 +198,7 @@ async fn while_a_creation_settles_it_says_so_and_nothing_else_is_held_up() {
         .await;
     assert_eq!(condition(&first, "Ready")["reason"], "Creating");
     assert_eq!(condition(&first, "Ready")["status"], "False");
-    // More than the guard against mass deletions bears, all of them missing in the lists to come.
+    // More than the mass-deletion guard tolerates, all of them missing in the following lists.
     let more: Vec<String> = (1..=14)
         .map(|number| on(&server, &format!("more-{number}"), ""))
         .collect();
@@ -196,7 +208,7 @@ async fn while_a_creation_settles_it_says_so_and_nothing_else_is_held_up() {
         condition(&world.users().get("first").await, "Ready")["reason"],
         "Creating"
     );
-    // An operator that was restarted meanwhile waits for the rest of the time.
+    // A restarted operator waits for the rest of the confirmation period.
     world.restart_operator().await;
     world.users().wait_until_all_ready(15).await;
     assert_eq!(posts(&world, &server).await, (15, 15));
@@ -212,10 +224,14 @@ async fn while_a_creation_settles_it_says_so_and_nothing_else_is_held_up() {
 
 #[tokio::test]
 async fn a_user_that_vanished_and_shows_up_late_is_ours() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let (late, put_back) = (add_server(&world, 0).await, add_server(&world, 1).await);
-    // It settles long after the settle time; its name is taken all the while.
+    // The user settles long after the confirmation period; until then its name is in use.
     world
         .simulator
         .set_switches(&json!({"user-settling": "held", "unsettled-users": "invisible"}))
@@ -238,16 +254,16 @@ async fn a_user_that_vanished_and_shows_up_late_is_ours() {
     assert_eq!(hidden[0]["id"], id.as_str());
     assert_eq!(posts(&world, &late).await.1, 1);
 
-    // Vanished, and there again before the next try: the id that the cloud gave us is enough.
+    // The user disappears, and exists again before the next attempt: the id from the cloud suffices to identify it.
     let vanish = creation_fault(&put_back, json!({"fault": "vanish-after-create"}));
     world.simulator.add_fault(&vanish).await.unwrap();
-    // No second creation comes through meanwhile.
+    // Meanwhile the cloud accepts no second creation.
     let busy = creation_fault(&put_back, json!({"fault": "queue-full", "times": 0}));
     world.simulator.add_fault(&busy).await.unwrap();
     world.apply(&on(&put_back, "back", "")).await;
     let object = world
         .users()
-        .wait_for("back", "has vanished", |object| {
+        .wait_for("back", "reports the missing user", |object| {
             object["status"]["vanishedIDs"].is_array()
         })
         .await;
@@ -262,7 +278,11 @@ async fn a_user_that_vanished_and_shows_up_late_is_ours() {
 
 #[tokio::test]
 async fn a_cloud_that_forgets_the_same_creation_again_and_again_is_asked_ever_more_slowly() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
     let vanish = creation_fault(&server, json!({"fault": "vanish-after-create", "times": 0}));
@@ -274,7 +294,7 @@ async fn a_cloud_that_forgets_the_same_creation_again_and_again_is_asked_ever_mo
         .iter()
         .map(|post| post["at"].as_str().expect("a time").parse().expect("RFC 3339"))
         .collect();
-    // 1 s, 2 s, 4 s, less a fifth, beside the settle time: the pauses add up.
+    // The pauses add up: the confirmation period, and 1 s, 2 s, 4 s, less a fifth.
     let first = at[1].duration_since(at[0]);
     let third = at[3].duration_since(at[2]);
     assert!(third > first, "{at:?}");
@@ -342,7 +362,7 @@ async fn with_a_crd_that_drops_what_must_be_remembered_no_user_is_created() {
         .unwrap();
         let object = world
             .users()
-            .wait_for(&name, "was looked at", |object| {
+            .wait_for(&name, "is reconciled", |object| {
                 condition(object, "Ready")["status"].is_string()
             })
             .await;
@@ -357,7 +377,11 @@ async fn with_a_crd_that_drops_what_must_be_remembered_no_user_is_created() {
 
 #[tokio::test]
 async fn a_refused_creation_is_told_and_leaves_nothing_behind() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
     let refusal = json!({"fault": "error", "status": 400, "code": "VPN.0001", "message": "Invalid request: no."});

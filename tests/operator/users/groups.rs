@@ -1,11 +1,11 @@
-//! What a user depends on in the cloud: its group, its server, its address, and room for it.
+//! What a user depends on in the cloud: its group, its server, its address, and the quota.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::world::{Options, VPN_SERVER, World, condition};
 
-/// Adds a group to the simulator's own server; its id.
+/// Adds a group to the simulator's own server; returns its id.
 async fn add_group(world: &World, name: &str) -> String {
     let added: Value = world
         .simulator
@@ -99,7 +99,7 @@ async fn a_group_named_is_waited_for_and_followed() {
         let spec = format!("{{passwordSecretRef: {{name: shared}}, userGroupName: {group}}}");
         world.apply_user(user, &spec).await;
     }
-    // Nothing is made before the group is there.
+    // No user is created before the group exists.
     for (user, group) in [("patient", "early"), ("asking", "early"), ("renamed", "former")] {
         expect(
             &world,
@@ -117,14 +117,14 @@ async fn a_group_named_is_waited_for_and_followed() {
     expect_group(&world, "patient", &early, "early").await;
     expect_group(&world, "renamed", &former, "former").await;
 
-    // Made anew under its name, it has another id: the users follow.
+    // The group is recreated under its name with another id: the users follow.
     remove_group(&world, &early).await;
     let again = add_group(&world, "early").await;
     assert_ne!(again, early);
     expect_group(&world, "asking", &again, "early").await;
     expect_group(&world, "patient", &again, "early").await;
 
-    // Renamed, it is not the group that spec names.
+    // A renamed group is not the group that the spec names.
     let path = format!("vpn-groups/{former}");
     let edit = json!({"name": "later"});
     world.simulator.admin_patch::<Value>(&path, &edit).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_group_named_is_waited_for_and_followed() {
     world.users().patch("renamed", edit).await;
     expect_group(&world, "renamed", &former, "later").await;
 
-    // Gone with its members in it: told, until there is one of that name again.
+    // The group is deleted with members in it: reported until there is one of that name again.
     remove_group(&world, &former).await;
     expect(&world, "renamed", "DependencyNotReady", &["userGroupName", "later"]).await;
     let later = add_group(&world, "later").await;
@@ -160,7 +160,7 @@ async fn a_user_changes_groups_by_id_by_name_and_leaves_them() {
             "UpdateVpnUser",
         ),
         (json!({"userGroupID": red}), &red, "red", "UpdateVpnUser"),
-        (json!({"userGroupID": "none"}), "", "", "RemoveVpnUsersFromGroup"),
+        (json!({"userGroupID": "None"}), "", "", "RemoveVpnUsersFromGroup"),
         (
             json!({"userGroupID": null, "userGroupName": "blue"}),
             &blue,
@@ -168,7 +168,7 @@ async fn a_user_changes_groups_by_id_by_name_and_leaves_them() {
             "UpdateVpnUser",
         ),
         (
-            json!({"userGroupName": null, "userGroupID": "none"}),
+            json!({"userGroupName": null, "userGroupID": "None"}),
             "",
             "",
             "RemoveVpnUsersFromGroup",
@@ -202,11 +202,11 @@ async fn a_user_changes_groups_by_id_by_name_and_leaves_them() {
     expect_group(&world, "mover", &blue, "blue").await;
     assert_eq!(world.calls_since(mark).await.get("UpdateVpnUser"), None);
 
-    // A cloud that puts whoever has no group into its default one.
+    // A cloud that puts users without a group into its default group.
     let default_group = json!({"user-without-group": "default-group"});
     world.simulator.set_switches(&default_group).await.unwrap();
     world
-        .apply_user("loner", "{passwordSecretRef: {name: shared}, userGroupID: none}")
+        .apply_user("loner", "{passwordSecretRef: {name: shared}, userGroupID: None}")
         .await;
     expect_group(&world, "loner", "", "").await;
     world
@@ -255,12 +255,12 @@ async fn a_group_id_that_does_not_exist_is_told_and_asked_for_calmly() {
     expect_group(&world, "too-early", missing, "late").await;
     expect_group(&world, "moved", missing, "late").await;
 
-    // The group goes while they are in it: the cloud takes them out, and nobody can put them back.
+    // The group is deleted while they are in it: the cloud removes them, and they cannot be added again.
     remove_group(&world, missing).await;
     expect(&world, "moved", "DependencyNotReady", &words).await;
     world
         .users()
-        .patch("moved", json!({"spec": {"userGroupID": "none"}}))
+        .patch("moved", json!({"spec": {"userGroupID": "None"}}))
         .await;
     expect_group(&world, "moved", "", "").await;
     world.finish().await;
@@ -276,7 +276,7 @@ async fn a_static_ip_that_cannot_be_had_is_told_in_the_clouds_words() {
     world.apply_user("second", &has("192.168.10.5")).await;
     world.apply_user("outside", &has("10.0.0.5")).await;
     world.apply_user("gateway", &has("192.168.10.1")).await;
-    world.apply_user("none", &has("disable")).await;
+    world.apply_user("none", &has("Disabled")).await;
     expect(
         &world,
         "second",
@@ -287,9 +287,9 @@ async fn a_static_ip_that_cannot_be_had_is_told_in_the_clouds_words() {
     expect(&world, "outside", "Rejected", &["10.0.0.5", "VPN.1309"]).await;
     expect(&world, "gateway", "Rejected", &["192.168.10.1", "VPN.1309"]).await;
     let object = world.users().wait_for_reason("none", "Available").await;
-    assert_eq!(object["status"]["staticIP"], "disable");
+    assert_eq!(object["status"]["staticIP"], "Disabled");
 
-    // An edit that cannot be had changes nothing; what was there stays.
+    // A refused edit changes nothing; the present state stays.
     world
         .users()
         .patch(
@@ -300,10 +300,10 @@ async fn a_static_ip_that_cannot_be_had_is_told_in_the_clouds_words() {
     expect(&world, "none", "Rejected", &["used by another user"]).await;
     assert_eq!(in_cloud(&world, "none").await["static_ip"], Value::Null);
 
-    // The address comes free: who asks gets it, and so does an edit at once.
+    // The address becomes free: a reconcile request succeeds, and so does an edit at once.
     world
         .users()
-        .patch("first", json!({"spec": {"staticIP": "disable"}}))
+        .patch("first", json!({"spec": {"staticIP": "Disabled"}}))
         .await;
     expect(&world, "first", "Available", &[]).await;
     assert_eq!(in_cloud(&world, "first").await["static_ip"], Value::Null);
@@ -355,7 +355,7 @@ async fn a_server_that_takes_no_users_is_waited_for() {
     for name in ["pending", "certificates", "unknown"] {
         expect(&world, name, "Available", &[]).await;
     }
-    // Frozen later: what there is stays Ready until something is to be done.
+    // A server that is frozen later: its users stay Ready until a change is due.
     edit_server(&world, &pending, json!({"status": "FROZEN"})).await;
     ask(&world, "pending").await;
     expect(&world, "pending", "Available", &[]).await;
@@ -368,7 +368,7 @@ async fn a_server_that_takes_no_users_is_waited_for() {
     expect(&world, "pending", "Available", &[]).await;
     assert_eq!(in_cloud(&world, "pending").await["description"], "ops");
 
-    // Room for one: the second is woken by the deletion of the first, long before its pace.
+    // A quota of one: the deletion of the first enqueues the second, long before its backoff ends.
     world.apply_user("first", &on(&full)).await;
     world.users().wait_for_reason("first", "Available").await;
     world.apply_user("second", &on(&full)).await;
@@ -403,7 +403,7 @@ async fn a_cloud_without_users_is_told() {
         expect(&world, name, "Available", &[]).await;
     }
 
-    // Not published any more: that is never a deletion, and Ready stays.
+    // The API is no longer published: that is never a deletion.
     world.simulator.set_switches(&json!({"p2c": "404"})).await.unwrap();
     ask(&world, "alice").await;
     expect(&world, "alice", "NotAvailable", &["APIGW.0101"]).await;

@@ -1,4 +1,4 @@
-//! From kubectl to the cloud and back: a user comes, changes and goes.
+//! From kubectl to the cloud and back: a user is created, updated and deleted.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::world::{Options, World};
 
-/// Applies a user and waits until it is available; its id.
+/// Applies a user, waits until it is available, and returns its id.
 pub async fn create(world: &World, name: &str, spec: &str) -> String {
     world.apply_user(name, spec).await;
     let object = world.users().wait_for_reason(name, "Available").await;
     object["status"]["id"].as_str().expect("an id").to_owned()
 }
 
-/// Makes a user in the cloud, behind everybody's back; its id.
+/// Creates a user in the cloud without the operator, and returns its id.
 pub async fn seed(world: &World, seed: Value) -> String {
     let made: Vec<Value> = world.simulator.seed_users(&seed).await.unwrap();
     made[0]["id"].as_str().expect("an id").to_owned()
@@ -21,7 +21,11 @@ pub async fn seed(world: &World, seed: Value) -> String {
 
 #[tokio::test]
 async fn a_user_comes_changes_and_goes() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=2s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=2s",
+    ]))
+    .await;
     world.apply_password("alice", "Sentinel Pass-1").await;
     let mark = world.mark().await;
     world
@@ -42,7 +46,7 @@ async fn a_user_comes_changes_and_goes() {
     }
 
     let mark = world.mark().await;
-    let edit = json!({"spec": {"description": "net", "userGroupName": null, "userGroupID": "none"}});
+    let edit = json!({"spec": {"description": "net", "userGroupName": null, "userGroupID": "None"}});
     world.users().patch("alice", edit).await;
     world.users().wait_for_reason("alice", "Available").await;
     let expected = ["GetVpnUser", "RemoveVpnUsersFromGroup", "UpdateVpnUser"].map(|call| (call.to_owned(), 1));

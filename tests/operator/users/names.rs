@@ -1,4 +1,4 @@
-//! Whose a name is: strangers' users are never touched, and of two objects of one name one has it.
+//! Name conflicts: unmanaged users are never changed, and of two objects with one name only one gets it.
 
 use serde_json::{Value, json};
 
@@ -10,12 +10,12 @@ use crate::console::message;
 use crate::world::{DEADLINE, Options, World, condition};
 use vpn_operator_testbed::eventually;
 
-/// NameConflict, naming the stranger's user and the ways out; that user is as it was.
+/// Waits for NameConflict with the unmanaged user's id and the ways out; that user is unchanged.
 async fn conflicts(world: &World, name: &str, theirs: &Value) {
     let id = theirs["id"].as_str().expect("an id");
     let object = world
         .users()
-        .wait_for(name, "the stranger's user is named", |object| {
+        .wait_for(name, "the message names the unmanaged user", |object| {
             condition(object, "Ready")["reason"] == "NameConflict" && message(object).contains(id)
         })
         .await;
@@ -46,13 +46,17 @@ async fn is_untouched(world: &World, server: &str, theirs: &Value) {
 
 #[tokio::test]
 async fn a_strangers_user_keeps_its_name_until_it_goes() {
-    let mut world = World::with(Options::with(["--resync-period=1s", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=1s",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
     let theirs = stranger(&world, &server, "alice", json!({})).await;
     world.apply(&on(&server, "alice", "description: ours")).await;
     conflicts(&world, "alice", &theirs).await;
-    // Deleting the object leaves what is not its own.
+    // The deletion of the object does not delete the unmanaged user.
     world.apply(&on(&server, "again", "name: alice")).await;
     conflicts(&world, "again", &theirs).await;
     delete_whole(&world, "again").await;
@@ -60,7 +64,7 @@ async fn a_strangers_user_keeps_its_name_until_it_goes() {
     let events = world.users().events("alice").await;
     let told = events.iter().filter(|event| event["reason"] == "NameConflict").count();
     assert_eq!(told, 1, "{events:?}");
-    // It goes: the next look shows it, and nobody need say anything.
+    // The unmanaged user is deleted: the next drift check shows it, without a request by the user.
     let id = theirs["id"].as_str().expect("an id");
     world.simulator.remove_user(id).await.unwrap();
     the_only_one(&world, &server, "alice").await;
@@ -68,7 +72,7 @@ async fn a_strangers_user_keeps_its_name_until_it_goes() {
     world.finish().await;
 }
 
-/// Lets go of the request that is held for a server.
+/// Releases or drops the request that is held for a server.
 async fn release(world: &World, held: &[Value], number: usize, drop: bool) {
     let server = server_id(number);
     let is_meant = |held: &&Value| held["path"].as_str().is_some_and(|path| path.contains(&server));
@@ -76,15 +80,15 @@ async fn release(world: &World, held: &[Value], number: usize, drop: bool) {
     world.simulator.release(&json!({"id": id, "drop": drop})).await.unwrap();
 }
 
-/// What a stranger makes while our creation is under way and has not taken effect: whatever becomes of our request.
+/// An unmanaged user is created while our create request is in progress without effect, whatever its outcome is.
 #[tokio::test]
 async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
-    // What is held must not time out before all of it is.
+    // No held request may time out before all requests are held.
     let arguments = [
         "--resync-period=0",
-        "--settle-time=1s",
+        "--creation-confirmation-period=1s",
         "--request-timeout=7s",
-        "--lease-duration=15s",
+        "--leader-elect-lease-duration=15s",
     ];
     let mut world = World::with(Options::with(arguments)).await;
     apply_pw(&mut world).await;
@@ -93,7 +97,7 @@ async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
         let server = add_server(&world, number).await;
         manifests.push(on(&server, &format!("user-{number}"), "description: ours"));
     }
-    // The operator knows the servers from before, or it would see the strangers in time.
+    // The operator has listed the servers before; otherwise it would see the unmanaged users in time.
     let known: Vec<String> = (0..5)
         .map(|number| {
             on(
@@ -109,7 +113,7 @@ async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
         let fault = if number < 4 {
             json!({"fault": "hold", "commit": false})
         } else {
-            // Refused as a duplicate, and the refusal is lost; the stranger was first by far.
+            // Refused as a duplicate, and the refusal is lost; the unmanaged user is much older.
             json!({"fault": "lost-answer", "commit": true})
         };
         let fault = creation_fault(&server_id(number), fault);
@@ -123,7 +127,7 @@ async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
     for (number, theirs) in strangers.iter_mut().enumerate().take(4) {
         *theirs = stranger(&world, &server_id(number), &format!("user-{number}"), json!({})).await;
     }
-    // Answered with a refusal; lost; and the same with nobody left to hear it.
+    // One request is refused, one is lost; the same without a running operator.
     release(&world, &held, 0, false).await;
     release(&world, &held, 1, true).await;
     world.kill_operator();
@@ -150,7 +154,11 @@ async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
 
 #[tokio::test]
 async fn a_duplicate_is_understood_in_every_way_that_a_cloud_may_tell_it() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let mut known = Vec::new();
     for number in 0..7 {
@@ -165,7 +173,7 @@ async fn a_duplicate_is_understood_in_every_way_that_a_cloud_may_tell_it() {
             let switches = json!({"duplicate-user-name": status, "p2c-codes": codes});
             world.simulator.set_switches(&switches).await.unwrap();
             let (server, name) = (server_id(number), format!("alice-{number}"));
-            // The operator has not seen it, so it learns of it from the refusal; and upper case is no way around.
+            // The operator has not read this user, so only the refusal shows it. Upper case avoids no conflict.
             let theirs = stranger(&world, &server, &name.to_uppercase(), json!({})).await;
             world.apply(&on(&server, &name, "")).await;
             conflicts(&world, &name, &theirs).await;
@@ -180,7 +188,7 @@ async fn a_duplicate_is_understood_in_every_way_that_a_cloud_may_tell_it() {
             number += 1;
         }
     }
-    // Where upper and lower case differ there is no conflict.
+    // If the cloud's names are case-sensitive, there is no conflict.
     let switches = json!({"user-name-case": "sensitive"});
     world.simulator.set_switches(&switches).await.unwrap();
     let server = server_id(6);
@@ -194,10 +202,14 @@ async fn a_duplicate_is_understood_in_every_way_that_a_cloud_may_tell_it() {
 
 #[tokio::test]
 async fn of_two_objects_of_one_name_one_has_it_and_the_other_inherits_it() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let (server, other_server) = (add_server(&world, 0).await, add_server(&world, 1).await);
-    // At the same instant; upper and lower case are one name; another server has names of its own.
+    // Applied at the same time. Names ignore case, and are unique per server.
     let manifests = [
         on(&server, "left", "name: Alice.x"),
         on(&server, "right", "name: alice.X"),
@@ -226,7 +238,7 @@ async fn of_two_objects_of_one_name_one_has_it_and_the_other_inherits_it() {
     let said = message(&world.users().get(waiting).await);
     assert!(said.contains(&format!("{}/{holder}", world.namespace)), "{said}");
 
-    // Its holder goes slowly.
+    // The holder's deletion takes long.
     world
         .simulator
         .set_switches(&json!({"user-deletion": "held"}))
@@ -249,7 +261,11 @@ async fn of_two_objects_of_one_name_one_has_it_and_the_other_inherits_it() {
 
 #[tokio::test]
 async fn a_name_that_its_holder_leaves_in_the_cloud_is_a_strangers() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
     world
@@ -273,7 +289,7 @@ async fn a_name_that_its_holder_leaves_in_the_cloud_is_a_strangers() {
 async fn a_name_is_one_over_all_namespaces_that_are_watched() {
     let options = Options {
         stopped: true,
-        ..Options::with(["--resync-period=0", "--settle-time=1s"])
+        ..Options::with(["--resync-period=0", "--creation-confirmation-period=1s"])
     };
     let mut world = World::with(options).await;
     let other = world.plane.create_namespace("world").await.unwrap();
@@ -320,7 +336,7 @@ async fn a_name_is_one_over_all_namespaces_that_are_watched() {
     assert_ne!(object["status"]["id"], id.as_str());
     assert_eq!(posts(&world, &server).await, (2, 2));
     there.delete("alice", &Default::default()).await.unwrap();
-    let gone = eventually("it is gone", DEADLINE, async || match there.get_opt("alice").await {
+    let gone = eventually("it is deleted", DEADLINE, async || match there.get_opt("alice").await {
         Ok(None) => Ok(()),
         other => Err(format!("{other:?}")),
     })
@@ -330,10 +346,14 @@ async fn a_name_is_one_over_all_namespaces_that_are_watched() {
     world.finish().await;
 }
 
-/// After a restart, the object without a user may be looked at before the one that has it.
+/// After a restart, the object without a user may be reconciled before the one that has it.
 #[tokio::test]
 async fn a_restart_does_not_let_another_object_adopt_what_is_held() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let mut holders = Vec::new();
     let mut waiting = Vec::new();

@@ -1,4 +1,5 @@
-//! Passwords: sent exactly once for each new value, whatever is touched, lost, refused or killed. Counted by the cloud.
+//! Passwords: sent exactly once for each new value, even after edits, losses, refusals and kills. The cloud counts
+//! them.
 
 mod adopted;
 mod killed;
@@ -16,13 +17,13 @@ use vpn_operator_testbed::eventually;
 
 use crate::world::{DEADLINE, World, condition};
 
-/// The operator's own Secret, under whose key passwords are remembered.
+/// The operator's own Secret; its key is used for the recorded digests of passwords.
 const DIGEST_KEY: &str = "vpn-operator-digest-key";
-/// More servers, for users that must not wait for each other.
+/// Additional servers, for users that must not wait for each other.
 const SECOND_SERVER: &str = "5e5e5e5e-0000-4000-8000-000000000002";
 const THIRD_SERVER: &str = "5e5e5e5e-0000-4000-8000-000000000003";
 
-/// Makes a server.
+/// Creates a server.
 async fn seed_server(world: &World, id: &str) {
     let server = json!({"id": id});
     let _: Value = world.simulator.admin_post("vpn-servers", &server).await.unwrap();
@@ -70,7 +71,7 @@ async fn reset_calls(world: &World, id: &str, mark: u64) -> usize {
     requests.iter().filter(of_user).count()
 }
 
-/// Waits until a password is in force, and the object says so: what was announced is settled.
+/// Waits until a password is in force, and the object reports it: no recorded reset is open.
 async fn wait_for_password(world: &World, name: &str, password: &str) -> Value {
     let id = id(world, name).await;
     let awaited = format!("{name} has its new password");
@@ -93,14 +94,14 @@ async fn wait_for_password(world: &World, name: &str, password: &str) -> Value {
         .await
 }
 
-/// Waits for a reason; its message.
+/// Waits for a reason; returns its message.
 async fn wait_for_message(world: &World, name: &str, reason: &str) -> String {
     let object = world.users().wait_for_reason(name, reason).await;
     let message = condition(&object, "Ready")["message"].as_str().map(str::to_owned);
     message.expect("a condition has a message")
 }
 
-/// Waits until the operator has looked at all users a few times more.
+/// Waits until the operator has listed all users three more times.
 async fn wait_for_cycles(world: &World) {
     let mark = world.mark().await;
     eventually("three cycles", DEADLINE, async || {

@@ -1,4 +1,4 @@
-//! How far the operator goes with users: managementPolicy, deletionPolicy and pauses, counted in the cloud.
+//! Which actions the operator takes for users: managementPolicy, deletionPolicy and pauses, counted in the cloud.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::users::life::{create, seed};
 use crate::world::{Options, World, condition, user};
 
 async fn watchful() -> World {
-    let flags = ["--resync-period=1s", "--settle-time=1s"];
+    let flags = ["--resync-period=1s", "--creation-confirmation-period=1s"];
     let mut world = World::with(Options::with(flags)).await;
     world.apply_password("login", "Policy Login-1").await;
     world
@@ -23,7 +23,7 @@ fn drifted(object: &Value) -> String {
 #[tokio::test]
 async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
     let mut world = watchful().await;
-    let spec = "{passwordSecretRef: {name: login}, description: on call, userGroupName: default, staticIP: disable, \
+    let spec = "{passwordSecretRef: {name: login}, description: on call, userGroupName: default, staticIP: Disabled, \
                 managementPolicy: ReportDrift}";
     let id = create(&world, "alice", spec).await;
     let mark = world.mark().await;
@@ -42,7 +42,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
     world.apply_password("login", "Policy Login-2").await;
     let says_so = |object: &Value| drifted(object).contains("passwordSecretRef");
     world.users().wait_for("alice", "the password differs", says_so).await;
-    let edit = json!({"spec": {"description": "by hand", "userGroupName": null, "userGroupID": "none"}});
+    let edit = json!({"spec": {"description": "by hand", "userGroupName": null, "userGroupID": "None"}});
     world.users().patch("alice", edit).await;
     let object = world.users().wait_for_reason("alice", "Available").await;
     assert_eq!(drifted(&object), "differs in the cloud: staticIP, passwordSecretRef");
@@ -58,7 +58,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
     assert!(world.cloud_users().await[0]["static_ip"].is_null());
     assert!(world.simulator.is_password(&id, "Policy Login-2").await.unwrap());
 
-    // Gone: told, and not made again; until it may be.
+    // Deleted in the cloud: reported, and not recreated until the policy allows it.
     let report = json!({"spec": {"managementPolicy": "ReportDrift"}});
     world.users().patch("alice", report.clone()).await;
     world.users().wait_for_reason("alice", "Available").await;
@@ -90,13 +90,13 @@ async fn observe_reads_and_never_writes() {
     let mark = world.mark().await;
     let refused = world.try_apply(&user("blind", "{managementPolicy: Observe}")).await;
     assert!(refused.as_ref().unwrap_err().contains("externalID"), "{refused:?}");
-    // The Secret is not there, and nobody asks for it.
+    // The Secret does not exist, and is not needed.
     let spec = format!("{{managementPolicy: Observe, externalID: {id}, passwordSecretRef: {{name: nowhere}}}}");
     assert_eq!(create(&world, "seen", &spec).await, id);
     let object = world.users().get("seen").await;
     assert!(object["metadata"]["finalizers"].is_null(), "{object}");
     assert_eq!(object["status"]["name"], "theirs");
-    // Any number may look at the same user; what one names is compared, its name included.
+    // Several objects may observe the same user. The fields in each spec are compared, the name included.
     let spec = format!(
         "{{managementPolicy: Observe, externalID: {id}, name: ours, description: on call, userGroupName: default}}"
     );
@@ -111,7 +111,7 @@ async fn observe_reads_and_never_writes() {
         .wait_for("named", "the description differs", says_so)
         .await;
     assert!(condition(&world.users().get("seen").await, "Drifted").is_null());
-    // Who looked at it is gone at once, and it stays.
+    // The observing object is deleted at once, and the user stays.
     world.kubectl(["delete", "vpnu", "seen"]).await;
     world.wait_for_calls("ListVpnUsers", 1).await;
     world.simulator.remove_user(&id).await.unwrap();

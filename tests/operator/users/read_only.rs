@@ -32,7 +32,7 @@ async fn read_only_writes_nothing_says_what_it_would_do_and_a_start_without_it_g
     let mark = world.mark().await;
 
     world.apply_user("brand-new", plain).await;
-    let edit = json!({"spec": {"description": "on leave", "userGroupName": null, "userGroupID": "none"}});
+    let edit = json!({"spec": {"description": "on leave", "userGroupName": null, "userGroupID": "None"}});
     world.users().patch("edited", edit).await;
     world.apply_password("changed", "Read Only-changed-2").await;
     let adopt = format!("{{externalID: {foreign}, passwordSecretRef: {{name: login}}}}");
@@ -50,7 +50,7 @@ async fn read_only_writes_nothing_says_what_it_would_do_and_a_start_without_it_g
         ("changed", "Updating", "would change passwordSecretRef"),
         ("adopted", "Creating", "would adopt the VPN user"),
         ("deleted", "Deleting", "would delete the VPN user"),
-        ("gone", "Creating", "would make the VPN user"),
+        ("gone", "Creating", "would recreate the VPN user"),
     ] {
         let says_so = |object: &serde_json::Value| message(object).contains(said);
         let object = world.users().wait_for(name, said, says_so).await;

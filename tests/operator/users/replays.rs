@@ -1,6 +1,6 @@
-//! A creation whose answer was lost, and a user of its name that looks otherwise: the same creation is sent once more
-//! under its own token, and what the cloud answers to that decides. Whatever it answers, nothing is made twice and
-//! nobody else's user is touched.
+//! The answer to a creation was lost, and a user of its name exists with other fields. The operator replays the
+//! creation with the same client token, and the cloud's answer decides. Whatever it is, the operator creates no
+//! duplicate and does not change an unmanaged user.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use super::steps::{
 use crate::console::message;
 use crate::world::{Options, World, user};
 
-/// How the answer was lost, and what came between.
+/// What the lost request did, and what happened before the next read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Case {
-    /// Ours was made, and somebody changed it before it was looked at.
+    /// Our user was created, and another client changed it before the operator read it.
     Changed,
-    /// Ours was never made, and somebody made one of the same name.
+    /// Our user was never created, and another client created one of the same name.
     Strangers,
-    /// As the first, and the spec was edited meanwhile: what was announced is sent again, not what is wanted by now.
+    /// As the first, and the spec was edited meanwhile: the recorded creation is replayed, not the edited one.
     ChangedAndEdited,
-    /// As the first, and the Secret holds another password: what was announced is not known any more.
+    /// As the first, and the Secret contains another password: the recorded creation is no longer known.
     ChangedAndAnotherPassword,
-    /// The spec was edited meanwhile, and nobody touched the user.
+    /// The spec was edited meanwhile, and the user was not changed.
     Edited,
 }
 
@@ -40,7 +40,7 @@ const CASES: [Case; 5] = [
 /// A cloud's answer to a repeated token.
 struct Answer {
     switches: Value,
-    /// Whether it tells that the first one was done.
+    /// Whether it shows that the first request took effect.
     tells: bool,
 }
 
@@ -68,7 +68,11 @@ fn tokens(posts: &[Value]) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_strangers_is_left_alone() {
-    let flags = ["--resync-period=0", "--settle-time=1s", "--request-timeout=7s"];
+    let flags = [
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+        "--request-timeout=7s",
+    ];
     let mut world = World::with(Options::with(flags)).await;
     apply_pw(&mut world).await;
     let (mut replays, mut told, mut duplicates, mut touched) = (0, 0, 0, 0);
@@ -132,7 +136,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
                 assert_eq!(cloud_user(&world, &id).await["description"], wanted, "{label}");
                 let event = world.users().wait_for_event(&name, "Created").await;
                 assert_eq!(
-                    event.contains("sent again under its token"),
+                    event.contains("replayed with its client token"),
                     is_told,
                     "{label}: {event}"
                 );
@@ -142,7 +146,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
                 for way_out in ["an earlier creation of this object", "spec.externalID to"] {
                     assert!(message(&object).contains(way_out), "{label}: {}", message(&object));
                 }
-                // Asked again, it neither sends anything nor changes its mind.
+                // A requested reconciliation sends nothing and keeps the reason.
                 request(&world, &name).await;
                 world.users().wait_for_reason(&name, "NameConflict").await;
                 touched += u64::from(cloud_user(&world, &id).await != before[number]);
@@ -158,7 +162,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
             told += u64::from(is_told);
             duplicates += cloud_users_on(&world, &server).await.len() as u64 - 1;
             if !is_ours {
-                // A person hands it over.
+                // `externalID` adopts it.
                 let adopt = json!({"spec": {"externalID": id}});
                 world.users().patch(&name, adopt).await;
                 assert_eq!(available(&world, &name).await, id, "{label}");
@@ -168,14 +172,14 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
     figures::report(
         "unknown outcomes",
         &[
-            ("creations sent again under their own token", replays),
-            ("of these, answered with what the first had made", told),
-            ("users made twice by that", duplicates),
-            ("users of others touched by that", touched),
+            ("create requests replayed with the same client token", replays),
+            ("replays answered with the user of the first request", told),
+            ("users created twice by replays", duplicates),
+            ("unmanaged users changed by replays", touched),
         ],
     );
     assert_eq!(replays, 3 * answers().len() as u64);
-    for (outcome, count) in [("told", told), ("not-told", replays - told)] {
+    for (outcome, count) in [("resolved", told), ("unresolved", replays - told)] {
         let labels = format!("kind=\"VpnUser\",outcome=\"{outcome}\"");
         world
             .wait_for_metric(&format!("vpn_operator_creations_sent_again_total{{{labels}}} {count}"))
@@ -185,10 +189,14 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
     world.finish().await;
 }
 
-/// Made in time, and shown only after the creation was given up: the next one is refused, since the name is taken.
+/// Created in time, but visible only after the creation was given up: the next one is refused, since the name is taken.
 #[tokio::test]
 async fn a_user_that_shows_up_after_its_creation_was_given_up_is_ours() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--settle-time=1s"])).await;
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--creation-confirmation-period=1s",
+    ]))
+    .await;
     apply_pw(&mut world).await;
     let switches = json!({"user-settling": "held", "unsettled-users": "invisible"});
     world.simulator.set_switches(&switches).await.unwrap();
@@ -214,10 +222,10 @@ async fn a_user_that_shows_up_after_its_creation_was_given_up_is_ours() {
     world.finish().await;
 }
 
-/// Later than a request can be by all that is assumed: the creation was given up, and another is on its way.
+/// Later than any assumed bound of a request: the creation was given up, and another one is in progress.
 #[tokio::test]
 async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() {
-    // What is held must not time out before it is let go of.
+    // Held requests must not time out before their release.
     let flags = ["--resync-period=0", "--request-timeout=7s"];
     let mut world = World::with(Options::with(flags)).await;
     apply_pw(&mut world).await;
@@ -226,7 +234,8 @@ async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() 
         let late = creation_fault(&server, json!({"fault": "late-commit"}));
         world.simulator.add_fault(&late).await.unwrap();
     }
-    // On one server the second creation is refused for the first one's user, on the other it is not known what it did.
+    // On one server the second creation is refused because of the first one's user; on the other its outcome is
+    // unknown.
     let hold = creation_fault(&server_id(0), json!({"fault": "hold"}));
     world.simulator.add_fault(&hold).await.unwrap();
     let lost = creation_fault(&server_id(1), json!({"fault": "lost-answer"}));
@@ -241,7 +250,7 @@ async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() 
     let held: Vec<Value> = world.simulator.wait_for_held(3).await.unwrap();
     let mut held: Vec<&Value> = held.iter().collect();
     held.sort_by_key(|held| held["sequence"].as_u64());
-    // Past all that counts as the time of the first creations, and within that of the second ones.
+    // After the creation window of the first creations, and within that of the second ones.
     world
         .simulator
         .put::<Value>("clock", &json!({"skew_ms": 8_000}))
@@ -250,7 +259,7 @@ async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() 
     for held in held {
         world.simulator.release(&json!({"id": held["id"]})).await.unwrap();
     }
-    // Nothing tells it from somebody else's, so it is left alone until a person says whose it is.
+    // It cannot be distinguished from an unmanaged user, so it stays unchanged until `externalID` names it.
     world.users().wait_for_reason("user-0", "NameConflict").await;
     let user = cloud_users_on(&world, &server_id(0)).await.remove(0);
     let id = user["id"].as_str().expect("an id");

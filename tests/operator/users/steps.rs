@@ -1,4 +1,5 @@
-//! Steps that the tests of users share: servers of their own, strangers, kubectl's verbs, and what the cloud saw.
+//! Steps that the tests of users share: servers of their own, unmanaged users, kubectl's verbs, and requests to the
+//! cloud.
 
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject};
@@ -10,12 +11,12 @@ use crate::world::{DEADLINE, World, user, user_resource};
 /// The password of users in these tests; in the Secret `pw`.
 pub const PASSWORD: &str = "Sentinel Pass-1";
 
-/// The id of a server of one scenario's own.
+/// The id of a server for one scenario only.
 pub fn server_id(number: usize) -> String {
     format!("5e5e5e5e-0000-4000-8000-1{number:011}")
 }
 
-/// A VPN server of one scenario's own: what goes wrong there disturbs no other.
+/// Adds a VPN server for one scenario only: its failures do not affect others.
 pub async fn add_server(world: &World, number: usize) -> String {
     let id = server_id(number);
     let made: Value = world
@@ -41,13 +42,13 @@ pub async fn apply_pw(world: &mut World) {
     world.apply_password("pw", PASSWORD).await;
 }
 
-/// Waits until a user is available; its id.
+/// Waits until a user is available. Returns its id.
 pub async fn available(world: &World, name: &str) -> String {
     let object = world.users().wait_for_reason(name, "Available").await;
     object["status"]["id"].as_str().expect("an id").to_owned()
 }
 
-/// What the cloud has on a server, as the admin API shows it.
+/// The cloud's users on a server, as the admin API shows them.
 pub async fn cloud_users_on(world: &World, server: &str) -> Vec<Value> {
     let mut users = world.cloud_users().await;
     users.retain(|user| user["server_id"] == server);
@@ -60,7 +61,7 @@ pub async fn cloud_user(world: &World, id: &str) -> Value {
     users.into_iter().find(|user| user["id"] == id).unwrap_or_default()
 }
 
-/// The object is available, and its user is the only one on the server; its id.
+/// Waits until the object is available. Checks that its user is the only one on the server, and returns its id.
 pub async fn the_only_one(world: &World, server: &str, name: &str) -> String {
     let id = available(world, name).await;
     let users = cloud_users_on(world, server).await;
@@ -72,7 +73,7 @@ pub async fn the_only_one(world: &World, server: &str, name: &str) -> String {
     id
 }
 
-/// A user of somebody else, made behind the operator's back; as the cloud shows it.
+/// Creates an unmanaged user outside the operator. Returns it as the cloud shows it.
 pub async fn stranger(world: &World, server: &str, name: &str, more: Value) -> Value {
     let mut seed = json!({"server_id": server, "name": name, "description": "theirs", "password": "Str4nger pass"});
     let fields = seed.as_object_mut().expect("an object");
@@ -122,7 +123,7 @@ pub async fn delete(world: &World, name: &str) {
         .unwrap();
 }
 
-/// Deletes an object and waits until it is gone.
+/// Deletes an object and waits until it no longer exists.
 pub async fn delete_whole(world: &World, name: &str) {
     delete(world, name).await;
     world.users().wait_until_gone(name).await;

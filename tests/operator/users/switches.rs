@@ -1,5 +1,5 @@
-//! Whatever the cloud does where its documents are silent, a user's life ends in the same state: the same story is told
-//! with every position of every switch of the simulator that concerns users, groups or servers.
+//! Whatever the cloud does where its documents are silent, a user's life cycle ends in the same state. The same story
+//! runs with every position of every switch of the simulator that concerns users, groups or servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use vpn_operator_testbed::eventually;
 
 use crate::world::{DEADLINE, Options, VPN_SERVER, World, condition};
 
-/// Customer gateways alone, and what comes with them: their tags, certificates, quota and lists.
+/// Switches that concern only customer gateways and their tags, certificates, quota and lists.
 const NOT_ABOUT_USERS: [&str; 24] = [
     "has-connection-status",
     "duplicate-name",
@@ -45,7 +45,7 @@ const OTHER_STORIES: [(&str, &str); 1] = [(
     "where the API is not published nothing can be made: see groups::a_cloud_without_users_is_told",
 )];
 
-/// Two positions that would make every second write wait ten seconds, if they came together.
+/// Two positions that together would make every second write wait ten seconds.
 const APART: [(&str, &str); 2] = [("write-queue", "1"), ("write-queue-pace", "one-a-second")];
 
 const FULL_SERVER: &str = "5e5e5e5e-0000-4000-8000-0000000000f1";
@@ -55,7 +55,7 @@ const OPS: &str = "66666666-0000-4000-8000-000000000002";
 
 type Positions = BTreeMap<String, String>;
 
-/// The positions of the runs: in the first all are at their defaults, in the others each is at another of its values.
+/// Returns the positions of the runs: all defaults in the first one, another value of each switch in the others.
 fn runs() -> Vec<Positions> {
     let all = Switches::default().list();
     let concerned: Vec<_> = all
@@ -109,7 +109,7 @@ struct Story {
 
 impl Story {
     async fn begin(positions: &Positions) -> Self {
-        let options = Options::with(["--resync-period=0", "--settle-time=4s"]);
+        let options = Options::with(["--resync-period=0", "--creation-confirmation-period=4s"]);
         let mut world = World::with(options).await;
         world.simulator.set_switches(positions).await.unwrap();
         world.simulator.set_pace(Duration::from_secs(1)).await.unwrap();
@@ -151,13 +151,13 @@ impl Story {
         self.world.users().patch(name, patch).await;
     }
 
-    /// The user of that name, seen or not.
+    /// Returns the user of that name, visible to the API or not.
     async fn in_cloud(&self, name: &str) -> Option<Value> {
         let users = self.world.cloud_users().await;
         users.into_iter().find(|user| user["name"] == name)
     }
 
-    /// A user was created; where the cloud takes its time for that, the time is over.
+    /// Waits until a user is created, and ends the time that a slow cloud takes for that.
     async fn settle(&self, name: &str) {
         let awaited = format!("{name} is made");
         self.until(&awaited, async || {
@@ -167,18 +167,18 @@ impl Story {
         self.world.simulator.post::<Value>("settle", &json!({})).await.unwrap();
     }
 
-    /// Waits, and says what it was like when it never came.
+    /// Waits, and panics with the last state on timeout.
     async fn until(&self, awaited: &str, check: impl AsyncFnMut() -> Result<(), String>) {
         let result = eventually(awaited, DEADLINE, check).await;
         result.unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()));
     }
 
-    /// Tells the cloud something that needs no more words.
+    /// Sends a POST without parameters to the simulator's admin API.
     async fn post(&self, path: &str) {
         self.world.simulator.post::<Value>(path, &json!({})).await.unwrap();
     }
 
-    /// Waits for the reason, and notes how things stand then.
+    /// Waits for the reason, and records the state at that time.
     async fn note(&mut self, chapter: &str, name: &str, reason: &str) {
         let object = self.world.users().wait_for_reason(name, reason).await;
         let status = &object["status"];
@@ -190,7 +190,7 @@ impl Story {
             .collect();
         let spec_name = object["spec"]["name"].as_str().unwrap_or(name);
         let user = self.in_cloud(spec_name).await.unwrap_or_default();
-        // How often the password was set is left out: a cloud that takes a recent one again takes it twice.
+        // The number of password resets is omitted: a cloud that accepts a recent password again sets it twice.
         let cloud = [
             "name",
             "description",
@@ -217,7 +217,7 @@ impl Story {
     }
 
     async fn tell(mut self) -> Vec<(String, Value)> {
-        // Its answer is lost, and the user is found.
+        // The response is lost, and the user is found.
         self.fault("CreateVpnUser", "lost-answer").await;
         let spec = "{passwordSecretRef: {name: alice}, description: ops, userGroupName: team, staticIP: 192.168.10.5}";
         self.world.apply_user("alice", spec).await;
@@ -225,7 +225,7 @@ impl Story {
         self.note("created", "alice", "Available").await;
 
         self.world
-            .apply_user("loner", "{passwordSecretRef: {name: first}, userGroupID: none}")
+            .apply_user("loner", "{passwordSecretRef: {name: first}, userGroupID: None}")
             .await;
         self.settle("loner").await;
         self.note("in no group", "loner", "Available").await;
@@ -233,30 +233,30 @@ impl Story {
 
         self.fault("UpdateVpnUser", "throttled-by-service").await;
         self.patch("alice", json!({"description": "net"})).await;
-        self.note("described anew", "alice", "Available").await;
+        self.note("with a new description", "alice", "Available").await;
         self.patch("alice", json!({"staticIP": "192.168.10.9"})).await;
         self.note("with another address", "alice", "Available").await;
         self.patch("alice", json!({"userGroupName": "ops"})).await;
         self.note("in another group", "alice", "Available").await;
         self.patch("alice", json!({"description": ""})).await;
-        self.note("described no more", "alice", "Available").await;
-        self.patch("alice", json!({"userGroupName": null, "userGroupID": "none"}))
+        self.note("without a description", "alice", "Available").await;
+        self.patch("alice", json!({"userGroupName": null, "userGroupID": "None"}))
             .await;
         self.note("left its group", "alice", "Available").await;
 
         self.rotate().await;
-        self.mend().await;
+        self.correct_drift().await;
         self.go().await;
         let Self { world, told } = self;
         world.finish().await;
         told
     }
 
-    /// What the cloud refuses, in whatever words and numbers.
+    /// Requests that the cloud refuses, with whatever texts and codes.
     async fn refusals(&mut self) {
-        // In no group, and said so: else the cloud may put them where it likes.
+        // Explicitly in no group; otherwise the cloud may choose a group.
         let on =
-            |server: &str| format!("{{vpnServerID: {server}, passwordSecretRef: {{name: first}}, userGroupID: none}}");
+            |server: &str| format!("{{vpnServerID: {server}, passwordSecretRef: {{name: first}}, userGroupID: None}}");
         self.world.apply_user("full-1", &on(FULL_SERVER)).await;
         self.settle("full-1").await;
         self.note("the last place", "full-1", "Available").await;
@@ -265,7 +265,7 @@ impl Story {
         self.world
             .apply_user("same-ip", "{passwordSecretRef: {name: first}, staticIP: 192.168.10.5}")
             .await;
-        // Made since the last look at the users, so that only the cloud can tell.
+        // Created after the last list of the users, so that only the cloud can detect it.
         let stranger = json!({"server_id": VPN_SERVER, "name": "taken", "password": "Str4nger pass"});
         self.world.simulator.seed_users::<Value>(&stranger).await.unwrap();
         self.world
@@ -277,7 +277,7 @@ impl Story {
         self.note("a taken name", "taken", "NameConflict").await;
     }
 
-    /// The answer to the reset is lost, and the new password is in force.
+    /// The response to the reset is lost, and the new password is in force.
     async fn rotate(&mut self) {
         self.fault("ResetVpnUserPassword", "lost-answer").await;
         self.world.apply_password("alice", "Sentinel Pass-2").await;
@@ -295,21 +295,21 @@ impl Story {
         self.note("with a new password", "alice", "Available").await;
     }
 
-    /// What others did is put right.
-    async fn mend(&mut self) {
+    /// Corrects what others changed.
+    async fn correct_drift(&mut self) {
         let id = self.in_cloud("alice").await.unwrap_or_default()["id"].clone();
         let id = id.as_str().expect("an id").to_owned();
         let edit = json!({"description": "by hand", "static_ip": "disable", "user_group_id": TEAM});
         self.world.simulator.edit_user(&id, &edit).await.unwrap();
         self.ask("alice").await;
-        self.until("alice is put right", async || {
+        self.until("alice is corrected", async || {
             let user = self.in_cloud("alice").await.unwrap_or_default();
             let is_right =
                 user["description"] == "" && user["static_ip"] == "192.168.10.9" && user["user_group_id"].is_null();
             if is_right { Ok(()) } else { Err(user.to_string()) }
         })
         .await;
-        self.note("put right", "alice", "Available").await;
+        self.note("corrected", "alice", "Available").await;
 
         let path = format!("vpn-servers/{VPN_SERVER}");
         let pending = json!({"status": "PENDING_UPDATE"});
@@ -329,24 +329,24 @@ impl Story {
         self.settle("alice").await;
         self.world
             .users()
-            .wait_for("alice", "made anew", |object| {
+            .wait_for("alice", "recreated", |object| {
                 object["status"]["id"].is_string() && object["status"]["id"] != id.as_str()
             })
             .await;
-        self.note("made anew", "alice", "Available").await;
+        self.note("recreated", "alice", "Available").await;
     }
 
-    /// One user goes, another takes its name; then all go.
+    /// Deletes one user, whose name another one takes; then deletes all.
     async fn go(&mut self) {
         let id = self.in_cloud("alice").await.unwrap_or_default()["id"].clone();
         self.world.kubectl(["delete", "vpnu", "alice", "--wait=false"]).await;
         self.world
             .apply_user(
                 "heir",
-                "{name: alice, passwordSecretRef: {name: first}, userGroupID: none}",
+                "{name: alice, passwordSecretRef: {name: first}, userGroupID: None}",
             )
             .await;
-        self.until("the first alice is gone", async || {
+        self.until("the first alice is deleted", async || {
             self.post("finish-deletions").await;
             let users = self.world.cloud_users().await;
             let is_there = users.iter().any(|user| user["id"] == id);
@@ -355,10 +355,10 @@ impl Story {
         .await;
         self.world.users().wait_until_gone("alice").await;
         self.settle("alice").await;
-        self.note("an heir to the name", "heir", "Available").await;
+        self.note("the next user of the name", "heir", "Available").await;
 
         self.world.kubectl(["delete", "vpnu", "--all", "--wait=false"]).await;
-        self.until("all are gone", async || {
+        self.until("all are deleted", async || {
             self.post("finish-deletions").await;
             let left = self.world.users().list().await;
             if left.is_empty() {
@@ -370,7 +370,7 @@ impl Story {
         .await;
         let users = self.world.cloud_users().await;
         let left: Vec<_> = users.iter().map(|user| user["name"].clone()).collect();
-        assert_eq!(left, ["taken"], "the stranger stays");
+        assert_eq!(left, ["taken"], "the unmanaged user stays");
         assert_eq!(users[0]["password_resets"], 0);
     }
 }
@@ -388,14 +388,14 @@ async fn the_story_ends_the_same_in_every_position() {
     let told: BTreeMap<_, _> = usual.iter().cloned().collect();
     for (chapter, description, group, ip) in [
         ("created", "ops", json!(TEAM), json!("192.168.10.5")),
-        ("described anew", "net", json!(TEAM), json!("192.168.10.5")),
+        ("with a new description", "net", json!(TEAM), json!("192.168.10.5")),
         ("with another address", "net", json!(TEAM), json!("192.168.10.9")),
         ("in another group", "net", json!(OPS), json!("192.168.10.9")),
-        ("described no more", "", json!(OPS), json!("192.168.10.9")),
+        ("without a description", "", json!(OPS), json!("192.168.10.9")),
         ("left its group", "", Value::Null, json!("192.168.10.9")),
         ("with a new password", "", Value::Null, json!("192.168.10.9")),
-        ("put right", "", Value::Null, json!("192.168.10.9")),
-        ("made anew", "later", Value::Null, json!("192.168.10.9")),
+        ("corrected", "", Value::Null, json!("192.168.10.9")),
+        ("recreated", "later", Value::Null, json!("192.168.10.9")),
     ] {
         let cloud = &told[&format!("{chapter}: alice")]["cloud"];
         let found = (&cloud["description"], &cloud["user_group_id"], &cloud["static_ip"]);

@@ -1,4 +1,4 @@
-//! What somebody sees who runs `kubectl get vpnu --watch` or follows the log: each reason once, and no other word.
+//! What `kubectl get vpnu --watch` and the log show: each reason once, and nothing else.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +33,7 @@ impl Seen {
         seen
     }
 
-    /// USER and REASON of one object, as they came.
+    /// USER and REASON of one object, in the order of arrival.
     fn of(&self, name: &str) -> Vec<(String, String)> {
         let lines = self.0.lock().unwrap();
         let of_name = lines.iter().filter(|line| line.0 == name);
@@ -43,7 +43,7 @@ impl Seen {
     }
 }
 
-/// The reasons that the log tells of one object, and its other lines as they are.
+/// The reasons that the log shows for one object, and its other lines as they are.
 fn logged(world: &World, name: &str) -> Vec<String> {
     let log = world.running().log();
     let of_name = log.lines().filter(|line| line.contains(&format!("name=\"{name}\"")));
@@ -57,7 +57,11 @@ fn logged(world: &World, name: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn each_reason_is_shown_and_logged_once() {
-    let flags = ["--resync-period=0", "--settle-time=2s", "--log-level=info"];
+    let flags = [
+        "--resync-period=0",
+        "--creation-confirmation-period=2s",
+        "--log-level=info",
+    ];
     let mut world = World::with(Options::with(flags)).await;
     let seen = Seen::start(&world).await;
     world
@@ -75,7 +79,7 @@ async fn each_reason_is_shown_and_logged_once() {
     world.users().wait_for_event("alice", "PasswordSet").await;
     world.users().wait_for_reason("alice", "Available").await;
 
-    // Three tries that are throttled are one trouble.
+    // Three throttled tries are one failure.
     let fault = json!({"fault": "throttled-by-service", "operation": "CreateVpnUser", "times": 3});
     world.simulator.add_fault(&fault).await.unwrap();
     world.apply_user("bobby", "{passwordSecretRef: {name: alice}}").await;
@@ -83,7 +87,7 @@ async fn each_reason_is_shown_and_logged_once() {
     world.kubectl(["delete", "vpnu", "alice"]).await;
 
     let reasons = |user: &str, reasons: &[&str]| -> Vec<(String, String)> {
-        // Before the operator has said anything, nothing is shown.
+        // Before the operator has written a status, nothing is shown.
         let first = [(String::new(), String::new())];
         let then = reasons.iter().map(|reason| (user.to_owned(), (*reason).to_owned()));
         first.into_iter().chain(then).collect()
@@ -101,13 +105,16 @@ async fn each_reason_is_shown_and_logged_once() {
     assert_eq!(seen.of("alice"), reasons("alice", &shown));
     let shown = ["Creating", "Throttled", "Creating", "Available"];
     assert_eq!(seen.of("bobby"), reasons("bobby", &shown));
-    let told = logged(&world, "alice");
+    let of_alice = logged(&world, "alice");
     assert_eq!(
-        told[..4],
+        of_alice[..4],
         ["SecretNotFound", "Available", "Available", "Available"],
-        "{told:?}"
+        "{of_alice:?}"
     );
-    assert!(told.len() == 5 && told[4].contains("let go"), "{told:?}");
+    assert!(
+        of_alice.len() == 5 && of_alice[4].contains("finalizer removed"),
+        "{of_alice:?}"
+    );
     assert_eq!(logged(&world, "bobby"), ["Throttled", "Available"]);
     world.finish().await;
 }

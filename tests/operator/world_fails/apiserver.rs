@@ -1,4 +1,4 @@
-//! The apiserver and etcd go away and come back, and what a watch could go on from is forgotten.
+//! The apiserver and etcd stop and return, and the version from which a watch could continue is compacted.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, Line, eventually};
@@ -11,11 +11,15 @@ use crate::world::{DEADLINE, Options, World, repository};
 /// On a control plane of its own, with a lease that outlasts every outage.
 async fn world_on(plane: &'static ControlPlane) -> World {
     plane.apply_crds(&repository().join("crds")).await.unwrap();
-    let flags = ["--resync-period=0", "--lease-duration=20m", "--request-timeout=5m"];
+    let flags = [
+        "--resync-period=0",
+        "--leader-elect-lease-duration=20m",
+        "--request-timeout=5m",
+    ];
     World::on(plane, Options::with(flags)).await
 }
 
-/// A creation is in the cloud, and its answer on the way back.
+/// Creates a gateway in the cloud and holds the answer on its way back.
 async fn create_and_hold(world: &World, name: &str, address: &str) {
     let hold = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": true});
     world.simulator.add_fault(&hold).await.unwrap();
@@ -40,7 +44,7 @@ async fn restarts_of_apiserver_and_etcd_and_a_compaction_under_the_watch_are_out
     }
     let mark = world.mark().await;
 
-    // The answer of a creation comes while there is nobody to put it on record.
+    // The answer of a creation comes while there is no apiserver to record it.
     create_and_hold(&world, "fourth", "203.0.113.4").await;
     plane.stop_api_server().unwrap();
     world.simulator.release(&json!({})).await.unwrap();
@@ -49,14 +53,14 @@ async fn restarts_of_apiserver_and_etcd_and_a_compaction_under_the_watch_are_out
     world.wait_for_reason("fourth", "Available").await;
     wait_until_ready(&world).await;
 
-    // The same with etcd, behind an apiserver that stays.
+    // The same with etcd, behind an apiserver that keeps running.
     create_and_hold(&world, "fifth", "203.0.113.5").await;
     plane.restart_etcd().await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
     world.wait_for_reason("fifth", "Available").await;
     wait_until_ready(&world).await;
 
-    // What happens while the operator is away is not to be had from a watch afterwards.
+    // A watch cannot deliver afterwards what happens while the operator is paused.
     world
         .apply_gateway(
             "seen",
@@ -108,7 +112,7 @@ async fn restarts_of_apiserver_and_etcd_and_a_compaction_under_the_watch_are_out
 async fn an_operator_that_was_cut_off_from_the_apiserver_for_a_moment_is_ready_again_and_has_missed_nothing() {
     let mut world = World::with(Options {
         stopped: true,
-        ..Options::with(["--resync-period=0", "--lease-duration=20m"])
+        ..Options::with(["--resync-period=0", "--leader-elect-lease-duration=20m"])
     })
     .await;
     let proxy = world.proxy();
@@ -116,7 +120,7 @@ async fn an_operator_that_was_cut_off_from_the_apiserver_for_a_moment_is_ready_a
     world.create("first", "{name: first, idValue: 203.0.113.1}").await;
     let mark = world.mark().await;
     proxy.set_line(Line::Closed);
-    eventually("the operator says that its watches are down", DEADLINE, async || {
+    eventually("the operator reports that its watches are down", DEADLINE, async || {
         let (status, report) = world
             .running()
             .get("/readyz", DEADLINE)

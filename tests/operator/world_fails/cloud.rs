@@ -1,4 +1,4 @@
-//! The cloud is away for long, or throttles everything.
+//! A long outage of the cloud, or throttling of all requests.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use crate::world::{DEADLINE, Options, World, condition, gateway, user};
 
 const GATEWAYS: usize = 20;
 const USERS: usize = 6;
-/// After so many more cycles of trouble memory must not have grown; the first ones fill what is kept for good.
+/// Failure cycles before memory is first measured: they fill what the operator keeps permanently.
 const WARM_UP: usize = 2;
 
 /// A way in which the whole cloud fails.
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
-    /// Nobody answers at its address.
+    /// Nothing listens at its address.
     Unreachable,
-    /// Whatever is asked for is too much, in each of the three ways to say so.
+    /// Every request is throttled, with each of the three error codes.
     Throttled,
-    /// Connections break, answers do not come, pages of proxies do.
+    /// Connections break, responses time out, proxies send HTML pages.
     Broken,
 }
 
@@ -84,7 +84,8 @@ impl Scene {
         self.world.users().wait_until_all_ready(USERS).await;
     }
 
-    /// The cloud fails while everything is edited, one object goes and another comes; then it is well again.
+    /// The cloud fails while one object of each kind is deleted and all others are edited. Once it works, both are
+    /// created again.
     async fn endure(&mut self, trouble: Trouble, cycle: usize) {
         let Self { world, line, .. } = self;
         match trouble {
@@ -109,10 +110,11 @@ impl Scene {
         self.everything_is_troubled(trouble).await;
         let Self { world, line, .. } = self;
         match trouble {
-            Trouble::Unreachable => line.mend().await,
+            Trouble::Unreachable => line.correct_drift().await,
             Trouble::Throttled | Trouble::Broken => world.simulator.clear_faults().await.unwrap(),
         }
-        // It comes back by itself, at a pace that grows with the outage; the later cycles need not wait for that.
+        // Objects recover by themselves, after a backoff that grows with the outage; later cycles need not wait for
+        // that.
         if cycle > WARM_UP {
             request_all(world).await;
         }
@@ -151,7 +153,7 @@ impl Scene {
         })
         .await;
         result.unwrap_or_else(|error| panic!("{trouble:?}: {error}\n{}", world.log_tail()));
-        // It lasts: the drift polls fail as well, one after the other.
+        // The outage lasts: the drift checks fail as well, one after the other.
         let before = failed_lists(world).await;
         eventually("the outage lasts", DEADLINE, async || {
             let failed = failed_lists(world).await - before;
@@ -161,20 +163,20 @@ impl Scene {
         .unwrap();
     }
 
-    /// What the operator's process holds of memory, in KiB.
+    /// Returns the resident memory of the operator's process, in KiB.
     fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.world.running().pid())).unwrap();
         let line = status
             .lines()
             .find(|line| line.starts_with("VmRSS:"))
-            .expect("Linux tells it");
+            .expect("Linux reports it");
         line.split_whitespace()
             .nth(1)
             .and_then(|number| number.parse().ok())
             .expect("a number of KiB")
     }
 
-    /// Lines about objects that no change of their reason stands behind.
+    /// Returns the number of log lines about objects that no change of their reason explains.
     async fn lines_too_many(&self) -> u64 {
         let log = self.world.running().log();
         let mut too_many = 0;
@@ -184,7 +186,7 @@ impl Scene {
                 .iter()
                 .rev()
                 .find_map(|line| line["reason"].as_str().map(str::to_owned));
-            eventually("the watch has seen what the log tells", DEADLINE, async || {
+            eventually("the watch has seen the reason in the log", DEADLINE, async || {
                 let seen = self.reasons.last(&kind, &name);
                 if seen == last || last.is_none() {
                     Ok(())
@@ -194,7 +196,7 @@ impl Scene {
             })
             .await
             .unwrap();
-            // A deletion is told by a line of its own, when there is no reason any more.
+            // A deletion has a log line of its own, without a reason.
             let let_go = lines.iter().filter(|line| line["reason"].is_null()).count() as u64;
             let extra = (lines.len() as u64).saturating_sub(self.reasons.of(&kind, &name) + let_go);
             if extra > 0 {
@@ -206,7 +208,7 @@ impl Scene {
     }
 }
 
-/// How many lists of a collection have failed so far, as the metrics tell.
+/// Returns how many lists of a collection have failed so far, according to the metrics.
 async fn failed_lists(world: &World) -> u64 {
     let metrics = world.running().metrics(DEADLINE).await.unwrap();
     let failed = metrics

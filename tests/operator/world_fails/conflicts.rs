@@ -1,4 +1,4 @@
-//! Others write to the same objects at the same time: 409 to writes of ours.
+//! Concurrent writes of others to the same objects: 409 for the operator's writes.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Answer, ApiRequest, Moment, Verb, eventually};
@@ -8,7 +8,7 @@ use crate::console::counts;
 use crate::objects::Objects;
 use crate::world::{DEADLINE, Options, World, condition};
 
-/// A write of the status of an object of that name.
+/// Matches writes of the status of the object with that name.
 fn is_status_of(name: &'static str) -> impl Fn(&ApiRequest) -> bool + Send + Sync + 'static {
     move |request| {
         let is_status = request.verb == Verb::Patch && request.subresource.as_deref() == Some("status");
@@ -16,7 +16,7 @@ fn is_status_of(name: &'static str) -> impl Fn(&ApiRequest) -> bool + Send + Syn
     }
 }
 
-/// Somebody else changes an object.
+/// Changes an object as another client does.
 async fn interfere(objects: &Objects<'_>, name: &str, note: &str) {
     let annotations = json!({"example.com/note": note});
     objects
@@ -28,15 +28,19 @@ async fn interfere(objects: &Objects<'_>, name: &str, note: &str) {
 async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_told_what_happened() {
     let mut world = World::with(Options {
         stopped: true,
-        // What is held shall not time out meanwhile.
-        ..Options::with(["--resync-period=0", "--request-timeout=60s", "--lease-duration=2m"])
+        // Held requests must not time out meanwhile.
+        ..Options::with([
+            "--resync-period=0",
+            "--request-timeout=60s",
+            "--leader-elect-lease-duration=2m",
+        ])
     })
     .await;
     let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
     world.apply_password("alice", "Conflict Pass-1").await;
 
-    // The intent of a creation comes too late: another decision follows, and one creation.
+    // The intent of a creation is written too late: another decision follows, and one creation.
     let hold = proxy.hold(Moment::Before, 0, is_status_of("office"));
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
@@ -52,7 +56,7 @@ async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_tol
     hold.release();
     world.users().wait_for_reason("alice", "Available").await;
 
-    // The outcome of a creation, of a change, of a password: it is put on record all the same.
+    // The outcome of a creation or a change of a password is recorded despite the conflict.
     for (operation, name) in [("CreateCustomerGateway", "branch"), ("CreateVpnUser", "bobby")] {
         let hold = json!({"fault": "hold", "operation": operation, "commit": true});
         world.simulator.add_fault(&hold).await.unwrap();
@@ -80,7 +84,7 @@ async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_tol
             object["status"]["passwordReset"].is_null() && condition(object, "Ready")["reason"] == "Available"
         };
         world.users().wait_for_event(name, "PasswordSet").await;
-        world.users().wait_for(name, "no reset is under way", is_over).await;
+        world.users().wait_for(name, "no reset is in progress", is_over).await;
     }
     let expected = [
         ("CreateCustomerGateway", 2),
@@ -101,14 +105,14 @@ async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_s
     .await;
     let proxy = world.proxy();
     world.start_operator_behind(&proxy).await;
-    let refusal = Answer::refusal(409, "Conflict", "somebody is always faster");
+    let refusal = Answer::refusal(409, "Conflict", "another write is always faster");
     let conflict = proxy.answer(refusal, None, is_status_of("office"));
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
         .await;
-    // It gives itself a pause instead of asking for ever, and says so once.
+    // It backs off instead of retrying at once, and logs that once.
     world.running().wait_for_log("will try again", DEADLINE).await.unwrap();
-    eventually("it has tried again", DEADLINE, async || {
+    eventually("it has retried", DEADLINE, async || {
         let tries = proxy
             .requests_since(0)
             .iter()
@@ -127,7 +131,7 @@ async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_s
     world.finish().await;
 }
 
-/// The reconcile reads what is there just before it goes, and the watch says so while the answer is on its way.
+/// The reconcile reads the object just before its deletion; the watch delivers the deletion before the response.
 #[tokio::test]
 async fn an_object_that_goes_while_it_is_read_is_in_nobodys_way() {
     let mut world = World::with(Options {
@@ -140,7 +144,7 @@ async fn an_object_that_goes_while_it_is_read_is_in_nobodys_way() {
     world.apply_gateway("old", "{name: old, idValue: 203.0.113.1}").await;
     let old = world.wait_for_reason("old", "Available").await;
 
-    let refusal = Answer::refusal(409, "Conflict", "somebody was faster");
+    let refusal = Answer::refusal(409, "Conflict", "another write was faster");
     let conflict = proxy.answer(refusal, Some(1), is_status_of("old"));
     let is_read = |request: &ApiRequest| request.verb == Verb::Get && request.about() == Some("old");
     let hold = proxy.hold(Moment::After, 0, is_read);
@@ -153,7 +157,7 @@ async fn an_object_that_goes_while_it_is_read_is_in_nobodys_way() {
     hold.release();
     drop(conflict);
 
-    // What it had in the cloud is free for another.
+    // Another object may take over its cloud resource.
     let id = old["status"]["id"].as_str().unwrap();
     let spec = format!("{{name: old, idValue: 203.0.113.1, externalID: {id}}}");
     world.apply_gateway("new", &spec).await;

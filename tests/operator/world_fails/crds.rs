@@ -1,4 +1,4 @@
-//! The CRDs are taken away, with every object of theirs, and put back.
+//! The CRDs are deleted with all their objects, and restored.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
@@ -10,7 +10,7 @@ use crate::world::{DEADLINE, Options, World, condition, gateway, repository, use
 
 const CRDS: [&str; 2] = ["customergateways.vpn.huaweicloud.com", "vpnusers.vpn.huaweicloud.com"];
 
-/// What Git has.
+/// Returns the manifests in Git.
 fn manifests() -> String {
     let mut manifests: Vec<String> = (1..=4)
         .map(|number| {
@@ -54,14 +54,14 @@ async fn crds_that_were_removed_by_force_and_put_back_cost_the_cloud_nothing() {
             objects.wait_for(&name, "CRDDeleting", said).await;
         }
     }
-    // Somebody is in a hurry.
+    // A user removes the finalizers by force.
     for objects in [world.gateway_objects(), world.users()] {
         for object in objects.list().await {
             let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
             objects.patch(&name, json!({"metadata": {"finalizers": null}})).await;
         }
     }
-    eventually("the CRDs are gone", DEADLINE, async || {
+    eventually("the CRDs are deleted", DEADLINE, async || {
         let left = world
             .kubectl(["get", "crd", gateways, users, "--ignore-not-found", "-o", "name"])
             .await;
@@ -69,7 +69,7 @@ async fn crds_that_were_removed_by_force_and_put_back_cost_the_cloud_nothing() {
     })
     .await
     .unwrap();
-    eventually("the operator says that it is not ready", DEADLINE, async || {
+    eventually("the operator reports that it is not ready", DEADLINE, async || {
         let (status, report) = world
             .running()
             .get("/readyz", DEADLINE)
@@ -107,7 +107,7 @@ async fn crds_that_were_removed_by_force_and_put_back_cost_the_cloud_nothing() {
     let (created, deleted): (u64, u64) = (count("Create"), count("Delete"));
     settle_up(&world, 2).await;
     LEDGER.add(&[
-        ("creations after CRDs were put back", created),
+        ("creations after CRDs were restored", created),
         ("deletions after CRDs were removed", deleted),
     ]);
     assert_eq!((created, deleted), (0, 0), "{calls:?}");

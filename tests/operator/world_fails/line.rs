@@ -1,4 +1,4 @@
-//! The line to the cloud: connections are carried over, or refused as by a machine that is not there.
+//! The line to the cloud: it forwards connections, or refuses them like a machine that does not listen.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ pub struct CloudLine {
 }
 
 impl CloudLine {
-    /// To the simulator at that URL.
+    /// Creates a line to the simulator at that URL.
     pub async fn to(url: &str) -> Self {
         let cloud = url.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -25,21 +25,21 @@ impl CloudLine {
         }
     }
 
-    /// What an operator is told to call.
+    /// The endpoint for the operator's flags.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Every connection breaks, and none can be made.
+    /// Breaks every connection, and refuses new ones.
     pub async fn cut(&mut self) {
         let carrier = self.carrier.take().expect("it was not cut");
         carrier.abort();
-        // Whatever it held is closed once it has ended.
+        // Its connections are closed once it has ended.
         assert!(carrier.await.unwrap_err().is_cancelled());
     }
 
-    /// As before.
-    pub async fn mend(&mut self) {
+    /// Forwards connections again.
+    pub async fn correct_drift(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.carrier = Some(tokio::spawn(carry(listener, self.cloud)));
     }
@@ -54,12 +54,12 @@ impl Drop for CloudLine {
 }
 
 async fn carry(listener: TcpListener, cloud: SocketAddr) {
-    // Aborted with the set.
+    // The tasks are aborted when the set is dropped.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((mut near, _)) = listener.accept().await {
         connections.spawn(async move {
             if let Ok(mut far) = TcpStream::connect(cloud).await {
-                // It breaks in one way or another.
+                // A broken connection may cause any error.
                 let _ = copy_bidirectional(&mut near, &mut far).await;
             }
         });

@@ -1,5 +1,5 @@
-//! The world around the operator fails, and comes back: everything converges then, nothing is made twice and nothing is
-//! lost.
+//! The environment of the operator fails and recovers: then everything converges, without duplicates and without
+//! losses.
 
 mod apiserver;
 mod cloud;
@@ -17,10 +17,10 @@ use vpn_operator_testbed::eventually;
 use crate::tally::Ledger;
 use crate::world::{DEADLINE, World};
 
-/// What the tests of this folder counted.
+/// The counts of the tests in this folder.
 static LEDGER: Ledger = Ledger::new("world fails");
 
-/// Counts that each object has exactly one in the cloud, after so many faults.
+/// Checks and counts that each object has exactly one resource in the cloud after this number of faults.
 async fn settle_up(world: &World, faults: u64) {
     let tally = world.exactly_one_each().await;
     LEDGER.add(&[
@@ -31,7 +31,7 @@ async fn settle_up(world: &World, faults: u64) {
     ]);
 }
 
-/// Waits until `/readyz` says that every watch is up.
+/// Waits until `/readyz` reports that every watch is up.
 async fn wait_until_ready(world: &World) {
     let ready = eventually("the operator is ready again", DEADLINE, async || {
         match world.running().get("/readyz", DEADLINE).await {
@@ -45,7 +45,7 @@ async fn wait_until_ready(world: &World) {
         .unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
 }
 
-/// What a person writes at each object to have it looked at.
+/// Requests a reconciliation of each object by annotation.
 async fn request_all(world: &World) {
     for kind in ["cgw", "vpnu"] {
         let now = format!("vpn.huaweicloud.com/reconcile-requested-at={}", world.mark().await);

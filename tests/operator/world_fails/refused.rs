@@ -1,4 +1,4 @@
-//! Somebody's admission rule refuses what the operator writes, or a webhook that nobody answers does.
+//! An admission policy, or a webhook that does not answer, refuses what the operator writes.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,14 @@ use crate::world::{DEADLINE, Options, World};
 const STATUS: [&str; 2] = ["customergateways/status", "vpnusers/status"];
 const OBJECTS: [&str; 2] = ["customergateways", "vpnusers"];
 
-/// What refuses, as manifests of the cluster; in effect in this world's namespace alone.
+/// Cluster-wide manifests that refuse updates in this world's namespace only.
 struct Obstacle {
     manifests: Vec<Value>,
     world_namespace: String,
 }
 
 impl Obstacle {
-    /// A rule of the cluster's that refuses updates of these.
+    /// An admission policy that refuses updates of these resources.
     fn policy(world: &World, resources: &[&str]) -> Self {
         let name = format!("refuses-{}", world.namespace);
         let policy = json!({
@@ -46,7 +46,7 @@ impl Obstacle {
         Self::of(world, vec![policy, binding])
     }
 
-    /// A webhook that is not there, and without which nothing may be updated.
+    /// A webhook that does not exist, and without which no update is allowed.
     fn webhook(world: &World, resources: &[&str]) -> Self {
         let webhook = json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -74,7 +74,7 @@ impl Obstacle {
         }
     }
 
-    /// Puts it up, and waits until the apiserver heeds it; `probe` is a patch that it refuses.
+    /// Applies it, and waits until the apiserver enforces it; `probe` is a patch that it refuses.
     async fn put_up(&self, world: &World, probe: &[&str]) {
         for manifest in &self.manifests {
             world.apply(&manifest.to_string()).await;
@@ -82,7 +82,7 @@ impl Obstacle {
         self.wait_for(world, probe, "is refused", false).await;
     }
 
-    /// Takes it away, and waits until that is heeded.
+    /// Deletes it, and waits until the apiserver no longer enforces it.
     async fn take_away(&self, world: &World, probe: &[&str]) {
         for manifest in &self.manifests {
             let (kind, name) = (
@@ -144,16 +144,16 @@ const OBJECT_PROBE: [&str; 4] = [
     r#"{"metadata": {"annotations": {"example.com/a": "b"}}}"#,
 ];
 
-/// While nothing can be put on record nothing is sent, what was under way is not sent again, and all of it goes on
-/// afterwards; each object says once that it is refused.
+/// While status cannot be written, nothing is sent, and requests in progress are not sent again. All of it continues
+/// afterwards. The log reports the refusal once for each object.
 async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
     let flags = [
         "--resync-period=1s",
         "--log-level=info",
         "--log-format=json",
-        // What is held shall not time out meanwhile.
+        // Held requests must not time out meanwhile.
         "--request-timeout=60s",
-        "--lease-duration=2m",
+        "--leader-elect-lease-duration=2m",
     ];
     let mut world = World::with(Options::with(flags)).await;
     let reasons = Reasons::follow(&world).await;
@@ -180,18 +180,22 @@ async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
         ("CustomerGateway", "edited"),
         ("VpnUser", "alice"),
     ];
-    eventually("each object says that it is refused", DEADLINE, async || {
-        let told = refusals(&world.running().log());
+    eventually("each object reports that it is refused", DEADLINE, async || {
+        let refused = refusals(&world.running().log());
         let all = troubled
             .iter()
-            .all(|(kind, name)| told.contains_key(&((*kind).to_owned(), (*name).to_owned())));
-        if all { Ok(()) } else { Err(format!("{told:?}")) }
+            .all(|(kind, name)| refused.contains_key(&((*kind).to_owned(), (*name).to_owned())));
+        if all { Ok(()) } else { Err(format!("{refused:?}")) }
     })
     .await
     .unwrap();
     world.wait_for_cycles(5).await;
     let sent = world.writes_since(mark).await;
-    assert_eq!(sent, counts([("CreateCustomerGateway", 1)]), "only what was under way");
+    assert_eq!(
+        sent,
+        counts([("CreateCustomerGateway", 1)]),
+        "only the write in progress"
+    );
 
     obstacle.take_away(&world, &STATUS_PROBE).await;
     world.wait_until_all_ready(4).await;
@@ -219,7 +223,7 @@ async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
     world.finish().await;
 }
 
-/// How often each object was said to be refused by the apiserver.
+/// How often the log reports a refusal by the apiserver, for each object.
 fn refusals(log: &str) -> BTreeMap<(String, String), u64> {
     let is_refusal = |line: &&Value| line["message"] == "will try again";
     let count = |lines: Vec<Value>| lines.iter().filter(is_refusal).count() as u64;
@@ -253,11 +257,11 @@ async fn without_a_finalizer_nothing_is_created_and_without_its_removal_nothing_
     world.apply_gateway("new", "{name: new, idValue: 203.0.113.3}").await;
     world.kubectl(["delete", "cgw/leaving", "--wait=false"]).await;
     eventually("both are refused", DEADLINE, async || {
-        let told = refusals(&world.running().log());
-        if told.len() == 2 {
+        let refused = refusals(&world.running().log());
+        if refused.len() == 2 {
             Ok(())
         } else {
-            Err(format!("{told:?}"))
+            Err(format!("{refused:?}"))
         }
     })
     .await

@@ -77,7 +77,7 @@ async fn begins_with(world: &mut World, view: &View) -> u64 {
                 .map(move |item| (plural, item["metadata"]["name"].as_str().unwrap().to_owned()))
         })
         .collect();
-    let result = eventually("each stale object is found out", DEADLINE, async || {
+    let result = eventually("each stale object is detected", DEADLINE, async || {
         let requests = proxy.requests_since(0);
         let of = |plural: &str, name: &str, verb: Verb| {
             requests
@@ -115,17 +115,21 @@ async fn begins_with(world: &mut World, view: &View) -> u64 {
 async fn a_restart_with_an_older_view_of_the_objects_makes_nothing_twice() {
     let mut world = World::with(Options {
         stopped: true,
-        ..Options::with(["--resync-period=0", "--request-timeout=60s", "--lease-duration=2m"])
+        ..Options::with([
+            "--resync-period=0",
+            "--request-timeout=60s",
+            "--leader-elect-lease-duration=2m",
+        ])
     })
     .await;
     world.apply_password("people", "Stale Pass-1").await;
     world.apply(&manifests()).await;
-    let mut views = vec![View::of(&world, "nothing was done yet").await];
+    let mut views = vec![View::of(&world, "before the first write").await];
     let proxy = world.proxy();
     let hold = proxy.hold_all(Moment::Before, announces("intent"));
     world.start_operator_behind(&proxy).await;
     eventually(
-        "the first creation of each kind is about to be announced",
+        "the first creation of each kind is about to be recorded",
         DEADLINE,
         async || {
             let held = hold.held();
@@ -184,8 +188,8 @@ async fn a_restart_with_an_older_view_of_the_objects_makes_nothing_twice() {
     repeated += begins_with(&mut world, &before).await;
     settle_up(&world, views.len() as u64 + 1).await;
     LEDGER.add(&[
-        ("restarts with an older view", views.len() as u64 + 1),
-        ("writes made twice by them", repeated),
+        ("restarts with an older state", views.len() as u64 + 1),
+        ("writes repeated after restarts with an older state", repeated),
     ]);
     world.finish().await;
 }

@@ -17,7 +17,7 @@ async fn a_namespace_that_cannot_be_listed_holds_up_only_what_could_collide_with
     let home = plane.create_namespace("home").await.unwrap();
     let other = plane.create_namespace("forbidden").await.unwrap();
     world.kubeconfig = permissions::grant_only_in(plane, &home, &world.namespace).await;
-    world.set_argument(&format!("--leader-elect-namespace={home}"));
+    world.set_argument(&format!("--leader-elect-resource-namespace={home}"));
     world.set_argument(&format!("--watch-namespace={},{other}", world.namespace));
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")

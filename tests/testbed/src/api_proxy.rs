@@ -1,7 +1,7 @@
-//! A proxy between an operator and the apiserver: it writes down every request, lets watches stream through, and can
-//! hold a request before or after its effect, lose it, answer it itself, or cut the operator off.
+//! A proxy between an operator and the apiserver: it records every request, streams watches, and can hold a request
+//! before or after its effect, lose it, answer it itself, or disconnect the operator.
 //!
-//! The operator gets [`ApiProxy::kubeconfig`]; everybody else goes on asking the apiserver itself.
+//! The operator uses [`ApiProxy::kubeconfig`]; all other clients still use the apiserver directly.
 
 mod forward;
 mod request;
@@ -21,7 +21,7 @@ pub use request::{ApiRequest, Verb};
 pub use rules::{Answer, Line, Moment};
 use rules::{Fate, Shared};
 
-/// A running proxy; it ends when it is dropped.
+/// A running proxy; it stops when it is dropped.
 pub struct ApiProxy {
     shared: Arc<Shared>,
     worker: Worker,
@@ -29,12 +29,12 @@ pub struct ApiProxy {
 }
 
 impl ApiProxy {
-    /// Starts one before the apiserver, for whoever has the administrator's rights.
+    /// Starts a proxy of the apiserver, with the administrator's permissions.
     pub fn start(plane: &ControlPlane) -> Result<Self> {
         Self::start_for(plane, plane.kubeconfig())
     }
 
-    /// Starts one for whoever has this kubeconfig, one that the test bed wrote: its rights stay what they are.
+    /// Starts a proxy for a kubeconfig that the test bed wrote, with the same permissions.
     pub fn start_for(plane: &ControlPlane, kubeconfig: &Path) -> Result<Self> {
         let shared = Arc::new(Shared::new());
         let worker = Worker::start(Arc::clone(&shared), plane.url(), plane.http_client()?)?;
@@ -52,32 +52,32 @@ impl ApiProxy {
         })
     }
 
-    /// What makes a process go through this proxy.
+    /// The kubeconfig of this proxy.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    /// Where it listens.
+    /// The URL of this proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.worker.address)
     }
 
-    /// Lets requests through from now on, or does not.
+    /// Forwards or blocks requests from now on.
     pub fn set_line(&self, line: Line) {
         self.shared.line.send_replace(line);
     }
 
-    /// The number of the latest request: what comes later is what a test looks at.
+    /// The number of the latest request: tests check the requests after it.
     pub fn last_number(&self) -> u64 {
         self.shared.last_number()
     }
 
-    /// The requests that came after that one, as they came.
+    /// The requests after that number, in order of arrival.
     pub fn requests_since(&self, number: u64) -> Vec<ApiRequest> {
         self.shared.passed_since(number)
     }
 
-    /// Holds the first request that is picked, when `skip` others have passed.
+    /// Holds the first matching request after `skip` others.
     pub fn hold(
         &self,
         moment: Moment,
@@ -90,12 +90,12 @@ impl ApiProxy {
         )
     }
 
-    /// Holds every request that is picked: a watch, for example, which then neither begins nor ends.
+    /// Holds every matching request: a watch, for example, which then neither begins nor ends.
     pub fn hold_all(&self, moment: Moment, pick: impl Fn(&ApiRequest) -> bool + Send + Sync + 'static) -> Hold {
         Hold(self.interfere(Box::new(pick), 0, None, Fate::Hold(moment)), moment)
     }
 
-    /// Closes the connection of requests that are picked, so many times or (`None`) always.
+    /// Closes the connection of matching requests, `times` times or (`None`) always.
     pub fn lose(
         &self,
         moment: Moment,
@@ -105,7 +105,7 @@ impl ApiProxy {
         self.interfere(Box::new(pick), 0, times, Fate::Lose(moment))
     }
 
-    /// Answers requests that are picked in the apiserver's place, so many times or (`None`) always.
+    /// Answers matching requests instead of the apiserver, `times` times or (`None`) always.
     pub fn answer(
         &self,
         answer: Answer,
@@ -123,7 +123,7 @@ impl ApiProxy {
     }
 }
 
-/// Something that a proxy does to requests; it ends when this is dropped.
+/// An interference of a proxy with requests; it ends when this is dropped.
 #[must_use = "it ends when it is dropped"]
 pub struct Interference {
     rule: u64,
@@ -136,17 +136,17 @@ impl Drop for Interference {
     }
 }
 
-/// A hold on requests. Dropping it loses what it holds: who asked sees the connection closed.
+/// A hold on requests. Dropping it closes the connections of the held requests.
 #[must_use = "it ends when it is dropped"]
 pub struct Hold(Interference, Moment);
 
 impl Hold {
-    /// The requests that are held now; those that are held after their effect have had it.
+    /// The requests that are held now; those that are held after their effect have taken effect.
     pub fn held(&self) -> Vec<ApiRequest> {
         self.0.shared.held(self.0.rule, self.1)
     }
 
-    /// Waits for the first.
+    /// Waits for the first held request.
     pub async fn reached(&self, deadline: Duration) -> Result<ApiRequest> {
         eventually("a request is held by the proxy", deadline, async || {
             self.held().into_iter().next().ok_or("none is")
@@ -154,7 +154,7 @@ impl Hold {
         .await
     }
 
-    /// Lets go of what is held: it goes on to the apiserver, or its answer to who asked.
+    /// Releases the held requests to the apiserver, or their answers to the client.
     pub fn release(&self) {
         self.0.shared.release(self.0.rule);
     }

@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::process::{Launch, Process};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// Where it runs, as its documentation has it.
+/// Its namespace, as in its documentation.
 const NAMESPACE: &str = "argocd";
 
-/// What its installation makes, as far as the two parts read it. They have an administrator's rights, as in an
-/// installation for a whole cluster.
+/// The objects of its installation that the two parts read. They have cluster-admin permissions, as in an installation
+/// for a whole cluster.
 const CONFIGURATION: &str = "
 apiVersion: v1
 kind: ConfigMap
@@ -76,7 +76,7 @@ impl ArgoCd {
         let controller = Launch::new("argocd-application-controller", parts.path(Part::ApplicationController))
             .args(["--namespace", NAMESPACE, "--redis", &redis_address])
             .args(["--repo-server", &repo_address, "--metrics-port", split(&address()?).1])
-            // The health of each object stands in the Application then, and not only in Redis.
+            // Stores the health of each object in the Application, and not only in Redis.
             .args(["--logformat", "text", "--persist-resource-health"])
             .envs(environment(plane, &folder));
         let controller = plane.guardian().spawn(controller)?;
@@ -87,27 +87,27 @@ impl ArgoCd {
         })
     }
 
-    /// Its parts, for those who look for what went wrong.
+    /// Its processes, for the diagnosis of failures.
     pub fn processes(&self) -> [&Process; 3] {
         [&self.controller, &self.repo_server, &self.redis]
     }
 }
 
-/// It takes this kubeconfig for the cluster that it runs in.
+/// Uses this kubeconfig for the cluster that Argo CD runs in.
 fn environment(plane: &ControlPlane, folder: &Path) -> [(&'static str, PathBuf); 6] {
     [
         ("ARGOCD_FAKE_IN_CLUSTER", "true".into()),
-        // Nobody signs commits here.
+        // Commits are not signed here.
         ("ARGOCD_GPG_ENABLED", "false".into()),
         ("KUBECONFIG", plane.kubeconfig().to_owned()),
         ("ARGOCD_SSH_DATA_PATH", folder.join("ssh")),
         ("ARGOCD_TLS_DATA_PATH", folder.join("tls")),
-        // It clones repositories there, and leaves them.
+        // It clones repositories there, and does not delete them.
         ("TMPDIR", folder.join("tmp")),
     ]
 }
 
-/// The repository server runs git, Helm, and what answers git.
+/// The repository server runs git, Helm, and the askpass program of git.
 async fn path(plane: &ControlPlane, parts: &ArgoCdParts) -> Result<std::ffi::OsString> {
     let helm = plane.tool(Tool::Helm).await?;
     let mut path = parts.folder().as_os_str().to_owned();

@@ -1,4 +1,4 @@
-//! Builds the project's two programs for an example, and asks cargo where they are: an example is not told.
+//! Builds the project's two programs for an example, and asks cargo for their paths, which an example does not get.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::error::{Error, Result};
 
-/// The two programs: what the image holds.
+/// The two programs of the image.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     /// `vpn-operator`.
@@ -17,8 +17,8 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds them in the profile of the example that asks, and together with it: alone they would be built of libraries with
-    /// fewer features, and those anew. Cargo shows its progress on standard error.
+    /// Builds them in the profile of the running example, and together with it. Alone they would need the libraries
+    /// with fewer features, and cargo would build those again. Cargo shows its progress on standard error.
     pub async fn build(project: &Path) -> Result<Self> {
         let Example { name, profile } = Example::running()?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -41,7 +41,7 @@ impl Binaries {
             .map_err(Error::io("cannot run cargo"))?;
         let messages = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
-            // What went wrong stands on standard error already.
+            // The cause is on standard error already.
             return Err(Error::Tool {
                 command: "cargo build --bins".to_owned(),
                 status: output.status,
@@ -59,14 +59,14 @@ impl Binaries {
     }
 }
 
-/// What this program is to cargo.
+/// This program, as cargo knows it.
 struct Example {
     name: String,
     profile: String,
 }
 
 impl Example {
-    /// By where it lies: `target/PROFILE/examples/NAME`.
+    /// By its path: `target/PROFILE/examples/NAME`.
     fn running() -> Result<Self> {
         let program = std::env::current_exe().map_err(Error::io("cannot tell where this program is"))?;
         let part = |number| {

@@ -44,7 +44,7 @@ impl Drop for Open {
 }
 
 impl ConnectionCounter {
-    /// Starts one before the apiserver, for whoever has this kubeconfig, one that the test bed wrote.
+    /// Starts one in front of the apiserver, for processes with this kubeconfig, which the test bed wrote.
     pub async fn start_for(plane: &ControlPlane, kubeconfig: &Path) -> Result<Self> {
         let url = plane.url();
         let apiserver: SocketAddr = url
@@ -71,7 +71,7 @@ impl ConnectionCounter {
         })
     }
 
-    /// What makes a process go through it.
+    /// The kubeconfig that makes a process connect through it.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }

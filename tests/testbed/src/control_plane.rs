@@ -31,7 +31,7 @@ use certificates::Certificates;
 
 /// A start on a busy machine; an idle one needs 3 s.
 const START_DEADLINE: Duration = Duration::from_secs(120);
-/// Between the choice of a port and its use somebody else may take it.
+/// Another process may take a port between its choice and its use.
 const PORT_ATTEMPTS: usize = 8;
 const PORT_TAKEN: &str = "address already in use";
 
@@ -54,13 +54,13 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// The control plane that all tests of one test binary share; each keeps to a namespace of its
-    /// own. It holds nothing of the async runtime that happens to start it.
+    /// The control plane that all tests of one test binary share; each keeps to a namespace of its own. It does not
+    /// depend on the async runtime that starts it.
     pub async fn shared() -> Result<&'static Self> {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    /// Starts a control plane, for tests about its failures.
+    /// Starts a control plane, for tests that must not share one.
     pub async fn start() -> Result<Self> {
         let guardian = Guardian::start()?;
         let assets = Assets::find(&guardian).await?;
@@ -114,13 +114,13 @@ impl ControlPlane {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// The address of etcd, for those who look at what is stored.
+    /// The address of etcd, to read what is stored.
     pub fn etcd_url(&self) -> &str {
         &self.etcd_url
     }
 
-    /// A client with an administrator's rights. It belongs to the async runtime that makes it: make
-    /// one per test.
+    /// A client with an administrator's permissions. It belongs to the async runtime that creates it: create one per
+    /// test.
     pub async fn client(&self) -> Result<Client> {
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(Kubeconfig::read_from(&self.kubeconfig)?, &options).await?;
@@ -132,11 +132,11 @@ impl ControlPlane {
         let trusting = http::with_provider()
             .no_proxy()
             .tls_certs_only([self.certificates.authority()?]);
-        // A connection for each request that lasts: a watch that nobody reads must not hold up another.
+        // Each long request gets its own connection: a watch that is not read must not block another.
         Ok(trusting.http1_only().build()?)
     }
 
-    /// Creates a namespace that no other test has; `prefix` says whose it is.
+    /// Creates a namespace that no other test has; `prefix` names its purpose.
     pub async fn create_namespace(&self, prefix: &str) -> Result<String> {
         let unique = uuid::Uuid::new_v4().simple().to_string();
         let name = format!("{prefix}-{}", &unique[..8]);
@@ -154,8 +154,8 @@ impl ControlPlane {
         Ok(name)
     }
 
-    /// Writes a kubeconfig for a ServiceAccount, with a token that kube-apiserver issues: what runs
-    /// with it has that account's rights and no more.
+    /// Writes a kubeconfig for a ServiceAccount, with a token that kube-apiserver issues. It grants that account's
+    /// permissions and no more.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
         let request = TokenRequest {
@@ -171,8 +171,8 @@ impl ControlPlane {
         Ok(path)
     }
 
-    /// What a ServiceAccount has asked of the apiserver until now, by the apiserver's audit log. A request that was answered
-    /// a moment ago may be missing.
+    /// The requests of a ServiceAccount until now, by the apiserver's audit log. A request that was just answered may
+    /// be missing.
     pub fn calls_of(&self, namespace: &str, account: &str) -> Result<BTreeSet<ApiCall>> {
         self.audit
             .calls_of(&format!("system:serviceaccount:{namespace}:{account}"))
@@ -183,7 +183,7 @@ impl ControlPlane {
         self.run_tool(Tool::Kubectl, arguments, None).await
     }
 
-    /// Runs the real kubectl as administrator, with something to read: `apply -f -`.
+    /// Runs the real kubectl as administrator, with input: `apply -f -`.
     pub async fn kubectl_with_input(
         &self,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
@@ -197,8 +197,8 @@ impl ControlPlane {
         self.run_tool(Tool::Helm, arguments, None).await
     }
 
-    /// Runs lines as people type them into a shell in `folder`, as administrator: the real kubectl and Helm and the
-    /// project's programs are found by their names. The first line that fails ends it.
+    /// Runs lines in a shell in `folder`, as administrator. PATH contains the real kubectl and Helm and the project's
+    /// programs. The first line that fails ends it.
     pub async fn shell(&self, folder: &Path, binaries: &Binaries, lines: &str) -> Result<ToolOutput> {
         let programs = [self.tool(Tool::Kubectl).await?, self.tool(Tool::Helm).await?];
         let programs = programs.iter().chain([&binaries.operator, &binaries.simulator]);
@@ -214,7 +214,7 @@ impl ControlPlane {
         tool::run(Path::new("bash"), arguments, variables, self.guardian.folder(), None).await
     }
 
-    /// The path of a tool, for those who tell people what to type.
+    /// The path of a tool, for instructions to users.
     pub async fn tool(&self, tool: Tool) -> Result<PathBuf> {
         self.assets.tool(tool, &self.guardian).await
     }
@@ -284,7 +284,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Has etcd forget everything but the latest version of what it stores: no watch can go on from an earlier one.
+    /// Compacts etcd to the latest version of each key: no watch can resume from an earlier one.
     pub async fn compact_etcd(&self) -> Result<()> {
         let client = http::loopback_client().build()?;
         let ask = async |what: &str, body: serde_json::Value| -> Result<serde_json::Value> {
@@ -292,7 +292,7 @@ impl ControlPlane {
             let answer = client.post(&url).json(&body).send().await?;
             Ok(answer.error_for_status()?.json().await?)
         };
-        // Any key will do: each answer tells the present revision.
+        // Any key will do: each answer contains the present revision.
         let state = ask("range", json!({"key": "Lw==", "limit": 1})).await?;
         let revision = state["header"]["revision"].clone();
         ask("compaction", json!({"revision": revision, "physical": true})).await?;
@@ -311,8 +311,8 @@ impl ControlPlane {
         let launch = Launch::new("kube-apiserver", self.assets.path(Tool::KubeApiserver)).args([
             format!("--etcd-servers={}", self.etcd_url),
             "--bind-address=127.0.0.1".to_owned(),
-            // Left out, it asks the machine for a route to the world, which need not exist; loopback it
-            // refuses. Nobody uses it (the network is one for documentation), so none is published.
+            // If unset, kube-apiserver needs a default route, which may not exist; it refuses loopback. No client uses
+            // this address (its network is for documentation), so none is published.
             "--advertise-address=192.0.2.1".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
             format!("--secure-port={}", self.port),
@@ -351,7 +351,7 @@ impl ControlPlane {
         write(path, &format!("{config:#}\n"))
     }
 
-    /// kube-apiserver makes the namespace a moment after it says that it is ready.
+    /// kube-apiserver creates the namespace a moment after it reports ready.
     async fn wait_for_default_namespace(&self) -> Result<()> {
         let namespaces = Api::<Namespace>::all(self.client().await?);
         eventually("the namespace default", START_DEADLINE, async || {
@@ -436,7 +436,7 @@ async fn until_ready(process: &Process, client: &reqwest::Client, url: &str, tok
     })
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that is free at this moment.
 pub(crate) fn free_port() -> Result<u16> {
     let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
     Ok(address.map_err(Error::io("no free port on loopback"))?.port())

@@ -1,4 +1,4 @@
-//! What can go wrong with the test bed itself, told so that the reader need not open a log file.
+//! Errors of the test bed itself, with so much detail that the reader need not open a log file.
 
 use std::fmt;
 use std::io;
@@ -16,19 +16,19 @@ pub enum Error {
     Io {
         /// What was tried.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 
-    /// No control plane can be had on this machine.
+    /// No control plane is available on this machine.
     #[error("no Kubernetes control plane for the tests: {0}")]
     NoControlPlane(String),
 
-    /// A program that the tests need cannot be had on this machine.
+    /// A program that the tests need is not available on this machine.
     #[error("a program for the tests is missing: {0}")]
     NoProgram(String),
 
-    /// A process ended that should have gone on.
+    /// A process ended that should have continued.
     #[error("{name} ended ({status}) while it was waited for: {awaited}\n--- end of its log ---\n{log}")]
     Ended {
         /// The process.
@@ -59,15 +59,15 @@ pub enum Error {
         command: String,
         /// Its exit status.
         status: ExitStatus,
-        /// What it said.
+        /// Its standard error.
         stderr: String,
     },
 
-    /// A Deployment asks for what nobody here can play.
+    /// A Deployment needs something that the test bed cannot simulate.
     #[error("a pod that cannot be run here: {0}")]
     Pod(String),
 
-    /// A pod's Secret is not there yet, or lacks a key.
+    /// A pod's Secret does not exist yet, or lacks a key.
     #[error("a pod waits: the Secret {name} has no {key}")]
     NoSecret {
         /// The Secret.
@@ -92,16 +92,16 @@ pub enum Error {
     #[error("{}", with_causes(.0))]
     Http(#[from] reqwest::Error),
 
-    /// An HTTP request was answered otherwise than expected.
+    /// An HTTP request got an unexpected response.
     #[error("{method} {url} answered {status}: {body}")]
     Answer {
         /// The method of the request.
         method: String,
-        /// The address that was asked.
+        /// The URL of the request.
         url: String,
-        /// The answer's status.
+        /// The status of the response.
         status: u16,
-        /// The answer's body.
+        /// The body of the response.
         body: String,
     },
 
@@ -114,7 +114,7 @@ pub enum Error {
     Json(#[from] serde_json::Error),
 }
 
-/// reqwest keeps what went wrong, such as a refused connection, in the causes.
+/// Returns the error with its causes: reqwest keeps the problem, such as a refused connection, there.
 fn with_causes(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {}", with_causes(cause)),
@@ -122,7 +122,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     }
 }
 
-/// As people read it: tests unwrap these errors, and the log that they quote has many lines.
+/// The same as `Display`: tests unwrap these errors, and the log that they quote has many lines.
 impl fmt::Debug for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)

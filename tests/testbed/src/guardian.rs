@@ -1,5 +1,5 @@
-//! Leaves no process and no folder behind, even when the test process is killed with SIGKILL: a
-//! shell that waits for the end of a pipe does what a destructor then cannot do.
+//! Leaves no process and no folder behind, even when the test process is killed with SIGKILL. A shell that waits for
+//! the end of a pipe does what a destructor then cannot do.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -14,8 +14,8 @@ use crate::process::{Launch, Process};
 /// With this variable set (to anything) the logs of a run stay where they are.
 const KEEP_VARIABLE: &str = "VPN_OPERATOR_TESTBED_KEEP";
 
-/// One run: a folder of its own, and a shell that ends the run's processes and removes the folder
-/// once this value is dropped or this process is gone.
+/// One run: a folder of its own, and a shell. Once this value is dropped or this process has ended, the shell ends the
+/// run's processes and removes the folder.
 #[derive(Debug)]
 pub struct Guardian {
     shell: Mutex<Child>,
@@ -60,8 +60,8 @@ impl Guardian {
 
     /// Starts a process of this run, its output in a log file of the run's folder.
     ///
-    /// A shell becomes the program only after the guardian has heard of it: were this process
-    /// killed in between, the shell would read EOF and end.
+    /// A shell becomes the program only after the guardian knows of it: if this process is killed in between, the shell
+    /// reads EOF and ends.
     pub fn spawn(self: &Arc<Self>, launch: Launch) -> Result<Process> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log_path = self.folder.join(format!("{number:03}-{}.log", launch.name));
@@ -88,7 +88,7 @@ impl Guardian {
         Ok(Process::new(launch.name, child, log_path, Arc::clone(self)))
     }
 
-    /// Tells the guardian that a process has ended and was waited for.
+    /// Reports to the guardian that a process has ended and was waited for.
     pub(crate) fn forget(&self, pid: u32) -> Result<()> {
         self.order('-', pid)
     }
@@ -97,7 +97,7 @@ impl Guardian {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         match orders.as_mut() {
             Some(pipe) => {
-                writeln!(pipe, "{sign}{pid}").map_err(Error::io("the guardian of the run's processes is gone"))
+                writeln!(pipe, "{sign}{pid}").map_err(Error::io("the guardian of the run's processes no longer runs"))
             }
             None => Ok(()),
         }
@@ -107,7 +107,7 @@ impl Guardian {
 impl Drop for Guardian {
     fn drop(&mut self) {
         drop(self.orders.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // An error means that the shell is gone, and there is nobody left to tell.
+        // An error means that the shell has ended, and nothing is left to do.
         let _ = self.shell.lock().unwrap_or_else(PoisonError::into_inner).wait();
     }
 }

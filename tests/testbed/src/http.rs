@@ -2,15 +2,15 @@
 
 use reqwest::ClientBuilder;
 
-/// A client that works on whichever runtime uses it: a kept connection would belong to the first
-/// one. It knows no proxies, since all it asks is on this machine.
+/// A client for any runtime: a kept connection would belong to the first runtime. It uses no
+/// proxies, since all its servers are on this machine.
 pub(crate) fn loopback_client() -> ClientBuilder {
     with_provider().no_proxy().pool_max_idle_per_host(0)
 }
 
 /// A client builder with the TLS provider in place.
 pub(crate) fn with_provider() -> ClientBuilder {
-    // An error means that somebody else was first, with the same provider.
+    // An error means that the same provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
 }

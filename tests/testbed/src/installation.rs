@@ -1,5 +1,5 @@
-//! The chart with its simulator, installed by the real Helm, until the samples are Ready: what `cargo run --example install`
-//! shows, and a test runs to its end.
+//! For `cargo run --example install` and a test: installs the chart and its simulator with the real Helm, until the
+//! samples are Ready.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,12 +21,12 @@ const SIMULATOR: &str = "vpn-vpn-operator-simulator";
 
 /// A short confirmation period; the default is 30 s.
 const INSTALL: &str = "helm install vpn charts/vpn-operator -n vpn-operator --create-namespace \
-                       --set simulator.enabled=true --set clusterName=try-out --set settleTime=3s";
+                       --set simulator.enabled=true --set clusterName=try-out --set creationConfirmationPeriod=3s";
 const APPLY: &str = "kubectl apply -f docs/samples";
 const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=120s cgw,vpnu --all";
 const SHOW: &str = "kubectl get cgw,vpnu";
 
-/// What runs, in the order in which it ends.
+/// The running processes, in the order in which they end.
 #[derive(Debug, Default)]
 pub struct Installation {
     operator: Option<Operator>,
@@ -35,7 +35,7 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Installs everything from the project's folder, and tells on standard output what it does.
+    /// Installs everything from the project's folder, and prints each step on standard output.
     pub async fn run(&mut self, project: &Path, binaries: &Binaries) -> Result<()> {
         step("Starting etcd and kube-apiserver");
         let plane = &*self.control_plane.insert(ControlPlane::start().await?);
@@ -70,7 +70,7 @@ impl Installation {
         Ok(())
     }
 
-    /// Says what another terminal needs.
+    /// Prints what another terminal needs.
     pub async fn print_what_next(&self) -> Result<()> {
         let (Some(plane), Some(simulator), Some(operator)) = (&self.control_plane, &self.simulator, &self.operator)
         else {
@@ -114,7 +114,7 @@ impl Installation {
         self.control_plane.as_ref()
     }
 
-    /// The end of each log, for a failure.
+    /// Prints the end of each log, for a failure.
     pub fn print_logs(&self) {
         let processes = [self.simulator.as_deref(), self.operator.as_deref()];
         for process in processes.into_iter().flatten() {

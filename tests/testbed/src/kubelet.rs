@@ -1,5 +1,5 @@
-//! The kubelet's part: the program of a Deployment, or of one of its pods, with exactly its command, arguments, environment
-//! and the token of its ServiceAccount. No node runs here, so somebody has to play it.
+//! Simulates the kubelet, since no node runs here: starts the program of a Deployment, or of one of its pods, with
+//! exactly its command, arguments, environment and the token of its ServiceAccount.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -16,24 +16,24 @@ use crate::error::{Error, Result};
 use crate::operator::Operator;
 use crate::simulator::Simulator;
 
-/// Plays the kubelet in a namespace.
+/// Simulates the kubelet in a namespace.
 #[derive(Debug, Clone, Copy)]
 pub struct Kubelet<'a> {
-    /// Where the Deployments are.
+    /// The control plane that has the Deployments.
     pub plane: &'a ControlPlane,
     /// Their namespace.
     pub namespace: &'a str,
-    /// What the image holds.
+    /// The programs in the image.
     pub binaries: &'a Binaries,
 }
 
-/// What the pods of a Deployment are called where no controller makes them.
+/// Name of the pod of a Deployment where no controller creates pods.
 const ONLY_POD: &str = "pod-0";
 
 /// Where the token of a ServiceAccount is mounted.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// What a pod has run.
+/// The program of a pod.
 struct Program {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -41,7 +41,7 @@ struct Program {
     mounts: Vec<Mount>,
 }
 
-/// Secrets as one folder.
+/// Secrets mounted as one folder.
 #[derive(Debug)]
 pub(crate) struct Mount {
     secrets: Vec<SecretProjection>,
@@ -49,17 +49,17 @@ pub(crate) struct Mount {
 }
 
 impl Kubelet<'_> {
-    /// Starts what the Deployment of an operator says. `services` leads the names of Services to where they are on this
-    /// machine, as a cluster's DNS would; the pod's own network, where any port is free, is a free port of loopback.
+    /// Starts the operator of a Deployment. `services` maps the names of Services to their addresses on this machine,
+    /// as a cluster's DNS would. The pod's own network, where any port is free, is replaced by a free port of loopback.
     pub async fn start_operator(&self, deployment: &str, services: &[(String, String)]) -> Result<Operator> {
         let pod = self.template(deployment).await?;
         self.run_operator(ONLY_POD, &pod, services).await
     }
 
-    /// Starts what a pod says that the controllers have made of an operator's Deployment; `services` as above.
+    /// Starts the operator of a pod that the controllers created from its Deployment; `services` as above.
     pub async fn start_pod(&self, pod: &Pod, services: &[(String, String)]) -> Result<Operator> {
         let mut spec = pod.spec.clone().unwrap_or_default();
-        // The apiserver mounts the token of the ServiceAccount, which the program gets in another way here.
+        // The apiserver adds a mount for the ServiceAccount's token, which the program gets in another way here.
         for mounts in spec
             .containers
             .iter_mut()
@@ -87,7 +87,7 @@ impl Kubelet<'_> {
         Ok(operator.with_mounts(program.mounts))
     }
 
-    /// Brings changed Secrets to the folders of a running operator, as the kubelet does within a minute or two.
+    /// Updates the Secrets in the folders of a running operator, as the kubelet does within a minute or two.
     pub async fn refresh(&self, operator: &Operator) -> Result<()> {
         for mount in operator.mounts() {
             self.fill(mount).await?;
@@ -95,16 +95,16 @@ impl Kubelet<'_> {
         Ok(())
     }
 
-    /// Starts what the Deployment of a simulator says.
+    /// Starts the simulator of a Deployment.
     pub async fn start_simulator(&self, deployment: &str) -> Result<Simulator> {
         let pod = self.template(deployment).await?;
         let program = self.program(ONLY_POD, &pod, &["/vpn-simulator"], &[]).await?;
-        // It takes no variables: those of the Deployment are in its arguments.
+        // It reads no variables: the arguments contain those of the Deployment.
         let arguments = program.arguments.into_iter().filter(|argument| !is_address(argument));
         Simulator::start(self.plane.guardian(), &self.binaries.simulator, arguments).await
     }
 
-    /// What the pods of a Deployment are made from.
+    /// Returns the pod spec of a Deployment.
     async fn template(&self, deployment: &str) -> Result<PodSpec> {
         let deployments = Api::<Deployment>::namespaced(self.plane.client().await?, self.namespace);
         let template = deployments.get(deployment).await?.spec.unwrap_or_default().template;
@@ -119,7 +119,7 @@ impl Kubelet<'_> {
         services: &[(String, String)],
     ) -> Result<Program> {
         let container = only_container(pod)?;
-        // Without a command the image's own is run, which is the operator.
+        // Without a command, the pod runs the one of the image, which is the operator.
         let said = container.command.clone().unwrap_or_default();
         if said != command {
             return Err(Error::Pod(format!("{name} runs {said:?} instead of {command:?}")));
@@ -135,7 +135,7 @@ impl Kubelet<'_> {
                 folder: tempfile::tempdir().map_err(Error::io("a folder for Secrets"))?,
             };
             self.fill(&mount).await?;
-            // Where it is on this machine; arguments name no folder of a Secret.
+            // The folder on this machine replaces the mount path; arguments contain no folder of a Secret.
             let folder = mount.folder.path().display().to_string();
             for value in environment.values_mut().filter(|value| **value == wanted.mount_path) {
                 value.clone_from(&folder);
@@ -145,7 +145,7 @@ impl Kubelet<'_> {
         let on_this_machine = |argument: &String| {
             let mut argument = expanded(argument, &environment);
             if is_address(&argument) {
-                argument = "--listen=127.0.0.1:0".to_owned();
+                argument = "--bind-address=127.0.0.1:0".to_owned();
             }
             for (name, address) in services {
                 argument = argument.replace(name.as_str(), address);
@@ -161,7 +161,7 @@ impl Kubelet<'_> {
         })
     }
 
-    /// As the kubelet does it: all files change at once, since `..data` leads to the version that counts.
+    /// Changes all files at once, as the kubelet does: `..data` links to the current version.
     async fn fill(&self, mount: &Mount) -> Result<()> {
         let folder = mount.folder.path();
         let version = tempfile::Builder::new().prefix("..").tempdir_in(folder);
@@ -227,7 +227,7 @@ impl Kubelet<'_> {
     }
 }
 
-/// The Secrets that are put together in a volume.
+/// Returns the Secrets that a volume projects.
 fn projected_secrets(name: &str, pod: &PodSpec, volume: &str) -> Result<Vec<SecretProjection>> {
     let volumes = pod.volumes.iter().flatten();
     let projected = volumes
@@ -251,10 +251,10 @@ fn only_container(pod: &PodSpec) -> Result<&Container> {
 }
 
 fn is_address(argument: &str) -> bool {
-    argument.starts_with("--listen=")
+    argument.starts_with("--bind-address=")
 }
 
-/// `$(NAME)` of each variable, as Kubernetes puts it in.
+/// Replaces `$(NAME)` of each variable, as Kubernetes does.
 fn expanded(argument: &str, environment: &BTreeMap<String, String>) -> String {
     environment.iter().fold(argument.to_owned(), |text, (name, value)| {
         text.replace(&format!("$({name})"), value)

@@ -14,7 +14,7 @@ use crate::kubelet::Mount;
 use crate::process::{Launch, Process};
 use crate::wait::eventually;
 
-/// A running operator; everything about its process is there through [`Deref`].
+/// A running operator; its process is available through [`Deref`].
 #[derive(Debug)]
 pub struct Operator {
     process: Process,
@@ -22,8 +22,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts the binary with this kubeconfig. `--listen 127.0.0.1:0` among the arguments keeps
-    /// several operators apart; [`Operator::address`] tells which port it was.
+    /// Starts the binary with this kubeconfig. `--bind-address 127.0.0.1:0` among the arguments keeps several operators
+    /// apart; [`Operator::address`] returns the port.
     pub fn start(
         guardian: &Arc<Guardian>,
         binary: &Path,
@@ -46,7 +46,7 @@ impl Operator {
         })
     }
 
-    /// Keeps the folders that it reads, for as long as it is.
+    /// Keeps the folders that it reads, for as long as this value exists.
     pub(crate) fn with_mounts(mut self, mounts: Vec<Mount>) -> Self {
         self.mounts = mounts;
         self
@@ -57,7 +57,7 @@ impl Operator {
         &self.mounts
     }
 
-    /// Where its `/livez`, `/readyz` and `/metrics` are, as it says in its log.
+    /// The address of its `/livez`, `/readyz` and `/metrics`, from its log.
     pub async fn address(&self, deadline: Duration) -> Result<SocketAddr> {
         self.process
             .wait_for_log_line("the line with its address", deadline, listening_address)
@@ -70,7 +70,7 @@ impl Operator {
         let client = http::loopback_client().build()?;
         let awaited = format!("{url} answers 200");
         let ready = eventually(&awaited, deadline, async || {
-            // Nobody answers once it has ended.
+            // There is no answer once it has ended.
             if let Some(status) = self.process.exit_status().map_err(|error| error.to_string())? {
                 return Ok(Some(status));
             }
@@ -90,7 +90,7 @@ impl Operator {
         }
     }
 
-    /// What a path of its web server says: status and body.
+    /// The answer of its web server to a path: status and body.
     pub async fn get(&self, path: &str, deadline: Duration) -> Result<(u16, String)> {
         let url = format!("http://{}{path}", self.address(deadline).await?);
         let answer = http::loopback_client()
@@ -132,7 +132,7 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
     address.parse().ok().map(reachable)
 }
 
-/// Nobody can connect to "all addresses", but loopback is among them.
+/// A client cannot connect to "all addresses", but loopback is among them.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());

@@ -27,8 +27,8 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// A program to start, with the name that its log and errors carry. It gets an environment of
-    /// its own: the developer's proxies, credentials and kubeconfig must not change a test.
+    /// A program to start, with the name for its log and errors. It gets its own environment: the
+    /// developer's proxies, credentials and kubeconfig must not change a test.
     pub fn new(name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
@@ -159,14 +159,14 @@ impl Process {
         let mut child = self.lock();
         let status = child
             .try_wait()
-            .map_err(Error::io(format!("cannot look after {}", self.name)))?;
+            .map_err(Error::io(format!("cannot read the state of {}", self.name)))?;
         if status.is_some() {
             self.guardian.forget(self.pid)?;
         }
         Ok(status)
     }
 
-    /// Sends SIGKILL to it and its children, and waits until it is gone.
+    /// Sends SIGKILL to it and its children, and waits until it has ended.
     pub fn kill(&self) -> Result<ExitStatus> {
         self.signal(Signal::KILL)?;
         let status = self
@@ -203,7 +203,7 @@ impl Process {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes it (SIGCONT).
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
     }
@@ -225,7 +225,7 @@ impl Process {
     ) -> Result<T> {
         let found = async {
             loop {
-                // Its end is asked for first: what it wrote before must not be missed.
+                // Checks for the exit first, so that no earlier output is missed.
                 let ended = self.exit_status()?;
                 let log = self.log();
                 let whole_lines = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -262,11 +262,11 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        // Under the lock nobody else waits for the child, so its number cannot be another's yet.
+        // Under the lock nothing else waits for the child, so its pid cannot be reused yet.
         let mut child = self.lock();
         let ended = child
             .try_wait()
-            .map_err(Error::io(format!("cannot look after {}", self.name)))?;
+            .map_err(Error::io(format!("cannot read the state of {}", self.name)))?;
         if ended.is_some() {
             return Ok(());
         }
@@ -281,7 +281,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // If it fails the guardian, which comes last, does the same.
+        // If this fails, the guardian kills the process at the end of the run.
         let _ = self.kill();
     }
 }

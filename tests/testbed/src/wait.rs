@@ -18,7 +18,7 @@ pub async fn eventually<T, E: Display>(
     deadline: Duration,
     mut probe: impl AsyncFnMut() -> std::result::Result<T, E>,
 ) -> Result<T> {
-    let mut last = "nothing, the first look took too long".to_owned();
+    let mut last = "nothing, the first check took too long".to_owned();
     let found = async {
         loop {
             match probe().await {

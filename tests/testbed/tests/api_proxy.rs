@@ -1,4 +1,4 @@
-//! The proxy before the apiserver: what it lets through, and what it does to what it does not.
+//! The proxy in front of the apiserver: what it forwards, and what it does to other requests.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use vpn_operator_testbed::{Answer, ApiProxy, ApiRequest, ControlPlane, Line, Mom
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Config maps of a namespace of the test's own: past the proxy, and through it.
+/// The ConfigMaps of a namespace of the test's own: directly, and through the proxy.
 async fn config_maps(proxy: &ApiProxy) -> (Api<ConfigMap>, Api<ConfigMap>) {
     let plane = ControlPlane::shared().await.unwrap();
     let namespace = plane.create_namespace("proxy").await.unwrap();
@@ -66,7 +66,7 @@ async fn a_request_is_held_before_or_after_its_effect() {
     let proxy = ApiProxy::start(ControlPlane::shared().await.unwrap()).unwrap();
     let (direct, through) = config_maps(&proxy).await;
     for moment in [Moment::Before, Moment::After] {
-        // Of three, the second is held; whoever asked has to wait for what becomes of it.
+        // Of three requests, the second is held; its client waits for the outcome.
         let names = ["one", "two", "three"].map(|number| format!("{number}-{moment:?}").to_lowercase());
         let hold = proxy.hold(moment, 1, is_write);
         through
@@ -126,7 +126,7 @@ async fn what_is_held_and_whose_hold_ends_is_lost() {
 async fn answers_can_be_made_up() {
     let proxy = ApiProxy::start(ControlPlane::shared().await.unwrap()).unwrap();
     let (_, through) = config_maps(&proxy).await;
-    let refusal = Answer::refusal(409, "Conflict", "somebody else was faster");
+    let refusal = Answer::refusal(409, "Conflict", "another write was faster");
     let conflict = proxy.answer(refusal, None, is_write);
     for _ in 0..2 {
         let refused = through.create(&PostParams::default(), &config_map("new")).await;

@@ -106,9 +106,9 @@ spec:
 ";
 
 #[tokio::test]
-async fn a_service_account_has_no_more_rights_than_it_was_given() {
+async fn a_service_account_has_no_more_permissions_than_it_was_given() {
     let control_plane = ControlPlane::shared().await.unwrap();
-    let namespace = control_plane.create_namespace("rights").await.unwrap();
+    let namespace = control_plane.create_namespace("permissions").await.unwrap();
     let arguments = ["create", "serviceaccount", "nobody", "--namespace", &namespace];
     control_plane.kubectl(arguments).await.unwrap().success().unwrap();
     let kubeconfig = control_plane
@@ -157,7 +157,7 @@ async fn a_namespace_goes_with_all_that_is_in_it_when_its_controller_runs() {
         .start_controllers(&["namespace-controller"])
         .await
         .unwrap();
-    eventually("the namespace is gone", DEADLINE, async || {
+    eventually("the namespace is deleted", DEADLINE, async || {
         match namespaces.get_opt(&name).await {
             Ok(None) => Ok(()),
             Ok(Some(namespace)) => Err(format!("{:?}", namespace.status)),

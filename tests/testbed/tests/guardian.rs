@@ -52,7 +52,7 @@ async fn a_killed_test_process_leaves_neither_process_nor_folder() {
         .unwrap();
 }
 
-/// Starts a process that ignores every polite request, tells where, and waits to be killed.
+/// Starts a process that ignores SIGTERM and SIGINT, reports its pid and the run's folder, and waits to be killed.
 async fn play_the_victim(report: &Path) -> ! {
     let guardian = Guardian::start().unwrap();
     fs::write(guardian.folder().join("data"), "x").unwrap();
@@ -148,7 +148,7 @@ async fn what_did_not_happen_in_time_is_told_with_the_last_state() {
     );
 }
 
-/// A process with a child, both deaf to SIGTERM and SIGINT.
+/// A process with a child, both of which ignore SIGTERM and SIGINT.
 fn stubborn(guardian: &Arc<Guardian>) -> Process {
     guardian
         .spawn(shell("trap '' TERM INT HUP; sleep 600 & echo stubborn; wait"))

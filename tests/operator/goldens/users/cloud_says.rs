@@ -1,4 +1,4 @@
-//! The cloud refuses, and a person must act.
+//! The cloud refuses, and user action is required.
 
 use serde_json::{Value, json};
 use vpn_operator::api::conditions::Reason;
@@ -8,11 +8,11 @@ use super::super::still;
 use super::{apply, create, login, server, show};
 use crate::world::{World, condition};
 
-/// Takes one right away from a credential.
+/// Removes one permission from a credential.
 async fn deny(world: &World, name: &str, action: &str) {
-    let page = format!("credentials/{}/rights", access_key(name));
-    let rights = json!({"denied_actions": [action]});
-    let _: Value = world.simulator.put(&page, &rights).await.unwrap();
+    let page = format!("credentials/{}/permissions", access_key(name));
+    let permissions = json!({"denied_actions": [action]});
+    let _: Value = world.simulator.put(&page, &permissions).await.unwrap();
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn the_credentials_are_refused() {
     world.finish().await;
 }
 
-/// Each with a credential of its own, which is called as the user.
+/// Each case has its own credential, with the name of the user.
 #[tokio::test]
 async fn the_credentials_may_not_do_that() {
     let mut world = World::with(still([])).await;
@@ -61,7 +61,7 @@ async fn the_credentials_may_not_do_that() {
         (
             "leave-group",
             "vpn:p2cVpnGateway:removeUsers",
-            json!({"spec": {"userGroupName": null, "userGroupID": "none"}}),
+            json!({"spec": {"userGroupName": null, "userGroupID": "None"}}),
         ),
         (
             "reset",

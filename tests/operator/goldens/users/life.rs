@@ -1,4 +1,4 @@
-//! A user that fares well, from its creation to its end.
+//! A user in normal operation, from its creation to its deletion.
 
 use serde_json::{Value, json};
 use vpn_operator::api::conditions::Reason;
@@ -32,7 +32,7 @@ async fn a_user_that_is_there() {
     )
     .await;
 
-    let edit = json!({"spec": {"description": "", "userGroupName": null, "userGroupID": "none"}});
+    let edit = json!({"spec": {"description": "", "userGroupName": null, "userGroupID": "None"}});
     world.users().patch("bob", edit).await;
     let events = ["Created", "Updated"];
     show(&world, "user-available-updated", "bob", Reason::Available, &events).await;
@@ -63,15 +63,15 @@ async fn a_user_that_was_changed_behind_our_back() {
     )
     .await;
     apply(&world, "again", "{}").await;
-    let mended = create(&world, "mended", "{description: on call, staticIP: disable}").await;
+    let edited = create(&world, "edited", "{description: on call, staticIP: Disabled}").await;
     let edit = json!({"description": "by hand", "static_ip": "192.168.10.9"});
-    world.simulator.edit_user(&mended, &edit).await.unwrap();
-    look_again(&world, "mended", "1").await;
+    world.simulator.edit_user(&edited, &edit).await.unwrap();
+    look_again(&world, "edited", "1").await;
     let events = ["Created", "DriftDetected", "DriftCorrected"];
     show(
         &world,
         "user-available-drift-corrected",
-        "mended",
+        "edited",
         Reason::Available,
         &events,
     )
@@ -242,7 +242,7 @@ async fn a_user_on_its_way() {
 
 #[tokio::test]
 async fn a_user_that_settles() {
-    let mut world = World::with(still(["--settle-time=10m"])).await;
+    let mut world = World::with(still(["--creation-confirmation-period=10m"])).await;
     login(&mut world).await;
     apply(&world, "alice", "{}").await;
     let alice = show(
@@ -254,7 +254,7 @@ async fn a_user_that_settles() {
     )
     .await;
 
-    // What went wrong before is told no longer than it is true.
+    // An earlier failure is reported only while it is true.
     let fault = json!({"fault": "throttled-by-service", "operation": "CreateVpnUser"});
     world.simulator.add_fault(&fault).await.unwrap();
     apply(&world, "troubled", "{}").await;

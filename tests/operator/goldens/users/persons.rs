@@ -1,4 +1,4 @@
-//! What is declared does not go with what is there, and a person must decide.
+//! The spec conflicts with what exists, and user action is required.
 
 use serde_json::{Value, json};
 use vpn_operator::api::conditions::Reason;
@@ -26,7 +26,7 @@ async fn an_older_crd_let_it_through_and_is_being_deleted() {
     show(&world, "user-invalid-spec-server", "bobby", reason, &events).await;
     apply(&world, "carol", "{managementPolicy: Whatever}").await;
     show(&world, "user-invalid-spec-unreadable", "carol", reason, &events).await;
-    apply(&world, "david", "{userGroupID: none, userGroupName: default}").await;
+    apply(&world, "david", "{userGroupID: None, userGroupName: default}").await;
     show(&world, "user-invalid-spec-both-groups", "david", reason, &events).await;
 
     create(&world, "erika", "{}").await;
@@ -56,7 +56,7 @@ async fn somebody_else_has_the_name() {
     )
     .await;
 
-    // Only the cloud knows that upper and lower case are the same to it: it is asked, and then looked at.
+    // Only the cloud knows that its names ignore case: it refuses the creation, and then its users are read.
     apply(&world, "bobby", "{}").await;
     let names_it = |object: &Value| {
         object["status"]["conditions"][0]["message"]
@@ -112,7 +112,7 @@ async fn everything_is_gone_at_once() {
     let manifests: Vec<String> = (1..=13).map(|number| user(&format!("user-{number}"), spec)).collect();
     world.apply(&manifests.join("---\n")).await;
     world.users().wait_until_all_ready(13).await;
-    // Between two of them a resync may look, so they go in one: nobody listens to lists that are held.
+    // A drift check could run between two deletions, so lists are held until all users are deleted.
     let hold = json!({"fault": "hold", "operation": "ListVpnUsers"});
     world.simulator.add_fault(&hold).await.unwrap();
     world.simulator.wait_for_held::<Value>(1).await.unwrap();

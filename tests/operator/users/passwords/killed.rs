@@ -9,7 +9,11 @@ use crate::world::{Options, VPN_SERVER, World};
 
 #[tokio::test]
 async fn a_kill_while_a_reset_is_on_its_way_loses_nothing() {
-    let options = ["--resync-period=0", "--lease-duration=6s", "--request-timeout=2s"];
+    let options = [
+        "--resync-period=0",
+        "--leader-elect-lease-duration=6s",
+        "--request-timeout=2s",
+    ];
     let mut world = World::with(Options::with(options)).await;
     seed_server(&world, SECOND_SERVER).await;
     seed_server(&world, THIRD_SERVER).await;
@@ -43,7 +47,7 @@ async fn a_kill_while_a_reset_is_on_its_way_loses_nothing() {
         assert_eq!(resets(&world, name).await, 1, "{name}");
     }
     let message = wait_for_message(&world, "back", "InvalidPassword").await;
-    assert!(message.contains("cannot be told"), "{message}");
+    assert!(message.contains("it is unknown which"), "{message}");
     assert_eq!(reset_calls(&world, &back, mark).await, 0);
     world.apply_password("back", "Sentinel Kill-3back").await;
     wait_for_password(&world, "back", "Sentinel Kill-3back").await;

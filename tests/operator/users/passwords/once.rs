@@ -1,4 +1,4 @@
-//! What is touched but not changed is not sent; what is changed is sent once.
+//! A touched but unchanged password is not sent; a changed one is sent once.
 
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::world::{DEADLINE, Options, World, condition};
 
-/// Waits until the record speaks of the Secret as it is now.
+/// Waits until status records the present version of the Secret.
 async fn wait_until_secret_is_seen(world: &World, name: &str) -> Value {
     let secret = secrets(world).get(name).await.unwrap().metadata;
     let is_seen = |object: &Value| {
@@ -48,7 +48,7 @@ async fn only_a_changed_value_is_sent() {
         .unwrap_or_default();
     let request = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "now"}}});
     world.users().patch("alice", request).await;
-    eventually("a look on request", DEADLINE, async || {
+    eventually("a read on request", DEADLINE, async || {
         let calls = world.calls_since(mark).await;
         let is_looked_at = calls.get("GetVpnUser").is_some_and(|now| *now > gets);
         if is_looked_at {
@@ -83,7 +83,7 @@ async fn only_a_changed_value_is_sent() {
         .await;
     assert_eq!(reset_calls(&world, &id, mark).await, 0, "the same value");
 
-    // Now nobody can tell whether it has changed: it is tried once, and the cloud tells.
+    // Now a change cannot be detected: the password is sent once, and the cloud's answer shows it.
     world.stop_operator().await;
     delete_secret(&world, DIGEST_KEY).await;
     patch_secret(&world, "alice", json!({"metadata": {"labels": {"touched": "again"}}})).await;
@@ -123,7 +123,7 @@ async fn a_password_that_changes_twice_ends_with_the_last_value() {
     world.users().wait_until_all_ready(2).await;
     let mark = world.mark().await;
 
-    // While the second is on its way.
+    // A third password while the second is in progress.
     let alice = id(&world, "alice").await;
     let hold = json!({"fault": "hold", "operation": "ResetVpnUserPassword", "path_contains": alice});
     world.simulator.add_fault(&hold).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_password_that_changes_twice_ends_with_the_last_value() {
     wait_for_password(&world, "alice", "Sentinel Twice-3").await;
     assert_eq!(reset_calls(&world, &alice, mark).await, 2);
 
-    // Before anybody has looked.
+    // A third password before the operator has read the second.
     world.apply_password("bert", "Sentinel Twice-2b").await;
     world.apply_password("bert", "Sentinel Twice-3b").await;
     wait_for_password(&world, "bert", "Sentinel Twice-3b").await;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::world::{Options, World, condition};
 
-/// Kills the operator, starts another, and waits until that has looked at so many users with a bad password.
+/// Kills the operator, starts another, and waits until it counts so many users with a refused password.
 async fn kill_and_look(world: &mut World, users: usize) {
     world.kill_operator();
     world.start_operator().await;
@@ -36,7 +36,7 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
         world.apply_password(&former, &format!("Sentinel Ref{round}-1")).await;
         let message = wait_for_message(&world, &former, "InvalidPassword").await;
         assert!(message.contains("latest five"), "{message}");
-        // The name of an adopted user may not stand in the spec, so that only the cloud can tell.
+        // The spec may omit an adopted user's name: then only the cloud detects that the password is its reverse.
         let seed = json!({"name": format!("adopted-{round}"), "password": "Sentinel Seeded-1"});
         world.sentinels.add("Sentinel Seeded-1");
         let seeded: Vec<Value> = world.simulator.seed_users(&seed).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
 
 #[tokio::test]
 async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
-    let flags = ["--resync-period=1s", "--lease-duration=6s"];
+    let flags = ["--resync-period=1s", "--leader-elect-lease-duration=6s"];
     let mut world = World::with(Options::with(flags)).await;
     apply(&mut world, "alice", "Sentinel Ask-1").await;
     world.users().wait_for_reason("alice", "Available").await;
@@ -110,7 +110,7 @@ async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
     assert_eq!(wait_for_message(&world, "alice", "InvalidPassword").await, first);
     assert_eq!(reset_calls(&world, &id, mark).await, 1);
 
-    // A person is, once.
+    // A request by the user is, once.
     let before = world.users().get("alice").await["status"]["passwordRefused"].clone();
     request(&world, "alice").await;
     let is_refused_again = |object: &Value| {
@@ -125,7 +125,7 @@ async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
     wait_for_cycles(&world).await;
     assert_eq!(reset_calls(&world, &id, mark).await, 2);
 
-    // Back to the one in force, and to the refused one: that is still known.
+    // Back to the password in force, then to the refused one: its refusal is still known.
     world.apply_password("alice", "Sentinel Ask-2").await;
     world.users().wait_for_reason("alice", "Available").await;
     world.apply_password("alice", "Sentinel Ask-1").await;
@@ -145,7 +145,7 @@ async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
 
 #[tokio::test]
 async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_in_force() {
-    let flags = ["--resync-period=1s", "--lease-duration=6s"];
+    let flags = ["--resync-period=1s", "--leader-elect-lease-duration=6s"];
     let mut world = World::with(Options::with(flags)).await;
     apply(&mut world, "alice", "Sentinel Deaf-1").await;
     world.users().wait_for_reason("alice", "Available").await;
@@ -162,7 +162,7 @@ async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_i
     world.simulator.release(&json!({"drop": true})).await.unwrap();
     world.start_operator().await;
     let message = wait_for_message(&world, "alice", "InvalidPassword").await;
-    assert!(message.contains("cannot be told"), "{message}");
+    assert!(message.contains("it is unknown which"), "{message}");
     assert!(
         world.simulator.is_password(&id, "Sentinel Deaf-2").await.unwrap(),
         "the first one was refused"
@@ -175,7 +175,7 @@ async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_i
         "each process sent it once, and no third"
     );
 
-    // Nor is the one that is in force sent, since the operator cannot know that it is.
+    // The password in force is not sent either, since the operator cannot know that it is in force.
     world.apply_password("alice", "Sentinel Deaf-2").await;
     wait_for_cycles(&world).await;
     let object = world.users().get("alice").await;
@@ -192,7 +192,7 @@ async fn a_reset_that_comes_too_soon_is_retried_until_it_is_true() {
     let mut world = World::start().await;
     seed_server(&world, SECOND_SERVER).await;
     seed_server(&world, THIRD_SERVER).await;
-    // A full queue holds up its server for ten seconds: the others go on.
+    // A full queue delays its server for ten seconds; the others continue.
     let cases = [
         ("queue", SECOND_SERVER, "queue-full", "VPN.0030"),
         ("service", THIRD_SERVER, "throttled-by-service", "VPN.0429"),

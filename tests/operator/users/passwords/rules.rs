@@ -1,4 +1,4 @@
-//! The cloud's rules on passwords are known before it is asked, and told without the value.
+//! The operator checks the cloud's password rules before any request, and reports violations without the value.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{patch_secret, wait_for_message, wait_for_password};
 use crate::world::World;
 
-/// What breaks a rule, and a word of the rule. `NAME` and `EMAN` stand for the name of the user, there and backwards.
+/// Passwords that break a rule, and words of the message. `NAME` and `EMAN` stand for the user's name and its reverse.
 const BROKEN: [(&str, &[u8], &str); 12] = [
     ("empty", b"", "empty"),
     ("newline", b"\n", "empty"),
@@ -41,8 +41,8 @@ async fn put(world: &World, name: &str, bytes: &[u8]) {
     patch_secret(world, name, json!({"data": {"password": value}})).await;
 }
 
-/// Nothing that people can read tells the value. Too short ones are looked for as they are: in base64 they are like any
-/// other few letters.
+/// Asserts that status, Events and log do not contain the value. This also covers values that are too short for a
+/// search in base64, where they match other text.
 async fn assert_untold(world: &World, name: &str, value: &[u8]) {
     let Ok(value) = str::from_utf8(value) else { return };
     let value = value.trim();
@@ -84,7 +84,7 @@ async fn a_password_that_breaks_a_rule_is_never_sent_nor_shown() {
     assert!(!calls.contains_key("CreateVpnUser"), "{calls:?}");
     assert!(world.cloud_users().await.is_empty());
 
-    // The same on a user that exists; and a line break at the end is none of the value.
+    // The same for an existing user; a line break at the end is not part of the value.
     for (name, end) in [("rule-empty", "\n"), ("rule-short", "\r\n"), ("rule-long", "")] {
         let password = format!("Sentinel {name}");
         world.sentinels.add(&password);

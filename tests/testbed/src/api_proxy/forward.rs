@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::rules::{Answer, Held, Line, Moment, Sentence, Shared};
 use crate::error::{Error, Result};
 
-/// Frames of one answer that may wait for who reads it.
+/// Frames of one response that may wait for its reader.
 const FRAMES_IN_FLIGHT: usize = 16;
 
 type Body = UnsyncBoxBody<Bytes, String>;
@@ -102,7 +102,7 @@ impl Proxy {
         let service = service_fn(move |request| Arc::clone(&proxy).answer(request));
         let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::select! {
-            // It ends in an error where a request was to be lost.
+            // The connection ends in an error if a rule loses the request.
             _ = connection => {}
             _ = line.wait_for(|line| *line == Line::Closed) => {}
         }
@@ -145,7 +145,7 @@ impl Proxy {
     }
 
     async fn gets_through(&self) {
-        // Closed, the connection ends anyway.
+        // If the line is closed, the connection ends anyway.
         let _ = self
             .shared
             .line
@@ -178,7 +178,7 @@ impl Proxy {
     }
 }
 
-/// Carries an answer over piece by piece, as long as the line lets it.
+/// Forwards a response frame by frame, while the line is not silent.
 async fn pump(shared: Arc<Shared>, mut body: reqwest::Body, mut sender: Sender<Bytes, String>) {
     let mut line = shared.line.subscribe();
     while let Some(frame) = body.frame().await {
@@ -194,7 +194,7 @@ async fn pump(shared: Arc<Shared>, mut body: reqwest::Body, mut sender: Sender<B
     }
 }
 
-/// Who asked may be gone before it is decided what becomes of the request.
+/// Ends the hold of a request when dropped: its client may disconnect before the test releases it.
 struct Visit<'a>(&'a Shared, Held);
 
 impl Drop for Visit<'_> {

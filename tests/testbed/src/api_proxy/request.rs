@@ -1,8 +1,8 @@
-//! What passed the proxy: a request to the apiserver, in the terms of Kubernetes.
+//! A request to the apiserver that passed the proxy, in the terms of Kubernetes.
 
 use serde_json::Value;
 
-/// What a request asks for, as RBAC calls it.
+/// The verb of a request, as in RBAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
     /// Reads one object.
@@ -11,13 +11,13 @@ pub enum Verb {
     List,
     /// Follows a collection.
     Watch,
-    /// Makes an object.
+    /// Creates an object.
     Create,
     /// Replaces an object.
     Update,
     /// Changes an object.
     Patch,
-    /// Removes objects.
+    /// Deletes objects.
     Delete,
 }
 
@@ -26,19 +26,19 @@ pub enum Verb {
 pub struct ApiRequest {
     /// Counts all requests of a proxy, from 1.
     pub number: u64,
-    /// What it asks for.
+    /// Its verb.
     pub verb: Verb,
-    /// With the query.
+    /// The path with the query.
     pub path: String,
     /// The plural, such as `vpnusers`; empty for paths outside of resources (`/version`).
     pub resource: String,
-    /// Such as `status`.
+    /// The subresource, such as `status`.
     pub subresource: Option<String>,
-    /// Where the object is.
+    /// The namespace of the object.
     pub namespace: Option<String>,
-    /// Whose name the path holds.
+    /// The name of the object in the path.
     pub name: Option<String>,
-    /// Null without one, or if it is not JSON.
+    /// The body; null if there is none, or if it is not JSON.
     pub body: Value,
 }
 
@@ -77,17 +77,17 @@ impl ApiRequest {
         }
     }
 
-    /// Whether it is to change anything.
+    /// Whether it is a write.
     pub fn is_write(&self) -> bool {
         !matches!(self.verb, Verb::Get | Verb::List | Verb::Watch)
     }
 
-    /// Whether it is about a Lease: the pulse of a leader, not its work.
+    /// Whether it is about a Lease: a leader's heartbeat, not its work.
     pub fn is_lease(&self) -> bool {
         self.resource == "leases"
     }
 
-    /// The object that it is about: the one that an Event is about, else the one that the path or the body names.
+    /// Returns the name of its object: the one that an Event is about, else the one in the path or the body.
     pub fn about(&self) -> Option<&str> {
         let named = |pointer| self.body.pointer(pointer).and_then(Value::as_str);
         if self.resource == "events" {
@@ -96,7 +96,7 @@ impl ApiRequest {
         self.name.as_deref().or(named("/metadata/name"))
     }
 
-    /// What it is, for people and for counting, without the names of objects: `Patch vpnusers/status`.
+    /// Returns verb and resource, for messages and counts, without the names of objects: `Patch vpnusers/status`.
     pub fn kind(&self) -> String {
         let subresource = self.subresource.as_ref().map(|name| format!("/{name}"));
         format!("{:?} {}{}", self.verb, self.resource, subresource.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! What a proxy does to requests: the rules, the requests that it holds, its line, and what has passed.
+//! What a proxy does to requests: its rules, the requests that it holds, its line, and the requests so far.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::request::ApiRequest;
 
-/// On which side of its effect something happens to a request.
+/// Whether something happens to a request before or after it takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Moment {
     /// The apiserver has not seen it.
@@ -21,13 +21,13 @@ pub enum Moment {
 pub enum Line {
     /// They do.
     Open,
-    /// Every connection is closed, and a new one at once.
+    /// Every connection is closed, and a new one is closed at once.
     Closed,
-    /// Connections stay and nothing comes: neither answers nor what watches bring.
+    /// Connections stay open, but nothing arrives: neither answers nor watch events.
     Silent,
 }
 
-/// An answer that is not the apiserver's.
+/// An answer in place of the apiserver's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     pub(super) status: u16,
@@ -53,11 +53,11 @@ impl Answer {
 /// What happens to the requests that a rule picks.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// It stays here until the test decides.
+    /// The proxy holds it until the test decides.
     Hold(Moment),
     /// The connection is closed without an answer.
     Lose(Moment),
-    /// It is not forwarded.
+    /// The proxy answers it and does not forward it.
     Answer(Answer),
 }
 
@@ -66,14 +66,14 @@ pub(super) type Pick = Box<dyn Fn(&ApiRequest) -> bool + Send + Sync>;
 struct Rule {
     id: u64,
     pick: Pick,
-    /// Picked requests that it lets pass before it begins.
+    /// The number of picked requests that pass before it applies.
     skip: usize,
-    /// Requests that it is left for; `None`: all.
+    /// The number of requests that it still applies to; `None`: all.
     times: Option<usize>,
     fate: Fate,
 }
 
-/// What becomes of a request now.
+/// What happens to a request now.
 pub(super) enum Sentence {
     Pass,
     Hold {
@@ -89,11 +89,11 @@ struct HeldRequest {
     rule: u64,
     request: ApiRequest,
     took_effect: bool,
-    /// Dropped: the connection is closed.
+    /// If this is dropped, the connection is closed.
     release: oneshot::Sender<()>,
 }
 
-/// Names one held request.
+/// Identifies one held request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Held(pub(super) u64);
 
@@ -133,14 +133,14 @@ impl Shared {
         id
     }
 
-    /// The rule ends, and what it holds is lost.
+    /// Removes a rule; the requests that it holds are lost.
     pub(super) fn remove(&self, rule: u64) {
         let mut inner = self.lock();
         inner.rules.retain(|other| other.id != rule);
         inner.held.retain(|held| held.rule != rule);
     }
 
-    /// Writes a request down, and says what becomes of it: the oldest rule that picks it decides.
+    /// Records a request, and returns what happens to it: the oldest rule that picks it decides.
     pub(super) fn judge(&self, method: &str, path: &str, body: Value) -> Sentence {
         let mut inner = self.lock();
         let number = inner.passed.len() as u64 + 1;
@@ -179,7 +179,7 @@ impl Shared {
         Sentence::Pass
     }
 
-    /// Who asked for a held request is gone.
+    /// The client of a held request has disconnected.
     pub(super) fn abandoned(&self, held: Held) {
         self.lock().held.retain(|other| other.request.number != held.0);
     }
@@ -192,7 +192,7 @@ impl Shared {
         }
     }
 
-    /// The requests that a rule holds at that moment of theirs.
+    /// The requests that a rule holds before or after they took effect.
     pub(super) fn held(&self, rule: u64, moment: Moment) -> Vec<ApiRequest> {
         let inner = self.lock();
         let of_rule = inner.held.iter().filter(|held| held.rule == rule);
@@ -200,7 +200,7 @@ impl Shared {
         of_rule.map(|held| held.request.clone()).collect()
     }
 
-    /// Lets go of what a rule holds.
+    /// Releases the requests that a rule holds.
     pub(super) fn release(&self, rule: u64) {
         let mut inner = self.lock();
         let held = std::mem::take(&mut inner.held);
@@ -208,7 +208,7 @@ impl Shared {
         inner.held = others;
         let ours: Vec<HeldRequest> = ours;
         for held in ours {
-            // Nobody may be waiting any more.
+            // Fails if the client no longer waits.
             let _ = held.release.send(());
         }
     }

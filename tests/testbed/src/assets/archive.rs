@@ -17,7 +17,7 @@ const ADDRESS: &str = "https://github.com/kubernetes-sigs/controller-tools/relea
 const SHA512: &str = "ea743186c8a799f5cf8faf16969f86189d003cb7d130e0ac4b58789f1e5748dc\
                       f30ebe91c837a10d5ac415383da3e10b9e64d65785c938c23e739781cfb76f08";
 
-/// Without a network nobody shall wait for it: the next source is tried soon.
+/// Short, so that the next source is tried soon without a network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! Argo CD from source: one Go program that acts as each of its parts by the name that it is called by, and its CRDs.
+//! Argo CD from source: its CRDs, and one Go program that acts as the part by whose name it is called.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/argo-cd");
 const MODULE: &str = "github.com/argoproj/argo-cd/v3";
 const PROGRAM: &str = "argo-cd";
 const CRDS: &str = "manifests/crds";
-/// What the repository server asks about the signature of a commit.
+/// The script with which the repository server checks the signature of a commit.
 const VERIFIER: &str = "git-verify-wrapper.sh";
 
 /// A part of Argo CD.
@@ -21,11 +21,11 @@ const VERIFIER: &str = "git-verify-wrapper.sh";
 pub(crate) enum Part {
     /// Compares, applies, prunes, deletes.
     ApplicationController,
-    /// Renders what Git has.
+    /// Renders the manifests from Git.
     RepoServer,
-    /// Answers git for the repository server.
+    /// Answers Git's requests for credentials for the repository server.
     GitAskPass,
-    /// What the others share; in memory.
+    /// The data that the others share, in memory.
     Redis,
 }
 
@@ -37,7 +37,7 @@ impl Part {
         Self::Redis,
     ];
 
-    /// The name that it is called by.
+    /// The name by which the program is called.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ApplicationController => "argocd-application-controller",
@@ -65,7 +65,7 @@ impl ArgoCdParts {
             return Ok(Self { folder });
         }
         let _lock = cache.lock().await?;
-        // Somebody else may have built it while we waited.
+        // Another process may have built it in the meantime.
         if !folder.is_dir() {
             let go = go().ok_or_else(|| {
                 Error::NoProgram(
@@ -95,7 +95,7 @@ impl ArgoCdParts {
         self.folder.join(part.name())
     }
 
-    /// Where all the parts are, for those who look for each other.
+    /// The folder with all parts, through which they find each other.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -119,7 +119,7 @@ fn copy_crds(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Modules come without the right to run what is in them.
+/// Copies a script and makes it executable: Go modules do not keep that permission.
 fn copy_script(from: &Path, to: &Path) -> Result<()> {
     let failure = || Error::io(format!("cannot copy {}", from.display()));
     let script = std::fs::read(from).map_err(failure())?;

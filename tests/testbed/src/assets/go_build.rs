@@ -1,4 +1,4 @@
-//! Builds a Go program from its folder, and says now and then that it goes on.
+//! Builds a Go program from its folder, and reports now and then that the build continues.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::process::{Launch, Process};
 use crate::wait::PAUSE;
 
 const PROGRESS: Duration = Duration::from_secs(15);
-/// A module that asks for a newer Go gets it, whatever this machine's Go is set to.
+/// A module that requires a newer Go gets it, whatever this machine's Go is set to.
 const NEWER_GO: (&str, &str) = ("GOTOOLCHAIN", "auto");
 
-/// A folder with a Go module, by its content: what is built of other content is another program.
+/// A folder with a Go module, identified by its content: a program built from other content is another program.
 #[derive(Debug)]
 pub(super) struct GoSource {
     folder: PathBuf,
@@ -73,7 +73,7 @@ impl GoSource {
         watch(&guardian.spawn(launch)?, what).await
     }
 
-    /// Where the source of a module that the program is built from is.
+    /// Returns the source folder of a module that the program is built from.
     pub(super) async fn module_folder(&self, go: &Path, module: &str, guardian: &Arc<Guardian>) -> Result<PathBuf> {
         let launch = Launch::new("go-list", go)
             .args(["list", "-m", "-f", "{{.Dir}}", module])

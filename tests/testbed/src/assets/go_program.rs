@@ -1,4 +1,4 @@
-//! Go programs of the tests: libraries of others that exist in Go only, asked through a program of a few lines.
+//! Go programs of the tests: short programs that call third-party libraries, which exist in Go only.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::tool::{self, ToolOutput};
 
-/// A program that is built, once for all checkouts of this user.
+/// A program, built once for all checkouts of this user.
 #[derive(Debug)]
 pub struct GoProgram {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub struct GoProgram {
 }
 
 impl GoProgram {
-    /// Finds the program of a folder in the cache, or builds it. It is called as the folder is.
+    /// Finds the program of a folder in the cache, or builds it. It has the name of the folder.
     pub async fn build(folder: &Path, guardian: &Arc<Guardian>) -> Result<Self> {
         let source = GoSource::open(folder)?;
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -27,7 +27,7 @@ impl GoProgram {
         let path = cache.folder(&cached).join(&*name);
         if !path.is_file() {
             let _lock = cache.lock().await?;
-            // Somebody else may have built it while we waited.
+            // Another process may have built it while this one waited.
             if !path.is_file() {
                 let go = go().ok_or_else(|| {
                     Error::NoProgram(format!(

@@ -1,5 +1,5 @@
-//! Where the control plane's binaries come from: a folder that the user names, our cache, the
-//! official envtest archive, or a build of the Go module beside this crate, in this order.
+//! The sources of the control plane's binaries, in this order: a folder that the user names, our cache, the official
+//! envtest archive, or a build of the Go module beside this crate.
 
 mod archive;
 mod argo_cd;
@@ -23,7 +23,7 @@ pub(crate) use argo_cd::{ArgoCdParts, Part};
 pub use go_program::GoProgram;
 pub use python::Python;
 
-/// The variable that envtest and setup-envtest know too.
+/// The variable that envtest and setup-envtest use too.
 const FOLDER_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
 /// One of the programs of a control plane.
@@ -35,9 +35,9 @@ pub enum Tool {
     KubeApiserver,
     /// Namespace deletion, garbage collection, service-account tokens.
     KubeControllerManager,
-    /// What people type.
+    /// The command-line client.
     Kubectl,
-    /// What people install with.
+    /// The installer of charts.
     Helm,
 }
 
@@ -49,7 +49,7 @@ impl Tool {
         Self::Kubectl,
         Self::Helm,
     ];
-    /// Without these there is no control plane. The official archive holds no more.
+    /// The tools that a control plane requires. The official archive contains only these.
     const ESSENTIAL: [Self; 3] = [Self::Etcd, Self::KubeApiserver, Self::Kubectl];
 
     /// The name of its file.
@@ -71,7 +71,7 @@ pub struct Assets {
 }
 
 impl Assets {
-    /// Finds, fetches or builds the binaries, and says in one line on standard error which it took.
+    /// Finds, fetches or builds the binaries, and reports the source in one line on standard error.
     pub async fn find(guardian: &Arc<Guardian>) -> Result<Self> {
         if let Some(folder) = std::env::var_os(FOLDER_VARIABLE).filter(|value| !value.is_empty()) {
             return Self::from_variable(PathBuf::from(folder));
@@ -82,7 +82,7 @@ impl Assets {
             return Ok(assets);
         }
         let lock = cache.lock().await?;
-        // Somebody else may have filled it while we waited.
+        // Another process may have filled it while we waited.
         if let Some(assets) = Self::from_cache(&cache, &module) {
             return Ok(assets);
         }
@@ -91,7 +91,7 @@ impl Assets {
             Err(error) => error.to_string(),
         };
         tell(&format!(
-            "the official envtest archive cannot be had ({archive_failure}): building from source"
+            "the official envtest archive is not available ({archive_failure}): building from source"
         ));
         let folder = module.build(&cache, guardian).await?;
         drop(lock);
@@ -156,9 +156,9 @@ fn has(folder: &Path, tool: Tool) -> bool {
     folder.join(tool.file_name()).is_file()
 }
 
-/// Writes a line to standard error, past the test harness, which would hold back what `eprintln!`
-/// says: a build of minutes must not look like a hang.
+/// Writes a line to standard error directly, since the test harness would hold back the output of `eprintln!`: a build
+/// of minutes must not look like a hang.
 fn tell(line: &(impl fmt::Display + ?Sized)) {
-    // Nobody reads it: no reason to fail.
+    // If it cannot be written, that is no reason to fail.
     let _ = writeln!(std::io::stderr(), "test bed: {line}");
 }

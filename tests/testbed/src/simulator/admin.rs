@@ -1,5 +1,5 @@
-//! What tests ask of the simulator, by name. Bodies and answers are the caller's types: the
-//! simulator's own, or [`serde_json::Value`].
+//! The admin API of the simulator as methods. Bodies and answers are the caller's types: the simulator's own, or
+//! [`serde_json::Value`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -47,7 +47,7 @@ struct Logged {
 }
 
 impl Simulator {
-    /// The number of the latest request: what comes later is what a test looks at.
+    /// The number of the latest request: tests read the requests after it.
     pub async fn last_sequence(&self) -> Result<u64> {
         Ok(self.get::<Counts>("counts").await?.last_sequence)
     }
@@ -70,7 +70,7 @@ impl Simulator {
         self.get(&format!("log?since={sequence}")).await
     }
 
-    /// The operations of those requests after that one that are no mere look, in their order.
+    /// The operations of the requests after that one that are not reads, in their order.
     pub async fn writes_since(&self, sequence: u64) -> Result<Vec<String>> {
         let log: Log = self.log_since(sequence).await?;
         let writes = log.requests.into_iter().filter(|request| request.method != "GET");
@@ -82,7 +82,7 @@ impl Simulator {
         self.get("state").await
     }
 
-    /// As it was at the start.
+    /// Restores the initial state.
     pub async fn reset(&self) -> Result<()> {
         self.post("reset", &()).await
     }
@@ -97,18 +97,18 @@ impl Simulator {
         Ok(self.get::<Users<T>>("vpn-users").await?.users)
     }
 
-    /// Makes a VPN user, or a list of them, behind everybody's back.
+    /// Creates a VPN user, or a list of them, outside the cloud's API.
     pub async fn seed_users<T: DeserializeOwned>(&self, seeds: &impl Serialize) -> Result<Vec<T>> {
         Ok(self.post::<Users<T>>("vpn-users", seeds).await?.users)
     }
 
-    /// Changes a VPN user behind everybody's back.
+    /// Changes a VPN user outside the cloud's API.
     pub async fn edit_user(&self, id: &str, edit: &impl Serialize) -> Result<()> {
         self.patch::<Value>(&format!("vpn-users/{id}"), edit).await?;
         Ok(())
     }
 
-    /// Takes a VPN user away behind everybody's back.
+    /// Removes a VPN user outside the cloud's API.
     pub async fn remove_user(&self, id: &str) -> Result<()> {
         self.delete::<Value>(&format!("vpn-users/{id}")).await?;
         Ok(())
@@ -121,7 +121,7 @@ impl Simulator {
         Ok(answer["current"] == true)
     }
 
-    /// How long slow things take that begin from now on.
+    /// Sets how long slow operations take that begin from now on.
     pub async fn set_pace(&self, slow: Duration) -> Result<()> {
         let milliseconds = u64::try_from(slow.as_millis()).unwrap_or(u64::MAX);
         self.put::<Value>("pace", &serde_json::json!({"slow_ms": milliseconds}))
@@ -129,38 +129,38 @@ impl Simulator {
         Ok(())
     }
 
-    /// `GET` of any page of the admin API.
+    /// `GET` of any endpoint of the admin API.
     pub async fn admin_get<T: DeserializeOwned>(&self, page: &str) -> Result<T> {
         self.get(page).await
     }
 
-    /// `POST` to any page of the admin API.
+    /// `POST` to any endpoint of the admin API.
     pub async fn admin_post<T: DeserializeOwned>(&self, page: &str, body: &impl Serialize) -> Result<T> {
         self.post(page, body).await
     }
 
-    /// `PATCH` of any page of the admin API.
+    /// `PATCH` of any endpoint of the admin API.
     pub async fn admin_patch<T: DeserializeOwned>(&self, page: &str, body: &impl Serialize) -> Result<T> {
         self.patch(page, body).await
     }
 
-    /// `DELETE` of any page of the admin API.
+    /// `DELETE` of any endpoint of the admin API.
     pub async fn admin_delete<T: DeserializeOwned>(&self, page: &str) -> Result<T> {
         self.delete(page).await
     }
 
-    /// Makes a gateway, or a list of them, behind everybody's back.
+    /// Creates a gateway, or a list of them, outside the cloud's API.
     pub async fn seed_gateways<T: DeserializeOwned>(&self, seeds: &impl Serialize) -> Result<Vec<T>> {
         Ok(self.post::<Gateways<T>>("gateways", seeds).await?.gateways)
     }
 
-    /// Changes a gateway behind everybody's back.
+    /// Changes a gateway outside the cloud's API.
     pub async fn edit_gateway(&self, id: &str, edit: &impl Serialize) -> Result<()> {
         self.patch::<Value>(&format!("gateways/{id}"), edit).await?;
         Ok(())
     }
 
-    /// Removes a gateway behind everybody's back.
+    /// Removes a gateway outside the cloud's API.
     pub async fn remove_gateway(&self, id: &str) -> Result<()> {
         self.delete::<Value>(&format!("gateways/{id}")).await?;
         Ok(())
@@ -177,7 +177,7 @@ impl Simulator {
         self.delete("faults").await
     }
 
-    /// Sets switches; those that are not named go back to their defaults.
+    /// Sets switches; those that are not named return to their defaults.
     pub async fn set_switches(&self, positions: &impl Serialize) -> Result<()> {
         self.put::<Value>("switches", positions).await?;
         Ok(())
@@ -198,7 +198,7 @@ impl Simulator {
         })
     }
 
-    /// Lets go of what is held: `{}` for all, `{"id": …}` for one, `"drop": true` closes the connection.
+    /// Releases held requests: `{}` for all, `{"id": …}` for one, `"drop": true` closes the connection.
     pub async fn release(&self, which: &impl Serialize) -> Result<()> {
         self.post::<Value>("release", which).await?;
         Ok(())

@@ -21,7 +21,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// The admin API answers from memory, but may be asked to wait for something.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A running simulator; everything about its process is there through [`Deref`].
+/// A running simulator; its process is available through [`Deref`].
 #[derive(Debug)]
 pub struct Simulator {
     process: Process,
@@ -37,7 +37,7 @@ impl Simulator {
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
     ) -> Result<Self> {
         let launch = Launch::new("vpn-simulator", binary)
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--bind-address", "127.0.0.1:0"])
             .args(arguments);
         Self::launch(guardian, launch).await
     }
@@ -57,13 +57,13 @@ impl Simulator {
         &self.url
     }
 
-    /// Asks the admin API: `path` is what follows `/_simulator/`. The simulator's own crate has types
-    /// for the answers; [`serde_json::Value`] does too.
+    /// Reads from the admin API: `path` is what follows `/_simulator/`. The simulator's own crate has types for the
+    /// answers; [`serde_json::Value`] works too.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::GET, path, None::<&()>).await
     }
 
-    /// Tells the admin API something.
+    /// Posts something to the admin API.
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.ask(Method::POST, path, Some(body)).await
     }

@@ -28,8 +28,8 @@ rendered Deployment says what runs. */}}
 {{- range .Values.allowedEndpoints }}
 - --allowed-endpoint={{ . }}
 {{- end }}
-{{- range .Values.ownCredentialsNamespaces }}
-- --own-credentials-namespace={{ . }}
+{{- range .Values.defaultCredentialsNamespaces }}
+- --default-credentials-namespace={{ . }}
 {{- end }}
 {{- range .Values.watchNamespaces }}
 - --watch-namespace={{ . }}
@@ -48,13 +48,13 @@ rendered Deployment says what runs. */}}
 - --ca-file=/etc/vpn-operator/ca/ca.crt
 {{- end }}
 - --resync-period={{ .Values.resyncPeriod }}
-- --settle-time={{ .Values.settleTime }}
+- --creation-confirmation-period={{ .Values.creationConfirmationPeriod }}
 - --max-requests-per-second={{ .Values.maxRequestsPerSecond }}
 - --request-timeout={{ .Values.requestTimeout }}
 - --leader-elect={{ .Values.leaderElect }}
-- --leader-elect-name={{ include "vpn-operator.fullname" . }}
-- --lease-duration={{ .Values.leaseDuration }}
-- --listen=[::]:{{ .Values.port }}
+- --leader-elect-resource-name={{ include "vpn-operator.fullname" . }}
+- --leader-elect-lease-duration={{ .Values.leaseDuration }}
+- --bind-address=[::]:{{ .Values.port }}
 - --log-format={{ .Values.logFormat }}
 - {{ printf "--log-level=%s" .Values.logLevel | quote }}
 {{- range .Values.extraArgs }}

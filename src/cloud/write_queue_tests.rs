@@ -1,4 +1,4 @@
-//! What a lane promises: one at a time, by priority and arrival, and nobody is forgotten.
+//! Guarantees of a write queue: one writer at a time, in order of priority and arrival, and no waiter is forgotten.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,54 +16,54 @@ use super::*;
 const SERVER: &str = "server-1";
 const OTHER: &str = "server-2";
 
-/// Lanes, and who was woken since the last look.
+/// Write queues, and the waiters enqueued since the last check.
 struct Room {
-    lanes: Arc<Lanes<u32>>,
-    woken: Arc<Mutex<Vec<u32>>>,
+    write_queues: Arc<WriteQueues<u32>>,
+    enqueued: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Room {
     fn new() -> Self {
-        let woken = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&woken);
+        let enqueued = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&enqueued);
         Self {
-            lanes: Lanes::new(move |waiter| log.lock().expect("sound").push(waiter)),
-            woken,
+            write_queues: WriteQueues::new(move |waiter| log.lock().expect("sound").push(waiter)),
+            enqueued,
         }
     }
 
-    fn enter(&self, waiter: u32, priority: Priority) -> Option<LaneGuard<u32>> {
-        self.lanes.enter(SERVER, &waiter, priority)
+    fn enter(&self, waiter: u32, priority: Priority) -> Option<WriteQueueGuard<u32>> {
+        self.write_queues.enter(SERVER, &waiter, priority)
     }
 
     fn reserve(&self, waiter: u32, priority: Priority) -> bool {
-        self.lanes.reserve(SERVER, &waiter, priority)
+        self.write_queues.reserve(SERVER, &waiter, priority)
     }
 
     /// One visit that wants to write.
-    fn visit(&self, waiter: u32, priority: Priority) -> Option<LaneGuard<u32>> {
+    fn visit(&self, waiter: u32, priority: Priority) -> Option<WriteQueueGuard<u32>> {
         let guard = self.enter(waiter, priority);
-        self.lanes.done(&waiter);
+        self.write_queues.done(&waiter);
         guard
     }
 
-    fn woken(&self) -> Vec<u32> {
-        mem::take(&mut *self.woken.lock().expect("sound"))
+    fn enqueued(&self) -> Vec<u32> {
+        mem::take(&mut *self.enqueued.lock().expect("sound"))
     }
 
-    fn kept_lanes(&self) -> usize {
-        self.lanes.change(|state| state.lanes.len())
+    fn kept_write_queues(&self) -> usize {
+        self.write_queues.change(|state| state.write_queues.len())
     }
 
-    /// The order in which the waiters get the lane from now on, each leaving at once.
+    /// The order in which the waiters get the write queue from now on, if each leaves at once.
     fn order(&self) -> Vec<u32> {
         let mut order = Vec::new();
         loop {
-            let woken = self.woken();
-            let Some(waiter) = woken.last().copied() else {
+            let enqueued = self.enqueued();
+            let Some(waiter) = enqueued.last().copied() else {
                 return order;
             };
-            assert_eq!(woken, [waiter], "one at a time");
+            assert_eq!(enqueued, [waiter], "one at a time");
             drop(self.visit(waiter, Priority::Drift).expect("it was granted"));
             order.push(waiter);
         }
@@ -71,22 +71,22 @@ impl Room {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_free_lane_is_taken_at_once_and_a_taken_one_queues() {
+async fn a_free_write_queue_is_taken_at_once_and_a_taken_one_queues() {
     let room = Room::new();
     let guard = room.visit(1, Priority::Write).expect("it is free");
     assert!(room.visit(2, Priority::Edit).is_none());
     assert!(
-        room.lanes.enter(OTHER, &3, Priority::Drift).is_some(),
-        "lanes are independent"
+        room.write_queues.enter(OTHER, &3, Priority::Drift).is_some(),
+        "write queues are independent"
     );
-    assert_eq!((room.lanes.waiting(), room.woken()), (1, vec![]));
+    assert_eq!((room.write_queues.waiting(), room.enqueued()), (1, vec![]));
     drop(guard);
-    assert_eq!((room.lanes.waiting(), room.woken()), (0, vec![2]));
+    assert_eq!((room.write_queues.waiting(), room.enqueued()), (0, vec![2]));
     assert!(room.visit(2, Priority::Edit).is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lane_goes_by_priority_then_arrival() {
+async fn the_write_queue_goes_by_priority_then_arrival() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     for (waiter, priority) in [
@@ -116,13 +116,13 @@ async fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
     ] {
         assert!(room.visit(waiter, priority).is_none());
     }
-    assert_eq!(room.lanes.waiting(), 3);
+    assert_eq!(room.write_queues.waiting(), 3);
     drop(guard);
     assert_eq!(room.order(), [1, 2, 3], "1 came first; 2 is not set back");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_passes_the_one_that_was_granted_the_lane() {
+async fn nobody_passes_the_one_that_was_granted_the_write_queue() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     assert!(room.visit(1, Priority::Drift).is_none());
@@ -139,10 +139,10 @@ async fn a_grant_that_a_visit_does_not_take_goes_to_the_next() {
         assert!(room.visit(waiter, Priority::Write).is_none());
     }
     drop(guard);
-    assert_eq!(room.woken(), [1]);
-    room.lanes.done(&1);
+    assert_eq!(room.enqueued(), [1]);
+    room.write_queues.done(&1);
     assert_eq!(room.order(), [2]);
-    assert_eq!(room.kept_lanes(), 0);
+    assert_eq!(room.kept_write_queues(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,20 +152,20 @@ async fn who_does_not_enter_in_time_is_passed_and_enters_later_or_keeps_the_plac
     assert!(room.reserve(1, Priority::Write), "it is free");
     assert!(!room.reserve(2, Priority::Edit), "1 has the grant");
     sleep(late).await;
-    assert_eq!(room.woken(), [2]);
+    assert_eq!(room.enqueued(), [2]);
     let guard = room.enter(2, Priority::Edit).expect("it was granted");
     assert!(room.enter(1, Priority::Write).is_none());
     assert!(room.visit(3, Priority::Write).is_none());
-    room.lanes.done(&1);
+    room.write_queues.done(&1);
     drop(guard);
-    assert_eq!(room.woken(), [1], "it came before 3");
+    assert_eq!(room.enqueued(), [1], "it came before 3");
     sleep(late).await;
-    assert_eq!(room.woken(), [3]);
-    // Nobody has entered, so that it may though it is late.
+    assert_eq!(room.enqueued(), [3]);
     assert!(!room.reserve(4, Priority::Edit), "3 has the grant");
     drop(room.enter(3, Priority::Write).expect("it was granted"));
-    assert_eq!(room.woken(), [4]);
+    assert_eq!(room.enqueued(), [4]);
     sleep(late).await;
+    // Waiter 1 is late, but the write queue is free.
     assert!(room.enter(1, Priority::Write).is_some());
 }
 
@@ -176,16 +176,16 @@ async fn a_visit_that_ends_late_is_in_the_queue_again_if_it_asked_and_else_is_no
     assert!(room.enter(1, Priority::Write).is_none());
     drop(guard);
     sleep(Duration::from_millis(1_010)).await;
-    assert_eq!(room.woken(), [1]);
-    room.lanes.done(&1);
-    assert_eq!(room.woken(), [1], "it asked, and was late before its visit ended");
+    assert_eq!(room.enqueued(), [1]);
+    room.write_queues.done(&1);
+    assert_eq!(room.enqueued(), [1], "requested, and late before its visit ended");
     sleep(Duration::from_millis(1_010)).await;
-    room.lanes.done(&1);
-    assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
-    // What is reserved is the visit's own.
+    room.write_queues.done(&1);
+    assert_eq!((room.enqueued(), room.kept_write_queues()), (vec![], 0));
+    // A reservation belongs to the visit that made it.
     assert!(room.reserve(2, Priority::Write));
-    room.lanes.done(&2);
-    assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
+    room.write_queues.done(&2);
+    assert_eq!((room.enqueued(), room.kept_write_queues()), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,8 +195,8 @@ async fn a_place_that_a_visit_does_not_renew_is_given_up() {
     for waiter in [1, 2] {
         assert!(room.visit(waiter, Priority::Write).is_none());
     }
-    room.lanes.done(&1);
-    assert_eq!(room.lanes.waiting(), 1);
+    room.write_queues.done(&1);
+    assert_eq!(room.write_queues.waiting(), 1);
     drop(guard);
     assert_eq!(room.order(), [2]);
 }
@@ -207,12 +207,12 @@ async fn a_grant_that_came_between_asking_and_the_visits_end_is_kept_for_the_nex
     let guard = room.visit(0, Priority::Write);
     assert!(room.enter(1, Priority::Write).is_none());
     drop(guard);
-    assert_eq!(room.woken(), [1]);
-    room.lanes.done(&1);
+    assert_eq!(room.enqueued(), [1]);
+    room.write_queues.done(&1);
     assert!(room.visit(2, Priority::Edit).is_none(), "it is still 1's");
-    assert_eq!(room.woken(), [1], "whatever became of the wake during the visit");
-    room.lanes.done(&1);
-    assert_eq!(room.woken(), [2], "that visit did not take it");
+    assert_eq!(room.enqueued(), [1], "regardless of the enqueue during the visit");
+    room.write_queues.done(&1);
+    assert_eq!(room.enqueued(), [2], "that visit did not take it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,33 +220,33 @@ async fn a_grant_survives_no_two_visits_even_if_one_was_cut_off() {
     let room = Room::new();
     let guard = room.visit(0, Priority::Write);
     assert!(room.enter(1, Priority::Write).is_none());
-    // Cut off: no end of this visit is told.
+    // This visit is cut off: `done` is not called.
     assert!(room.visit(2, Priority::Write).is_none());
     drop(guard);
     for expected in [1, 1, 2] {
-        assert_eq!(room.woken(), [expected]);
-        room.lanes.done(&1);
+        assert_eq!(room.enqueued(), [expected]);
+        room.write_queues.done(&1);
     }
     assert!(room.visit(2, Priority::Write).is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_to_another_lane_leaves_the_first() {
+async fn who_goes_to_another_write_queue_leaves_the_first() {
     let room = Room::new();
     let first = room.visit(0, Priority::Write);
-    let second = room.lanes.enter(OTHER, &9, Priority::Write);
+    let second = room.write_queues.enter(OTHER, &9, Priority::Write);
     for waiter in [1, 2] {
         assert!(room.visit(waiter, Priority::Write).is_none());
     }
-    assert!(room.lanes.enter(OTHER, &1, Priority::Write).is_none());
-    assert_eq!(room.lanes.waiting(), 2);
+    assert!(room.write_queues.enter(OTHER, &1, Priority::Write).is_none());
+    assert_eq!(room.write_queues.waiting(), 2);
     drop(first);
-    assert_eq!(room.woken(), [2]);
-    // A grant is left as well as a place.
-    assert!(room.lanes.enter(OTHER, &2, Priority::Edit).is_none());
-    assert_eq!(room.kept_lanes(), 1);
+    assert_eq!(room.enqueued(), [2]);
+    // A grant is given up like a place.
+    assert!(room.write_queues.enter(OTHER, &2, Priority::Edit).is_none());
+    assert_eq!(room.kept_write_queues(), 1);
     drop(second);
-    assert_eq!(room.woken(), [2]);
+    assert_eq!(room.enqueued(), [2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,73 +256,73 @@ async fn who_is_forgotten_leaves_neither_place_nor_grant_but_keeps_what_is_held(
     for waiter in [1, 2, 3] {
         assert!(room.visit(waiter, Priority::Write).is_none());
     }
-    room.lanes.forget(&0);
-    room.lanes.forget(&2);
-    assert_eq!((room.woken(), room.lanes.waiting()), (vec![], 2));
+    room.write_queues.forget(&0);
+    room.write_queues.forget(&2);
+    assert_eq!((room.enqueued(), room.write_queues.waiting()), (vec![], 2));
     drop(guard);
-    assert_eq!(room.woken(), [1]);
-    room.lanes.forget(&1);
-    assert_eq!(room.woken(), [3]);
-    room.lanes.forget(&3);
-    assert_eq!((room.woken(), room.kept_lanes()), (vec![], 0));
+    assert_eq!(room.enqueued(), [1]);
+    room.write_queues.forget(&1);
+    assert_eq!(room.enqueued(), [3]);
+    room.write_queues.forget(&3);
+    assert_eq!((room.enqueued(), room.kept_write_queues()), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_may_enter_at_once() {
+async fn a_requeued_waiter_may_enter_at_once() {
     let entered = Arc::new(Mutex::new(Vec::new()));
-    let lanes = Arc::new_cyclic(|this: &std::sync::Weak<Lanes<u32>>| {
+    let write_queues = Arc::new_cyclic(|this: &std::sync::Weak<WriteQueues<u32>>| {
         let own = this.clone();
         let (this, entered) = (this.clone(), Arc::clone(&entered));
-        Lanes {
+        WriteQueues {
             this: own,
             state: Mutex::default(),
-            wake: Box::new(move |waiter| {
-                let lanes = this.upgrade().expect("it lives");
-                let guard = lanes.enter(SERVER, &waiter, Priority::Write);
+            enqueue: Box::new(move |waiter| {
+                let write_queues = this.upgrade().expect("it lives");
+                let guard = write_queues.enter(SERVER, &waiter, Priority::Write);
                 entered.lock().expect("sound").push((waiter, guard.is_some()));
             }),
         }
     });
-    let guard = lanes.enter(SERVER, &0, Priority::Write);
+    let guard = write_queues.enter(SERVER, &0, Priority::Write);
     for waiter in [1, 2] {
-        assert!(lanes.enter(SERVER, &waiter, Priority::Write).is_none());
+        assert!(write_queues.enter(SERVER, &waiter, Priority::Write).is_none());
     }
     drop(guard);
     assert_eq!(*entered.lock().expect("sound"), [(1, true), (2, true)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_enters_a_paused_lane_and_then_the_first_is_woken() {
+async fn nobody_enters_a_paused_write_queue_and_then_the_first_is_enqueued() {
     let room = Room::new();
     let start = Instant::now();
-    room.lanes.pause(SERVER, start + Duration::from_secs(10));
+    room.write_queues.pause(SERVER, start + Duration::from_secs(10));
     assert!(room.visit(1, Priority::Write).is_none());
     assert!(room.visit(2, Priority::Edit).is_none());
     assert!(
-        room.lanes.enter(OTHER, &3, Priority::Drift).is_some(),
-        "the pause is one lane's"
+        room.write_queues.enter(OTHER, &3, Priority::Drift).is_some(),
+        "the pause affects one write queue"
     );
     sleep(Duration::from_millis(9_990)).await;
-    assert!(room.woken().is_empty());
+    assert!(room.enqueued().is_empty());
     sleep(Duration::from_millis(20)).await;
     assert_eq!(room.order(), [2, 1]);
-    assert_eq!(room.kept_lanes(), 0);
+    assert_eq!(room.kept_write_queues(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_only_gets_longer_and_one_that_is_over_already_is_none() {
     let room = Room::new();
     let start = Instant::now();
-    room.lanes.pause(SERVER, start);
-    assert_eq!(room.kept_lanes(), 0);
+    room.write_queues.pause(SERVER, start);
+    assert_eq!(room.kept_write_queues(), 0);
     for seconds in [10, 30, 20] {
-        room.lanes.pause(SERVER, start + Duration::from_secs(seconds));
+        room.write_queues.pause(SERVER, start + Duration::from_secs(seconds));
     }
     assert!(room.visit(1, Priority::Write).is_none());
     sleep(Duration::from_millis(29_990)).await;
-    assert!(room.woken().is_empty());
+    assert!(room.enqueued().is_empty());
     sleep(Duration::from_millis(20)).await;
-    assert_eq!(room.woken(), [1]);
+    assert_eq!(room.enqueued(), [1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,37 +333,42 @@ async fn a_pause_leaves_the_holder_alone_and_makes_a_grant_a_place_again() {
         assert!(room.visit(waiter, Priority::Write).is_none());
     }
     drop(guard);
-    assert_eq!(room.woken(), [1]);
-    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
+    assert_eq!(room.enqueued(), [1]);
+    room.write_queues
+        .pause(SERVER, Instant::now() + Duration::from_secs(10));
     assert!(room.visit(1, Priority::Write).is_none());
-    assert_eq!(room.lanes.waiting(), 2);
+    assert_eq!(room.write_queues.waiting(), 2);
     sleep(Duration::from_millis(10_010)).await;
-    assert_eq!(room.woken(), [1], "it has kept its place");
+    assert_eq!(room.enqueued(), [1], "it has kept its place");
     let guard = room.visit(1, Priority::Write).expect("it was granted");
-    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
+    room.write_queues
+        .pause(SERVER, Instant::now() + Duration::from_secs(10));
     sleep(Duration::from_secs(11)).await;
-    assert!(room.woken().is_empty(), "the lane is still held");
+    assert!(room.enqueued().is_empty(), "the write queue is still held");
     drop(guard);
     assert_eq!(room.order(), [2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unneeded_lane_goes_when_its_pause_ends() {
+async fn an_unneeded_write_queue_goes_when_its_pause_ends() {
     let room = Room::new();
-    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(10));
-    assert_eq!(room.kept_lanes(), 1);
+    room.write_queues
+        .pause(SERVER, Instant::now() + Duration::from_secs(10));
+    assert_eq!(room.kept_write_queues(), 1);
     sleep(Duration::from_secs(11)).await;
-    assert_eq!(room.kept_lanes(), 0);
+    assert_eq!(room.kept_write_queues(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_lanes_leave_no_task_behind() {
+async fn dropped_write_queues_leave_no_task_behind() {
     let room = Room::new();
     let tasks = tokio::runtime::Handle::current().metrics();
-    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(1_000));
-    room.lanes.pause(SERVER, Instant::now() + Duration::from_secs(2_000));
+    room.write_queues
+        .pause(SERVER, Instant::now() + Duration::from_secs(1_000));
+    room.write_queues
+        .pause(SERVER, Instant::now() + Duration::from_secs(2_000));
     yield_now().await;
-    assert_eq!(tasks.num_alive_tasks(), 1, "the shorter pause's task is gone");
+    assert_eq!(tasks.num_alive_tasks(), 1, "the task of the shorter pause has ended");
     drop(room);
     yield_now().await;
     assert_eq!(tasks.num_alive_tasks(), 0);
@@ -373,7 +378,7 @@ fn priority(number: u8) -> Priority {
     [Priority::Edit, Priority::Write, Priority::Read, Priority::Drift][usize::from(number)]
 }
 
-fn lane_name(number: u8) -> &'static str {
+fn write_queue_name(number: u8) -> &'static str {
     [SERVER, OTHER][usize::from(number)]
 }
 
@@ -390,32 +395,32 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(lane, waiter, priority)| Step::Enter(lane, waiter, priority)),
-        4 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(lane, waiter, priority)| Step::Reserve(lane, waiter, priority)),
+        8 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(write_queue, waiter, priority)| Step::Enter(write_queue, waiter, priority)),
+        4 => (0_u8..2, 0_u32..8, 0_u8..4).prop_map(|(write_queue, waiter, priority)| Step::Reserve(write_queue, waiter, priority)),
         4 => any::<prop::sample::Index>().prop_map(Step::Leave),
         4 => (0_u32..8).prop_map(Step::Done),
         1 => (0_u32..8).prop_map(Step::Forget),
-        1 => (0_u8..2, 0_u64..3_000).prop_map(|(lane, length)| Step::Pause(lane, length)),
+        1 => (0_u8..2, 0_u64..3_000).prop_map(|(write_queue, length)| Step::Pause(write_queue, length)),
         2 => (0_u64..2_000).prop_map(Step::Pass),
     ];
     prop::collection::vec(step, 1..120)
 }
 
-/// The same rules, said as plainly as can be: everything is looked for in one list.
+/// The same rules in their simplest form: every lookup searches one list.
 #[derive(Default)]
 struct Model {
     held: BTreeSet<&'static str>,
     paused: BTreeMap<&'static str, u64>,
     places: Vec<ModelPlace>,
     arrivals: u64,
-    woken: Vec<u32>,
+    enqueued: Vec<u32>,
     now: u64,
 }
 
 #[derive(Clone)]
 struct ModelPlace {
     waiter: u32,
-    lane: &'static str,
+    write_queue: &'static str,
     rank: (Priority, u64),
     granted: bool,
     granted_at: u64,
@@ -428,28 +433,31 @@ impl Model {
         self.places.iter().position(|place| place.waiter == waiter)
     }
 
-    fn granted(&self, lane: &str) -> Option<u32> {
-        let mut granted = self.places.iter().filter(|place| place.lane == lane && place.granted);
+    fn granted(&self, write_queue: &str) -> Option<u32> {
+        let mut granted = self
+            .places
+            .iter()
+            .filter(|place| place.write_queue == write_queue && place.granted);
         granted.next().map(|place| place.waiter)
     }
 
-    fn is_open(&self, lane: &str) -> bool {
-        !self.held.contains(lane) && !self.paused.contains_key(lane)
+    fn is_open(&self, write_queue: &str) -> bool {
+        !self.held.contains(write_queue) && !self.paused.contains_key(write_queue)
     }
 
-    fn enter(&mut self, lane: &'static str, waiter: u32, priority: Priority) -> bool {
+    fn enter(&mut self, write_queue: &'static str, waiter: u32, priority: Priority) -> bool {
         let old = self.place(waiter).map(|at| self.places.remove(at));
-        let old = old.filter(|place| place.lane == lane);
-        let is_mine = self.granted(lane).is_none();
-        if self.is_open(lane) && is_mine {
-            self.held.insert(lane);
+        let old = old.filter(|place| place.write_queue == write_queue);
+        let is_mine = self.granted(write_queue).is_none();
+        if self.is_open(write_queue) && is_mine {
+            self.held.insert(write_queue);
             return true;
         }
         self.arrivals += 1;
         let rank = old.map_or((priority, self.arrivals), |old| (old.rank.0.min(priority), old.rank.1));
         self.places.push(ModelPlace {
             waiter,
-            lane,
+            write_queue,
             rank,
             granted: false,
             granted_at: 0,
@@ -459,18 +467,18 @@ impl Model {
         false
     }
 
-    fn reserve(&mut self, lane: &'static str, waiter: u32, priority: Priority) -> bool {
+    fn reserve(&mut self, write_queue: &'static str, waiter: u32, priority: Priority) -> bool {
         let old = self.place(waiter).map(|at| self.places[at].clone());
-        let old = old.filter(|place| place.lane == lane);
-        if !self.enter(lane, waiter, priority) {
+        let old = old.filter(|place| place.write_queue == write_queue);
+        if !self.enter(write_queue, waiter, priority) {
             return false;
         }
-        // It would have been let in: it is granted the lane instead.
-        self.held.remove(lane);
+        // It would have entered: it gets the grant instead.
+        self.held.remove(write_queue);
         self.arrivals += 1;
         self.places.push(ModelPlace {
             waiter,
-            lane,
+            write_queue,
             rank: old.map_or((priority, self.arrivals), |old| (old.rank.0.min(priority), old.rank.1)),
             granted: true,
             granted_at: self.now,
@@ -486,7 +494,7 @@ impl Model {
         if !place.fresh {
             self.places.remove(at);
         } else if place.granted {
-            self.woken.push(waiter);
+            self.enqueued.push(waiter);
         } else {
             place.late = false;
         }
@@ -495,11 +503,11 @@ impl Model {
         }
     }
 
-    fn pause(&mut self, lane: &'static str, length: u64) {
+    fn pause(&mut self, write_queue: &'static str, length: u64) {
         if length > 0 {
-            let until = self.paused.entry(lane).or_default();
+            let until = self.paused.entry(write_queue).or_default();
             *until = (*until).max(self.now + length);
-            for place in self.places.iter_mut().filter(|place| place.lane == lane) {
+            for place in self.places.iter_mut().filter(|place| place.write_queue == write_queue) {
                 place.granted = false;
             }
         }
@@ -516,22 +524,29 @@ impl Model {
         self.paused.retain(|_, until| *until > now);
     }
 
-    /// Whatever has happened: who is first in an open lane is granted it.
+    /// After any step: the first waiter of an open write queue gets the grant.
     fn settle(&mut self) {
-        for lane in [SERVER, OTHER] {
-            if self.is_open(lane) && self.granted(lane).is_none() {
-                let queue = self.places.iter_mut().filter(|place| place.lane == lane && !place.late);
+        for write_queue in [SERVER, OTHER] {
+            if self.is_open(write_queue) && self.granted(write_queue).is_none() {
+                let queue = self
+                    .places
+                    .iter_mut()
+                    .filter(|place| place.write_queue == write_queue && !place.late);
                 if let Some(first) = queue.min_by_key(|place| place.rank) {
                     first.granted = true;
                     first.granted_at = self.now;
-                    self.woken.push(first.waiter);
+                    self.enqueued.push(first.waiter);
                 }
             }
         }
     }
 
-    fn kept_lanes(&self) -> usize {
-        let queued = self.places.iter().filter(|place| !place.late).map(|place| place.lane);
+    fn kept_write_queues(&self) -> usize {
+        let queued = self
+            .places
+            .iter()
+            .filter(|place| !place.late)
+            .map(|place| place.write_queue);
         let names: BTreeSet<_> = self
             .held
             .iter()
@@ -554,39 +569,41 @@ fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
 
 async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let (room, mut model) = (Room::new(), Model::default());
-    let mut guards: Vec<LaneGuard<u32>> = Vec::new();
+    let mut guards: Vec<WriteQueueGuard<u32>> = Vec::new();
     for step in steps {
         match step {
-            Step::Enter(lane, waiter, number) => {
-                let (lane, priority) = (lane_name(lane), priority(number));
-                let guard = room.lanes.enter(lane, &waiter, priority);
-                prop_assert_eq!(guard.is_some(), model.enter(lane, waiter, priority));
+            Step::Enter(write_queue, waiter, number) => {
+                let (write_queue, priority) = (write_queue_name(write_queue), priority(number));
+                let guard = room.write_queues.enter(write_queue, &waiter, priority);
+                prop_assert_eq!(guard.is_some(), model.enter(write_queue, waiter, priority));
                 guards.extend(guard);
             }
-            Step::Reserve(lane, waiter, number) => {
-                let (lane, priority) = (lane_name(lane), priority(number));
-                let is_granted = room.lanes.reserve(lane, &waiter, priority);
-                prop_assert_eq!(is_granted, model.reserve(lane, waiter, priority));
+            Step::Reserve(write_queue, waiter, number) => {
+                let (write_queue, priority) = (write_queue_name(write_queue), priority(number));
+                let is_granted = room.write_queues.reserve(write_queue, &waiter, priority);
+                prop_assert_eq!(is_granted, model.reserve(write_queue, waiter, priority));
             }
             Step::Leave(index) => {
                 if !guards.is_empty() {
                     let guard = guards.swap_remove(index.index(guards.len()));
-                    model.held.remove(&*guard.lane);
+                    model.held.remove(&*guard.write_queue);
                 }
             }
             Step::Done(waiter) => {
-                room.lanes.done(&waiter);
+                room.write_queues.done(&waiter);
                 model.done(waiter);
             }
             Step::Forget(waiter) => {
-                room.lanes.forget(&waiter);
+                room.write_queues.forget(&waiter);
                 model.places.retain(|place| place.waiter != waiter);
             }
-            Step::Pause(lane, length) => {
-                room.lanes
-                    .pause(lane_name(lane), Instant::now() + Duration::from_millis(length));
-                model.pause(lane_name(lane), length);
-                // The task has to sleep before the time goes on.
+            Step::Pause(write_queue, length) => {
+                room.write_queues.pause(
+                    write_queue_name(write_queue),
+                    Instant::now() + Duration::from_millis(length),
+                );
+                model.pause(write_queue_name(write_queue), length);
+                // The task must be asleep before the time advances.
                 yield_now().await;
             }
             Step::Pass(length) => {
@@ -598,29 +615,29 @@ async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
         model.settle();
-        // The tasks that end grants have to sleep before the time goes on.
+        // The tasks that end grants must be asleep before the time advances.
         yield_now().await;
-        let (mut woken, mut expected) = (room.woken(), mem::take(&mut model.woken));
-        woken.sort_unstable();
+        let (mut enqueued, mut expected) = (room.enqueued(), mem::take(&mut model.enqueued));
+        enqueued.sort_unstable();
         expected.sort_unstable();
-        prop_assert_eq!(woken, expected);
-        let held: BTreeSet<&str> = guards.iter().map(|guard| &*guard.lane).collect();
-        prop_assert_eq!(held.len(), guards.len(), "two guards of one lane");
+        prop_assert_eq!(enqueued, expected);
+        let held: BTreeSet<&str> = guards.iter().map(|guard| &*guard.write_queue).collect();
+        prop_assert_eq!(held.len(), guards.len(), "two guards of one write queue");
         prop_assert_eq!(
-            room.lanes.waiting(),
+            room.write_queues.waiting(),
             model
                 .places
                 .iter()
                 .filter(|place| !place.granted && !place.late)
                 .count()
         );
-        prop_assert_eq!(room.kept_lanes(), model.kept_lanes());
-        room.lanes.change(|state| {
-            for (name, lane) in &state.lanes {
-                prop_assert_eq!(lane.granted, model.granted(name));
+        prop_assert_eq!(room.kept_write_queues(), model.kept_write_queues());
+        room.write_queues.change(|state| {
+            for (name, write_queue) in &state.write_queues {
+                prop_assert_eq!(write_queue.granted, model.granted(name));
                 prop_assert!(
-                    !lane.is_open() || lane.granted.is_some() || lane.queue.is_empty(),
-                    "a free lane that nobody may enter"
+                    !write_queue.is_open() || write_queue.granted.is_some() || write_queue.queue.is_empty(),
+                    "a free write queue that no waiter may enter"
                 );
             }
             Ok(())
@@ -629,17 +646,17 @@ async fn follows_the_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// One waiter, as a controller runs it: one visit at a time, and a wake during a visit makes for another one.
+/// One waiter, as a controller runs it: one visit at a time. An enqueue during a visit causes another one.
 #[derive(Default)]
 struct Worker {
     writes_left: u32,
     is_due: bool,
     visiting: bool,
-    guard: Option<LaneGuard<u32>>,
+    guard: Option<WriteQueueGuard<u32>>,
 }
 
-/// Every visit in three steps, which mix with those of others: it begins, asks for the lane, and ends. One in the lane
-/// keeps it to the visit's end. Now and then a visit is cut off, and its end is told by nobody.
+/// Runs every visit in three steps, interleaved with those of others: it begins, requests the write queue, and ends. A
+/// visit keeps the write queue until its end. Some visits are cut off: `done` is not called.
 fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<(), TestCaseError> {
     let room = Room::new();
     let mut workers: Vec<Worker> = writes
@@ -653,7 +670,7 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
     let mut asked: Vec<bool> = vec![false; workers.len()];
     let mut turns = 0;
     loop {
-        for waiter in room.woken() {
+        for waiter in room.enqueued() {
             workers[waiter as usize].is_due = true;
         }
         let runnable: Vec<usize> = (0..workers.len())
@@ -662,13 +679,13 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
         if runnable.is_empty() {
             break;
         }
-        // When the choices are used up, in turn.
+        // Round robin after the last choice.
         let (at, chance) = match choices.get(turns) {
             Some((index, chance)) => (runnable[index.index(runnable.len())], *chance),
             None => (runnable[turns % runnable.len()], u8::MAX),
         };
         turns += 1;
-        prop_assert!(turns < 10_000, "this goes on for ever");
+        prop_assert!(turns < 10_000, "this never ends");
         let (worker, waiter) = (&mut workers[at], at as u32);
         if !worker.visiting {
             (worker.visiting, worker.is_due) = (true, false);
@@ -687,16 +704,16 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
             if (8..16).contains(&chance) {
                 worker.is_due = true;
             } else {
-                room.lanes.done(&waiter);
+                room.write_queues.done(&waiter);
             }
         }
         prop_assert!(workers.iter().filter(|worker| worker.guard.is_some()).count() <= 1);
     }
     prop_assert!(
         workers.iter().all(|worker| worker.writes_left == 0),
-        "somebody waits for ever"
+        "a worker waits forever"
     );
-    prop_assert_eq!((room.lanes.waiting(), room.kept_lanes()), (0, 0));
+    prop_assert_eq!((room.write_queues.waiting(), room.kept_write_queues()), (0, 0));
     Ok(())
 }
 

@@ -1,13 +1,13 @@
-//! Foreign text made harmless: one line, of bounded length, without characters that steer a terminal or hide and turn
-//! what stands around them.
+//! Makes foreign text harmless: one line, of bounded length, without characters that control a terminal, or hide or
+//! reorder the text around them.
 
-/// The text as one line of at most `longest` characters, and a `…` where it was longer.
+/// Returns the text as one line of at most `longest` characters, and a `…` if it was longer.
 pub fn one_line(text: &str, longest: usize) -> String {
     let words = text.split(|character: char| character.is_whitespace() || is_unseen(character));
     let mut line = String::new();
     let mut characters = 0;
     for word in words.filter(|word| !word.is_empty()) {
-        // What comes after the cut is not even looked at: foreign text can be long.
+        // Text after the cut is not processed: foreign text can be long.
         if characters > longest {
             break;
         }
@@ -26,7 +26,7 @@ pub fn one_line(text: &str, longest: usize) -> String {
     }
 }
 
-/// Control characters, and those that turn or hide the text around them.
+/// Control characters, and those that reorder or hide the text around them.
 pub fn is_unseen(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -46,7 +46,7 @@ pub fn is_unseen(character: char) -> bool {
         )
 }
 
-/// As much of the beginning as fits into so many bytes.
+/// Returns the longest prefix of at most `most` bytes.
 pub fn cut_to_bytes(text: &str, most: usize) -> &str {
     let mut end = most.min(text.len());
     while !text.is_char_boundary(end) {

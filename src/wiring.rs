@@ -1,4 +1,4 @@
-//! The kinds that this operator looks after: their CRDs, and the controllers behind them.
+//! The kinds that this operator manages: their CRDs and controllers.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::api::conditions::Reason;
 use crate::api::crd::CrdError;
 use crate::api::crds;
-use crate::cloud::credentials::OwnCredentialsSource;
-use crate::cloud::transport::{Observer, Transport, TransportOptions};
+use crate::cloud::credentials::DefaultCredentialsSource;
+use crate::cloud::transport::{RequestObserver, Transport, TransportOptions};
 use crate::cloud::{Cloud, Operation};
-use crate::crd_age::{CrdAge, Found};
+use crate::crd_skew::{CrdSkew, Found};
 use crate::metrics::Metrics;
-use crate::operator::Rooms;
-use crate::reconcile::census::{Census, OfKind};
+use crate::operator::Dependencies;
 use crate::reconcile::claims::Claims;
 use crate::reconcile::context::{Context, KindContext};
 use crate::reconcile::controller::{KindController, secret_changed};
@@ -27,20 +27,21 @@ use crate::reconcile::customer_gateway::Gateways;
 use crate::reconcile::decide::Policy;
 use crate::reconcile::digest_key::DigestKeys;
 use crate::reconcile::events::{EventType, Recorder};
-use crate::reconcile::key::{Key, Wakes};
+use crate::reconcile::initial_sync::{InitialSync, OfKind};
+use crate::reconcile::key::{Key, WakeQueues};
 use crate::reconcile::kind::Kind;
 use crate::reconcile::living::Living;
-use crate::reconcile::memory::Memory;
+use crate::reconcile::object_states::ObjectStates;
 use crate::reconcile::queue::WorkQueue;
 use crate::reconcile::report::Reporter;
 use crate::reconcile::secret_watch::watch_secrets;
 use crate::reconcile::secrets::Secrets;
-use crate::reconcile::tenant::{Shared, Tenants};
+use crate::reconcile::session::{Sessions, Shared};
 use crate::reconcile::vpn_user::Users;
 use crate::reconcile::workers::Slots;
 use crate::settings::Settings;
 
-/// Why the CRDs cannot be told.
+/// Why the CRDs cannot be printed.
 #[derive(Debug, Error)]
 pub enum CrdsError {
     #[error(transparent)]
@@ -57,50 +58,56 @@ pub fn crd_yaml() -> Result<String, CrdsError> {
     })
 }
 
-/// Runs the controllers of all kinds until they are told to stop.
-pub async fn controllers(rooms: Rooms) -> Result<(), String> {
+/// Runs the controllers of all kinds until shutdown.
+pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
     let options = TransportOptions {
-        ca_file: rooms.settings.ca_bundle.as_ref().map(|bundle| bundle.path.clone()),
-        request_timeout: rooms.settings.request_timeout,
+        ca_file: dependencies
+            .settings
+            .ca_bundle
+            .as_ref()
+            .map(|bundle| bundle.path.clone()),
+        request_timeout: dependencies.settings.request_timeout,
     };
-    let observer = Arc::new(MetricsObserver(rooms.metrics.clone()));
+    let observer = Arc::new(MetricsObserver(dependencies.metrics.clone()));
     let transport = Transport::new(&options, observer).map_err(|error| error.to_string())?;
 
-    let mut wakes = Wakes::default();
-    let gateways = wakes.queue(Gateways::KIND);
-    let users = wakes.queue(Users::KIND);
-    let wakes = Arc::new(wakes);
-    let context = Arc::new(context(&rooms, transport, Arc::clone(&wakes)));
+    let mut wake_queues = WakeQueues::default();
+    let gateways = wake_queues.queue(Gateways::KIND);
+    let users = wake_queues.queue(Users::KIND);
+    let wake_queues = Arc::new(wake_queues);
+    let context = Arc::new(context(&dependencies, transport, Arc::clone(&wake_queues)));
 
-    let mut ages = Vec::new();
+    let mut skews = Vec::new();
     let slots = Slots::default();
-    let gateways = kind_controller::<Gateways>(&rooms, &context, gateways, &slots, &mut ages);
-    let users = kind_controller::<Users>(&rooms, &context, users, &slots, &mut ages);
-    // What gets lost must be known before the first record.
-    join_all(ages.iter_mut().map(CrdAge::look)).await;
-    context.census.of(vec![was_looked_at(&gateways), was_looked_at(&users)]);
+    let gateways = kind_controller::<Gateways>(&dependencies, &context, gateways, &slots, &mut skews);
+    let users = kind_controller::<Users>(&dependencies, &context, users, &slots, &mut skews);
+    // Pruned fields must be known before the first status is written.
+    join_all(skews.iter_mut().map(CrdSkew::look)).await;
+    context
+        .initial_sync
+        .of(vec![has_been_read(&gateways), has_been_read(&users)]);
     let by_secret: Vec<OnSecret> = vec![on_secret(&gateways), on_secret(&users)];
     let secrets = watch_secrets(
         Arc::clone(&context),
         move |key| {
             by_secret.iter().for_each(|change| change(&key));
-            wakes.wake(key);
+            wake_queues.enqueue(key);
         },
-        rooms.readiness.clone(),
-        rooms.shutdown.clone(),
+        dependencies.readiness.clone(),
+        dependencies.shutdown.clone(),
     );
     let health = Arc::clone(&context.credential_health);
     let credentials = {
-        let (enqueued, changed) = (Arc::clone(&context.wakes), Arc::clone(&context.wakes));
+        let (enqueued, changed) = (Arc::clone(&context.wake_queues), Arc::clone(&context.wake_queues));
         let context = Arc::clone(&context);
         async move {
             tokio::join!(
-                health.enqueue(|key| enqueued.wake(key)),
-                watch_default(&health, &context.own_credentials, |key| changed.wake(key)),
+                health.enqueue(|key| enqueued.enqueue(key)),
+                watch_default(&health, &context.default_credentials, |key| changed.enqueue(key)),
             );
         }
     };
-    let shutdown = rooms.shutdown.clone();
+    let shutdown = dependencies.shutdown.clone();
     let credentials = async move {
         tokio::select! {
             () = credentials => {}
@@ -110,22 +117,31 @@ pub async fn controllers(rooms: Rooms) -> Result<(), String> {
     let mut running: Vec<BoxFuture<'static, ()>> = vec![
         Box::pin(credentials),
         Box::pin(secrets),
-        Box::pin(make_digest_key(Arc::clone(&context), rooms.shutdown.clone())),
-        Box::pin(gateways.run(rooms.readiness.clone(), rooms.shutdown.clone())),
-        Box::pin(users.run(rooms.readiness.clone(), rooms.shutdown.clone())),
+        Box::pin(make_digest_key(Arc::clone(&context), dependencies.shutdown.clone())),
+        Box::pin(gateways.run(dependencies.readiness.clone(), dependencies.shutdown.clone())),
+        Box::pin(users.run(dependencies.readiness.clone(), dependencies.shutdown.clone())),
     ];
-    running.extend(ages.into_iter().map(|age| age.watch(rooms.shutdown.clone()).boxed()));
+    running.extend(
+        skews
+            .into_iter()
+            .map(|skew| skew.watch(dependencies.shutdown.clone()).boxed()),
+    );
     join_all(running).await;
     Ok(())
 }
 
-/// Makes the digest key at the first start, so that a missing right shows before a password is waiting.
+/// Creates the digest key at the first start, so that a missing permission shows before a password waits for the key.
 async fn make_digest_key(context: Arc<Context>, shutdown: CancellationToken) {
     let make = async {
         context.leader.leading().await;
         if let Err(error) = context.digest_keys.get().await {
             let (namespace, secret) = context.digest_keys.secret();
-            warn!(namespace, secret, %error, "the digest key cannot be read or made; VPN users with passwords wait for it");
+            warn!(
+                namespace,
+                secret,
+                %error,
+                "the digest key cannot be read or created; VPN users with passwords wait for it"
+            );
         }
     };
     tokio::select! {
@@ -134,43 +150,43 @@ async fn make_digest_key(context: Arc<Context>, shutdown: CancellationToken) {
     }
 }
 
-/// Hears that a Secret of an object has changed.
+/// Handles a change of an object's Secret.
 type OnSecret = Box<dyn Fn(&Key) + Send + Sync>;
 
 fn kind_controller<K: Kind>(
-    rooms: &Rooms,
+    dependencies: &Dependencies,
     context: &Arc<Context>,
     queue: Arc<WorkQueue>,
     slots: &Slots,
-    ages: &mut Vec<CrdAge>,
+    skews: &mut Vec<CrdSkew>,
 ) -> KindController<K> {
     let plural = <K::Resource as kube::Resource>::plural(&());
-    let crd_check = rooms
+    let crd_check = dependencies
         .readiness
         .check(format!("fields of crd {plural}"), "not written yet");
-    // Until the first record shows otherwise.
+    // Ok until the first write of a status shows otherwise.
     crd_check.ok();
-    let own = rooms.crds.iter().find(|crd| crd.spec.names.kind == K::KIND);
-    let age = own.map(|own| CrdAge {
+    let own = dependencies.crds.iter().find(|crd| crd.spec.names.kind == K::KIND);
+    let skew = own.map(|own| CrdSkew {
         kind: K::KIND,
         own: own.clone(),
-        client: rooms.client.clone(),
-        readiness: rooms.readiness.clone(),
+        client: dependencies.client.clone(),
+        readiness: dependencies.readiness.clone(),
         check: crd_check.clone(),
-        metrics: rooms.metrics.clone(),
+        metrics: dependencies.metrics.clone(),
         found: Found::default(),
     });
-    let unkept = age.as_ref().map(CrdAge::unkept).unwrap_or_default();
-    ages.extend(age);
+    let pruned_fields = skew.as_ref().map(CrdSkew::pruned_fields).unwrap_or_default();
+    skews.extend(skew);
     let context = KindContext {
         shared: Arc::clone(context),
-        memory: Memory::default(),
+        states: ObjectStates::default(),
         claims: Claims::default(),
         living: Living::default(),
-        heard: rooms.heard.clone(),
+        heard: dependencies.heard.clone(),
         watches: Mutex::default(),
         crd_check,
-        unkept,
+        pruned_fields,
     };
     KindController {
         context: Arc::new(context),
@@ -188,67 +204,74 @@ fn on_secret<K: Kind>(controller: &KindController<K>) -> OnSecret {
     })
 }
 
-fn was_looked_at<K: Kind>(controller: &KindController<K>) -> OfKind {
-    // The context has the census: it must not own itself.
+fn has_been_read<K: Kind>(controller: &KindController<K>) -> OfKind {
+    // The context owns the initial sync, and that this closure: a strong reference would be a cycle.
     let context = Arc::downgrade(&controller.context);
-    Box::new(move || context.upgrade().is_some_and(|context| context.all_are_looked_at()))
+    Box::new(move || context.upgrade().is_some_and(|context| context.all_have_been_read()))
 }
 
-fn context(rooms: &Rooms, transport: Transport, wakes: Arc<Wakes>) -> Context {
-    let settings = Arc::clone(&rooms.settings);
-    let recorder = Arc::new(Recorder::new(rooms.client.clone(), std::env::var("POD_NAME").ok()));
-    let report = credential_reporter(rooms.metrics.clone(), Arc::clone(&recorder));
-    let credential_health = CredentialHealth::new(settings.resync_period, rooms.metrics.clone(), report);
+fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<WakeQueues>) -> Context {
+    let settings = Arc::clone(&dependencies.settings);
+    let recorder = Arc::new(Recorder::new(
+        dependencies.client.clone(),
+        std::env::var("POD_NAME").ok(),
+    ));
+    let report = credential_reporter(dependencies.metrics.clone(), Arc::clone(&recorder));
+    let credential_health = CredentialHealth::new(settings.resync_period, dependencies.metrics.clone(), report);
     let shared = Shared {
         transport,
         max_requests_per_second: f64::from(settings.max_requests_per_second.get()),
         request_timeout: settings.request_timeout,
         resync_period: settings.resync_period,
         owner_tag_key: settings.owner_tag_key.clone(),
-        wake: {
-            let wakes = Arc::clone(&wakes);
-            Box::new(move |key| wakes.wake(key))
+        enqueue: {
+            let wake_queues = Arc::clone(&wake_queues);
+            Box::new(move |key| wake_queues.enqueue(key))
         },
         grant: {
-            let wakes = Arc::clone(&wakes);
-            Box::new(move |key| wakes.grant(key))
+            let wake_queues = Arc::clone(&wake_queues);
+            Box::new(move |key| wake_queues.grant(key))
         },
         health: Arc::clone(&credential_health),
         listed: {
-            let metrics = rooms.metrics.clone();
-            Box::new(move |collection, ok| metrics.mirror_listed(collection, if ok { "ok" } else { "error" }))
+            let metrics = dependencies.metrics.clone();
+            Box::new(move |collection, ok| metrics.cache_listed(collection, if ok { "ok" } else { "error" }))
         },
         unreadable: {
-            let metrics = rooms.metrics.clone();
+            let metrics = dependencies.metrics.clone();
             Box::new(move |collection, count| metrics.read_unreadable_items(collection, count))
         },
         endpoint_aliases: settings.endpoint_aliases.clone(),
     };
     Context {
         policy: policy(&settings),
-        client: rooms.client.clone(),
-        reporter: Reporter::new(rooms.client.clone(), recorder),
-        secrets: Secrets::new(rooms.client.clone()),
-        digest_keys: digest_keys(rooms),
-        tenants: Tenants::new(shared),
+        client: dependencies.client.clone(),
+        reporter: Reporter::new(dependencies.client.clone(), recorder),
+        secrets: Secrets::new(dependencies.client.clone()),
+        digest_keys: digest_keys(dependencies),
+        sessions: Sessions::new(shared),
         credential_health,
-        own_credentials: OwnCredentialsSource::new(|name| std::env::var(name).ok()),
-        leader: rooms.leader.clone(),
-        metrics: rooms.metrics.clone(),
-        wakes,
-        census: Census::default(),
+        default_credentials: DefaultCredentialsSource::new(|name| std::env::var(name).ok()),
+        leader: dependencies.leader.clone(),
+        metrics: dependencies.metrics.clone(),
+        wake_queues,
+        initial_sync: InitialSync::default(),
         started: Instant::now(),
         settings,
         #[cfg(test)]
-        tripwires: rooms.tripwires.clone(),
+        tripwires: dependencies.tripwires.clone(),
     }
 }
 
-/// The digest key lives beside the Lease; without a Lease's namespace, where the process itself is at home.
-fn digest_keys(rooms: &Rooms) -> DigestKeys {
-    let namespace = rooms.settings.home_namespace.clone();
-    let namespace = namespace.unwrap_or_else(|| rooms.client.default_namespace().to_owned());
-    DigestKeys::new(rooms.client.clone(), namespace, rooms.settings.home_name.clone())
+/// Stores the digest key in the namespace of the Lease or, without one, in that of the process itself.
+fn digest_keys(dependencies: &Dependencies) -> DigestKeys {
+    let namespace = dependencies.settings.home_namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| dependencies.client.default_namespace().to_owned());
+    DigestKeys::new(
+        dependencies.client.clone(),
+        namespace,
+        dependencies.settings.home_name.clone(),
+    )
 }
 
 fn policy(settings: &Settings) -> Policy {
@@ -258,7 +281,7 @@ fn policy(settings: &Settings) -> Policy {
         default_deletion: settings.default_deletion_policy,
         mass_deletion_guard: settings.mass_deletion_guard,
         read_only: settings.read_only,
-        settle_time: settings.settle_time,
+        confirmation_period: settings.confirmation_period,
         is_otc: settings.cloud == Cloud::Otc,
         #[cfg(test)]
         without: None,
@@ -272,9 +295,14 @@ fn credential_reporter(metrics: Metrics, recorder: Arc<Recorder>) -> Report {
             info!(%credential, "the credentials work again");
             return;
         };
-        let verdict = failure.verdict.clone();
-        warn!(%credential, reason = verdict.reason.as_str(), message = verdict.message, "the credentials fail");
-        metrics.credential_failed(verdict.reason.as_str());
+        let condition = failure.condition.clone();
+        let (reason, message) = (condition.reason.as_str(), &condition.message);
+        if condition.reason == Reason::Throttled {
+            warn!(%credential, reason, message, "the cloud throttles the credentials");
+        } else {
+            warn!(%credential, reason, message, "the credentials fail");
+        }
+        metrics.credential_failed(condition.reason.as_str());
         let CredentialName::Secret((namespace, name)) = credential.clone() else {
             return;
         };
@@ -294,8 +322,8 @@ fn credential_reporter(metrics: Metrics, recorder: Arc<Recorder>) -> Report {
                 &recorder,
                 &about,
                 EventType::Warning,
-                verdict.reason.as_str(),
-                &verdict.message,
+                condition.reason.as_str(),
+                &condition.message,
             )
             .await;
         });
@@ -304,7 +332,7 @@ fn credential_reporter(metrics: Metrics, recorder: Arc<Recorder>) -> Report {
 
 struct MetricsObserver(Metrics);
 
-impl Observer for MetricsObserver {
+impl RequestObserver for MetricsObserver {
     fn finished(&self, operation: Operation, outcome: &'static str, elapsed: std::time::Duration) {
         self.0.cloud_request(operation.name(), outcome, elapsed);
     }

@@ -1,8 +1,8 @@
-//! Errors for people: one line, with the causes that libraries hide behind `source()`.
+//! Formats errors as one line, with the causes that libraries hide behind `source()`.
 
 use std::error::Error;
 
-/// An error with its causes, as one line, each told once.
+/// Formats an error as one line, with each cause once.
 pub fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

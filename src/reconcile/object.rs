@@ -1,4 +1,4 @@
-//! An object as the operator holds it: stripped to what is used, and readable even if its spec is not.
+//! A custom resource as the operator keeps it: reduced to the used fields, and readable even if its spec is invalid.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ use super::kind::Kind;
 use crate::api::conditions::{self, INVALID_ANNOTATION};
 use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
 
-/// A watched object of a kind. managedFields, labels and foreign annotations are dropped as it is read (they are most
-/// of an object's memory); a spec that does not fit the type is kept as the reason, so that the object can still get a
+/// A watched object of a kind. managedFields, labels and foreign annotations are dropped on reading: they need most of
+/// an object's memory. For a spec that does not fit the type, the error is kept, so that the object can still get a
 /// status and be deleted.
-pub struct Managed<K: Kind> {
+pub struct Object<K: Kind> {
     pub metadata: ObjectMeta,
     pub spec: Result<K::Spec, String>,
-    /// The shared part of the spec; of a broken spec, as much of it as can be read.
+    /// The part of the spec that all kinds share. If the spec is invalid: the readable fields.
     pub lifecycle: Lifecycle,
-    /// Of a broken status, as much as can be read: what it holds in the cloud stays its own.
+    /// If the status is invalid: its readable fields, so that the object keeps its cloud resources.
     pub status: K::Status,
-    /// A status that does not fit the type: it is replaced as a whole by the next write.
+    /// A status that does not fit the type: the next write replaces it as a whole.
     pub broken_status: Option<Value>,
 }
 
-impl<K: Kind> Clone for Managed<K> {
+impl<K: Kind> Clone for Object<K> {
     fn clone(&self) -> Self {
         Self {
             metadata: self.metadata.clone(),
@@ -40,13 +40,13 @@ impl<K: Kind> Clone for Managed<K> {
     }
 }
 
-impl<K: Kind> std::fmt::Debug for Managed<K> {
+impl<K: Kind> std::fmt::Debug for Object<K> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} {}/{}", K::KIND, self.namespace(), self.name())
     }
 }
 
-impl<K: Kind> Managed<K> {
+impl<K: Kind> Object<K> {
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
@@ -63,7 +63,7 @@ impl<K: Kind> Managed<K> {
         self.metadata.resource_version.as_deref().unwrap_or_default()
     }
 
-    /// Deleted, and without our finalizer: nothing of it is ours any more.
+    /// Whether it is being deleted without our finalizer: the operator has no more to do for it.
     pub fn is_let_go(&self) -> bool {
         self.deleting_since().is_some() && !self.has_finalizer()
     }
@@ -80,18 +80,18 @@ impl<K: Kind> Managed<K> {
         annotations::pauses(self.annotation(PAUSED_ANNOTATION))
     }
 
-    /// What is wrong with our annotations, if anything.
+    /// Describes what is wrong with our annotations, if anything.
     pub fn invalid_annotations(&self, now: Timestamp) -> Option<String> {
         annotations::problems(self.metadata.annotations.as_ref()?, self.shown_problem(), now)
     }
 
-    /// When a recreation was approved, if that counts.
+    /// Returns when recreation was approved, if the approval is valid.
     pub fn recreation_approved_at(&self, now: Timestamp) -> Option<Timestamp> {
         let value = self.annotation(RECREATE_APPROVED_ANNOTATION)?;
         annotations::approved_at(value, self.shown_problem(), now)
     }
 
-    /// What status says is wrong with the annotations.
+    /// The problem with the annotations that status shows.
     fn shown_problem(&self) -> Option<&str> {
         let shown = conditions::find(&K::object(&self.status).conditions, INVALID_ANNOTATION)?;
         Some(shown.message.as_str())
@@ -113,8 +113,8 @@ impl<K: Kind> Managed<K> {
             && self.broken_status == other.broken_status
     }
 
-    /// Whether this is not an older state of the same object than `other`. Resource versions of one object are
-    /// numbers that grow, as the API conventions say since Kubernetes 1.35 and etcd has always had it.
+    /// Whether this state is at least as new as `other`, a state of the same object. Resource versions of an object are
+    /// increasing numbers: in etcd always, by the API conventions since Kubernetes 1.35.
     pub fn is_at_least_as_new_as(&self, other: &Self) -> bool {
         match (
             self.resource_version().parse::<u64>(),
@@ -135,7 +135,7 @@ struct Wire {
     status: Value,
 }
 
-impl<'de, K: Kind> Deserialize<'de> for Managed<K> {
+impl<'de, K: Kind> Deserialize<'de> for Object<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Wire {
             mut metadata,
@@ -187,7 +187,7 @@ fn readable(spec: &Value) -> Lifecycle {
         external_id: field(spec, "externalID"),
         adoption_policy: field(spec, "adoptionPolicy"),
         management_policy: field(spec, "managementPolicy"),
-        // What cannot be read might have been meant to keep it.
+        // An unreadable value might have meant `Retain`.
         deletion_policy: field(spec, "deletionPolicy").or_else(|| {
             spec.get("deletionPolicy")
                 .filter(|value| !value.is_null())
@@ -196,7 +196,7 @@ fn readable(spec: &Value) -> Lifecycle {
     }
 }
 
-/// The same of a status: the fields that fit the type, and of lists the elements that do.
+/// Reads the fields of a status that fit the type, and of lists the elements that do.
 fn readable_status<K: Kind>(status: &Value) -> K::Status {
     let fits = |name: &str, value: &Value| K::Status::deserialize(&field_alone(name, value)).is_ok();
     let fields = status.as_object().into_iter().flatten();
@@ -214,7 +214,7 @@ fn readable_status<K: Kind>(status: &Value) -> K::Status {
     });
     let mut typed = K::Status::deserialize(&Value::Object(kept.collect())).unwrap_or_default();
     let observe_only = &status["observeOnly"];
-    // What cannot be read might have meant that the cloud object is not its own.
+    // An unreadable value might have meant `true`: that the object does not own the cloud resource.
     if !observe_only.is_null() && !observe_only.is_boolean() {
         K::object_mut(&mut typed).observe_only = true;
     }
@@ -225,10 +225,10 @@ fn field_alone(name: &str, value: &Value) -> Value {
     Value::Object([(name.to_owned(), value.clone())].into_iter().collect())
 }
 
-/// Names the fields that do not fit the type: serde's own error tells what it expected, but not where.
+/// Names the fields that do not fit the type: serde's error names the expected type, but not the field.
 fn unreadable_fields<K: Kind>(spec: &Value, error: &str) -> String {
     let problem = |fields: &Value| K::Spec::deserialize(fields).err().map(|error| error.to_string());
-    // What is said of no field at all is not about this one.
+    // An error that also occurs without any field is not about this field.
     let of_none = problem(&Value::Object(serde_json::Map::new()));
     let named: Vec<String> = spec
         .as_object()
@@ -248,7 +248,7 @@ fn unreadable_fields<K: Kind>(spec: &Value, error: &str) -> String {
     }
 }
 
-impl<K: Kind> Resource for Managed<K> {
+impl<K: Kind> Resource for Object<K> {
     type DynamicType = ();
     type Scope = k8s_openapi::NamespaceResourceScope;
 
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use crate::reconcile::customer_gateway::Gateways;
 
-    fn read(value: Value) -> Managed<Gateways> {
+    fn read(value: Value) -> Object<Gateways> {
         serde_json::from_value(value).expect("readable")
     }
 

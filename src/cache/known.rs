@@ -1,5 +1,5 @@
-//! What is known of the cloud, and who wants to know more: plain data, changed by what is told to it. It neither asks the
-//! cloud nor the time.
+//! What the cache knows of the cloud, and which answers its readers wait for. Plain data: it sends no requests and
+//! reads no clock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::losses::Losses;
-use super::{IfMissing, Listed, Listing, Look, LostAt, Reader, Remote, Sighting, TagsById};
-use crate::cloud::{CloudError, Meaning};
-use crate::ownership::Owner;
+use super::{IfMissing, Listed, Listing, LostAt, Observed, Query, Reader, Remote, TagsById};
+use crate::cloud::{CloudError, ErrorKind};
+use crate::owner_tag::Owner;
 
-/// GETs under way at once for one collection; what waits beyond them is worth a LIST.
+/// The most GETs in progress at once for one collection. If more objects wait, a LIST is worth its cost.
 pub(super) const MAX_GETS: usize = 4;
 
 #[derive(Clone)]
@@ -20,27 +20,27 @@ pub(super) struct Entry<R> {
     pub(super) remote: R,
     pub(super) as_of: Instant,
     pub(super) full: bool,
-    /// The last LIST spoke of tags.
+    /// Whether the last LIST returned its tags.
     pub(super) tags_listed: bool,
-    /// When its tags were last read otherwise.
+    /// When its tags were last read by a request other than a LIST.
     tags_read_at: Option<Instant>,
 }
 
 impl<R: Remote> Entry<R> {
-    /// Whether an answer of then or later is in.
+    /// Whether a complete answer is known that was requested at `since` or later.
     fn is_known_at(&self, since: Instant) -> bool {
         !self.remote.is_partial() && self.as_of >= since
     }
 }
 
 #[derive(Clone)]
-pub(super) struct Want<K> {
+pub(super) struct PendingQuery<K> {
     pub(super) reader: K,
-    pub(super) look: Look,
+    pub(super) look: Query,
     pub(super) since: Instant,
 }
 
-/// An answer about one id that there is no such object.
+/// A "no such object" answer for one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Absence {
     /// When the request was started.
@@ -48,14 +48,14 @@ pub(super) struct Absence {
     pub(super) list: Confirmation,
 }
 
-/// What the last LIST that was started after such an answer says of it.
+/// What the last LIST that was started after such an answer shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Confirmation {
-    /// There was none.
+    /// There was no such LIST.
     Pending,
-    /// It did not have the object, but was incomplete.
+    /// It lacked the object, but was incomplete.
     Incomplete,
-    /// It was complete and did not have the object; or it was incomplete, and another such answer came after it.
+    /// It was complete and lacked the object; or it was incomplete, and another such answer came after it.
     Confirmed,
 }
 
@@ -64,33 +64,33 @@ pub(super) enum Confirmation {
 pub struct Known<R, K> {
     pub(super) owner_tag_key: String,
     pub(super) entries: HashMap<String, Entry<R>>,
-    /// Ids by the uid, and by the place, that their tags name.
+    /// Ids by the uid, and by the cluster, namespace and name, in their owner tags.
     pub(super) by_uid: HashMap<String, BTreeSet<String>>,
     pub(super) by_place: HashMap<(String, String, String), BTreeSet<String>>,
-    pub(super) untold: HashSet<String>,
-    /// Ids of which somebody wants to hear, and that the last LIST has not told in full.
+    pub(super) tags_unknown: HashSet<String>,
+    /// Ids with a holder or watcher that the last LIST returned without all fields.
     pub(super) unread: BTreeSet<String>,
-    /// The last LIST has omitted tags of such an object.
+    /// The last LIST omitted the tags of an object with a holder or watcher.
     tags_due: bool,
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
-    /// A LIST has ended, well or not.
+    /// A LIST has ended, successfully or not.
     pub(super) was_listed: bool,
-    /// Ids of which a GET, or a write of ours, said that there is no such object.
+    /// Ids for which a GET, or a write of this process, was answered with "no such object".
     pub(super) absences: HashMap<String, Absence>,
-    /// Ids of which that was said while a look was under way, and when: what began before must not bring them back.
-    pub(super) buried: HashMap<String, Instant>,
-    /// Held ids that the last complete LIST did not have.
+    /// The same while other queries were in progress, and when: an older query must not restore the entry.
+    pub(super) tombstones: HashMap<String, Instant>,
+    /// Held ids that the last complete LIST lacked, or whose tags were answered with "no such object".
     pub(super) missing: HashSet<String>,
-    pub(super) losses: Losses,
+    pub(super) losses: Losses<K>,
     /// Which reader holds which id, and which uid.
     pub(super) holders: HashMap<String, K>,
     pub(super) ids: HashMap<K, String>,
     pub(super) uids: HashMap<String, K>,
-    /// Who wants to hear of an id that is not (yet) his.
-    pub(super) curious: HashMap<String, HashSet<K>>,
+    /// Readers that watch an id that they do not hold (yet).
+    pub(super) watchers: HashMap<String, HashSet<K>>,
     pub(super) watched: HashMap<K, String>,
-    pub(super) wants: Vec<Want<K>>,
-    pub(super) looking_at: HashSet<Look>,
+    pub(super) pending: Vec<PendingQuery<K>>,
+    pub(super) in_progress: HashSet<Query>,
     pub(super) failures: HashMap<K, CloudError>,
 }
 
@@ -102,37 +102,37 @@ impl<R: Remote, K: Reader> Known<R, K> {
             entries: HashMap::new(),
             by_uid: HashMap::new(),
             by_place: HashMap::new(),
-            untold: HashSet::new(),
+            tags_unknown: HashSet::new(),
             unread: BTreeSet::new(),
             tags_due: false,
             listed: None,
             was_listed: false,
             absences: HashMap::new(),
-            buried: HashMap::new(),
+            tombstones: HashMap::new(),
             missing: HashSet::new(),
-            losses: Losses::default(),
+            losses: Losses::new(),
             holders: HashMap::new(),
             ids: HashMap::new(),
             uids: HashMap::new(),
-            curious: HashMap::new(),
+            watchers: HashMap::new(),
             watched: HashMap::new(),
-            wants: Vec::new(),
-            looking_at: HashSet::new(),
+            pending: Vec::new(),
+            in_progress: HashSet::new(),
             failures: HashMap::new(),
         }
     }
 
-    /// Asks for an answer that is started at `since` or later. Whether it is in already: it came while the reader was
-    /// busy elsewhere.
-    pub fn want(&mut self, reader: &K, look: Look, since: Instant) -> bool {
+    /// Requests an answer that is started at `since` or later. Returns whether it is known already: it may have arrived
+    /// while the reader was busy.
+    pub fn want(&mut self, reader: &K, look: Query, since: Instant) -> bool {
         let is_in = |id: &String| self.entries.get(id).is_some_and(|entry| entry.is_known_at(since));
-        if matches!(&look, Look::Object(id) if is_in(id)) {
+        if matches!(&look, Query::Object(id) if is_in(id)) {
             return true;
         }
-        let same = |want: &Want<K>| want.reader == *reader && want.look == look;
-        match self.wants.iter_mut().find(|want| same(want)) {
+        let same = |want: &PendingQuery<K>| want.reader == *reader && want.look == look;
+        match self.pending.iter_mut().find(|want| same(want)) {
             Some(want) => want.since = want.since.max(since),
-            None => self.wants.push(Want {
+            None => self.pending.push(PendingQuery {
                 reader: reader.clone(),
                 look,
                 since,
@@ -141,58 +141,58 @@ impl<R: Remote, K: Reader> Known<R, K> {
         false
     }
 
-    /// As few looks as answer all that is wanted; from now on they are under way.
-    pub fn due(&mut self) -> Vec<Look> {
+    /// Returns the fewest queries that answer all pending ones, and marks them as in progress.
+    pub fn due(&mut self) -> Vec<Query> {
         let mut due = Vec::new();
         let singles: BTreeSet<(u8, String)> = self
-            .wants
+            .pending
             .iter()
             .filter_map(|want| match &want.look {
-                Look::Object(id) if self.needs_get(id, want.since) => Some((2, id.clone())),
-                Look::Object(id) => Some((0, id.clone())),
-                Look::Tags(id) => Some((1, id.clone())),
-                Look::Whole(id) => Some((2, id.clone())),
-                Look::Collection | Look::AllTags => None,
+                Query::Object(id) if self.needs_get(id, want.since) => Some((2, id.clone())),
+                Query::Object(id) => Some((0, id.clone())),
+                Query::Tags(id) => Some((1, id.clone())),
+                Query::Whole(id) => Some((2, id.clone())),
+                Query::Collection | Query::AllTags => None,
             })
             .collect();
-        let collection_wanted = self.wants.iter().any(|want| want.look == Look::Collection);
+        let collection_wanted = self.pending.iter().any(|want| want.look == Query::Collection);
         let waiting_objects = singles.iter().filter(|(kind, _)| *kind == 0).count();
         let pages = self.pages();
         if self.listed.is_none() || collection_wanted || waiting_objects > MAX_GETS.max(pages) {
-            if !self.wants.is_empty() {
-                due.extend(self.begin(Look::Collection));
+            if !self.pending.is_empty() {
+                due.extend(self.begin(Query::Collection));
             }
             if self.listed.is_none() {
                 return due;
             }
         }
-        let listing = self.looking_at.contains(&Look::Collection);
+        let listing = self.in_progress.contains(&Query::Collection);
         if std::mem::take(&mut self.tags_due) {
-            due.extend(self.begin(Look::AllTags));
+            due.extend(self.begin(Query::AllTags));
         }
-        let reads_all_tags = self.looking_at.contains(&Look::AllTags);
+        let reads_all_tags = self.in_progress.contains(&Query::AllTags);
         for (kind, id) in singles {
             if self.reads_under_way() >= MAX_GETS {
                 break;
             }
             match kind {
-                // A LIST that is under way will tell.
+                // The LIST in progress answers these.
                 0 if listing && waiting_objects > MAX_GETS => {}
-                // These may be among all that are being read.
+                // The query for all tags may answer these.
                 1 if reads_all_tags => {}
-                1 => due.extend(self.begin(Look::Tags(id))),
-                _ => due.extend(self.begin(Look::Object(id))),
+                1 => due.extend(self.begin(Query::Tags(id))),
+                _ => due.extend(self.begin(Query::Object(id))),
             }
         }
         while self.reads_under_way() < MAX_GETS
             && let Some(id) = self.unread.pop_first()
         {
-            due.extend(self.begin(Look::Object(id)));
+            due.extend(self.begin(Query::Object(id)));
         }
         due
     }
 
-    /// Whether no LIST answers who asks for an object as of then: what a LIST lacks, or cannot tell, only a GET tells.
+    /// Whether only a GET can answer a query for this object: LISTs lack the object or return it without all fields.
     fn needs_get(&self, id: &str, since: Instant) -> bool {
         let is_lacked = || self.listed.is_some_and(|(at, ..)| at >= since);
         match self.entries.get(id) {
@@ -202,11 +202,11 @@ impl<R: Remote, K: Reader> Known<R, K> {
     }
 
     fn reads_under_way(&self) -> usize {
-        let is_of_one = |look: &&Look| !matches!(look, Look::Collection | Look::AllTags);
-        self.looking_at.iter().filter(is_of_one).count()
+        let is_of_one = |look: &&Query| !matches!(look, Query::Collection | Query::AllTags);
+        self.in_progress.iter().filter(is_of_one).count()
     }
 
-    /// As many as cost no more than the LIST did, of those first that were read the longest ago.
+    /// Limits `unread` to the cost of the LIST that just ended. Keeps the ids that were read longest ago.
     fn choose_unread(&mut self) {
         let most = MAX_GETS.max(self.pages());
         let mut unread: Vec<String> = std::mem::take(&mut self.unread).into_iter().collect();
@@ -215,27 +215,27 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.unread.extend(unread);
     }
 
-    /// Of a LIST.
+    /// Returns the number of pages of a LIST.
     fn pages(&self) -> usize {
         self.entries.len() / 200 + 1
     }
 
-    /// The look, if it is not under way already; from now on it is.
-    pub fn begin(&mut self, look: Look) -> Option<Look> {
-        self.looking_at.insert(look.clone()).then_some(look)
+    /// Marks a query as in progress. Returns it unless it was in progress already.
+    pub fn begin(&mut self, look: Query) -> Option<Query> {
+        self.in_progress.insert(look.clone()).then_some(look)
     }
 
-    /// A look that this reader asked for failed; told once.
+    /// Returns the failure of a query of this reader, once.
     pub fn take_failure(&mut self, reader: &K) -> Option<CloudError> {
         self.failures.remove(reader)
     }
 
-    /// Whether what is missing has been counted: by a LIST, if any object is held.
+    /// Whether missing objects were counted. If any object is held, this takes a LIST.
     pub fn is_counted(&self) -> bool {
         self.was_listed || self.ids.is_empty()
     }
 
-    /// From now on the reader is woken when its object differs, or when an object with its uid shows up.
+    /// Registers the reader to be enqueued when its object changes, or when an object with its uid appears.
     pub fn hold(&mut self, reader: &K, uid: &str, id: Option<&str>) {
         if self.uids.get(uid) != Some(reader) {
             self.uids.insert(uid.to_owned(), reader.clone());
@@ -248,10 +248,11 @@ impl<R: Remote, K: Reader> Known<R, K> {
         if let Some(id) = id {
             self.ids.insert(reader.clone(), id.to_owned());
             self.holders.insert(id.to_owned(), reader.clone());
-            let lacked = self.listed.is_some_and(|(_, _, complete)| complete);
-            // As a LIST that ends from now on would find.
-            if lacked && !self.entries.contains_key(id) {
-                self.losses.held_missing(id);
+            self.losses.held(id);
+            let lacked = self.listed.filter(|(_, _, complete)| *complete);
+            // A LIST that ends from now on would find the same.
+            if let Some((listed, ..)) = lacked.filter(|_| !self.entries.contains_key(id)) {
+                self.losses.held_missing(id, listed);
                 if !self.absences.contains_key(id) {
                     self.missing.insert(id.to_owned());
                 }
@@ -259,39 +260,40 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
     }
 
-    /// Says what it means if a held object is missing.
-    pub fn if_missing(&mut self, id: &str, meaning: IfMissing) {
+    /// Sets what it means if a held object is missing.
+    pub fn if_missing(&mut self, id: &str, kind: IfMissing) {
         let is_there = self.entries.contains_key(id);
-        if !self.holders.contains_key(id) || (is_there && meaning == IfMissing::Reported) {
+        if !self.holders.contains_key(id) || (is_there && kind == IfMissing::Reported) {
             // It has returned, so its status is out of date.
             self.losses.if_missing(id, IfMissing::Lost);
         } else {
-            self.losses.if_missing(id, meaning);
+            self.losses.if_missing(id, kind);
         }
     }
 
-    /// The reader is woken when this object, which it does not hold, comes, goes or changes.
+    /// Registers the reader to be enqueued when this object, which it does not hold, appears, changes or is deleted.
     pub fn watch(&mut self, reader: &K, id: Option<&str>) {
         if self.watched.get(reader).map(String::as_str) == id {
             return;
         }
         self.forget_curiosity(reader);
         if let Some(id) = id {
-            self.curious.entry(id.to_owned()).or_default().insert(reader.clone());
+            self.watchers.entry(id.to_owned()).or_default().insert(reader.clone());
             self.watched.insert(reader.clone(), id.to_owned());
         }
     }
 
-    /// The reader is no more.
+    /// Removes a reader that no longer exists.
     pub fn forget(&mut self, reader: &K) {
         self.release_id(reader);
+        self.losses.forget(reader);
         self.forget_curiosity(reader);
         self.uids.retain(|_, other| other != reader);
-        self.wants.retain(|want| want.reader != *reader);
+        self.pending.retain(|want| want.reader != *reader);
         self.failures.remove(reader);
     }
 
-    /// The last LIST, judged by a reader's time.
+    /// Returns the last LIST. It is fresh if it was started at `since` or later.
     pub fn listed(&self, since: Option<Instant>) -> Option<Listed> {
         self.listed.map(|(at, started, complete)| Listed {
             fresh: is_fresh(at, since),
@@ -300,10 +302,10 @@ impl<R: Remote, K: Reader> Known<R, K> {
         })
     }
 
-    /// What is known of an id, judged by a reader's time.
-    pub fn sighting(&self, id: &str, since: Option<Instant>) -> Sighting<R> {
+    /// Returns what is known of an id. It is fresh if it was read at `since` or later.
+    pub fn sighting(&self, id: &str, since: Option<Instant>) -> Observed<R> {
         if let Some(entry) = self.entries.get(id) {
-            return Sighting::Seen {
+            return Observed::Seen {
                 remote: entry.remote.clone(),
                 fresh: !entry.remote.is_partial() && is_fresh(entry.as_of, since),
                 full: entry.full,
@@ -311,13 +313,13 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
         match self.absences.get(id) {
             Some(absence) if is_fresh(absence.at, since) => match absence.list {
-                Confirmation::Confirmed => Sighting::Gone,
-                list => Sighting::Unconfirmed {
+                Confirmation::Confirmed => Observed::Gone,
+                list => Observed::Unconfirmed {
                     list_incomplete: list == Confirmation::Incomplete,
                 },
             },
-            _ if self.missing.contains(id) => Sighting::Missing,
-            _ => Sighting::Unknown,
+            _ if self.missing.contains(id) => Observed::Missing,
+            _ => Observed::Unknown,
         }
     }
 
@@ -326,50 +328,50 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.pick(self.by_uid.get(uid))
     }
 
-    /// Objects whose tag names this place, under whichever uid.
+    /// Objects whose tag names this cluster, namespace and name, with any uid.
     pub fn at_place_of(&self, owner: &Owner) -> Vec<R> {
         self.pick(self.by_place.get(&place(owner)))
     }
 
-    /// Objects whose tags are not known and that could be what `matches` looks for.
-    pub fn untold(&self, matches: impl Fn(&R) -> bool) -> Vec<String> {
-        let candidates = self.untold.iter().filter_map(|id| self.entries.get(id));
+    /// Ids of the objects whose tags are unknown and that `matches` accepts.
+    pub fn tags_unknown(&self, matches: impl Fn(&R) -> bool) -> Vec<String> {
+        let candidates = self.tags_unknown.iter().filter_map(|id| self.entries.get(id));
         candidates
             .filter(|entry| matches(&entry.remote))
             .map(|entry| entry.remote.id().to_owned())
             .collect()
     }
 
-    /// Objects without an owner tag that nobody holds.
+    /// Objects without an owner tag. The index of claims shows which of them are claimed.
     pub fn unowned(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
         let free = self.entries.values().filter(|entry| {
             let tags = entry.remote.tags();
-            let owned = R::TAGGED && tags.is_none_or(|tags| tags.contains_key(&self.owner_tag_key));
-            !owned && !self.holders.contains_key(entry.remote.id())
+            !R::TAGGED || tags.is_some_and(|tags| !tags.contains_key(&self.owner_tag_key))
         });
         free.filter(|entry| matches(&entry.remote))
             .map(|entry| entry.remote.clone())
             .collect()
     }
 
-    /// Objects of any kind of ownership, of the last looks.
+    /// Objects with any owner or none, as last read.
     pub fn find(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
         let entries = self.entries.values().map(|entry| &entry.remote);
         entries.filter(|remote| matches(remote)).cloned().collect()
     }
 
-    /// When a held object was lost; `None` if it is there, or if that it is missing is no loss.
+    /// When a held object was lost; `None` if it exists, or if its absence does not count as a loss.
     pub fn lost_at(&self, id: &str) -> Option<LostAt> {
         self.losses.lost_at(id)
     }
 
-    /// How many of the held objects were lost at once with one that was lost then, and of how many that could be.
+    /// Counts the readers that lost their object at the same time as one lost at `at`, and those that could have.
     pub fn losses(&self, at: LostAt, window: Duration) -> (usize, usize) {
-        let could_be = self.holders.len().saturating_sub(self.losses.reported());
-        (self.losses.with(at, window), could_be)
+        let held = self.holders.len().saturating_sub(self.losses.reported());
+        let could_be = held + self.losses.without_object(at, window, &self.ids);
+        (self.losses.with(at, window, &self.ids), could_be)
     }
 
-    /// The answer of one of our own writes: it is newer than any look that began before it.
+    /// Stores the answer to a write of this process. It is newer than any read that was started before it.
     pub fn wrote(&mut self, remote: R, now: Instant) {
         let id = remote.id().to_owned();
         self.absences.remove(&id);
@@ -377,7 +379,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.put(remote, now, true, true);
     }
 
-    /// One of our own writes, which was answered without the object, changed it so.
+    /// Applies the effect of a write of this process whose answer did not include the object.
     pub fn wrote_change(&mut self, id: &str, change: impl FnOnce(&mut R), now: Instant) {
         let Some(entry) = self.entries.get(id) else { return };
         let (mut remote, full) = (entry.remote.clone(), entry.full);
@@ -385,13 +387,13 @@ impl<R: Remote, K: Reader> Known<R, K> {
         self.put(remote, now, full, true);
     }
 
-    /// A write of ours was answered with "no such object", or with its deletion.
+    /// Records that a write of this process was answered with "no such object", or with the deletion of the object.
     pub fn wrote_absence(&mut self, id: &str, now: Instant) {
         self.remove(id);
         self.absent(id, now);
     }
 
-    /// An answer to what was started then said that there is no such object. Whether that is news.
+    /// Records a "no such object" answer, requested at `started`. Returns whether it is the first for the id.
     fn absent(&mut self, id: &str, started: Instant) -> bool {
         self.bury(id, started);
         if self.holders.contains_key(id) {
@@ -399,7 +401,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
         let before = self.absences.get(id).copied();
         if before.is_none_or(|before| before.at < started) {
-            // Where lists are never complete, one that lacks the object counts if it stands between two such answers.
+            // Lists may never be complete. An incomplete one confirms the absence if it is between two such answers.
             let is_lacked = before.is_some_and(|before| before.list == Confirmation::Incomplete)
                 && self.listed.is_some_and(|(listed, ..)| started > listed);
             let list = match is_lacked {
@@ -411,7 +413,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         before.is_none()
     }
 
-    /// A LIST has ended, which was started then; who is to be woken.
+    /// Processes the end of a LIST. Returns the readers to enqueue.
     pub fn ended_list(
         &mut self,
         result: Result<Listing<R>, CloudError>,
@@ -422,18 +424,18 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let listing = match result {
             Ok(listing) => listing,
             Err(error) => {
-                self.ended(&Look::Collection);
+                self.ended(&Query::Collection);
                 return self.fail(|want| want.since <= started, &error);
             }
         };
-        let mut woken = HashSet::new();
+        let mut enqueued = HashSet::new();
         self.unread.clear();
         let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
         if listing.complete {
             self.losses.listed(started);
         }
         for item in listing.items {
-            self.take_list_item(item, started, &mut woken);
+            self.take_list_item(item, started, &mut enqueued);
         }
         let lost: Vec<String> = self
             .entries
@@ -443,14 +445,14 @@ impl<R: Remote, K: Reader> Known<R, K> {
             .collect();
         for id in lost {
             match self.holders.get(&id).cloned() {
-                // What somebody holds and an incomplete LIST skipped is neither gone nor news.
+                // That an incomplete LIST lacks a held object shows neither a deletion nor a change.
                 Some(_) if !listing.complete => continue,
                 Some(reader) => {
                     self.missing.insert(id.clone());
                     self.losses.found_missing(&id, started);
-                    woken.insert(reader);
+                    enqueued.insert(reader);
                 }
-                None => woken.extend(self.curious.get(&id).into_iter().flatten().cloned()),
+                None => enqueued.extend(self.watchers.get(&id).into_iter().flatten().cloned()),
             }
             self.remove(&id);
         }
@@ -465,11 +467,11 @@ impl<R: Remote, K: Reader> Known<R, K> {
             for (id, reader) in unseen {
                 self.losses.found_missing(&id, started);
                 if self.missing.insert(id) {
-                    woken.insert(reader);
+                    enqueued.insert(reader);
                 }
             }
         }
-        // What the LIST has is not among these any more.
+        // The objects in the LIST are no longer among the absences.
         for absence in self.absences.values_mut().filter(|absence| absence.at < started) {
             absence.list = match (listing.complete, absence.list) {
                 (true, _) => Confirmation::Confirmed,
@@ -478,15 +480,15 @@ impl<R: Remote, K: Reader> Known<R, K> {
             };
         }
         self.listed = Some((started, cloud_started, listing.complete));
-        self.ended(&Look::Collection);
-        // What nobody holds needs no proof of its absence any more.
+        self.ended(&Query::Collection);
+        // Ids without holder or watcher no longer need a proof of absence.
         let Self {
             absences,
             holders,
-            curious,
+            watchers,
             ..
         } = self;
-        absences.retain(|id, _| holders.contains_key(id) || curious.contains_key(id));
+        absences.retain(|id, _| holders.contains_key(id) || watchers.contains_key(id));
         let seen: HashMap<String, Instant> = self
             .entries
             .iter()
@@ -496,22 +498,22 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let answered = self.answer(|want| {
             want.since <= started
                 && match &want.look {
-                    Look::Collection => true,
-                    Look::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
-                    Look::Tags(_) | Look::Whole(_) | Look::AllTags => false,
+                    Query::Collection => true,
+                    Query::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
+                    Query::Tags(_) | Query::Whole(_) | Query::AllTags => false,
                 }
         });
-        woken.extend(answered);
-        woken
+        enqueued.extend(answered);
+        enqueued
     }
 
-    fn take_list_item(&mut self, mut item: R, started: Instant, woken: &mut HashSet<K>) {
+    fn take_list_item(&mut self, mut item: R, started: Instant, enqueued: &mut HashSet<K>) {
         let id = item.id().to_owned();
         if self.is_buried(&id, started) {
             return;
         }
         if item.is_partial() {
-            self.take_partial_item(item, started, woken);
+            self.take_partial_item(item, started, enqueued);
             return;
         }
         let speaks_of_tags = item.tags().is_some();
@@ -524,25 +526,25 @@ impl<R: Remote, K: Reader> Known<R, K> {
             }
             let told = item.tags().cloned();
             item.complete_from(&entry.remote);
-            // A list that never speaks of tags tells nothing; one that has stopped doing so may.
+            // Tags that LISTs never return stay as known. If the previous LIST returned them, they may have changed.
             item.set_tags(match told {
                 None if entry.tags_listed => None,
                 None => entry.remote.tags().cloned(),
                 told => told,
             });
             news = item != entry.remote;
-            // Without tags, a list item has nothing to be completed from but what was the same.
+            // Kinds without tags take too little from the earlier answer: an item is full only if nothing changed.
             full = entry.full && (R::TAGGED || !news);
         }
         let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
         if news || back {
-            woken.extend(self.concerned_by(&item));
+            enqueued.extend(self.concerned_by(&item));
         }
         self.put(item, started, full, speaks_of_tags);
     }
 
-    /// It is there. What it lacks is not known, so that it takes the place of nothing that is.
-    fn take_partial_item(&mut self, item: R, started: Instant, woken: &mut HashSet<K>) {
+    /// Stores a list item with unknown fields. It proves that the object exists, but replaces no complete entry.
+    fn take_partial_item(&mut self, item: R, started: Instant, enqueued: &mut HashSet<K>) {
         let id = item.id().to_owned();
         let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
         let entry = self.entries.get(&id);
@@ -552,7 +554,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let is_known = entry.is_some_and(|entry| !entry.remote.is_partial());
         let is_concerning = !self.concerned(&id).is_empty();
         if back || !is_known {
-            woken.extend(self.concerned_by(&item));
+            enqueued.extend(self.concerned_by(&item));
         }
         if is_known {
             self.losses.seen(&id);
@@ -564,16 +566,17 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
     }
 
-    /// A GET has ended, which was started then; who is to be woken.
-    pub fn ended_get(&mut self, look: &Look, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
+    /// Processes the end of a GET. Returns the readers to enqueue.
+    pub fn ended_get(&mut self, look: &Query, id: &str, result: Result<R, CloudError>, started: Instant) -> HashSet<K> {
         let is_buried = self.is_buried(id, started);
         self.ended(look);
-        let is_about_it = |want: &Want<K>| matches!(&want.look, Look::Object(it) | Look::Whole(it) if it == id);
-        let asked = |want: &Want<K>| want.since <= started && is_about_it(want);
-        // Who did not ask must hear of it as well: by the next LIST it is no news any more.
-        let mut woken = HashSet::new();
+        let is_about_it =
+            |want: &PendingQuery<K>| matches!(&want.look, Query::Object(it) | Query::Whole(it) if it == id);
+        let asked = |want: &PendingQuery<K>| want.since <= started && is_about_it(want);
+        // Readers that did not request it are enqueued as well: the next LIST no longer shows a change.
+        let mut enqueued = HashSet::new();
         match result {
-            // Gone since: the next look says so.
+            // Deleted since then: the next read shows it.
             Ok(_) if is_buried => {}
             Ok(remote) => {
                 let entry = self.entries.get(id);
@@ -581,7 +584,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
                 let differs = entry.is_none_or(|entry| entry.remote != remote);
                 let back = self.missing.remove(id) | self.absences.remove(id).is_some();
                 if back || (is_newer && differs) {
-                    woken.extend(self.concerned_by(&remote));
+                    enqueued.extend(self.concerned_by(&remote));
                 }
                 if is_newer {
                     let tags_listed = self.entries.get(id).is_some_and(|entry| entry.tags_listed);
@@ -591,60 +594,60 @@ impl<R: Remote, K: Reader> Known<R, K> {
                     }
                 }
             }
-            Err(error) if error.meaning == Meaning::Gone => {
+            Err(error) if error.kind == ErrorKind::Gone => {
                 if self.entries.get(id).is_none_or(|entry| entry.as_of < started) {
                     self.remove(id);
                     if self.absent(id, started) {
-                        woken.extend(self.concerned(id));
+                        enqueued.extend(self.concerned(id));
                     }
                 }
             }
             Err(error) => return self.fail(asked, &error),
         }
-        woken.extend(self.answer(asked));
-        woken
+        enqueued.extend(self.answer(asked));
+        enqueued
     }
 
-    /// A look at an object's tags has ended, which was started then; who is to be woken.
+    /// Processes the end of a query for the tags of one object. Returns the readers to enqueue.
     pub fn ended_tags(
         &mut self,
-        look: &Look,
+        look: &Query,
         id: &str,
         result: Result<BTreeMap<String, String>, CloudError>,
         started: Instant,
     ) -> HashSet<K> {
         self.ended(look);
-        let asked = |want: &Want<K>| want.since <= started && want.look == *look;
-        let mut woken = HashSet::new();
+        let asked = |want: &PendingQuery<K>| want.since <= started && want.look == *look;
+        let mut enqueued = HashSet::new();
         match result {
-            Ok(tags) => self.take_tags(id, tags, started, &mut woken),
-            // The object itself is asked for before that is believed.
-            Err(error) if error.meaning == Meaning::Gone => {
+            Ok(tags) => self.take_tags(id, tags, started, &mut enqueued),
+            // A GET of the object has to confirm this.
+            Err(error) if error.kind == ErrorKind::Gone => {
                 self.remove(id);
                 if self.holders.contains_key(id) {
                     self.losses.found_missing(id, started);
                 }
                 if self.holders.contains_key(id) && self.missing.insert(id.to_owned()) {
-                    woken.extend(self.concerned(id));
+                    enqueued.extend(self.concerned(id));
                 }
             }
             Err(error) => return self.fail(asked, &error),
         }
-        woken.extend(self.answer(asked));
-        woken
+        enqueued.extend(self.answer(asked));
+        enqueued
     }
 
-    /// A look at all tags has ended, which was started then; who is to be woken.
+    /// Processes the end of a query for all tags. Returns the readers to enqueue.
     pub fn ended_all_tags(&mut self, result: Result<TagsById, CloudError>, started: Instant) -> HashSet<K> {
-        self.ended(&Look::AllTags);
-        let mut woken = HashSet::new();
+        self.ended(&Query::AllTags);
+        let mut enqueued = HashSet::new();
         let told = match result {
             Ok(told) => told,
             Err(error) if is_not_offered(&error) => TagsById::new(),
-            // After the next LIST.
-            Err(_) => return woken,
+            // Tried again after the next LIST.
+            Err(_) => return enqueued,
         };
-        let concerning = self.holders.keys().chain(self.curious.keys());
+        let concerning = self.holders.keys().chain(self.watchers.keys());
         let is_left = |id: &&String| self.entries.get(*id).is_some_and(|entry| !entry.tags_listed);
         let left: BTreeSet<String> = concerning
             .filter(|id| !told.contains_key(*id))
@@ -652,23 +655,23 @@ impl<R: Remote, K: Reader> Known<R, K> {
             .cloned()
             .collect();
         for (id, tags) in &told {
-            self.take_tags(id, tags.clone(), started, &mut woken);
+            self.take_tags(id, tags.clone(), started, &mut enqueued);
         }
-        woken.extend(self.answer(|want| {
-            let is_told = matches!(&want.look, Look::Tags(id) if told.contains_key(id));
+        enqueued.extend(self.answer(|want| {
+            let is_told = matches!(&want.look, Query::Tags(id) if told.contains_key(id));
             is_told && want.since <= started
         }));
-        // What is not among them is read by itself, as much of it as costs no more than the LIST did; what was read the
-        // longest ago comes first.
+        // Tags that the answer lacks are read per object, at no more than the cost of the LIST. Those read longest ago
+        // come first.
         let mut left: Vec<String> = left.into_iter().collect();
         left.sort_by_key(|id| self.entries.get(id).and_then(|entry| entry.tags_read_at));
         left.truncate(MAX_GETS.max(self.pages()));
         self.unread.extend(left);
-        woken
+        enqueued
     }
 
-    /// Tags that were read by themselves, unless something newer is known.
-    fn take_tags(&mut self, id: &str, tags: BTreeMap<String, String>, started: Instant, woken: &mut HashSet<K>) {
+    /// Stores tags that were read without their object, unless a newer answer is known.
+    fn take_tags(&mut self, id: &str, tags: BTreeMap<String, String>, started: Instant, enqueued: &mut HashSet<K>) {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.as_of <= started) else {
             return;
         };
@@ -676,7 +679,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let differs = remote.tags() != Some(&tags);
         remote.set_tags(Some(tags));
         if differs {
-            woken.extend(self.concerned_by(&remote));
+            enqueued.extend(self.concerned_by(&remote));
         }
         self.put(remote, as_of, full, false);
         if let Some(entry) = self.entries.get_mut(id) {
@@ -684,13 +687,13 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
     }
 
-    /// Who holds an object, or wants to hear of it.
+    /// The readers that hold or watch an object.
     fn concerned(&self, id: &str) -> Vec<K> {
-        let curious = self.curious.get(id).into_iter().flatten();
-        self.holders.get(id).into_iter().chain(curious).cloned().collect()
+        let watchers = self.watchers.get(id).into_iter().flatten();
+        self.holders.get(id).into_iter().chain(watchers).cloned().collect()
     }
 
-    /// So of one that is there: also whom its tags name.
+    /// The same for an object that exists: also the reader that its owner tag names.
     fn concerned_by(&self, remote: &R) -> Vec<K> {
         let named = self.uid_of(remote).and_then(|uid| self.uids.get(&uid).cloned());
         self.concerned(remote.id()).into_iter().chain(named).collect()
@@ -704,7 +707,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         match remote.tags() {
             None => {
                 if R::TAGGED || remote.is_partial() {
-                    self.untold.insert(id.clone());
+                    self.tags_unknown.insert(id.clone());
                 }
             }
             Some(tags) => {
@@ -739,7 +742,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
     }
 
     fn remove(&mut self, id: &str) {
-        self.untold.remove(id);
+        self.tags_unknown.remove(id);
         let Some(entry) = self.entries.remove(id) else { return };
         let owner = entry
             .remote
@@ -752,19 +755,19 @@ impl<R: Remote, K: Reader> Known<R, K> {
     }
 
     fn bury(&mut self, id: &str, at: Instant) {
-        if !self.looking_at.is_empty() {
-            self.buried.insert(id.to_owned(), at);
+        if !self.in_progress.is_empty() {
+            self.tombstones.insert(id.to_owned(), at);
         }
     }
 
     fn is_buried(&self, id: &str, started: Instant) -> bool {
-        self.buried.get(id).is_some_and(|at| *at >= started)
+        self.tombstones.get(id).is_some_and(|at| *at >= started)
     }
 
-    fn ended(&mut self, look: &Look) {
-        self.looking_at.remove(look);
-        if self.looking_at.is_empty() {
-            self.buried.clear();
+    fn ended(&mut self, look: &Query) {
+        self.in_progress.remove(look);
+        if self.in_progress.is_empty() {
+            self.tombstones.clear();
         }
     }
 
@@ -772,7 +775,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         let Some(id) = self.ids.remove(reader) else { return };
         if self.holders.get(&id) == Some(reader) {
             self.holders.remove(&id);
-            self.losses.released(&id);
+            self.losses.released(reader, &id);
             self.missing.remove(&id);
             self.absences.remove(&id);
         }
@@ -780,18 +783,18 @@ impl<R: Remote, K: Reader> Known<R, K> {
 
     fn forget_curiosity(&mut self, reader: &K) {
         let Some(id) = self.watched.remove(reader) else { return };
-        if let Some(readers) = self.curious.get_mut(&id) {
+        if let Some(readers) = self.watchers.get_mut(&id) {
             readers.remove(reader);
             if readers.is_empty() {
-                self.curious.remove(&id);
+                self.watchers.remove(&id);
             }
         }
     }
 
-    /// The readers whose wants are answered.
-    fn answer(&mut self, asked: impl Fn(&Want<K>) -> bool) -> HashSet<K> {
+    /// Removes the pending queries that `asked` accepts. Returns their readers.
+    fn answer(&mut self, asked: impl Fn(&PendingQuery<K>) -> bool) -> HashSet<K> {
         let mut readers = HashSet::new();
-        self.wants.retain(|want| {
+        self.pending.retain(|want| {
             let is_answered = asked(want);
             if is_answered {
                 readers.insert(want.reader.clone());
@@ -801,7 +804,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         readers
     }
 
-    fn fail(&mut self, asked: impl Fn(&Want<K>) -> bool, error: &CloudError) -> HashSet<K> {
+    fn fail(&mut self, asked: impl Fn(&PendingQuery<K>) -> bool, error: &CloudError) -> HashSet<K> {
         let readers = self.answer(asked);
         for reader in &readers {
             self.failures.insert(reader.clone(), error.clone());
@@ -819,11 +822,11 @@ fn remove_from<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, BTreeSet<String>>
     }
 }
 
-/// Whether a call was refused for good, and not by a cloud that is away.
+/// Whether the cloud refuses a call permanently, not because of an outage.
 fn is_not_offered(error: &CloudError) -> bool {
     matches!(
-        error.meaning,
-        Meaning::Forbidden | Meaning::NotAvailable | Meaning::Rejected | Meaning::Gone
+        error.kind,
+        ErrorKind::Forbidden | ErrorKind::NotAvailable | ErrorKind::Rejected | ErrorKind::Gone
     )
 }
 
@@ -837,7 +840,7 @@ fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
 
 #[cfg(test)]
 impl<R: Remote, K: Reader> Known<R, K> {
-    /// When what is known was seen.
+    /// When the known answers were requested.
     pub fn seen_at(&self) -> Vec<Instant> {
         let seen = self.entries.values().map(|entry| entry.as_of);
         let listed = self.listed.iter().map(|(at, ..)| *at);
@@ -845,12 +848,12 @@ impl<R: Remote, K: Reader> Known<R, K> {
         seen.chain(listed).chain(absent).collect()
     }
 
-    /// From when on an answer is wanted.
+    /// The earliest start that each pending query accepts.
     pub fn wanted_since(&self) -> Vec<Instant> {
-        self.wants.iter().map(|want| want.since).collect()
+        self.pending.iter().map(|want| want.since).collect()
     }
 
-    /// The same with other times in the place of each; nothing if they are what it has.
+    /// Returns a copy with each time replaced; `None` if all times stay the same.
     pub fn with_times(
         &self,
         place: impl Fn(Instant) -> Instant,
@@ -863,7 +866,7 @@ impl<R: Remote, K: Reader> Known<R, K> {
         }
         let mut other = self.clone();
         let seen = other.entries.values_mut().map(|entry| &mut entry.as_of);
-        let wanted = other.wants.iter_mut().map(|want| &mut want.since);
+        let wanted = other.pending.iter_mut().map(|want| &mut want.since);
         let absent = other.absences.values_mut().map(|absence| &mut absence.at);
         for instant in seen.chain(absent).chain(wanted) {
             *instant = place(*instant);
@@ -886,8 +889,8 @@ impl<R: Remote + std::hash::Hash, K: Reader + Ord> std::hash::Hash for Known<R, 
         self.absences.iter().collect::<BTreeMap<_, _>>().hash(state);
         self.missing.iter().collect::<BTreeSet<_>>().hash(state);
         sorted(&self.holders).hash(state);
-        // Which other ids are kept, and by whom, follows from these; what is looked at from what is wanted.
-        for want in &self.wants {
+        // The other indexes follow from these; the queries in progress follow from the pending ones.
+        for want in &self.pending {
             (&want.reader, &want.look, want.since).hash(state);
         }
     }

@@ -1,85 +1,96 @@
-//! What a refusal means: the one table from HTTP status, code and words to a meaning, and from a meaning to what
-//! to do and how long to wait.
+//! The only table from HTTP status, code and words of a refusal to its kind, and from a kind to its retry and backoff.
 
 use std::time::Duration;
 
 use super::error::CloudError;
 use super::operation::{Operation, Target};
 
-/// What a failure means, whatever its HTTP status and code were.
+/// What a failure means, independent of its HTTP status and code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Meaning {
+pub enum ErrorKind {
     /// 429 of the gateway or of the service.
     Throttled,
-    /// VPN.0030: the service's own queue is full; comes again slowly, from 10 s.
+    /// VPN.0030: the service's own queue is full. The backoff starts at 10 s.
     QueueFull,
-    /// 5xx, network, timeout, an answer that cannot be read.
+    /// 5xx, network failure, timeout, unreadable response.
     CloudFault,
-    /// Something else must be ready or gone first (`has connection`, `is not ready`).
+    /// Another resource must be ready or deleted first (`has connection`, `is not ready`).
     Dependency,
     /// 401.
     Unauthorized,
     /// 403.
     Forbidden,
-    /// The API is not published at this endpoint: 404 with a gateway code, or an answer that is not the API's.
+    /// The API is not published at this endpoint: 404 with a gateway code, or a response that is not the API's.
     NotAvailable,
     QuotaExceeded,
     /// A definite "exists already".
     Duplicate,
-    /// The object is not there. From a call about tags it may be a tag that is missing: read the object.
+    /// The resource does not exist. After a call about tags, only a tag may be missing: read the resource.
     Gone,
-    /// VPN.0031: the same request was seen before; read, then try again. It says nothing about what became of the one
-    /// before: a repeated creation with the same token may be answered so whether or not the first was done.
+    /// VPN.0031: the cloud saw the same request before; read, then try again. The outcome of the earlier request stays
+    /// unknown: a replay may get this response whether or not the first create took effect.
     Repeated,
-    /// The password is one of the latest five, the present one among them.
+    /// The password is one of the latest five, including the current one.
     RecentPassword,
-    /// The password breaks another rule of the cloud's.
+    /// The password violates another rule of the cloud.
     BadPassword,
     /// Any other definite refusal.
     Rejected,
 }
 
-/// What to do about it.
+/// How to handle a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum Retry {
     /// Try again with backoff.
     Again,
-    /// Wait for something that may come by itself.
+    /// Wait for a condition that may resolve by itself.
     Wait,
-    /// A person must act.
+    /// Requires user action.
     Person,
-    /// The object is not there.
+    /// The resource does not exist.
     Gone,
 }
 
 /// How long to wait before the next try: doubling from `first` to `cap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct Backoff {
     pub first: Duration,
     pub cap: Duration,
+    /// The cloud set the wait: retry neither earlier nor much later.
+    pub is_exact: bool,
 }
 
-impl Pace {
+impl Backoff {
     const fn seconds(first: u64, cap: u64) -> Self {
         Self {
             first: Duration::from_secs(first),
             cap: Duration::from_secs(cap),
+            is_exact: false,
         }
     }
 
-    /// The wait after the given number of failures in a row, the first being 1.
+    /// A single wait that the cloud set.
+    pub const fn exactly(wait: Duration) -> Self {
+        Self {
+            first: wait,
+            cap: wait,
+            is_exact: true,
+        }
+    }
+
+    /// Returns the wait after the given number of failures in a row, counted from 1.
     pub fn delay(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         self.first.saturating_mul(1 << doublings).min(self.cap)
     }
 }
 
-impl Meaning {
-    /// What to do.
-    pub fn class(self) -> Class {
+impl ErrorKind {
+    /// Returns how to handle this kind.
+    pub fn retry(self) -> Retry {
         match self {
-            Self::Throttled | Self::QueueFull | Self::CloudFault | Self::Repeated => Class::Again,
-            Self::Dependency => Class::Wait,
+            Self::Throttled | Self::QueueFull | Self::CloudFault | Self::Repeated => Retry::Again,
+            Self::Dependency => Retry::Wait,
             Self::Unauthorized
             | Self::Forbidden
             | Self::NotAvailable
@@ -87,22 +98,22 @@ impl Meaning {
             | Self::Duplicate
             | Self::RecentPassword
             | Self::BadPassword
-            | Self::Rejected => Class::Person,
-            Self::Gone => Class::Gone,
+            | Self::Rejected => Retry::Person,
+            Self::Gone => Retry::Gone,
         }
     }
 
-    /// How fast to come again.
-    pub fn pace(self) -> Pace {
-        match (self, self.class()) {
-            (Self::QueueFull, _) => Pace::seconds(10, 300),
-            (_, Class::Again | Class::Gone) => Pace::seconds(1, 300),
-            (_, Class::Wait) => Pace::seconds(5, 60),
-            (_, Class::Person) => Pace::seconds(600, 600),
+    /// Returns the backoff before the next try.
+    pub fn backoff(self) -> Backoff {
+        match (self, self.retry()) {
+            (Self::QueueFull, _) => Backoff::seconds(10, 300),
+            (_, Retry::Again | Retry::Gone) => Backoff::seconds(1, 300),
+            (_, Retry::Wait) => Backoff::seconds(5, 60),
+            (_, Retry::Person) => Backoff::seconds(600, 600),
         }
     }
 
-    /// What an answer outside of 2xx means. `code` and `text` are those of an error body, if it was one.
+    /// Returns the kind of a response outside 2xx. `code` and `text` are those of the error body, if it was one.
     pub(crate) fn of(operation: Operation, status: u16, code: Option<&str>, text: &str) -> Self {
         let answer = Refusal {
             operation,
@@ -110,11 +121,11 @@ impl Meaning {
             code: code.map(normalised),
             text: text.to_lowercase(),
         };
-        // The last row takes whatever is left.
+        // The last row matches everything.
         RULES
             .iter()
             .find(|rule| rule.fits(&answer))
-            .map_or(Self::Rejected, |rule| rule.meaning)
+            .map_or(Self::Rejected, |rule| rule.kind)
     }
 }
 
@@ -139,7 +150,7 @@ enum Codes {
     Of(&'static [&'static str]),
     /// Any of this family.
     Family(&'static str),
-    /// Any that has the form of the service's own: letters, a dot, digits, but not those of the gateway or of IAM.
+    /// Any code in the form of the service (letters, a dot, digits), except those of the gateway and of IAM.
     Service,
 }
 
@@ -151,11 +162,11 @@ enum Statuses {
 
 enum Asked {
     Anything,
-    /// About an object or a part of it.
+    /// About a resource or a part of it.
     Object,
-    /// About an object, and naming nothing else that could be missing.
+    /// About a resource, and names nothing else that could be missing.
     OnlyItsObject,
-    /// About a collection of another object, such as the users of a server.
+    /// About a collection inside another resource, such as the users of a server.
     CollectionOfAnother,
     /// About users or groups.
     Users,
@@ -166,12 +177,12 @@ enum Asked {
 struct Rule {
     statuses: Statuses,
     codes: Codes,
-    /// One of these is in the text; empty: any text.
+    /// The text contains one of these; empty: any text.
     words: &'static [&'static str],
-    /// And one of these; empty: any text.
+    /// It also contains one of these; empty: any text.
     more_words: &'static [&'static str],
     asked: Asked,
-    meaning: Meaning,
+    kind: ErrorKind,
 }
 
 impl Rule {
@@ -205,7 +216,7 @@ impl Rule {
     }
 }
 
-/// Every code that the table knows by name, some more than once; the others go by status and words.
+/// Returns every code that the table names, some more than once. For other codes, status and words decide.
 pub fn known_codes() -> impl Iterator<Item = &'static str> {
     RULES.iter().flat_map(|rule| match rule.codes {
         Codes::Of(codes) => codes.iter().copied(),
@@ -213,7 +224,7 @@ pub fn known_codes() -> impl Iterator<Item = &'static str> {
     })
 }
 
-/// Whether the error says that what its collection belongs to is no more, such as the server whose users are asked for.
+/// Whether the parent of the requested collection no longer exists, such as the server whose users are listed.
 pub(super) fn is_without_its_owner(error: &CloudError) -> bool {
     let text = error.text.to_lowercase();
     let is_missing = match error.status {
@@ -222,13 +233,13 @@ pub(super) fn is_without_its_owner(error: &CloudError) -> bool {
         _ => false,
     };
     let is_there = NOT_YET.iter().any(|word| says(&text, word));
-    error.meaning == Meaning::Dependency
+    error.kind == ErrorKind::Dependency
         && error.operation.target() == Target::CollectionOfAnother
         && is_missing
         && !is_there
 }
 
-/// Whether the text has the word, but not as a part of an IAM action such as `vpn:quota:list`.
+/// Whether the text contains the word outside an IAM action such as `vpn:quota:list`.
 fn says(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let around = |part: &char| part.is_alphanumeric() || *part == ':';
@@ -246,7 +257,7 @@ const NOT_READY: &[&str] = &["not ready"];
 const CONNECTION: &[&str] = &["has connection"];
 const MISSING: &[&str] = &["not found", "not exist", "n't exist", "not be found"];
 const BUSY: &[&str] = &["try again later", "busy"];
-/// Of a server that takes no users, or none yet, and of a name whose user is on its way out.
+/// For a server that accepts no users, or none yet, and for a name whose user is being deleted.
 const NOT_YET: &[&str] = &[
     "not ready",
     "not active",
@@ -255,7 +266,7 @@ const NOT_YET: &[&str] = &[
     "being deleted",
 ];
 const TOO_MANY_USERS: &[&str] = &["quota", "number of users", "number of vpn users", "too many users"];
-#[rustfmt::skip] // Words of one thing side by side.
+#[rustfmt::skip] // Words for one thing stay side by side.
 const NAME_IS_TAKEN: &[&str] = &[
     "duplicate user", "duplicate name", "duplicated user", "duplicated name", "user already exist", "name already",
     "user name exist", "username exist", "name is already", "name has already", "name is used", "name has been used",
@@ -296,36 +307,36 @@ const SEND_STATIC_IP: Asked = Asked::By(&[Operation::CreateVpnUser, Operation::U
 const SEND_PASSWORD: Asked = Asked::By(&[Operation::CreateVpnUser, Operation::ResetVpnUserPassword]);
 const RESET: Asked = Asked::By(&[Operation::ResetVpnUserPassword]);
 
-const fn codes(codes: &'static [&'static str], meaning: Meaning) -> Rule {
+const fn codes(codes: &'static [&'static str], kind: ErrorKind) -> Rule {
     Rule {
         statuses: Statuses::Any,
         codes: Codes::Of(codes),
         words: &[],
         more_words: &[],
         asked: Asked::Anything,
-        meaning,
+        kind,
     }
 }
 
-const fn at(statuses: &'static [u16], meaning: Meaning) -> Rule {
+const fn at(statuses: &'static [u16], kind: ErrorKind) -> Rule {
     Rule {
         statuses: Statuses::Of(statuses),
         codes: Codes::Any,
         words: &[],
         more_words: &[],
         asked: Asked::Anything,
-        meaning,
+        kind,
     }
 }
 
-const fn between(from: u16, to: u16, meaning: Meaning) -> Rule {
+const fn between(from: u16, to: u16, kind: ErrorKind) -> Rule {
     Rule {
         statuses: Statuses::Between(from, to),
         codes: Codes::Any,
         words: &[],
         more_words: &[],
         asked: Asked::Anything,
-        meaning,
+        kind,
     }
 }
 
@@ -361,93 +372,93 @@ impl Rule {
     }
 }
 
-/// The first row that fits decides: known codes, then words, then the status alone.
+/// The first row that matches decides: known codes, then words, then the status alone.
 #[rustfmt::skip] // One row, one line: it is a table.
 const RULES: &[Rule] = &[
-    // The gateway in front of every service. Its 404 speaks of the API, never of an object.
-    codes(&["APIGW.0301", "APIGW.0303", "APIGW.0305", "APIGW.0307"], Meaning::Unauthorized),
-    codes(&["APIGW.0302", "APIGW.0304", "APIGW.0306", "APIGW.0310", "APIGW.0802"], Meaning::Forbidden),
-    codes(&["APIGW.0308"], Meaning::Throttled),
-    codes(&["APIGW.0103"], Meaning::CloudFault),
-    codes(&["APIGW.0101"], Meaning::NotAvailable),
-    at(&[404], Meaning::NotAvailable).of_family("APIGW."),
-    codes(&["APIGW.0201"], Meaning::Rejected).when(&[400, 413, 414, 494]),
-    codes(&["APIGW.0201", "APIGW.0202", "APIGW.0203", "APIGW.0601", "APIGW.0610", "APIGW.0613"], Meaning::CloudFault),
+    // The gateway in front of every service. Its 404 is about the API, never about a resource.
+    codes(&["APIGW.0301", "APIGW.0303", "APIGW.0305", "APIGW.0307"], ErrorKind::Unauthorized),
+    codes(&["APIGW.0302", "APIGW.0304", "APIGW.0306", "APIGW.0310", "APIGW.0802"], ErrorKind::Forbidden),
+    codes(&["APIGW.0308"], ErrorKind::Throttled),
+    codes(&["APIGW.0103"], ErrorKind::CloudFault),
+    codes(&["APIGW.0101"], ErrorKind::NotAvailable),
+    at(&[404], ErrorKind::NotAvailable).of_family("APIGW."),
+    codes(&["APIGW.0201"], ErrorKind::Rejected).when(&[400, 413, 414, 494]),
+    codes(&["APIGW.0201", "APIGW.0202", "APIGW.0203", "APIGW.0601", "APIGW.0610", "APIGW.0613"], ErrorKind::CloudFault),
     // IAM.
-    codes(&["IAM.0001"], Meaning::Unauthorized),
-    codes(&["IAM.0003"], Meaning::Forbidden),
-    codes(&["IAM.0004", "IAM.0007", "IAM.0011", "IAM.0072", "IAM.0073"], Meaning::Rejected),
-    codes(&["IAM.0006"], Meaning::CloudFault),
-    at(&[404], Meaning::Rejected).of_family("IAM."),
+    codes(&["IAM.0001"], ErrorKind::Unauthorized),
+    codes(&["IAM.0003"], ErrorKind::Forbidden),
+    codes(&["IAM.0004", "IAM.0007", "IAM.0011", "IAM.0072", "IAM.0073"], ErrorKind::Rejected),
+    codes(&["IAM.0006"], ErrorKind::CloudFault),
+    at(&[404], ErrorKind::Rejected).of_family("IAM."),
     // The service.
-    codes(&["VPN.0007"], Meaning::Forbidden),
-    codes(&["VPN.0002", "VPN.0005", "VPN.0006", "VPN.0014", "VPN.0306"], Meaning::CloudFault),
-    codes(&["VPN.0009", "VPN.0016", "VPN.0017", "VPN.0506", "VPN.0507", "VPN.0508", "VPN.0509"], Meaning::Dependency),
-    codes(&["VPN.0010"], Meaning::Unauthorized),
-    codes(&["VPN.0012"], Meaning::Rejected).asked(SEND_STATIC_IP),
-    codes(&["VPN.0012"], Meaning::Duplicate),
-    codes(&["VPN.0013", "VPN.0015", "VPN.0018"], Meaning::Rejected),
-    codes(&["VPN.0030"], Meaning::QueueFull),
-    codes(&["VPN.0031"], Meaning::Repeated),
-    codes(&["VPN.0429"], Meaning::Throttled).saying(MANY),
-    codes(&["VPN.0429"], Meaning::QuotaExceeded).saying(QUOTA),
-    codes(&["VPN.0429"], Meaning::Throttled),
-    // Certificates and addresses: their "duplicate" and "exist" are not about the object.
-    codes(&["VPN.0070", "VPN.0071", "VPN.0072", "VPN.0073", "VPN.0074", "VPN.0075", "VPN.0076", "VPN.0077", "VPN.0078"], Meaning::Rejected),
-    codes(&["VPN.0101", "VPN.0102", "VPN.0103", "VPN.0104", "VPN.0105", "VPN.0106", "VPN.0107", "VPN.0108", "VPN.0109", "VPN.0110", "VPN.0111", "VPN.0112"], Meaning::Rejected),
-    codes(&["VPN.0203", "VPN.0204", "VPN.0218", "VPN.0219", "VPN.0220", "VPN.0285"], Meaning::Rejected),
-    codes(&["VPN.0304", "VPN.0305", "VPN.0381", "VPN.0516", "VPN.0517", "VPN.0518", "VPN.0559"], Meaning::Rejected),
-    codes(&["VPN.0800", "VPN.0801", "VPN.0802", "VPN.0803"], Meaning::Rejected),
-    codes(&["VPN.0560"], Meaning::QuotaExceeded),
-    // Users, groups and access policies: the numbers of most of their codes are not known, so words decide.
-    codes(&["VPN.1313"], Meaning::Dependency),
-    codes(&["VPN.1318", "VPN.1401"], Meaning::Rejected),
-    at(&[400, 403, 409, 425], Meaning::Dependency).saying(NOT_YET).asked(Asked::Users),
-    at(&[400, 403, 409], Meaning::QuotaExceeded).saying(TOO_MANY_USERS).asked(CREATE_USER),
-    at(&[400, 409], Meaning::Duplicate).saying(NAME_IS_TAKEN).asked(CREATE_USER),
-    // Another user has the address, not the name: nothing that could be adopted.
-    at(&[400, 409], Meaning::Rejected).saying(STATIC_IP).asked(SEND_STATIC_IP),
-    // What is missing is the server or a group, unless the call names a user and nothing else.
-    at(&[400, 404], Meaning::Dependency).of_the_service().saying(MISSING).and(GROUP).asked(UPDATE_USER),
-    at(&[400], Meaning::Gone).of_the_service().saying(MISSING).asked(ONE_USER),
-    at(&[400], Meaning::Dependency).of_the_service().saying(MISSING).asked(Asked::CollectionOfAnother),
-    codes(&["VPN.0004"], Meaning::Dependency).when(&[400]).asked(Asked::CollectionOfAnother),
-    at(&[404], Meaning::Dependency).of_the_service().asked(Asked::CollectionOfAnother),
-    // Passwords. Doubt is no proof that one was set before.
-    at(&[400, 409, 422], Meaning::BadPassword).saying(PASSWORD).and(USER_NAME).asked(SEND_PASSWORD),
-    at(&[400, 409, 422], Meaning::RecentPassword).saying(HISTORY).asked(RESET),
-    at(&[400, 409, 422], Meaning::CloudFault).saying(BUSY).asked(SEND_PASSWORD),
-    at(&[400, 409, 422], Meaning::BadPassword).saying(PASSWORD).asked(SEND_PASSWORD),
-    codes(&["VPN.0004"], Meaning::Gone).when(&[400, 404]).asked(Asked::Object),
-    codes(&["VPN.0004"], Meaning::Rejected).when(&[400, 404]),
-    // VPN.0001 and VPN.0003 mean many things, their words decide.
-    codes(&["VPN.0001", "VPN.0003"], Meaning::Dependency).saying(CONNECTION),
-    codes(&["VPN.0001", "VPN.0003"], Meaning::Dependency).saying(NOT_READY),
-    codes(&["VPN.0001", "VPN.0003"], Meaning::QuotaExceeded).saying(QUOTA),
-    codes(&["VPN.0001"], Meaning::Duplicate).saying(EXISTS),
-    codes(&["VPN.0001"], Meaning::Gone).saying(MISSING).asked(Asked::OnlyItsObject),
-    codes(&["VPN.0001"], Meaning::CloudFault).saying(BUSY),
-    codes(&["VPN.0001"], Meaning::Rejected).when(&[400]),
-    codes(&["VPN.0003"], Meaning::Forbidden),
+    codes(&["VPN.0007"], ErrorKind::Forbidden),
+    codes(&["VPN.0002", "VPN.0005", "VPN.0006", "VPN.0014", "VPN.0306"], ErrorKind::CloudFault),
+    codes(&["VPN.0009", "VPN.0016", "VPN.0017", "VPN.0506", "VPN.0507", "VPN.0508", "VPN.0509"], ErrorKind::Dependency),
+    codes(&["VPN.0010"], ErrorKind::Unauthorized),
+    codes(&["VPN.0012"], ErrorKind::Rejected).asked(SEND_STATIC_IP),
+    codes(&["VPN.0012"], ErrorKind::Duplicate),
+    codes(&["VPN.0013", "VPN.0015", "VPN.0018"], ErrorKind::Rejected),
+    codes(&["VPN.0030"], ErrorKind::QueueFull),
+    codes(&["VPN.0031"], ErrorKind::Repeated),
+    codes(&["VPN.0429"], ErrorKind::Throttled).saying(MANY),
+    codes(&["VPN.0429"], ErrorKind::QuotaExceeded).saying(QUOTA),
+    codes(&["VPN.0429"], ErrorKind::Throttled),
+    // Certificates and addresses: their "duplicate" and "exist" are not about the resource.
+    codes(&["VPN.0070", "VPN.0071", "VPN.0072", "VPN.0073", "VPN.0074", "VPN.0075", "VPN.0076", "VPN.0077", "VPN.0078"], ErrorKind::Rejected),
+    codes(&["VPN.0101", "VPN.0102", "VPN.0103", "VPN.0104", "VPN.0105", "VPN.0106", "VPN.0107", "VPN.0108", "VPN.0109", "VPN.0110", "VPN.0111", "VPN.0112"], ErrorKind::Rejected),
+    codes(&["VPN.0203", "VPN.0204", "VPN.0218", "VPN.0219", "VPN.0220", "VPN.0285"], ErrorKind::Rejected),
+    codes(&["VPN.0304", "VPN.0305", "VPN.0381", "VPN.0516", "VPN.0517", "VPN.0518", "VPN.0559"], ErrorKind::Rejected),
+    codes(&["VPN.0800", "VPN.0801", "VPN.0802", "VPN.0803"], ErrorKind::Rejected),
+    codes(&["VPN.0560"], ErrorKind::QuotaExceeded),
+    // Users, groups and access policies: most of their code numbers are unknown, so words decide.
+    codes(&["VPN.1313"], ErrorKind::Dependency),
+    codes(&["VPN.1318", "VPN.1401"], ErrorKind::Rejected),
+    at(&[400, 403, 409, 425], ErrorKind::Dependency).saying(NOT_YET).asked(Asked::Users),
+    at(&[400, 403, 409], ErrorKind::QuotaExceeded).saying(TOO_MANY_USERS).asked(CREATE_USER),
+    at(&[400, 409], ErrorKind::Duplicate).saying(NAME_IS_TAKEN).asked(CREATE_USER),
+    // Another user has the address, not the name, so there is nothing to adopt.
+    at(&[400, 409], ErrorKind::Rejected).saying(STATIC_IP).asked(SEND_STATIC_IP),
+    // The server or a group is missing, unless the call names only a user.
+    at(&[400, 404], ErrorKind::Dependency).of_the_service().saying(MISSING).and(GROUP).asked(UPDATE_USER),
+    at(&[400], ErrorKind::Gone).of_the_service().saying(MISSING).asked(ONE_USER),
+    at(&[400], ErrorKind::Dependency).of_the_service().saying(MISSING).asked(Asked::CollectionOfAnother),
+    codes(&["VPN.0004"], ErrorKind::Dependency).when(&[400]).asked(Asked::CollectionOfAnother),
+    at(&[404], ErrorKind::Dependency).of_the_service().asked(Asked::CollectionOfAnother),
+    // Passwords. An unclear text does not prove that one was set before.
+    at(&[400, 409, 422], ErrorKind::BadPassword).saying(PASSWORD).and(USER_NAME).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], ErrorKind::RecentPassword).saying(HISTORY).asked(RESET),
+    at(&[400, 409, 422], ErrorKind::CloudFault).saying(BUSY).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], ErrorKind::BadPassword).saying(PASSWORD).asked(SEND_PASSWORD),
+    codes(&["VPN.0004"], ErrorKind::Gone).when(&[400, 404]).asked(Asked::Object),
+    codes(&["VPN.0004"], ErrorKind::Rejected).when(&[400, 404]),
+    // VPN.0001 and VPN.0003 mean many things, so their words decide.
+    codes(&["VPN.0001", "VPN.0003"], ErrorKind::Dependency).saying(CONNECTION),
+    codes(&["VPN.0001", "VPN.0003"], ErrorKind::Dependency).saying(NOT_READY),
+    codes(&["VPN.0001", "VPN.0003"], ErrorKind::QuotaExceeded).saying(QUOTA),
+    codes(&["VPN.0001"], ErrorKind::Duplicate).saying(EXISTS),
+    codes(&["VPN.0001"], ErrorKind::Gone).saying(MISSING).asked(Asked::OnlyItsObject),
+    codes(&["VPN.0001"], ErrorKind::CloudFault).saying(BUSY),
+    codes(&["VPN.0001"], ErrorKind::Rejected).when(&[400]),
+    codes(&["VPN.0003"], ErrorKind::Forbidden),
     // Unknown codes, by status and words.
-    at(&[401], Meaning::Unauthorized),
-    at(&[400, 403, 409, 425], Meaning::Dependency).saying(CONNECTION),
-    at(&[400, 403, 409, 425], Meaning::Dependency).saying(NOT_READY),
-    at(&[400, 403, 409, 429], Meaning::QuotaExceeded).saying(QUOTA),
-    at(&[400, 409], Meaning::Duplicate).saying(EXISTS),
-    at(&[400], Meaning::Gone).of_the_service().saying(MISSING).asked(Asked::OnlyItsObject),
-    at(&[400], Meaning::CloudFault).saying(BUSY),
-    at(&[403], Meaning::Forbidden),
-    at(&[404], Meaning::Gone).of_the_service().asked(Asked::Object),
-    at(&[404], Meaning::Rejected).of_the_service(),
-    // No body of the cloud's: this is not the VPN API. A redirect is not followed, and says the same.
-    at(&[404], Meaning::NotAvailable),
-    between(300, 399, Meaning::NotAvailable),
-    at(&[408], Meaning::CloudFault),
-    at(&[409, 425], Meaning::Dependency),
-    at(&[429], Meaning::Throttled),
-    between(500, 599, Meaning::CloudFault),
-    between(0, u16::MAX, Meaning::Rejected),
+    at(&[401], ErrorKind::Unauthorized),
+    at(&[400, 403, 409, 425], ErrorKind::Dependency).saying(CONNECTION),
+    at(&[400, 403, 409, 425], ErrorKind::Dependency).saying(NOT_READY),
+    at(&[400, 403, 409, 429], ErrorKind::QuotaExceeded).saying(QUOTA),
+    at(&[400, 409], ErrorKind::Duplicate).saying(EXISTS),
+    at(&[400], ErrorKind::Gone).of_the_service().saying(MISSING).asked(Asked::OnlyItsObject),
+    at(&[400], ErrorKind::CloudFault).saying(BUSY),
+    at(&[403], ErrorKind::Forbidden),
+    at(&[404], ErrorKind::Gone).of_the_service().asked(Asked::Object),
+    at(&[404], ErrorKind::Rejected).of_the_service(),
+    // No error body of the cloud: this is not the VPN API. A redirect, which is not followed, means the same.
+    at(&[404], ErrorKind::NotAvailable),
+    between(300, 399, ErrorKind::NotAvailable),
+    at(&[408], ErrorKind::CloudFault),
+    at(&[409, 425], ErrorKind::Dependency),
+    at(&[429], ErrorKind::Throttled),
+    between(500, 599, ErrorKind::CloudFault),
+    between(0, u16::MAX, ErrorKind::Rejected),
 ];
 
 #[cfg(test)]
@@ -488,11 +499,11 @@ mod tests {
         ADD_USERS,
         REMOVE_USERS,
     ];
-    /// Where the service may put what it does not number apart, and codes whose numbers nobody knows.
+    /// The service's catch-all code, and stand-ins for codes with unknown numbers.
     const VAGUE: [&str; 3] = ["VPN.0001", "VPN.1305", "VPN.1399"];
 
-    /// As it comes out of a body, in both flat shapes; they must agree.
-    fn meaning(operation: Operation, status: u16, code: &str, text: &str) -> Meaning {
+    /// Returns the kind of an error body, in each flat shape; they must agree.
+    fn kind(operation: Operation, status: u16, code: &str, text: &str) -> ErrorKind {
         let bodies = [
             json!({"error_code": code, "error_msg": text, "request_id": "r"}),
             json!({"code": code, "message": text}),
@@ -500,17 +511,14 @@ mod tests {
         ];
         let meanings = bodies.map(|body| {
             let body = error_body::parse(body.to_string().as_bytes()).expect("one of the shapes");
-            Meaning::of(operation, status, Some(&body.code), &body.text)
+            ErrorKind::of(operation, status, Some(&body.code), &body.text)
         });
-        assert!(
-            meanings.iter().all(|meaning| *meaning == meanings[0]),
-            "{code}: {meanings:?}"
-        );
+        assert!(meanings.iter().all(|kind| *kind == meanings[0]), "{code}: {meanings:?}");
         meanings[0]
     }
 
     #[track_caller]
-    fn all_are(status: u16, codes: &[&str], text: &str, expected: Meaning) {
+    fn all_are(status: u16, codes: &[&str], text: &str, expected: ErrorKind) {
         for code in codes {
             let spellings = match code.strip_prefix("APIGW.") {
                 Some(number) => vec![(*code).to_owned(), format!("APIG.{number}")],
@@ -520,7 +528,7 @@ mod tests {
                 .iter()
                 .flat_map(|code| Operation::ALL.map(|each| (code, each)))
             {
-                let found = meaning(operation, status, spelling, text);
+                let found = kind(operation, status, spelling, text);
                 assert_eq!(found, expected, "{operation:?} {status} {spelling} {text:?}");
             }
         }
@@ -534,43 +542,48 @@ mod tests {
             "Incorrect IAM authentication information: decrypt token fail",
             "AK access failed to reach the limit,forbidden",
         ] {
-            all_are(401, &["APIGW.0301"], text, Meaning::Unauthorized);
+            all_are(401, &["APIGW.0301"], text, ErrorKind::Unauthorized);
         }
         all_are(
             401,
             &["APIGW.0303", "APIGW.0305", "APIGW.0307"],
             "The token must be updated",
-            Meaning::Unauthorized,
+            ErrorKind::Unauthorized,
         );
         let forbidden = ["APIGW.0302", "APIGW.0304", "APIGW.0306", "APIGW.0802", "APIGW.0310"];
-        all_are(403, &forbidden, "The project is unavailable", Meaning::Forbidden);
+        all_are(403, &forbidden, "The project is unavailable", ErrorKind::Forbidden);
         all_are(
             404,
             &["APIGW.0101"],
             "The API does not exist or has not been published",
-            Meaning::NotAvailable,
+            ErrorKind::NotAvailable,
         );
-        all_are(404, &["APIGW.0103"], "The backend does not exist", Meaning::CloudFault);
-        all_are(404, &["APIGW.0106", "APIGW.9999"], "not found", Meaning::NotAvailable);
+        all_are(
+            404,
+            &["APIGW.0103"],
+            "The backend does not exist",
+            ErrorKind::CloudFault,
+        );
+        all_are(404, &["APIGW.0106", "APIGW.9999"], "not found", ErrorKind::NotAvailable);
         all_are(
             429,
             &["APIGW.0308"],
             "The throttling threshold (request quota) has been reached",
-            Meaning::Throttled,
+            ErrorKind::Throttled,
         );
         for status in [400, 413, 414, 494] {
-            all_are(status, &["APIGW.0201"], "Request entity too large", Meaning::Rejected);
+            all_are(status, &["APIGW.0201"], "Request entity too large", ErrorKind::Rejected);
         }
         for status in [502, 504] {
             let codes = ["APIGW.0201", "APIGW.0202", "APIGW.0203", "APIGW.0610"];
-            all_are(status, &codes, "Backend timeout", Meaning::CloudFault);
+            all_are(status, &codes, "Backend timeout", ErrorKind::CloudFault);
         }
         for status in [500, 503] {
             all_are(
                 status,
                 &["APIGW.0601", "APIGW.0613"],
                 "Internal server error",
-                Meaning::CloudFault,
+                ErrorKind::CloudFault,
             );
         }
     }
@@ -581,27 +594,27 @@ mod tests {
             400,
             &["IAM.0007", "IAM.0011", "IAM.0072", "IAM.0073"],
             "Request parameter invalid",
-            Meaning::Rejected,
+            ErrorKind::Rejected,
         );
         all_are(
             401,
             &["IAM.0001", "401"],
             "The user name or password is wrong",
-            Meaning::Unauthorized,
+            ErrorKind::Unauthorized,
         );
         all_are(
             403,
             &["IAM.0003", "403"],
             "Policy doesn't allow vpn:quota:list to be performed",
-            Meaning::Forbidden,
+            ErrorKind::Forbidden,
         );
         all_are(
             404,
             &["IAM.0004", "IAM.0099"],
             "Could not find project",
-            Meaning::Rejected,
+            ErrorKind::Rejected,
         );
-        all_are(500, &["IAM.0006"], "Internal error", Meaning::CloudFault);
+        all_are(500, &["IAM.0006"], "Internal error", ErrorKind::CloudFault);
     }
 
     #[test]
@@ -610,61 +623,71 @@ mod tests {
             500,
             &["VPN.0002", "VPN.0005", "VPN.0006"],
             "server error",
-            Meaning::CloudFault,
+            ErrorKind::CloudFault,
         );
-        all_are(403, &["VPN.0003"], "Authentication failed", Meaning::Forbidden);
+        all_are(403, &["VPN.0003"], "Authentication failed", ErrorKind::Forbidden);
         let not_ready = "resource (type=GATEWAY, ID=1) is not ready, currently CREATING";
-        all_are(403, &["VPN.0003"], not_ready, Meaning::Dependency);
+        all_are(403, &["VPN.0003"], not_ready, ErrorKind::Dependency);
         all_are(
             403,
             &["VPN.0007"],
             "not authorized to perform vpn:quota:list",
-            Meaning::Forbidden,
+            ErrorKind::Forbidden,
         );
-        all_are(425, &["VPN.0009"], "Connection 1 is deleting", Meaning::Dependency);
-        all_are(401, &["VPN.0010"], "token authentication failed", Meaning::Unauthorized);
+        all_are(425, &["VPN.0009"], "Connection 1 is deleting", ErrorKind::Dependency);
+        all_are(
+            401,
+            &["VPN.0010"],
+            "token authentication failed",
+            ErrorKind::Unauthorized,
+        );
         for operation in Operation::ALL {
-            // The address of a user is no name of it.
+            // A user's address does not identify the user.
             let expected = match operation {
-                CREATE_USER | UPDATE_USER => Meaning::Rejected,
-                _ => Meaning::Duplicate,
+                CREATE_USER | UPDATE_USER => ErrorKind::Rejected,
+                _ => ErrorKind::Duplicate,
             };
-            assert_eq!(meaning(operation, 400, "VPN.0012", "IP address occupied"), expected);
+            assert_eq!(kind(operation, 400, "VPN.0012", "IP address occupied"), expected);
         }
-        all_are(400, &["VPN.0013"], "Unsupported attribute", Meaning::Rejected);
-        all_are(504, &["VPN.0014"], "The system is busy", Meaning::CloudFault);
-        all_are(400, &["VPN.0015"], "tag policy", Meaning::Rejected);
-        all_are(409, &["VPN.0016", "VPN.0017"], "gateway not ready", Meaning::Dependency);
+        all_are(400, &["VPN.0013"], "Unsupported attribute", ErrorKind::Rejected);
+        all_are(504, &["VPN.0014"], "The system is busy", ErrorKind::CloudFault);
+        all_are(400, &["VPN.0015"], "tag policy", ErrorKind::Rejected);
+        all_are(
+            409,
+            &["VPN.0016", "VPN.0017"],
+            "gateway not ready",
+            ErrorKind::Dependency,
+        );
         all_are(
             400,
             &["VPN.0030"],
             "The system is busy, try again later",
-            Meaning::QueueFull,
+            ErrorKind::QueueFull,
         );
         all_are(
             400,
             &["VPN.0031"],
             "Repeated operation, try again later",
-            Meaning::Repeated,
+            ErrorKind::Repeated,
         );
         all_are(
             400,
             &["VPN.0108", "VPN.0203", "VPN.0204"],
             "invalid IP",
-            Meaning::Rejected,
+            ErrorKind::Rejected,
         );
-        all_are(429, &["VPN.0429"], "too many requests, quota", Meaning::Throttled);
-        all_are(429, &["VPN.0429"], "wait a moment", Meaning::Throttled);
+        all_are(429, &["VPN.0429"], "too many requests, quota", ErrorKind::Throttled);
+        all_are(429, &["VPN.0429"], "wait a moment", ErrorKind::Throttled);
         let used_up = "invalid request: the quota of customer gateways is exceeded";
-        all_are(429, &["VPN.0429"], used_up, Meaning::QuotaExceeded);
+        all_are(429, &["VPN.0429"], used_up, ErrorKind::QuotaExceeded);
         all_are(
             400,
             &["VPN.0506", "VPN.0507", "VPN.0508"],
             "the gateway is being changed",
-            Meaning::Dependency,
+            ErrorKind::Dependency,
         );
-        all_are(404, &["VPN.0509"], "the gateway does not exist", Meaning::Dependency);
-        all_are(400, &["VPN.0306"], "try", Meaning::CloudFault);
+        all_are(404, &["VPN.0509"], "the gateway does not exist", ErrorKind::Dependency);
+        all_are(400, &["VPN.0306"], "try", ErrorKind::CloudFault);
         let rest = (101..=112)
             .chain(218..=220)
             .chain(304..=305)
@@ -676,7 +699,7 @@ mod tests {
                 400,
                 &[&format!("VPN.{number:04}")],
                 "a connection does not exist already",
-                Meaning::Rejected,
+                ErrorKind::Rejected,
             );
         }
     }
@@ -689,46 +712,46 @@ mod tests {
                 400,
                 &[&code],
                 "the certificate is a duplicate, already exists",
-                Meaning::Rejected,
+                ErrorKind::Rejected,
             );
         }
-        all_are(400, &["VPN.0559"], "EIP parameters conflict", Meaning::Rejected);
-        all_are(400, &["VPN.0560"], "EIP", Meaning::QuotaExceeded);
+        all_are(400, &["VPN.0559"], "EIP parameters conflict", ErrorKind::Rejected);
+        all_are(400, &["VPN.0560"], "EIP", ErrorKind::QuotaExceeded);
         all_are(
             400,
             &["VPN.1313"],
             "delete the access policy first",
-            Meaning::Dependency,
+            ErrorKind::Dependency,
         );
-        all_are(400, &["VPN.1318"], "the user list is empty", Meaning::Rejected);
+        all_are(400, &["VPN.1318"], "the user list is empty", ErrorKind::Rejected);
         all_are(
             400,
             &["VPN.1400"],
             "the number of access policies exceeds 100",
-            Meaning::Rejected,
+            ErrorKind::Rejected,
         );
         all_are(
             400,
             &["VPN.1401"],
             "the access policy does not exist",
-            Meaning::Rejected,
+            ErrorKind::Rejected,
         );
-        // Codes of this block whose numbers nobody knows go by their words.
-        all_are(400, &["VPN.1399"], "Duplicate user name.", Meaning::Duplicate);
-        all_are(400, &["VPN.1399"], "user quota exceeded", Meaning::QuotaExceeded);
-        all_are(400, &["VPN.1399"], "the server is not ready", Meaning::Dependency);
-        assert_eq!(meaning(GET, 400, "VPN.1399", "user not found"), Meaning::Gone);
+        // For codes of this block with unknown numbers, the words decide.
+        all_are(400, &["VPN.1399"], "Duplicate user name.", ErrorKind::Duplicate);
+        all_are(400, &["VPN.1399"], "user quota exceeded", ErrorKind::QuotaExceeded);
+        all_are(400, &["VPN.1399"], "the server is not ready", ErrorKind::Dependency);
+        assert_eq!(kind(GET, 400, "VPN.1399", "user not found"), ErrorKind::Gone);
     }
 
-    /// What calls are told with words under vague codes.
+    /// Asserts the kind of each text under vague codes.
     #[track_caller]
-    fn users_are(statuses: &[u16], operations: &[Operation], texts: &[&str], expected: Meaning) {
+    fn users_are(statuses: &[u16], operations: &[Operation], texts: &[&str], expected: ErrorKind) {
         for (status, code) in statuses.iter().flat_map(|status| VAGUE.map(|code| (*status, code))) {
             for (operation, text) in operations
                 .iter()
                 .flat_map(|it| texts.iter().map(move |text| (*it, text)))
             {
-                let found = meaning(operation, status, code, text);
+                let found = kind(operation, status, code, text);
                 assert_eq!(found, expected, "{operation:?} {status} {code} {text:?}");
             }
         }
@@ -743,16 +766,16 @@ mod tests {
             "The client_auth_type of the VPN server is not LOCAL_PASSWORD",
             "VPN user alice is being deleted, try again later",
         ];
-        users_are(&[400, 403, 409], &USERS, &words, Meaning::Dependency);
+        users_are(&[400, 403, 409], &USERS, &words, ErrorKind::Dependency);
         for operation in USERS {
-            assert_eq!(meaning(operation, 403, "VPN.0003", words[1]), Meaning::Dependency);
+            assert_eq!(kind(operation, 403, "VPN.0003", words[1]), ErrorKind::Dependency);
         }
     }
 
     #[test]
     fn a_list_of_a_server_that_is_no_more_is_told_from_one_that_is_not_ready() {
         let says = |operation, status, code: &str, text: &str| {
-            let mut error = CloudError::new(operation, meaning(operation, status, code, text), text);
+            let mut error = CloudError::new(operation, kind(operation, status, code, text), text);
             error.status = Some(status);
             error.code = Some(code.to_owned());
             error.is_without_its_owner()
@@ -794,32 +817,32 @@ mod tests {
             "VPN server 1 does not exist",
             "user_group_id: the user group doesn't exist",
         ];
-        users_are(&[400, 404], &within, &missing, Meaning::Dependency);
+        users_are(&[400, 404], &within, &missing, ErrorKind::Dependency);
         for operation in within {
             for status in [400, 404] {
                 assert_eq!(
-                    meaning(operation, status, "VPN.0004", "resource not found"),
-                    Meaning::Dependency
+                    kind(operation, status, "VPN.0004", "resource not found"),
+                    ErrorKind::Dependency
                 );
             }
         }
         let user = ["The user does not exist.", "resource not found"];
         let one = [GET_USER, UPDATE_USER, DELETE_USER, RESET];
-        users_are(&[400, 404], &one, &user, Meaning::Gone);
+        users_are(&[400, 404], &one, &user, ErrorKind::Gone);
         for operation in one {
-            assert_eq!(meaning(operation, 404, "VPN.0004", user[0]), Meaning::Gone);
-            assert_eq!(meaning(operation, 404, "VPN.1305", "whatever"), Meaning::Gone);
+            assert_eq!(kind(operation, 404, "VPN.0004", user[0]), ErrorKind::Gone);
+            assert_eq!(kind(operation, 404, "VPN.1305", "whatever"), ErrorKind::Gone);
         }
         let group = ["user group 1 does not exist", "user_group_id 1 was not found"];
-        users_are(&[400, 404], &[UPDATE_USER], &group, Meaning::Dependency);
-        assert_eq!(meaning(UPDATE_USER, 404, "VPN.0004", group[0]), Meaning::Dependency);
+        users_are(&[400, 404], &[UPDATE_USER], &group, ErrorKind::Dependency);
+        assert_eq!(kind(UPDATE_USER, 404, "VPN.0004", group[0]), ErrorKind::Dependency);
         assert_eq!(
-            meaning(RESET, 400, "VPN.1305", "Failed to reset the password: user not found"),
-            Meaning::Gone
+            kind(RESET, 400, "VPN.1305", "Failed to reset the password: user not found"),
+            ErrorKind::Gone
         );
         assert_eq!(
-            meaning(LIST_SERVERS, 404, "VPN.0004", "resource not found"),
-            Meaning::Rejected
+            kind(LIST_SERVERS, 404, "VPN.0004", "resource not found"),
+            ErrorKind::Rejected
         );
     }
 
@@ -828,12 +851,12 @@ mod tests {
         for operation in USERS.into_iter().chain([LIST_SERVERS]) {
             for code in ["APIGW.0101", "APIG.0101"] {
                 let text = "The API does not exist or has not been published in the environment";
-                assert_eq!(meaning(operation, 404, code, text), Meaning::NotAvailable);
+                assert_eq!(kind(operation, 404, code, text), ErrorKind::NotAvailable);
             }
-            assert_eq!(Meaning::of(operation, 404, None, ""), Meaning::NotAvailable);
+            assert_eq!(ErrorKind::of(operation, 404, None, ""), ErrorKind::NotAvailable);
             assert_eq!(
-                Meaning::of(operation, 400, Some("APIGW.0106"), "not found"),
-                Meaning::Rejected
+                ErrorKind::of(operation, 400, Some("APIGW.0106"), "not found"),
+                ErrorKind::Rejected
             );
         }
     }
@@ -848,16 +871,16 @@ mod tests {
             "The name is already used.",
             "invalid request: alice already exists",
         ];
-        users_are(&[400, 409], &[CREATE_USER], &name, Meaning::Duplicate);
+        users_are(&[400, 409], &[CREATE_USER], &name, ErrorKind::Duplicate);
         let address = [
             "static_ip 192.168.10.5 already exists",
             "Duplicate static IP.",
             "static_ip: the address is in use by another user",
             "The IP address is not in client_cidr 192.168.10.0/24",
         ];
-        users_are(&[400, 409], &[CREATE_USER, UPDATE_USER], &address, Meaning::Rejected);
-        // A conflict that nobody explains may pass.
-        assert_eq!(meaning(CREATE_USER, 409, "VPN.1399", "conflict"), Meaning::Dependency);
+        users_are(&[400, 409], &[CREATE_USER, UPDATE_USER], &address, ErrorKind::Rejected);
+        // An unexplained conflict may resolve by itself.
+        assert_eq!(kind(CREATE_USER, 409, "VPN.1399", "conflict"), ErrorKind::Dependency);
     }
 
     #[test]
@@ -868,10 +891,10 @@ mod tests {
             "The number of users of the gateway exceeds the upper limit 500.",
             "too many users",
         ];
-        users_are(&[400, 403, 409], &[CREATE_USER], &words, Meaning::QuotaExceeded);
+        users_are(&[400, 403, 409], &[CREATE_USER], &words, ErrorKind::QuotaExceeded);
         let action = "Policy doesn't allow vpn:quota:list to be performed";
-        assert_eq!(meaning(CREATE_USER, 403, "VPN.0007", action), Meaning::Forbidden);
-        assert_eq!(meaning(CREATE_USER, 403, "VPN.1399", action), Meaning::Forbidden);
+        assert_eq!(kind(CREATE_USER, 403, "VPN.0007", action), ErrorKind::Forbidden);
+        assert_eq!(kind(CREATE_USER, 403, "VPN.1399", action), ErrorKind::Forbidden);
     }
 
     #[test]
@@ -883,7 +906,7 @@ mod tests {
             "The new password is the same as the old password.",
             "It has been used before.",
         ];
-        users_are(&[400, 409], &[RESET], &recent, Meaning::RecentPassword);
+        users_are(&[400, 409], &[RESET], &recent, ErrorKind::RecentPassword);
         let bad = [
             "Password length invalid.",
             "password: too weak",
@@ -892,31 +915,28 @@ mod tests {
             "The password cannot be the username or the username spelled backwards, nor one of the latest five",
             "new_password is invalid",
         ];
-        users_are(&[400, 409], &[CREATE_USER, RESET], &bad, Meaning::BadPassword);
-        // A new user has no history.
-        users_are(&[400], &[CREATE_USER], &recent[..4], Meaning::BadPassword);
-        users_are(&[400], &[RESET], &["the new value is invalid"], Meaning::Rejected);
-        users_are(&[400], &[UPDATE_USER, GET_USER], &["old_password"], Meaning::Rejected);
+        users_are(&[400, 409], &[CREATE_USER, RESET], &bad, ErrorKind::BadPassword);
+        // A new user has no password history.
+        users_are(&[400], &[CREATE_USER], &recent[..4], ErrorKind::BadPassword);
+        users_are(&[400], &[RESET], &["the new value is invalid"], ErrorKind::Rejected);
+        users_are(&[400], &[UPDATE_USER, GET_USER], &["old_password"], ErrorKind::Rejected);
         for (operation, expected) in [
-            (CREATE_USER, Meaning::BadPassword),
-            (RESET, Meaning::BadPassword),
-            (UPDATE_USER, Meaning::Rejected),
-            (CREATE, Meaning::Rejected),
+            (CREATE_USER, ErrorKind::BadPassword),
+            (RESET, ErrorKind::BadPassword),
+            (UPDATE_USER, ErrorKind::Rejected),
+            (CREATE, ErrorKind::Rejected),
         ] {
-            assert_eq!(
-                meaning(operation, 400, "VPN.1312", "enter the correct password"),
-                expected
-            );
+            assert_eq!(kind(operation, 400, "VPN.1312", "enter the correct password"), expected);
         }
         for operation in [CREATE_USER, RESET] {
             let text = "vpn:p2cVpnUser:resetPassword is not allowed";
-            assert_eq!(meaning(operation, 400, "VPN.1399", text), Meaning::Rejected);
+            assert_eq!(kind(operation, 400, "VPN.1399", text), ErrorKind::Rejected);
             assert_eq!(
-                meaning(operation, 500, "VPN.0002", "password service down"),
-                Meaning::CloudFault
+                kind(operation, 500, "VPN.0002", "password service down"),
+                ErrorKind::CloudFault
             );
             let busy = "The password cannot be set now, try again later";
-            assert_eq!(meaning(operation, 400, "VPN.1399", busy), Meaning::CloudFault);
+            assert_eq!(kind(operation, 400, "VPN.1399", busy), ErrorKind::CloudFault);
         }
     }
 
@@ -924,8 +944,8 @@ mod tests {
     fn the_queue_of_users_and_repeated_requests_go_by_their_codes_whatever_they_say() {
         for operation in USERS {
             for text in ["System busy. Try again later.", "Duplicate user name, password"] {
-                assert_eq!(meaning(operation, 400, "VPN.0030", text), Meaning::QueueFull);
-                assert_eq!(meaning(operation, 400, "VPN.0031", text), Meaning::Repeated);
+                assert_eq!(kind(operation, 400, "VPN.0030", text), ErrorKind::QueueFull);
+                assert_eq!(kind(operation, 400, "VPN.0031", text), ErrorKind::Repeated);
             }
         }
     }
@@ -937,43 +957,43 @@ mod tests {
             400,
             &["VPN.0001"],
             &invalid("customer gateway 1 has connection"),
-            Meaning::Dependency,
+            ErrorKind::Dependency,
         );
-        all_are(400, &["VPN.0001"], &invalid("Quota exceeded"), Meaning::QuotaExceeded);
-        all_are(400, &["VPN.0001"], &invalid("duplicate name"), Meaning::Duplicate);
+        all_are(400, &["VPN.0001"], &invalid("Quota exceeded"), ErrorKind::QuotaExceeded);
+        all_are(400, &["VPN.0001"], &invalid("duplicate name"), ErrorKind::Duplicate);
         all_are(
             400,
             &["VPN.0001"],
             &invalid("the name already exists"),
-            Meaning::Duplicate,
+            ErrorKind::Duplicate,
         );
         all_are(
             400,
             &["VPN.0001"],
             &invalid("please try again later"),
-            Meaning::CloudFault,
+            ErrorKind::CloudFault,
         );
-        all_are(400, &["VPN.0001"], &invalid("id_value"), Meaning::Rejected);
+        all_are(400, &["VPN.0001"], &invalid("id_value"), ErrorKind::Rejected);
         all_are(
             409,
             &["VPN.0001"],
             &invalid("customer gateway 1 has connection"),
-            Meaning::Dependency,
+            ErrorKind::Dependency,
         );
-        all_are(409, &["VPN.0001"], &invalid("in use"), Meaning::Dependency);
-        all_are(403, &["VPN.0001"], &invalid("quota"), Meaning::QuotaExceeded);
-        all_are(500, &["VPN.0001"], &invalid("oops"), Meaning::CloudFault);
+        all_are(409, &["VPN.0001"], &invalid("in use"), ErrorKind::Dependency);
+        all_are(403, &["VPN.0001"], &invalid("quota"), ErrorKind::QuotaExceeded);
+        all_are(500, &["VPN.0001"], &invalid("oops"), ErrorKind::CloudFault);
         for words in ["customer gateway not found", "customer gateway 1 does not exist"] {
             for (operation, expected) in [
-                (GET, Meaning::Gone),
-                (DELETE, Meaning::Gone),
-                (CREATE, Meaning::Rejected),
-                (UPDATE, Meaning::Rejected),
-                (LIST, Meaning::Rejected),
-                (REMOVE_TAGS, Meaning::Rejected),
+                (GET, ErrorKind::Gone),
+                (DELETE, ErrorKind::Gone),
+                (CREATE, ErrorKind::Rejected),
+                (UPDATE, ErrorKind::Rejected),
+                (LIST, ErrorKind::Rejected),
+                (REMOVE_TAGS, ErrorKind::Rejected),
             ] {
                 assert_eq!(
-                    meaning(operation, 400, "VPN.0001", &invalid(words)),
+                    kind(operation, 400, "VPN.0001", &invalid(words)),
                     expected,
                     "{operation:?} {words}"
                 );
@@ -984,25 +1004,25 @@ mod tests {
     #[test]
     fn only_the_services_own_404_about_an_object_means_that_it_is_gone() {
         for (operation, code, expected) in [
-            (GET, Some("VPN.0004"), Meaning::Gone),
-            (UPDATE, Some("VPN.0004"), Meaning::Gone),
-            (DELETE, Some("VPN.0004"), Meaning::Gone),
-            (REMOVE_TAGS, Some("VPN.0004"), Meaning::Gone),
-            (DELETE, Some("VPN.9999"), Meaning::Gone),
-            (CREATE, Some("VPN.0004"), Meaning::Rejected),
-            (LIST, Some("VPN.0004"), Meaning::Rejected),
-            (LOOK_UP, Some("VPN.0004"), Meaning::Rejected),
-            (CREATE, Some("VPN.9999"), Meaning::Rejected),
-            (DELETE, Some("APIGW.0101"), Meaning::NotAvailable),
-            (DELETE, Some("APIG.0101"), Meaning::NotAvailable),
-            (DELETE, Some("APIGW.4711"), Meaning::NotAvailable),
-            (DELETE, Some("404"), Meaning::NotAvailable),
-            (DELETE, Some("NotFound"), Meaning::NotAvailable),
-            (DELETE, None, Meaning::NotAvailable),
-            (GET, None, Meaning::NotAvailable),
+            (GET, Some("VPN.0004"), ErrorKind::Gone),
+            (UPDATE, Some("VPN.0004"), ErrorKind::Gone),
+            (DELETE, Some("VPN.0004"), ErrorKind::Gone),
+            (REMOVE_TAGS, Some("VPN.0004"), ErrorKind::Gone),
+            (DELETE, Some("VPN.9999"), ErrorKind::Gone),
+            (CREATE, Some("VPN.0004"), ErrorKind::Rejected),
+            (LIST, Some("VPN.0004"), ErrorKind::Rejected),
+            (LOOK_UP, Some("VPN.0004"), ErrorKind::Rejected),
+            (CREATE, Some("VPN.9999"), ErrorKind::Rejected),
+            (DELETE, Some("APIGW.0101"), ErrorKind::NotAvailable),
+            (DELETE, Some("APIG.0101"), ErrorKind::NotAvailable),
+            (DELETE, Some("APIGW.4711"), ErrorKind::NotAvailable),
+            (DELETE, Some("404"), ErrorKind::NotAvailable),
+            (DELETE, Some("NotFound"), ErrorKind::NotAvailable),
+            (DELETE, None, ErrorKind::NotAvailable),
+            (GET, None, ErrorKind::NotAvailable),
         ] {
             assert_eq!(
-                Meaning::of(operation, 404, code, "not found"),
+                ErrorKind::of(operation, 404, code, "not found"),
                 expected,
                 "{operation:?} {code:?}"
             );
@@ -1012,34 +1032,34 @@ mod tests {
     #[test]
     fn unknown_codes_go_by_status_and_words() {
         for (status, text, expected) in [
-            (400, "whatever", Meaning::Rejected),
-            (400, "the system is busy", Meaning::CloudFault),
-            (400, "is not ready", Meaning::Dependency),
-            (401, "quota not ready", Meaning::Unauthorized),
-            (403, "no", Meaning::Forbidden),
-            (403, "is not ready", Meaning::Dependency),
-            (403, "the quota is used up", Meaning::QuotaExceeded),
-            (403, "policy doesn't allow vpn:quota:list", Meaning::Forbidden),
-            (405, "no", Meaning::Rejected),
-            (408, "too slow", Meaning::CloudFault),
-            (409, "conflict", Meaning::Dependency),
-            (409, "it already exists", Meaning::Duplicate),
-            (409, "quota exceeded", Meaning::QuotaExceeded),
-            (413, "too large", Meaning::Rejected),
-            (425, "too early", Meaning::Dependency),
-            (429, "slow down", Meaning::Throttled),
-            (429, "the gateway quota is used up", Meaning::QuotaExceeded),
-            (301, "", Meaning::NotAvailable),
-            (307, "", Meaning::NotAvailable),
-            (500, "quota not found, has connection", Meaning::CloudFault),
-            (502, "", Meaning::CloudFault),
-            (503, "", Meaning::CloudFault),
-            (599, "", Meaning::CloudFault),
-            (600, "", Meaning::Rejected),
+            (400, "whatever", ErrorKind::Rejected),
+            (400, "the system is busy", ErrorKind::CloudFault),
+            (400, "is not ready", ErrorKind::Dependency),
+            (401, "quota not ready", ErrorKind::Unauthorized),
+            (403, "no", ErrorKind::Forbidden),
+            (403, "is not ready", ErrorKind::Dependency),
+            (403, "the quota is used up", ErrorKind::QuotaExceeded),
+            (403, "policy doesn't allow vpn:quota:list", ErrorKind::Forbidden),
+            (405, "no", ErrorKind::Rejected),
+            (408, "too slow", ErrorKind::CloudFault),
+            (409, "conflict", ErrorKind::Dependency),
+            (409, "it already exists", ErrorKind::Duplicate),
+            (409, "quota exceeded", ErrorKind::QuotaExceeded),
+            (413, "too large", ErrorKind::Rejected),
+            (425, "too early", ErrorKind::Dependency),
+            (429, "slow down", ErrorKind::Throttled),
+            (429, "the gateway quota is used up", ErrorKind::QuotaExceeded),
+            (301, "", ErrorKind::NotAvailable),
+            (307, "", ErrorKind::NotAvailable),
+            (500, "quota not found, has connection", ErrorKind::CloudFault),
+            (502, "", ErrorKind::CloudFault),
+            (503, "", ErrorKind::CloudFault),
+            (599, "", ErrorKind::CloudFault),
+            (600, "", ErrorKind::Rejected),
         ] {
             for code in [None, Some("XYZ.0815"), Some("VPN.9999")] {
                 assert_eq!(
-                    Meaning::of(CREATE, status, code, text),
+                    ErrorKind::of(CREATE, status, code, text),
                     expected,
                     "{status} {code:?} {text}"
                 );
@@ -1049,45 +1069,45 @@ mod tests {
 
     #[test]
     fn each_meaning_has_its_class_and_pace() {
-        for (meaning, class, first, cap) in [
-            (Meaning::Throttled, Class::Again, 1, 300),
-            (Meaning::QueueFull, Class::Again, 10, 300),
-            (Meaning::CloudFault, Class::Again, 1, 300),
-            (Meaning::Repeated, Class::Again, 1, 300),
-            (Meaning::Dependency, Class::Wait, 5, 60),
-            (Meaning::Unauthorized, Class::Person, 600, 600),
-            (Meaning::Forbidden, Class::Person, 600, 600),
-            (Meaning::NotAvailable, Class::Person, 600, 600),
-            (Meaning::QuotaExceeded, Class::Person, 600, 600),
-            (Meaning::Duplicate, Class::Person, 600, 600),
-            (Meaning::RecentPassword, Class::Person, 600, 600),
-            (Meaning::BadPassword, Class::Person, 600, 600),
-            (Meaning::Rejected, Class::Person, 600, 600),
-            (Meaning::Gone, Class::Gone, 1, 300),
+        for (kind, retry, first, cap) in [
+            (ErrorKind::Throttled, Retry::Again, 1, 300),
+            (ErrorKind::QueueFull, Retry::Again, 10, 300),
+            (ErrorKind::CloudFault, Retry::Again, 1, 300),
+            (ErrorKind::Repeated, Retry::Again, 1, 300),
+            (ErrorKind::Dependency, Retry::Wait, 5, 60),
+            (ErrorKind::Unauthorized, Retry::Person, 600, 600),
+            (ErrorKind::Forbidden, Retry::Person, 600, 600),
+            (ErrorKind::NotAvailable, Retry::Person, 600, 600),
+            (ErrorKind::QuotaExceeded, Retry::Person, 600, 600),
+            (ErrorKind::Duplicate, Retry::Person, 600, 600),
+            (ErrorKind::RecentPassword, Retry::Person, 600, 600),
+            (ErrorKind::BadPassword, Retry::Person, 600, 600),
+            (ErrorKind::Rejected, Retry::Person, 600, 600),
+            (ErrorKind::Gone, Retry::Gone, 1, 300),
         ] {
-            assert_eq!(meaning.class(), class, "{meaning:?}");
-            assert_eq!(meaning.pace(), Pace::seconds(first, cap), "{meaning:?}");
+            assert_eq!(kind.retry(), retry, "{kind:?}");
+            assert_eq!(kind.backoff(), Backoff::seconds(first, cap), "{kind:?}");
         }
     }
 
     #[test]
     fn waits_double_up_to_their_cap() {
-        let seconds = |pace: Pace, failures: &[u32]| -> Vec<u64> {
+        let seconds = |backoff: Backoff, failures: &[u32]| -> Vec<u64> {
             failures
                 .iter()
-                .map(|failures| pace.delay(*failures).as_secs())
+                .map(|failures| backoff.delay(*failures).as_secs())
                 .collect()
         };
         assert_eq!(
-            seconds(Pace::seconds(1, 300), &[0, 1, 2, 3, 9, 10, 1000, u32::MAX]),
+            seconds(Backoff::seconds(1, 300), &[0, 1, 2, 3, 9, 10, 1000, u32::MAX]),
             [1, 1, 2, 4, 256, 300, 300, 300]
         );
-        assert_eq!(seconds(Pace::seconds(5, 60), &[1, 2, 3, 4, 5]), [5, 10, 20, 40, 60]);
-        assert_eq!(seconds(Pace::seconds(600, 600), &[1, 9]), [600, 600]);
+        assert_eq!(seconds(Backoff::seconds(5, 60), &[1, 2, 3, 4, 5]), [5, 10, 20, 40, 60]);
+        assert_eq!(seconds(Backoff::seconds(600, 600), &[1, 9]), [600, 600]);
     }
 
     proptest! {
-        // Taking a refusal for "gone" makes a second object or forgets one: only a "not found" may do that.
+        // Taking a refusal for "gone" creates a duplicate or loses a resource, so only a "not found" may mean it.
         #[test]
         fn nothing_but_a_404_or_a_400_that_says_so_means_gone(
             status in 100_u16..600,
@@ -1095,8 +1115,8 @@ mod tests {
             text in prop_oneof!["[a-z ]{0,30}", Just("it was not found".to_owned())],
             operation in prop::sample::select(Operation::ALL.to_vec()),
         ) {
-            let found = Meaning::of(operation, status, code.as_deref(), &text);
-            if found == Meaning::Gone {
+            let found = ErrorKind::of(operation, status, code.as_deref(), &text);
+            if found == ErrorKind::Gone {
                 let own = code.as_deref().is_some_and(|code| code.starts_with("VPN.") || code.starts_with("XYZ."));
                 let said = code.as_deref() == Some("VPN.0004") || text.contains("not found");
                 prop_assert!(own && (status == 404 || status == 400 && said));

@@ -1,4 +1,4 @@
-//! The mirror against a cloud whose answers the test hands out one by one.
+//! Tests the cache against a scripted cloud: each test sends the answers one by one.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::known::MAX_GETS;
 use super::*;
-use crate::cloud::{Meaning, Operation};
+use crate::cloud::{ErrorKind, Operation};
 
 const KEY: &str = "owner";
 
@@ -87,7 +87,7 @@ impl Source<Thing> for Script {
     fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
         self.ask(Call::AllTags)
     }
-    fn operation(&self, _: &Look) -> Operation {
+    fn operation(&self, _: &Query) -> Operation {
         Operation::ListCustomerGateways
     }
     fn cloud_now(&self) -> Option<Timestamp> {
@@ -97,28 +97,28 @@ impl Source<Thing> for Script {
 }
 
 struct Bench {
-    mirror: Arc<Mirror<Thing, &'static str>>,
+    cache: Arc<Cache<Thing, &'static str>>,
     calls: mpsc::UnboundedReceiver<Call>,
-    woken: mpsc::UnboundedReceiver<&'static str>,
+    enqueued: mpsc::UnboundedReceiver<&'static str>,
 }
 
 impl Bench {
     fn new() -> Self {
         let (sender, calls) = mpsc::unbounded_channel();
-        let (wake, woken) = mpsc::unbounded_channel();
+        let (enqueue, enqueued) = mpsc::unbounded_channel();
         let source = Arc::new(Script(sender));
-        let mirror = Mirror::new(KEY.to_owned(), source, move |reader| {
-            wake.send(reader).expect("the test listens");
+        let cache = Cache::new(KEY.to_owned(), source, move |reader| {
+            enqueue.send(reader).expect("the test listens");
         });
-        Self { mirror, calls, woken }
+        Self { cache, calls, enqueued }
     }
 
-    /// A mirror that has listed these.
+    /// Returns a bench whose cache has listed these.
     async fn primed(things: Vec<Thing>) -> Self {
         let mut bench = Self::new();
-        bench.mirror.want("primer", Look::Collection, Instant::now());
+        bench.cache.want("primer", Query::Collection, Instant::now());
         bench.answer_list(things, true).await;
-        assert_eq!(bench.woken.recv().await, Some("primer"));
+        assert_eq!(bench.enqueued.recv().await, Some("primer"));
         tick().await;
         bench
     }
@@ -130,7 +130,7 @@ impl Bench {
         sender
             .send(Ok(Listing { items, complete }))
             .ok()
-            .expect("the mirror waits");
+            .expect("the cache waits");
     }
 
     async fn answer_get(&mut self, expected: &str, answer: Result<Thing, CloudError>) {
@@ -138,65 +138,65 @@ impl Bench {
             panic!("a GET was expected")
         };
         assert_eq!(id, expected);
-        sender.send(answer).expect("the mirror waits");
+        sender.send(answer).expect("the cache waits");
     }
 
     async fn answer_all_tags(&mut self, answer: Result<TagsById, CloudError>) {
         let Some(Call::AllTags(sender)) = self.calls.recv().await else {
             panic!("all tags were expected")
         };
-        sender.send(answer).expect("the mirror waits");
+        sender.send(answer).expect("the cache waits");
     }
 
-    /// The ids that are asked for one by one; each has no tags.
+    /// Answers GETs of single objects, each without tags, and returns their ids.
     async fn answer_gets(&mut self, count: usize) -> Vec<String> {
         let mut ids = Vec::new();
         for _ in 0..count {
             let Some(Call::Get(id, sender)) = self.calls.recv().await else {
                 panic!("GETs were expected")
             };
-            sender.send(Ok(thing(&id, "x"))).expect("the mirror waits");
+            sender.send(Ok(thing(&id, "x"))).expect("the cache waits");
             ids.push(id);
         }
         ids
     }
 
-    /// Everything that could be asked or told by now has been.
+    /// Asserts that no further call or enqueue happens.
     async fn assert_quiet(&mut self) {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
         assert!(self.calls.try_recv().is_err(), "no call was expected");
-        assert!(self.woken.try_recv().is_err(), "no wake was expected");
+        assert!(self.enqueued.try_recv().is_err(), "no enqueue was expected");
     }
 
     fn name_of(&self, id: &str) -> Option<String> {
-        match self.mirror.known().sighting(id, None) {
-            Sighting::Seen { remote, .. } => Some(remote.name),
+        match self.cache.known().sighting(id, None) {
+            Observed::Seen { remote, .. } => Some(remote.name),
             _ => None,
         }
     }
 }
 
-/// Time stands still in these tests but for this.
+/// Advances the clock, which is otherwise paused in these tests.
 async fn tick() {
     tokio::time::advance(Duration::from_millis(1)).await;
 }
 
 fn gone() -> CloudError {
-    CloudError::new(Operation::GetCustomerGateway, Meaning::Gone, "no such thing")
+    CloudError::new(Operation::GetCustomerGateway, ErrorKind::Gone, "no such thing")
 }
 
 fn fault() -> CloudError {
-    CloudError::new(Operation::ListCustomerGateways, Meaning::CloudFault, "down")
+    CloudError::new(Operation::ListCustomerGateways, ErrorKind::CloudFault, "down")
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_begins_with_a_list_even_for_one_object() {
     let mut bench = Bench::new();
-    bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
+    bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
     bench.answer_list(vec![thing("1", "one")], true).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
     bench.assert_quiet().await;
 }
@@ -206,15 +206,15 @@ async fn a_lone_reader_gets_a_get() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
     let since = Instant::now();
     assert!(matches!(
-        bench.mirror.known().sighting("1", Some(since)),
-        Sighting::Seen { fresh: false, .. }
+        bench.cache.known().sighting("1", Some(since)),
+        Observed::Seen { fresh: false, .. }
     ));
-    bench.mirror.want("a", Look::Object("1".to_owned()), since);
+    bench.cache.want("a", Query::Object("1".to_owned()), since);
     bench.answer_get("1", Ok(thing("1", "uno"))).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert!(matches!(
-        bench.mirror.known().sighting("1", Some(since)),
-        Sighting::Seen {
+        bench.cache.known().sighting("1", Some(since)),
+        Observed::Seen {
             fresh: true,
             full: true,
             ..
@@ -227,8 +227,8 @@ async fn a_lone_reader_gets_a_get() {
 async fn an_answer_that_has_come_meanwhile_is_not_asked_for_again() {
     let since = Instant::now();
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.want("a", Look::Object("1".to_owned()), since);
-    assert_eq!(bench.woken.recv().await, Some("a"));
+    bench.cache.want("a", Query::Object("1".to_owned()), since);
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     bench.assert_quiet().await;
 }
 
@@ -238,25 +238,25 @@ async fn many_readers_share_one_list() {
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
     let mut bench = Bench::primed(all.clone()).await;
     for id in IDS {
-        bench.mirror.want(id, Look::Object(id.to_owned()), Instant::now());
+        bench.cache.want(id, Query::Object(id.to_owned()), Instant::now());
     }
     let (mut gets, mut lists) = (0, 0);
-    let mut woken = HashSet::new();
-    while woken.len() < IDS.len() {
+    let mut enqueued = HashSet::new();
+    while enqueued.len() < IDS.len() {
         tokio::select! {
             call = bench.calls.recv() => match call {
                 Some(Call::List(sender)) => {
                     lists += 1;
-                    sender.send(Ok(Listing { items: all.clone(), complete: true })).ok().expect("the mirror waits");
+                    sender.send(Ok(Listing { items: all.clone(), complete: true })).ok().expect("the cache waits");
                 }
                 Some(Call::Get(id, sender)) => {
                     gets += 1;
-                    sender.send(Ok(thing(&id, &id))).expect("the mirror waits");
+                    sender.send(Ok(thing(&id, &id))).expect("the cache waits");
                 }
-                _ => panic!("nobody asked for tags"),
+                _ => panic!("no tags were requested"),
             },
-            Some(reader) = bench.woken.recv() => {
-                woken.insert(reader);
+            Some(reader) = bench.enqueued.recv() => {
+                enqueued.insert(reader);
             }
         }
     }
@@ -270,7 +270,7 @@ async fn whoever_needs_a_whole_object_gets_it_however_many_wait() {
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
     let mut bench = Bench::primed(all).await;
     for id in IDS {
-        bench.mirror.want(id, Look::Whole(id.to_owned()), Instant::now());
+        bench.cache.want(id, Query::Whole(id.to_owned()), Instant::now());
     }
     let mut asked = HashSet::new();
     while asked.len() < IDS.len() {
@@ -278,12 +278,12 @@ async fn whoever_needs_a_whole_object_gets_it_however_many_wait() {
             panic!("only GETs were expected")
         };
         tick().await;
-        sender.send(Ok(thing(&id, &id))).expect("the mirror waits");
-        let reader = bench.woken.recv().await.expect("who asked is woken");
+        sender.send(Ok(thing(&id, &id))).expect("the cache waits");
+        let reader = bench.enqueued.recv().await.expect("the reader is enqueued");
         assert_eq!(reader, id);
-        let sighting = bench.mirror.known().sighting(&id, None);
-        assert!(matches!(sighting, Sighting::Seen { full: true, .. }), "{sighting:?}");
-        assert!(asked.insert(id), "asked once");
+        let sighting = bench.cache.known().sighting(&id, None);
+        assert!(matches!(sighting, Observed::Seen { full: true, .. }), "{sighting:?}");
+        assert!(asked.insert(id), "each is read once");
     }
     bench.assert_quiet().await;
 }
@@ -291,132 +291,132 @@ async fn whoever_needs_a_whole_object_gets_it_however_many_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_list_that_began_before_our_write_neither_overwrites_nor_removes_it() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.relist();
+    bench.cache.relist();
     let Some(Call::List(sender)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
     tick().await;
-    bench.mirror.wrote(thing("1", "renamed by us"));
-    bench.mirror.wrote(thing("2", "made by us"));
-    bench.mirror.known().hold(&"a", "uid", Some("2"));
+    bench.cache.wrote(thing("1", "renamed by us"));
+    bench.cache.wrote(thing("2", "created by us"));
+    bench.cache.known().hold(&"a", "uid", Some("2"));
     sender
         .send(Ok(Listing {
             items: vec![thing("1", "one")],
             complete: true,
         }))
         .ok()
-        .expect("the mirror waits");
+        .expect("the cache waits");
     bench.assert_quiet().await;
     assert_eq!(bench.name_of("1").as_deref(), Some("renamed by us"));
-    assert_eq!(bench.name_of("2").as_deref(), Some("made by us"));
-    // And a GET that began before it neither.
+    assert_eq!(bench.name_of("2").as_deref(), Some("created by us"));
+    // The same holds for a GET that began before the write.
     tick().await;
-    bench.mirror.want("b", Look::Object("1".to_owned()), Instant::now());
+    bench.cache.want("b", Query::Object("1".to_owned()), Instant::now());
     let Some(Call::Get(_, sender)) = bench.calls.recv().await else {
         panic!("a GET was expected")
     };
     tick().await;
-    bench.mirror.wrote(thing("1", "renamed again"));
-    sender.send(Ok(thing("1", "renamed by us"))).expect("the mirror waits");
-    assert_eq!(bench.woken.recv().await, Some("b"));
+    bench.cache.wrote(thing("1", "renamed again"));
+    sender.send(Ok(thing("1", "renamed by us"))).expect("the cache waits");
+    assert_eq!(bench.enqueued.recv().await, Some("b"));
     assert_eq!(bench.name_of("1").as_deref(), Some("renamed again"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_proved_gone_does_not_come_back_with_a_look_that_began_before() {
     let mut bench = Bench::primed(vec![owned("1", "former"), owned("2", "former")]).await;
-    bench.mirror.want("b", Look::Object("2".to_owned()), Instant::now());
+    bench.cache.want("b", Query::Object("2".to_owned()), Instant::now());
     let Some(Call::Get(_, get)) = bench.calls.recv().await else {
         panic!("a GET was expected")
     };
-    bench.mirror.relist();
+    bench.cache.relist();
     let Some(Call::List(list)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
     tick().await;
-    bench.mirror.known().hold(&"a", "former", Some("1"));
-    bench.mirror.wrote_absence("1");
-    bench.mirror.wrote_absence("2");
-    bench.mirror.known().forget(&"a");
-    get.send(Ok(owned("2", "former"))).expect("the mirror waits");
-    assert_eq!(bench.woken.recv().await, Some("b"));
+    bench.cache.known().hold(&"a", "former", Some("1"));
+    bench.cache.wrote_absence("1");
+    bench.cache.wrote_absence("2");
+    bench.cache.known().forget(&"a");
+    get.send(Ok(owned("2", "former"))).expect("the cache waits");
+    assert_eq!(bench.enqueued.recv().await, Some("b"));
     let items = vec![owned("1", "former"), owned("2", "former")];
     let listing = Listing { items, complete: true };
-    list.send(Ok(listing)).ok().expect("the mirror waits");
+    list.send(Ok(listing)).ok().expect("the cache waits");
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.known().owned_by("former"), []);
-    // What a look of now shows is there again.
-    bench.mirror.relist();
+    assert_eq!(bench.cache.known().owned_by("former"), []);
+    // An object in a LIST that starts now exists again.
+    bench.cache.relist();
     bench.answer_list(vec![owned("1", "former")], true).await;
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.known().owned_by("former").len(), 1);
-    assert!(bench.mirror.known().buried.is_empty());
+    assert_eq!(bench.cache.known().owned_by("former").len(), 1);
+    assert!(bench.cache.known().tombstones.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_only_raises_the_suspicion_that_a_held_object_is_gone() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.known().hold(&"a", "uid", Some("1"));
-    bench.mirror.relist();
+    bench.cache.known().hold(&"a", "uid", Some("1"));
+    bench.cache.relist();
     bench.answer_list(Vec::new(), true).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.known().sighting("1", None), Sighting::Missing);
-    bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(bench.cache.known().sighting("1", None), Observed::Missing);
+    bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
     bench.answer_get("1", Err(gone())).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.known().sighting("1", None), UNCONFIRMED);
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(bench.cache.known().sighting("1", None), UNCONFIRMED);
     tick().await;
-    bench.mirror.want("a", Look::Collection, Instant::now());
+    bench.cache.want("a", Query::Collection, Instant::now());
     bench.answer_list(Vec::new(), true).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.known().sighting("1", None), Sighting::Gone);
-    // Back again, it wakes its holder.
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(bench.cache.known().sighting("1", None), Observed::Gone);
+    // When it is back, its holder is enqueued.
     tick().await;
-    bench.mirror.relist();
+    bench.cache.relist();
     bench.answer_list(vec![thing("1", "one")], true).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
 }
 
-const UNCONFIRMED: Sighting<Thing> = Sighting::Unconfirmed { list_incomplete: false };
+const UNCONFIRMED: Observed<Thing> = Observed::Unconfirmed { list_incomplete: false };
 
 #[tokio::test(start_paused = true)]
 async fn an_absence_counts_once_a_complete_list_that_was_started_later_confirms_it() {
     let mut bench = Bench::primed(vec![thing("1", "one"), thing("2", "two")]).await;
-    bench.mirror.known().hold(&"a", "uid", Some("1"));
-    // A LIST that is under way when the GET is sent says nothing of its answer.
-    bench.mirror.relist();
+    bench.cache.known().hold(&"a", "uid", Some("1"));
+    // A LIST that is in progress when the GET is sent does not confirm its answer.
+    bench.cache.relist();
     let Some(Call::List(early)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
     tick().await;
     let since = Instant::now();
-    bench.mirror.want("a", Look::Object("1".to_owned()), since);
+    bench.cache.want("a", Query::Object("1".to_owned()), since);
     bench.answer_get("1", Err(gone())).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     let listing = Listing {
         items: vec![thing("2", "two")],
         complete: true,
     };
-    early.send(Ok(listing)).ok().expect("the mirror waits");
+    early.send(Ok(listing)).ok().expect("the cache waits");
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.known().sighting("1", Some(since)), UNCONFIRMED);
+    assert_eq!(bench.cache.known().sighting("1", Some(since)), UNCONFIRMED);
     tick().await;
-    bench.mirror.want("a", Look::Collection, since);
+    bench.cache.want("a", Query::Collection, since);
     bench.answer_list(vec![thing("2", "two")], false).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    let incomplete = Sighting::Unconfirmed { list_incomplete: true };
-    assert_eq!(bench.mirror.known().sighting("1", Some(since)), incomplete);
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    let incomplete = Observed::Unconfirmed { list_incomplete: true };
+    assert_eq!(bench.cache.known().sighting("1", Some(since)), incomplete);
     tick().await;
-    bench.mirror.want("a", Look::Collection, since);
+    bench.cache.want("a", Query::Collection, since);
     bench.answer_list(vec![thing("2", "two")], true).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.known().sighting("1", Some(since)), Sighting::Gone);
-    // It counts for whoever asked before the request, not for who asks from now on.
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(bench.cache.known().sighting("1", Some(since)), Observed::Gone);
+    // It counts for queries from before the request, not for queries from now on.
     tick().await;
-    let later = bench.mirror.known().sighting("1", Some(Instant::now()));
+    let later = bench.cache.known().sighting("1", Some(Instant::now()));
     assert!(
-        !matches!(later, Sighting::Gone | Sighting::Unconfirmed { .. }),
+        !matches!(later, Observed::Gone | Observed::Unconfirmed { .. }),
         "{later:?}"
     );
 }
@@ -425,23 +425,23 @@ async fn an_absence_counts_once_a_complete_list_that_was_started_later_confirms_
 async fn one_wrong_404_is_corrected_by_the_list_that_should_confirm_it() {
     for by_write in [false, true] {
         let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-        bench.mirror.known().hold(&"a", "uid", Some("1"));
+        bench.cache.known().hold(&"a", "uid", Some("1"));
         let since = Instant::now();
         if by_write {
-            bench.mirror.wrote_absence("1");
+            bench.cache.wrote_absence("1");
         } else {
-            bench.mirror.want("a", Look::Object("1".to_owned()), since);
+            bench.cache.want("a", Query::Object("1".to_owned()), since);
             bench.answer_get("1", Err(gone())).await;
-            assert_eq!(bench.woken.recv().await, Some("a"));
+            assert_eq!(bench.enqueued.recv().await, Some("a"));
         }
-        assert_eq!(bench.mirror.known().sighting("1", Some(since)), UNCONFIRMED);
+        assert_eq!(bench.cache.known().sighting("1", Some(since)), UNCONFIRMED);
         tick().await;
-        bench.mirror.want("a", Look::Collection, since);
+        bench.cache.want("a", Query::Collection, since);
         bench.answer_list(vec![thing("1", "one")], true).await;
-        assert_eq!(bench.woken.recv().await, Some("a"));
-        let sighting = bench.mirror.known().sighting("1", Some(since));
-        assert!(matches!(sighting, Sighting::Seen { fresh: true, .. }), "{sighting:?}");
-        assert_eq!(bench.mirror.known().lost_at("1"), None, "there again");
+        assert_eq!(bench.enqueued.recv().await, Some("a"));
+        let sighting = bench.cache.known().sighting("1", Some(since));
+        assert!(matches!(sighting, Observed::Seen { fresh: true, .. }), "{sighting:?}");
+        assert_eq!(bench.cache.known().lost_at("1"), None, "there again");
     }
 }
 
@@ -451,24 +451,24 @@ async fn many_absences_are_confirmed_by_one_list() {
     let mut bench = Bench::primed(IDS.iter().map(|id| thing(id, id)).collect()).await;
     let since = Instant::now();
     for id in IDS {
-        bench.mirror.known().hold(&id, id, Some(id));
-        bench.mirror.want(id, Look::Object(id.to_owned()), since);
+        bench.cache.known().hold(&id, id, Some(id));
+        bench.cache.want(id, Query::Object(id.to_owned()), since);
     }
     for _ in IDS {
         let Some(Call::Get(_, sender)) = bench.calls.recv().await else {
             panic!("a GET was expected")
         };
-        sender.send(Err(gone())).expect("the mirror waits");
-        assert!(bench.woken.recv().await.is_some());
+        sender.send(Err(gone())).expect("the cache waits");
+        assert!(bench.enqueued.recv().await.is_some());
     }
     tick().await;
     for id in IDS {
-        bench.mirror.want(id, Look::Collection, since);
+        bench.cache.want(id, Query::Collection, since);
     }
     bench.answer_list(Vec::new(), true).await;
     for id in IDS {
-        assert!(bench.woken.recv().await.is_some());
-        assert_eq!(bench.mirror.known().sighting(id, Some(since)), Sighting::Gone);
+        assert!(bench.enqueued.recv().await.is_some());
+        assert_eq!(bench.cache.known().sighting(id, Some(since)), Observed::Gone);
     }
     bench.assert_quiet().await;
 }
@@ -476,32 +476,32 @@ async fn many_absences_are_confirmed_by_one_list() {
 #[tokio::test(start_paused = true)]
 async fn an_incomplete_list_makes_nothing_missing() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.known().hold(&"a", "uid", Some("1"));
-    bench.mirror.relist();
+    bench.cache.known().hold(&"a", "uid", Some("1"));
+    bench.cache.relist();
     bench.answer_list(Vec::new(), false).await;
     bench.assert_quiet().await;
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
     assert_eq!(
-        bench.mirror.known().listed(None).map(|listed| listed.complete),
+        bench.cache.known().listed(None).map(|listed| listed.complete),
         Some(false)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_wakes_only_whose_object_differs() {
+async fn a_poll_enqueues_only_whose_object_differs() {
     let mut bench = Bench::primed(vec![thing("1", "one"), thing("2", "two")]).await;
-    bench.mirror.known().hold(&"a", "uid-a", Some("1"));
-    bench.mirror.known().hold(&"b", "uid-b", Some("2"));
-    bench.mirror.relist();
+    bench.cache.known().hold(&"a", "uid-a", Some("1"));
+    bench.cache.known().hold(&"b", "uid-b", Some("2"));
+    bench.cache.relist();
     bench
         .answer_list(vec![thing("1", "one"), thing("2", "changed")], true)
         .await;
-    assert_eq!(bench.woken.recv().await, Some("b"));
+    assert_eq!(bench.enqueued.recv().await, Some("b"));
     bench.assert_quiet().await;
-    // An object with one's uid that was not there before, and one that is only named.
-    bench.mirror.known().watch(&"a", Some("4"));
+    // A new object with the uid of a reader, and a new object that is only watched.
+    bench.cache.known().watch(&"a", Some("4"));
     tick().await;
-    bench.mirror.relist();
+    bench.cache.relist();
     let things = vec![
         thing("1", "one"),
         thing("2", "changed"),
@@ -509,46 +509,50 @@ async fn a_poll_wakes_only_whose_object_differs() {
         thing("4", "four"),
     ];
     bench.answer_list(things, true).await;
-    let woken = HashSet::from([bench.woken.recv().await, bench.woken.recv().await]);
-    assert_eq!(woken, HashSet::from([Some("a"), Some("b")]));
-    assert_eq!(bench.mirror.known().owned_by("uid-b").len(), 1);
+    let enqueued = HashSet::from([bench.enqueued.recv().await, bench.enqueued.recv().await]);
+    assert_eq!(enqueued, HashSet::from([Some("a"), Some("b")]));
+    assert_eq!(bench.cache.known().owned_by("uid-b").len(), 1);
     bench.assert_quiet().await;
 }
 
-/// A GET and a LIST are under way for one reader; the LIST answers it, and the GET comes with other news.
+/// A GET and a LIST are in progress for one reader; the LIST answers it, and the GET then returns something else.
 #[tokio::test(start_paused = true)]
 async fn what_a_look_tells_that_nobody_waits_for_any_more_is_heard_by_whom_it_concerns() {
     for answer in [Ok(thing("1", "changed")), Err(gone())] {
         let is_gone = answer.is_err();
         let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-        bench.mirror.known().hold(&"a", "uid-a", Some("1"));
-        bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
+        bench.cache.known().hold(&"a", "uid-a", Some("1"));
+        bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
         let Some(Call::Get(_, get)) = bench.calls.recv().await else {
             panic!("a GET was expected")
         };
-        bench.mirror.relist();
+        bench.cache.relist();
         bench.answer_list(vec![thing("1", "one")], true).await;
-        assert_eq!(bench.woken.recv().await, Some("a"), "the LIST is answer enough");
+        assert_eq!(bench.enqueued.recv().await, Some("a"), "the LIST answers the query");
         bench.assert_quiet().await;
         tick().await;
-        // The GET began before the LIST, so what it says is not newer.
-        get.send(answer).expect("the mirror waits");
+        // The GET began before the LIST, so its answer is not newer.
+        get.send(answer).expect("the cache waits");
         bench.assert_quiet().await;
 
         tick().await;
-        bench.mirror.want("b", Look::Object("1".to_owned()), Instant::now());
+        bench.cache.want("b", Query::Object("1".to_owned()), Instant::now());
         let news = if is_gone {
             Err(gone())
         } else {
             Ok(thing("1", "changed"))
         };
         bench.answer_get("1", news).await;
-        let woken = HashSet::from([bench.woken.recv().await, bench.woken.recv().await]);
-        assert_eq!(woken, HashSet::from([Some("a"), Some("b")]), "who holds it did not ask");
+        let enqueued = HashSet::from([bench.enqueued.recv().await, bench.enqueued.recv().await]);
+        assert_eq!(
+            enqueued,
+            HashSet::from([Some("a"), Some("b")]),
+            "the object that has it did not request it"
+        );
         bench.assert_quiet().await;
-        // By then it is no news to a LIST.
+        // A later LIST finds nothing new.
         tick().await;
-        bench.mirror.relist();
+        bench.cache.relist();
         let listed = if is_gone { vec![] } else { vec![thing("1", "changed")] };
         bench.answer_list(listed, true).await;
         bench.assert_quiet().await;
@@ -562,84 +566,84 @@ async fn a_list_that_never_speaks_of_tags_leaves_them_and_one_that_stops_makes_t
         ..thing(id, "x")
     };
     let mut bench = Bench::primed(vec![silent("1"), owned("2", "uid-b")]).await;
-    assert_eq!(bench.mirror.known().untold(|_| true), ["1"]);
-    bench.mirror.want("a", Look::Tags("1".to_owned()), Instant::now());
+    assert_eq!(bench.cache.known().tags_unknown(|_| true), ["1"]);
+    bench.cache.want("a", Query::Tags("1".to_owned()), Instant::now());
     let Some(Call::Tags(id, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
     };
     assert_eq!(id, "1");
     sender
         .send(Ok(owned("1", "uid-a").tags.unwrap_or_default()))
-        .expect("the mirror waits");
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 1);
+        .expect("the cache waits");
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(bench.cache.known().owned_by("uid-a").len(), 1);
     tick().await;
-    bench.mirror.relist();
+    bench.cache.relist();
     bench.answer_list(vec![silent("1"), silent("2")], true).await;
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 1);
-    assert_eq!(bench.mirror.known().owned_by("uid-b").len(), 0);
-    assert_eq!(bench.mirror.known().untold(|_| true), ["2"]);
+    assert_eq!(bench.cache.known().owned_by("uid-a").len(), 1);
+    assert_eq!(bench.cache.known().owned_by("uid-b").len(), 0);
+    assert_eq!(bench.cache.known().tags_unknown(|_| true), ["2"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_told_once_to_those_who_asked() {
     let mut bench = Bench::primed(Vec::new()).await;
-    bench.mirror.want("a", Look::Collection, Instant::now());
+    bench.cache.want("a", Query::Collection, Instant::now());
     let Some(Call::List(sender)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
-    sender.send(Err(fault())).ok().expect("the mirror waits");
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert!(bench.mirror.take_failure(&"a").is_some());
-    assert!(bench.mirror.take_failure(&"a").is_none());
-    assert!(bench.mirror.take_failure(&"b").is_none());
+    sender.send(Err(fault())).ok().expect("the cache waits");
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert!(bench.cache.take_failure(&"a").is_some());
+    assert!(bench.cache.take_failure(&"a").is_none());
+    assert!(bench.cache.take_failure(&"b").is_none());
     bench.assert_quiet().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_began_too_early_does_not_count() {
     let mut bench = Bench::primed(Vec::new()).await;
-    bench.mirror.want("a", Look::Collection, Instant::now());
+    bench.cache.want("a", Query::Collection, Instant::now());
     let Some(Call::List(early)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
     tick().await;
     let since = Instant::now();
-    bench.mirror.want("b", Look::Collection, since);
+    bench.cache.want("b", Query::Collection, since);
     early
         .send(Ok(Listing {
             items: Vec::new(),
             complete: true,
         }))
         .ok()
-        .expect("the mirror waits");
-    assert_eq!(bench.woken.recv().await, Some("a"));
+        .expect("the cache waits");
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(
-        bench.mirror.known().listed(Some(since)).map(|listed| listed.fresh),
+        bench.cache.known().listed(Some(since)).map(|listed| listed.fresh),
         Some(false)
     );
     bench.answer_list(Vec::new(), true).await;
-    assert_eq!(bench.woken.recv().await, Some("b"));
+    assert_eq!(bench.enqueued.recv().await, Some("b"));
     assert_eq!(
-        bench.mirror.known().listed(Some(since)).map(|listed| listed.fresh),
+        bench.cache.known().listed(Some(since)).map(|listed| listed.fresh),
         Some(true)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_is_not_unowned_and_a_holder_that_was_replaced_comes_back() {
+async fn a_holder_that_was_replaced_comes_back() {
     let bench = Bench::primed(vec![thing("1", "one")]).await;
-    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 1);
-    bench.mirror.known().hold(&"a", "uid-a", Some("1"));
-    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 0);
-    // Another one takes it for its own, and learns better.
-    bench.mirror.known().hold(&"b", "uid-b", Some("1"));
-    bench.mirror.known().hold(&"b", "uid-b", None);
-    bench.mirror.known().hold(&"a", "uid-a", Some("1"));
-    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 0, "held again");
-    bench.mirror.known().forget(&"a");
-    assert_eq!(bench.mirror.known().unowned(|_| true).len(), 1);
+    let holder = || bench.cache.known().holders.get("1").copied();
+    bench.cache.known().hold(&"a", "uid-a", Some("1"));
+    assert_eq!(holder(), Some("a"));
+    // Another reader claims it, and then does not.
+    bench.cache.known().hold(&"b", "uid-b", Some("1"));
+    bench.cache.known().hold(&"b", "uid-b", None);
+    bench.cache.known().hold(&"a", "uid-a", Some("1"));
+    assert_eq!(holder(), Some("a"));
+    bench.cache.known().forget(&"a");
+    assert_eq!(holder(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -660,15 +664,15 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
         let all: Vec<_> = READERS[..held].iter().map(|id| thing(id, id)).collect();
         let mut bench = Bench::primed(all.clone()).await;
         for id in &READERS[..held] {
-            bench.mirror.known().hold(id, id, Some(id));
+            bench.cache.known().hold(id, id, Some(id));
         }
-        bench.mirror.relist();
+        bench.cache.relist();
         bench.answer_list(all[missing..].to_vec(), true).await;
         for _ in 0..missing {
-            assert!(bench.woken.recv().await.is_some());
+            assert!(bench.enqueued.recv().await.is_some());
         }
         let expected = suspected.then_some(MassDeletion { missing, of: held });
-        let known = bench.mirror.known();
+        let known = bench.cache.known();
         let lost_at = known.lost_at(READERS[0]).expect("lost");
         let losses = known.losses(lost_at, Duration::ZERO);
         assert_eq!(
@@ -680,23 +684,63 @@ async fn more_than_ten_and_a_fifth_missing_at_once_is_a_mass_deletion() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_recreated_still_counts_with_the_next_losses_and_not_twice() {
+    const READERS: [&str; 4] = ["a", "b", "c", "d"];
+    const WINDOW: Duration = Duration::from_secs(60);
+    let mut bench = Bench::primed(READERS.iter().map(|id| thing(id, id)).collect()).await;
+    for id in READERS {
+        bench.cache.known().hold(&id, id, Some(id));
+    }
+    let losses = |bench: &Bench, id: &str| {
+        let known = bench.cache.known();
+        known.losses(known.lost_at(id).expect("lost"), WINDOW)
+    };
+    let rest: Vec<_> = READERS[2..].iter().map(|id| thing(id, id)).collect();
+    bench.cache.relist();
+    bench.answer_list(rest, true).await;
+    for _ in 0..2 {
+        assert!(bench.enqueued.recv().await.is_some());
+    }
+    assert_eq!(losses(&bench, "a"), (2, 4));
+    // One is recreated, the other one is about to be.
+    bench.cache.known().hold(&"a", "a", None);
+    assert_eq!(losses(&bench, "b"), (2, 4));
+    bench.cache.wrote(thing("a2", "a"));
+    bench.cache.known().hold(&"a", "a", Some("a2"));
+    bench.cache.known().hold(&"b", "b", None);
+    tick().await;
+    bench.cache.relist();
+    bench.answer_list(vec![thing("a2", "a"), thing("d", "d")], true).await;
+    assert_eq!(bench.enqueued.recv().await, Some("c"));
+    assert_eq!(losses(&bench, "c"), (3, 4));
+    // The replacement is deleted as well: its reader still counts once.
+    tick().await;
+    bench.cache.relist();
+    bench.answer_list(vec![thing("b", "b"), thing("d", "d")], true).await;
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(losses(&bench, "c"), (2, 3), "b is back, and not held yet");
+    bench.cache.known().forget(&"a");
+    assert_eq!(losses(&bench, "c"), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_nobody_holds_leaves_no_trace() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.known().hold(&"a", "uid", Some("1"));
-    bench.mirror.wrote_absence("1");
-    bench.mirror.known().forget(&"a");
-    bench.mirror.wrote_absence("2");
+    bench.cache.known().hold(&"a", "uid", Some("1"));
+    bench.cache.wrote_absence("1");
+    bench.cache.known().forget(&"a");
+    bench.cache.wrote_absence("2");
     tick().await;
-    bench.mirror.relist();
+    bench.cache.relist();
     bench.answer_list(Vec::new(), true).await;
     bench.assert_quiet().await;
-    let state = bench.mirror.known();
+    let state = bench.cache.known();
     assert!(
         state.absences.is_empty()
             && state.losses.is_empty()
             && state.missing.is_empty()
             && state.entries.is_empty()
-            && state.wants.is_empty()
+            && state.pending.is_empty()
     );
     assert!(state.uids.is_empty() && state.holders.is_empty() && state.ids.is_empty());
 }
@@ -704,17 +748,20 @@ async fn what_nobody_holds_leaves_no_trace() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_panics_is_a_failed_read_and_the_collection_is_read_again() {
     let mut bench = Bench::new();
-    bench.mirror.want("reader", Look::Collection, Instant::now());
-    // The scripted cloud panics if nobody answers it.
+    bench.cache.want("reader", Query::Collection, Instant::now());
+    // The scripted cloud panics if the test does not answer.
     drop(bench.calls.recv().await);
-    let woken = tokio::time::timeout(Duration::from_secs(60), bench.woken.recv());
-    assert_eq!(woken.await.expect("the read ends"), Some("reader"));
-    let failure = bench.mirror.take_failure(&"reader").expect("the reader is told");
+    let enqueued = tokio::time::timeout(Duration::from_secs(60), bench.enqueued.recv());
+    assert_eq!(enqueued.await.expect("the read ends"), Some("reader"));
+    let failure = bench
+        .cache
+        .take_failure(&"reader")
+        .expect("the reader gets the failure");
     assert!(failure.text.contains("panicked"), "{failure}");
-    bench.mirror.want("reader", Look::Collection, Instant::now());
+    bench.cache.want("reader", Query::Collection, Instant::now());
     bench.answer_list(vec![thing("a", "x")], true).await;
-    assert_eq!(bench.woken.recv().await, Some("reader"));
-    assert!(bench.mirror.take_failure(&"reader").is_none());
+    assert_eq!(bench.enqueued.recv().await, Some("reader"));
+    assert!(bench.cache.take_failure(&"reader").is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -723,7 +770,7 @@ async fn readers_of_what_no_list_has_get_their_answers_after_one_list() {
     let mut bench = Bench::new();
     let since = Instant::now();
     for id in IDS {
-        bench.mirror.want(id, Look::Object(id.to_owned()), since);
+        bench.cache.want(id, Query::Object(id.to_owned()), since);
     }
     bench.answer_list(Vec::new(), true).await;
     let mut asked = HashSet::new();
@@ -732,45 +779,45 @@ async fn readers_of_what_no_list_has_get_their_answers_after_one_list() {
             panic!("only GETs were expected")
         };
         asked.insert(id);
-        sender.send(Err(gone())).expect("the mirror waits");
+        sender.send(Err(gone())).expect("the cache waits");
     }
-    let mut woken = HashSet::new();
+    let mut enqueued = HashSet::new();
     for _ in IDS {
-        woken.extend(bench.woken.recv().await);
+        enqueued.extend(bench.enqueued.recv().await);
     }
-    assert_eq!((asked, woken), (IDS.map(str::to_owned).into(), IDS.into()));
+    assert_eq!((asked, enqueued), (IDS.map(str::to_owned).into(), IDS.into()));
     bench.assert_quiet().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_incomplete_list_between_two_answers_that_it_is_gone_confirms_them() {
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
-    bench.mirror.known().hold(&"a", "uid", Some("1"));
-    let gone_at = |bench: &Bench| bench.mirror.known().sighting("1", None);
+    bench.cache.known().hold(&"a", "uid", Some("1"));
+    let gone_at = |bench: &Bench| bench.cache.known().sighting("1", None);
     for confirmed in [false, true] {
         tick().await;
-        bench.mirror.want("a", Look::Object("1".to_owned()), Instant::now());
+        bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
         bench.answer_get("1", Err(gone())).await;
-        assert_eq!(bench.woken.recv().await, Some("a"));
-        assert_eq!(gone_at(&bench) == Sighting::Gone, confirmed);
+        assert_eq!(bench.enqueued.recv().await, Some("a"));
+        assert_eq!(gone_at(&bench) == Observed::Gone, confirmed);
         if !confirmed {
             tick().await;
-            bench.mirror.want("a", Look::Collection, Instant::now());
+            bench.cache.want("a", Query::Collection, Instant::now());
             bench.answer_list(vec![thing("2", "two")], false).await;
-            assert_eq!(bench.woken.recv().await, Some("a"));
-            let unconfirmed = Sighting::Unconfirmed { list_incomplete: true };
+            assert_eq!(bench.enqueued.recv().await, Some("a"));
+            let unconfirmed = Observed::Unconfirmed { list_incomplete: true };
             assert_eq!(gone_at(&bench), unconfirmed, "one answer can be wrong");
         }
     }
-    // A LIST that has it corrects both.
+    // A LIST that contains the object overrules both answers.
     tick().await;
-    bench.mirror.relist();
+    bench.cache.relist();
     bench.answer_list(vec![thing("1", "one")], false).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert!(matches!(gone_at(&bench), Sighting::Seen { .. }));
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert!(matches!(gone_at(&bench), Observed::Seen { .. }));
 }
 
-/// A LIST never says so.
+/// An item of a LIST that omits tags.
 fn without_tags(id: &str) -> Thing {
     Thing {
         tags: None,
@@ -782,36 +829,36 @@ fn without_tags(id: &str) -> Thing {
 async fn tags_that_lists_omit_are_read_together_after_each_list() {
     let mut bench = Bench::primed(vec![owned("1", "uid-a"), owned("2", "uid-b")]).await;
     for (reader, uid, id) in [("a", "uid-a", "1"), ("b", "uid-b", "2")] {
-        bench.mirror.known().hold(&reader, uid, Some(id));
+        bench.cache.known().hold(&reader, uid, Some(id));
     }
     let tags = |id: &str, uid: &str| (id.to_owned(), owned(id, uid).tags.unwrap_or_default());
     let same = TagsById::from([tags("1", "uid-a"), tags("2", "uid-b")]);
-    // The first of them made them unknown: until then lists had spoken of tags.
+    // The first LIST makes the tags unknown: until then, lists contained them.
     for is_first in [true, false] {
         tick().await;
-        bench.mirror.relist();
+        bench.cache.relist();
         bench
             .answer_list(vec![without_tags("1"), without_tags("2")], true)
             .await;
         bench.answer_all_tags(Ok(same.clone())).await;
-        let woken = if is_first { 4 } else { 0 };
-        for _ in 0..woken {
-            assert!(bench.woken.recv().await.is_some());
+        let enqueued = if is_first { 4 } else { 0 };
+        for _ in 0..enqueued {
+            assert!(bench.enqueued.recv().await.is_some());
         }
         bench.assert_quiet().await;
     }
-    // Somebody takes the tags off one of them.
+    // Another client removes the tags from one of them.
     tick().await;
-    bench.mirror.relist();
+    bench.cache.relist();
     bench
         .answer_list(vec![without_tags("1"), without_tags("2")], true)
         .await;
     let mut changed = same.clone();
     changed.insert("1".to_owned(), BTreeMap::new());
     bench.answer_all_tags(Ok(changed)).await;
-    assert_eq!(bench.woken.recv().await, Some("a"));
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
     bench.assert_quiet().await;
-    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 0);
+    assert_eq!(bench.cache.known().owned_by("uid-a").len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -821,27 +868,27 @@ async fn tags_that_cannot_be_read_together_are_read_one_by_one_a_few_after_each_
     let names: [&'static str; COUNT] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let mut bench = Bench::primed(ids.iter().map(|id| thing(id, "x")).collect()).await;
     for (reader, id) in names.into_iter().zip(&ids) {
-        bench.mirror.known().hold(&reader, reader, Some(id));
+        bench.cache.known().hold(&reader, reader, Some(id));
     }
-    let refused = || CloudError::new(Operation::FilterCustomerGateways, Meaning::Forbidden, "no");
+    let refused = || CloudError::new(Operation::FilterCustomerGateways, ErrorKind::Forbidden, "no");
     let mut read = Vec::new();
     for _ in 0..3 {
         tick().await;
-        bench.mirror.relist();
+        bench.cache.relist();
         bench
             .answer_list(ids.iter().map(|id| without_tags(id)).collect(), true)
             .await;
         tick().await;
         bench.answer_all_tags(Err(refused())).await;
         read.extend(bench.answer_gets(MAX_GETS).await);
-        while bench.woken.try_recv().is_ok() {}
+        while bench.enqueued.try_recv().is_ok() {}
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
-        while bench.woken.try_recv().is_ok() {}
+        while bench.enqueued.try_recv().is_ok() {}
         bench.assert_quiet().await;
     }
-    // What was read the longest ago comes first.
+    // The tags that were read longest ago come first.
     let distinct: HashSet<&String> = read.iter().collect();
     assert_eq!((read.len(), distinct.len()), (3 * MAX_GETS, COUNT));
 }
@@ -849,15 +896,15 @@ async fn tags_that_cannot_be_read_together_are_read_one_by_one_a_few_after_each_
 #[tokio::test(start_paused = true)]
 async fn tags_that_were_read_before_a_write_of_ours_do_not_undo_it() {
     let mut bench = Bench::primed(vec![without_tags("1")]).await;
-    bench.mirror.want("a", Look::Tags("1".to_owned()), Instant::now());
+    bench.cache.want("a", Query::Tags("1".to_owned()), Instant::now());
     let Some(Call::Tags(_, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
     };
     tick().await;
-    bench.mirror.wrote(owned("1", "uid-a"));
-    sender.send(Ok(BTreeMap::new())).expect("the mirror waits");
-    assert_eq!(bench.woken.recv().await, Some("a"));
-    assert_eq!(bench.mirror.known().owned_by("uid-a").len(), 1);
+    bench.cache.wrote(owned("1", "uid-a"));
+    sender.send(Ok(BTreeMap::new())).expect("the cache waits");
+    assert_eq!(bench.enqueued.recv().await, Some("a"));
+    assert_eq!(bench.cache.known().owned_by("uid-a").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -869,26 +916,26 @@ async fn an_item_of_which_not_all_can_be_read_is_present_and_read_by_itself() {
     };
     let mut bench = Bench::primed(vec![thing("1", "one")]).await;
     for (reader, id) in [("a", "1"), ("b", "2")] {
-        bench.mirror.known().hold(&reader, reader, Some(id));
+        bench.cache.known().hold(&reader, reader, Some(id));
     }
     tick().await;
     let since = Instant::now();
-    bench.mirror.relist();
+    bench.cache.relist();
     bench
         .answer_list(vec![partial("1"), partial("2"), partial("3")], true)
         .await;
-    // What was known stays as it was, and as old; what was not is there, but nothing of it counts.
+    // A known object keeps its content and its age. An unknown one exists, but none of its fields count.
     let mut answered = HashSet::new();
     for _ in 0..2 {
         let Some(Call::Get(id, sender)) = bench.calls.recv().await else {
             panic!("only GETs were expected")
         };
-        let sighting = bench.mirror.known().sighting(&id, Some(since));
-        assert!(matches!(sighting, Sighting::Seen { fresh: false, .. }), "{sighting:?}");
+        let sighting = bench.cache.known().sighting(&id, Some(since));
+        assert!(matches!(sighting, Observed::Seen { fresh: false, .. }), "{sighting:?}");
         if id == "1" {
             assert_eq!(bench.name_of("1").as_deref(), Some("one"));
         }
-        sender.send(Ok(thing(&id, "read"))).expect("the mirror waits");
+        sender.send(Ok(thing(&id, "read"))).expect("the cache waits");
         answered.insert(id);
     }
     assert_eq!(
@@ -902,6 +949,6 @@ async fn an_item_of_which_not_all_can_be_read_is_present_and_read_by_itself() {
     for id in ["1", "2"] {
         assert_eq!(bench.name_of(id).as_deref(), Some("read"));
     }
-    assert_eq!(bench.mirror.known().untold(|_| true), ["3"]);
-    assert_eq!(bench.mirror.known().lost_at("2"), None);
+    assert_eq!(bench.cache.known().tags_unknown(|_| true), ["3"]);
+    assert_eq!(bench.cache.known().lost_at("2"), None);
 }

@@ -1,5 +1,5 @@
-//! The permissions of the chart are the requests of the operator, by the apiserver's audit log; and each that is missing is
-//! named.
+//! The chart grants exactly the permissions for the operator's requests, by the apiserver's audit log, and the operator
+//! names each missing one.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use vpn_operator_testbed::{ApiCall, Comparison, ControlPlane, Permission, eventu
 use crate::release::{DEADLINE, Release};
 use crate::story::live;
 
-/// The mode in which only named Secrets can be read.
+/// The mode that permits only reads of named Secrets.
 const NAMED_SECRETS: &str = "secrets.names";
 
 /// A verb of a rule, for one of its resources.
 struct Right {
     kind: String,
     role: String,
-    /// Of the role; none for a ClusterRole.
+    /// The namespace of the role; none for a ClusterRole.
     namespace: Option<String>,
     rule: usize,
     verb: String,
@@ -29,7 +29,7 @@ async fn each_right_is_missed_by_name_when_it_is_taken_away() {
 }
 
 #[tokio::test]
-async fn with_watched_namespaces_the_rights_on_the_digest_key_are_missed_by_name() {
+async fn with_watched_namespaces_the_permissions_on_the_digest_key_are_missed_by_name() {
     each_is_missed("watchNamespaces", true, &[], |right, home| {
         right.namespace.as_deref() == Some(home) && right.resource == "secrets"
     })
@@ -37,42 +37,42 @@ async fn with_watched_namespaces_the_rights_on_the_digest_key_are_missed_by_name
 }
 
 #[tokio::test]
-async fn with_named_secrets_the_rights_on_them_are_missed_by_name() {
-    let names = "secrets.names={all-rights-password,right-0-password,right-1-password,right-2-password}";
+async fn with_named_secrets_the_permissions_on_them_are_missed_by_name() {
+    let names = "secrets.names={all-permissions-password,right-0-password,right-1-password,right-2-password}";
     let values = [names, "resyncPeriod=2s"].map(str::to_owned);
     each_is_missed(NAMED_SECRETS, false, &values, |right, _| right.resource == "secrets").await;
 }
 
-/// Lives once with all of them, of which each must be used and none be missed; then takes each chosen right away in turn, and
-/// lives on without it.
+/// Runs the story once with all permissions: each must be used, and none may be missing. Then runs it without each
+/// chosen permission in turn.
 async fn each_is_missed(mode: &str, in_one_namespace: bool, more: &[String], chosen: impl Fn(&Right, &str) -> bool) {
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     let namespace = plane.create_namespace("watched").await.unwrap();
-    let mut values = vec!["rbac.aggregate=false".to_owned()];
+    let mut values = vec!["rbac.aggregateClusterRoles=false".to_owned()];
     values.extend_from_slice(more);
     if in_one_namespace {
         values.push(format!("watchNamespaces={{{namespace}}}"));
     }
     let mut release = Release::install(plane, &values).await;
-    let mut rights = rights(&release).await;
-    rights.retain(|right| chosen(right, &release.namespace));
-    assert!(rights.len() >= 2, "the chart grants rights");
+    let mut permissions = permissions(&release).await;
+    permissions.retain(|right| chosen(right, &release.namespace));
+    assert!(permissions.len() >= 2, "the chart grants permissions");
     release.start_operator().await;
-    live(&release, &namespace, "all-rights", 250).await.unwrap();
+    live(&release, &namespace, "all-permissions", 250).await.unwrap();
     release.stop_operator().await;
     make_the_digest_key_again(&mut release).await;
     the_permissions_are_the_calls(&release, mode).await;
     let mut unmissed = Vec::new();
-    for (number, right) in rights.iter().enumerate() {
+    for (number, right) in permissions.iter().enumerate() {
         let whole = take_away(&release, right).await;
-        // What was made at an earlier start needs no right to be made.
+        // Objects of an earlier start would need no permission to create them.
         release.kubectl(["delete", "lease", "--all"]).await.unwrap();
         lose_the_digest_key(&release, right.verb == "create").await;
         release.start_operator().await;
         let prefix = format!("right-{number}");
         let octet = u8::try_from(number + 1).unwrap();
         let failure = if right.resource == "leases" && right.verb == "update" {
-            // Until the Lease is renewed for the first time, nothing needs it.
+            // Nothing needs this permission before the first renewal of the Lease.
             Some(said(&release, right).await)
         } else {
             tokio::select! {
@@ -80,17 +80,17 @@ async fn each_is_missed(mode: &str, in_one_namespace: bool, more: &[String], cho
                 lived = live(&release, &namespace, &prefix, octet) => lived.err(),
             }
         };
-        println!("without {right}: {}", failure.as_deref().unwrap_or("nothing is missed"));
+        println!("without {right}: {}", failure.as_deref().unwrap_or("nothing fails"));
         if failure.is_none() {
             unmissed.push(right.to_string());
         }
         release.stop_operator().await;
         replace(&release, &whole).await;
     }
-    assert!(unmissed.is_empty(), "rights that nothing needs: {unmissed:#?}");
+    assert!(unmissed.is_empty(), "permissions that nothing needs: {unmissed:#?}");
 }
 
-/// So that it has to be `created`, or written to a Secret that has none.
+/// Deletes the digest key, so that it must be `created`, or written to a Secret without one.
 async fn lose_the_digest_key(release: &Release, created: bool) {
     let secret = "vpn-vpn-operator-digest-key";
     let delete = ["delete", "secret", secret, "--ignore-not-found"];
@@ -100,10 +100,10 @@ async fn lose_the_digest_key(release: &Release, created: bool) {
     }
 }
 
-/// Waits until the log or a condition tells the apiserver's refusal, by the right's name.
+/// Waits until the log or a condition reports the apiserver's refusal and names the permission.
 async fn said(release: &Release, right: &Right) -> String {
     let phrase = format!("cannot {} resource \"{}\"", right.verb, right.resource);
-    eventually("the missing right is named", DEADLINE * 4, async || {
+    eventually("the missing permission is named", DEADLINE * 4, async || {
         let log = release.operator().log();
         if let Some(line) = log.lines().find(|line| line.contains(&phrase)) {
             return Ok(line.to_owned());
@@ -130,15 +130,15 @@ async fn make_the_digest_key_again(release: &mut Release) {
     release.stop_operator().await;
 }
 
-/// Prints a table of the release's permissions and of what the operator has asked the apiserver for, and compares both.
+/// Prints a table of the release's permissions and of the operator's requests to the apiserver, and compares both.
 async fn the_permissions_are_the_calls(release: &Release, mode: &str) {
     let roles = roles(release).await;
     let permissions: Vec<Permission> = roles.iter().flat_map(Permission::of_role).collect();
     let compare = || Comparison::new(&permissions, &calls(release));
-    // The log has a request a moment after it was answered.
+    // The log shows a request a moment after its answer.
     let exact = eventually("the permissions are the calls", DEADLINE / 4, async || {
         let mut comparison = compare();
-        // Where Secrets are named, the operator learns from the refusal that it may not watch them.
+        // With named Secrets, only the refusal shows the operator that it may not watch Secrets.
         let is_attempt = |call: &ApiCall| mode == NAMED_SECRETS && call.verb == "list" && call.resource == "secrets";
         comparison.not_granted.retain(|call| !is_attempt(call));
         if comparison.is_exact() {
@@ -156,7 +156,7 @@ fn calls(release: &Release) -> BTreeSet<ApiCall> {
     release.plane.calls_of(&release.namespace, "vpn-vpn-operator").unwrap()
 }
 
-/// The only release's, of which no other is on the control plane.
+/// The roles of the release, which is the only one on the control plane.
 async fn roles(release: &Release) -> Vec<Value> {
     let get = ["get", "clusterroles,roles", "--all-namespaces", "--output=json"];
     let of_release = ["--selector", "app.kubernetes.io/instance=vpn"];
@@ -165,14 +165,14 @@ async fn roles(release: &Release) -> Vec<Value> {
     found["items"].as_array().unwrap().clone()
 }
 
-async fn rights(release: &Release) -> Vec<Right> {
-    let mut rights = Vec::new();
+async fn permissions(release: &Release) -> Vec<Right> {
+    let mut permissions = Vec::new();
     for role in roles(release).await {
         let text = |pointer| role.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         for (rule, content) in role["rules"].as_array().unwrap().iter().enumerate() {
             for verb in texts(&content["verbs"]) {
                 for resource in texts(&content["resources"]) {
-                    rights.push(Right {
+                    permissions.push(Right {
                         kind: text("/kind").unwrap().to_lowercase(),
                         role: text("/metadata/name").unwrap(),
                         namespace: text("/metadata/namespace"),
@@ -184,16 +184,16 @@ async fn rights(release: &Release) -> Vec<Right> {
             }
         }
     }
-    rights
+    permissions
 }
 
-/// Takes a right away; the role as it was.
+/// Removes a permission; returns the role as it was.
 async fn take_away(release: &Release, right: &Right) -> Value {
     let whole = release.get(&right.kind, &right.role).await;
     let mut less = whole.clone();
     let rules = less["rules"].as_array_mut().unwrap();
     let rule = rules.remove(right.rule);
-    // The other verbs for this resource, and every verb for the others.
+    // Keep the other verbs for this resource, and every verb for the other resources.
     let part = |verbs: Vec<String>, resources: Vec<String>| {
         let mut part = rule.clone();
         part["verbs"] = verbs.into();

@@ -1,4 +1,4 @@
-//! The ownership tag: which CR a cloud object belongs to, written on the object itself.
+//! The owner tag: the CR that a cloud resource belongs to, written on the resource itself.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use sha2::{Digest, Sha256};
 
 /// Longest value of a tag in the cloud, in characters.
 const MAX_VALUE: usize = 255;
-/// Hex digits of the SHA-256 that stand for the end of a name that was cut.
+/// Hex digits of the SHA-256 that replace the end of a truncated name.
 const HASH_DIGITS: usize = 8;
 
-/// The CR that an object belongs to, as its tag tells.
+/// The CR that a resource belongs to, according to its tag.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     pub uid: String,
     /// `--cluster-name`; empty if there was none.
     pub cluster: String,
     pub namespace: String,
-    /// Name of the CR, cut if the tag would have been too long.
+    /// Name of the CR, truncated if the tag would be too long.
     pub name: String,
 }
 
 impl Owner {
-    /// The owner tag of a CR.
+    /// Creates the owner tag of a CR.
     pub fn new(uid: &str, cluster: Option<&str>, namespace: &str, name: &str) -> Self {
         let cluster = cluster.unwrap_or_default();
         let room = MAX_VALUE.saturating_sub(uid.len() + cluster.len() + namespace.len() + 3);
@@ -61,12 +61,12 @@ impl Owner {
             && !self.name.starts_with(['.', '-'])
     }
 
-    /// Whether the name may be the beginning of a longer one. Only as much is cut as must be.
+    /// Whether the name may be truncated: a tag with a truncated name has the maximum length.
     pub fn may_be_cut(&self) -> bool {
         self.to_string().len() >= MAX_VALUE
     }
 
-    /// The same place in the same cluster, whichever uid the CR has there.
+    /// Whether cluster, namespace and name are equal, whatever the uid.
     pub fn same_place(&self, other: &Self) -> bool {
         self.cluster == other.cluster && self.namespace == other.namespace && self.name == other.name
     }

@@ -1,4 +1,4 @@
-//! What a kind may read for its extras: Secrets, the digest key, and the groups of a VPN server.
+//! What a kind may read for the references of its spec: Secrets, the digest key, and the groups of a VPN server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use tokio::time::Instant;
 
 use super::access::person;
 use super::context::Context;
-use super::decide::{AGAIN, Trouble, WAIT};
+use super::decide::{Failure, POLL, RETRY};
 use super::digest_key::DigestKey;
 use super::key::Key;
 use super::kind::SecretRef;
 use super::secrets::{Found, SecretName, SecretReader};
-use super::tenant::{Open, trouble};
-use crate::api::conditions::{Reason, Verdict};
+use super::session::{Project, failure_of};
+use crate::api::conditions::{ReadyCondition, Reason};
+use crate::cache::Query;
 use crate::cloud::user_groups::UserGroup;
-use crate::mirror::Look;
 
-/// For so long those who wait for a group share one list of them.
-const SHARED_FOR: Duration = WAIT.first;
+/// How long objects that wait for a group share one list of groups.
+const SHARED_FOR: Duration = POLL.first;
 
-/// Why extras are not there.
+/// Why a reference could not be read.
 #[derive(Debug)]
-pub enum Lack {
+pub enum DereferenceError {
     /// Something is wrong or missing.
-    Trouble(Box<Trouble>),
-    /// What the spec names was looked for in the cloud, and is not there.
-    Absent(Box<Trouble>),
-    /// They are being read; the object is woken when they are in.
+    Failure(Box<Failure>),
+    /// The cloud was read and does not have what the spec names.
+    Absent(Box<Failure>),
+    /// The read is in progress; the object is requeued when it ends.
     Waiting,
-    /// The apiserver refused to answer.
+    /// A request to the apiserver failed.
     Kube(Error),
 }
 
-impl From<Trouble> for Lack {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(Box::new(trouble))
+impl From<Failure> for DereferenceError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(Box::new(failure))
     }
 }
 
-impl From<Error> for Lack {
+impl From<Error> for DereferenceError {
     fn from(error: Error) -> Self {
         Self::Kube(error)
     }
@@ -53,34 +53,34 @@ pub struct SecretValue {
     pub bytes: Vec<u8>,
 }
 
-/// Reads for one object.
-pub struct Sources<'a> {
+/// Reads the references of one object.
+pub struct Dereferencer<'a> {
     pub context: &'a Context,
     pub key: &'a Key,
     pub secrets: &'a SecretReader,
-    /// What a person asked for last, by the annotation.
+    /// Value of the annotation that requests a reconciliation.
     pub requested_at: Option<&'a str>,
-    /// Where the credentials lead.
-    pub open: &'a Open,
-    /// Answers of the cloud must have been started at that time or later.
+    /// The project of the credentials.
+    pub open: &'a Project,
+    /// Reads of the cloud must have started at that time or later.
     pub since: Option<Instant>,
-    /// Nothing has asked for attention but an earlier pass, which found something missing.
+    /// Only an earlier reconciliation, which found something missing, requires a fresh read.
     pub waits: bool,
-    /// Whether the cloud may be asked yet.
+    /// Whether requests to the cloud are allowed yet.
     pub may_ask_cloud: bool,
 }
 
-impl Sources<'_> {
+impl Dereferencer<'_> {
     /// The object's name.
     pub fn object_name(&self) -> &str {
         &self.key.name
     }
 
-    /// A key of a Secret in the object's namespace.
-    pub async fn secret(&self, reference: &SecretRef) -> Result<SecretValue, Lack> {
+    /// Reads a key of a Secret in the object's namespace.
+    pub async fn secret(&self, reference: &SecretRef) -> Result<SecretValue, DereferenceError> {
         let field = format!("spec.{}", reference.field);
-        if let Some(trouble) = impossible_secret(&reference.name, &field) {
-            return Err(trouble.into());
+        if let Some(failure) = impossible_secret(&reference.name, &field) {
+            return Err(failure.into());
         }
         let secret: SecretName = (self.key.namespace.clone(), reference.name.clone());
         let name = format!("{}/{}", secret.0, secret.1);
@@ -100,31 +100,31 @@ impl Sources<'_> {
         }
     }
 
-    /// The key of the digests in status.
-    pub async fn digest_key(&self) -> Result<Arc<DigestKey>, Lack> {
+    /// Returns the key of the digests in status.
+    pub async fn digest_key(&self) -> Result<Arc<DigestKey>, DereferenceError> {
         let keys = &self.context.digest_keys;
         keys.get().await.map_err(|error| {
             let (namespace, name) = keys.secret();
             let may = format!(
-                "make, read and change the Secret {namespace}/{name}, under whose key it remembers passwords: have get, \
-                 create and patch of secrets granted to its service account in the namespace {namespace}"
+                "create, read and patch the Secret {namespace}/{name} with the key of its password digests: grant \
+                 get, create and patch on secrets to its service account in the namespace {namespace}"
             );
             not_allowed(error, &may)
         })
     }
 
-    /// The group of that name on a server, as of the time that counts; it is followed from now on.
-    pub fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, Lack> {
+    /// Returns the group of that name on a server from a recent enough list, and watches it from now on.
+    pub fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, DereferenceError> {
         if !self.may_ask_cloud {
-            return Err(Lack::Waiting);
+            return Err(DereferenceError::Waiting);
         }
         let server = self.open.server(server, self.key);
         let groups = server.groups();
         if let Some(error) = groups.take_failure(self.key) {
-            return Err(trouble(&error).into());
+            return Err(failure_of(&error).into());
         }
         let since = self.since.unwrap_or(self.context.started);
-        // Many may wait for one group: what one of them has read is recent enough for all.
+        // Many objects may wait for one group: a list that one of them requested is recent enough for all.
         let since = if self.waits {
             since.checked_sub(SHARED_FOR).unwrap_or(since)
         } else {
@@ -132,8 +132,8 @@ impl Sources<'_> {
         };
         let listed = groups.known().listed(Some(since)).filter(|listed| listed.fresh);
         let Some(listed) = listed else {
-            groups.want(self.key.clone(), Look::Collection, since);
-            return Err(Lack::Waiting);
+            groups.want(self.key.clone(), Query::Collection, since);
+            return Err(DereferenceError::Waiting);
         };
         let mut known = groups.known();
         let found = known
@@ -149,47 +149,47 @@ impl Sources<'_> {
     }
 }
 
-/// A list that lacks groups does not prove that there is none of a name.
-fn unknown_group(name: &str) -> Trouble {
+/// An incomplete list does not prove that no group has the name.
+fn unknown_group(name: &str) -> Failure {
     let message = format!(
-        "spec.userGroupName: whether there is a user group {name} is not known: the cloud's list of groups is incomplete, or \
-         has one whose name cannot be read; it is read again"
+        "spec.userGroupName: whether there is a user group {name} is not known: the cloud's list of groups is \
+         incomplete, or has one whose name cannot be read; it is read again"
     );
-    Trouble {
-        verdict: Verdict::new(Reason::CloudError, message),
-        pace: AGAIN,
+    Failure {
+        condition: ReadyCondition::new(Reason::CloudError, message),
+        backoff: RETRY,
     }
 }
 
-/// What the apiserver forbids to the operator, in words; anything else is the apiserver's trouble.
-fn not_allowed(error: Error, what: &str) -> Lack {
-    forbidden(error, what).map_or_else(Lack::Kube, Lack::from)
+/// Turns a 403 of the apiserver into a failure with a message. Other errors stay errors of the apiserver.
+fn not_allowed(error: Error, what: &str) -> DereferenceError {
+    forbidden(error, what).map_or_else(DereferenceError::Kube, DereferenceError::from)
 }
 
-/// The same outside of extras.
-pub fn forbidden(error: Error, what: &str) -> Result<Trouble, Error> {
+/// Returns the failure for a 403 of the apiserver, and other errors unchanged.
+pub fn forbidden(error: Error, what: &str) -> Result<Failure, Error> {
     match error {
-        Error::Api(status) if status.code == 403 => Ok(Trouble {
-            verdict: Verdict::new(
+        Error::Api(status) if status.code == 403 => Ok(Failure {
+            condition: ReadyCondition::new(
                 Reason::Forbidden,
                 format!("the operator may not {what}; it is tried again"),
             ),
-            pace: WAIT,
+            backoff: POLL,
         }),
         error => Err(error),
     }
 }
 
-/// What is forbidden where a Secret that a field names may not be read, and what to do about it.
+/// Describes what is forbidden if the operator may not read the Secret of a field, and what to do about it.
 pub fn reading_a_secret((namespace, name): &SecretName, field: &str) -> String {
     format!(
-        "read the Secret {namespace}/{name}, which {field} names: have get of secrets granted to its service account in the \
+        "read the Secret {namespace}/{name}, which {field} names: grant get on secrets to its service account in the \
          namespace {namespace}"
     )
 }
 
-/// A name that an older CRD let through and that no Secret can have must not become part of a request's path.
-pub fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
+/// A name that an older CRD accepted, but no Secret can have, must not become part of a request's path.
+pub fn impossible_secret(name: &str, field: &str) -> Option<Failure> {
     let is_inner = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
     let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
     (!is_possible).then(|| {
@@ -198,15 +198,15 @@ pub fn impossible_secret(name: &str, field: &str) -> Option<Trouble> {
     })
 }
 
-/// A Secret, or a key of it, that is not there.
-pub fn missing_secret(name: &str, field: &str, key: &str) -> Trouble {
+/// Returns the failure for a Secret, or a key of it, that does not exist.
+pub fn missing_secret(name: &str, field: &str, key: &str) -> Failure {
     let message = if key.is_empty() {
         format!("the Secret {name}, which {field} names, does not exist: create it; it is picked up at once")
     } else {
         format!("the Secret {name} has no key {key}, which {field} names: add it; it is picked up at once")
     };
-    Trouble {
-        verdict: Verdict::new(Reason::SecretNotFound, message),
-        pace: WAIT,
+    Failure {
+        condition: ReadyCondition::new(Reason::SecretNotFound, message),
+        backoff: POLL,
     }
 }

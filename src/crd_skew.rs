@@ -1,5 +1,5 @@
-//! Notices that a CRD in the cluster is older than this program: fields of the status that it does not know are lost as
-//! soon as they are written, and not all of that shows before something is sent to the cloud.
+//! Detects a CRD in the cluster that is older than this program. The apiserver prunes status fields that the CRD lacks
+//! as soon as they are written, and not every loss is visible before a request is sent to the cloud.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,65 +15,65 @@ use tracing::{debug, info, warn};
 use crate::metrics::Metrics;
 use crate::web::{Check, Readiness};
 
-/// What brings the CRDs of a cluster up to date, for a person.
+/// The command that updates the CRDs of a cluster, for messages.
 pub const UPDATE: &str = "vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)";
 
-/// Between two looks: somebody may update a CRD or roll it back while this runs.
+/// Time between two checks: a CRD may be updated or rolled back while this runs.
 const PAUSE: Duration = Duration::from_secs(30);
 /// How long the apiserver may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The fields of the status that one CRD in the cluster does not keep, as far as it could be read. Clones are the same.
+/// The status fields that one CRD in the cluster prunes, as far as it could be read. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Unkept(Arc<Mutex<Vec<String>>>);
+pub struct PrunedFields(Arc<Mutex<Vec<String>>>);
 
-impl Unkept {
-    /// Those of `fields` that get lost.
+impl PrunedFields {
+    /// Returns those of `fields` that are pruned.
     pub fn among(&self, fields: &[&'static str]) -> Vec<&'static str> {
-        let unkept = self.lock();
-        let is_lost = |field: &&&str| unkept.iter().any(|lost| lost == *field);
+        let pruned_fields = self.lock();
+        let is_lost = |field: &&&str| pruned_fields.iter().any(|lost| lost == *field);
         fields.iter().filter(is_lost).copied().collect()
     }
 
-    /// Whether nothing gets lost, as far as is known.
+    /// Whether no field is pruned, as far as is known.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        // Nothing panics while holding it; a list that was left behind would be whole in any case.
+        // No code panics while it holds the lock; the list would be complete in any case.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks again and again how old the CRD of one kind is, and tells it in the log, on `/readyz` and in a metric.
-pub struct CrdAge {
+/// Periodically checks the age of the CRD of one kind. Reports it in the log, on `/readyz` and in a metric.
+pub struct CrdSkew {
     pub kind: &'static str,
-    /// That of this program.
+    /// The CRD of this program.
     pub own: CustomResourceDefinition,
     pub client: Client,
     pub readiness: Readiness,
-    /// Mended when the CRD is seen to keep everything.
+    /// Set to ok when the CRD is found to keep every field.
     pub check: Check,
     pub metrics: Metrics,
     pub found: Found,
 }
 
-/// What the looks have found so far.
+/// The results of the checks so far.
 #[derive(Default)]
 pub struct Found {
-    unkept: Unkept,
+    pruned_fields: PrunedFields,
     /// The generation of the CRD that was compared last.
     generation: Option<i64>,
 }
 
-impl CrdAge {
-    /// What the looks find.
-    pub fn unkept(&self) -> Unkept {
-        self.found.unkept.clone()
+impl CrdSkew {
+    /// Returns the pruned fields; each check updates them.
+    pub fn pruned_fields(&self) -> PrunedFields {
+        self.found.pruned_fields.clone()
     }
 
-    /// Looks until `stopped`.
+    /// Checks until `stopped`.
     pub async fn watch(mut self, stopped: CancellationToken) {
         loop {
             tokio::select! {
@@ -84,18 +84,18 @@ impl CrdAge {
         }
     }
 
-    /// Looks once. What was found before stands until the CRD is seen to be otherwise: an apiserver that is away, or a
-    /// right that is missing, proves nothing.
+    /// Checks once. Earlier results stay until the CRD is read again: an unavailable apiserver or a missing permission
+    /// proves nothing.
     pub async fn look(&mut self) {
         match timeout(LIMIT, self.changed()).await {
             Ok(Ok(Some(found))) => self.compare(&found),
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => debug!(crd = self.name(), %error, "the CRD cannot be read to see how old it is"),
-            Err(_) => debug!(crd = self.name(), "no answer in time that says how old the CRD is"),
+            Ok(Err(error)) => debug!(crd = self.name(), %error, "the CRD cannot be read to compare it"),
+            Err(_) => debug!(crd = self.name(), "the apiserver did not return the CRD in time"),
         }
     }
 
-    /// The CRD, unless it is the one that was compared last.
+    /// Returns the CRD, unless it is the one that was compared last.
     async fn changed(&self) -> Result<Option<CustomResourceDefinition>, kube::Error> {
         let crds = Api::<CustomResourceDefinition>::all(self.client.clone());
         let generation = crds.get_metadata(self.name()).await?.metadata.generation;
@@ -109,7 +109,7 @@ impl CrdAge {
         self.found.generation = found.metadata.generation;
         let unknown = unknown_fields(&self.own, found);
         self.metrics.set_crd_missing_fields(self.kind, unknown.len());
-        if *self.found.unkept.lock() == unknown {
+        if *self.found.pruned_fields.lock() == unknown {
             return;
         }
         let name = self.name();
@@ -120,13 +120,13 @@ impl CrdAge {
             self.readiness.note(note, "up to date");
         } else {
             let line = format!(
-                "the CRD {name} is older than this operator and does not keep {}; update it with: {UPDATE}",
+                "the CRD {name} is older than this operator, so the apiserver prunes {}; update it with: {UPDATE}",
                 unknown.join(", ")
             );
             warn!("{line}");
             self.readiness.note(note, line);
         }
-        *self.found.unkept.lock() = unknown;
+        *self.found.pruned_fields.lock() = unknown;
     }
 
     fn name(&self) -> &str {
@@ -134,7 +134,7 @@ impl CrdAge {
     }
 }
 
-/// Fields of the status that `own` has and `found` has not.
+/// Returns the status fields that `own` has and `found` lacks.
 fn unknown_fields(own: &CustomResourceDefinition, found: &CustomResourceDefinition) -> Vec<String> {
     let mut unknown = Vec::new();
     for version in own.spec.versions.iter().filter(|version| version.storage) {
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::api;
 
-    /// Our CRD of a kind, and the same without a field of its status.
+    /// Our CRD of a kind, and the same without one status field.
     fn without(kind: &str, pointer: &str, field: &str) -> (CustomResourceDefinition, CustomResourceDefinition) {
         let crds = api::crds().unwrap();
         let own = crds.into_iter().find(|crd| crd.spec.names.kind == kind).unwrap();
@@ -237,12 +237,12 @@ mod tests {
     #[test]
     fn of_what_is_asked_for_only_what_gets_lost_is_told() {
         let (own, older) = without("VpnUser", "", "passwordRefused");
-        let unkept = Unkept(Arc::new(Mutex::new(unknown_fields(&own, &older))));
+        let pruned_fields = PrunedFields(Arc::new(Mutex::new(unknown_fields(&own, &older))));
         assert_eq!(
-            unkept.among(&["status.formerPasswords", "status.passwordRefused"]),
+            pruned_fields.among(&["status.formerPasswords", "status.passwordRefused"]),
             ["status.passwordRefused"]
         );
-        assert!(unkept.among(&["status.formerPasswords"]).is_empty() && !unkept.is_empty());
+        assert!(pruned_fields.among(&["status.formerPasswords"]).is_empty() && !pruned_fields.is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Looks at the cloud: which are due is for what is known to say; here they are answered.
+//! Queries of the cloud. The cache determines which are due; this module answers them.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use super::cloud::{Manners, at};
 use super::kinds::Modelled;
 use super::operator::Work;
 use super::world::{UnderWay, World};
+use crate::cache::{Known, Listing, Query, Remote};
 use crate::cloud::error::Operation;
-use crate::cloud::{CloudError, Meaning};
-use crate::mirror::{Known, Listing, Look, Remote};
+use crate::cloud::{CloudError, ErrorKind};
 use crate::reconcile::key::Key;
 
 impl<K: Modelled> Work<'_, K> {
-    /// The drift poll lists the collection.
+    /// The drift check lists the collection.
     pub fn poll(mut self) -> World<K> {
-        if let Some(look) = self.known.begin(Look::Collection) {
+        if let Some(look) = self.known.begin(Query::Collection) {
             self.start(look);
         }
         self.start_due();
         self.done()
     }
 
-    pub(super) fn look(&mut self, look: Look, since: Instant) {
+    pub(super) fn look(&mut self, look: Query, since: Instant) {
         let key = self.world.key(self.index);
         if !self.known.want(&key, look, since) {
             self.start_due();
@@ -42,42 +42,49 @@ impl<K: Modelled> Work<'_, K> {
         }
     }
 
-    pub(super) fn start(&mut self, look: Look) {
+    pub(super) fn start(&mut self, look: Query) {
         let manners = self.check.scope.manners;
         let with_tags = Manners {
             lists_without_tags: false,
             ..manners
         };
         let is_denied = match &look {
-            Look::Object(id) | Look::Whole(id) | Look::Tags(id) => self.world.takes_denial(id),
-            Look::Collection | Look::AllTags => false,
+            Query::Object(id) | Query::Whole(id) | Query::Tags(id) => {
+                self.world.takes_denial(id) || self.world.takes_lagging_read(id)
+            }
+            Query::Collection | Query::AllTags => false,
         };
+        let lagging = match &look {
+            Query::Collection | Query::AllTags => self.world.takes_lagging_list(),
+            Query::Object(_) | Query::Whole(_) | Query::Tags(_) => None,
+        };
+        let skips = lagging.as_ref().or(self.world.skips.as_ref());
         let cloud = &self.world.cloud;
         let under_way = UnderWay {
             started: self.now,
             second: self.world.now,
             list: match &look {
-                Look::Collection => Some(cloud.list(manners, self.world.skips.as_ref())),
-                Look::AllTags => Some(cloud.list(with_tags, self.world.skips.as_ref())),
-                Look::Object(_) | Look::Whole(_) | Look::Tags(_) => None,
+                Query::Collection => Some(cloud.list(manners, skips)),
+                Query::AllTags => Some(cloud.list(with_tags, skips)),
+                Query::Object(_) | Query::Whole(_) | Query::Tags(_) => None,
             },
             object: match &look {
-                Look::Object(id) | Look::Whole(id) | Look::Tags(id) if !is_denied => cloud.get(id),
-                Look::Object(_) | Look::Whole(_) | Look::Tags(_) => None,
-                Look::Collection | Look::AllTags => None,
+                Query::Object(id) | Query::Whole(id) | Query::Tags(id) if !is_denied => cloud.get(id),
+                Query::Object(_) | Query::Whole(_) | Query::Tags(_) => None,
+                Query::Collection | Query::AllTags => None,
             },
             look,
         };
         if under_way.list.is_some() && self.check.scope.slow_lists {
-            self.world.process.looks.push(Arc::new(under_way));
+            self.world.process.queries.push(Arc::new(under_way));
         } else {
             ended(&mut self.known, &under_way);
         }
     }
 
-    /// The answer of a look that was started earlier comes.
-    pub fn end_look(mut self, which: usize) -> World<K> {
-        let under_way = self.world.process.looks.remove(which);
+    /// Delivers the response to a query that was started earlier.
+    pub fn end_query(mut self, which: usize) -> World<K> {
+        let under_way = self.world.process.queries.remove(which);
         ended(&mut self.known, &under_way);
         self.start_due();
         self.done()
@@ -92,9 +99,9 @@ fn ended<K: Modelled>(known: &mut Known<K::Remote, Key>, under_way: &UnderWay<K>
         list,
         object,
     } = under_way;
-    let gone = || CloudError::new(Operation::GetCustomerGateway, Meaning::Gone, "no such object");
+    let gone = || CloudError::new(Operation::GetCustomerGateway, ErrorKind::Gone, "no such object");
     match look {
-        Look::Collection => {
+        Query::Collection => {
             if let Some(list) = list {
                 let list = Listing {
                     items: list.items.clone(),
@@ -103,15 +110,15 @@ fn ended<K: Modelled>(known: &mut Known<K::Remote, Key>, under_way: &UnderWay<K>
                 known.ended_list(Ok(list), *started, at(*second));
             }
         }
-        Look::AllTags => {
+        Query::AllTags => {
             let items = list.iter().flat_map(|list| &list.items);
             let tags = items.map(|item| (item.id().to_owned(), item.tags().cloned().unwrap_or_default()));
             known.ended_all_tags(Ok(tags.collect()), *started);
         }
-        Look::Object(id) | Look::Whole(id) => {
+        Query::Object(id) | Query::Whole(id) => {
             known.ended_get(look, id, object.clone().ok_or_else(gone), *started);
         }
-        Look::Tags(id) => {
+        Query::Tags(id) => {
             let tags = object.as_ref().map(|object| object.tags().cloned().unwrap_or_default());
             known.ended_tags(look, id, tags.ok_or_else(gone), *started);
         }

@@ -1,12 +1,13 @@
-//! How many requests one credential may send, how many may be under way at once, and who is next: a token bucket that
-//! slows down when the cloud says "too many" and recovers, with a queue by priority and arrival. Reconciles do not park
-//! here: they leave their key and are told when their turn has come. A turn that is given and not taken at once, such as
-//! while something is recorded, keeps nobody else waiting for long.
+//! Rate limiter of one credential: a token bucket, a limit on concurrent requests, and a queue by priority and arrival.
+//! The rate drops when the cloud answers "too many" and recovers afterwards. Reconciles do not block here: they queue
+//! their key, and [`RateLimiter::next_turn`] returns it when a permit is free. A reserved permit that is not taken
+//! immediately, for example during a status write, delays others only briefly.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     fmt::Debug,
     hash::Hash,
+    mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,59 +17,65 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// A turn that was given and not taken goes to the next one after this.
+/// A reserved permit that is not taken within this time goes to the next waiter.
 const GRANT_KEPT: Duration = Duration::from_secs(10);
-/// Refusals of requests that left together count once.
+/// Refusals within this time count once: their requests were sent together.
 const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
-/// At full use, the time in which the whole rate comes back.
+/// At full use, the seconds in which the full rate recovers.
 const RECOVERY: f64 = 60.0;
-/// Requests under way at once. When a key goes bad, all of them are answered with a bad signature, and more than five of
-/// those in a row lock it for everybody.
+/// Maximum concurrent requests. When a key becomes invalid, each of them fails with a bad signature, and more than five
+/// such failures in a row lock the key for all its users.
 pub const MOST_UNDER_WAY: usize = 5;
-/// For so long a turn that was given keeps the others from being one too many; it is good for longer if there is room.
+/// A reserved permit counts as a concurrent request for this time. After that it is still valid if there is room.
 const GRANT_HAS_ROOM: Duration = Duration::from_millis(250);
-/// However often the cloud says "too many", so much is still tried in a second.
+/// Refusals do not reduce the rate below this number of requests per second.
 const SLOWEST: f64 = 1.0;
-/// Sums of fractions come out a little short.
+/// A longer wait that the cloud imposes is not waited out, but reported to the caller.
+pub const LONG_WAIT: Duration = Duration::from_secs(10);
+/// Tolerance for rounding errors in sums of fractions.
 const NEARLY: f64 = 1e-6;
 
-/// Who is served first.
+/// The order in which requests are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// What a person just changed.
+    /// A change that a user just made.
     Edit,
     /// Other writes, retries among them.
     Write,
-    /// Reads that somebody waits for.
+    /// Reads that a caller waits for.
     Read,
-    /// Looking for drift.
+    /// Drift checks.
     Drift,
 }
 
-/// The right to send one request. The request counts as under way until this is dropped.
+/// Permission to send one request. The request counts as in progress until this is dropped.
 #[derive(Debug)]
 #[must_use = "the request is over when this is dropped"]
-pub struct Turn<'a, W: Clone + Eq + Hash + Send + Debug> {
-    budget: &'a Budget<W>,
+pub struct Permit<'a, W: Clone + Eq + Hash + Send + Debug> {
+    rate_limiter: &'a RateLimiter<W>,
 }
 
-impl<W: Clone + Eq + Hash + Send + Debug> Drop for Turn<'_, W> {
+impl<W: Clone + Eq + Hash + Send + Debug> Drop for Permit<'_, W> {
     fn drop(&mut self) {
-        self.budget.core().ended();
-        self.budget.changed.notify_waiters();
+        self.rate_limiter.core().ended();
+        self.rate_limiter.changed.notify_waiters();
     }
 }
 
-/// The budget of one credential. `W` names who waits.
+/// The cloud imposes a wait that is longer than [`LONG_WAIT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack;
+
+/// The rate limiter of one credential. `W` is the key of a waiter.
 #[derive(Debug)]
-pub struct Budget<W> {
+pub struct RateLimiter<W> {
     core: Mutex<Core<W>>,
-    /// Something changed that may let somebody go.
+    /// Notified when a waiter may be able to proceed.
     changed: Notify,
 }
 
-impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
-    /// A full budget. A rate that is no positive number counts as the slowest that we know.
+impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
+    /// Starts with all tokens. A rate that is not a positive number counts as `SLOWEST`.
     pub fn new(max_per_second: f64) -> Self {
         Self {
             core: Mutex::new(Core::new(max_per_second)),
@@ -76,88 +83,97 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
         }
     }
 
-    /// Takes the turn that the waiter was given, or a free one; else (`None`) queues it, and [`Budget::next_turn`] will
-    /// tell. One that waits already keeps its place, and may come to a better one.
-    pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Option<Turn<'_, W>> {
+    /// Takes the waiter's reserved permit, or a free one. Otherwise (`None`) queues the waiter, which
+    /// [`RateLimiter::next_turn`] returns later. A waiter that is queued already keeps its place or gets a better one.
+    pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Option<Permit<'_, W>> {
         let taken = self.core().take(Key::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
-        (taken == Taken::Now).then(|| Turn { budget: self })
+        (taken == Taken::Now).then(|| Permit { rate_limiter: self })
     }
 
-    /// Gives the waiter a turn if there is one, which it is to [`Budget::take`] soon: what is to be recorded before the
-    /// request is recorded before it counts as under way. Else queues it in the same way.
+    /// Reserves a permit for the waiter if one is free; the waiter must [`RateLimiter::take`] it soon. This allows a
+    /// status write before the request counts as in progress. Otherwise queues the waiter in the same way.
     pub fn reserve(&self, waiter: W, priority: Priority, now: Instant) -> bool {
         let taken = self.core().reserve(Key::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
         taken == Taken::Now
     }
 
-    /// Gives up a place in the queue, or a turn that was not taken.
+    /// Gives up a place in the queue, or a reserved permit.
     pub fn forget(&self, waiter: &W) {
         self.core().forget(&Key::Waiter(waiter.clone()));
         self.changed.notify_waiters();
     }
 
-    /// Waits until someone's turn has come, and says whose; each must [`Budget::take`] it within 10 s. To be called
-    /// again and again, by one task. Nothing is lost when the future is dropped.
+    /// Waits for free permits and returns their waiters; each must [`RateLimiter::take`] its permit within 10 s. Also
+    /// returns waiters that lost their place because the cloud imposed a long wait, so that they do not wait unnoticed.
+    /// One task calls this in a loop. Nothing is lost when the future is dropped.
     pub async fn next_turn(&self) -> Vec<W> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
-            // Whatever changes from here on is heard.
+            // No change from here on is missed.
             changed.as_mut().enable();
-            let (granted, wake) = {
+            let (granted, dismissed, enqueue) = {
                 let (mut core, now) = (self.core(), Instant::now());
-                (core.grant(now), core.next_at(now))
+                (core.grant(now), mem::take(&mut core.dismissed), core.next_at(now))
             };
             let waiters: Vec<W> = granted
                 .iter()
+                .chain(&dismissed)
                 .filter_map(|key| match key {
                     Key::Waiter(waiter) => Some(waiter.clone()),
                     Key::Task(_) => None,
                 })
                 .collect();
             if !granted.is_empty() {
-                // For the parked tasks: one of them may have been given a turn, or be the first now.
+                // For the parked tasks: one of them may have a permit now, or be the first in the queue.
                 self.changed.notify_waiters();
             }
             if !waiters.is_empty() {
                 return waiters;
             }
-            park(changed, wake).await;
+            park(changed, enqueue).await;
         }
     }
 
-    /// Waits for a turn and takes it, for a task that has nothing else to do. Needs no [`Budget::next_turn`]. A
-    /// dropped future leaves no place behind.
-    pub async fn turn(&self, priority: Priority) -> Turn<'_, W> {
+    /// Waits for a permit and takes it, for a task that can block. Fails if the cloud imposes a long wait. Needs no
+    /// [`RateLimiter::next_turn`]. A dropped future leaves no place behind.
+    pub async fn permit(&self, priority: Priority) -> Result<Permit<'_, W>, HeldBack> {
         let key = {
             let mut core = self.core();
             core.tasks += 1;
             Key::Task(core.tasks)
         };
-        let place = Place { budget: self, key };
+        let place = Place {
+            rate_limiter: self,
+            key,
+        };
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let wake = {
+            let enqueue = {
                 let (mut core, now) = (self.core(), Instant::now());
+                if core.is_held_back(now) {
+                    return Err(HeldBack);
+                }
                 match core.take(place.key.clone(), priority, now) {
-                    Taken::Now => return Turn { budget: self },
-                    // Behind a waiter, there is nothing to do until that one is told.
+                    Taken::Now => return Ok(Permit { rate_limiter: self }),
+                    // Behind a waiter, there is nothing to do until that waiter gets its permit.
                     Taken::Queued if core.first_is_a_task() => core.next_at(now),
                     Taken::Queued => None,
                 }
             };
-            park(changed, wake).await;
+            park(changed, enqueue).await;
         }
     }
 
-    /// The cloud said "too many": the rate is halved, and nothing goes until the cloud's own wait is over.
+    /// Records the answer "too many": halves the rate and sends nothing until the cloud's own wait is over.
     pub fn throttled(&self, retry_after: Option<Duration>, now: Instant) {
         self.core().throttled(retry_after, now);
+        self.changed.notify_waiters();
     }
 
-    /// The cloud answered: the rate recovers a little.
+    /// Records a successful answer: the rate recovers a little.
     pub fn succeeded(&self, now: Instant) {
         self.core().succeeded(now);
     }
@@ -167,12 +183,12 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
         self.core().rate
     }
 
-    /// Requests that are under way at present.
+    /// Requests in progress.
     pub fn under_way(&self) -> usize {
         self.core().under_way
     }
 
-    /// How many wait, for metrics.
+    /// Number of waiters, for metrics.
     pub fn waiting(&self) -> usize {
         self.core().queue.len()
     }
@@ -182,28 +198,28 @@ impl<W: Clone + Eq + Hash + Send + Debug> Budget<W> {
     }
 }
 
-async fn park(changed: impl Future<Output = ()>, wake: Option<Instant>) {
-    match wake {
-        Some(wake) => {
+async fn park(changed: impl Future<Output = ()>, enqueue: Option<Instant>) {
+    match enqueue {
+        Some(enqueue) => {
             tokio::select! {
                 () = changed => {}
-                () = sleep_until(wake) => {}
+                () = sleep_until(enqueue) => {}
             }
         }
         None => changed.await,
     }
 }
 
-/// A parked task's place, which goes with the task.
+/// The place of a parked task, given up when the task is dropped.
 struct Place<'a, W: Clone + Eq + Hash + Send + Debug> {
-    budget: &'a Budget<W>,
+    rate_limiter: &'a RateLimiter<W>,
     key: Key<W>,
 }
 
 impl<W: Clone + Eq + Hash + Send + Debug> Drop for Place<'_, W> {
     fn drop(&mut self) {
-        self.budget.core().forget(&self.key);
-        self.budget.changed.notify_waiters();
+        self.rate_limiter.core().forget(&self.key);
+        self.rate_limiter.changed.notify_waiters();
     }
 }
 
@@ -223,10 +239,10 @@ enum Taken {
     Queued,
 }
 
-/// A turn that was given and not taken yet.
+/// A permit that is reserved and not taken yet.
 #[derive(Clone, Copy, Debug)]
 struct Grant {
-    /// The place that it came from.
+    /// The place in the queue that it came from.
     rank: Rank,
     given: Instant,
     expires: Instant,
@@ -244,10 +260,12 @@ struct Core<W> {
     ranks: HashMap<Key<W>, Rank>,
     arrivals: u64,
     grants: HashMap<Key<W>, Grant>,
-    /// The same in the order in which they expire; those that were taken are skipped.
+    /// The same in the order of expiry; those that were taken are skipped.
     expiring: VecDeque<(Instant, Key<W>)>,
     tasks: u64,
     under_way: usize,
+    /// Were queued or had a reserved permit when the cloud imposed a long wait; to be returned by `next_turn`.
+    dismissed: Vec<Key<W>>,
 }
 
 impl<W: Clone + Eq + Hash> Core<W> {
@@ -271,6 +289,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
             expiring: VecDeque::new(),
             tasks: 0,
             under_way: 0,
+            dismissed: Vec::new(),
         }
     }
 
@@ -290,15 +309,15 @@ impl<W: Clone + Eq + Hash> Core<W> {
         Taken::Now
     }
 
-    /// The place that it had, if it may go now; else it is queued.
+    /// Returns its place if it may proceed now; otherwise queues it.
     fn admit(&mut self, key: &Key<W>, priority: Priority, now: Instant) -> Option<Rank> {
         self.count(now);
         if let Some(grant) = self.grants.remove(key) {
             let rank = (grant.rank.0.min(priority), grant.rank.1);
-            if self.under_way < MOST_UNDER_WAY {
+            if self.under_way < MOST_UNDER_WAY && self.is_open(now) {
                 return Some(rank);
             }
-            // It came late, and others have the room now: back to its place.
+            // It is too late: others use the room now, or the cloud imposes a wait. It goes back to its place.
             self.refund();
             self.queue.insert(rank, key.clone());
             self.ranks.insert(key.clone(), rank);
@@ -328,7 +347,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
         None
     }
 
-    /// A turn that is paid for is given, and not taken yet.
+    /// Reserves a permit that is paid for.
     fn keep(&mut self, key: Key<W>, rank: Rank, now: Instant) {
         let expires = now + GRANT_KEPT;
         let grant = Grant {
@@ -340,12 +359,12 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.expiring.push_back((expires, key));
     }
 
-    /// A request that had a turn is over.
+    /// Records the end of a request.
     fn ended(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
     }
 
-    /// Whether one more may be under way, with those that were just told that they may.
+    /// Whether one more request may be in progress. Fresh reservations count as requests in progress.
     fn has_room(&self, now: Instant) -> bool {
         let coming = self.grants.values().filter(|grant| has_room_until(grant) > now);
         self.under_way + coming.count() < MOST_UNDER_WAY
@@ -364,7 +383,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
         }
     }
 
-    /// Gives turns to the first in the queue, as many as there are.
+    /// Reserves permits for the first in the queue, as many as are free.
     fn grant(&mut self, now: Instant) -> Vec<Key<W>> {
         self.count(now);
         let mut granted = Vec::new();
@@ -379,7 +398,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
         granted
     }
 
-    /// When the first in the queue can go; `None` if nobody waits, or for the end of a request.
+    /// Returns when the first in the queue can proceed; `None` if the queue is empty, or if a request must end first.
     fn next_at(&self, now: Instant) -> Option<Instant> {
         if self.queue.is_empty() || self.under_way >= MOST_UNDER_WAY {
             return None;
@@ -396,7 +415,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
             .unwrap_or(now);
         let short = (1.0 - self.tokens).max(0.0);
         let paid = now + Duration::from_secs_f64(short / self.rate);
-        // A turn that nobody takes comes back, which may be sooner.
+        // A reserved permit may expire earlier.
         let sooner = self
             .expiring
             .front()
@@ -423,6 +442,20 @@ impl<W: Clone + Eq + Hash> Core<W> {
             let until = now + wait;
             self.blocked_until = Some(self.blocked_until.map_or(until, |blocked| blocked.max(until)));
         }
+        if self.is_held_back(now) {
+            self.dismiss();
+        }
+    }
+
+    /// Clears the queue and all reservations: callers report the end of the wait instead of waiting for it.
+    fn dismiss(&mut self) {
+        let granted: Vec<Key<W>> = self.grants.keys().cloned().collect();
+        let queued = mem::take(&mut self.queue);
+        self.ranks.clear();
+        for key in &granted {
+            self.forget(key);
+        }
+        self.dismissed.extend(queued.into_values().chain(granted));
     }
 
     fn succeeded(&mut self, now: Instant) {
@@ -435,7 +468,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
         let elapsed = self
             .counted_at
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        // A clock that stands, or a caller that is late, gives nothing and takes nothing.
+        // A clock that stands still, or a caller with an older time, changes nothing.
         self.counted_at = Some(self.counted_at.map_or(now, |at| at.max(now)));
         self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(burst(self.rate));
         while let Some((expires, _)) = self.expiring.front() {
@@ -454,12 +487,19 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     fn pay(&mut self, now: Instant) -> bool {
-        let open = self.blocked_until.is_none_or(|until| until <= now);
-        let paid = open && self.tokens >= 1.0 - NEARLY;
+        let paid = self.is_open(now) && self.tokens >= 1.0 - NEARLY;
         if paid {
             self.tokens -= 1.0;
         }
         paid
+    }
+
+    fn is_open(&self, now: Instant) -> bool {
+        self.blocked_until.is_none_or(|until| until <= now)
+    }
+
+    fn is_held_back(&self, now: Instant) -> bool {
+        self.blocked_until.is_some_and(|until| until > now + LONG_WAIT)
     }
 
     fn refund(&mut self) {
@@ -467,12 +507,12 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 }
 
-/// Until when a turn that was given counts as a request under way.
+/// Until when a reserved permit counts as a request in progress.
 fn has_room_until(grant: &Grant) -> Instant {
     grant.given + GRANT_HAS_ROOM
 }
 
-/// How many may go at once: a fifth of a second's worth, one at least.
+/// Requests that may be sent in one burst: those of a fifth of a second, at least one.
 fn burst(rate: f64) -> f64 {
     (rate / 5.0).round().max(1.0)
 }
@@ -490,16 +530,16 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// Takes all there is now.
-    fn drained(rate: f64, now: Instant) -> Budget<u32> {
-        let budget = Budget::new(rate);
+    /// Takes all free permits.
+    fn drained(rate: f64, now: Instant) -> RateLimiter<u32> {
+        let rate_limiter = RateLimiter::new(rate);
         let mut taken = 0;
-        while budget.take(1_000_000 + taken, Priority::Edit, now).is_some() {
+        while rate_limiter.take(1_000_000 + taken, Priority::Edit, now).is_some() {
             taken += 1;
         }
-        budget.forget(&(1_000_000 + taken));
+        rate_limiter.forget(&(1_000_000 + taken));
         assert_eq!(f64::from(taken), burst(rate));
-        budget
+        rate_limiter
     }
 
     #[test]
@@ -513,18 +553,18 @@ mod tests {
             (-3.0, 1),
             (0.0, 1),
         ] {
-            let (budget, now) = (Budget::new(rate), Instant::now());
+            let (rate_limiter, now) = (RateLimiter::new(rate), Instant::now());
             let turns: Vec<_> = (0..at_once + 1)
-                .map(|waiter| budget.take(waiter, Priority::Read, now).is_some())
+                .map(|waiter| rate_limiter.take(waiter, Priority::Read, now).is_some())
                 .collect();
-            assert!(turns[..at_once].iter().all(|turn| *turn), "{rate}");
+            assert!(turns[..at_once].iter().all(|permit| *permit), "{rate}");
             assert!(!turns[at_once], "{rate}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn turns_come_by_priority_then_arrival() {
-        let budget = drained(10.0, Instant::now());
+        let rate_limiter = drained(10.0, Instant::now());
         for (waiter, priority) in [
             (1, Priority::Drift),
             (2, Priority::Write),
@@ -532,37 +572,37 @@ mod tests {
             (4, Priority::Write),
             (5, Priority::Edit),
         ] {
-            assert!(budget.take(waiter, priority, Instant::now()).is_none());
+            assert!(rate_limiter.take(waiter, priority, Instant::now()).is_none());
         }
         let mut order = Vec::new();
         while order.len() < 5 {
-            for waiter in budget.next_turn().await {
-                assert!(budget.take(waiter, Priority::Drift, Instant::now()).is_some());
+            for waiter in rate_limiter.next_turn().await {
+                assert!(rate_limiter.take(waiter, Priority::Drift, Instant::now()).is_some());
                 order.push(waiter);
             }
         }
         assert_eq!(order, [5, 2, 4, 3, 1]);
-        assert_eq!(budget.waiting(), 0);
+        assert_eq!(rate_limiter.waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_again_keeps_the_place_and_may_come_to_a_better_one() {
         let now = Instant::now();
-        let budget = drained(10.0, now);
+        let rate_limiter = drained(10.0, now);
         for (waiter, priority) in [
             (1, Priority::Drift),
             (2, Priority::Write),
             (1, Priority::Drift),
             (3, Priority::Write),
         ] {
-            budget.take(waiter, priority, now);
+            rate_limiter.take(waiter, priority, now);
         }
-        budget.take(1, Priority::Write, now);
-        budget.take(2, Priority::Drift, now);
-        assert_eq!(budget.waiting(), 3);
+        rate_limiter.take(1, Priority::Write, now);
+        rate_limiter.take(2, Priority::Drift, now);
+        assert_eq!(rate_limiter.waiting(), 3);
         let mut order = Vec::new();
         while order.len() < 3 {
-            order.extend(budget.next_turn().await);
+            order.extend(rate_limiter.next_turn().await);
         }
         assert_eq!(order, [1, 2, 3], "1 came first; 2 is not set back");
     }
@@ -570,82 +610,91 @@ mod tests {
     #[test]
     fn a_newcomer_passes_only_those_of_lower_priority() {
         let now = Instant::now();
-        let budget = drained(10.0, now);
-        budget.take(1, Priority::Read, now);
+        let rate_limiter = drained(10.0, now);
+        rate_limiter.take(1, Priority::Read, now);
         let later = now + millis(100);
-        assert!(budget.take(2, Priority::Read, later).is_none());
-        assert!(budget.take(3, Priority::Drift, later).is_none());
-        assert!(budget.take(4, Priority::Write, later).is_some());
-        assert!(budget.take(1, Priority::Read, later).is_none(), "the token is gone");
-        assert!(budget.take(1, Priority::Read, later + millis(100)).is_some());
+        assert!(rate_limiter.take(2, Priority::Read, later).is_none());
+        assert!(rate_limiter.take(3, Priority::Drift, later).is_none());
+        assert!(rate_limiter.take(4, Priority::Write, later).is_some());
+        assert!(
+            rate_limiter.take(1, Priority::Read, later).is_none(),
+            "the token is used up"
+        );
+        assert!(rate_limiter.take(1, Priority::Read, later + millis(100)).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_is_given_up_or_not_taken_goes_to_the_next() {
-        let budget = drained(1.0, Instant::now());
+        let rate_limiter = drained(1.0, Instant::now());
         for waiter in [1, 2, 3] {
-            budget.take(waiter, Priority::Read, Instant::now());
+            rate_limiter.take(waiter, Priority::Read, Instant::now());
         }
-        assert_eq!(budget.next_turn().await, [1]);
-        budget.forget(&1);
+        assert_eq!(rate_limiter.next_turn().await, [1]);
+        rate_limiter.forget(&1);
         assert_eq!(
-            timeout(millis(1), budget.next_turn()).await,
+            timeout(millis(1), rate_limiter.next_turn()).await,
             Ok(vec![2]),
-            "at once, from the turn given up"
+            "at once, from the permit given up"
         );
-        budget.forget(&3);
-        assert_eq!(budget.waiting(), 0);
+        rate_limiter.forget(&3);
+        assert_eq!(rate_limiter.waiting(), 0);
         advance(GRANT_KEPT).await;
-        budget.take(4, Priority::Read, Instant::now());
+        rate_limiter.take(4, Priority::Read, Instant::now());
         assert!(
-            budget.take(2, Priority::Read, Instant::now()).is_none(),
+            rate_limiter.take(2, Priority::Read, Instant::now()).is_none(),
             "2 did not come in time"
         );
     }
 
     #[test]
     fn what_is_reserved_is_paid_for_once_and_others_pass_who_is_late() {
-        let (budget, now) = (Budget::new(50.0), Instant::now());
+        let (rate_limiter, now) = (RateLimiter::new(50.0), Instant::now());
         for waiter in 0..5 {
-            assert!(budget.reserve(waiter, Priority::Write, now));
+            assert!(rate_limiter.reserve(waiter, Priority::Write, now));
         }
-        assert_eq!(budget.under_way(), 0);
-        assert!(budget.take(9, Priority::Edit, now).is_none(), "there is room for five");
-        let turn = budget.take(0, Priority::Write, now).expect("it was reserved");
-        assert_eq!(budget.under_way(), 1);
-        drop(turn);
-        assert!(budget.take(9, Priority::Edit, now).is_some(), "0 has sent its request");
-        // The others are late: as many may be under way as if they were not there.
+        assert_eq!(rate_limiter.under_way(), 0);
+        assert!(
+            rate_limiter.take(9, Priority::Edit, now).is_none(),
+            "there is room for five"
+        );
+        let permit = rate_limiter.take(0, Priority::Write, now).expect("it was reserved");
+        assert_eq!(rate_limiter.under_way(), 1);
+        drop(permit);
+        assert!(
+            rate_limiter.take(9, Priority::Edit, now).is_some(),
+            "0 has sent its request"
+        );
+        // The others are late: their reservations no longer count as requests in progress.
         let later = now + GRANT_HAS_ROOM;
         let turns: Vec<_> = (10..15)
-            .map(|waiter| budget.take(waiter, Priority::Write, later))
+            .map(|waiter| rate_limiter.take(waiter, Priority::Write, later))
             .collect();
         assert!(turns.iter().all(Option::is_some));
         assert!(
-            budget.take(1, Priority::Write, later).is_none(),
+            rate_limiter.take(1, Priority::Write, later).is_none(),
             "there is no room left"
         );
         drop(turns);
         assert!(
-            budget.take(1, Priority::Write, later).is_some(),
+            rate_limiter.take(1, Priority::Write, later).is_some(),
             "it has its place again"
         );
         for given_up in [2, 3, 4] {
-            budget.forget(&given_up);
+            rate_limiter.forget(&given_up);
         }
-        assert_eq!(budget.waiting(), 0);
+        assert_eq!(rate_limiter.waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_parked_driver_hears_of_a_waiter_that_comes_later() {
-        let budget = Arc::new(drained(2.0, Instant::now()));
+        let rate_limiter = Arc::new(drained(2.0, Instant::now()));
         let driver = tokio::spawn({
-            let budget = budget.clone();
-            async move { budget.next_turn().await }
+            let rate_limiter = rate_limiter.clone();
+            async move { rate_limiter.next_turn().await }
         });
         tokio::task::yield_now().await;
         let start = Instant::now();
-        budget.take(7, Priority::Read, start);
+        rate_limiter.take(7, Priority::Read, start);
         assert_eq!(driver.await.expect("it lives"), [7]);
         assert!(
             (millis(500)..millis(510)).contains(&start.elapsed()),
@@ -656,46 +705,46 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_driver_loses_nothing() {
-        let budget = drained(1.0, Instant::now());
-        budget.take(1, Priority::Read, Instant::now());
-        assert!(timeout(millis(500), budget.next_turn()).await.is_err());
-        assert_eq!(budget.next_turn().await, [1]);
-        assert!(budget.take(1, Priority::Read, Instant::now()).is_some());
+        let rate_limiter = drained(1.0, Instant::now());
+        rate_limiter.take(1, Priority::Read, Instant::now());
+        assert!(timeout(millis(500), rate_limiter.next_turn()).await.is_err());
+        assert_eq!(rate_limiter.next_turn().await, [1]);
+        assert!(rate_limiter.take(1, Priority::Read, Instant::now()).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn parked_tasks_need_no_driver_and_leave_no_place_behind() {
-        let budget = drained(1.0, Instant::now());
+        let rate_limiter = drained(1.0, Instant::now());
         let start = Instant::now();
-        assert!(timeout(millis(10), budget.turn(Priority::Edit)).await.is_err());
-        assert_eq!(budget.waiting(), 0);
+        assert!(timeout(millis(10), rate_limiter.permit(Priority::Edit)).await.is_err());
+        assert_eq!(rate_limiter.waiting(), 0);
         drop(tokio::join!(
-            budget.turn(Priority::Read),
-            budget.turn(Priority::Read),
-            budget.turn(Priority::Read)
+            rate_limiter.permit(Priority::Read),
+            rate_limiter.permit(Priority::Read),
+            rate_limiter.permit(Priority::Read)
         ));
         assert!(
             (SECOND * 3..millis(3010)).contains(&start.elapsed()),
             "{:?}",
             start.elapsed()
         );
-        assert_eq!(budget.waiting(), 0);
+        assert_eq!(rate_limiter.waiting(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn parked_tasks_and_told_waiters_share_one_queue() {
-        let budget = drained(1.0, Instant::now());
-        budget.take(1, Priority::Read, Instant::now());
+        let rate_limiter = drained(1.0, Instant::now());
+        rate_limiter.take(1, Priority::Read, Instant::now());
         let order = Mutex::new(Vec::new());
         let task = async {
-            drop(budget.turn(Priority::Read).await);
+            drop(rate_limiter.permit(Priority::Read).await.expect("a turn"));
             order.lock().expect("sound").push(0);
         };
         let driver = async {
-            budget.take(2, Priority::Read, Instant::now());
+            rate_limiter.take(2, Priority::Read, Instant::now());
             for _ in 0..2 {
-                for waiter in budget.next_turn().await {
-                    assert!(budget.take(waiter, Priority::Read, Instant::now()).is_some());
+                for waiter in rate_limiter.next_turn().await {
+                    assert!(rate_limiter.take(waiter, Priority::Read, Instant::now()).is_some());
                     order.lock().expect("sound").push(waiter);
                 }
             }
@@ -706,62 +755,62 @@ mod tests {
 
     #[test]
     fn too_many_halves_the_rate_once_for_all_that_left_together() {
-        let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
+        let (rate_limiter, now) = (RateLimiter::<u32>::new(50.0), Instant::now());
         for _ in 0..10 {
-            budget.throttled(None, now);
+            rate_limiter.throttled(None, now);
         }
-        assert_eq!(budget.rate(), 25.0);
+        assert_eq!(rate_limiter.rate(), 25.0);
         assert!(
-            budget.take(1, Priority::Edit, now).is_none(),
-            "what was saved up is gone"
+            rate_limiter.take(1, Priority::Edit, now).is_none(),
+            "the saved tokens are discarded"
         );
-        assert!(budget.take(1, Priority::Edit, now + millis(40)).is_some());
-        budget.throttled(None, now + SECOND);
-        assert_eq!(budget.rate(), 12.5);
+        assert!(rate_limiter.take(1, Priority::Edit, now + millis(40)).is_some());
+        rate_limiter.throttled(None, now + SECOND);
+        assert_eq!(rate_limiter.rate(), 12.5);
         for second in 2..20 {
-            budget.throttled(None, now + SECOND * second);
+            rate_limiter.throttled(None, now + SECOND * second);
         }
-        assert_eq!(budget.rate(), 1.0, "no slower than one a second");
-        let slow = Budget::<u32>::new(0.2);
+        assert_eq!(rate_limiter.rate(), 1.0, "no slower than one a second");
+        let slow = RateLimiter::<u32>::new(0.2);
         slow.throttled(None, now);
-        assert_eq!(slow.rate(), 0.2, "unless that is what was asked for");
+        assert_eq!(slow.rate(), 0.2, "unless a lower rate was requested");
     }
 
     #[test]
     fn a_minute_of_full_use_brings_the_whole_rate_back() {
-        let (budget, mut now) = (Budget::<u32>::new(50.0), Instant::now());
+        let (rate_limiter, mut now) = (RateLimiter::<u32>::new(50.0), Instant::now());
         for _ in 0..10 {
             now += SECOND;
-            budget.throttled(None, now);
+            rate_limiter.throttled(None, now);
         }
-        assert_eq!(budget.rate(), 1.0);
+        assert_eq!(rate_limiter.rate(), 1.0);
         let start = now;
-        let mut before = budget.rate();
-        while budget.rate() < 50.0 {
-            now += Duration::from_secs_f64(1.0 / budget.rate());
-            budget.succeeded(now);
-            assert!(budget.rate() > before && budget.rate() <= 50.0);
-            before = budget.rate();
+        let mut before = rate_limiter.rate();
+        while rate_limiter.rate() < 50.0 {
+            now += Duration::from_secs_f64(1.0 / rate_limiter.rate());
+            rate_limiter.succeeded(now);
+            assert!(rate_limiter.rate() > before && rate_limiter.rate() <= 50.0);
+            before = rate_limiter.rate();
         }
         assert!((SECOND * 50..SECOND * 70).contains(&(now - start)), "{:?}", now - start);
     }
 
     #[test]
     fn nothing_goes_before_the_clouds_own_wait_is_over() {
-        let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
-        budget.throttled(Some(SECOND * 30), now);
-        budget.throttled(Some(SECOND * 5), now + SECOND);
-        assert!(budget.take(1, Priority::Edit, now + millis(29_999)).is_none());
-        assert!(budget.take(1, Priority::Edit, now + SECOND * 30).is_some());
+        let (rate_limiter, now) = (RateLimiter::<u32>::new(50.0), Instant::now());
+        rate_limiter.throttled(Some(SECOND * 30), now);
+        rate_limiter.throttled(Some(SECOND * 5), now + SECOND);
+        assert!(rate_limiter.take(1, Priority::Edit, now + millis(29_999)).is_none());
+        assert!(rate_limiter.take(1, Priority::Edit, now + SECOND * 30).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_driver_sleeps_through_the_clouds_own_wait() {
-        let budget = Budget::<u32>::new(50.0);
+        let rate_limiter = RateLimiter::<u32>::new(50.0);
         let start = Instant::now();
-        budget.throttled(Some(SECOND * 30), start);
-        budget.take(1, Priority::Edit, start);
-        assert_eq!(budget.next_turn().await, [1]);
+        rate_limiter.throttled(Some(SECOND * 30), start);
+        rate_limiter.take(1, Priority::Edit, start);
+        assert_eq!(rate_limiter.next_turn().await, [1]);
         assert!(
             (SECOND * 30..millis(30_010)).contains(&start.elapsed()),
             "{:?}",
@@ -769,87 +818,129 @@ mod tests {
         );
     }
 
-    /// Requests that are never over, as many as go.
-    fn all_that_go<'a>(budget: &'a Budget<u32>, from: u32, now: Instant) -> Vec<Turn<'a, u32>> {
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_kept_waiting_for_the_end_of_a_long_wait() {
+        let rate_limiter = drained(1.0, Instant::now());
+        let given = {
+            rate_limiter.take(1, Priority::Write, Instant::now());
+            rate_limiter.next_turn().await
+        };
+        assert_eq!(given, [1]);
+        rate_limiter.take(2, Priority::Read, Instant::now());
+        let parked = rate_limiter.permit(Priority::Read);
+        let refused = async {
+            tokio::task::yield_now().await;
+            rate_limiter.throttled(Some(SECOND * 3600), Instant::now());
+        };
+        let start = Instant::now();
+        let (parked, ()) = tokio::join!(parked, refused);
+        assert_eq!(parked.err(), Some(HeldBack));
+        // Both are returned, also the one with a reserved permit, and neither keeps a place.
+        let mut told = rate_limiter.next_turn().await;
+        told.sort_unstable();
+        assert_eq!((told, rate_limiter.waiting()), (vec![1, 2], 0));
+        assert!(rate_limiter.permit(Priority::Edit).await.is_err());
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        // Callers wait for its end once that is near.
+        advance(SECOND * 3590).await;
+        assert!(rate_limiter.permit(Priority::Edit).await.is_ok());
+        assert!(start.elapsed() >= SECOND * 3600);
+    }
+
+    #[test]
+    fn a_turn_that_was_given_before_the_clouds_wait_is_not_taken_during_it() {
+        let (rate_limiter, now) = (RateLimiter::<u32>::new(50.0), Instant::now());
+        assert!(rate_limiter.reserve(1, Priority::Edit, now));
+        rate_limiter.throttled(Some(SECOND * 5), now);
+        assert!(rate_limiter.take(1, Priority::Edit, now + SECOND).is_none());
+        assert!(rate_limiter.take(1, Priority::Edit, now + SECOND * 5).is_some());
+    }
+
+    /// As many requests as may be sent, none of which ends.
+    fn all_that_go<'a>(rate_limiter: &'a RateLimiter<u32>, from: u32, now: Instant) -> Vec<Permit<'a, u32>> {
         (from..from + 20)
-            .map_while(|waiter| budget.take(waiter, Priority::Read, now))
+            .map_while(|waiter| rate_limiter.take(waiter, Priority::Read, now))
             .collect()
     }
 
     #[test]
     fn no_more_are_under_way_than_may_fail_before_a_key_is_locked() {
-        let (budget, now) = (Budget::<u32>::new(50.0), Instant::now());
-        let mut turns = all_that_go(&budget, 0, now);
-        assert_eq!((turns.len(), budget.under_way()), (5, 5));
+        let (rate_limiter, now) = (RateLimiter::<u32>::new(50.0), Instant::now());
+        let mut turns = all_that_go(&rate_limiter, 0, now);
+        assert_eq!((turns.len(), rate_limiter.under_way()), (5, 5));
         assert!(
-            budget.take(100, Priority::Edit, now + SECOND).is_none(),
-            "whoever it is, and however long it waits"
+            rate_limiter.take(100, Priority::Edit, now + SECOND).is_none(),
+            "whichever waiter it is, and however long it waits"
         );
         turns.pop();
-        assert!(budget.take(100, Priority::Edit, now + SECOND).is_some());
+        assert!(rate_limiter.take(100, Priority::Edit, now + SECOND).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_a_request_lets_the_next_one_go_without_delay() {
-        let budget = Budget::<u32>::new(50.0);
-        let mut turns = all_that_go(&budget, 0, Instant::now());
+        let rate_limiter = RateLimiter::<u32>::new(50.0);
+        let mut turns = all_that_go(&rate_limiter, 0, Instant::now());
         assert_eq!(turns.len(), 5);
-        // The sixth left its name above.
-        assert!(timeout(SECOND * 3600, budget.next_turn()).await.is_err());
+        // The sixth was queued above.
+        assert!(timeout(SECOND * 3600, rate_limiter.next_turn()).await.is_err());
         let start = Instant::now();
         turns.pop();
-        assert_eq!(budget.next_turn().await, [5]);
-        let taken = budget.take(5, Priority::Read, Instant::now());
+        assert_eq!(rate_limiter.next_turn().await, [5]);
+        let taken = rate_limiter.take(5, Priority::Read, Instant::now());
         assert!(taken.is_some());
-        assert!(timeout(SECOND * 3600, budget.turn(Priority::Edit)).await.is_err());
+        assert!(
+            timeout(SECOND * 3600, rate_limiter.permit(Priority::Edit))
+                .await
+                .is_err()
+        );
         drop(taken);
-        let turn = budget.turn(Priority::Edit).await;
-        assert_eq!(budget.under_way(), 5);
-        drop((turn, turns));
-        assert_eq!(budget.under_way(), 0);
+        let permit = rate_limiter.permit(Priority::Edit).await.expect("a turn");
+        assert_eq!(rate_limiter.under_way(), 5);
+        drop((permit, turns));
+        assert_eq!(rate_limiter.under_way(), 0);
         assert!(start.elapsed() < SECOND * 3601, "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_that_is_taken_too_late_becomes_a_place_in_front_again() {
-        let budget = Budget::<u32>::new(50.0);
+        let rate_limiter = RateLimiter::<u32>::new(50.0);
         let now = Instant::now();
-        let mut turns = all_that_go(&budget, 0, now);
-        assert!(budget.take(9, Priority::Read, now).is_none());
+        let mut turns = all_that_go(&rate_limiter, 0, now);
+        assert!(rate_limiter.take(9, Priority::Read, now).is_none());
         turns.pop();
-        assert_eq!(budget.next_turn().await, [5]);
+        assert_eq!(rate_limiter.next_turn().await, [5]);
         assert!(
-            budget.take(10, Priority::Edit, now).is_none(),
-            "the room is for who was told"
+            rate_limiter.take(10, Priority::Edit, now).is_none(),
+            "the permit is reserved for the waiter that was granted it"
         );
         advance(GRANT_HAS_ROOM).await;
-        let late = budget.take(11, Priority::Edit, Instant::now());
+        let late = rate_limiter.take(11, Priority::Edit, Instant::now());
         assert!(late.is_none(), "10 came before");
-        assert_eq!(budget.next_turn().await, [10]);
-        let edit = budget.take(10, Priority::Edit, Instant::now());
+        assert_eq!(rate_limiter.next_turn().await, [10]);
+        let edit = rate_limiter.take(10, Priority::Edit, Instant::now());
         assert!(edit.is_some());
         assert!(
-            budget.take(5, Priority::Read, Instant::now()).is_none(),
+            rate_limiter.take(5, Priority::Read, Instant::now()).is_none(),
             "5 has come too late"
         );
         drop(edit);
-        assert_eq!(budget.next_turn().await, [11]);
+        assert_eq!(rate_limiter.next_turn().await, [11]);
         drop(turns);
-        assert_eq!(budget.next_turn().await, [5, 9]);
+        assert_eq!(rate_limiter.next_turn().await, [5, 9]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn turns_that_nobody_takes_do_not_hold_up_a_parked_task() {
-        let budget = Budget::<u32>::new(50.0);
-        let turns = all_that_go(&budget, 0, Instant::now());
+        let rate_limiter = RateLimiter::<u32>::new(50.0);
+        let turns = all_that_go(&rate_limiter, 0, Instant::now());
         for waiter in 10..14 {
-            assert!(budget.take(waiter, Priority::Write, Instant::now()).is_none());
+            assert!(rate_limiter.take(waiter, Priority::Write, Instant::now()).is_none());
         }
         drop(turns);
         advance(SECOND).await;
-        assert_eq!(budget.next_turn().await.len(), 5);
+        assert_eq!(rate_limiter.next_turn().await.len(), 5);
         let start = Instant::now();
-        let _turn = budget.turn(Priority::Drift).await;
+        let _turn = rate_limiter.permit(Priority::Drift).await.expect("a turn");
         assert!(start.elapsed() <= GRANT_HAS_ROOM + millis(10), "{:?}", start.elapsed());
     }
 
@@ -884,7 +975,7 @@ mod tests {
         fn no_window_holds_more_than_a_burst_and_the_rates_worth(rate in 0.5_f64..60.0, steps in steps()) {
             let mut core = Core::<u32>::new(rate);
             let mut now = Instant::now();
-            // Turns paid for, and paid back, in the order of time.
+            // Permits paid for and refunded, in the order of time.
             let mut paid: Vec<(Instant, f64)> = Vec::new();
             for step in steps {
                 let given = core.grants.len();
@@ -978,7 +1069,7 @@ mod tests {
                 prop_assert_eq!(core.queue.len(), core.ranks.len());
                 for (rank, key) in &core.queue {
                     prop_assert_eq!(core.ranks.get(key), Some(rank));
-                    prop_assert!(!core.grants.contains_key(key), "nobody waits with a turn in hand");
+                    prop_assert!(!core.grants.contains_key(key), "no waiter in the queue has a permit");
                 }
                 prop_assert!(core.tokens <= burst(core.max) && core.rate >= 1.0 && core.rate <= 30.0);
                 prop_assert!(core.under_way == under_way.len() && core.under_way <= MOST_UNDER_WAY);
