@@ -163,7 +163,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 
 /// Samples to apply as a whole, and samples that first need a resource in the cloud.
 fn samples() -> Vec<Page> {
-    let paths = ["docs/samples", "docs/samples/adopting"].map(|folder| files(folder, "yaml"));
+    let paths = ["examples", "examples/adopting"].map(|folder| files(folder, "yaml"));
     paths.iter().flatten().map(|path| read(path)).collect()
 }
 
@@ -243,14 +243,14 @@ fn the_manifest_in_the_readme_is_one_of_the_samples() {
     let shown = blocks(&read(Path::new("README.md")).text, "yaml");
     assert!(!shown.is_empty());
     for block in shown {
-        assert!(samples.contains(&block), "not in docs/samples:\n{block}");
+        assert!(samples.contains(&block), "not in examples:\n{block}");
     }
 }
 
-/// So that `kubectl apply --filename docs/samples` is enough.
+/// So that `kubectl apply -f examples` is enough.
 #[test]
 fn every_password_that_a_sample_names_is_in_the_samples() {
-    let texts = files("docs/samples", "yaml").into_iter().map(|path| read(&path).text);
+    let texts = files("examples", "yaml").into_iter().map(|path| read(&path).text);
     let documents: Vec<Value> = texts
         .flat_map(|text| text.split("\n---\n").map(str::to_owned).collect::<Vec<_>>())
         .map(|text| serde_saphyr::from_str(&text).expect("YAML"))
@@ -302,7 +302,7 @@ fn relative_links_lead_somewhere() {
 #[test]
 fn every_page_that_the_code_names_exists() {
     let page = regex::Regex::new(r"\bdocs/[a-z/-]+\.md\b").unwrap();
-    let mut left: Vec<PathBuf> = ["src", "tests", "examples", "charts", "image", ".ci", "deploy"]
+    let mut left: Vec<PathBuf> = ["src", "tests", "programs", "charts", "image", ".ci", "deploy"]
         .map(PathBuf::from)
         .into();
     let mut named = 0;

@@ -11,7 +11,7 @@ const ROOTS: &[Root] = &[
     root("README.md", &["md"], Text::Markdown),
     root("CHANGELOG.md", &["md"], Text::Markdown),
     root("docs", &["md"], Text::Markdown),
-    root("docs/samples", &["yaml"], Text::Plain),
+    root("examples", &["yaml"], Text::Plain),
     root("charts", &["md"], Text::Markdown),
     root("charts", &["yaml", "tpl", "txt", "json"], Text::Plain),
     root("deploy", &["lua"], Text::Plain),
@@ -19,7 +19,7 @@ const ROOTS: &[Root] = &[
     root("Dockerfile", &[""], Text::Plain),
     root("src", &["rs"], Text::Rust),
     root("tests", &["rs"], Text::Rust),
-    root("examples", &["rs"], Text::Rust),
+    root("programs", &["rs"], Text::Rust),
 ];
 
 /// The phrases themselves, and the chart of an earlier version.

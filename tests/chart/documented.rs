@@ -144,5 +144,5 @@ fn the_command_that_the_pages_show_first_is_the_example() {
         let text = std::fs::read_to_string(project().join(page)).unwrap();
         assert!(text.contains(&format!("$ {EXAMPLE}\n")), "{page}");
     }
-    assert!(project().join("examples/install/main.rs").exists());
+    assert!(project().join("programs/install/main.rs").exists());
 }

@@ -87,7 +87,7 @@ async fn nothing_differs_after_a_sync(apply: Apply) {
 
 /// The samples of the documentation.
 fn samples() -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

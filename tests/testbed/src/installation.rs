@@ -22,7 +22,7 @@ const SIMULATOR: &str = "vpn-vpn-operator-simulator";
 /// A short confirmation period; the default is 30 s.
 const INSTALL: &str = "helm install vpn charts/vpn-operator -n vpn-operator --create-namespace \
                        --set simulator.enabled=true --set clusterName=try-out --set creationConfirmationPeriod=3s";
-const APPLY: &str = "kubectl apply -f docs/samples";
+const APPLY: &str = "kubectl apply -f examples";
 const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=120s cgw,vpnu --all";
 const SHOW: &str = "kubectl get cgw,vpnu";
 

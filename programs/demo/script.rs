@@ -86,8 +86,8 @@ impl Demo {
              (default: 30s)."
         );
 
-        step("kubectl apply -f docs/samples");
-        let samples = project("docs/samples");
+        step("kubectl apply -f examples");
+        let samples = project("examples");
         let applied = control_plane
             .kubectl(["apply".as_ref(), "-f".as_ref(), samples.as_os_str()])
             .await?
@@ -182,7 +182,7 @@ async fn print_what_next(
     println!("{kubectl} describe vpnu {}", ROTATED.user);
     println!(
         "{kubectl} delete -f {}/{}.yaml",
-        project("docs/samples").display(),
+        project("examples").display(),
         RENAMED_GATEWAY.object
     );
     println!("The simulated cloud: {} (see docs/simulator.md)", simulator.url());
