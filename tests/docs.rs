@@ -483,11 +483,11 @@ fn the_metrics_that_are_named_are_those_that_there_are() {
             assert!(exists, "{} names {name}, which is no metric", page.path.display());
         }
     }
-    let operations = read(Path::new("docs/operations.md")).text;
+    let monitoring = read(Path::new("docs/monitoring.md")).text;
     for family in families {
         assert!(
-            operations.contains(&family),
-            "docs/operations.md does not mention {family}"
+            monitoring.contains(&family),
+            "docs/monitoring.md does not mention {family}"
         );
     }
 }

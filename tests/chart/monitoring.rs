@@ -200,18 +200,22 @@ async fn an_alert_that_makes_no_sense_to_prometheus_is_refused() {
 #[tokio::test]
 async fn alerts_lead_to_what_the_documentation_says_of_them() {
     let whole = rules(&["metrics.prometheusRule.docsURL=https://docs.example.com/"]).await;
-    let operations = std::fs::read_to_string(project().join("docs/operations.md")).unwrap();
+    let runbooks = std::fs::read_to_string(project().join("docs/runbooks.md")).unwrap();
     let rules = whole["groups"][0]["rules"].as_array().unwrap();
     for rule in rules {
         let alert = rule["alert"].as_str().unwrap();
-        let link = format!("https://docs.example.com/operations.md#{}", alert.to_lowercase());
+        let anchor = alert.to_lowercase();
+        let link = format!("https://docs.example.com/runbooks.md#{anchor}");
         assert_eq!(rule["annotations"]["runbook_url"], *link);
         assert!(
-            operations.contains(&format!("\n### {alert}\n")),
-            "{alert} has no place in operations.md"
+            runbooks.contains(&format!("\n## {alert}\n")),
+            "{alert} has no place in runbooks.md"
         );
+        let severity = rule["labels"]["severity"].as_str().unwrap();
+        let row = format!("\n| [{alert}](#{anchor}) | {severity} | ");
+        assert!(runbooks.contains(&row), "runbooks.md lacks {row:?}");
     }
-    assert_eq!(operations.matches("\n### VpnOperator").count(), rules.len());
+    assert_eq!(runbooks.matches("\n## VpnOperator").count(), rules.len());
 }
 
 fn names_of(rules: &[Value]) -> Vec<&str> {

@@ -1,5 +1,5 @@
-//! Follows docs/operations.md for a new cluster that is read-only at first: it reports what it would do, does nothing,
-//! and takes everything over once read-only is off.
+//! Follows docs/backup-and-restore.md for a new cluster that is read-only at first: it reports what it would do, does
+//! nothing, and takes everything over once read-only is off.
 
 use serde_json::Value;
 use vpn_operator_testbed::eventually;
@@ -72,7 +72,7 @@ async fn a_new_cluster_tells_what_it_would_do_and_once_it_is_switched_takes_ever
     release.plane.helm(uninstall).await.unwrap().success().unwrap();
     release.helm("install", &["readOnly=false".to_owned()]).await;
 
-    let commands = commands("operations.md", SECTION);
+    let commands = commands("backup-and-restore.md", SECTION);
     let find = |words: &str| commands.iter().find(|command| command.contains(words)).unwrap();
     follow(&release, find("readOnly=true")).await;
     start(&mut release).await;

@@ -1,4 +1,4 @@
-//! Follows docs/operations.md on shards: two releases in one cluster, and objects that move between them.
+//! Follows docs/scaling.md on shards: two releases in one cluster, and objects that move between them.
 
 use serde_json::Value;
 use vpn_operator_testbed::{ControlPlane, Kubelet, Operator, Simulator};
@@ -65,7 +65,7 @@ impl Shards {
 
 #[tokio::test]
 async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobody_looks_after_it() {
-    let commands = commands("operations.md", "Several operators");
+    let commands = commands("scaling.md", "Several operators");
     let shards = Shards::install(&commands).await;
     let apply = ["apply", "--filename", "-"];
     let applied = shards.plane.kubectl_with_input(apply, OBJECTS).await.unwrap();
