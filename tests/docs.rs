@@ -132,9 +132,16 @@ fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// README.md, CHANGELOG.md, the chart's README and everything in docs/.
+/// The pages in the project's root, the chart's README and everything in docs/.
 fn pages() -> Vec<Page> {
-    let top = ["README.md", "CHANGELOG.md", "charts/vpn-operator/README.md"].map(PathBuf::from);
+    let top = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "charts/vpn-operator/README.md",
+    ]
+    .map(PathBuf::from);
     let docs = ["docs", "docs/contributing"].map(|folder| files(folder, "md"));
     let paths = top.into_iter().chain(docs.into_iter().flatten());
     paths.map(|path| read(&path)).collect()

@@ -10,6 +10,8 @@ use regex::Regex;
 const ROOTS: &[Root] = &[
     root("README.md", &["md"], Text::Markdown),
     root("CHANGELOG.md", &["md"], Text::Markdown),
+    root("CONTRIBUTING.md", &["md"], Text::Markdown),
+    root("SECURITY.md", &["md"], Text::Markdown),
     root("docs", &["md"], Text::Markdown),
     root("examples", &["yaml"], Text::Plain),
     root("charts", &["md"], Text::Markdown),
