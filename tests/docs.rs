@@ -254,6 +254,27 @@ fn the_manifest_in_the_readme_is_one_of_the_samples() {
     }
 }
 
+/// Artifact Hub shows them.
+#[test]
+fn the_examples_of_the_chart_are_samples() {
+    let documents = samples().into_iter().flat_map(|sample| {
+        let documents = sample.text.split("\n---\n").map(str::to_owned);
+        documents.collect::<Vec<_>>()
+    });
+    let samples: Vec<Value> = documents
+        .map(|text| serde_saphyr::from_str(&text).expect("YAML"))
+        .collect();
+    let chart = read(Path::new("charts/vpn-operator/Chart.yaml")).text;
+    let chart: Value = serde_saphyr::from_str(&chart).expect("YAML");
+    let annotations = &chart["annotations"];
+    let shown = annotations["artifacthub.io/crdsExamples"].as_str().expect("text");
+    let shown: Vec<Value> = serde_saphyr::from_str(shown).expect("a list");
+    assert!(!shown.is_empty());
+    for example in shown {
+        assert!(samples.contains(&example), "not in examples: {example}");
+    }
+}
+
 /// So that `kubectl apply -f examples` is enough.
 #[test]
 fn every_password_that_a_sample_names_is_in_the_samples() {
