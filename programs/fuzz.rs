@@ -95,7 +95,7 @@ fn keep(target: &str, input: &[u8]) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("target/fuzz")
         .join(target);
-    let file = folder.join(&vpn_operator::cloud::signing::sha256_hex(input)[..16]);
+    let file = folder.join(&vpn_cloud::credentials::signing::sha256_hex(input)[..16]);
     fs::create_dir_all(&folder).expect("the directory can be created");
     fs::write(&file, input).expect("the file can be written");
     file

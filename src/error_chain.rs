@@ -36,7 +36,7 @@ mod tests {
     struct Quoting(#[source] Inner);
 
     #[test]
-    fn an_error_is_one_line_with_its_causes_each_told_once() {
+    fn an_error_is_one_line_without_repeated_causes() {
         assert_eq!(one_line(&Outer(Inner)), "outer text: inner");
         assert_eq!(one_line(&Quoting(Inner)), "quotes its inner");
     }

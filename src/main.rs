@@ -7,13 +7,10 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
-use vpn_operator::{
-    api,
-    error_chain::one_line,
-    operator, probe,
-    settings::{Cli, Command, ProbeArgs, RunArgs, Settings, validate},
-    wiring,
-};
+use vpn_core::api;
+use vpn_operator::error_chain::one_line;
+use vpn_operator::settings::{Cli, Command, OperatorSettings, ProbeArgs, RunArgs, validate};
+use vpn_operator::{operator, probe, wiring};
 
 /// Enough for a process that mostly waits; each thread has its own stack and allocator arena.
 const WORKER_THREADS: usize = 2;
@@ -39,7 +36,7 @@ fn main() -> ExitCode {
 }
 
 /// Ends the process with status 2, as for every other mistake on the command line, if the flags make no sense.
-fn checked(args: RunArgs) -> Settings {
+fn checked(args: RunArgs) -> OperatorSettings {
     validate(args, |path| std::fs::read(path)).unwrap_or_else(|wrong| {
         let mut command = Cli::command();
         command.build();
@@ -50,7 +47,7 @@ fn checked(args: RunArgs) -> Settings {
     })
 }
 
-fn run(settings: Settings) -> Result<(), String> {
+fn run(settings: OperatorSettings) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()

@@ -2,8 +2,6 @@
 //! `--watch-namespace`). So no metric contains ids or messages, and the number of series is bounded. The exception is
 //! `credential`: the name of a Secret, for as long as an object uses it.
 
-use std::time::Duration;
-
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -15,6 +13,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use std::time::Duration;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindOutcome {
@@ -23,7 +22,7 @@ struct KindOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Kind {
+struct KindLabel {
     kind: &'static str,
 }
 
@@ -40,7 +39,7 @@ struct OperationOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Operation {
+struct OperationLabel {
     operation: &'static str,
 }
 
@@ -51,23 +50,23 @@ struct CollectionOutcome {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Collection {
+struct CollectionLabel {
     collection: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: &'static str,
 }
 
 /// `namespace/secret`, or `default`: one for each credential in use.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Credential {
+struct CredentialLabel {
     credential: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Build {
+struct BuildLabel {
     version: &'static str,
 }
 
@@ -81,20 +80,20 @@ struct KindNamespace {
 #[derive(Clone)]
 pub struct Metrics {
     reconciles: Family<KindOutcome, Counter>,
-    reconcile_duration: Family<Kind, Histogram>,
+    reconcile_duration: Family<KindLabel, Histogram>,
     cloud_requests: Family<OperationOutcome, Counter>,
-    cloud_request_duration: Family<Operation, Histogram>,
+    cloud_request_duration: Family<OperationLabel, Histogram>,
     objects: Family<KindReason, Gauge>,
-    drifted_objects: Family<Kind, Gauge>,
-    crd_missing_fields: Family<Kind, Gauge>,
+    drifted_objects: Family<KindLabel, Gauge>,
+    crd_missing_fields: Family<KindLabel, Gauge>,
     cache_lists: Family<CollectionOutcome, Counter>,
-    unreadable_items: Family<Collection, Counter>,
+    unreadable_items: Family<CollectionLabel, Counter>,
     leader: Gauge,
     watch_up: Family<KindNamespace, Gauge>,
     rate_limiter_queue: Gauge,
-    credential_failures: Family<Reason, Counter>,
-    credential_healthy: Family<Credential, Gauge>,
-    credential_last_success: Family<Credential, Gauge>,
+    credential_failures: Family<ReasonLabel, Counter>,
+    credential_healthy: Family<CredentialLabel, Gauge>,
+    credential_last_success: Family<CredentialLabel, Gauge>,
     creations_sent_again: Family<KindOutcome, Counter>,
 }
 
@@ -127,6 +126,13 @@ impl Metrics {
     /// Registers every metric in `registry`, under the operator's prefix.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("vpn_operator");
+        self.register_work(registry);
+        self.register_process(registry);
+        self.register_credentials(registry);
+    }
+
+    /// Reconciliations, requests, and the objects by their state.
+    fn register_work(&self, registry: &mut Registry) {
         registry.register(
             "reconciles",
             "Reconciliations, by kind and outcome",
@@ -164,6 +170,10 @@ impl Metrics {
             "Status fields that the apiserver prunes because the CRD is older than the operator, by kind",
             self.crd_missing_fields.clone(),
         );
+    }
+
+    /// Reads of the cloud, and the state of the process.
+    fn register_process(&self, registry: &mut Registry) {
         registry.register(
             "mirror_lists",
             "Complete reads of a cloud collection, by collection and outcome",
@@ -189,6 +199,10 @@ impl Metrics {
             "Requests that wait for a permit of the rate limiter",
             self.rate_limiter_queue.clone(),
         );
+    }
+
+    /// Credentials, replays, and the version.
+    fn register_credentials(&self, registry: &mut Registry) {
         registry.register(
             "credential_failures",
             "Credentials that began to fail, by reason",
@@ -212,7 +226,7 @@ impl Metrics {
         registry.register(
             "build",
             "The running program",
-            Info::new(Build {
+            Info::new(BuildLabel {
                 version: env!("CARGO_PKG_VERSION"),
             }),
         );
@@ -222,7 +236,7 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         self.reconciles.get_or_create(&KindOutcome { kind, outcome }).inc();
         self.reconcile_duration
-            .get_or_create(&Kind { kind })
+            .get_or_create(&KindLabel { kind })
             .observe(took.as_secs_f64());
     }
 
@@ -232,7 +246,7 @@ impl Metrics {
             .get_or_create(&OperationOutcome { operation, outcome })
             .inc();
         self.cloud_request_duration
-            .get_or_create(&Operation { operation })
+            .get_or_create(&OperationLabel { operation })
             .observe(took.as_secs_f64());
     }
 
@@ -249,13 +263,13 @@ impl Metrics {
 
     /// Records whether an object now has drift that is only reported.
     pub fn object_drifted(&self, kind: &'static str, before: bool, now: bool) {
-        let drifted = self.drifted_objects.get_or_create(&Kind { kind });
+        let drifted = self.drifted_objects.get_or_create(&KindLabel { kind });
         drifted.inc_by(i64::from(now) - i64::from(before));
     }
 
     /// Sets how many fields of the status the CRD of `kind` in the cluster does not keep.
     pub fn set_crd_missing_fields(&self, kind: &'static str, fields: usize) {
-        let gauge = self.crd_missing_fields.get_or_create(&Kind { kind });
+        let gauge = self.crd_missing_fields.get_or_create(&KindLabel { kind });
         gauge.set(i64::try_from(fields).unwrap_or(i64::MAX));
     }
 
@@ -270,12 +284,12 @@ impl Metrics {
     pub fn read_unreadable_items(&self, collection: &'static str, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.unreadable_items
-            .get_or_create(&Collection { collection })
+            .get_or_create(&CollectionLabel { collection })
             .inc_by(count);
     }
 
     /// Records the start or the end of leadership.
-    pub fn set_leader(&self, leads: bool) {
+    pub(crate) fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
@@ -287,13 +301,13 @@ impl Metrics {
     }
 
     /// Sets how many requests wait for the rate limiter, of all credentials together.
-    pub fn set_rate_limiter_queue(&self, waiting: usize) {
+    pub(crate) fn set_rate_limiter_queue(&self, waiting: usize) {
         self.rate_limiter_queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// Counts a credential that began to fail.
     pub fn credential_failed(&self, reason: &'static str) {
-        self.credential_failures.get_or_create(&Reason { reason }).inc();
+        self.credential_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Records whether a credential works.
@@ -309,7 +323,7 @@ impl Metrics {
     }
 
     /// Removes the series of a credential that no object uses any more.
-    pub fn credential_unused(&self, credential: &str) {
+    pub(crate) fn credential_unused(&self, credential: &str) {
         self.credential_healthy.remove(&of_credential(credential));
         self.credential_last_success.remove(&of_credential(credential));
     }
@@ -323,8 +337,8 @@ impl Metrics {
     }
 }
 
-fn of_credential(credential: &str) -> Credential {
-    Credential {
+fn of_credential(credential: &str) -> CredentialLabel {
+    CredentialLabel {
         credential: credential.to_owned(),
     }
 }
@@ -332,7 +346,7 @@ fn of_credential(credential: &str) -> Credential {
 /// The type of [`encode`]'s text, for the `Content-Type` header.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything in `registry` in the OpenMetrics text format.
+/// Everything in `registry` in the `OpenMetric`s text format.
 pub fn encode(registry: &Registry) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     text::encode(&mut text, registry)?;
@@ -350,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_reaches_the_page() {
+    fn every_metric_is_exported() {
         let metrics = Metrics::default();
         metrics.reconciled("CustomerGateway", "settled", Duration::from_millis(3));
         metrics.cloud_request("CreateCustomerGateway", "ok", Duration::from_millis(30));
@@ -403,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_counted_under_its_present_reason_only() {
+    fn an_object_is_counted_under_its_current_reason_only() {
         let metrics = Metrics::default();
         metrics.object_moved("CustomerGateway", None, Some("Creating"));
         metrics.object_moved("CustomerGateway", Some("Creating"), Some("Available"));

@@ -1,10 +1,19 @@
 //! The life cycle of the process: its start order and its shutdown.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
-
+use crate::error_chain::one_line;
+use crate::kubernetes::client::{ClientError, Clients, WatchActivity};
+use crate::kubernetes::config as kube_config;
+use crate::kubernetes::crd_wait::AwaitedCrds;
+use crate::leader::{Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock};
+use crate::metrics::Metrics;
+use crate::settings::OperatorSettings;
+use crate::telemetry::TelemetryError;
+use crate::web::{ListenError, Readiness};
+use crate::{leader, telemetry, web};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use prometheus_client::registry::Registry;
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -13,36 +22,30 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{
-    crd_wait::AwaitedCrds,
-    error_chain::one_line,
-    kube_client::{ClientError, Clients, Heard},
-    kube_config,
-    leader::{self, Candidate, Election, KubeLeases, LeaderHandle, Leadership, LossReason, SystemClock},
-    metrics::Metrics,
-    settings::Settings,
-    telemetry::{self, TelemetryError},
-    web::{self, ListenError, Readiness},
-};
-
 /// How long work in progress may take after SIGTERM. Together with the release of the lease it stays below 20 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);
+
 /// How long the release of the lease may take.
 const RELEASE_LIMIT: Duration = Duration::from_secs(4);
+
 /// After this time the process ends even if work is in progress.
 const STOP_LIMIT: Duration = Duration::from_secs(17);
+
 /// How long the HTTP endpoints may take to answer open requests.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 
 /// The dependencies of the controllers.
 #[derive(Clone)]
 pub struct Dependencies {
-    pub settings: Arc<Settings>,
+    /// The checked flags.
+    pub settings: Arc<OperatorSettings>,
     /// The CRDs of this version, one for each kind.
     pub crds: Arc<[CustomResourceDefinition]>,
+    /// For everything but the leader election, which has a client of its own.
     pub client: Client,
     /// When the apiserver last answered a list or watch.
-    pub heard: Heard,
+    pub heard: WatchActivity,
+    /// Served at `/metrics`.
     pub metrics: Metrics,
     /// For the controllers' own checks (`watch customergateways`).
     pub readiness: Readiness,
@@ -50,25 +53,33 @@ pub struct Dependencies {
     pub leader: LeaderHandle,
     /// After its cancellation, finish work in progress and return.
     pub shutdown: CancellationToken,
+    /// Panics that a test places in the reconciliation of an object.
     #[cfg(test)]
-    pub tripwires: crate::reconcile::tripwire::Tripwires,
+    pub tripwires: crate::reconcile::pipeline::tripwire::Tripwires,
 }
 
 /// Why the operator ended without a signal to stop.
 #[derive(Debug, Error)]
 pub enum OperatorError {
+    /// The log cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// There is no usable configuration for the apiserver, or no client for it.
     #[error("{0}")]
     KubeClient(String),
+    /// The address of the HTTP endpoints cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The HTTP server ended by itself.
     #[error("the HTTP endpoints ended: {0}")]
     Web(io::Error),
+    /// The handlers of SIGTERM and SIGINT cannot be installed.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),
+    /// The process may no longer write to the cloud.
     #[error("lost the lease, so another operator may be working: {0}")]
     LeaseLost(LossReason),
+    /// The controllers returned before the shutdown, with this reason.
     #[error("the controllers ended: {0}")]
     Controllers(String),
 }
@@ -76,7 +87,7 @@ pub enum OperatorError {
 /// Runs until SIGTERM or SIGINT. Starts `controllers` once the resources of `crds` are served, on followers too. It
 /// must return soon after [`Dependencies::shutdown`].
 pub async fn run<F, Fut>(
-    settings: Settings,
+    settings: OperatorSettings,
     crds: &[CustomResourceDefinition],
     controllers: F,
 ) -> Result<(), OperatorError>
@@ -100,8 +111,6 @@ where
             return Ok(());
         }
     };
-    let client = clients.main;
-
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
@@ -117,47 +126,16 @@ where
         pages_end.clone(),
     ));
 
-    let work = async {
-        tokio::select! {
-            () = awaited.served(&client) => {}
-            () = stopped.cancelled() => return Ok(()),
-        }
-        let settings = Arc::new(settings);
-        let crds: Arc<[CustomResourceDefinition]> = crds.into();
-        let dependencies = |leader| Dependencies {
-            settings: Arc::clone(&settings),
-            crds: Arc::clone(&crds),
-            client: client.clone(),
-            metrics: metrics.clone(),
-            heard: clients.heard.clone(),
-            readiness: readiness.clone(),
-            leader,
-            shutdown: stopped.child_token(),
-            #[cfg(test)]
-            tripwires: Default::default(),
-        };
-        match &settings.leader_election {
-            None => {
-                readiness.note("leader", "leader election is disabled (--leader-elect=false)");
-                metrics.set_leader(true);
-                let dependencies = dependencies(LeaderHandle::always());
-                alone(controllers(dependencies), &stopped).await
-            }
-            Some(election) => {
-                let candidate = Candidate {
-                    identity: leader::identity(),
-                    lease_duration: election.lease_duration,
-                };
-                let leases = KubeLeases::new(clients.election.clone(), &election.namespace, &election.name);
-                let election = Election::new(leases, candidate, Arc::new(SystemClock));
-                readiness.note("leader", "standing by");
-                let dependencies = dependencies(election.handle());
-                elected(controllers(dependencies), election, &stopped, &readiness, &metrics).await
-            }
-        }
+    let launch = Launch {
+        settings: Arc::new(settings),
+        crds: crds.into(),
+        clients,
+        metrics,
+        readiness,
+        stopped: stopped.clone(),
     };
     let ended = tokio::select! {
-        ended = work => ended,
+        ended = launch.run(&awaited, controllers) => ended,
         () = stopped_for(&stopped, STOP_LIMIT) => {
             warn!("not all work ended in time; exiting");
             Ok(())
@@ -171,6 +149,60 @@ where
         info!("stopped");
     }
     ended
+}
+
+/// What the controllers and the leader election start with.
+struct Launch {
+    settings: Arc<OperatorSettings>,
+    crds: Arc<[CustomResourceDefinition]>,
+    clients: Clients,
+    metrics: Metrics,
+    readiness: Readiness,
+    stopped: CancellationToken,
+}
+
+impl Launch {
+    /// Runs the controllers once the resources of their CRDs are served.
+    async fn run<F, Fut>(self, awaited: &AwaitedCrds, controllers: F) -> Result<(), OperatorError>
+    where
+        F: FnOnce(Dependencies) -> Fut,
+        Fut: Future<Output = Result<(), String>>,
+    {
+        tokio::select! {
+            () = awaited.served(&self.clients.main) => {}
+            () = self.stopped.cancelled() => return Ok(()),
+        }
+        let (readiness, metrics, stopped) = (&self.readiness, &self.metrics, &self.stopped);
+        let Some(election) = &self.settings.leader_election else {
+            readiness.note("leader", "leader election is disabled (--leader-elect=false)");
+            metrics.set_leader(true);
+            return alone(controllers(self.dependencies(LeaderHandle::always())), stopped).await;
+        };
+        let candidate = Candidate {
+            identity: leader::identity(),
+            lease_duration: election.lease_duration,
+        };
+        let leases = KubeLeases::new(self.clients.election.clone(), &election.namespace, &election.name);
+        let election = Election::new(leases, candidate, Arc::new(SystemClock));
+        readiness.note("leader", "standing by");
+        let controllers = controllers(self.dependencies(election.handle()));
+        elected(controllers, election, stopped, readiness, metrics).await
+    }
+
+    fn dependencies(&self, leader: LeaderHandle) -> Dependencies {
+        Dependencies {
+            settings: Arc::clone(&self.settings),
+            crds: Arc::clone(&self.crds),
+            client: self.clients.main.clone(),
+            metrics: self.metrics.clone(),
+            heard: self.clients.heard.clone(),
+            readiness: self.readiness.clone(),
+            leader,
+            shutdown: self.stopped.child_token(),
+            #[cfg(test)]
+            tripwires: crate::reconcile::pipeline::tripwire::Tripwires::default(),
+        }
+    }
 }
 
 fn pages_error(served: Result<io::Result<()>, tokio::task::JoinError>) -> io::Error {
@@ -327,7 +359,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controllers_may_end_only_when_asked_to() {
+    fn controllers_may_end_only_after_shutdown() {
         let stopped = CancellationToken::new();
         assert!(controllers_ended(Ok(()), &stopped).is_err());
         stopped.cancel();

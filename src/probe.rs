@@ -1,26 +1,26 @@
 //! `vpn-operator probe`: asks operators whether they are ready, and prints their `/readyz`. `helm test` runs it, since
 //! the image contains no other program for that.
 
-use std::fmt::Write as _;
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
-
+use crate::error_chain::one_line;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 use url::{Host, Url};
 
-use crate::error_chain::one_line;
-
 /// How long one operator may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
 /// Between two rounds of requests.
 const PAUSE: Duration = Duration::from_millis(500);
+
 /// An answer has a line for each check.
 const MOST_BYTES: usize = 64 * 1024;
 
@@ -132,7 +132,8 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::web::{self, Readiness};
+    use crate::web;
+    use crate::web::Readiness;
 
     const PATIENT: Duration = Duration::from_secs(60);
 
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_waits_for_an_operator_that_becomes_ready() {
+    async fn the_probe_waits_until_the_operator_is_ready() {
         let readiness = Readiness::default();
         let check = readiness.check("watch vpnusers", "not begun");
         let url = served(&readiness).await;
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_not_ready_says_what_is_missing() {
+    async fn the_probe_reports_the_failed_checks() {
         let readiness = Readiness::default();
         readiness.check("crd vpnusers", "not installed");
         let answers = until_ready(&served(&readiness).await, Duration::ZERO).await;
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_not_there_is_told_by_address_or_name() {
+    async fn the_probe_reports_an_unreachable_address_or_host() {
         let closed = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = closed.local_addr().unwrap();
         drop(closed);
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_accepts_and_says_nothing_is_not_waited_for() {
+    async fn the_probe_times_out_without_a_response() {
         tokio::time::pause();
         let silent = web::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}/readyz", silent.local_addr().unwrap());

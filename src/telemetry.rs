@@ -3,8 +3,9 @@
 //! It is written to stderr, like the logs of kubectl and the control plane. stdout is for the output of commands
 //! (`crd`). A container's log has both.
 
+use crate::settings::{LogFormat, LogSettings};
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
-
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -15,11 +16,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
-
-use crate::{
-    settings::{LogFormat, LogSettings},
-    text::is_unseen,
-};
+use vpn_cloud::text::is_unseen;
 
 /// The log cannot be set up.
 #[derive(Debug, Error)]
@@ -31,7 +28,7 @@ pub enum TelemetryError {
 }
 
 /// Sets up the process's log; call it once.
-pub fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
+pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = log_layer(settings, colours, std::io::stderr)?;
     tracing_subscriber::registry()
@@ -111,7 +108,8 @@ impl<W: Write> Write for OneLine<W> {
                 // Outside of strings the formatter writes no such character.
                 LogFormat::Json => {
                     for unit in character.encode_utf16(&mut [0; 2]) {
-                        escaped.push_str(&format!("\\u{unit:04x}"));
+                        // Writing to a text does not fail.
+                        let _ = write!(escaped, "\\u{unit:04x}");
                     }
                 }
             }
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_makes_http_and_tls_libraries_talk_about_what_they_carry() {
+    fn no_filter_enables_content_logs_of_http_and_tls_libraries() {
         for filter in [
             "trace",
             "hyper=trace,h2=trace,reqwest=trace,rustls=trace,tower_http=trace,unheard_of=trace",
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_that_kube_cannot_read_are_never_logged() {
+    fn response_bodies_are_not_logged_by_kube() {
         let log = logged("trace", LogFormat::Text, || {
             all_levels!("kube_client::client");
         });
@@ -234,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_harmless_can_be_asked_for() {
+    fn harmless_targets_can_be_enabled() {
         let log = logged("trace", LogFormat::Text, || {
             debug!(target: "kube_client::client::builder", "requesting");
             trace!(target: "kube_runtime::watcher", "watching");
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_filter_holds_below_the_cap() {
+    fn the_configured_filter_applies_within_the_cap() {
         let log = logged("warn,vpn_operator::leader=debug", LogFormat::Text, || {
             debug!(target: "vpn_operator::leader", "asked-for");
             info!(target: "vpn_operator::web", "not-asked-for");
@@ -257,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn kubes_own_spans_show_only_to_who_asks_for_more() {
+    fn spans_of_kube_appear_only_at_debug_level() {
         let log = |filter| {
             logged(filter, LogFormat::Text, || {
                 let span = tracing::info_span!(target: "kube_runtime::controller", "reconciling object");
@@ -269,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchers_warnings_which_repeat_ours_show_only_to_who_asks_for_more() {
+    fn watcher_warnings_appear_only_at_debug_level() {
         let log = |filter| {
             logged(filter, LogFormat::Text, || {
                 warn!(target: "kube_runtime::watcher", "at each retry");
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_one_object_per_line() {
+    fn json_logs_have_one_object_per_line() {
         let log = logged("info", LogFormat::Json, || {
             info!(target: "vpn_operator", object = "a/b", "first");
             info!(target: "vpn_operator", "second\nline");
@@ -297,7 +295,7 @@ mod tests {
     const EVIL: &str = "a\nERROR forged line\r\u{1b}[2J\u{9b}31m\u{202e}b\u{e0041}c\td";
 
     #[test]
-    fn whatever_an_event_quotes_it_is_one_line_of_plain_characters() {
+    fn event_text_is_a_single_printable_line() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let log = logged("info", format, || {
                 let span = tracing::info_span!(target: "vpn_operator", "span", quoted = %EVIL);
@@ -319,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn with_colours_what_is_quoted_still_steers_nothing() {
+    fn with_colors_quoted_control_sequences_are_removed() {
         let captured = Captured::default();
         let settings = LogSettings {
             format: LogFormat::Text,

@@ -1,17 +1,6 @@
 //! The operator's HTTP endpoints: `/livez`, `/healthz`, `/readyz`, `/metrics`.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
+use crate::metrics;
 use axum::{
     Router,
     extract::State,
@@ -25,6 +14,17 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use prometheus_client::registry::Registry;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -34,23 +34,25 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 use tracing::{info, warn};
 
-use crate::metrics;
-
 /// Probes and scrapers need a few. Any client that reaches the pod can open more: then the oldest idle ones are closed.
 const MOST_CONNECTIONS: usize = 256;
+
 /// How long the head of a request may take, including the idle time before it.
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
+
 /// How long a connection may last, even if busy: a client must not keep its place by slow requests or by not reading.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
+
 /// The maximum size of a request's head, and of one write.
 const MOST_BUFFERED: usize = 16 * 1024;
+
 /// The pause after a failed accept, for example for lack of file descriptors.
 const AFTER_A_FAILED_ACCEPT: Duration = Duration::from_secs(1);
 
 /// The checks that must be ok before the operator is ready, by name. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
-    checks: Arc<Mutex<BTreeMap<String, Status>>>,
+    checks: Arc<Mutex<BTreeMap<String, CheckStatus>>>,
     doubts: Arc<Mutex<BTreeMap<String, Doubt>>>,
 }
 
@@ -65,7 +67,7 @@ impl std::fmt::Debug for Doubt {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Status {
+enum CheckStatus {
     Ok,
     Pending(String),
     /// Shown, without effect on readiness: a follower is as ready as the leader.
@@ -74,15 +76,15 @@ enum Status {
 
 /// One thing that readiness waits for. Clones are the same check.
 #[derive(Clone, Debug)]
-pub struct Check {
+pub struct ReadinessCheck {
     readiness: Readiness,
     name: String,
 }
 
 impl Readiness {
     /// Adds a check that is pending at first, and why. A second one of the same name is the same check.
-    pub fn check(&self, name: impl Into<String>, why: impl Into<String>) -> Check {
-        let check = Check {
+    pub fn check(&self, name: impl Into<String>, why: impl Into<String>) -> ReadinessCheck {
+        let check = ReadinessCheck {
             readiness: self.clone(),
             name: name.into(),
         };
@@ -92,7 +94,7 @@ impl Readiness {
 
     /// Shows a text without effect on readiness.
     pub fn note(&self, name: impl Into<String>, text: impl Into<String>) {
-        self.checks().insert(name.into(), Status::Note(text.into()));
+        self.checks().insert(name.into(), CheckStatus::Note(text.into()));
     }
 
     /// Whether no check is pending. Without any check it is not ready, since nothing is known yet.
@@ -103,43 +105,43 @@ impl Readiness {
     /// Returns whether all checks are ok, and one line per check.
     pub fn report(&self) -> (bool, String) {
         let checks = self.as_of_now();
-        let ready = !checks.is_empty() && !checks.values().any(|status| matches!(status, Status::Pending(_)));
+        let ready = !checks.is_empty() && !checks.values().any(|status| matches!(status, CheckStatus::Pending(_)));
         let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
         for (name, status) in &checks {
             // Writing to a String cannot fail.
             let _ = match status {
-                Status::Ok => writeln!(text, "[+] {name}: ok"),
-                Status::Pending(why) => writeln!(text, "[-] {name}: pending: {why}"),
-                Status::Note(note) => writeln!(text, "[i] {name}: {note}"),
+                CheckStatus::Ok => writeln!(text, "[+] {name}: ok"),
+                CheckStatus::Pending(why) => writeln!(text, "[-] {name}: pending: {why}"),
+                CheckStatus::Note(note) => writeln!(text, "[i] {name}: {note}"),
             };
         }
         (ready, text)
     }
 
     /// Returns the checks; those that are ok but doubted count as pending.
-    fn as_of_now(&self) -> BTreeMap<String, Status> {
+    fn as_of_now(&self) -> BTreeMap<String, CheckStatus> {
         let mut checks = self.checks().clone();
         let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, doubt) in doubts.iter() {
-            if let Some(status) = checks.get_mut(name).filter(|status| **status == Status::Ok)
+            if let Some(status) = checks.get_mut(name).filter(|status| **status == CheckStatus::Ok)
                 && let Some(why) = (doubt.0)()
             {
-                *status = Status::Pending(why);
+                *status = CheckStatus::Pending(why);
             }
         }
         checks
     }
 
-    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Status>> {
+    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, CheckStatus>> {
         // Nothing panics while holding it; even after a panic the map would be consistent.
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Check {
+impl ReadinessCheck {
     /// Marks the check as ok.
     pub fn ok(&self) {
-        self.readiness.checks().insert(self.name.clone(), Status::Ok);
+        self.readiness.checks().insert(self.name.clone(), CheckStatus::Ok);
     }
 
     /// Reports a failure that does not make the operator unready.
@@ -148,7 +150,7 @@ impl Check {
     }
 
     /// Calls `doubt` at each report while the check is ok. If it returns a reason, the check counts as pending.
-    pub fn goes_stale(&self, doubt: impl Fn() -> Option<String> + Send + Sync + 'static) {
+    pub(crate) fn goes_stale(&self, doubt: impl Fn() -> Option<String> + Send + Sync + 'static) {
         let mut doubts = self.readiness.doubts.lock().unwrap_or_else(PoisonError::into_inner);
         doubts.insert(self.name.clone(), Doubt(Arc::new(doubt)));
     }
@@ -157,7 +159,7 @@ impl Check {
     pub fn pending(&self, why: impl Into<String>) {
         self.readiness
             .checks()
-            .insert(self.name.clone(), Status::Pending(why.into()));
+            .insert(self.name.clone(), CheckStatus::Pending(why.into()));
     }
 }
 
@@ -195,7 +197,7 @@ fn means_no_ipv6(error: &io::Error) -> bool {
 }
 
 #[derive(Clone)]
-struct Pages {
+struct EndpointData {
     readiness: Readiness,
     registry: Arc<Registry>,
 }
@@ -208,7 +210,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     info!("listening on {}", listener.local_addr()?);
-    let router = router(Pages { readiness, registry });
+    let router = router(EndpointData { readiness, registry });
     let open = Arc::new(Mutex::new(Connections::default()));
     let under_way = GracefulShutdown::new();
     loop {
@@ -258,11 +260,11 @@ pub async fn serve(
 #[derive(Default)]
 struct Connections {
     last: u64,
-    open: BTreeMap<u64, Place>,
+    open: BTreeMap<u64, ConnectionSlot>,
 }
 
 #[derive(Clone, Default)]
-struct Place {
+struct ConnectionSlot {
     /// A request is being answered.
     is_busy: Arc<AtomicBool>,
     evicted: CancellationToken,
@@ -270,7 +272,7 @@ struct Place {
 
 impl Connections {
     /// Makes room for a connection: closes the oldest idle one, since a probe must not wait for idle clients.
-    fn enter(&mut self) -> (u64, Place) {
+    fn enter(&mut self) -> (u64, ConnectionSlot) {
         if self.open.len() >= MOST_CONNECTIONS {
             let idle = self
                 .open
@@ -282,7 +284,7 @@ impl Connections {
             }
         }
         self.last += 1;
-        let place = Place::default();
+        let place = ConnectionSlot::default();
         self.open.insert(self.last, place.clone());
         (self.last, place)
     }
@@ -296,7 +298,7 @@ fn lock(connections: &Mutex<Connections>) -> MutexGuard<'_, Connections> {
     connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn router(pages: Pages) -> Router {
+fn router(pages: EndpointData) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/healthz", get(async || "alive\n"))
@@ -305,7 +307,7 @@ fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
-async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
+async fn readyz(State(pages): State<EndpointData>) -> (StatusCode, String) {
     let (ready, text) = pages.readiness.report();
     (
         if ready {
@@ -317,7 +319,7 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
     )
 }
 
-async fn show_metrics(State(pages): State<Pages>) -> Response {
+async fn show_metrics(State(pages): State<EndpointData>) -> Response {
     match metrics::encode(&pages.registry) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_its_crds_the_operator_is_alive_and_not_ready_and_says_why() {
+    async fn without_its_crds_the_operator_is_alive_but_not_ready() {
         let served = served().await;
         served.readiness.check("crd customergateways", "not installed");
         assert!(served.get("/livez").await.starts_with("HTTP/1.1 200 "));
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ready_once_every_check_is_ok_leader_or_not() {
+    async fn readiness_requires_every_check_and_no_leadership() {
         let served = served().await;
         let crd = served.readiness.check("crd customergateways", "not checked yet");
         let watch = served.readiness.check("watch customergateways", "not begun");
@@ -398,12 +400,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_checked_yet_is_not_ready() {
+    async fn the_operator_is_not_ready_before_the_first_check() {
         assert!(served().await.get("/readyz").await.starts_with("HTTP/1.1 503 "));
     }
 
     #[tokio::test]
-    async fn metrics_come_as_openmetrics() {
+    async fn metrics_are_served_as_openmetrics() {
         let answer = served().await.get("/metrics").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(
@@ -427,7 +429,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_sends_slowly_or_nothing_loses_the_connection() {
+    async fn slow_and_idle_clients_are_disconnected() {
         let served = served().await;
         served.readiness.check("crd", "x").ok();
         let slow = ["", "GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "].map(|begun| answer_to(&served, begun.as_bytes()));
@@ -438,7 +440,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn probes_are_answered_under_any_number_of_idle_connections() {
+    async fn probes_are_answered_despite_many_idle_connections() {
         let served = served().await;
         served.readiness.check("crd", "x").ok();
         let more = 50;
@@ -455,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_being_answered_outlasts_idle_ones() {
+    fn a_busy_connection_is_kept_before_idle_ones() {
         let mut connections = Connections::default();
         let (busy, place) = connections.enter();
         place.is_busy.store(true, Ordering::Relaxed);
@@ -468,7 +470,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_large_or_no_page_is_refused() {
+    async fn oversized_requests_and_unknown_paths_are_refused() {
         let served = served().await;
         let large = format!(
             "GET /livez HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n",
@@ -476,7 +478,7 @@ mod tests {
         );
         let answer = answer_to(&served, large.as_bytes()).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer}");
-        let headers: String = (0..500).map(|number| format!("X-{number}: a\r\n")).collect();
+        let headers: String = (0..500).fold(String::new(), |headers, number| format!("{headers}X-{number}: a\r\n"));
         let many = answer_to(
             &served,
             format!("GET /livez HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes(),
@@ -515,7 +517,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named_and_not_mistaken_for_missing_ipv6() {
+    async fn a_port_in_use_is_reported_with_the_address_and_flag() {
         let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = taken.local_addr().unwrap();
         let error = listen(address).await.unwrap_err().to_string();

@@ -1,51 +1,54 @@
 //! The kinds that this operator manages: their CRDs and controllers.
 
-use std::sync::{Arc, Mutex};
-
+use crate::kubernetes::crd_skew::{CrdSkew, SkewFindings};
+use crate::metrics::Metrics;
+use crate::operator::Dependencies;
+use crate::reconcile::k8s::digest_key::DigestKeys;
+use crate::reconcile::k8s::events::{EventType, Recorder};
+use crate::reconcile::k8s::living::Living;
+use crate::reconcile::k8s::report::Reporter;
+use crate::reconcile::k8s::secret_watch::{Followed, watch_secrets};
+use crate::reconcile::k8s::secrets::Secrets;
+use crate::reconcile::pipeline::context::{Context, KindContext};
+use crate::reconcile::pipeline::controller::{KindController, secret_changed};
+use crate::reconcile::pipeline::workers::Slots;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::session::credential_health::{CredentialHealth, CredentialName, Report, watch_default};
+use crate::reconcile::session::resources::SessionResources;
+use crate::reconcile::session::sessions::Sessions;
+use crate::reconcile::state::initial_sync::{InitialSync, OfKind};
+use crate::reconcile::state::object_states::ObjectStates;
+use crate::reconcile::state::queue::WorkQueue;
+use crate::reconcile::state::wake_queues::WakeQueues;
+use crate::settings::OperatorSettings;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::core::v1::ObjectReference;
+use std::sync::{Arc, Mutex};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-use crate::api::conditions::Reason;
-use crate::api::crd::CrdError;
-use crate::api::crds;
-use crate::cloud::credentials::DefaultCredentialsSource;
-use crate::cloud::transport::{RequestObserver, Transport, TransportOptions};
-use crate::cloud::{Cloud, Operation};
-use crate::crd_skew::{CrdSkew, Found};
-use crate::metrics::Metrics;
-use crate::operator::Dependencies;
-use crate::reconcile::claims::Claims;
-use crate::reconcile::context::{Context, KindContext};
-use crate::reconcile::controller::{KindController, secret_changed};
-use crate::reconcile::credential_health::{CredentialHealth, CredentialName, Report, watch_default};
-use crate::reconcile::customer_gateway::Gateways;
-use crate::reconcile::decide::Policy;
-use crate::reconcile::digest_key::DigestKeys;
-use crate::reconcile::events::{EventType, Recorder};
-use crate::reconcile::initial_sync::{InitialSync, OfKind};
-use crate::reconcile::key::{Key, WakeQueues};
-use crate::reconcile::kind::Kind;
-use crate::reconcile::living::Living;
-use crate::reconcile::object_states::ObjectStates;
-use crate::reconcile::queue::WorkQueue;
-use crate::reconcile::report::Reporter;
-use crate::reconcile::secret_watch::watch_secrets;
-use crate::reconcile::secrets::Secrets;
-use crate::reconcile::session::{Sessions, Shared};
-use crate::reconcile::vpn_user::Users;
-use crate::reconcile::workers::Slots;
-use crate::settings::Settings;
+use vpn_cloud::credentials::keys::DefaultCredentialsSource;
+use vpn_cloud::http::transport::{RequestObserver, Transport, TransportOptions};
+use vpn_cloud::{Cloud, Operation};
+use vpn_core::api::conditions::Reason;
+use vpn_core::api::crd::CrdError;
+use vpn_core::api::crds;
+use vpn_core::kind::Shape;
+use vpn_core::kinds::customer_gateway::Gateways;
+use vpn_core::kinds::vpn_user::Users;
+use vpn_core::observe::claims::Claims;
+use vpn_core::terms::key::ObjectKey;
+use vpn_core::terms::policy::Policy;
 
 /// Why the CRDs cannot be printed.
 #[derive(Debug, Error)]
 pub enum CrdsError {
+    /// A schema cannot be built.
     #[error(transparent)]
     Schema(#[from] CrdError),
+    /// The YAML writer failed.
     #[error("a CRD cannot be written as YAML: {0}")]
     Yaml(String),
 }
@@ -87,10 +90,18 @@ pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
         .initial_sync
         .of(vec![has_been_read(&gateways), has_been_read(&users)]);
     let by_secret: Vec<OnSecret> = vec![on_secret(&gateways), on_secret(&users)];
+    let followed = Followed {
+        client: context.client.clone(),
+        secrets: Arc::clone(&context.secrets),
+        namespaces: context.settings.watch_namespaces.watches(),
+        resync_period: context.settings.resync_period,
+    };
     let secrets = watch_secrets(
-        Arc::clone(&context),
+        followed,
         move |key| {
-            by_secret.iter().for_each(|change| change(&key));
+            for change in &by_secret {
+                change(&key);
+            }
             wake_queues.enqueue(key);
         },
         dependencies.readiness.clone(),
@@ -151,9 +162,9 @@ async fn make_digest_key(context: Arc<Context>, shutdown: CancellationToken) {
 }
 
 /// Handles a change of an object's Secret.
-type OnSecret = Box<dyn Fn(&Key) + Send + Sync>;
+type OnSecret = Box<dyn Fn(&ObjectKey) + Send + Sync>;
 
-fn kind_controller<K: Kind>(
+fn kind_controller<K: CloudKind>(
     dependencies: &Dependencies,
     context: &Arc<Context>,
     queue: Arc<WorkQueue>,
@@ -174,7 +185,7 @@ fn kind_controller<K: Kind>(
         readiness: dependencies.readiness.clone(),
         check: crd_check.clone(),
         metrics: dependencies.metrics.clone(),
-        found: Found::default(),
+        found: SkewFindings::default(),
     });
     let pruned_fields = skew.as_ref().map(CrdSkew::pruned_fields).unwrap_or_default();
     skews.extend(skew);
@@ -195,7 +206,7 @@ fn kind_controller<K: Kind>(
     }
 }
 
-fn on_secret<K: Kind>(controller: &KindController<K>) -> OnSecret {
+fn on_secret<K: CloudKind>(controller: &KindController<K>) -> OnSecret {
     let context = Arc::clone(&controller.context);
     Box::new(move |key| {
         if key.kind == K::KIND {
@@ -204,7 +215,7 @@ fn on_secret<K: Kind>(controller: &KindController<K>) -> OnSecret {
     })
 }
 
-fn has_been_read<K: Kind>(controller: &KindController<K>) -> OfKind {
+fn has_been_read<K: CloudKind>(controller: &KindController<K>) -> OfKind {
     // The context owns the initial sync, and that this closure: a strong reference would be a cycle.
     let context = Arc::downgrade(&controller.context);
     Box::new(move || context.upgrade().is_some_and(|context| context.all_have_been_read()))
@@ -218,7 +229,7 @@ fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<W
     ));
     let report = credential_reporter(dependencies.metrics.clone(), Arc::clone(&recorder));
     let credential_health = CredentialHealth::new(settings.resync_period, dependencies.metrics.clone(), report);
-    let shared = Shared {
+    let resources = SessionResources {
         transport,
         max_requests_per_second: f64::from(settings.max_requests_per_second.get()),
         request_timeout: settings.request_timeout,
@@ -249,13 +260,14 @@ fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<W
         reporter: Reporter::new(dependencies.client.clone(), recorder),
         secrets: Secrets::new(dependencies.client.clone()),
         digest_keys: digest_keys(dependencies),
-        sessions: Sessions::new(shared),
+        sessions: Sessions::new(resources),
         credential_health,
         default_credentials: DefaultCredentialsSource::new(|name| std::env::var(name).ok()),
         leader: dependencies.leader.clone(),
         metrics: dependencies.metrics.clone(),
         wake_queues,
         initial_sync: InitialSync::default(),
+        jitter: || rand::random_range(0.8..=1.2),
         started: Instant::now(),
         settings,
         #[cfg(test)]
@@ -274,7 +286,7 @@ fn digest_keys(dependencies: &Dependencies) -> DigestKeys {
     )
 }
 
-fn policy(settings: &Settings) -> Policy {
+fn policy(settings: &OperatorSettings) -> Policy {
     Policy {
         cluster_name: settings.cluster_name.clone(),
         owner_tag_key: settings.owner_tag_key.clone(),
@@ -283,8 +295,6 @@ fn policy(settings: &Settings) -> Policy {
         read_only: settings.read_only,
         confirmation_period: settings.confirmation_period,
         is_otc: settings.cloud == Cloud::Otc,
-        #[cfg(test)]
-        without: None,
     }
 }
 
@@ -318,7 +328,7 @@ fn credential_reporter(metrics: Metrics, recorder: Arc<Recorder>) -> Report {
         };
         let recorder = Arc::clone(&recorder);
         tokio::spawn(async move {
-            crate::reconcile::report::publish(
+            crate::reconcile::k8s::report::publish(
                 &recorder,
                 &about,
                 EventType::Warning,

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use vpn_operator::api::GROUP;
-use vpn_operator::api::conditions::{self, Progress, Reason};
+use vpn_core::api::GROUP;
+use vpn_core::api::conditions;
+use vpn_core::api::conditions::{Progress, Reason};
 use vpn_operator_testbed::{ControlPlane, GoProgram, Guardian};
 
 const KINDS: [&str; 2] = ["CustomerGateway", "VpnUser"];
@@ -76,11 +77,11 @@ fn expected(object: &Value) -> (&'static str, String) {
 }
 
 /// Checks a generated file; `UPDATE_ARGOCD=1 cargo test --test argocd` generates it again.
-fn is_up_to_date(path: PathBuf, text: &str) {
+fn is_up_to_date(path: &Path, text: &str) {
     if std::env::var_os("UPDATE_ARGOCD").is_some() {
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(path, text).unwrap();
     }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         kept == text,
         "{} is out of date: UPDATE_ARGOCD=1 cargo test --test argocd",
@@ -89,7 +90,7 @@ fn is_up_to_date(path: PathBuf, text: &str) {
 }
 
 #[test]
-fn every_sample_is_a_test_case() {
+fn health_tests_cover_every_sample() {
     for kind in KINDS {
         let mut text = "tests:\n".to_owned();
         for (name, object) in samples(kind) {
@@ -103,7 +104,7 @@ fn every_sample_is_a_test_case() {
             )
             .unwrap();
         }
-        is_up_to_date(customizations().join(GROUP).join(kind).join("health_test.yaml"), &text);
+        is_up_to_date(&customizations().join(GROUP).join(kind).join("health_test.yaml"), &text);
     }
 }
 
@@ -137,7 +138,7 @@ fn both_kinds_have_the_same_script() {
 }
 
 #[tokio::test]
-async fn argo_cds_lua_says_of_every_sample_what_its_case_expects() {
+async fn argo_cd_health_script_returns_the_expected_health_of_every_sample() {
     let guardian = Guardian::start().unwrap();
     let judge = GoProgram::build(&project().join("tests/gitops-judge"), &guardian)
         .await
@@ -175,7 +176,7 @@ fn expected_by_kstatus(object: &Value) -> &'static str {
 }
 
 #[tokio::test]
-async fn kstatus_says_of_every_sample_what_its_reason_means() {
+async fn kstatus_of_every_sample_matches_its_reason() {
     let guardian = Guardian::start().unwrap();
     let judge = GoProgram::build(&project().join("tests/gitops-judge"), &guardian)
         .await
@@ -193,7 +194,7 @@ async fn kstatus_says_of_every_sample_what_its_reason_means() {
     }
 }
 
-/// The ConfigMap that carries the scripts, as text: a block of YAML keeps them readable.
+/// The `ConfigMap` that carries the scripts, as text: a block of YAML keeps them readable.
 fn snippet() -> String {
     let mut text = "\
 # kubectl patch configmap argocd-cm -n argocd --type merge --patch-file deploy/argocd/argocd-cm.yaml
@@ -216,9 +217,9 @@ data:
 }
 
 #[tokio::test]
-async fn the_snippet_adds_the_scripts_to_what_argo_cd_is_configured_with() {
+async fn the_config_map_patch_adds_the_scripts_and_keeps_other_settings() {
     let path = project().join("deploy/argocd/argocd-cm.yaml");
-    is_up_to_date(path.clone(), &snippet());
+    is_up_to_date(&path, &snippet());
     let plane = ControlPlane::shared().await.unwrap();
     let namespace = plane.create_namespace("argocd").await.unwrap();
     let kubectl = async |arguments: &[&str]| {

@@ -19,15 +19,15 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use vpn_operator::cloud::{
+use vpn_cloud::credentials::signing::{Authorization, parse_date};
+use vpn_cloud::lists::paging::{LIMIT, Page};
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway};
+use vpn_cloud::resources::iam;
+use vpn_cloud::resources::user_groups::{GroupMember, UserGroup};
+use vpn_cloud::resources::users::{NewUser, User, UserChange};
+use vpn_cloud::values::password::Password;
+use vpn_cloud::{
     Answer, Client, CloudError, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions,
-    customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
-    iam,
-    paging::{LIMIT, Page},
-    password::Password,
-    signing::{Authorization, parse_date},
-    user_groups::{GroupMember, UserGroup},
-    users::{NewUser, User, UserChange},
 };
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
@@ -167,7 +167,7 @@ fn new_gateway() -> NewCustomerGateway {
     }
 }
 
-fn told<T>(answer: &Answer<T>) {
+fn assert_request_id_and_date<T>(answer: &Answer<T>) {
     assert_eq!(answer.request_id.as_deref(), Some("r-1"));
     assert_eq!(
         answer.date.map(|date| date.to_string()).as_deref(),
@@ -176,10 +176,10 @@ fn told<T>(answer: &Answer<T>) {
 }
 
 #[tokio::test]
-async fn creating_sends_what_is_set_and_reads_what_comes() {
+async fn create_gateway_sends_the_set_fields_and_reads_the_response() {
     let bed = answering(ok(201, gateway())).await;
     let answer = bed.client.create_customer_gateway(&new_gateway()).await.expect("made");
-    told(&answer);
+    assert_request_id_and_date(&answer);
     assert_eq!(answer.value.id, "g1");
     assert_eq!(answer.value.tags, None, "the answer did not say");
     let (method, target, body) = verified(&bed.request().await);
@@ -201,7 +201,7 @@ async fn creating_sends_what_is_set_and_reads_what_comes() {
 }
 
 #[tokio::test]
-async fn reading_one_reads_every_field() {
+async fn get_gateway_reads_every_field() {
     let full = json!({"customer_gateway": {
         "id": "g1", "name": "office", "id_type": "ip", "id_value": "203.0.113.7", "bgp_asn": 4_294_967_295_u32,
         "ca_certificate": {"id": "c1", "issuer": "CN=i", "expire_time": "2030-01-01T00:00:00Z", "is_updatable": true},
@@ -210,7 +210,7 @@ async fn reading_one_reads_every_field() {
     }});
     let bed = answering(ok(200, full)).await;
     let answer = bed.client.get_customer_gateway("g1").await.expect("found");
-    told(&answer);
+    assert_request_id_and_date(&answer);
     let gateway = answer.value;
     assert_eq!(gateway.bgp_asn, Some(4_294_967_295));
     assert_eq!(gateway.created_at.as_deref(), Some("2025-08-13T02:34:56.784574762Z"));
@@ -235,7 +235,7 @@ async fn reading_one_reads_every_field() {
 }
 
 #[tokio::test]
-async fn listing_asks_for_full_pages_and_escapes_the_marker() {
+async fn list_gateways_requests_full_pages_and_escapes_the_marker() {
     let page = json!({
         "customer_gateways": [{"id": "g1"}], "total_count": 7, "request_id": "r-0",
         "page_info": {"next_marker": "2025-07-17T16:49:28.108+08:00", "current_count": 1},
@@ -246,7 +246,7 @@ async fn listing_asks_for_full_pages_and_escapes_the_marker() {
         .list_customer_gateways_page(LIMIT, None)
         .await
         .expect("listed");
-    told(&answer);
+    assert_request_id_and_date(&answer);
     let page = answer.value;
     assert_eq!(page.items.len(), 1);
     assert_eq!((page.total_count, page.current_count), (Some(7), Some(1)));
@@ -266,7 +266,7 @@ async fn listing_asks_for_full_pages_and_escapes_the_marker() {
 }
 
 #[tokio::test]
-async fn a_list_may_be_null_but_not_missing() {
+async fn a_null_list_is_empty_and_a_missing_list_is_an_error() {
     let bed = answering(ok(
         200,
         json!({"customer_gateways": null, "total_count": 0, "page_info": null}),
@@ -292,7 +292,7 @@ async fn a_list_may_be_null_but_not_missing() {
 }
 
 #[tokio::test]
-async fn an_unreadable_item_costs_that_item_and_not_the_list() {
+async fn an_unreadable_item_does_not_fail_the_list() {
     let null_value = json!({"id": "g1", "name": "a", "tags": [{"key": "team", "value": null}, {"key": "env"}]});
     let number = json!({"id": "g2", "name": 5, "id_value": "203.0.113.2", "tags": [{"key": 7, "value": "x"}]});
     let items = json!([null_value, number, {"name": "no id"}, {"id": "g3", "name": "c"}]);
@@ -322,13 +322,13 @@ async fn an_unreadable_item_costs_that_item_and_not_the_list() {
 }
 
 #[tokio::test]
-async fn updating_sends_only_what_changes() {
+async fn update_gateway_sends_only_the_changed_fields() {
     let bed = answering(ok(200, gateway())).await;
     let change = CustomerGatewayChange {
         name: Some("new".to_owned()),
         ca_certificate: None,
     };
-    told(
+    assert_request_id_and_date(
         &bed.client
             .update_customer_gateway("g1", &change)
             .await
@@ -361,7 +361,7 @@ async fn updating_sends_only_what_changes() {
 }
 
 #[tokio::test]
-async fn deleting_takes_any_success() {
+async fn delete_gateway_accepts_any_success_status() {
     for answer in [
         ResponseTemplate::new(204),
         ResponseTemplate::new(200),
@@ -379,7 +379,7 @@ async fn deleting_takes_any_success() {
 }
 
 #[tokio::test]
-async fn tags_have_their_own_paths() {
+async fn tag_requests_use_the_tag_paths() {
     let sent = json!({"tags": [{"key": "env", "value": "dev test"}, {"key": "owner", "value": ""}]});
     let bed = answering(ResponseTemplate::new(204)).await;
     bed.client
@@ -459,14 +459,14 @@ fn new_user() -> NewUser {
 }
 
 #[tokio::test]
-async fn creating_a_user_sends_its_token_signed_and_what_is_set() {
+async fn create_user_sends_a_signed_client_token_and_the_set_fields() {
     let bed = answering(ok(
         201,
         json!({"user": {"id": "u1", "surprise": 1}, "request_id": "r-0"}),
     ))
     .await;
     let answer = bed.client.create_user("s1", &new_user(), TOKEN).await.expect("made");
-    told(&answer);
+    assert_request_id_and_date(&answer);
     assert_eq!(answer.value.id, "u1");
     let request = bed.request().await;
     assert_eq!(header(&request, "x-client-token"), Some(TOKEN));
@@ -494,7 +494,7 @@ async fn creating_a_user_sends_its_token_signed_and_what_is_set() {
 }
 
 #[tokio::test]
-async fn a_token_that_no_header_can_hold_is_not_sent() {
+async fn a_client_token_invalid_in_a_header_is_not_sent() {
     let bed = answering(ok(201, json!({"user": {"id": "u1"}}))).await;
     let error = bed
         .client
@@ -507,7 +507,7 @@ async fn a_token_that_no_header_can_hold_is_not_sent() {
 }
 
 #[tokio::test]
-async fn reading_and_listing_users_reads_every_field() {
+async fn get_and_list_users_read_every_field() {
     let full = json!({"id": "u1", "name": "alice.dev", "description": "it's ours", "user_group_id": "yWYnJt0R-Q0a7",
         "user_group_name": "ops", "static_ip": "192.168.10.5", "created_at": "2024-07-29T02:34:56.5Z",
         "updated_at": "2025-07-17T16:49:28.108+08:00", "surprise": {}});
@@ -524,7 +524,7 @@ async fn reading_and_listing_users_reads_every_field() {
     };
     let bed = answering(ok(200, json!({"user": full, "request_id": "r-0"}))).await;
     let answer = bed.client.get_user("s1", "u1").await.expect("found");
-    told(&answer);
+    assert_request_id_and_date(&answer);
     assert_eq!(answer.value, user);
     let request = verified(&bed.request().await);
     assert_eq!(request, ("GET".to_owned(), format!("{USERS}/u1"), Value::Null));
@@ -567,7 +567,7 @@ async fn reading_and_listing_users_reads_every_field() {
 }
 
 #[tokio::test]
-async fn lists_about_users_end_in_every_way_that_a_cloud_may_write() {
+async fn every_documented_end_of_a_user_list_is_recognized() {
     for (rest, next) in [
         (
             json!({"total_count": 0, "page_info": {"next_marker": null, "current_count": 0}}),
@@ -624,7 +624,7 @@ async fn lists_about_users_end_in_every_way_that_a_cloud_may_write() {
 }
 
 #[tokio::test]
-async fn changing_and_deleting_a_user() {
+async fn update_and_delete_user_send_the_documented_requests() {
     let bed = answering(ok(200, json!({"user": {"id": "u1", "description": ""}}))).await;
     let change = UserChange {
         user_group_id: Some("g2".to_owned()),
@@ -634,7 +634,7 @@ async fn changing_and_deleting_a_user() {
         })
     };
     let answer = bed.client.update_user("s1", "u1", &change).await.expect("changed");
-    told(&answer);
+    assert_request_id_and_date(&answer);
     assert_eq!(answer.value.description.as_deref(), Some(""));
     let body = json!({"user": {"description": "", "static_ip": "disable", "user_group_id": "g2"}});
     let request = verified(&bed.request().await);
@@ -649,7 +649,7 @@ async fn changing_and_deleting_a_user() {
 }
 
 #[tokio::test]
-async fn resetting_a_password_sends_it_flat_and_without_a_token() {
+async fn password_reset_sends_a_flat_body_without_a_client_token() {
     for answer in [ok(200, json!({"request_id": "r-0"})), ResponseTemplate::new(204)] {
         let bed = answering(answer).await;
         let password = Password::new(PASSWORD);
@@ -666,7 +666,7 @@ async fn resetting_a_password_sends_it_flat_and_without_a_token() {
 }
 
 #[tokio::test]
-async fn groups_and_servers_have_their_own_paths() {
+async fn group_and_server_requests_use_their_paths() {
     let paged = json!({"total_count": 2, "page_info": {"current_count": 2},
         "user_groups": [{"id": "g1", "name": "default", "type": "Default", "user_number": 3}, {"id": "g2"}],
         "users": [{"id": "u1", "name": "alice", "description": null}, {"id": "u2"}],
@@ -720,7 +720,7 @@ async fn groups_and_servers_have_their_own_paths() {
     let sent = json!({"users": [{"id": "u1"}, {"id": "u2"}]});
     let bed = answering(ok(201, json!({"request_id": "r-0"}))).await;
     let added = bed.client.add_users_to_group("s1", "g1", &["u1", "u2"]).await;
-    told(&added.expect("added"));
+    assert_request_id_and_date(&added.expect("added"));
     let request = verified(&bed.request().await);
     assert_eq!(
         request,
@@ -745,7 +745,7 @@ async fn password_failures(answer: ResponseTemplate) -> [CloudError; 2] {
 
 /// Asserts that an error shows the password in no spelling, whole or in part.
 #[track_caller]
-fn tells_no_password(error: &CloudError) {
+fn assert_no_password(error: &CloudError) {
     for shown in [format!("{error}"), format!("{error:?}"), format!("{error:#?}")] {
         assert!(!shown.to_lowercase().contains("sentinel<"), "{shown}");
         assert!(!shown.to_lowercase().contains("sentinel&"), "{shown}");
@@ -754,7 +754,7 @@ fn tells_no_password(error: &CloudError) {
 }
 
 #[tokio::test]
-async fn a_refusal_that_repeats_the_password_does_not_show_it() {
+async fn an_error_that_repeats_the_password_is_redacted() {
     let json_in_text = json!({"user": {"name": "alice.dev", "password": PASSWORD}}).to_string();
     // Long messages are cut off within the value.
     let long = format!("{}password {PASSWORD} is weak", "x".repeat(280));
@@ -771,7 +771,7 @@ async fn a_refusal_that_repeats_the_password_does_not_show_it() {
             json!({"code": "VPN.1305", "message": text}),
         ] {
             for error in password_failures(ResponseTemplate::new(400).set_body_json(body)).await {
-                tells_no_password(&error);
+                assert_no_password(&error);
                 assert_eq!(error.kind, ErrorKind::BadPassword, "{error}");
                 assert!(error.text.contains("password"), "the rest stays: {error}");
             }
@@ -779,12 +779,12 @@ async fn a_refusal_that_repeats_the_password_does_not_show_it() {
     }
     let body = json!({"error_code": PASSWORD, "error_msg": "weak password"});
     for error in password_failures(ResponseTemplate::new(400).set_body_json(body)).await {
-        tells_no_password(&error);
+        assert_no_password(&error);
     }
 }
 
 #[tokio::test]
-async fn an_answer_in_no_known_shape_is_not_quoted_where_it_could_repeat_the_password() {
+async fn an_unknown_response_to_a_request_with_a_password_is_not_quoted() {
     let echo = json!({"user": PASSWORD}).to_string();
     for answer in [
         ResponseTemplate::new(400).set_body_string(&echo),
@@ -797,19 +797,19 @@ async fn an_answer_in_no_known_shape_is_not_quoted_where_it_could_repeat_the_pas
         let bed = answering(answer).await;
         let error = bed.client.create_user("s1", &new_user(), TOKEN).await;
         let error = error.expect_err("not the API's words");
-        tells_no_password(&error);
+        assert_no_password(&error);
         assert!(error.text.contains("is not shown"), "{error}");
     }
     let bed = answering(ResponseTemplate::new(200).set_body_string(format!("<html>{PASSWORD}"))).await;
     let password = Password::new(PASSWORD);
     let reset = bed.client.reset_user_password("s1", "u1", &password).await;
     let error = reset.expect_err("not the API's words");
-    tells_no_password(&error);
+    assert_no_password(&error);
     assert!(error.outcome_unknown, "{error}");
 }
 
 #[tokio::test]
-async fn a_repeated_request_leaves_a_write_in_doubt() {
+async fn a_repeated_operation_error_leaves_the_outcome_unknown() {
     let body = json!({"error_code": "VPN.0031", "error_msg": "Repeated operation, try again later."});
     for error in password_failures(ok(400, body)).await {
         assert_eq!(error.kind, ErrorKind::Repeated);
@@ -824,7 +824,7 @@ async fn a_repeated_request_leaves_a_write_in_doubt() {
 }
 
 #[tokio::test]
-async fn a_creation_that_is_answered_without_an_id_is_in_doubt() {
+async fn a_create_response_without_an_id_leaves_the_outcome_unknown() {
     for body in [
         json!({"user": {}}),
         json!({"user": {"id": ""}}),
@@ -839,7 +839,7 @@ async fn a_creation_that_is_answered_without_an_id_is_in_doubt() {
 }
 
 #[tokio::test]
-async fn an_id_stays_one_segment_whatever_it_holds() {
+async fn an_id_is_escaped_into_one_path_segment() {
     for (id, target) in [
         ("a b/c?d#e%2f", "/v5/{p}/customer-gateways/a%20b%2Fc%3Fd%23e%252f"),
         (
@@ -855,7 +855,7 @@ async fn an_id_stays_one_segment_whatever_it_holds() {
 }
 
 #[tokio::test]
-async fn an_id_that_would_make_another_path_is_not_sent() {
+async fn an_id_that_changes_the_path_is_not_sent() {
     let bed = answering(ok(200, gateway())).await;
     for id in ["", ".", ".."] {
         let error = bed.client.delete_customer_gateway(id).await.expect_err("not an id");
@@ -891,7 +891,7 @@ async fn failures(answer: ResponseTemplate) -> [CloudError; 2] {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_code_words_and_request_id() {
+async fn an_error_contains_code_message_and_request_id() {
     let body = json!({"error_code": "VPN.0001", "error_msg": "invalid request:\n quota exceeded", "request_id": "r-2"});
     let [_, error] = failures(ok(400, body)).await;
     assert_eq!(error.kind, ErrorKind::QuotaExceeded);
@@ -917,7 +917,7 @@ async fn a_refusal_is_told_with_code_words_and_request_id() {
 }
 
 #[tokio::test]
-async fn the_clouds_own_wait_is_heard() {
+async fn the_retry_after_header_is_read() {
     let body = json!({"error_code": "APIGW.0308", "error_msg": "slow down"});
     for (wait, expected) in [
         ("7", Some(7)),
@@ -932,7 +932,7 @@ async fn the_clouds_own_wait_is_heard() {
 }
 
 #[tokio::test]
-async fn a_server_that_failed_may_have_done_it() {
+async fn a_5xx_response_leaves_the_outcome_of_a_write_unknown() {
     let html = "<html>\n<head><title>502 Bad Gateway</title></head></html>";
     for status in [500, 502, 503, 504] {
         let [read, write] = failures(ResponseTemplate::new(status).set_body_raw(html, "text/html")).await;
@@ -946,7 +946,7 @@ async fn a_server_that_failed_may_have_done_it() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_greets_everything_is_not_the_api() {
+async fn a_web_page_with_status_200_is_a_cloud_fault() {
     let html = "<!DOCTYPE html><html><body>Welcome to nginx!</body></html>";
     let [read, write] = failures(ResponseTemplate::new(200).set_body_raw(html, "text/html")).await;
     assert_eq!((read.kind, write.kind), (ErrorKind::CloudFault, ErrorKind::CloudFault));
@@ -967,7 +967,7 @@ async fn an_endpoint_that_greets_everything_is_not_the_api() {
 }
 
 #[tokio::test]
-async fn a_404_without_the_services_words_is_a_wrong_endpoint() {
+async fn a_404_without_a_service_error_code_means_not_available() {
     for answer in [
         ResponseTemplate::new(404).set_body_raw("<html>404</html>", "text/html"),
         ResponseTemplate::new(404),
@@ -987,7 +987,7 @@ async fn a_404_without_the_services_words_is_a_wrong_endpoint() {
 }
 
 #[tokio::test]
-async fn answers_that_are_json_of_something_else_are_faults() {
+async fn a_response_with_unexpected_json_is_a_cloud_fault() {
     for body in [
         json!({}),
         json!([]),
@@ -1006,7 +1006,7 @@ async fn answers_that_are_json_of_something_else_are_faults() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut_off() {
+async fn an_oversized_response_is_cut_off() {
     let body = format!("{{\"x\": \"{}\"}}", "y".repeat(5 * 1024 * 1024));
     let [read, write] = failures(ResponseTemplate::new(200).set_body_string(body.clone())).await;
     assert_eq!(read.kind, ErrorKind::CloudFault);
@@ -1039,7 +1039,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_far_off_is_told_with_a_401() {
+async fn a_401_with_a_distant_date_reports_clock_skew() {
     let body = json!({"error_code": "APIGW.0301", "error_msg": "Incorrect IAM authentication information"});
     let [read, _] = failures(ok(401, body)).await;
     assert_eq!(read.kind, ErrorKind::Unauthorized);
@@ -1051,7 +1051,7 @@ async fn a_clock_that_is_far_off_is_told_with_a_401() {
 }
 
 #[tokio::test]
-async fn a_signature_from_another_time_is_retried_and_the_message_names_the_clocks() {
+async fn an_expired_signature_is_retried_and_the_message_names_the_clock() {
     let body = json!({"error_code": "APIGW.0303", "error_msg": "Incorrect app authentication information"});
     let [read, write] = failures(ok(401, body)).await;
     assert_eq!(read.kind, ErrorKind::CloudFault);
@@ -1061,7 +1061,7 @@ async fn a_signature_from_another_time_is_retried_and_the_message_names_the_cloc
 }
 
 #[tokio::test]
-async fn only_an_answer_of_the_api_tells_the_time() {
+async fn only_api_responses_provide_the_clouds_time() {
     for answer in [
         page(502, "<html>Bad Gateway</html>"),
         page(200, "<html>Welcome</html>"),
@@ -1082,7 +1082,7 @@ fn page(status: u16, text: &str) -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
+async fn a_timeout_leaves_the_outcome_of_a_write_unknown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
     // Accepts every connection and never answers.
@@ -1110,7 +1110,7 @@ async fn an_answer_that_does_not_come_leaves_a_write_in_doubt() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_leaves_a_write_in_doubt_and_is_not_tried_again() {
+async fn a_lost_connection_leaves_the_outcome_unknown_without_a_retry() {
     for said in [
         &b""[..],
         b"HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{\"customer",
@@ -1139,7 +1139,7 @@ async fn a_connection_that_is_lost_leaves_a_write_in_doubt_and_is_not_tried_agai
 }
 
 #[tokio::test]
-async fn a_connection_that_was_never_made_leaves_no_doubt() {
+async fn a_failed_connection_attempt_leaves_the_outcome_known() {
     let port = StdListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
@@ -1161,7 +1161,7 @@ async fn a_connection_that_was_never_made_leaves_no_doubt() {
 }
 
 #[tokio::test]
-async fn a_project_is_looked_up_by_its_region() {
+async fn project_lookup_finds_the_project_by_region() {
     let project = |id: &str, name: &str, enabled: bool| json!({"id": id, "name": name, "enabled": enabled});
     for (projects, expected) in [
         (json!([project("p1", "eu-de", true)]), Ok("p1")),
@@ -1184,7 +1184,7 @@ async fn a_project_is_looked_up_by_its_region() {
         let found = iam::look_up_project(&transport, &credentials(None), &bed.server.uri(), "eu-de").await;
         match (found, expected) {
             (Ok(answer), Ok(id)) => {
-                told(&answer);
+                assert_request_id_and_date(&answer);
                 assert_eq!(answer.value, id);
             }
             (Err(error), Err(words)) => {
@@ -1208,7 +1208,7 @@ async fn a_project_is_looked_up_by_its_region() {
 }
 
 #[tokio::test]
-async fn an_iam_that_refuses_is_told_as_such() {
+async fn an_iam_error_is_classified_and_names_the_missing_action() {
     for (status, body, meaning) in [
         (
             401,
@@ -1235,7 +1235,7 @@ async fn an_iam_that_refuses_is_told_as_such() {
 }
 
 #[test]
-fn a_ca_file_that_holds_no_certificate_is_named() {
+fn a_ca_file_without_a_certificate_is_an_error_with_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("roots.pem");
     let set_up = || {
@@ -1265,7 +1265,7 @@ fn a_ca_file_that_holds_no_certificate_is_named() {
 }
 
 #[test]
-fn nothing_that_can_be_printed_holds_a_secret() {
+fn debug_output_of_the_client_contains_no_secret() {
     let client = client_at(
         "https://vpn.example.com",
         &Arc::new(Heard::default()),
@@ -1305,7 +1305,7 @@ fn tls_endpoint() -> (String, String, thread::JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn only_roots_that_we_were_given_are_trusted() {
+async fn only_certificates_of_the_ca_file_are_trusted() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("roots.pem");
     for trusted in [true, false] {
@@ -1335,7 +1335,7 @@ async fn only_roots_that_we_were_given_are_trusted() {
 }
 
 #[tokio::test]
-async fn a_changed_ca_file_counts_from_the_next_request_on() {
+async fn a_changed_ca_file_applies_to_the_next_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("roots.pem");
     let (first, second, third) = (tls_endpoint(), tls_endpoint(), tls_endpoint());

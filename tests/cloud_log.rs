@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::json;
-use vpn_operator::cloud::customer_gateways::NewCustomerGateway;
-use vpn_operator::cloud::password::Password;
-use vpn_operator::cloud::transport::{RequestObserver, Transport, TransportOptions};
-use vpn_operator::cloud::users::NewUser;
-use vpn_operator::cloud::{Client, Credentials, Operation, Scope};
+use vpn_cloud::http::transport::{RequestObserver, Transport, TransportOptions};
+use vpn_cloud::resources::customer_gateways::NewCustomerGateway;
+use vpn_cloud::resources::users::NewUser;
+use vpn_cloud::values::password::Password;
+use vpn_cloud::{Client, Credentials, Operation, Scope};
 use wiremock::matchers::{any, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -39,7 +39,7 @@ impl Write for Lines {
 }
 
 #[tokio::test]
-async fn the_log_tells_each_request_and_no_secret_even_at_trace() {
+async fn the_trace_log_has_every_request_and_no_secret() {
     let lines = Lines::default();
     let writer = lines.clone();
     tracing_subscriber::fmt()

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use vpn_operator::api::crds;
+use vpn_core::api::crds;
 
 /// `UPDATE_CRDS=1 cargo test --test crds` regenerates them.
 #[test]
-fn the_files_in_crds_are_what_the_operator_prints() {
+fn crd_files_match_the_output_of_the_crd_command() {
     // Helm reads no file outside the chart.
     for folder in ["crds", "charts/vpn-operator/files/crds"] {
         prints_the_files_in(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder));
@@ -36,7 +36,7 @@ fn prints_the_files_in(folder: &Path) {
 
 /// Long texts are folded when written; Helm and kubectl must read them back unchanged.
 #[test]
-fn what_is_printed_reads_back_the_same() {
+fn printed_crds_parse_to_the_same_value() {
     for crd in crds().expect("the rules fit the schemas") {
         let text = serde_saphyr::to_string(&crd).expect("a CRD is plain data");
         let back: serde_json::Value = serde_saphyr::from_str(&text).expect("it is YAML");

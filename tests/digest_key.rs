@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use secrecy::SecretString;
 use serde_json::json;
-use vpn_operator::reconcile::digest_key::{DigestKey, DigestKeys};
+use vpn_operator::reconcile::k8s::digest_key::{DigestKey, DigestKeys};
 use vpn_operator_testbed::ControlPlane;
 
 const LEASE: &str = "vpn-operator";
@@ -51,7 +51,7 @@ fn fingerprint(key: &DigestKey) -> (String, String) {
 }
 
 #[tokio::test]
-async fn the_key_is_made_at_first_need_and_found_by_the_next_process() {
+async fn the_key_is_created_on_first_use_and_reused_by_the_next_process() {
     let room = Room::new().await;
     let first = room.process();
     assert!(room.secrets().get_opt(SECRET).await.unwrap().is_none(), "not before");
@@ -86,17 +86,17 @@ async fn the_key_is_made_at_first_need_and_found_by_the_next_process() {
 }
 
 #[tokio::test]
-async fn a_process_keeps_its_key_though_the_secret_goes() {
+async fn a_process_keeps_its_key_when_the_secret_is_deleted() {
     let room = Room::new().await;
     let process = room.process();
     let before = fingerprint(&process.get().await.unwrap());
-    room.secrets().delete(SECRET, &Default::default()).await.unwrap();
+    room.secrets().delete(SECRET, &DeleteParams::default()).await.unwrap();
     assert_eq!(fingerprint(&process.get().await.unwrap()), before);
     assert_ne!(fingerprint(&room.process().get().await.unwrap()), before);
 }
 
 #[tokio::test]
-async fn replicas_and_callers_that_begin_together_have_one_key() {
+async fn concurrent_replicas_and_callers_get_the_same_key() {
     for _ in 0..10 {
         let room = Room::new().await;
         let processes: Vec<DigestKeys> = (0..4).map(|_| room.process()).collect();
@@ -109,7 +109,7 @@ async fn replicas_and_callers_that_begin_together_have_one_key() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_or_of_another_length_is_replaced_and_nothing_else_is() {
+async fn a_missing_or_invalid_key_is_replaced_and_other_data_is_kept() {
     let key = |bytes: &[u8]| ("key".to_owned(), ByteString(bytes.to_vec()));
     let other = || ("other".to_owned(), ByteString(b"someone's".to_vec()));
     for data in [
@@ -147,7 +147,7 @@ async fn a_key_that_is_missing_or_of_another_length_is_replaced_and_nothing_else
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_an_error_and_is_tried_again() {
+async fn a_failed_write_of_the_key_is_an_error_and_is_retried() {
     let room = Room::new().await;
     let nowhere = DigestKeys::new(room.client.clone(), format!("{}-not", room.namespace), LEASE.to_owned());
     for _ in 0..2 {
@@ -172,7 +172,7 @@ async fn what_cannot_be_written_is_an_error_and_is_tried_again() {
         matches!(&error, kube::Error::Api(status) if status.code == 422),
         "{error}"
     );
-    room.secrets().delete(SECRET, &Default::default()).await.unwrap();
+    room.secrets().delete(SECRET, &DeleteParams::default()).await.unwrap();
     let made = fingerprint(&process.get().await.unwrap());
     let label = json!({ "metadata": { "labels": { "team": "net" } } });
     room.secrets()

@@ -9,9 +9,11 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use vpn_operator::api::{self, CustomerGateway, VpnUser};
-use vpn_operator::cloud::Operation;
-use vpn_operator::metrics::{self, Metrics};
+use vpn_cloud::Operation;
+use vpn_core::api;
+use vpn_core::api::{CustomerGateway, VpnUser};
+use vpn_operator::metrics;
+use vpn_operator::metrics::Metrics;
 use vpn_operator::settings::flag_reference;
 use vpn_operator_testbed::{ControlPlane, figures};
 
@@ -116,7 +118,8 @@ fn project() -> PathBuf {
 }
 
 fn read(path: &Path) -> Page {
-    let text = std::fs::read_to_string(project().join(path)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let text =
+        std::fs::read_to_string(project().join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Page {
         path: path.to_owned(),
         text,
@@ -160,7 +163,10 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
                 }
                 open = None;
             }
-            (Some((_, block)), None) => *block += &format!("{line}\n"),
+            (Some((_, block)), None) => {
+                block.push_str(line);
+                block.push('\n');
+            }
             (None, None) => {}
         }
     }
@@ -194,7 +200,7 @@ fn manifests() -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_manifest_is_read_whole_by_the_real_type() {
+fn every_manifest_has_only_fields_of_its_type() {
     let (mut gateways, mut users) = (0, 0);
     for (place, text) in manifests() {
         let written: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
@@ -223,7 +229,7 @@ fn read_by<T: Serialize + DeserializeOwned>(place: &str, text: &str) -> Value {
 
 /// Admission checks more than the type does.
 #[tokio::test]
-async fn every_manifest_is_accepted_by_a_real_apiserver() {
+async fn the_apiserver_accepts_every_manifest() {
     let control_plane = ControlPlane::start().await.expect("a control plane");
     control_plane
         .apply_crds(&project().join("crds"))
@@ -277,7 +283,7 @@ fn the_examples_of_the_chart_are_samples() {
 
 /// So that `kubectl apply -f examples` is enough.
 #[test]
-fn every_password_that_a_sample_names_is_in_the_samples() {
+fn every_referenced_password_secret_is_in_the_samples() {
     let texts = files("examples", "yaml").into_iter().map(|path| read(&path).text);
     let documents: Vec<Value> = texts
         .flat_map(|text| text.split("\n---\n").map(str::to_owned).collect::<Vec<_>>())
@@ -296,7 +302,7 @@ fn every_password_that_a_sample_names_is_in_the_samples() {
 }
 
 #[test]
-fn relative_links_lead_somewhere() {
+fn relative_links_have_existing_targets() {
     let mut links = 0;
     for page in pages() {
         for target in link_targets(&page.text) {
@@ -328,9 +334,9 @@ fn relative_links_lead_somewhere() {
 
 /// Messages, comments and test names refer to pages, too. The chart's first version stays unchanged.
 #[test]
-fn every_page_that_the_code_names_exists() {
+fn every_page_referenced_in_code_exists() {
     let page = regex::Regex::new(r"\bdocs/[a-z/-]+\.md\b").unwrap();
-    let mut left: Vec<PathBuf> = ["src", "tests", "programs", "charts", "image", ".ci", "deploy"]
+    let mut left: Vec<PathBuf> = ["src", "crates", "tests", "programs", "charts", "image", ".ci", "deploy"]
         .map(PathBuf::from)
         .into();
     let mut named = 0;
@@ -418,7 +424,7 @@ fn words(text: &str, prefix: &str, belongs: impl Fn(char) -> bool) -> BTreeSet<S
 
 /// Other operators have kinds of these names, too, and kubectl may choose any of them.
 #[test]
-fn every_command_names_our_kinds_so_that_no_other_is_meant() {
+fn kubectl_commands_use_fully_qualified_resource_names() {
     let notes = read(Path::new("charts/vpn-operator/templates/NOTES.txt"));
     let plain = regex::Regex::new(r"\b(customergateways?|vpnusers?)\b(\.vpn\.huaweicloud\.com\b)?").unwrap();
     let mut commands = 0;
@@ -444,7 +450,7 @@ fn flags(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_flag_that_is_named_exists() {
+fn every_documented_flag_exists() {
     let mut known = flags(&flag_reference());
     assert!(known.contains("--cluster-name"), "{known:?}");
     // The simulator's own page is the reference of its flags.
@@ -462,7 +468,7 @@ fn every_flag_that_is_named_exists() {
 }
 
 #[test]
-fn every_variable_that_is_named_exists() {
+fn every_documented_environment_variable_exists() {
     let is_name = |it: char| it.is_ascii_uppercase() || it.is_ascii_digit() || it == '_';
     let mut known = words(&flag_reference(), "VPN_OPERATOR_", is_name);
     assert!(known.contains("VPN_OPERATOR_REGION"), "{known:?}");
@@ -502,7 +508,7 @@ fn metric_names() -> (BTreeSet<String>, BTreeSet<String>) {
 }
 
 #[test]
-fn the_metrics_that_are_named_are_those_that_there_are() {
+fn documented_metrics_match_the_existing_metrics() {
     let (families, samples) = metric_names();
     assert!(families.contains("vpn_operator_leader"), "{families:?}");
     for page in pages() {
@@ -521,7 +527,7 @@ fn the_metrics_that_are_named_are_those_that_there_are() {
 }
 
 #[test]
-fn every_annotation_that_is_named_exists() {
+fn every_documented_annotation_exists() {
     let known = [
         api::PAUSED_ANNOTATION,
         api::RECONCILE_REQUESTED_ANNOTATION,
@@ -540,7 +546,7 @@ fn every_annotation_that_is_named_exists() {
 
 /// `tests/operator/iam.rs` shows that they are enough, and that each of them is needed.
 #[test]
-fn every_iam_action_that_is_named_exists() {
+fn every_documented_iam_action_exists() {
     let known: BTreeSet<String> = Operation::ALL.map(|operation| operation.iam_action().to_owned()).into();
     let belongs = |it: char| it.is_ascii_alphanumeric() || it == ':';
     let mut named = 0;
@@ -594,12 +600,16 @@ fn tests(folder: &Path, found: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_threat_names_tests_that_exist() {
+fn every_threat_references_existing_tests() {
     let mut known = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["crates", "src", "tests"] {
         tests(&project().join(folder), &mut known);
     }
-    assert!(known.contains("every_threat_names_tests_that_exist"), "{}", known.len());
+    assert!(
+        known.contains("every_threat_references_existing_tests"),
+        "{}",
+        known.len()
+    );
     let page = read(Path::new("docs/security.md")).text;
     let (_, threats) = page.split_once("## Threats").expect("threats");
     let (threats, _) = threats.split_once("## Known limits").expect("known limits");
@@ -632,8 +642,8 @@ fn every_threat_names_tests_that_exist() {
 
 /// The figure is updated by `cargo run --example reliability -- --only guards`.
 #[test]
-fn the_page_counts_as_many_guards_as_the_decision_has() {
-    let source = std::fs::read_to_string(project().join("src/reconcile/decide/guard.rs")).expect("the guards");
+fn the_documented_number_of_guards_is_correct() {
+    let source = std::fs::read_to_string(project().join("crates/core/src/terms/guard.rs")).expect("the guards");
     let (_, guards) = source.split_once("pub enum Guard {").expect("the enum");
     let (guards, _) = guards.split_once("\n}").expect("its end");
     let variants = guards.lines().map(str::trim).filter(|line| line.ends_with(','));

@@ -5,11 +5,11 @@
 use std::{io, num::NonZeroU32, path::Path, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use vpn_operator::api::DeletionPolicy;
-use vpn_operator::cloud::Cloud;
-use vpn_operator::cloud::endpoints::EndpointAliases;
+use vpn_cloud::Cloud;
+use vpn_cloud::regions::endpoints::EndpointAliases;
+use vpn_core::api::DeletionPolicy;
 use vpn_operator::settings::{
-    Cli, Command, LeaderElection, LogFormat, Namespaces, Settings, flag_reference, probe_reference, validate,
+    Cli, Command, LeaderElection, LogFormat, Namespaces, OperatorSettings, flag_reference, probe_reference, validate,
 };
 
 /// What a flag may be called, what the environment calls it, and a value that differs from the default.
@@ -101,7 +101,7 @@ const FLAGS: [(&str, Option<&str>, &str); 28] = [
 ];
 
 /// What the operator would run with, or what it would say, for exactly this environment and these flags.
-fn settings_of(environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings, String> {
+fn settings_of(environment: &[(&str, &str)], flags: &[&str]) -> Result<OperatorSettings, String> {
     let known = FLAGS.iter().filter_map(|(_, name, _)| *name).chain(["RUST_LOG"]);
     let all: Vec<(&str, Option<&str>)> = known
         .map(|name| {
@@ -129,7 +129,7 @@ fn settings_of(environment: &[(&str, &str)], flags: &[&str]) -> Result<Settings,
 }
 
 /// The least that is needed with leader election on, plus `flags`.
-fn settings(flags: &[&str]) -> Result<Settings, String> {
+fn settings(flags: &[&str]) -> Result<OperatorSettings, String> {
     settings_of(&[("POD_NAMESPACE", "here")], flags)
 }
 
@@ -150,7 +150,7 @@ fn written(flag: &str, value: &str) -> String {
 }
 
 #[test]
-fn the_table_has_every_flag_with_its_environment_name() {
+fn the_test_table_lists_every_flag_and_environment_variable() {
     let command = Cli::command();
     let run = command.find_subcommand("run").unwrap();
     let mut defined: Vec<_> = run
@@ -173,11 +173,11 @@ fn the_table_has_every_flag_with_its_environment_name() {
 }
 
 #[test]
-fn the_defaults() {
+fn settings_have_the_documented_defaults() {
     let settings = settings(&[]).unwrap();
     assert_eq!(
         settings,
-        Settings {
+        OperatorSettings {
             cloud: Cloud::Huawei,
             region: None,
             project_id: None,
@@ -216,7 +216,7 @@ fn the_defaults() {
 }
 
 #[test]
-fn every_flag_changes_something_and_its_environment_name_the_same() {
+fn every_flag_and_its_environment_variable_set_the_same_value() {
     let plain = settings(&[]).unwrap();
     for (flag, environment, value) in FLAGS {
         let by_flag = settings(&[&written(flag, value)]).unwrap_or_else(|error| panic!("{flag}: {error}"));
@@ -237,7 +237,7 @@ fn every_flag_changes_something_and_its_environment_name_the_same() {
 }
 
 #[test]
-fn a_flag_wins_over_its_environment_variable() {
+fn a_flag_overrides_its_environment_variable() {
     for (flag, environment, value) in FLAGS {
         let Some(name) = environment else { continue };
         if flag == "--ca-file" {
@@ -271,7 +271,7 @@ const REPEATABLE: [&str; 4] = [
 ];
 
 #[test]
-fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+fn the_last_occurrence_of_a_flag_applies() {
     for (flag, _, value) in FLAGS {
         let other = match (flag, value) {
             ("--cloud", _) => "huawei",
@@ -309,7 +309,7 @@ fn of_a_flag_that_is_given_twice_the_last_one_counts() {
 }
 
 #[test]
-fn flags_that_can_be_repeated_add_up() {
+fn repeatable_flags_accumulate_values() {
     for (flag, values) in [
         ("--allowed-endpoint", ["https://a.example.com", "https://b.example.com"]),
         (
@@ -352,7 +352,7 @@ fn an_empty_environment_variable_counts_as_unset() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_the_flags_name() {
+fn an_invalid_value_is_refused_with_the_name_of_the_flag() {
     let long_key = "k".repeat(129);
     let long_name = "n".repeat(201);
     let cases: Vec<(&str, &str, &str)> = vec![
@@ -445,7 +445,7 @@ fn what_makes_no_sense_is_refused_with_the_flags_name() {
 }
 
 #[test]
-fn rust_log_counts_only_without_the_operators_own_variable() {
+fn rust_log_applies_only_without_vpn_operator_log_level() {
     let filter = |environment: &[(&str, &str)]| {
         let environment: Vec<_> = [("POD_NAMESPACE", "here")].iter().chain(environment).copied().collect();
         settings_of(&environment, &[]).unwrap().log.filter
@@ -459,7 +459,7 @@ fn rust_log_counts_only_without_the_operators_own_variable() {
 }
 
 #[test]
-fn a_bad_value_in_the_environment_names_the_flag() {
+fn an_invalid_environment_value_is_reported_with_its_flag() {
     for (name, value, flag) in [
         ("VPN_OPERATOR_RESYNC_PERIOD", "often", "--resync-period"),
         ("VPN_OPERATOR_MASS_DELETION_GUARD", "maybe", "--mass-deletion-guard"),
@@ -484,7 +484,7 @@ fn a_password_in_an_endpoint_is_not_repeated() {
 }
 
 #[test]
-fn switches_are_on_by_name_and_take_a_value_only_after_an_equals_sign() {
+fn boolean_flags_take_a_value_only_after_an_equals_sign() {
     let on = settings(&["--read-only", "--leader-elect", "--allow-insecure-endpoints"]).unwrap();
     assert!(on.read_only && on.leader_election.is_some() && on.allow_insecure_endpoints);
     let off = settings(&["--leader-elect=false", "--mass-deletion-guard=false"]).unwrap();
@@ -493,7 +493,7 @@ fn switches_are_on_by_name_and_take_a_value_only_after_an_equals_sign() {
 }
 
 #[test]
-fn what_the_environment_writes_for_yes_and_no_is_understood() {
+fn boolean_environment_variables_accept_common_spellings() {
     for (value, on) in [
         ("1", true),
         ("yes", true),
@@ -508,7 +508,7 @@ fn what_the_environment_writes_for_yes_and_no_is_understood() {
 }
 
 #[test]
-fn repeatable_flags_repeat_and_lists_are_sets() {
+fn list_flags_merge_repeated_and_comma_separated_values() {
     let settings = settings(&[
         "--watch-namespace=b",
         "--watch-namespace=a,b",
@@ -529,13 +529,13 @@ fn repeatable_flags_repeat_and_lists_are_sets() {
 }
 
 #[test]
-fn insecure_endpoints_are_taken_when_allowed() {
+fn insecure_endpoints_are_accepted_when_allowed() {
     let settings = settings(&["--allow-insecure-endpoints", "--vpn-endpoint=http://127.0.0.1:8180"]).unwrap();
     assert_eq!(settings.vpn_endpoint.unwrap(), "http://127.0.0.1:8180");
 }
 
 #[test]
-fn a_resync_period_of_zero_means_never() {
+fn a_resync_period_of_zero_disables_drift_checks() {
     for zero in ["0", "0s"] {
         assert_eq!(
             settings(&[&written("--resync-period", zero)]).unwrap().resync_period,
@@ -545,7 +545,7 @@ fn a_resync_period_of_zero_means_never() {
 }
 
 #[test]
-fn without_leader_election_neither_its_namespace_nor_its_limits_matter() {
+fn without_leader_election_its_namespace_and_limits_are_not_checked() {
     let settings = settings_of(
         &[],
         &[
@@ -564,14 +564,14 @@ fn without_leader_election_neither_its_namespace_nor_its_limits_matter() {
 }
 
 #[test]
-fn a_request_may_take_half_of_the_lease_and_no_more() {
+fn the_request_timeout_is_at_most_half_of_the_lease_duration() {
     assert!(settings(&["--request-timeout=15s"]).is_ok());
     assert!(settings(&["--request-timeout=15001ms"]).is_err());
     assert!(settings(&["--leader-elect-lease-duration=5s", "--request-timeout=2500ms"]).is_ok());
 }
 
 #[test]
-fn a_port_alone_means_every_address() {
+fn a_port_without_address_binds_all_addresses() {
     assert_eq!(
         settings(&["--bind-address=:9090"]).unwrap().bind_address,
         "[::]:9090".parse().unwrap()
@@ -592,12 +592,12 @@ fn a_ca_file_may_hold_several_certificates() {
 }
 
 #[test]
-fn letters_beyond_ascii_are_fine_in_a_tag_key() {
+fn a_tag_key_can_contain_non_ascii_letters() {
     assert_eq!(settings(&["--owner-tag-key=dueño"]).unwrap().owner_tag_key, "dueño");
 }
 
 #[test]
-fn what_is_allowed_but_risky_is_warned_of() {
+fn risky_settings_produce_warnings() {
     let warned = |flags: &[&str], flag: &str| {
         settings(flags)
             .unwrap()
@@ -626,7 +626,7 @@ fn what_is_allowed_but_risky_is_warned_of() {
 }
 
 #[test]
-fn help_tells_of_every_flag_under_a_heading() {
+fn help_lists_every_flag_under_a_heading() {
     let mut command = Cli::command();
     command.build();
     let help = command
@@ -657,7 +657,7 @@ fn help_tells_of_every_flag_under_a_heading() {
 }
 
 #[test]
-fn the_documented_table_of_flags_is_the_programs_own() {
+fn the_flag_documentation_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/flags.md");
     let expected = flag_reference() + &probe_reference();
     if std::env::var_os("UPDATE_DOCS").is_some() {

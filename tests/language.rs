@@ -19,6 +19,7 @@ const ROOTS: &[Root] = &[
     root("deploy", &["lua"], Text::Plain),
     root("deploy/argocd/argocd-cm.yaml", &["yaml"], Text::Plain),
     root("Dockerfile", &[""], Text::Plain),
+    root("crates", &["rs"], Text::Rust),
     root("src", &["rs"], Text::Rust),
     root("tests", &["rs"], Text::Rust),
     root("programs", &["rs"], Text::Rust),
@@ -131,7 +132,7 @@ fn files(root: &Root) -> Vec<PathBuf> {
         }
         let whole = project().join(&path);
         if whole.is_dir() {
-            let entries = std::fs::read_dir(&whole).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            let entries = std::fs::read_dir(&whole).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             left.extend(entries.map(|entry| path.join(entry.expect("a readable directory").file_name())));
         } else {
             let extension = path.extension().unwrap_or_default().to_str().unwrap_or_default();
@@ -244,15 +245,15 @@ impl Phrases {
 }
 
 #[test]
-fn what_people_read_uses_the_terms_of_the_field() {
+fn no_text_contains_a_phrase_to_avoid() {
     let phrases = Phrases::new();
     let (mut report, mut read) = (String::new(), 0);
     for root in ROOTS {
         let files = files(root);
         assert!(!files.is_empty(), "{root:?} has no files");
         for path in files {
-            let text =
-                std::fs::read_to_string(project().join(&path)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+            let text = std::fs::read_to_string(project().join(&path))
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             for (number, line) in prose(&text, root.text).iter().enumerate() {
                 read += usize::from(!line.trim().is_empty());
                 if let Some((phrase, instead)) = phrases.find(line) {
@@ -267,7 +268,7 @@ fn what_people_read_uses_the_terms_of_the_field() {
 }
 
 #[test]
-fn phrases_are_found_in_prose_comments_and_messages_and_not_in_code() {
+fn phrases_are_found_in_prose_comments_and_strings_but_not_in_code() {
     let phrases = Phrases::new();
     let hits = |text: &str, kind: Text| {
         let lines = prose(text, kind);
@@ -293,7 +294,7 @@ fn phrases_are_found_in_prose_comments_and_messages_and_not_in_code() {
 }
 
 #[test]
-fn no_replacement_is_a_phrase_to_avoid() {
+fn replacements_contain_no_phrase_to_avoid() {
     let phrases = Phrases::new();
     for (_, instead) in PHRASES {
         assert_eq!(phrases.find(instead), None, "{instead}");

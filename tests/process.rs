@@ -7,7 +7,8 @@ use std::{
 };
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, api::Patch, api::PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, Operator, eventually};
 
@@ -32,7 +33,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn the_version_is_told() {
+fn the_version_flag_prints_the_version() {
     let output = program(&["--version"], &[]);
     assert!(output.status.success());
     assert_eq!(
@@ -42,7 +43,7 @@ fn the_version_is_told() {
 }
 
 #[test]
-fn help_goes_to_stdout_and_is_no_mistake() {
+fn help_is_printed_to_stdout_with_status_0() {
     for arguments in [
         ["--help"].as_slice(),
         &["run", "--help"],
@@ -55,7 +56,7 @@ fn help_goes_to_stdout_and_is_no_mistake() {
 }
 
 #[test]
-fn a_flag_that_makes_no_sense_ends_the_process_with_status_2_and_is_named() {
+fn an_invalid_flag_is_named_and_the_process_exits_with_status_2() {
     let cases: [(&[&str], Environment<'_>, &str); 5] = [
         (&["run", "--resync-period=often"], &[], "--resync-period"),
         (
@@ -83,7 +84,7 @@ fn a_flag_that_makes_no_sense_ends_the_process_with_status_2_and_is_named() {
 }
 
 #[test]
-fn a_probe_of_nobody_says_so_and_ends_with_status_1() {
+fn a_probe_without_an_operator_fails_with_status_1() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = closed.local_addr().unwrap();
     drop(closed);
@@ -101,7 +102,7 @@ fn a_probe_of_nobody_says_so_and_ends_with_status_1() {
 }
 
 #[test]
-fn no_access_to_kubernetes_is_one_clear_line() {
+fn missing_access_to_kubernetes_is_reported_in_one_line() {
     for environment in [
         [("POD_NAMESPACE", "a")].as_slice(),
         &[("POD_NAMESPACE", "a"), ("KUBECONFIG", "/nowhere")],
@@ -121,7 +122,7 @@ fn no_access_to_kubernetes_is_one_clear_line() {
 }
 
 #[test]
-fn an_address_in_use_is_one_clear_line() {
+fn an_address_in_use_is_reported_in_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("--bind-address={}", taken.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
@@ -176,7 +177,7 @@ impl Room {
         let fixed = [
             "run",
             "--bind-address=127.0.0.1:0",
-            "--leader-elect-lease-duration=5s",
+            "--leader-elect-lease-duration=12s",
             "--request-timeout=2s",
             "--region=eu-de",
         ];
@@ -230,7 +231,7 @@ async fn leads(operator: &Operator) {
 }
 
 #[tokio::test]
-async fn sigterm_gives_the_lease_back_and_ends_with_status_0() {
+async fn sigterm_releases_the_lease_and_exits_with_status_0() {
     let room = Room::new().await;
     let operator = room.start(&[]);
     leads(&operator).await;
@@ -241,7 +242,7 @@ async fn sigterm_gives_the_lease_back_and_ends_with_status_0() {
 }
 
 #[tokio::test]
-async fn a_follower_takes_over_from_a_leader_that_was_told_to_stop_or_killed() {
+async fn a_follower_takes_over_from_a_stopped_or_killed_leader() {
     let room = Room::new().await;
     let first = room.start(&[]);
     leads(&first).await;
@@ -258,7 +259,7 @@ async fn a_follower_takes_over_from_a_leader_that_was_told_to_stop_or_killed() {
 }
 
 #[tokio::test]
-async fn a_follower_that_is_told_to_stop_leaves_the_lease_alone_and_ends_with_status_0() {
+async fn a_stopped_follower_keeps_the_lease_unchanged_and_exits_with_status_0() {
     let room = Room::new().await;
     let first = room.start(&[]);
     leads(&first).await;
@@ -270,7 +271,7 @@ async fn a_follower_that_is_told_to_stop_leaves_the_lease_alone_and_ends_with_st
 }
 
 #[tokio::test]
-async fn a_lost_lease_ends_the_process_with_one_clear_line() {
+async fn a_lost_lease_ends_the_process_with_an_error_line() {
     let room = Room::new().await;
     let operator = room.start(&[]);
     leads(&operator).await;
@@ -290,7 +291,7 @@ async fn a_lost_lease_ends_the_process_with_one_clear_line() {
 }
 
 #[tokio::test]
-async fn a_leader_that_was_stopped_and_continued_finds_its_successor_and_ends() {
+async fn a_resumed_leader_exits_when_another_replica_leads() {
     let room = Room::new().await;
     let first = room.start(&[]);
     leads(&first).await;
@@ -304,7 +305,7 @@ async fn a_leader_that_was_stopped_and_continued_finds_its_successor_and_ends() 
 }
 
 #[tokio::test]
-async fn without_leader_election_no_lease_is_made() {
+async fn without_leader_election_no_lease_is_created() {
     let room = Room::new().await;
     let operator = room.start(&["--leader-elect=false"]);
     operator.wait_for_log("listening on", DEADLINE).await.unwrap();
@@ -321,11 +322,18 @@ async fn without_leader_election_no_lease_is_made() {
         operator.terminate(Duration::from_secs(20)).await.unwrap().code(),
         Some(0)
     );
-    assert!(room.leases().list(&Default::default()).await.unwrap().items.is_empty());
+    assert!(
+        room.leases()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
 }
 
 #[tokio::test]
-async fn missing_permissions_on_leases_are_reported_once_and_granted_ones_need_no_restart() {
+async fn missing_lease_permissions_are_reported_once_and_need_no_restart() {
     let room = Room::new().await;
     let ns = &room.namespace;
     let create =
@@ -379,7 +387,8 @@ async fn missing_permissions_on_leases_are_reported_once_and_granted_ones_need_n
 mod crds {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     use kube::api::{DeleteParams, PostParams};
-    use vpn_operator::{crd_wait::AwaitedCrds, web::Readiness};
+    use vpn_operator::kubernetes::crd_wait::AwaitedCrds;
+    use vpn_operator::web::Readiness;
 
     use super::*;
 
@@ -400,7 +409,7 @@ mod crds {
     }
 
     #[tokio::test]
-    async fn the_operator_waits_for_its_crds_and_says_which_are_missing() {
+    async fn the_operator_waits_for_its_crds_and_reports_missing_ones() {
         let room = Room::new().await;
         let installed: Api<CustomResourceDefinition> = Api::all(room.client.clone());
         let both = [crd("ones"), crd("twos")];
@@ -437,7 +446,7 @@ mod crds {
     }
 
     #[tokio::test]
-    async fn an_apiserver_that_does_not_answer_is_waited_for() {
+    async fn the_operator_waits_for_an_unreachable_apiserver() {
         let config = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
         let client = Client::try_from(config).unwrap();
         let readiness = Readiness::default();
@@ -459,7 +468,7 @@ mod crds {
 }
 
 #[tokio::test]
-async fn sigterm_is_obeyed_while_the_exec_plugin_of_the_kubeconfig_hangs() {
+async fn sigterm_ends_the_process_while_the_exec_plugin_hangs() {
     let folder = tempfile::tempdir().unwrap();
     let (kubeconfig, begun) = (folder.path().join("kubeconfig"), folder.path().join("begun"));
     let script = format!("touch {}; exec sleep 300", begun.display());
@@ -506,7 +515,7 @@ fn first_line(listener: std::net::TcpListener) -> std::sync::mpsc::Receiver<Stri
 }
 
 #[test]
-fn the_apiserver_is_reached_through_the_proxy_that_the_usual_rules_name() {
+fn the_apiserver_is_reached_through_the_configured_proxy() {
     const AWAY: &str = "http://apiserver.invalid:6443";
     let folder = tempfile::tempdir().unwrap();
     for (own, variable, no_proxy, is_proxied) in [

@@ -3,8 +3,8 @@
 use std::{net::Ipv4Addr, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, date_time_ymd};
-use vpn_operator::simulator::{RunningSimulator, Settings, tryout};
 use vpn_operator_testbed::{Guardian, Python};
+use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 const PACKAGE: &str = "huaweicloudsdkvpn";
 const VERSION: &str = "3.1.219";
@@ -49,16 +49,16 @@ async fn run(script: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gateways_live_by_the_official_python_sdk_unchanged() {
+async fn the_official_python_sdk_manages_gateways() {
     run("gateway_life.py").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_live_by_the_official_python_sdk_unchanged() {
+async fn the_official_python_sdk_manages_users() {
     run("user_life.py").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_domain_is_found_by_the_official_python_sdk_unchanged() {
+async fn the_official_python_sdk_finds_the_domain() {
     run("domain.py").await;
 }

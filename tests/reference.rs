@@ -7,9 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps,
     JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use vpn_operator::api::{
-    FINALIZER, PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, crds,
-};
+use vpn_core::api::{FINALIZER, PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, crds};
 
 const INTRODUCTION: &str = "\
 # Reference of the API
@@ -22,7 +20,7 @@ This page is generated from the CRDs: `UPDATE_DOCS=1 cargo test --test reference
 
 /// `UPDATE_DOCS=1 cargo test --test reference` rewrites it.
 #[test]
-fn the_documented_reference_is_what_the_crds_say() {
+fn the_reference_documentation_matches_the_crds() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
     let expected = reference();
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -95,19 +93,20 @@ fn append_kind(page: &mut String, crd: &CustomResourceDefinition, version: &Cust
     ];
     let mut section = format!("\n## {}\n\n", names.kind);
     section += schema.description.as_deref().unwrap_or_default();
-    section += &format!("\n\n{}.\n\n", about.join(", "));
+    let _ = write!(section, "\n\n{}.\n\n", about.join(", "));
     section += &columns(version.additional_printer_columns.as_deref().unwrap_or_default());
     for part in ["spec", "status"] {
         let schema = property(schema, part);
-        section += &format!(
+        let _ = write!(
+            section,
             "\n### {part} of {}\n\n| field | type | meaning |\n|---|---|---|\n",
             names.kind
         );
         for (path, field) in fields(schema, "").into_iter().filter(|(path, _)| !is_standard(path)) {
-            section += &format!("| `{path}` | {} | {} |\n", type_of(field), described(field));
+            let _ = writeln!(section, "| `{path}` | {} | {} |", type_of(field), described(field));
         }
         if part == "spec" {
-            section += &format!("\n### Rules of {}\n\n{}", names.kind, rules(root(version)));
+            let _ = write!(section, "\n### Rules of {}\n\n{}", names.kind, rules(root(version)));
         }
     }
     page.push_str(&section);
@@ -171,15 +170,16 @@ fn append_annotations(page: &mut String) {
     ];
     page.push_str("\n## Annotations\n\n| annotation | value |\n|---|---|\n");
     for (name, meaning) in rows {
-        page.push_str(&format!("| `{name}` | {meaning} |\n"));
+        let _ = writeln!(page, "| `{name}` | {meaning} |");
     }
     page.push_str(
         "\nThe condition `InvalidAnnotation` reports any other annotation with this prefix, and values that are not \
          valid.\n",
     );
-    page.push_str(&format!(
-        "\nEvery object that has, or may have, a resource in the cloud has the finalizer `{FINALIZER}`.\n"
-    ));
+    let _ = writeln!(
+        page,
+        "\nEvery object that has, or may have, a resource in the cloud has the finalizer `{FINALIZER}`."
+    );
 }
 
 fn root(version: &CustomResourceDefinitionVersion) -> &JSONSchemaProps {
@@ -248,6 +248,10 @@ fn limits(schema: &JSONSchemaProps) -> Option<String> {
         (Some(least), None) => Some(format!("at least {least}{of}")),
         (None, None) => None,
     };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "limits in the CRDs are small whole numbers"
+    )]
     let whole = |number: Option<f64>| number.map(|number| number as i64);
     count(schema.min_length, schema.max_length, " characters")
         .or_else(|| count(whole(schema.minimum), whole(schema.maximum), ""))

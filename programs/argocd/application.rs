@@ -8,24 +8,24 @@ use vpn_operator_testbed::{ControlPlane, eventually};
 use crate::Failure;
 
 /// For every wait, on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(180);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The Application of the documentation.
 #[derive(Clone, Copy)]
-pub struct Application<'a> {
+pub(crate) struct Application<'a> {
     /// Its control plane.
     pub plane: &'a ControlPlane,
 }
 
 impl Application<'_> {
     /// The whole object.
-    pub async fn get(&self) -> Result<Value, Failure> {
+    pub(crate) async fn get(&self) -> Result<Value, Failure> {
         let get = ["get", "application", "vpn", "--namespace", "argocd", "--output", "json"];
         Ok(serde_json::from_str(&self.plane.kubectl(get).await?.success()?)?)
     }
 
     /// Refreshes the application, and returns its new state.
-    pub async fn refresh(&self, kind: &str) -> Result<Value, Failure> {
+    pub(crate) async fn refresh(&self, kind: &str) -> Result<Value, Failure> {
         let request = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}}).to_string();
         let patch = [
             "patch",
@@ -51,7 +51,7 @@ impl Application<'_> {
     }
 
     /// Refreshes the application until it has this state, and returns it.
-    pub async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value, Failure> {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value, Failure> {
         self.refresh("normal").await?;
         let seen = eventually(what, DEADLINE, async || {
             let application = self.get().await.map_err(|failure| failure.to_string())?;
@@ -66,7 +66,7 @@ impl Application<'_> {
 }
 
 /// Whether everything is Synced and Healthy.
-pub fn is_well(application: &Value) -> bool {
+pub(crate) fn is_well(application: &Value) -> bool {
     let status = &application["status"];
     status["sync"]["status"] == "Synced"
         && status["health"]["status"] == "Healthy"
@@ -75,7 +75,7 @@ pub fn is_well(application: &Value) -> bool {
 }
 
 /// The health of one of our objects in the application's tree.
-pub fn health<'a>(application: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn health<'a>(application: &'a Value, name: &str) -> &'a Value {
     let resources = application["status"]["resources"].as_array();
     let ours = resources
         .into_iter()
@@ -85,12 +85,12 @@ pub fn health<'a>(application: &'a Value, name: &str) -> &'a Value {
 }
 
 /// The number of syncs.
-pub fn syncs(application: &Value) -> usize {
+pub(crate) fn syncs(application: &Value) -> usize {
     application["status"]["history"].as_array().map_or(0, Vec::len)
 }
 
 /// A summary for errors.
-pub fn summary(application: &Value) -> String {
+pub(crate) fn summary(application: &Value) -> String {
     let status = &application["status"];
     format!(
         "{} {}; {}: {}; {}",

@@ -7,19 +7,19 @@ use crate::Failure;
 const PAGE: &str = "docs/argocd.md";
 
 /// The text of the page.
-pub struct Documentation {
+pub(crate) struct Documentation {
     text: String,
 }
 
 impl Documentation {
     /// Reads the page.
-    pub fn read(project: &Path) -> Result<Self, Failure> {
+    pub(crate) fn read(project: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(project.join(PAGE))?;
         Ok(Self { text })
     }
 
     /// The manifest of a kind.
-    pub fn manifest(&self, kind: &str) -> Result<&str, Failure> {
+    pub(crate) fn manifest(&self, kind: &str) -> Result<&str, Failure> {
         let blocks = self.text.split("```yaml\n").skip(1);
         let blocks = blocks.filter_map(|rest| rest.split("```").next());
         let wanted = format!("\nkind: {kind}\n");
@@ -29,7 +29,7 @@ impl Documentation {
     }
 
     /// The command that starts with this.
-    pub fn command(&self, start: &str) -> Result<&str, Failure> {
+    pub(crate) fn command(&self, start: &str) -> Result<&str, Failure> {
         let mut lines = self.text.lines().filter_map(|line| line.strip_prefix("$ "));
         let found = lines.find(|line| line.starts_with(start));
         found.ok_or_else(|| format!("{PAGE} prints no command {start} …").into())
@@ -37,7 +37,7 @@ impl Documentation {
 }
 
 /// A manifest with a word replaced, which it must contain.
-pub fn replaced(manifest: &str, from: &str, to: &str) -> Result<String, Failure> {
+pub(crate) fn replaced(manifest: &str, from: &str, to: &str) -> Result<String, Failure> {
     if manifest.contains(from) {
         Ok(manifest.replace(from, to))
     } else {

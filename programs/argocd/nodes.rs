@@ -16,7 +16,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Acts as all nodes of a cluster for one namespace, until it is dropped.
-pub async fn play(kubelet: Kubelet<'_>, cloud: &str) -> Result<(), Failure> {
+pub(crate) async fn play(kubelet: Kubelet<'_>, cloud: &str) -> Result<(), Failure> {
     let pods = Api::<Pod>::namespaced(kubelet.plane.client().await?, kubelet.namespace);
     let ours = ListParams::default().labels("app.kubernetes.io/component=operator");
     let mut running = BTreeMap::<String, Operator>::new();

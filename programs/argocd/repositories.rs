@@ -6,14 +6,14 @@ use std::process::Command;
 use crate::Failure;
 
 /// A repository that Argo CD reads, with its work tree.
-pub struct Repository {
+pub(crate) struct Repository {
     work: PathBuf,
     bare: PathBuf,
 }
 
 impl Repository {
     /// An empty repository in its own directory.
-    pub fn create(folder: &Path, name: &str) -> Result<Self, Failure> {
+    pub(crate) fn create(folder: &Path, name: &str) -> Result<Self, Failure> {
         let (work, bare) = (folder.join(name), folder.join(format!("{name}.git")));
         std::fs::create_dir_all(&work)?;
         std::fs::create_dir_all(&bare)?;
@@ -23,17 +23,17 @@ impl Repository {
     }
 
     /// The URL that replaces your address in the Application.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.bare.display())
     }
 
     /// The work tree.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.work
     }
 
     /// Writes a file, for the next push.
-    pub fn write(&self, path: &str, text: &str) -> Result<(), Failure> {
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<(), Failure> {
         let path = self.work.join(path);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -42,7 +42,7 @@ impl Repository {
     }
 
     /// Commits and pushes all changes.
-    pub fn push(&self, message: &str) -> Result<(), Failure> {
+    pub(crate) fn push(&self, message: &str) -> Result<(), Failure> {
         let author = ["-c", "user.name=someone", "-c", "user.email=someone@example.com"];
         git(&self.work, &["add", "--all"])?;
         git(

@@ -12,7 +12,7 @@ use crate::repositories::Repository;
 use crate::{Failure, NAMESPACE, step};
 
 /// The page, and the resources that it names.
-pub struct Story<'a> {
+pub(crate) struct Story<'a> {
     project: &'a Path,
     plane: &'a ControlPlane,
     binaries: &'a Binaries,
@@ -25,7 +25,7 @@ pub struct Story<'a> {
 
 impl<'a> Story<'a> {
     /// Creates the repositories: one with this project's chart, one with the page's gateway.
-    pub fn prepare(
+    pub(crate) fn prepare(
         project: &'a Path,
         plane: &'a ControlPlane,
         binaries: &'a Binaries,
@@ -58,7 +58,7 @@ impl<'a> Story<'a> {
     }
 
     /// Runs everything from the first sync to the deletion of the application.
-    pub async fn tell(&self) -> Result<(), Failure> {
+    pub(crate) async fn tell(&self) -> Result<(), Failure> {
         self.install().await?;
         self.nothing_is_left_to_do().await?;
         self.git_changes().await?;

@@ -19,18 +19,18 @@ const USERS: (&str, &str) = ("VpnUser", "vpnusers");
 const KINDS: [(&str, &str); 2] = [("CustomerGateway", "customergateways"), USERS];
 
 /// The number of our objects in the output of `kubectl apply`, one line each.
-pub fn ours(applied: &str) -> usize {
+pub(crate) fn ours(applied: &str) -> usize {
     applied.lines().filter(|line| line.contains(GROUP)).count()
 }
 
 /// All objects of our kinds.
-pub struct Objects {
+pub(crate) struct Objects {
     kinds: Vec<(&'static str, Api<DynamicObject>)>,
     users: Api<DynamicObject>,
 }
 
 impl Objects {
-    pub fn new(client: &Client) -> Self {
+    pub(crate) fn new(client: &Client) -> Self {
         let resource = |(kind, plural): (&str, &str)| {
             let kind_of_group = GroupVersionKind::gvk(GROUP, VERSION, kind);
             ApiResource::from_gvk_with_plural(&kind_of_group, plural)
@@ -43,12 +43,12 @@ impl Objects {
     }
 
     /// One user.
-    pub async fn user(&self, name: &str) -> Result<DynamicObject, kube::Error> {
+    pub(crate) async fn user(&self, name: &str) -> Result<DynamicObject, kube::Error> {
         self.users.get(name).await
     }
 
     /// Draws the table until as many objects as were applied are Ready.
-    pub async fn show_until_ready(&self, applied: usize, operator: &Operator) -> Result<(), Failure> {
+    pub(crate) async fn show_until_ready(&self, applied: usize, operator: &Operator) -> Result<(), Failure> {
         let started = Instant::now();
         let mut table = Table::default();
         loop {

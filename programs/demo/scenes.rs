@@ -13,7 +13,7 @@ use crate::script::DEADLINE;
 const RESET: &str = "ResetVpnUserPassword";
 
 /// An out-of-band change that the operator must correct.
-pub struct Tampering {
+pub(crate) struct Tampering {
     /// Shown to people.
     pub noun: &'static str,
     /// Used with kubectl.
@@ -27,14 +27,14 @@ pub struct Tampering {
 }
 
 /// A new password of a user, in the Secret of the same name.
-pub struct Rotation {
+pub(crate) struct Rotation {
     pub user: &'static str,
     pub key: &'static str,
     pub value: &'static str,
 }
 
 /// What the steps work with.
-pub struct Scenes<'a> {
+pub(crate) struct Scenes<'a> {
     pub simulator: &'a Simulator,
     pub control_plane: &'a ControlPlane,
     pub objects: &'a Objects,
@@ -43,7 +43,7 @@ pub struct Scenes<'a> {
 impl Scenes<'_> {
     /// Changes a resource through the simulator's admin API, and waits until the operator has corrected it and recorded
     /// an Event.
-    pub async fn show_correction(&self, tampering: &Tampering) -> Result<(), Failure> {
+    pub(crate) async fn show_correction(&self, tampering: &Tampering) -> Result<(), Failure> {
         let Tampering {
             noun,
             resource,
@@ -75,7 +75,7 @@ impl Scenes<'_> {
     }
 
     /// Changes the password in the Secret, and waits until one reset has set it in the cloud.
-    pub async fn show_rotation(&self, rotation: &Rotation) -> Result<(), Failure> {
+    pub(crate) async fn show_rotation(&self, rotation: &Rotation) -> Result<(), Failure> {
         let Rotation { user, key, value } = rotation;
         let before = self.simulator.last_sequence().await?;
         let patch = json!({ "stringData": { *key: value } }).to_string();
@@ -97,7 +97,7 @@ impl Scenes<'_> {
     }
 
     /// Changes the Secret without its password, and waits until the operator has read it.
-    pub async fn show_no_rotation(&self, rotation: &Rotation) -> Result<(), Failure> {
+    pub(crate) async fn show_no_rotation(&self, rotation: &Rotation) -> Result<(), Failure> {
         let before = self.simulator.last_sequence().await?;
         self.kubectl(&["label", "secret", rotation.user, "demo=labeled"])
             .await?;

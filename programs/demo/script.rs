@@ -10,7 +10,7 @@ use crate::objects::{self, Objects};
 use crate::scenes::{Rotation, Scenes, Tampering};
 
 /// For every wait.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Valid only for the simulator of the demo.
@@ -49,7 +49,7 @@ const ROTATED: Rotation = Rotation {
 
 /// The processes, in the order in which they are stopped.
 #[derive(Default)]
-pub struct Demo {
+pub(crate) struct Demo {
     operator: Option<Operator>,
     simulator: Option<Simulator>,
     control_plane: Option<ControlPlane>,
@@ -58,7 +58,7 @@ pub struct Demo {
 
 impl Demo {
     /// Runs all steps, and then waits for Ctrl-C unless `exit_when_ready`.
-    pub async fn run(&mut self, exit_when_ready: bool) -> Result<(), Failure> {
+    pub(crate) async fn run(&mut self, exit_when_ready: bool) -> Result<(), Failure> {
         step("Building the operator and the simulator");
         let binaries = Binaries::build(&project("")).await?;
 
@@ -125,12 +125,12 @@ impl Demo {
     }
 
     /// Whether all steps are done.
-    pub fn has_shown_everything(&self) -> bool {
+    pub(crate) fn has_shown_everything(&self) -> bool {
         self.has_shown_everything
     }
 
     /// Prints the end of each log, after a failure.
-    pub fn print_logs(&self) {
+    pub(crate) fn print_logs(&self) {
         let processes = [self.simulator.as_deref(), self.operator.as_deref()];
         for process in processes.into_iter().flatten() {
             eprintln!("\n--- end of the log of {} ---\n{}", process.name(), process.log_tail());

@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 
 /// One object.
 #[derive(Clone, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     kind: String,
     name: String,
     ready: String,
@@ -17,7 +17,7 @@ pub struct Row {
 
 impl Row {
     /// The row of an object.
-    pub fn of(kind: &str, object: &DynamicObject) -> Self {
+    pub(crate) fn of(kind: &str, object: &DynamicObject) -> Self {
         let status = &object.data["status"];
         let ready = status["conditions"]
             .as_array()
@@ -32,7 +32,7 @@ impl Row {
         }
     }
 
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.ready == "True"
     }
 
@@ -47,13 +47,13 @@ fn line([kind, name, ready, reason, id]: [&str; 5]) -> String {
 
 /// The table, with the rows drawn so far.
 #[derive(Default)]
-pub struct Table {
+pub(crate) struct Table {
     drawn: Vec<Row>,
 }
 
 impl Table {
     /// Shows the rows as they are now.
-    pub fn draw(&mut self, rows: Vec<Row>) -> std::io::Result<()> {
+    pub(crate) fn draw(&mut self, rows: Vec<Row>) -> std::io::Result<()> {
         if rows == self.drawn {
             return Ok(());
         }

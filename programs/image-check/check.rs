@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// If a step fails.
-pub async fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     step("Starting a control plane and installing the chart with its simulator");
     names::serve()?;
     let values = [

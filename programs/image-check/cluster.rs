@@ -6,18 +6,18 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator::api::CustomerGateway;
+use vpn_core::api::CustomerGateway;
 use vpn_operator_testbed::ControlPlane;
 
 use crate::Failure;
 
-/// The name of the release, and of its Deployment, its ServiceAccount and its Lease.
-pub const OPERATOR: &str = "vpn-operator";
+/// The name of the release, and of its Deployment, its `ServiceAccount` and its Lease.
+pub(crate) const OPERATOR: &str = "vpn-operator";
 /// The Deployment of the simulator.
-pub const SIMULATOR: &str = "vpn-operator-simulator";
+pub(crate) const SIMULATOR: &str = "vpn-operator-simulator";
 
 /// See the module.
-pub struct Cluster {
+pub(crate) struct Cluster {
     plane: ControlPlane,
     namespace: String,
 }
@@ -27,7 +27,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If one of them fails.
-    pub async fn start(values: &[String]) -> Result<Self, Failure> {
+    pub(crate) async fn start(values: &[String]) -> Result<Self, Failure> {
         let plane = ControlPlane::start().await?;
         let namespace = plane.create_namespace("image").await?;
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/vpn-operator");
@@ -38,27 +38,27 @@ impl Cluster {
         Ok(Self { plane, namespace })
     }
 
-    pub fn plane(&self) -> &ControlPlane {
+    pub(crate) fn plane(&self) -> &ControlPlane {
         &self.plane
     }
 
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
     /// The directory of this run.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.plane.guardian().folder()
     }
 
     /// An object of the release's namespace.
-    pub async fn get(&self, kind: &str, name: &str) -> Result<Value, Failure> {
+    pub(crate) async fn get(&self, kind: &str, name: &str) -> Result<Value, Failure> {
         let arguments = ["get", kind, name, "--namespace", &self.namespace, "--output=json"];
         Ok(serde_json::from_str(&self.plane.kubectl(arguments).await?.success()?)?)
     }
 
     /// The value of a key in a Secret.
-    pub async fn secret_value(&self, name: &str, key: &str) -> Result<Option<String>, Failure> {
+    pub(crate) async fn secret_value(&self, name: &str, key: &str) -> Result<Option<String>, Failure> {
         let secrets: Api<Secret> = Api::namespaced(self.plane.client().await?, &self.namespace);
         let data = secrets.get(name).await?.data.unwrap_or_default();
         Ok(data
@@ -67,8 +67,8 @@ impl Cluster {
             .transpose()?)
     }
 
-    /// The directory that the kubelet mounts for a ServiceAccount, readable by every user of the container.
-    pub async fn account_folder(&self, account: &str) -> Result<PathBuf, Failure> {
+    /// The directory that the kubelet mounts for a `ServiceAccount`, readable by every user of the container.
+    pub(crate) async fn account_folder(&self, account: &str) -> Result<PathBuf, Failure> {
         let kubeconfig = self.plane.service_account_kubeconfig(&self.namespace, account).await?;
         let kubeconfig: Value = serde_json::from_slice(&std::fs::read(kubeconfig)?)?;
         let authority = kubeconfig["clusters"][0]["cluster"]["certificate-authority"].as_str();
@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     /// The variables with the apiserver's address in a pod.
-    pub fn variables(&self) -> Result<[(String, String); 2], Failure> {
+    pub(crate) fn variables(&self) -> Result<[(String, String); 2], Failure> {
         let url = self.plane.url();
         let (host, port) = url
             .strip_prefix("https://")
@@ -92,7 +92,7 @@ impl Cluster {
     }
 
     /// Creates gateways, numbered from `first`.
-    pub async fn make_gateways(&self, first: usize, count: usize) -> Result<(), Failure> {
+    pub(crate) async fn make_gateways(&self, first: usize, count: usize) -> Result<(), Failure> {
         let gateways = self.gateways().await?;
         for number in first..first + count {
             let object = json!({
@@ -108,7 +108,7 @@ impl Cluster {
     }
 
     /// Waits with kubectl.
-    pub async fn wait_until_all_are_ready(&self) -> Result<(), Failure> {
+    pub(crate) async fn wait_until_all_are_ready(&self) -> Result<(), Failure> {
         let wait = ["wait", "customergateway", "--all", "--for=condition=Ready"];
         let how = ["--namespace", &self.namespace, "--timeout=20m"];
         self.plane.kubectl(wait.into_iter().chain(how)).await?.success()?;
@@ -116,7 +116,7 @@ impl Cluster {
     }
 
     /// The IDs of the gateways that are Ready.
-    pub async fn ready_ids(&self) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn ready_ids(&self) -> Result<Vec<String>, Failure> {
         let objects = self.gateways().await?.list(&ListParams::default()).await?;
         let mut ids = Vec::new();
         for object in objects {

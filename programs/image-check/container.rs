@@ -14,11 +14,11 @@ use crate::{Arguments, Failure, names};
 
 const PODMAN: &str = "podman";
 
-/// The mount path of the ServiceAccount.
+/// The mount path of the `ServiceAccount`.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// See the module. Dropping it stops and removes the container.
-pub struct Container {
+pub(crate) struct Container {
     name: String,
     /// Arguments of every podman call.
     storage: Vec<OsString>,
@@ -27,11 +27,11 @@ pub struct Container {
 }
 
 impl Container {
-    /// Prepares the arguments; `account` is the directory of its ServiceAccount, if it has one.
+    /// Prepares the arguments; `account` is the directory of its `ServiceAccount`, if it has one.
     ///
     /// # Errors
     /// If podman cannot run the pod's command.
-    pub fn new(
+    pub(crate) fn new(
         arguments: &Arguments,
         folder: &Path,
         name: &str,
@@ -93,7 +93,7 @@ impl Container {
     }
 
     /// The command that starts it, and runs as long as it does.
-    pub fn launch(&self) -> Launch {
+    pub(crate) fn launch(&self) -> Launch {
         Launch::new(&self.name, PODMAN)
             .args(&self.storage)
             .args(["run", "--rm", "--log-driver=none", "--name", &self.name])
@@ -105,7 +105,7 @@ impl Container {
     ///
     /// # Errors
     /// If it is not.
-    pub fn expect_confined(&self, pod: &Pod) -> Result<(), Failure> {
+    pub(crate) fn expect_confined(&self, pod: &Pod) -> Result<(), Failure> {
         let (pid, memory) = self.running()?;
         let ids = [pod.user; 4].map(|id| id.to_string()).join("\t");
         let nothing = "0".repeat(16);
@@ -144,7 +144,7 @@ impl Container {
     ///
     /// # Errors
     /// If the kernel killed a process because of the limit.
-    pub fn peaks(&self) -> Result<Peaks, Failure> {
+    pub(crate) fn peaks(&self) -> Result<Peaks, Failure> {
         let (pid, memory) = self.running()?;
         let kills = memory.kills()?;
         if kills > 0 {
@@ -185,16 +185,21 @@ impl Drop for Container {
 }
 
 /// The memory of a container, in bytes.
-pub struct Peaks {
+pub(crate) struct Peaks {
     charged: u64,
     resident: u64,
     limit: u64,
 }
 
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^52 bytes")]
+fn as_f64(bytes: u64) -> f64 {
+    bytes as f64
+}
+
 impl std::fmt::Display for Peaks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let ratio = |bytes: u64| bytes as f64 / self.limit as f64;
+        let mebibytes = |bytes: u64| as_f64(bytes) / f64::from(1 << 20);
+        let ratio = |bytes: u64| as_f64(bytes) / as_f64(self.limit);
         write!(
             f,
             "charged {:.1} MiB, {:.2} of the limit of {:.0} MiB; resident {:.1} MiB, {:.2} of it",

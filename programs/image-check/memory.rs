@@ -9,7 +9,7 @@ use crate::Failure;
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The memory cgroup of one container.
-pub struct Memory {
+pub(crate) struct Memory {
     folder: PathBuf,
     version: Version,
 }
@@ -22,7 +22,7 @@ enum Version {
 
 impl Memory {
     /// The cgroup of this path.
-    pub fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         let path = path.trim_start_matches('/');
         let root = Path::new(CGROUPS);
         if root.join("cgroup.controllers").exists() {
@@ -39,7 +39,7 @@ impl Memory {
     }
 
     /// The limit in the kernel.
-    pub fn limit(&self) -> Result<u64, Failure> {
+    pub(crate) fn limit(&self) -> Result<u64, Failure> {
         self.number(match self.version {
             Version::One => "memory.limit_in_bytes",
             Version::Two => "memory.max",
@@ -47,7 +47,7 @@ impl Memory {
     }
 
     /// The peak charge: heap, stacks, and the pages of the program.
-    pub fn peak(&self) -> Result<u64, Failure> {
+    pub(crate) fn peak(&self) -> Result<u64, Failure> {
         self.number(match self.version {
             Version::One => "memory.max_usage_in_bytes",
             Version::Two => "memory.peak",
@@ -55,7 +55,7 @@ impl Memory {
     }
 
     /// The number of processes killed because of the limit.
-    pub fn kills(&self) -> Result<u64, Failure> {
+    pub(crate) fn kills(&self) -> Result<u64, Failure> {
         let file = self.folder.join(match self.version {
             Version::One => "memory.oom_control",
             Version::Two => "memory.events",
@@ -75,14 +75,14 @@ impl Memory {
 }
 
 /// The peak resident memory of a process.
-pub fn peak_of_process(pid: u32) -> Result<u64, Failure> {
+pub(crate) fn peak_of_process(pid: u32) -> Result<u64, Failure> {
     let kibibytes = status_of_process(pid, "VmHWM")?;
     let number = kibibytes.strip_suffix(" kB").ok_or("VmHWM is not in kB")?;
     Ok(number.trim().parse::<u64>()? << 10)
 }
 
 /// A line of `/proc/PID/status`.
-pub fn status_of_process(pid: u32, name: &str) -> Result<String, Failure> {
+pub(crate) fn status_of_process(pid: u32, name: &str) -> Result<String, Failure> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let value = status
         .lines()

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use crate::Failure;
 
 /// A loopback address that no local name server uses.
-pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 53, 53);
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 53, 53);
 const PORT: u16 = 53;
 
 const HEADER: usize = 12;
@@ -21,7 +21,7 @@ const LIFETIME: [u8; 4] = [0, 0, 0, 5];
 ///
 /// # Errors
 /// If the port cannot be bound, which needs root.
-pub fn serve() -> Result<(), Failure> {
+pub(crate) fn serve() -> Result<(), Failure> {
     let socket = UdpSocket::bind((ADDRESS, PORT)).map_err(|error| format!("no name server on {ADDRESS}: {error}"))?;
     std::thread::spawn(move || {
         let mut question = [0; 512];

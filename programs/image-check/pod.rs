@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::cluster::Cluster;
 
 /// The container of a Deployment's pod.
-pub struct Pod {
+pub(crate) struct Pod {
     /// The command, if not that of the image.
     pub command: Vec<String>,
     pub arguments: Vec<String>,
@@ -18,7 +18,7 @@ pub struct Pod {
     /// The memory limit in bytes.
     pub memory_limit: u64,
     pub user: u64,
-    /// Its ServiceAccount, if its token is mounted.
+    /// Its `ServiceAccount`, if its token is mounted.
     pub account: Option<String>,
     /// The Secrets of a volume, as files, with the mount path.
     pub mount: Option<(TempDir, String)>,
@@ -29,7 +29,7 @@ impl Pod {
     ///
     /// # Errors
     /// If it does not exist, or does not confine its container as this check expects.
-    pub async fn of(cluster: &Cluster, deployment: &str) -> Result<Self, Failure> {
+    pub(crate) async fn of(cluster: &Cluster, deployment: &str) -> Result<Self, Failure> {
         let deployment = cluster.get("deployment", deployment).await?;
         let pod = &deployment["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
@@ -62,11 +62,8 @@ impl Pod {
 
 /// The only supported volume: Secrets.
 async fn mount(cluster: &Cluster, pod: &Value) -> Result<Option<(TempDir, String)>, Failure> {
-    let volumes = pod["volumes"].as_array().into_iter().flatten();
-    let Some(sources) = volumes
-        .filter_map(|volume| volume["projected"]["sources"].as_array())
-        .next()
-    else {
+    let mut volumes = pod["volumes"].as_array().into_iter().flatten();
+    let Some(sources) = volumes.find_map(|volume| volume["projected"]["sources"].as_array()) else {
         return Ok(None);
     };
     let folder = tempfile::tempdir()?;

@@ -12,7 +12,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/contributing/r
 const END: &str = "<!-- end of figures -->\n";
 
 /// A proof's table, with the commit that it was counted at.
-pub fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
+pub(crate) fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
     let _ = writeln!(text, "{}, counted at `{version}`:\n", capital(proof.says));
@@ -27,7 +27,7 @@ pub fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
 ///
 /// # Errors
 /// If the document cannot be read or written, or has no section for this proof.
-pub fn write(proof: &Proof, table: &str) -> Result<(), Failure> {
+pub(crate) fn write(proof: &Proof, table: &str) -> Result<(), Failure> {
     let text = fs::read_to_string(DOCUMENT).map_err(|error| format!("{DOCUMENT}: {error}"))?;
     let begin = format!("<!-- figures of {} -->\n", proof.name);
     let (before, after) = text

@@ -1,7 +1,7 @@
 //! The proofs: their tests, and how to run them.
 
 /// Tests that run together, with a section of the document for their figures.
-pub struct Proof {
+pub(crate) struct Proof {
     /// The name that the tests report.
     pub name: &'static str,
     /// The subject of the proof, for the document.
@@ -25,18 +25,18 @@ impl Proof {
 }
 
 /// All proofs, in the order in which they run.
-pub const PROOFS: &[Proof] = &[
+pub(crate) const PROOFS: &[Proof] = &[
     Proof {
         name: "model check",
         says: "every state that the operator can reach, within the bounds of the model",
-        target: &["--profile", "proof", "--lib"],
-        tests: &["reconcile::model::scopes::", "reconcile::model::conformance::"],
+        target: &["--profile", "proof", "-p", "vpn-core", "--lib"],
+        tests: &["model::scopes::", "model::conformance::"],
     },
     Proof {
         name: "guards",
         says: "every check that the guarantees rest on, removed in turn: the model finds a counterexample of a few steps",
-        target: &["--lib"],
-        tests: &["reconcile::model::guards::"],
+        target: &["-p", "vpn-core", "--lib"],
+        tests: &["model::guards::"],
     },
     Proof {
         name: "fuzzing",
@@ -83,7 +83,7 @@ pub const PROOFS: &[Proof] = &[
         name: "threats",
         says: "every threat of docs/security.md, with the tests that cover it",
         target: &["--test", "docs"],
-        tests: &["every_threat_names_tests_that_exist"],
+        tests: &["every_threat_references_existing_tests"],
     },
     Proof::of_operator(
         "disasters",

@@ -9,7 +9,8 @@ use std::{
 use clap::Parser;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
-use vpn_operator::simulator::{RunningSimulator, Settings, p2c_admin::VpnServerSpec, tryout};
+use vpn_simulator::p2c_admin::VpnServerSpec;
+use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 /// A fake of the VPN API of Huawei Cloud and Open Telekom Cloud, in memory, for trying and testing.
 #[derive(Debug, Parser)]
@@ -51,6 +52,7 @@ struct Arguments {
     #[arg(long, env = "VPN_SIMULATOR_PROJECT_ID", default_value = tryout::PROJECT_ID)]
     project_id: String,
 
+    #[expect(clippy::doc_markdown, reason = "the text of --help")]
     /// A VPN server, of id (36 characters), gateway, status, auth, cidr and quota; may be repeated, in the
     /// environment separated by semicolons.
     ///
@@ -127,7 +129,9 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         arguments.project_id,
     );
     for id in servers {
-        greeting += &format!("vpn server {id}\n");
+        greeting.push_str("vpn server ");
+        greeting.push_str(&id);
+        greeting.push('\n');
     }
     // The parent process may have closed the pipe; the simulator keeps running.
     let mut stdout = io::stdout();

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Both of the machine's clocks.
-pub trait Clock: Send + Sync + 'static {
+pub trait ElectionClock: Send + Sync + 'static {
     /// Never goes back, but may stand still while the machine is suspended.
     fn monotonic(&self) -> Instant;
     /// Runs on while the machine is suspended, but can be set.
@@ -20,7 +20,7 @@ pub trait Clock: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-impl Clock for SystemClock {
+impl ElectionClock for SystemClock {
     fn monotonic(&self) -> Instant {
         Instant::now()
     }

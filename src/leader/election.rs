@@ -1,16 +1,15 @@
 //! The loop around the decisions: acquire, renew, detect the loss, release.
 
+use crate::leader::term::{ElectionState, Renewal, Standing};
+use crate::leader::{
+    ElectionClock, ElectionStep, LeaderHandle, LeaseObservation, LeaseRecord, LeaseStore, LossReason, StoreError,
+    Stored, decide,
+};
 use std::{future::Future, sync::Arc, time::Duration};
-
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-
-use super::{
-    Clock, LeaderHandle, LeaseObservation, LeaseStore, LossReason, Record, Step, StoreError, Stored, decide,
-    term::{Renewal, Shared, Standing},
-};
 
 /// The longest request, whatever the lease's duration: a slower one counts as lost, and a stop must not wait for it.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);
@@ -52,7 +51,7 @@ impl Candidate {
 pub struct Election<S> {
     store: S,
     candidate: Candidate,
-    shared: Arc<Shared>,
+    shared: Arc<ElectionState>,
     observation: Option<LeaseObservation>,
     /// The Lease as last read or written. `None`: the outcome of the last write is unknown.
     stored: Option<Stored>,
@@ -72,9 +71,9 @@ enum Attempt {
 
 impl<S: LeaseStore> Election<S> {
     /// Nothing happens before [`Self::acquire`].
-    pub fn new(store: S, candidate: Candidate, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(store: S, candidate: Candidate, clock: Arc<dyn ElectionClock>) -> Self {
         let standing = watch::Sender::new(Standing::Candidate);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ElectionState {
             clock,
             lease: candidate.lease_duration,
             standing,
@@ -99,9 +98,9 @@ impl<S: LeaseStore> Election<S> {
         let mut tell = |line: String, warning: bool| {
             if line != told {
                 if warning {
-                    warn!("{line}")
+                    warn!("{line}");
                 } else {
-                    info!("{line}")
+                    info!("{line}");
                 }
                 told = line;
             }
@@ -119,7 +118,7 @@ impl<S: LeaseStore> Election<S> {
                     tell(format!("standing by: the lease is held by {holder}"), false);
                 }
                 Ok(Attempt::Taken { .. }) | Err(StoreError::Conflict) => {
-                    debug!("another candidate acquired the lease first")
+                    debug!("another candidate acquired the lease first");
                 }
                 Err(error) => tell(format!("cannot take part in the leader election: {error}"), true),
             }
@@ -165,17 +164,21 @@ impl<S: LeaseStore> Election<S> {
                 .unwrap_or_default()
         };
         let record = match (&step, &self.stored) {
-            (Step::Wait { remaining }, _) => {
+            (ElectionStep::Wait { remaining }, _) => {
                 return Ok(Attempt::Waiting {
                     holder: holder(),
                     remaining: *remaining,
                 });
             }
-            (Step::Lost, _) => return Ok(Attempt::Taken { holder: holder() }),
-            (Step::Renew, Some(stored)) => stored.record.renewed(term, begun.wall),
-            (Step::Take { transitions }, _) => Record::taken(&self.candidate.identity, term, begun.wall, *transitions),
+            (ElectionStep::Lost, _) => return Ok(Attempt::Taken { holder: holder() }),
+            (ElectionStep::Renew, Some(stored)) => stored.record.renewed(term, begun.wall),
+            (ElectionStep::Take { transitions }, _) => {
+                LeaseRecord::taken(&self.candidate.identity, term, begun.wall, *transitions)
+            }
             // `Renew` without a Lease is impossible: the decision is based on the Lease.
-            (Step::Create | Step::Renew, _) => Record::taken(&self.candidate.identity, term, begun.wall, 0),
+            (ElectionStep::Create | ElectionStep::Renew, _) => {
+                LeaseRecord::taken(&self.candidate.identity, term, begun.wall, 0)
+            }
         };
         // The outcome is unknown until the response arrives: the next attempt reads first.
         let written = match self.stored.take() {
@@ -215,7 +218,7 @@ impl<S: LeaseStore> Election<S> {
             match self.attempt(true, limit).await {
                 Ok(Attempt::Held(renewal)) => {
                     last = renewal;
-                    last_error = STOOD_STILL.to_owned();
+                    STOOD_STILL.clone_into(&mut last_error);
                     self.shared.standing.send_replace(Standing::Leading(renewal));
                     pause = self.candidate.renew_period();
                 }
@@ -275,7 +278,7 @@ pub struct ReleaseError(StoreError);
 
 /// One term as leader. If it is dropped without [`Self::release`], renewal stops and the fence closes.
 pub struct Leadership<S> {
-    shared: Arc<Shared>,
+    shared: Arc<ElectionState>,
     stop: CancellationToken,
     renewal: JoinHandle<(Election<S>, Option<LossReason>)>,
     /// How the task ended, once that was seen.
@@ -322,13 +325,14 @@ impl<S: LeaseStore> Leadership<S> {
     async fn end(&mut self) -> &mut (Option<Election<S>>, Option<LossReason>) {
         let ended = match self.ended.take() {
             Some(ended) => ended,
-            None => match (&mut self.renewal).await {
-                Ok((election, loss)) => (Some(election), loss),
-                Err(_) => {
+            None => {
+                if let Ok((election, loss)) = (&mut self.renewal).await {
+                    (Some(election), loss)
+                } else {
                     self.shared.standing.send_replace(Standing::Over);
                     (None, Some(LossReason::Broken))
                 }
-            },
+            }
         };
         self.ended.insert(ended)
     }
@@ -342,7 +346,7 @@ impl<S> Drop for Leadership<S> {
 }
 
 async fn limited<T>(
-    clock: &dyn Clock,
+    clock: &dyn ElectionClock,
     limit: Duration,
     request: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -411,7 +415,7 @@ mod tests {
         }
     }
 
-    impl Clock for TestClock {
+    impl ElectionClock for TestClock {
         fn monotonic(&self) -> Instant {
             self.start + *self.passed.borrow()
         }
@@ -446,7 +450,7 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Server {
+    struct LeaseServer {
         lease: Option<(u64, Lease)>,
         versions: u64,
         calls: Vec<&'static str>,
@@ -455,7 +459,7 @@ mod tests {
     /// An apiserver that has one Lease.
     #[derive(Clone)]
     struct TestLeases {
-        server: Arc<Mutex<Server>>,
+        server: Arc<Mutex<LeaseServer>>,
         mood: Arc<Mutex<Mood>>,
     }
 
@@ -479,14 +483,14 @@ mod tests {
             *self.mood.lock().unwrap() = mood;
         }
 
-        fn record(&self) -> Record {
-            Record::of(&self.server.lock().unwrap().lease.as_ref().unwrap().1)
+        fn record(&self) -> LeaseRecord {
+            LeaseRecord::of(&self.server.lock().unwrap().lease.as_ref().unwrap().1)
         }
 
-        fn edit(&self, edit: impl FnOnce(&mut Record)) {
+        fn edit(&self, edit: impl FnOnce(&mut LeaseRecord)) {
             let mut server = self.server.lock().unwrap();
             let (_, mut lease) = server.lease.clone().unwrap();
-            let mut record = Record::of(&lease);
+            let mut record = LeaseRecord::of(&lease);
             edit(&mut record);
             record.write_into(&mut lease);
             server.put(lease);
@@ -506,7 +510,10 @@ mod tests {
                 .count()
         }
 
-        async fn answer<T>(&self, act: impl FnOnce(&mut Server) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        async fn answer<T>(
+            &self,
+            act: impl FnOnce(&mut LeaseServer) -> Result<T, StoreError>,
+        ) -> Result<T, StoreError> {
             let mood = *self.mood.lock().unwrap();
             match mood {
                 Mood::Well => act(&mut self.server.lock().unwrap()),
@@ -520,7 +527,7 @@ mod tests {
         }
     }
 
-    impl Server {
+    impl LeaseServer {
         fn put(&mut self, mut lease: Lease) -> Stored {
             self.versions += 1;
             lease.metadata.resource_version = Some(self.versions.to_string());
@@ -538,7 +545,7 @@ mod tests {
             .await
         }
 
-        async fn create(&self, record: &Record) -> Result<Stored, StoreError> {
+        async fn create(&self, record: &LeaseRecord) -> Result<Stored, StoreError> {
             self.answer(|server| {
                 server.calls.push("create");
                 if server.lease.is_some() {
@@ -551,7 +558,7 @@ mod tests {
             .await
         }
 
-        async fn replace(&self, stored: &Stored, record: &Record) -> Result<Stored, StoreError> {
+        async fn replace(&self, stored: &Stored, record: &LeaseRecord) -> Result<Stored, StoreError> {
             self.answer(|server| {
                 server.calls.push("replace");
                 let lease = stored.with(record);
@@ -603,7 +610,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_candidate_leads_at_once_and_the_second_stands_by() {
+    async fn the_first_candidate_leads_and_the_second_stands_by() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         let second = start("second", &store, &clock).await;
@@ -617,7 +624,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whether_a_candidate_leads_from_the_start_is_decided_by_its_first_attempt() {
+    async fn the_first_attempt_decides_whether_a_candidate_leads_from_the_start() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let is_decided = |running: &Running| running.handle.decided().now_or_never().is_some();
         let first = start("first", &store, &clock).await;
@@ -632,7 +639,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_living_leader_keeps_the_lease_and_renews_it_every_sixth_of_its_duration() {
+    async fn a_leader_renews_the_lease_every_sixth_of_its_duration() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         let second = start("second", &store, &clock).await;
@@ -642,13 +649,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_leaders_lease_is_taken_after_its_end_and_not_before() {
+    async fn the_lease_of_a_dead_leader_is_acquired_after_it_expires() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         let second = start("second", &store, &clock).await;
         // Killed: the lease is neither renewed nor released.
         drop(first.won().await);
-        clock.pass(LEASE - seconds(1)).await;
+        clock.pass(LEASE.saturating_sub(seconds(1))).await;
         assert!(!second.handle.is_leader());
         clock.pass(seconds(2)).await;
         assert!(second.handle.is_leader());
@@ -659,7 +666,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_holder_with_another_clock_is_not_robbed() {
+    async fn clock_skew_of_the_holder_does_not_cost_it_the_lease() {
         for skew in [-3600, -20, 20, 3600] {
             let (store, clock) = (TestLeases::new(), TestClock::new());
             let first = start("first", &store, &clock.skewed(skew)).await;
@@ -677,7 +684,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_was_given_back_is_taken_without_waiting_for_its_end() {
+    async fn a_released_lease_is_acquired_before_it_expires() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         let fence = first.handle.clone();
@@ -713,7 +720,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_was_deleted_is_made_again_if_nobody_else_did() {
+    async fn a_deleted_lease_is_recreated() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         store.delete();
@@ -723,7 +730,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_writer_to_the_lease_does_not_cost_the_term() {
+    async fn a_foreign_write_to_the_lease_does_not_end_the_term() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         store.edit(|record| record.acquired = None);
@@ -732,7 +739,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leader_without_an_apiserver_gives_up_before_anybody_may_take_the_lease() {
+    async fn a_leader_without_apiserver_steps_down_before_its_lease_expires() {
         for mood in [Mood::Refusing, Mood::Hanging] {
             let (store, clock) = (TestLeases::new(), TestClock::new());
             let first = start("first", &store, &clock).await;
@@ -762,7 +769,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leader_that_stood_still_says_so() {
+    async fn a_stalled_leader_reports_the_stall() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let mut leadership = start("first", &store, &clock).await.won().await;
         clock.passed.send_modify(|passed| *passed += LEASE);
@@ -771,7 +778,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_outage_is_survived() {
+    async fn a_short_apiserver_outage_does_not_end_the_term() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         store.be(Mood::Hanging);
@@ -782,7 +789,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn writes_whose_answers_are_lost_do_not_confuse_the_leader() {
+    async fn lost_responses_to_renewals_do_not_end_the_term() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         store.be(Mood::AnswersLost);
@@ -793,14 +800,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_candidate_whose_winning_write_lost_its_answer_still_leads_by_a_renewal() {
+    async fn a_candidate_with_a_lost_acquire_response_leads_after_a_renewal() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         store.server.lock().unwrap().put(Lease::default());
         store.be(Mood::Refusing);
         let first = start("first", &store, &clock).await;
         let others = store.another_path();
         // The write took effect, but the candidate does not know it.
-        others.edit(|record| *record = Record::taken("first", LEASE, clock.wall(), 1));
+        others.edit(|record| *record = LeaseRecord::taken("first", LEASE, clock.wall(), 1));
         store.be(Mood::Well);
         clock.pass(LEASE / 15).await;
         assert!(first.handle.is_leader());
@@ -808,7 +815,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_machine_that_was_suspended_does_not_write_before_it_renewed() {
+    async fn a_resumed_machine_does_not_write_before_a_renewal() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         *clock.wall_offset.lock().unwrap() += 60;
@@ -824,13 +831,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_suspended_leader_finds_its_successor() {
+    async fn a_resumed_leader_detects_its_successor() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
         let fence = first.handle.clone();
         let mut leadership = first.won().await;
         *clock.wall_offset.lock().unwrap() += 60;
-        store.edit(|record| *record = Record::taken("second", LEASE, SystemTime::UNIX_EPOCH, 1));
+        store.edit(|record| *record = LeaseRecord::taken("second", LEASE, SystemTime::UNIX_EPOCH, 1));
         assert!(!fence.may_write(Duration::ZERO));
         clock.pass(LEASE / 6).await;
         assert_eq!(
@@ -842,7 +849,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_candidate_that_is_told_to_stop_stops_standing_by() {
+    async fn a_stopped_candidate_ends_its_wait() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let _first = start("first", &store, &clock).await;
         let second = start("second", &store, &clock).await;
@@ -866,7 +873,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_that_cannot_be_given_back_is_reported() {
+    async fn a_failed_release_of_the_lease_is_reported() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let leadership = start("first", &store, &clock).await.won().await;
         store.be(Mood::Refusing);
@@ -875,7 +882,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_is_given_back_although_its_last_renewal_was_in_doubt() {
+    async fn a_lease_is_released_after_a_renewal_with_an_unknown_outcome() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let leadership = start("first", &store, &clock).await.won().await;
         store.be(Mood::AnswersLost);

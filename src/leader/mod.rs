@@ -3,21 +3,21 @@
 //! `record` is what the Lease says, `decide` what to do about it (pure), `term` the leader's own idea of how long it
 //! may act, `election` the loop around them, `store` the apiserver, `clock` the time.
 
-mod clock;
-mod decide;
-mod election;
-mod record;
-mod store;
-mod term;
+pub(crate) mod clock;
+pub(crate) mod decide;
+pub(crate) mod election;
+pub(crate) mod record;
+pub(crate) mod store;
+pub(crate) mod term;
 
-pub use clock::{Clock, SystemClock};
-pub use decide::{LeaseObservation, Step, decide};
-pub use election::{Candidate, Election, Leadership, ReleaseError};
-pub use record::Record;
-pub use store::{KubeLeases, LeaseStore, StoreError, Stored};
+pub use crate::leader::clock::{ElectionClock, SystemClock};
+pub use crate::leader::decide::{ElectionStep, LeaseObservation, decide};
+pub use crate::leader::election::{Candidate, Election, Leadership, ReleaseError};
+pub use crate::leader::record::LeaseRecord;
+pub use crate::leader::store::{KubeLeases, LeaseStore, StoreError, Stored};
 #[cfg(test)]
-pub use term::Elect;
-pub use term::{LeaderHandle, LossReason};
+pub use crate::leader::term::Elect;
+pub use crate::leader::term::{LeaderHandle, LossReason};
 
 /// A name that no other process ever had: the pod's (or host's) name for people, and a random part, since a restarted
 /// container keeps its pod's name.

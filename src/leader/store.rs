@@ -1,22 +1,21 @@
 //! The Lease at the apiserver. Every write replaces the whole object under the resourceVersion that was read, so of two
 //! writers one is refused.
 
-use std::future::Future;
-
+use crate::error_chain::one_line;
+use crate::leader::LeaseRecord;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
+use std::future::Future;
 use thiserror::Error;
-
-use super::Record;
-use crate::error_chain::one_line;
 
 /// A Lease as it was read or written. [`LeaseStore::replace`] requires it.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    pub record: Record,
+    /// What the election uses of it.
+    pub record: LeaseRecord,
     lease: Lease,
 }
 
@@ -24,13 +23,13 @@ impl Stored {
     /// Reads the record of `lease`, and keeps `lease` to replace it later.
     pub fn new(lease: Lease) -> Self {
         Self {
-            record: Record::of(&lease),
+            record: LeaseRecord::of(&lease),
             lease,
         }
     }
 
     /// Returns the object to send: this Lease with another record.
-    pub fn with(&self, record: &Record) -> Lease {
+    pub fn with(&self, record: &LeaseRecord) -> Lease {
         let mut lease = self.lease.clone();
         record.write_into(&mut lease);
         lease
@@ -43,8 +42,10 @@ pub enum StoreError {
     /// Another client updated, created or deleted the Lease first.
     #[error("the lease was changed by another client")]
     Conflict,
+    /// RBAC denies it.
     #[error("not allowed to get, create and update leases: {0}")]
     Forbidden(String),
+    /// Anything else, with its causes.
     #[error("{0}")]
     Other(String),
 }
@@ -54,9 +55,10 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// Reads the current Lease, not from a cache.
     fn get(&self) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
     /// Creates the Lease; returns [`StoreError::Conflict`] if it exists.
-    fn create(&self, record: &Record) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn create(&self, record: &LeaseRecord) -> impl Future<Output = Result<Stored, StoreError>> + Send;
     /// Replaces exactly the version that was read.
-    fn replace(&self, stored: &Stored, record: &Record) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn replace(&self, stored: &Stored, record: &LeaseRecord)
+    -> impl Future<Output = Result<Stored, StoreError>> + Send;
 }
 
 /// The Lease at the apiserver.
@@ -81,7 +83,7 @@ impl LeaseStore for KubeLeases {
         Ok(self.api.get_opt(&self.name).await?.map(Stored::new))
     }
 
-    async fn create(&self, record: &Record) -> Result<Stored, StoreError> {
+    async fn create(&self, record: &LeaseRecord) -> Result<Stored, StoreError> {
         let metadata = ObjectMeta {
             name: Some(self.name.clone()),
             ..ObjectMeta::default()
@@ -94,7 +96,7 @@ impl LeaseStore for KubeLeases {
         Ok(Stored::new(self.api.create(&PostParams::default(), &lease).await?))
     }
 
-    async fn replace(&self, stored: &Stored, record: &Record) -> Result<Stored, StoreError> {
+    async fn replace(&self, stored: &Stored, record: &LeaseRecord) -> Result<Stored, StoreError> {
         let lease = stored.with(record);
         Ok(Stored::new(
             self.api.replace(&self.name, &PostParams::default(), &lease).await?,

@@ -1,30 +1,39 @@
 //! How long the leader may act by its own clocks, and the fence built on that.
 
+use crate::leader::ElectionClock;
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-
 use thiserror::Error;
 use tokio::sync::watch;
-
-use super::Clock;
 
 /// Why a process no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LossReason {
+    /// Another process holds the lease.
     #[error("the lease is now held by {holder}")]
-    Taken { holder: String },
+    Taken {
+        /// The identity of that process, or a text if the Lease names none.
+        holder: String,
+    },
+    /// The lease ran out before a renewal succeeded.
     #[error("the lease could not be renewed for {} ({last_error})", humantime::format_duration(*since))]
-    NotRenewed { since: Duration, last_error: String },
+    NotRenewed {
+        /// The time since the last successful renewal.
+        since: Duration,
+        /// Why the last attempt failed.
+        last_error: String,
+    },
+    /// The task that renews the lease panicked or was aborted.
     #[error("the task that renews the lease failed")]
     Broken,
 }
 
 /// The state of this process in the election.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// No attempt has ended yet.
     Candidate,
     /// The first attempt did not acquire the lease.
@@ -36,14 +45,14 @@ pub(super) enum Standing {
 
 /// When the last successful renewal was *begun*: other processes start to count later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Renewal {
+pub(crate) struct Renewal {
     pub monotonic: Instant,
     pub wall: SystemTime,
 }
 
 impl Renewal {
     /// Now, by both clocks.
-    pub fn begun_now(clock: &dyn Clock) -> Self {
+    pub(crate) fn begun_now(clock: &dyn ElectionClock) -> Self {
         Self {
             monotonic: clock.monotonic(),
             wall: clock.wall(),
@@ -53,7 +62,7 @@ impl Renewal {
     /// Whether a term of `lease` from here lasts for another `needed` by both clocks. A suspended machine stops the
     /// monotonic clock and not the wall clock. A wall clock that was set back proves nothing, so the next renewal is
     /// awaited.
-    pub fn lasts_for(&self, needed: Duration, lease: Duration, now: Self) -> bool {
+    pub(crate) fn lasts_for(&self, needed: Duration, lease: Duration, now: Self) -> bool {
         let monotonic_age = now.monotonic.saturating_duration_since(self.monotonic);
         let Ok(wall_age) = now.wall.duration_since(self.wall) else {
             return false;
@@ -64,8 +73,8 @@ impl Renewal {
     }
 }
 
-pub(super) struct Shared {
-    pub clock: Arc<dyn Clock>,
+pub(crate) struct ElectionState {
+    pub clock: Arc<dyn ElectionClock>,
     pub lease: Duration,
     pub standing: watch::Sender<Standing>,
 }
@@ -74,11 +83,11 @@ pub(super) struct Shared {
 #[derive(Clone)]
 pub struct LeaderHandle {
     /// `None`: there is no election.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<ElectionState>>,
 }
 
 impl LeaderHandle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<ElectionState>) -> Self {
         Self { shared: Some(shared) }
     }
 
@@ -144,10 +153,11 @@ impl fmt::Debug for LeaderHandle {
 
 /// Makes the handle's process the leader.
 #[cfg(test)]
-pub struct Elect(Arc<Shared>);
+pub struct Elect(Arc<ElectionState>);
 
 #[cfg(test)]
 impl Elect {
+    /// The term begins now.
     pub fn now(&self) {
         let begun = Renewal::begun_now(&*self.0.clock);
         self.0.standing.send_replace(Standing::Leading(begun));
@@ -157,8 +167,8 @@ impl Elect {
 #[cfg(test)]
 impl LeaderHandle {
     /// The handle of a process that stands by until it is elected.
-    pub fn standing_by() -> (Self, Elect) {
-        let shared = Arc::new(Shared {
+    pub(crate) fn standing_by() -> (Self, Elect) {
+        let shared = Arc::new(ElectionState {
             clock: Arc::new(super::SystemClock),
             lease: Duration::from_secs(3600),
             standing: watch::Sender::new(Standing::Following),
@@ -178,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_needs_the_lease_by_both_clocks() {
+    fn a_write_requires_a_valid_lease_by_both_clocks() {
         let start = Renewal {
             monotonic: Instant::now(),
             wall: SystemTime::UNIX_EPOCH + seconds(1_000_000),
@@ -207,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_clock_before_the_renewal_proves_nothing() {
+    fn a_wall_clock_before_the_renewal_allows_no_write() {
         let start = Renewal {
             monotonic: Instant::now(),
             wall: SystemTime::UNIX_EPOCH + seconds(100),
@@ -220,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_election_everything_is_allowed() {
+    async fn without_leader_election_every_write_is_allowed() {
         let handle = LeaderHandle::always();
         handle.leading().await;
         assert!(handle.is_leader());

@@ -1,24 +1,21 @@
 //! The command line as people see it: sub-commands, flags, their environment names, defaults and help.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
-
+use crate::settings::validate::{
+    parse_bind_address, parse_cluster_name, parse_duration, parse_log_filter, parse_namespace, parse_object_name,
+    parse_owner_tag_key, parse_probe_url, parse_project_id, parse_region, parse_selector,
+};
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{ArgAction, BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser},
 };
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 use url::Url;
-
-use super::validate::{
-    parse_bind_address, parse_cluster_name, parse_duration, parse_log_filter, parse_namespace, parse_object_name,
-    parse_owner_tag_key, parse_probe_url, parse_project_id, parse_region, parse_selector,
-};
-use crate::{
-    api::{DEFAULT_OWNER_TAG_KEY, DeletionPolicy},
-    cloud::Cloud,
-};
+use vpn_cloud::Cloud;
+use vpn_core::api::{DEFAULT_OWNER_TAG_KEY, DeletionPolicy};
 
 /// Environment variable of `--log-level`.
 const LOG_LEVEL: &str = "VPN_OPERATOR_LOG_LEVEL";
+
 /// Used where [`LOG_LEVEL`] is not set, since users of Rust programs know it.
 const RUST_LOG: &str = "RUST_LOG";
 
@@ -37,6 +34,7 @@ Durations: 30s, 5m, 1h.";
 #[derive(Debug, Parser)]
 #[command(name = "vpn-operator", version, propagate_version = true, max_term_width = 120)]
 pub struct Cli {
+    /// The subcommand, with its flags.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -47,6 +45,7 @@ pub enum Command {
     /// Run the operator until SIGTERM or Ctrl-C.
     #[command(after_help = AFTER_HELP, args_override_self = true)]
     Run(Box<RunArgs>),
+    #[expect(clippy::doc_markdown, reason = "the text of --help")]
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply --server-side -f -`.
     Crd,
     /// Check whether an operator is ready. Exit status 0: ready; 1: not ready, with the failed checks.
@@ -126,6 +125,7 @@ pub struct RunArgs {
     #[arg(default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub allow_insecure_endpoints: bool,
 
+    #[expect(clippy::doc_markdown, reason = "the text of --help")]
     /// PEM file with additional root certificates for the cloud's TLS, read again when it changes. HTTPS_PROXY and
     /// NO_PROXY are supported.
     #[arg(long, env = "VPN_OPERATOR_CA_FILE", value_name = "FILE", help_heading = "Cloud")]
@@ -273,6 +273,7 @@ pub struct RunArgs {
     #[arg(help_heading = "Process")]
     pub log_format: LogFormat,
 
+    #[expect(clippy::doc_markdown, reason = "the text of --help")]
     /// Log filter in the syntax of tracing's EnvFilter, such as `debug` or `info,vpn_operator=trace`. Libraries that could
     /// log secrets never log below their own limit. Without the flag and its variable, RUST_LOG counts.
     #[arg(long, env = LOG_LEVEL, value_name = "FILTER", default_value = "info", value_parser = parse_log_filter)]

@@ -1,25 +1,23 @@
-//! The settings of the process: [`Cli`] is the user input, [`Settings`] is the checked result.
+//! The settings of the process: [`Cli`] is the user input, [`OperatorSettings`] is the checked result.
 
-mod cli;
-mod reference;
-mod selector;
-mod validate;
+pub(crate) mod cli;
+pub(crate) mod reference;
+pub(crate) mod selector;
+pub mod validate;
 
+pub use crate::settings::cli::{Cli, Command, LogFormat, ProbeArgs, RunArgs};
+pub use crate::settings::reference::{flag_reference, probe_reference};
+pub use crate::settings::selector::{SelectorError, check_label_selector};
+pub use crate::settings::validate::{FlagError, validate};
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
-
-pub use cli::{Cli, Command, LogFormat, ProbeArgs, RunArgs};
-pub use reference::{flag_reference, probe_reference};
-pub use selector::{SelectorError, check_label_selector};
-pub use validate::{FlagError, validate};
-
-use crate::{
-    api::DeletionPolicy,
-    cloud::{Cloud, endpoints::EndpointAliases},
-};
+use vpn_cloud::Cloud;
+use vpn_cloud::regions::endpoints::EndpointAliases;
+use vpn_core::api::DeletionPolicy;
 
 /// Checked settings of `vpn-operator run`. They contain no secret: credentials have their own module.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct OperatorSettings {
+    /// Determines endpoints and supported kinds.
     pub cloud: Cloud,
     /// `None`: only credentials that name a region of their own, or explicit endpoint and project, can work.
     pub region: Option<String>,
@@ -35,20 +33,31 @@ pub struct Settings {
     pub allowed_endpoints: Vec<String>,
     /// Other names of endpoints under which objects were recorded.
     pub endpoint_aliases: EndpointAliases,
+    /// Objects in these namespaces may use the default credentials.
     pub default_credentials_namespaces: Namespaces,
+    /// The operator manages only objects in these namespaces.
     pub watch_namespaces: Namespaces,
     /// A label selector in kubectl's syntax, as it is sent to the apiserver.
     pub watch_selector: Option<String>,
+    /// Part of the owner tag, so that a rebuilt cluster recognizes its resources. `None`: not recognized.
     pub cluster_name: Option<String>,
+    /// The key of the tag that names the owner of a cloud resource.
     pub owner_tag_key: String,
+    /// Applies to objects without `spec.deletionPolicy`.
     pub default_deletion_policy: DeletionPolicy,
+    /// If many resources of a credential are missing at once, none is recreated without approval.
     pub mass_deletion_guard: bool,
+    /// No request changes anything in the cloud.
     pub read_only: bool,
+    /// `None`: only the root certificates of the system.
     pub ca_bundle: Option<CaBundle>,
     /// `None`: no drift checks.
     pub resync_period: Option<Duration>,
+    /// How long a creation is observed before it counts as confirmed.
     pub confirmation_period: Duration,
+    /// Per access key.
     pub max_requests_per_second: NonZeroU32,
+    /// Of one request to the cloud.
     pub request_timeout: Duration,
     /// `None`: `--leader-elect=false`.
     pub leader_election: Option<LeaderElection>,
@@ -57,13 +66,16 @@ pub struct Settings {
     pub home_namespace: Option<String>,
     /// Name of the Lease, and prefix of the names beside it.
     pub home_name: String,
+    /// Where the HTTP endpoints listen.
     pub bind_address: SocketAddr,
+    /// Format and filter of the log.
     pub log: LogSettings,
 }
 
 /// A set of namespaces, or all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
+    /// Every namespace.
     All,
     /// Sorted, without repetition, never empty.
     Only(Vec<String>),
@@ -90,7 +102,9 @@ impl Namespaces {
 /// The Lease of the leader election, and its duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderElection {
+    /// Of the Lease.
     pub namespace: String,
+    /// Of the Lease.
     pub name: String,
     /// Whole seconds.
     pub lease_duration: Duration,
@@ -99,19 +113,22 @@ pub struct LeaderElection {
 /// Additional root certificates for the cloud's TLS: at least one, and each can be a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaBundle {
+    /// The file that it comes from.
     pub path: PathBuf,
+    /// The content of that file at the start of the process.
     pub pem: Vec<u8>,
 }
 
 /// The format and the filter of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
+    /// Text for people, or JSON.
     pub format: LogFormat,
-    /// In EnvFilter's syntax, checked.
+    /// In `EnvFilter`'s syntax, checked.
     pub filter: String,
 }
 
-impl Settings {
+impl OperatorSettings {
     /// Returns the warnings that are logged at start. Each line names the flag.
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();

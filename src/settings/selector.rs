@@ -6,14 +6,19 @@ use thiserror::Error;
 /// What is wrong with a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SelectorError {
+    /// The text is blank.
     #[error("is empty; omit it to select everything")]
     Empty,
+    /// Nothing stands between two commas.
     #[error("has an empty requirement between its commas")]
     EmptyRequirement,
+    /// No valid key.
     #[error("`{0}` is not a label key")]
     Key(String),
+    /// No valid value.
     #[error("`{0}` is not a label value")]
     Value(String),
+    /// No known form of a requirement.
     #[error("`{0}` is not one of KEY, !KEY, KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B)")]
     Requirement(String),
 }
@@ -74,7 +79,7 @@ fn check_key(key: &str) -> Result<(), SelectorError> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    if is_label_word(name) && prefix.is_none_or(super::validate::is_dns_subdomain) {
+    if is_label_word(name) && prefix.is_none_or(crate::settings::validate::is_dns_subdomain) {
         Ok(())
     } else {
         Err(SelectorError::Key(key.to_owned()))
@@ -101,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kubectls_forms_are_accepted() {
+    fn label_selectors_of_kubectl_are_accepted() {
         for text in include_str!("../../tests/fixtures/label-selectors.txt").lines() {
             assert_eq!(check_label_selector(text), Ok(()), "{text}");
         }
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn invalid_label_selectors_are_refused_with_the_cause() {
         use SelectorError as E;
         let cases = [
             ("", E::Empty),

@@ -1,30 +1,38 @@
 //! Validates the flags: the rules of each value, and those between flags.
 
+use crate::settings::{
+    CaBundle, LeaderElection, LogSettings, Namespaces, OperatorSettings, RunArgs, check_label_selector,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
     fmt, io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
-
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Url;
-
-use super::{CaBundle, LeaderElection, LogSettings, Namespaces, RunArgs, Settings, check_label_selector};
-use crate::cloud::endpoints::{self, EndpointAliases, EndpointError};
-use crate::cloud::iam::is_project_id;
+use vpn_cloud::regions::endpoints;
+use vpn_cloud::regions::endpoints::{EndpointAliases, EndpointError};
+use vpn_cloud::resources::iam::is_project_id;
 
 /// The shortest lease: with a shorter one, a slow apiserver alone would cost the leadership.
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
+
 /// The longest lease: it is also how long no replica works after the leader was killed.
 const MAX_LEASE_DURATION: Duration = Duration::from_secs(3600);
+
 /// The cloud's times are whole seconds, so no shorter period is measurable.
 const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
+
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(3600);
+
 const MIN_RESYNC_PERIOD: Duration = Duration::from_secs(1);
+
 const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
+
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Other objects are named after the Lease, with a suffix, and must still have valid names.
 const MAX_HOME_NAME: usize = 200;
 
@@ -33,6 +41,7 @@ const MAX_HOME_NAME: usize = 200;
 pub struct FlagError {
     /// With its dashes.
     pub flag: &'static str,
+    /// What is wrong with its value.
     pub problem: String,
 }
 
@@ -54,13 +63,13 @@ impl fmt::Display for FlagError {
 impl std::error::Error for FlagError {}
 
 /// Checks the rules that need more than the text of one flag. `read` reads files; it is called for `--ca-file` only.
-pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<Settings, FlagError> {
+pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<OperatorSettings, FlagError> {
     let insecure = args.allow_insecure_endpoints;
     let endpoint = |flag, text: Option<&String>| text.map(|text| parse_endpoint(flag, text, insecure)).transpose();
 
     let leader_election = leader_election(&args)?;
     check_durations(&args)?;
-    Ok(Settings {
+    Ok(OperatorSettings {
         cloud: args.cloud,
         region: args.region,
         project_id: args.project_id,
@@ -219,12 +228,12 @@ fn written(duration: Duration) -> humantime::FormattedDuration {
 }
 
 /// `30s`, `5m`, `1h`, `0`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim()).map_err(|error| format!("{error}; write a duration such as 30s, 5m or 1h"))
 }
 
 /// A region's id, as it stands in host names.
-pub(super) fn parse_region(text: &str) -> Result<String, String> {
+pub(crate) fn parse_region(text: &str) -> Result<String, String> {
     if is_dns_label(text) {
         Ok(text.to_owned())
     } else {
@@ -233,7 +242,7 @@ pub(super) fn parse_region(text: &str) -> Result<String, String> {
 }
 
 /// A project's id.
-pub(super) fn parse_project_id(text: &str) -> Result<String, String> {
+pub(crate) fn parse_project_id(text: &str) -> Result<String, String> {
     if is_project_id(text) {
         Ok(text.to_owned())
     } else {
@@ -242,7 +251,7 @@ pub(super) fn parse_project_id(text: &str) -> Result<String, String> {
 }
 
 /// A namespace's name.
-pub(super) fn parse_namespace(text: &str) -> Result<String, String> {
+pub(crate) fn parse_namespace(text: &str) -> Result<String, String> {
     let text = text.trim();
     if is_dns_label(text) {
         Ok(text.to_owned())
@@ -252,7 +261,7 @@ pub(super) fn parse_namespace(text: &str) -> Result<String, String> {
 }
 
 /// An object's name with room for a suffix.
-pub(super) fn parse_object_name(text: &str) -> Result<String, String> {
+pub(crate) fn parse_object_name(text: &str) -> Result<String, String> {
     if text.len() <= MAX_HOME_NAME && is_dns_subdomain(text) {
         Ok(text.to_owned())
     } else {
@@ -263,7 +272,7 @@ pub(super) fn parse_object_name(text: &str) -> Result<String, String> {
 }
 
 /// A part of the owner tag, whose parts are separated by `:`.
-pub(super) fn parse_cluster_name(text: &str) -> Result<String, String> {
+pub(crate) fn parse_cluster_name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if (1..=32).contains(&text.len()) && text.chars().all(allowed) {
         Ok(text.to_owned())
@@ -273,7 +282,7 @@ pub(super) fn parse_cluster_name(text: &str) -> Result<String, String> {
 }
 
 /// A tag key that both editions of the cloud's documentation allow.
-pub(super) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
+pub(crate) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_alphanumeric() || " _.:=+-@".contains(c);
     if !(1..=128).contains(&text.chars().count()) {
         Err("a tag key has 1 to 128 characters".to_owned())
@@ -291,14 +300,14 @@ pub(super) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
 }
 
 /// A label selector.
-pub(super) fn parse_selector(text: &str) -> Result<String, String> {
+pub(crate) fn parse_selector(text: &str) -> Result<String, String> {
     check_label_selector(text)
         .map(|()| text.trim().to_owned())
         .map_err(|error| error.to_string())
 }
 
 /// The URL of `/readyz`, over `http`.
-pub(super) fn parse_probe_url(text: &str) -> Result<Url, String> {
+pub(crate) fn parse_probe_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     match (url.scheme(), url.has_host()) {
         ("http", true) => Ok(url),
@@ -307,7 +316,7 @@ pub(super) fn parse_probe_url(text: &str) -> Result<Url, String> {
 }
 
 /// `ADDRESS:PORT`, or `:PORT` for every address.
-pub(super) fn parse_bind_address(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_bind_address(text: &str) -> Result<SocketAddr, String> {
     let port_only = text.strip_prefix(':').and_then(|port| port.parse().ok());
     match port_only {
         Some(port) => Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)),
@@ -317,9 +326,9 @@ pub(super) fn parse_bind_address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A filter for EnvFilter, which takes a bare word that is no level as a target: `warning` or `infoo` would silence
+/// A filter for `EnvFilter`, which takes a bare word that is no level as a target: `warning` or `infoo` would silence
 /// everything else. Here a target has to be written as `TARGET=LEVEL`.
-pub(super) fn parse_log_filter(text: &str) -> Result<String, String> {
+pub(crate) fn parse_log_filter(text: &str) -> Result<String, String> {
     const HINT: &str = "write a level such as info or debug, or TARGET=LEVEL pairs with commas";
     // Span filters contain commas themselves.
     if !text.contains('[') {
@@ -339,7 +348,7 @@ fn is_dns_label(text: &str) -> bool {
 }
 
 /// Labels of a-z, 0-9 and `-`, with dots between them, a letter or digit at both ends of each.
-pub(super) fn is_dns_subdomain(text: &str) -> bool {
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
     let at_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.len() <= 253
         && text.split('.').all(|label| {

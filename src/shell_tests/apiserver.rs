@@ -1,47 +1,47 @@
 //! The parts of an apiserver that the operator uses: objects under their paths, merge patches pinned to a version,
 //! lists and watches. It records the requests and fails where a test requires it.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
+use crate::kubernetes::client::{Limits, WatchActivity};
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body as KubeBody;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tower::{Layer, service_fn};
 
-use crate::kube_client::{Heard, Limits};
+pub(crate) const GROUP: &str = "/apis/vpn.huaweicloud.com/v1alpha1";
 
-pub const GROUP: &str = "/apis/vpn.huaweicloud.com/v1alpha1";
 /// Each answer takes a short time, so that requests can overlap.
 const ANSWER_TAKES: Duration = Duration::from_millis(1);
 
 /// A request: method, path and body.
-pub struct Asked {
+pub(crate) struct ApiRequest {
     pub method: Method,
     pub path: String,
     pub watch: bool,
     pub body: String,
 }
 
-type Fault = Box<dyn Fn(&Asked) -> Option<u16> + Send>;
-type Matches = Box<dyn Fn(&Asked) -> bool + Send>;
+type Fault = Box<dyn Fn(&ApiRequest) -> Option<u16> + Send>;
+
+type Matches = Box<dyn Fn(&ApiRequest) -> bool + Send>;
 
 /// A request that is held, or will be.
 #[derive(Clone)]
-struct HeldRequest {
+struct HeldApiRequest {
     hears: watch::Receiver<()>,
     held: Arc<AtomicUsize>,
     given_up: Arc<AtomicUsize>,
     is_waiting: bool,
 }
 
-impl HeldRequest {
+impl HeldApiRequest {
     async fn wait(mut self) {
         self.is_waiting = true;
         self.held.fetch_add(1, Ordering::SeqCst);
@@ -51,14 +51,14 @@ impl HeldRequest {
     }
 }
 
-impl Drop for HeldRequest {
+impl Drop for HeldApiRequest {
     fn drop(&mut self) {
         self.given_up.fetch_add(usize::from(self.is_waiting), Ordering::SeqCst);
     }
 }
 
 /// Requests that are not answered until this is dropped.
-pub struct Hold {
+pub(crate) struct Hold {
     held: Arc<AtomicUsize>,
     given_up: Arc<AtomicUsize>,
     _released: watch::Sender<()>,
@@ -66,18 +66,18 @@ pub struct Hold {
 
 impl Hold {
     /// The number of requests that were held so far.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
     /// Whether no client has given up waiting for its answer.
-    pub fn is_awaited(&self) -> bool {
+    pub(crate) fn is_awaited(&self) -> bool {
         self.given_up.load(Ordering::SeqCst) == 0
     }
 }
 
 #[derive(Default)]
-struct State {
+struct ApiserverState {
     version: u64,
     objects: BTreeMap<String, Value>,
     /// Version, type, path and object of each change.
@@ -89,18 +89,18 @@ struct State {
     /// The number of started watches, and how many of the first ones deliver nothing any more.
     watches: usize,
     silent_watches: usize,
-    holds: Vec<(Matches, HeldRequest)>,
+    holds: Vec<(Matches, HeldApiRequest)>,
 }
 
 /// See the module. Clones share one state.
 #[derive(Clone)]
-pub struct Apiserver {
-    state: Arc<Mutex<State>>,
+pub(crate) struct Apiserver {
+    state: Arc<Mutex<ApiserverState>>,
     version: watch::Sender<u64>,
 }
 
 impl Apiserver {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: Arc::default(),
             version: watch::Sender::new(0),
@@ -108,7 +108,7 @@ impl Apiserver {
     }
 
     /// A client like the operator's.
-    pub fn client(&self, heard: &Heard) -> Client {
+    pub(crate) fn client(&self, heard: &WatchActivity) -> Client {
         let apiserver = self.clone();
         let service = service_fn(move |request| {
             let apiserver = apiserver.clone();
@@ -118,7 +118,7 @@ impl Apiserver {
     }
 
     /// Puts an object at its path, as `kubectl apply` would.
-    pub fn put(&self, path: &str, mut object: Value) {
+    pub(crate) fn put(&self, path: &str, mut object: Value) {
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
         let namespace = path.split('/').skip_while(|part| *part != "namespaces").nth(1);
         let metadata = &mut object["metadata"];
@@ -133,14 +133,14 @@ impl Apiserver {
     }
 
     /// Changes an object.
-    pub fn change(&self, path: &str, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn change(&self, path: &str, change: impl FnOnce(&mut Value)) {
         let mut object = self.get(path);
         change(&mut object);
         self.store(path, object);
     }
 
     /// `kubectl delete`, which a finalizer delays.
-    pub fn delete(&self, path: &str) {
+    pub(crate) fn delete(&self, path: &str) {
         self.change(path, |object| {
             let metadata = &mut object["metadata"];
             metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
@@ -148,26 +148,26 @@ impl Apiserver {
         });
     }
 
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         self.lock().objects.get(path).cloned().unwrap_or_default()
     }
 
     /// Refuses requests from now on with the status that `fault` returns for them, if any.
-    pub fn fail(&self, fault: impl Fn(&Asked) -> Option<u16> + Send + 'static) {
+    pub(crate) fn fail(&self, fault: impl Fn(&ApiRequest) -> Option<u16> + Send + 'static) {
         self.lock().faults.push(Box::new(fault));
     }
 
     /// The watches started until now deliver nothing any more, as over a half-open connection.
-    pub fn silence_watches(&self) {
+    pub(crate) fn silence_watches(&self) {
         let mut state = self.lock();
         state.silent_watches = state.watches;
     }
 
     /// Holds such requests without an answer from now on, until the returned value is dropped.
-    pub fn hold(&self, matches: impl Fn(&Asked) -> bool + Send + 'static) -> Hold {
+    pub(crate) fn hold(&self, matches: impl Fn(&ApiRequest) -> bool + Send + 'static) -> Hold {
         let (released, hears) = watch::channel(());
         let (held, given_up) = (Arc::default(), Arc::default());
-        let request = HeldRequest {
+        let request = HeldApiRequest {
             hears,
             held: Arc::clone(&held),
             given_up: Arc::clone(&given_up),
@@ -182,19 +182,19 @@ impl Apiserver {
     }
 
     /// The number of requests with this method and with `part` in the path.
-    pub fn count(&self, method: &Method, part: &str) -> usize {
+    pub(crate) fn count(&self, method: &Method, part: &str) -> usize {
         let state = self.lock();
         let fits = |(asked, path): &&(Method, String)| asked == method && path.contains(part);
         state.asked.iter().filter(fits).count()
     }
 
     /// The largest number of concurrent requests, without watches.
-    pub fn most_under_way(&self) -> usize {
+    pub(crate) fn most_under_way(&self) -> usize {
         self.lock().most_under_way
     }
 
     /// An overview of the objects, for failure messages.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let state = self.lock();
         let objects = state.objects.iter().filter(|(path, _)| !path.contains("/secrets/"));
         let lines = objects.map(|(path, object)| {
@@ -212,7 +212,7 @@ impl Apiserver {
     async fn serve(&self, request: Request<KubeBody>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        let asked = Asked {
+        let asked = ApiRequest {
             method: parts.method,
             path: parts.uri.path().to_owned(),
             watch: query.split('&').any(|part| part.starts_with("watch=")),
@@ -222,7 +222,7 @@ impl Apiserver {
             let mut state = self.lock();
             state.asked.push((asked.method.clone(), asked.path.clone()));
             let holds = state.holds.iter().filter(|(matches, _)| matches(&asked));
-            let holds: Vec<HeldRequest> = holds.map(|(_, request)| request.clone()).collect();
+            let holds: Vec<HeldApiRequest> = holds.map(|(_, request)| request.clone()).collect();
             (state.faults.iter().find_map(|fault| fault(&asked)), holds)
         };
         for request in holds {
@@ -282,12 +282,12 @@ impl Apiserver {
         Response::new(Body::from_stream(events))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ApiserverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ApiserverState {
     fn store(&mut self, path: &str, mut object: Value) -> (Value, u64) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
@@ -306,7 +306,7 @@ impl State {
         (object, self.version)
     }
 
-    fn answer(&mut self, asked: &Asked) -> Response<Body> {
+    fn answer(&mut self, asked: &ApiRequest) -> Response<Body> {
         let path = asked.path.trim_end_matches("/status");
         let body: Value = serde_json::from_str(&asked.body).unwrap_or_default();
         if asked.method == Method::POST {

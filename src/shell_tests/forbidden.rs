@@ -1,13 +1,12 @@
 //! What the apiserver forbids to the operator is reported on the objects that need it.
 
+use crate::shell_tests::world::{ShellWorld, gateway};
 use axum::http::Method;
 use serde_json::{Value, json};
-
-use super::world::{World, gateway};
-use crate::api::FINALIZER;
+use vpn_core::api::FINALIZER;
 
 /// An object that has a gateway and is Ready, as an operator finds it at its start.
-fn put_ready(world: &World, name: &str, policy: &str) {
+fn put_ready(world: &ShellWorld, name: &str, policy: &str) {
     let ready = json!({"type": "Ready", "status": "True", "reason": "Available", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-01-01T00:00:00Z"});
     let object = json!({
@@ -18,7 +17,7 @@ fn put_ready(world: &World, name: &str, policy: &str) {
     world.apiserver.put(&gateway(name), object);
 }
 
-fn condition(world: &World, name: &str, type_: &str) -> Value {
+fn condition(world: &ShellWorld, name: &str, type_: &str) -> Value {
     let conditions = world.apiserver.get(&gateway(name))["status"]["conditions"].clone();
     let mut conditions = conditions.as_array().cloned().unwrap_or_default().into_iter();
     conditions
@@ -26,7 +25,7 @@ fn condition(world: &World, name: &str, type_: &str) -> Value {
         .unwrap_or_default()
 }
 
-fn message(world: &World, name: &str, type_: &str) -> String {
+fn message(world: &ShellWorld, name: &str, type_: &str) -> String {
     condition(world, name, type_)["message"]
         .as_str()
         .unwrap_or_default()
@@ -34,8 +33,8 @@ fn message(world: &World, name: &str, type_: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_credentials_secret_that_may_not_be_read_is_reported_and_a_deletion_that_retains_goes_on() {
-    let mut world = World::new(&["--resync-period=1s"]).await;
+async fn a_forbidden_credentials_secret_is_reported() {
+    let mut world = ShellWorld::new(&["--resync-period=1s"]).await;
     let is_it = |path: &str| path.ends_with("/secrets/cloud");
     world
         .apiserver
@@ -87,8 +86,8 @@ async fn a_credentials_secret_that_may_not_be_read_is_reported_and_a_deletion_th
 }
 
 #[tokio::test]
-async fn a_crd_that_may_not_be_read_holds_up_deletions_in_the_cloud_and_says_so() {
-    let mut world = World::new(&[]).await;
+async fn a_forbidden_crd_read_delays_cloud_deletions_and_is_reported() {
+    let mut world = ShellWorld::new(&[]).await;
     world.apiserver.fail(|asked| {
         let is_it = asked.method == Method::GET && asked.path.contains("/customresourcedefinitions/");
         is_it.then_some(403)

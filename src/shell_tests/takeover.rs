@@ -1,17 +1,15 @@
 //! A follower becomes the leader: what the former leader recorded last is known before anything is reconciled.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
+use crate::leader::LeaderHandle;
+use crate::shell_tests::world::{ShellWorld, user};
 use axum::http::Method;
 use reqwest::Method as CloudMethod;
 use serde_json::json;
-
-use super::world::{World, user};
-use crate::leader::LeaderHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts the lists and the watches of users from now on.
-fn count_of_users(world: &World) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
+fn count_of_users(world: &ShellWorld) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let counts = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (lists, watches) = (Arc::clone(&counts.0), Arc::clone(&counts.1));
     world.apiserver.fail(move |asked| {
@@ -25,8 +23,8 @@ fn count_of_users(world: &World) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn what_the_former_leader_intended_last_is_known_though_the_followers_watch_was_silent() {
-    let mut world = World::new(&[]).await;
+async fn a_new_leader_lists_again_and_sees_the_former_leaders_last_intent() {
+    let mut world = ShellWorld::new(&[]).await;
     let (leader, elect) = LeaderHandle::standing_by();
     world.leader = leader;
     let (lists, watches) = count_of_users(&world);
@@ -48,8 +46,8 @@ async fn what_the_former_leader_intended_last_is_known_though_the_followers_watc
         dave["status"] = json!({
             "intent": {"token": "t", "name": "dave", "recordedAt": seconds(jiff::Timestamp::now()),
                 "deadline": seconds(in_an_hour)},
-            "scope": {"endpoint": "https://another.name", "projectID": crate::simulator::tryout::PROJECT_ID},
-            "vpnServerID": crate::simulator::tryout::VPN_SERVER_ID,
+            "scope": {"endpoint": "https://another.name", "projectID": vpn_simulator::tryout::PROJECT_ID},
+            "vpnServerID": vpn_simulator::tryout::VPN_SERVER_ID,
         });
     });
     let made = json!([{"name": "dave", "password": "Sentinel First-1"}]);
@@ -68,8 +66,8 @@ async fn what_the_former_leader_intended_last_is_known_though_the_followers_watc
 }
 
 #[tokio::test]
-async fn who_leads_from_the_start_lists_once() {
-    let mut world = World::new(&[]).await;
+async fn a_leader_from_the_start_lists_once() {
+    let mut world = ShellWorld::new(&[]).await;
     let (lists, _) = count_of_users(&world);
     world.put_secret("login", &[("password", "Sentinel First-1")]);
     world.put_user("dave", json!({"passwordSecretRef": {"name": "login"}}));

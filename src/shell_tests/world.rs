@@ -1,31 +1,29 @@
 //! The controllers as they are shipped, between the apiserver of these tests and the simulator.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::kubernetes::client::WatchActivity;
+use crate::leader::LeaderHandle;
+use crate::metrics::Metrics;
+use crate::operator::Dependencies;
+use crate::reconcile::pipeline::tripwire::Tripwires;
+use crate::settings::{Cli, Command, validate};
+use crate::shell_tests::apiserver::{Apiserver, GROUP};
+use crate::web::Readiness;
+use crate::{metrics, wiring};
 use clap::Parser;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use super::apiserver::{Apiserver, GROUP};
-use crate::kube_client::Heard;
-use crate::leader::LeaderHandle;
-use crate::metrics::{self, Metrics};
-use crate::operator::Dependencies;
-use crate::reconcile::tripwire::Tripwires;
-use crate::settings::{Cli, Command, validate};
-use crate::simulator::{RunningSimulator, Settings, tryout};
-use crate::web::Readiness;
-use crate::wiring;
+use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 /// How long a busy machine may take for anything that is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// See the module.
-pub struct World {
+pub(crate) struct ShellWorld {
     pub apiserver: Apiserver,
     pub tripwires: Tripwires,
     pub readiness: Readiness,
@@ -40,9 +38,9 @@ pub struct World {
     pub crds: Vec<CustomResourceDefinition>,
 }
 
-impl World {
+impl ShellWorld {
     /// A world whose operator is not running yet.
-    pub async fn new(flags: &[&str]) -> Self {
+    pub(crate) async fn new(flags: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let simulator = RunningSimulator::start(Settings::default(), "127.0.0.1:0".parse().unwrap());
         let metrics = Metrics::default();
@@ -68,7 +66,7 @@ impl World {
         world
     }
 
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let url = self.simulator.base_url();
         let mut flags: Vec<String> = [
             "vpn-operator",
@@ -92,7 +90,7 @@ impl World {
             panic!("run was asked for");
         };
         let settings = validate(*arguments, |path| std::fs::read(path)).unwrap();
-        let heard = Heard::default();
+        let heard = WatchActivity::default();
         let dependencies = Dependencies {
             settings: Arc::new(settings),
             crds: self.crds.clone().into(),
@@ -107,12 +105,12 @@ impl World {
         self.running = Some(tokio::spawn(wiring::controllers(dependencies)));
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         self.running.take().unwrap().await.unwrap().unwrap();
     }
 
-    pub fn put_secret(&self, name: &str, data: &[(&str, &str)]) {
+    pub(crate) fn put_secret(&self, name: &str, data: &[(&str, &str)]) {
         let data: serde_json::Map<String, Value> = data
             .iter()
             .map(|(key, value)| ((*key).to_owned(), json!(base64(value.as_bytes()))))
@@ -121,7 +119,7 @@ impl World {
         self.apiserver.put(&path, json!({"metadata": {}, "data": data}));
     }
 
-    pub fn put_gateway(&self, name: &str, mut spec: Value) {
+    pub(crate) fn put_gateway(&self, name: &str, mut spec: Value) {
         if spec["credentialsRef"].is_null() {
             spec["credentialsRef"] = json!({"name": "cloud"});
         }
@@ -129,14 +127,14 @@ impl World {
             .put(&gateway(name), json!({"metadata": {}, "spec": spec}));
     }
 
-    pub fn put_user(&self, name: &str, mut spec: Value) {
+    pub(crate) fn put_user(&self, name: &str, mut spec: Value) {
         spec["credentialsRef"] = json!({"name": "cloud"});
         spec["vpnServerID"] = json!(tryout::VPN_SERVER_ID);
         self.apiserver.put(&user(name), json!({"metadata": {}, "spec": spec}));
     }
 
     /// Sends a request to the simulator's admin API.
-    pub async fn simulator(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn simulator(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let url = format!("{}/_simulator/{path}", self.simulator.base_url());
         let request = reqwest::Client::new().request(method, url).body(body.to_string());
         let answer = request.header("content-type", "application/json").send().await.unwrap();
@@ -145,26 +143,26 @@ impl World {
     }
 
     /// How often this operation was called.
-    pub async fn calls(&self, operation: &str) -> u64 {
+    pub(crate) async fn calls(&self, operation: &str) -> u64 {
         let counts = self.simulator(reqwest::Method::GET, "counts", json!({})).await;
         counts["by_operation"][operation].as_u64().unwrap_or_default()
     }
 
     /// Holds the next requests of this operation before they take effect.
-    pub async fn hold_cloud(&self, operation: &str, times: usize) {
+    pub(crate) async fn hold_cloud(&self, operation: &str, times: usize) {
         let fault = json!({"fault": "hold", "operation": operation, "times": times});
         self.simulator(reqwest::Method::POST, "faults", fault).await;
     }
 
     /// Waits until so many requests are held.
-    pub async fn cloud_holds(&self, count: usize) {
+    pub(crate) async fn cloud_holds(&self, count: usize) {
         let path = format!("held?count={count}&timeout_ms=60000");
         let held = self.simulator(reqwest::Method::GET, &path, json!({})).await;
         assert_eq!(held["held"].as_array().map(Vec::len), Some(count), "{held}");
     }
 
     /// Waits until this operation was called so often.
-    pub async fn until_called(&self, operation: &str, times: u64) {
+    pub(crate) async fn until_called(&self, operation: &str, times: u64) {
         let is_called = async {
             while self.calls(operation).await < times {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -179,13 +177,13 @@ impl World {
     }
 
     /// Continues the held requests, or closes their connections.
-    pub async fn release_cloud(&self, drop: bool) {
+    pub(crate) async fn release_cloud(&self, drop: bool) {
         let release = self.simulator(reqwest::Method::POST, "release", json!({"drop": drop}));
         release.await;
     }
 
     /// Causes drift: changes the description of a user in the cloud.
-    pub async fn drift(&self, name: &str) {
+    pub(crate) async fn drift(&self, name: &str) {
         let id = self.apiserver.get(&user(name))["status"]["id"].clone();
         let path = format!("vpn-users/{}", id.as_str().unwrap());
         let changed = self.simulator(reqwest::Method::PATCH, &path, json!({"description": "drifted"}));
@@ -193,19 +191,19 @@ impl World {
     }
 
     /// How many reconciles of a kind have ended well.
-    pub fn reconciles(&self, kind: &str) -> u64 {
+    pub(crate) fn reconciles(&self, kind: &str) -> u64 {
         let series = format!("vpn_operator_reconciles_total{{kind=\"{kind}\",outcome=\"ok\"}} ");
         let metrics = self.metrics();
         let value = metrics.lines().find_map(|line| line.strip_prefix(&series));
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         metrics::encode(&self.registry).unwrap()
     }
 
     /// Reason and status of the Ready condition of the object at this path.
-    pub fn ready(&self, path: &str) -> (String, bool) {
+    pub(crate) fn ready(&self, path: &str) -> (String, bool) {
         let object = self.apiserver.get(path);
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
@@ -217,27 +215,26 @@ impl World {
     }
 
     /// Waits until this is so.
-    pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let waits = async {
             while !is_so(self) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(DEADLINE, waits).await.is_err() {
-            panic!(
-                "waited in vain until {what}:\n{}\n{}",
-                self.apiserver.summary(),
-                self.readiness.report().1
-            );
-        }
+        assert!(
+            tokio::time::timeout(DEADLINE, waits).await.is_ok(),
+            "waited in vain until {what}:\n{}\n{}",
+            self.apiserver.summary(),
+            self.readiness.report().1
+        );
     }
 }
 
-pub fn gateway(name: &str) -> String {
+pub(crate) fn gateway(name: &str) -> String {
     format!("{GROUP}/namespaces/team/customergateways/{name}")
 }
 
-pub fn user(name: &str) -> String {
+pub(crate) fn user(name: &str) -> String {
     format!("{GROUP}/namespaces/team/vpnusers/{name}")
 }
 

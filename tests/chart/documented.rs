@@ -12,13 +12,13 @@ const WAITING_FOR_PODS: [&str; 2] = ["kubectl rollout status ", "helm test "];
 const EXAMPLE: &str = "cargo run --example install";
 
 /// A gateway and a user, for pages that describe the life of objects.
-pub const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
+pub(crate) const OBJECTS: &str = "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {name: office}\n\
                            spec: {name: office, idValue: 203.0.113.1}\n---\n\
                            apiVersion: v1\nkind: Secret\nmetadata: {name: alice}\nstringData: {password: Paged-Pass-1}\n---\n\
                            apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {name: alice}\n\
                            spec: {vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001, passwordSecretRef: {name: alice}}\n";
 /// Waits for both objects.
-pub const UNTIL_READY: [&str; 5] = [
+pub(crate) const UNTIL_READY: [&str; 5] = [
     "wait",
     "--for=condition=Ready",
     "--timeout=60s",
@@ -26,12 +26,12 @@ pub const UNTIL_READY: [&str; 5] = [
     "vpnu/alice",
 ];
 
-pub fn project() -> &'static Path {
+pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The commands of a page's section; a command of several lines is one.
-pub fn commands(page: &str, section: &str) -> Vec<String> {
+pub(crate) fn commands(page: &str, section: &str) -> Vec<String> {
     let text = std::fs::read_to_string(project().join("docs").join(page)).unwrap();
     let (_, rest) = text.split_once(&format!("\n## {section}\n")).unwrap();
     let text = rest.split("\n## ").next().unwrap();
@@ -44,7 +44,8 @@ pub fn commands(page: &str, section: &str) -> Vec<String> {
             let mut lines = command.lines();
             let mut whole = lines.next().unwrap().to_owned();
             while whole.ends_with('\\') {
-                whole += &format!("\n{}", lines.next().unwrap());
+                whole.push('\n');
+                whole.push_str(lines.next().unwrap());
             }
             commands.push(whole);
         }
@@ -81,7 +82,7 @@ async fn is_well(plane: &ControlPlane) {
 }
 
 #[tokio::test]
-async fn helm_installs_upgrades_and_takes_over_as_documented() {
+async fn helm_installation_and_upgrade_work_as_documented() {
     let plane = ControlPlane::start().await.unwrap();
     follow(&plane, "Helm").await;
     let replicas =
@@ -92,7 +93,7 @@ async fn helm_installs_upgrades_and_takes_over_as_documented() {
 }
 
 #[tokio::test]
-async fn plain_manifests_install_and_upgrade_as_documented() {
+async fn plain_manifest_installation_and_upgrade_work_as_documented() {
     let plane = ControlPlane::start().await.unwrap();
     follow(&plane, "Plain manifests").await;
     is_well(&plane).await;
@@ -106,7 +107,7 @@ async fn plain_manifests_install_and_upgrade_as_documented() {
 
 /// As documented for CRDs with another owner: Helm refuses them, unless they are left alone or taken over.
 #[tokio::test]
-async fn crds_of_another_are_left_alone_or_taken_over_as_documented() {
+async fn existing_crds_are_kept_or_adopted_as_documented() {
     let plane = ControlPlane::start().await.unwrap();
     let run = async |line: &str| plane.shell(project(), &binaries(), line).await.unwrap();
     let crds = &commands("install.md", "Plain manifests")[0];
@@ -139,7 +140,7 @@ async fn crds_of_another_are_left_alone_or_taken_over_as_documented() {
 }
 
 #[test]
-fn the_command_that_the_pages_show_first_is_the_example() {
+fn the_pages_start_with_the_installation_example() {
     for page in ["README.md", "docs/install.md", "docs/getting-started.md"] {
         let text = std::fs::read_to_string(project().join(page)).unwrap();
         assert!(text.contains(&format!("$ {EXAMPLE}\n")), "{page}");

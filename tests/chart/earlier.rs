@@ -44,14 +44,14 @@ async fn identities(release: &Release) -> BTreeMap<&'static str, (Value, Value)>
 }
 
 /// The lines of `/readyz` on CRDs that are older than the operator.
-async fn said_of_age(release: &Release) -> Vec<String> {
+async fn crd_skew_lines(release: &Release) -> Vec<String> {
     let (_, page) = release.operator().get("/readyz", DEADLINE).await.unwrap();
     let lines = page.lines().filter(|line| line.starts_with("[i] age of crd "));
     lines.map(str::to_owned).collect()
 }
 
 /// Checks that the operator reports once for each CRD which fields the earlier one does not keep.
-async fn says_what_is_not_remembered(release: &Release) {
+async fn reports_pruned_fields(release: &Release) {
     let lost = [
         (
             "customergateways",
@@ -67,7 +67,7 @@ async fn says_what_is_not_remembered(release: &Release) {
         let line = format!("prunes {fields};");
         release.operator().wait_for_log(&line, DEADLINE).await.unwrap();
     }
-    let said = said_of_age(release).await;
+    let said = crd_skew_lines(release).await;
     assert_eq!(said.len(), lost.len(), "{said:?}");
     for ((plural, fields), line) in lost.iter().zip(&said) {
         assert!(
@@ -125,7 +125,7 @@ async fn wrote_nothing_since(release: &Release, mark: u64) {
 }
 
 /// Whether the CRD of users is today's: the earlier one has no field for refused passwords.
-async fn remembers_refused_passwords(release: &Release) -> bool {
+async fn crd_keeps_refused_passwords(release: &Release) -> bool {
     let crd = release.get("crd", "vpnusers.vpn.huaweicloud.com").await;
     let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
     assert!(status["properties"]["intent"].is_object(), "{status}");
@@ -133,12 +133,12 @@ async fn remembers_refused_passwords(release: &Release) -> bool {
 }
 
 #[tokio::test]
-async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone() {
+async fn upgrade_and_downgrade_keep_every_object_and_send_no_writes() {
     let plane = plane().await;
     let namespace = plane.create_namespace("earlier").await.unwrap();
     let mut release = Release::prepare(plane, namespace.clone()).await;
     release.helm_with(EARLIER, "install", &[]).await;
-    assert!(!remembers_refused_passwords(&release).await);
+    assert!(!crd_keeps_refused_passwords(&release).await);
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
     release.apply(GATEWAYS).await;
@@ -147,7 +147,7 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
         ready(&release, &namespace, kind, name).await.unwrap();
     }
     let identities_before = identities(&release).await;
-    says_what_is_not_remembered(&release).await;
+    reports_pruned_fields(&release).await;
     // A password that the CRD cannot record is not sent; the previous password is no change.
     let mark = release.simulator.last_sequence().await.unwrap();
     release.apply(&user("Chart-Pass-two-2")).await;
@@ -171,13 +171,13 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     let mark = release.simulator.last_sequence().await.unwrap();
     release.helm("upgrade", &[]).await;
     assert!(
-        remembers_refused_passwords(&release).await,
+        crd_keeps_refused_passwords(&release).await,
         "the CRDs are upgraded with the chart"
     );
     all_is_well(&mut release).await;
     assert_eq!(identities(&release).await, identities_before);
     wrote_nothing_since(&release, mark).await;
-    assert_eq!(said_of_age(&release).await, Vec::<String>::new());
+    assert_eq!(crd_skew_lines(&release).await, Vec::<String>::new());
     // The fields that only today's CRD has are present from now on.
     release.apply(&user("Chart-Pass-two-2")).await;
     eventually("the former password is remembered", DEADLINE, async || {
@@ -195,16 +195,16 @@ async fn an_upgrade_and_a_downgrade_keep_every_object_and_leave_the_cloud_alone(
     let rollback = ["rollback", "vpn", "1", "--namespace", &namespace];
     plane.helm(rollback).await.unwrap().success().unwrap();
     assert!(
-        !remembers_refused_passwords(&release).await,
+        !crd_keeps_refused_passwords(&release).await,
         "the CRDs are those of before"
     );
     // A running operator notices it, and so does one that starts.
-    says_what_is_not_remembered(&release).await;
+    reports_pruned_fields(&release).await;
     release.stop_operator().await;
     all_is_well(&mut release).await;
     assert_eq!(identities(&release).await, identities_before);
     wrote_nothing_since(&release, mark).await;
-    says_what_is_not_remembered(&release).await;
+    reports_pruned_fields(&release).await;
     release.stop_operator().await;
 
     let mark = release.simulator.last_sequence().await.unwrap();

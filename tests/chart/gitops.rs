@@ -31,16 +31,16 @@ impl Apply {
 }
 
 #[tokio::test]
-async fn nothing_differs_after_a_sync_by_client_side_apply() {
-    nothing_differs_after_a_sync(Apply::ClientSide).await;
+async fn a_client_side_apply_leaves_no_diff() {
+    sync_leaves_no_diff(Apply::ClientSide).await;
 }
 
 #[tokio::test]
-async fn nothing_differs_after_a_sync_by_server_side_apply() {
-    nothing_differs_after_a_sync(Apply::ServerSide).await;
+async fn a_server_side_apply_leaves_no_diff() {
+    sync_leaves_no_diff(Apply::ServerSide).await;
 }
 
-async fn nothing_differs_after_a_sync(apply: Apply) {
+async fn sync_leaves_no_diff(apply: Apply) {
     // The CRDs come with the chart, so the control plane is the test's own.
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     let namespace = plane.create_namespace("synced").await.unwrap();
@@ -77,7 +77,7 @@ async fn nothing_differs_after_a_sync(apply: Apply) {
     let whole: Value = serde_json::from_str(&release.kubectl(whole).await.unwrap()).unwrap();
     let whole = whole["items"].as_array().unwrap();
     assert_eq!(whole.len(), 6);
-    whole.iter().for_each(only_status_and_finalizers_are_the_operators);
+    whole.iter().for_each(operator_owns_only_status_and_finalizers);
     release
         .kubectl(["delete", "cgw,vpnu", "--all", "--timeout=60s"])
         .await
@@ -177,7 +177,7 @@ fn says(wanted: &Value, live: &Value, path: &str) {
     }
 }
 
-fn only_status_and_finalizers_are_the_operators(object: &Value) {
+fn operator_owns_only_status_and_finalizers(object: &Value) {
     let name = &object["metadata"]["name"];
     let mut of_operator = 0;
     for entry in object["metadata"]["managedFields"].as_array().into_iter().flatten() {
@@ -200,7 +200,7 @@ fn only_status_and_finalizers_are_the_operators(object: &Value) {
 
 /// Fields that the apiserver drops would differ forever. Client-side apply fails for a CRD that is too large.
 #[tokio::test]
-async fn the_crds_say_nothing_that_the_apiserver_would_drop_and_are_small_enough() {
+async fn the_crds_have_no_dropped_fields_and_fit_client_side_apply() {
     let plane = ControlPlane::shared().await.unwrap();
     let namespace = plane.create_namespace("crds").await.unwrap();
     let release = Release::prepare(plane, namespace).await;
@@ -225,7 +225,7 @@ async fn the_crds_say_nothing_that_the_apiserver_would_drop_and_are_small_enough
 
 /// The chart would refuse an unknown value.
 #[tokio::test]
-async fn the_chart_takes_the_values_of_the_documented_application_and_release() {
+async fn the_chart_accepts_the_documented_argo_cd_and_flux_values() {
     let plane = ControlPlane::shared().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (page, kind, path) in [

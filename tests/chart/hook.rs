@@ -15,7 +15,7 @@ use crate::rendering::{of_kind, render};
 const POD: &str = "vpn-vpn-operator-test";
 
 #[tokio::test]
-async fn helm_test_passes_with_a_ready_operator_and_says_what_is_missing_otherwise() {
+async fn helm_test_passes_if_ready_and_reports_failed_checks_otherwise() {
     let mut release = Release::install(plane().await, &["crds.enabled=false".to_owned()]).await;
     // Every cluster creates one in each namespace.
     release.kubectl(["create", "serviceaccount", "default"]).await.unwrap();
@@ -59,7 +59,7 @@ async fn helm_test_passes_with_a_ready_operator_and_says_what_is_missing_otherwi
 
 /// Where everything that no policy allows is forbidden, the request of the hook and its answer are allowed.
 #[tokio::test]
-async fn with_network_policies_the_hook_reaches_the_operator_and_nothing_else_takes_it_for_one() {
+async fn network_policies_allow_the_test_hook_to_reach_the_operator() {
     let objects = render(&[
         "networkPolicy.enabled=true",
         "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring",
@@ -142,7 +142,7 @@ async fn run_pod(release: &Release, before: &str) -> String {
             *argument = resolved(release, argument, &deployment).await;
         } else if argument.starts_with("--timeout=") {
             // An operator that can become ready is ready already.
-            *argument = "--timeout=1s".to_owned();
+            "--timeout=5s".clone_into(argument);
         }
     }
     let ended = Command::new(binaries().operator)

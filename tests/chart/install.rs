@@ -6,12 +6,12 @@ use crate::release::{CHART, DEADLINE, Release};
 use crate::story::live;
 
 /// The CRDs come with the release, so each test has a control plane of its own.
-pub async fn plane() -> &'static ControlPlane {
+pub(crate) async fn plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
 
 #[tokio::test]
-async fn both_kinds_live_under_the_permissions_of_the_chart_in_all_namespaces() {
+async fn the_charts_permissions_suffice_for_both_kinds_in_all_namespaces() {
     let mut release = Release::install(plane().await, &[]).await;
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
@@ -23,7 +23,7 @@ async fn both_kinds_live_under_the_permissions_of_the_chart_in_all_namespaces() 
 }
 
 #[tokio::test]
-async fn with_watched_namespaces_no_secret_can_be_read_elsewhere() {
+async fn with_watched_namespaces_other_secrets_cannot_be_read() {
     let plane = plane().await;
     let (watched, other) = (
         plane.create_namespace("watched").await.unwrap(),
@@ -58,7 +58,7 @@ async fn with_watched_namespaces_no_secret_can_be_read_elsewhere() {
 }
 
 #[tokio::test]
-async fn with_named_secrets_no_other_can_be_read_and_a_rotation_is_seen_at_the_resync() {
+async fn with_named_secrets_others_cannot_be_read_and_rotation_works() {
     let plane = plane().await;
     let values = ["secrets.names={life-password}", "resyncPeriod=2s"].map(str::to_owned);
     let mut release = Release::install(plane, &values).await;
@@ -129,7 +129,7 @@ async fn the_pod_passes_pod_security_restricted() {
 }
 
 #[tokio::test]
-async fn the_chart_is_without_a_fault_for_helm() {
+async fn helm_lint_accepts_the_chart() {
     let plane = ControlPlane::shared().await.unwrap();
     let said = plane
         .helm(["lint", "--strict", CHART])

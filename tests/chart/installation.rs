@@ -7,7 +7,7 @@ use crate::documented::{commands, project};
 use crate::release::binaries;
 
 #[tokio::test]
-async fn one_command_installs_the_chart_with_the_simulator_and_gets_the_samples_ready() {
+async fn one_command_installs_chart_and_simulator_with_ready_samples() {
     let mut installation = Installation::default();
     if let Err(error) = installation.run(project(), &binaries()).await {
         installation.print_logs();

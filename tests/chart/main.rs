@@ -1,5 +1,5 @@
 //! The chart, rendered and installed by the real Helm into a real apiserver; the operator runs with exactly the arguments,
-//! the environment and the ServiceAccount of the rendered Deployment.
+//! the environment and the `ServiceAccount` of the rendered Deployment.
 
 mod documented;
 mod earlier;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::{Progress, Reason};
+use vpn_core::api::conditions::{Progress, Reason};
 use vpn_operator_testbed::{ControlPlane, GoProgram, eventually};
 
 use crate::install::plane;
@@ -82,7 +82,7 @@ fn expressions(dashboard: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn everything_that_alerts_and_dashboard_name_is_shown_by_the_running_operator() {
+async fn alerts_and_dashboard_use_only_exported_metrics_and_labels() {
     let rules: Vec<Rule> = judge("rules", &rules(&[]).await.to_string()).await.unwrap();
     let expressions = expressions(&dashboard().await);
     let panels: Vec<Vec<Use>> = judge("expressions", &json!(expressions).to_string()).await.unwrap();
@@ -166,7 +166,7 @@ async fn scrape() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
 
 /// Every reason except the good one belongs to exactly one alert, which shows who must act.
 #[tokio::test]
-async fn every_reason_that_is_not_good_has_one_alert_of_its_kind() {
+async fn every_failure_reason_has_exactly_one_alert() {
     let rules: Vec<Rule> = judge("rules", &rules(&[]).await.to_string()).await.unwrap();
     let mut alerted = BTreeMap::new();
     for rule in &rules {
@@ -190,7 +190,7 @@ async fn every_reason_that_is_not_good_has_one_alert_of_its_kind() {
 }
 
 #[tokio::test]
-async fn an_alert_that_makes_no_sense_to_prometheus_is_refused() {
+async fn an_alert_with_an_invalid_expression_is_refused() {
     let mut rules = rules(&[]).await;
     rules["groups"][0]["rules"][0]["expr"] = json!("absent(vpn_operator_build_info{");
     let refused = judge::<Value>("rules", &rules.to_string()).await.unwrap_err();
@@ -198,7 +198,7 @@ async fn an_alert_that_makes_no_sense_to_prometheus_is_refused() {
 }
 
 #[tokio::test]
-async fn alerts_lead_to_what_the_documentation_says_of_them() {
+async fn alerts_link_to_their_documentation() {
     let whole = rules(&["metrics.prometheusRule.docsURL=https://docs.example.com/"]).await;
     let runbooks = std::fs::read_to_string(project().join("docs/runbooks.md")).unwrap();
     let rules = whole["groups"][0]["rules"].as_array().unwrap();
@@ -223,7 +223,7 @@ fn names_of(rules: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn alerts_can_be_left_out_and_labelled() {
+async fn alerts_can_be_disabled_and_labeled() {
     let rules = rules(&[
         "metrics.prometheusRule.disabled={VpnOperatorDriftLeft}",
         "metrics.prometheusRule.alertLabels.team=net",
@@ -305,7 +305,9 @@ async fn firing(changed: &[Series]) -> Vec<Alarm> {
     let mut series: BTreeMap<String, &str> = healthy().into_iter().collect();
     series.extend(changed.iter().map(|(name, values)| (name.clone(), *values)));
     let lines = series.iter().filter(|(_, values)| !values.is_empty());
-    let loaded: String = lines.map(|(name, values)| format!("  {name} {values}\n")).collect();
+    let loaded = lines.fold(String::new(), |loaded, (name, values)| {
+        format!("{loaded}  {name} {values}\n")
+    });
     let question = json!({
         "rules": rules(&[]).await.to_string(), "series": format!("load 1m\n{loaded}"), "minutes": 150,
     });
@@ -313,14 +315,14 @@ async fn firing(changed: &[Series]) -> Vec<Alarm> {
 }
 
 #[tokio::test]
-async fn no_alert_fires_while_all_is_well() {
+async fn no_alert_fires_for_a_healthy_operator() {
     let alarms = firing(&[]).await;
     let names: Vec<_> = alarms.iter().map(|alarm| alarm.alert.as_str()).collect();
     assert!(names.is_empty(), "{names:?}");
 }
 
 #[tokio::test]
-async fn each_alert_fires_when_it_should_and_no_other_does() {
+async fn each_alert_fires_alone_in_its_condition() {
     let objects = |reason: &str| format!("vpn_operator_objects{{{POD},kind=\"VpnUser\",reason=\"{reason}\"}}");
     let leader = |pod: &str| format!("vpn_operator_leader{{{pod}}}");
     let lists = |outcome: &str| {
@@ -410,7 +412,7 @@ async fn each_alert_fires_when_it_should_and_no_other_does() {
 }
 
 #[tokio::test]
-async fn what_is_over_soon_raises_no_alert() {
+async fn short_conditions_fire_no_alert() {
     let objects = |reason: &str| format!("vpn_operator_objects{{{POD},kind=\"VpnUser\",reason=\"{reason}\"}}");
     let alarms = firing(&[
         (objects("CloudError"), "1x10 0x140"),
@@ -425,7 +427,7 @@ async fn what_is_over_soon_raises_no_alert() {
 }
 
 #[tokio::test]
-async fn the_dashboard_is_found_by_its_label_and_shows_every_metric_that_alerts_read() {
+async fn the_dashboard_has_its_label_and_shows_every_alert_metric() {
     let objects = render(&[
         "metrics.dashboard.enabled=true",
         "metrics.dashboard.annotations.grafana_folder=Network",

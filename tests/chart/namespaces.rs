@@ -8,7 +8,7 @@ use crate::release::{DEADLINE, Release};
 use crate::story::ready;
 
 #[tokio::test]
-async fn a_watched_namespace_is_deleted_whole_although_its_rolebindings_go_first() {
+async fn a_namespace_deletion_completes_after_its_role_bindings_are_deleted() {
     let plane = plane().await;
     let (running, restarted) = (
         plane.create_namespace("running").await.unwrap(),

@@ -13,7 +13,7 @@ fn pod(objects: &[Value]) -> Value {
 }
 
 /// A values file, for what `--set` cannot say.
-pub async fn render_with(values: &Value) -> Result<Vec<Value>, String> {
+pub(crate) async fn render_with(values: &Value) -> Result<Vec<Value>, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), values.to_string()).unwrap();
     render_release("vpn", "somewhere", &["--values", file.path().to_str().unwrap()]).await
@@ -33,7 +33,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_parent_chart_can_have_it_as_a_conditional_dependency() {
+async fn a_parent_chart_can_depend_on_the_chart_conditionally() {
     let plane = ControlPlane::shared().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let parent = folder.path().join("parent");
@@ -71,7 +71,7 @@ async fn a_parent_chart_can_have_it_as_a_conditional_dependency() {
 }
 
 #[tokio::test]
-async fn a_variable_of_the_chart_can_be_overridden_and_none_stands_twice() {
+async fn environment_variables_can_be_overridden_without_duplicates() {
     let values = json!({
         "credentials": {"secretName": "cloud"},
         "extraEnv": [
@@ -93,7 +93,7 @@ async fn a_variable_of_the_chart_can_be_overridden_and_none_stands_twice() {
 /// Helm reads numbers of a values file as floats.
 /// Of a flag that is given twice, the operator takes the last.
 #[tokio::test]
-async fn a_flag_of_the_chart_can_be_overridden_by_an_extra_argument() {
+async fn extra_arguments_override_flags() {
     let extra = [
         "--log-level=debug",
         "--bind-address=127.0.0.1:9090",
@@ -114,7 +114,7 @@ async fn a_flag_of_the_chart_can_be_overridden_by_an_extra_argument() {
 }
 
 #[tokio::test]
-async fn a_large_number_stays_a_whole_number() {
+async fn large_numbers_are_rendered_as_integers() {
     let values = json!({"maxRequestsPerSecond": 1_000_000, "terminationGracePeriodSeconds": 2_000_000});
     let pod = pod(&render_with(&values).await.unwrap());
     let arguments = pod["containers"][0]["args"].as_array().unwrap();
@@ -126,7 +126,7 @@ async fn a_large_number_stays_a_whole_number() {
 }
 
 #[tokio::test]
-async fn without_leader_election_two_operators_never_run_at_once() {
+async fn without_leader_election_the_strategy_prevents_concurrent_pods() {
     let strategy = async |values: &[&str]| {
         let objects = render(values).await?;
         Ok::<_, String>(of_kind(&objects, "Deployment")[0]["spec"]["strategy"].clone())
@@ -145,7 +145,7 @@ async fn without_leader_election_two_operators_never_run_at_once() {
 }
 
 #[tokio::test]
-async fn network_policies_let_through_what_the_values_add() {
+async fn network_policies_include_additional_rules() {
     let values = json!({"networkPolicy": {
         "enabled": true,
         "dnsPorts": [53, 5353],
@@ -199,7 +199,7 @@ async fn network_policies_have_no_rule_for_an_empty_list_of_ports() {
 }
 
 #[tokio::test]
-async fn on_openshift_every_pod_leaves_its_ids_to_the_cluster() {
+async fn on_openshift_pods_set_no_user_and_group_ids() {
     let values = ["openshift.enabled=true", "simulator.enabled=true"];
     let objects = render(&values).await.unwrap();
     let deployments = of_kind(&objects, "Deployment");
@@ -226,7 +226,7 @@ async fn on_openshift_every_pod_leaves_its_ids_to_the_cluster() {
 }
 
 #[tokio::test]
-async fn the_image_has_a_registry_and_is_refused_without_a_repository() {
+async fn the_image_uses_the_registry_and_requires_a_repository() {
     let image = async |values: &[&str]| {
         let pod = pod(&render(values).await?);
         Ok::<_, String>(pod["containers"][0]["image"].as_str().unwrap().to_owned())
@@ -266,7 +266,7 @@ async fn pull_secrets_of_a_parent_chart_are_added_once_each() {
 }
 
 #[tokio::test]
-async fn what_kubernetes_offers_for_pods_can_be_said() {
+async fn pod_options_are_passed_through() {
     let values = json!({
         "revisionHistoryLimit": 2,
         "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["vpn.example.com"]}],
@@ -321,7 +321,7 @@ async fn what_kubernetes_offers_for_pods_can_be_said() {
 
 /// Helm takes the default away then.
 #[tokio::test]
-async fn a_map_or_a_list_that_is_null_counts_as_empty() {
+async fn a_null_map_or_list_counts_as_empty() {
     let everything = [
         "networkPolicy.enabled=true",
         "openshift.enabled=true",
@@ -359,7 +359,7 @@ async fn a_map_or_a_list_that_is_null_counts_as_empty() {
 }
 
 #[tokio::test]
-async fn more_objects_come_as_manifests_and_as_templates() {
+async fn extra_objects_can_be_manifests_or_templates() {
     let values = json!({"extraObjects": [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"in": "{{ .Release.Namespace }}"}},
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ include \"vpn-operator.fullname\" . }}-two\n",
@@ -371,7 +371,7 @@ async fn more_objects_come_as_manifests_and_as_templates() {
 }
 
 #[tokio::test]
-async fn a_monitor_says_what_the_values_say_and_only_one_scrapes() {
+async fn monitors_use_the_values_and_only_one_can_be_enabled() {
     for (monitor, kind, endpoints) in [
         ("serviceMonitor", "ServiceMonitor", "endpoints"),
         ("podMonitor", "PodMonitor", "podMetricsEndpoints"),
@@ -405,7 +405,7 @@ async fn a_monitor_says_what_the_values_say_and_only_one_scrapes() {
 }
 
 #[tokio::test]
-async fn the_severity_of_alerts_can_be_overridden_and_a_runbook_is_a_url() {
+async fn alert_severity_can_be_overridden_and_runbooks_are_urls() {
     let rules = async |values: &[&str]| {
         let objects = render(&[&["metrics.prometheusRule.enabled=true"], values].concat()).await?;
         let rules = &of_kind(&objects, "PrometheusRule")[0]["spec"]["groups"][0]["rules"];

@@ -16,7 +16,7 @@ const NAMED_SECRETS: &str = "secrets.names";
 struct Right {
     kind: String,
     role: String,
-    /// The namespace of the role; none for a ClusterRole.
+    /// The namespace of the role; none for a `ClusterRole`.
     namespace: Option<String>,
     rule: usize,
     verb: String,
@@ -24,28 +24,33 @@ struct Right {
 }
 
 #[tokio::test]
-async fn each_right_is_missed_by_name_when_it_is_taken_away() {
-    each_is_missed("all namespaces", false, &[], |_, _| true).await;
+async fn each_removed_permission_is_reported_by_name() {
+    check_each_removed_permission("all namespaces", false, &[], |_, _| true).await;
 }
 
 #[tokio::test]
-async fn with_watched_namespaces_the_permissions_on_the_digest_key_are_missed_by_name() {
-    each_is_missed("watchNamespaces", true, &[], |right, home| {
+async fn with_watched_namespaces_removed_digest_key_permissions_are_named() {
+    check_each_removed_permission("watchNamespaces", true, &[], |right, home| {
         right.namespace.as_deref() == Some(home) && right.resource == "secrets"
     })
     .await;
 }
 
 #[tokio::test]
-async fn with_named_secrets_the_permissions_on_them_are_missed_by_name() {
+async fn with_named_secrets_removed_permissions_are_reported_by_name() {
     let names = "secrets.names={all-permissions-password,right-0-password,right-1-password,right-2-password}";
     let values = [names, "resyncPeriod=2s"].map(str::to_owned);
-    each_is_missed(NAMED_SECRETS, false, &values, |right, _| right.resource == "secrets").await;
+    check_each_removed_permission(NAMED_SECRETS, false, &values, |right, _| right.resource == "secrets").await;
 }
 
 /// Runs the story once with all permissions: each must be used, and none may be missing. Then runs it without each
 /// chosen permission in turn.
-async fn each_is_missed(mode: &str, in_one_namespace: bool, more: &[String], chosen: impl Fn(&Right, &str) -> bool) {
+async fn check_each_removed_permission(
+    mode: &str,
+    in_one_namespace: bool,
+    more: &[String],
+    chosen: impl Fn(&Right, &str) -> bool,
+) {
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     let namespace = plane.create_namespace("watched").await.unwrap();
     let mut values = vec!["rbac.aggregateClusterRoles=false".to_owned()];
@@ -60,8 +65,8 @@ async fn each_is_missed(mode: &str, in_one_namespace: bool, more: &[String], cho
     release.start_operator().await;
     live(&release, &namespace, "all-permissions", 250).await.unwrap();
     release.stop_operator().await;
-    make_the_digest_key_again(&mut release).await;
-    the_permissions_are_the_calls(&release, mode).await;
+    recreate_the_digest_key(&mut release).await;
+    permissions_match_the_calls(&release, mode).await;
     let mut unmissed = Vec::new();
     for (number, right) in permissions.iter().enumerate() {
         let whole = take_away(&release, right).await;
@@ -119,7 +124,7 @@ async fn said(release: &Release, right: &Right) -> String {
     .unwrap()
 }
 
-async fn make_the_digest_key_again(release: &mut Release) {
+async fn recreate_the_digest_key(release: &mut Release) {
     lose_the_digest_key(release, false).await;
     release.start_operator().await;
     let made = eventually("the digest key is made", DEADLINE, async || {
@@ -131,7 +136,7 @@ async fn make_the_digest_key_again(release: &mut Release) {
 }
 
 /// Prints a table of the release's permissions and of the operator's requests to the apiserver, and compares both.
-async fn the_permissions_are_the_calls(release: &Release, mode: &str) {
+async fn permissions_match_the_calls(release: &Release, mode: &str) {
     let roles = roles(release).await;
     let permissions: Vec<Permission> = roles.iter().flat_map(Permission::of_role).collect();
     let compare = || Comparison::new(&permissions, &calls(release));

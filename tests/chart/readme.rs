@@ -41,7 +41,7 @@ struct Documented {
 
 /// `UPDATE_DOCS=1 cargo test --test chart readme` regenerates it.
 #[test]
-fn the_readme_is_what_the_values_say() {
+fn the_readme_matches_the_values() {
     let path = Path::new(CHART).join("README.md");
     let expected = readme();
     if std::env::var_os("UPDATE_DOCS").is_some() {

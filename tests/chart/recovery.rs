@@ -42,7 +42,7 @@ async fn says(release: &Release, kind: &str, name: &str, reason: &str, words: &s
 }
 
 #[tokio::test]
-async fn a_new_cluster_tells_what_it_would_do_and_once_it_is_switched_takes_everything_back() {
+async fn a_new_cluster_reports_in_read_only_mode_and_then_readopts_all() {
     let mut release = Release::install(plane().await, &[]).await;
     start(&mut release).await;
     release.apply(OBJECTS).await;

@@ -390,7 +390,7 @@ fn log_level() -> Rule {
             "5",
             "off",
             "info,vpn_operator=trace",
-            "vpn_operator::cloud=Debug, warn",
+            "vpn_cloud=Debug, warn",
             "info,",
             "vpn_operator=",
             "info,[reconcile]=debug",
@@ -483,7 +483,7 @@ async fn helm_and_the_operator_refuse_the_same_values_by_name() {
 
 /// Helm removes a value that is null, and with it the default.
 #[tokio::test]
-async fn helm_refuses_null_by_name_or_leaves_the_flag_to_the_operator() {
+async fn helm_refuses_null_or_omits_the_flag() {
     let rules = rules();
     let checks = rules.iter().map(async |rule: &Rule| {
         let problem = match render_with(&json!({rule.value: null})).await {
@@ -510,9 +510,9 @@ async fn helm_does_not_repeat_a_password_in_an_endpoint() {
     }
 }
 
-/// Unknown to the chart, a ConfigMap or a Secret may allow it.
+/// Unknown to the chart, a `ConfigMap` or a Secret may allow it.
 #[tokio::test]
-async fn an_insecure_endpoint_is_left_to_the_operator_if_a_variable_may_allow_it() {
+async fn helm_accepts_insecure_endpoints_if_a_variable_may_allow_them() {
     for values in [
         json!({"extraEnv": [{"name": "VPN_OPERATOR_ALLOW_INSECURE_ENDPOINTS", "value": "true"}]}),
         json!({"extraEnvFrom": [{"configMapRef": {"name": "more"}}]}),
@@ -524,7 +524,7 @@ async fn an_insecure_endpoint_is_left_to_the_operator_if_a_variable_may_allow_it
 }
 
 #[test]
-fn every_flag_has_a_good_and_a_bad_value() {
+fn every_flag_has_a_valid_and_an_invalid_test_value() {
     let rules = rules();
     for rule in &rules {
         assert!(!rule.good.is_empty() && !rule.bad.is_empty(), "{}", rule.value);
@@ -542,7 +542,7 @@ fn every_flag_has_a_good_and_a_bad_value() {
 }
 
 #[test]
-fn every_value_that_becomes_a_flag_has_a_rule() {
+fn every_value_rendered_as_a_flag_has_a_rule() {
     let template = std::fs::read_to_string(Path::new(CHART).join("templates/_run.tpl")).unwrap();
     let (_, flags) = template.split_once("{{- define \"vpn-operator.args\" -}}").unwrap();
     let (flags, _) = flags.split_once("{{- define ").unwrap();

@@ -28,13 +28,13 @@ const EVERY_FLAG: [&str; 15] = [
     "logFormat=json",
 ];
 
-pub async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
+pub(crate) async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
     let values: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
     render_release("vpn", "somewhere", &values).await
 }
 
 /// A release of another name, with arguments of Helm's.
-pub async fn render_release(release: &str, namespace: &str, arguments: &[&str]) -> Result<Vec<Value>, String> {
+pub(crate) async fn render_release(release: &str, namespace: &str, arguments: &[&str]) -> Result<Vec<Value>, String> {
     let plane = ControlPlane::shared().await.unwrap();
     let template = ["template", release, CHART, "--namespace", namespace];
     let arguments = [&template[..], arguments].concat();
@@ -47,11 +47,11 @@ pub async fn render_release(release: &str, namespace: &str, arguments: &[&str]) 
     Ok(serde_saphyr::from_multiple(&text).unwrap())
 }
 
-pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-pub fn arguments(objects: &[Value]) -> Vec<String> {
+pub(crate) fn arguments(objects: &[Value]) -> Vec<String> {
     let deployment = of_kind(objects, "Deployment")[0];
     serde_json::from_value(deployment["spec"]["template"]["spec"]["containers"][0]["args"].clone()).unwrap()
 }
@@ -80,7 +80,7 @@ async fn every_flag_is_a_value() {
 }
 
 #[tokio::test]
-async fn a_value_that_makes_no_sense_is_refused_by_its_name() {
+async fn an_invalid_value_is_refused_by_name() {
     for (values, said) in [
         (&["watchNamespace=a"][..], "'watchNamespace' not allowed"),
         (&["replicaCount=two"], "/replicaCount"),
@@ -104,7 +104,7 @@ async fn a_value_that_makes_no_sense_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn the_crds_of_the_chart_are_those_of_the_operator() {
+async fn the_charts_crds_match_the_operators() {
     let rendered = render(&[]).await.unwrap();
     let mut crds: Vec<Value> = of_kind(&rendered, "CustomResourceDefinition")
         .into_iter()
@@ -199,7 +199,7 @@ async fn names_outside(release: &str, namespace: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn two_releases_share_no_name_outside_of_their_namespaces() {
+async fn two_releases_share_no_cluster_scoped_name() {
     let releases = [
         ("b", "c-a"),
         ("a-b", "c"),
@@ -222,7 +222,7 @@ async fn two_releases_share_no_name_outside_of_their_namespaces() {
 }
 
 #[tokio::test]
-async fn all_objects_are_in_the_namespace_that_overrides_the_release_s() {
+async fn namespace_override_applies_to_all_objects() {
     let values = [
         "namespaceOverride=other",
         "simulator.enabled=true",
@@ -241,7 +241,7 @@ async fn all_objects_are_in_the_namespace_that_overrides_the_release_s() {
 }
 
 #[tokio::test]
-async fn the_keys_of_the_simulator_are_the_same_at_every_rendering() {
+async fn the_simulators_keys_are_stable_across_renderings() {
     let secret = async || {
         let objects = render(&["simulator.enabled=true"]).await.unwrap();
         of_kind(&objects, "Secret")[0].clone()
@@ -253,6 +253,6 @@ async fn the_keys_of_the_simulator_are_the_same_at_every_rendering() {
 
 /// Rendered, a replace of the manifests would empty the Secret of the digest key.
 #[tokio::test]
-async fn no_secret_is_rendered_but_the_simulator_s() {
+async fn no_secret_is_rendered_without_the_simulator() {
     assert!(of_kind(&render(&[]).await.unwrap(), "Secret").is_empty());
 }

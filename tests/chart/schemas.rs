@@ -120,7 +120,7 @@ async fn everything() -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn everything_that_the_chart_renders_fits_every_supported_kubernetes() {
+async fn rendered_objects_are_valid_in_every_supported_kubernetes_version() {
     let objects = everything().await;
     let versions = versions();
     assert!(versions.contains(&"1.33".to_owned()) && versions.contains(&"1.37".to_owned()));
@@ -141,7 +141,7 @@ async fn everything_that_the_chart_renders_fits_every_supported_kubernetes() {
 
 /// Unquoted, they would be read as numbers and booleans, which the schemas refuse.
 #[tokio::test]
-async fn texts_that_look_like_something_else_stay_texts() {
+async fn strings_that_look_like_numbers_or_booleans_stay_strings() {
     let texts = [
         "nameOverride=1e3",
         "fullnameOverride=0x10",
@@ -195,7 +195,7 @@ async fn texts_that_look_like_something_else_stay_texts() {
 
 /// Otherwise a template that is missing above would never be validated.
 #[tokio::test]
-async fn every_template_is_among_what_is_validated() {
+async fn every_template_is_validated() {
     let plane = ControlPlane::shared().await.unwrap();
     let mut rendered = String::new();
     for values in EVERYTHING {
@@ -220,7 +220,7 @@ async fn every_template_is_among_what_is_validated() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_wrong_is_refused_by_every_version() {
+async fn every_version_refuses_an_invalid_object() {
     let objects = everything().await;
     let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
     let mut misspelt = deployment.clone();
@@ -243,7 +243,7 @@ async fn an_object_that_is_wrong_is_refused_by_every_version() {
 }
 
 #[test]
-fn chart_and_documentation_name_the_same_oldest_kubernetes() {
+fn chart_and_documentation_state_the_same_minimum_version() {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let named = format!("Kubernetes 1.{} or newer", oldest());
     let pages = [

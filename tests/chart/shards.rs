@@ -64,7 +64,7 @@ impl Shards {
 }
 
 #[tokio::test]
-async fn an_object_moves_between_shards_without_a_write_and_without_a_label_nobody_looks_after_it() {
+async fn objects_move_between_shards_without_duplicate_creation() {
     let commands = commands("scaling.md", "Several operators");
     let shards = Shards::install(&commands).await;
     let apply = ["apply", "--filename", "-"];

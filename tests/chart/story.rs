@@ -10,7 +10,7 @@ use crate::release::{DEADLINE, Release};
 ///
 /// # Errors
 /// The step that did not finish.
-pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -> Result<(), String> {
+pub(crate) async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -> Result<(), String> {
     let (gateway, user) = (format!("{prefix}-gateway"), format!("{prefix}-user"));
     let held = hold_creation(release, octet).await.map_err(|error| error.to_string())?;
     apply(release, namespace, &manifests(prefix, octet, 65010, "Chart-Pass-one-1")).await;
@@ -19,7 +19,7 @@ pub async fn live(release: &Release, namespace: &str, prefix: &str, octet: u8) -
     ready(release, namespace, "vpnuser", &user).await?;
     creations_are(release, &held, 1).await?;
     let id = field(release, namespace, "customergateway", &gateway, "{.status.id}").await?;
-    adopt_what_a_dead_object_left(release, namespace, prefix, octet).await?;
+    readopt_an_orphan(release, namespace, prefix, octet).await?;
     // The same Event twice: the second one updates the first.
     for stray in ["stray-one", "stray-two"] {
         release.rename_in_cloud(&id, stray).await;
@@ -108,12 +108,7 @@ fn server(octet: u8) -> String {
 }
 
 /// The owner tag names an object of this cluster that no longer exists, which only the apiserver can confirm.
-async fn adopt_what_a_dead_object_left(
-    release: &Release,
-    namespace: &str,
-    prefix: &str,
-    octet: u8,
-) -> Result<(), String> {
+async fn readopt_an_orphan(release: &Release, namespace: &str, prefix: &str, octet: u8) -> Result<(), String> {
     let owner = format!("11111111-1111-4111-8111-111111111111:test:{namespace}:long-gone");
     let seeds = json!([{
         "name": format!("{prefix}-left"), "id_type": "ip", "id_value": format!("198.51.100.{octet}"),
@@ -171,7 +166,7 @@ async fn apply(release: &Release, namespace: &str, manifest: &str) {
 ///
 /// # Errors
 /// The output of kubectl if it does not become Ready.
-pub async fn ready(release: &Release, namespace: &str, kind: &str, name: &str) -> Result<(), String> {
+pub(crate) async fn ready(release: &Release, namespace: &str, kind: &str, name: &str) -> Result<(), String> {
     let object = format!("{kind}/{name}");
     succeed(
         release,

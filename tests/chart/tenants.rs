@@ -51,7 +51,7 @@ async fn is_refused(plane: &ControlPlane, manifest: &str, said: &str) {
 }
 
 #[tokio::test]
-async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
+async fn a_tenant_has_exactly_the_documented_permissions() {
     let plane = plane().await;
     let values = ["defaultCredentialsNamespaces={platform}".to_owned()];
     let mut release = Release::install(plane, &values).await;
@@ -83,7 +83,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
     made.await.unwrap();
     let ready = plane.kubectl(OF_TENANT.into_iter().chain(UNTIL_READY)).await.unwrap();
     ready.success().unwrap();
-    every_request_was_the_tenants(&release).await;
+    every_request_used_the_tenants_key(&release).await;
 
     // The default credentials are for other namespaces.
     apply(plane, &OF_TENANT, &gateway("own", "")).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
     });
     let message = message.await.unwrap();
     assert!(message.contains("may not use the default credentials"), "{message}");
-    every_request_was_the_tenants(&release).await;
+    every_request_used_the_tenants_key(&release).await;
     for (verb, resource, namespace, answer) in [
         ("create", "customergateways.vpn.huaweicloud.com", NAMESPACE, "yes"),
         ("delete", "vpnusers.vpn.huaweicloud.com", NAMESPACE, "yes"),
@@ -151,7 +151,7 @@ async fn a_tenant_has_what_the_page_gives_and_nothing_else() {
 
 /// With the page's commands; the test above has values for the simulator.
 #[tokio::test]
-async fn the_operator_of_the_page_can_be_installed() {
+async fn the_documented_multi_tenant_operator_can_be_installed() {
     let plane = ControlPlane::start().await.unwrap();
     for command in commands("multi-tenant.md", "The operator") {
         let output = plane.shell(project(), &binaries(), &command).await.unwrap();
@@ -178,7 +178,7 @@ async fn can(plane: &ControlPlane, what: &[&str], answer: &str) {
 }
 
 /// Checks that no request used the operator's own access key.
-async fn every_request_was_the_tenants(release: &Release) {
+async fn every_request_used_the_tenants_key(release: &Release) {
     let log: Value = release.simulator.log_since(0).await.unwrap();
     let requests = log["requests"].as_array().unwrap();
     assert!(!requests.is_empty());

@@ -46,7 +46,7 @@ impl Release {
 }
 
 #[tokio::test]
-async fn uninstalling_keeps_the_crds_and_every_object() {
+async fn uninstall_keeps_the_crds_and_every_object() {
     let mut release = with_a_gateway(&[]).await;
     let id = release.get("customergateway", "office").await["status"]["id"].clone();
     release.uninstall().await;
@@ -64,7 +64,7 @@ async fn uninstalling_keeps_the_crds_and_every_object() {
 }
 
 #[tokio::test]
-async fn objects_first_then_the_release_then_the_crds_leaves_nothing() {
+async fn deleting_objects_then_release_then_crds_leaves_nothing() {
     for (values, crds_go_with_it) in [(vec![], false), (vec!["crds.keep=false".to_owned()], true)] {
         let mut release = with_a_gateway(&values).await;
         let everything = [
@@ -88,7 +88,7 @@ async fn objects_first_then_the_release_then_the_crds_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn crds_that_go_with_the_release_take_nothing_in_the_cloud_with_them_and_there_is_a_way_out() {
+async fn crds_deleted_with_the_release_delete_nothing_in_the_cloud() {
     let values = ["crds.keep=false".to_owned()];
     let mut release = with_a_gateway(&values).await;
     release.uninstall().await;

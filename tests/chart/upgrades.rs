@@ -20,7 +20,7 @@ async fn digest_key(release: &Release) -> Result<String, String> {
 }
 
 #[tokio::test]
-async fn an_upgrade_by_any_means_keeps_the_digest_key() {
+async fn every_kind_of_upgrade_keeps_the_digest_key() {
     let plane = plane().await;
     let namespace = plane.create_namespace("upgraded").await.unwrap();
     let mut release = Release::prepare(plane, namespace.clone()).await;
@@ -76,7 +76,7 @@ async fn an_upgrade_by_any_means_keeps_the_digest_key() {
 
 /// The apiserver has put the settings of a rolling update into the Deployment, which another strategy must not have.
 #[tokio::test]
-async fn leader_election_can_be_turned_off_and_on_by_an_upgrade() {
+async fn an_upgrade_can_turn_leader_election_off_and_on() {
     for server_side in ["--server-side=true", "--server-side=false"] {
         let plane = plane().await;
         let namespace = plane.create_namespace("strategy").await.unwrap();

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Where a target's inputs are.
-pub fn folder(target: &str) -> PathBuf {
+pub(crate) fn folder(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")
         .join(target)
 }
 
 /// A target's inputs, by the names of their files.
-pub fn read(target: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn read(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = folder(target);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut inputs: Vec<(String, Vec<u8>)> = entries

@@ -24,7 +24,7 @@ fn run(target: &targets::Target, name: &str, input: &[u8]) {
 }
 
 #[test]
-fn whatever_comes_from_outside_the_properties_of_each_target_hold() {
+fn fuzz_targets_hold_their_properties_for_any_input() {
     let made = match effort() {
         Effort::Quick => 3_000,
         Effort::Full => 200_000,
@@ -57,9 +57,11 @@ fn whatever_comes_from_outside_the_properties_of_each_target_hold() {
 
 /// The targets are useful only if parsers accept some inputs of the corpus.
 #[test]
-fn the_corpus_holds_what_is_taken_as_well_as_what_is_refused() {
-    use vpn_operator::cloud::{endpoints, password_rules, signing::Authorization, time};
-    use vpn_operator::owner_tag::Owner;
+fn the_corpus_contains_accepted_and_refused_inputs() {
+    use vpn_cloud::credentials::signing::Authorization;
+    use vpn_cloud::regions::endpoints;
+    use vpn_cloud::values::{password_rules, time};
+    use vpn_core::owner_tag::Owner;
     let taken = |target: &str, is_taken: &dyn Fn(&[u8]) -> bool| {
         let inputs = corpus::read(target);
         let taken = inputs.iter().filter(|(_, input)| is_taken(input)).count();

@@ -68,13 +68,13 @@ const PIECES: [&str; 56] = [
 ];
 
 /// Makes inputs; the same ones for the same seed.
-pub struct Mutator<'a> {
+pub(crate) struct Mutator<'a> {
     corpus: &'a [Vec<u8>],
     random: StdRng,
 }
 
 impl<'a> Mutator<'a> {
-    pub fn new(corpus: &'a [Vec<u8>], seed: u64) -> Self {
+    pub(crate) fn new(corpus: &'a [Vec<u8>], seed: u64) -> Self {
         Self {
             corpus,
             random: StdRng::seed_from_u64(seed),
@@ -82,7 +82,7 @@ impl<'a> Mutator<'a> {
     }
 
     /// The next input.
-    pub fn input(&mut self) -> Vec<u8> {
+    pub(crate) fn input(&mut self) -> Vec<u8> {
         let mut input = self.any_of_corpus();
         for _ in 0..self.random.random_range(1..6) {
             input = if self.random.random_bool(0.4) {

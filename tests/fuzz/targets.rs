@@ -3,38 +3,44 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
+use vpn_core::kind::Shape;
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vpn_operator::api::conditions::{ReadyCondition, Reason};
-use vpn_operator::api::{DeletionPolicy, GROUP};
-use vpn_operator::cloud::endpoints::EndpointAliases;
-use vpn_operator::cloud::paging::{Listed, Next, Page, Pages};
-use vpn_operator::cloud::parsing::{self, Asked, Heard, Read};
-use vpn_operator::cloud::password::Password;
-use vpn_operator::cloud::signing::{self, Authorization};
-use vpn_operator::cloud::{Cloud, CloudError, Credentials, Operation, endpoints, iam, password_rules, time};
-use vpn_operator::owner_tag::Owner;
-use vpn_operator::reconcile::access;
-use vpn_operator::reconcile::customer_gateway::{Gateways, certificate};
-use vpn_operator::reconcile::kind::Kind;
-use vpn_operator::reconcile::object::Object;
-use vpn_operator::reconcile::session::failure_of;
-use vpn_operator::reconcile::vpn_user::Users;
-use vpn_operator::settings::{LogFormat, LogSettings, Namespaces, Settings};
-use vpn_operator::text::is_unseen;
+use vpn_cloud::credentials::signing;
+use vpn_cloud::credentials::signing::Authorization;
+use vpn_cloud::lists::paging::{Listed, Next, Page, Pages};
+use vpn_cloud::parsing;
+use vpn_cloud::parsing::{Asked, Heard, Read};
+use vpn_cloud::regions::endpoints;
+use vpn_cloud::regions::endpoints::EndpointAliases;
+use vpn_cloud::resources::iam;
+use vpn_cloud::text::is_unseen;
+use vpn_cloud::values::password::Password;
+use vpn_cloud::values::{password_rules, time};
+use vpn_cloud::{Cloud, CloudError, Credentials, Operation};
+use vpn_core::api::conditions::{ReadyCondition, Reason};
+use vpn_core::api::{DeletionPolicy, GROUP};
+use vpn_core::kind::Kind;
+use vpn_core::kinds::customer_gateway::{Gateways, certificate};
+use vpn_core::kinds::vpn_user::Users;
+use vpn_core::object::Object;
+use vpn_core::owner_tag::Owner;
+use vpn_core::terms::failure::failure_of;
+use vpn_operator::reconcile::session::credential as access;
+use vpn_operator::settings::{LogFormat, LogSettings, Namespaces, OperatorSettings};
 
 /// One fuzz target.
-pub struct Target {
+pub(crate) struct Target {
     /// The name of its corpus folder, and its name on the command line.
     pub name: &'static str,
     pub run: fn(&[u8]),
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub(crate) const TARGETS: [Target; 10] = [
     Target {
         name: "answers",
         run: answers,
@@ -282,8 +288,8 @@ fn authorization(input: &[u8]) {
     );
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> OperatorSettings {
+    OperatorSettings {
         cloud: Cloud::Huawei,
         region: Some("eu-west-101".to_owned()),
         project_id: None,
@@ -517,7 +523,7 @@ where
         }
     }
     assert_eq!(round_trip(&object.status), object.status);
-    if let Some(approved) = object.annotation(vpn_operator::api::RECREATE_APPROVED_ANNOTATION) {
+    if let Some(approved) = object.annotation(vpn_core::api::RECREATE_APPROVED_ANNOTATION) {
         drop(approved.parse::<Timestamp>());
     }
 }

@@ -6,7 +6,7 @@ use crate::console::{DEAD_UID, OWNER, counts, message};
 use crate::world::{World, gateway};
 
 #[tokio::test]
-async fn external_id_adopts_and_then_manages_like_any_other() {
+async fn external_id_adopts_and_manages_a_gateway() {
     let world = World::start().await;
     let id = world
         .seed(json!({"name": "by-hand", "id_type": "fqdn", "id_value": "branch.example.com", "tags": {"theirs": "1"}}))
@@ -41,7 +41,7 @@ async fn external_id_adopts_and_then_manages_like_any_other() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_adopted_is_left_as_it_is() {
+async fn a_gateway_that_cannot_be_adopted_is_unchanged() {
     let world = World::start().await;
     let plain = world
         .seed(json!({"name": "plain", "id_value": "203.0.113.1", "bgp_asn": 65001}))
@@ -110,7 +110,7 @@ async fn what_cannot_be_adopted_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn of_two_objects_with_one_id_the_second_says_whose_it_is() {
+async fn the_second_object_with_an_external_id_reports_the_owner() {
     let world = World::start().await;
     let id = world.seed(json!({"name": "one", "id_value": "203.0.113.1"})).await;
     let spec = format!("{{externalID: {id}, idValue: 203.0.113.1}}");
@@ -150,7 +150,7 @@ async fn of_two_objects_with_one_id_the_second_says_whose_it_is() {
 }
 
 #[tokio::test]
-async fn external_id_takes_over_from_the_dead_of_this_cluster_alone() {
+async fn external_id_adopts_from_deleted_objects_of_this_cluster_only() {
     let world = World::start().await;
     let living = world.create("living", "{idValue: 203.0.113.1}").await;
     let dead = world
@@ -187,7 +187,7 @@ async fn external_id_takes_over_from_the_dead_of_this_cluster_alone() {
 }
 
 #[tokio::test]
-async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
+async fn if_exists_adopts_a_single_equal_unmanaged_gateway() {
     let world = World::start().await;
     // The operator reads the cloud before the following gateways exist.
     world.create("early", "{name: early, idValue: 203.0.113.99}").await;
@@ -263,7 +263,7 @@ async fn if_exists_adopts_exactly_one_equal_gateway_that_nobody_has() {
 }
 
 #[tokio::test]
-async fn what_a_list_omits_is_read_before_a_gateway_is_adopted_or_created() {
+async fn fields_omitted_by_lists_are_read_before_adoption_or_creation() {
     let world = World::start().await;
     world
         .simulator
@@ -287,7 +287,7 @@ async fn what_a_list_omits_is_read_before_a_gateway_is_adopted_or_created() {
 }
 
 #[tokio::test]
-async fn required_adopts_the_one_that_matches_and_never_creates() {
+async fn required_adopts_the_matching_gateway_and_never_creates() {
     let world = World::start().await;
     let mark = world.mark().await;
     for (name, spec) in [
@@ -321,7 +321,7 @@ async fn required_adopts_the_one_that_matches_and_never_creates() {
 }
 
 #[tokio::test]
-async fn of_two_that_race_for_one_gateway_one_adopts_and_the_other_creates() {
+async fn two_objects_racing_for_a_gateway_adopt_it_once() {
     let world = World::start().await;
     let one = world.seed(json!({"name": "one", "id_value": "203.0.113.1"})).await;
     let mark = world.mark().await;

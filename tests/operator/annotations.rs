@@ -6,7 +6,7 @@ use crate::troubles::warnings;
 use crate::world::{World, condition};
 
 #[tokio::test]
-async fn an_annotation_that_is_unknown_or_cannot_be_read_is_reported_once_until_it_is_corrected() {
+async fn an_unknown_or_invalid_annotation_is_reported_once() {
     let world = World::start().await;
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")

@@ -44,7 +44,7 @@ async fn apply_keys(world: &mut World, access_key: &str, secret_key: &str) {
 }
 
 /// Waits until all objects that use the key have this reason.
-async fn all_say(world: &World, reason: &str) {
+async fn wait_until_all_have(world: &World, reason: &str) {
     let say_so = async |objects: Objects<'_>, prefix: &str| {
         let objects = objects.list().await;
         let of_key = objects.iter().filter(|object| {
@@ -96,13 +96,13 @@ async fn world_with(flags: &[&str]) -> (World, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_corrected_secret_requeues_all() {
+async fn a_wrong_secret_key_costs_one_request_until_the_secret_changes() {
     let (mut world, servers) = world_with(&["--resync-period=0"]).await;
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
     apply_keys(&mut world, &access_key, &secret_of("wrong")).await;
     let mark = world.mark().await;
     world.apply(&manifests(&servers, "")).await;
-    all_say(&world, "Unauthorized").await;
+    wait_until_all_have(&world, "Unauthorized").await;
     // Neither a reconcile request nor an edit costs another bad signature, and a good key is not delayed.
     for number in 0..5 {
         ask_again(&world, &format!("gw-{number}")).await;
@@ -110,7 +110,7 @@ async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_corrected_se
     world.apply(&manifests(&servers, "-b")).await;
     world.apply_gateway("other", "{idValue: 198.51.100.1}").await;
     expect_recovered(&world, "other").await;
-    all_say(&world, "Unauthorized").await;
+    wait_until_all_have(&world, "Unauthorized").await;
     let bad = refusals(&world, mark, "APIGW.0301").await;
     assert_eq!(bad, 1);
     let (_, locked) = counted_by_the_cloud(&world, &access_key).await;
@@ -118,7 +118,7 @@ async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_corrected_se
     assert_eq!(world.cloud_users().await, Vec::<Value>::new());
 
     apply_keys(&mut world, &access_key, &secret_key).await;
-    all_say(&world, "Available").await;
+    wait_until_all_have(&world, "Available").await;
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
     let creations = count(&world, mark, &["CreateCustomerGateway", "CreateVpnUser"]).await;
     assert_eq!(creations, OBJECTS as u64 + 1);
@@ -135,7 +135,7 @@ async fn a_key_that_is_bad_from_the_start_costs_one_signature_and_a_corrected_se
 }
 
 #[tokio::test]
-async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_nothing_else() {
+async fn a_revoked_key_fails_only_requests_in_progress() {
     // Held requests must not time out, or more could follow.
     let flags = [
         "--resync-period=0",
@@ -157,7 +157,7 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
         (0..10).map(manifest).collect::<Vec<_>>().join("---\n")
     };
     world.apply(&bystanders("")).await;
-    all_say(&world, "Available").await;
+    wait_until_all_have(&world, "Available").await;
     for number in 0..10 {
         expect_recovered(&world, &format!("by-{number}")).await;
     }
@@ -167,7 +167,11 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     world.simulator.add_fault(&hold).await.unwrap();
     let mark = world.mark().await;
     world.apply(&manifests(&servers, "-b")).await;
-    let held: Vec<Value> = world.simulator.wait_for_held(BEARABLE as usize).await.unwrap();
+    let held: Vec<Value> = world
+        .simulator
+        .wait_for_held(usize::try_from(BEARABLE).unwrap())
+        .await
+        .unwrap();
     // A bad credential does not slow another: all work of the good one is done while requests of the bad one are held.
     world.apply(&bystanders("-b")).await;
     for number in 0..10 {
@@ -182,7 +186,7 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     add_access_key(&world, "AKMIDLIFE", &secret_of("second"), json!({})).await;
     world.simulator.clear_faults().await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
-    all_say(&world, "Unauthorized").await;
+    wait_until_all_have(&world, "Unauthorized").await;
     // The same while the circuit breaker is open.
     world.apply(&bystanders("-c")).await;
     for number in 0..10 {
@@ -194,7 +198,7 @@ async fn a_key_that_goes_bad_in_mid_life_fails_for_what_is_under_way_and_for_not
     assert_eq!((in_a_row, locked), (bad, false));
 
     apply_keys(&mut world, "AKMIDLIFE", &secret_of("second")).await;
-    all_say(&world, "Available").await;
+    wait_until_all_have(&world, "Available").await;
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, bad);
     assert_eq!(
         count(&world, mark, &["CreateCustomerGateway", "CreateVpnUser"]).await,

@@ -23,6 +23,11 @@ use crate::upgrade::{apply_crd, own_plane, present_crd};
 use crate::world::{DEADLINE, OPERATOR, Options, REGION, World, alone, condition, repository};
 
 const MIB: u64 = 1024 * 1024;
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory are far below 2^52 bytes")]
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
+}
 /// Of the chart's limit, what may be in use at rest: the rest is for pages of the program and for what passes.
 const AT_REST_PERCENT: u64 = 75;
 /// To the apiserver, at any moment.
@@ -114,9 +119,9 @@ impl Confined {
         println!(
             "{objects} gateways, {when}: {:.1} MiB at rest (limit {}), {:.1} MiB at most (limit {}, {}), {connections} \
              connections to the apiserver at most (limit {MOST_CONNECTIONS})",
-            at_rest as f64 / MIB as f64,
+            mebibytes(at_rest),
             most / MIB,
-            peak as f64 / MIB as f64,
+            mebibytes(peak),
             self.limit.bytes() / MIB,
             if self.limit.is_enforced() {
                 "enforced"
@@ -236,7 +241,7 @@ async fn each_has_one(world: &World, count: usize) {
 }
 
 #[tokio::test]
-async fn gateways_of_1200_tenants_start_and_restart_within_the_charts_memory_over_few_connections() {
+async fn gateways_of_1200_tenants_fit_into_the_charts_memory_limit() {
     let _alone = alone().await;
     let mut world = world(&["--resync-period=5m"]).await;
     world.sentinels.add(SECRET_KEY);
@@ -260,7 +265,7 @@ async fn gateways_of_1200_tenants_start_and_restart_within_the_charts_memory_ove
 }
 
 #[tokio::test]
-async fn quiet_gateways_of_one_project_keep_within_the_charts_memory() {
+async fn unchanged_gateways_of_one_project_fit_into_the_charts_memory_limit() {
     let _alone = alone().await;
     let mut world = world(&["--resync-period=5s", "--max-requests-per-second=1000"]).await;
     world.make_room().await;
@@ -296,7 +301,7 @@ async fn quiet_gateways_of_one_project_keep_within_the_charts_memory() {
 }
 
 #[tokio::test]
-async fn a_secret_that_300_objects_share_is_read_a_few_times_when_it_changes() {
+async fn a_changed_secret_of_300_objects_is_read_a_few_times() {
     let _alone = alone().await;
     let mut world = world(&["--resync-period=0", "--max-requests-per-second=1000"]).await;
     world.make_room().await;

@@ -9,8 +9,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::json;
-use vpn_operator::cloud::customer_gateways::{CertificateContent, CustomerGatewayChange};
-use vpn_operator::cloud::{Client, Credentials, Operation, RequestObserver, Scope, Transport, TransportOptions};
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayChange};
+use vpn_cloud::{Client, Credentials, Operation, RequestObserver, Scope, Transport, TransportOptions};
 
 use crate::console::{counts, message};
 use crate::world::{Options, PROJECT, World};
@@ -152,7 +152,7 @@ async fn a_certificate_is_sent_once_per_change() {
 }
 
 #[tokio::test]
-async fn open_telekom_cloud_has_no_certificates() {
+async fn certificates_are_invalid_on_open_telekom_cloud() {
     let world = World::with(Options::with(["--resync-period=0", "--cloud=otc"])).await;
     apply_certificate(&world, &certificate("first")).await;
     world.apply_gateway("office", SPEC).await;

@@ -7,7 +7,7 @@ use crate::users::steps::{add_server, apply_pw, on, the_only_one};
 use crate::world::{Options, World};
 
 #[tokio::test]
-async fn a_creation_whose_answer_is_lost_is_recognised_whatever_the_clouds_clock_says() {
+async fn a_creation_with_a_lost_response_is_identified_despite_clock_skew() {
     for (number, skew_ms) in [-120_000, 120_000].into_iter().enumerate() {
         let mut world = World::with(Options {
             stopped: true,
@@ -37,7 +37,7 @@ async fn a_creation_whose_answer_is_lost_is_recognised_whatever_the_clouds_clock
 }
 
 #[tokio::test]
-async fn the_date_of_a_web_page_is_not_the_clouds_time() {
+async fn the_date_header_of_a_web_page_is_ignored() {
     let world = World::with(Options::with([
         "--resync-period=5s",
         "--creation-confirmation-period=1s",

@@ -1,7 +1,6 @@
 //! Actions of users without the operator: in the cloud's console, and with kubectl on an object's lifecycle.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -10,30 +9,30 @@ use vpn_operator_testbed::{Operator, eventually};
 use crate::world::{DEADLINE, World, condition};
 
 /// The key of the owner tag.
-pub const OWNER: &str = "vpn-operator-owner";
+pub(crate) const OWNER: &str = "vpn-operator-owner";
 /// A uid that no object has.
-pub const DEAD_UID: &str = "00000000-dead-4000-8000-000000000000";
+pub(crate) const DEAD_UID: &str = "00000000-dead-4000-8000-000000000000";
 
 impl World {
     /// Creates a gateway in the cloud. Returns its id.
-    pub async fn seed(&self, seed: Value) -> String {
+    pub(crate) async fn seed(&self, seed: Value) -> String {
         let made: Vec<Value> = self.simulator.seed_gateways(&seed).await.unwrap();
         made[0]["id"].as_str().expect("an id").to_owned()
     }
 
     /// Changes a gateway in the cloud.
-    pub async fn edit(&self, id: &str, edit: Value) {
+    pub(crate) async fn edit(&self, id: &str, edit: Value) {
         self.simulator.edit_gateway(id, &edit).await.unwrap();
     }
 
     /// A gateway as the cloud has it, or null.
-    pub async fn cloud_gateway(&self, id: &str) -> Value {
+    pub(crate) async fn cloud_gateway(&self, id: &str) -> Value {
         let all = self.cloud_gateways().await;
         all.into_iter().find(|gateway| gateway["id"] == id).unwrap_or_default()
     }
 
     /// Waits until a gateway in the cloud is as expected.
-    pub async fn wait_for_cloud(&self, id: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_for_cloud(&self, id: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let result = eventually(awaited, DEADLINE, async || {
             let gateway = self.cloud_gateway(id).await;
             if fits(&gateway) {
@@ -47,7 +46,7 @@ impl World {
     }
 
     /// The value of the owner tag that this object gives its gateway.
-    pub async fn owner_value(&self, name: &str) -> String {
+    pub(crate) async fn owner_value(&self, name: &str) -> String {
         let uid = self.get(name).await["metadata"]["uid"]
             .as_str()
             .unwrap_or_default()
@@ -56,24 +55,24 @@ impl World {
     }
 
     /// The same for any uid.
-    pub fn owner_of(&self, uid: &str, name: &str) -> String {
+    pub(crate) fn owner_of(&self, uid: &str, name: &str) -> String {
         format!("{uid}:test:{}:{name}", self.namespace)
     }
 
     /// Applies a gateway and waits until it is available. Returns its id.
-    pub async fn create(&self, name: &str, spec: &str) -> String {
+    pub(crate) async fn create(&self, name: &str, spec: &str) -> String {
         self.apply_gateway(name, spec).await;
         let object = self.wait_for_reason(name, "Available").await;
         object["status"]["id"].as_str().expect("an id").to_owned()
     }
 
     /// `kubectl delete --wait=false`.
-    pub async fn delete(&self, name: &str) {
+    pub(crate) async fn delete(&self, name: &str) {
         self.gateways().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// Asks for a reconcile now.
-    pub async fn request(&self, name: &str) {
+    pub(crate) async fn request(&self, name: &str) {
         let unique = uuid::Uuid::new_v4().to_string();
         let annotations = json!({"vpn.huaweicloud.com/reconcile-requested-at": unique});
         self.patch(name, json!({"metadata": {"annotations": annotations}}))
@@ -81,7 +80,7 @@ impl World {
     }
 
     /// Calls that change something in the cloud.
-    pub async fn writes_since(&self, mark: u64) -> BTreeMap<String, u64> {
+    pub(crate) async fn writes_since(&self, mark: u64) -> BTreeMap<String, u64> {
         let mut calls = self.calls_since(mark).await;
         calls.retain(|name, _| {
             [
@@ -94,14 +93,14 @@ impl World {
     }
 
     /// Waits until the cloud's gateways were listed this many times more.
-    pub async fn wait_for_cycles(&self, count: u64) {
+    pub(crate) async fn wait_for_cycles(&self, count: u64) {
         self.wait_for_calls("ListCustomerGateways", count).await;
     }
 
     /// Waits until the cloud received this operation this many times more.
-    pub async fn wait_for_calls(&self, operation: &str, count: u64) {
+    pub(crate) async fn wait_for_calls(&self, operation: &str, count: u64) {
         let mark = self.mark().await;
-        let result = eventually(&format!("{count} {operation}"), Duration::from_secs(60), async || {
+        let result = eventually(&format!("{count} {operation}"), DEADLINE, async || {
             let calls = self.calls_since(mark).await;
             if calls.get(operation).copied().unwrap_or_default() >= count {
                 Ok(())
@@ -114,7 +113,7 @@ impl World {
     }
 
     /// Starts another operator beside the world's own. These flags replace the world's flags of the same names.
-    pub async fn start_another<const N: usize>(&self, flags: [&str; N]) -> Operator {
+    pub(crate) async fn start_another<const N: usize>(&self, flags: [&str; N]) -> Operator {
         let mut arguments = self.arguments.clone();
         for flag in flags {
             let name = flag.split('=').next();
@@ -129,14 +128,14 @@ impl World {
     }
 
     /// Deletes the object without its finalizer, as if the cluster was lost: the operator cleans up nothing.
-    pub async fn lose(&self, name: &str) {
+    pub(crate) async fn lose(&self, name: &str) {
         self.patch(name, json!({"metadata": {"finalizers": null}})).await;
         self.delete(name).await;
         self.wait_until_gone(name).await;
     }
 
     /// Removes the whole status, by `kubectl patch --subresource=status`.
-    pub async fn wipe_status(&self, name: &str) {
+    pub(crate) async fn wipe_status(&self, name: &str) {
         let resource = format!("customergateway/{name}");
         let patch = r#"[{"op": "remove", "path": "/status"}]"#;
         self.kubectl([
@@ -152,7 +151,7 @@ impl World {
 }
 
 /// The message of `Ready`.
-pub fn message(object: &Value) -> String {
+pub(crate) fn message(object: &Value) -> String {
     condition(object, "Ready")["message"]
         .as_str()
         .unwrap_or_default()
@@ -160,7 +159,7 @@ pub fn message(object: &Value) -> String {
 }
 
 /// The expected number of calls of each operation.
-pub fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
+pub(crate) fn counts<const N: usize>(expected: [(&str, u64); N]) -> BTreeMap<String, u64> {
     expected
         .into_iter()
         .map(|(operation, count)| (operation.to_owned(), count))

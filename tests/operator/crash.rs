@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::world::{Options, World};
 
 #[tokio::test]
-async fn a_lost_answer_to_the_creation_ends_with_one_gateway() {
+async fn a_lost_create_response_results_in_one_gateway() {
     let world = World::start().await;
     for (name, address, fault) in [
         (
@@ -50,8 +50,12 @@ async fn a_lost_answer_to_the_creation_ends_with_one_gateway() {
 }
 
 #[tokio::test]
-async fn a_kill_right_after_the_creation_ends_with_one_gateway() {
-    let mut world = World::with(Options::with(["--resync-period=0", "--leader-elect-lease-duration=6s"])).await;
+async fn a_kill_during_the_creation_results_in_one_gateway() {
+    let mut world = World::with(Options::with([
+        "--resync-period=0",
+        "--leader-elect-lease-duration=12s",
+    ]))
+    .await;
     for (name, address, commit) in [("before", "203.0.113.1", false), ("after", "203.0.113.2", true)] {
         let fault = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": commit});
         world.simulator.add_fault(&fault).await.unwrap();

@@ -17,14 +17,14 @@ impl World {
         secrets.delete(name, &DeleteParams::default()).await.unwrap();
     }
 
-    async fn apply_own_credentials(&mut self, name: &str) {
+    async fn apply_credentials_with_own_keys(&mut self, name: &str) {
         let (access_key, secret_key) = (self.access_key.clone(), self.secret_key.clone());
         self.apply_credentials(name, &access_key, &secret_key, &[]).await;
     }
 }
 
 #[tokio::test]
-async fn retain_takes_our_tag_off_and_leaves_the_rest() {
+async fn retain_removes_only_the_owner_tag() {
     let world = World::with(Options::with(["--resync-period=0", "--default-deletion-policy=Retain"])).await;
     let kept = world
         .create("kept", "{name: kept, idValue: 203.0.113.1, tags: {team: net}}")
@@ -61,13 +61,13 @@ async fn retain_takes_our_tag_off_and_leaves_the_rest() {
 }
 
 #[tokio::test]
-async fn without_its_credentials_a_deletion_waits_and_says_so() {
+async fn a_deletion_without_credentials_waits_and_reports_it() {
     let mut world = World::with(Options {
         without_credentials: true,
         ..Options::with(["--resync-period=0"])
     })
     .await;
-    world.apply_own_credentials("keys").await;
+    world.apply_credentials_with_own_keys("keys").await;
     let back = world
         .create("back", "{idValue: 203.0.113.1, credentialsRef: {name: keys}}")
         .await;
@@ -107,7 +107,7 @@ async fn without_its_credentials_a_deletion_waits_and_says_so() {
     let note = world.wait_for_event("retained", "Deleted").await;
     assert!(note.contains("its owner tag stays"), "{note}");
     assert_eq!(world.calls_since(mark).await, counts([]));
-    world.apply_own_credentials("keys").await;
+    world.apply_credentials_with_own_keys("keys").await;
     world.wait_until_gone("back").await;
     assert!(world.cloud_gateway(&back).await.is_null());
     for id in [retained, released] {
@@ -124,7 +124,7 @@ async fn without_its_credentials_a_deletion_waits_and_says_so() {
 }
 
 #[tokio::test]
-async fn retain_waits_for_a_cloud_that_is_only_away_for_a_while() {
+async fn retain_waits_for_the_end_of_a_cloud_outage() {
     let mut world = World::start().await;
     let id = world
         .create("kept", "{idValue: 203.0.113.1, deletionPolicy: Retain}")
@@ -140,7 +140,7 @@ async fn retain_waits_for_a_cloud_that_is_only_away_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
+async fn a_namespace_deletion_completes_after_its_secrets_are_deleted() {
     let mut world = World::with(Options {
         without_credentials: true,
         stopped: true,
@@ -151,7 +151,7 @@ async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
     let home = world.plane.create_namespace("home").await.unwrap();
     world.move_home(&home).await;
     world.start_operator().await;
-    world.apply_own_credentials("keys").await;
+    world.apply_credentials_with_own_keys("keys").await;
     for (name, address) in [("one", "203.0.113.1"), ("two", "203.0.113.2")] {
         world
             .create(name, &format!("{{idValue: {address}, credentialsRef: {{name: keys}}}}"))
@@ -180,7 +180,7 @@ async fn a_namespace_is_deleted_whole_although_its_secrets_go_first() {
 }
 
 #[tokio::test]
-async fn a_deletion_before_the_creation_shows_leaves_nothing() {
+async fn a_deletion_during_a_creation_leaves_no_gateway() {
     let world = World::start().await;
     for (name, commit, drop) in [
         ("answered", false, false),
@@ -203,9 +203,10 @@ async fn a_deletion_before_the_creation_shows_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_deletion_waits_out_a_creation_that_takes_effect_late() {
-    let world = World::start().await;
-    let late = json!({"fault": "late-commit", "operation": "CreateCustomerGateway", "ms": 1500});
+async fn a_deletion_waits_for_a_late_creation() {
+    // The creation takes effect within its creation window, when the test releases it.
+    let world = World::with(Options::with(["--resync-period=0", "--request-timeout=7s"])).await;
+    let late = json!({"fault": "late-commit", "operation": "CreateCustomerGateway"});
     world.simulator.add_fault(&late).await.unwrap();
     world.apply_gateway("late", "{idValue: 203.0.113.7}").await;
     world
@@ -214,13 +215,14 @@ async fn a_deletion_waits_out_a_creation_that_takes_effect_late() {
         })
         .await;
     world.delete("late").await;
+    world.simulator.release(&json!({})).await.unwrap();
     world.wait_until_gone("late").await;
     assert!(world.cloud_gateways().await.is_empty());
     world.finish().await;
 }
 
 #[tokio::test]
-async fn an_object_whose_id_is_not_on_record_is_found_and_deleted() {
+async fn a_gateway_without_a_recorded_id_is_found_and_deleted() {
     let mut world = World::start().await;
     world.create("office", "{idValue: 203.0.113.7}").await;
     world.stop_operator().await;
@@ -233,7 +235,7 @@ async fn an_object_whose_id_is_not_on_record_is_found_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_spec_that_cannot_be_done_does_not_keep_its_object() {
+async fn an_invalid_spec_does_not_block_deletion() {
     let world = World::start().await;
     world.create("office", "{idValue: 203.0.113.7}").await;
     world.patch("office", json!({"spec": {"bgpASN": 65001}})).await;
@@ -245,7 +247,7 @@ async fn a_spec_that_cannot_be_done_does_not_keep_its_object() {
 }
 
 #[tokio::test]
-async fn a_slow_deletion_is_waited_for() {
+async fn a_slow_deletion_sends_one_delete_and_waits() {
     // No DELETE is sent again within the confirmation period.
     let world = World::with(Options::with([
         "--resync-period=0",
@@ -271,8 +273,11 @@ async fn a_slow_deletion_is_waited_for() {
     })
     .await
     .unwrap();
-    let object = world.get("office").await;
-    assert_eq!(condition(&object, "Ready")["reason"], "Deleting");
+    let object = world
+        .wait_for("office", "Deleting", |object| {
+            condition(object, "Ready")["reason"] == "Deleting"
+        })
+        .await;
     assert!(message(&object).contains(&id), "{}", message(&object));
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     world
@@ -286,8 +291,9 @@ async fn a_slow_deletion_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_gone_already_is_deleted() {
-    let world = World::start().await;
+async fn deletion_succeeds_when_the_gateway_no_longer_exists() {
+    // The held request must not time out before its release.
+    let world = World::with(Options::with(["--resync-period=0", "--request-timeout=7s"])).await;
     // Deleted in the cloud before the deletion, and between the read and the DELETE.
     let id = world.create("before", "{idValue: 203.0.113.7}").await;
     world.simulator.remove_gateway(&id).await.unwrap();
@@ -310,7 +316,7 @@ async fn an_object_that_is_gone_already_is_deleted() {
 }
 
 #[tokio::test]
-async fn an_object_that_now_carries_anothers_tag_is_left_alone() {
+async fn a_gateway_with_another_owner_tag_is_not_deleted() {
     let world = World::start().await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
     let other = "11111111-0000-4000-8000-000000000000:elsewhere:ns:other";
@@ -339,7 +345,7 @@ async fn own_plane() -> &'static ControlPlane {
 }
 
 #[tokio::test]
-async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
+async fn deleting_the_crd_deletes_nothing_in_the_cloud() {
     let plane = own_plane().await;
     let world = World::on(plane, Options::with(["--resync-period=0"])).await;
     let before = world.create("before", "{idValue: 203.0.113.1}").await;
@@ -409,7 +415,7 @@ async fn taking_the_crd_away_deletes_nothing_in_the_cloud() {
 }
 
 #[tokio::test]
-async fn a_spec_that_cannot_be_read_does_not_keep_its_object() {
+async fn an_unreadable_spec_does_not_block_deletion() {
     let plane = own_plane().await;
     let world = World::on(plane, Options::with(["--resync-period=0"])).await;
     let id = world.create("office", "{idValue: 203.0.113.7}").await;
@@ -435,7 +441,7 @@ async fn a_spec_that_cannot_be_read_does_not_keep_its_object() {
 }
 
 #[tokio::test]
-async fn a_secret_that_never_had_keys_holds_nothing() {
+async fn a_secret_without_keys_does_not_block_deletion() {
     let world = World::start().await;
     world
         .apply_secret("empty", &BTreeMap::from([("note", "no keys here")]))
@@ -456,7 +462,7 @@ async fn a_secret_that_never_had_keys_holds_nothing() {
 
 /// This happens if a finalizer is added while the apiserver completes a deletion.
 #[tokio::test]
-async fn what_was_made_for_an_object_that_went_meanwhile_is_deleted_again_unless_it_is_to_be_kept() {
+async fn a_gateway_created_for_a_deleted_object_is_deleted_unless_retained() {
     let world = World::with(Options::with([
         "--resync-period=0",
         "--request-timeout=30s",

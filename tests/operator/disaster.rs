@@ -24,7 +24,7 @@ fn three() -> String {
 }
 
 /// Loses the cluster, and applies the manifests from Git to a new one.
-async fn lose_and_apply_anew(world: &mut World) {
+async fn lose_and_reapply(world: &mut World) {
     world.stop_operator().await;
     for name in ["one", "two", "three"] {
         world.lose(name).await;
@@ -39,12 +39,12 @@ fn ids(gateways: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_lost_clusters_gateways_are_taken_back() {
+async fn gateways_of_a_lost_cluster_are_readopted() {
     let mut world = World::start().await;
     world.apply(&three()).await;
     world.wait_until_all_ready(3).await;
     let before = ids(&world.cloud_gateways().await);
-    lose_and_apply_anew(&mut world).await;
+    lose_and_reapply(&mut world).await;
     let mark = world.mark().await;
     world.start_operator().await;
     let objects = world.wait_until_all_ready(3).await;
@@ -66,7 +66,7 @@ async fn a_lost_clusters_gateways_are_taken_back() {
 }
 
 #[tokio::test]
-async fn a_lost_clusters_gateways_are_taken_back_where_tags_are_not_overwritten_or_listed() {
+async fn gateways_of_a_lost_cluster_are_readopted_despite_limited_tags() {
     let mut world = World::start().await;
     world
         .simulator
@@ -76,7 +76,7 @@ async fn a_lost_clusters_gateways_are_taken_back_where_tags_are_not_overwritten_
     world.apply(&three()).await;
     world.wait_until_all_ready(3).await;
     let before = ids(&world.cloud_gateways().await);
-    lose_and_apply_anew(&mut world).await;
+    lose_and_reapply(&mut world).await;
     let mark = world.mark().await;
     world.start_operator().await;
     world.wait_until_all_ready(3).await;
@@ -96,7 +96,7 @@ async fn a_lost_clusters_gateways_are_taken_back_where_tags_are_not_overwritten_
 }
 
 #[tokio::test]
-async fn without_a_cluster_name_a_lost_clusters_gateways_are_not_taken_back() {
+async fn without_a_cluster_name_gateways_of_a_lost_cluster_are_not_readopted() {
     let mut world = World::start().await;
     world
         .arguments
@@ -104,7 +104,7 @@ async fn without_a_cluster_name_a_lost_clusters_gateways_are_not_taken_back() {
     world.restart_operator().await;
     world.apply(&three()).await;
     world.wait_until_all_ready(3).await;
-    lose_and_apply_anew(&mut world).await;
+    lose_and_reapply(&mut world).await;
     let mark = world.mark().await;
     world.start_operator().await;
     for name in ["one", "two", "three"] {
@@ -133,7 +133,7 @@ async fn without_a_cluster_name_a_lost_clusters_gateways_are_not_taken_back() {
 }
 
 #[tokio::test]
-async fn a_wiped_status_is_found_again_by_the_tag() {
+async fn a_wiped_status_is_restored_from_the_owner_tag() {
     let world = World::start().await;
     world.apply(&three()).await;
     let before = world.wait_until_all_ready(3).await;
@@ -150,7 +150,7 @@ async fn a_wiped_status_is_found_again_by_the_tag() {
 
 /// A backup restores objects with their status under new uids.
 #[tokio::test]
-async fn a_restored_status_under_a_new_uid_is_believed_and_marked_anew() {
+async fn a_status_restored_under_a_new_uid_is_used_and_the_tag_is_updated() {
     let mut world = World::start().await;
     let id = world.create("one", "{name: one, idValue: 203.0.113.1}").await;
     let status = world.get("one").await["status"].clone();
@@ -198,7 +198,7 @@ async fn a_restored_status_under_a_new_uid_is_believed_and_marked_anew() {
 }
 
 #[tokio::test]
-async fn a_gateway_follows_its_object_to_another_name_by_external_id() {
+async fn external_id_moves_a_gateway_to_an_object_of_another_name() {
     let mut world = World::start().await;
     let id = world.create("old", "{name: office, idValue: 203.0.113.1}").await;
     world.stop_operator().await;
@@ -214,7 +214,7 @@ async fn a_gateway_follows_its_object_to_another_name_by_external_id() {
 }
 
 #[tokio::test]
-async fn two_clusters_on_one_project_leave_each_others_gateways_alone() {
+async fn two_clusters_in_one_project_ignore_each_others_gateways() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     let theirs = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     // The other cluster's namespace has objects of the same kind and name.
@@ -272,7 +272,7 @@ async fn two_clusters_on_one_project_leave_each_others_gateways_alone() {
 }
 
 #[tokio::test]
-async fn of_two_gateways_of_one_object_only_what_a_creation_of_ours_left_behind_goes() {
+async fn only_a_duplicate_from_a_recorded_creation_is_deleted() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     let owner = world.owner_value("office").await;
@@ -304,7 +304,7 @@ async fn of_two_gateways_of_one_object_only_what_a_creation_of_ours_left_behind_
 }
 
 #[tokio::test]
-async fn a_creation_that_takes_effect_after_it_was_given_up_ends_with_one_gateway() {
+async fn a_creation_effective_after_its_window_results_in_one_gateway() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let late = json!({"fault": "late-commit", "operation": "CreateCustomerGateway"});
     // The list omits the field that identifies duplicates of one creation: it must be read by GET.
@@ -344,7 +344,7 @@ async fn a_creation_that_takes_effect_after_it_was_given_up_ends_with_one_gatewa
 }
 
 #[tokio::test]
-async fn a_tag_in_nobodys_form_is_somebody_elses() {
+async fn an_unreadable_owner_tag_counts_as_another_owner() {
     let world = World::start().await;
     let id = world
         .seed(json!({"name": "odd", "id_value": "203.0.113.1", "tags": {OWNER: DEAD_UID}}))

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::world::World;
 
 #[tokio::test]
-async fn an_object_with_the_longest_name_has_events_and_a_deleted_one_comes_again() {
+async fn events_work_for_the_longest_name_and_are_recreated_when_deleted() {
     let world = World::start().await;
     let name = "n".repeat(253);
     world.apply_gateway(&name, "{name: office, idValue: 203.0.113.1}").await;

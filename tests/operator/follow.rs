@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Calls `seen` with each object that is created, changed or deleted from now on.
-pub async fn follow<K>(api: Api<K>, fields: &str, mut seen: impl FnMut(K) + Send + 'static)
+pub(crate) async fn follow<K>(api: Api<K>, fields: &str, mut seen: impl FnMut(K) + Send + 'static)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {

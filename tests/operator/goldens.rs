@@ -12,10 +12,10 @@ mod users;
 mod waits;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use vpn_operator::api::conditions::{Progress, Reason};
+use vpn_core::api::conditions::{Progress, Reason};
 use vpn_operator_testbed::eventually;
 
 use crate::objects::Objects;
@@ -90,8 +90,6 @@ fn goldens_of(reason: Reason) -> &'static [&'static str] {
             "invalid-spec-certificate",
             "invalid-spec-adopted",
         ],
-        // Gateways have no password.
-        Reason::InvalidPassword => &[],
         Reason::NameConflict => &["name-conflict"],
         Reason::AlreadyManaged => &[
             "already-managed-by-another-cluster",
@@ -107,8 +105,8 @@ fn goldens_of(reason: Reason) -> &'static [&'static str] {
         Reason::NotAvailable => &["not-available"],
         Reason::QuotaExceeded => &["quota-exceeded"],
         Reason::Rejected => &["rejected-certificate", "rejected-fqdn"],
-        // No external cause leads to it.
-        Reason::InternalError => &[],
+        // Gateways have no password, and no external cause leads to an internal error.
+        Reason::InvalidPassword | Reason::InternalError => &[],
     }
 }
 
@@ -126,7 +124,7 @@ fn folder() -> PathBuf {
 }
 
 #[test]
-fn every_reason_of_a_gateway_has_a_golden_that_shows_it() {
+fn every_gateway_reason_has_a_golden_file() {
     for reason in Reason::ALL {
         let names = goldens_of(reason);
         let has_none = [Reason::InvalidPassword, Reason::InternalError].contains(&reason);
@@ -139,7 +137,7 @@ fn every_reason_of_a_gateway_has_a_golden_that_shows_it() {
 }
 
 #[test]
-fn every_reason_of_a_user_has_a_golden_that_shows_it() {
+fn every_user_reason_has_a_golden_file() {
     for reason in Reason::ALL {
         let names = users::goldens_of(reason);
         assert_eq!(names.is_empty(), reason == Reason::InternalError, "{reason:?}");
@@ -151,7 +149,7 @@ fn every_reason_of_a_user_has_a_golden_that_shows_it() {
 }
 
 #[test]
-fn every_golden_is_looked_at_by_a_test() {
+fn every_golden_file_is_used_by_a_test() {
     let of_users = Reason::ALL.into_iter().flat_map(users::goldens_of);
     let listed = Reason::ALL
         .into_iter()
@@ -162,7 +160,7 @@ fn every_golden_is_looked_at_by_a_test() {
     let kept = std::fs::read_dir(folder()).unwrap();
     let kept: BTreeSet<String> = kept
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".snap"))
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "snap"))
         .collect();
     assert_eq!(kept, listed);
 }

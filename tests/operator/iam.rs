@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use vpn_operator::cloud::Operation;
+use vpn_cloud::Operation;
 use vpn_operator_testbed::eventually;
 
 use crate::errors::NEVER;
@@ -77,7 +77,7 @@ fn told() -> BTreeSet<String> {
 }
 
 #[test]
-fn everything_is_what_a_condition_can_name() {
+fn the_documented_policies_contain_every_required_action() {
     let policies = policies();
     let named: Vec<&str> = POLICIES
         .iter()
@@ -101,7 +101,7 @@ fn everything_is_what_a_condition_can_name() {
 }
 
 #[tokio::test]
-async fn each_policy_is_enough_for_what_it_is_for_and_has_no_action_too_many() {
+async fn each_policy_allows_exactly_the_actions_that_are_used() {
     let mut world = start(&[]).await;
     let policies = policies();
     let mut tenants = Vec::new();
@@ -129,7 +129,7 @@ async fn each_policy_is_enough_for_what_it_is_for_and_has_no_action_too_many() {
 }
 
 #[tokio::test]
-async fn with_the_policy_for_read_only_every_object_says_what_would_be_done() {
+async fn the_read_only_policy_suffices_for_read_only_mode() {
     let mut world = start(&["--read-only"]).await;
     let tenant = tenant(&mut world, "read-only", 0).await;
     let policies = policies();
@@ -168,7 +168,7 @@ async fn with_the_policy_for_read_only_every_object_says_what_would_be_done() {
 }
 
 #[tokio::test]
-async fn each_action_that_is_taken_away_is_named_and_once_it_is_granted_again_life_goes_on() {
+async fn each_missing_action_is_named_and_granting_it_resumes_work() {
     let mut world = start(&[]).await;
     let mut tenants = Vec::new();
     for (number, action) in told().into_iter().enumerate() {

@@ -7,14 +7,14 @@ use vpn_operator_testbed::ControlPlane;
 use crate::world::World;
 
 /// Texts that must never appear.
-pub struct Sentinels(Vec<String>);
+pub(crate) struct Sentinels(Vec<String>);
 
 impl Sentinels {
-    pub fn new<const N: usize>(secrets: [String; N]) -> Self {
-        Self(secrets.to_vec())
+    pub(crate) fn new<const N: usize>(secrets: [String; N]) -> Self {
+        Self(secrets.into())
     }
 
-    pub fn add(&mut self, secret: &str) {
+    pub(crate) fn add(&mut self, secret: &str) {
         self.0.push(secret.to_owned());
     }
 
@@ -65,14 +65,14 @@ fn unbase64(text: &str) -> Vec<u8> {
 }
 
 /// Finds the secrets in a text.
-pub fn search_text(place: &str, text: &str, sentinels: &Sentinels) -> Vec<String> {
+pub(crate) fn search_text(place: &str, text: &str, sentinels: &Sentinels) -> Vec<String> {
     let forms = sentinels.forms();
     let shown = forms.iter().filter(|(form, _)| text.contains(form.as_str()));
     shown.map(|(form, kind)| format!("{place}: {kind}: {form}")).collect()
 }
 
 /// Finds the secrets in what the apiserver stores, except in Secrets.
-pub async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> Vec<String> {
+pub(crate) async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> Vec<String> {
     let range = json!({"key": base64(b"/registry/"), "range_end": base64(b"/registry0")});
     let url = format!("{}/v3/kv/range", plane.etcd_url());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -93,7 +93,7 @@ pub async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> Vec<Str
 
 /// Checks the search itself: it finds a leak in any form.
 #[test]
-fn a_planted_leak_is_found_in_every_form() {
+fn the_search_finds_a_leak_in_every_encoding() {
     let secret = "SENTINEL+sk/1\"x=end";
     let sentinels = Sentinels::new([secret.to_owned()]);
     for (form, kind) in sentinels.forms() {
@@ -108,7 +108,7 @@ fn a_planted_leak_is_found_in_every_form() {
 }
 
 #[tokio::test]
-async fn a_leak_into_an_object_of_the_cluster_is_found() {
+async fn the_search_finds_a_leak_in_an_object() {
     let world = World::start().await;
     let planted = format!(
         "{{idValue: 203.0.113.7, idType: FQDN, name: x, tags: {{leak: {:?}}}}}",

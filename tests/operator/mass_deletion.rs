@@ -8,6 +8,9 @@ use vpn_operator_testbed::eventually;
 use crate::console::{counts, message};
 use crate::world::{DEADLINE, Options, World, condition, gateway};
 
+/// The held lists must not time out before their release.
+const WATCHFUL: [&str; 2] = ["--resync-period=1s", "--request-timeout=7s"];
+
 /// Creates twenty gateways. Returns them by name.
 async fn twenty(world: &World) -> BTreeMap<String, Value> {
     let manifests: Vec<String> = (1..=20)
@@ -70,8 +73,8 @@ async fn wait_for_suspected(world: &World, count: usize) {
 }
 
 #[tokio::test]
-async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
-    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+async fn mass_deletion_suspends_recreation_until_approval_or_return() {
+    let mut world = World::with(Options::with(WATCHFUL)).await;
     let all = twenty(&world).await;
     let mark = world.mark().await;
     take_away_at_once(&world, all.values().take(15)).await;
@@ -115,7 +118,7 @@ async fn of_twenty_none_of_fifteen_is_made_anew_until_approved_or_back() {
 }
 
 #[tokio::test]
-async fn what_went_missing_while_nobody_looked_is_not_made_anew_either() {
+async fn mass_deletion_during_downtime_suspends_recreation() {
     let mut world = World::start().await;
     let all = twenty(&world).await;
     world.stop_operator().await;
@@ -174,8 +177,8 @@ async fn suspected_versions(world: &World) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn one_approval_after_the_other_opens_no_other_object_and_recounts_write_nothing() {
-    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+async fn each_approval_allows_the_recreation_of_its_object_only() {
+    let mut world = World::with(Options::with(WATCHFUL)).await;
     twelve(&world, "").await;
     let all = world.cloud_gateways().await;
     let mark = world.mark().await;
@@ -207,8 +210,8 @@ async fn one_approval_after_the_other_opens_no_other_object_and_recounts_write_n
 }
 
 #[tokio::test]
-async fn an_approval_of_an_earlier_incident_counts_for_none_of_the_next_even_if_the_object_was_not_ready() {
-    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+async fn an_earlier_approval_does_not_apply_to_the_next_mass_deletion() {
+    let mut world = World::with(Options::with(WATCHFUL)).await;
     let ids = twelve(&world, "").await;
     world.patch("gw-01", json!({"spec": {"bgpASN": 65010}})).await;
     world.wait_for_reason("gw-01", "InvalidSpec").await;
@@ -228,8 +231,8 @@ async fn an_approval_of_an_earlier_incident_counts_for_none_of_the_next_even_if_
 }
 
 #[tokio::test]
-async fn what_was_reported_as_missing_before_does_not_make_the_next_loss_a_mass_deletion() {
-    let mut world = World::with(Options::with(["--resync-period=1s"])).await;
+async fn losses_reported_earlier_do_not_count_as_mass_deletion() {
+    let mut world = World::with(Options::with(WATCHFUL)).await;
     let ids = twelve(&world, ", managementPolicy: ReportDrift").await;
     world
         .patch("gw-12", json!({"spec": {"managementPolicy": "Manage"}}))
@@ -253,7 +256,7 @@ async fn what_was_reported_as_missing_before_does_not_make_the_next_loss_a_mass_
 }
 
 #[tokio::test]
-async fn two_waves_within_one_resync_period_are_one_mass_deletion_though_the_first_is_recreated() {
+async fn losses_within_one_resync_period_count_together() {
     let world = World::with(Options::with(["--resync-period=10m"])).await;
     let ids = twenty(&world).await;
     let id_of = |name: &str| ids[name]["id"].clone();
@@ -282,7 +285,7 @@ async fn two_waves_within_one_resync_period_are_one_mass_deletion_though_the_fir
 }
 
 #[tokio::test]
-async fn without_the_guard_they_are_made_anew() {
+async fn without_the_mass_deletion_guard_gateways_are_recreated() {
     let world = World::with(Options::with(["--resync-period=1s", "--mass-deletion-guard=false"])).await;
     let all = twenty(&world).await;
     let mark = world.mark().await;
@@ -303,8 +306,8 @@ async fn without_the_guard_they_are_made_anew() {
 }
 
 #[tokio::test]
-async fn a_list_that_lacks_half_of_them_makes_none_anew() {
-    let world = World::with(Options::with(["--resync-period=1s"])).await;
+async fn an_incomplete_list_recreates_no_gateway() {
+    let world = World::with(Options::with(WATCHFUL)).await;
     let all = twenty(&world).await;
     // Nine are too few for the guard: each of them is read by a GET.
     for lacking in [9, 15] {

@@ -9,58 +9,58 @@ use vpn_operator_testbed::eventually;
 use crate::world::{DEADLINE, World, condition};
 
 /// See the module.
-pub struct Objects<'a> {
+pub(crate) struct Objects<'a> {
     world: &'a World,
     kind: ApiResource,
 }
 
 impl<'a> Objects<'a> {
-    pub fn new(world: &'a World, kind: ApiResource) -> Self {
+    pub(crate) fn new(world: &'a World, kind: ApiResource) -> Self {
         Self { world, kind }
     }
 
-    pub fn api(&self) -> Api<DynamicObject> {
+    pub(crate) fn api(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.world.client.clone(), &self.world.namespace, &self.kind)
     }
 
     /// Creates an object.
-    pub async fn create(&self, object: Value) {
+    pub(crate) async fn create(&self, object: Value) {
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         self.api().create(&PostParams::default(), &object).await.unwrap();
     }
 
     /// Requests the deletion of an object.
-    pub async fn delete(&self, name: &str) {
+    pub(crate) async fn delete(&self, name: &str) {
         self.api().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// Returns the object as it is now; null if it does not exist.
-    pub async fn get_or_null(&self, name: &str) -> Value {
+    pub(crate) async fn get_or_null(&self, name: &str) -> Value {
         serde_json::to_value(self.api().get_opt(name).await.unwrap()).unwrap()
     }
 
     /// See [`World::log_tail`].
-    pub fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         self.world.log_tail()
     }
 
     /// Merges into an object.
-    pub async fn patch(&self, name: &str, patch: Value) {
+    pub(crate) async fn patch(&self, name: &str, patch: Value) {
         self.try_patch(name, patch).await.unwrap();
     }
 
-    pub async fn try_patch(&self, name: &str, patch: Value) -> Result<(), kube::Error> {
+    pub(crate) async fn try_patch(&self, name: &str, patch: Value) -> Result<(), kube::Error> {
         self.api()
             .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
             .map(|_| ())
     }
 
-    pub async fn get(&self, name: &str) -> Value {
+    pub(crate) async fn get(&self, name: &str) -> Value {
         serde_json::to_value(self.api().get(name).await.unwrap()).unwrap()
     }
 
-    pub async fn list(&self) -> Vec<Value> {
+    pub(crate) async fn list(&self) -> Vec<Value> {
         let list = self.api().list(&ListParams::default()).await.unwrap();
         list.items
             .into_iter()
@@ -69,7 +69,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Waits until `Ready` has this reason, for the present generation.
-    pub async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
+    pub(crate) async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
         self.wait_for(name, &format!("Ready is {reason}"), |object| {
             let ready = condition(object, "Ready");
             ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"]
@@ -78,7 +78,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Waits until an object is as expected.
-    pub async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let result = eventually(&format!("{name}: {awaited}"), DEADLINE, async || {
             let object = self.api().get_opt(name).await.map_err(|error| error.to_string())?;
             let object = serde_json::to_value(object).map_err(|error| error.to_string())?;
@@ -93,7 +93,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Waits until an object no longer exists in the cluster.
-    pub async fn wait_until_gone(&self, name: &str) {
+    pub(crate) async fn wait_until_gone(&self, name: &str) {
         let result = eventually(&format!("{name} is deleted"), DEADLINE, async || {
             match self.api().get_opt(name).await {
                 Ok(None) => Ok(()),
@@ -106,7 +106,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Waits until every object of the kind in the namespace is Ready.
-    pub async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
         let result = eventually(&format!("{count} are Ready"), DEADLINE * 2, async || {
             let objects = self.list().await;
             let ready = objects
@@ -124,14 +124,14 @@ impl<'a> Objects<'a> {
     }
 
     /// The Events about an object.
-    pub async fn events(&self, name: &str) -> Vec<Value> {
+    pub(crate) async fn events(&self, name: &str) -> Vec<Value> {
         let events = self.world.events(name).await;
         let of_kind = |event: &Value| event["regarding"]["kind"] == *self.kind.kind;
         events.into_iter().filter(of_kind).collect()
     }
 
     /// Waits for an Event about an object. Returns its note.
-    pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
+    pub(crate) async fn wait_for_event(&self, name: &str, reason: &str) -> String {
         let result = eventually(&format!("an Event {reason} about {name}"), DEADLINE, async || {
             let events = self.events(name).await;
             let found = events.iter().find(|event| event["reason"] == reason);

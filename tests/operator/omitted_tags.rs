@@ -43,7 +43,7 @@ fn has_tag(gateway: &Value, key: &str, value: &str) -> bool {
 }
 
 #[tokio::test]
-async fn drift_of_tags_is_corrected_and_costs_one_request_for_200_gateways() {
+async fn tag_drift_detection_costs_one_filter_request_per_list() {
     let (world, ids) = world().await;
     world.edit(&ids[0], json!({"set_tags": {"team": "core"}})).await;
     world.edit(&ids[1], json!({"remove_tags": [OWNER]})).await;
@@ -75,7 +75,7 @@ async fn drift_of_tags_is_corrected_and_costs_one_request_for_200_gateways() {
 }
 
 #[tokio::test]
-async fn where_tags_cannot_be_read_together_a_few_are_read_after_each_list() {
+async fn without_the_filter_permission_a_few_tags_are_read_after_each_list() {
     let (world, ids) = world().await;
     deny(&world, &["vpn:resourceInstances:list"]).await;
     world.wait_for_calls("FilterCustomerGateways", 2).await;

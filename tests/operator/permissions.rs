@@ -16,14 +16,14 @@ use vpn_operator_testbed::{ControlPlane, eventually};
 use crate::world::{DEADLINE, repository};
 
 /// The account, and the Lease, of the rendered chart.
-pub const ACCOUNT: &str = "vpn-operator";
+pub(crate) const ACCOUNT: &str = "vpn-operator";
 /// Stands for the namespace while the chart is rendered, which is done once for all tests.
 const ANY_NAMESPACE: &str = "any-namespace";
 
 static RENDERED: OnceCell<Vec<Value>> = OnceCell::const_new();
 
 /// Grants them to an account in `home`, where the Lease and the digest key will be; a kubeconfig of the account.
-pub async fn grant(plane: &ControlPlane, home: &str) -> PathBuf {
+pub(crate) async fn grant(plane: &ControlPlane, home: &str) -> PathBuf {
     grant_of(plane, home, |_| true).await;
     // The apiserver hears of them a moment later.
     is_granted(plane, home, home, "patch", "vpn.huaweicloud.com", "vpnusers").await;
@@ -31,7 +31,7 @@ pub async fn grant(plane: &ControlPlane, home: &str) -> PathBuf {
 }
 
 /// The same for an account that has them in its own and one other namespace only: see [`extend_to`].
-pub async fn grant_only_in(plane: &ControlPlane, home: &str, namespace: &str) -> PathBuf {
+pub(crate) async fn grant_only_in(plane: &ControlPlane, home: &str, namespace: &str) -> PathBuf {
     grant_of(plane, home, |kind| kind != "ClusterRoleBinding").await;
     for place in [home, namespace] {
         extend_to(plane, home, place).await;
@@ -40,7 +40,7 @@ pub async fn grant_only_in(plane: &ControlPlane, home: &str, namespace: &str) ->
 }
 
 /// Gives them to the account of `home` in one more namespace.
-pub async fn extend_to(plane: &ControlPlane, home: &str, namespace: &str) {
+pub(crate) async fn extend_to(plane: &ControlPlane, home: &str, namespace: &str) {
     let is_role = |object: &&Value| object["kind"] == "ClusterRole";
     let rendered = RENDERED.get_or_init(|| render(plane)).await;
     let role = in_namespace(rendered.iter().find(is_role).unwrap(), home);

@@ -11,7 +11,7 @@ async fn watchful() -> World {
 }
 
 #[tokio::test]
-async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
+async fn report_drift_creates_and_deletes_but_only_reports_drift() {
     let world = watchful().await;
     let id = world
         .create(
@@ -93,7 +93,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
 }
 
 #[tokio::test]
-async fn observe_reads_and_never_writes() {
+async fn observe_never_writes() {
     let world = watchful().await;
     let id = world
         .seed(json!({"name": "theirs", "id_value": "203.0.113.7", "tags": {"team": "net"}}))
@@ -144,7 +144,7 @@ async fn observe_reads_and_never_writes() {
 }
 
 #[tokio::test]
-async fn what_is_only_observed_from_now_on_stays_when_its_object_goes() {
+async fn a_change_to_observe_keeps_the_gateway_on_deletion() {
     let world = World::start().await;
     let id = world.create("office", "{idValue: 203.0.113.7}").await;
     let mark = world.mark().await;
@@ -169,7 +169,7 @@ async fn what_is_only_observed_from_now_on_stays_when_its_object_goes() {
 }
 
 #[tokio::test]
-async fn paused_is_hands_off_deletion_included() {
+async fn pausing_suspends_reconciliation_and_deletion() {
     let world = watchful().await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
     let pause = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/paused": "true"}}});
@@ -227,7 +227,7 @@ async fn paused_is_hands_off_deletion_included() {
 }
 
 #[tokio::test]
-async fn a_requested_reconcile_is_one_read_and_corrects_what_differs() {
+async fn a_requested_reconcile_reads_once_and_corrects_drift() {
     let world = World::start().await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
     let before = world.get("office").await;
@@ -259,7 +259,7 @@ async fn a_requested_reconcile_is_one_read_and_corrects_what_differs() {
 }
 
 #[tokio::test]
-async fn other_peoples_tags_stay_and_ours_is_put_back() {
+async fn foreign_tags_are_kept_and_the_owner_tag_is_restored() {
     let world = watchful().await;
     let id = world
         .create(
@@ -290,7 +290,7 @@ async fn other_peoples_tags_stay_and_ours_is_put_back() {
 }
 
 #[tokio::test]
-async fn the_ownership_tag_has_the_key_that_the_flag_names() {
+async fn the_owner_tag_uses_the_key_of_the_flag() {
     let world = World::with(Options::with(["--resync-period=0", "--owner-tag-key=belongs.to"])).await;
     let id = world.create("office", "{idValue: 203.0.113.7}").await;
     let owner = world.owner_value("office").await;

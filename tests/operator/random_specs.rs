@@ -41,7 +41,7 @@ fn rounds() -> u64 {
 }
 
 #[tokio::test]
-async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
+async fn random_edits_end_in_the_same_state_as_a_fresh_apply() {
     let _alone = alone().await;
     let seed = seed();
     println!("random specs: RANDOM_SPECS_SEED={seed}");
@@ -86,7 +86,7 @@ async fn every_sequence_of_edits_ends_as_a_fresh_apply_of_its_last_spec() {
         differ += differing;
         drive::remove(world, &twins).await;
         subjects = told.into_iter().map(|(subject, _)| subject).collect();
-        compare::nothing_else_is_there(world, &subjects).await;
+        compare::assert_nothing_else_exists(world, &subjects).await;
     }
     figures::report(
         "random specs",

@@ -6,7 +6,7 @@ use crate::console::{OWNER, counts, message};
 use crate::world::{Options, World};
 
 #[tokio::test]
-async fn read_only_writes_nothing_says_what_it_would_do_and_a_start_without_it_goes_on() {
+async fn read_only_mode_reports_planned_writes_and_sends_none() {
     let mut world = World::start().await;
     let edited = world.create("edited", "{name: edited, idValue: 203.0.113.1}").await;
     let deleted = world.create("deleted", "{idValue: 203.0.113.2}").await;
@@ -73,7 +73,7 @@ async fn read_only_writes_nothing_says_what_it_would_do_and_a_start_without_it_g
 }
 
 #[tokio::test]
-async fn read_only_tells_of_a_gateway_that_it_would_take_back() {
+async fn read_only_mode_reports_a_gateway_to_readopt() {
     let world = World::with(Options::with(["--resync-period=0", "--read-only"])).await;
     let owner = world.owner_of(crate::console::DEAD_UID, "office");
     let id = world

@@ -22,7 +22,7 @@ async fn apply_in(world: &World, namespace: &str, name: &str, labels: &str, addr
 }
 
 #[tokio::test]
-async fn it_looks_after_its_namespaces_and_its_selector_and_nothing_else() {
+async fn the_operator_reconciles_only_its_namespaces_and_selector() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with(["--resync-period=0"])
@@ -71,7 +71,7 @@ async fn it_looks_after_its_namespaces_and_its_selector_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn its_credentials_file_is_read_again_when_it_changes() {
+async fn a_changed_credentials_file_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("credentials");
     let mut world = World::with(Options {
@@ -95,8 +95,9 @@ async fn its_credentials_file_is_read_again_when_it_changes() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_is_in_flight_and_gives_the_lease_back() {
-    let mut world = World::start().await;
+async fn sigterm_completes_requests_in_progress_and_releases_the_lease() {
+    // The held request must not time out before its release.
+    let mut world = World::with(Options::with(["--resync-period=0", "--request-timeout=7s"])).await;
     let hold = json!({"fault": "hold", "operation": "CreateCustomerGateway", "commit": true});
     world.simulator.add_fault(&hold).await.unwrap();
     world.apply_gateway("office", "{idValue: 203.0.113.7}").await;
@@ -131,7 +132,7 @@ async fn sigterm_finishes_what_is_in_flight_and_gives_the_lease_back() {
 }
 
 #[tokio::test]
-async fn a_budget_is_kept_and_throttling_is_outlived() {
+async fn the_rate_limit_holds_and_throttled_requests_are_retried() {
     let world = World::with(Options::with(["--resync-period=0", "--max-requests-per-second=20"])).await;
     for fault in ["throttled-by-gateway", "throttled-by-service"] {
         let fault = json!({"fault": fault, "operation": "CreateCustomerGateway", "times": 3});
@@ -149,7 +150,7 @@ async fn a_budget_is_kept_and_throttling_is_outlived() {
 }
 
 #[tokio::test]
-async fn the_log_can_be_json_and_says_one_thing_per_change() {
+async fn the_json_log_has_one_line_per_change() {
     let world = World::with(Options::with([
         "--resync-period=0",
         "--log-format=json",
@@ -162,6 +163,14 @@ async fn the_log_can_be_json_and_says_one_thing_per_change() {
         .apply_gateway("office", "{idValue: 203.0.113.7, name: renamed}")
         .await;
     world.wait_for_event("office", "Updated").await;
+    // The log may follow the Event.
+    eventually("the log reports both changes", DEADLINE, async || {
+        let log = world.running().log();
+        let of_office = log.lines().filter(|line| line.contains("office")).count();
+        if of_office >= 2 { Ok(()) } else { Err(log) }
+    })
+    .await
+    .unwrap();
     let log = world.running().log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let of_office = lines.iter().filter(|line| line.to_string().contains("office")).count();

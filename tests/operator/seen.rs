@@ -16,7 +16,7 @@ use crate::objects::Objects;
 use crate::world::{DEADLINE, World, condition};
 
 /// How long to wait for one object while the operator handles many others.
-pub const PATIENCE: Duration = DEADLINE.saturating_mul(3);
+pub(crate) const PATIENCE: Duration = DEADLINE.saturating_mul(3);
 
 /// By name, all versions of an object that the watch showed; `null` for its deletion.
 type Shown = HashMap<String, Vec<Value>>;
@@ -27,7 +27,7 @@ fn look(object: DynamicObject) -> (String, Value) {
 }
 
 /// See the module. No two kinds may share a name.
-pub struct Seen {
+pub(crate) struct Seen {
     shown: watch::Receiver<()>,
     all: std::sync::Arc<Mutex<Shown>>,
     _watches: Vec<AbortOnDropHandle<()>>,
@@ -35,7 +35,7 @@ pub struct Seen {
 
 impl Seen {
     /// Watches gateways and users from now on.
-    pub fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let (tell, shown) = watch::channel(());
         let all = std::sync::Arc::new(Mutex::new(Shown::new()));
         let watches = [world.gateway_objects(), world.users()].map(|objects: Objects<'_>| {
@@ -81,18 +81,18 @@ impl Seen {
     }
 
     /// Returns how many versions of an object were shown.
-    pub fn times(&self, name: &str) -> usize {
+    pub(crate) fn times(&self, name: &str) -> usize {
         self.all.lock().expect("sound").get(name).map_or(0, Vec::len)
     }
 
     /// Returns all versions of an object that were shown.
-    pub fn shown(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn shown(&self, name: &str) -> Vec<Value> {
         self.all.lock().expect("sound").get(name).cloned().unwrap_or_default()
     }
 
     /// Waits for a version that fits, after the first `after` ones. Returns the number of versions up to it, and the
     /// version.
-    pub async fn wait_for(
+    pub(crate) async fn wait_for(
         &self,
         name: &str,
         after: usize,
@@ -118,17 +118,15 @@ impl Seen {
                 shown.changed().await.expect("the watch continues");
             }
         };
-        match tokio::time::timeout(deadline, found).await {
-            Ok(found) => found,
-            Err(_) => {
-                let all = self.all.lock().expect("sound");
-                let shown: Vec<Value> = all.get(name).into_iter().flatten().cloned().collect();
-                let seen: Vec<Value> = shown[after..].iter().map(|object| condition(object, "Ready")).collect();
-                panic!(
-                    "{name}: {awaited} was not seen, but {seen:#?}; it looks so: {:#?}",
-                    shown.last()
-                );
-            }
+        if let Ok(found) = tokio::time::timeout(deadline, found).await {
+            return found;
         }
+        let all = self.all.lock().expect("sound");
+        let shown: Vec<Value> = all.get(name).into_iter().flatten().cloned().collect();
+        let seen: Vec<Value> = shown[after..].iter().map(|object| condition(object, "Ready")).collect();
+        panic!(
+            "{name}: {awaited} was not seen, but {seen:#?}; it looks so: {:#?}",
+            shown.last()
+        );
     }
 }

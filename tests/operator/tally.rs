@@ -10,7 +10,7 @@ use crate::world::World;
 
 /// The cloud's objects, compared with the cluster's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Objects of both kinds.
     pub objects: u64,
     /// Cloud objects beside the first of one object, or that no object has recorded.
@@ -21,7 +21,7 @@ pub struct Tally {
 
 impl World {
     /// Counts, and asserts that each object has exactly one in the cloud.
-    pub async fn exactly_one_each(&self) -> Tally {
+    pub(crate) async fn exactly_one_each(&self) -> Tally {
         let tally = self.tally().await;
         assert_eq!((tally.duplicates, tally.lost), (0, 0), "{tally:?}\n{}", self.log_tail());
         tally
@@ -64,13 +64,13 @@ fn id_of(id: &Value) -> String {
 }
 
 /// Figures of one proof that several tests add to.
-pub struct Ledger {
+pub(crate) struct Ledger {
     proof: &'static str,
     sums: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Ledger {
-    pub const fn new(proof: &'static str) -> Self {
+    pub(crate) const fn new(proof: &'static str) -> Self {
         Self {
             proof,
             sums: Mutex::new(BTreeMap::new()),
@@ -78,12 +78,12 @@ impl Ledger {
     }
 
     /// Adds to the figures, and reports the sums.
-    pub fn add(&self, counted: &[(&'static str, u64)]) {
+    pub(crate) fn add(&self, counted: &[(&'static str, u64)]) {
         self.change(counted, |sum, count| *sum += count);
     }
 
     /// Reports the largest that was seen so far.
-    pub fn most(&self, what: &'static str, seen: u64) {
+    pub(crate) fn most(&self, what: &'static str, seen: u64) {
         self.change(&[(what, seen)], |most, seen| *most = seen.max(*most));
     }
 

@@ -1,15 +1,15 @@
 //! Upgrades of the CRD: objects that an older one accepted must not be stuck, and one that is too old must do no harm.
 
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator::api::{VpnUser, crds};
+use vpn_core::api::{VpnUser, crds};
 use vpn_operator_testbed::{ControlPlane, eventually};
 
 use crate::world::{DEADLINE, Options, World, condition, gateway, repository};
 
 /// A control plane for one test: CRDs are cluster-scoped. It ends with the test's process.
-pub async fn own_plane() -> &'static ControlPlane {
+pub(crate) async fn own_plane() -> &'static ControlPlane {
     Box::leak(Box::new(ControlPlane::start().await.unwrap()))
 }
 
@@ -20,14 +20,14 @@ fn present_crds() -> Vec<Value> {
 }
 
 /// The current CRD of a kind as JSON, for tests to change.
-pub fn present_crd(kind: &str) -> Value {
+pub(crate) fn present_crd(kind: &str) -> Value {
     let mut crds = present_crds().into_iter();
     crds.find(|crd| crd["spec"]["names"]["kind"] == kind)
         .expect("there is a CRD")
 }
 
 /// Applies this CRD instead of the current one, and the current ones of the other kinds: the operator waits for all.
-pub async fn apply_crd(plane: &ControlPlane, crd: &Value) {
+pub(crate) async fn apply_crd(plane: &ControlPlane, crd: &Value) {
     let folder = tempfile::tempdir().unwrap();
     for (number, present) in present_crds().iter().enumerate() {
         let is_replaced = present["metadata"]["name"] == crd["metadata"]["name"];
@@ -39,7 +39,7 @@ pub async fn apply_crd(plane: &ControlPlane, crd: &Value) {
 }
 
 /// Removes every rule; names and types stay.
-pub fn loosen(schema: &mut Value) {
+pub(crate) fn loosen(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             for rule in [
@@ -70,7 +70,7 @@ fn many_tags() -> Value {
 
 /// New rules apply to new objects: existing ones can still get conditions and labels, and be corrected and deleted.
 #[tokio::test]
-async fn what_an_older_crd_let_through_gets_status_and_can_go() {
+async fn objects_of_an_older_crd_get_status_and_can_be_deleted() {
     let plane = own_plane().await;
     let mut lax = present_crd("CustomerGateway");
     loosen(&mut lax);
@@ -274,7 +274,7 @@ async fn what_an_older_crd_let_through_gets_status_and_can_go() {
 
 /// The same for users, by what the apiserver itself accepts: no operator is needed.
 #[tokio::test]
-async fn users_that_an_older_crd_let_through_can_be_told_labelled_edited_and_let_go() {
+async fn users_of_an_older_crd_accept_status_labels_edits_and_deletion() {
     let plane = own_plane().await;
     let mut lax = present_crd("VpnUser");
     loosen(&mut lax);
@@ -358,12 +358,12 @@ async fn users_that_an_older_crd_let_through_can_be_told_labelled_edited_and_let
         let released = users.patch(name, &params, &released).await;
         released.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    assert_eq!(users.list(&Default::default()).await.unwrap().items.len(), 0);
+    assert_eq!(users.list(&ListParams::default()).await.unwrap().items.len(), 0);
 }
 
 /// A CRD that prunes what must be recorded: nothing is created until the CRD is updated.
 #[tokio::test]
-async fn with_a_crd_that_is_too_old_nothing_is_created_until_it_is_updated() {
+async fn with_an_outdated_crd_nothing_is_created_until_its_update() {
     let plane = own_plane().await;
     let mut old = present_crd("CustomerGateway");
     let status = old.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status/properties");

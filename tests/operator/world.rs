@@ -19,15 +19,15 @@ use crate::objects::Objects;
 use crate::permissions::{self, ACCOUNT};
 
 /// The longest wait for anything, on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(180);
-pub const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+pub(crate) const OPERATOR: &str = env!("CARGO_BIN_EXE_vpn-operator");
 const SIMULATOR: &str = env!("CARGO_BIN_EXE_vpn-simulator");
-pub const REGION: &str = "eu-west-101";
+pub(crate) const REGION: &str = "eu-west-101";
 /// The project that the simulator's first credential reaches.
-pub const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
 /// The simulator's own VPN server.
-pub const VPN_SERVER: &str = vpn_operator::simulator::tryout::VPN_SERVER_ID;
+pub(crate) const VPN_SERVER: &str = vpn_simulator::tryout::VPN_SERVER_ID;
 
 static WORLDS: AtomicU64 = AtomicU64::new(0);
 
@@ -35,7 +35,7 @@ static WORLDS: AtomicU64 = AtomicU64::new(0);
 static CROWD: Mutex<()> = Mutex::const_new(());
 
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     pub plane: &'static ControlPlane,
     pub client: Client,
     pub namespace: String,
@@ -60,7 +60,7 @@ pub struct World {
 
 /// How the operator of a world is started, in addition to the common flags.
 #[derive(Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// More flags; they override the world's own.
     pub arguments: Vec<String>,
     /// The operator has no default credentials.
@@ -73,7 +73,7 @@ pub struct Options {
 
 impl Options {
     /// More flags.
-    pub fn with<const N: usize>(arguments: [&str; N]) -> Self {
+    pub(crate) fn with<const N: usize>(arguments: [&str; N]) -> Self {
         Self {
             arguments: arguments.map(str::to_owned).to_vec(),
             ..Self::default()
@@ -83,24 +83,24 @@ impl Options {
 
 /// Runs tests with very many objects one after the other: in parallel they would wait for the machine, not for the
 /// operator.
-pub async fn alone() -> MutexGuard<'static, ()> {
+pub(crate) async fn alone() -> MutexGuard<'static, ()> {
     CROWD.lock().await
 }
 
 impl World {
     /// A world whose operator checks for drift only on request.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Options::with(["--resync-period=0"])).await
     }
 
-    pub async fn with(options: Options) -> Self {
+    pub(crate) async fn with(options: Options) -> Self {
         let plane = ControlPlane::shared().await.unwrap();
         plane.apply_crds(&repository().join("crds")).await.unwrap();
         Self::on(plane, options).await
     }
 
     /// On a control plane of the test's own, whose CRDs the test applies.
-    pub async fn on(plane: &'static ControlPlane, options: Options) -> Self {
+    pub(crate) async fn on(plane: &'static ControlPlane, options: Options) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let namespace = plane.create_namespace("world").await.unwrap();
         // Each secret has characters that JSON, URLs and base64 encode in another way.
@@ -170,13 +170,13 @@ impl World {
     }
 
     /// Starts the operator, and waits until it is ready.
-    pub async fn start_operator(&mut self) {
+    pub(crate) async fn start_operator(&mut self) {
         self.launch_operator();
         self.running().wait_until_ready(DEADLINE).await.unwrap();
     }
 
     /// Starts the operator, which may never become ready.
-    pub fn launch_operator(&mut self) {
+    pub(crate) fn launch_operator(&mut self) {
         let binary = Path::new(OPERATOR);
         let operator = Operator::start(
             self.plane.guardian(),
@@ -190,7 +190,7 @@ impl World {
     }
 
     /// Starts the operator so that it reaches the apiserver through a proxy, and waits until it is ready.
-    pub async fn start_operator_behind(&mut self, proxy: &ApiProxy) {
+    pub(crate) async fn start_operator_behind(&mut self, proxy: &ApiProxy) {
         let operator = Operator::start(
             self.plane.guardian(),
             Path::new(OPERATOR),
@@ -204,13 +204,13 @@ impl World {
     }
 
     /// Stops the operator with SIGTERM and starts a new one.
-    pub async fn restart_operator(&mut self) {
+    pub(crate) async fn restart_operator(&mut self) {
         self.stop_operator().await;
         self.start_operator().await;
     }
 
     /// Stops the operator with SIGTERM; it releases the lease.
-    pub async fn stop_operator(&mut self) {
+    pub(crate) async fn stop_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
         assert!(status.success(), "SIGTERM ends it well: {status}");
@@ -218,62 +218,62 @@ impl World {
     }
 
     /// Kills the operator with SIGKILL; the lease remains, so the next one waits until it expires.
-    pub fn kill_operator(&mut self) {
+    pub(crate) fn kill_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         operator.kill().unwrap();
         self.ended.push(operator);
     }
 
     /// Moves the Lease, the digest key and the operator's account to another namespace; takes effect at the next start.
-    pub async fn move_home(&mut self, home: &str) {
+    pub(crate) async fn move_home(&mut self, home: &str) {
         self.kubeconfig = permissions::grant(self.plane, home).await;
         self.homes.push(home.to_owned());
         self.set_argument(&format!("--leader-elect-resource-namespace={home}"));
     }
 
     /// A proxy between the operators that get its kubeconfig and the apiserver.
-    pub fn proxy(&self) -> ApiProxy {
+    pub(crate) fn proxy(&self) -> ApiProxy {
         ApiProxy::start_for(self.plane, &self.kubeconfig).unwrap()
     }
 
     /// Sets a flag; takes effect at the next start.
-    pub fn set_argument(&mut self, argument: &str) {
+    pub(crate) fn set_argument(&mut self, argument: &str) {
         let flag = argument.split('=').next().unwrap_or_default();
         self.arguments.retain(|other| other.split('=').next() != Some(flag));
         self.arguments.push(argument.to_owned());
     }
 
     /// Removes a variable of the environment; takes effect at the next start.
-    pub fn unset_variable(&mut self, name: &str) {
+    pub(crate) fn unset_variable(&mut self, name: &str) {
         self.environment.retain(|(other, _)| other != name);
     }
 
     /// Sets a variable of the environment; takes effect at the next start.
-    pub fn set_variable(&mut self, name: &str, value: &str) {
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    pub fn running(&self) -> &Operator {
+    pub(crate) fn running(&self) -> &Operator {
         self.operator.as_ref().expect("an operator runs")
     }
 
-    pub fn gateways(&self) -> Api<DynamicObject> {
+    pub(crate) fn gateways(&self) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &gateway_resource())
     }
 
     /// Runs kubectl in this world's namespace; it must succeed.
-    pub async fn kubectl<const N: usize>(&self, arguments: [&str; N]) -> String {
+    pub(crate) async fn kubectl<const N: usize>(&self, arguments: [&str; N]) -> String {
         let all = ["--namespace", &self.namespace].into_iter().chain(arguments);
         self.plane.kubectl(all).await.unwrap().success().unwrap()
     }
 
     /// `kubectl apply` of a manifest without a namespace; it must succeed.
-    pub async fn apply(&self, manifest: &str) {
+    pub(crate) async fn apply(&self, manifest: &str) {
         self.try_apply(manifest).await.unwrap();
     }
 
     /// `kubectl apply`; returns its error output if it is refused.
-    pub async fn try_apply(&self, manifest: &str) -> Result<String, String> {
+    pub(crate) async fn try_apply(&self, manifest: &str) -> Result<String, String> {
         let arguments = ["--namespace", &self.namespace, "apply", "--filename", "-"];
         let output = self.plane.kubectl_with_input(arguments, manifest).await.unwrap();
         if output.status.success() {
@@ -284,19 +284,25 @@ impl World {
     }
 
     /// Applies a gateway with this spec, in YAML's flow style: `{idValue: 203.0.113.7}`.
-    pub async fn apply_gateway(&self, name: &str, spec: &str) {
+    pub(crate) async fn apply_gateway(&self, name: &str, spec: &str) {
         self.apply(&gateway(name, spec)).await;
     }
 
     /// Applies a credentials Secret, whose secret key must never appear.
-    pub async fn apply_credentials(&mut self, name: &str, access_key: &str, secret_key: &str, more: &[(&str, &str)]) {
+    pub(crate) async fn apply_credentials(
+        &mut self,
+        name: &str,
+        access_key: &str,
+        secret_key: &str,
+        more: &[(&str, &str)],
+    ) {
         self.sentinels.add(secret_key);
         let mut data = BTreeMap::from([("accessKey", access_key), ("secretKey", secret_key)]);
         data.extend(more.iter().copied());
         self.apply_secret(name, &data).await;
     }
 
-    pub async fn apply_secret(&self, name: &str, data: &BTreeMap<&str, &str>) {
+    pub(crate) async fn apply_secret(&self, name: &str, data: &BTreeMap<&str, &str>) {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
@@ -309,61 +315,61 @@ impl World {
     }
 
     /// The gateways of this world.
-    pub fn gateway_objects(&self) -> Objects<'_> {
+    pub(crate) fn gateway_objects(&self) -> Objects<'_> {
         Objects::new(self, gateway_resource())
     }
 
     /// The users of this world.
-    pub fn users(&self) -> Objects<'_> {
+    pub(crate) fn users(&self) -> Objects<'_> {
         Objects::new(self, user_resource())
     }
 
     /// Applies a user with this spec, in YAML's flow style, on the simulator's own server unless it names another.
-    pub async fn apply_user(&self, name: &str, spec: &str) {
+    pub(crate) async fn apply_user(&self, name: &str, spec: &str) {
         self.apply(&user(name, spec)).await;
     }
 
     /// Applies a Secret with a password under the key `password`, which must never appear.
-    pub async fn apply_password(&mut self, name: &str, password: &str) {
+    pub(crate) async fn apply_password(&mut self, name: &str, password: &str) {
         self.sentinels.add(password);
         self.apply_secret(name, &BTreeMap::from([("password", password)])).await;
     }
 
     /// See [`Objects::patch`], for gateways; the same applies to the functions that follow.
-    pub async fn patch(&self, name: &str, patch: Value) {
+    pub(crate) async fn patch(&self, name: &str, patch: Value) {
         self.gateway_objects().patch(name, patch).await;
     }
 
-    pub async fn try_patch(&self, name: &str, patch: Value) -> Result<(), kube::Error> {
+    pub(crate) async fn try_patch(&self, name: &str, patch: Value) -> Result<(), kube::Error> {
         self.gateway_objects().try_patch(name, patch).await
     }
 
-    pub async fn get(&self, name: &str) -> Value {
+    pub(crate) async fn get(&self, name: &str) -> Value {
         self.gateway_objects().get(name).await
     }
 
-    pub async fn list(&self) -> Vec<Value> {
+    pub(crate) async fn list(&self) -> Vec<Value> {
         self.gateway_objects().list().await
     }
 
-    pub async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
+    pub(crate) async fn wait_for_reason(&self, name: &str, reason: &str) -> Value {
         self.gateway_objects().wait_for_reason(name, reason).await
     }
 
-    pub async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn wait_for(&self, name: &str, awaited: &str, fits: impl Fn(&Value) -> bool) -> Value {
         self.gateway_objects().wait_for(name, awaited, fits).await
     }
 
-    pub async fn wait_until_gone(&self, name: &str) {
+    pub(crate) async fn wait_until_gone(&self, name: &str) {
         self.gateway_objects().wait_until_gone(name).await;
     }
 
-    pub async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
         self.gateway_objects().wait_until_all_ready(count).await
     }
 
     /// The Events about objects of that name.
-    pub async fn events(&self, name: &str) -> Vec<Value> {
+    pub(crate) async fn events(&self, name: &str) -> Vec<Value> {
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = events.list(&ListParams::default()).await.unwrap();
         let of_name = events
@@ -373,12 +379,12 @@ impl World {
         of_name.filter(|event| event["regarding"]["name"] == name).collect()
     }
 
-    pub async fn wait_for_event(&self, name: &str, reason: &str) -> String {
+    pub(crate) async fn wait_for_event(&self, name: &str, reason: &str) -> String {
         self.gateway_objects().wait_for_event(name, reason).await
     }
 
     /// Every Event of the namespace about a gateway or a user, by name, with its series.
-    pub async fn plane_events(&self) -> BTreeMap<String, Value> {
+    pub(crate) async fn plane_events(&self) -> BTreeMap<String, Value> {
         let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let events = events.list(&ListParams::default()).await.unwrap().items;
         let regarding_ours = events.into_iter().map(|event| serde_json::to_value(event).unwrap());
@@ -393,7 +399,7 @@ impl World {
     }
 
     /// Waits for a line of `/metrics`.
-    pub async fn wait_for_metric(&self, line: &str) {
+    pub(crate) async fn wait_for_metric(&self, line: &str) {
         let result = eventually(&format!("the metric {line}"), DEADLINE, async || {
             let metrics = self
                 .running()
@@ -411,33 +417,33 @@ impl World {
     }
 
     /// Raises the quota of gateways above that of a new project.
-    pub async fn make_room(&self) {
+    pub(crate) async fn make_room(&self) {
         let roomy = json!({"name": REGION, "gateway_quota": 10_000});
         let project = format!("projects/{PROJECT}");
         self.simulator.put::<Value>(&project, &roomy).await.unwrap();
     }
 
     /// Returns the number of the last call that the cloud has seen.
-    pub async fn mark(&self) -> u64 {
+    pub(crate) async fn mark(&self) -> u64 {
         self.simulator.last_sequence().await.unwrap()
     }
 
-    pub async fn calls_since(&self, mark: u64) -> BTreeMap<String, u64> {
+    pub(crate) async fn calls_since(&self, mark: u64) -> BTreeMap<String, u64> {
         self.simulator.calls_since(mark).await.unwrap()
     }
 
     /// The users that the cloud has, as the simulator's admin API shows them.
-    pub async fn cloud_users(&self) -> Vec<Value> {
+    pub(crate) async fn cloud_users(&self) -> Vec<Value> {
         self.simulator.users().await.unwrap()
     }
 
     /// The gateways that the cloud has.
-    pub async fn cloud_gateways(&self) -> Vec<Value> {
+    pub(crate) async fn cloud_gateways(&self) -> Vec<Value> {
         self.simulator.gateways().await.unwrap()
     }
 
     /// The end of the operator's log, without the noise of the Kubernetes client.
-    pub fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         let log = self
             .operator
             .as_ref()
@@ -449,7 +455,7 @@ impl World {
 
     /// Ends every test: searches metrics, logs and etcd for secrets. Returns the number of finds, for tests that count
     /// them.
-    pub async fn finish(mut self) -> u64 {
+    pub(crate) async fn finish(mut self) -> u64 {
         self.finished = true;
         let mut found = Vec::new();
         if let Some(operator) = &self.operator {
@@ -504,14 +510,14 @@ impl Drop for World {
 }
 
 /// A manifest of a gateway.
-pub fn gateway(name: &str, spec: &str) -> String {
+pub(crate) fn gateway(name: &str, spec: &str) -> String {
     format!(
         "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: CustomerGateway\nmetadata: {{name: {name:?}}}\nspec: {spec}\n"
     )
 }
 
 /// A manifest of a user. The server defaults to the simulator's own, the name to that of the object.
-pub fn user(name: &str, spec: &str) -> String {
+pub(crate) fn user(name: &str, spec: &str) -> String {
     let spec = if spec.contains("vpnServerID") {
         spec.to_owned()
     } else {
@@ -521,7 +527,7 @@ pub fn user(name: &str, spec: &str) -> String {
 }
 
 /// A condition of an object, or null.
-pub fn condition(object: &Value, type_: &str) -> Value {
+pub(crate) fn condition(object: &Value, type_: &str) -> Value {
     let conditions = object["status"]["conditions"].as_array();
     conditions
         .into_iter()
@@ -532,18 +538,18 @@ pub fn condition(object: &Value, type_: &str) -> Value {
 }
 
 /// The root of this project.
-pub fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-pub fn user_resource() -> ApiResource {
+pub(crate) fn user_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("vpn.huaweicloud.com", "v1alpha1", "VpnUser"),
         "vpnusers",
     )
 }
 
-pub fn gateway_resource() -> ApiResource {
+pub(crate) fn gateway_resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("vpn.huaweicloud.com", "v1alpha1", "CustomerGateway"),
         "customergateways",

@@ -2,18 +2,15 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::{
-    Operation, Switches,
-    admin::{Counts, FaultName, LogPage, StateDump},
-    tryout,
-};
+use vpn_simulator::admin::{Counts, FaultName, LogPage, StateDump};
+use vpn_simulator::{Operation, Switches, tryout};
 
 use crate::client::{Cloud, Signer, UNKNOWN_ID, in_project};
 
 const DOCUMENTATION: &str = include_str!("../../docs/contributing/simulator.md");
 
 #[tokio::test]
-async fn the_log_tells_what_came_and_no_secret() {
+async fn the_log_lists_requests_without_secrets() {
     let cloud = Cloud::start().await;
     let id = cloud.created("a").await;
     cloud.gateway(UNKNOWN_ID).await.assert_error(404, "VPN.0004");
@@ -80,7 +77,7 @@ async fn requests_are_counted_by_operation() {
 }
 
 #[tokio::test]
-async fn the_log_can_be_waited_for() {
+async fn a_log_request_waits_for_the_requested_number_of_entries() {
     let cloud = Cloud::start().await;
     let (page, _) = tokio::join!(
         cloud.admin_get("log?operation=ListQuotas&count=2&timeout_ms=20000"),
@@ -105,7 +102,7 @@ async fn the_log_can_be_waited_for() {
 }
 
 #[tokio::test]
-async fn gateways_can_be_made_and_changed_behind_everybodys_back() {
+async fn the_admin_api_creates_edits_and_deletes_gateways() {
     let cloud = Cloud::start().await;
     let seed = json!({"name": "from the console", "id_value": "10.0.0.1", "bgp_asn": 65000, "tags": {"a": "1", "b": "2"},
         "created_at": "2024-01-01T00:00:00.5Z"});
@@ -161,7 +158,7 @@ async fn gateways_can_be_made_and_changed_behind_everybodys_back() {
 }
 
 #[tokio::test]
-async fn the_state_is_told_without_secrets_and_a_reset_brings_back_the_start() {
+async fn the_state_omits_secrets_and_a_reset_restores_the_initial_state() {
     let cloud = Cloud::start().await;
     let start = cloud.admin_get("state").await;
     cloud.created("a").await;
@@ -207,7 +204,7 @@ async fn the_state_is_told_without_secrets_and_a_reset_brings_back_the_start() {
 }
 
 #[tokio::test]
-async fn put_sets_the_switches_that_are_not_named_back() {
+async fn put_resets_omitted_switches_to_their_defaults() {
     let cloud = Cloud::start().await;
     cloud.switch("list-order", "oldest-first").await;
     cloud.switch("fqdn", "refused").await;
@@ -226,7 +223,7 @@ async fn put_sets_the_switches_that_are_not_named_back() {
 }
 
 #[tokio::test]
-async fn an_unknown_switch_or_value_changes_nothing_and_says_what_is_allowed() {
+async fn an_unknown_switch_or_value_is_refused_and_changes_nothing() {
     let cloud = Cloud::start().await;
     for (body, says) in [
         (json!({"fqdn": "refused", "weather": "fine"}), "list-order"),
@@ -246,7 +243,7 @@ async fn an_unknown_switch_or_value_changes_nothing_and_says_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_the_admin_api_does_not_know_it_refuses() {
+async fn the_admin_api_refuses_unknown_requests() {
     let cloud = Cloud::start().await;
     for (method, path, body, status) in [
         (Method::GET, "nonsense", Value::Null, 404),
@@ -294,7 +291,7 @@ async fn what_the_admin_api_does_not_know_it_refuses() {
 }
 
 #[tokio::test]
-async fn credentials_come_and_go() {
+async fn credentials_can_be_added_and_removed() {
     let cloud = Cloud::start().await;
     let signer = Signer {
         access_key: "NEW".to_owned(),

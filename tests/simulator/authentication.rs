@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::{Operation, tryout};
+use vpn_simulator::{Operation, tryout};
 
 use crate::{
     client::{Cloud, Reply, Signer, UNKNOWN_ID, in_project, with_name},
@@ -26,7 +26,7 @@ fn impostor() -> Signer {
 }
 
 /// As the official Go SDK signs: neither host nor content type.
-pub fn go_sdk() -> Signer {
+pub(crate) fn go_sdk() -> Signer {
     Signer {
         headers: vec![
             ("user-agent", "huaweicloud-usdk-go/3.0".into()),
@@ -42,7 +42,7 @@ pub fn go_sdk() -> Signer {
 }
 
 /// As the Terraform provider signs: project id after signing.
-pub fn terraform(has_body: bool) -> Signer {
+pub(crate) fn terraform(has_body: bool) -> Signer {
     let mut signer = Signer {
         headers: vec![
             ("accept", "application/json".into()),
@@ -59,7 +59,7 @@ pub fn terraform(has_body: bool) -> Signer {
 }
 
 #[tokio::test]
-async fn each_known_clients_way_of_signing_is_understood() {
+async fn signatures_of_every_known_client_are_accepted() {
     let cloud = Cloud::start().await;
     // Go's encoder ends the body with a line break.
     let body = format!("{}\n", with_name("a<b"));
@@ -99,7 +99,7 @@ async fn each_known_clients_way_of_signing_is_understood() {
 }
 
 #[tokio::test]
-async fn what_was_changed_on_the_way_is_refused() {
+async fn a_modified_request_is_refused() {
     let cloud = Cloud::start().await;
     let signer = Signer::default();
     let path = in_project("customer-gateways");
@@ -126,7 +126,7 @@ async fn what_was_changed_on_the_way_is_refused() {
 }
 
 #[tokio::test]
-async fn who_does_not_prove_who_he_is_stays_outside() {
+async fn a_request_without_a_valid_signature_is_refused() {
     let cloud = Cloud::start().await;
     let (status, code, text) = list_as(&cloud, &impostor()).await.error();
     assert_eq!((status, code.as_str()), (401, "APIGW.0301"));
@@ -153,7 +153,7 @@ async fn who_does_not_prove_who_he_is_stays_outside() {
 }
 
 #[tokio::test]
-async fn a_clock_may_be_off_by_fifteen_minutes() {
+async fn fifteen_minutes_of_clock_skew_are_accepted() {
     let cloud = Cloud::start().await;
     for (minutes, status) in [(14, 200), (-14, 200), (16, 401), (-16, 401)] {
         let at = Timestamp::now() + SignedDuration::from_mins(minutes);
@@ -197,7 +197,7 @@ async fn a_clock_may_be_off_by_fifteen_minutes() {
 }
 
 #[tokio::test]
-async fn more_than_five_bad_signatures_in_a_row_lock_the_key_for_everybody() {
+async fn more_than_five_consecutive_bad_signatures_lock_the_key() {
     let cloud = Cloud::start().await;
     for _ in 0..5 {
         list_as(&cloud, &impostor()).await.assert_error(401, "APIGW.0301");
@@ -232,7 +232,7 @@ async fn more_than_five_bad_signatures_in_a_row_lock_the_key_for_everybody() {
 }
 
 #[tokio::test]
-async fn a_lock_can_be_set_and_taken_off() {
+async fn a_lock_can_be_set_and_removed() {
     let cloud = Cloud::start().await;
     let lock = format!("credentials/{}/lock", tryout::ACCESS_KEY);
     cloud
@@ -296,7 +296,7 @@ async fn temporary_keys_need_their_security_token() {
 }
 
 #[tokio::test]
-async fn a_project_out_of_reach_or_out_of_service_is_forbidden() {
+async fn an_inaccessible_or_disabled_project_is_forbidden() {
     let cloud = Cloud::start().await;
     let other = "f".repeat(32);
     let path = format!("/v5/{other}/customer-gateways");
@@ -333,7 +333,7 @@ async fn a_project_out_of_reach_or_out_of_service_is_forbidden() {
 }
 
 #[tokio::test]
-async fn projects_are_looked_up_by_name_within_reach() {
+async fn accessible_projects_are_found_by_name() {
     let cloud = Cloud::start().await;
     cloud
         .admin(Method::PUT, "projects/p2", json!({"name": "eu-west-101_b"}))
@@ -376,7 +376,7 @@ async fn iam(cloud: &Cloud, path: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn iam_answers_the_domain_and_the_users_that_clients_ask_for_first() {
+async fn iam_returns_domains_and_users() {
     let cloud = Cloud::start().await;
     let other = json!({"domain": "other-domain", "password": "Other-Password-1"});
     cloud.admin(Method::PUT, "users/eve", other).await.expect(204);
@@ -443,7 +443,7 @@ async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn each_operation_needs_its_iam_action_and_no_other() {
+async fn each_operation_requires_exactly_its_iam_action() {
     let cloud = Cloud::start().await;
     let permissions = format!("credentials/{}/permissions", tryout::ACCESS_KEY);
     for operation in Operation::ALL.iter().filter(|operation| !operation.action().is_empty()) {
@@ -502,7 +502,7 @@ async fn list_with(cloud: &Cloud, token: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_token_opens_the_project_that_it_was_made_for() {
+async fn a_token_is_valid_for_its_project() {
     let cloud = Cloud::start().await;
     for scope in [
         json!({"project": {"name": tryout::REGION}}),
@@ -528,7 +528,7 @@ async fn a_token_opens_the_project_that_it_was_made_for() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_over_must_be_renewed() {
+async fn an_expired_token_is_refused() {
     let cloud = Cloud::start().await;
     let scope = json!({"project": {"name": tryout::REGION}});
     let first = token(&cloud, scope.clone())
@@ -551,7 +551,7 @@ async fn a_token_that_is_over_must_be_renewed() {
 }
 
 #[tokio::test]
-async fn users_are_kept_by_the_admin_api() {
+async fn the_admin_api_adds_and_removes_iam_users() {
     let cloud = Cloud::start().await;
     let user = json!({"domain": "d", "password": "p", "permissions": {"allowed_actions": ["vpn:quota:list"]}});
     cloud.admin(Method::PUT, "users/eve", user).await.expect(204);

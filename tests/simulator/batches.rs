@@ -15,7 +15,7 @@ async fn create(cloud: &Cloud, users: Value) -> Value {
 }
 
 #[tokio::test]
-async fn users_are_made_together_and_without_ids_in_the_answer() {
+async fn a_batch_creates_users_and_returns_no_ids() {
     let cloud = Cloud::start().await;
     let users = json!([
         {"name": "alice", "password": PASSWORD, "user_group_name": "default", "static_ip": "192.168.10.5"},
@@ -35,7 +35,7 @@ async fn users_are_made_together_and_without_ids_in_the_answer() {
 }
 
 #[tokio::test]
-async fn nothing_is_made_if_one_user_is_invalid_and_the_status_is_201_all_the_same() {
+async fn a_batch_with_an_invalid_user_creates_none_and_returns_201() {
     let cloud = Cloud::start().await;
     cloud.created_user("alice").await;
     let users = json!([
@@ -74,7 +74,7 @@ async fn nothing_is_made_if_one_user_is_invalid_and_the_status_is_201_all_the_sa
 }
 
 #[tokio::test]
-async fn an_empty_batch_and_one_beyond_the_quota_are_refused() {
+async fn empty_batches_and_batches_above_the_quota_are_refused() {
     let cloud = Cloud::start().await;
     for what in ["batch-create", "batch-delete"] {
         let path = on_server(&format!("users/{what}"));
@@ -94,7 +94,7 @@ async fn an_empty_batch_and_one_beyond_the_quota_are_refused() {
 }
 
 #[tokio::test]
-async fn users_are_deleted_together() {
+async fn a_batch_deletes_users() {
     let cloud = Cloud::start().await;
     let (alice, bobby) = (cloud.created_user("alice").await, cloud.created_user("bobby").await);
     cloud.created_user("carol").await;
@@ -105,7 +105,7 @@ async fn users_are_deleted_together() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_asked_for_twice_with_one_token_is_made_once() {
+async fn a_repeated_batch_with_the_same_token_creates_users_once() {
     let cloud = Cloud::start().await;
     let body = json!({"users": [user_named("alice")]}).to_string();
     for _ in 0..2 {

@@ -60,7 +60,7 @@ impl Drop for Process {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_and_ends_in_order_on_a_signal() {
+async fn the_simulator_prints_its_address_and_exits_cleanly_on_a_signal() {
     for signal in ["-TERM", "-INT"] {
         let mut process = Process::start(&[
             "--bind-address",
@@ -133,7 +133,7 @@ fn a_given_secret_key_is_not_printed() {
 }
 
 #[test]
-fn vpn_servers_can_be_given() {
+fn vpn_servers_can_be_configured_by_flags() {
     let id = "0e325fb6-83b9-4004-a343-8b6fc714a5d9";
     let first = format!("id={id},status=FAULT,auth=CERT,cidr=10.9.0.0/16");
     let listen = ["--bind-address", "127.0.0.1:0"];
@@ -161,7 +161,7 @@ fn vpn_servers_can_be_given() {
 }
 
 #[test]
-fn flags_that_make_no_sense_end_it_naming_them() {
+fn an_invalid_flag_ends_the_process_and_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (arguments, says) in [

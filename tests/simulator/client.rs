@@ -6,38 +6,36 @@ use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use vpn_operator::{
-    cloud::signing::{
-        SignedHeaders, authorization, canonical_raw_query, canonical_request, canonical_uri, format_date, signature,
-        string_to_sign,
-    },
-    simulator::{RunningSimulator, Settings, tryout},
+use vpn_cloud::credentials::signing::{
+    SignedHeaders, authorization, canonical_raw_query, canonical_request, canonical_uri, format_date, signature,
+    string_to_sign,
 };
+use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 /// Longer than anything should take, so that a hang is a failure.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub const UNKNOWN_ID: &str = "00000000-0000-4000-8000-000000000000";
+pub(crate) const UNKNOWN_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// Status, code and text of an error in its usual shape.
-    pub fn error(&self) -> (u16, String, String) {
+    pub(crate) fn error(&self) -> (u16, String, String) {
         let body = self.json();
         let text = |name: &str| {
             body[name]
@@ -50,14 +48,14 @@ impl Reply {
     }
 
     #[track_caller]
-    pub fn assert_error(&self, status: u16, code: &str) {
+    pub(crate) fn assert_error(&self, status: u16, code: &str) {
         let (got_status, got_code, text) = self.error();
         assert_eq!((got_status, got_code.as_str()), (status, code), "{text}");
     }
 
     /// The body of an answer with that status.
     #[track_caller]
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         if self.text.is_empty() { Value::Null } else { self.json() }
     }
@@ -65,7 +63,7 @@ impl Reply {
 
 /// The key and the style of a request's signature.
 #[derive(Clone, Debug)]
-pub struct Signer {
+pub(crate) struct Signer {
     pub access_key: String,
     pub secret_key: String,
     /// Sent and signed.
@@ -95,17 +93,17 @@ impl Default for Signer {
 }
 
 /// A simulator for one test, and its client.
-pub struct Cloud {
+pub(crate) struct Cloud {
     pub simulator: RunningSimulator,
     http: reqwest::Client,
 }
 
 impl Cloud {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(Settings::default()).await
     }
 
-    pub async fn start_with(settings: Settings) -> Self {
+    pub(crate) async fn start_with(settings: Settings) -> Self {
         // Another test in this process may have installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
@@ -121,7 +119,7 @@ impl Cloud {
     }
 
     /// A signed request, ready to go.
-    pub fn signed(&self, signer: &Signer, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
+    pub(crate) fn signed(&self, signer: &Signer, method: Method, path: &str, body: Option<&str>) -> RequestBuilder {
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
         let date = format_date(signer.at);
         let host = self.simulator.address().to_string();
@@ -158,12 +156,12 @@ impl Cloud {
     }
 
     /// A request without a signature.
-    pub fn unsigned(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn unsigned(&self, method: Method, path: &str) -> RequestBuilder {
         self.http
             .request(method, format!("{}{path}", self.simulator.base_url()))
     }
 
-    pub async fn send(&self, request: RequestBuilder) -> reqwest::Result<Reply> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> reqwest::Result<Reply> {
         let answer = request.send().await?;
         Ok(Reply {
             status: answer.status(),
@@ -173,31 +171,31 @@ impl Cloud {
     }
 
     /// Sends a signed call that may fail in transit. The path begins after the project.
-    pub async fn try_call(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<Reply> {
+    pub(crate) async fn try_call(&self, method: Method, path: &str, body: Option<Value>) -> reqwest::Result<Reply> {
         let body = body.map(|body| body.to_string());
         self.send(self.signed(&Signer::default(), method, &in_project(path), body.as_deref()))
             .await
     }
 
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         self.try_call(method, path, body).await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call(Method::GET, path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    pub async fn create(&self, fields: Value) -> Reply {
+    pub(crate) async fn create(&self, fields: Value) -> Reply {
         self.post("customer-gateways", json!({"customer_gateway": fields}))
             .await
     }
 
     /// Creates an ordinary gateway. Returns its id.
-    pub async fn created(&self, name: &str) -> String {
+    pub(crate) async fn created(&self, name: &str) -> String {
         let answer = self
             .create(json!({"name": name, "id_value": "203.0.113.7"}))
             .await
@@ -205,11 +203,11 @@ impl Cloud {
         answer["customer_gateway"]["id"].as_str().unwrap().to_owned()
     }
 
-    pub async fn gateway(&self, id: &str) -> Reply {
+    pub(crate) async fn gateway(&self, id: &str) -> Reply {
         self.get(&format!("customer-gateways/{id}")).await
     }
 
-    pub async fn update(&self, id: &str, fields: Value) -> Reply {
+    pub(crate) async fn update(&self, id: &str, fields: Value) -> Reply {
         self.call(
             Method::PUT,
             &format!("customer-gateways/{id}"),
@@ -218,13 +216,13 @@ impl Cloud {
         .await
     }
 
-    pub async fn delete(&self, id: &str) -> Reply {
+    pub(crate) async fn delete(&self, id: &str) -> Reply {
         self.call(Method::DELETE, &format!("customer-gateways/{id}"), None)
             .await
     }
 
     /// A call of the admin API.
-    pub async fn admin(&self, method: Method, path: &str, body: Value) -> Reply {
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> Reply {
         let request = self
             .http
             .request(method, format!("{}/_simulator/{path}", self.simulator.base_url()));
@@ -236,45 +234,45 @@ impl Cloud {
         self.send(request).await.unwrap()
     }
 
-    pub async fn admin_get(&self, path: &str) -> Value {
+    pub(crate) async fn admin_get(&self, path: &str) -> Value {
         self.admin(Method::GET, path, Value::Null).await.expect(200)
     }
 
-    pub async fn switch(&self, name: &str, value: &str) {
+    pub(crate) async fn switch(&self, name: &str, value: &str) {
         self.admin(Method::PATCH, "switches", json!({name: value}))
             .await
             .expect(200);
     }
 
-    pub async fn fault(&self, fault: Value) -> Value {
+    pub(crate) async fn fault(&self, fault: Value) -> Value {
         self.admin(Method::POST, "faults", fault).await.expect(201)
     }
 
-    pub async fn patch(&self, id: &str, edit: Value) {
+    pub(crate) async fn patch(&self, id: &str, edit: Value) {
         self.admin(Method::PATCH, &format!("gateways/{id}"), edit)
             .await
             .expect(200);
     }
 
-    pub async fn reset(&self) {
+    pub(crate) async fn reset(&self) {
         self.admin(Method::POST, "reset", Value::Null).await.expect(204);
     }
 
-    pub async fn release(&self, how: Value) {
+    pub(crate) async fn release(&self, how: Value) {
         self.admin(Method::POST, "release", how).await.expect(200);
     }
 
     /// The actual number of gateways, whatever the API returns.
-    pub async fn true_count(&self) -> usize {
+    pub(crate) async fn true_count(&self) -> usize {
         self.admin_get("gateways").await["gateways"].as_array().unwrap().len()
     }
 }
 
 /// The path of a call in the try-out project.
-pub fn in_project(path: &str) -> String {
+pub(crate) fn in_project(path: &str) -> String {
     format!("/v5/{}/{path}", tryout::PROJECT_ID)
 }
 
-pub fn with_name(name: &str) -> Value {
+pub(crate) fn with_name(name: &str) -> Value {
     json!({"customer_gateway": {"name": name, "id_value": "203.0.113.7"}})
 }

@@ -4,15 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::{
-    cloud::{
-        Client, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions,
-        customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway},
-        iam,
-        paging::LIMIT,
-    },
-    simulator::tryout,
-};
+use vpn_cloud::lists::paging::LIMIT;
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway};
+use vpn_cloud::resources::iam;
+use vpn_cloud::{Client, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions};
+use vpn_simulator::tryout;
 
 use crate::{
     client::{Cloud, UNKNOWN_ID},
@@ -37,7 +33,7 @@ fn credentials() -> Credentials {
     Credentials::new(tryout::ACCESS_KEY.to_owned(), tryout::SECRET_KEY.into(), None).unwrap()
 }
 
-pub fn client(cloud: &Cloud) -> Client {
+pub(crate) fn client(cloud: &Cloud) -> Client {
     let scope = Scope {
         endpoint: cloud.simulator.base_url(),
         project_id: tryout::PROJECT_ID.to_owned(),
@@ -59,7 +55,7 @@ fn gateway(name: &str) -> NewCustomerGateway {
 }
 
 #[tokio::test]
-async fn the_life_of_a_gateway() {
+async fn the_client_creates_reads_updates_and_deletes_a_gateway() {
     let cloud = Cloud::start().await;
     let project = iam::look_up_project(
         &transport(),
@@ -104,7 +100,7 @@ async fn the_life_of_a_gateway() {
 }
 
 #[tokio::test]
-async fn refusals_mean_what_they_should() {
+async fn errors_are_classified_as_expected() {
     let cloud = Cloud::start().await;
     let client = client(&cloud);
     let id = client

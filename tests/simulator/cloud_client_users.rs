@@ -2,12 +2,10 @@
 
 use reqwest::Method;
 use serde_json::json;
-use vpn_operator::cloud::{
-    Client, CloudError, ErrorKind,
-    paging::LIMIT,
-    password::Password,
-    users::{NO_STATIC_IP, NewUser, UserChange},
-};
+use vpn_cloud::lists::paging::LIMIT;
+use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, UserChange};
+use vpn_cloud::values::password::Password;
+use vpn_cloud::{Client, CloudError, ErrorKind};
 
 use crate::{
     client::{Cloud, UNKNOWN_ID},
@@ -35,7 +33,7 @@ async fn refused(client: &Client, user: &NewUser, token: &str) -> CloudError {
 }
 
 #[tokio::test]
-async fn the_life_of_a_user() {
+async fn the_client_creates_reads_updates_and_deletes_a_user() {
     let cloud = Cloud::start().await;
     let client = client(&cloud);
     let servers = client.list_vpn_servers_page(LIMIT, None).await.unwrap().value;
@@ -114,7 +112,7 @@ async fn the_life_of_a_user() {
 }
 
 #[tokio::test]
-async fn every_refusal_is_understood_whatever_code_it_has() {
+async fn every_user_error_is_classified_with_every_code() {
     for (codes, status) in [("VPN.13xx", "400"), ("VPN.0001", "400"), ("VPN.93xx", "409")] {
         let cloud = Cloud::start().await;
         cloud.switch("p2c-codes", codes).await;
@@ -171,7 +169,7 @@ async fn every_refusal_is_understood_whatever_code_it_has() {
 }
 
 #[tokio::test]
-async fn a_missing_or_unready_server_is_waited_for() {
+async fn a_missing_or_unready_server_is_a_dependency_error() {
     for value in ["404", "400-not-found", "400-not-exist"] {
         let cloud = Cloud::start().await;
         cloud.switch("unknown-server", value).await;
@@ -204,7 +202,7 @@ async fn a_missing_or_unready_server_is_waited_for() {
 }
 
 #[tokio::test]
-async fn lists_are_walked_whatever_they_say_of_their_end() {
+async fn lists_are_read_completely_with_every_end_marker() {
     for marker in ["null", "absent", "present", "empty"] {
         for pages in ["present", "absent"] {
             let cloud = Cloud::start().await;
@@ -212,20 +210,20 @@ async fn lists_are_walked_whatever_they_say_of_their_end() {
             cloud.switch("server-pages", pages).await;
             cloud.created_user("alice").await;
             let client = client(&cloud);
-            let mut walked = vpn_operator::cloud::paging::Pages::default();
+            let mut walked = vpn_cloud::lists::paging::Pages::default();
             let page = client.list_users_page(SERVER, LIMIT, None).await.unwrap().value;
-            assert_eq!(walked.add(page), vpn_operator::cloud::paging::Next::Done);
+            assert_eq!(walked.add(page), vpn_cloud::lists::paging::Next::Done);
             assert!(walked.finish().complete, "{marker}");
-            let mut walked = vpn_operator::cloud::paging::Pages::default();
+            let mut walked = vpn_cloud::lists::paging::Pages::default();
             let page = client.list_vpn_servers_page(LIMIT, None).await.unwrap().value;
-            assert_eq!(walked.add(page), vpn_operator::cloud::paging::Next::Done);
+            assert_eq!(walked.add(page), vpn_cloud::lists::paging::Next::Done);
             assert!(walked.finish().complete, "{marker} {pages}");
         }
     }
 }
 
 #[tokio::test]
-async fn repeats_a_name_on_its_way_out_and_clouds_without_users_are_told_apart() {
+async fn repeated_duplicate_and_unavailable_errors_are_distinguished() {
     let cloud = Cloud::start().await;
     cloud.switch("client-token-replay", "VPN.0031").await;
     let client = client(&cloud);

@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::{admin::FaultName, tryout};
+use vpn_simulator::admin::FaultName;
+use vpn_simulator::tryout;
 
 use crate::{
     client::{Cloud, Reply, Signer, in_project, with_name},
@@ -87,7 +88,7 @@ async fn create(cloud: &Cloud) -> Outcome {
 }
 
 #[tokio::test]
-async fn every_fault_does_what_it_says_before_and_after_the_commit() {
+async fn every_fault_works_before_and_after_the_commit() {
     let cloud = Cloud::start().await;
     for subject in [Subject::gateway(), Subject::user(), Subject::group()] {
         for fault in FaultName::ALL {
@@ -263,7 +264,7 @@ async fn check(cloud: &Cloud, subject: &Subject, fault: FaultName, commit: bool)
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_does_not_stop_what_it_asked_for() {
+async fn a_client_disconnect_does_not_cancel_its_request() {
     let cloud = Cloud::start().await;
     cloud.fault(json!({"fault": "hold"})).await;
     tokio::select! {
@@ -281,7 +282,7 @@ async fn a_client_that_hangs_up_does_not_stop_what_it_asked_for() {
 }
 
 #[tokio::test]
-async fn faults_choose_by_access_key_and_path() {
+async fn faults_match_by_access_key_and_path() {
     let cloud = Cloud::start().await;
     cloud
         .admin(Method::PUT, "credentials/OTHER", json!({"secret_key": "other"}))
@@ -318,7 +319,7 @@ async fn faults_choose_by_access_key_and_path() {
 }
 
 #[tokio::test]
-async fn an_error_without_a_code_has_its_message_as_body() {
+async fn an_error_without_a_code_returns_its_message_as_body() {
     let cloud = Cloud::start().await;
     cloud
         .fault(json!({"fault": "error", "status": 503, "message": "no healthy upstream"}))
@@ -334,7 +335,7 @@ async fn an_error_without_a_code_has_its_message_as_body() {
 }
 
 #[tokio::test]
-async fn a_reset_lets_go_of_what_is_held_without_doing_it() {
+async fn a_reset_drops_held_requests_without_effect() {
     let cloud = Cloud::start().await;
     cloud.fault(json!({"fault": "hold"})).await;
     let (reply, ()) = tokio::join!(create(&cloud), async {
@@ -347,7 +348,7 @@ async fn a_reset_lets_go_of_what_is_held_without_doing_it() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused_naming_what_is_allowed() {
+async fn an_invalid_fault_is_refused_with_the_allowed_values() {
     let cloud = Cloud::start().await;
     for (fault, says) in [
         (json!({"fault": "earthquake"}), "late-commit"),

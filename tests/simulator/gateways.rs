@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::client::{Cloud, Signer, UNKNOWN_ID, in_project};
 
 #[tokio::test]
-async fn a_gateway_lives_from_creation_to_deletion() {
+async fn a_gateway_is_created_read_updated_and_deleted() {
     let cloud = Cloud::start().await;
     let created = cloud
         .create(
@@ -71,7 +71,7 @@ async fn only_the_identifier_is_required() {
 }
 
 #[tokio::test]
-async fn what_the_documents_allow_is_taken() {
+async fn documented_valid_values_are_accepted() {
     let cloud = Cloud::start().await;
     let tags = |count: usize| {
         (0..count)
@@ -99,7 +99,7 @@ async fn what_the_documents_allow_is_taken() {
 }
 
 #[tokio::test]
-async fn what_the_documents_forbid_is_refused_with_its_code() {
+async fn documented_invalid_values_are_refused_with_their_code() {
     let cloud = Cloud::start().await;
     let tags = |count: usize| {
         (0..count)
@@ -170,7 +170,7 @@ async fn what_the_documents_forbid_is_refused_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_gateway_is_refused() {
+async fn an_invalid_body_is_refused() {
     let cloud = Cloud::start().await;
     for body in ["", "{", "[]", "{}", r#"{"customer_gateway":7}"#] {
         let path = in_project("customer-gateways");
@@ -180,7 +180,7 @@ async fn a_body_that_is_no_gateway_is_refused() {
 }
 
 #[tokio::test]
-async fn a_gateway_with_a_connection_stays() {
+async fn a_gateway_with_a_connection_cannot_be_deleted() {
     let cloud = Cloud::start().await;
     let id = cloud.created("office").await;
     cloud.patch(&id, json!({"connection": "vpn-1"})).await;
@@ -192,7 +192,7 @@ async fn a_gateway_with_a_connection_stays() {
 }
 
 #[tokio::test]
-async fn an_update_checks_the_name() {
+async fn an_update_validates_the_name() {
     let cloud = Cloud::start().await;
     let id = cloud.created("office").await;
     cloud
@@ -208,10 +208,10 @@ async fn an_update_checks_the_name() {
 }
 
 #[tokio::test]
-async fn the_quota_holds_and_is_told() {
+async fn the_quota_is_enforced_and_listed() {
     let cloud = Cloud::start().await;
     let project = json!({"name": "eu-west-101", "gateway_quota": 2});
-    let path = format!("projects/{}", vpn_operator::simulator::tryout::PROJECT_ID);
+    let path = format!("projects/{}", vpn_simulator::tryout::PROJECT_ID);
     cloud.admin(Method::PUT, &path, project).await.expect(200);
     let first = cloud.created("a").await;
     cloud.created("b").await;
@@ -235,7 +235,7 @@ async fn the_quota_holds_and_is_told() {
 }
 
 #[tokio::test]
-async fn projects_do_not_see_each_others_gateways() {
+async fn lists_contain_only_gateways_of_the_project() {
     let cloud = Cloud::start().await;
     let id = cloud.created("office").await;
     let other = "f".repeat(32);
@@ -261,7 +261,7 @@ async fn projects_do_not_see_each_others_gateways() {
 }
 
 #[tokio::test]
-async fn what_is_not_published_is_said_by_the_gateway() {
+async fn unpublished_paths_return_the_api_gateways_404() {
     let cloud = Cloud::start().await;
     for (method, path) in [
         (Method::GET, "vpn-servers/x"),
@@ -275,7 +275,7 @@ async fn what_is_not_published_is_said_by_the_gateway() {
 }
 
 /// A self-signed certificate in PEM.
-pub fn certificate(change: impl FnOnce(&mut CertificateParams), key: &KeyPair) -> String {
+pub(crate) fn certificate(change: impl FnOnce(&mut CertificateParams), key: &KeyPair) -> String {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Office CA");
@@ -286,12 +286,12 @@ pub fn certificate(change: impl FnOnce(&mut CertificateParams), key: &KeyPair) -
     params.self_signed(key).unwrap().pem()
 }
 
-pub fn good_certificate() -> String {
+pub(crate) fn good_certificate() -> String {
     certificate(|_| {}, &KeyPair::generate().unwrap())
 }
 
 #[tokio::test]
-async fn a_ca_certificate_is_read_and_described_never_returned() {
+async fn a_ca_certificate_is_described_and_never_returned() {
     let cloud = Cloud::start().await;
     let pem = good_certificate();
     let answer = cloud
@@ -322,7 +322,7 @@ async fn a_ca_certificate_is_read_and_described_never_returned() {
 }
 
 #[tokio::test]
-async fn a_bad_ca_certificate_is_refused_with_its_own_code() {
+async fn an_invalid_ca_certificate_is_refused_with_its_code() {
     let cloud = Cloud::start().await;
     let key = KeyPair::generate().unwrap();
     let ed25519 = KeyPair::generate_for(&PKCS_ED25519).unwrap();

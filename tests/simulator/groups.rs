@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_group_lives_from_creation_to_deletion() {
+async fn a_group_is_created_read_updated_and_deleted() {
     let cloud = Cloud::start().await;
     let created = cloud
         .create_group(json!({"name": "ops", "description": "it's on-call"}))
@@ -47,7 +47,7 @@ async fn a_group_lives_from_creation_to_deletion() {
 }
 
 #[tokio::test]
-async fn every_server_has_a_default_group_that_stays_as_it_is() {
+async fn every_server_has_an_immutable_default_group() {
     let cloud = cloud_with_two_servers().await;
     let id = cloud.default_group().await;
     let group = cloud.group(&id).await.expect(200)["user_group"].clone();
@@ -67,7 +67,7 @@ async fn every_server_has_a_default_group_that_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn names_of_groups_are_unique_and_keep_to_the_rules() {
+async fn group_names_are_unique_and_validated() {
     let cloud = Cloud::start().await;
     let group = cloud.created_group("ops").await;
     for (fields, code) in [
@@ -113,7 +113,7 @@ async fn users_join_and_leave_groups() {
         (names(&first["users"]), &first["total_count"]),
         (vec!["bobby".to_owned()], &json!(2))
     );
-    let marker = vpn_operator::cloud::signing::escape(first["page_info"]["next_marker"].as_str().unwrap());
+    let marker = vpn_cloud::credentials::signing::escape(first["page_info"]["next_marker"].as_str().unwrap());
     let second = cloud.get(&format!("{path}?limit=1&marker={marker}")).await.expect(200);
     assert_eq!(names(&second["users"]), ["alice"]);
 
@@ -139,7 +139,7 @@ async fn users_join_and_leave_groups() {
 }
 
 #[tokio::test]
-async fn all_users_join_or_none() {
+async fn group_membership_changes_are_atomic() {
     let cloud = Cloud::start().await;
     let (alice, group) = (cloud.created_user("alice").await, cloud.created_group("ops").await);
     for what in ["add-users", "remove-users"] {
@@ -156,7 +156,7 @@ async fn all_users_join_or_none() {
 }
 
 #[tokio::test]
-async fn a_group_with_an_access_policy_stays() {
+async fn a_group_with_an_access_policy_cannot_be_deleted() {
     let cloud = Cloud::start().await;
     let group = cloud.created_group("ops").await;
     cloud.edit("vpn-groups", &group, json!({"access_policy": true})).await;
@@ -185,7 +185,7 @@ async fn a_group_of_another_server_is_unknown() {
 
 /// As the Terraform provider does it: the users have settled, the group has just been created.
 #[tokio::test]
-async fn members_can_be_changed_as_soon_as_the_creation_of_a_group_is_answered() {
+async fn members_can_be_added_right_after_the_creation_of_a_group() {
     let cloud = Cloud::start().await;
     cloud.switch("unsettled-users", "invisible").await;
     let user = cloud.created_user("alice").await;

@@ -25,11 +25,11 @@ async fn page(cloud: &Cloud, query: &str) -> (Vec<String>, Value, u64) {
 }
 
 fn encoded(marker: &Value) -> String {
-    vpn_operator::cloud::signing::escape(marker.as_str().unwrap())
+    vpn_cloud::credentials::signing::escape(marker.as_str().unwrap())
 }
 
 #[tokio::test]
-async fn pages_hold_every_gateway_once() {
+async fn pages_contain_every_gateway_once() {
     let cloud = Cloud::start().await;
     let seeds: Value = (0..450)
         .map(|n| json!({"name": format!("g{n:03}"), "id_value": "10.0.0.1"}))
@@ -49,7 +49,7 @@ async fn pages_hold_every_gateway_once() {
 }
 
 #[tokio::test]
-async fn a_page_border_in_a_tie_loses_or_repeats_items() {
+async fn equal_creation_times_at_a_page_border_lose_or_repeat_items() {
     let cloud = Cloud::start().await;
     cloud.switch("list-order", "oldest-first").await;
     cloud.created("a").await;
@@ -70,7 +70,7 @@ async fn a_page_border_in_a_tie_loses_or_repeats_items() {
 }
 
 #[tokio::test]
-async fn parameters_that_make_no_sense_are_refused() {
+async fn invalid_list_parameters_are_refused() {
     let cloud = Cloud::start().await;
     for query in ["limit=201", "limit=-1", "limit=x", "limit=2&marker=yesterday"] {
         cloud
@@ -83,7 +83,7 @@ async fn parameters_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn a_list_can_be_asked_for_one_id() {
+async fn a_list_can_be_filtered_by_id() {
     let cloud = Cloud::start().await;
     let id = cloud.created("a").await;
     cloud.created("b").await;

@@ -2,10 +2,8 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::{
-    admin::StateDump,
-    p2c_admin::{VpnGroupList, VpnServerList, VpnUserList},
-};
+use vpn_simulator::admin::StateDump;
+use vpn_simulator::p2c_admin::{VpnGroupList, VpnServerList, VpnUserList};
 
 use crate::{
     client::{Cloud, UNKNOWN_ID},
@@ -13,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_strangers_user_can_be_made_behind_everybodys_back() {
+async fn the_admin_api_creates_users() {
     let cloud = Cloud::start().await;
     let seed = json!({"name": "from the console", "password": "x", "description": "d", "static_ip": "10.0.0.2",
         "created_at": "2024-01-01T00:00:00.5Z"});
@@ -34,7 +32,7 @@ async fn a_strangers_user_can_be_made_behind_everybodys_back() {
 }
 
 #[tokio::test]
-async fn users_are_changed_behind_everybodys_back() {
+async fn the_admin_api_edits_users() {
     let cloud = Cloud::start().await;
     let (id, group) = (cloud.created_user("alice").await, cloud.created_group("ops").await);
     let before = cloud.shown_user(&id).await;
@@ -76,7 +74,7 @@ async fn users_are_changed_behind_everybodys_back() {
 }
 
 #[tokio::test]
-async fn groups_are_made_changed_and_taken_away_behind_everybodys_back() {
+async fn the_admin_api_creates_edits_and_deletes_groups() {
     let cloud = cloud_with_two_servers().await;
     let seed = json!([{"name": "by hand", "description": "d"}, {"server_id": OTHER_SERVER, "name": "far"}]);
     let made = cloud.admin(Method::POST, "vpn-groups", seed).await.expect(201);
@@ -99,7 +97,7 @@ async fn groups_are_made_changed_and_taken_away_behind_everybodys_back() {
 }
 
 #[tokio::test]
-async fn what_is_unknown_or_makes_no_sense_is_refused() {
+async fn unknown_or_invalid_admin_requests_are_refused() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     let (user, check) = (format!("vpn-users/{id}"), format!("vpn-users/{id}/check-password"));
@@ -154,7 +152,7 @@ async fn what_is_unknown_or_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn the_state_holds_everything_that_the_types_promise() {
+async fn the_state_contains_every_field_of_its_types() {
     let cloud = Cloud::start().await;
     let start = cloud.admin_get("state").await;
     cloud.switch("user-settling", "held").await;
@@ -178,7 +176,7 @@ async fn the_state_holds_everything_that_the_types_promise() {
 }
 
 #[tokio::test]
-async fn the_numbers_of_codes_can_be_changed() {
+async fn error_codes_can_be_changed() {
     let cloud = Cloud::start().await;
     cloud.created_user("alice").await;
     let body = json!({"VPN.1301": "VPN.1388"});

@@ -16,7 +16,7 @@ async fn create(cloud: &Cloud) -> reqwest::Result<Reply> {
 }
 
 #[tokio::test]
-async fn a_creation_vanishes_once_it_has_settled() {
+async fn the_vanish_fault_removes_a_user_when_it_settles() {
     let cloud = Cloud::start().await;
     cloud.switch("user-settling", "held").await;
     let fault = json!({"fault": "vanish-when-settled", "operation": "CreateVpnUser"});
@@ -35,7 +35,7 @@ async fn a_creation_vanishes_once_it_has_settled() {
 }
 
 #[tokio::test]
-async fn a_creation_vanishes_without_ever_being_seen() {
+async fn the_vanish_fault_removes_a_user_before_it_is_visible() {
     let cloud = Cloud::start().await;
     cloud.switch("user-settling", "slow").await;
     cloud.switch("unsettled-users", "invisible").await;
@@ -51,7 +51,7 @@ async fn a_creation_vanishes_without_ever_being_seen() {
 }
 
 #[tokio::test]
-async fn what_a_fault_takes_away_is_gone_at_once_whatever_it_is() {
+async fn the_vanish_fault_applies_to_users_batches_and_groups() {
     let cloud = Cloud::start().await;
     cloud.switch("user-settling", "held").await;
     for (path, body) in [
@@ -74,7 +74,7 @@ async fn what_a_fault_takes_away_is_gone_at_once_whatever_it_is() {
 }
 
 #[tokio::test]
-async fn a_vanished_creation_is_not_made_anew_by_its_token() {
+async fn a_replayed_token_does_not_recreate_a_removed_user() {
     let cloud = Cloud::start().await;
     let body = json!({"user": user_named("alice")}).to_string();
     cloud.fault(json!({"fault": "vanish-after-create"})).await;
@@ -92,7 +92,7 @@ async fn a_vanished_creation_is_not_made_anew_by_its_token() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_told_again_to_the_same_token() {
+async fn a_replayed_token_returns_the_lost_response() {
     let cloud = Cloud::start().await;
     let body = json!({"user": user_named("alice")}).to_string();
     cloud.fault(json!({"fault": "html-502", "commit": true})).await;
@@ -108,7 +108,7 @@ async fn a_lost_answer_is_told_again_to_the_same_token() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_one_operation_on_one_server() {
+async fn a_client_token_is_valid_for_one_operation_on_one_server() {
     let cloud = crate::p2c::cloud_with_two_servers().await;
     let user = json!({"user": user_named("alice")}).to_string();
     cloud.post_with_token(UNKNOWN_ID, "users", &user).await.expect(201);
@@ -130,7 +130,7 @@ async fn a_token_is_good_for_one_operation_on_one_server() {
 }
 
 #[tokio::test]
-async fn a_burst_of_full_queues_passes() {
+async fn the_queue_full_fault_ends_after_its_count() {
     let cloud = Cloud::start().await;
     let burst = json!({"fault": "queue-full", "path_contains": "/users", "times": 3});
     cloud.fault(burst).await;
@@ -142,7 +142,7 @@ async fn a_burst_of_full_queues_passes() {
 }
 
 #[tokio::test]
-async fn faults_choose_users_by_operation_and_by_action() {
+async fn faults_match_user_requests_by_operation_and_action() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     for operation in ["ResetVpnUserPassword", "vpn:p2cVpnUser:resetPassword"] {
@@ -160,7 +160,7 @@ async fn faults_choose_users_by_operation_and_by_action() {
 }
 
 #[tokio::test]
-async fn a_deletion_takes_effect_though_its_answer_is_lost() {
+async fn a_deletion_with_a_lost_response_takes_effect() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     let path = on_server(&format!("users/{id}"));
@@ -170,7 +170,7 @@ async fn a_deletion_takes_effect_though_its_answer_is_lost() {
 }
 
 #[tokio::test]
-async fn a_late_creation_shows_up_when_nobody_expects_it() {
+async fn a_late_commit_creates_the_user_on_release() {
     let cloud = Cloud::start().await;
     cloud
         .fault(json!({"fault": "late-commit", "operation": "CreateVpnUser"}))
@@ -186,7 +186,7 @@ async fn a_late_creation_shows_up_when_nobody_expects_it() {
 }
 
 #[tokio::test]
-async fn latency_counts_as_under_way() {
+async fn delayed_requests_count_as_concurrent_writes() {
     let cloud = Cloud::start().await;
     let latency = json!({"fault": "latency", "ms": 60_000, "times": 0, "operation": "CreateVpnUser"});
     cloud.fault(latency).await;
@@ -199,7 +199,7 @@ async fn latency_counts_as_under_way() {
 }
 
 #[tokio::test]
-async fn what_is_slow_is_over_by_itself() {
+async fn slow_operations_complete_without_user_action() {
     let cloud = Cloud::start().await;
     cloud.switch("user-deletion", "slow").await;
     let pace = json!({"slow_ms": 1});

@@ -30,7 +30,7 @@ async fn group_of(cloud: &Cloud, user: &str) -> Option<Value> {
     cloud.shown_user(user).await.get("user_group_id").cloned()
 }
 
-pub async fn check(cloud: &Cloud, name: &str, value: &str) {
+pub(crate) async fn check(cloud: &Cloud, name: &str, value: &str) {
     match (name, value) {
         ("p2c-request-id-format", what) => {
             let reply = cloud.create_user(user_named("alice")).await;
@@ -166,7 +166,7 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
             let listed = cloud.get("vpn-servers?limit=0").await.expect(200);
             assert_eq!(listed.get("total_count").is_some(), what == "present");
             assert_eq!(listed.get("page_info").is_some(), what == "present");
-            let expected = if what == "present" { 0 } else { 1 };
+            let expected = usize::from(what != "present");
             assert_eq!(listed["vpn_servers"].as_array().unwrap().len(), expected);
         }
         ("user-settling", what) => {
@@ -361,16 +361,13 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
         ("delete-group-with-members", what) => {
             let (user, group) = member(cloud, "ops").await;
             let reply = cloud.delete_group(&group).await;
-            match what {
-                "members-leave" => {
-                    reply.expect(204);
-                    assert_eq!(group_of(cloud, &user).await, None);
-                }
-                _ => {
-                    reply.assert_error(400, "VPN.1315");
-                    cloud.members("remove-users", &group, &[&user]).await.expect(201);
-                    cloud.delete_group(&group).await.expect(204);
-                }
+            if what == "members-leave" {
+                reply.expect(204);
+                assert_eq!(group_of(cloud, &user).await, None);
+            } else {
+                reply.assert_error(400, "VPN.1315");
+                cloud.members("remove-users", &group, &[&user]).await.expect(201);
+                cloud.delete_group(&group).await.expect(204);
             }
         }
         ("recent-password", what) => {
@@ -472,13 +469,12 @@ pub async fn check(cloud: &Cloud, name: &str, value: &str) {
             cloud.created_user("alice").await;
             set_clock(cloud, BEFORE).await;
             let at_once = cloud.create_user(user_named("bobby")).await;
-            match what {
-                "at-once" => assert_eq!(at_once.status, 201),
-                _ => {
-                    at_once.assert_error(400, "VPN.0030");
-                    set_clock(cloud, OVER).await;
-                    cloud.created_user("bobby").await;
-                }
+            if what == "at-once" {
+                assert_eq!(at_once.status, 201);
+            } else {
+                at_once.assert_error(400, "VPN.0030");
+                set_clock(cloud, OVER).await;
+                cloud.created_user("bobby").await;
             }
         }
         (name, value) => panic!("no test checks the switch {name} = {value}"),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_reset_puts_another_password_in_force() {
+async fn a_reset_changes_the_password() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     let before = cloud.shown_user(&id).await;
@@ -27,7 +27,7 @@ async fn a_reset_puts_another_password_in_force() {
 }
 
 #[tokio::test]
-async fn the_user_must_know_the_old_password_to_change_it() {
+async fn a_password_change_requires_the_old_password() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     let reply = cloud.change_password(&id, "wrong one 1", "Fresh pass 1").await;
@@ -61,7 +61,7 @@ async fn the_latest_five_passwords_are_refused() {
 }
 
 #[tokio::test]
-async fn passwords_keep_to_the_rules_wherever_they_are_set() {
+async fn passwords_are_validated_in_every_request() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice.dev1").await;
     for bad in [
@@ -89,7 +89,7 @@ async fn passwords_keep_to_the_rules_wherever_they_are_set() {
 }
 
 #[tokio::test]
-async fn a_reset_whose_answer_is_lost_is_done_all_the_same() {
+async fn a_reset_with_a_lost_response_takes_effect() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     let fault = json!({"fault": "lost-answer", "operation": "ResetVpnUserPassword", "commit": true});
@@ -105,7 +105,7 @@ async fn a_reset_whose_answer_is_lost_is_done_all_the_same() {
 }
 
 #[tokio::test]
-async fn no_password_is_ever_told() {
+async fn no_response_contains_a_password() {
     let cloud = Cloud::start().await;
     let secret = "Sentinel-pass 1";
     let mut fields = user_named("alice");

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::{RunningSimulator, Settings, p2c_admin::VpnServerSpec, tryout};
+use vpn_simulator::p2c_admin::VpnServerSpec;
+use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 use crate::{
     client::{Cloud, UNKNOWN_ID},
@@ -20,7 +21,7 @@ async fn ids(cloud: &Cloud, path: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn there_is_one_server_that_takes_users() {
+async fn the_default_project_has_one_active_server() {
     let cloud = Cloud::start().await;
     let listed = cloud.get("vpn-servers").await.expect(200);
     assert_eq!(listed["total_count"], 1);
@@ -51,7 +52,7 @@ async fn there_is_one_server_that_takes_users() {
 }
 
 #[tokio::test]
-async fn servers_are_made_changed_and_taken_away_behind_everybodys_back() {
+async fn the_admin_api_creates_edits_and_deletes_servers() {
     let cloud = Cloud::start().await;
     let spec = json!({"id": OTHER_SERVER, "client_cidr": "10.8.0.0/16", "status": "PENDING_CREATE"});
     let made = cloud.admin(Method::POST, "vpn-servers", spec.clone()).await.expect(201);
@@ -90,7 +91,7 @@ async fn servers_are_made_changed_and_taken_away_behind_everybodys_back() {
 }
 
 #[tokio::test]
-async fn users_and_groups_go_with_their_server() {
+async fn deleting_a_server_deletes_its_users_and_groups() {
     let cloud = cloud_with_two_servers().await;
     let (user, group) = (cloud.created_user("alice").await, cloud.created_group("ops").await);
     let path = format!("vpn-servers/{SERVER}");
@@ -142,7 +143,7 @@ async fn a_static_ip_is_checked_against_the_addresses_of_the_server() {
 }
 
 #[tokio::test]
-async fn writes_at_once_are_counted_by_server_from_arrival_to_answer() {
+async fn concurrent_writes_are_counted_per_server() {
     let cloud = cloud_with_two_servers().await;
     let server = || async { cloud.admin_get(&format!("vpn-servers/{SERVER}")).await };
     cloud.created_user("alice").await;
@@ -173,7 +174,7 @@ async fn writes_at_once_are_counted_by_server_from_arrival_to_answer() {
 }
 
 #[tokio::test]
-async fn servers_that_cannot_be_never_start_a_simulator() {
+async fn invalid_servers_prevent_the_start_of_the_simulator() {
     let spec = |id: &str, client_cidr: &str| VpnServerSpec {
         id: Some(id.to_owned()),
         client_cidr: client_cidr.to_owned(),

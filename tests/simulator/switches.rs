@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::simulator::tryout;
+use vpn_simulator::tryout;
 
 use crate::{
     client::{Cloud, Reply, Signer, UNKNOWN_ID, in_project, with_name},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn every_switch_does_what_it_says_in_each_position() {
+async fn every_switch_works_with_each_value() {
     let cloud = Cloud::start().await;
     for switch in cloud.admin_get("switches").await["switches"].as_array().unwrap() {
         let name = switch["name"].as_str().unwrap();
@@ -26,7 +26,7 @@ async fn every_switch_does_what_it_says_in_each_position() {
 }
 
 #[tokio::test]
-async fn the_default_is_in_force_at_the_start() {
+async fn switches_have_their_defaults_at_the_start() {
     let cloud = Cloud::start().await;
     for switch in cloud.admin_get("switches").await["switches"].as_array().unwrap() {
         assert_eq!(switch["value"], switch["default"], "{switch}");
@@ -137,7 +137,7 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
         ("limit-zero", what) => {
             cloud.created("a").await;
             let listed = list(cloud, "limit=0").await.expect(200);
-            assert_eq!(names(&listed).len(), if what == "default" { 1 } else { 0 });
+            assert_eq!(names(&listed).len(), usize::from(what == "default"));
             assert_eq!(listed["total_count"], 1);
         }
         ("limit-too-large", "refused") => list(cloud, "limit=201").await.assert_error(400, "VPN.0001"),
@@ -449,7 +449,7 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
             );
             cloud.created("b").await;
             let listed = list(cloud, "limit=1").await.expect(200);
-            let marker = vpn_operator::cloud::signing::escape(listed["page_info"]["next_marker"].as_str().unwrap());
+            let marker = vpn_cloud::credentials::signing::escape(listed["page_info"]["next_marker"].as_str().unwrap());
             let next = list(cloud, &format!("limit=1&marker={marker}")).await.expect(200);
             assert_eq!(
                 (names(&next), &next["page_info"]["next_marker"]),
@@ -485,7 +485,7 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
                 .post("customer-gateway/resource-instances/count", body)
                 .await
                 .expect(200);
-            assert_eq!(count["total_count"], if what == "exact" { 0 } else { 1 });
+            assert_eq!(count["total_count"], i32::from(what != "exact"));
         }
         ("error-shape", what) => {
             let reply = cloud.gateway(UNKNOWN_ID).await;

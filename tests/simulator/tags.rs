@@ -35,7 +35,7 @@ async fn tags_are_added_removed_and_listed() {
 }
 
 #[tokio::test]
-async fn twenty_tags_are_the_most() {
+async fn more_than_twenty_tags_are_refused() {
     let cloud = Cloud::start().await;
     let some = |from: usize, to: usize| -> Value {
         (from..to)
@@ -56,7 +56,7 @@ async fn twenty_tags_are_the_most() {
 }
 
 #[tokio::test]
-async fn tag_calls_are_checked() {
+async fn tag_requests_are_validated() {
     let cloud = Cloud::start().await;
     let id = cloud.created("a").await;
     for verb in ["create", "delete"] {
@@ -141,7 +141,7 @@ async fn gateways_are_found_by_their_tags() {
 }
 
 #[tokio::test]
-async fn filters_that_make_no_sense_are_refused() {
+async fn invalid_filters_are_refused() {
     let cloud = Cloud::start().await;
     let filter = "customer-gateway/resource-instances/filter";
     let many: Value = (0..21).map(|n| json!({"key": format!("k{n}"), "values": []})).collect();

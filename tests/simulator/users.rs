@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_user_lives_from_creation_to_deletion() {
+async fn a_user_is_created_read_updated_and_deleted() {
     let cloud = Cloud::start().await;
     let group = cloud.created_group("ops").await;
     let fields = json!({"name": "alice.dev", "password": PASSWORD, "description": "the ops' on-call",
@@ -63,7 +63,7 @@ async fn a_user_lives_from_creation_to_deletion() {
 }
 
 #[tokio::test]
-async fn what_a_creation_lacks_or_has_wrong_is_refused() {
+async fn an_incomplete_or_invalid_creation_is_refused() {
     let cloud = Cloud::start().await;
     let with = |field: &str, value: Value| {
         let mut fields = user_named("alice");
@@ -139,7 +139,7 @@ async fn an_update_cannot_change_name_and_password() {
 }
 
 #[tokio::test]
-async fn users_come_in_pages() {
+async fn users_are_listed_in_pages() {
     let cloud = Cloud::start().await;
     let seeds: Value = (0..250).map(|n| json!({"name": format!("user{n:03}")})).collect();
     cloud.admin(Method::POST, "vpn-users", seeds).await.expect(201);
@@ -149,7 +149,7 @@ async fn users_come_in_pages() {
         (200, &json!(250))
     );
     assert_eq!(names(&first["users"])[0], "user249", "newest first");
-    let marker = vpn_operator::cloud::signing::escape(first["page_info"]["next_marker"].as_str().unwrap());
+    let marker = vpn_cloud::credentials::signing::escape(first["page_info"]["next_marker"].as_str().unwrap());
     // Terraform sends the marker alone.
     for query in [format!("marker={marker}"), format!("limit=200&marker={marker}")] {
         let second = cloud.list_users(&query).await;
@@ -160,7 +160,7 @@ async fn users_come_in_pages() {
 }
 
 #[tokio::test]
-async fn a_page_border_in_a_tie_loses_a_user() {
+async fn equal_creation_times_at_a_page_border_lose_a_user() {
     let cloud = Cloud::start().await;
     cloud.switch("creation-times", "tied").await;
     for name in ["alice", "bobby", "carol"] {
@@ -168,13 +168,13 @@ async fn a_page_border_in_a_tie_loses_a_user() {
     }
     let first = cloud.list_users("limit=2").await;
     assert_eq!((names(&first["users"]).len(), &first["total_count"]), (2, &json!(3)));
-    let marker = vpn_operator::cloud::signing::escape(first["page_info"]["next_marker"].as_str().unwrap());
+    let marker = vpn_cloud::credentials::signing::escape(first["page_info"]["next_marker"].as_str().unwrap());
     let second = cloud.list_users(&format!("limit=2&marker={marker}")).await;
     assert_eq!(second["users"], json!([]), "the third one is on no page");
 }
 
 #[tokio::test]
-async fn a_server_has_room_for_so_many_users() {
+async fn the_user_quota_of_a_server_is_enforced() {
     let cloud = Cloud::start().await;
     cloud.edit("vpn-servers", SERVER, json!({"user_quota": 1})).await;
     cloud.created_user("alice").await;
@@ -184,7 +184,7 @@ async fn a_server_has_room_for_so_many_users() {
 }
 
 #[tokio::test]
-async fn ids_that_are_unknown_or_no_ids_are_refused() {
+async fn unknown_or_invalid_ids_are_refused() {
     let cloud = Cloud::start().await;
     for (id, status, code) in [(UNKNOWN_ID, 404, "VPN.0004"), ("short", 400, "VPN.0001")] {
         cloud.user(id).await.assert_error(status, code);
@@ -206,7 +206,7 @@ async fn ids_that_are_unknown_or_no_ids_are_refused() {
 }
 
 #[tokio::test]
-async fn every_list_refuses_parameters_that_make_no_sense() {
+async fn every_list_refuses_invalid_parameters() {
     let cloud = Cloud::start().await;
     let group = cloud.created_group("ops").await;
     let members = on_server(&format!("groups/{group}/users"));

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_operator::cloud::signing::escape;
+use vpn_cloud::credentials::signing::escape;
 
 use crate::{
     authentication::{go_sdk, terraform},
@@ -23,7 +23,7 @@ async fn send(cloud: &Cloud, signer: &Signer, method: Method, path: &str, body: 
 }
 
 #[tokio::test]
-async fn bodies_end_in_a_line_break_and_passwords_hold_anything() {
+async fn bodies_may_end_in_a_newline_and_passwords_contain_any_character() {
     let cloud = Cloud::start().await;
     for (n, signer) in clients(true).iter().enumerate() {
         // Go's encoder leaves `<`, `>` and `&` alone, and so must we.
@@ -44,7 +44,7 @@ async fn bodies_end_in_a_line_break_and_passwords_hold_anything() {
 }
 
 #[tokio::test]
-async fn the_client_token_may_be_signed_or_not() {
+async fn the_client_token_header_may_be_unsigned() {
     let cloud = Cloud::start().await;
     for (n, client) in clients(true).into_iter().enumerate() {
         let token = format!("00000000-0000-4000-8000-00000000000{n}");
@@ -61,7 +61,7 @@ async fn the_client_token_may_be_signed_or_not() {
 
 /// Terraform has the marker alone from the second page on, and ends at an empty page or no marker.
 #[tokio::test]
-async fn lists_are_read_to_their_end_by_a_marker_without_limit() {
+async fn lists_can_be_read_with_a_marker_and_no_limit() {
     let cloud = Cloud::start().await;
     let group = cloud.created_group("ops").await;
     let seeds: Value = (0..450)
@@ -88,7 +88,7 @@ async fn lists_are_read_to_their_end_by_a_marker_without_limit() {
 }
 
 #[tokio::test]
-async fn an_empty_marker_goes_without_its_equals_sign() {
+async fn an_empty_marker_without_equals_sign_is_accepted() {
     let cloud = Cloud::start().await;
     let id = cloud.created_user("alice").await;
     for signer in clients(false) {
@@ -106,7 +106,7 @@ async fn an_empty_marker_goes_without_its_equals_sign() {
 
 /// Go's transport may send a POST again whose connection broke.
 #[tokio::test]
-async fn a_post_that_is_sent_a_second_time_is_a_duplicate_without_a_token() {
+async fn a_repeated_post_without_a_token_is_a_duplicate() {
     let cloud = Cloud::start().await;
     cloud.fault(json!({"fault": "lost-answer", "commit": true})).await;
     let body = json!({"user": {"name": "alice", "password": PASSWORD}}).to_string();

@@ -37,7 +37,9 @@ fn fqdn(value: &str) -> Value {
 }
 
 fn tagged(tags: Value) -> Value {
-    ip(json!({"tags": tags}))
+    let mut spec = json!({});
+    spec["tags"] = tags;
+    ip(spec)
 }
 
 fn tags(count: usize) -> Value {
@@ -46,7 +48,7 @@ fn tags(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn invalid_gateways_are_refused_with_the_field_and_what_is_allowed() {
+async fn invalid_gateways_are_refused_with_field_and_allowed_values() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let long = |length| "x".repeat(length);
@@ -403,7 +405,7 @@ async fn invalid_gateways_are_refused_with_the_field_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn valid_border_cases_are_accepted() {
+async fn valid_boundary_values_are_accepted() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let long = |length| "x".repeat(length);
@@ -497,7 +499,7 @@ async fn valid_border_cases_are_accepted() {
 }
 
 #[tokio::test]
-async fn edits_of_what_cannot_change_are_refused_with_the_way_to_replace() {
+async fn edits_of_immutable_fields_are_refused_with_instructions() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let instead: &[&str] = &[
@@ -700,7 +702,7 @@ async fn edits_of_what_cannot_change_are_refused_with_the_way_to_replace() {
 }
 
 #[tokio::test]
-async fn edits_of_what_may_change_are_accepted() {
+async fn edits_of_mutable_fields_are_accepted() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     bench.existing("plain", &ip(json!({})), Some(ID)).await;
@@ -815,7 +817,7 @@ async fn edits_of_what_may_change_are_accepted() {
 }
 
 #[tokio::test]
-async fn what_no_one_knows_is_refused_by_kubectl() {
+async fn kubectl_refuses_unknown_gateway_fields() {
     let bench = bench().await;
     let rows = [
         (
@@ -906,7 +908,7 @@ async fn applies(bench: &Bench, verdicts: &mut Verdicts, what: &str, spec: &str)
 }
 
 #[tokio::test]
-async fn what_a_server_side_apply_leaves_out_or_empties_is_gone() {
+async fn server_side_apply_removes_omitted_or_empty_fields() {
     let bench = Bench::new(gateway_resource()).await;
     let mut verdicts = Verdicts::default();
     let full = "{idValue: 203.0.113.7, tags: {team: net, floor: '2'}, caCertificateSecretRef: {name: ca}, \

@@ -2,7 +2,7 @@
 
 use kube::api::{ApiResource, Patch, PatchParams};
 use serde_json::{Value, json};
-use vpn_operator::api::VpnUser;
+use vpn_core::api::VpnUser;
 
 use super::{Bench, EditRefusal, ID, OTHER_ID, Refusal, SECRET_KEY, SECRET_NAME, UUID, Verdicts, titles, with};
 
@@ -67,7 +67,7 @@ fn without(field: &str) -> Value {
 }
 
 #[tokio::test]
-async fn invalid_users_are_refused_with_the_field_and_what_is_allowed() {
+async fn invalid_users_are_refused_with_field_and_allowed_values() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let long = |length| "x".repeat(length);
@@ -368,7 +368,7 @@ async fn invalid_users_are_refused_with_the_field_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn what_no_user_can_have_as_static_address_is_refused() {
+async fn invalid_static_ips_are_refused() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let values = [
@@ -407,7 +407,7 @@ async fn what_no_user_can_have_as_static_address_is_refused() {
 }
 
 #[tokio::test]
-async fn a_metadata_name_that_cannot_be_a_user_is_refused_unless_the_user_is_called_otherwise() {
+async fn a_metadata_name_invalid_as_user_name_requires_spec_name() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let too_long = "x".repeat(33);
@@ -436,7 +436,7 @@ async fn a_metadata_name_that_cannot_be_a_user_is_refused_unless_the_user_is_cal
 }
 
 #[tokio::test]
-async fn valid_border_cases_of_users_are_accepted() {
+async fn valid_boundary_values_of_users_are_accepted() {
     let bench = bench().await;
     let mut verdicts = Verdicts::default();
     let long = |length| "x".repeat(length);
@@ -551,7 +551,7 @@ async fn bench_with_users() -> Bench {
 }
 
 #[tokio::test]
-async fn edits_of_users_that_cannot_be_are_refused_with_the_way_to_replace() {
+async fn edits_of_immutable_user_fields_are_refused_with_instructions() {
     let bench = bench_with_users().await;
     let mut verdicts = Verdicts::default();
     let fixed_id: &[&str] = &["Forbidden", "externalID is immutable", "deletionPolicy: Retain"];
@@ -760,7 +760,7 @@ async fn edits_of_users_that_cannot_be_are_refused_with_the_way_to_replace() {
 }
 
 #[tokio::test]
-async fn edits_of_users_that_may_be_are_accepted() {
+async fn edits_of_mutable_user_fields_are_accepted() {
     let bench = bench_with_users().await;
     let mut verdicts = Verdicts::default();
     let rows = [
@@ -873,7 +873,7 @@ async fn edits_of_users_that_may_be_are_accepted() {
 
 /// The rules about names read status, so they also run when status is written: they must not block the operator.
 #[tokio::test]
-async fn status_may_say_that_the_cloud_calls_a_user_otherwise() {
+async fn status_accepts_a_user_name_that_differs_from_the_spec() {
     let bench = bench_with_users().await;
     for name in ["made", "unmade", "named", "adopted", "observed", "bob"] {
         bench.set_status(name, json!({"name": "renamed.by-hand"})).await;
@@ -888,7 +888,7 @@ async fn status_may_say_that_the_cloud_calls_a_user_otherwise() {
 }
 
 #[tokio::test]
-async fn what_no_user_has_is_refused_by_kubectl() {
+async fn kubectl_refuses_unknown_user_fields() {
     let bench = bench().await;
     let rows = [
         ("password: 'S3cret pass'", "unknown field \"spec.password\""),

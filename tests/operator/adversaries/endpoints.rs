@@ -58,7 +58,7 @@ fn aims(port: u16, allowed: &str) -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn a_secret_cannot_aim_the_operator_at_a_host_that_is_not_allowed() {
+async fn a_secret_cannot_direct_requests_to_a_disallowed_host() {
     let target = Hostile::start(Reply::answer("200 OK", "", "{}")).await;
     let mut world = World::start().await;
     let (secret_key, allowed) = (world.secret_key.clone(), world.simulator.url().to_owned());
@@ -101,7 +101,7 @@ async fn a_secret_cannot_aim_the_operator_at_a_host_that_is_not_allowed() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_told_and_never_followed() {
+async fn a_redirect_is_reported_and_never_followed() {
     let target = Hostile::start(Reply::answer("200 OK", "", r#"{"customer_gateways": []}"#)).await;
     let mut servers = Vec::new();
     for status in [

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The response to each request.
 #[derive(Clone)]
-pub enum Reply {
+pub(super) enum Reply {
     /// These bytes.
     Whole(Vec<u8>),
     /// A head, then the chunk `times` times.
@@ -21,7 +21,7 @@ pub enum Reply {
 
 impl Reply {
     /// A response with a body of its full length.
-    pub fn answer(status: &str, headers: &str, body: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn answer(status: &str, headers: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let mut whole = format!(
             "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n",
@@ -33,7 +33,7 @@ impl Reply {
     }
 
     /// A response with a JSON content type and a body of so many bytes, which repeats one chunk.
-    pub fn huge(status: &str, chunk: &str, bytes: usize) -> Self {
+    pub(super) fn huge(status: &str, chunk: &str, bytes: usize) -> Self {
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n"
         );
@@ -46,13 +46,13 @@ impl Reply {
 }
 
 /// See the module. It ends with the test's runtime.
-pub struct Hostile {
+pub(super) struct Hostile {
     address: SocketAddr,
     visits: Arc<AtomicU64>,
 }
 
 impl Hostile {
-    pub async fn start(reply: Reply) -> Self {
+    pub(super) async fn start(reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let visits = Arc::new(AtomicU64::new(0));
@@ -66,16 +66,16 @@ impl Hostile {
         Self { address, visits }
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// The number of connections to it.
-    pub fn visits(&self) -> u64 {
+    pub(super) fn visits(&self) -> u64 {
         self.visits.load(Ordering::Relaxed)
     }
 }

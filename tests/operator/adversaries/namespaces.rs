@@ -38,7 +38,7 @@ async fn victims_secret(world: &mut World) -> String {
 }
 
 #[tokio::test]
-async fn no_reference_of_either_kind_reaches_a_secret_of_another_namespace() {
+async fn no_reference_reads_a_secret_of_another_namespace() {
     let mut world = World::start().await;
     let victim = victims_secret(&mut world).await;
     let names = [

@@ -138,7 +138,7 @@ fn monsters() -> Vec<(&'static str, Reply)> {
 }
 
 #[tokio::test]
-async fn no_answer_costs_more_than_a_bounded_amount_of_memory_nor_another_tenants_time() {
+async fn hostile_responses_use_bounded_memory_and_delay_no_other_tenant() {
     let mut servers = Vec::new();
     for (name, reply) in monsters() {
         servers.push((name, Hostile::start(reply).await));
@@ -204,7 +204,7 @@ async fn no_answer_costs_more_than_a_bounded_amount_of_memory_nor_another_tenant
 }
 
 #[tokio::test]
-async fn of_huge_secrets_only_what_is_used_stays_in_memory() {
+async fn only_the_used_keys_of_huge_secrets_stay_in_memory() {
     let mut world = World::start().await;
     world.create("before", "{idValue: 203.0.113.1}").await;
     let before = memory(&world, "VmRSS");

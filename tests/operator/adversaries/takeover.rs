@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::api::{DeleteParams, DynamicObject, PatchParams, PostParams};
 use kube::core::ApiResource;
 use serde_json::{Value, json};
 use vpn_operator_testbed::{eventually, figures};
@@ -60,7 +60,7 @@ impl<'a> Elsewhere<'a> {
 
     async fn patch(&self, name: &str, patch: Value) {
         self.api
-            .patch(name, &Default::default(), &kube::api::Patch::Merge(&patch))
+            .patch(name, &PatchParams::default(), &kube::api::Patch::Merge(&patch))
             .await
             .unwrap();
     }
@@ -114,7 +114,7 @@ async fn belongings(world: &World) -> (Vec<Value>, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn what_an_object_of_another_namespace_has_cannot_be_had() {
+async fn resources_of_another_namespaces_objects_cannot_be_adopted() {
     let (mut world, adversary) = world_with_adversary().await;
     let (gateway_id, user_id) = victims_objects(&world).await;
     let before = belongings(&world).await;
@@ -191,7 +191,7 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
         let annotations = json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": "again"}}});
         objects
             .api
-            .patch(name, &Default::default(), &kube::api::Patch::Merge(&annotations))
+            .patch(name, &PatchParams::default(), &kube::api::Patch::Merge(&annotations))
             .await
             .unwrap();
         objects.wait_for_reason(name, reason).await;
@@ -241,7 +241,7 @@ async fn what_an_object_of_another_namespace_has_cannot_be_had() {
 }
 
 #[tokio::test]
-async fn an_observer_that_turns_to_manage_takes_nothing_over() {
+async fn a_change_from_observe_to_manage_takes_nothing_over() {
     let (mut world, adversary) =
         world_with_adversary_and(["--resync-period=1s", "--creation-confirmation-period=1s"]).await;
     let (gateway_id, user_id) = victims_objects(&world).await;
@@ -329,11 +329,12 @@ async fn an_observer_that_turns_to_manage_takes_nothing_over() {
 }
 
 #[tokio::test]
-async fn what_another_object_is_creating_cannot_be_adopted() {
+async fn a_resource_in_creation_by_another_object_cannot_be_adopted() {
+    // No held request may time out before both are held.
     let flags = [
         "--resync-period=0",
         "--creation-confirmation-period=1s",
-        "--request-timeout=2s",
+        "--request-timeout=7s",
     ];
     let (mut world, adversary) = world_with_adversary_and(flags).await;
     let mark = world.mark().await;
@@ -464,7 +465,7 @@ async fn lose_while_recreation_is_refused(world: &World, gateway_id: &str, user_
 }
 
 #[tokio::test]
-async fn what_another_object_lost_and_reappears_cannot_be_adopted() {
+async fn a_reappeared_resource_of_another_object_cannot_be_adopted() {
     let (mut world, adversary) = world_with_adversary().await;
     let gateway_id = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     world
@@ -563,7 +564,7 @@ async fn what_another_object_lost_and_reappears_cannot_be_adopted() {
 }
 
 #[tokio::test]
-async fn a_live_owner_outside_of_what_is_watched_keeps_its_gateway_whatever_its_tag_looks_like() {
+async fn an_unwatched_existing_owner_keeps_its_gateway() {
     let world = World::with(Options::with(["--resync-period=0", "--watch-selector=shard=ours"])).await;
     // An object of another shard, and with a name that does not fit into the tag.
     let long = "victim-".to_owned() + &"x".repeat(240);
@@ -571,7 +572,7 @@ async fn a_live_owner_outside_of_what_is_watched_keeps_its_gateway_whatever_its_
         .apply(&crate::world::gateway(&long, "{name: victim, idValue: 203.0.113.1}"))
         .await;
     let uid = world.get(&long).await["metadata"]["uid"].as_str().unwrap().to_owned();
-    let owner = vpn_operator::owner_tag::Owner::new(&uid, Some("test"), &world.namespace, &long);
+    let owner = vpn_core::owner_tag::Owner::new(&uid, Some("test"), &world.namespace, &long);
     assert_eq!(owner.to_string().len(), 255, "the name is cut");
     let tags = [
         owner.to_string(),
@@ -614,7 +615,7 @@ async fn a_live_owner_outside_of_what_is_watched_keeps_its_gateway_whatever_its_
 }
 
 #[tokio::test]
-async fn who_may_write_objects_and_secrets_may_not_write_status_nor_our_tag() {
+async fn editors_of_objects_cannot_write_status_or_the_owner_tag() {
     let (world, adversary) = world_with_adversary().await;
     let (gateway_id, user_id) = victims_objects(&world).await;
     let rules = json!([

@@ -9,7 +9,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator::text::is_unseen;
+use vpn_cloud::text::is_unseen;
 use vpn_operator_testbed::{eventually, figures};
 
 use super::hostile::{Hostile, Reply};
@@ -70,7 +70,7 @@ async fn inject_faults(world: &World, operation: &str, code: &str, message: &str
 }
 
 #[tokio::test]
-async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
+async fn cloud_texts_cannot_forge_log_lines_or_control_a_terminal() {
     let body = json!({"error_code": evil(), "error_msg": endless(), "request_id": evil()}).to_string();
     let refusing = Hostile::start(Reply::answer(
         "400 Bad Request",
@@ -118,10 +118,11 @@ async fn no_text_of_the_clouds_forges_a_line_or_steers_a_terminal() {
             ("secretKey", "S3cret-of-nobody".to_owned()),
         ]);
         data.insert(key, evil());
-        let data = data
+        let data: BTreeMap<&str, ByteString> = data
             .into_iter()
-            .map(|(key, value)| (key, ByteString(value.into_bytes())));
-        let secret = json!({"metadata": {"name": name}, "data": BTreeMap::from_iter(data)});
+            .map(|(key, value)| (key, ByteString(value.into_bytes())))
+            .collect();
+        let secret = json!({"metadata": {"name": name}, "data": data});
         // Not through an apply: its body is YAML, which allows no control characters.
         secrets
             .create(&PostParams::default(), &serde_json::from_value(secret).unwrap())

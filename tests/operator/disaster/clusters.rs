@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::estate::{
-    Asked, Before, GATEWAYS, Manifests, Tally, USERS, all_are_ready, all_say, apply_passwords, found, lose, options,
-    words,
+    Asked, Before, GATEWAYS, Manifests, Tally, USERS, all_are_ready, apply_passwords, found, lose, options,
+    wait_until_all_have, words,
 };
 use crate::console::{OWNER, counts, message};
 use crate::upgrade::own_plane;
@@ -35,7 +35,7 @@ async fn beside(first: &World) -> World {
 }
 
 #[tokio::test]
-async fn two_clusters_on_one_project_neither_double_nor_fight_for_what_there_is() {
+async fn two_clusters_in_one_project_create_no_duplicates_and_do_not_fight() {
     let _alone = alone().await;
     let first = found().await;
     let mut second = beside(&first).await;
@@ -46,15 +46,15 @@ async fn two_clusters_on_one_project_neither_double_nor_fight_for_what_there_is(
     let before = Before::of(&first).await;
     Manifests::PLAIN.apply(&second).await;
     second.start_operator().await;
-    all_say(&second.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&second.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
     let strangers = words(["set spec.externalID to ", "spec.adoptionPolicy to IfExists"]);
-    all_say(&second.users(), USERS, "NameConflict", &strangers).await;
+    wait_until_all_have(&second.users(), USERS, "NameConflict", &strangers).await;
     let taken = words([
         "give each cluster a name of its own",
         "--cluster-name",
         "remove that tag in the cloud",
     ]);
-    all_say(&first.gateway_objects(), GATEWAYS, "AlreadyManaged", taken).await;
+    wait_until_all_have(&first.gateway_objects(), GATEWAYS, "AlreadyManaged", taken).await;
     first.wait_for_cycles(6).await;
     for (world, reason) in [(&first, "AlreadyManaged"), (&second, "Available")] {
         let all = world.list().await;
@@ -63,7 +63,7 @@ async fn two_clusters_on_one_project_neither_double_nor_fight_for_what_there_is(
             .filter(|object| condition(object, "Ready")["reason"] == reason);
         assert_eq!(said.count(), GATEWAYS, "{reason}");
     }
-    all_say(&first.users(), USERS, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&first.users(), USERS, "Available", |_| Vec::new()).await;
     // Who lost it leaves it alone on the way out, too.
     first.kubectl(["delete", "cgw", "gw-001", "--timeout=60s"]).await;
     let note = first.wait_for_event("gw-001", "Deleted").await;
@@ -100,8 +100,8 @@ async fn two_clusters_on_one_project_neither_double_nor_fight_for_what_there_is(
     second.set_argument("--cluster-name=other");
     Manifests::PLAIN.apply(&second).await;
     second.start_operator().await;
-    all_say(&second.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
-    all_say(&second.users(), USERS, "NameConflict", &strangers).await;
+    wait_until_all_have(&second.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&second.users(), USERS, "NameConflict", &strangers).await;
     first.wait_for_cycles(3).await;
     all_are_ready(&first).await;
     let posts = GATEWAYS as u64;

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use super::estate::{
-    Asked, Before, GATEWAYS, Manifests, Tally, USERS, all_are_ready, all_say, found_on, none_are_left, patch_all, words,
+    Asked, Before, GATEWAYS, Manifests, Tally, USERS, all_are_ready, found_on, none_are_left, patch_all,
+    wait_until_all_have, words,
 };
 use crate::console::counts;
 use crate::upgrade::{own_plane, present_crd};
@@ -51,7 +52,7 @@ async fn apply_present_crds(world: &World) {
 }
 
 #[tokio::test]
-async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
+async fn older_or_deleted_crds_delete_nothing_in_the_cloud() {
     let _alone = alone().await;
     let mut world = found_on({
         let plane = own_plane().await;
@@ -81,7 +82,7 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
         );
     }
     // The record of sent passwords is lost, so no password is sent.
-    all_say(&world.users(), USERS + 1, "DependencyNotReady", words(update)).await;
+    wait_until_all_have(&world.users(), USERS + 1, "DependencyNotReady", words(update)).await;
     for number in 1..=3 {
         world.request(&format!("gw-{number:03}")).await;
     }
@@ -98,7 +99,7 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
     apply_present_crds(&world).await;
     world.wait_for_reason("late", "Available").await;
     world.users().wait_for_reason("late", "Available").await;
-    all_say(&world.users(), USERS + 1, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&world.users(), USERS + 1, "Available", |_| Vec::new()).await;
     let made = [("CreateCustomerGateway", 1), ("CreateVpnUser", 1)];
     let asked = Asked { posts: 2, deletes: 0 };
     let passwords = ("ResetVpnUserPassword", USERS as u64);
@@ -120,8 +121,8 @@ async fn crds_that_are_older_or_deleted_take_nothing_with_them() {
         "adopted later with externalID or adoptionPolicy: IfExists",
     ]);
     for _ in 0..2 {
-        all_say(&world.gateway_objects(), GATEWAYS, "CRDDeleting", &way_out).await;
-        all_say(&world.users(), USERS, "CRDDeleting", &way_out).await;
+        wait_until_all_have(&world.gateway_objects(), GATEWAYS, "CRDDeleting", &way_out).await;
+        wait_until_all_have(&world.users(), USERS, "CRDDeleting", &way_out).await;
         world.restart_operator().await;
     }
     world.wait_for_cycles(2).await;

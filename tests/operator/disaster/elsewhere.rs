@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::estate::{Asked, Before, GATEWAYS, Tally, USERS, all_are_ready, all_say, found, patch_all, text, words};
+use super::estate::{
+    Asked, Before, GATEWAYS, Tally, USERS, all_are_ready, found, patch_all, text, wait_until_all_have, words,
+};
 use crate::console::{counts, message};
 use crate::world::{PROJECT, REGION, World, alone, condition};
 use vpn_operator_testbed::eventually;
@@ -94,7 +96,7 @@ async fn suspected(world: &World, count: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
+async fn resources_out_of_view_are_neither_recreated_nor_released() {
     let _alone = alone().await;
     let mut world = found().await;
     let mut tally = Tally::default();
@@ -108,11 +110,11 @@ async fn what_is_out_of_sight_is_neither_made_anew_nor_given_up() {
     world.set_argument(&format!("--project-id={elsewhere}"));
     world.restart_operator().await;
     let way_out = words([elsewhere.as_str(), PROJECT, "restore credentials for the old project"]);
-    all_say(&world.gateway_objects(), GATEWAYS, "ScopeChanged", &way_out).await;
-    all_say(&world.users(), USERS, "ScopeChanged", &way_out).await;
+    wait_until_all_have(&world.gateway_objects(), GATEWAYS, "ScopeChanged", &way_out).await;
+    wait_until_all_have(&world.users(), USERS, "ScopeChanged", &way_out).await;
     // An edit does not change that.
     patch_all(&world.users(), &json!({"spec": {"adoptionPolicy": "IfExists"}})).await;
-    all_say(&world.users(), USERS, "ScopeChanged", &way_out).await;
+    wait_until_all_have(&world.users(), USERS, "ScopeChanged", &way_out).await;
     world.set_argument(&format!("--project-id={PROJECT}"));
     world.restart_operator().await;
     all_are_ready(&world).await;

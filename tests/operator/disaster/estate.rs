@@ -17,8 +17,8 @@ const IS_FULL: bool = match option_env!("RELIABILITY") {
     None => false,
 };
 /// Half of either is enough to trigger the mass-deletion guard.
-pub const GATEWAYS: usize = if IS_FULL { 100 } else { 40 };
-pub const USERS: usize = if IS_FULL { 50 } else { 24 };
+pub(super) const GATEWAYS: usize = if IS_FULL { 100 } else { 40 };
+pub(super) const USERS: usize = if IS_FULL { 50 } else { 24 };
 
 /// Concurrent requests to the apiserver.
 const AT_ONCE: usize = 8;
@@ -26,19 +26,21 @@ const AT_ONCE: usize = 8;
 const SENTINEL: &str = "SENTINEL+pw/";
 
 /// Options of the operators in these worlds: frequent drift checks, and no delay by their own rate limiter.
-pub fn options() -> Options {
+pub(super) fn options() -> Options {
     Options::with([
         "--resync-period=1s",
         "--max-requests-per-second=500",
         // A machine that is busy with the start of a control plane must not lose the lease.
         "--leader-elect-lease-duration=60s",
+        // Held lists must not time out before their release.
+        "--request-timeout=10s",
         "--log-level=info,vpn_operator=trace",
     ])
 }
 
 /// Objects are named `PREFIXgw-NNN` and `PREFIXuser-NNN`. In the cloud they have the same names without the prefix.
 /// `more` is the rest of every spec, in flow style.
-pub struct Manifests<'a> {
+pub(super) struct Manifests<'a> {
     pub prefix: &'a str,
     pub more: &'a str,
     pub finalizers: bool,
@@ -46,14 +48,14 @@ pub struct Manifests<'a> {
 
 impl Manifests<'_> {
     /// As they were first applied.
-    pub const PLAIN: Self = Self {
+    pub(super) const PLAIN: Self = Self {
         prefix: "",
         more: "",
         finalizers: false,
     };
 
     /// The manifest of a gateway.
-    pub fn gateway(&self, number: usize) -> String {
+    pub(super) fn gateway(&self, number: usize) -> String {
         // A prefix must not change the name of the gateway in the cloud.
         let name = format!("name: {}", gateway_name(number));
         let given = if self.prefix.is_empty() { "" } else { name.as_str() };
@@ -68,24 +70,26 @@ impl Manifests<'_> {
     }
 
     /// The manifest of a user.
-    pub fn user(&self, number: usize) -> String {
+    pub(super) fn user(&self, number: usize) -> String {
         let name = user_name(number);
         let mut spec = format!("{{passwordSecretRef: {{name: pw-{number:03}}}");
         if number.is_multiple_of(2) || !self.prefix.is_empty() {
-            spec.push_str(&format!(", name: {name}"));
+            spec += ", name: ";
+            spec += &name;
         }
-        spec.push_str(&match number % 4 {
+        let more = match number % 4 {
             0 => format!(", staticIP: 192.168.10.{}", 4 * number + 1),
             1 => ", userGroupName: default".to_owned(),
             2 => format!(", description: person {number}"),
             _ => String::new(),
-        });
+        };
+        spec.push_str(&more);
         let object = format!("{}{name}", self.prefix);
         self.finish(&user(&object, &close(&spec, self.more)))
     }
 
     /// `kubectl apply` of all of them.
-    pub async fn apply(&self, world: &World) {
+    pub(super) async fn apply(&self, world: &World) {
         let gateways = (1..=GATEWAYS).map(|number| self.gateway(number));
         let users = (1..=USERS).map(|number| self.user(number));
         let all: Vec<String> = gateways.chain(users).collect();
@@ -116,7 +120,7 @@ fn user_name(number: usize) -> String {
 }
 
 /// Applies the Secrets with the users' passwords.
-pub async fn apply_passwords(world: &mut World) {
+pub(super) async fn apply_passwords(world: &mut World) {
     world.sentinels.add(SENTINEL);
     let world = &*world;
     let apply = |number: usize| async move {
@@ -128,7 +132,7 @@ pub async fn apply_passwords(world: &mut World) {
 }
 
 /// Creates a world in which all of them are Ready.
-pub async fn found() -> World {
+pub(super) async fn found() -> World {
     let plane = ControlPlane::shared().await.unwrap();
     plane
         .apply_crds(&crate::world::repository().join("crds"))
@@ -138,7 +142,7 @@ pub async fn found() -> World {
 }
 
 /// The same on a control plane that has the CRDs.
-pub async fn found_on(plane: &'static ControlPlane) -> World {
+pub(super) async fn found_on(plane: &'static ControlPlane) -> World {
     let mut world = World::on(plane, options()).await;
     world.make_room().await;
     apply_passwords(&mut world).await;
@@ -150,7 +154,7 @@ pub async fn found_on(plane: &'static ControlPlane) -> World {
 }
 
 /// Waits until there are `count` objects of a kind, all with this reason. Each message must contain its words.
-pub async fn all_say(
+pub(super) async fn wait_until_all_have(
     objects: &Objects<'_>,
     count: usize,
     reason: &str,
@@ -182,19 +186,19 @@ pub async fn all_say(
 }
 
 /// Waits until all gateways and users are Ready.
-pub async fn all_are_ready(world: &World) {
-    all_say(&world.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
-    all_say(&world.users(), USERS, "Available", |_| Vec::new()).await;
+pub(super) async fn all_are_ready(world: &World) {
+    wait_until_all_have(&world.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&world.users(), USERS, "Available", |_| Vec::new()).await;
 }
 
 /// The same words for each object.
-pub fn words<const N: usize>(words: [&str; N]) -> impl Fn(&Value) -> Vec<String> {
+pub(super) fn words<const N: usize>(words: [&str; N]) -> impl Fn(&Value) -> Vec<String> {
     let words = words.map(str::to_owned).to_vec();
     move |_| words.clone()
 }
 
 /// Runs `does` for every object of a kind.
-pub async fn each<F: Future<Output = ()>>(all: &[Value], does: impl Fn(String, Value) -> F) {
+pub(super) async fn each<F: Future<Output = ()>>(all: &[Value], does: impl Fn(String, Value) -> F) {
     let all = all
         .iter()
         .map(|object| (text(&object["metadata"]["name"]), object.clone()));
@@ -204,13 +208,13 @@ pub async fn each<F: Future<Output = ()>>(all: &[Value], does: impl Fn(String, V
 }
 
 /// Merges the same patch into every object of a kind.
-pub async fn patch_all(objects: &Objects<'_>, patch: &Value) {
+pub(super) async fn patch_all(objects: &Objects<'_>, patch: &Value) {
     let all = objects.list().await;
     each(&all, |name, _| async move { objects.patch(&name, patch.clone()).await }).await;
 }
 
 /// Follows the message: sets `externalID` to the id that it names.
-pub async fn set_external_id_as_told(objects: &Objects<'_>) {
+pub(super) async fn set_external_id_from_message(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, object| async move {
         let said = message(&object);
@@ -224,7 +228,7 @@ pub async fn set_external_id_as_told(objects: &Objects<'_>) {
 }
 
 /// Simulates the loss of the cluster: all objects of a kind are deleted without any cleanup. No operator may run.
-pub async fn lose(objects: &Objects<'_>) {
+pub(super) async fn lose(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, _| async move {
         objects.patch(&name, json!({"metadata": {"finalizers": null}})).await;
@@ -235,7 +239,7 @@ pub async fn lose(objects: &Objects<'_>) {
 }
 
 /// Waits until the last object of a kind is deleted.
-pub async fn none_are_left(objects: &Objects<'_>) {
+pub(super) async fn none_are_left(objects: &Objects<'_>) {
     let result = eventually("all are deleted", DEADLINE * 5, async || {
         let left = objects.list().await;
         if left.is_empty() {
@@ -252,7 +256,7 @@ pub async fn none_are_left(objects: &Objects<'_>) {
 }
 
 /// Restores status from a backup, by name and prefix.
-pub async fn restore_status(objects: &Objects<'_>, backup: &[Value], prefix: &str) {
+pub(super) async fn restore_status(objects: &Objects<'_>, backup: &[Value], prefix: &str) {
     each(backup, |name, object| async move {
         let name = format!("{prefix}{name}");
         let status = json!({"status": object["status"]});
@@ -263,7 +267,7 @@ pub async fn restore_status(objects: &Objects<'_>, backup: &[Value], prefix: &st
 }
 
 /// Removes the status of every object.
-pub async fn wipe_status(objects: &Objects<'_>) {
+pub(super) async fn wipe_status(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, _| async move {
         let wipe = serde_json::from_value(json!([{"op": "remove", "path": "/status"}])).expect("a patch");
@@ -275,7 +279,7 @@ pub async fn wipe_status(objects: &Objects<'_>) {
 
 /// Changes in the cloud that the disasters caused and no user requested.
 #[derive(Default)]
-pub struct Tally {
+pub(super) struct Tally {
     disasters: u64,
     posts: u64,
     deletes: u64,
@@ -284,7 +288,7 @@ pub struct Tally {
 
 impl Tally {
     /// Reports the figures of a group of disasters.
-    pub fn report(&self, group: &str) {
+    pub(super) fn report(&self, group: &str) {
         let counted = [
             ("disasters", self.disasters),
             ("objects in each", (GATEWAYS + USERS) as u64),
@@ -300,14 +304,14 @@ impl Tally {
 }
 
 /// The cloud before a disaster.
-pub struct Before {
+pub(super) struct Before {
     mark: u64,
     gateways: BTreeMap<String, Value>,
     users: BTreeMap<String, Value>,
 }
 
 impl Before {
-    pub async fn of(world: &World) -> Self {
+    pub(super) async fn of(world: &World) -> Self {
         Self {
             mark: world.mark().await,
             gateways: gateways(world).await,
@@ -317,7 +321,7 @@ impl Before {
 
     /// Checks after the disaster that only these calls changed anything, and that nothing differs except owner tags and
     /// what `asked` contains.
-    pub async fn only(&self, world: &World, tally: &mut Tally, expected: BTreeMap<String, u64>, asked: Asked) {
+    pub(super) async fn only(&self, world: &World, tally: &mut Tally, expected: BTreeMap<String, u64>, asked: Asked) {
         let calls = world.writes_since(self.mark).await;
         let (gateways, users) = (gateways(world).await, users(world).await);
         let count = |verb: &str| -> u64 {
@@ -344,7 +348,7 @@ impl Before {
 
 /// Creations and deletions that users requested.
 #[derive(Default)]
-pub struct Asked {
+pub(super) struct Asked {
     pub posts: u64,
     pub deletes: u64,
 }
@@ -376,6 +380,6 @@ fn by_id(all: Vec<Value>) -> BTreeMap<String, Value> {
 }
 
 /// The text of a JSON string.
-pub fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

@@ -4,8 +4,8 @@ use kube::api::DeleteParams;
 use serde_json::json;
 
 use super::estate::{
-    Asked, Before, GATEWAYS, Manifests, Tally, USERS, all_are_ready, all_say, apply_passwords, each, found, lose,
-    none_are_left, patch_all, restore_status, set_external_id_as_told, text, wipe_status, words,
+    Asked, Before, GATEWAYS, Manifests, Tally, USERS, all_are_ready, apply_passwords, each, found, lose, none_are_left,
+    patch_all, restore_status, set_external_id_from_message, text, wait_until_all_have, wipe_status, words,
 };
 use crate::console::{counts, message};
 use crate::world::{World, alone};
@@ -17,8 +17,8 @@ const PASSWORDS: (&str, u64) = ("ResetVpnUserPassword", USERS as u64);
 
 /// Checks that every user in the cloud counts as unmanaged, since nothing proves its owner, and that the message says
 /// what to do.
-async fn users_are_strangers(world: &World) {
-    let told = all_say(&world.users(), USERS, "NameConflict", |_| Vec::new()).await;
+async fn users_count_as_unmanaged(world: &World) {
+    let told = wait_until_all_have(&world.users(), USERS, "NameConflict", |_| Vec::new()).await;
     let cloud = world.cloud_users().await;
     for object in told {
         let said = message(&object);
@@ -38,11 +38,11 @@ async fn users_are_strangers(world: &World) {
 }
 
 async fn gateways_are_ready(world: &World) {
-    all_say(&world.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&world.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
 }
 
 #[tokio::test]
-async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
+async fn a_lost_cluster_loses_nothing_in_the_cloud() {
     let _alone = alone().await;
     let mut world = found().await;
     let mut tally = Tally::default();
@@ -58,7 +58,7 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     gateways_are_ready(&world).await;
     let note = world.gateway_objects().wait_for_event("gw-001", "Readopted").await;
     assert!(note.contains("as it was before it was recreated"), "{note}");
-    users_are_strangers(&world).await;
+    users_count_as_unmanaged(&world).await;
     before.only(&world, &mut tally, counts([TAGS]), Asked::default()).await;
     // The remedy that the message names.
     patch_all(&world.users(), &adopt).await;
@@ -84,15 +84,15 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     restored.apply(&world).await;
     world.start_operator().await;
     gateways_are_ready(&world).await;
-    users_are_strangers(&world).await;
+    users_count_as_unmanaged(&world).await;
     // Deleting the objects now leaves the users in the cloud unchanged.
     world
         .kubectl(["delete", "vpnu", "user-001", "user-002", "--timeout=60s"])
         .await;
     world.apply(&[restored.user(1), restored.user(2)].join("---\n")).await;
-    users_are_strangers(&world).await;
+    users_count_as_unmanaged(&world).await;
     before.only(&world, &mut tally, counts([TAGS]), Asked::default()).await;
-    set_external_id_as_told(&world.users()).await;
+    set_external_id_from_message(&world.users()).await;
     all_are_ready(&world).await;
     patch_all(&world.users(), &json!({"spec": {"externalID": null}})).await;
     all_are_ready(&world).await;
@@ -110,7 +110,7 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
     wipe_status(&world.gateway_objects()).await;
     wipe_status(&world.users()).await;
     gateways_are_ready(&world).await;
-    users_are_strangers(&world).await;
+    users_count_as_unmanaged(&world).await;
     before.only(&world, &mut tally, counts([]), Asked::default()).await;
     patch_all(&world.users(), &adopt).await;
     all_are_ready(&world).await;
@@ -148,23 +148,23 @@ async fn whatever_of_a_cluster_is_lost_nothing_of_the_cloud_is() {
 }
 
 /// Checks that nothing is created beside the orphans. Each new object names its orphan, and adopts it by its id.
-async fn all_are_taken_over_as_told(world: &World, before: &Before, tally: &mut Tally) {
+async fn orphans_are_adopted_by_external_id(world: &World, before: &Before, tally: &mut Tally) {
     let orphaned = words([
         "names a CustomerGateway that no longer exists",
         "set spec.externalID to ",
     ]);
-    all_say(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", orphaned).await;
-    users_are_strangers(world).await;
+    wait_until_all_have(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", orphaned).await;
+    users_count_as_unmanaged(world).await;
     before.only(world, tally, counts([]), Asked::default()).await;
-    set_external_id_as_told(&world.gateway_objects()).await;
-    set_external_id_as_told(&world.users()).await;
+    set_external_id_from_message(&world.gateway_objects()).await;
+    set_external_id_from_message(&world.users()).await;
     all_are_ready(world).await;
     let taken = counts([TAGS, PASSWORDS]);
     before.only(world, &mut Tally::default(), taken, Asked::default()).await;
 }
 
 #[tokio::test]
-async fn objects_that_are_renamed_or_moved_find_what_they_had() {
+async fn renamed_or_moved_objects_keep_their_resources() {
     let _alone = alone().await;
     let mut world = found().await;
     let mut tally = Tally::default();
@@ -237,7 +237,7 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     .apply(&world)
     .await;
     world.start_operator().await;
-    all_are_taken_over_as_told(&world, &before, &mut tally).await;
+    orphans_are_adopted_by_external_id(&world, &before, &mut tally).await;
 
     // Moved to another namespace by a backup without status, whatever the names.
     let before = Before::of(&world).await;
@@ -247,7 +247,7 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     move_to_another_namespace(&mut world).await;
     Manifests::PLAIN.apply(&world).await;
     world.start_operator().await;
-    all_are_taken_over_as_told(&world, &before, &mut tally).await;
+    orphans_are_adopted_by_external_id(&world, &before, &mut tally).await;
 
     // The same with status: the gateways' tags name another place, the users' passwords count as set.
     let before = Before::of(&world).await;
@@ -261,13 +261,13 @@ async fn objects_that_are_renamed_or_moved_find_what_they_had() {
     restore_status(&world.users(), &backup.1, "").await;
     world.start_operator().await;
     let elsewhere = words(["has another owner", "set spec.externalID to "]);
-    all_say(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", elsewhere).await;
+    wait_until_all_have(&world.gateway_objects(), GATEWAYS, "AlreadyManaged", elsewhere).await;
     world.wait_for_calls("ListVpnUsers", 2).await;
-    all_say(&world.users(), USERS, "Available", |_| Vec::new()).await;
+    wait_until_all_have(&world.users(), USERS, "Available", |_| Vec::new()).await;
     before
         .only(&world, &mut tally, counts([PASSWORDS]), Asked::default())
         .await;
-    set_external_id_as_told(&world.gateway_objects()).await;
+    set_external_id_from_message(&world.gateway_objects()).await;
     all_are_ready(&world).await;
     before
         .only(

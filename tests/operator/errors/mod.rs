@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator::cloud::error::{Operation, known_codes};
+use vpn_cloud::error::cloud_error::{Operation, known_codes};
 use vpn_operator_testbed::{Effort, effort, figures};
 
-pub use self::table::NEVER;
+pub(crate) use self::table::NEVER;
 use self::table::{GATEWAY, ROWS, Row, Then, USER};
 use crate::objects::Objects;
 use crate::seen::{PATIENCE, Seen};
@@ -98,7 +99,7 @@ fn plan() -> Vec<(usize, bool, Vec<Operation>)> {
 }
 
 #[tokio::test]
-async fn every_refusal_at_every_call_has_its_reason_its_pace_and_an_end() {
+async fn every_error_of_every_call_sets_its_reason_backs_off_and_recovers() {
     let flags = [
         "--resync-period=0",
         "--request-timeout=5s",
@@ -435,7 +436,11 @@ impl Subject<'_> {
             "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
         });
         let object = serde_json::from_value(object).expect("an object");
-        self.objects().api().create(&Default::default(), &object).await.unwrap();
+        self.objects()
+            .api()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
     }
 
     /// Creates the state that an edit needs to cause this call.
@@ -467,7 +472,7 @@ impl Subject<'_> {
             Operation::RemoveVpnUsersFromGroup => json!({"userGroupName": null, "userGroupID": "None"}),
             Operation::ResetVpnUserPassword => return self.set_password().await,
             _ => {
-                let deleted = self.objects().api().delete(&self.name, &Default::default()).await;
+                let deleted = self.objects().api().delete(&self.name, &DeleteParams::default()).await;
                 return drop(deleted.unwrap());
             }
         };

@@ -1,10 +1,10 @@
 //! The error table as data: every refusal of the cloud, the operations it can occur at, and the condition that follows.
 
-use vpn_operator::cloud::error::{ErrorKind, Operation, Retry};
+use vpn_cloud::error::cloud_error::{ErrorKind, Operation, Retry};
 
 /// What the operator does with an object after a refusal, and how soon it retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub(super) enum Then {
     /// Tried again after a second, then after two.
     Again,
     /// Tried again after five seconds.
@@ -21,7 +21,7 @@ pub enum Then {
 
 /// One refusal, and the condition that follows.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub(super) struct Row {
     pub status: u16,
     /// Empty: the text is the whole body.
     pub code: &'static str,
@@ -33,7 +33,7 @@ pub struct Row {
 
 impl Row {
     /// Returns what follows at this operation, where it may differ from the row.
-    pub fn expected(&self, at: Operation) -> (&'static str, Then) {
+    pub(super) fn expected(&self, at: Operation) -> (&'static str, Then) {
         use Operation::{CreateVpnUser, UpdateVpnUser};
         match (self.code, at) {
             // The address is taken, not the name.
@@ -48,7 +48,7 @@ impl Row {
 use Operation as O;
 
 /// Every call about gateways.
-pub const GATEWAY: &[Operation] = &[
+pub(super) const GATEWAY: &[Operation] = &[
     O::ListCustomerGateways,
     O::ListCustomerGatewayTags,
     O::CreateCustomerGateway,
@@ -59,7 +59,7 @@ pub const GATEWAY: &[Operation] = &[
     O::DeleteCustomerGateway,
 ];
 /// Every call about users.
-pub const USER: &[Operation] = &[
+pub(super) const USER: &[Operation] = &[
     O::ListVpnUsers,
     O::CreateVpnUser,
     O::GetVpnUser,
@@ -71,7 +71,7 @@ pub const USER: &[Operation] = &[
 ];
 /// Calls that no ordinary life needs: the operator does not send them, or only if the cloud's lists omit tags or a VPN
 /// server no longer exists.
-pub const NEVER: &[Operation] = &[
+pub(crate) const NEVER: &[Operation] = &[
     O::ListVpnUsersInGroup,
     O::AddVpnUsersToGroup,
     O::ListVpnServers,
@@ -206,7 +206,7 @@ const fn gone(status: u16, code: &'static str, text: &'static str) -> Row {
 }
 
 #[rustfmt::skip] // One row, one line: it is a table.
-pub const ROWS: &[Row] = &[
+pub(super) const ROWS: &[Row] = &[
     // The gateway in front of every service.
     credentials(401, "APIGW.0301", "Incorrect IAM authentication information: verify aksk signature fail", ALL),
     credentials(401, "APIG.0301", "Incorrect IAM authentication information: Get secretKey failed, ak not exist", ALL),
@@ -362,8 +362,8 @@ pub const ROWS: &[Row] = &[
 
 /// Every code of the operator's own table has a row, and every operation but those of `NEVER` is in one.
 #[test]
-fn the_rows_stand_for_what_the_operators_table_knows() {
-    let known: std::collections::BTreeSet<&str> = vpn_operator::cloud::error::known_codes().collect();
+fn the_rows_cover_every_known_error_code_and_operation() {
+    let known: std::collections::BTreeSet<&str> = vpn_cloud::error::cloud_error::known_codes().collect();
     let written = ROWS
         .iter()
         .map(|row| row.code)
@@ -381,7 +381,7 @@ fn the_rows_stand_for_what_the_operators_table_knows() {
 
 /// The rows expect the backoff of the operator's error kinds.
 #[test]
-fn what_comes_after_a_refusal_has_the_pace_of_its_meaning() {
+fn expected_backoffs_match_the_error_kinds() {
     let first = |kind: ErrorKind| kind.backoff().first.as_secs();
     assert_eq!(first(ErrorKind::CloudFault), Then::Again.seconds());
     assert_eq!(first(ErrorKind::Throttled), Then::Again.seconds());
@@ -393,7 +393,7 @@ fn what_comes_after_a_refusal_has_the_pace_of_its_meaning() {
 
 impl Then {
     /// Returns the time until the next try, plus or minus a fifth.
-    pub fn seconds(self) -> u64 {
+    pub(super) fn seconds(self) -> u64 {
         match self {
             Self::Again => 1,
             Self::Waits => 5,

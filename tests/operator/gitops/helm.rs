@@ -15,7 +15,7 @@ fn write_chart(folder: &Path) {
 }
 
 #[tokio::test]
-async fn helm_waits_for_an_object_that_no_operator_has_seen_yet() {
+async fn helm_waits_for_an_object_not_yet_reconciled() {
     let options = Options {
         stopped: true,
         ..Options::with(["--resync-period=0"])

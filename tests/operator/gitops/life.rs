@@ -24,7 +24,7 @@ async fn whole_life(seen: &Seen, name: &str) -> Vec<serde_json::Value> {
 }
 
 #[tokio::test]
-async fn a_gateways_life_is_what_kstatus_and_argo_cd_say_it_is() {
+async fn kstatus_and_argo_cd_show_each_phase_of_a_gateway() {
     let options = Options {
         stopped: true,
         ..Options::with(["--resync-period=0"])
@@ -88,7 +88,7 @@ async fn a_gateways_life_is_what_kstatus_and_argo_cd_say_it_is() {
 }
 
 #[tokio::test]
-async fn a_users_life_is_what_kstatus_and_argo_cd_say_it_is() {
+async fn kstatus_and_argo_cd_show_each_phase_of_a_user() {
     let mut world = World::start().await;
     let judge = Judge::build(&world).await;
     let seen = Seen::start(&world);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::{show, still};
 use crate::world::{Options, REGION, World};
@@ -12,12 +12,12 @@ use crate::world::{Options, REGION, World};
 const FULL_PROJECT: &str = "ffffffffffffffffffffffffffffffff";
 
 /// The access key of a credential that a test creates.
-pub fn access_key(name: &str) -> String {
+pub(super) fn access_key(name: &str) -> String {
     format!("GOLDEN{}", name.to_uppercase().replace('-', ""))
 }
 
 /// Creates an access key in the cloud, and the Secret of the same name that contains it.
-pub async fn credential(world: &mut World, name: &str, permissions: serde_json::Value, more: &[(&str, &str)]) {
+pub(super) async fn credential(world: &mut World, name: &str, permissions: serde_json::Value, more: &[(&str, &str)]) {
     let access_key = access_key(name);
     let secret_key = format!("golden+{name}/secret=");
     let credential = json!({"secret_key": secret_key, "permissions": permissions});
@@ -30,7 +30,7 @@ pub async fn credential(world: &mut World, name: &str, permissions: serde_json::
 }
 
 #[tokio::test]
-async fn the_credentials_are_refused() {
+async fn refused_credentials_match_golden_files() {
     let mut world = World::with(still([])).await;
     credential(&mut world, "wrong", json!({}), &[]).await;
     world
@@ -75,7 +75,7 @@ async fn the_credentials_are_refused() {
 }
 
 #[tokio::test]
-async fn there_are_no_credentials() {
+async fn missing_credentials_match_golden_files() {
     let world = World::with(Options {
         without_credentials: true,
         ..still([])
@@ -106,7 +106,7 @@ async fn there_are_no_credentials() {
 }
 
 #[tokio::test]
-async fn the_cloud_will_not_make_it() {
+async fn refused_creation_matches_golden_files() {
     let mut world = World::with(still([])).await;
     let project = json!({"name": format!("{REGION}_full"), "gateway_quota": 0});
     world

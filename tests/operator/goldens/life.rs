@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::{show, show_farewell, still};
 use crate::world::{World, condition};
@@ -22,7 +22,7 @@ fn ca_certificate() -> String {
 }
 
 /// Requests a reconcile by annotation.
-async fn look_again(world: &World, name: &str, when: &str) {
+async fn request_reconcile(world: &World, name: &str, when: &str) {
     let annotations = json!({"vpn.huaweicloud.com/reconcile-requested-at": when});
     world
         .patch(name, json!({"metadata": {"annotations": annotations}}))
@@ -30,7 +30,7 @@ async fn look_again(world: &World, name: &str, when: &str) {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_there() {
+async fn available_gateway_matches_golden_files() {
     let world = World::with(still([])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
     show(&world, "available", "office", Reason::Available, &["Created"]).await;
@@ -90,7 +90,7 @@ async fn a_gateway_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_was_changed_behind_our_back() {
+async fn gateway_with_drift_matches_golden_files() {
     let world = World::with(still([])).await;
     world
         .apply_gateway("edited", "{name: edited, idValue: 203.0.113.1}")
@@ -102,7 +102,7 @@ async fn a_gateway_that_was_changed_behind_our_back() {
         .edit_gateway(id, &json!({"name": "by-hand"}))
         .await
         .unwrap();
-    look_again(&world, "edited", "1").await;
+    request_reconcile(&world, "edited", "1").await;
     let events = ["Created", "DriftDetected", "DriftCorrected"];
     show(
         &world,
@@ -119,14 +119,14 @@ async fn a_gateway_that_was_changed_behind_our_back() {
     let id = object["status"]["id"].as_str().unwrap();
     let edit = json!({"name": "by-hand", "remove_tags": ["site"]});
     world.simulator.edit_gateway(id, &edit).await.unwrap();
-    look_again(&world, "reported", "1").await;
+    request_reconcile(&world, "reported", "1").await;
     let drifted = |object: &serde_json::Value| condition(object, "Drifted")["status"] == "True";
     world.wait_for("reported", "has drifted", drifted).await;
     let events = ["Created", "DriftDetected"];
     show(&world, "available-report-drift", "reported", Reason::Available, &events).await;
 
     world.simulator.remove_gateway(id).await.unwrap();
-    look_again(&world, "reported", "2").await;
+    request_reconcile(&world, "reported", "2").await;
     let events = ["Created", "DriftDetected", "NotFound"];
     show(&world, "not-found-report-drift", "reported", Reason::NotFound, &events).await;
 
@@ -137,14 +137,14 @@ async fn a_gateway_that_was_changed_behind_our_back() {
         .remove_gateway(object["status"]["id"].as_str().unwrap())
         .await
         .unwrap();
-    look_again(&world, "again", "1").await;
+    request_reconcile(&world, "again", "1").await;
     let events = ["Created", "DriftDetected", "Recreated"];
     show(&world, "available-recreated", "again", Reason::Available, &events).await;
     world.finish().await;
 }
 
 #[tokio::test]
-async fn a_gateway_that_was_there_before() {
+async fn adopted_and_observed_gateway_matches_golden_files() {
     let world = World::with(still([])).await;
     let seeded: Vec<serde_json::Value> = world
         .simulator
@@ -162,7 +162,7 @@ async fn a_gateway_that_was_there_before() {
     let adopted = show(&world, "available-adopted", "adopted", Reason::Available, &["Adopted"]).await;
 
     world.simulator.remove_gateway(id(0)).await.unwrap();
-    look_again(&world, "adopted", "1").await;
+    request_reconcile(&world, "adopted", "1").await;
     let events = ["Adopted", "NotFound"];
     let gone = show(&world, "not-found-adopted", "adopted", Reason::NotFound, &events).await;
     assert_eq!(gone["status"]["id"], adopted["status"]["id"]);
@@ -186,7 +186,7 @@ async fn a_gateway_that_was_there_before() {
 }
 
 #[tokio::test]
-async fn a_gateway_on_its_way() {
+async fn gateway_in_progress_matches_golden_files() {
     let world = World::with(still([])).await;
     let hold = async |operation: &str| {
         world
@@ -266,7 +266,7 @@ async fn a_gateway_on_its_way() {
 }
 
 #[tokio::test]
-async fn an_operator_that_may_only_read() {
+async fn read_only_mode_matches_golden_files() {
     let mut world = World::with(still([])).await;
     world
         .apply_gateway("changed", "{name: changed, idValue: 203.0.113.1}")

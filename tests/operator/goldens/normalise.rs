@@ -32,13 +32,13 @@ const PATTERNS: [(&str, &str); 9] = [
 ];
 
 /// Knows the names of one object and of its world.
-pub struct Normaliser {
+pub(super) struct Normaliser {
     known: Vec<(String, &'static str)>,
     patterns: Vec<(Regex, &'static str)>,
 }
 
 impl Normaliser {
-    pub fn new(world: &World, object: &Value) -> Self {
+    pub(super) fn new(world: &World, object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let known = [
             (text(&object["status"]["id"]), "<id>"),
@@ -54,7 +54,7 @@ impl Normaliser {
         }
     }
 
-    pub fn text(&self, text: &str) -> String {
+    pub(super) fn text(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (known, stands) in &self.known {
             text = text.replace(known, stands);
@@ -66,7 +66,7 @@ impl Normaliser {
     }
 
     /// `kubectl get`.
-    pub fn table(&self, table: &str) -> String {
+    pub(super) fn table(&self, table: &str) -> String {
         let mut lines = table.lines();
         let header = lines.next().unwrap_or_default();
         let starts = column_starts(header);
@@ -75,7 +75,7 @@ impl Normaliser {
     }
 
     /// `kubectl describe`.
-    pub fn description(&self, description: &str) -> String {
+    pub(super) fn description(&self, description: &str) -> String {
         let Some((object, events)) = description.split_once("\nEvents:") else {
             panic!("no Events in {description}");
         };
@@ -90,7 +90,7 @@ impl Normaliser {
             .filter(|line| !line.trim_start().starts_with("----"))
             .map(|line| gap.splitn(line.trim(), 5).map(str::to_owned).collect());
         let events = self.set(rows.collect());
-        let indented: String = events.lines().map(|line| format!("  {line}\n")).collect();
+        let indented: String = events.lines().flat_map(|line| ["  ", line, "\n"]).collect();
         format!("{object}Events:\n{indented}")
     }
 

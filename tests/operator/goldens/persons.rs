@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 use vpn_operator_testbed::ControlPlane;
 
 use super::{show, still};
@@ -12,7 +12,7 @@ use crate::world::{Options, PROJECT, REGION, World, gateway, repository};
 const OTHER_PROJECT: &str = "fedcba9876543210fedcba9876543210";
 
 #[tokio::test]
-async fn the_spec_does_not_fit() {
+async fn invalid_spec_matches_golden_files() {
     let world = World::with(still([])).await;
     world
         .apply_gateway("asn", "{idValue: 203.0.113.1, bgpASN: 65010}")
@@ -60,7 +60,7 @@ async fn the_spec_does_not_fit() {
 }
 
 #[tokio::test]
-async fn somebody_else_has_it() {
+async fn a_gateway_of_another_owner_matches_golden_files() {
     let world = World::with(still([])).await;
     let other = "11111111-2222-3333-4444-555555555555:other-cluster:network:office";
     let seeded: Vec<Value> = world
@@ -112,7 +112,7 @@ async fn somebody_else_has_it() {
 }
 
 #[tokio::test]
-async fn the_object_was_made_anew_in_a_cluster_without_a_name() {
+async fn former_owner_without_a_cluster_name_matches_golden_files() {
     let world = World::with(Options {
         without_cluster_name: true,
         ..still([])
@@ -135,7 +135,7 @@ async fn the_object_was_made_anew_in_a_cluster_without_a_name() {
 }
 
 #[tokio::test]
-async fn the_credentials_lead_elsewhere() {
+async fn credentials_of_another_project_match_golden_files() {
     let mut world = World::with(still([])).await;
     let project = json!({"name": format!("{REGION}_other")});
     world
@@ -164,7 +164,7 @@ async fn the_credentials_lead_elsewhere() {
 }
 
 #[tokio::test]
-async fn everything_is_gone_at_once() {
+async fn mass_deletion_matches_golden_files() {
     let world = World::with(still(["--resync-period=1s"])).await;
     let manifests: Vec<String> = (1..=13)
         .map(|number| gateway(&format!("gw-{number}"), &format!("{{idValue: 203.0.113.{number}}}")))
@@ -197,7 +197,7 @@ async fn everything_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn the_crd_is_being_deleted() {
+async fn crd_in_deletion_matches_golden_files() {
     // A control plane of its own: all other tests share the CRD. It ends with this process.
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     plane.apply_crds(&repository().join("crds")).await.unwrap();

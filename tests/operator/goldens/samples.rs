@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use regex::Regex;
 use serde_json::Value;
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::Shown;
 use crate::world::{World, repository};
@@ -38,13 +38,13 @@ const PATTERNS: [(&str, &str); 4] = [
 const UUID: &str = r"\b[0-9A-Za-z]{8}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{4}-[0-9A-Za-z]{12}\b";
 
 /// Whether a golden's object is a sample.
-pub fn is_sample(kind: Shown, golden: &str) -> bool {
+pub(super) fn is_sample(kind: Shown, golden: &str) -> bool {
     let first = |reason| kind.goldens_of(reason).first().copied();
     MORE.contains(&golden) || Reason::ALL.into_iter().filter_map(first).any(|name| name == golden)
 }
 
 /// Compares an object with its stored sample. `INSTA_UPDATE=always` stores it, as with the goldens.
-pub fn check(kind: Shown, world: &World, name: &str, object: &Value) {
+pub(super) fn check(kind: Shown, world: &World, name: &str, object: &Value) {
     let folder = match kind {
         Shown::Gateways => "CustomerGateway",
         Shown::Users => "VpnUser",

@@ -6,7 +6,7 @@ use super::{Shown, samples, still};
 use crate::world::{Options, World};
 
 #[tokio::test]
-async fn what_no_operator_has_seen_is_not_yet_as_it_should_be() {
+async fn object_before_its_first_reconciliation_matches_golden_files() {
     let options = Options {
         stopped: true,
         ..still([])

@@ -8,13 +8,13 @@ mod read_only;
 mod waits;
 
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::{Shown, show_farewell_of, show_of};
 use crate::world::World;
 
 /// Every golden of a user, by the reason that it shows. A new reason does not compile until it is here.
-pub fn goldens_of(reason: Reason) -> &'static [&'static str] {
+pub(super) fn goldens_of(reason: Reason) -> &'static [&'static str] {
     match reason {
         Reason::Available => &[
             "user-available",
@@ -142,7 +142,7 @@ async fn create(world: &World, name: &str, spec: &str) -> String {
 }
 
 /// Requests a reconciliation by annotation.
-async fn look_again(world: &World, name: &str, when: &str) {
+async fn request_reconcile(world: &World, name: &str, when: &str) {
     let annotations = json!({"vpn.huaweicloud.com/reconcile-requested-at": when});
     let patch = json!({"metadata": {"annotations": annotations}});
     world.users().patch(name, patch).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::{show, still};
 use crate::world::World;
@@ -17,7 +17,7 @@ async fn trouble(world: &World, operation: &str, mut fault: serde_json::Value) {
 }
 
 #[tokio::test]
-async fn a_secret_is_missing() {
+async fn missing_secret_matches_golden_files() {
     let world = World::with(still([])).await;
     let spec = "{idValue: 203.0.113.1, credentialsRef: {name: cloud-credentials}}";
     world.apply_gateway("credentials", spec).await;
@@ -52,7 +52,7 @@ async fn a_secret_is_missing() {
 }
 
 #[tokio::test]
-async fn a_connection_keeps_the_gateway() {
+async fn gateway_with_a_connection_matches_golden_files() {
     let world = World::with(still([])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
     let object = world.wait_for_reason("office", "Available").await;
@@ -82,7 +82,7 @@ async fn a_connection_keeps_the_gateway() {
 }
 
 #[tokio::test]
-async fn the_cloud_has_no_time() {
+async fn throttling_matches_golden_files() {
     let world = World::with(still([])).await;
     trouble(
         &world,
@@ -109,7 +109,7 @@ async fn the_cloud_has_no_time() {
 }
 
 #[tokio::test]
-async fn the_cloud_fails() {
+async fn cloud_error_matches_golden_files() {
     let world = World::with(still([])).await;
     world.apply_gateway("read", "{name: read, idValue: 203.0.113.1}").await;
     world.wait_for_reason("read", "Available").await;
@@ -143,7 +143,7 @@ async fn the_cloud_fails() {
 }
 
 #[tokio::test]
-async fn nobody_listens_at_the_endpoint() {
+async fn unreachable_endpoint_matches_golden_files() {
     // Port 9 is the discard service's, which nobody runs.
     let world = World::with(still(["--vpn-endpoint=http://127.0.0.1:9"])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;

@@ -8,7 +8,7 @@ use super::stopped::settle_up;
 use super::{SLOW, begin_with_gateways, world_of_replicas};
 
 #[tokio::test]
-async fn when_all_replicas_stood_still_past_the_lease_the_former_leader_writes_nothing_more() {
+async fn a_former_leader_frozen_past_its_lease_writes_nothing() {
     let mut world = world_of_replicas([SLOW]).await;
     let history = History::follow(&world).await;
     let first = Replica::start(&mut world, "first").await;

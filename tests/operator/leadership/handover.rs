@@ -6,7 +6,7 @@ use crate::console::counts;
 use crate::world::World;
 
 #[tokio::test]
-async fn of_two_operators_one_works_and_hands_over() {
+async fn only_the_leader_works_and_hands_over_on_sigterm() {
     let mut world = World::start().await;
     world.create("one", "{idValue: 203.0.113.1}").await;
     let follower = world.start_another([]).await;

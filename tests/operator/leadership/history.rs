@@ -14,14 +14,14 @@ use crate::world::{DEADLINE, World};
 
 /// The versions of a world's Lease so far. Call [`History::caught_up`] before the last read.
 #[derive(Clone)]
-pub struct History {
+pub(super) struct History {
     leases: Api<Lease>,
     versions: Arc<Mutex<Vec<LeaseSpec>>>,
 }
 
 /// The holder changed without a release of the lease.
 #[derive(Clone, Debug)]
-pub struct Takeover {
+pub(super) struct Takeover {
     pub from: String,
     /// From the last renewal until the takeover, in percent of the lease duration.
     pub percent: u64,
@@ -29,7 +29,7 @@ pub struct Takeover {
 
 impl History {
     /// Follows the Lease from now on.
-    pub async fn follow(world: &World) -> Self {
+    pub(super) async fn follow(world: &World) -> Self {
         let leases: Api<Lease> = Api::namespaced(world.client.clone(), &world.namespace);
         let listed = leases.list(&ListParams::default()).await.unwrap();
         assert!(listed.items.is_empty(), "the history begins with the first holder");
@@ -43,12 +43,12 @@ impl History {
     }
 
     /// Returns the current Lease.
-    pub async fn now(&self) -> LeaseSpec {
+    pub(super) async fn now(&self) -> LeaseSpec {
         self.leases.get("vpn-operator").await.unwrap().spec.unwrap_or_default()
     }
 
     /// Waits until the history contains the current version of the Lease.
-    pub async fn caught_up(&self) {
+    pub(super) async fn caught_up(&self) {
         let now = self.now().await;
         eventually("the Lease's history has its present state", DEADLINE, async || {
             let has = self.versions.lock().unwrap().contains(&now);
@@ -59,7 +59,7 @@ impl History {
     }
 
     /// Returns the holder at that time; `None`: there was none.
-    pub fn holder_at(&self, at: Timestamp) -> Option<String> {
+    pub(super) fn holder_at(&self, at: Timestamp) -> Option<String> {
         let versions = self.versions.lock().unwrap();
         let begun = |spec: &&LeaseSpec| spec.acquire_time.as_ref().is_some_and(|time| time.0 <= at);
         let last = versions.iter().rev().find(begun)?;
@@ -67,7 +67,7 @@ impl History {
     }
 
     /// Returns every takeover of a lease that was not released. `skew`: how far a holder's clock is ahead, in seconds.
-    pub fn takeovers(&self, skew: impl Fn(&str) -> i64) -> Vec<Takeover> {
+    pub(super) fn takeovers(&self, skew: impl Fn(&str) -> i64) -> Vec<Takeover> {
         let versions = self.versions.lock().unwrap();
         let holder = |spec: &LeaseSpec| spec.holder_identity.clone().unwrap_or_default();
         let pairs = versions.windows(2).map(|pair| (&pair[0], &pair[1]));
@@ -90,7 +90,7 @@ impl History {
     }
 
     /// Waits for `count` more renewals.
-    pub async fn wait_for_renewals(&self, count: usize) {
+    pub(super) async fn wait_for_renewals(&self, count: usize) {
         let before = self.versions.lock().unwrap().len();
         eventually(&format!("{count} renewals"), DEADLINE, async || {
             let seen = self.versions.lock().unwrap().len() - before;
@@ -101,7 +101,7 @@ impl History {
     }
 
     /// Waits until the lease has expired.
-    pub async fn wait_until_over(&self) {
+    pub(super) async fn wait_until_over(&self) {
         let lease = self.now().await;
         let duration = Duration::from_secs(u64::try_from(lease.lease_duration_seconds.unwrap()).unwrap());
         let end = lease.renew_time.unwrap().0 + duration;

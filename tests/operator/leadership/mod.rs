@@ -21,7 +21,7 @@ use crate::world::{DEADLINE, Options, World, gateway};
 static LEDGER: Ledger = Ledger::new("leadership");
 
 /// The lease is as short as a busy machine allows: the leader gives up after two thirds of it without a renewal.
-const LEASE: &str = "--leader-elect-lease-duration=8s";
+const LEASE: &str = "--leader-elect-lease-duration=12s";
 /// So slow that there is always work waiting to be done.
 const SLOW: &str = "--max-requests-per-second=4";
 

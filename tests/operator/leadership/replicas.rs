@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Operator, eventually};
 
@@ -11,20 +12,20 @@ use crate::troubles::{add_access_key, secret_of};
 use crate::world::{DEADLINE, World};
 
 /// One of several operators on one Lease. [`Deref`] gives access to its process.
-pub struct Replica {
+pub(super) struct Replica {
     operator: Operator,
     pub access_key: String,
 }
 
 impl Replica {
     /// Starts a replica that talks to the apiserver itself.
-    pub async fn start(world: &mut World, name: &str) -> Self {
+    pub(super) async fn start(world: &mut World, name: &str) -> Self {
         let kubeconfig = world.kubeconfig.clone();
         Self::start_behind(world, name, &kubeconfig).await
     }
 
     /// Starts a replica with this kubeconfig, and waits until it is ready.
-    pub async fn start_behind(world: &mut World, name: &str, kubeconfig: &Path) -> Self {
+    pub(super) async fn start_behind(world: &mut World, name: &str, kubeconfig: &Path) -> Self {
         let (access_key, secret_key) = (format!("REPLICA{}", name.to_uppercase()), secret_of(name));
         add_access_key(world, &access_key, &secret_key, json!({})).await;
         world.sentinels.add(&secret_key);
@@ -39,19 +40,19 @@ impl Replica {
     }
 
     /// The name under which it holds the lease; `None` before it leads.
-    pub fn identity(&self) -> Option<String> {
+    pub(super) fn identity(&self) -> Option<String> {
         let log = self.operator.log();
         let (_, rest) = log.split_once("leading identity=\"")?;
         Some(rest.split('"').next()?.to_owned())
     }
 
     /// Waits until it leads.
-    pub async fn leads(&self) {
+    pub(super) async fn leads(&self) {
         self.operator.wait_for_log("leading identity=", DEADLINE).await.unwrap();
     }
 
     /// Waits until it exits because it has lost the lease. Its last log line must contain `why`.
-    pub async fn ends_without_its_lease(&self, why: &str) {
+    pub(super) async fn ends_without_its_lease(&self, why: &str) {
         let status = self.operator.wait(DEADLINE).await.unwrap();
         assert_eq!(status.code(), Some(1), "{}", self.operator.log_tail());
         let log = self.operator.log();
@@ -62,8 +63,14 @@ impl Replica {
         );
     }
 
+    /// When it wrote the last line of its log.
+    pub(super) fn last_logged(&self) -> Timestamp {
+        let log = std::fs::metadata(self.operator.log_path()).unwrap();
+        Timestamp::try_from(log.modified().unwrap()).unwrap()
+    }
+
     /// Returns its requests to change something in the cloud since then.
-    pub async fn writes_since(&self, world: &World, mark: u64) -> Vec<Value> {
+    pub(super) async fn writes_since(&self, world: &World, mark: u64) -> Vec<Value> {
         let page = format!("log?since={mark}&access_key={}", self.access_key);
         let page: Value = world.simulator.admin_get(&page).await.unwrap();
         let requests = page["requests"].as_array().cloned().unwrap_or_default();
@@ -74,7 +81,7 @@ impl Replica {
     }
 
     /// Keeps its log in the world, which searches it for secrets.
-    pub fn retire(self, world: &mut World) {
+    pub(super) fn retire(self, world: &mut World) {
         world.ended.push(self.operator);
     }
 }
@@ -88,7 +95,7 @@ impl Deref for Replica {
 }
 
 /// Waits until one of them leads, and returns its index.
-pub async fn one_leads(replicas: &[&Replica]) -> usize {
+pub(super) async fn one_leads(replicas: &[&Replica]) -> usize {
     eventually("one of the replicas leads", DEADLINE, async || {
         let leading = replicas.iter().position(|replica| replica.identity().is_some());
         leading.ok_or("none does")
@@ -99,7 +106,7 @@ pub async fn one_leads(replicas: &[&Replica]) -> usize {
 
 /// Counts the writes to the cloud by a replica while another one held the lease: compares each write with the history
 /// of the Lease.
-pub async fn trespasses(world: &World, history: &History, replicas: &[&Replica]) -> u64 {
+pub(super) async fn trespasses(world: &World, history: &History, replicas: &[&Replica]) -> u64 {
     let mut count = 0;
     for replica in replicas {
         let Some(identity) = replica.identity() else {

@@ -9,7 +9,7 @@ use crate::console::counts;
 use crate::world::user;
 
 #[tokio::test]
-async fn two_leaders_at_once_make_nothing_twice() {
+async fn two_concurrent_leaders_create_no_duplicates() {
     let count = if effort() == Effort::Full { 120 } else { 30 };
     let mut world = world_of_replicas(["--resync-period=2s"]).await;
     let one = Replica::start(&mut world, "one").await;

@@ -10,7 +10,7 @@ use super::{LEDGER, world_of_replicas};
 use crate::world::{DEADLINE, gateway, user};
 
 #[tokio::test]
-async fn a_rolling_update_under_load_drops_nothing() {
+async fn a_rolling_update_under_load_loses_no_work() {
     let (wave, rolls) = if effort() == Effort::Full { (60, 4) } else { (25, 2) };
     let mut world = world_of_replicas(["--max-requests-per-second=8"]).await;
     let history = History::follow(&world).await;

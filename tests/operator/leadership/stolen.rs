@@ -9,7 +9,7 @@ use super::replicas::{Replica, trespasses};
 use super::{LEDGER, SLOW, begin_with_gateways, world_of_replicas};
 
 #[tokio::test]
-async fn a_leader_whose_lease_is_stolen_ends_and_the_thief_is_waited_out() {
+async fn a_stolen_lease_ends_the_leader_and_is_acquired_after_it_expires() {
     let mut world = world_of_replicas([SLOW]).await;
     let history = History::follow(&world).await;
     let first = Replica::start(&mut world, "first").await;

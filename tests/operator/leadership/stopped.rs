@@ -9,7 +9,7 @@ use super::{LEDGER, SLOW, apply_gateways, begin_with_gateways, rename, wait_unti
 use crate::world::{DEADLINE, World, gateway};
 
 /// Asserts that each takeover came within two lease durations, and reports the longest.
-pub async fn takeovers_were_quick(history: &History) {
+pub(super) async fn takeovers_were_quick(history: &History) {
     history.caught_up().await;
     for takeover in history.takeovers(|_| 0) {
         LEDGER.most("longest takeover in % of a lease", takeover.percent);
@@ -19,7 +19,7 @@ pub async fn takeovers_were_quick(history: &History) {
 
 /// Ends a test: asserts and reports that no replica wrote without the lease and that each object has exactly one in the
 /// cloud.
-pub async fn settle_up(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
+pub(super) async fn settle_up(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
     history.caught_up().await;
     let trespasses = trespasses(world, history, replicas).await;
     let tally = world.exactly_one_each().await;
@@ -35,7 +35,7 @@ pub async fn settle_up(world: &World, history: &History, replicas: &[&Replica], 
 }
 
 #[tokio::test]
-async fn of_three_replicas_those_that_were_stopped_and_continued_write_nothing_more() {
+async fn resumed_former_leaders_write_nothing() {
     let count = if effort() == Effort::Full { 60 } else { 16 };
     let mut world = world_of_replicas([SLOW]).await;
     let history = History::follow(&world).await;
@@ -82,7 +82,7 @@ fn is_status(request: &ApiRequest) -> bool {
 }
 
 #[tokio::test]
-async fn what_was_about_to_be_sent_when_the_leader_was_stopped_is_not_sent_after_its_lease() {
+async fn a_prepared_request_is_not_sent_after_the_lease_expired() {
     let mut world = world_of_replicas([]).await;
     let history = History::follow(&world).await;
     let proxy = world.proxy();

@@ -202,7 +202,7 @@ fn user(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into: &
 }
 
 /// Compares all of them; how many fields that were, and how many of them differ.
-pub async fn all(world: &World, told: &[(Subject, Vec<Step>)], twins: &[Subject]) -> (u64, u64) {
+pub(super) async fn all(world: &World, told: &[(Subject, Vec<Step>)], twins: &[Subject]) -> (u64, u64) {
     let seen = Seen::of(world).await;
     let (mut count, mut differ) = (0, 0);
     for ((subject, sequence), twin) in told.iter().zip(twins) {
@@ -252,7 +252,7 @@ fn leaves(value: &Value) -> u64 {
 }
 
 /// Only the subjects' own are left.
-pub async fn nothing_else_is_there(world: &World, subjects: &[Subject]) {
+pub(super) async fn assert_nothing_else_exists(world: &World, subjects: &[Subject]) {
     let seen = Seen::of(world).await;
     assert_eq!(seen.objects.len(), subjects.len());
     assert_eq!(seen.cloud.len(), subjects.len(), "the cloud has others");

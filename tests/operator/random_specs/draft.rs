@@ -11,7 +11,7 @@ use super::{gateways, users};
 
 /// What is edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Gateway,
     User,
 }
@@ -19,7 +19,7 @@ pub enum Kind {
 /// The next action of a user.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Step {
+pub(super) enum Step {
     /// Waits until the object is Ready.
     WaitUntilReady,
     /// Applies the object with this spec.
@@ -31,11 +31,11 @@ pub enum Step {
 }
 
 /// The fields that a spec may omit, with their past values: a field that is no longer managed keeps its value.
-pub type Named = BTreeMap<&'static str, BTreeSet<String>>;
+pub(super) type Named = BTreeMap<&'static str, BTreeSet<String>>;
 
 /// One object, from its creation to its last spec.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub(super) struct Subject {
     pub kind: Kind,
     pub number: usize,
     /// How often it was recreated: immutable fields have other values each time.
@@ -54,7 +54,7 @@ pub struct Subject {
 
 /// Separates the names and addresses of an object from those of its twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub(super) enum Mark {
     Subject,
     Twin,
 }
@@ -64,7 +64,7 @@ const MARKS: [(&str, &str); 3] = [("sq", "tq"), ("SQ", "TQ"), ("10.1.", "10.2.")
 
 impl Subject {
     /// Not applied yet.
-    pub fn new(kind: Kind, number: usize) -> Self {
+    pub(super) fn new(kind: Kind, number: usize) -> Self {
         Self {
             kind,
             number,
@@ -80,7 +80,7 @@ impl Subject {
     }
 
     /// `metadata.name`.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let letter = match self.mark {
             Mark::Subject => 's',
             Mark::Twin => 't',
@@ -92,7 +92,7 @@ impl Subject {
     }
 
     /// Drafts the next sequence: two to six edits, and what lies between them. It begins where the last one ended.
-    pub fn draft(&mut self, rng: &mut StdRng) -> Vec<Step> {
+    pub(super) fn draft(&mut self, rng: &mut StdRng) -> Vec<Step> {
         let mut steps = Vec::new();
         let edits = rng.random_range(2..=6);
         for _ in 0..edits {
@@ -167,14 +167,14 @@ impl Subject {
     }
 
     /// Records the value of a field, if it has one.
-    pub fn names(&mut self, field: &'static str, value: Option<&str>) {
+    pub(super) fn names(&mut self, field: &'static str, value: Option<&str>) {
         if let Some(value) = value {
             self.named.entry(field).or_default().insert(value.to_owned());
         }
     }
 
     /// The same last spec, under another name and with other addresses.
-    pub fn twin(&self) -> Self {
+    pub(super) fn twin(&self) -> Self {
         let spec = self
             .spec
             .as_ref()
@@ -188,7 +188,7 @@ impl Subject {
     }
 
     /// As `kubectl apply` gets it.
-    pub fn manifest(&self, paused: bool, spec: &Value) -> Value {
+    pub(super) fn manifest(&self, paused: bool, spec: &Value) -> Value {
         let kind = match self.kind {
             Kind::Gateway => "CustomerGateway",
             Kind::User => "VpnUser",
@@ -208,7 +208,7 @@ impl Subject {
 }
 
 /// Replaces the names and addresses of a twin by those of its subject.
-pub fn as_subject(value: &Value) -> Value {
+pub(super) fn as_subject(value: &Value) -> Value {
     with_marks(value, |subject, twin| (twin, subject))
 }
 
@@ -235,6 +235,6 @@ fn policies(spec: &mut Map<String, Value>, rng: &mut StdRng, last: bool) {
 }
 
 /// Chooses one of these at random.
-pub fn one_of<'a>(rng: &mut StdRng, values: &[&'a str]) -> &'a str {
+pub(super) fn one_of<'a>(rng: &mut StdRng, values: &[&'a str]) -> &'a str {
     values[rng.random_range(0..values.len())]
 }

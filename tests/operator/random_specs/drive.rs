@@ -17,7 +17,7 @@ use crate::objects::Objects;
 use crate::world::{DEADLINE, World, condition};
 
 /// Creates what the specs refer to: servers with groups, certificates, and sufficient quotas.
-pub async fn furnish(world: &mut World) {
+pub(super) async fn furnish(world: &mut World) {
     world.sentinels.add(users::SENTINEL);
     world.make_room().await;
     let post = async |page: &str, seed: Value| world.simulator.admin_post::<Value>(page, &seed).await.unwrap();
@@ -45,7 +45,7 @@ pub async fn furnish(world: &mut World) {
 }
 
 /// The objects of a subject's kind.
-pub fn objects<'a>(world: &'a World, subject: &Subject) -> Objects<'a> {
+pub(super) fn objects<'a>(world: &'a World, subject: &Subject) -> Objects<'a> {
     match subject.kind {
         Kind::Gateway => world.gateway_objects(),
         Kind::User => world.users(),
@@ -53,7 +53,7 @@ pub fn objects<'a>(world: &'a World, subject: &Subject) -> Objects<'a> {
 }
 
 /// Takes every step.
-pub async fn play(world: &World, subject: &Subject, sequence: &[Step]) {
+pub(super) async fn play(world: &World, subject: &Subject, sequence: &[Step]) {
     for step in sequence {
         match step {
             Step::WaitUntilReady => wait_until_ready(world, subject, sequence).await,
@@ -107,7 +107,7 @@ async fn delete(objects: &Objects<'_>, name: &str) {
 }
 
 /// The steps, to be read and played again.
-pub fn story(sequence: &[Step]) -> String {
+pub(super) fn story(sequence: &[Step]) -> String {
     serde_saphyr::to_string(&sequence).expect("steps are plain data")
 }
 
@@ -134,7 +134,7 @@ async fn put(world: &World, subject: &Subject, manifest: &Value) -> Result<(), k
 }
 
 /// Applies a twin, with Secrets of its own.
-pub async fn apply(world: &World, twin: &Subject) {
+pub(super) async fn apply(world: &World, twin: &Subject) {
     assert_eq!(twin.mark, Mark::Twin);
     let spec = twin.spec.as_ref().expect("it was applied");
     if let Some(secret) = spec["passwordSecretRef"]["name"].as_str() {
@@ -176,7 +176,7 @@ fn log_of(world: &World, name: &str) -> String {
 }
 
 /// Waits until an object is Ready; for a user, also until the last password is in force.
-pub async fn settled(world: &World, subject: &Subject) {
+pub(super) async fn settled(world: &World, subject: &Subject) {
     wait_until_ready(world, subject, &[]).await;
     if subject.kind == Kind::Gateway {
         return;
@@ -205,7 +205,7 @@ pub async fn settled(world: &World, subject: &Subject) {
 }
 
 /// Deletes objects, in the cloud as well, and waits until they no longer exist.
-pub async fn remove(world: &World, twins: &[Subject]) {
+pub(super) async fn remove(world: &World, twins: &[Subject]) {
     let remove = |twin: &Subject| {
         let (objects, name) = (objects(world, twin), twin.name());
         async move {

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 use super::draft::{Step, Subject, one_of};
 
 /// Secrets with CA certificates.
-pub const CERTIFICATES: [&str; 3] = ["ca-0", "ca-1", "ca-2"];
+pub(super) const CERTIFICATES: [&str; 3] = ["ca-0", "ca-1", "ca-2"];
 const TAG_KEYS: [&str; 6] = ["team", "Team", "site", "cost center", "región", "a.b:c=d+e-f@g"];
 const TAG_VALUES: [&str; 5] = ["", "net", "Net", "paris / 2", "ñandú 7"];
 
 /// The next spec of a gateway.
-pub fn spec(
+pub(super) fn spec(
     subject: &mut Subject,
     before: Option<&Value>,
     rng: &mut StdRng,
@@ -41,7 +41,10 @@ pub fn spec(
             steps.push(Step::WaitUntilReady);
         }
         if keeps {
-            spec.insert("bgpASN".to_owned(), json!(64512_i64 + 7_000_000 * number as i64));
+            spec.insert(
+                "bgpASN".to_owned(),
+                json!(64512_i64 + 7_000_000 * i64::try_from(number).expect("a small number")),
+            );
         }
     }
     if rng.random_bool(0.7) {

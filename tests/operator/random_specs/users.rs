@@ -7,25 +7,25 @@ use serde_json::{Map, Value, json};
 use super::draft::{Step, Subject, one_of};
 
 /// Number of servers: several, so that not all writes wait for each other.
-pub const SERVERS: usize = 4;
+pub(super) const SERVERS: usize = 4;
 /// Groups on each server, besides `default`.
-pub const GROUPS: [&str; 2] = ["developers", "Operations"];
+pub(super) const GROUPS: [&str; 2] = ["developers", "Operations"];
 /// Prefix of every password here: it must never show.
-pub const SENTINEL: &str = "SENTINEL.pw/";
+pub(super) const SENTINEL: &str = "SENTINEL.pw/";
 const DESCRIPTIONS: [&str; 5] = ["", "ops", "Ops", "it's Ann - from Paris", "x"];
 
 /// The id of a server.
-pub fn server(number: usize) -> String {
+pub(super) fn server(number: usize) -> String {
     format!("5e5e5e5e-0000-4000-8000-7{:011}", number % SERVERS)
 }
 
 /// The id of a group on a server.
-pub fn group(server: usize, group: usize) -> String {
+pub(super) fn group(server: usize, group: usize) -> String {
     format!("66666666-0000-4000-8{group:03}-7{:011}", server % SERVERS)
 }
 
 /// The next spec of a user.
-pub fn spec(
+pub(super) fn spec(
     subject: &mut Subject,
     before: Option<&Value>,
     rng: &mut StdRng,
@@ -79,7 +79,7 @@ pub fn spec(
 }
 
 /// Writes a new value into the Secret of the spec, sometimes under another key or in another Secret.
-pub fn change_password(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<Step>) {
+pub(super) fn change_password(subject: &mut Subject, rng: &mut StdRng, steps: &mut Vec<Step>) {
     let Some(mut spec) = subject.spec.take() else { return };
     if rng.random_bool(0.3) {
         spec["passwordSecretRef"] = another_secret(subject, rng, steps);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use vpn_operator::simulator::admin::{FaultName, FaultRequest, HeldList, HeldRequest, LogEntry, LogPage};
 use vpn_operator_testbed::{ApiProxy, ApiRequest, Hold, Moment, eventually, figures};
+use vpn_simulator::admin::{FaultName, FaultRequest, HeldList, HeldRequest, LogEntry, LogPage};
 
 use super::boundary::{Boundary, To, operation, sort};
 use super::cell::{Cell, request, text};
@@ -22,7 +22,7 @@ const FREEZE_DEADLINE: Duration = Duration::from_secs(100);
 
 /// How long no operator runs after a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
+pub(super) enum Pause {
     /// The next operator starts at once: as far as it knows, requests in progress may still take effect.
     None,
     /// Ten minutes by the cloud's clock: no request is in progress any more.
@@ -30,7 +30,7 @@ pub enum Pause {
 }
 
 /// See the module.
-pub struct Batch {
+pub(super) struct Batch {
     world: World,
     proxy: ApiProxy,
     cells: Vec<Cell>,
@@ -46,14 +46,14 @@ struct Marks {
 
 /// The held request of a cell.
 #[derive(Clone, Debug)]
-pub enum Frozen {
+pub(super) enum Frozen {
     Call(HeldRequest),
     Write(ApiRequest),
 }
 
 impl Batch {
     /// Brings every cell to the start of its story.
-    pub async fn prepare(mut cells: Vec<Cell>) -> Self {
+    pub(super) async fn prepare(mut cells: Vec<Cell>) -> Self {
         let mut options = Options::with(["--resync-period=0", "--leader-elect=false", REQUEST_TIMEOUT]);
         options.stopped = true;
         let mut world = World::with(options).await;
@@ -79,7 +79,7 @@ impl Batch {
     }
 
     /// Runs the stories. Returns the course of each.
-    pub async fn tell(self) -> Vec<Course> {
+    pub(super) async fn tell(self) -> Vec<Course> {
         let marks = self.marks().await;
         join_all(self.cells.iter().map(|cell| cell.act(&self.world))).await;
         self.come_to_rest().await;
@@ -91,7 +91,7 @@ impl Batch {
     }
 
     /// Runs the stories up to these boundaries, kills the operator there, and starts another.
-    pub async fn tell_with_a_kill(mut self, at: &[Boundary], pause: Pause) -> Vec<Course> {
+    pub(super) async fn tell_with_a_kill(mut self, at: &[Boundary], pause: Pause) -> Vec<Course> {
         let marks = self.marks().await;
         let mut holds: Vec<Option<Hold>> = Vec::new();
         for (cell, boundary) in self.cells.iter().zip(at) {
@@ -104,7 +104,7 @@ impl Batch {
         let (calls, writes) = self.sent_since(&marks).await;
         for (cell, frozen) in self.cells.iter().zip(frozen) {
             assert_met(cell, &frozen, &calls, &writes);
-            let at_kill = cell.objects(&self.world).get_or_null(&cell.name).await;
+            let object = cell.objects(&self.world).get_or_null(&cell.name).await;
             let resets = cell
                 .own(&self.world)
                 .await
@@ -112,7 +112,7 @@ impl Batch {
                 .map(|own| own["password_resets"].clone());
             kills.push(Kill {
                 frozen,
-                at_kill,
+                object,
                 resets,
                 last_call: calls.last().map(|call| call.sequence).unwrap_or_default(),
             });
@@ -162,12 +162,12 @@ impl Batch {
                 .get("held")
                 .await
                 .map_err(|error| error.to_string())?;
-            let of_cell = |(cell, hold): (&Cell, &Option<Hold>)| match hold {
-                Some(hold) => hold.held().pop().map(Frozen::Write),
-                None => {
-                    let of_cell = |held: &&HeldRequest| held.access_key.as_ref() == Some(&cell.access_key);
-                    held.iter().find(of_cell).cloned().map(Frozen::Call)
+            let of_cell = |(cell, hold): (&Cell, &Option<Hold>)| {
+                if let Some(hold) = hold {
+                    return hold.held().pop().map(Frozen::Write);
                 }
+                let of_cell = |held: &&HeldRequest| held.access_key.as_ref() == Some(&cell.access_key);
+                held.iter().find(of_cell).cloned().map(Frozen::Call)
             };
             let frozen: Vec<Option<Frozen>> = self.cells.iter().zip(holds).map(of_cell).collect();
             let missing = frozen

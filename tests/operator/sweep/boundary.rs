@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vpn_operator::simulator::admin::LogEntry;
 use vpn_operator_testbed::{ApiRequest, Moment};
+use vpn_simulator::admin::LogEntry;
 
 /// Whom a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum To {
+pub(super) enum To {
     Cloud,
     Cluster,
 }
 
 /// One side of one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Boundary {
+pub(super) struct Boundary {
     pub to: To,
     /// The operation, or the verb and the resource.
     pub what: String,
@@ -27,7 +27,7 @@ pub struct Boundary {
 
 impl Boundary {
     /// Both sides of every request of a recorded run.
-    pub fn all<'a>(
+    pub(super) fn all<'a>(
         calls: impl Iterator<Item = &'a LogEntry>,
         writes: impl Iterator<Item = &'a ApiRequest>,
     ) -> Vec<Self> {
@@ -51,12 +51,12 @@ impl Boundary {
 }
 
 /// The operation of a call.
-pub fn operation(call: &LogEntry) -> String {
+pub(super) fn operation(call: &LogEntry) -> String {
     call.operation.clone().unwrap_or_else(|| "Unknown".to_owned())
 }
 
 /// What a write is; Events by their reason, since two of them may come in either order.
-pub fn sort(write: &ApiRequest) -> String {
+pub(super) fn sort(write: &ApiRequest) -> String {
     let reason = write.body.get("reason").and_then(Value::as_str);
     match reason.filter(|_| write.resource == "events") {
         Some(reason) => format!("{} {reason}", write.kind()),

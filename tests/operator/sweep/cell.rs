@@ -12,7 +12,7 @@ use crate::world::{REGION, World};
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub(super) struct Cell {
     pub story: Story,
     /// The name of the object, of its credentials, and in the cloud.
     pub name: String,
@@ -26,13 +26,13 @@ pub struct Cell {
 }
 
 /// A change that requests a reconciliation, and nothing else.
-pub fn request(text: &str) -> Value {
+pub(super) fn request(text: &str) -> Value {
     json!({"metadata": {"annotations": {"vpn.huaweicloud.com/reconcile-requested-at": text}}})
 }
 
 impl Cell {
     /// Cells of one world have different numbers.
-    pub fn new(story: Story, number: usize) -> Self {
+    pub(super) fn new(story: Story, number: usize) -> Self {
         Self {
             story,
             name: format!("cell-{number}"),
@@ -44,11 +44,11 @@ impl Cell {
         }
     }
 
-    pub fn password_secret(&self) -> String {
+    pub(super) fn password_secret(&self) -> String {
         format!("{}-password", self.name)
     }
 
-    pub fn objects<'a>(&self, world: &'a World) -> Objects<'a> {
+    pub(super) fn objects<'a>(&self, world: &'a World) -> Objects<'a> {
         if self.story.is_of_users() {
             world.users()
         } else {
@@ -57,12 +57,12 @@ impl Cell {
     }
 
     /// Whether a request to the apiserver is a write for this cell's object.
-    pub fn wrote(&self, request: &ApiRequest) -> bool {
+    pub(super) fn wrote(&self, request: &ApiRequest) -> bool {
         request.is_write() && !request.is_lease() && request.about() == Some(self.name.as_str())
     }
 
     /// Creates its part of the cloud, with the unmanaged resources, and its Secrets.
-    pub async fn settle(&mut self, world: &World) {
+    pub(super) async fn settle(&mut self, world: &World) {
         let simulator = &world.simulator;
         let project = format!("projects/{}", self.project);
         simulator
@@ -141,14 +141,14 @@ impl Cell {
     }
 
     /// Brings the object to where the story begins.
-    pub async fn begin(&self, world: &World) {
+    pub(super) async fn begin(&self, world: &World) {
         if self.story.begins_with_an_object() {
             self.create(world).await;
         }
     }
 
     /// Makes the story's changes in the cloud, outside the operator.
-    pub async fn before(&self, world: &World) {
+    pub(super) async fn before(&self, world: &World) {
         if matches!(self.story, Story::RecreateGateway | Story::RecreateUser) {
             for id in self.own(world).await.iter().map(|own| text(&own["id"])) {
                 let kind = if self.story.is_of_users() {
@@ -163,7 +163,7 @@ impl Cell {
     }
 
     /// Does what the user does in the story.
-    pub async fn act(&self, world: &World) {
+    pub(super) async fn act(&self, world: &World) {
         match self.story {
             Story::ChangePassword => self.set_password(world, SECOND_PASSWORD).await,
             Story::DeleteGateway | Story::DeleteUser | Story::RetainGateway | Story::RetainUser => {
@@ -177,7 +177,7 @@ impl Cell {
     }
 
     /// The resources in this cell's part of the cloud.
-    pub async fn all(&self, world: &World) -> Vec<Value> {
+    pub(super) async fn all(&self, world: &World) -> Vec<Value> {
         let (all, field, place) = if self.story.is_of_users() {
             (world.cloud_users().await, "server_id", &self.server)
         } else {
@@ -187,20 +187,20 @@ impl Cell {
     }
 
     /// The same without the unmanaged ones.
-    pub async fn own(&self, world: &World) -> Vec<Value> {
+    pub(super) async fn own(&self, world: &World) -> Vec<Value> {
         let all = self.all(world).await;
         let is_stranger = |one: &Value| self.strangers.iter().any(|stranger| stranger["id"] == one["id"]);
         all.into_iter().filter(|one| !is_stranger(one)).collect()
     }
 
     /// The unmanaged resources that have changed.
-    pub async fn touched(&self, world: &World) -> Vec<Value> {
+    pub(super) async fn touched(&self, world: &World) -> Vec<Value> {
         let all = self.all(world).await;
         let touched = self.strangers.iter().filter(|stranger| !all.contains(stranger));
         touched.cloned().collect()
     }
 }
 
-pub fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

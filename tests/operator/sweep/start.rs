@@ -15,12 +15,12 @@ async fn stopped_world() -> (World, ApiProxy) {
     options.stopped = true;
     let mut world = World::with(options).await;
     let proxy = world.proxy();
-    world.kubeconfig = proxy.kubeconfig().to_owned();
+    proxy.kubeconfig().clone_into(&mut world.kubeconfig);
     (world, proxy)
 }
 
 #[tokio::test]
-async fn the_first_start_survives_a_kill_at_each_write_of_its_own() {
+async fn the_first_start_survives_a_kill_at_each_write() {
     let (mut world, proxy) = stopped_world().await;
     world.start_operator().await;
     let made = eventually("the key is created", DEADLINE, async || {

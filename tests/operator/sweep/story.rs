@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 use super::cell::Cell;
 
 /// In force before a password change; it must never be visible.
-pub const FIRST_PASSWORD: &str = "Sentinel Sweep-1\"+";
+pub(super) const FIRST_PASSWORD: &str = "Sentinel Sweep-1\"+";
 /// In force afterwards.
-pub const SECOND_PASSWORD: &str = "Sentinel Sweep-2\"+";
+pub(super) const SECOND_PASSWORD: &str = "Sentinel Sweep-2\"+";
 /// The password of users that another client created.
-pub const FOREIGN_PASSWORD: &str = "Foreign Sweep-0";
+pub(super) const FOREIGN_PASSWORD: &str = "Foreign Sweep-0";
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Story {
+pub(super) enum Story {
     CreateGateway,
     UpdateGateway,
     DeleteGateway,
@@ -34,7 +34,7 @@ pub enum Story {
 
 /// How many objects there are at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     /// One in the cloud, and the object in the cluster is Ready.
     One,
     /// None in either.
@@ -44,7 +44,7 @@ pub enum End {
 }
 
 impl Story {
-    pub const GATEWAYS: [Self; 8] = [
+    pub(super) const GATEWAYS: [Self; 8] = [
         Self::CreateGateway,
         Self::UpdateGateway,
         Self::DeleteGateway,
@@ -55,7 +55,7 @@ impl Story {
         Self::ReadoptGateway,
     ];
 
-    pub const USERS: [Self; 8] = [
+    pub(super) const USERS: [Self; 8] = [
         Self::CreateUser,
         Self::UpdateUser,
         Self::ChangePassword,
@@ -66,19 +66,19 @@ impl Story {
         Self::RecreateUser,
     ];
 
-    pub fn is_of_users(self) -> bool {
+    pub(super) fn is_of_users(self) -> bool {
         Self::USERS.contains(&self)
     }
 
     /// Whether the operator finds that an existing object no longer exists.
-    pub fn loses_its_object(self) -> bool {
+    pub(super) fn loses_its_object(self) -> bool {
         matches!(
             self,
             Self::DeleteGateway | Self::DeleteUser | Self::RecreateGateway | Self::RecreateUser
         )
     }
 
-    pub fn end(self) -> End {
+    pub(super) fn end(self) -> End {
         match self {
             Self::DeleteGateway | Self::DeleteUser => End::None,
             Self::RetainGateway | Self::RetainUser => End::Kept,
@@ -87,7 +87,7 @@ impl Story {
     }
 
     /// Whether the object exists, and is Ready, before the story begins.
-    pub fn begins_with_an_object(self) -> bool {
+    pub(super) fn begins_with_an_object(self) -> bool {
         !matches!(
             self,
             Self::CreateGateway
@@ -101,7 +101,7 @@ impl Story {
     }
 
     /// The resource that another client created in the cloud, and that the object is to adopt.
-    pub fn foundling(self, cell: &Cell, namespace: &str) -> Option<Value> {
+    pub(super) fn foundling(self, cell: &Cell, namespace: &str) -> Option<Value> {
         let gateway = |tags: Value| {
             json!({
                 "project_id": cell.project, "name": cell.name, "id_value": "203.0.113.7", "bgp_asn": 65010, "tags": tags,
@@ -122,7 +122,7 @@ impl Story {
     }
 
     /// The initial spec of the object; `found` is the id of the foundling.
-    pub fn spec(self, cell: &Cell, found: Option<&str>) -> Value {
+    pub(super) fn spec(self, cell: &Cell, found: Option<&str>) -> Value {
         let mut spec = json!({"credentialsRef": {"name": cell.name}, "name": cell.name});
         let more = if self.is_of_users() {
             json!({
@@ -146,7 +146,7 @@ impl Story {
     }
 
     /// The user's edit of the object.
-    pub fn edit(self) -> Option<Value> {
+    pub(super) fn edit(self) -> Option<Value> {
         match self {
             Self::UpdateGateway => Some(json!({"spec": {
                 "name": "renamed", "tags": {"team": "core", "old": null, "site": "paris"},
@@ -160,7 +160,7 @@ impl Story {
     }
 
     /// The fields and tags that the object in the cloud must have at the end.
-    pub fn outcome(self, cell: &Cell) -> Value {
+    pub(super) fn outcome(self, cell: &Cell) -> Value {
         match self {
             Self::UpdateGateway => json!({"name": "renamed", "tags": {"team": "core", "site": "paris", "old": null}}),
             Self::AdoptGateway | Self::AdoptGatewayIfExists => {
@@ -179,7 +179,7 @@ impl Story {
     }
 
     /// The password in force at the end.
-    pub fn password(self) -> Option<&'static str> {
+    pub(super) fn password(self) -> Option<&'static str> {
         match self {
             Self::ChangePassword => Some(SECOND_PASSWORD),
             story => story.is_of_users().then_some(FIRST_PASSWORD),
@@ -187,7 +187,7 @@ impl Story {
     }
 
     /// How often a password is reset, without that of the creation.
-    pub fn resets(self) -> u64 {
+    pub(super) fn resets(self) -> u64 {
         u64::from(matches!(
             self,
             Self::ChangePassword | Self::AdoptUser | Self::AdoptUserIfExists
@@ -195,7 +195,7 @@ impl Story {
     }
 
     /// How many creations take effect in the story.
-    pub fn creations(self) -> usize {
+    pub(super) fn creations(self) -> usize {
         usize::from(matches!(
             self,
             Self::CreateGateway | Self::RecreateGateway | Self::CreateUser | Self::RecreateUser

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vpn_operator::simulator::admin::LogEntry;
 use vpn_operator_testbed::{ApiRequest, figures};
+use vpn_simulator::admin::LogEntry;
 
 use super::batch::{Frozen, Pause};
 use super::boundary::{Boundary, operation};
@@ -12,7 +12,7 @@ use super::cell::{Cell, text};
 use super::story::End;
 
 /// The course of a story.
-pub struct Course {
+pub(super) struct Course {
     pub cell: Cell,
     /// The calls to the cloud.
     pub calls: Vec<LogEntry>,
@@ -36,10 +36,10 @@ pub struct Course {
 }
 
 /// The state when the operator was killed.
-pub struct Kill {
+pub(super) struct Kill {
     pub frozen: Frozen,
     /// The object in the cluster.
-    pub at_kill: Value,
+    pub object: Value,
     /// How often its password had been reset.
     pub resets: Option<Value>,
     /// The number of the last call that the cloud had received.
@@ -48,7 +48,7 @@ pub struct Kill {
 
 /// Counts of what must not happen.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub(super) struct Tally {
     pub duplicates: u64,
     pub orphans: u64,
     pub takeovers: u64,
@@ -59,7 +59,7 @@ pub struct Tally {
 
 impl Tally {
     /// Reports the counts, and asserts that all are zero.
-    pub fn report(self, of: &str) {
+    pub(super) fn report(self, of: &str) {
         let counted = [
             ("duplicates", self.duplicates),
             ("orphans", self.orphans),
@@ -76,7 +76,7 @@ impl Tally {
 }
 
 impl Course {
-    pub fn boundaries(&self) -> Vec<Boundary> {
+    pub(super) fn boundaries(&self) -> Vec<Boundary> {
         let of_story = self.calls.iter().filter(|call| call.sequence <= self.last_call);
         // The last Event of a story may come after its last status. Later status writes only report changed times.
         let is_of_story = |write: &&ApiRequest| write.number <= self.last_write || write.resource == "events";
@@ -84,7 +84,7 @@ impl Course {
     }
 
     /// Returns what is wrong with the end, and with the calls in comparison to the undisturbed course.
-    pub fn check(&self, undisturbed: &Self, pause: Pause, tally: &mut Tally) -> Vec<String> {
+    pub(super) fn check(&self, undisturbed: &Self, pause: Pause, tally: &mut Tally) -> Vec<String> {
         let mut wrong = Vec::new();
         self.check_end(&mut wrong, tally);
         self.check_effects(&mut wrong, tally);
@@ -182,7 +182,7 @@ impl Course {
         }
         if let Some(Kill {
             frozen,
-            at_kill,
+            object,
             resets,
             last_call,
         }) = &self.kill
@@ -194,7 +194,7 @@ impl Course {
                 // It was killed before it had any effect, so it has to be sent again.
                 allow(&held.operation.clone().unwrap_or_default());
             }
-            let status = &at_kill["status"];
+            let status = &object["status"];
             let is_creation = |call: &LogEntry| operation(call).starts_with("Create") && call.committed;
             let mut before = self.calls.iter().filter(|call| call.sequence <= *last_call);
             let nothing_came = !before.any(is_creation);

@@ -31,7 +31,7 @@ async fn html_server(status: &'static str) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_the_clouds_is_reported_until_the_secret_is_corrected() {
+async fn a_wrong_endpoint_is_reported_until_the_secret_is_corrected() {
     // The listener is closed at once, so nothing listens at this address.
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let page = html_server("200 OK").await;
@@ -93,7 +93,7 @@ async fn an_endpoint_that_is_not_the_clouds_is_reported_until_the_secret_is_corr
 }
 
 #[tokio::test]
-async fn an_api_that_is_not_published_never_means_that_an_object_is_gone() {
+async fn an_unpublished_api_never_marks_a_gateway_as_deleted() {
     let world = World::start().await;
     world.simulator.add_fault(&unpublished("LookUpProject")).await.unwrap();
     let mark = world.mark().await;

@@ -130,7 +130,7 @@ async fn all_are_troubled(world: &World, faults: &[Fault], what: &str) {
 }
 
 #[tokio::test]
-async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
+async fn every_failure_of_every_call_is_reported_and_leaves_one_gateway() {
     let mut world = World::start().await;
     let faults = faults();
     let mut keys = Vec::new();
@@ -194,7 +194,7 @@ async fn every_failure_of_every_call_is_told_and_ends_with_one_gateway() {
 
 /// After an unusable response, the next read shows what was done, and it is not repeated. Only a DELETE is sent again.
 #[tokio::test]
-async fn an_answer_that_is_lost_after_the_deed_costs_a_look_and_no_second_deed() {
+async fn a_lost_response_costs_a_read_and_no_second_write() {
     let world = World::start().await;
     let unusable = [
         json!({"fault": "truncated-body"}),

@@ -22,7 +22,7 @@ use crate::world::{DEADLINE, World, condition};
 const COMES_BY_ITSELF: [&str; 4] = ["SecretNotFound", "DependencyNotReady", "Throttled", "CloudError"];
 
 /// Waits until an object reports a failure: the reason, its conditions, a message with these words, and one Warning.
-pub async fn expect_trouble(world: &World, name: &str, reason: &str, words: &[&str]) -> Value {
+pub(crate) async fn expect_trouble(world: &World, name: &str, reason: &str, words: &[&str]) -> Value {
     let object = world.wait_for_reason(name, reason).await;
     let ready = condition(&object, "Ready");
     assert_eq!(ready["status"], "False", "{name}: {ready}");
@@ -60,12 +60,12 @@ async fn wait_for_warning(world: &World, name: &str, reason: &str, message: &str
 }
 
 /// Reason and note, without its request id, of each Warning about a gateway, once per occurrence.
-pub async fn warnings(world: &World, name: &str) -> Vec<(String, String)> {
+pub(crate) async fn warnings(world: &World, name: &str) -> Vec<(String, String)> {
     warnings_about(world, "CustomerGateway", name).await
 }
 
 /// The same about an object of any kind.
-pub async fn warnings_about(world: &World, kind: &str, name: &str) -> Vec<(String, String)> {
+pub(crate) async fn warnings_about(world: &World, kind: &str, name: &str) -> Vec<(String, String)> {
     let mut warnings = Vec::new();
     for event in world.events(name).await {
         if event["type"] == "Warning" && event["regarding"]["kind"] == kind {
@@ -90,7 +90,7 @@ fn without_request_id(text: &str) -> String {
 }
 
 /// Waits until an object is Available, and checks that it owns exactly one gateway in the cloud.
-pub async fn expect_recovered(world: &World, name: &str) -> Value {
+pub(crate) async fn expect_recovered(world: &World, name: &str) -> Value {
     let object = world.wait_for_reason(name, "Available").await;
     for condition_type in ["Reconciling", "Stalled"] {
         assert_eq!(condition(&object, condition_type), Value::Null, "{name}: {object}");
@@ -103,7 +103,7 @@ pub async fn expect_recovered(world: &World, name: &str) -> Value {
 }
 
 /// The cloud's gateways whose tag names this object.
-pub async fn owned_gateways(world: &World, object: &Value) -> Vec<Value> {
+pub(crate) async fn owned_gateways(world: &World, object: &Value) -> Vec<Value> {
     let uid = object["metadata"]["uid"].as_str().unwrap_or("none").to_owned();
     let is_own = |gateway: &Value| {
         let tag = gateway["tags"]["vpn-operator-owner"].as_str();
@@ -114,7 +114,7 @@ pub async fn owned_gateways(world: &World, object: &Value) -> Vec<Value> {
 }
 
 /// Requests a reconciliation, as a user does after a correction that the operator cannot notice.
-pub async fn ask_again(world: &World, name: &str) {
+pub(crate) async fn ask_again(world: &World, name: &str) {
     let version = world.get(name).await["metadata"]["resourceVersion"].clone();
     let annotation = json!({"vpn.huaweicloud.com/reconcile-requested-at": version});
     world
@@ -123,13 +123,13 @@ pub async fn ask_again(world: &World, name: &str) {
 }
 
 /// How often these operations were called.
-pub async fn count(world: &World, mark: u64, operations: &[&str]) -> u64 {
+pub(crate) async fn count(world: &World, mark: u64, operations: &[&str]) -> u64 {
     let calls = world.calls_since(mark).await;
     operations.iter().filter_map(|operation| calls.get(*operation)).sum()
 }
 
 /// Calls that change something.
-pub const WRITES: [&str; 5] = [
+pub(crate) const WRITES: [&str; 5] = [
     "CreateCustomerGateway",
     "UpdateCustomerGateway",
     "DeleteCustomerGateway",
@@ -138,13 +138,13 @@ pub const WRITES: [&str; 5] = [
 ];
 
 /// Refusals since then, by their code.
-pub async fn refusals(world: &World, mark: u64, code: &str) -> u64 {
+pub(crate) async fn refusals(world: &World, mark: u64, code: &str) -> u64 {
     let counts: Value = world.simulator.counts_since(mark).await.unwrap();
     counts["by_error_code"][code].as_u64().unwrap_or_default()
 }
 
 /// Creates an access key in the cloud, with the fields in `more`.
-pub async fn add_access_key(world: &World, access_key: &str, secret_key: &str, more: Value) {
+pub(crate) async fn add_access_key(world: &World, access_key: &str, secret_key: &str, more: Value) {
     let mut credential = json!({"secret_key": secret_key});
     for (field, value) in more.as_object().into_iter().flatten() {
         credential[field] = value.clone();
@@ -157,19 +157,19 @@ pub async fn add_access_key(world: &World, access_key: &str, secret_key: &str, m
 }
 
 /// A secret that JSON, URLs and base64 encode differently, and that no log may contain.
-pub fn secret_of(name: &str) -> String {
+pub(crate) fn secret_of(name: &str) -> String {
     format!("SENTINEL+of/{name}\"x=end")
 }
 
 /// Creates a tenant: an access key in the cloud, and a Secret of the same name that contains it.
-pub async fn add_tenant(world: &mut World, name: &str, more: Value) -> String {
+pub(crate) async fn add_tenant(world: &mut World, name: &str, more: Value) -> String {
     let access_key = format!("AK{}", name.to_uppercase());
     add_access_key(world, &access_key, &secret_of(name), more).await;
     world.apply_credentials(name, &access_key, &secret_of(name), &[]).await;
     access_key
 }
 
-pub async fn deny(world: &World, access_key: &str, actions: &[&str]) {
+pub(crate) async fn deny(world: &World, access_key: &str, actions: &[&str]) {
     world
         .simulator
         .put::<Value>(

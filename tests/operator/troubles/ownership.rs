@@ -6,7 +6,7 @@ use super::{WRITES, add_access_key, ask_again, count, expect_recovered, expect_t
 use crate::world::World;
 
 #[tokio::test]
-async fn a_gateway_with_a_connection_is_deleted_when_the_connection_is_gone() {
+async fn a_gateway_is_deleted_after_its_connection() {
     let world = World::start().await;
     for status in ["400", "409"] {
         let switch = json!({"has-connection-status": status});
@@ -41,7 +41,7 @@ async fn a_gateway_with_a_connection_is_deleted_when_the_connection_is_gone() {
 }
 
 #[tokio::test]
-async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
+async fn a_gateway_of_another_owner_is_adopted_after_its_release() {
     let world = World::start().await;
     world.apply_gateway("first", "{idValue: 203.0.113.1}").await;
     let first = expect_recovered(&world, "first").await;
@@ -99,7 +99,7 @@ async fn somebody_elses_gateway_is_not_adopted_until_it_is_released() {
 }
 
 #[tokio::test]
-async fn a_gateway_of_the_same_name_or_address_that_the_cloud_refuses_to_double_can_be_adopted() {
+async fn a_gateway_refused_as_duplicate_can_be_adopted() {
     let world = World::start().await;
     let cases = [
         ("duplicate-name", "VPN.0012"),
@@ -128,7 +128,7 @@ async fn a_gateway_of_the_same_name_or_address_that_the_cloud_refuses_to_double_
 }
 
 #[tokio::test]
-async fn a_new_name_that_is_taken_in_the_cloud_can_be_taken_back() {
+async fn a_rename_to_a_taken_name_can_be_reverted() {
     let world = World::start().await;
     world
         .simulator
@@ -157,7 +157,7 @@ async fn a_new_name_that_is_taken_in_the_cloud_can_be_taken_back() {
 }
 
 #[tokio::test]
-async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() {
+async fn credentials_of_another_project_suspend_all_writes() {
     let mut world = World::start().await;
     let elsewhere = "ffffffffffffffffffffffffffffffff";
     let project = json!({"name": "eu-west-101_b"});
@@ -219,7 +219,7 @@ async fn credentials_that_lead_elsewhere_stop_everything_until_they_lead_back() 
 }
 
 #[tokio::test]
-async fn an_endpoint_with_another_name_is_the_same_place_once_that_is_declared() {
+async fn an_endpoint_alias_makes_two_endpoints_equal() {
     let mut world = World::start().await;
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")

@@ -14,7 +14,7 @@ struct Case {
 }
 
 #[tokio::test]
-async fn a_missing_iam_action_is_named_and_the_object_goes_on_when_it_is_granted() {
+async fn a_missing_iam_action_is_named_until_it_is_granted() {
     let mut world = World::start().await;
     let case = |name, action, edit| Case { name, action, edit };
     let renamed = || Some(json!({"spec": {"name": "renamed"}}));
@@ -76,7 +76,7 @@ async fn a_missing_iam_action_is_named_and_the_object_goes_on_when_it_is_granted
 }
 
 #[tokio::test]
-async fn a_deletion_without_the_right_waits_for_it() {
+async fn a_deletion_waits_for_the_delete_permission() {
     let mut world = World::start().await;
     let access_key = add_tenant(&mut world, "keys", json!({})).await;
     world
@@ -98,7 +98,7 @@ async fn a_deletion_without_the_right_waits_for_it() {
 }
 
 #[tokio::test]
-async fn where_lists_do_not_speak_of_tags_the_right_to_read_them_is_asked_for() {
+async fn where_lists_omit_tags_the_permission_to_read_tags_is_required() {
     let mut world = World::start().await;
     let access_key = add_tenant(&mut world, "keys", json!({})).await;
     world

@@ -6,7 +6,7 @@ use super::{count, expect_recovered, expect_trouble};
 use crate::world::{PROJECT, World, condition};
 
 #[tokio::test]
-async fn who_waits_for_the_quota_is_woken_when_another_object_goes() {
+async fn an_object_waiting_for_quota_is_requeued_after_a_deletion() {
     let world = World::start().await;
     let project = json!({"name": "eu-west-101", "gateway_quota": 1});
     let path = format!("projects/{PROJECT}");
@@ -38,7 +38,7 @@ async fn who_waits_for_the_quota_is_woken_when_another_object_goes() {
 
 /// The place would stay empty until a retry minutes later if it were offered to an object that cannot use it.
 #[tokio::test]
-async fn a_free_place_goes_to_the_first_object_that_can_use_it() {
+async fn free_quota_is_offered_to_the_first_object_that_can_use_it() {
     let world = World::start().await;
     let project = json!({"name": "eu-west-101", "gateway_quota": 1});
     let path = format!("projects/{PROJECT}");

@@ -23,7 +23,7 @@ fn failing(operation: &str, status: u16, code: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_change_that_keeps_failing_is_told_once() {
+async fn a_repeatedly_failing_update_is_reported_once() {
     let world = World::start().await;
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
@@ -50,7 +50,7 @@ async fn a_change_that_keeps_failing_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_keeps_failing_is_told_once() {
+async fn a_repeatedly_failing_deletion_is_reported_once() {
     let world = World::start().await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
     expect_recovered(&world, "office").await;
@@ -77,7 +77,7 @@ async fn a_deletion_that_keeps_failing_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_creation_that_keeps_failing_is_told_once_and_ends_with_one_gateway() {
+async fn a_repeatedly_failing_creation_is_reported_once() {
     let world = World::start().await;
     // The first is a definite no; what became of the second is found out before each new try.
     for (name, address, status, code, reason, tries) in [
@@ -103,7 +103,7 @@ async fn a_creation_that_keeps_failing_is_told_once_and_ends_with_one_gateway() 
 }
 
 #[tokio::test]
-async fn an_outage_changes_no_object_that_has_nothing_to_do_and_drift_is_corrected_after_it() {
+async fn an_outage_changes_no_idle_object_and_drift_is_corrected_later() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let manifests: Vec<String> = (1..=5)
         .map(|number| {

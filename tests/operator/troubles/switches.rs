@@ -10,7 +10,7 @@ use crate::world::{PROJECT, World};
 const STRANGERS: usize = 205;
 
 #[tokio::test]
-async fn a_simple_life_ends_the_same_whatever_the_documents_leave_open() {
+async fn the_lifecycle_ends_the_same_with_every_undocumented_behavior() {
     let mut world = World::start().await;
     let project = json!({"name": "eu-west-101", "gateway_quota": 1000});
     let path = format!("projects/{PROJECT}");

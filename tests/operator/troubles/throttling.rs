@@ -69,7 +69,7 @@ async fn failed_checks(world: &World) -> u64 {
 }
 
 #[tokio::test]
-async fn a_long_wait_is_shown_with_its_end_by_who_waits_and_is_written_once() {
+async fn a_long_retry_after_is_reported_once_with_its_end() {
     let world = world().await;
     apply(&world, "office", "203.0.113.1").await;
     let ready = expect_recovered(&world, "office").await;
@@ -147,7 +147,7 @@ async fn a_long_wait_is_shown_with_its_end_by_who_waits_and_is_written_once() {
 }
 
 #[tokio::test]
-async fn when_a_long_wait_is_over_all_goes_on_by_itself() {
+async fn reconciliation_continues_after_a_long_retry_after() {
     let world = world().await;
     apply(&world, "office", "203.0.113.1").await;
     expect_recovered(&world, "office").await;

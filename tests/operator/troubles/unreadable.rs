@@ -8,7 +8,7 @@ use crate::console::{counts, message};
 use crate::world::{DEADLINE, Options, World};
 
 #[tokio::test]
-async fn a_foreign_item_that_cannot_be_read_hides_no_drift_and_is_reported_once() {
+async fn an_unreadable_foreign_item_hides_no_drift_and_is_reported_once() {
     let world = World::with(Options::with(["--resync-period=1s"])).await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
 
@@ -59,7 +59,7 @@ async fn a_foreign_item_that_cannot_be_read_hides_no_drift_and_is_reported_once(
 }
 
 #[tokio::test]
-async fn an_object_whose_own_item_cannot_be_read_is_neither_recreated_nor_changed() {
+async fn an_unreadable_gateway_is_neither_recreated_nor_updated() {
     let mut world = World::start().await;
     let id = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     let mark = world.mark().await;

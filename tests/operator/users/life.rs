@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 use crate::world::{Options, World};
 
 /// Applies a user, waits until it is available, and returns its id.
-pub async fn create(world: &World, name: &str, spec: &str) -> String {
+pub(crate) async fn create(world: &World, name: &str, spec: &str) -> String {
     world.apply_user(name, spec).await;
     let object = world.users().wait_for_reason(name, "Available").await;
     object["status"]["id"].as_str().expect("an id").to_owned()
 }
 
 /// Creates a user in the cloud without the operator, and returns its id.
-pub async fn seed(world: &World, seed: Value) -> String {
+pub(crate) async fn seed(world: &World, seed: Value) -> String {
     let made: Vec<Value> = world.simulator.seed_users(&seed).await.unwrap();
     made[0]["id"].as_str().expect("an id").to_owned()
 }
 
 #[tokio::test]
-async fn a_user_comes_changes_and_goes() {
+async fn a_user_is_created_updated_and_deleted() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--creation-confirmation-period=2s",

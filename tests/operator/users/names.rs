@@ -1,5 +1,6 @@
 //! Name conflicts: unmanaged users are never changed, and of two objects with one name only one gets it.
 
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use super::steps::{
@@ -10,7 +11,7 @@ use crate::console::message;
 use crate::world::{DEADLINE, Options, World, condition};
 use vpn_operator_testbed::eventually;
 
-/// Waits for NameConflict with the unmanaged user's id and the ways out; that user is unchanged.
+/// Waits for `NameConflict` with the unmanaged user's id and the ways out; that user is unchanged.
 async fn conflicts(world: &World, name: &str, theirs: &Value) {
     let id = theirs["id"].as_str().expect("an id");
     let object = world
@@ -45,7 +46,7 @@ async fn is_untouched(world: &World, server: &str, theirs: &Value) {
 }
 
 #[tokio::test]
-async fn a_strangers_user_keeps_its_name_until_it_goes() {
+async fn an_unmanaged_user_blocks_its_name_until_it_is_deleted() {
     let mut world = World::with(Options::with([
         "--resync-period=1s",
         "--creation-confirmation-period=1s",
@@ -82,7 +83,7 @@ async fn release(world: &World, held: &[Value], number: usize, drop: bool) {
 
 /// An unmanaged user is created while our create request is in progress without effect, whatever its outcome is.
 #[tokio::test]
-async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
+async fn an_unmanaged_user_created_before_our_request_is_unchanged() {
     // No held request may time out before all requests are held.
     let arguments = [
         "--resync-period=0",
@@ -153,7 +154,7 @@ async fn a_strangers_user_that_overtakes_our_creation_is_never_touched() {
 }
 
 #[tokio::test]
-async fn a_duplicate_is_understood_in_every_way_that_a_cloud_may_tell_it() {
+async fn every_form_of_a_duplicate_name_error_is_recognized() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--creation-confirmation-period=1s",
@@ -201,7 +202,7 @@ async fn a_duplicate_is_understood_in_every_way_that_a_cloud_may_tell_it() {
 }
 
 #[tokio::test]
-async fn of_two_objects_of_one_name_one_has_it_and_the_other_inherits_it() {
+async fn the_second_object_of_a_name_gets_it_when_the_first_is_deleted() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--creation-confirmation-period=1s",
@@ -260,7 +261,7 @@ async fn of_two_objects_of_one_name_one_has_it_and_the_other_inherits_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_its_holder_leaves_in_the_cloud_is_a_strangers() {
+async fn a_retained_user_counts_as_unmanaged() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--creation-confirmation-period=1s",
@@ -286,7 +287,7 @@ async fn a_name_that_its_holder_leaves_in_the_cloud_is_a_strangers() {
 }
 
 #[tokio::test]
-async fn a_name_is_one_over_all_namespaces_that_are_watched() {
+async fn user_names_are_unique_across_watched_namespaces() {
     let options = Options {
         stopped: true,
         ..Options::with(["--resync-period=0", "--creation-confirmation-period=1s"])
@@ -303,12 +304,12 @@ async fn a_name_is_one_over_all_namespaces_that_are_watched() {
         "stringData": {"password": super::steps::PASSWORD}});
     let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> = kube::Api::namespaced(world.client.clone(), &other);
     let secret = serde_json::from_value(secret).unwrap();
-    secrets.create(&Default::default(), &secret).await.unwrap();
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
     let there = users_in(&world, &other);
     let twin = json!({"apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "VpnUser", "metadata": {"name": "alice"},
         "spec": {"vpnServerID": server, "passwordSecretRef": {"name": "pw"}, "adoptionPolicy": "IfExists"}});
     let twin = serde_json::from_value(twin).unwrap();
-    there.create(&Default::default(), &twin).await.unwrap();
+    there.create(&PostParams::default(), &twin).await.unwrap();
     let wait = async |awaited: &str, fits: &dyn Fn(&Value) -> bool| {
         let result = eventually(awaited, DEADLINE, async || {
             let object = there.get("alice").await.map_err(|error| error.to_string())?;
@@ -335,7 +336,7 @@ async fn a_name_is_one_over_all_namespaces_that_are_watched() {
     .await;
     assert_ne!(object["status"]["id"], id.as_str());
     assert_eq!(posts(&world, &server).await, (2, 2));
-    there.delete("alice", &Default::default()).await.unwrap();
+    there.delete("alice", &DeleteParams::default()).await.unwrap();
     let gone = eventually("it is deleted", DEADLINE, async || match there.get_opt("alice").await {
         Ok(None) => Ok(()),
         other => Err(format!("{other:?}")),
@@ -348,7 +349,7 @@ async fn a_name_is_one_over_all_namespaces_that_are_watched() {
 
 /// After a restart, the object without a user may be reconciled before the one that has it.
 #[tokio::test]
-async fn a_restart_does_not_let_another_object_adopt_what_is_held() {
+async fn a_restart_does_not_let_another_object_adopt_a_held_user() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--creation-confirmation-period=1s",

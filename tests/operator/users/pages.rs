@@ -9,7 +9,7 @@ use crate::world::{DEADLINE, Options, VPN_SERVER, World};
 const OTHERS: usize = 120;
 
 #[tokio::test]
-async fn where_the_cloud_refuses_long_pages_shorter_ones_are_read_from_then_on() {
+async fn a_refused_page_size_is_reduced_permanently() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     let pages = json!({"p2c-page-limit": "50"});
     world.simulator.set_switches(&pages).await.unwrap();

@@ -21,7 +21,7 @@ fn drifted(object: &Value) -> String {
 }
 
 #[tokio::test]
-async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
+async fn report_drift_creates_and_deletes_but_only_reports_drift() {
     let mut world = watchful().await;
     let spec = "{passwordSecretRef: {name: login}, description: on call, userGroupName: default, staticIP: Disabled, \
                 managementPolicy: ReportDrift}";
@@ -80,7 +80,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_what_differs() {
 }
 
 #[tokio::test]
-async fn observe_reads_and_never_writes() {
+async fn observe_never_writes() {
     let world = watchful().await;
     let id = seed(
         &world,
@@ -124,7 +124,7 @@ async fn observe_reads_and_never_writes() {
 }
 
 #[tokio::test]
-async fn what_is_not_to_be_deleted_stays_when_its_object_goes() {
+async fn retained_and_observed_users_are_kept_when_their_objects_are_deleted() {
     let world = watchful().await;
     let spec = "{passwordSecretRef: {name: login}}";
     let observed = create(&world, "observed", spec).await;
@@ -155,7 +155,7 @@ async fn what_is_not_to_be_deleted_stays_when_its_object_goes() {
 }
 
 #[tokio::test]
-async fn paused_is_hands_off_deletion_included() {
+async fn pausing_suspends_reconciliation_and_deletion() {
     let mut world = watchful().await;
     let id = create(
         &world,

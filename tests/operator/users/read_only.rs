@@ -7,7 +7,7 @@ use crate::users::life::{create, seed};
 use crate::world::{World, condition};
 
 #[tokio::test]
-async fn read_only_writes_nothing_says_what_it_would_do_and_a_start_without_it_goes_on() {
+async fn read_only_mode_reports_planned_writes_and_sends_none() {
     let mut world = World::start().await;
     for name in ["login", "changed"] {
         world.apply_password(name, &format!("Read Only-{name}")).await;

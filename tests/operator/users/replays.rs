@@ -67,7 +67,7 @@ fn tokens(posts: &[Value]) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_strangers_is_left_alone() {
+async fn every_response_to_a_replay_results_in_one_user() {
     let flags = [
         "--resync-period=0",
         "--creation-confirmation-period=1s",
@@ -191,7 +191,7 @@ async fn however_a_cloud_answers_a_repeated_creation_there_is_one_user_and_a_str
 
 /// Created in time, but visible only after the creation was given up: the next one is refused, since the name is taken.
 #[tokio::test]
-async fn a_user_that_shows_up_after_its_creation_was_given_up_is_ours() {
+async fn a_user_visible_after_its_creation_window_is_owned() {
     let mut world = World::with(Options::with([
         "--resync-period=0",
         "--creation-confirmation-period=1s",
@@ -224,7 +224,7 @@ async fn a_user_that_shows_up_after_its_creation_was_given_up_is_ours() {
 
 /// Later than any assumed bound of a request: the creation was given up, and another one is in progress.
 #[tokio::test]
-async fn a_creation_that_takes_effect_beyond_every_bound_makes_no_second_user() {
+async fn a_creation_effective_after_its_window_results_in_one_user() {
     // Held requests must not time out before their release.
     let flags = ["--resync-period=0", "--request-timeout=7s"];
     let mut world = World::with(Options::with(flags)).await;

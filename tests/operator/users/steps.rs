@@ -9,15 +9,15 @@ use vpn_operator_testbed::eventually;
 use crate::world::{DEADLINE, World, user, user_resource};
 
 /// The password of users in these tests; in the Secret `pw`.
-pub const PASSWORD: &str = "Sentinel Pass-1";
+pub(crate) const PASSWORD: &str = "Sentinel Pass-1";
 
 /// The id of a server for one scenario only.
-pub fn server_id(number: usize) -> String {
+pub(crate) fn server_id(number: usize) -> String {
     format!("5e5e5e5e-0000-4000-8000-1{number:011}")
 }
 
 /// Adds a VPN server for one scenario only: its failures do not affect others.
-pub async fn add_server(world: &World, number: usize) -> String {
+pub(crate) async fn add_server(world: &World, number: usize) -> String {
     let id = server_id(number);
     let made: Value = world
         .simulator
@@ -29,7 +29,7 @@ pub async fn add_server(world: &World, number: usize) -> String {
 }
 
 /// A manifest of a user on that server, with the usual password; `more` is the rest of the spec, in flow style.
-pub fn on(server: &str, name: &str, more: &str) -> String {
+pub(crate) fn on(server: &str, name: &str, more: &str) -> String {
     let comma = if more.is_empty() { "" } else { ", " };
     user(
         name,
@@ -38,31 +38,31 @@ pub fn on(server: &str, name: &str, more: &str) -> String {
 }
 
 /// Applies the Secret with the usual password.
-pub async fn apply_pw(world: &mut World) {
+pub(crate) async fn apply_pw(world: &mut World) {
     world.apply_password("pw", PASSWORD).await;
 }
 
 /// Waits until a user is available. Returns its id.
-pub async fn available(world: &World, name: &str) -> String {
+pub(crate) async fn available(world: &World, name: &str) -> String {
     let object = world.users().wait_for_reason(name, "Available").await;
     object["status"]["id"].as_str().expect("an id").to_owned()
 }
 
 /// The cloud's users on a server, as the admin API shows them.
-pub async fn cloud_users_on(world: &World, server: &str) -> Vec<Value> {
+pub(crate) async fn cloud_users_on(world: &World, server: &str) -> Vec<Value> {
     let mut users = world.cloud_users().await;
     users.retain(|user| user["server_id"] == server);
     users
 }
 
 /// A user as the cloud has it, or null.
-pub async fn cloud_user(world: &World, id: &str) -> Value {
+pub(crate) async fn cloud_user(world: &World, id: &str) -> Value {
     let users = world.cloud_users().await;
     users.into_iter().find(|user| user["id"] == id).unwrap_or_default()
 }
 
 /// Waits until the object is available. Checks that its user is the only one on the server, and returns its id.
-pub async fn the_only_one(world: &World, server: &str, name: &str) -> String {
+pub(crate) async fn the_only_one(world: &World, server: &str, name: &str) -> String {
     let id = available(world, name).await;
     let users = cloud_users_on(world, server).await;
     assert_eq!(users.len(), 1, "{name}: {users:?}");
@@ -74,7 +74,7 @@ pub async fn the_only_one(world: &World, server: &str, name: &str) -> String {
 }
 
 /// Creates an unmanaged user outside the operator. Returns it as the cloud shows it.
-pub async fn stranger(world: &World, server: &str, name: &str, more: Value) -> Value {
+pub(crate) async fn stranger(world: &World, server: &str, name: &str, more: Value) -> Value {
     let mut seed = json!({"server_id": server, "name": name, "description": "theirs", "password": "Str4nger pass"});
     let fields = seed.as_object_mut().expect("an object");
     fields.extend(more.as_object().expect("an object").clone());
@@ -83,7 +83,7 @@ pub async fn stranger(world: &World, server: &str, name: &str, more: Value) -> V
 }
 
 /// The requests of an operation on a server, in their order.
-pub async fn requests(world: &World, server: &str, operation: &str) -> Vec<Value> {
+pub(crate) async fn requests(world: &World, server: &str, operation: &str) -> Vec<Value> {
     let page: Value = world.simulator.log_since(0).await.unwrap();
     let all = page["requests"].as_array().expect("requests").clone();
     let is_meant = |request: &Value| {
@@ -93,14 +93,14 @@ pub async fn requests(world: &World, server: &str, operation: &str) -> Vec<Value
 }
 
 /// Creations on a server: all of them, and those that took effect.
-pub async fn posts(world: &World, server: &str) -> (usize, usize) {
+pub(crate) async fn posts(world: &World, server: &str) -> (usize, usize) {
     let posts = requests(world, server, "CreateVpnUser").await;
     let committed = posts.iter().filter(|post| post["committed"] == true).count();
     (posts.len(), committed)
 }
 
 /// Waits until so many requests of an operation came to a server.
-pub async fn wait_for_requests(world: &World, server: &str, operation: &str, count: usize) {
+pub(crate) async fn wait_for_requests(world: &World, server: &str, operation: &str, count: usize) {
     let result = eventually(&format!("{count} {operation}"), DEADLINE, async || {
         let came = requests(world, server, operation).await.len();
         if came >= count {
@@ -114,7 +114,7 @@ pub async fn wait_for_requests(world: &World, server: &str, operation: &str, cou
 }
 
 /// `kubectl delete --wait=false`.
-pub async fn delete(world: &World, name: &str) {
+pub(crate) async fn delete(world: &World, name: &str) {
     world
         .users()
         .api()
@@ -124,13 +124,13 @@ pub async fn delete(world: &World, name: &str) {
 }
 
 /// Deletes an object and waits until it no longer exists.
-pub async fn delete_whole(world: &World, name: &str) {
+pub(crate) async fn delete_whole(world: &World, name: &str) {
     delete(world, name).await;
     world.users().wait_until_gone(name).await;
 }
 
 /// Asks for a reconcile now.
-pub async fn request(world: &World, name: &str) {
+pub(crate) async fn request(world: &World, name: &str) {
     let unique = uuid::Uuid::new_v4().to_string();
     let annotations = json!({"vpn.huaweicloud.com/reconcile-requested-at": unique});
     let patch = json!({"metadata": {"annotations": annotations}});
@@ -138,12 +138,12 @@ pub async fn request(world: &World, name: &str) {
 }
 
 /// The users of another namespace.
-pub fn users_in(world: &World, namespace: &str) -> Api<DynamicObject> {
+pub(crate) fn users_in(world: &World, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(world.client.clone(), namespace, &user_resource())
 }
 
 /// A fault that hits creations of users on a server.
-pub fn creation_fault(server: &str, fault: Value) -> Value {
+pub(crate) fn creation_fault(server: &str, fault: Value) -> Value {
     let mut fault = fault;
     fault["operation"] = json!("CreateVpnUser");
     fault["path_contains"] = json!(server);

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
 
 use crate::follow::follow;
-use crate::world::{Options, World, condition};
+use crate::world::{DEADLINE, Options, World, condition};
 
 /// What a watch has shown: name, USER and REASON, without repetitions.
 #[derive(Clone, Default)]
@@ -55,8 +56,14 @@ fn logged(world: &World, name: &str) -> Vec<String> {
         .collect()
 }
 
+async fn until(awaited: &str, is_so: impl Fn() -> bool) {
+    eventually(awaited, DEADLINE, async || is_so().then_some(()).ok_or("not yet"))
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
-async fn each_reason_is_shown_and_logged_once() {
+async fn each_reason_is_set_and_logged_once() {
     let flags = [
         "--resync-period=0",
         "--creation-confirmation-period=2s",
@@ -102,9 +109,23 @@ async fn each_reason_is_shown_and_logged_once() {
         "Available",
         "Deleting",
     ];
-    assert_eq!(seen.of("alice"), reasons("alice", &shown));
-    let shown = ["Creating", "Throttled", "Creating", "Available"];
-    assert_eq!(seen.of("bobby"), reasons("bobby", &shown));
+    // The watch and the log may follow the object.
+    let expected = reasons("alice", &shown);
+    until("the watch shows the end of alice", || {
+        seen.of("alice").len() >= expected.len()
+    })
+    .await;
+    assert_eq!(seen.of("alice"), expected);
+    let expected = reasons("bobby", &["Creating", "Throttled", "Creating", "Available"]);
+    until("the watch shows that bobby is available", || {
+        seen.of("bobby").len() >= expected.len()
+    })
+    .await;
+    assert_eq!(seen.of("bobby"), expected);
+    until("the log reports both objects", || {
+        logged(&world, "alice").len() >= 5 && logged(&world, "bobby").len() >= 2
+    })
+    .await;
     let of_alice = logged(&world, "alice");
     assert_eq!(
         of_alice[..4],

@@ -28,7 +28,7 @@ async fn create_and_hold(world: &World, name: &str, address: &str) {
 }
 
 #[tokio::test]
-async fn restarts_of_apiserver_and_etcd_and_a_compaction_under_the_watch_are_outlived() {
+async fn the_operator_survives_restarts_of_apiserver_and_etcd() {
     let plane = own_plane().await;
     let mut world = world_on(plane).await;
     world.apply_password("alice", "Restarts Pass-1").await;
@@ -109,7 +109,7 @@ async fn restarts_of_apiserver_and_etcd_and_a_compaction_under_the_watch_are_out
 }
 
 #[tokio::test]
-async fn an_operator_that_was_cut_off_from_the_apiserver_for_a_moment_is_ready_again_and_has_missed_nothing() {
+async fn the_operator_recovers_from_a_lost_apiserver_connection() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with(["--resync-period=0", "--leader-elect-lease-duration=20m"])

@@ -220,7 +220,7 @@ async fn failed_lists(world: &World) -> u64 {
 }
 
 #[tokio::test]
-async fn outages_and_throttling_of_the_whole_cloud_are_outlived_without_growing_or_talking_too_much() {
+async fn cloud_outages_cause_neither_memory_growth_nor_log_floods() {
     let rounds = if effort() == Effort::Full { 8 } else { 1 };
     let troubles = [Trouble::Unreachable, Trouble::Throttled, Trouble::Broken];
     let mut scene = Scene::set().await;

@@ -25,7 +25,7 @@ async fn interfere(objects: &Objects<'_>, name: &str, note: &str) {
 }
 
 #[tokio::test]
-async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_told_what_happened() {
+async fn a_status_conflict_causes_a_new_decision_or_keeps_the_outcome() {
     let mut world = World::with(Options {
         stopped: true,
         // Held requests must not time out meanwhile.
@@ -97,7 +97,7 @@ async fn a_status_that_somebody_else_changed_meanwhile_is_decided_on_anew_or_tol
 }
 
 #[tokio::test]
-async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_sent() {
+async fn permanent_status_conflicts_are_retried_with_backoff() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with(["--resync-period=0", "--log-level=info"])
@@ -133,7 +133,7 @@ async fn a_status_that_is_always_in_conflict_is_tried_at_a_pace_and_nothing_is_s
 
 /// The reconcile reads the object just before its deletion; the watch delivers the deletion before the response.
 #[tokio::test]
-async fn an_object_that_goes_while_it_is_read_is_in_nobodys_way() {
+async fn an_object_deleted_during_its_read_blocks_no_other_object() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with(["--resync-period=0"])

@@ -34,7 +34,7 @@ fn ids(objects: &[Value]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn crds_that_were_removed_by_force_and_put_back_cost_the_cloud_nothing() {
+async fn forced_removal_of_the_crds_deletes_nothing_in_the_cloud() {
     let plane = own_plane().await;
     plane.apply_crds(&repository().join("crds")).await.unwrap();
     let mut world = World::on(plane, Options::with(["--resync-period=0"])).await;

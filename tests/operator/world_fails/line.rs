@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 /// See the module; it is cut when it is dropped.
-pub struct CloudLine {
+pub(super) struct CloudLine {
     address: SocketAddr,
     cloud: SocketAddr,
     carrier: Option<JoinHandle<()>>,
@@ -15,7 +15,7 @@ pub struct CloudLine {
 
 impl CloudLine {
     /// Creates a line to the simulator at that URL.
-    pub async fn to(url: &str) -> Self {
+    pub(super) async fn to(url: &str) -> Self {
         let cloud = url.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self {
@@ -26,12 +26,12 @@ impl CloudLine {
     }
 
     /// The endpoint for the operator's flags.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Breaks every connection, and refuses new ones.
-    pub async fn cut(&mut self) {
+    pub(super) async fn cut(&mut self) {
         let carrier = self.carrier.take().expect("it was not cut");
         carrier.abort();
         // Its connections are closed once it has ended.
@@ -39,7 +39,7 @@ impl CloudLine {
     }
 
     /// Forwards connections again.
-    pub async fn correct_drift(&mut self) {
+    pub(super) async fn correct_drift(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.carrier = Some(tokio::spawn(carry(listener, self.cloud)));
     }

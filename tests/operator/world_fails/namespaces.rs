@@ -6,7 +6,7 @@ use super::settle_up;
 use crate::world::{DEADLINE, Options, World};
 
 #[tokio::test]
-async fn whatever_waits_for_the_last_namespace_goes_on_when_it_is_listed() {
+async fn objects_waiting_for_a_namespace_list_continue_after_it() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with(["--resync-period=0"])

@@ -13,11 +13,11 @@ type Name = (String, String);
 
 /// How often the reason of `Ready` changed, by object.
 #[derive(Clone, Default)]
-pub struct Reasons(Arc<Mutex<BTreeMap<Name, (String, u64)>>>);
+pub(super) struct Reasons(Arc<Mutex<BTreeMap<Name, (String, u64)>>>);
 
 impl Reasons {
     /// Follows both kinds of a world from now on, in which there is no object yet.
-    pub async fn follow(world: &World) -> Self {
+    pub(super) async fn follow(world: &World) -> Self {
         let reasons = Self::default();
         for objects in [world.gateway_objects(), world.users()] {
             let changes = Arc::clone(&reasons.0);
@@ -30,14 +30,14 @@ impl Reasons {
     }
 
     /// How many there were.
-    pub fn of(&self, kind: &str, name: &str) -> u64 {
+    pub(super) fn of(&self, kind: &str, name: &str) -> u64 {
         let changes = self.0.lock().unwrap();
         let of_object = changes.get(&(kind.to_owned(), name.to_owned()));
         of_object.map_or(0, |(_, changes)| *changes)
     }
 
     /// The reason that was seen last.
-    pub fn last(&self, kind: &str, name: &str) -> Option<String> {
+    pub(super) fn last(&self, kind: &str, name: &str) -> Option<String> {
         let changes = self.0.lock().unwrap();
         let of_object = changes.get(&(kind.to_owned(), name.to_owned()));
         of_object.map(|(reason, _)| reason.clone())
@@ -57,7 +57,7 @@ fn note(changes: &Mutex<BTreeMap<Name, (String, u64)>>, object: &Value) {
 }
 
 /// The lines about each object in a log that is JSON, of which none is below info.
-pub fn lines(log: &str) -> BTreeMap<Name, Vec<Value>> {
+pub(super) fn lines(log: &str) -> BTreeMap<Name, Vec<Value>> {
     let mut of_objects: BTreeMap<Name, Vec<Value>> = BTreeMap::new();
     for line in log.lines() {
         let line: Value = serde_json::from_str(line).unwrap();

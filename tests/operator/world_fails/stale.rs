@@ -112,7 +112,7 @@ async fn begins_with(world: &mut World, view: &View) -> u64 {
 }
 
 #[tokio::test]
-async fn a_restart_with_an_older_view_of_the_objects_makes_nothing_twice() {
+async fn a_restart_with_stale_objects_creates_no_duplicates() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with([

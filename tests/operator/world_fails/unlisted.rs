@@ -7,7 +7,7 @@ use crate::permissions;
 use crate::world::{DEADLINE, Options, World};
 
 #[tokio::test]
-async fn a_namespace_that_cannot_be_listed_holds_up_only_what_could_collide_with_its_objects() {
+async fn an_unlisted_namespace_blocks_only_conflicting_objects() {
     let mut world = World::with(Options {
         stopped: true,
         ..Options::with(["--resync-period=0"])

@@ -1,4 +1,5 @@
-//! What ServiceAccounts ask of the apiserver, from the apiserver's own audit log: every request, whichever client sends it.
+//! What `ServiceAccount`s ask of the apiserver, from the apiserver's own audit log: every request, whichever client
+//! sends it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_read_as_rbac_means_it() {
+    fn an_audit_line_is_parsed_into_an_rbac_call() {
         let status = r#"{"resource":"vpnusers","subresource":"status","apiGroup":"vpn.huaweicloud.com","namespace":"a","name":"alice"}"#;
         let (user, patch) = call(&line("patch", status, "allow")).unwrap().unwrap();
         assert_eq!(user, "system:serviceaccount:a:operator");
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_on_from_the_last_whole_line() {
+    fn the_audit_log_is_read_from_the_last_complete_line() {
         let folder = tempfile::tempdir().unwrap();
         let log = AuditLog::prepare(folder.path()).unwrap();
         let user = "system:serviceaccount:a:operator";

@@ -154,7 +154,7 @@ impl ControlPlane {
         Ok(name)
     }
 
-    /// Writes a kubeconfig for a ServiceAccount, with a token that kube-apiserver issues. It grants that account's
+    /// Writes a kubeconfig for a `ServiceAccount`, with a token that kube-apiserver issues. It grants that account's
     /// permissions and no more.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, namespace);
@@ -171,7 +171,7 @@ impl ControlPlane {
         Ok(path)
     }
 
-    /// The requests of a ServiceAccount until now, by the apiserver's audit log. A request that was just answered may
+    /// The requests of a `ServiceAccount` until now, by the apiserver's audit log. A request that was just answered may
     /// be missing.
     pub fn calls_of(&self, namespace: &str, account: &str) -> Result<BTreeSet<ApiCall>> {
         self.audit

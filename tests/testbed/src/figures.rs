@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_several_reports_are_kept_and_the_last_value_wins() {
+    fn figures_of_several_reports_are_merged_by_last_value() {
         let directory = tempfile::tempdir().unwrap();
         keep(directory.path(), "kill sweep", &[("boundaries", 3), ("duplicates", 0)]).unwrap();
         keep(directory.path(), "kill sweep", &[("boundaries", 4)]).unwrap();

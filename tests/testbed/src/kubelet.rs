@@ -1,5 +1,5 @@
 //! Simulates the kubelet, since no node runs here: starts the program of a Deployment, or of one of its pods, with
-//! exactly its command, arguments, environment and the token of its ServiceAccount.
+//! exactly its command, arguments, environment and the token of its `ServiceAccount`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -30,7 +30,7 @@ pub struct Kubelet<'a> {
 /// Name of the pod of a Deployment where no controller creates pods.
 const ONLY_POD: &str = "pod-0";
 
-/// Where the token of a ServiceAccount is mounted.
+/// Where the token of a `ServiceAccount` is mounted.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The program of a pod.
@@ -145,7 +145,7 @@ impl Kubelet<'_> {
         let on_this_machine = |argument: &String| {
             let mut argument = expanded(argument, &environment);
             if is_address(&argument) {
-                argument = "--bind-address=127.0.0.1:0".to_owned();
+                "--bind-address=127.0.0.1:0".clone_into(&mut argument);
             }
             for (name, address) in services {
                 argument = argument.replace(name.as_str(), address);
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_in_arguments_are_put_in() {
+    fn variables_in_arguments_are_expanded() {
         let environment = [("A", "one"), ("B", "two")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let environment = BTreeMap::from(environment);
         assert_eq!(expanded("--credential=$(A)=$(B)", &environment), "--credential=one=two");

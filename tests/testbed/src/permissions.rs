@@ -25,7 +25,7 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// Every permission of a Role or ClusterRole.
+    /// Every permission of a Role or `ClusterRole`.
     pub fn of_role(role: &Value) -> Vec<Self> {
         let mut permissions = Vec::new();
         let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permission_ends_with_its_namespace_its_names_and_its_subresource() {
+    fn a_permission_is_limited_to_its_namespace_names_and_subresource() {
         let everywhere = Permission::of_role(&role(
             None,
             &json!({"apiGroups": [""], "resources": ["a"], "verbs": ["get"]}),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_and_what_is_not_granted_are_both_found() {
+    fn unused_and_missing_permissions_are_found() {
         let rule = json!({"apiGroups": [""], "resources": ["a"], "verbs": ["get", "list"]});
         let permissions = Permission::of_role(&role(None, &rule));
         let refused = ApiCall {

@@ -12,7 +12,7 @@ use vpn_operator_testbed::{Answer, ApiProxy, ApiRequest, ControlPlane, Line, Mom
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The ConfigMaps of a namespace of the test's own: directly, and through the proxy.
+/// The `ConfigMap`s of a namespace of the test's own: directly, and through the proxy.
 async fn config_maps(proxy: &ApiProxy) -> (Api<ConfigMap>, Api<ConfigMap>) {
     let plane = ControlPlane::shared().await.unwrap();
     let namespace = plane.create_namespace("proxy").await.unwrap();
@@ -35,7 +35,7 @@ fn is_write(request: &ApiRequest) -> bool {
 }
 
 #[tokio::test]
-async fn requests_and_watches_pass_and_are_written_down() {
+async fn requests_and_watches_are_forwarded_and_recorded() {
     let proxy = ApiProxy::start(ControlPlane::shared().await.unwrap()).unwrap();
     let (direct, through) = config_maps(&proxy).await;
     let version = through.list(&ListParams::default()).await.unwrap().metadata;
@@ -100,7 +100,7 @@ async fn a_request_is_held_before_or_after_its_effect() {
 }
 
 #[tokio::test]
-async fn what_is_held_and_whose_hold_ends_is_lost() {
+async fn a_dropped_hold_loses_the_held_request() {
     let proxy = ApiProxy::start(ControlPlane::shared().await.unwrap()).unwrap();
     let (direct, through) = config_maps(&proxy).await;
     for (moment, took_effect) in [(Moment::Before, false), (Moment::After, true)] {
@@ -123,7 +123,7 @@ async fn what_is_held_and_whose_hold_ends_is_lost() {
 }
 
 #[tokio::test]
-async fn answers_can_be_made_up() {
+async fn responses_can_be_replaced() {
     let proxy = ApiProxy::start(ControlPlane::shared().await.unwrap()).unwrap();
     let (_, through) = config_maps(&proxy).await;
     let refusal = Answer::refusal(409, "Conflict", "another write was faster");
@@ -144,7 +144,7 @@ async fn answers_can_be_made_up() {
 }
 
 #[tokio::test]
-async fn an_operator_is_cut_off_loudly_or_silently() {
+async fn connections_can_be_closed_or_silenced() {
     let proxy = ApiProxy::start(ControlPlane::shared().await.unwrap()).unwrap();
     let (direct, through) = config_maps(&proxy).await;
     let version = through.list(&ListParams::default()).await.unwrap().metadata;

@@ -11,7 +11,7 @@ use vpn_operator_testbed::{ControlPlane, Error, Tool, eventually, wait_for_condi
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn kubectl_and_the_apiserver_understand_each_others_versions() {
+async fn kubectl_reports_client_and_server_versions() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let text = control_plane
         .kubectl(["version", "--output=json"])
@@ -53,7 +53,7 @@ async fn the_control_plane_outlives_the_runtime_that_started_it() {
 }
 
 #[tokio::test]
-async fn crds_are_served_once_they_were_applied() {
+async fn applied_crds_are_served() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("crd.yaml"), CRD).unwrap();
@@ -106,7 +106,7 @@ spec:
 ";
 
 #[tokio::test]
-async fn a_service_account_has_no_more_permissions_than_it_was_given() {
+async fn a_service_account_has_only_its_granted_permissions() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let namespace = control_plane.create_namespace("permissions").await.unwrap();
     let arguments = ["create", "serviceaccount", "nobody", "--namespace", &namespace];
@@ -135,7 +135,7 @@ async fn a_service_account_has_no_more_permissions_than_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_namespace_goes_with_all_that_is_in_it_when_its_controller_runs() {
+async fn the_namespace_controller_deletes_a_namespace_with_its_content() {
     let control_plane = ControlPlane::shared().await.unwrap();
     let name = control_plane.create_namespace("whole").await.unwrap();
     let client = control_plane.client().await.unwrap();
@@ -169,7 +169,7 @@ async fn a_namespace_goes_with_all_that_is_in_it_when_its_controller_runs() {
 }
 
 #[tokio::test]
-async fn what_was_stored_survives_an_outage_of_the_apiserver() {
+async fn stored_objects_survive_an_apiserver_outage() {
     let control_plane = ControlPlane::start().await.unwrap();
     let name = control_plane.create_namespace("kept").await.unwrap();
 
@@ -183,7 +183,7 @@ async fn what_was_stored_survives_an_outage_of_the_apiserver() {
 }
 
 #[tokio::test]
-async fn helm_talks_to_the_control_plane() {
+async fn helm_works_with_the_control_plane() {
     let control_plane = ControlPlane::shared().await.unwrap();
     assert!(control_plane.tool(Tool::Helm).await.unwrap().is_file());
     let releases = control_plane

@@ -10,21 +10,21 @@ use std::time::Duration;
 use rustix::process::{Pid, test_kill_process_group};
 use vpn_operator_testbed::{Error, Guardian, Launch, Process, eventually};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Names the file in which the victim reports, and makes the test below play the victim.
 const VICTIM_REPORT: &str = "TESTBED_VICTIM_REPORT";
 
 #[tokio::test]
-async fn a_killed_test_process_leaves_neither_process_nor_folder() {
+async fn a_killed_test_process_leaves_no_process_and_no_folder() {
     if let Some(report) = std::env::var_os(VICTIM_REPORT) {
-        play_the_victim(Path::new(&report)).await;
+        run_as_victim(Path::new(&report)).await;
     }
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "a_killed_test_process_leaves_neither_process_nor_folder",
+            "a_killed_test_process_leaves_no_process_and_no_folder",
             "--nocapture",
         ])
         .env(VICTIM_REPORT, &report)
@@ -53,7 +53,7 @@ async fn a_killed_test_process_leaves_neither_process_nor_folder() {
 }
 
 /// Starts a process that ignores SIGTERM and SIGINT, reports its pid and the run's folder, and waits to be killed.
-async fn play_the_victim(report: &Path) -> ! {
+async fn run_as_victim(report: &Path) -> ! {
     let guardian = Guardian::start().unwrap();
     fs::write(guardian.folder().join("data"), "x").unwrap();
     let process = stubborn(&guardian);
@@ -69,7 +69,7 @@ async fn play_the_victim(report: &Path) -> ! {
 }
 
 #[tokio::test]
-async fn the_end_of_a_run_ends_its_processes_and_their_children_and_removes_its_folder() {
+async fn dropping_the_guardian_ends_all_processes_and_removes_the_folder() {
     let guardian = Guardian::start().unwrap();
     let folder = guardian.folder().to_owned();
     let process = stubborn(&guardian);
@@ -87,7 +87,7 @@ async fn the_end_of_a_run_ends_its_processes_and_their_children_and_removes_its_
 }
 
 #[tokio::test]
-async fn a_process_that_ends_too_early_is_reported_with_the_end_of_its_log() {
+async fn an_early_process_exit_is_reported_with_the_end_of_its_log() {
     let guardian = Guardian::start().unwrap();
     let process = guardian.spawn(shell("echo no such flag; exit 3")).unwrap();
     let error = process.wait_for_log("ready", DEADLINE).await.unwrap_err();
@@ -99,7 +99,7 @@ async fn a_process_that_ends_too_early_is_reported_with_the_end_of_its_log() {
 }
 
 #[tokio::test]
-async fn a_process_can_be_paused_resumed_and_asked_to_end() {
+async fn a_process_can_be_paused_resumed_and_terminated() {
     let guardian = Guardian::start().unwrap();
     let process = guardian
         .spawn(shell(
@@ -121,7 +121,7 @@ async fn a_process_can_be_paused_resumed_and_asked_to_end() {
 }
 
 #[tokio::test]
-async fn a_process_sees_nothing_of_the_developers_environment() {
+async fn a_process_does_not_inherit_the_developers_environment() {
     let guardian = Guardian::start().unwrap();
     let process = guardian.spawn(shell("env; echo end").envs([("GIVEN", "yes")])).unwrap();
     process.wait_for_log("end", DEADLINE).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_process_sees_nothing_of_the_developers_environment() {
 }
 
 #[tokio::test]
-async fn what_did_not_happen_in_time_is_told_with_the_last_state() {
+async fn a_timeout_is_reported_with_the_last_state() {
     let mut looks = 0;
     let error = eventually("the moon", Duration::from_millis(200), async || {
         looks += 1;

@@ -1,7 +1,7 @@
 //! The cloud refuses, and user action is required.
 
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::super::cloud_says::{access_key, credential};
 use super::super::still;
@@ -16,7 +16,7 @@ async fn deny(world: &World, name: &str, action: &str) {
 }
 
 #[tokio::test]
-async fn the_credentials_are_refused() {
+async fn refused_credentials_match_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     credential(&mut world, "wrong", json!({}), &[]).await;
@@ -37,7 +37,7 @@ async fn the_credentials_are_refused() {
 
 /// Each case has its own credential, with the name of the user.
 #[tokio::test]
-async fn the_credentials_may_not_do_that() {
+async fn missing_permissions_match_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     let reason = Reason::Forbidden;
@@ -105,7 +105,7 @@ async fn the_credentials_may_not_do_that() {
 }
 
 #[tokio::test]
-async fn the_cloud_will_not_make_it() {
+async fn refused_creation_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     let full = server(&world, json!({"user_quota": 0})).await;

@@ -1,14 +1,14 @@
 //! A user in normal operation, from its creation to its deletion.
 
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::super::still;
-use super::{apply, create, go_on, hold, login, look_again, seed, show, show_farewell};
+use super::{apply, create, go_on, hold, login, request_reconcile, seed, show, show_farewell};
 use crate::world::{World, condition};
 
 #[tokio::test]
-async fn a_user_that_is_there() {
+async fn available_user_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     apply(&world, "alice", "{}").await;
@@ -53,7 +53,7 @@ async fn a_user_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_user_that_was_changed_behind_our_back() {
+async fn user_with_drift_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     apply(
@@ -66,7 +66,7 @@ async fn a_user_that_was_changed_behind_our_back() {
     let edited = create(&world, "edited", "{description: on call, staticIP: Disabled}").await;
     let edit = json!({"description": "by hand", "static_ip": "192.168.10.9"});
     world.simulator.edit_user(&edited, &edit).await.unwrap();
-    look_again(&world, "edited", "1").await;
+    request_reconcile(&world, "edited", "1").await;
     let events = ["Created", "DriftDetected", "DriftCorrected"];
     show(
         &world,
@@ -81,7 +81,7 @@ async fn a_user_that_was_changed_behind_our_back() {
     let id = object["status"]["id"].as_str().unwrap();
     let edit = json!({"description": "by hand"});
     world.simulator.edit_user(id, &edit).await.unwrap();
-    look_again(&world, "reported", "1").await;
+    request_reconcile(&world, "reported", "1").await;
     let drifted = |object: &Value| condition(object, "Drifted")["status"] == "True";
     world.users().wait_for("reported", "has drifted", drifted).await;
     let events = ["Created", "DriftDetected"];
@@ -95,7 +95,7 @@ async fn a_user_that_was_changed_behind_our_back() {
     .await;
 
     world.simulator.remove_user(id).await.unwrap();
-    look_again(&world, "reported", "2").await;
+    request_reconcile(&world, "reported", "2").await;
     let events = ["Created", "DriftDetected", "NotFound"];
     show(
         &world,
@@ -109,7 +109,7 @@ async fn a_user_that_was_changed_behind_our_back() {
     let object = world.users().wait_for_reason("again", "Available").await;
     let id = object["status"]["id"].as_str().unwrap();
     world.simulator.remove_user(id).await.unwrap();
-    look_again(&world, "again", "1").await;
+    request_reconcile(&world, "again", "1").await;
     let events = ["Created", "DriftDetected", "Recreated"];
     world.users().wait_for_event("again", "Recreated").await;
     show(&world, "user-available-recreated", "again", Reason::Available, &events).await;
@@ -117,7 +117,7 @@ async fn a_user_that_was_changed_behind_our_back() {
 }
 
 #[tokio::test]
-async fn a_user_that_was_there_before() {
+async fn adopted_and_observed_user_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     let by_hand = seed(
@@ -169,8 +169,8 @@ async fn a_user_that_was_there_before() {
 
     world.simulator.remove_user(&by_hand).await.unwrap();
     world.simulator.remove_user(&watched).await.unwrap();
-    look_again(&world, "adopted", "1").await;
-    look_again(&world, "observed", "1").await;
+    request_reconcile(&world, "adopted", "1").await;
+    request_reconcile(&world, "observed", "1").await;
     let events = ["Adopted", "PasswordSet", "NotFound"];
     let gone = show(&world, "user-not-found-adopted", "adopted", Reason::NotFound, &events).await;
     assert_eq!(gone["status"]["id"], adopted["status"]["id"]);
@@ -186,7 +186,7 @@ async fn a_user_that_was_there_before() {
 }
 
 #[tokio::test]
-async fn a_user_on_its_way() {
+async fn user_in_progress_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     hold(&world, "CreateVpnUser").await;
@@ -241,7 +241,7 @@ async fn a_user_on_its_way() {
 }
 
 #[tokio::test]
-async fn a_user_that_settles() {
+async fn user_before_its_confirmation_matches_golden_files() {
     let mut world = World::with(still(["--creation-confirmation-period=10m"])).await;
     login(&mut world).await;
     apply(&world, "alice", "{}").await;

@@ -1,14 +1,14 @@
 //! A password that cannot be set.
 
 use serde_json::json;
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::super::still;
 use super::{show, trouble};
 use crate::world::World;
 
 #[tokio::test]
-async fn the_password_is_none() {
+async fn invalid_password_matches_golden_files() {
     let mut world = World::with(still([])).await;
     let reason = Reason::InvalidPassword;
     world.apply_password("alice", "2-Short").await;

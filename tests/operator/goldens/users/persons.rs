@@ -1,7 +1,7 @@
 //! The spec conflicts with what exists, and user action is required.
 
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::super::still;
 use super::{apply, create, login, seed, show};
@@ -11,7 +11,7 @@ use crate::world::{PROJECT, REGION, World, user};
 const OTHER_PROJECT: &str = "fedcba9876543210fedcba9876543210";
 
 #[tokio::test]
-async fn an_older_crd_let_it_through_and_is_being_deleted() {
+async fn invalid_spec_and_crd_in_deletion_match_golden_files() {
     let plane = own_plane().await;
     let mut lax = present_crd("VpnUser");
     loosen(&mut lax);
@@ -40,7 +40,7 @@ async fn an_older_crd_let_it_through_and_is_being_deleted() {
 }
 
 #[tokio::test]
-async fn somebody_else_has_the_name() {
+async fn name_conflict_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     seed(&world, json!({"name": "alice", "password": "Golden Hand-1"})).await;
@@ -81,7 +81,7 @@ async fn somebody_else_has_the_name() {
 }
 
 #[tokio::test]
-async fn the_credentials_lead_elsewhere() {
+async fn credentials_of_another_project_match_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     let project = json!({"name": format!("{REGION}_other")});
@@ -105,7 +105,7 @@ async fn the_credentials_lead_elsewhere() {
 }
 
 #[tokio::test]
-async fn everything_is_gone_at_once() {
+async fn mass_deletion_matches_golden_files() {
     let mut world = World::with(still(["--resync-period=1s"])).await;
     login(&mut world).await;
     let spec = "{passwordSecretRef: {name: login}}";

@@ -1,14 +1,14 @@
 //! What `--read-only` would do.
 
 use serde_json::json;
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::super::still;
 use super::{apply, create, login, seed, show};
 use crate::world::World;
 
 #[tokio::test]
-async fn what_would_be_done() {
+async fn read_only_mode_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     create(&world, "edited", "{description: on call}").await;

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use vpn_operator::api::conditions::Reason;
+use vpn_core::api::conditions::Reason;
 
 use super::super::still;
 use super::{apply, create, login, server, show, trouble};
 use crate::world::World;
 
 #[tokio::test]
-async fn a_secret_is_missing() {
+async fn missing_secret_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     let events = ["SecretNotFound"];
@@ -34,7 +34,7 @@ async fn a_secret_is_missing() {
 }
 
 #[tokio::test]
-async fn something_else_is_missing() {
+async fn missing_dependency_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     let events = ["DependencyNotReady"];
@@ -67,7 +67,7 @@ async fn something_else_is_missing() {
 }
 
 #[tokio::test]
-async fn the_cloud_has_no_time() {
+async fn throttling_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     world.apply_password("erika", "Golden Erika-1").await;
@@ -101,7 +101,7 @@ async fn the_cloud_has_no_time() {
 }
 
 #[tokio::test]
-async fn the_cloud_fails() {
+async fn cloud_error_matches_golden_files() {
     let mut world = World::with(still([])).await;
     login(&mut world).await;
     world.apply_password("erika", "Golden Erika-1").await;

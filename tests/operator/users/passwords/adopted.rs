@@ -6,7 +6,7 @@ use super::{id, in_cloud, reset_calls, resets, wait_for_password};
 use crate::world::{Options, World};
 
 #[tokio::test]
-async fn the_password_of_an_adopted_user_is_set_once_or_never_touched() {
+async fn the_password_of_an_adopted_user_is_set_at_most_once() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     let seeds = ["sets", "same", "left", "found"].map(|name| {
         world.sentinels.add(&format!("Sentinel Seed-{name}"));

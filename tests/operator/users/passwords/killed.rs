@@ -8,11 +8,12 @@ use super::{
 use crate::world::{Options, VPN_SERVER, World};
 
 #[tokio::test]
-async fn a_kill_while_a_reset_is_on_its_way_loses_nothing() {
+async fn a_kill_during_a_password_reset_loses_no_password() {
+    // No held request may time out before all requests are held.
     let options = [
         "--resync-period=0",
-        "--leader-elect-lease-duration=6s",
-        "--request-timeout=2s",
+        "--leader-elect-lease-duration=14s",
+        "--request-timeout=7s",
     ];
     let mut world = World::with(Options::with(options)).await;
     seed_server(&world, SECOND_SERVER).await;

@@ -8,7 +8,7 @@ use super::{apply, delete_secret, id, patch_secret, reset_calls, wait_for_messag
 use crate::world::World;
 
 #[tokio::test]
-async fn a_secret_that_comes_later_is_picked_up() {
+async fn a_secret_created_later_is_used() {
     let mut world = World::start().await;
     let mark = world.mark().await;
     world.apply_user("alice", "{passwordSecretRef: {name: alice}}").await;
@@ -54,7 +54,7 @@ async fn a_secret_that_comes_later_is_picked_up() {
 }
 
 #[tokio::test]
-async fn what_became_of_a_secret_while_the_operator_was_down_is_told() {
+async fn changes_of_secrets_during_downtime_are_reported() {
     let mut world = World::start().await;
     apply(&mut world, "alice", "Sentinel Down-1").await;
     apply(&mut world, "bert", "Sentinel Down-1b").await;

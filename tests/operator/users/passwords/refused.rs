@@ -10,7 +10,7 @@ use super::{
 use crate::world::{Options, World, condition};
 
 /// Kills the operator, starts another, and waits until it counts so many users with a refused password.
-async fn kill_and_look(world: &mut World, users: usize) {
+async fn restart_after_kill(world: &mut World, users: usize) {
     world.kill_operator();
     world.start_operator().await;
     let refused = format!("vpn_operator_objects{{kind=\"VpnUser\",reason=\"InvalidPassword\"}} {users}");
@@ -18,7 +18,7 @@ async fn kill_and_look(world: &mut World, users: usize) {
 }
 
 #[tokio::test]
-async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
+async fn a_password_refused_by_the_cloud_waits_for_a_new_value() {
     let mut world = World::with(Options::with(["--resync-period=1s"])).await;
     for (round, codes) in ["VPN.13xx", "VPN.0001", "VPN.93xx"].into_iter().enumerate() {
         let former = format!("former-{round}");
@@ -80,7 +80,7 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
     let message = wait_for_message(&world, "fresh", "InvalidPassword").await;
     assert!(message.contains("VPN.1307"), "{message}");
     wait_for_cycles(&world).await;
-    kill_and_look(&mut world, 1).await;
+    restart_after_kill(&mut world, 1).await;
     wait_for_cycles(&world).await;
     assert_eq!(world.calls_since(mark).await.get("CreateVpnUser"), Some(&1));
     world.apply_password("fresh", "Sentinel Fresh-2").await;
@@ -91,8 +91,8 @@ async fn a_password_that_the_cloud_does_not_want_waits_for_another_one() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
-    let flags = ["--resync-period=1s", "--leader-elect-lease-duration=6s"];
+async fn a_refused_password_is_resent_only_on_request() {
+    let flags = ["--resync-period=1s", "--leader-elect-lease-duration=12s"];
     let mut world = World::with(Options::with(flags)).await;
     apply(&mut world, "alice", "Sentinel Ask-1").await;
     world.users().wait_for_reason("alice", "Available").await;
@@ -104,7 +104,7 @@ async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
     assert!(first.contains("latest five"), "{first}");
 
     // Neither time, nor a restart, nor a label of the Secret is a reason to try again.
-    kill_and_look(&mut world, 1).await;
+    restart_after_kill(&mut world, 1).await;
     patch_secret(&world, "alice", json!({"metadata": {"labels": {"touched": "yes"}}})).await;
     wait_for_cycles(&world).await;
     assert_eq!(wait_for_message(&world, "alice", "InvalidPassword").await, first);
@@ -121,7 +121,7 @@ async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
         .users()
         .wait_for("alice", "refused once more", is_refused_again)
         .await;
-    kill_and_look(&mut world, 1).await;
+    restart_after_kill(&mut world, 1).await;
     wait_for_cycles(&world).await;
     assert_eq!(reset_calls(&world, &id, mark).await, 2);
 
@@ -144,8 +144,8 @@ async fn a_refused_password_is_sent_again_only_if_a_person_asks() {
 }
 
 #[tokio::test]
-async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_in_force() {
-    let flags = ["--resync-period=1s", "--leader-elect-lease-duration=6s"];
+async fn an_unseen_refusal_of_a_former_password_confirms_no_password() {
+    let flags = ["--resync-period=1s", "--leader-elect-lease-duration=12s"];
     let mut world = World::with(Options::with(flags)).await;
     apply(&mut world, "alice", "Sentinel Deaf-1").await;
     world.users().wait_for_reason("alice", "Available").await;
@@ -167,7 +167,7 @@ async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_i
         world.simulator.is_password(&id, "Sentinel Deaf-2").await.unwrap(),
         "the first one was refused"
     );
-    kill_and_look(&mut world, 1).await;
+    restart_after_kill(&mut world, 1).await;
     wait_for_cycles(&world).await;
     assert_eq!(
         reset_calls(&world, &id, mark).await,
@@ -188,7 +188,7 @@ async fn a_former_password_whose_refusal_nobody_heard_is_not_taken_for_the_one_i
 }
 
 #[tokio::test]
-async fn a_reset_that_comes_too_soon_is_retried_until_it_is_true() {
+async fn an_early_reset_is_retried_until_it_succeeds() {
     let mut world = World::start().await;
     seed_server(&world, SECOND_SERVER).await;
     seed_server(&world, THIRD_SERVER).await;

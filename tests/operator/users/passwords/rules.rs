@@ -43,7 +43,7 @@ async fn put(world: &World, name: &str, bytes: &[u8]) {
 
 /// Asserts that status, Events and log do not contain the value. This also covers values that are too short for a
 /// search in base64, where they match other text.
-async fn assert_untold(world: &World, name: &str, value: &[u8]) {
+async fn assert_not_disclosed(world: &World, name: &str, value: &[u8]) {
     let Ok(value) = str::from_utf8(value) else { return };
     let value = value.trim();
     let is_name = value == name || value.chars().rev().eq(name.chars());
@@ -57,7 +57,7 @@ async fn assert_untold(world: &World, name: &str, value: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_password_that_breaks_a_rule_is_never_sent_nor_shown() {
+async fn an_invalid_password_is_neither_sent_nor_shown() {
     let mut world = World::start().await;
     for text in BROKEN.iter().filter_map(|(_, value, _)| str::from_utf8(value).ok()) {
         if text.trim().len() > 8 {
@@ -78,7 +78,7 @@ async fn a_password_that_breaks_a_rule_is_never_sent_nor_shown() {
         assert!(message.contains(word), "{user}: {message}");
         let event = world.users().wait_for_event(user, "InvalidPassword").await;
         assert!(event.contains(word), "{user}: {event}");
-        assert_untold(&world, user, &value(template, user)).await;
+        assert_not_disclosed(&world, user, &value(template, user)).await;
     }
     let calls = world.calls_since(mark).await;
     assert!(!calls.contains_key("CreateVpnUser"), "{calls:?}");
@@ -101,7 +101,7 @@ async fn a_password_that_breaks_a_rule_is_never_sent_nor_shown() {
             ready["reason"] == "InvalidPassword" && message.contains(word)
         };
         world.users().wait_for("rule-empty", word, says).await;
-        assert_untold(&world, "rule-empty", &value(template, "rule-empty")).await;
+        assert_not_disclosed(&world, "rule-empty", &value(template, "rule-empty")).await;
     }
     put(&world, "rule-empty", b"Sentinel rule-empty\r\n").await;
     wait_for_password(&world, "rule-empty", "Sentinel rule-empty").await;

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_read_as_kubernetes_means_it() {
+    fn a_path_is_parsed_into_verb_and_resource() {
         let request = |method, path| ApiRequest::new(1, method, path, Value::Null);
         let status = request(
             "PATCH",
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_about_what_it_regards_and_a_new_object_about_itself() {
+    fn the_subject_of_a_request_is_the_regarded_or_created_object() {
         let path = "/apis/events.k8s.io/v1/namespaces/a/events";
         let event = ApiRequest::new(1, "POST", path, json!({"regarding": {"name": "alice"}}));
         assert_eq!(event.about(), Some("alice"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha512};
 
 use super::cache::Cache;
+use super::lower_hex;
 use crate::error::{Error, Result};
 use crate::{http, tool};
 
@@ -38,10 +39,7 @@ pub(super) async fn fetch(cache: &Cache) -> Result<PathBuf> {
 }
 
 async fn unpack(cache: &Cache, archive: Vec<u8>, sha512: &str) -> Result<PathBuf> {
-    let hash: String = Sha512::digest(&archive)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = lower_hex(&Sha512::digest(&archive));
     if hash != sha512 {
         return Err(Error::NoControlPlane(format!(
             "{NAME}.tar.gz has the sha512 {hash}, not {sha512}"
@@ -107,10 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().join("cache")).unwrap();
         let archive = archive(folder.path());
-        let hash: String = Sha512::digest(&archive)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = lower_hex(&Sha512::digest(&archive));
         let unpacked = unpack(&cache, archive, &hash).await.unwrap();
         assert_eq!(unpacked, cache.folder(NAME));
         assert_eq!(std::fs::read_to_string(unpacked.join("etcd")).unwrap(), "the store");
@@ -131,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_download_is_told_with_its_status() {
+    async fn a_refused_download_reports_its_status() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/a.tar.gz", listener.local_addr().unwrap());
         let refuse = async {

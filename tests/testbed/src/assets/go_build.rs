@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use super::lower_hex;
 use crate::error::{Error, Result};
 use crate::guardian::Guardian;
 use crate::process::{Launch, Process};
@@ -41,12 +42,7 @@ impl GoSource {
         }
         Ok(Self {
             folder: folder.to_owned(),
-            hash: hash
-                .finalize()
-                .iter()
-                .take(6)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            hash: lower_hex(&hash.finalize()[..6]),
         })
     }
 
@@ -116,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_source_is_another_program() {
+    fn a_changed_source_changes_the_hash() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["go.mod", "go.sum", "main.go"] {
             std::fs::write(folder.path().join(name), name).unwrap();

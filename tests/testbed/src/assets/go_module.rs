@@ -90,14 +90,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_the_one_that_the_module_requires() {
+    fn the_required_version_is_read_from_go_mod() {
         let go_mod = "require (\n\tk8s.io/kubernetes-x v0.1.0\n\tk8s.io/kubernetes v1.2.3\n)\n";
         assert_eq!(required_version(go_mod, "k8s.io/kubernetes"), Some("v1.2.3"));
         assert_eq!(required_version(go_mod, "k8s.io/other"), None);
     }
 
     #[test]
-    fn the_stamped_version_has_its_numbers() {
+    fn linker_flags_contain_the_version_numbers() {
         let flags = linker_flags("v1.37.2");
         assert!(flags.ends_with("version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"), "{flags}");
     }

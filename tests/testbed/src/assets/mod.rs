@@ -10,6 +10,7 @@ mod go_program;
 mod python;
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,15 @@ use go_module::GoModule;
 pub(crate) use argo_cd::{ArgoCdParts, Part};
 pub use go_program::GoProgram;
 pub use python::Python;
+
+/// Two digits per byte.
+fn lower_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
 
 /// The variable that envtest and setup-envtest use too.
 const FOLDER_VARIABLE: &str = "KUBEBUILDER_ASSETS";

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::Simulator;
 use crate::error::{Error, Result};
 
-const HOLD_DEADLINE: Duration = Duration::from_secs(25);
+/// Less than the longest wait that the simulator accepts.
+const HOLD_DEADLINE: Duration = Duration::from_secs(110);
 
 #[derive(Deserialize)]
 struct Counts {

@@ -19,7 +19,7 @@ use crate::process::{Launch, Process};
 
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// The admin API answers from memory, but may be asked to wait for something.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(150);
 
 /// A running simulator; its process is available through [`Deref`].
 #[derive(Debug)]

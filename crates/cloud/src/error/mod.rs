@@ -1,0 +1,6 @@
+//! What a failed call means. The only place that knows HTTP statuses and codes.
+
+pub mod cloud_error;
+pub(crate) mod error_body;
+pub mod error_kind;
+pub(crate) mod operation;

@@ -1,0 +1,368 @@
+//! How the answers to queries and to our own writes change what the cache knows, and which readers they concern.
+
+use crate::cache::contents::{Absence, CacheContents, Confirmation};
+use crate::cache::queries::{MAX_GETS, PendingQuery};
+use crate::cache::{Listing, Query, ReaderKey, Remote, TagsById};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use tokio::time::Instant;
+use vpn_cloud::{CloudError, ErrorKind};
+
+impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
+    /// Stores the answer to a write of this process. It is newer than any read that was started before it.
+    pub fn wrote(&mut self, remote: R, now: Instant) {
+        let id = remote.id().to_owned();
+        self.absences.remove(&id);
+        self.missing.remove(&id);
+        self.put(remote, now, true, true);
+    }
+
+    /// Applies the effect of a write of this process whose answer did not include the object.
+    pub(crate) fn wrote_change(&mut self, id: &str, change: impl FnOnce(&mut R), now: Instant) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let (mut remote, full) = (entry.remote.clone(), entry.full);
+        change(&mut remote);
+        self.put(remote, now, full, true);
+    }
+
+    /// Records that a write of this process was answered with "no such object", or with the deletion of the object.
+    pub fn wrote_absence(&mut self, id: &str, now: Instant) {
+        self.remove(id);
+        self.absent(id, now);
+    }
+
+    /// Records a "no such object" answer, requested at `started`. Returns whether it is the first for the id.
+    fn absent(&mut self, id: &str, started: Instant) -> bool {
+        self.bury(id, started);
+        if self.holders.contains_key(id) {
+            self.losses.found_missing(id, started);
+        }
+        let before = self.absences.get(id).copied();
+        if before.is_none_or(|before| before.at < started) {
+            // Lists may never be complete. An incomplete one confirms the absence if it is between two such answers.
+            let is_lacked = before.is_some_and(|before| before.list == Confirmation::Incomplete)
+                && self.listed.is_some_and(|(listed, ..)| started > listed);
+            let list = match is_lacked {
+                true => Confirmation::Confirmed,
+                false => Confirmation::Pending,
+            };
+            self.absences.insert(id.to_owned(), Absence { at: started, list });
+        }
+        before.is_none()
+    }
+
+    /// Processes the end of a LIST. Returns the readers to enqueue.
+    pub(crate) fn ended_list(
+        &mut self,
+        result: Result<Listing<R>, CloudError>,
+        started: Instant,
+        cloud_started: Timestamp,
+    ) -> HashSet<K> {
+        self.was_listed = true;
+        let listing = match result {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.ended(&Query::Collection);
+                return self.fail(|want| want.since <= started, &error);
+            }
+        };
+        let mut enqueued = HashSet::new();
+        self.unread.clear();
+        let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
+        if listing.complete {
+            self.losses.listed(started);
+        }
+        for item in listing.items {
+            self.take_list_item(item, started, &mut enqueued);
+        }
+        self.remove_unlisted(&present, listing.complete, started, &mut enqueued);
+        self.choose_unread();
+        if listing.complete {
+            self.find_missing(started, &mut enqueued);
+        }
+        self.confirm_absences(listing.complete, started);
+        self.listed = Some((started, cloud_started, listing.complete));
+        self.ended(&Query::Collection);
+        self.forget_unneeded_absences();
+        enqueued.extend(self.answer_from_list(started));
+        enqueued
+    }
+
+    /// Removes the entries that a LIST lacks, unless a newer answer shows them. That an incomplete LIST lacks a held
+    /// object shows neither a deletion nor a change.
+    fn remove_unlisted(
+        &mut self,
+        present: &HashSet<String>,
+        complete: bool,
+        started: Instant,
+        enqueued: &mut HashSet<K>,
+    ) {
+        let lost: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(id, entry)| !present.contains(*id) && entry.as_of < started)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in lost {
+            match self.holders.get(&id).cloned() {
+                Some(_) if !complete => continue,
+                Some(reader) => {
+                    self.missing.insert(id.clone());
+                    self.losses.found_missing(&id, started);
+                    enqueued.insert(reader);
+                }
+                None => enqueued.extend(self.watchers.get(&id).into_iter().flatten().cloned()),
+            }
+            self.remove(&id);
+        }
+    }
+
+    /// Records the held objects that a complete LIST lacks and that had no entry.
+    fn find_missing(&mut self, started: Instant, enqueued: &mut HashSet<K>) {
+        let unseen: Vec<(String, K)> = self
+            .holders
+            .iter()
+            .filter(|(id, _)| !self.entries.contains_key(*id) && !self.absences.contains_key(*id))
+            .map(|(id, reader)| (id.clone(), reader.clone()))
+            .collect();
+        for (id, reader) in unseen {
+            self.losses.found_missing(&id, started);
+            if self.missing.insert(id) {
+                enqueued.insert(reader);
+            }
+        }
+    }
+
+    /// Records what a LIST shows about earlier "no such object" answers. The objects in it are no longer among them.
+    fn confirm_absences(&mut self, complete: bool, started: Instant) {
+        for absence in self.absences.values_mut().filter(|absence| absence.at < started) {
+            absence.list = match (complete, absence.list) {
+                (true, _) | (false, Confirmation::Confirmed) => Confirmation::Confirmed,
+                (false, _) => Confirmation::Incomplete,
+            };
+        }
+    }
+
+    /// Ids without holder or watcher no longer need a proof of absence.
+    fn forget_unneeded_absences(&mut self) {
+        let Self {
+            absences,
+            holders,
+            watchers,
+            ..
+        } = self;
+        absences.retain(|id, _| holders.contains_key(id) || watchers.contains_key(id));
+    }
+
+    /// Answers the pending queries for the collection, and for the objects that the LIST returned with all fields.
+    fn answer_from_list(&mut self, started: Instant) -> HashSet<K> {
+        let seen: HashMap<String, Instant> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.remote.is_partial())
+            .map(|(id, entry)| (id.clone(), entry.as_of))
+            .collect();
+        self.answer(|want| {
+            want.since <= started
+                && match &want.look {
+                    Query::Collection => true,
+                    Query::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
+                    Query::Tags(_) | Query::Whole(_) | Query::AllTags => false,
+                }
+        })
+    }
+
+    fn take_list_item(&mut self, mut item: R, started: Instant, enqueued: &mut HashSet<K>) {
+        let id = item.id().to_owned();
+        if self.is_buried(&id, started) {
+            return;
+        }
+        if item.is_partial() {
+            self.take_partial_item(item, started, enqueued);
+            return;
+        }
+        let speaks_of_tags = item.tags().is_some();
+        self.tags_due |= R::TAGGED && !speaks_of_tags && !self.concerned(&id).is_empty();
+        let mut full = false;
+        let mut news = true;
+        if let Some(entry) = self.entries.get(&id) {
+            if entry.as_of >= started {
+                return;
+            }
+            let told = item.tags().cloned();
+            item.complete_from(&entry.remote);
+            // Tags that LISTs never return stay as known. If the previous LIST returned them, they may have changed.
+            item.set_tags(match told {
+                None if entry.tags_listed => None,
+                None => entry.remote.tags().cloned(),
+                told => told,
+            });
+            news = item != entry.remote;
+            // Kinds without tags take too little from the earlier answer: an item is full only if nothing changed.
+            full = entry.full && (R::TAGGED || !news);
+        }
+        let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
+        if news || back {
+            enqueued.extend(self.concerned_by(&item));
+        }
+        self.put(item, started, full, speaks_of_tags);
+    }
+
+    /// Stores a list item with unknown fields. It proves that the object exists, but replaces no complete entry.
+    fn take_partial_item(&mut self, item: R, started: Instant, enqueued: &mut HashSet<K>) {
+        let id = item.id().to_owned();
+        let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
+        let entry = self.entries.get(&id);
+        if entry.is_some_and(|entry| entry.as_of >= started) {
+            return;
+        }
+        let is_known = entry.is_some_and(|entry| !entry.remote.is_partial());
+        let is_concerning = !self.concerned(&id).is_empty();
+        if back || !is_known {
+            enqueued.extend(self.concerned_by(&item));
+        }
+        if is_known {
+            self.losses.seen(&id);
+        } else {
+            self.put(item, started, false, false);
+        }
+        if is_concerning {
+            self.unread.insert(id);
+        }
+    }
+
+    /// Processes the end of a GET. Returns the readers to enqueue.
+    pub(crate) fn ended_get(
+        &mut self,
+        look: &Query,
+        id: &str,
+        result: Result<R, CloudError>,
+        started: Instant,
+    ) -> HashSet<K> {
+        let is_buried = self.is_buried(id, started);
+        self.ended(look);
+        let is_about_it =
+            |want: &PendingQuery<K>| matches!(&want.look, Query::Object(it) | Query::Whole(it) if it == id);
+        let asked = |want: &PendingQuery<K>| want.since <= started && is_about_it(want);
+        // Readers that did not request it are enqueued as well: the next LIST no longer shows a change.
+        let mut enqueued = HashSet::new();
+        match result {
+            // Deleted since then: the next read shows it.
+            Ok(_) if is_buried => {}
+            Ok(remote) => {
+                let entry = self.entries.get(id);
+                let is_newer = entry.is_none_or(|entry| entry.as_of < started || entry.remote.is_partial());
+                let differs = entry.is_none_or(|entry| entry.remote != remote);
+                let back = self.missing.remove(id) | self.absences.remove(id).is_some();
+                if back || (is_newer && differs) {
+                    enqueued.extend(self.concerned_by(&remote));
+                }
+                if is_newer {
+                    let tags_listed = self.entries.get(id).is_some_and(|entry| entry.tags_listed);
+                    self.put(remote, started, true, tags_listed);
+                    if let Some(entry) = self.entries.get_mut(id) {
+                        entry.tags_read_at = Some(started);
+                    }
+                }
+            }
+            Err(error) if error.kind == ErrorKind::Gone => {
+                if self.entries.get(id).is_none_or(|entry| entry.as_of < started) {
+                    self.remove(id);
+                    if self.absent(id, started) {
+                        enqueued.extend(self.concerned(id));
+                    }
+                }
+            }
+            Err(error) => return self.fail(asked, &error),
+        }
+        enqueued.extend(self.answer(asked));
+        enqueued
+    }
+
+    /// Processes the end of a query for the tags of one object. Returns the readers to enqueue.
+    pub(crate) fn ended_tags(
+        &mut self,
+        look: &Query,
+        id: &str,
+        result: Result<BTreeMap<String, String>, CloudError>,
+        started: Instant,
+    ) -> HashSet<K> {
+        self.ended(look);
+        let asked = |want: &PendingQuery<K>| want.since <= started && want.look == *look;
+        let mut enqueued = HashSet::new();
+        match result {
+            Ok(tags) => self.take_tags(id, tags, started, &mut enqueued),
+            // A GET of the object has to confirm this.
+            Err(error) if error.kind == ErrorKind::Gone => {
+                self.remove(id);
+                if self.holders.contains_key(id) {
+                    self.losses.found_missing(id, started);
+                }
+                if self.holders.contains_key(id) && self.missing.insert(id.to_owned()) {
+                    enqueued.extend(self.concerned(id));
+                }
+            }
+            Err(error) => return self.fail(asked, &error),
+        }
+        enqueued.extend(self.answer(asked));
+        enqueued
+    }
+
+    /// Processes the end of a query for all tags. Returns the readers to enqueue.
+    pub(crate) fn ended_all_tags(&mut self, result: Result<TagsById, CloudError>, started: Instant) -> HashSet<K> {
+        self.ended(&Query::AllTags);
+        let mut enqueued = HashSet::new();
+        let told = match result {
+            Ok(told) => told,
+            Err(error) if is_not_offered(&error) => TagsById::new(),
+            // Tried again after the next LIST.
+            Err(_) => return enqueued,
+        };
+        let concerning = self.holders.keys().chain(self.watchers.keys());
+        let is_left = |id: &&String| self.entries.get(*id).is_some_and(|entry| !entry.tags_listed);
+        let left: BTreeSet<String> = concerning
+            .filter(|id| !told.contains_key(*id))
+            .filter(is_left)
+            .cloned()
+            .collect();
+        for (id, tags) in &told {
+            self.take_tags(id, tags.clone(), started, &mut enqueued);
+        }
+        enqueued.extend(self.answer(|want| {
+            let is_told = matches!(&want.look, Query::Tags(id) if told.contains_key(id));
+            is_told && want.since <= started
+        }));
+        // Tags that the answer lacks are read per object, at no more than the cost of the LIST. Those read longest ago
+        // come first.
+        let mut left: Vec<String> = left.into_iter().collect();
+        left.sort_by_key(|id| self.entries.get(id).and_then(|entry| entry.tags_read_at));
+        left.truncate(MAX_GETS.max(self.pages()));
+        self.unread.extend(left);
+        enqueued
+    }
+
+    /// Stores tags that were read without their object, unless a newer answer is known.
+    fn take_tags(&mut self, id: &str, tags: BTreeMap<String, String>, started: Instant, enqueued: &mut HashSet<K>) {
+        let Some(entry) = self.entries.get(id).filter(|entry| entry.as_of <= started) else {
+            return;
+        };
+        let (mut remote, as_of, full) = (entry.remote.clone(), entry.as_of, entry.full);
+        let differs = remote.tags() != Some(&tags);
+        remote.set_tags(Some(tags));
+        if differs {
+            enqueued.extend(self.concerned_by(&remote));
+        }
+        self.put(remote, as_of, full, false);
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.tags_read_at = Some(started);
+        }
+    }
+}
+
+/// Whether the cloud refuses a call permanently, not because of an outage.
+fn is_not_offered(error: &CloudError) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::Forbidden | ErrorKind::NotAvailable | ErrorKind::Rejected | ErrorKind::Gone
+    )
+}

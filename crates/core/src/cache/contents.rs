@@ -1,0 +1,384 @@
+//! What the cache knows of the cloud: entries, indexes of owners, and which reader holds or watches what. Plain data: it
+//! sends no requests and reads no clock. See `queries` for what is read next, `answers` for how answers change it.
+
+use crate::cache::losses::Losses;
+use crate::cache::queries::PendingQuery;
+use crate::cache::{IfMissing, LastList, LostAt, Observed, Query, ReaderKey, Remote};
+use crate::owner_tag::Owner;
+use jiff::Timestamp;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+use tokio::time::Instant;
+use vpn_cloud::CloudError;
+
+/// An object of the cloud, as last read.
+#[derive(Clone)]
+pub(super) struct CacheEntry<R> {
+    pub remote: R,
+    /// When the read of it was started.
+    pub as_of: Instant,
+    /// Whether it is from an answer about this one object, not from a list that may omit fields.
+    pub full: bool,
+    /// Whether the last LIST returned its tags.
+    pub tags_listed: bool,
+    /// When its tags were last read by a request other than a LIST.
+    pub tags_read_at: Option<Instant>,
+}
+
+impl<R: Remote> CacheEntry<R> {
+    /// Whether a complete answer is known that was requested at `since` or later.
+    pub(super) fn is_known_at(&self, since: Instant) -> bool {
+        !self.remote.is_partial() && self.as_of >= since
+    }
+}
+
+/// A "no such object" answer for one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Absence {
+    /// When the request was started.
+    pub at: Instant,
+    /// Whether a LIST confirms it.
+    pub list: Confirmation,
+}
+
+/// What the last LIST that was started after such an answer shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Confirmation {
+    /// There was no such LIST.
+    Pending,
+    /// It lacked the object, but was incomplete.
+    Incomplete,
+    /// It was complete and lacked the object; or it was incomplete, and another such answer came after it.
+    Confirmed,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct CacheContents<R, K> {
+    /// Key of the owner tag.
+    pub(super) owner_tag_key: String,
+    /// By id: the objects, as last read.
+    pub(super) entries: HashMap<String, CacheEntry<R>>,
+    /// Ids by the uid in their owner tags.
+    pub(super) by_uid: HashMap<String, BTreeSet<String>>,
+    /// Ids by cluster, namespace and name in their owner tags.
+    pub(super) by_place: HashMap<(String, String, String), BTreeSet<String>>,
+    /// Ids of the entries whose tags, or fields that a list cannot show, are unknown.
+    pub(super) tags_unknown: HashSet<String>,
+    /// Ids with a holder or watcher that the last LIST returned without all fields.
+    pub(super) unread: BTreeSet<String>,
+    /// The last LIST omitted the tags of an object with a holder or watcher.
+    pub(super) tags_due: bool,
+    /// The last successful LIST: its start by our clock and by the cloud's, and whether it was complete.
+    pub(super) listed: Option<(Instant, Timestamp, bool)>,
+    /// A LIST has ended, successfully or not.
+    pub(super) was_listed: bool,
+    /// Ids for which a GET, or a write of this process, was answered with "no such object".
+    pub(super) absences: HashMap<String, Absence>,
+    /// The same while other queries were in progress, and when: an older query must not restore the entry.
+    pub(super) tombstones: HashMap<String, Instant>,
+    /// Held ids that the last complete LIST lacked, or whose tags were answered with "no such object".
+    pub(super) missing: HashSet<String>,
+    /// Which held objects are missing, and since when.
+    pub(super) losses: Losses<K>,
+    /// By id: the reader that holds it.
+    pub(super) holders: HashMap<String, K>,
+    /// By reader: the id that it holds.
+    pub(super) ids: HashMap<K, String>,
+    /// By uid of a custom resource: its reader.
+    pub(super) uids: HashMap<String, K>,
+    /// Readers that watch an id that they do not hold (yet).
+    pub(super) watchers: HashMap<String, HashSet<K>>,
+    /// By reader: the id that it watches.
+    pub(super) watched: HashMap<K, String>,
+    /// Queries that wait for an answer.
+    pub(super) pending: Vec<PendingQuery<K>>,
+    /// Queries that were started and have not ended.
+    pub(super) in_progress: HashSet<Query>,
+    /// By reader: the failure of its last query, until the reader takes it.
+    pub(super) failures: HashMap<K, CloudError>,
+}
+
+impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
+    /// Nothing is known yet.
+    pub fn new(owner_tag_key: String) -> Self {
+        Self {
+            owner_tag_key,
+            entries: HashMap::new(),
+            by_uid: HashMap::new(),
+            by_place: HashMap::new(),
+            tags_unknown: HashSet::new(),
+            unread: BTreeSet::new(),
+            tags_due: false,
+            listed: None,
+            was_listed: false,
+            absences: HashMap::new(),
+            tombstones: HashMap::new(),
+            missing: HashSet::new(),
+            losses: Losses::new(),
+            holders: HashMap::new(),
+            ids: HashMap::new(),
+            uids: HashMap::new(),
+            watchers: HashMap::new(),
+            watched: HashMap::new(),
+            pending: Vec::new(),
+            in_progress: HashSet::new(),
+            failures: HashMap::new(),
+        }
+    }
+
+    /// Whether missing objects were counted. If any object is held, this takes a LIST.
+    pub fn is_counted(&self) -> bool {
+        self.was_listed || self.ids.is_empty()
+    }
+
+    /// Registers the reader to be enqueued when its object changes, or when an object with its uid appears.
+    pub fn hold(&mut self, reader: &K, uid: &str, id: Option<&str>) {
+        if self.uids.get(uid) != Some(reader) {
+            self.uids.insert(uid.to_owned(), reader.clone());
+        }
+        let has_it = |id: &str| self.holders.get(id) == Some(reader);
+        if self.ids.get(reader).map(String::as_str) == id && id.is_none_or(has_it) {
+            return;
+        }
+        self.release_id(reader);
+        if let Some(id) = id {
+            self.ids.insert(reader.clone(), id.to_owned());
+            self.holders.insert(id.to_owned(), reader.clone());
+            self.losses.held(id);
+            let lacked = self.listed.filter(|(_, _, complete)| *complete);
+            // A LIST that ends from now on would find the same.
+            if let Some((listed, ..)) = lacked.filter(|_| !self.entries.contains_key(id)) {
+                self.losses.held_missing(id, listed);
+                if !self.absences.contains_key(id) {
+                    self.missing.insert(id.to_owned());
+                }
+            }
+        }
+    }
+
+    /// Sets what it means if a held object is missing.
+    pub fn if_missing(&mut self, id: &str, kind: IfMissing) {
+        let is_there = self.entries.contains_key(id);
+        if !self.holders.contains_key(id) || (is_there && kind == IfMissing::Reported) {
+            // It has returned, so its status is out of date.
+            self.losses.if_missing(id, IfMissing::Lost);
+        } else {
+            self.losses.if_missing(id, kind);
+        }
+    }
+
+    /// Registers the reader to be enqueued when this object, which it does not hold, appears, changes or is deleted.
+    pub fn watch(&mut self, reader: &K, id: Option<&str>) {
+        if self.watched.get(reader).map(String::as_str) == id {
+            return;
+        }
+        self.forget_curiosity(reader);
+        if let Some(id) = id {
+            self.watchers.entry(id.to_owned()).or_default().insert(reader.clone());
+            self.watched.insert(reader.clone(), id.to_owned());
+        }
+    }
+
+    /// Removes a reader that no longer exists.
+    pub fn forget(&mut self, reader: &K) {
+        self.release_id(reader);
+        self.losses.forget(reader);
+        self.forget_curiosity(reader);
+        self.uids.retain(|_, other| other != reader);
+        self.pending.retain(|want| want.reader != *reader);
+        self.failures.remove(reader);
+    }
+
+    /// Returns the last LIST. It is fresh if it was started at `since` or later.
+    pub fn listed(&self, since: Option<Instant>) -> Option<LastList> {
+        self.listed.map(|(at, started, complete)| LastList {
+            fresh: is_fresh(at, since),
+            started,
+            complete,
+        })
+    }
+
+    /// Returns what is known of an id. It is fresh if it was read at `since` or later.
+    pub(crate) fn sighting(&self, id: &str, since: Option<Instant>) -> Observed<R> {
+        if let Some(entry) = self.entries.get(id) {
+            return Observed::Seen {
+                remote: entry.remote.clone(),
+                fresh: !entry.remote.is_partial() && is_fresh(entry.as_of, since),
+                full: entry.full,
+            };
+        }
+        match self.absences.get(id) {
+            Some(absence) if is_fresh(absence.at, since) => match absence.list {
+                Confirmation::Confirmed => Observed::Gone,
+                list => Observed::Unconfirmed {
+                    list_incomplete: list == Confirmation::Incomplete,
+                },
+            },
+            _ if self.missing.contains(id) => Observed::Missing,
+            _ => Observed::Unknown,
+        }
+    }
+
+    /// Objects whose tag names this uid.
+    pub fn owned_by(&self, uid: &str) -> Vec<R> {
+        self.pick(self.by_uid.get(uid))
+    }
+
+    /// Objects whose tag names this cluster, namespace and name, with any uid.
+    pub(crate) fn at_place_of(&self, owner: &Owner) -> Vec<R> {
+        self.pick(self.by_place.get(&place(owner)))
+    }
+
+    /// Ids of the objects whose tags are unknown and that `matches` accepts.
+    pub(crate) fn tags_unknown(&self, matches: impl Fn(&R) -> bool) -> Vec<String> {
+        let candidates = self.tags_unknown.iter().filter_map(|id| self.entries.get(id));
+        candidates
+            .filter(|entry| matches(&entry.remote))
+            .map(|entry| entry.remote.id().to_owned())
+            .collect()
+    }
+
+    /// Objects without an owner tag. The index of claims shows which of them are claimed.
+    pub(crate) fn unowned(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
+        let free = self.entries.values().filter(|entry| {
+            let tags = entry.remote.tags();
+            !R::TAGGED || tags.is_some_and(|tags| !tags.contains_key(&self.owner_tag_key))
+        });
+        free.filter(|entry| matches(&entry.remote))
+            .map(|entry| entry.remote.clone())
+            .collect()
+    }
+
+    /// Objects with any owner or none, as last read.
+    pub fn find(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
+        let entries = self.entries.values().map(|entry| &entry.remote);
+        entries.filter(|remote| matches(remote)).cloned().collect()
+    }
+
+    /// When a held object was lost; `None` if it exists, or if its absence does not count as a loss.
+    pub fn lost_at(&self, id: &str) -> Option<LostAt> {
+        self.losses.lost_at(id)
+    }
+
+    /// Counts the readers that lost their object at the same time as one lost at `at`, and those that could have.
+    pub fn losses(&self, at: LostAt, window: Duration) -> (usize, usize) {
+        let held = self.holders.len().saturating_sub(self.losses.reported());
+        let could_be = held + self.losses.without_object(at, window, &self.ids);
+        (self.losses.with(at, window, &self.ids), could_be)
+    }
+
+    /// The readers that hold or watch an object.
+    pub(super) fn concerned(&self, id: &str) -> Vec<K> {
+        let watchers = self.watchers.get(id).into_iter().flatten();
+        self.holders.get(id).into_iter().chain(watchers).cloned().collect()
+    }
+
+    /// The same for an object that exists: also the reader that its owner tag names.
+    pub(super) fn concerned_by(&self, remote: &R) -> Vec<K> {
+        let named = self.uid_of(remote).and_then(|uid| self.uids.get(&uid).cloned());
+        self.concerned(remote.id()).into_iter().chain(named).collect()
+    }
+
+    pub(super) fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
+        let id = remote.id().to_owned();
+        let tags_read_at = self.entries.get(&id).and_then(|entry| entry.tags_read_at);
+        self.remove(&id);
+        self.losses.seen(&id);
+        match remote.tags() {
+            None => {
+                if R::TAGGED || remote.is_partial() {
+                    self.tags_unknown.insert(id.clone());
+                }
+            }
+            Some(tags) => {
+                if let Some(owner) = tags.get(&self.owner_tag_key).and_then(|value| Owner::parse(value)) {
+                    self.by_place.entry(place(&owner)).or_default().insert(id.clone());
+                    self.by_uid.entry(owner.uid).or_default().insert(id.clone());
+                }
+            }
+        }
+        self.entries.insert(
+            id,
+            CacheEntry {
+                remote,
+                as_of,
+                full,
+                tags_listed,
+                tags_read_at,
+            },
+        );
+    }
+
+    fn uid_of(&self, remote: &R) -> Option<String> {
+        let value = remote.tags()?.get(&self.owner_tag_key)?;
+        Owner::parse(value).map(|owner| owner.uid)
+    }
+
+    fn pick(&self, ids: Option<&BTreeSet<String>>) -> Vec<R> {
+        let ids = ids.into_iter().flatten();
+        ids.filter_map(|id| self.entries.get(id))
+            .map(|entry| entry.remote.clone())
+            .collect()
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        self.tags_unknown.remove(id);
+        let Some(entry) = self.entries.remove(id) else { return };
+        let owner = entry
+            .remote
+            .tags()
+            .and_then(|tags| tags.get(&self.owner_tag_key))
+            .and_then(|value| Owner::parse(value));
+        let Some(owner) = owner else { return };
+        remove_from(&mut self.by_place, &place(&owner), id);
+        remove_from(&mut self.by_uid, &owner.uid, id);
+    }
+
+    pub(super) fn bury(&mut self, id: &str, at: Instant) {
+        if !self.in_progress.is_empty() {
+            self.tombstones.insert(id.to_owned(), at);
+        }
+    }
+
+    pub(super) fn is_buried(&self, id: &str, started: Instant) -> bool {
+        self.tombstones.get(id).is_some_and(|at| *at >= started)
+    }
+
+    fn release_id(&mut self, reader: &K) {
+        let Some(id) = self.ids.remove(reader) else { return };
+        if self.holders.get(&id) == Some(reader) {
+            self.holders.remove(&id);
+            self.losses.released(reader, &id);
+            self.missing.remove(&id);
+            self.absences.remove(&id);
+        }
+    }
+
+    fn forget_curiosity(&mut self, reader: &K) {
+        let Some(id) = self.watched.remove(reader) else { return };
+        if let Some(readers) = self.watchers.get_mut(&id) {
+            readers.remove(reader);
+            if readers.is_empty() {
+                self.watchers.remove(&id);
+            }
+        }
+    }
+}
+
+fn remove_from<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, BTreeSet<String>>, key: &Q, id: &str) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+fn place(owner: &Owner) -> (String, String, String) {
+    (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone())
+}
+
+fn is_fresh(at: Instant, since: Option<Instant>) -> bool {
+    since.is_none_or(|since| at >= since)
+}

@@ -1,0 +1,4 @@
+//! The kinds, a folder each.
+
+pub mod customer_gateway;
+pub mod vpn_user;

@@ -1,0 +1,4 @@
+//! Status from outcomes. Pure.
+
+pub mod outcome;
+pub mod record;

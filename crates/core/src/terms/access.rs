@@ -1,0 +1,13 @@
+//! What credentials give access to.
+
+use crate::api::Scope;
+use jiff::Timestamp;
+
+/// What the credentials give access to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    /// Their endpoint and project.
+    pub scope: Scope,
+    /// The cloud's current time, never ahead of it; `None` until an answer reports it.
+    pub cloud_now: Option<Timestamp>,
+}

@@ -1,0 +1,345 @@
+//! Groups of users: the store, and the five calls on it.
+
+use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
+use crate::clock::in_read_answer;
+use crate::ids;
+use crate::ids::ResourceNames;
+use crate::p2c::codes::{P2cCode, refuse};
+use crate::p2c::life::Life;
+use crate::p2c::user_rules::check_description;
+use crate::p2c::users::{UserStore, show_description};
+use crate::p2c::{client_tokens, last_marker};
+use crate::paging::{PageQuery, page};
+use crate::refusal::ApiRefusal;
+use crate::state::CloudState;
+use crate::switches::{GroupWithMembers, Switches};
+use jiff::Timestamp;
+use rand::RngExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+const WRAPPER: &str = "user_group";
+
+const GROUP: ResourceNames = ResourceNames {
+    parameter: "group_id",
+    kind: "VPN_USER_GROUP",
+    name: "VPN user group",
+};
+
+const DEFAULT_NAME: &str = "default";
+
+const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// A group.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredGroup {
+    pub id: String,
+    pub server_id: String,
+    pub name: String,
+    pub description: String,
+    /// Every server has one such, which can neither be changed nor deleted.
+    pub is_default: bool,
+    /// Whether something keeps it from being deleted.
+    pub access_policy: bool,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub life: Life,
+}
+
+/// Groups by id.
+#[derive(Debug, Default)]
+pub(crate) struct GroupStore(BTreeMap<String, StoredGroup>);
+
+impl GroupStore {
+    /// All groups of a server, seen or not.
+    fn of<'a>(&'a self, server_id: &'a str) -> impl Iterator<Item = &'a StoredGroup> {
+        self.0.values().filter(move |group| group.server_id == server_id)
+    }
+
+    /// All groups of all servers, oldest first.
+    pub(crate) fn all(&self) -> Vec<&StoredGroup> {
+        let mut groups: Vec<_> = self.0.values().collect();
+        groups.sort_by_key(|group| (group.created_at, &group.id));
+        groups
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&StoredGroup> {
+        self.0.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut StoredGroup> {
+        self.0.get_mut(id)
+    }
+
+    fn seen_mut(&mut self, server_id: &str, id: &str) -> Option<&mut StoredGroup> {
+        let group = self.0.get_mut(id)?;
+        (group.server_id == server_id && group.life.is_visible()).then_some(group)
+    }
+
+    /// The group of the call.
+    pub(crate) fn find(&mut self, call: &ServiceCall<'_>, switches: &Switches) -> Result<&mut StoredGroup, ApiRefusal> {
+        let id = call.route.id.as_str();
+        ids::check(id, &GROUP, switches)?;
+        self.seen_mut(&call.route.server_id, id)
+            .ok_or_else(|| ids::unknown(id, &GROUP, switches))
+    }
+
+    /// The group of a call that changes its members. The server takes such calls as soon as the creation is answered, even
+    /// while the group is not seen: Terraform adds users right after it creates a group.
+    pub(crate) fn find_for_members(
+        &self,
+        call: &ServiceCall<'_>,
+        switches: &Switches,
+    ) -> Result<&StoredGroup, ApiRefusal> {
+        let id = call.route.id.as_str();
+        ids::check(id, &GROUP, switches)?;
+        self.get(id)
+            .filter(|group| group.server_id == call.route.server_id)
+            .ok_or_else(|| ids::unknown(id, &GROUP, switches))
+    }
+
+    /// That id, if a user of that server can be in the group.
+    pub(crate) fn named(&self, server_id: &str, id: &str, switches: &Switches) -> Result<String, ApiRefusal> {
+        let found = self.get(id);
+        if found.is_some_and(|group| group.server_id == server_id && group.life.is_visible()) {
+            return Ok(id.to_owned());
+        }
+        let text = format!("user_group_id {id:?}: the user group does not exist");
+        Err(refuse(P2cCode::GroupMissing, text, switches))
+    }
+
+    /// The id of the group of that name on that server.
+    pub(crate) fn by_name(&self, server_id: &str, name: &str) -> Option<String> {
+        let found = self.of(server_id).find(|group| group.name == name)?;
+        found.life.is_visible().then(|| found.id.clone())
+    }
+
+    /// The id of the default group of a server.
+    pub(crate) fn default_of(&self, server_id: &str) -> Option<String> {
+        self.of(server_id)
+            .find(|group| group.is_default)
+            .map(|group| group.id.clone())
+    }
+
+    /// Makes the default group of a new server. Its id follows from the server's, so that it is the same after a
+    /// reset.
+    pub(crate) fn add_default(&mut self, server_id: &str, created_at: Timestamp) {
+        let digest: [u8; 32] = Sha256::digest(server_id).into();
+        self.insert(StoredGroup {
+            id: id_from(|place| digest[place % digest.len()]),
+            server_id: server_id.to_owned(),
+            name: DEFAULT_NAME.to_owned(),
+            description: String::new(),
+            is_default: true,
+            access_policy: false,
+            created_at,
+            updated_at: created_at,
+            life: Life::default(),
+        });
+    }
+
+    pub(crate) fn insert(&mut self, group: StoredGroup) {
+        self.0.insert(group.id.clone(), group);
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        self.0.remove(id).is_some()
+    }
+
+    pub(crate) fn remove_all_of(&mut self, server_id: &str) {
+        self.0.retain(|_, group| group.server_id != server_id);
+    }
+
+    pub(crate) fn life(&mut self, id: &str) -> Option<&mut Life> {
+        self.0.get_mut(id).map(|group| &mut group.life)
+    }
+
+    pub(crate) fn lives(&mut self) -> impl Iterator<Item = &mut Life> {
+        self.0.values_mut().map(|group| &mut group.life)
+    }
+
+    /// Lets go of those whose time has come; their ids.
+    pub(crate) fn pass(&mut self, now: Timestamp) -> Vec<String> {
+        let mut gone = Vec::new();
+        self.0.retain(|id, group| {
+            let stays = group.life.pass(now);
+            if !stays {
+                gone.push(id.clone());
+            }
+            stays
+        });
+        gone
+    }
+
+    fn check_free(&self, server_id: &str, name: &str, switches: &Switches) -> Result<(), ApiRefusal> {
+        match self.of(server_id).any(|group| group.name == name) {
+            true => Err(refuse(P2cCode::DuplicateGroup, "Duplicate user group name.", switches)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Ids of groups are of 36 letters, digits and dashes, but no UUIDs.
+pub(crate) fn new_id() -> String {
+    let mut random = rand::rng();
+    id_from(|_| random.random())
+}
+
+fn id_from(mut byte: impl FnMut(usize) -> u8) -> String {
+    let letter = |place| match place {
+        8 | 13 | 18 | 23 => '-',
+        _ => char::from(LETTERS[usize::from(byte(place)) % LETTERS.len()]),
+    };
+    (0..36).map(letter).collect()
+}
+
+/// POST of a group.
+pub(crate) fn create(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    client_tokens::once(state, call, |state| {
+        let switches = state.switches;
+        let fields = wrapped_fields(call)?;
+        let name = fields
+            .text("name")?
+            .ok_or_else(|| ApiRefusal::invalid("name is required"))?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        if !(1..=64).contains(&name.len()) || !name.chars().all(fits) {
+            return Err(ApiRefusal::invalid(
+                "name must be 1 to 64 letters, digits, underscores and hyphens",
+            ));
+        }
+        let description = fields.text("description")?.unwrap_or_default();
+        check_description(description).map_err(ApiRefusal::invalid)?;
+        let server_id = call.route.server_id.as_str();
+        state.p2c.groups.check_free(server_id, name, &switches)?;
+        let created_at = state.clock.creation(&switches);
+        let group = StoredGroup {
+            id: new_id(),
+            server_id: server_id.to_owned(),
+            name: name.to_owned(),
+            description: description.to_owned(),
+            is_default: false,
+            access_policy: false,
+            created_at,
+            updated_at: created_at,
+            life: Life::begin(state.clock.slow_end(), &switches),
+        };
+        let id = group.id.clone();
+        state.p2c.groups.insert(group);
+        Ok(CallAnswer::created(wrapped(WRAPPER, json!({"id": id})), id))
+    })
+}
+
+/// GET of a group.
+pub(crate) fn get(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let switches = state.switches;
+    let group = state.p2c.groups.find(call, &switches)?.clone();
+    Ok(CallAnswer::read(wrapped(
+        WRAPPER,
+        show(&group, &state.p2c.users, &switches),
+    )))
+}
+
+/// GET of a page of groups.
+pub(crate) fn list(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let switches = &state.switches;
+    let query = PageQuery::read(call, switches)?;
+    let groups = state.p2c.groups.of(&call.route.server_id);
+    let all: Vec<&StoredGroup> = groups.filter(|group| group.life.is_visible()).collect();
+    let total = all.len();
+    let place = |group: &&StoredGroup| (group.created_at, group.id.clone());
+    let (groups, page_info) = page(all, place, query, last_marker(switches), switches);
+    let shown: Value = groups
+        .into_iter()
+        .map(|group| show(group, &state.p2c.users, switches))
+        .collect();
+    let mut body = wrapped("user_groups", shown);
+    body.insert("total_count".to_owned(), total.into());
+    body.insert("page_info".to_owned(), page_info.into());
+    Ok(CallAnswer::read(body))
+}
+
+/// PUT of a group.
+pub(crate) fn update(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let switches = state.switches;
+    let fields = wrapped_fields(call)?;
+    let before = state.p2c.groups.find(call, &switches)?.clone();
+    refuse_default(&before, &switches)?;
+    let name = fields.text("name")?.unwrap_or(&before.name);
+    // The page on updates allows more characters than the one on creations.
+    if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        return Err(ApiRefusal::invalid("name must have 1 to 64 characters"));
+    }
+    if name != before.name {
+        state.p2c.groups.check_free(&before.server_id, name, &switches)?;
+    }
+    let description = fields.text("description")?.unwrap_or(&before.description);
+    check_description(description).map_err(ApiRefusal::invalid)?;
+    let updated_at = state.clock.tick();
+    let group = state.p2c.groups.find(call, &switches)?;
+    name.clone_into(&mut group.name);
+    description.clone_into(&mut group.description);
+    group.updated_at = updated_at;
+    let group = group.clone();
+    Ok(CallAnswer::updated(wrapped(
+        WRAPPER,
+        show(&group, &state.p2c.users, &switches),
+    )))
+}
+
+/// DELETE of a group.
+pub(crate) fn delete(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let (slow_end, switches) = (state.clock.slow_end(), state.switches);
+    let group = state.p2c.groups.find(call, &switches)?.clone();
+    refuse_default(&group, &switches)?;
+    if group.access_policy {
+        let text = "The user group has an access policy. Delete the access policy first.";
+        return Err(refuse(P2cCode::HasAccessPolicy, text, &switches));
+    }
+    if switches.group_with_members == GroupWithMembers::Refused && members(&group, &state.p2c.users) > 0 {
+        let text = "The user group has users. Remove them first.";
+        return Err(refuse(P2cCode::GroupHasMembers, text, &switches));
+    }
+    if state.p2c.groups.find(call, &switches)?.life.delete(slow_end, &switches) {
+        state.p2c.remove_group(&group.id);
+    }
+    Ok(CallAnswer::done())
+}
+
+fn refuse_default(group: &StoredGroup, switches: &Switches) -> Result<(), ApiRefusal> {
+    match group.is_default {
+        true => {
+            let text = "The default user group cannot be modified or deleted.";
+            Err(refuse(P2cCode::DefaultGroup, text, switches))
+        }
+        false => Ok(()),
+    }
+}
+
+fn wrapped_fields(call: &ServiceCall<'_>) -> Result<Fields, ApiRefusal> {
+    call.object()?
+        .object(WRAPPER)?
+        .ok_or_else(|| ApiRefusal::invalid(format!("{WRAPPER} is required")))
+}
+
+fn members(group: &StoredGroup, users: &UserStore) -> usize {
+    users
+        .seen(&group.server_id)
+        .filter(|user| user.group_id.as_deref() == Some(&group.id))
+        .count()
+}
+
+fn show(group: &StoredGroup, users: &UserStore, switches: &Switches) -> Value {
+    let mut shown = json!({
+        "id": group.id,
+        "name": group.name,
+        "type": if group.is_default { "Default" } else { "Custom" },
+        "user_number": members(group, users),
+        "created_at": in_read_answer(group.created_at, switches),
+        "updated_at": in_read_answer(group.updated_at, switches),
+    });
+    if let Some(description) = show_description(&group.description, switches) {
+        shown["description"] = description;
+    }
+    shown
+}

@@ -1,0 +1,392 @@
+//! VPN users: the store, and the five calls on it.
+
+use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
+use crate::clock::in_read_answer;
+use crate::ids;
+use crate::ids::ResourceNames;
+use crate::p2c::codes::{P2cCode, refuse};
+use crate::p2c::groups::GroupStore;
+use crate::p2c::life::Life;
+use crate::p2c::passwords::Passwords;
+use crate::p2c::servers::StoredServer;
+use crate::p2c::user_rules::check_description;
+use crate::p2c::{client_tokens, last_marker, user_rules};
+use crate::paging::{PageQuery, page};
+use crate::refusal::ApiRefusal;
+use crate::state::CloudState;
+use crate::switches::{
+    DeletedName, DuplicateUser, EmptyGroup, ImmutableFields, OmittedFields, Switches, UnsetDescription, UnsetGroup,
+    UnsetStaticIp, UserNameCase, UserWithoutGroup,
+};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const WRAPPER: &str = "user";
+
+const USER: ResourceNames = ResourceNames {
+    parameter: "user_id",
+    kind: "VPN_USER",
+    name: "VPN user",
+};
+
+/// Means an address of the server's choice.
+pub(crate) const NO_STATIC_IP: &str = "disable";
+
+/// A user.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredUser {
+    pub id: String,
+    pub server_id: String,
+    pub name: String,
+    pub description: String,
+    pub group_id: Option<String>,
+    pub static_ip: Option<String>,
+    pub passwords: Passwords,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub life: Life,
+}
+
+/// Users by id.
+#[derive(Debug, Default)]
+pub(crate) struct UserStore(BTreeMap<String, StoredUser>);
+
+impl UserStore {
+    /// All users of a server, visible or not.
+    pub(crate) fn of<'a>(&'a self, server_id: &'a str) -> impl Iterator<Item = &'a StoredUser> {
+        self.0.values().filter(move |user| user.server_id == server_id)
+    }
+
+    /// The visible users of a server.
+    pub(crate) fn seen<'a>(&'a self, server_id: &'a str) -> impl Iterator<Item = &'a StoredUser> {
+        self.of(server_id).filter(|user| user.life.is_visible())
+    }
+
+    /// All users of all servers, oldest first.
+    pub(crate) fn all(&self) -> Vec<&StoredUser> {
+        let mut users: Vec<_> = self.0.values().collect();
+        users.sort_by_key(|user| (user.created_at, &user.id));
+        users
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&StoredUser> {
+        self.0.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut StoredUser> {
+        self.0.get_mut(id)
+    }
+
+    /// The user of that id, if it is visible on that server.
+    pub(crate) fn seen_mut(&mut self, server_id: &str, id: &str) -> Option<&mut StoredUser> {
+        let user = self.0.get_mut(id)?;
+        (user.server_id == server_id && user.life.is_visible()).then_some(user)
+    }
+
+    /// The user of the call.
+    pub(crate) fn find(&mut self, call: &ServiceCall<'_>, switches: &Switches) -> Result<&mut StoredUser, ApiRefusal> {
+        let id = call.route.id.as_str();
+        ids::check(id, &USER, switches)?;
+        self.seen_mut(&call.route.server_id, id)
+            .ok_or_else(|| ids::unknown(id, &USER, switches))
+    }
+
+    pub(crate) fn insert(&mut self, user: StoredUser) {
+        self.0.insert(user.id.clone(), user);
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> bool {
+        self.0.remove(id).is_some()
+    }
+
+    pub(crate) fn remove_all_of(&mut self, server_id: &str) {
+        self.0.retain(|_, user| user.server_id != server_id);
+    }
+
+    /// Removes all users from that group.
+    pub(crate) fn leave(&mut self, group_id: &str) {
+        for user in self.0.values_mut() {
+            user.group_id.take_if(|group| group == group_id);
+        }
+    }
+
+    pub(crate) fn life(&mut self, id: &str) -> Option<&mut Life> {
+        self.0.get_mut(id).map(|user| &mut user.life)
+    }
+
+    pub(crate) fn lives(&mut self) -> impl Iterator<Item = &mut Life> {
+        self.0.values_mut().map(|user| &mut user.life)
+    }
+
+    /// Applies what is due by now, and removes the users that no longer exist.
+    pub(crate) fn pass(&mut self, now: Timestamp) {
+        self.0.retain(|_, user| user.life.pass(now));
+    }
+
+    /// Refuses a name that another user on the server has.
+    pub(crate) fn check_free(&self, server_id: &str, name: &str, switches: &Switches) -> Result<(), ApiRefusal> {
+        let same = |other: &str| match switches.user_name_case {
+            UserNameCase::Insensitive => other.eq_ignore_ascii_case(name),
+            UserNameCase::Sensitive => other == name,
+        };
+        let Some(holder) = self.of(server_id).find(|user| same(&user.name)) else {
+            return Ok(());
+        };
+        if holder.life.is_being_deleted() && switches.deleted_name == DeletedName::Message {
+            return Err(ApiRefusal::invalid(format!(
+                "VPN user {name} is being deleted, try again later"
+            )));
+        }
+        let mut refusal = refuse(P2cCode::DuplicateUser, "Duplicate user name.", switches);
+        if switches.duplicate_user == DuplicateUser::Status409 {
+            refusal.status = StatusCode::CONFLICT;
+        }
+        Err(refusal)
+    }
+
+    /// Checks a static ip, which no other user may have, and returns it as it is stored.
+    pub(crate) fn static_ip(
+        &self,
+        text: &str,
+        server: &StoredServer,
+        own_id: &str,
+        switches: &Switches,
+    ) -> Result<Option<String>, ApiRefusal> {
+        if text == NO_STATIC_IP {
+            return Ok(None);
+        }
+        user_rules::check_static_ip(text, server.client_cidr)
+            .map_err(|text| refuse(P2cCode::StaticIpRule, text, switches))?;
+        let taken = self
+            .of(&server.id)
+            .any(|user| user.static_ip.as_deref() == Some(text) && user.id != own_id);
+        match taken {
+            true => {
+                let text = format!("static_ip {text} is used by another user");
+                Err(refuse(P2cCode::StaticIpTaken, text, switches))
+            }
+            false => Ok(Some(text.to_owned())),
+        }
+    }
+}
+
+/// The requested user; each creation and each item of a batch has one.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestedUser<'a> {
+    pub name: &'a str,
+    pub password: &'a str,
+    pub description: &'a str,
+    pub static_ip: &'a str,
+}
+
+impl<'a> RequestedUser<'a> {
+    pub(crate) fn read(fields: &'a Fields) -> Result<Self, ApiRefusal> {
+        let needed = |name| {
+            let value = fields.text(name)?;
+            value.ok_or_else(|| ApiRefusal::invalid(format!("{name} is required")))
+        };
+        Ok(Self {
+            name: needed("name")?,
+            password: needed("password")?,
+            description: fields.text("description")?.unwrap_or_default(),
+            static_ip: fields.text("static_ip")?.unwrap_or(NO_STATIC_IP),
+        })
+    }
+
+    /// Returns the user, if the request passes all checks.
+    pub(crate) fn check(
+        &self,
+        state: &mut CloudState,
+        server: &StoredServer,
+        group_id: Option<String>,
+    ) -> Result<StoredUser, ApiRefusal> {
+        let switches = state.switches;
+        let users = &state.p2c.users;
+        user_rules::check_name(self.name).map_err(|text| refuse(P2cCode::UserName, text, &switches))?;
+        user_rules::check_password(self.password, self.name)
+            .map_err(|text| refuse(P2cCode::PasswordRule, text, &switches))?;
+        check_description(self.description).map_err(ApiRefusal::invalid)?;
+        users.check_free(&server.id, self.name, &switches)?;
+        let static_ip = users.static_ip(self.static_ip, server, "", &switches)?;
+        let group_id = group_id.or_else(|| match switches.user_without_group {
+            UserWithoutGroup::None => None,
+            UserWithoutGroup::Default => state.p2c.groups.default_of(&server.id),
+        });
+        let created_at = state.clock.creation(&switches);
+        Ok(StoredUser {
+            id: Uuid::new_v4().to_string(),
+            server_id: server.id.clone(),
+            name: self.name.to_owned(),
+            description: self.description.to_owned(),
+            group_id,
+            static_ip,
+            passwords: Passwords::new(self.password),
+            created_at,
+            updated_at: created_at,
+            life: Life::begin(state.clock.slow_end(), &switches),
+        })
+    }
+}
+
+/// Refuses `more` users if they exceed the server's quota.
+pub(crate) fn check_quota(state: &CloudState, server: &StoredServer, more: usize) -> Result<(), ApiRefusal> {
+    let quota = server.user_quota;
+    if state.p2c.users.of(&server.id).count() + more <= quota {
+        return Ok(());
+    }
+    let text = format!("The quota of VPN users ({quota}) is exceeded.");
+    Err(refuse(P2cCode::QuotaExceeded, text, &state.switches))
+}
+
+/// POST of a user.
+pub(crate) fn create(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    client_tokens::once(state, call, |state| {
+        let switches = state.switches;
+        let server = state.p2c.servers.find(call, &switches)?.clone();
+        let fields = wrapped_fields(call)?;
+        let group = fields.text("user_group_id")?.filter(|id| !id.is_empty());
+        let group = group
+            .map(|id| state.p2c.groups.named(&server.id, id, &switches))
+            .transpose()?;
+        let user = RequestedUser::read(&fields)?.check(state, &server, group)?;
+        check_quota(state, &server, 1)?;
+        let id = user.id.clone();
+        state.p2c.users.insert(user);
+        Ok(CallAnswer::created(wrapped(WRAPPER, json!({"id": id})), id))
+    })
+}
+
+/// GET of a user.
+pub(crate) fn get(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let switches = state.switches;
+    let user = state.p2c.users.find(call, &switches)?.clone();
+    Ok(CallAnswer::read(wrapped(
+        WRAPPER,
+        show(&user, &state.p2c.groups, &switches),
+    )))
+}
+
+/// GET of a page of users.
+pub(crate) fn list(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let switches = &state.switches;
+    let query = PageQuery::read(call, switches)?;
+    let all: Vec<&StoredUser> = state.p2c.users.seen(&call.route.server_id).collect();
+    let total = all.len();
+    let place = |user: &&StoredUser| (user.created_at, user.id.clone());
+    let (users, page_info) = page(all, place, query, last_marker(switches), switches);
+    let shown: Value = users
+        .into_iter()
+        .map(|user| show(user, &state.p2c.groups, switches))
+        .collect();
+    let mut body = wrapped("users", shown);
+    body.insert("total_count".to_owned(), total.into());
+    body.insert("page_info".to_owned(), page_info.into());
+    Ok(CallAnswer::read(body))
+}
+
+/// PUT of a user.
+pub(crate) fn update(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let switches = state.switches;
+    let fields = wrapped_fields(call)?;
+    let server = state.p2c.servers.find(call, &switches)?.clone();
+    let before = state.p2c.users.find(call, &switches)?.clone();
+    for immutable in ["name", "password"] {
+        if fields.get(immutable).is_some() && switches.immutable_fields == ImmutableFields::Refused {
+            let text = format!("unsupported attribute: {immutable}");
+            return Err(ApiRefusal::service(StatusCode::BAD_REQUEST, "VPN.0013", text));
+        }
+    }
+    let clears = switches.omitted_fields != OmittedFields::Kept;
+    let description = match fields.text("description")? {
+        Some(text) => {
+            check_description(text).map_err(ApiRefusal::invalid)?;
+            text.to_owned()
+        }
+        None if clears => String::new(),
+        None => before.description,
+    };
+    let group_id = match (fields.text("user_group_id")?, switches.empty_group) {
+        (Some(""), EmptyGroup::Refused) => return Err(ApiRefusal::invalid("user_group_id must have 36 characters")),
+        (Some(""), EmptyGroup::Leaves) => None,
+        (Some(id), _) => Some(state.p2c.groups.named(&server.id, id, &switches)?),
+        (None, _) if switches.omitted_fields == OmittedFields::AllCleared => None,
+        (None, _) => before.group_id,
+    };
+    let static_ip = match fields.text("static_ip")? {
+        Some(text) => state.p2c.users.static_ip(text, &server, &before.id, &switches)?,
+        None if clears => None,
+        None => before.static_ip,
+    };
+    let updated_at = state.clock.tick();
+    let user = state.p2c.users.find(call, &switches)?;
+    user.description = description;
+    user.group_id = group_id;
+    user.static_ip = static_ip;
+    user.updated_at = updated_at;
+    let user = user.clone();
+    Ok(CallAnswer::updated(wrapped(
+        WRAPPER,
+        show(&user, &state.p2c.groups, &switches),
+    )))
+}
+
+/// DELETE of a user.
+pub(crate) fn delete(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
+    let (slow_end, switches) = (state.clock.slow_end(), state.switches);
+    let user = state.p2c.users.find(call, &switches)?;
+    if user.life.delete(slow_end, &switches) {
+        state.p2c.users.remove(&call.route.id);
+    }
+    Ok(CallAnswer::done())
+}
+
+fn wrapped_fields(call: &ServiceCall<'_>) -> Result<Fields, ApiRefusal> {
+    call.object()?
+        .object(WRAPPER)?
+        .ok_or_else(|| ApiRefusal::invalid(format!("{WRAPPER} is required")))
+}
+
+/// The value of a description in answers, if it is present there.
+pub(crate) fn show_description(description: &str, switches: &Switches) -> Option<Value> {
+    match switches.unset_description {
+        UnsetDescription::Absent if description.is_empty() => None,
+        UnsetDescription::Null if description.is_empty() => Some(Value::Null),
+        _ => Some(json!(description)),
+    }
+}
+
+fn show(user: &StoredUser, groups: &GroupStore, switches: &Switches) -> Value {
+    let mut shown = Map::new();
+    let mut tell = |name: &str, value: Value| shown.insert(name.to_owned(), value);
+    tell("id", json!(user.id));
+    tell("name", json!(user.name));
+    if let Some(description) = show_description(&user.description, switches) {
+        tell("description", description);
+    }
+    let group = user.group_id.as_deref().and_then(|id| groups.get(id));
+    let fields = group.map_or([None, None], |group| [Some(json!(group.id)), Some(json!(group.name))]);
+    for (name, value) in ["user_group_id", "user_group_name"].into_iter().zip(fields) {
+        let unset = match switches.unset_group {
+            UnsetGroup::Absent => None,
+            UnsetGroup::Empty => Some(json!("")),
+            UnsetGroup::Null => Some(Value::Null),
+        };
+        if let Some(value) = value.or(unset) {
+            tell(name, value);
+        }
+    }
+    let unset = match switches.unset_static_ip {
+        UnsetStaticIp::Disable => Some(json!(NO_STATIC_IP)),
+        UnsetStaticIp::Absent => None,
+        UnsetStaticIp::Empty => Some(json!("")),
+    };
+    if let Some(ip) = user.static_ip.as_ref().map(|ip| json!(ip)).or(unset) {
+        tell("static_ip", ip);
+    }
+    tell("created_at", json!(in_read_answer(user.created_at, switches)));
+    tell("updated_at", json!(in_read_answer(user.updated_at, switches)));
+    Value::Object(shown)
+}

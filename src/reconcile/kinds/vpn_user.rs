@@ -1,0 +1,156 @@
+//! VPN users: their cache, group and password, and their calls.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, TryFutureExt};
+use secrecy::SecretString;
+use vpn_cloud::resources::users::User;
+use vpn_cloud::text::one_line;
+use vpn_cloud::values::password_rules;
+use vpn_cloud::{Answer, Client, CloudError};
+use vpn_core::api::conditions::{ReadyCondition, Reason};
+use vpn_core::api::user_record::PasswordRecord;
+use vpn_core::api::{ManagementPolicy, VpnUserSpec};
+use vpn_core::cache::Cache;
+use vpn_core::kind::Shape;
+use vpn_core::kinds::vpn_user::{KnownPassword, UserChange, UserDereferenced, Users};
+use vpn_core::terms::dereferenced::SecretRef;
+use vpn_core::terms::failure::{Failure, POLL, person};
+use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::provider::dereferencer::{DereferenceError, Dereferencer};
+use crate::reconcile::session::project::Project;
+
+/// The longest stored value of the request annotation, which is compared with later ones.
+const LONGEST_REQUEST: usize = 64;
+
+impl CloudKind for Users {
+    fn cache(open: &Project, parent: &Self::Parent, reader: &ObjectKey) -> Arc<Cache<Self::Remote, ObjectKey>> {
+        Arc::clone(&open.server(parent, reader).users)
+    }
+
+    fn dereferenced<'a>(
+        spec: &'a Self::Spec,
+        dereferencer: &'a Dereferencer<'a>,
+    ) -> BoxFuture<'a, Result<Self::Dereferenced, DereferenceError>> {
+        async move {
+            let mut dereferenced = UserDereferenced::default();
+            if spec.lifecycle.management() == ManagementPolicy::Observe {
+                return Ok(dereferenced);
+            }
+            // The password first: its problems are reported before any request to the cloud.
+            if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
+                dereferenced.password = Some(read_password(spec, &reference, dereferencer).await?);
+            }
+            if let Some(name) = &spec.user_group_name {
+                let group = dereferencer.group(&spec.vpn_server_id, name)?;
+                let missing = || DereferenceError::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
+                dereferenced.group_id = Some(group.ok_or_else(missing)?.id);
+            }
+            Ok(dereferenced)
+        }
+        .boxed()
+    }
+
+    fn create<'a>(
+        client: &'a Client,
+        parent: &'a Self::Parent,
+        new: &'a Self::New,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+        let user = &new.user;
+        client
+            .create_user(parent, user, token)
+            .map_ok(|answer| {
+                answer.map(|created| User {
+                    id: created.id,
+                    name: Some(user.name.clone()),
+                    description: user.description.clone(),
+                    user_group_id: user.user_group_id.clone(),
+                    static_ip: user.static_ip.clone(),
+                    ..User::default()
+                })
+            })
+            .boxed()
+    }
+
+    fn change<'a>(
+        client: &'a Client,
+        parent: &'a Self::Parent,
+        id: &'a str,
+        change: &'a Self::Change,
+    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
+        match change {
+            UserChange::Update(update) => client
+                .update_user(parent, id, update)
+                .map_ok(|answer| answer.map(Some))
+                .boxed(),
+            UserChange::LeaveGroup(group) => async move {
+                let answer = client.remove_users_from_group(parent, group, &[id]).await?;
+                Ok(answer.map(|()| None))
+            }
+            .boxed(),
+            UserChange::ResetPassword(password) => client
+                .reset_user_password(parent, id, &password.value)
+                .map_ok(|answer| answer.map(|()| None))
+                .boxed(),
+        }
+    }
+
+    fn delete<'a>(
+        client: &'a Client,
+        parent: &'a Self::Parent,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+        client.delete_user(parent, id).boxed()
+    }
+}
+
+fn missing_group(name: &str, server: &str) -> Failure {
+    let message = format!(
+        "spec.userGroupName: there is no user group {name} on the VPN server {server}: create it there, or correct \
+         the name; the groups are read again regularly"
+    );
+    Failure {
+        condition: ReadyCondition::new(Reason::DependencyNotReady, message),
+        backoff: POLL,
+    }
+}
+
+async fn read_password(
+    spec: &VpnUserSpec,
+    reference: &SecretRef,
+    dereferencer: &Dereferencer<'_>,
+) -> Result<KnownPassword, DereferenceError> {
+    let secret = dereferencer.secret(reference).await?;
+    let invalid = |problem: &dyn std::fmt::Display| {
+        let (SecretRef { field, name, key }, namespace) = (reference, &dereferencer.key.namespace);
+        let message = format!(
+            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up \
+             at once"
+        );
+        person(Reason::InvalidPassword, message)
+    };
+    let value = password_rules::read(&secret.bytes).map_err(|problem| invalid(&problem))?;
+    // The name of an adopted user is unknown here; the cloud checks that as well.
+    let is_adopted = spec.lifecycle.external_id.is_some();
+    let default_name = if is_adopted { "" } else { dereferencer.object_name() };
+    let user_name = spec.name.as_deref().unwrap_or(default_name);
+    password_rules::check(value.expose(), user_name).map_err(|problem| invalid(&problem))?;
+    let key = dereferencer.digest_key().await?;
+    let context = format!("{}/{}", dereferencer.key.namespace, dereferencer.key.name);
+    let record = PasswordRecord {
+        digest: key.digest(&context, &SecretString::from(value.expose())),
+        key_id: key.id(&context),
+        secret_uid: secret.uid,
+        secret_resource_version: secret.resource_version,
+    };
+    let requested_at = dereferencer.requested_at.map(|text| one_line(text, LONGEST_REQUEST));
+    Ok(KnownPassword {
+        value,
+        record,
+        requested_at,
+    })
+}

@@ -1,0 +1,95 @@
+//! Deletions of a resource.
+
+use super::execute::{CloudWrite, Executed};
+use super::recorded::Recorded;
+use super::{Cloud, Next, Pass, ready_reason};
+use crate::reconcile::k8s::report::stamp;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use futures::future::BoxFuture;
+use tokio::time::Instant;
+use vpn_cloud::{Answer, CloudError, ErrorKind};
+use vpn_core::api::conditions::{ReadyCondition, Reason};
+use vpn_core::ledger::record;
+use vpn_core::terms::failure::{RETRY, failure_of};
+use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
+/// A deletion of a resource.
+struct Deletion<'a> {
+    id: &'a str,
+    /// It is a second resource of one creation.
+    duplicate: bool,
+}
+
+impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
+    type Response = ();
+
+    async fn record(&self, pass: &Pass<'_, K>, _: &Cloud<'_, K>) -> Result<Recorded<K>, kube::Error> {
+        let mut recorded = Recorded::nothing(&pass.object);
+        // If it was sent before, status reports the deletion already.
+        if !self.duplicate && ready_reason::<K>(&pass.object) != Some(Reason::Deleting.as_str()) {
+            let stamp = stamp(&pass.object);
+            let text = format!("deleting the {} {} in the cloud", K::NOUN, self.id);
+            let condition = ReadyCondition::new(Reason::Deleting, text);
+            recorded.object = pass
+                .write(|status| record::underway::<K>(status, &condition, stamp))
+                .await?;
+        }
+        Ok(recorded)
+    }
+
+    fn claims(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> bool {
+        !pass.is_held_by_another(cloud, self.id)
+    }
+
+    fn request<'a>(&'a self, cloud: &'a Cloud<'_, K>) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+        K::delete(&cloud.client, &cloud.parent, self.id)
+    }
+}
+
+impl<K: CloudKind> Pass<'_, K> {
+    pub(super) async fn delete(&self, id: &str, duplicate: bool) -> Result<Next<K>, kube::Error> {
+        let Some(cloud) = self.cloud() else {
+            return Ok(self.come_again(RETRY));
+        };
+        let (object, sent) = match self.execute(&cloud, &Deletion { id, duplicate }).await? {
+            Executed::Answered(object, sent) => (object, sent),
+            Executed::Aborted(next) => return Ok(next),
+        };
+        let pass = self.on(&object);
+        let now = Instant::now();
+        if let Some(outcome) = DeleteOutcome::of(&sent).filter(|_| !duplicate) {
+            self.context.states.delete_was_sent(self.key, id, outcome, now);
+        }
+        match sent {
+            Ok(_) if duplicate => {
+                cloud.cache.wrote_absence(id);
+                let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
+                self.context
+                    .shared
+                    .reporter
+                    .event(&*self.object, "Deleted", &text)
+                    .await;
+                Ok(Next::Again(pass.object))
+            }
+            Ok(_) => {
+                self.context.states.require_fresh(self.key, now);
+                // The name becomes free without user action, so waiting objects must report another cause.
+                pass.enqueue_who_waits_for_the_name();
+                Ok(Next::Again(pass.object))
+            }
+            Err(error) if error.kind == ErrorKind::Gone => {
+                cloud.cache.wrote_absence(id);
+                self.context.states.require_fresh(
+                    self.key,
+                    self.gathered.triggered_at.unwrap_or(self.context.shared.started),
+                );
+                let is_recorded = K::object(&self.object.status).id.as_deref() == Some(id);
+                if is_recorded && self.gathered.sent_delete.is_some_and(SentDelete::is_answered) {
+                    // A list still shows it: without backoff, one DELETE would follow the other.
+                    return pass.troubled(&failure_of(&error), |_| {}).await;
+                }
+                Ok(Next::Again(pass.object))
+            }
+            Err(error) => pass.troubled(&failure_of(&error), |_| {}).await,
+        }
+    }
+}

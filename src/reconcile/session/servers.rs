@@ -1,0 +1,151 @@
+//! The VPN servers that objects name: each has a cache of users and one of groups, checked for drift only while used.
+
+use crate::reconcile::session::collections::{GroupSource, Reads, UserSource};
+use crate::reconcile::session::resources::SessionResources;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use vpn_cloud::resources::user_groups::UserGroup;
+use vpn_cloud::resources::users::User;
+use vpn_core::cache::{Cache, LostAt};
+use vpn_core::terms::key::ObjectKey;
+
+/// One VPN server, as one credential sees it.
+pub(crate) struct ServerCaches {
+    id: String,
+    reads: Reads,
+    resources: Arc<SessionResources>,
+    pub users: Arc<Cache<User, ObjectKey>>,
+    groups: OnceLock<Arc<Cache<UserGroup, ObjectKey>>>,
+    poll: OnceLock<AbortHandle>,
+}
+
+impl ServerCaches {
+    fn new(id: &str, reads: Reads, resources: Arc<SessionResources>) -> Arc<Self> {
+        let source = UserSource {
+            reads: reads.clone(),
+            server: id.to_owned(),
+        };
+        let waker = Arc::clone(&resources);
+        let users = Cache::new(String::new(), Arc::new(source), move |key| (waker.enqueue)(key));
+        let server = Arc::new(Self {
+            id: id.to_owned(),
+            reads,
+            resources,
+            users,
+            groups: OnceLock::new(),
+            poll: OnceLock::new(),
+        });
+        if let Some(period) = server.resources.resync_period {
+            let polled = Arc::downgrade(&server);
+            let task = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(period).await;
+                    let Some(server) = polled.upgrade() else { return };
+                    server.users.relist();
+                    // Groups are listed only if an object names one.
+                    if let Some(groups) = server.groups.get() {
+                        groups.relist();
+                    }
+                }
+            });
+            // It is set here only.
+            let _ = server.poll.set(task.abort_handle());
+        }
+        server
+    }
+
+    /// The cache of its groups.
+    pub(crate) fn groups(&self) -> &Arc<Cache<UserGroup, ObjectKey>> {
+        self.groups.get_or_init(|| {
+            let source = GroupSource {
+                reads: self.reads.clone(),
+                server: self.id.clone(),
+            };
+            let waker = Arc::clone(&self.resources);
+            Cache::new(String::new(), Arc::new(source), move |key| (waker.enqueue)(key))
+        })
+    }
+
+    fn forget(&self, reader: &ObjectKey) {
+        self.users.known().forget(reader);
+        if let Some(groups) = self.groups.get() {
+            groups.known().forget(reader);
+        }
+    }
+}
+
+impl Drop for ServerCaches {
+    fn drop(&mut self) {
+        if let Some(poll) = self.poll.get() {
+            poll.abort();
+        }
+        self.reads.forget_server(&self.id);
+    }
+}
+
+struct ServerInUse {
+    server: Arc<ServerCaches>,
+    readers: HashSet<ObjectKey>,
+}
+
+/// The servers of one credential.
+pub(crate) struct ServersInUse {
+    reads: Reads,
+    resources: Arc<SessionResources>,
+    by_id: Mutex<HashMap<String, ServerInUse>>,
+}
+
+impl ServersInUse {
+    pub(crate) fn new(reads: Reads, resources: Arc<SessionResources>) -> Self {
+        Self {
+            reads,
+            resources,
+            by_id: Mutex::default(),
+        }
+    }
+
+    /// Returns the server, which is kept as long as this reader uses it.
+    pub(crate) fn of(&self, id: &str, reader: &ObjectKey) -> Arc<ServerCaches> {
+        let mut servers = self.lock();
+        let start = || ServerInUse {
+            server: ServerCaches::new(id, self.reads.clone(), Arc::clone(&self.resources)),
+            readers: HashSet::new(),
+        };
+        let in_use = servers.entry(id.to_owned()).or_insert_with(start);
+        if !in_use.readers.contains(reader) {
+            in_use.readers.insert(reader.clone());
+        }
+        Arc::clone(&in_use.server)
+    }
+
+    /// The reader no longer exists.
+    pub(crate) fn forget(&self, reader: &ObjectKey) {
+        self.lock().retain(|_, in_use| {
+            if in_use.readers.remove(reader) {
+                in_use.server.forget(reader);
+            }
+            !in_use.readers.is_empty()
+        });
+    }
+
+    /// For each server: how many users were lost together with the loss at `at`, and of how many.
+    pub(crate) fn losses(&self, at: LostAt, window: Duration) -> Vec<(usize, usize)> {
+        self.lock()
+            .values()
+            .map(|in_use| in_use.server.users.known().losses(at, window))
+            .collect()
+    }
+
+    /// Whether the missing users of each server have been counted.
+    pub(crate) fn are_counted(&self) -> bool {
+        self.lock()
+            .values()
+            .all(|in_use| in_use.server.users.known().is_counted())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ServerInUse>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,7 @@
+//! What the process remembers of its objects between passes.
+
+pub(crate) mod initial_sync;
+pub(crate) mod object_states;
+pub(crate) mod queue;
+pub(crate) mod registrations;
+pub(crate) mod wake_queues;

@@ -1,0 +1,345 @@
+//! The direction of the modules: a folder imports only what stands above it in `LAYERS`. Tests inside a file may import
+//! anything. `docs/contributing/design.md` explains the layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+/// A crate: its folder, the crates that it may import, and its modules from the bottom up. A module is a file or a folder.
+struct Crate {
+    name: &'static str,
+    folder: &'static str,
+    imports: &'static [&'static str],
+    modules: &'static [&'static str],
+}
+
+const LAYERS: &[Crate] = &[
+    Crate {
+        name: "vpn_cloud",
+        folder: "crates/cloud/src",
+        imports: &[],
+        modules: &[
+            "text",
+            "values",
+            "regions",
+            "credentials",
+            "error",
+            "limits",
+            "lists",
+            "http",
+            "resources",
+            "parsing",
+        ],
+    },
+    Crate {
+        name: "vpn_simulator",
+        folder: "crates/simulator/src",
+        imports: &["vpn_cloud"],
+        // Checked by the border of the crate alone.
+        modules: &[],
+    },
+    Crate {
+        name: "vpn_core",
+        folder: "crates/core/src",
+        imports: &["vpn_cloud"],
+        modules: &[
+            "api",
+            "owner_tag",
+            "cache",
+            "terms",
+            "kind",
+            "object",
+            "object_state",
+            "observe",
+            "decide",
+            "ledger",
+            "kinds",
+            "write_order",
+            "model",
+        ],
+    },
+    Crate {
+        name: "vpn_operator",
+        folder: "src",
+        imports: &["vpn_cloud", "vpn_core"],
+        modules: &[
+            "error_chain",
+            "settings",
+            "metrics",
+            "web",
+            "telemetry",
+            "probe",
+            "kubernetes",
+            "leader",
+            "reconcile/k8s",
+            "reconcile/session",
+            "reconcile/state",
+            "reconcile/provider",
+            "reconcile/kinds",
+            "reconcile/pipeline",
+            "operator",
+            "wiring",
+            "shell_tests",
+        ],
+    },
+];
+
+/// Modules that only tests contain: they may import anything.
+const TESTS: &[&str] = &["model", "shell_tests"];
+
+/// The most lines of code in a file and in a function, without tests, comments and blank lines.
+const LONGEST_FILE: usize = 500;
+const LONGEST_FUNCTION: usize = 80;
+
+/// A source file without its tests.
+struct Source {
+    path: PathBuf,
+    /// Segments of the module's path.
+    module: Vec<String>,
+    code: String,
+}
+
+#[test]
+fn each_module_imports_only_modules_below_it() {
+    let mut wrong = Vec::new();
+    let mut between = 0;
+    for layer in LAYERS {
+        println!("{}: {}", layer.name, layer.modules.join(" → "));
+        for source in sources(layer) {
+            let Some(own) = place(layer, &source.module) else {
+                assert!(
+                    layer.modules.is_empty() || source.module.is_empty() || source.module == ["reconcile"],
+                    "{} is in no layer",
+                    source.path.display()
+                );
+                continue;
+            };
+            for path in imports(&source.code) {
+                let Some(other) = place(layer, &path) else { continue };
+                between += usize::from(other != own);
+                if other > own && !TESTS.contains(&layer.modules[own]) {
+                    let (from, to) = (source.path.display(), path.join("::"));
+                    wrong.push(format!(
+                        "{from} imports crate::{to}: {} is above it",
+                        layer.modules[other]
+                    ));
+                }
+            }
+        }
+    }
+    println!(
+        "{between} imports between modules, {} of them against the direction",
+        wrong.len()
+    );
+    assert!(between > 300, "too few imports found: {between}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn each_crate_imports_only_the_crates_below_it() {
+    let names: BTreeSet<&str> = LAYERS.iter().map(|layer| layer.name).collect();
+    for layer in LAYERS {
+        let is_shipped = |source: &Source| {
+            !source
+                .module
+                .first()
+                .is_some_and(|first| TESTS.contains(&first.as_str()))
+        };
+        for source in sources(layer).into_iter().filter(is_shipped) {
+            for name in names.iter().filter(|name| !layer.imports.contains(*name)) {
+                let path = Regex::new(&format!(r"\b{name}::")).expect("a pattern");
+                assert!(!path.is_match(&source.code), "{} imports {name}", source.path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_module_exists_and_begins_with_its_purpose() {
+    for layer in LAYERS {
+        for module in layer.modules {
+            let folder = project().join(layer.folder).join(module);
+            let file = if folder.is_dir() {
+                folder.join("mod.rs")
+            } else {
+                folder.with_extension("rs")
+            };
+            let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            assert!(
+                text.starts_with("//! "),
+                "{} does not say what may be in it",
+                file.display()
+            );
+        }
+    }
+}
+
+/// Longer ones need a reason here.
+const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut long = BTreeMap::new();
+    let mut count = 0;
+    for source in LAYERS.iter().flat_map(sources) {
+        let relative = source
+            .path
+            .strip_prefix(project())
+            .expect("in the project")
+            .display()
+            .to_string();
+        let lines = source.code.lines().filter(|line| !line.trim().is_empty()).count();
+        if lines > LONGEST_FILE && !LONG_FILES.iter().any(|(file, _)| *file == relative) {
+            long.insert(relative.clone(), format!("{lines} lines of code"));
+        }
+        for (name, lines) in functions(&source.code) {
+            count += 1;
+            let name = format!("{relative} {name}");
+            if lines > LONGEST_FUNCTION && !LONG_FUNCTIONS.iter().any(|(function, _)| *function == name) {
+                long.insert(name, format!("{lines} lines of code"));
+            }
+        }
+    }
+    assert!(count > 1000, "too few functions found: {count}");
+    assert!(long.is_empty(), "{long:#?}");
+}
+
+/// The functions with their lines of code. Relies on the formatter: a body ends at the indentation of its first line.
+fn functions(code: &str) -> Vec<(String, usize)> {
+    let first = Regex::new(r"^( *)(?:pub(?:\([a-z]+\))? )?(?:const |async )*fn (\w+)").expect("a pattern");
+    let lines: Vec<&str> = code.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let Some(captures) = first.captures(line) else { continue };
+        let indent = &captures[1];
+        let end = format!("{indent}}}");
+        // A declaration without a body ends with a semicolon.
+        let ends = |line: &&str| {
+            let is_at_margin = line.strip_prefix(indent).is_some_and(|rest| !rest.starts_with(' '));
+            *line == end || (is_at_margin && line.ends_with(';'))
+        };
+        let length = lines[start..].iter().position(ends);
+        // One that ends with its first line, or has no body, is short.
+        let is_short = line.ends_with(['}', ';']);
+        if let (Some(length), false) = (length, is_short) {
+            found.push((captures[2].to_owned(), length + 1));
+        }
+    }
+    found
+}
+
+/// The index of the module that contains a path.
+fn place(layer: &Crate, path: &[String]) -> Option<usize> {
+    layer.modules.iter().position(|module| {
+        let segments: Vec<&str> = module.split('/').collect();
+        path.len() >= segments.len() && segments.iter().zip(path).all(|(one, other)| one == other)
+    })
+}
+
+/// The paths within the crate that the code names, in `use` declarations and elsewhere, without `crate`.
+fn imports(code: &str) -> Vec<Vec<String>> {
+    let declaration = Regex::new(r"(?s)\buse (crate::[^;]*);").expect("a pattern");
+    let inline = Regex::new(r"\bcrate((?:::\w+)+)").expect("a pattern");
+    let mut found = Vec::new();
+    for captures in declaration.captures_iter(code) {
+        expand(&mut Vec::new(), &captures[1], &mut found);
+    }
+    let rest = declaration.replace_all(code, "");
+    for captures in inline.captures_iter(&rest) {
+        found.push(captures[1].split("::").skip(1).map(str::to_owned).collect());
+    }
+    for path in &mut found {
+        if path.first().is_some_and(|first| first == "crate") {
+            path.remove(0);
+        }
+    }
+    found
+}
+
+/// Expands the braces of a `use` declaration.
+fn expand(prefix: &mut Vec<String>, tree: &str, found: &mut Vec<Vec<String>>) {
+    let tree = tree.trim();
+    let Some((path, group)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default();
+        let segments = path.split("::").map(|segment| segment.trim().to_owned());
+        found.push(prefix.iter().cloned().chain(segments).collect());
+        return;
+    };
+    let length = prefix.len();
+    prefix.extend(
+        path.split("::")
+            .map(str::trim)
+            .filter(|segment| !segment.is_empty())
+            .map(str::to_owned),
+    );
+    let group = group.strip_suffix('}').expect("a closed brace");
+    let (mut depth, mut start) = (0, 0);
+    for (index, character) in group.char_indices().chain([(group.len(), ',')]) {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                if !group[start..index].trim().is_empty() {
+                    expand(prefix, &group[start..index], found);
+                }
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    prefix.truncate(length);
+}
+
+fn sources(layer: &Crate) -> Vec<Source> {
+    let root = project().join(layer.folder);
+    let mut found = Vec::new();
+    let mut left = vec![root.clone()];
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                left.push(path);
+                continue;
+            }
+            let module = module_of(path.strip_prefix(&root).expect("in the folder"));
+            let is_test = module
+                .iter()
+                .any(|segment| segment == "tests" || segment.ends_with("_tests"));
+            let is_program = matches!(module.first().map(String::as_str), Some("bin" | "main"));
+            if is_program || (is_test && module[0] != "shell_tests") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let code = without_tests(&text);
+            found.push(Source { path, module, code });
+        }
+    }
+    assert!(found.len() > 10, "{}", layer.folder);
+    found
+}
+
+fn module_of(path: &Path) -> Vec<String> {
+    let path = path.with_extension("");
+    let mut module: Vec<String> = path
+        .iter()
+        .map(|segment| segment.to_string_lossy().into_owned())
+        .collect();
+    if module.last().is_some_and(|last| last == "mod" || last == "lib") {
+        module.pop();
+    }
+    module
+}
+
+/// Drops the module of tests, which ends a file, and comments.
+fn without_tests(text: &str) -> String {
+    let tests = Regex::new(r"(?m)^#\[cfg\(test\)\]\n(pub(\(crate\))? )?mod \w+ \{").expect("a pattern");
+    let end = tests.find(text).map_or(text.len(), |found| found.start());
+    let lines = text[..end].lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
