@@ -52,9 +52,10 @@ impl HttpClient {
             Ok(client) => {
                 // Connections of the former client end with the requests that use them.
                 current.client = client;
-                tracing::info!(file = %file.display(), "read the changed CA file");
+                tracing::info!(target: "vpn_operator::cloud", file = %file.display(), "read the changed CA file");
             }
             Err(error) => tracing::warn!(
+                target: "vpn_operator::cloud",
                 "the changed CA file is not used: {error}; correct it: until then the certificates that were read last count"
             ),
         }

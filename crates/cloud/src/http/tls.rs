@@ -24,7 +24,7 @@ pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TransportEr
         }
         // A container without roots can still speak to a simulator; TLS then trusts nobody.
         (Err(error), None) => {
-            tracing::warn!(%error, "no CA certificates: https endpoints will be refused; a CA file can be given");
+            tracing::warn!(target: "vpn_operator::cloud", %error, "no CA certificates: https endpoints will be refused; a CA file can be given");
             config.with_root_certificates(RootCertStore::empty())
         }
     };

@@ -75,6 +75,7 @@ impl Transport {
     ) -> Result<Answer<T>, CloudError> {
         let operation = call.operation;
         let span = tracing::debug_span!(
+            target: "vpn_operator::cloud",
             "cloud_request",
             operation = operation.name(),
             status = field::Empty,
@@ -99,7 +100,9 @@ impl Transport {
             Err(failure) => (failure.outcome, failure.error.status, &failure.error.request_id),
         };
         span.record("status", status).record("request_id", request_id);
-        span.in_scope(|| tracing::debug!(outcome, latency = ?elapsed, "the cloud was asked"));
+        span.in_scope(
+            || tracing::debug!(target: "vpn_operator::cloud", outcome, latency = ?elapsed, "the cloud was asked"),
+        );
         self.observer.finished(operation, outcome, elapsed);
         result.map(|(_, answer)| answer).map_err(|failure| *failure.error)
     }

@@ -280,6 +280,7 @@ async fn survived<T>(operation: Operation, read: impl Future<Output = Result<T, 
 /// Omits the panic's message, which may quote anything; its location is in the log.
 fn panicked(operation: Operation) -> CloudError {
     error!(
+        target: "vpn_operator::cache",
         operation = operation.name(),
         "reading the cloud failed: the operator panicked; the read is retried"
     );
