@@ -9,7 +9,8 @@ use std::time::Instant;
 
 #[tokio::test]
 async fn a_failed_read_is_reported_after_an_incomplete_reconcile() {
-    let mut world = ShellWorld::new(&[]).await;
+    // The held read must fail only when the test releases it.
+    let mut world = ShellWorld::new(&["--request-timeout=60s"]).await;
     world.put_secret("login", &[("password", "Sentinel First-1")]);
     world.hold_cloud("ListVpnUsers", 1).await;
     world.put_user("alice", json!({"passwordSecretRef": {"name": "login"}}));

@@ -170,9 +170,11 @@ impl<K: Kind> ObjectState<K> {
         self.written = true;
     }
 
-    /// Whether this state is what one of our writes returned last.
+    /// Whether this state is what one of our writes returned last, and requests nothing new: a write that was repeated
+    /// after a conflict may be on top of an edit.
     pub fn is_echo(&self, object: &Object<K>) -> bool {
         self.written
+            && self.asked == ReconcileTriggers::of(object)
             && object.uid() == self.uid
             && object.resource_version() == self.latest.resource_version()
             && object.has_same_content_as(&self.latest)

@@ -48,6 +48,11 @@ pub(crate) async fn write_conditions_beside<K: Kind>(
         Err(error) => return Err(error),
     };
     context.states.wrote(key, &written);
+    if let Some((health, _)) = &credentials {
+        registrations
+            .credential
+            .shows(matches!(health, CredentialsHealth::Fails(_)));
+    }
     if let Some((CredentialsHealth::Fails(condition), true)) = &credentials {
         reporter
             .warning(&*written, condition.reason.as_str(), &condition.message)

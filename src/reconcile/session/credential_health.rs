@@ -196,6 +196,11 @@ impl CredentialUser {
     pub(crate) fn to_show(&self, shown: Option<&str>) -> Option<(CredentialsHealth, bool)> {
         self.health.to_show(&self.key, shown, Instant::now())
     }
+
+    /// Records whether the object shows a failure from now on: what was written is not read again.
+    pub(crate) fn shows(&self, failure: bool) {
+        self.health.shows(&self.key, failure);
+    }
 }
 
 impl Drop for CredentialUser {
@@ -423,6 +428,17 @@ impl CredentialHealth {
             (key.clone(), user.shows_failure.then(|| works_since + self.spread(key)))
         };
         entry.users.iter().map(taken_back).collect()
+    }
+
+    /// Records whether an object shows a failure from now on.
+    fn shows(&self, key: &ObjectKey, failure: bool) {
+        let mut state = self.lock();
+        let Some(name) = state.by_user.get(key).cloned() else {
+            return;
+        };
+        if let Some(entry) = state.entries.get_mut(&name) {
+            entry.users.entry(key.clone()).or_default().shows_failure = failure;
+        }
     }
 
     fn to_show(&self, key: &ObjectKey, shown: Option<&str>, now: Instant) -> Option<(CredentialsHealth, bool)> {
@@ -663,6 +679,22 @@ mod tests {
         bench.health.session(&SESSION, &Finding::Works);
         assert_eq!(user.to_show(Some("False")), None, "not yet");
         tokio::time::sleep(PERIOD).await;
+        assert_eq!(bench.health.take_due(Instant::now()).len(), 1);
+        assert_eq!(user.to_show(Some("False")), Some((CredentialsHealth::Works, false)));
+    }
+
+    /// No other reconcile follows the one that has written the condition.
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_was_just_written_is_cleared_after_its_end() {
+        let bench = HealthBench::new();
+        let user = bench.user("a", "office");
+        bench.health.session(&SESSION, &fails(Reason::Forbidden, "1"));
+        tokio::time::sleep(PERIOD * 2).await;
+        bench.health.take_due(Instant::now());
+        assert!(user.to_show(None).is_some(), "it is written now");
+        user.shows(true);
+        bench.health.session(&SESSION, &Finding::Works);
+        tokio::time::sleep(PERIOD * 2).await;
         assert_eq!(bench.health.take_due(Instant::now()).len(), 1);
         assert_eq!(user.to_show(Some("False")), Some((CredentialsHealth::Works, false)));
     }

@@ -522,4 +522,23 @@ mod tests {
         assert_eq!(longest(|_, _| true).as_ref(), Some(&keys[0]), "b is reconciled");
         assert_eq!(longest(|key, _| key.name == "b" || key.name == "done"), None);
     }
+
+    /// A write that was repeated after a conflict is on top of what the user has changed meanwhile.
+    #[test]
+    fn an_own_write_on_top_of_an_edit_is_no_echo() {
+        let (states, now) = (ObjectStates::<Gateways>::default(), Instant::now());
+        let first = state("1", None);
+        let key = first.key();
+        states.observe(&key, first, now);
+        let is_echo = |object: &Arc<Object<Gateways>>| states.is_echo(&key, object, now);
+        let written = state("2", Some("x"));
+        assert!(!is_echo(&written), "not written here");
+        states.wrote(&key, &written);
+        assert!(is_echo(&written));
+        let mut edited = Object::clone(&state("4", Some("x")));
+        edited.metadata.generation = Some(2);
+        let edited = Arc::new(edited);
+        states.wrote(&key, &edited);
+        assert!(!is_echo(&edited), "the edit of version 3 is in it");
+    }
 }

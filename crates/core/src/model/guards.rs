@@ -293,6 +293,7 @@ fn every_guard_of_the_decision_is_necessary() {
         (guard, told.ok())
     });
     let results: Vec<_> = results.collect();
+    assert_eq!(results.len(), 38);
     let missed: Vec<_> = results.iter().filter(|(_, steps)| steps.is_none()).collect();
     assert!(missed.is_empty(), "not shown in a few steps: {missed:?}");
     let guards: std::collections::HashSet<Guard> = results.iter().map(|(guard, _)| *guard).collect();

@@ -22,6 +22,10 @@ struct Deletion<'a> {
 impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
     type Response = ();
 
+    fn proves_the_crd(&self) -> bool {
+        false
+    }
+
     async fn record(&self, pass: &Pass<'_, K>, _: &Cloud<'_, K>) -> Result<Recorded<K>, kube::Error> {
         let mut recorded = Recorded::nothing(&pass.object);
         // If it was sent before, status reports the deletion already.

@@ -35,6 +35,11 @@ pub(super) trait CloudWrite<K: CloudKind>: Sync {
         async { Ok(()) }
     }
 
+    /// Whether the write is sent only if the apiserver keeps all fields of its record. Then a kept record proves the CRD.
+    fn proves_the_crd(&self) -> bool {
+        true
+    }
+
     /// Records the intent.
     fn record(
         &self,
@@ -89,7 +94,7 @@ impl<K: CloudKind> Pass<'_, K> {
                     true
                 }
                 Stage::Kept => {
-                    if recorded.is_proof() {
+                    if recorded.is_kept && write.proves_the_crd() {
                         self.context.record_was_kept();
                     }
                     recorded.is_kept

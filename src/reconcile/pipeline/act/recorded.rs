@@ -113,11 +113,6 @@ impl<K: CloudKind> Recorded<K> {
         }
     }
 
-    /// Whether the apiserver has shown that it keeps records.
-    pub(super) fn is_proof(&self) -> bool {
-        self.is_kept && self.covers.is_some()
-    }
-
     pub(super) fn covers(&self, now: Moment) -> bool {
         self.covers.is_none_or(|(began, lasts)| began.elapsed(now) <= lasts)
     }
