@@ -215,6 +215,13 @@ async fn a_deletion_waits_for_a_late_creation() {
         })
         .await;
     world.delete("late").await;
+    // The deletion is reconciled while the gateway does not exist yet.
+    world
+        .wait_for("late", "the deletion waits", |object| {
+            condition(object, "Ready")["reason"] == "Deleting"
+        })
+        .await;
+    assert!(world.cloud_gateways().await.is_empty());
     world.simulator.release(&json!({})).await.unwrap();
     world.wait_until_gone("late").await;
     assert!(world.cloud_gateways().await.is_empty());

@@ -342,7 +342,7 @@ async fn repeatedly_lost_creations_are_retried_with_increasing_backoff() {
         .map(|post| post["at"].as_str().expect("a time").parse().expect("RFC 3339"))
         .collect();
     // The pauses add up: the confirmation period, and 1 s, 2 s, 4 s, less a fifth. A slow machine only prolongs them.
-    for (pair, least) in at.windows(2).zip([800, 1_600, 3_200]) {
+    for (pair, least) in at.windows(2).zip([1_800, 2_600, 4_200]) {
         let pause = pair[1].duration_since(pair[0]);
         assert!(pause >= jiff::SignedDuration::from_millis(least), "{at:?}");
     }

@@ -150,12 +150,16 @@ async fn a_deletion_during_the_creation_leaves_no_user() {
         }
         world.apply(&manifests.join("---\n")).await;
         world.simulator.wait_for_held::<Value>(2).await.unwrap();
+        // Deleted first, while its creation has not taken effect.
+        let late = first + 4;
+        wait_for_requests(&world, &server_id(late), "CreateVpnUser", 1).await;
+        delete(&world, &format!("user-{late}")).await;
         // The held creations are released within their creation window.
         for number in first..first + 2 {
             delete(&world, &format!("user-{number}")).await;
         }
         world.simulator.release(&json!({})).await.unwrap();
-        for number in first + 2..first + 6 {
+        for number in [first + 2, first + 3, first + 5] {
             wait_for_requests(&world, &server_id(number), "CreateVpnUser", 1).await;
             delete(&world, &format!("user-{number}")).await;
         }
