@@ -36,8 +36,10 @@ async fn objects_waiting_for_a_namespace_list_continue_after_it() {
         let waiting = log
             .lines()
             .filter(|line| line.contains("until every watched namespace is listed"));
+        // Each kind waits, and not each object: one line for each namespace that is not listed yet, which on a slow machine
+        // are both.
         match waiting.count() {
-            2 => Ok(()),
+            2..=4 => Ok(()),
             waiting => Err(format!("{waiting} do")),
         }
     });
