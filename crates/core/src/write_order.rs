@@ -61,8 +61,9 @@ impl Stage {
             Self::Kept => Some(Abort::ReportCrd),
             Self::Permit => Some(Abort::WithdrawAndWait),
             Self::Recheck => Some(Abort::WithdrawAndDecide),
-            Self::Fence => Some(Abort::WithdrawIfLeading),
-            Self::Record | Self::Send => None,
+            // The operator checks the fence while it sends, after the last wait.
+            Self::Fence | Self::Send => Some(Abort::WithdrawIfLeading),
+            Self::Record => None,
         }
     }
 }

@@ -1,15 +1,9 @@
 //! The order of a cloud write, as `vpn_core::write_order` has it. All writes go this way.
 
-use super::recorded::Recorded;
-use super::{Cloud, Next, Pass};
-use crate::reconcile::pipeline::context::Context;
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::session::permits::WritePermit;
-use crate::reconcile::session::permits::{NotYet, Reservation, WriteAdmission, WriteRefusal};
-use crate::reconcile::state::queue::Action;
-use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 use vpn_cloud::limits::clock::Moment;
 use vpn_cloud::limits::rate_limiter::{LONG_WAIT, Priority};
@@ -19,6 +13,13 @@ use vpn_core::observe::claims::write_queue;
 use vpn_core::observe::observer::competing_claim;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{Abort, ORDER, Stage};
+
+use super::recorded::Recorded;
+use super::{Cloud, Next, Pass};
+use crate::reconcile::pipeline::context::Context;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::session::permits::{NotYet, Reservation, WriteAdmission, WritePermit, WriteRefusal};
+use crate::reconcile::state::queue::Action;
 
 /// What one cloud write differs in from others.
 pub(super) trait CloudWrite<K: CloudKind>: Sync {
@@ -70,7 +71,7 @@ impl<K: CloudKind> Pass<'_, K> {
         cloud: &Cloud<'_, K>,
         write: &W,
     ) -> Result<Executed<K, W::Response>, kube::Error> {
-        let (mut reservation, mut permit, mut answer) = (None, None, None);
+        let (mut reservation, mut permit) = (None, None);
         let mut recorded = Recorded::nothing(&self.object);
         let mut is_fenced = false;
         for stage in ORDER {
@@ -113,29 +114,20 @@ impl<K: CloudKind> Pass<'_, K> {
                 }
                 Stage::Send => {
                     let may_send = || !is_fenced || self.passes_fence(&recorded);
-                    answer = self.send(cloud, permit.take(), may_send, write.request(cloud)).await;
-                    true
+                    match self.send(cloud, permit.take(), may_send, write.request(cloud)).await {
+                        Some(answer) => return Ok(Executed::Answered(recorded.object, answer)),
+                        None => false,
+                    }
                 }
             };
-            let failed = if passes { None } else { stage.abort() };
-            if let Some(abort) = failed {
+            if !passes && let Some(abort) = stage.abort() {
                 drop((reservation, permit));
-                return self
-                    .on(&recorded.object)
-                    .abort(abort, &recorded)
-                    .await
-                    .map(Executed::Aborted);
+                let pass = self.on(&recorded.object);
+                return pass.abort(abort, &recorded).await.map(Executed::Aborted);
             }
         }
-        match (answer, Stage::Fence.abort()) {
-            (Some(answer), _) => Ok(Executed::Answered(recorded.object, answer)),
-            (None, Some(abort)) => self
-                .on(&recorded.object)
-                .abort(abort, &recorded)
-                .await
-                .map(Executed::Aborted),
-            (None, None) => Ok(Executed::Aborted(Next::Again(recorded.object))),
-        }
+        // Only an order that does not send ends here.
+        Ok(Executed::Aborted(Next::Again(recorded.object)))
     }
 
     /// Whether this process still leads, and the record covers a request that is sent now.
@@ -185,11 +177,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Reserves a write of the object. It does not block: a waiting object is enqueued later.
-    pub(super) fn reserve<'a>(
-        &'a self,
-        cloud: &'a Cloud<'_, K>,
-        priority: Priority,
-    ) -> Result<Reservation<'a>, WriteRefusal> {
+    fn reserve<'a>(&'a self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<Reservation<'a>, WriteRefusal> {
         let queues = WriteAdmission {
             write_queues: &self.context.shared.sessions.write_queues,
             write_queue: write_queue::<K>(&cloud.scope, &cloud.parent),
@@ -212,7 +200,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Pauses a write queue, since the cloud's own queue of that server is full.
-    pub(super) fn heed_full_queue(&self, cloud: &Cloud<'_, K>, error: &CloudError) {
+    fn heed_full_queue(&self, cloud: &Cloud<'_, K>, error: &CloudError) {
         if let (ErrorKind::QueueFull, Some(write_queue)) = (error.kind, write_queue::<K>(&cloud.scope, &cloud.parent)) {
             // Not for a long wait: the other objects get the cloud's own answer as well, and report it.
             let wait = error.delay(1).min(error.kind.backoff().first.max(LONG_WAIT));
