@@ -2,6 +2,8 @@
 //! `--watch-namespace`). So no metric contains ids or messages, and the number of series is bounded. The exception is
 //! `credential`: the name of a Secret, for as long as an object uses it.
 
+use std::time::Duration;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -13,7 +15,6 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use std::time::Duration;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindOutcome {

@@ -1,5 +1,18 @@
 //! The life cycle of the process: its start order and its shutdown.
 
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
 use crate::error_chain::one_line;
 use crate::kubernetes::client::{ClientError, Clients, WatchActivity};
 use crate::kubernetes::config as kube_config;
@@ -10,17 +23,6 @@ use crate::settings::OperatorSettings;
 use crate::telemetry::TelemetryError;
 use crate::web::{ListenError, Readiness};
 use crate::{leader, telemetry, web};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Client;
-use prometheus_client::registry::Registry;
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
-use thiserror::Error;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
-};
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
 
 /// How long work in progress may take after SIGTERM. Together with the release of the lease it stays below 20 s.
 const DRAIN_LIMIT: Duration = Duration::from_secs(12);

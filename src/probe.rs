@@ -1,19 +1,21 @@
 //! `vpn-operator probe`: asks operators whether they are ready, and prints their `/readyz`. `helm test` runs it, since
 //! the image contains no other program for that.
 
-use crate::error_chain::one_line;
-use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode, header};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 use url::{Host, Url};
+
+use crate::error_chain::one_line;
 
 /// How long one operator may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);

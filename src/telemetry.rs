@@ -3,9 +3,9 @@
 //! It is written to stderr, like the logs of kubectl and the control plane. stdout is for the output of commands
 //! (`crd`). A container's log has both.
 
-use crate::settings::{LogFormat, LogSettings};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
+
 use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -17,6 +17,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 use vpn_cloud::text::is_unseen;
+
+use crate::settings::{LogFormat, LogSettings};
 
 /// The log cannot be set up.
 #[derive(Debug, Error)]

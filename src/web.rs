@@ -1,6 +1,17 @@
 //! The operator's HTTP endpoints: `/livez`, `/healthz`, `/readyz`, `/metrics`.
 
-use crate::metrics;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use axum::{
     Router,
     extract::State,
@@ -14,17 +25,6 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use prometheus_client::registry::Registry;
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -33,6 +33,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 use tracing::{info, warn};
+
+use crate::metrics;
 
 /// Probes and scrapers need a few. Any client that reaches the pod can open more: then the oldest idle ones are closed.
 const MOST_CONNECTIONS: usize = 256;

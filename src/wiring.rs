@@ -1,5 +1,27 @@
 //! The kinds that this operator manages: their CRDs and controllers.
 
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+use k8s_openapi::api::core::v1::ObjectReference;
+use thiserror::Error;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use vpn_cloud::credentials::keys::DefaultCredentialsSource;
+use vpn_cloud::http::transport::{RequestObserver, Transport, TransportOptions};
+use vpn_cloud::{Cloud, Operation};
+use vpn_core::api::conditions::Reason;
+use vpn_core::api::crd::CrdError;
+use vpn_core::api::crds;
+use vpn_core::kind::Shape;
+use vpn_core::kinds::customer_gateway::Gateways;
+use vpn_core::kinds::vpn_user::Users;
+use vpn_core::observe::claims::Claims;
+use vpn_core::terms::key::ObjectKey;
+use vpn_core::terms::policy::Policy;
+
 use crate::kubernetes::crd_skew::{CrdSkew, SkewFindings};
 use crate::metrics::Metrics;
 use crate::operator::Dependencies;
@@ -21,26 +43,6 @@ use crate::reconcile::state::object_states::ObjectStates;
 use crate::reconcile::state::queue::WorkQueue;
 use crate::reconcile::state::wake_queues::WakeQueues;
 use crate::settings::OperatorSettings;
-use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
-use k8s_openapi::api::core::v1::ObjectReference;
-use std::sync::{Arc, Mutex};
-use thiserror::Error;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
-use vpn_cloud::credentials::keys::DefaultCredentialsSource;
-use vpn_cloud::http::transport::{RequestObserver, Transport, TransportOptions};
-use vpn_cloud::{Cloud, Operation};
-use vpn_core::api::conditions::Reason;
-use vpn_core::api::crd::CrdError;
-use vpn_core::api::crds;
-use vpn_core::kind::Shape;
-use vpn_core::kinds::customer_gateway::Gateways;
-use vpn_core::kinds::vpn_user::Users;
-use vpn_core::observe::claims::Claims;
-use vpn_core::terms::key::ObjectKey;
-use vpn_core::terms::policy::Policy;
 
 /// Why the CRDs cannot be printed.
 #[derive(Debug, Error)]

@@ -1,17 +1,19 @@
 //! Detects a CRD in the cluster that is older than this program. The apiserver prunes status fields that the CRD lacks
 //! as soon as they are written, and not every loss is visible before a request is sent to the cloud.
 
-use crate::metrics::Metrics;
-use crate::web::{Readiness, ReadinessCheck};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::{Api, Client, Resource as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+
+use crate::metrics::Metrics;
+use crate::web::{Readiness, ReadinessCheck};
 
 /// The command that updates the CRDs of a cluster, for messages.
 pub(crate) const UPDATE: &str = "vpn-operator crd | kubectl apply --server-side -f -  (or helm upgrade)";

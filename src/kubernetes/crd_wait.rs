@@ -1,13 +1,15 @@
 //! Waits for the CRDs, so that the process is not restarted again and again until they exist.
 
+use std::{collections::BTreeSet, time::Duration};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
 use crate::error_chain::one_line;
 use crate::kubernetes::crd_skew::UPDATE;
 use crate::web::{Readiness, ReadinessCheck};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Client;
-use std::{collections::BTreeSet, time::Duration};
-use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 

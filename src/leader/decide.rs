@@ -1,8 +1,9 @@
 //! Decides the next step of the leader election: pure, from one observation of the Lease, our identity and our
 //! monotonic clock.
 
-use crate::leader::LeaseRecord;
 use std::time::{Duration, Instant};
+
+use crate::leader::LeaseRecord;
 
 /// The last observed state of the Lease, and since when it is unchanged *by our clock*.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,17 @@
 //! The loop around the decisions: acquire, renew, detect the loss, release.
 
+use std::{future::Future, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
 use crate::leader::term::{ElectionState, Renewal, Standing};
 use crate::leader::{
     ElectionClock, ElectionStep, LeaderHandle, LeaseObservation, LeaseRecord, LeaseStore, LossReason, StoreError,
     Stored, decide,
 };
-use std::{future::Future, sync::Arc, time::Duration};
-use thiserror::Error;
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
 
 /// The longest request, whatever the lease's duration: a slower one counts as lost, and a stop must not wait for it.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);

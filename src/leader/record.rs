@@ -1,11 +1,12 @@
 //! The state of the election, as a Lease holds it.
 
+use std::time::{Duration, SystemTime};
+
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
-use std::time::{Duration, SystemTime};
 
 /// The fields of a Lease that the election uses. Its times are those of the holder's clock: they are shown to users and
 /// compared with each other, never with our clock.

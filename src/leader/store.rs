@@ -1,15 +1,17 @@
 //! The Lease at the apiserver. Every write replaces the whole object under the resourceVersion that was read, so of two
 //! writers one is refused.
 
-use crate::error_chain::one_line;
-use crate::leader::LeaseRecord;
+use std::future::Future;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use std::future::Future;
 use thiserror::Error;
+
+use crate::error_chain::one_line;
+use crate::leader::LeaseRecord;
 
 /// A Lease as it was read or written. [`LeaseStore::replace`] requires it.
 #[derive(Clone, Debug)]

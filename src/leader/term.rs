@@ -1,13 +1,15 @@
 //! How long the leader may act by its own clocks, and the fence built on that.
 
-use crate::leader::ElectionClock;
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+
 use thiserror::Error;
 use tokio::sync::watch;
+
+use crate::leader::ElectionClock;
 
 /// Why a process no longer leads.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

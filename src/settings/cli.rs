@@ -1,17 +1,19 @@
 //! The command line as people see it: sub-commands, flags, their environment names, defaults and help.
 
-use crate::settings::validate::{
-    parse_bind_address, parse_cluster_name, parse_duration, parse_log_filter, parse_namespace, parse_object_name,
-    parse_owner_tag_key, parse_probe_url, parse_project_id, parse_region, parse_selector,
-};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
     builder::{ArgAction, BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 use url::Url;
 use vpn_cloud::Cloud;
 use vpn_core::api::{DEFAULT_OWNER_TAG_KEY, DeletionPolicy};
+
+use crate::settings::validate::{
+    parse_bind_address, parse_cluster_name, parse_duration, parse_log_filter, parse_namespace, parse_object_name,
+    parse_owner_tag_key, parse_probe_url, parse_project_id, parse_region, parse_selector,
+};
 
 /// Environment variable of `--log-level`.
 const LOG_LEVEL: &str = "VPN_OPERATOR_LOG_LEVEL";

@@ -10,6 +10,7 @@ pub use crate::settings::reference::{flag_reference, probe_reference};
 pub use crate::settings::selector::{SelectorError, check_label_selector};
 pub use crate::settings::validate::{FlagError, validate};
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+
 use vpn_cloud::Cloud;
 use vpn_cloud::regions::endpoints::EndpointAliases;
 use vpn_core::api::DeletionPolicy;

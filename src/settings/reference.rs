@@ -1,8 +1,10 @@
 //! The table of flags for the documentation, written from the definition that clap works by.
 
-use crate::settings::Cli;
-use clap::{Command, CommandFactory as _};
 use std::fmt::Write as _;
+
+use clap::{Command, CommandFactory as _};
+
+use crate::settings::Cli;
 
 /// Markdown: every flag of `run`, with environment name, default and meaning, under the headings of `--help`.
 pub fn flag_reference() -> String {

@@ -1,20 +1,22 @@
 //! Validates the flags: the rules of each value, and those between flags.
 
-use crate::settings::{
-    CaBundle, LeaderElection, LogSettings, Namespaces, OperatorSettings, RunArgs, check_label_selector,
-};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{
     fmt, io,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
+
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Url;
 use vpn_cloud::regions::endpoints;
 use vpn_cloud::regions::endpoints::{EndpointAliases, EndpointError};
 use vpn_cloud::resources::iam::is_project_id;
+
+use crate::settings::{
+    CaBundle, LeaderElection, LogSettings, Namespaces, OperatorSettings, RunArgs, check_label_selector,
+};
 
 /// The shortest lease: with a shorter one, a slow apiserver alone would cost the leadership.
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);

@@ -1,19 +1,21 @@
 //! The parts of an apiserver that the operator uses: objects under their paths, merge patches pinned to a version,
 //! lists and watches. It records the requests and fails where a test requires it.
 
-use crate::kubernetes::client::{Limits, WatchActivity};
-use axum::body::{Body, Bytes};
-use axum::http::{Method, Request, Response};
-use kube::Client;
-use kube::client::Body as KubeBody;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, Response};
+use kube::Client;
+use kube::client::Body as KubeBody;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::{Layer, service_fn};
+
+use crate::kubernetes::client::{Limits, WatchActivity};
 
 pub(crate) const GROUP: &str = "/apis/vpn.huaweicloud.com/v1alpha1";
 

@@ -1,9 +1,10 @@
 //! What the apiserver forbids to the operator is reported on the objects that need it.
 
-use crate::shell_tests::world::{ShellWorld, gateway};
 use axum::http::Method;
 use serde_json::{Value, json};
 use vpn_core::api::FINALIZER;
+
+use crate::shell_tests::world::{ShellWorld, gateway};
 
 /// An object that has a gateway and is Ready, as an operator finds it at its start.
 fn put_ready(world: &ShellWorld, name: &str, policy: &str) {

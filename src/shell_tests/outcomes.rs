@@ -1,9 +1,11 @@
 //! Outcomes of writes to the cloud, and their record in status: each write is recorded, and none is sent twice.
 
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
 use crate::shell_tests::address;
 use crate::shell_tests::world::{ShellWorld, gateway, user};
-use serde_json::json;
-use std::sync::atomic::Ordering;
 
 #[tokio::test]
 async fn a_reset_is_recorded_after_apiserver_failures_and_not_resent() {

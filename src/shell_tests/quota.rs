@@ -1,8 +1,9 @@
 //! Quota that a deletion in the cloud frees, and which waiting objects it requeues.
 
+use serde_json::json;
+
 use crate::shell_tests::address;
 use crate::shell_tests::world::{ShellWorld, gateway};
-use serde_json::json;
 
 /// Whether `Ready` of a gateway has this reason.
 fn has_reason(world: &ShellWorld, name: &str, reason: &str) -> bool {

@@ -1,11 +1,13 @@
 //! Reads of the cloud: objects share them, and their failures are reported.
 
-use crate::shell_tests::world::{ShellWorld, user};
-use axum::http::Method;
-use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::shell_tests::world::{ShellWorld, user};
 
 #[tokio::test]
 async fn a_failed_read_is_reported_after_an_incomplete_reconcile() {

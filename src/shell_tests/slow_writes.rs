@@ -1,11 +1,12 @@
 //! Writes to the apiserver that take long: they hold no permit of the rate limiter and no write queue.
 
+use axum::http::Method;
+use serde_json::json;
+
 use crate::reconcile::pipeline::workers::MOST_RECONCILES;
 use crate::shell_tests::address;
 use crate::shell_tests::apiserver::ApiRequest;
 use crate::shell_tests::world::{ShellWorld, gateway, user};
-use axum::http::Method;
-use serde_json::json;
 
 /// Whether it is the record of an intent of one of these.
 fn announces(asked: &ApiRequest, names: &[&str]) -> bool {

@@ -1,12 +1,14 @@
 //! A follower becomes the leader: what the former leader recorded last is known before anything is reconciled.
 
-use crate::leader::LeaderHandle;
-use crate::shell_tests::world::{ShellWorld, user};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::http::Method;
 use reqwest::Method as CloudMethod;
 use serde_json::json;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::leader::LeaderHandle;
+use crate::shell_tests::world::{ShellWorld, user};
 
 /// Counts the lists and the watches of users from now on.
 fn count_of_users(world: &ShellWorld) -> (Arc<AtomicUsize>, Arc<AtomicUsize>) {

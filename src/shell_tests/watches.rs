@@ -1,9 +1,10 @@
 //! Watches of objects and Secrets: what they deliver is not read again, and what happens while they fail.
 
-use crate::shell_tests::apiserver::GROUP;
-use crate::shell_tests::world::{ShellWorld, gateway, user};
 use axum::http::Method;
 use serde_json::json;
+
+use crate::shell_tests::apiserver::GROUP;
+use crate::shell_tests::world::{ShellWorld, gateway, user};
 
 #[tokio::test]
 async fn a_forbidden_secret_watch_is_not_retried_before_the_next_resync() {

@@ -1,12 +1,14 @@
 //! Objects share the workers: a panic, a crowd or a failing status write of some does not block the others.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
 use crate::reconcile::pipeline::tripwire::Step;
 use crate::reconcile::pipeline::workers::MOST_RECONCILES;
 use crate::shell_tests::address;
 use crate::shell_tests::world::{ShellWorld, gateway};
-use serde_json::json;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[tokio::test]
 async fn a_panic_in_a_reconcile_is_reported_and_affects_no_other_object() {

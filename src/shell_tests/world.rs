@@ -1,5 +1,16 @@
 //! The controllers as they are shipped, between the apiserver of these tests and the simulator.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use vpn_simulator::{RunningSimulator, Settings, tryout};
+
 use crate::kubernetes::client::WatchActivity;
 use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
@@ -9,15 +20,6 @@ use crate::settings::{Cli, Command, validate};
 use crate::shell_tests::apiserver::{Apiserver, GROUP};
 use crate::web::Readiness;
 use crate::{metrics, wiring};
-use clap::Parser;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use prometheus_client::registry::Registry;
-use serde_json::{Value, json};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 /// How long a busy machine may take for anything that is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,6 +1,10 @@
 //! Parses answers without a network: the entry points of the fuzz targets (tests/fuzz).
 
-use crate::credentials::keys as credentials;
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+
+use crate::credentials::keys;
 use crate::credentials::keys::{Credentials, DefaultCredentials, DefaultCredentialsError};
 use crate::error::cloud_error::{CloudError, ErrorKind, Operation};
 use crate::http::failure::{CallFailure, RawResponse};
@@ -13,9 +17,6 @@ use crate::resources::vpn_servers::VpnServer;
 use crate::resources::{customer_gateways, iam, tags, user_groups, users, vpn_servers};
 use crate::values::password::Password;
 use crate::values::time;
-use jiff::Timestamp;
-use reqwest::{Method, StatusCode};
-use serde::de::DeserializeOwned;
 
 /// A raw answer, after HTTP parsing.
 #[derive(Clone, Copy, Debug)]
@@ -150,5 +151,5 @@ fn body<T: DeserializeOwned>(call: &OutgoingCall<'_>, said: &RawResponse) -> Res
 
 /// Reads the text of the file with the default credentials.
 pub fn default_credentials(text: &str) -> Result<DefaultCredentials, DefaultCredentialsError> {
-    credentials::from_file(std::path::Path::new("credentials"), text)
+    keys::from_file(std::path::Path::new("credentials"), text)
 }

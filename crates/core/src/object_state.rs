@@ -1,13 +1,15 @@
 //! State of one object that the process keeps in memory between reconciles.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vpn_cloud::Backoff;
+
 use crate::api::RECONCILE_REQUESTED_ANNOTATION;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::terms::sent_delete::{DeleteOutcome, SentDelete};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-use vpn_cloud::Backoff;
 
 /// The minimum wait before a DELETE without effect is sent again, whatever the confirmation period.
 const FIRST_DELETE_RETRY: Duration = Duration::from_secs(1);

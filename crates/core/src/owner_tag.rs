@@ -1,7 +1,8 @@
 //! The owner tag: the CR that a cloud resource belongs to, written on the resource itself.
 
-use sha2::{Digest, Sha256};
 use std::fmt;
+
+use sha2::{Digest, Sha256};
 
 /// Longest value of a tag in the cloud, in characters.
 const MAX_VALUE: usize = 255;

@@ -1,12 +1,14 @@
 //! Authentication and permissions: access keys with their lock, users and tokens.
 
-use crate::admin::{CredentialDump, CredentialSpec, Permissions, UserSpec};
-use crate::auth::IncomingRequest;
-use crate::refusal::ApiRefusal;
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
-use std::collections::BTreeMap;
+
+use crate::admin::{CredentialDump, CredentialSpec, Permissions, UserSpec};
+use crate::auth::IncomingRequest;
+use crate::refusal::ApiRefusal;
 
 /// More bad signatures in a row than this lock an access key.
 const FAILURES_BORNE: u32 = 5;

@@ -1,11 +1,13 @@
 //! The requests and answers of the admin API under `/_simulator/`, for clients that control the simulator.
 //! `docs/contributing/simulator.md` documents every endpoint.
 
-use crate::p2c::admin::{VpnGroupDump, VpnServerDump, VpnUserDump};
+use std::collections::{BTreeMap, BTreeSet};
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+
+use crate::p2c::admin::{VpnGroupDump, VpnServerDump, VpnUserDump};
 
 /// `GET /_simulator/ready`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,18 @@
 //! The admin API under `/_simulator/`: unsigned, for clients that control the simulator.
 
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Path, Query, State as Extracted, rejection::QueryRejection},
+    http::{HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+    routing::{delete, get, post, put},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::Instant;
+
 use crate::admin::{
     AdminError, ClockReading, ClockSetting, CredentialList, CredentialSpec, FaultList, FaultRequest, FinishedDeletions,
     GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Permissions, ProjectSpec, Ready,
@@ -13,17 +26,6 @@ use crate::p2c;
 use crate::request_log::Filter;
 use crate::state::CloudState;
 use crate::switches::Switches;
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{Path, Query, State as Extracted, rejection::QueryRejection},
-    http::{HeaderValue, Response, StatusCode, header},
-    response::IntoResponse,
-    routing::{delete, get, post, put},
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 

@@ -1,5 +1,19 @@
 //! The way of a request through the API: log entry, faults, authentication, execution.
 
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{ConnectInfo, Request, State as Extracted},
+    http::{Response, StatusCode, request::Parts},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
 use crate::admin::{FaultName, FaultRequest, HeldRequest, LogEntry};
 use crate::auth::IncomingRequest;
 use crate::calls::{CallAnswer, ServiceCall};
@@ -15,18 +29,6 @@ use crate::settings::Settings;
 use crate::state::CloudState;
 use crate::switches::{P2cRequestIds, RequestIds, Switches};
 use crate::{iam, p2c};
-use axum::{
-    body::{Body, Bytes, to_bytes},
-    extract::{ConnectInfo, Request, State as Extracted},
-    http::{Response, StatusCode, request::Parts},
-};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const LARGEST_BODY: usize = 12 * 1024 * 1024;
 

@@ -1,10 +1,11 @@
 //! A call as the service sees it, and its answer.
 
-use crate::operations::Route;
-use crate::refusal::ApiRefusal;
 use axum::http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+
+use crate::operations::Route;
+use crate::refusal::ApiRefusal;
 
 /// An authorised call.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,5 @@
 //! CA certificates of gateways: what the cloud checks in a PEM, and what it returns.
 
-use crate::refusal::ApiRefusal;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -12,6 +11,8 @@ use x509_parser::{
     },
     pem::parse_x509_pem,
 };
+
+use crate::refusal::ApiRefusal;
 
 /// The stored fields of an uploaded certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The simulated cloud's clock: it may be skewed, and no two of its instants share a millisecond.
 
-use crate::switches::{CreateTimes, CreationTimes, ReadTimes, Switches};
 use jiff::{SignedDuration, Timestamp, tz::Offset};
+
+use crate::switches::{CreateTimes, CreationTimes, ReadTimes, Switches};
 
 /// Maximum skew of the cloud's clock, in milliseconds: a century.
 pub(crate) const MAX_SKEW_MS: i64 = 100 * 366 * 24 * 3600 * 1000;

@@ -1,9 +1,5 @@
 //! Connections that can be cut off before an answer, as a broken network does it.
 
-use axum::{
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
 use std::{
     io,
     net::SocketAddr,
@@ -13,6 +9,11 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
+};
+
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},

@@ -1,5 +1,10 @@
 //! The service without HTTP, for a test that compares it with a model of the cloud call by call.
 
+use std::collections::BTreeMap;
+
+use axum::http::Method;
+use serde_json::Value;
+
 use crate::calls::ServiceCall;
 use crate::dispatch::dispatch;
 use crate::operations::route;
@@ -8,9 +13,6 @@ use crate::refusal::ApiRefusal;
 use crate::settings::{Settings, tryout};
 use crate::state::CloudState;
 use crate::switches::Switches;
-use axum::http::Method;
-use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// See the module.
 pub struct Desk {

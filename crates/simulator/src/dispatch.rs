@@ -1,11 +1,12 @@
 //! Which function executes which operation of the service.
 
+use axum::http::StatusCode;
+
 use crate::calls::{CallAnswer, ServiceCall};
 use crate::operations::Operation;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::{gateways, p2c, quotas, tags};
-use axum::http::StatusCode;
 
 /// Executes an admitted call.
 pub(crate) fn dispatch(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {

@@ -1,10 +1,12 @@
 //! What the cloud takes as fields of a gateway, and with which code it refuses the rest.
 
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use axum::http::StatusCode;
+
 use crate::calls::Fields;
 use crate::refusal::ApiRefusal;
 use crate::switches::{Fqdn, Switches, TagValueSlash, TagWithoutValue};
-use axum::http::StatusCode;
-use std::{collections::BTreeMap, net::Ipv4Addr};
 
 /// Most tags that a gateway can have.
 pub(crate) const MOST_TAGS: usize = 20;

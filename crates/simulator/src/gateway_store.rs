@@ -1,5 +1,13 @@
 //! The customer gateways with their certificates: looking them up, showing them, and edits out of band.
 
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use rand::RngExt;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
 use crate::admin::{GatewayDump, GatewayEdit, GatewaySeed};
 use crate::calls::{Fields, ServiceCall};
 use crate::certificates::Certificate;
@@ -12,12 +20,6 @@ use crate::switches::{
     ListIdType, ListTags, Switches, UnsetFields,
 };
 use crate::{certificates, ids};
-use axum::http::StatusCode;
-use jiff::Timestamp;
-use rand::RngExt;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use uuid::Uuid;
 
 const GATEWAY: ResourceNames = ResourceNames {
     parameter: "customer_gateway_id",

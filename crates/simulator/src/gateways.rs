@@ -1,5 +1,8 @@
 //! The five calls on customer gateways.
 
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::gateway_rules::{Identity, check_name, check_values, read_tags};
 use crate::gateway_store::{Deleting, Gateway, ShownIn, generated_name, new_id, unsupported};
@@ -9,8 +12,6 @@ use crate::state::CloudState;
 use crate::switches::{
     CertificateUpdatable, Deletion, DuplicateIdValue, DuplicateName, HasConnection, ImmutableFields, QuotaExceeded,
 };
-use axum::http::StatusCode;
-use serde_json::{Map, Value};
 
 const WRAPPER: &str = "customer_gateway";
 

@@ -1,7 +1,8 @@
 //! Requests that wait to be released.
 
-use crate::admin::HeldRequest;
 use tokio::sync::oneshot;
+
+use crate::admin::HeldRequest;
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,17 @@
 //! IAM, as far as clients of the VPN API need it: projects by name, the domain of the caller, users, and tokens.
 
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
 use crate::access::Caller;
 use crate::admin::{Permissions, ProjectSpec};
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::refusal::ApiRefusal;
 use crate::settings::tryout;
 use crate::state::CloudState;
-use axum::http::StatusCode;
-use jiff::Timestamp;
-use secrecy::SecretString;
-use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 /// GET /v3/projects.
 pub(crate) fn projects(

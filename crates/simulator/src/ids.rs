@@ -1,8 +1,9 @@
 //! Ids in paths: which of them are well formed, and how an unknown one is answered.
 
+use axum::http::StatusCode;
+
 use crate::refusal::ApiRefusal;
 use crate::switches::{MalformedId, Switches, UnknownId};
-use axum::http::StatusCode;
 
 /// The type of an id's resource, as the cloud names it.
 #[derive(Clone, Copy, Debug)]

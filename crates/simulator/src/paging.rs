@@ -1,13 +1,14 @@
 //! Lists in pages by a marker that is a creation time.
 
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
 use crate::calls::ServiceCall;
 use crate::clock::{in_list, in_read_answer};
 use crate::refusal::ApiRefusal;
 use crate::switches::{
     BorderTies, LastMarker, LimitTooLarge, LimitZero, ListOrder, MarkerWithoutLimit, P2cPageLimit, Switches,
 };
-use jiff::Timestamp;
-use serde_json::{Map, Value};
 
 const MOST: usize = 200;
 

@@ -1,8 +1,9 @@
 //! Quotas of a project.
 
+use serde_json::json;
+
 use crate::calls::{CallAnswer, ServiceCall, wrapped};
 use crate::state::CloudState;
-use serde_json::json;
 
 /// GET …/vpn/quotas. There are neither VPN gateways nor connections in here, only their quotas.
 pub(crate) fn list(state: &CloudState, call: &ServiceCall<'_>) -> CallAnswer {

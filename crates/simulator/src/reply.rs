@@ -1,15 +1,16 @@
 //! The HTTP form of an answer.
 
-use crate::calls::{CallAnswer, wrapped};
-use crate::iam::nested_error;
-use crate::refusal::{ApiRefusal, Speaker};
-use crate::switches::{ErrorShape, GatewayPrefix, IamErrorShape, RetryAfter, Switches};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, Response, StatusCode, header},
 };
 use futures::{StreamExt, stream};
 use serde_json::{Map, Value, json};
+
+use crate::calls::{CallAnswer, wrapped};
+use crate::iam::nested_error;
+use crate::refusal::{ApiRefusal, Speaker};
+use crate::switches::{ErrorShape, GatewayPrefix, IamErrorShape, RetryAfter, Switches};
 
 const JSON: &str = "application/json";
 

@@ -1,7 +1,8 @@
 //! Every request to the API, without secrets: bodies are never kept, and of the headers only the client token.
 
-use crate::admin::{Counts, LogEntry};
 use std::collections::{BTreeMap, VecDeque};
+
+use crate::admin::{Counts, LogEntry};
 
 /// How many requests are kept.
 const KEPT: usize = 200_000;

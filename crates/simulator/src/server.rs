@@ -1,13 +1,15 @@
 //! The simulator as a server, for its binary and for tests in the same process.
 
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
 use crate::api::Simulator;
 use crate::connection::{Connection, CuttableListener};
 use crate::settings::Settings;
 use crate::{admin_api, api};
-use axum::{Router, extract::DefaultBodyLimit};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 
 /// Time limit for the answers in progress after a request to stop.
 const DRAIN: Duration = Duration::from_secs(2);

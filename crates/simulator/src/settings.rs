@@ -1,8 +1,9 @@
 //! With what the simulator starts.
 
+use secrecy::SecretString;
+
 use crate::p2c::P2c;
 use crate::p2c::admin::VpnServerSpec;
-use secrecy::SecretString;
 
 /// Values to try it with. They open nothing but a simulator.
 pub mod tryout {

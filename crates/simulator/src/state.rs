@@ -1,5 +1,7 @@
 //! The state of the simulated cloud.
 
+use std::collections::BTreeMap;
+
 use crate::access::IdentityStore;
 use crate::admin::{CredentialSpec, Permissions, ProjectSpec, UserSpec};
 use crate::clock::SimulatedClock;
@@ -10,7 +12,6 @@ use crate::p2c::P2c;
 use crate::request_log::RequestLog;
 use crate::settings::Settings;
 use crate::switches::Switches;
-use std::collections::BTreeMap;
 
 /// See the module. A kind of resource is one field with its own file.
 #[derive(Debug, Default)]

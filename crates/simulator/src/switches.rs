@@ -1,7 +1,8 @@
 //! Named switches for what the API's documents leave open: the simulator's default, and what else a real cloud may do.
 
-use serde::Serialize;
 use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 /// A switch as the admin API lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

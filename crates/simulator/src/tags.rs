@@ -1,14 +1,16 @@
 //! Tags of gateways: adding and removing, those of the project, and finding gateways by them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::gateway_rules::{MOST_TAGS, read_tags, too_many_tags};
 use crate::gateway_store::{Gateway, show_tags};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{FilterName, TagExists, TagUnmatched, TagsMoveUpdatedAt};
-use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 
 const MOST_RESOURCES: usize = 1000;
 

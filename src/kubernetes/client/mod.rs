@@ -5,22 +5,24 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::kubernetes::config::ConfigError;
-use axum::body::{Body, Bytes, HttpBody, to_bytes};
-use axum::http::{Method, Request, Response};
-use futures::{Stream, StreamExt};
-use kube::client::ClientBuilder;
-use kube::{Client, Config};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::http::{Method, Request, Response};
+use futures::{Stream, StreamExt};
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service};
+
+use crate::kubernetes::config::ConfigError;
 
 /// Timeout of a request, including the body of its response.
 pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(30);

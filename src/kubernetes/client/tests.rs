@@ -1,14 +1,16 @@
 //! The limits, around an apiserver that a test makes up; time stands still but for what is waited for.
 
-use crate::kubernetes::client::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::body::Body as AxumBody;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::ListParams;
 use kube::client::Body as KubeBody;
 use kube::runtime::watcher;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::service_fn;
+
+use crate::kubernetes::client::*;
 
 /// A client of an apiserver that answers so.
 fn client<F, A>(heard: &WatchActivity, answer: F) -> Client

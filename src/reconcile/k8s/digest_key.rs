@@ -1,6 +1,8 @@
 //! The key of the password digests in status. A plain hash would allow guessing the password. An HMAC with a random key
 //! does not, unless a reader of objects can also read this Secret.
 
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
 use hmac::{Hmac, KeyInit, Mac};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
@@ -11,7 +13,6 @@ use rand::RngExt;
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox, SecretSlice, SecretString};
 use serde_json::json;
 use sha2::Sha256;
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
 

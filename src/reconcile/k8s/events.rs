@@ -6,6 +6,7 @@ use k8s_openapi::api::events::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
+
 pub(crate) use kube::runtime::events::{Event, EventType};
 use kube::{Api, Client};
 use serde_json::json;

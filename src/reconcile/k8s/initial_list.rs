@@ -1,9 +1,10 @@
 //! Whether a watch has delivered all existing objects, and if it cannot, why. Only decisions that depend on all objects
 //! wait for a namespace that cannot be listed. The lists of a follower do not count: see the controller.
 
-use kube::runtime::watcher;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use kube::runtime::watcher;
 use tokio::sync::watch;
 use tokio::time::Instant;
 

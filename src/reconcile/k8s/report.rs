@@ -1,13 +1,12 @@
 //! Writes status patches, finalizers and Events. Nothing else of an object is ever written.
 
-use crate::reconcile::k8s::digest_key::lower_hex;
-use crate::reconcile::k8s::events::{Event, EventType, Recorder};
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 use tracing::{info, warn};
 use vpn_cloud::text::{cut_to_bytes, one_line};
 use vpn_core::api::conditions::{Progress, ReadyCondition, Reason};
@@ -15,6 +14,9 @@ use vpn_core::api::{FINALIZER, conditions};
 use vpn_core::kind::Kind;
 use vpn_core::ledger::record::Stamp;
 use vpn_core::object::Object;
+
+use crate::reconcile::k8s::digest_key::lower_hex;
+use crate::reconcile::k8s::events::{Event, EventType, Recorder};
 
 /// The apiserver refuses Events whose note has more than 1024 bytes.
 const MAX_NOTE: usize = 1000;

@@ -1,22 +1,24 @@
 //! Follows the Secrets that objects reference: by a metadata watch of all Secrets or, where that is forbidden, by
 //! reading the version of each of them at the resync.
 
-use crate::reconcile::k8s::initial_list::is_forbidden;
-use crate::reconcile::k8s::secrets::Secrets;
-use crate::web::{Readiness, ReadinessCheck};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::StreamExt;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PartialObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::secret::SecretName;
+
+use crate::reconcile::k8s::initial_list::is_forbidden;
+use crate::reconcile::k8s::secrets::Secrets;
+use crate::web::{Readiness, ReadinessCheck};
 
 /// Small, since Secrets can have large annotations, which a metadata watch includes.
 const PAGE_SIZE: u32 = 50;

@@ -1,12 +1,13 @@
 //! The Secrets that objects reference: read on demand, and kept only while referenced and only with the keys in use.
 //! Only their metadata is watched. Objects that need one Secret at the same time share one read of it.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::secret::{LONGEST_VALUE, SecretName};

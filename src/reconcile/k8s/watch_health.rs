@@ -2,19 +2,21 @@
 //!
 //! kube's watcher resumes a broken watch without an event, so a trial watch must find out that it is up again.
 
-use crate::metrics::Metrics;
-use crate::reconcile::k8s::initial_list::is_forbidden;
-use crate::web::ReadinessCheck;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use kube::Api;
 use kube::api::WatchParams;
 use kube::runtime::watcher;
 use serde::de::DeserializeOwned;
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+
+use crate::metrics::Metrics;
+use crate::reconcile::k8s::initial_list::is_forbidden;
+use crate::web::ReadinessCheck;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 

@@ -1,15 +1,17 @@
 //! Writes the conditions that are independent of the rest of the status: credentials health and invalid annotations.
 
-use crate::reconcile::k8s::report::stamp;
-use crate::reconcile::pipeline::context::KindContext;
-use crate::reconcile::state::registrations::Registrations;
 use std::sync::Arc;
+
 use vpn_core::api::conditions;
 use vpn_core::api::conditions::{CREDENTIALS_HEALTHY, CredentialsHealth, INVALID_ANNOTATION};
 use vpn_core::kind::Kind;
 use vpn_core::ledger::record;
 use vpn_core::object::Object;
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::k8s::report::stamp;
+use crate::reconcile::pipeline::context::KindContext;
+use crate::reconcile::state::registrations::Registrations;
 
 /// Writes the conditions that have changed, and returns the resulting object.
 pub(crate) async fn write_conditions_beside<K: Kind>(

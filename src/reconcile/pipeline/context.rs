@@ -1,5 +1,21 @@
 //! The context of a reconcile: a part that all kinds share, and a part for each kind.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use vpn_cloud::credentials::keys::DefaultCredentialsSource;
+use vpn_core::api::conditions::Reason;
+use vpn_core::kind::Kind;
+use vpn_core::object::Object;
+use vpn_core::observe::claims::Claims;
+use vpn_core::terms::key::ObjectKey;
+use vpn_core::terms::observation::Unlisted;
+use vpn_core::terms::policy::Policy;
+
 use crate::kubernetes::client::WatchActivity;
 use crate::kubernetes::crd_skew::PrunedFields;
 use crate::leader::LeaderHandle;
@@ -17,20 +33,6 @@ use crate::reconcile::state::registrations::{Counted, Registrations, Reported};
 use crate::reconcile::state::wake_queues::WakeQueues;
 use crate::settings::OperatorSettings;
 use crate::web::ReadinessCheck;
-use kube::Client;
-use kube::runtime::reflector::{ObjectRef, Store};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::Instant;
-use vpn_cloud::credentials::keys::DefaultCredentialsSource;
-use vpn_core::api::conditions::Reason;
-use vpn_core::kind::Kind;
-use vpn_core::object::Object;
-use vpn_core::observe::claims::Claims;
-use vpn_core::terms::key::ObjectKey;
-use vpn_core::terms::observation::Unlisted;
-use vpn_core::terms::policy::Policy;
 
 /// Shared by the controllers of all kinds.
 pub(crate) struct Context {

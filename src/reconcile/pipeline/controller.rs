@@ -1,5 +1,20 @@
 //! The controllers: watches in, reconciles out. One per kind, with a watch for each watched namespace.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use vpn_core::api::conditions;
+use vpn_core::api::conditions::Reason;
+use vpn_core::object::Object;
+use vpn_core::observe::claims::Claimants;
+use vpn_core::terms::key::ObjectKey;
+
 use crate::kubernetes::client::{REQUEST_LIMIT, WATCH_IDLE_LIMIT, WatchActivity};
 use crate::reconcile::k8s::initial_list::InitialList;
 use crate::reconcile::k8s::watch_health::{WatchChecks, WatchHealth};
@@ -8,19 +23,6 @@ use crate::reconcile::pipeline::workers::{Slots, work};
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::WorkQueue;
 use crate::web::{Readiness, ReadinessCheck};
-use futures::StreamExt;
-use futures::future::join_all;
-use kube::Api;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use vpn_core::api::conditions;
-use vpn_core::api::conditions::Reason;
-use vpn_core::object::Object;
-use vpn_core::observe::claims::Claimants;
-use vpn_core::terms::key::ObjectKey;
 
 /// Objects per page of a list; few enough that a list of ten thousand is never whole in memory twice.
 const PAGE_SIZE: u32 = 200;

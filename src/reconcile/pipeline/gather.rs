@@ -1,24 +1,11 @@
 //! Gather: reads the inputs of a decision from the apiserver, the Secrets and the cache.
 
-use crate::reconcile::k8s::report::stamp;
-use crate::reconcile::k8s::secrets::FoundSecret;
-use crate::reconcile::pipeline::context::KindContext;
-use crate::reconcile::pipeline::pass::Visit;
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::provider::dereferencer::{
-    DereferenceError, Dereferencer, forbidden, impossible_secret, missing_secret, reading_a_secret,
-};
-use crate::reconcile::session::credential as access;
-use crate::reconcile::session::credential::ResolvedCredential;
-use crate::reconcile::session::credential_health::{CredentialFailure, CredentialName};
-use crate::reconcile::session::project::Project;
-use crate::reconcile::session::sessions::Session;
-use crate::reconcile::state::registrations::Registrations;
+use std::sync::Arc;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ListParams, PartialObjectMeta};
 use kube::{Api, ResourceExt};
-use std::sync::Arc;
 use tokio::time::Instant;
 use vpn_cloud::credentials::keys::DefaultCredentialsError;
 use vpn_core::api::DeletionPolicy;
@@ -26,7 +13,7 @@ use vpn_core::api::conditions::Reason;
 use vpn_core::cache::{Cache, MassDeletion, Observed, Remote};
 use vpn_core::decide::inputs::Inputs;
 use vpn_core::object::{Object, crd_name};
-use vpn_core::observe::observer as observation;
+use vpn_core::observe::observer;
 use vpn_core::observe::observer::Observer;
 use vpn_core::owner_tag::Owner;
 use vpn_core::terms::access::Access;
@@ -36,6 +23,21 @@ use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::observation::Observation;
 use vpn_core::terms::secret::SecretName;
 use vpn_core::terms::sent_delete::SentDelete;
+
+use crate::reconcile::k8s::report::stamp;
+use crate::reconcile::k8s::secrets::FoundSecret;
+use crate::reconcile::pipeline::context::KindContext;
+use crate::reconcile::pipeline::pass::Visit;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::provider::dereferencer::{
+    DereferenceError, Dereferencer, forbidden, impossible_secret, missing_secret, reading_a_secret,
+};
+use crate::reconcile::session::credential as resolve;
+use crate::reconcile::session::credential::ResolvedCredential;
+use crate::reconcile::session::credential_health::{CredentialFailure, CredentialName};
+use crate::reconcile::session::project::Project;
+use crate::reconcile::session::sessions::Session;
+use crate::reconcile::state::registrations::Registrations;
 
 /// The inputs gathered for one reconciliation.
 pub(crate) struct Gathered<K: CloudKind> {
@@ -183,7 +185,7 @@ async fn gather_in_project<K: CloudKind>(
         .then(|| session.time_unknown_since())
         .flatten();
     let triggered_at = gathered.triggered_at;
-    gathered.since = observation::since(object, triggered_at, Instant::now(), access.cloud_now).max(timeless_since);
+    gathered.since = observer::since(object, triggered_at, Instant::now(), access.cloud_now).max(timeless_since);
     gathered.access = Ok(access);
     if let Some(parent) = &gathered.parent {
         let cache = K::cache(open, parent, key);
@@ -313,7 +315,7 @@ async fn credential<K: CloudKind>(
             (false, _) if needs_them => Some(CredentialName::DefaultRefused(key.namespace.clone())),
             _ => None,
         });
-        let credential = access::own(&shared.settings, &key.namespace, read);
+        let credential = resolve::own(&shared.settings, &key.namespace, read);
         if let Err(failure) = &credential {
             used.cannot_be_used(CredentialFailure::of(failure.condition.clone()));
         }
@@ -327,7 +329,7 @@ async fn credential<K: CloudKind>(
     let name = format!("{}/{}", secret.0, secret.1);
     used.uses(Some(CredentialName::Secret(secret.clone())));
     let deleting = object.deleting_since().is_some();
-    let read = match registrations.secrets.read(&secret, &access::SECRET_KEYS).await {
+    let read = match registrations.secrets.read(&secret, &resolve::SECRET_KEYS).await {
         Ok(read) => read,
         Err(error) => {
             let failure = forbidden(error, &reading_a_secret(&secret, "spec.credentialsRef"))?;
@@ -340,10 +342,10 @@ async fn credential<K: CloudKind>(
         }
     };
     let (credential, is_secret_absent) = match read {
-        FoundSecret::Present(content) => (access::from_secret(&shared.settings, &name, &content.data), false),
+        FoundSecret::Present(content) => (resolve::from_secret(&shared.settings, &name, &content.data), false),
         // A namespace that is deleted loses its Secrets first.
         FoundSecret::Remembered(content) if deleting => {
-            return Ok(access::from_secret(&shared.settings, &name, &content.data));
+            return Ok(resolve::from_secret(&shared.settings, &name, &content.data));
         }
         FoundSecret::Remembered(_) | FoundSecret::Absent => {
             (Err(missing_secret(&name, "spec.credentialsRef", "")), true)

@@ -4,6 +4,7 @@ use crate::reconcile::pipeline::act::{Next, Pass};
 use crate::reconcile::pipeline::conditions_beside::write_conditions_beside;
 use crate::reconcile::pipeline::context::{Context, KindContext};
 use crate::reconcile::pipeline::gather::gather;
+
 #[cfg(test)]
 use crate::reconcile::pipeline::tripwire;
 use crate::reconcile::pipeline::workers::Slot;

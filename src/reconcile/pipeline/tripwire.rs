@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+
 use vpn_core::terms::key::ObjectKey;
 
 /// A step of a reconciliation.

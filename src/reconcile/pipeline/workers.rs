@@ -1,16 +1,12 @@
 //! The workers: they take objects of a kind from its queue and reconcile them, a bounded number at a time. A panic or
 //! an endless reconcile affects only its own object: it is counted, logged and retried with backoff.
 
-use crate::reconcile::k8s::report::{is_new_failure, stamp};
-use crate::reconcile::pipeline::context::KindContext;
-use crate::reconcile::pipeline::pass::{on_error, reconcile};
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::state::queue::{Action, DueKey, WorkQueue};
-use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
@@ -22,6 +18,12 @@ use vpn_core::ledger::record;
 use vpn_core::object::Object;
 use vpn_core::terms::failure::{Failure, RETRY};
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::k8s::report::{is_new_failure, stamp};
+use crate::reconcile::pipeline::context::KindContext;
+use crate::reconcile::pipeline::pass::{on_error, reconcile};
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::state::queue::{Action, DueKey, WorkQueue};
 
 /// Concurrent reconciles of all kinds together. A reconcile has at most one request to the apiserver in progress, so
 /// this also limits their connections. More would only take memory, since the apiserver answers within milliseconds.

@@ -1,11 +1,9 @@
 //! What a kind may read for the references of its spec: Secrets, the digest key, and the groups of a VPN server.
 
-use crate::reconcile::k8s::digest_key::{DigestKey, DigestKeys};
-use crate::reconcile::k8s::secrets::{FoundSecret, SecretReader};
-use crate::reconcile::session::project::Project;
-use kube::Error;
 use std::sync::Arc;
 use std::time::Duration;
+
+use kube::Error;
 use tokio::time::Instant;
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_core::api::conditions::{ReadyCondition, Reason};
@@ -14,6 +12,10 @@ use vpn_core::terms::dereferenced::SecretRef;
 use vpn_core::terms::failure::{Failure, POLL, RETRY, failure_of, person};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::secret::SecretName;
+
+use crate::reconcile::k8s::digest_key::{DigestKey, DigestKeys};
+use crate::reconcile::k8s::secrets::{FoundSecret, SecretReader};
+use crate::reconcile::session::project::Project;
 
 /// How long objects that wait for a group share one list of groups.
 const SHARED_FOR: Duration = POLL.first;

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use vpn_cloud::CloudError;

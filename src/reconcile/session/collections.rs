@@ -1,15 +1,13 @@
 //! How a session's caches read the cloud: each read waits for a permit of the rate limiter and for the circuit breaker.
 
-use crate::reconcile::session::gate::Gate;
-use crate::reconcile::session::incomplete::IncompleteReports;
-use crate::reconcile::session::unreadable::UnreadableReports;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use vpn_cloud::limits::rate_limiter::Priority;
 use vpn_cloud::lists::paging::{LIMIT, Listed, Page, SMALL_LIMIT};
 use vpn_cloud::lists::walks::Walks;
@@ -18,6 +16,10 @@ use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_cloud::resources::users::User;
 use vpn_cloud::{Answer, Client, CloudError, ErrorKind, Operation};
 use vpn_core::cache::{Listing, Query, Source, TagsById};
+
+use crate::reconcile::session::gate::Gate;
+use crate::reconcile::session::incomplete::IncompleteReports;
+use crate::reconcile::session::unreadable::UnreadableReports;
 
 const GATEWAYS: &str = "customer-gateways";
 

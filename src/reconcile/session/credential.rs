@@ -1,16 +1,18 @@
 //! Resolves a credentials Secret, or the default credentials, to keys and endpoints.
 
-use crate::settings::OperatorSettings;
-use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
 use vpn_cloud::credentials::keys::{DefaultCredentials, DefaultCredentialsError};
 use vpn_cloud::regions::endpoints;
 use vpn_cloud::resources::iam;
 use vpn_cloud::{Cloud, Credentials};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::terms::failure::{Failure, POLL, person};
+
+use crate::settings::OperatorSettings;
 
 /// The keys of a credentials Secret.
 pub(crate) const SECRET_KEYS: [&str; 7] = [

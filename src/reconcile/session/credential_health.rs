@@ -2,19 +2,21 @@
 //! credential. The objects that use it show a condition only once the failure has lasted a resync period, spread over
 //! the next one.
 
-use crate::metrics::Metrics;
-use jiff::Timestamp;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use vpn_cloud::credentials::keys::DefaultCredentialsSource;
 use vpn_core::api::conditions::{CredentialsHealth, ReadyCondition, same_but_for_request_id};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::secret::SecretName;
+
+use crate::metrics::Metrics;
 
 /// Without drift checks, how long a failure lasts before objects show it.
 const WITHOUT_RESYNC: Duration = Duration::from_secs(300);

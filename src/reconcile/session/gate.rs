@@ -1,15 +1,12 @@
 //! What a request of a session passes: a permit of the rate limiter, and the circuit breaker. Its response sets the
 //! cloud's clock and the health of the credential. The session owns its gate; the readers of its caches hold it weakly.
 
-use crate::reconcile::session::access_key::AccessKey;
-use crate::reconcile::session::credential_health::Finding;
-use crate::reconcile::session::observed_health::ObservedHealth;
-use crate::reconcile::session::resources::SessionResources;
-use jiff::Timestamp;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::limits::circuit_breaker::{Admit, Admitted};
 use vpn_cloud::limits::clock::{CloudClock, Moment};
@@ -17,6 +14,11 @@ use vpn_cloud::limits::rate_limiter::{HeldBack, Permit, Priority, RateLimiter};
 use vpn_cloud::{Answer, CloudError, ErrorKind};
 use vpn_core::api::conditions::ReadyCondition;
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::session::access_key::AccessKey;
+use crate::reconcile::session::credential_health::Finding;
+use crate::reconcile::session::observed_health::ObservedHealth;
+use crate::reconcile::session::resources::SessionResources;
 
 /// The source name of the project look-up among all reads.
 const PROJECT: &str = "project";

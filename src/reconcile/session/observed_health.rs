@@ -1,10 +1,11 @@
 //! The health of a credential, derived from all responses to its requests.
 
-use crate::reconcile::session::credential_health::{CredentialFailure, Finding};
 use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind};
 use vpn_core::api::conditions::ReadyCondition;
 use vpn_core::terms::failure::failure_of;
+
+use crate::reconcile::session::credential_health::{CredentialFailure, Finding};
 
 /// See the module.
 #[derive(Default)]

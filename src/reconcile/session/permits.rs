@@ -3,6 +3,7 @@
 //! others pass if the apiserver is slow.
 
 use std::sync::Arc;
+
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 use vpn_cloud::limits::rate_limiter::{Permit, Priority, RateLimiter};

@@ -1,18 +1,20 @@
 //! The project of a session: its client, and the caches of its gateways and of the VPN servers in use.
 
-use crate::reconcile::session::collections::{GatewaySource, Reads};
-use crate::reconcile::session::credential::ResolvedCredential;
-use crate::reconcile::session::gate::Gate;
-use crate::reconcile::session::resources::SessionResources;
-use crate::reconcile::session::servers::{ServerCaches, ServersInUse};
 use std::sync::Arc;
 use std::time::Duration;
+
 use tokio_util::task::AbortOnDropHandle;
 use vpn_cloud::Client;
 use vpn_cloud::resources::customer_gateways::CustomerGateway;
 use vpn_core::api::Scope;
 use vpn_core::cache::{Cache, LostAt, MassDeletion};
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::session::collections::{GatewaySource, Reads};
+use crate::reconcile::session::credential::ResolvedCredential;
+use crate::reconcile::session::gate::Gate;
+use crate::reconcile::session::resources::SessionResources;
+use crate::reconcile::session::servers::{ServerCaches, ServersInUse};
 
 /// Replaces the period of drift checks for [`Project::mass_deletion`] if there are none.
 const WITHOUT_CHECKS: Duration = Duration::from_secs(300);

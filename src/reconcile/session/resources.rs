@@ -1,11 +1,13 @@
 //! What all sessions share: the HTTP client, limits, and where news is reported to.
 
-use crate::reconcile::session::credential_health::CredentialHealth;
 use std::sync::Arc;
 use std::time::Duration;
+
 use vpn_cloud::http::transport::Transport;
 use vpn_cloud::regions::endpoints::EndpointAliases;
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::session::credential_health::CredentialHealth;
 
 /// See the module.
 pub(crate) struct SessionResources {

@@ -1,15 +1,17 @@
 //! The VPN servers that objects name: each has a cache of users and one of groups, checked for drift only while used.
 
-use crate::reconcile::session::collections::{GroupSource, Reads, UserSource};
-use crate::reconcile::session::resources::SessionResources;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
 use tokio::task::AbortHandle;
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_cloud::resources::users::User;
 use vpn_core::cache::{Cache, LostAt};
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::session::collections::{GroupSource, Reads, UserSource};
+use crate::reconcile::session::resources::SessionResources;
 
 /// One VPN server, as one credential sees it.
 pub(crate) struct ServerCaches {

@@ -1,18 +1,13 @@
 //! A session: a credential in use, with its client, clock and caches. Equal credentials share one session. Sessions of
 //! one access key share its rate limiter and circuit breaker.
 
-use crate::reconcile::session::access_key::AccessKey;
-use crate::reconcile::session::credential::ResolvedCredential;
-use crate::reconcile::session::credential_health::Finding;
-use crate::reconcile::session::gate::Gate;
-use crate::reconcile::session::project::Project;
-use crate::reconcile::session::resources::SessionResources;
-use jiff::Timestamp;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+
+use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::limits::rate_limiter::{Priority, RateLimiter};
 use vpn_cloud::limits::write_queue::WriteQueues;
@@ -22,6 +17,13 @@ use vpn_core::api::conditions::Reason;
 use vpn_core::terms::access::Access;
 use vpn_core::terms::failure::{Failure, failure_of, person};
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::session::access_key::AccessKey;
+use crate::reconcile::session::credential::ResolvedCredential;
+use crate::reconcile::session::credential_health::Finding;
+use crate::reconcile::session::gate::Gate;
+use crate::reconcile::session::project::Project;
+use crate::reconcile::session::resources::SessionResources;
 
 /// The pause before a failed project look-up is retried.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);

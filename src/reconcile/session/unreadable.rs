@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
+
 use vpn_cloud::lists::paging::Unreadable;
 
 /// Maximum number of items that one line names.

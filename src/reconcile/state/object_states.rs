@@ -1,10 +1,10 @@
 //! State of each object that the process keeps in memory between reconciles. Correctness does not depend on it: a
 //! restart loses it, and status has the rest.
 
-use crate::reconcile::state::registrations::Registrations;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
 use tokio::time::Instant;
 use vpn_cloud::error::cloud_error::Backoff;
 use vpn_core::kind::Kind;
@@ -12,6 +12,8 @@ use vpn_core::object::Object;
 use vpn_core::object_state::ObjectState;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
+
+use crate::reconcile::state::registrations::Registrations;
 
 /// See the module.
 pub(crate) struct ObjectStates<K: Kind> {

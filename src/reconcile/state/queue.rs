@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use vpn_core::terms::key::ObjectKey;

@@ -1,11 +1,12 @@
 //! The registrations of a watched object in other modules. Each one ends when its guard is dropped, so no explicit
 //! cleanup is needed.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::metrics::Metrics;
 use crate::reconcile::k8s::secrets::SecretReader;
 use crate::reconcile::session::credential_health::CredentialUser;
 use crate::reconcile::session::sessions::SessionUser;
-use std::sync::{Mutex, PoisonError};
 
 /// All registrations of one object. Its state holds them, and so does each running reconciliation. When the object is
 /// no longer watched and its last reconciliation has ended, everything is unregistered.

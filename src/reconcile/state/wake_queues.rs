@@ -1,9 +1,11 @@
 //! The work queues of all kinds.
 
-use crate::reconcile::state::queue::WorkQueue;
 use std::collections::HashMap;
 use std::sync::Arc;
+
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::state::queue::WorkQueue;
 
 /// The work queues of all kinds.
 #[derive(Clone, Default)]

@@ -1,7 +1,8 @@
 //! An access key with its secret, as requests are signed with it.
 
-use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
 
 /// Access keys and secret keys have 20 and 40 characters, much less than this limit.
 const LONGEST_KEY: usize = 512;

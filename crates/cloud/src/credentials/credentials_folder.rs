@@ -1,14 +1,16 @@
 //! Credentials as a mounted Secret: a folder with a file for each part, which changes when the Secret does.
 
-use crate::credentials::access_key::Credentials;
-use crate::credentials::default_credentials::{DefaultCredentials, DefaultCredentialsError};
-use crate::credentials::file_stamp::FileStamp;
-use secrecy::{ExposeSecret, SecretString};
 use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::credentials::access_key::Credentials;
+use crate::credentials::default_credentials::{DefaultCredentials, DefaultCredentialsError};
+use crate::credentials::file_stamp::FileStamp;
 
 const ACCESS_KEY: &str = "accessKey";
 

@@ -1,7 +1,8 @@
 //! The default credentials, and why there may be none.
 
-use crate::credentials::access_key::{Credentials, UnusableCredentials};
 use std::{path::PathBuf, sync::Arc};
+
+use crate::credentials::access_key::{Credentials, UnusableCredentials};
 
 /// Environment name of the access key.
 pub const ACCESS_KEY: &str = "HUAWEICLOUD_SDK_AK";

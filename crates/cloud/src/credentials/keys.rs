@@ -2,6 +2,7 @@
 
 pub use crate::credentials::access_key::{Credentials, UnusableCredentials};
 use crate::credentials::credentials_folder::CredentialsFolder;
+
 pub use crate::credentials::default_credentials::{
     ACCESS_KEY, CREDENTIALS_FILE, DefaultCredentials, DefaultCredentialsError, SECRET_KEY,
 };

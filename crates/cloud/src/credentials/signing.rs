@@ -1,12 +1,13 @@
 //! SDK-HMAC-SHA256, the signature that the gateway of the API asks of every request made with an access
 //! key: pure pieces, which a client puts together to sign and a server to verify.
 
+use std::fmt::Write;
+
 use hmac::{Hmac, KeyInit, Mac, digest::Key};
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// The name of the algorithm: the first word of the `Authorization` header.
 pub const ALGORITHM: &str = "SDK-HMAC-SHA256";

@@ -1,6 +1,7 @@
 //! A failed call: what the cloud said or what happened on the way, and what that means.
 
 use crate::error::error_kind;
+
 pub use crate::error::error_kind::{Backoff, ErrorKind, Retry, known_codes};
 pub use crate::error::operation::Operation;
 use jiff::Timestamp;

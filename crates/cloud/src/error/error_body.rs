@@ -1,8 +1,9 @@
 //! Reads error bodies in the six JSON shapes observed from the API, its gateway and IAM. Limits how much foreign text a
 //! message quotes.
 
-use crate::text::one_line;
 use serde_json::{Map, Value};
+
+use crate::text::one_line;
 
 /// Longest quote of a text from the cloud, in characters.
 const LONGEST_TEXT: usize = 300;

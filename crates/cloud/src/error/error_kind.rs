@@ -1,7 +1,8 @@
 //! The only table from HTTP status, code and words of a refusal to its kind, and from a kind to its retry and backoff.
 
-use crate::error::operation::{Operation, Target};
 use std::time::Duration;
+
+use crate::error::operation::{Operation, Target};
 
 /// What a failure means, independent of its HTTP status and code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

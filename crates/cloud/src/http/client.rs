@@ -1,6 +1,11 @@
 //! The client: one per credential and scope. Signs and sends a call, and converts the response into an answer or an
 //! error with its meaning. It never retries.
 
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde::{Serialize, de::DeserializeOwned};
+
 use crate::credentials::access_key::Credentials;
 use crate::error::cloud_error::CloudError;
 use crate::error::error_kind::ErrorKind;
@@ -11,9 +16,6 @@ use crate::http::transport::Transport;
 use crate::lists::paging;
 use crate::lists::paging::Page;
 use crate::values::password::Password;
-use reqwest::Method;
-use serde::{Serialize, de::DeserializeOwned};
-use std::sync::Arc;
 
 /// Where an object lives: endpoint and project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

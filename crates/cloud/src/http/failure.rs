@@ -1,5 +1,10 @@
 //! Turns a failed call or an unusable response into a [`CloudError`] with its [`ErrorKind`].
 
+use std::error::Error as _;
+
+use jiff::Timestamp;
+use reqwest::StatusCode;
+
 use crate::error::cloud_error::CloudError;
 use crate::error::error_body;
 use crate::error::error_body::bounded;
@@ -9,9 +14,6 @@ use crate::http::request::OutgoingCall;
 use crate::limits::clock::SIGNATURE_SKEW;
 use crate::limits::rate_limiter::LONG_WAIT;
 use crate::values::time;
-use jiff::Timestamp;
-use reqwest::StatusCode;
-use std::error::Error as _;
 
 /// Gateway codes for a signature with a wrong time, among other causes.
 const CLOCK_CODES: [&str; 2] = ["APIGW.0303", "APIG.0303"];

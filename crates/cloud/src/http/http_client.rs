@@ -1,13 +1,15 @@
 //! The HTTP client and its trusted CAs. It is rebuilt when the CA file changes: CAs rotate while the process runs.
 
-use crate::credentials::file_stamp::FileStamp;
-use crate::http::options::{TransportError, TransportOptions};
-use crate::http::tls;
-use reqwest::{redirect, retry};
 use std::{
     path::Path,
     sync::{Mutex, PoisonError},
 };
+
+use reqwest::{redirect, retry};
+
+use crate::credentials::file_stamp::FileStamp;
+use crate::http::options::{TransportError, TransportOptions};
+use crate::http::tls;
 
 /// See the module.
 pub(crate) struct HttpClient {

@@ -1,7 +1,8 @@
 //! How to reach the cloud, and why that may be impossible.
 
-use crate::http::failure::with_causes;
 use std::{io, path::PathBuf, time::Duration};
+
+use crate::http::failure::with_causes;
 
 /// How to reach the cloud.
 #[derive(Clone, Debug)]

@@ -1,7 +1,8 @@
 //! Removes the password of a request from the texts of its response: a server may repeat what it received.
 
-use crate::values::password::Password;
 use std::fmt::Write;
+
+use crate::values::password::Password;
 
 const SHOWN_INSTEAD: &str = "[redacted]";
 

@@ -1,10 +1,5 @@
 //! One outgoing call: headers, signature, and path and query in the one form that is both sent and signed.
 
-use crate::credentials::access_key::Credentials;
-use crate::credentials::signing;
-use crate::credentials::signing::SignedHeaders;
-use crate::error::operation::Operation;
-use crate::values::password::Password;
 use jiff::Timestamp;
 use reqwest::{
     Method,
@@ -12,6 +7,12 @@ use reqwest::{
 };
 use secrecy::ExposeSecret;
 use url::Url;
+
+use crate::credentials::access_key::Credentials;
+use crate::credentials::signing;
+use crate::credentials::signing::SignedHeaders;
+use crate::error::operation::Operation;
+use crate::values::password::Password;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 

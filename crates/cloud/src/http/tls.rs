@@ -1,13 +1,15 @@
 //! Whom we trust: the system's roots and those of a file, with one crypto provider, chosen here.
 
-use crate::http::options::TransportError;
+use std::{fs, path::Path, sync::Arc};
+
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, pem::PemObject},
 };
 use rustls_platform_verifier::Verifier;
-use std::{fs, path::Path, sync::Arc};
+
+use crate::http::options::TransportError;
 
 /// Reads the file and the system's roots.
 pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TransportError> {

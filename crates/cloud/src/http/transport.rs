@@ -6,6 +6,7 @@ use crate::error::operation::Operation;
 use crate::http::answer::Answer;
 use crate::http::failure::{CallFailure, RawResponse};
 use crate::http::http_client::HttpClient;
+
 pub use crate::http::options::{TransportError, TransportOptions};
 use crate::http::redaction::Redaction;
 use crate::http::request::OutgoingCall;

@@ -1,9 +1,11 @@
 //! Keeps a bad access key from being tried by many requests at once: a few bad signatures in a row lock the key for
 //! all its users. One circuit breaker per credential; a changed credential gets a new one.
 
-use crate::error::cloud_error::{CloudError, ErrorKind};
 use std::time::Duration;
+
 use tokio::time::Instant;
+
+use crate::error::cloud_error::{CloudError, ErrorKind};
 
 /// The lock lasts 5 minutes from the last bad signature.
 const OPEN_FOR: Duration = Duration::from_secs(360);

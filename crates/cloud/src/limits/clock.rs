@@ -1,9 +1,10 @@
 //! The cloud's clock as read from the `Date` headers of its answers, and how far two clocks may differ. Pure: the
 //! caller passes both of the machine's clocks.
 
-use jiff::Timestamp;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// The largest difference between clocks that should agree. It covers two API nodes of the cloud and the whole seconds

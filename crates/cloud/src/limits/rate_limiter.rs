@@ -11,6 +11,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},

@@ -2,7 +2,6 @@
 //! blocks here: it gets a place in the write queue, and is requeued once it has the grant. It records its intent under
 //! the grant, which expires if that takes long. It holds the write queue only while it sends a request.
 
-use crate::limits::rate_limiter::{Priority, Rank};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::{self, Debug},
@@ -11,9 +10,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
+
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::limits::rate_limiter::{Priority, Rank};
 
 /// A grant that is not used within this time passes to the next waiter.
 const GRANT_LASTS: Duration = Duration::from_secs(1);

@@ -1,15 +1,17 @@
 //! Guarantees of a write queue: one writer at a time, in order of priority and arrival, and no waiter is forgotten.
 
-use super::*;
-use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
+
+use proptest::prelude::*;
 use tokio::{
     task::yield_now,
     time::{advance, sleep},
 };
+
+use super::*;
 
 const SERVER: &str = "server-1";
 

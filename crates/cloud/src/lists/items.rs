@@ -1,16 +1,18 @@
 //! Lists in responses: `null` is an empty list, but a response without its list is an error. So is one with far too
 //! many items: small items in a body of the greatest length would take many times its memory.
 
-use crate::lists::listed::{Listed, Unreadable};
-use crate::text::one_line;
-use crate::values::bounded_value::BoundedValue;
-use crate::values::fields::checked_id;
+use std::{fmt, marker::PhantomData};
+
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
-use std::{fmt, marker::PhantomData};
+
+use crate::lists::listed::{Listed, Unreadable};
+use crate::text::one_line;
+use crate::values::bounded_value::BoundedValue;
+use crate::values::fields::checked_id;
 
 /// A page has 200 items, and a gateway 20 tags. A server without paging may return everything at once.
 const MOST_ITEMS: usize = 10_000;

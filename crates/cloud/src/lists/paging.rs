@@ -2,6 +2,7 @@
 //! [`Listing::complete`] reports whether all items were read.
 
 use crate::lists::items::Items;
+
 pub use crate::lists::listed::{Listed, Unreadable};
 use serde::Deserialize;
 use std::collections::HashSet;

@@ -2,8 +2,9 @@
 //! time as the last one of a page may be on no page. An incomplete walk is repeated with shorter pages at such borders,
 //! and the items of both walks are merged.
 
-use crate::lists::paging::{Listed, Listing, Next, Page, Pages, Unreadable, is_complete};
 use std::collections::{HashMap, HashSet};
+
+use crate::lists::paging::{Listed, Listing, Next, Page, Pages, Unreadable, is_complete};
 
 /// Maximum number of walks over one list. The second finds what the first lost; a third is for a list that changed
 /// between the two.

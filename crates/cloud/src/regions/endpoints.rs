@@ -1,9 +1,11 @@
 //! Where the API is served: by region from the table of known regions, else by template; and which base URLs we accept.
 
 pub use crate::regions::cloud::Cloud;
-use crate::regions::table as regions;
 use std::{collections::BTreeMap, fmt, str::FromStr};
+
 use url::Url;
+
+use crate::regions::table;
 
 /// A host's name has 253 characters at most, and a scheme and a port stand round it.
 const LONGEST: usize = 300;
@@ -12,7 +14,7 @@ impl Cloud {
     /// Base URL of the VPN API in a region.
     pub fn vpn_endpoint(self, region: &str) -> Result<String, EndpointError> {
         let region = checked_region(region)?;
-        let host = match (regions::vpn_host(self, region), self) {
+        let host = match (table::vpn_host(self, region), self) {
             (Some(host), _) => host.to_owned(),
             (None, Self::Huawei) => format!("vpn.{region}.myhuaweicloud.com"),
             (None, Self::Otc) => format!("vpn.{region}.otc.t-systems.com"),
@@ -23,7 +25,7 @@ impl Cloud {
     /// Base URL of IAM for a region.
     pub fn iam_endpoint(self, region: &str) -> Result<String, EndpointError> {
         let region = checked_region(region)?;
-        let host = match (regions::iam_host(self, region), self) {
+        let host = match (table::iam_host(self, region), self) {
             (Some(host), _) => host.to_owned(),
             // All regions without one of their own share the global one.
             (None, Self::Huawei) => "iam.myhuaweicloud.com".to_owned(),

@@ -1,14 +1,16 @@
 //! Customer gateways: requests, responses and calls.
 
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
 use crate::error::cloud_error::{CloudError, Operation};
 use crate::http::answer::Answer;
 use crate::http::client::{Client, ProjectRequest};
 use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A customer gateway as the cloud returns it. A list may omit every field but the id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]

@@ -1,12 +1,13 @@
 //! IAM: which project belongs to a region.
 
+use reqwest::Method;
+use serde::Deserialize;
+
 use crate::credentials::access_key::Credentials;
 use crate::error::cloud_error::{CloudError, ErrorKind, Operation};
 use crate::http::answer::Answer;
 use crate::http::request::OutgoingCall;
 use crate::http::transport::Transport;
-use reqwest::Method;
-use serde::Deserialize;
 
 /// The body of `GET /v3/projects`.
 #[derive(Deserialize)]

@@ -1,15 +1,17 @@
 //! Tags of customer gateways: how they travel as JSON, and their calls.
 
-use crate::error::cloud_error::{CloudError, Operation};
-use crate::http::answer::Answer;
-use crate::http::client::{Client, ProjectRequest};
-use crate::lists::items as lists;
+use std::{collections::BTreeMap, fmt};
+
 use reqwest::Method;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
-use std::{collections::BTreeMap, fmt};
+
+use crate::error::cloud_error::{CloudError, Operation};
+use crate::http::answer::Answer;
+use crate::http::client::{Client, ProjectRequest};
+use crate::lists::items;
 
 /// One tag as it travels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,14 +29,14 @@ fn empty_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
 
 /// Reads `[{"key","value"}]`, `null` or nothing.
 pub(crate) mod optional_map {
-    use super::{BTreeMap, Tag, lists};
+    use super::{BTreeMap, Tag, items};
     use serde::Deserializer;
 
     /// `None` when the answer did not say.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-        let tags = lists::optional::<_, Tag>(deserializer)?;
+        let tags = items::optional::<_, Tag>(deserializer)?;
         Ok(tags.map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect()))
     }
 }
@@ -75,7 +77,7 @@ pub(crate) struct TagsBody(pub Vec<Tag>);
 
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct TagList(#[serde(deserialize_with = "lists::or_null")] Vec<Tag>);
+struct TagList(#[serde(deserialize_with = "items::or_null")] Vec<Tag>);
 
 impl<'de> Deserialize<'de> for TagsBody {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -124,7 +126,7 @@ pub struct TagsPage {
 
 #[derive(Deserialize)]
 pub struct TaggedResources {
-    #[serde(deserialize_with = "lists::or_null")]
+    #[serde(deserialize_with = "items::or_null")]
     pub resources: Vec<TaggedResource>,
     total_count: Option<u64>,
 }

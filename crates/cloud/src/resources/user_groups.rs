@@ -1,5 +1,8 @@
 //! Groups of VPN users on one VPN server: they are looked up, and users are put in and taken out.
 
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
 use crate::error::cloud_error::{CloudError, Operation};
 use crate::http::answer::Answer;
 use crate::http::client::{Client, ProjectRequest};
@@ -7,8 +10,6 @@ use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
 use crate::resources::vpn_servers::PARENTS;
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
 
 /// A group as the cloud answers it. Every field but the id may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

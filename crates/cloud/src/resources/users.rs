@@ -1,6 +1,9 @@
 //! VPN users of one VPN server: request bodies, response bodies and calls. The cloud answers a creation before it is
 //! done: a user whose id came with a 201 may be invisible for a while, or disappear.
 
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
 use crate::error::cloud_error::{CloudError, Operation};
 use crate::http::answer::Answer;
 use crate::http::client::{CallOptions, Client, ProjectRequest};
@@ -9,8 +12,6 @@ use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
 use crate::resources::vpn_servers::PARENTS;
 use crate::values::password::Password;
-use reqwest::Method;
-use serde::{Deserialize, Serialize};
 
 /// Value of `static_ip` for a user without a static address, in requests and responses.
 pub const NO_STATIC_IP: &str = "disable";

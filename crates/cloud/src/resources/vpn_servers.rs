@@ -1,12 +1,13 @@
 //! VPN servers, the parents of VPN users. They are only read, and only by LIST: the API has no GET for one server.
 
+use serde::Deserialize;
+
 use crate::error::cloud_error::{CloudError, Operation};
 use crate::http::answer::Answer;
 use crate::http::client::Client;
 use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
-use serde::Deserialize;
 
 /// What precedes a server's id in the paths of its child resources.
 pub(crate) const PARENTS: [&str; 2] = ["p2c-vpn-gateways", "vpn-servers"];

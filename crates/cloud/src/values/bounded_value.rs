@@ -1,12 +1,13 @@
 //! A JSON value of a bounded size: what is beyond the bound is read over. Small values in a body of the greatest length
 //! would take many times its memory.
 
+use std::{cell::Cell, fmt};
+
 use serde::{
     Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value};
-use std::{cell::Cell, fmt};
 
 /// Reads one value, as a seed.
 pub struct BoundedValue {

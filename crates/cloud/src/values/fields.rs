@@ -1,7 +1,8 @@
 //! Fields of answers that are not taken just as they come: no server can fill memory, status or messages with them.
 
-use crate::text::cut_to_bytes;
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::text::cut_to_bytes;
 
 /// Ids have 36 characters; the documents' own samples are not exact, so some more are borne.
 const LONGEST_ID: usize = 128;

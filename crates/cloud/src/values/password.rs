@@ -1,8 +1,9 @@
 //! A VPN user's password: a secret that can be compared, sent, and nothing else.
 
+use std::fmt;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serializer;
-use std::fmt;
 
 /// What nobody may see. It is no `Serialize`: only a request's own body may hold it.
 #[derive(Clone)]

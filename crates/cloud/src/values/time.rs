@@ -1,7 +1,8 @@
 //! The cloud's times: RFC 3339 with any number of digits and any offset in bodies, the HTTP form in headers.
 
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit, fmt::rfc2822};
 use std::time::Duration;
+
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit, fmt::rfc2822};
 
 /// Longer waits are cut to this: they are taken for a mistake of the sender.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);

@@ -1,13 +1,14 @@
 //! The `CustomResourceDefinition`s: the schemas of the kinds, with the admission rules added.
 
-use crate::api::lifecycle::Admission;
-use crate::api::{CustomerGateway, VpnUser, customer_gateway, lifecycle, vpn_user};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrBool,
     ValidationRule,
 };
 use kube::CustomResourceExt;
 use serde_json::json;
+
+use crate::api::lifecycle::Admission;
+use crate::api::{CustomerGateway, VpnUser, customer_gateway, lifecycle, vpn_user};
 
 /// `observedGeneration` before the operator has seen an object. Without it, kstatus reports a new object without status
 /// as current, and tools that wait for it continue before the cloud has the resource.

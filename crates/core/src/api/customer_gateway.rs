@@ -1,15 +1,17 @@
 //! The `CustomerGateway` API: the remote end of a site-to-site VPN.
 
-use crate::api::crd::{column, wide_column};
-use crate::api::lifecycle;
-use crate::api::lifecycle::{Admission, Lifecycle};
-use crate::api::status::ObjectStatus;
+use std::collections::BTreeMap;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+use crate::api::crd::{column, wide_column};
+use crate::api::lifecycle;
+use crate::api::lifecycle::{Admission, Lifecycle};
+use crate::api::status::ObjectStatus;
 
 /// The desired state of the customer gateway.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,15 +1,16 @@
 //! The `VpnUser` API: a remote-access user of a VPN server.
 
-use crate::api::crd::{column, wide_column};
-use crate::api::lifecycle;
-use crate::api::lifecycle::{Admission, Lifecycle};
-use crate::api::status::ObjectStatus;
-use crate::api::user_record::UserRecord;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceColumnDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::api::crd::{column, wide_column};
+use crate::api::lifecycle;
+use crate::api::lifecycle::{Admission, Lifecycle};
+use crate::api::status::ObjectStatus;
+use crate::api::user_record::UserRecord;
 
 /// The desired state of the VPN user.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

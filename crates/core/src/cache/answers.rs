@@ -1,12 +1,14 @@
 //! How the answers to queries and to our own writes change what the cache knows, and which readers they concern.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use vpn_cloud::{CloudError, ErrorKind};
+
 use crate::cache::contents::{Absence, CacheContents, Confirmation};
 use crate::cache::queries::{MAX_GETS, PendingQuery};
 use crate::cache::{Listing, Query, ReaderKey, Remote, TagsById};
-use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use tokio::time::Instant;
-use vpn_cloud::{CloudError, ErrorKind};
 
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Stores the answer to a write of this process. It is newer than any read that was started before it.

@@ -1,15 +1,17 @@
 //! What the cache knows of the cloud: entries, indexes of owners, and which reader holds or watches what. Plain data: it
 //! sends no requests and reads no clock. See `queries` for what is read next, `answers` for how answers change it.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use vpn_cloud::CloudError;
+
 use crate::cache::losses::Losses;
 use crate::cache::queries::PendingQuery;
 use crate::cache::{IfMissing, LastList, LostAt, Observed, Query, ReaderKey, Remote};
 use crate::owner_tag::Owner;
-use jiff::Timestamp;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::Duration;
-use tokio::time::Instant;
-use vpn_cloud::CloudError;
 
 /// An object of the cloud, as last read.
 #[derive(Clone)]

@@ -1,10 +1,12 @@
 //! Records which held objects are missing in the cloud, and which read found it. This distinguishes many deletions at
 //! once from as many single ones. A loss still counts after its object was recreated.
 
-use crate::cache::ReaderKey;
 use std::collections::HashMap;
 use std::time::Duration;
+
 use tokio::time::Instant;
+
+use crate::cache::ReaderKey;
 
 /// When a held object was first found missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,13 +17,14 @@ pub(crate) mod tests;
 
 pub use crate::cache::contents::CacheContents;
 pub use crate::cache::losses::{IfMissing, LostAt};
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::error;
 use vpn_cloud::limits::clock::earlier;

@@ -1,10 +1,12 @@
 //! Times and hashes of what the cache knows, for the model check: states that differ only in instants become one.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
 use crate::cache::contents::CacheContents;
 use crate::cache::{ReaderKey, Remote};
-use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tokio::time::Instant;
 
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// When the known answers were requested.

@@ -1,10 +1,12 @@
 //! Which queries the readers wait for, and the fewest requests that answer them.
 
-use crate::cache::contents::CacheContents;
-use crate::cache::{Query, ReaderKey, Remote};
 use std::collections::{BTreeSet, HashSet};
+
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
+
+use crate::cache::contents::CacheContents;
+use crate::cache::{Query, ReaderKey, Remote};
 
 /// The most GETs in progress at once for one collection. If more objects wait, a LIST is worth its cost.
 pub(crate) const MAX_GETS: usize = 4;

@@ -1,11 +1,13 @@
 //! Tests the cache against a scripted cloud: each test sends the answers one by one.
 
-use crate::cache::queries::MAX_GETS;
-use crate::cache::*;
 use std::collections::HashSet;
 use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 use vpn_cloud::{ErrorKind, Operation};
+
+use crate::cache::queries::MAX_GETS;
+use crate::cache::*;
 
 const KEY: &str = "owner";
 

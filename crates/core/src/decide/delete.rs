@@ -1,5 +1,11 @@
 //! Deletes what the CR owns in the cloud, leaves nothing of it behind, and touches no resource of another owner.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use vpn_cloud::error::cloud_error::Backoff;
+
 use crate::api::conditions::{Progress, ReadyCondition, Reason};
 use crate::api::{DeletionPolicy, ManagementPolicy};
 use crate::cache::{Observed, Query, Remote};
@@ -17,10 +23,6 @@ use crate::terms::access::Access;
 use crate::terms::failure::{Failure, RETRY};
 use crate::terms::note::Note;
 use crate::terms::sent_delete::SentDelete;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::BTreeMap;
-use std::time::Duration;
-use vpn_cloud::error::cloud_error::Backoff;
 
 pub(crate) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
     if !inputs.has_finalizer {

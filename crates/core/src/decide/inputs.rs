@@ -1,5 +1,8 @@
 //! Everything that a decision depends on.
 
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::api::{Lifecycle, ObjectStatus};
 use crate::kind::Kind;
 use crate::owner_tag::Owner;
@@ -9,8 +12,6 @@ use crate::terms::failure::Failure;
 use crate::terms::observation::Observation;
 use crate::terms::policy::Policy;
 use crate::terms::sent_delete::SentDelete;
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Everything that a decision depends on.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! The mass-deletion guard.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::api::conditions::Reason;
 use crate::api::{ManagementPolicy, RECREATE_APPROVED_ANNOTATION, conditions};
 use crate::cache::MassDeletion;
@@ -7,7 +9,6 @@ use crate::decide::inputs::{Inputs, object};
 use crate::decide::step::Step;
 use crate::decide::stops::stop;
 use crate::kind::Kind;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Once suspected, a mass deletion stays suspected for this object until recreation is approved or the object exists
 /// again. Other objects have no influence on it then.

@@ -28,6 +28,7 @@ use crate::decide::establish::establish;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::step::{Rest, Step};
 use crate::decide::stops::{crd_deleting, held_by_another, homeless, scope_changed, stop, troubled};
+
 pub use crate::decide::tend::settling;
 use crate::decide::tend::tend;
 use crate::kind::Kind;

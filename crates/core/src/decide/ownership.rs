@@ -1,5 +1,7 @@
 //! Finds the owner of a cloud resource by its tag, and marks or claims the resource for this CR.
 
+use std::collections::BTreeMap;
+
 use crate::api::conditions::Reason;
 use crate::cache::{Query, Remote};
 use crate::decide::Guard;
@@ -10,7 +12,6 @@ use crate::decide::stops::{MAX_TAGS, stop};
 use crate::kind::Kind;
 use crate::owner_tag::Owner;
 use crate::terms::note::Note;
-use std::collections::BTreeMap;
 
 /// The owner of a resource, seen from this CR.
 pub(crate) enum ResourceOwner<K: Kind> {

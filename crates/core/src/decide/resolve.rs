@@ -1,5 +1,10 @@
 //! What came of a creation whose outcome is unknown: proof by a complete list, or a replay with its client token.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use vpn_cloud::limits::clock::later;
+
 use crate::api::Intent;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{LastList, Query};
@@ -11,9 +16,6 @@ use crate::kind::Kind;
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::{Failure, RETRY};
-use jiff::Timestamp;
-use std::time::Duration;
-use vpn_cloud::limits::clock::later;
 
 /// Whether a creation had an effect.
 pub(crate) enum Resolved<K: Kind> {

@@ -1,12 +1,14 @@
 //! What a decision can be.
 
+use std::time::Duration;
+
+use vpn_cloud::error::cloud_error::Backoff;
+
 use crate::api::conditions::ReadyCondition;
 use crate::cache::{Query, Remote};
 use crate::kind::Kind;
 use crate::terms::failure::Failure;
 use crate::terms::note::Note;
-use std::time::Duration;
-use vpn_cloud::error::cloud_error::Backoff;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]

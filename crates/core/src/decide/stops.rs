@@ -1,5 +1,9 @@
 //! Decisions to wait, and the conditions that say why.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::api::conditions;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::decide::inputs::{Inputs, object};
@@ -9,8 +13,6 @@ use crate::terms::access::Access;
 use crate::terms::competing_claim::CompetingClaim;
 use crate::terms::failure::{Failure, POLL, USER_ACTION};
 use crate::terms::guard::Guard;
-use jiff::Timestamp;
-use std::time::Duration;
 
 /// Maximum number of tags on one object (contract: at most 20, the owner tag included).
 pub(crate) const MAX_TAGS: usize = 20;

@@ -1,5 +1,10 @@
 //! Decides for an object with a recorded id: does it exist, is it ours, and is it as specified?
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use vpn_cloud::limits::clock::{creation_window, whole_seconds};
+
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
 use crate::cache::{Observed, Query, Remote};
@@ -15,9 +20,6 @@ use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::{Failure, RETRY};
 use crate::terms::note::Note;
-use jiff::Timestamp;
-use std::time::Duration;
-use vpn_cloud::limits::clock::{creation_window, whole_seconds};
 
 /// Time for a new leader to observe its objects; then the absence is checked again.
 const COUNTED_SOON: Duration = Duration::from_secs(1);

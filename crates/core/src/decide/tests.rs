@@ -1,34 +1,28 @@
 //! The decisions for customer gateways, for every state that a crash, another client of the cloud or a user can cause.
 
-use crate::api::RECREATE_APPROVED_ANNOTATION;
-use crate::api::Scope;
-use crate::api::conditions;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use vpn_cloud::resources::customer_gateways::CustomerGateway;
+
 use crate::api::conditions::ReadyCondition;
-use crate::api::lifecycle::CredentialsRef;
-use crate::api::lifecycle::DeletionPolicy;
-use crate::api::lifecycle::Lifecycle;
-use crate::api::{AdoptionPolicy, CustomerGatewaySpec, CustomerGatewayStatus, Intent, PastIntent};
-use crate::cache::LastList;
-use crate::cache::MassDeletion;
-use crate::cache::Observed;
-use crate::cache::Query;
+use crate::api::lifecycle::{CredentialsRef, DeletionPolicy, Lifecycle};
+use crate::api::{
+    AdoptionPolicy, CustomerGatewaySpec, CustomerGatewayStatus, Intent, PastIntent, RECREATE_APPROVED_ANNOTATION,
+    Scope, conditions,
+};
+use crate::cache::{LastList, MassDeletion, Observed, Query};
 use crate::decide::step::Why;
 use crate::decide::*;
 use crate::kinds::customer_gateway::{GatewayChange, GatewayDereferenced, Gateways};
 use crate::owner_tag::Owner;
 use crate::terms::competing_claim::CompetingClaim;
 use crate::terms::dereferenced::Dereferencing;
-use crate::terms::failure::Failure;
-use crate::terms::failure::RETRY;
-use crate::terms::failure::USER_ACTION;
-use crate::terms::observation::Observation;
-use crate::terms::observation::Unlisted;
+use crate::terms::failure::{Failure, RETRY, USER_ACTION};
+use crate::terms::observation::{Observation, Unlisted};
 use crate::terms::policy::Policy;
 use crate::terms::sent_delete::SentDelete;
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::BTreeMap;
-use vpn_cloud::resources::customer_gateways::CustomerGateway;
 
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 

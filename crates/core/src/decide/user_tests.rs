@@ -1,36 +1,28 @@
 //! Decision table for users: no tags, creations with a confirmation period, unique names, and passwords.
 
-use crate::api::Scope;
-use crate::api::conditions;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use vpn_cloud::resources::users::User;
+use vpn_cloud::values::password::Password;
+
 use crate::api::conditions::ReadyCondition;
-use crate::api::lifecycle::DeletionPolicy;
-use crate::api::lifecycle::Lifecycle;
+use crate::api::lifecycle::{DeletionPolicy, Lifecycle};
 use crate::api::status::ObjectStatus;
 use crate::api::user_record::{PasswordRecord, PasswordRefused, PasswordReset, SentUser, UserRecord};
 use crate::api::vpn_user::PasswordRef;
-use crate::api::{AdoptionPolicy, Intent, PastIntent, VpnUserSpec, VpnUserStatus};
-use crate::cache::LastList;
-use crate::cache::MassDeletion;
-use crate::cache::Observed;
-use crate::cache::Query;
+use crate::api::{AdoptionPolicy, Intent, PastIntent, Scope, VpnUserSpec, VpnUserStatus, conditions};
+use crate::cache::{LastList, MassDeletion, Observed, Query};
 use crate::decide::*;
-use crate::kind::Ledger;
-use crate::kind::Ownership;
-use crate::kind::Shape;
+use crate::kind::{Ledger, Ownership, Shape};
 use crate::kinds::vpn_user::{KnownPassword, UserChange, UserDereferenced, Users};
 use crate::terms::competing_claim::CompetingClaim;
 use crate::terms::dereferenced::Dereferencing;
-use crate::terms::failure::Failure;
-use crate::terms::failure::USER_ACTION;
-use crate::terms::observation::Observation;
-use crate::terms::observation::Unlisted;
+use crate::terms::failure::{Failure, USER_ACTION};
+use crate::terms::observation::{Observation, Unlisted};
 use crate::terms::policy::Policy;
 use crate::terms::sent_delete::SentDelete;
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::time::Duration;
-use vpn_cloud::resources::users::User;
-use vpn_cloud::values::password::Password;
 
 const ID: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
 

@@ -1,5 +1,12 @@
 //! Computes what a step and its outcome record in status: the part of acting that sends no requests. Pure.
 
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
+use vpn_cloud::limits::clock::{CLOCK_MARGIN, whole_seconds};
+
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::{Intent, ManagementPolicy, Scope, conditions};
 use crate::cache::{CacheContents, Observed, Remote};
@@ -12,12 +19,6 @@ use crate::terms::key::ObjectKey;
 use crate::terms::note::Note;
 use crate::terms::owner::owner_of;
 use crate::terms::policy::Policy;
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::time::Duration;
-use tokio::time::Instant;
-use vpn_cloud::limits::clock::CLOCK_MARGIN;
-use vpn_cloud::limits::clock::whole_seconds;
 
 /// Everything that the record of a step depends on.
 pub struct Circumstances<'a, K: Kind> {

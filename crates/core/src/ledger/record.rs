@@ -1,15 +1,17 @@
 //! What an outcome changes in status, besides the fields of its kind. Pure: `outcome` decides when, `report` writes it.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use vpn_cloud::limits::clock::{later, longest_wait, whole_seconds};
+use vpn_cloud::{CloudError, Operation};
+
 use crate::api::conditions::{CredentialsHealth, ReadyCondition, Reason};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope, conditions};
 use crate::cache::Remote;
 use crate::kind::{Kind, RecordContext};
 use crate::terms::note::Note;
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use std::time::Duration;
-use vpn_cloud::limits::clock::{later, longest_wait, whole_seconds};
-use vpn_cloud::{CloudError, Operation};
 
 /// The number of creation windows that are remembered.
 const MAX_PAST_INTENTS: usize = 4;

@@ -1,5 +1,8 @@
 //! How the process handles the response to a write, or its loss.
 
+use vpn_cloud::error::cloud_error::Operation;
+use vpn_cloud::{CloudError, ErrorKind};
+
 use crate::api::conditions::ReadyCondition;
 use crate::cache::Remote;
 use crate::decide::Guard;
@@ -13,8 +16,6 @@ use crate::model::world::{ModelWorld, Phase};
 use crate::object::Object;
 use crate::terms::failure::failure_of;
 use crate::terms::sent_delete::DeleteOutcome;
-use vpn_cloud::error::cloud_error::Operation;
-use vpn_cloud::{CloudError, ErrorKind};
 
 /// What was sent, as the process knew it when the response comes.
 struct SentContext<K: Modelled> {

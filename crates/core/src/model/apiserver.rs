@@ -1,5 +1,7 @@
 //! The process and the apiserver: what the watch delivers, and writes that are pinned to the version that was read.
 
+use std::sync::Arc;
+
 use crate::decide::Guard;
 use crate::model::cr::version;
 use crate::model::kept::Kept;
@@ -8,7 +10,6 @@ use crate::model::operator::Work;
 use crate::model::world::{CrKnowledge, ModelWorld};
 use crate::object::Object;
 use crate::object_state::ObjectState;
-use std::sync::Arc;
 
 /// Another writer changed the CR meanwhile.
 pub(crate) struct Conflict;

@@ -1,12 +1,14 @@
 //! The model's cloud: resources, the tokens of their creations, and requests that were sent. It answers as the
 //! simulator does (`conformance`). Beside each resource it keeps the true owner, which no response shows.
 
+use std::hash::{Hash, Hasher};
+
+use jiff::Timestamp;
+use vpn_cloud::ErrorKind;
+
 use crate::cache::{Listing, Remote};
 use crate::model::kept::Kept;
 use crate::model::kinds::Modelled;
-use jiff::Timestamp;
-use std::hash::{Hash, Hasher};
-use vpn_cloud::ErrorKind;
 
 /// The model's clock starts here.
 const EPOCH: i64 = 1_000_000;

@@ -1,21 +1,23 @@
 //! Checks that the model's cloud answers as the simulator does, by random sequences of calls to both.
 
-use crate::cache::Remote;
-use crate::kinds::customer_gateway::{GatewayChange, Gateways};
-use crate::kinds::vpn_user::{UserChange, UserCreation, Users};
-use crate::model::cloud::{Manners, ModelCloud, OtherBody, Replay, WriteCall, WriteReply};
-use crate::model::kinds::{Modelled, Secret, known, password};
+use std::collections::BTreeMap;
+
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
 use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
 use vpn_cloud::{ErrorKind, Operation};
 use vpn_operator_testbed::figures::{self, Effort};
 use vpn_simulator::desk::{Desk, Told};
 use vpn_simulator::tryout::VPN_SERVER_ID;
+
+use crate::cache::Remote;
+use crate::kinds::customer_gateway::{GatewayChange, Gateways};
+use crate::kinds::vpn_user::{UserChange, UserCreation, Users};
+use crate::model::cloud::{Manners, ModelCloud, OtherBody, Replay, WriteCall, WriteReply};
+use crate::model::kinds::{Modelled, Secret, known, password};
 
 /// The most calls of one sequence.
 const LONGEST: usize = 12;

@@ -1,5 +1,9 @@
 //! A CR in the apiserver: its states, and what changes them.
 
+use std::hash::Hash;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
 use crate::api::conditions::Reason;
 use crate::api::{FINALIZER, ManagementPolicy, conditions};
 use crate::model::cloud::at;
@@ -7,8 +11,6 @@ use crate::model::kept::Kept;
 use crate::model::kinds::{Modelled, Secret};
 use crate::model::scope::ModelScope;
 use crate::object::Object;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use std::hash::Hash;
 
 /// A CR in the apiserver.
 pub(crate) struct Cr<K: Modelled> {

@@ -1,5 +1,7 @@
 //! What a deed changes in the world.
 
+use vpn_cloud::ErrorKind;
+
 use crate::cache::{CacheContents, Remote};
 use crate::model::ModelCheck;
 use crate::model::cloud::{ModelResource, Skip, WriteCall, WriteReply};
@@ -9,7 +11,6 @@ use crate::model::kinds::{Modelled, OWNER_KEY};
 use crate::model::operator::Work;
 use crate::model::possible::{next_moment, waits_for_permit};
 use crate::model::world::{CrKnowledge, Lag, ModelWorld, Phase, Seat, kept_known};
-use vpn_cloud::ErrorKind;
 
 /// The world after a deed; `None` if it is not possible.
 pub(crate) fn done<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {

@@ -1,5 +1,8 @@
 //! The decision without each of its guards in turn: the model must show, in a few steps, what goes wrong.
 
+use stateright::{Checker, HasDiscoveries, Model};
+use vpn_operator_testbed::figures;
+
 use crate::decide::Guard;
 use crate::kinds::customer_gateway::Gateways;
 use crate::kinds::vpn_user::Users;
@@ -8,8 +11,6 @@ use crate::model::cloud::{Manners, Replay};
 use crate::model::kinds::Modelled;
 use crate::model::scope::{EventLimits, ModelScope, Role};
 use crate::model::scopes::{Story, explored, faults, one, story, two};
-use stateright::{Checker, HasDiscoveries, Model};
-use vpn_operator_testbed::figures;
 
 /// The most steps that a counter-example may have.
 const SHORT: usize = 20;

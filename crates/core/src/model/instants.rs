@@ -1,5 +1,11 @@
 //! Instants of the process. Only their order counts, so states that differ in nothing else become one.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
 use crate::api::ObjectStatus;
 use crate::cache::Listing;
 use crate::model::SETTLE;
@@ -7,10 +13,6 @@ use crate::model::cloud::{at, second};
 use crate::model::kinds::Modelled;
 use crate::model::world::{CrKnowledge, ModelWorld, StartedQuery, kept_entry, kept_known};
 use crate::object_state::ObjectState;
-use jiff::Timestamp;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// The deadlines of all recorded creations whose outcome is still open.
 pub(crate) fn unresolved(status: &ObjectStatus) -> impl Iterator<Item = u16> + use<> {

@@ -1,5 +1,14 @@
 //! What the model needs of a kind: the specs to apply, and the effect of its calls in the cloud.
 
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use jiff::{SignedDuration, Timestamp};
+use vpn_cloud::ErrorKind;
+use vpn_cloud::resources::customer_gateways::{CustomerGateway, NewCustomerGateway};
+use vpn_cloud::resources::users::{NO_STATIC_IP, User};
+use vpn_cloud::values::password::Password;
+
 use crate::api::customer_gateway::IdType;
 use crate::api::user_record::PasswordRecord;
 use crate::api::vpn_user::PasswordRef;
@@ -8,13 +17,6 @@ use crate::kind::Kind;
 use crate::kinds::customer_gateway::{GatewayChange, GatewayDereferenced, Gateways};
 use crate::kinds::vpn_user::{KnownPassword, UserChange, UserCreation, UserDereferenced, Users};
 use crate::model::cloud::{ModelResource, at};
-use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
-use std::hash::Hash;
-use vpn_cloud::ErrorKind;
-use vpn_cloud::resources::customer_gateways::{CustomerGateway, NewCustomerGateway};
-use vpn_cloud::resources::users::{NO_STATIC_IP, User};
-use vpn_cloud::values::password::Password;
 
 /// The key of the owner tag.
 pub(crate) const OWNER_KEY: &str = "owner";

@@ -39,16 +39,18 @@ pub(crate) mod scope;
 pub(crate) mod scopes;
 pub(crate) mod world;
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stateright::{Model, Property};
+use tokio::time::Instant;
+
 use crate::api;
 use crate::model::deed::Deed;
 use crate::model::kinds::{Modelled, OWNER_KEY};
 use crate::model::scope::ModelScope;
 use crate::model::world::{ModelWorld, Phase};
 use crate::terms::policy::Policy;
-use stateright::{Model, Property};
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::time::Instant;
 
 /// The longest duration of a request by its record: its timeout and a margin.
 const LASTS: u16 = 15;

@@ -2,6 +2,11 @@
 //! object states and records are the shipped code. This file adds only the order of the steps around it, and their
 //! effect in the apiserver and the cloud.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::api::ManagementPolicy;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{CacheContents, Remote};
@@ -29,9 +34,6 @@ use crate::terms::failure::{Failure, failure_of};
 use crate::terms::key::ObjectKey;
 use crate::terms::note::Note;
 use crate::write_order::{Abort, ORDER, Stage};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// `--request-timeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,7 @@
 //! All that can happen next, by the process, the cloud, the clock and people.
 
+use std::cell::Cell;
+
 use crate::api::{AdoptionPolicy, ManagementPolicy, ObjectStatus};
 use crate::cache::Remote;
 use crate::decide::Guard;
@@ -12,7 +14,6 @@ use crate::model::kinds::Modelled;
 use crate::model::scope::EventLimits;
 use crate::model::world::{CrKnowledge, ModelWorld, Phase};
 use crate::object::Object;
-use std::cell::Cell;
 
 /// Lists all that may happen next. The order counts: the search visits states in it.
 pub(crate) fn possible<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deeds: &mut Vec<Deed>) {

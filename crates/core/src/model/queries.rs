@@ -1,15 +1,17 @@
 //! Queries of the cloud. The cache determines which are due; this module answers them.
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use vpn_cloud::error::cloud_error::Operation;
+use vpn_cloud::{CloudError, ErrorKind};
+
 use crate::cache::{CacheContents, Listing, Query, Remote};
 use crate::model::cloud::{Manners, at};
 use crate::model::kinds::Modelled;
 use crate::model::operator::Work;
 use crate::model::world::{ModelWorld, StartedQuery};
 use crate::terms::key::ObjectKey;
-use std::sync::Arc;
-use tokio::time::Instant;
-use vpn_cloud::error::cloud_error::Operation;
-use vpn_cloud::{CloudError, ErrorKind};
 
 impl<K: Modelled> Work<'_, K> {
     /// The drift check lists the collection.

@@ -1,9 +1,10 @@
 //! The bounds of a model: how many CRs it has, and how often each fault may happen.
 
+use std::fmt;
+
 use crate::api::{AdoptionPolicy, Lifecycle, ManagementPolicy};
 use crate::decide::Guard;
 use crate::model::cloud::{Manners, Replay};
-use std::fmt;
 
 /// How often each event may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,5 +1,13 @@
 //! The model checks: each explores all states of its scope.
 
+use std::fmt::Write as _;
+use std::num::NonZero;
+use std::thread;
+use std::time::Instant;
+
+use stateright::{Checker, HasDiscoveries, Model, Path, Property};
+use vpn_operator_testbed::figures::{self, Effort};
+
 use crate::kinds::customer_gateway::Gateways;
 use crate::kinds::vpn_user::Users;
 use crate::model::ModelCheck;
@@ -9,12 +17,6 @@ use crate::model::kinds::Modelled;
 use crate::model::rest::told;
 use crate::model::scope::{EventLimits, ModelScope, Role};
 use crate::model::world::ModelWorld;
-use stateright::{Checker, HasDiscoveries, Model, Path, Property};
-use std::fmt::Write as _;
-use std::num::NonZero;
-use std::thread;
-use std::time::Instant;
-use vpn_operator_testbed::figures::{self, Effort};
 
 /// Sets how often each named fault may happen; all others never happen.
 macro_rules! faults {

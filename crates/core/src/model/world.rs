@@ -1,5 +1,11 @@
 //! A state of the model: the cloud, the apiserver, the operator's process, and how much may still go wrong.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
 use crate::api::{Lifecycle, ManagementPolicy};
 use crate::cache::{CacheContents, Listing, Query, Remote};
 use crate::decide::step::Step;
@@ -11,10 +17,6 @@ use crate::model::scope::{EventLimits, ModelScope};
 use crate::object::Object;
 use crate::object_state::ObjectState;
 use crate::terms::key::ObjectKey;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-use tokio::time::Instant;
 
 /// What the process knows of a CR.
 pub(crate) enum CrKnowledge<K: Modelled> {

@@ -1,10 +1,12 @@
 //! The operator's annotations on an object: what they request, and what is wrong with them.
 
-use crate::api::{PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
-use jiff::Timestamp;
 use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use vpn_cloud::limits::clock::{CLOCK_MARGIN, later};
 use vpn_cloud::text::one_line;
+
+use crate::api::{PAUSED_ANNOTATION, RECONCILE_REQUESTED_ANNOTATION, RECREATE_APPROVED_ANNOTATION};
 
 /// Longest quote of a key or a value.
 const LONGEST_QUOTE: usize = 64;

@@ -2,17 +2,19 @@
 
 pub(crate) mod annotations;
 
-use crate::api::conditions::INVALID_ANNOTATION;
-use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, conditions};
-use crate::kind::Kind;
-use crate::terms::key::ObjectKey;
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{CustomResourceExt, Resource};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use std::collections::BTreeMap;
+
+use crate::api::conditions::INVALID_ANNOTATION;
+use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, conditions};
+use crate::kind::Kind;
+use crate::terms::key::ObjectKey;
 
 /// A watched object of a kind. managedFields, labels and foreign annotations are dropped on reading: they need most of
 /// an object's memory. For a spec that does not fit the type, the error is kept, so that the object can still get a

@@ -2,15 +2,17 @@
 //! this process knows, of any namespace and credentials. Every adoption, write and deletion checks it first. Objects
 //! that only observe claim nothing.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
 use crate::api::{ManagementPolicy, Scope};
 use crate::cache::Remote;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::terms::competing_claim::CompetingClaim;
 use crate::terms::key::ObjectKey;
-use jiff::Timestamp;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How strong a claim to an id is; the stronger comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

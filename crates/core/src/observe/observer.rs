@@ -1,6 +1,12 @@
 //! What the cache knows, from the point of view of one object: cloud objects and their owners, which of them could be
 //! its own, and competing claims. Pure: it reads the cache and registers the id to watch.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+use vpn_cloud::limits::clock::{CLOCK_MARGIN, later};
+
 use crate::api::conditions::Reason;
 use crate::api::{AdoptionPolicy, ManagementPolicy, Scope, conditions};
 use crate::cache::{CacheContents, IfMissing, MassDeletion, Observed, Remote};
@@ -15,10 +21,6 @@ use crate::terms::observation::Observation;
 use crate::terms::owner::owner_of;
 use crate::terms::policy::Policy;
 use crate::terms::sent_delete::SentDelete;
-use jiff::Timestamp;
-use std::time::Duration;
-use tokio::time::Instant;
-use vpn_cloud::limits::clock::{CLOCK_MARGIN, later};
 
 /// An object that observes the cache, with its circumstances.
 pub struct Observer<'a, K: Kind> {

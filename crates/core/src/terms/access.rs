@@ -1,7 +1,8 @@
 //! What credentials give access to.
 
-use crate::api::Scope;
 use jiff::Timestamp;
+
+use crate::api::Scope;
 
 /// What the credentials give access to.
 #[derive(Clone, Debug, PartialEq)]

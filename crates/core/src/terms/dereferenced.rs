@@ -1,7 +1,8 @@
 //! What a spec refers to outside of itself.
 
-use crate::terms::failure::Failure;
 use std::fmt::Debug;
+
+use crate::terms::failure::Failure;
 
 /// The resources that the spec refers to, as far as they could be read.
 #[derive(Clone, Debug, PartialEq)]

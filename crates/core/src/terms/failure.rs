@@ -1,9 +1,11 @@
 //! A failure of an object: its condition and its backoff.
 
-use crate::api::conditions::{ReadyCondition, Reason};
 use std::time::Duration;
+
 use vpn_cloud::error::cloud_error::{Backoff, Retry};
 use vpn_cloud::{CloudError, ErrorKind, Operation};
+
+use crate::api::conditions::{ReadyCondition, Reason};
 
 /// Why a step is not possible now, and when to try again.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 //! The settings of the operator that decisions depend on.
 
+use std::time::Duration;
+
 use crate::api::DeletionPolicy;
 use crate::terms::guard::Guard;
-use std::time::Duration;
 
 /// The operator's settings that decisions depend on.
 #[derive(Clone, Debug, PartialEq)]

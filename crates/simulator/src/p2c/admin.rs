@@ -1,12 +1,14 @@
 //! Requests and answers of the admin API about VPN servers, users and groups.
 
+use std::str::FromStr;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
 use crate::admin::{conceal, conceal_optional, expose, expose_optional};
 use crate::p2c::cidr::Cidr;
 use crate::settings::tryout;
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use std::str::FromStr;
-use uuid::Uuid;
 
 /// A VPN server to create: `POST /_simulator/vpn-servers` takes one or a list, `--vpn-server` one as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,17 @@
 //! The admin API's endpoints for VPN servers, users and groups.
 
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State as Extracted},
+    http::StatusCode,
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
 use crate::admin_api::{AdminRefusal, AdminResult, SharedSimulator, done, ok, parse, respond};
 use crate::api::Simulator;
 use crate::p2c::admin::{
@@ -13,17 +25,6 @@ use crate::p2c::passwords::Passwords;
 use crate::p2c::users::{NO_STATIC_IP, StoredUser};
 use crate::p2c::{P2c, groups};
 use crate::state::CloudState;
-use axum::{
-    Router,
-    body::Bytes,
-    extract::{Path, State as Extracted},
-    http::StatusCode,
-    routing::{get, post},
-};
-use jiff::Timestamp;
-use secrecy::ExposeSecret;
-use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
 /// Returns the routes of these endpoints.
 pub(crate) fn router() -> Router<std::sync::Arc<Simulator>> {

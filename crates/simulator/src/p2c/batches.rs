@@ -1,5 +1,7 @@
 //! Users by the dozen: batch creation, of which all or nothing comes true, and batch deletion.
 
+use serde_json::{Map, Value, json};
+
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::p2c::client_tokens;
 use crate::p2c::codes::{P2cCode, refuse};
@@ -8,7 +10,6 @@ use crate::p2c::users::{RequestedUser, StoredUser, check_quota};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{BatchLimit, BatchUnknown};
-use serde_json::{Map, Value, json};
 
 const MOST: usize = 100;
 

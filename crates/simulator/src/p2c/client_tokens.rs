@@ -1,14 +1,16 @@
 //! `X-Client-Token`: a creation that is asked for twice is done once.
 
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
 use crate::calls::{CallAnswer, ServiceCall};
 use crate::operations::Operation;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{TokenOtherBody, TokenReplay};
-use axum::http::StatusCode;
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 /// A token is good for one operation on one server.
 type TokenKey = (Operation, String, String);

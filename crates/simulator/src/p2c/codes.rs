@@ -1,11 +1,13 @@
 //! Error codes that only users and groups use. Their block is hardly documented, so most numbers are the simulator's
 //! choice, and can be changed.
 
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+
 use crate::p2c::admin::CodeDump;
 use crate::refusal::ApiRefusal;
 use crate::switches::{P2cCodes, Switches};
-use axum::http::StatusCode;
-use std::collections::BTreeMap;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident $number:literal,)+) => {

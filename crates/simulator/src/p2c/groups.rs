@@ -1,5 +1,12 @@
 //! Groups of users: the store, and the five calls on it.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rand::RngExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::clock::in_read_answer;
 use crate::ids;
@@ -13,11 +20,6 @@ use crate::paging::{PageQuery, page};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{GroupWithMembers, Switches};
-use jiff::Timestamp;
-use rand::RngExt;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 const WRAPPER: &str = "user_group";
 

@@ -1,7 +1,8 @@
 //! The life of a user or group: a creation that settles later, and a deletion that takes time.
 
-use crate::switches::{Settling, Switches, Unsettled, UserDeletion};
 use jiff::Timestamp;
+
+use crate::switches::{Settling, Switches, Unsettled, UserDeletion};
 
 #[derive(Clone, Copy, Debug)]
 enum Wait {

@@ -1,5 +1,7 @@
 //! Members of groups: adding, removing and listing users.
 
+use serde_json::{Value, json};
+
 use crate::calls::{CallAnswer, ServiceCall, wrapped};
 use crate::p2c::codes::{P2cCode, refuse};
 use crate::p2c::last_marker;
@@ -8,7 +10,6 @@ use crate::paging::{PageQuery, page};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{AddMember, RemoveStranger};
-use serde_json::{Value, json};
 
 /// POST …/add-users; all of them or none.
 pub(crate) fn add(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {

@@ -15,6 +15,9 @@ pub(crate) mod user_rules;
 pub(crate) mod users;
 pub(crate) mod writes;
 
+use axum::http::StatusCode;
+use jiff::Timestamp;
+
 use crate::calls::ServiceCall;
 use crate::operations::Operation;
 use crate::p2c::admin::VpnServerSpec;
@@ -27,8 +30,6 @@ use crate::p2c::writes::Writes;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{LastMarker, P2cLastMarker, P2cPublished, ServerNotReady, Switches};
-use axum::http::StatusCode;
-use jiff::Timestamp;
 
 /// Everything of P2C that the simulated cloud knows.
 #[derive(Debug, Default)]

@@ -1,13 +1,15 @@
 //! Passwords of users: their history, and the two calls that change them. No password is ever shown.
 
+use std::collections::VecDeque;
+
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::calls::{CallAnswer, ServiceCall};
 use crate::p2c::codes::{P2cCode, refuse};
 use crate::p2c::user_rules;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{RecentPassword, Switches};
-use secrecy::{ExposeSecret, SecretString};
-use std::collections::VecDeque;
 
 /// How many of the latest passwords are refused.
 const REMEMBERED: usize = 5;

@@ -1,5 +1,11 @@
 //! VPN servers: the store, and the two lists. No call of the API changes them.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
 use crate::calls::{CallAnswer, ServiceCall, wrapped};
 use crate::clock::in_read_answer;
 use crate::ids;
@@ -13,10 +19,6 @@ use crate::paging::{PageQuery, page};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{ServerPages, Switches, UnknownServer};
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use uuid::Uuid;
 
 /// Users can be changed only on a server in this status …
 pub(crate) const USABLE_STATUS: &str = "ACTIVE";

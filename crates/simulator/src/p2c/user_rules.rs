@@ -1,7 +1,8 @@
 //! What the cloud takes as fields of a user.
 
-use crate::p2c::cidr::Cidr;
 use std::net::Ipv4Addr;
+
+use crate::p2c::cidr::Cidr;
 
 /// No user may have these names, whatever their case.
 const RESERVED: [&str; 5] = ["link", "cascade", "securenat", "localbridge", "administrator"];

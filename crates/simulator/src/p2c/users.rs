@@ -1,5 +1,12 @@
 //! VPN users: the store, and the five calls on it.
 
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::clock::in_read_answer;
 use crate::ids;
@@ -18,11 +25,6 @@ use crate::switches::{
     DeletedName, DuplicateUser, EmptyGroup, ImmutableFields, OmittedFields, Switches, UnsetDescription, UnsetGroup,
     UnsetStaticIp, UserNameCase, UserWithoutGroup,
 };
-use axum::http::StatusCode;
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
-use uuid::Uuid;
 
 const WRAPPER: &str = "user";
 

@@ -1,8 +1,10 @@
 //! Changes on each VPN server: how many are in progress at once, and whether the queue has room for one more.
 
-use crate::switches::{QueuePace, WriteQueue};
-use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::switches::{QueuePace, WriteQueue};
 
 /// See the module. The number in the log identifies a change.
 #[derive(Debug, Default)]

@@ -1,9 +1,5 @@
 //! Changes of a resource.
 
-use super::execute::{CloudWrite, Executed};
-use super::recorded::Recorded;
-use super::{Cloud, Next, Pass, ready_reason};
-use crate::reconcile::provider::cloud_kind::CloudKind;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 use vpn_cloud::limits::rate_limiter::Priority;
@@ -14,6 +10,12 @@ use vpn_core::decide::step::Why;
 use vpn_core::kind::Refused;
 use vpn_core::ledger::outcome;
 use vpn_core::terms::failure::{RETRY, failure_of};
+
+use super::execute::{CloudWrite, Executed};
+use super::recorded::Recorded;
+use super::{Cloud, Next, Pass, ready_reason};
+use crate::reconcile::provider::cloud_kind::CloudKind;
+
 /// A change of a resource.
 struct Correcting<'a, K: CloudKind> {
     id: &'a str,

@@ -1,14 +1,8 @@
 //! Creations.
 
-use super::execute::{CloudWrite, Executed};
-use super::recorded::Recorded;
-use super::status::is_no_more;
-use super::{Cloud, Next, Pass, ready_reason};
-use crate::reconcile::k8s::report::stamp;
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::state::queue::Action;
-use futures::future::BoxFuture;
 use std::time::Duration;
+
+use futures::future::BoxFuture;
 use tracing::warn;
 use uuid::Uuid;
 use vpn_cloud::{Answer, CloudError, ErrorKind};
@@ -19,6 +13,15 @@ use vpn_core::decide::step::created_event;
 use vpn_core::ledger::record;
 use vpn_core::observe::observer::wanted_name;
 use vpn_core::terms::failure::{RETRY, failure_of};
+
+use super::execute::{CloudWrite, Executed};
+use super::recorded::Recorded;
+use super::status::is_no_more;
+use super::{Cloud, Next, Pass, ready_reason};
+use crate::reconcile::k8s::report::stamp;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::state::queue::Action;
+
 /// A creation, or the replay of one.
 struct Creation<K: CloudKind> {
     new: K::New,

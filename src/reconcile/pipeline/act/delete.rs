@@ -1,10 +1,5 @@
 //! Deletions of a resource.
 
-use super::execute::{CloudWrite, Executed};
-use super::recorded::Recorded;
-use super::{Cloud, Next, Pass, ready_reason};
-use crate::reconcile::k8s::report::stamp;
-use crate::reconcile::provider::cloud_kind::CloudKind;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 use vpn_cloud::{Answer, CloudError, ErrorKind};
@@ -12,6 +7,13 @@ use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::ledger::record;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
+
+use super::execute::{CloudWrite, Executed};
+use super::recorded::Recorded;
+use super::{Cloud, Next, Pass, ready_reason};
+use crate::reconcile::k8s::report::stamp;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+
 /// A deletion of a resource.
 struct Deletion<'a> {
     id: &'a str,

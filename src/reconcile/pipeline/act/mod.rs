@@ -11,16 +11,10 @@ mod release;
 mod rest;
 mod status;
 
-use crate::reconcile::k8s::report::stamp;
-use crate::reconcile::pipeline::context::KindContext;
-use crate::reconcile::pipeline::gather::Gathered;
-use crate::reconcile::pipeline::pass::Visit;
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::session::sessions::Session;
-use crate::reconcile::state::queue::Action;
-use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_core::api::conditions::Reason;
 use vpn_core::api::{Scope, conditions};
@@ -31,6 +25,14 @@ use vpn_core::object::Object;
 use vpn_core::terms::dereferenced::Dereferencing;
 use vpn_core::terms::failure::RETRY;
 use vpn_core::terms::key::ObjectKey;
+
+use crate::reconcile::k8s::report::stamp;
+use crate::reconcile::pipeline::context::KindContext;
+use crate::reconcile::pipeline::gather::Gathered;
+use crate::reconcile::pipeline::pass::Visit;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::session::sessions::Session;
+use crate::reconcile::state::queue::Action;
 
 /// What comes after a step.
 pub(crate) enum Next<K: CloudKind> {

@@ -1,13 +1,14 @@
 //! Facts that are recorded without a request.
 
-use super::{Cloud, Next, Pass};
-use crate::reconcile::k8s::report::is_new_failure;
-use crate::reconcile::provider::cloud_kind::CloudKind;
 use vpn_core::cache::Remote;
 use vpn_core::observe::claims::name_to_take;
 use vpn_core::observe::observer::is_named;
 use vpn_core::terms::failure::RETRY;
 use vpn_core::terms::note::Note;
+
+use super::{Cloud, Next, Pass};
+use crate::reconcile::k8s::report::is_new_failure;
+use crate::reconcile::provider::cloud_kind::CloudKind;
 
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn note(&self, note: Note<K::Remote>) -> Result<Next<K>, kube::Error> {

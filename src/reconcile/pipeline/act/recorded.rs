@@ -1,18 +1,20 @@
 //! What is recorded before a request is sent.
 
-use super::{Cloud, Next, Pass};
-use crate::kubernetes::client::REQUEST_LIMIT;
-use crate::kubernetes::crd_skew::UPDATE;
-use crate::reconcile::provider::cloud_kind::CloudKind;
 use std::sync::Arc;
 use std::time::Duration;
+
 use vpn_cloud::limits::clock::{Moment, SENT_WITHIN};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::ledger::outcome;
 use vpn_core::ledger::outcome::Circumstances;
 use vpn_core::object::{Object, crd_name};
-use vpn_core::terms::failure::Failure;
-use vpn_core::terms::failure::POLL;
+use vpn_core::terms::failure::{Failure, POLL};
+
+use super::{Cloud, Next, Pass};
+use crate::kubernetes::client::REQUEST_LIMIT;
+use crate::kubernetes::crd_skew::UPDATE;
+use crate::reconcile::provider::cloud_kind::CloudKind;
+
 impl<K: CloudKind> Pass<'_, K> {
     /// Records what is about to be sent, while others may send. A record covers the time that its own write usually
     /// takes. If the write took longer, it is repeated for the longest possible one.

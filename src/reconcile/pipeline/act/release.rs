@@ -1,18 +1,20 @@
 //! The end of an object: its finalizer, and the objects that waited for what becomes free.
 
-use super::ready_reason;
-use super::{Next, Pass};
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::state::queue::Action;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+
 use tokio::time::Instant;
 use vpn_core::api::conditions::Reason;
 use vpn_core::api::{ManagementPolicy, conditions};
 use vpn_core::object::Object;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::sent_delete::DeleteOutcome;
+
+use super::{Next, Pass, ready_reason};
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::state::queue::Action;
+
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn release(&self, note: Option<String>) -> Result<Next<K>, kube::Error> {
         let id = K::object(&self.object.status).id.clone();

@@ -1,9 +1,5 @@
 //! Nothing to send: what status and Events report.
 
-use super::{Next, Pass};
-use crate::reconcile::k8s::report::{is_new_failure, stamp};
-use crate::reconcile::provider::cloud_kind::CloudKind;
-use crate::reconcile::state::queue::Action;
 use tokio::time::Instant;
 use vpn_core::api::conditions;
 use vpn_core::api::conditions::Reason;
@@ -12,6 +8,11 @@ use vpn_core::decide::step::Rest;
 use vpn_core::ledger::record;
 use vpn_core::observe::observer::if_missing;
 use vpn_core::terms::failure::Failure;
+
+use super::{Next, Pass};
+use crate::reconcile::k8s::report::{is_new_failure, stamp};
+use crate::reconcile::provider::cloud_kind::CloudKind;
+use crate::reconcile::state::queue::Action;
 
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn rest(&self, rest: Rest<K::Remote>) -> Result<Next<K>, kube::Error> {

@@ -1,14 +1,16 @@
 //! Writes of status, and what their errors mean.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::core::Status;
+use kube::core::response::StatusDetails;
+use tokio::time::Instant;
+use vpn_core::object::Object;
+
 use super::Pass;
 use crate::reconcile::pipeline::pass::log_refusal;
 use crate::reconcile::provider::cloud_kind::CloudKind;
-use kube::core::Status;
-use kube::core::response::StatusDetails;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
-use vpn_core::object::Object;
 
 impl<K: CloudKind> Pass<'_, K> {
     /// Writes a decision: if the object has changed meanwhile, the decision is taken again.

@@ -1,13 +1,14 @@
 //! Differences between a spec and a resource, and their corrections.
 
+use std::collections::BTreeMap;
+
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange};
+
 use super::{GatewayChange, Gateways, TagDifference, id_type};
 use crate::api::customer_gateway::IdType;
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus};
-use crate::kind::Compare;
-use crate::kind::{Correction, DesiredState, Difference, Immutable};
+use crate::kind::{Compare, Correction, DesiredState, Difference, Immutable};
 use crate::owner_tag::hex_sha256;
-use std::collections::BTreeMap;
-use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange};
 
 impl Compare for Gateways {
     fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {

@@ -1,18 +1,19 @@
 //! What status records.
 
-use super::{GatewayChange, Gateways, wanted_tags};
-use crate::api::CustomerGatewayStatus;
-use crate::api::customer_gateway::CertificateStatus;
-use crate::kind::Ledger;
-use crate::kind::{RecordContext, Refused};
-use crate::owner_tag::hex_sha256;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vpn_cloud::CloudError;
 use vpn_cloud::limits::clock::whole_seconds;
 use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway};
 use vpn_cloud::text::one_line;
 use vpn_cloud::values::time;
+
+use super::{GatewayChange, Gateways, wanted_tags};
+use crate::api::CustomerGatewayStatus;
+use crate::api::customer_gateway::CertificateStatus;
+use crate::kind::{Ledger, RecordContext, Refused};
+use crate::owner_tag::hex_sha256;
 
 /// Maximum length of a text that is only shown.
 const LONGEST_SHOWN: usize = 1024;

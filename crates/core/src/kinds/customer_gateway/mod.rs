@@ -8,12 +8,14 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
+use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayChange};
+
 use crate::api::customer_gateway::IdType;
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus};
 use crate::cache::Remote;
 use crate::terms::secret::LONGEST_VALUE;
-use std::collections::BTreeMap;
-use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayChange};
 
 /// Tags with this prefix belong to the cloud itself.
 pub(super) const SYSTEM_TAG_PREFIX: &str = "_sys_";

@@ -1,11 +1,11 @@
 //! What an object owns, claims and waits for.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::Gateways;
 use crate::api::Intent;
-use crate::kind::Ownership;
-use crate::kind::RecordContext;
+use crate::kind::{Ownership, RecordContext};
 use crate::terms::owner::owner_of;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 impl Ownership for Gateways {
     fn claimed_name(spec: Option<&Self::Spec>, name: &str) -> String {

@@ -1,14 +1,15 @@
 //! Types, names and places.
 
+use jiff::Timestamp;
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway, NewCustomerGateway};
+use vpn_cloud::values::time;
+
 use super::{GatewayChange, GatewayDereferenced, Gateways, id_type, wanted_tags};
 use crate::api::conditions::Reason;
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus, ManagementPolicy, ObjectStatus};
 use crate::kind::Shape;
 use crate::terms::dereferenced::SecretRef;
 use crate::terms::policy::Policy;
-use jiff::Timestamp;
-use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway, NewCustomerGateway};
-use vpn_cloud::values::time;
 
 impl Shape for Gateways {
     type Resource = crate::api::CustomerGateway;

@@ -1,19 +1,15 @@
 //! Tests of what is particular to customer gateways.
 
-use super::compare::certificate_differs;
-use super::ledger::remember_certificate;
-use crate::kind::compare::Correction;
-use crate::kind::compare::DesiredState;
-use crate::kind::compare::Difference;
-use crate::kind::compare::Immutable;
-use crate::kind::{Compare, Ledger, Ownership};
 use jiff::Timestamp;
 use proptest::prelude::*;
-use vpn_cloud::resources::customer_gateways::CertificateContent;
+use vpn_cloud::resources::customer_gateways::{CaCertificate, CertificateContent};
 
+use super::compare::certificate_differs;
+use super::ledger::remember_certificate;
 use super::*;
 use crate::api::customer_gateway::TagValue;
-use vpn_cloud::resources::customer_gateways::CaCertificate;
+use crate::kind::compare::{Correction, DesiredState, Difference, Immutable};
+use crate::kind::{Compare, Ledger, Ownership};
 
 const OWNER: &str = "vpn-operator-owner";
 

@@ -1,14 +1,13 @@
 //! Differences between a spec and a resource, and their corrections.
 
-use super::password;
+use vpn_cloud::resources::users::UserChange as Update;
+
 use super::password::Judgement;
-use super::{UserChange, Users, WantedGroup, ambiguous, group, in_cloud, static_ip};
+use super::{UserChange, Users, WantedGroup, ambiguous, group, in_cloud, password, static_ip};
 use crate::api::VpnUserSpec;
 use crate::api::conditions::Reason;
 use crate::decide::Guard;
-use crate::kind::Compare;
-use crate::kind::{Correction, DesiredState, Difference, Immutable};
-use vpn_cloud::resources::users::UserChange as Update;
+use crate::kind::{Compare, Correction, DesiredState, Difference, Immutable};
 
 impl Compare for Users {
     fn looks_like(_: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {

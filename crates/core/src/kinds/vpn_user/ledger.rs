@@ -1,20 +1,22 @@
 //! What status records.
 
-use super::password;
-use super::password::Recent;
-use super::{NO_ADDRESS, UserChange, UserCreation, Users, ambiguous, given_up, is_made_by_us, sent, static_ip};
-use crate::api::conditions::Reason;
-use crate::api::{Intent, VpnUserStatus};
-use crate::kind::{Ledger, Shape};
-use crate::kind::{RecordContext, Refused};
-use crate::terms::failure::failure_of;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::time::Duration;
 use vpn_cloud::limits::clock::later;
 use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser};
 use vpn_cloud::text::one_line;
 use vpn_cloud::{CloudError, ErrorKind};
+
+use super::password::Recent;
+use super::{
+    NO_ADDRESS, UserChange, UserCreation, Users, ambiguous, given_up, is_made_by_us, password, sent, static_ip,
+};
+use crate::api::conditions::Reason;
+use crate::api::{Intent, VpnUserStatus};
+use crate::kind::{Ledger, RecordContext, Refused, Shape};
+use crate::terms::failure::failure_of;
 
 /// The longest text that is only shown.
 const LONGEST_SHOWN: usize = 1024;

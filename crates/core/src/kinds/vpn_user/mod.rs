@@ -9,17 +9,19 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use vpn_cloud::limits::clock::creation_window;
+use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
+use vpn_cloud::values::password::Password;
+
 use self::password::WantedPassword;
 use crate::api::user_record::{PasswordRecord, SentUser};
 use crate::api::{Intent, VpnUserSpec, VpnUserStatus};
 use crate::cache::Remote;
 use crate::kind::Shape;
-use jiff::Timestamp;
-use std::collections::BTreeMap;
-use std::time::Duration;
-use vpn_cloud::limits::clock::creation_window;
-use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
-use vpn_cloud::values::password::Password;
 
 /// In `userGroupID`: a user in no group.
 pub(super) const NO_GROUP: &str = "None";

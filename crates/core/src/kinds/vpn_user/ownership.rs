@@ -1,13 +1,13 @@
 //! What an object owns, claims and waits for.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::{Users, is_made_by_us};
 use crate::api::Intent;
 use crate::api::user_record::SentUser;
 use crate::decide::Guard;
-use crate::kind::Ownership;
-use crate::kind::RecordContext;
+use crate::kind::{Ownership, RecordContext};
 use crate::terms::policy::Policy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 impl Ownership for Users {
     fn claimed_name(_: Option<&Self::Spec>, name: &str) -> String {

@@ -1,10 +1,12 @@
 //! Sends each password exactly once: decides by what was sent, what may have been sent and what the Secret holds. Pure.
 
-use crate::api::user_record::{FormerPassword, PasswordRecord, PasswordRefused, PasswordReset, UserRecord};
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::time::Duration;
 use vpn_cloud::limits::clock::later;
+
+use crate::api::user_record::{FormerPassword, PasswordRecord, PasswordRefused, PasswordReset, UserRecord};
 
 /// How many former passwords are kept: the cloud refuses the latest five, and may not count the current one.
 const MAX_FORMER: usize = 5;

@@ -1,14 +1,15 @@
 //! Types, names and places.
 
+use jiff::Timestamp;
+use vpn_cloud::resources::users::{NewUser, User};
+use vpn_cloud::values::time;
+
 use super::{NO_GROUP, ServerId, UserChange, UserCreation, UserDereferenced, Users, WantedGroup, group, in_cloud};
 use crate::api::conditions::Reason;
 use crate::api::{ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
 use crate::kind::Shape;
 use crate::terms::dereferenced::SecretRef;
 use crate::terms::policy::Policy;
-use jiff::Timestamp;
-use vpn_cloud::resources::users::{NewUser, User};
-use vpn_cloud::values::time;
 
 impl Shape for Users {
     type Resource = crate::api::VpnUser;

@@ -1,20 +1,17 @@
 //! Tests of what is particular to VPN users.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+use vpn_cloud::error::cloud_error::{CloudError, Operation};
+use vpn_cloud::error::error_kind::ErrorKind;
+
 use super::ledger::settled;
-use crate::kind::compare::Correction;
-use crate::kind::compare::DesiredState;
-use crate::kind::compare::Difference;
+use super::*;
+use crate::api::PastIntent;
+use crate::kind::compare::{Correction, DesiredState, Difference};
 use crate::kind::ledger::RecordContext;
 use crate::kind::{Compare, Ledger, Ownership};
 use crate::terms::policy::Policy;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use proptest::prelude::*;
-use vpn_cloud::error::cloud_error::CloudError;
-use vpn_cloud::error::error_kind::ErrorKind;
-
-use super::*;
-use crate::api::PastIntent;
-use vpn_cloud::error::cloud_error::Operation;
 
 const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 const ANNOUNCED: i64 = 1000;
