@@ -21,13 +21,14 @@ use tokio::{
 };
 use vpn_cloud::credentials::signing::{Authorization, parse_date};
 use vpn_cloud::lists::paging::{LIMIT, Page};
-use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway};
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayUpdate, NewCustomerGateway};
 use vpn_cloud::resources::iam;
 use vpn_cloud::resources::user_groups::{GroupMember, UserGroup};
-use vpn_cloud::resources::users::{NewUser, User, UserChange};
+use vpn_cloud::resources::users::{NewUser, User, UserUpdate};
 use vpn_cloud::values::password::Password;
 use vpn_cloud::{
-    Answer, Client, CloudError, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions,
+    Answer, Client, CloudError, Credentials, ErrorKind, Operation, ProjectScope, RequestObserver, Transport,
+    TransportOptions,
 };
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
@@ -68,7 +69,7 @@ fn transport(heard: &Arc<Heard>, request_timeout: Duration) -> Transport {
 }
 
 fn client_at(endpoint: &str, heard: &Arc<Heard>, timeout: Duration) -> Client {
-    let scope = Scope {
+    let scope = ProjectScope {
         endpoint: endpoint.to_owned(),
         project_id: PROJECT.to_owned(),
     };
@@ -324,7 +325,7 @@ async fn an_unreadable_item_does_not_fail_the_list() {
 #[tokio::test]
 async fn update_gateway_sends_only_the_changed_fields() {
     let bed = answering(ok(200, gateway())).await;
-    let change = CustomerGatewayChange {
+    let change = CustomerGatewayUpdate {
         name: Some("new".to_owned()),
         ca_certificate: None,
     };
@@ -345,7 +346,7 @@ async fn update_gateway_sends_only_the_changed_fields() {
     let content = CertificateContent {
         content: "PEM\n".to_owned(),
     };
-    let change = CustomerGatewayChange {
+    let change = CustomerGatewayUpdate {
         name: None,
         ca_certificate: Some(content),
     };
@@ -626,9 +627,9 @@ async fn every_documented_end_of_a_user_list_is_recognized() {
 #[tokio::test]
 async fn update_and_delete_user_send_the_documented_requests() {
     let bed = answering(ok(200, json!({"user": {"id": "u1", "description": ""}}))).await;
-    let change = UserChange {
+    let change = UserUpdate {
         user_group_id: Some("g2".to_owned()),
-        ..UserChange::keeping(&User {
+        ..UserUpdate::keeping(&User {
             static_ip: Some("disable".to_owned()),
             ..User::default()
         })
@@ -1317,7 +1318,7 @@ async fn only_certificates_of_the_ca_file_are_trusted() {
             request_timeout: Duration::from_secs(30),
         };
         let transport = Transport::new(&options, Arc::new(Heard::default())).expect("it can be set up");
-        let scope = Scope {
+        let scope = ProjectScope {
             endpoint,
             project_id: PROJECT.to_owned(),
         };
@@ -1352,7 +1353,7 @@ async fn a_changed_ca_file_applies_to_the_next_request() {
     };
     let transport = Transport::new(&options, Arc::new(Heard::default())).expect("it can be set up");
     let deletes_at = |endpoint: &str| {
-        let scope = Scope {
+        let scope = ProjectScope {
             endpoint: endpoint.to_owned(),
             project_id: PROJECT.to_owned(),
         };

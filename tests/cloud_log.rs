@@ -12,7 +12,7 @@ use vpn_cloud::http::transport::{RequestObserver, Transport, TransportOptions};
 use vpn_cloud::resources::customer_gateways::NewCustomerGateway;
 use vpn_cloud::resources::users::NewUser;
 use vpn_cloud::values::password::Password;
-use vpn_cloud::{Client, Credentials, Operation, Scope};
+use vpn_cloud::{Client, Credentials, Operation, ProjectScope};
 use wiremock::matchers::{any, path_regex};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -66,7 +66,7 @@ async fn the_trace_log_has_every_request_and_no_secret() {
     let transport = Transport::new(&options, Arc::new(Unheard)).expect("it can be set up");
     let token = Some(SecretString::from("sentinel-token"));
     let credentials = Credentials::new("AK".to_owned(), SecretString::from("sentinel-secret-key"), token);
-    let scope = Scope {
+    let scope = ProjectScope {
         endpoint: server.uri(),
         project_id: "p".to_owned(),
     };

@@ -5,14 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::reconcile::pipeline::tripwire::Step;
+use crate::reconcile::pipeline::tripwire::PipelineStep;
 use crate::reconcile::pipeline::workers::MOST_RECONCILES;
 use crate::shell_tests::address;
 use crate::shell_tests::world::{ShellWorld, gateway};
 
 #[tokio::test]
 async fn a_panic_in_a_reconcile_is_reported_and_affects_no_other_object() {
-    let steps = [Step::Gather, Step::Decide, Step::Act, Step::Report];
+    let steps = [
+        PipelineStep::Gather,
+        PipelineStep::Decide,
+        PipelineStep::Act,
+        PipelineStep::Report,
+    ];
     let mut world = ShellWorld::new(&[]).await;
     for number in 0..100 {
         world.put_gateway(&format!("gw-{number}"), address(number));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vpn_cloud::credentials::signing;
 use vpn_cloud::credentials::signing::Authorization;
-use vpn_cloud::lists::paging::{Listed, Next, Page, Pages};
+use vpn_cloud::lists::paging::{Listed, NextPage, Page, Pages};
 use vpn_cloud::parsing;
 use vpn_cloud::parsing::{Asked, Heard, Read};
 use vpn_cloud::regions::endpoints;
@@ -213,7 +213,7 @@ fn check_page<T: Listed>(page: Page<T>) {
     page.items.iter().for_each(|item| check_id(item.id()));
     let (total, marker) = (page.total_count, page.next_marker.clone());
     let mut pages = Pages::default();
-    if let Next::Fetch(next) = pages.add(page) {
+    if let NextPage::Fetch(next) = pages.add(page) {
         assert!(!next.is_empty() && next.len() <= 4096);
         assert_eq!(Some(next), marker);
     }

@@ -9,8 +9,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use serde_json::json;
-use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayChange};
-use vpn_cloud::{Client, Credentials, Operation, RequestObserver, Scope, Transport, TransportOptions};
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayUpdate};
+use vpn_cloud::{Client, Credentials, Operation, ProjectScope, RequestObserver, Transport, TransportOptions};
 
 use crate::console::{counts, message};
 use crate::world::{Options, PROJECT, World};
@@ -41,14 +41,14 @@ async fn replace_certificate(world: &World, id: &str, pem: String) {
     };
     let transport = Transport::new(&options, Arc::new(Deaf)).unwrap();
     let credentials = Credentials::new(world.access_key.clone(), world.secret_key.clone().into(), None).unwrap();
-    let scope = Scope {
+    let scope = ProjectScope {
         endpoint: world.simulator.url().to_owned(),
         project_id: PROJECT.to_owned(),
     };
     let client = Client::new(transport, Arc::new(credentials), scope);
-    let change = CustomerGatewayChange {
+    let change = CustomerGatewayUpdate {
         ca_certificate: Some(CertificateContent { content: pem }),
-        ..CustomerGatewayChange::default()
+        ..CustomerGatewayUpdate::default()
     };
     client.update_customer_gateway(id, &change).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use vpn_simulator::admin::{Counts, FaultName, LogPage, StateDump};
-use vpn_simulator::{Operation, Switches, tryout};
+use vpn_simulator::{SimulatedOperation, Switches, tryout};
 
 use crate::client::{Cloud, Signer, UNKNOWN_ID, in_project};
 
@@ -348,7 +348,7 @@ fn the_documentation_lists_every_switch_fault_and_operation() {
             fault.text()
         );
     }
-    for operation in Operation::ALL {
+    for operation in SimulatedOperation::ALL {
         let row = DOCUMENTATION
             .lines()
             .find(|line| line.starts_with(&format!("| `{}` |", operation.name())));

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
-use vpn_simulator::{Operation, tryout};
+use vpn_simulator::{SimulatedOperation, tryout};
 
 use crate::{
     client::{Cloud, Reply, Signer, UNKNOWN_ID, in_project, with_name},
@@ -411,33 +411,39 @@ async fn iam_returns_domains_and_users() {
 }
 
 /// A request of each operation that succeeds.
-async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
+async fn request_of(cloud: &Cloud, operation: SimulatedOperation, id: &str) -> Reply {
     let tags = json!({"tags": [{"key": "k", "value": "v"}]});
     let gateway = format!("customer-gateways/{id}");
     match operation {
-        Operation::CreateCustomerGateway => cloud.post("customer-gateways", with_name("b")).await,
-        Operation::GetCustomerGateway => cloud.get(&gateway).await,
-        Operation::ListCustomerGateways => cloud.get("customer-gateways").await,
-        Operation::UpdateCustomerGateway => cloud.update(id, json!({"name": "c"})).await,
-        Operation::DeleteCustomerGateway => cloud.delete(id).await,
-        Operation::AddCustomerGatewayTags => cloud.post(&format!("customer-gateway/{id}/tags/create"), tags).await,
-        Operation::RemoveCustomerGatewayTags => cloud.post(&format!("customer-gateway/{id}/tags/delete"), tags).await,
-        Operation::ListCustomerGatewayTags => cloud.get(&format!("customer-gateway/{id}/tags")).await,
-        Operation::ListProjectTags => cloud.get("customer-gateway/tags").await,
-        Operation::FilterCustomerGateways => {
+        SimulatedOperation::CreateCustomerGateway => cloud.post("customer-gateways", with_name("b")).await,
+        SimulatedOperation::GetCustomerGateway => cloud.get(&gateway).await,
+        SimulatedOperation::ListCustomerGateways => cloud.get("customer-gateways").await,
+        SimulatedOperation::UpdateCustomerGateway => cloud.update(id, json!({"name": "c"})).await,
+        SimulatedOperation::DeleteCustomerGateway => cloud.delete(id).await,
+        SimulatedOperation::AddCustomerGatewayTags => {
+            cloud.post(&format!("customer-gateway/{id}/tags/create"), tags).await
+        }
+        SimulatedOperation::RemoveCustomerGatewayTags => {
+            cloud.post(&format!("customer-gateway/{id}/tags/delete"), tags).await
+        }
+        SimulatedOperation::ListCustomerGatewayTags => cloud.get(&format!("customer-gateway/{id}/tags")).await,
+        SimulatedOperation::ListProjectTags => cloud.get("customer-gateway/tags").await,
+        SimulatedOperation::FilterCustomerGateways => {
             cloud
                 .post("customer-gateway/resource-instances/filter", json!({}))
                 .await
         }
-        Operation::CountCustomerGateways => cloud.post("customer-gateway/resource-instances/count", json!({})).await,
-        Operation::ListQuotas => cloud.get("vpn/quotas").await,
-        Operation::LookUpProject => {
+        SimulatedOperation::CountCustomerGateways => {
+            cloud.post("customer-gateway/resource-instances/count", json!({})).await
+        }
+        SimulatedOperation::ListQuotas => cloud.get("vpn/quotas").await,
+        SimulatedOperation::LookUpProject => {
             let request = cloud.signed(&Signer::default(), Method::GET, "/v3/projects", None);
             cloud.send(request).await.unwrap()
         }
-        Operation::ListAuthDomains => iam(cloud, "auth/domains").await,
-        Operation::ListIamUsers => iam(cloud, "users").await,
-        Operation::CreateToken => token(cloud, json!({"project": {"id": tryout::PROJECT_ID}})).await,
+        SimulatedOperation::ListAuthDomains => iam(cloud, "auth/domains").await,
+        SimulatedOperation::ListIamUsers => iam(cloud, "users").await,
+        SimulatedOperation::CreateToken => token(cloud, json!({"project": {"id": tryout::PROJECT_ID}})).await,
         operation => p2c::request_of(cloud, operation).await,
     }
 }
@@ -446,7 +452,10 @@ async fn request_of(cloud: &Cloud, operation: Operation, id: &str) -> Reply {
 async fn each_operation_requires_exactly_its_iam_action() {
     let cloud = Cloud::start().await;
     let permissions = format!("credentials/{}/permissions", tryout::ACCESS_KEY);
-    for operation in Operation::ALL.iter().filter(|operation| !operation.action().is_empty()) {
+    for operation in SimulatedOperation::ALL
+        .iter()
+        .filter(|operation| !operation.action().is_empty())
+    {
         let action = operation.action();
         println!("{} {action}", operation.name());
         cloud.reset().await;

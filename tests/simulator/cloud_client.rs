@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use reqwest::Method;
 use serde_json::{Value, json};
 use vpn_cloud::lists::paging::LIMIT;
-use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayChange, NewCustomerGateway};
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayUpdate, NewCustomerGateway};
 use vpn_cloud::resources::iam;
-use vpn_cloud::{Client, Credentials, ErrorKind, Operation, RequestObserver, Scope, Transport, TransportOptions};
+use vpn_cloud::{
+    Client, Credentials, ErrorKind, Operation, ProjectScope, RequestObserver, Transport, TransportOptions,
+};
 use vpn_simulator::tryout;
 
 use crate::{
@@ -34,7 +36,7 @@ fn credentials() -> Credentials {
 }
 
 pub(crate) fn client(cloud: &Cloud) -> Client {
-    let scope = Scope {
+    let scope = ProjectScope {
         endpoint: cloud.simulator.base_url(),
         project_id: tryout::PROJECT_ID.to_owned(),
     };
@@ -80,7 +82,7 @@ async fn the_client_creates_reads_updates_and_deletes_a_gateway() {
         (page.items.len(), page.total_count, page.current_count),
         (1, Some(1), Some(1))
     );
-    let change = CustomerGatewayChange {
+    let change = CustomerGatewayUpdate {
         name: Some("lab".to_owned()),
         ca_certificate: None,
     };

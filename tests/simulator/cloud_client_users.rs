@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 use vpn_cloud::lists::paging::LIMIT;
-use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, UserChange};
+use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, UserUpdate};
 use vpn_cloud::values::password::Password;
 use vpn_cloud::{Client, CloudError, ErrorKind};
 
@@ -74,9 +74,9 @@ async fn the_client_creates_reads_updates_and_deletes_a_user() {
         (&[seen.clone()][..], Some(1))
     );
 
-    let change = UserChange {
+    let change = UserUpdate {
         static_ip: Some("192.168.10.5".to_owned()),
-        ..UserChange::keeping(&seen)
+        ..UserUpdate::keeping(&seen)
     };
     let changed = client.update_user(SERVER, &id, &change).await.unwrap().value;
     assert_eq!(
@@ -142,9 +142,9 @@ async fn every_user_error_is_classified_with_every_code() {
         let error = refused(&client, &lost, OTHER_TOKEN).await;
         assert_eq!(error.kind, ErrorKind::Dependency, "{error}");
         let seen = client.get_user(SERVER, &id).await.unwrap().value;
-        let move_away = UserChange {
+        let move_away = UserUpdate {
             user_group_id: Some(UNKNOWN_ID.to_owned()),
-            ..UserChange::keeping(&seen)
+            ..UserUpdate::keeping(&seen)
         };
         let error = client.update_user(SERVER, &id, &move_away).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Dependency, "{error}");
@@ -212,11 +212,11 @@ async fn lists_are_read_completely_with_every_end_marker() {
             let client = client(&cloud);
             let mut walked = vpn_cloud::lists::paging::Pages::default();
             let page = client.list_users_page(SERVER, LIMIT, None).await.unwrap().value;
-            assert_eq!(walked.add(page), vpn_cloud::lists::paging::Next::Done);
+            assert_eq!(walked.add(page), vpn_cloud::lists::paging::NextPage::Done);
             assert!(walked.finish().complete, "{marker}");
             let mut walked = vpn_cloud::lists::paging::Pages::default();
             let page = client.list_vpn_servers_page(LIMIT, None).await.unwrap().value;
-            assert_eq!(walked.add(page), vpn_cloud::lists::paging::Next::Done);
+            assert_eq!(walked.add(page), vpn_cloud::lists::paging::NextPage::Done);
             assert!(walked.finish().complete, "{marker} {pages}");
         }
     }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use vpn_simulator::p2c_admin::VpnServerSpec;
-use vpn_simulator::{Operation, Settings, tryout};
+use vpn_simulator::{Settings, SimulatedOperation, tryout};
 
 use crate::client::{Cloud, Reply, Signer, in_project};
 
@@ -165,7 +165,7 @@ pub(crate) fn names(objects: &Value) -> Vec<String> {
 }
 
 /// A request of an operation that succeeds.
-pub(crate) async fn request_of(cloud: &Cloud, operation: Operation) -> Reply {
+pub(crate) async fn request_of(cloud: &Cloud, operation: SimulatedOperation) -> Reply {
     let made = cloud
         .admin(Method::POST, "vpn-groups", json!({"name": "ops"}))
         .await
@@ -176,34 +176,34 @@ pub(crate) async fn request_of(cloud: &Cloud, operation: Operation) -> Reply {
     let user = made["users"][0]["id"].as_str().unwrap();
     let path = format!("groups/{group}");
     match operation {
-        Operation::CreateVpnUser => cloud.create_user(user_named("alice")).await,
-        Operation::GetVpnUser => cloud.user(user).await,
-        Operation::ListVpnUsers => cloud.get(&on_server("users")).await,
-        Operation::UpdateVpnUser => cloud.update_user(user, json!({})).await,
-        Operation::DeleteVpnUser => cloud.delete_user(user).await,
-        Operation::BatchCreateVpnUsers => {
+        SimulatedOperation::CreateVpnUser => cloud.create_user(user_named("alice")).await,
+        SimulatedOperation::GetVpnUser => cloud.user(user).await,
+        SimulatedOperation::ListVpnUsers => cloud.get(&on_server("users")).await,
+        SimulatedOperation::UpdateVpnUser => cloud.update_user(user, json!({})).await,
+        SimulatedOperation::DeleteVpnUser => cloud.delete_user(user).await,
+        SimulatedOperation::BatchCreateVpnUsers => {
             let users = json!({"users": [user_named("alice")]});
             cloud.post(&on_server("users/batch-create"), users).await
         }
-        Operation::BatchDeleteVpnUsers => {
+        SimulatedOperation::BatchDeleteVpnUsers => {
             let users = json!({"users": [{"id": user}]});
             cloud.post(&on_server("users/batch-delete"), users).await
         }
-        Operation::ChangeVpnUserPassword => cloud.change_password(user, PASSWORD, "Fresh pass 1").await,
-        Operation::ResetVpnUserPassword => cloud.reset_password(user, "Fresh pass 1").await,
-        Operation::CreateVpnUserGroup => cloud.create_group(json!({"name": "new"})).await,
-        Operation::GetVpnUserGroup => cloud.group(group).await,
-        Operation::ListVpnUserGroups => cloud.get(&on_server("groups")).await,
-        Operation::UpdateVpnUserGroup => {
+        SimulatedOperation::ChangeVpnUserPassword => cloud.change_password(user, PASSWORD, "Fresh pass 1").await,
+        SimulatedOperation::ResetVpnUserPassword => cloud.reset_password(user, "Fresh pass 1").await,
+        SimulatedOperation::CreateVpnUserGroup => cloud.create_group(json!({"name": "new"})).await,
+        SimulatedOperation::GetVpnUserGroup => cloud.group(group).await,
+        SimulatedOperation::ListVpnUserGroups => cloud.get(&on_server("groups")).await,
+        SimulatedOperation::UpdateVpnUserGroup => {
             let body = json!({"user_group": {"description": "d"}});
             cloud.call(Method::PUT, &on_server(&path), Some(body)).await
         }
-        Operation::DeleteVpnUserGroup => cloud.delete_group(group).await,
-        Operation::AddVpnUsersToGroup => cloud.members("add-users", group, &[user]).await,
-        Operation::RemoveVpnUsersFromGroup => cloud.members("remove-users", group, &[user]).await,
-        Operation::ListVpnUsersInGroup => cloud.get(&on_server(&format!("{path}/users"))).await,
-        Operation::ListVpnServers => cloud.get("vpn-servers").await,
-        Operation::ListVpnServersOfGateway => {
+        SimulatedOperation::DeleteVpnUserGroup => cloud.delete_group(group).await,
+        SimulatedOperation::AddVpnUsersToGroup => cloud.members("add-users", group, &[user]).await,
+        SimulatedOperation::RemoveVpnUsersFromGroup => cloud.members("remove-users", group, &[user]).await,
+        SimulatedOperation::ListVpnUsersInGroup => cloud.get(&on_server(&format!("{path}/users"))).await,
+        SimulatedOperation::ListVpnServers => cloud.get("vpn-servers").await,
+        SimulatedOperation::ListVpnServersOfGateway => {
             let path = format!("p2c-vpn-gateways/{}/vpn-servers", tryout::P2C_GATEWAY_ID);
             cloud.get(&path).await
         }

@@ -40,7 +40,7 @@ pub struct ObjectState<K: Kind> {
     /// New information arrived since the reconcile began: what it decides to wait for may have happened.
     news: bool,
     /// Our last DELETE of each id.
-    deletes: Vec<Deletion>,
+    deletes: Vec<PastDelete>,
     /// A change that the cloud accepted but no read shows yet, and whether [`Self::take_accepted`] has returned it.
     accepted: Option<(K::Change, bool)>,
     /// The client token of a creation that was replayed.
@@ -58,7 +58,7 @@ pub struct ObjectState<K: Kind> {
 
 /// A DELETE that the cloud did not refuse.
 #[derive(Clone, Debug)]
-struct Deletion {
+struct PastDelete {
     id: String,
     /// `Accepted` if it was accepted at any time.
     outcome: DeleteOutcome,
@@ -326,7 +326,7 @@ impl<K: Kind> ObjectState<K> {
         let (accepted, is_accepted) = (DeleteOutcome::Accepted, outcome == DeleteOutcome::Accepted);
         let was_accepted = before.as_ref().is_some_and(|delete| delete.outcome == accepted);
         let times = before.map_or(0, |delete| delete.times);
-        self.deletes.push(Deletion {
+        self.deletes.push(PastDelete {
             id: id.to_owned(),
             outcome: if was_accepted { accepted } else { outcome },
             pending_since: is_accepted.then_some(now),

@@ -21,7 +21,7 @@ use crate::admin::{
 use crate::api::Simulator;
 use crate::clock::MAX_SKEW_MS;
 use crate::holds::Release;
-use crate::operations::Operation;
+use crate::operations::SimulatedOperation;
 use crate::p2c;
 use crate::request_log::Filter;
 use crate::state::CloudState;
@@ -228,8 +228,11 @@ impl LogQuery {
         let operation = match &self.operation {
             None => None,
             Some(text) => {
-                let operation = Operation::parse(text).ok_or_else(|| {
-                    let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+                let operation = SimulatedOperation::parse(text).ok_or_else(|| {
+                    let names: Vec<_> = SimulatedOperation::ALL
+                        .iter()
+                        .map(|operation| operation.name())
+                        .collect();
                     AdminRefusal::bad(format!(
                         "there is no operation \"{text}\"; the operations are {}",
                         names.join(", ")

@@ -22,7 +22,7 @@ use crate::connection::Connection;
 use crate::dispatch::dispatch;
 use crate::faults::FaultTarget;
 use crate::holds::Release;
-use crate::operations::{Operation, Route, route};
+use crate::operations::{Route, SimulatedOperation, route};
 use crate::refusal::ApiRefusal;
 use crate::reply::HttpReply;
 use crate::settings::Settings;
@@ -72,7 +72,7 @@ impl Journey {
         }
     }
 
-    fn operation(&self) -> Option<Operation> {
+    fn operation(&self) -> Option<SimulatedOperation> {
         self.route.as_ref().map(|route| route.operation)
     }
 
@@ -148,7 +148,7 @@ impl Simulator {
         let date = self.leave(&journey, &outcome, late);
         let cut = match outcome {
             Outcome::Reply(reply) => {
-                let is_iam = journey.operation().is_some_and(Operation::is_iam);
+                let is_iam = journey.operation().is_some_and(SimulatedOperation::is_iam);
                 return reply.into_response(&journey.request_id, &date, is_iam);
             }
             Outcome::Never => {
@@ -169,7 +169,7 @@ impl Simulator {
     fn arrive(&self, journey: &mut Journey) -> (Option<FaultRequest>, Option<FaultRequest>) {
         let mut state = self.state();
         let id = Uuid::new_v4();
-        let has_dashes = match journey.operation().is_some_and(Operation::is_p2c) {
+        let has_dashes = match journey.operation().is_some_and(SimulatedOperation::is_p2c) {
             true => state.switches.p2c_request_ids == P2cRequestIds::Dashed,
             false => state.switches.request_ids == RequestIds::Dashed,
         };
@@ -252,7 +252,7 @@ impl Simulator {
                 (HttpReply::answer(answer, &journey.request_id), created)
             }
             Err(mut refusal) => {
-                if journey.operation().is_some_and(Operation::is_p2c) {
+                if journey.operation().is_some_and(SimulatedOperation::is_p2c) {
                     state.p2c.codes.apply(&mut refusal);
                 }
                 (HttpReply::refusal(refusal, &journey.request_id, &switches), Vec::new())
@@ -438,7 +438,7 @@ fn perform(state: &mut CloudState, journey: &Journey) -> Result<CallAnswer, ApiR
         body,
         client_token: journey.received().header("x-client-token"),
     };
-    if route.operation == Operation::CreateToken {
+    if route.operation == SimulatedOperation::CreateToken {
         return iam::create_token(state, &call);
     }
 
@@ -457,8 +457,8 @@ fn perform(state: &mut CloudState, journey: &Journey) -> Result<CallAnswer, ApiR
             ));
         }
         return match route.operation {
-            Operation::ListAuthDomains => Ok(iam::domains(state, &caller)),
-            Operation::ListIamUsers => iam::users(state, &call, &caller),
+            SimulatedOperation::ListAuthDomains => Ok(iam::domains(state, &caller)),
+            SimulatedOperation::ListIamUsers => iam::users(state, &call, &caller),
             _ => iam::projects(state, &call, &caller),
         };
     }

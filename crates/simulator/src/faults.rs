@@ -1,7 +1,7 @@
 //! Faults that wait for their request.
 
 use crate::admin::{FaultEntry, FaultName, FaultRequest};
-use crate::operations::Operation;
+use crate::operations::SimulatedOperation;
 
 /// The faults that have hits left, oldest first.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct PendingFaults {
 /// The parts of a request that faults match.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FaultTarget<'a> {
-    pub operation: Option<Operation>,
+    pub operation: Option<SimulatedOperation>,
     pub access_key: Option<&'a str>,
     pub path_and_query: &'a str,
 }
@@ -75,7 +75,7 @@ impl PendingFaults {
 }
 
 fn matches(fault: &FaultRequest, target: FaultTarget<'_>) -> bool {
-    let operation = fault.operation.as_deref().and_then(Operation::parse);
+    let operation = fault.operation.as_deref().and_then(SimulatedOperation::parse);
     (fault.operation.is_none() || operation == target.operation)
         && (fault.access_key.is_none() || fault.access_key.as_deref() == target.access_key)
         && fault
@@ -87,9 +87,12 @@ fn matches(fault: &FaultRequest, target: FaultTarget<'_>) -> bool {
 fn check(fault: &FaultRequest) -> Result<(), String> {
     let name = fault.fault;
     if let Some(operation) = &fault.operation
-        && Operation::parse(operation).is_none()
+        && SimulatedOperation::parse(operation).is_none()
     {
-        let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
+        let names: Vec<_> = SimulatedOperation::ALL
+            .iter()
+            .map(|operation| operation.name())
+            .collect();
         return Err(format!(
             "there is no operation \"{operation}\"; the operations are {} (or their IAM actions)",
             names.join(", ")
@@ -150,7 +153,7 @@ mod tests {
     use super::*;
 
     const TARGET: FaultTarget<'static> = FaultTarget {
-        operation: Some(Operation::CreateCustomerGateway),
+        operation: Some(SimulatedOperation::CreateCustomerGateway),
         access_key: Some("AK"),
         path_and_query: "/v5/p/customer-gateways?limit=1",
     };
@@ -166,7 +169,7 @@ mod tests {
         (hold.skip, hold.operation) = (2, Some("CreateCustomerGateway".to_owned()));
         faults.add(hold).unwrap();
         let other = FaultTarget {
-            operation: Some(Operation::ListCustomerGateways),
+            operation: Some(SimulatedOperation::ListCustomerGateways),
             ..TARGET
         };
         let hits: Vec<usize> = [TARGET, other, TARGET, TARGET, TARGET]

@@ -10,7 +10,8 @@ use crate::paging::{PageQuery, page};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{
-    CertificateUpdatable, Deletion, DuplicateIdValue, DuplicateName, HasConnection, ImmutableFields, QuotaExceeded,
+    CertificateUpdatable, DuplicateIdValue, DuplicateName, GatewayDeletion, HasConnection, ImmutableFields,
+    QuotaExceeded,
 };
 
 const WRAPPER: &str = "customer_gateway";
@@ -163,9 +164,9 @@ pub(crate) fn delete(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<C
     match switches.deletion {
         // A second request does not delay the end of the first deletion.
         _ if gateway.deleting.is_some() => {}
-        Deletion::Slow => gateway.deleting = Some(Deleting::Until(slow_end)),
-        Deletion::Held => gateway.deleting = Some(Deleting::Held),
-        Deletion::Immediate => {
+        GatewayDeletion::Slow => gateway.deleting = Some(Deleting::Until(slow_end)),
+        GatewayDeletion::Held => gateway.deleting = Some(Deleting::Held),
+        GatewayDeletion::Immediate => {
             state.gateways.gateways.remove(&call.route.id);
         }
     }

@@ -43,7 +43,7 @@ mod state;
 mod switches;
 mod tags;
 
-pub use crate::operations::Operation;
+pub use crate::operations::SimulatedOperation;
 pub use crate::p2c::admin as p2c_admin;
 pub use crate::server::RunningSimulator;
 pub use crate::settings::{Settings, TokenUser, tryout};

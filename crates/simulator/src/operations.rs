@@ -7,9 +7,9 @@ macro_rules! operations {
     ($($(#[$doc:meta])* $name:ident $action:literal,)+) => {
         /// A published operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Operation { $($(#[$doc])* $name,)+ }
+        pub enum SimulatedOperation { $($(#[$doc])* $name,)+ }
 
-        impl Operation {
+        impl SimulatedOperation {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
@@ -99,7 +99,7 @@ operations! {
     CreateToken "",
 }
 
-impl Operation {
+impl SimulatedOperation {
     /// Finds an operation by its name or its action.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
@@ -140,7 +140,7 @@ impl Operation {
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    pub operation: Operation,
+    pub operation: SimulatedOperation,
     /// Empty for IAM.
     pub project_id: String,
     /// The VPN server in the path; empty where there is none.
@@ -159,10 +159,10 @@ pub(crate) fn route(method: &Method, path: &str) -> Option<Route> {
         .ok()?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (operation, project_id, server_id, id) = match (method.as_str(), segments.as_slice()) {
-        ("GET", ["v3", "projects"]) => (Operation::LookUpProject, "", "", ""),
-        ("GET", ["v3", "auth", "domains"]) => (Operation::ListAuthDomains, "", "", ""),
-        ("GET", ["v3", "users"]) => (Operation::ListIamUsers, "", "", ""),
-        ("POST", ["v3", "auth", "tokens"]) => (Operation::CreateToken, "", "", ""),
+        ("GET", ["v3", "projects"]) => (SimulatedOperation::LookUpProject, "", "", ""),
+        ("GET", ["v3", "auth", "domains"]) => (SimulatedOperation::ListAuthDomains, "", "", ""),
+        ("GET", ["v3", "users"]) => (SimulatedOperation::ListIamUsers, "", "", ""),
+        ("POST", ["v3", "auth", "tokens"]) => (SimulatedOperation::CreateToken, "", "", ""),
         (method, ["v5", project, "p2c-vpn-gateways", "vpn-servers", server, rest @ ..])
             if !project.is_empty() && !server.is_empty() =>
         {
@@ -171,22 +171,28 @@ pub(crate) fn route(method: &Method, path: &str) -> Option<Route> {
         }
         (method, ["v5", project, rest @ ..]) if !project.is_empty() => {
             let (operation, id) = match (method, rest) {
-                ("POST", ["customer-gateways"]) => (Operation::CreateCustomerGateway, ""),
-                ("GET", ["customer-gateways"]) => (Operation::ListCustomerGateways, ""),
-                ("GET", ["customer-gateways", id]) => (Operation::GetCustomerGateway, *id),
-                ("PUT", ["customer-gateways", id]) => (Operation::UpdateCustomerGateway, *id),
-                ("DELETE", ["customer-gateways", id]) => (Operation::DeleteCustomerGateway, *id),
-                ("GET", ["customer-gateway", "tags"]) => (Operation::ListProjectTags, ""),
+                ("POST", ["customer-gateways"]) => (SimulatedOperation::CreateCustomerGateway, ""),
+                ("GET", ["customer-gateways"]) => (SimulatedOperation::ListCustomerGateways, ""),
+                ("GET", ["customer-gateways", id]) => (SimulatedOperation::GetCustomerGateway, *id),
+                ("PUT", ["customer-gateways", id]) => (SimulatedOperation::UpdateCustomerGateway, *id),
+                ("DELETE", ["customer-gateways", id]) => (SimulatedOperation::DeleteCustomerGateway, *id),
+                ("GET", ["customer-gateway", "tags"]) => (SimulatedOperation::ListProjectTags, ""),
                 ("POST", ["customer-gateway", "resource-instances", "filter"]) => {
-                    (Operation::FilterCustomerGateways, "")
+                    (SimulatedOperation::FilterCustomerGateways, "")
                 }
-                ("POST", ["customer-gateway", "resource-instances", "count"]) => (Operation::CountCustomerGateways, ""),
-                ("GET", ["customer-gateway", id, "tags"]) => (Operation::ListCustomerGatewayTags, *id),
-                ("POST", ["customer-gateway", id, "tags", "create"]) => (Operation::AddCustomerGatewayTags, *id),
-                ("POST", ["customer-gateway", id, "tags", "delete"]) => (Operation::RemoveCustomerGatewayTags, *id),
-                ("GET", ["vpn", "quotas"]) => (Operation::ListQuotas, ""),
-                ("GET", ["vpn-servers"]) => (Operation::ListVpnServers, ""),
-                ("GET", ["p2c-vpn-gateways", id, "vpn-servers"]) => (Operation::ListVpnServersOfGateway, *id),
+                ("POST", ["customer-gateway", "resource-instances", "count"]) => {
+                    (SimulatedOperation::CountCustomerGateways, "")
+                }
+                ("GET", ["customer-gateway", id, "tags"]) => (SimulatedOperation::ListCustomerGatewayTags, *id),
+                ("POST", ["customer-gateway", id, "tags", "create"]) => {
+                    (SimulatedOperation::AddCustomerGatewayTags, *id)
+                }
+                ("POST", ["customer-gateway", id, "tags", "delete"]) => {
+                    (SimulatedOperation::RemoveCustomerGatewayTags, *id)
+                }
+                ("GET", ["vpn", "quotas"]) => (SimulatedOperation::ListQuotas, ""),
+                ("GET", ["vpn-servers"]) => (SimulatedOperation::ListVpnServers, ""),
+                ("GET", ["p2c-vpn-gateways", id, "vpn-servers"]) => (SimulatedOperation::ListVpnServersOfGateway, *id),
                 _ => return None,
             };
             (operation, *project, "", id)
@@ -206,25 +212,25 @@ pub(crate) fn route(method: &Method, path: &str) -> Option<Route> {
 }
 
 /// Returns the operation at a path below a VPN server, and the id of the object.
-fn on_server<'a>(method: &str, path: &[&'a str]) -> Option<(Operation, &'a str)> {
+fn on_server<'a>(method: &str, path: &[&'a str]) -> Option<(SimulatedOperation, &'a str)> {
     Some(match (method, path) {
-        ("POST", ["users"]) => (Operation::CreateVpnUser, ""),
-        ("GET", ["users"]) => (Operation::ListVpnUsers, ""),
-        ("POST", ["users", "batch-create"]) => (Operation::BatchCreateVpnUsers, ""),
-        ("POST", ["users", "batch-delete"]) => (Operation::BatchDeleteVpnUsers, ""),
-        ("GET", ["users", id]) => (Operation::GetVpnUser, id),
-        ("PUT", ["users", id]) => (Operation::UpdateVpnUser, id),
-        ("DELETE", ["users", id]) => (Operation::DeleteVpnUser, id),
-        ("PUT", ["users", id, "password"]) => (Operation::ChangeVpnUserPassword, id),
-        ("POST", ["users", id, "reset-password"]) => (Operation::ResetVpnUserPassword, id),
-        ("POST", ["groups"]) => (Operation::CreateVpnUserGroup, ""),
-        ("GET", ["groups"]) => (Operation::ListVpnUserGroups, ""),
-        ("GET", ["groups", id]) => (Operation::GetVpnUserGroup, id),
-        ("PUT", ["groups", id]) => (Operation::UpdateVpnUserGroup, id),
-        ("DELETE", ["groups", id]) => (Operation::DeleteVpnUserGroup, id),
-        ("POST", ["groups", id, "add-users"]) => (Operation::AddVpnUsersToGroup, id),
-        ("POST", ["groups", id, "remove-users"]) => (Operation::RemoveVpnUsersFromGroup, id),
-        ("GET", ["groups", id, "users"]) => (Operation::ListVpnUsersInGroup, id),
+        ("POST", ["users"]) => (SimulatedOperation::CreateVpnUser, ""),
+        ("GET", ["users"]) => (SimulatedOperation::ListVpnUsers, ""),
+        ("POST", ["users", "batch-create"]) => (SimulatedOperation::BatchCreateVpnUsers, ""),
+        ("POST", ["users", "batch-delete"]) => (SimulatedOperation::BatchDeleteVpnUsers, ""),
+        ("GET", ["users", id]) => (SimulatedOperation::GetVpnUser, id),
+        ("PUT", ["users", id]) => (SimulatedOperation::UpdateVpnUser, id),
+        ("DELETE", ["users", id]) => (SimulatedOperation::DeleteVpnUser, id),
+        ("PUT", ["users", id, "password"]) => (SimulatedOperation::ChangeVpnUserPassword, id),
+        ("POST", ["users", id, "reset-password"]) => (SimulatedOperation::ResetVpnUserPassword, id),
+        ("POST", ["groups"]) => (SimulatedOperation::CreateVpnUserGroup, ""),
+        ("GET", ["groups"]) => (SimulatedOperation::ListVpnUserGroups, ""),
+        ("GET", ["groups", id]) => (SimulatedOperation::GetVpnUserGroup, id),
+        ("PUT", ["groups", id]) => (SimulatedOperation::UpdateVpnUserGroup, id),
+        ("DELETE", ["groups", id]) => (SimulatedOperation::DeleteVpnUserGroup, id),
+        ("POST", ["groups", id, "add-users"]) => (SimulatedOperation::AddVpnUsersToGroup, id),
+        ("POST", ["groups", id, "remove-users"]) => (SimulatedOperation::RemoveVpnUsersFromGroup, id),
+        ("GET", ["groups", id, "users"]) => (SimulatedOperation::ListVpnUsersInGroup, id),
         _ => return None,
     })
 }
@@ -236,15 +242,15 @@ mod tests {
     #[test]
     fn paths_are_routed_to_their_operations() {
         let gateway = route(&Method::GET, "/v5/p/customer-gateways/a~b%20c").unwrap();
-        assert_eq!(gateway.operation, Operation::GetCustomerGateway);
+        assert_eq!(gateway.operation, SimulatedOperation::GetCustomerGateway);
         assert_eq!((gateway.project_id.as_str(), gateway.id.as_str()), ("p", "a~b c"));
         let tags = route(&Method::POST, "/v5/p/customer-gateway/x/tags/delete").unwrap();
-        assert_eq!(tags.operation, Operation::RemoveCustomerGatewayTags);
+        assert_eq!(tags.operation, SimulatedOperation::RemoveCustomerGatewayTags);
         let user = route(&Method::PUT, "/v5/p/p2c-vpn-gateways/vpn-servers/s/users/u/password").unwrap();
-        assert_eq!(user.operation, Operation::ChangeVpnUserPassword);
+        assert_eq!(user.operation, SimulatedOperation::ChangeVpnUserPassword);
         assert_eq!((user.server_id.as_str(), user.id.as_str()), ("s", "u"));
         let servers = route(&Method::GET, "/v5/p/p2c-vpn-gateways/g/vpn-servers").unwrap();
-        assert_eq!(servers.operation, Operation::ListVpnServersOfGateway);
+        assert_eq!(servers.operation, SimulatedOperation::ListVpnServersOfGateway);
         assert_eq!((servers.server_id.as_str(), servers.id.as_str()), ("", "g"));
     }
 
@@ -266,12 +272,12 @@ mod tests {
 
     #[test]
     fn operations_are_found_by_name_and_by_action() {
-        for operation in Operation::ALL {
-            assert_eq!(Operation::parse(operation.name()), Some(*operation));
+        for operation in SimulatedOperation::ALL {
+            assert_eq!(SimulatedOperation::parse(operation.name()), Some(*operation));
             if !operation.action().is_empty() {
-                assert_eq!(Operation::parse(operation.action()), Some(*operation));
+                assert_eq!(SimulatedOperation::parse(operation.action()), Some(*operation));
             }
         }
-        assert_eq!(Operation::parse(""), None);
+        assert_eq!(SimulatedOperation::parse(""), None);
     }
 }

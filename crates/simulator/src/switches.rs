@@ -162,7 +162,7 @@ switches! {
     malformed_id: MalformedId = "malformed-id" { Status400 "400", Status404 "404" }
     /// Deletion of a gateway: immediate, after three seconds (`PUT /_simulator/pace`), or when
     /// `POST /_simulator/finish-deletions` is called. Until then it is visible, and its name is refused to a new one.
-    deletion: Deletion = "gateway-deletion" { Immediate "immediate", Slow "slow", Held "held" }
+    deletion: GatewayDeletion = "gateway-deletion" { Immediate "immediate", Slow "slow", Held "held" }
     /// The `Retry-After` header (one second) on answers with 429.
     retry_after: RetryAfter = "retry-after" { Absent "absent", Present "present" }
     /// Gateways identified by FQDN: `refused` is how Open Telekom Cloud answers.
@@ -290,7 +290,7 @@ switches! {
     /// Most users in a batch.
     batch_limit: BatchLimit = "batch-limit" { Hundred "100", Unlimited "unlimited" }
     /// How many changes on one VPN server may be in progress at the same time; one more is refused with VPN.0030.
-    write_queue: WriteQueue = "write-queue" { Twenty "20", One "1", Unlimited "unlimited" }
+    write_queue: WriteQueueLimit = "write-queue" { Twenty "20", One "1", Unlimited "unlimited" }
     /// When a change leaves that queue: with its answer, or after a second in which no other one leaves.
     queue_pace: QueuePace = "write-queue-pace" { AtOnce "at-once", OneASecond "one-a-second" }
 }

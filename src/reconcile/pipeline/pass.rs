@@ -101,14 +101,14 @@ async fn passes<K: CloudKind>(object: Arc<Object<K>>, visit: &Visit<'_, K>) -> R
         context.states.begin(key);
         context.claims.index().begin(key);
         #[cfg(test)]
-        context.shared.tripwires.cross(key, tripwire::Step::Gather);
+        context.shared.tripwires.cross(key, tripwire::PipelineStep::Gather);
         let gathered = gather(visit, &object, &registrations).await;
         context.states.was_read(key);
         let mut gathered = gathered?;
         object = write_conditions_beside(context, key, object, &registrations).await?;
         gathered.take_what_is_told_once(context, key);
         #[cfg(test)]
-        context.shared.tripwires.cross(key, tripwire::Step::Decide);
+        context.shared.tripwires.cross(key, tripwire::PipelineStep::Decide);
         let step = decide(&gathered.inputs(&object, context));
         tracing::debug!(?step, "decided");
         let pass = Pass {
@@ -119,7 +119,7 @@ async fn passes<K: CloudKind>(object: Arc<Object<K>>, visit: &Visit<'_, K>) -> R
             gathered: &gathered,
         };
         #[cfg(test)]
-        context.shared.tripwires.cross(key, tripwire::Step::Act);
+        context.shared.tripwires.cross(key, tripwire::PipelineStep::Act);
         match pass.take(step).await {
             Ok(Next::Again(next)) => object = next,
             Ok(Next::Rest(action)) => return Ok(action),

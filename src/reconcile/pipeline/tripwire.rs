@@ -7,7 +7,7 @@ use vpn_core::terms::key::ObjectKey;
 
 /// A step of a reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum PipelineStep {
     Gather,
     Decide,
     Act,
@@ -16,11 +16,11 @@ pub enum Step {
 
 /// See the module. Clones share their state.
 #[derive(Clone, Default)]
-pub struct Tripwires(Arc<Mutex<HashSet<(String, Step)>>>);
+pub struct Tripwires(Arc<Mutex<HashSet<(String, PipelineStep)>>>);
 
 impl Tripwires {
     /// Makes each reconciliation of the object of this name panic at that step.
-    pub fn set(&self, name: &str, step: Step) {
+    pub fn set(&self, name: &str, step: PipelineStep) {
         self.with(|set| set.insert((name.to_owned(), step)));
     }
 
@@ -28,7 +28,7 @@ impl Tripwires {
         self.with(HashSet::clear);
     }
 
-    pub(crate) fn cross(&self, key: &ObjectKey, step: Step) {
+    pub(crate) fn cross(&self, key: &ObjectKey, step: PipelineStep) {
         let trips = self.with(|set| set.contains(&(key.name.clone(), step)));
         assert!(
             !trips,
@@ -36,7 +36,7 @@ impl Tripwires {
         );
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut HashSet<(String, Step)>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut HashSet<(String, PipelineStep)>) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -42,7 +42,7 @@ impl Project {
             endpoint: resources.endpoint_aliases.recorded_as(endpoint).to_owned(),
             project_id: id,
         };
-        let cloud_scope = vpn_cloud::Scope {
+        let cloud_scope = vpn_cloud::ProjectScope {
             endpoint: endpoint.clone(),
             project_id: scope.project_id.clone(),
         };

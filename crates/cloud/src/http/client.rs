@@ -17,9 +17,9 @@ use crate::lists::paging;
 use crate::lists::paging::Page;
 use crate::values::password::Password;
 
-/// Where an object lives: endpoint and project.
+/// What a client is scoped to: endpoint and project.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Scope {
+pub struct ProjectScope {
     /// Base URL of the VPN API, without a trailing slash.
     pub endpoint: String,
     /// The id in every path, after `/v5`.
@@ -31,7 +31,7 @@ pub struct Scope {
 pub struct Client {
     transport: Transport,
     credentials: Arc<Credentials>,
-    scope: Scope,
+    scope: ProjectScope,
 }
 
 /// One call of the VPN API; the path begins after the project.
@@ -53,7 +53,7 @@ pub(crate) struct CallOptions<'a> {
 
 impl Client {
     /// Creates a client; sends nothing.
-    pub fn new(transport: Transport, credentials: Arc<Credentials>, scope: Scope) -> Self {
+    pub fn new(transport: Transport, credentials: Arc<Credentials>, scope: ProjectScope) -> Self {
         Self {
             transport,
             credentials,
@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// Where this client's objects live.
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &ProjectScope {
         &self.scope
     }
 

@@ -28,7 +28,7 @@ const GRANT_LASTS: Duration = Duration::from_secs(1);
 /// write queue is free by then; otherwise it has its place in the queue again.
 pub struct WriteQueues<W> {
     this: Weak<Self>,
-    state: Mutex<QueueState<W>>,
+    state: Mutex<WriteQueuesState<W>>,
     enqueue: Box<dyn Fn(W) + Send + Sync>,
 }
 
@@ -38,7 +38,7 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> WriteQueues<W> {
     pub fn new(enqueue: impl Fn(W) + Send + Sync + 'static) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            state: Mutex::new(QueueState::default()),
+            state: Mutex::new(WriteQueuesState::default()),
             enqueue: Box::new(enqueue),
         })
     }
@@ -119,7 +119,7 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> WriteQueues<W> {
     }
 
     /// Changes the state, and enqueues waiters after the lock is released.
-    fn change<R>(&self, work: impl FnOnce(&mut QueueState<W>) -> R) -> R {
+    fn change<R>(&self, work: impl FnOnce(&mut WriteQueuesState<W>) -> R) -> R {
         let (result, to_enqueue, granted) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let result = work(&mut state);
@@ -207,7 +207,7 @@ impl<W> WriteQueue<W> {
 }
 
 #[derive(Debug)]
-struct QueueState<W> {
+struct WriteQueuesState<W> {
     write_queues: HashMap<Arc<str>, WriteQueue<W>>,
     places: HashMap<W, QueuePlace>,
     arrivals: u64,
@@ -218,7 +218,7 @@ struct QueueState<W> {
     new_grants: Vec<(Arc<str>, u64)>,
 }
 
-impl<W> Default for QueueState<W> {
+impl<W> Default for WriteQueuesState<W> {
     fn default() -> Self {
         Self {
             write_queues: HashMap::new(),
@@ -231,7 +231,7 @@ impl<W> Default for QueueState<W> {
     }
 }
 
-impl<W: Clone + Eq + Hash> QueueState<W> {
+impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
     /// Returns the name of the write queue if the waiter now holds it.
     fn enter(&mut self, name: &str, waiter: &W, priority: Priority) -> Option<Arc<str>> {
         let name = self.go_to(name, waiter);

@@ -1,5 +1,5 @@
 //! Reads a whole list page by page. Markers are creation times, so a page boundary can lose or repeat items.
-//! [`Listing::complete`] reports whether all items were read.
+//! [`PagedList::complete`] reports whether all items were read.
 
 use crate::lists::items::Items;
 
@@ -70,7 +70,7 @@ pub fn query<'a>(limit: &'a str, marker: Option<&'a str>) -> Vec<(&'a str, &'a s
 
 /// What to do after a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextPage {
     /// Read the page after this marker.
     Fetch(String),
     /// No further page can be read.
@@ -79,7 +79,7 @@ pub enum Next {
 
 /// The result of reading all pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<T> {
+pub struct PagedList<T> {
     /// Each id once, in the order of the pages.
     pub items: Vec<T>,
     /// Every page reported the same total, and as many items with an id were read. If false, an item that is not here
@@ -141,12 +141,12 @@ impl<T> Pages<T> {
 
 impl<T: Listed> Pages<T> {
     /// Adds a page and returns the next step.
-    pub fn add(&mut self, page: Page<T>) -> Next {
+    pub fn add(&mut self, page: Page<T>) -> NextPage {
         self.add_of(self.limit, page)
     }
 
     /// The same for a page that was requested with this limit.
-    pub(crate) fn add_of(&mut self, limit: u64, page: Page<T>) -> Next {
+    pub(crate) fn add_of(&mut self, limit: u64, page: Page<T>) -> NextPage {
         self.added += 1;
         // A total that changes between pages means that an item was created or deleted at an unknown place.
         self.total = match self.added {
@@ -193,15 +193,15 @@ impl<T: Listed> Pages<T> {
                 } else {
                     self.borders.extend(border);
                 }
-                Next::Fetch(marker)
+                NextPage::Fetch(marker)
             }
-            _ => Next::Done,
+            _ => NextPage::Done,
         }
     }
 
     /// Returns what was read.
-    pub fn finish(self) -> Listing<T> {
-        Listing {
+    pub fn finish(self) -> PagedList<T> {
+        PagedList {
             complete: is_complete(self.items.len(), self.total, self.without_id),
             items: self.items,
             unreadable: self.unreadable,
@@ -254,15 +254,15 @@ mod tests {
         }
     }
 
-    fn fetch(marker: &str) -> Next {
-        Next::Fetch(marker.to_owned())
+    fn fetch(marker: &str) -> NextPage {
+        NextPage::Fetch(marker.to_owned())
     }
 
     #[test]
     fn a_short_page_that_reaches_the_total_is_the_last_one() {
         let mut pages = Pages::default();
         assert_eq!(pages.add(page(items(0..200), 203, Some("a"))), fetch("a"));
-        assert_eq!(pages.add(page(items(200..203), 203, Some("b"))), Next::Done);
+        assert_eq!(pages.add(page(items(200..203), 203, Some("b"))), NextPage::Done);
         let listing = pages.finish();
         assert_eq!(listing.items, items(0..203));
         assert!(listing.complete);
@@ -273,12 +273,12 @@ mod tests {
         let mut pages = Pages::default();
         assert_eq!(pages.add(page(items(0..50), 120, Some("a"))), fetch("a"));
         assert_eq!(pages.add(page(items(50..100), 120, Some("b"))), fetch("b"));
-        assert_eq!(pages.add(page(items(100..120), 120, Some("c"))), Next::Done);
+        assert_eq!(pages.add(page(items(100..120), 120, Some("c"))), NextPage::Done);
         assert!(pages.finish().complete);
         let mut pages = Pages::default();
         assert_eq!(
             pages.add(page(items(0..50), 120, None)),
-            Next::Done,
+            NextPage::Done,
             "there is no way on"
         );
         assert!(!pages.finish().complete);
@@ -287,10 +287,10 @@ mod tests {
     #[test]
     fn an_empty_list_is_complete() {
         let mut pages = Pages::<PagedItem>::default();
-        assert_eq!(pages.add(page(vec![], 0, None)), Next::Done);
+        assert_eq!(pages.add(page(vec![], 0, None)), NextPage::Done);
         assert_eq!(
             pages.finish(),
-            Listing {
+            PagedList {
                 items: vec![],
                 complete: true,
                 unreadable: vec![],
@@ -303,20 +303,20 @@ mod tests {
     #[test]
     fn a_full_page_ends_the_list_without_a_new_marker_or_new_items() {
         for marker in [None, Some("")] {
-            assert_eq!(Pages::default().add(page(items(0..200), 200, marker)), Next::Done);
+            assert_eq!(Pages::default().add(page(items(0..200), 200, marker)), NextPage::Done);
         }
         let mut pages = Pages::default();
         assert_eq!(pages.add(page(items(0..200), 900, Some("a"))), fetch("a"));
         assert_eq!(
             pages.add(page(items(200..400), 900, Some("a"))),
-            Next::Done,
+            NextPage::Done,
             "the marker stands still"
         );
         let mut pages = Pages::default();
         assert_eq!(pages.add(page(items(0..200), 900, Some("a"))), fetch("a"));
         assert_eq!(
             pages.add(page(items(0..200), 900, Some("b"))),
-            Next::Done,
+            NextPage::Done,
             "nothing new"
         );
         assert!(!pages.finish().complete);
@@ -358,7 +358,7 @@ mod tests {
                 unreadable: vec![unreadable(id)],
                 ..page(items(0..3), total, None)
             };
-            assert_eq!(pages.add(with_unreadable), Next::Done);
+            assert_eq!(pages.add(with_unreadable), NextPage::Done);
             let listing = pages.finish();
             assert_eq!((listing.complete, listing.unreadable), (complete, vec![unreadable(id)]));
         }
@@ -372,7 +372,7 @@ mod tests {
         };
         let mut pages = Pages::of(SMALL_LIMIT);
         assert_eq!(pages.add(without_total(0..50, Some("a"))), fetch("a"));
-        assert_eq!(pages.add(without_total(50..60, Some("b"))), Next::Done);
+        assert_eq!(pages.add(without_total(50..60, Some("b"))), NextPage::Done);
         assert_eq!(pages.finish().items.len(), 60);
     }
 
@@ -385,7 +385,7 @@ mod tests {
     fn an_endless_list_stops_at_the_page_limit() {
         let mut pages = Pages::default();
         let mut next = 0;
-        while let Next::Fetch(_) = pages.add(page(items(next..next + 200), u64::MAX, Some(&next.to_string()))) {
+        while let NextPage::Fetch(_) = pages.add(page(items(next..next + 200), u64::MAX, Some(&next.to_string()))) {
             next += 200;
         }
         let listing = pages.finish();
@@ -451,13 +451,13 @@ mod tests {
         )
     }
 
-    fn walk(cloud: &PagingCloud) -> (Listing<PagedItem>, u64) {
+    fn walk(cloud: &PagingCloud) -> (PagedList<PagedItem>, u64) {
         let (mut pages, mut next, mut asked) = (Pages::default(), None, 0);
         loop {
             asked += 1;
             match pages.add(cloud.page(next.as_deref())) {
-                Next::Fetch(marker) => next = Some(marker),
-                Next::Done => return (pages.finish(), asked),
+                NextPage::Fetch(marker) => next = Some(marker),
+                NextPage::Done => return (pages.finish(), asked),
             }
         }
     }
@@ -496,7 +496,7 @@ mod tests {
                 totals.insert(total_count);
                 let next_marker = marker.map(|marker| marker.to_string());
                 let page = Page { items: items(start..start + length), unreadable: Vec::new(), total_count, next_marker, current_count };
-                if collected.add(page) == Next::Done {
+                if collected.add(page) == NextPage::Done {
                     break;
                 }
             }

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lists::paging::{Listed, Listing, Next, Page, Pages, Unreadable, is_complete};
+use crate::lists::paging::{Listed, NextPage, Page, PagedList, Pages, Unreadable, is_complete};
 
 /// Maximum number of walks over one list. The second finds what the first lost; a third is for a list that changed
 /// between the two.
@@ -60,15 +60,15 @@ impl<T: Listed> Walks<T> {
             return;
         }
         self.request = match self.walk.add_of(request.limit, page) {
-            Next::Fetch(marker) => Some(PageRequest {
+            NextPage::Fetch(marker) => Some(PageRequest {
                 limit: self.limit,
                 marker: Some(marker),
             }),
-            Next::Done if self.walk_ended() => Some(PageRequest {
+            NextPage::Done if self.walk_ended() => Some(PageRequest {
                 limit: self.limit,
                 marker: None,
             }),
-            Next::Done => None,
+            NextPage::Done => None,
         };
     }
 
@@ -110,7 +110,7 @@ impl<T: Listed> Walks<T> {
     }
 
     /// Returns the list as found.
-    pub fn finish(self) -> Listing<T> {
+    pub fn finish(self) -> PagedList<T> {
         let Some(united) = self.united else {
             return self.walk.finish();
         };
@@ -123,7 +123,7 @@ impl<T: Listed> Walks<T> {
             others.retain(|item| !ids.contains(item.id()));
             items.extend(others);
         }
-        Listing {
+        PagedList {
             items,
             complete,
             unreadable: united.unreadable,
@@ -284,7 +284,7 @@ mod tests {
     }
 
     /// Walks over the list that `cloud` returns for the number of each request, starting at 1.
-    fn walk(limit: u64, cloud: impl Fn(usize) -> WalkedCloud) -> (Listing<WalkedItem>, Vec<PageRequest>) {
+    fn walk(limit: u64, cloud: impl Fn(usize) -> WalkedCloud) -> (PagedList<WalkedItem>, Vec<PageRequest>) {
         let mut walks = Walks::of(limit);
         let mut asked = Vec::new();
         while let Some(request) = walks.request().cloned() {
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(listing.items.len(), 206);
     }
 
-    fn ids(listing: &Listing<WalkedItem>) -> Vec<&str> {
+    fn ids(listing: &PagedList<WalkedItem>) -> Vec<&str> {
         let mut ids: Vec<&str> = listing.items.iter().map(Listed::id).collect();
         ids.sort_unstable();
         ids

@@ -89,7 +89,7 @@ pub struct NewCustomerGateway {
 
 /// The body of an update request: no other field can be updated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CustomerGatewayChange {
+pub struct CustomerGatewayUpdate {
     /// `None`: the name stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -186,7 +186,7 @@ impl Client {
     pub async fn update_customer_gateway(
         &self,
         id: &str,
-        change: &CustomerGatewayChange,
+        update: &CustomerGatewayUpdate,
     ) -> Result<Answer<CustomerGateway>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::UpdateCustomerGateway,
@@ -197,7 +197,7 @@ impl Client {
         self.fetch_gateway(
             request,
             Some(&WrappedGateway {
-                customer_gateway: change,
+                customer_gateway: update,
             }),
         )
         .await

@@ -86,9 +86,9 @@ pub struct CreatedUser {
 }
 
 /// The body of an update. The effect of an omitted field is not documented, so an update starts from the current
-/// values: [`UserChange::keeping`].
+/// values: [`UserUpdate::keeping`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UserChange {
+pub struct UserUpdate {
     /// Always sent; empty clears it.
     pub description: String,
     /// Sent if known: then the cloud has the field.
@@ -100,7 +100,7 @@ pub struct UserChange {
     pub user_group_id: Option<String>,
 }
 
-impl UserChange {
+impl UserUpdate {
     /// Returns an update that changes nothing. `user` must come from a GET or an update: list items may lack fields.
     pub fn keeping(user: &User) -> Self {
         let told = user.static_ip.as_deref();
@@ -223,7 +223,7 @@ impl Client {
         &self,
         server_id: &str,
         id: &str,
-        change: &UserChange,
+        update: &UserUpdate,
     ) -> Result<Answer<User>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::UpdateVpnUser,
@@ -232,7 +232,7 @@ impl Client {
             query: &[],
         };
         let answer = self
-            .fetch::<WrappedUser<User>>(request, Some(&WrappedUser { user: change }))
+            .fetch::<WrappedUser<User>>(request, Some(&WrappedUser { user: update }))
             .await?;
         Ok(answer.map(|wrapped| wrapped.user))
     }
@@ -317,12 +317,12 @@ mod tests {
                 json!({"description": "", "static_ip": "192.168.10.5"}),
             ),
         ] {
-            let change = UserChange::keeping(&read(user));
+            let change = UserUpdate::keeping(&read(user));
             assert_eq!(serde_json::to_value(change).expect("JSON"), body);
         }
-        let change = UserChange {
+        let change = UserUpdate {
             user_group_id: Some("g2".to_owned()),
-            ..UserChange::keeping(&read(json!({"id": "u1", "user_group_id": "g1"})))
+            ..UserUpdate::keeping(&read(json!({"id": "u1", "user_group_id": "g1"})))
         };
         let body = json!({"description": "", "user_group_id": "g2"});
         assert_eq!(serde_json::to_value(change).expect("JSON"), body);

@@ -79,13 +79,13 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lists::paging::{Next, Pages};
+    use crate::lists::paging::{NextPage, Pages};
     use serde_json::{Value, json};
 
     fn complete(answer: Value) -> bool {
         let list: VpnServersBody = serde_json::from_value(answer).expect("a list");
         let mut pages = Pages::default();
-        assert_eq!(pages.add(list.into()), Next::Done);
+        assert_eq!(pages.add(list.into()), NextPage::Done);
         pages.finish().complete
     }
 

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayChange, NewCustomerGateway};
-use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
+use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayUpdate, NewCustomerGateway};
+use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserUpdate};
 use vpn_cloud::{ErrorKind, Operation};
 use vpn_operator_testbed::figures::{self, Effort};
 use vpn_simulator::desk::{Desk, Told};
@@ -86,7 +86,7 @@ impl Comparable for Gateways {
         let of_tags = path.replace("customer-gateways", "customer-gateway");
         match random.random_range(0..3) {
             0 => {
-                let change = CustomerGatewayChange {
+                let change = CustomerGatewayUpdate {
                     name: Some(some(random, &["a", "b", "c"]).to_owned()),
                     ca_certificate: None,
                 };
@@ -168,7 +168,7 @@ impl Comparable for Users {
 
     fn change(random: &mut StdRng, path: &str) -> (UserChange, Operation, &'static str, String, Value) {
         if random.random_bool(0.4) {
-            let update = Update {
+            let update = UserUpdate {
                 description: some(random, &["", "x", "y"]).to_owned(),
                 static_ip: Some(NO_STATIC_IP.to_owned()),
                 user_group_id: None,

@@ -7,13 +7,13 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::calls::{CallAnswer, ServiceCall};
-use crate::operations::Operation;
+use crate::operations::SimulatedOperation;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{TokenOtherBody, TokenReplay};
 
 /// A token is good for one operation on one server.
-type TokenKey = (Operation, String, String);
+type TokenKey = (SimulatedOperation, String, String);
 
 /// Creations that came with a token.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 
 use crate::calls::ServiceCall;
-use crate::operations::Operation;
+use crate::operations::SimulatedOperation;
 use crate::p2c::admin::VpnServerSpec;
 use crate::p2c::client_tokens::ClientTokens;
 use crate::p2c::codes::{CodeTable, P2cCode, refuse};
@@ -116,7 +116,7 @@ impl P2c {
 }
 
 /// Refuses a P2C call if P2C is not published.
-pub(crate) fn unpublished(operation: Operation, path: &str, switches: &Switches) -> Result<(), ApiRefusal> {
+pub(crate) fn unpublished(operation: SimulatedOperation, path: &str, switches: &Switches) -> Result<(), ApiRefusal> {
     match switches.p2c {
         _ if !operation.is_p2c() => Ok(()),
         P2cPublished::Published => Ok(()),

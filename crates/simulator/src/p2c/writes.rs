@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::switches::{QueuePace, WriteQueue};
+use crate::switches::{QueuePace, WriteQueueLimit};
 
 /// See the module. The number in the log identifies a change.
 #[derive(Debug, Default)]
@@ -43,11 +43,11 @@ impl Writes {
     }
 
     /// Whether earlier changes leave room for this one.
-    pub(crate) fn has_room(&self, server_id: &str, sequence: u64, now: Timestamp, queue: WriteQueue) -> bool {
+    pub(crate) fn has_room(&self, server_id: &str, sequence: u64, now: Timestamp, queue: WriteQueueLimit) -> bool {
         let room = match queue {
-            WriteQueue::Twenty => 20,
-            WriteQueue::One => 1,
-            WriteQueue::Unlimited => return true,
+            WriteQueueLimit::Twenty => 20,
+            WriteQueueLimit::One => 1,
+            WriteQueueLimit::Unlimited => return true,
         };
         self.0.get(server_id).is_none_or(|load| {
             let before = load.under_way.range(..sequence).count();
@@ -121,11 +121,11 @@ mod tests {
         let (mut writes, now) = (Writes::default(), Timestamp::UNIX_EPOCH);
         writes.arrive("s", 1);
         writes.arrive("s", 2);
-        assert!(writes.has_room("s", 1, now, WriteQueue::One));
-        assert!(!writes.has_room("s", 2, now, WriteQueue::One));
-        assert!(writes.has_room("s", 2, now, WriteQueue::Twenty));
+        assert!(writes.has_room("s", 1, now, WriteQueueLimit::One));
+        assert!(!writes.has_room("s", 2, now, WriteQueueLimit::One));
+        assert!(writes.has_room("s", 2, now, WriteQueueLimit::Twenty));
         writes.leave("s", 1);
-        assert!(writes.has_room("s", 2, now, WriteQueue::One));
+        assert!(writes.has_room("s", 2, now, WriteQueueLimit::One));
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         writes.made("s", start, QueuePace::AtOnce);
         for (seconds, room) in [(0, false), (1, false), (2, true)] {
             assert_eq!(
-                writes.has_room("s", 1, after(seconds), WriteQueue::One),
+                writes.has_room("s", 1, after(seconds), WriteQueueLimit::One),
                 room,
                 "{seconds}"
             );

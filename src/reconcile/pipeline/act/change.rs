@@ -13,7 +13,7 @@ use vpn_core::terms::failure::{RETRY, failure_of};
 
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
-use super::{Cloud, Next, Pass, ready_reason};
+use super::{CloudContext, Next, Pass, ready_reason};
 use crate::reconcile::provider::cloud_kind::CloudKind;
 
 /// A change of a resource.
@@ -34,15 +34,18 @@ impl<K: CloudKind> CloudWrite<K> for Correcting<'_, K> {
         }
     }
 
-    async fn record(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> Result<Recorded<K>, kube::Error> {
+    async fn record(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> Result<Recorded<K>, kube::Error> {
         pass.record_change(cloud, &self.call, &self.why).await
     }
 
-    fn claims(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> bool {
+    fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool {
         !pass.is_held_by_another(cloud, self.id)
     }
 
-    fn request<'a>(&'a self, cloud: &'a Cloud<'_, K>) -> BoxFuture<'a, Result<Answer<Option<K::Remote>>, CloudError>> {
+    fn request<'a>(
+        &'a self,
+        cloud: &'a CloudContext<'_, K>,
+    ) -> BoxFuture<'a, Result<Answer<Option<K::Remote>>, CloudError>> {
         K::change(&cloud.client, &cloud.parent, self.id, &self.call)
     }
 }
@@ -147,7 +150,7 @@ impl<K: CloudKind> Pass<'_, K> {
     /// Records what is about to be changed.
     pub(super) async fn record_change(
         &self,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
         call: &K::Change,
         why: &Why,
     ) -> Result<Recorded<K>, kube::Error> {

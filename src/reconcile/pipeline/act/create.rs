@@ -17,7 +17,7 @@ use vpn_core::terms::failure::{RETRY, failure_of};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::status::is_no_more;
-use super::{Cloud, Next, Pass, ready_reason};
+use super::{CloudContext, Next, Pass, ready_reason};
 use crate::reconcile::k8s::report::stamp;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::Action;
@@ -37,7 +37,7 @@ impl<K: CloudKind> CloudWrite<K> for Creation<K> {
         pass.say_that_it_waits().await
     }
 
-    async fn record(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> Result<Recorded<K>, kube::Error> {
+    async fn record(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> Result<Recorded<K>, kube::Error> {
         pass.record(cloud, |circumstances, status| {
             let intent = circumstances.intent(self.announced.as_ref(), || self.token.clone());
             circumstances.announce_creation(status, &intent, &self.new);
@@ -45,11 +45,11 @@ impl<K: CloudKind> CloudWrite<K> for Creation<K> {
         .await
     }
 
-    fn claims(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> bool {
+    fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool {
         pass.intends(cloud)
     }
 
-    fn request<'a>(&'a self, cloud: &'a Cloud<'_, K>) -> BoxFuture<'a, Result<Answer<K::Remote>, CloudError>> {
+    fn request<'a>(&'a self, cloud: &'a CloudContext<'_, K>) -> BoxFuture<'a, Result<Answer<K::Remote>, CloudError>> {
         K::create(&cloud.client, &cloud.parent, &self.new, &self.token)
     }
 }
@@ -107,7 +107,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Reserves the name of a creation. Returns whether no other object has it.
-    pub(super) fn intends(&self, cloud: &Cloud<'_, K>) -> bool {
+    pub(super) fn intends(&self, cloud: &CloudContext<'_, K>) -> bool {
         let name = wanted_name(&self.object, &cloud.scope).filter(|_| K::UNIQUE_NAMES);
         name.is_none_or(|name| self.context.claims.index().intend(self.key, &name).is_ok())
     }
@@ -132,7 +132,7 @@ impl<K: CloudKind> Pass<'_, K> {
     /// `again`: the creation was replayed, since the first answer was lost.
     pub(super) async fn created(
         &self,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
         new: &K::New,
         remote: K::Remote,
         again: bool,
@@ -170,7 +170,7 @@ impl<K: CloudKind> Pass<'_, K> {
 
     /// Deletes what was created for an object that was deleted meanwhile. A finalizer that is added while a deletion is
     /// carried out is removed with the object, so no later reconcile would delete the resource.
-    pub(super) async fn take_back(&self, cloud: &Cloud<'_, K>, remote: &K::Remote) {
+    pub(super) async fn take_back(&self, cloud: &CloudContext<'_, K>, remote: &K::Remote) {
         let (object, noun, id) = (self.key, K::NOUN, remote.id());
         let default = self.context.shared.policy.default_deletion;
         if self.object.lifecycle.deletion(default) != DeletionPolicy::Delete {

@@ -10,7 +10,7 @@ use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
 
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
-use super::{Cloud, Next, Pass, ready_reason};
+use super::{CloudContext, Next, Pass, ready_reason};
 use crate::reconcile::k8s::report::stamp;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 
@@ -28,7 +28,7 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
         false
     }
 
-    async fn record(&self, pass: &Pass<'_, K>, _: &Cloud<'_, K>) -> Result<Recorded<K>, kube::Error> {
+    async fn record(&self, pass: &Pass<'_, K>, _: &CloudContext<'_, K>) -> Result<Recorded<K>, kube::Error> {
         let mut recorded = Recorded::nothing(&pass.object);
         // If it was sent before, status reports the deletion already.
         if !self.duplicate && ready_reason::<K>(&pass.object) != Some(Reason::Deleting.as_str()) {
@@ -42,11 +42,11 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
         Ok(recorded)
     }
 
-    fn claims(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> bool {
+    fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool {
         !pass.is_held_by_another(cloud, self.id)
     }
 
-    fn request<'a>(&'a self, cloud: &'a Cloud<'_, K>) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+    fn request<'a>(&'a self, cloud: &'a CloudContext<'_, K>) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
         K::delete(&cloud.client, &cloud.parent, self.id)
     }
 }

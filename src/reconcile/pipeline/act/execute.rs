@@ -15,7 +15,7 @@ use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{Abort, ORDER, Stage};
 
 use super::recorded::Recorded;
-use super::{Cloud, Next, Pass};
+use super::{CloudContext, Next, Pass};
 use crate::reconcile::pipeline::context::Context;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::session::permits::{NotYet, Reservation, WriteAdmission, WritePermit, WriteRefusal};
@@ -45,15 +45,18 @@ pub(super) trait CloudWrite<K: CloudKind>: Sync {
     fn record(
         &self,
         pass: &Pass<'_, K>,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
     ) -> impl Future<Output = Result<Recorded<K>, kube::Error>> + Send;
 
     /// Claims what the write takes. Returns whether no other object has it. Checked before the record, and again when no
     /// other write can be in progress.
-    fn claims(&self, pass: &Pass<'_, K>, cloud: &Cloud<'_, K>) -> bool;
+    fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool;
 
     /// The request.
-    fn request<'a>(&'a self, cloud: &'a Cloud<'_, K>) -> BoxFuture<'a, Result<Answer<Self::Response>, CloudError>>;
+    fn request<'a>(
+        &'a self,
+        cloud: &'a CloudContext<'_, K>,
+    ) -> BoxFuture<'a, Result<Answer<Self::Response>, CloudError>>;
 }
 
 /// What became of a write.
@@ -68,7 +71,7 @@ impl<K: CloudKind> Pass<'_, K> {
     /// Takes a write through its stages, and ends at the first that does not pass.
     pub(super) async fn execute<W: CloudWrite<K>>(
         &self,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
         write: &W,
     ) -> Result<Executed<K, W::Response>, kube::Error> {
         let (mut reservation, mut permit) = (None, None);
@@ -138,7 +141,7 @@ impl<K: CloudKind> Pass<'_, K> {
     /// Sends the request. The permit ends with the answer, whose record needs none. `None`: it was not sent.
     async fn send<T>(
         &self,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
         permit: Option<WritePermit<'_>>,
         may_send: impl Fn() -> bool,
         request: BoxFuture<'_, Result<Answer<T>, CloudError>>,
@@ -177,7 +180,11 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Reserves a write of the object. It does not block: a waiting object is enqueued later.
-    fn reserve<'a>(&'a self, cloud: &'a Cloud<'_, K>, priority: Priority) -> Result<Reservation<'a>, WriteRefusal> {
+    fn reserve<'a>(
+        &'a self,
+        cloud: &'a CloudContext<'_, K>,
+        priority: Priority,
+    ) -> Result<Reservation<'a>, WriteRefusal> {
         let queues = WriteAdmission {
             write_queues: &self.context.shared.sessions.write_queues,
             write_queue: write_queue::<K>(&cloud.scope, &cloud.parent),
@@ -200,7 +207,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Pauses a write queue, since the cloud's own queue of that server is full.
-    fn heed_full_queue(&self, cloud: &Cloud<'_, K>, error: &CloudError) {
+    fn heed_full_queue(&self, cloud: &CloudContext<'_, K>, error: &CloudError) {
         if let (ErrorKind::QueueFull, Some(write_queue)) = (error.kind, write_queue::<K>(&cloud.scope, &cloud.parent)) {
             // Not for a long wait: the other objects get the cloud's own answer as well, and report it.
             let wait = error.delay(1).min(error.kind.backoff().first.max(LONG_WAIT));
@@ -213,7 +220,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Whether another object claims the resource. Checked again once no other write can be in progress.
-    pub(super) fn is_held_by_another(&self, cloud: &Cloud<'_, K>, id: &str) -> bool {
+    pub(super) fn is_held_by_another(&self, cloud: &CloudContext<'_, K>, id: &str) -> bool {
         let Context { policy, .. } = &*self.context.shared;
         let known = cloud.cache.known();
         competing_claim(&self.context.claims, &known, policy, self.key, &self.object, id).is_some()

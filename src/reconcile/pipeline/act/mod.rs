@@ -52,7 +52,7 @@ pub(crate) struct Pass<'a, K: CloudKind> {
 }
 
 /// What a step needs of the cloud, once all of it is known.
-pub(super) struct Cloud<'a, K: CloudKind> {
+pub(super) struct CloudContext<'a, K: CloudKind> {
     pub(super) session: &'a Arc<Session>,
     pub(super) cache: &'a Arc<Cache<K::Remote, ObjectKey>>,
     pub(super) client: vpn_cloud::Client,
@@ -62,7 +62,7 @@ pub(super) struct Cloud<'a, K: CloudKind> {
     pub(super) now: Timestamp,
 }
 
-impl<K: CloudKind> Cloud<'_, K> {
+impl<K: CloudKind> CloudContext<'_, K> {
     /// The cloud's present time, as far as it is known.
     pub(super) fn present(&self) -> Timestamp {
         self.session.cloud_now().unwrap_or(self.now)
@@ -99,11 +99,11 @@ impl<K: CloudKind> Pass<'_, K> {
         }
     }
 
-    pub(super) fn cloud(&self) -> Option<Cloud<'_, K>> {
+    pub(super) fn cloud(&self) -> Option<CloudContext<'_, K>> {
         let (session, cache) = (self.gathered.session.as_ref()?, self.gathered.cache.as_ref()?);
         let access = self.gathered.access.as_ref().ok()?;
         let client = session.client()?;
-        Some(Cloud {
+        Some(CloudContext {
             session,
             cache,
             parent: self.gathered.parent.clone()?,
@@ -114,7 +114,11 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// The circumstances of an outcome, at this time of the cloud.
-    pub(super) fn circumstances<'a>(&'a self, cloud: &'a Cloud<'_, K>, cloud_now: Timestamp) -> Circumstances<'a, K> {
+    pub(super) fn circumstances<'a>(
+        &'a self,
+        cloud: &'a CloudContext<'_, K>,
+        cloud_now: Timestamp,
+    ) -> Circumstances<'a, K> {
         Circumstances {
             policy: &self.context.shared.policy,
             object: &self.object,

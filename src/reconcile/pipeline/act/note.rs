@@ -6,7 +6,7 @@ use vpn_core::observe::observer::is_named;
 use vpn_core::terms::failure::RETRY;
 use vpn_core::terms::note::Note;
 
-use super::{Cloud, Next, Pass};
+use super::{CloudContext, Next, Pass};
 use crate::reconcile::k8s::report::is_new_failure;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 
@@ -65,7 +65,7 @@ impl<K: CloudKind> Pass<'_, K> {
 
     /// Reserves a cloud object until its id is recorded. Returns whether no other object has a better claim to it or to
     /// its name.
-    pub(super) fn takes(&self, cloud: &Cloud<'_, K>, remote: &K::Remote) -> bool {
+    pub(super) fn takes(&self, cloud: &CloudContext<'_, K>, remote: &K::Remote) -> bool {
         let owner_tag_key = &self.context.shared.policy.owner_tag_key;
         let name = name_to_take::<K>(&cloud.scope, &cloud.parent, owner_tag_key, remote);
         let index = || self.context.claims.index();

@@ -10,7 +10,7 @@ use vpn_core::ledger::outcome::Circumstances;
 use vpn_core::object::{Object, crd_name};
 use vpn_core::terms::failure::{Failure, POLL};
 
-use super::{Cloud, Next, Pass};
+use super::{CloudContext, Next, Pass};
 use crate::kubernetes::client::REQUEST_LIMIT;
 use crate::kubernetes::crd_skew::UPDATE;
 use crate::reconcile::provider::cloud_kind::CloudKind;
@@ -20,7 +20,7 @@ impl<K: CloudKind> Pass<'_, K> {
     /// takes. If the write took longer, it is repeated for the longest possible one.
     pub(super) async fn record(
         &self,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
         change: impl Fn(&Circumstances<'_, K>, &mut K::Status),
     ) -> Result<Recorded<K>, kube::Error> {
         let before = &self.object.status;
@@ -34,7 +34,7 @@ impl<K: CloudKind> Pass<'_, K> {
 
     pub(super) async fn record_for(
         &self,
-        cloud: &Cloud<'_, K>,
+        cloud: &CloudContext<'_, K>,
         waits: Duration,
         before: &K::Status,
         change: impl Fn(&Circumstances<'_, K>, &mut K::Status),

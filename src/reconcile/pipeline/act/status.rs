@@ -19,7 +19,7 @@ impl<K: CloudKind> Pass<'_, K> {
         self.context
             .shared
             .tripwires
-            .cross(self.key, crate::reconcile::pipeline::tripwire::Step::Report);
+            .cross(self.key, crate::reconcile::pipeline::tripwire::PipelineStep::Report);
         match self.context.shared.reporter.write(&*self.object, change).await? {
             None => Ok(Arc::clone(&self.object)),
             Some(written) => {

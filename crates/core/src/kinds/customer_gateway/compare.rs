@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayChange};
+use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGateway, CustomerGatewayUpdate};
 
 use super::{GatewayChange, Gateways, TagDifference, id_type};
 use crate::api::customer_gateway::IdType;
@@ -93,7 +93,7 @@ impl Compare for Gateways {
             ..
         } = wanted;
         let mut fields = Vec::new();
-        let mut update = CustomerGatewayChange::default();
+        let mut update = CustomerGatewayUpdate::default();
         // A name that is missing in a response is no difference: every gateway has a name.
         if let (Some(name), Some(has)) = (&spec.name, &remote.name)
             && has != name
@@ -119,7 +119,7 @@ impl Compare for Gateways {
         if tags.is_some() {
             fields.push("tags".to_owned());
         }
-        let call = if update == CustomerGatewayChange::default() {
+        let call = if update == CustomerGatewayUpdate::default() {
             let tags = tags?;
             if tags.remove.is_empty() {
                 GatewayChange::AddTags(tags.add)

@@ -10,7 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayChange};
+use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayUpdate};
 
 use crate::api::customer_gateway::IdType;
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus};
@@ -35,7 +35,7 @@ pub struct GatewayDereferenced {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GatewayChange {
     /// Changes the name or the certificate.
-    Update(CustomerGatewayChange),
+    Update(CustomerGatewayUpdate),
     /// Adds these tags.
     AddTags(BTreeMap<String, String>),
     /// Removes these tags.

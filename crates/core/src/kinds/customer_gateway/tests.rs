@@ -66,7 +66,7 @@ fn domain_names_are_compared_case_insensitively() {
 #[test]
 fn unknown_tags_stay_unknown_after_any_change() {
     let changes = [
-        GatewayChange::Update(CustomerGatewayChange::default()),
+        GatewayChange::Update(CustomerGatewayUpdate::default()),
         GatewayChange::AddTags(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
         GatewayChange::RemoveTags(BTreeMap::new()),
     ];
@@ -91,7 +91,7 @@ fn spec(name: Option<String>, tags: Option<BTreeMap<String, String>>) -> Custome
 }
 
 fn apply(remote: &mut CustomerGateway, call: &GatewayChange) {
-    if let GatewayChange::Update(CustomerGatewayChange { name: Some(name), .. }) = call {
+    if let GatewayChange::Update(CustomerGatewayUpdate { name: Some(name), .. }) = call {
         remote.name = Some(name.clone());
     }
     Gateways::apply_change(call, remote);

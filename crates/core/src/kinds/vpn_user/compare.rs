@@ -1,6 +1,6 @@
 //! Differences between a spec and a resource, and their corrections.
 
-use vpn_cloud::resources::users::UserChange as Update;
+use vpn_cloud::resources::users::UserUpdate;
 
 use super::password::Judgement;
 use super::{UserChange, Users, WantedGroup, ambiguous, group, in_cloud, password, static_ip};
@@ -41,10 +41,10 @@ impl Compare for Users {
     fn difference(wanted: &DesiredState<'_, Self>, remote: &Self::Remote) -> Option<Difference<Self::Change>> {
         let DesiredState { spec, dereferenced, .. } = wanted;
         let mut fields = Vec::new();
-        let mut update = Update {
+        let mut update = UserUpdate {
             // If omitted, it might count as none; the cloud's own Terraform provider sends it as well.
             user_group_id: remote.user_group_id.clone(),
-            ..Update::keeping(remote)
+            ..UserUpdate::keeping(remote)
         };
         if let Some(description) = &spec.description
             && remote.description.as_deref().unwrap_or_default() != description

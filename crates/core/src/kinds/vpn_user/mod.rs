@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use vpn_cloud::limits::clock::creation_window;
-use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserChange as Update};
+use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserUpdate};
 use vpn_cloud::values::password::Password;
 
 use self::password::WantedPassword;
@@ -89,7 +89,7 @@ impl UserCreation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserChange {
     /// Updates description, group and address together.
-    Update(Update),
+    Update(UserUpdate),
     /// Removes the user from this group.
     LeaveGroup(String),
     /// Sets this password.
