@@ -1,10 +1,11 @@
 //! The direction of the modules: a folder imports only what stands above it in `LAYERS`. Tests inside a file may import
-//! anything. `docs/contributing/design.md` explains the layers.
+//! anything. `docs/contributing/design.md` explains the layers. Also: sizes of files and functions, and names of types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use regex::Regex;
 
 /// A crate: its folder, the crates that it may import, and its modules from the bottom up. A module is a file or a folder.
@@ -248,6 +249,121 @@ fn files_and_functions_are_short() {
     assert!(long.is_empty(), "{long:#?}");
 }
 
+/// `switches!` takes the names of types from its input: `field: Name = "switch"`. The types of other macros have their
+/// names in the macro itself.
+const NAMING_MACRO: &str = "switches";
+
+/// A reader who searches for a name must find one type. An alias within a `use` declaration hides a name that is used
+/// twice, so names are unique across crates.
+#[test]
+fn each_type_has_a_name_of_its_own() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in LAYERS.iter().flat_map(sources_with_programs) {
+        let path = source.path.strip_prefix(project()).expect("in the project").display();
+        let tokens: TokenStream = source
+            .code
+            .parse()
+            .unwrap_or_else(|error| panic!("{path} cannot be read: {error}"));
+        let mut names = Vec::new();
+        collect_types(tokens, false, &mut names);
+        for name in names {
+            places.entry(name).or_default().push(path.to_string());
+        }
+    }
+    let takes_names = places.remove("$").unwrap_or_default();
+    assert!(
+        takes_names.iter().all(|path| path.ends_with("switches.rs")),
+        "a macro takes the names of types from its input, which this test does not read: {takes_names:?}"
+    );
+    assert!(places.len() > 500, "too few types found: {}", places.len());
+    let shared: Vec<String> = places
+        .iter()
+        .filter(|(_, places)| places.len() > 1)
+        .map(|(name, places)| format!("{name} is defined in {}", places.join(" and in ")))
+        .collect();
+    assert!(shared.is_empty(), "rename all but one:\n{}", shared.join("\n"));
+}
+
+#[test]
+fn types_are_found_in_any_layout() {
+    let code = r##"
+        pub(in crate::a)
+        struct
+        One<T>(T); /* struct Comment; */ // enum Comment {}
+        const TEXT: &str = "struct Text;"; const RAW: &str = r#"enum "Raw" {}"#;
+        pub trait Two { type Item; fn f() { struct Three; } }
+        unsafe impl Two for One<u8> { #[doc = "x"] pub type Item = u8; fn f() { type Four = u8; } }
+        fn g(one: impl Two) -> impl Two { type Five = u8; }
+        macro_rules! types { ($name:ident) => { pub enum Six { $name } struct $name; }; }
+        switches! { /** struct Comment */ field: Seven = "seven" { First "first", Other "other" } }
+        other! { field: NotThis = "text" } mod a { #[derive(Clone)] enum One {} }
+    "##;
+    let mut names = Vec::new();
+    collect_types(code.parse().expect("tokens"), false, &mut names);
+    assert_eq!(
+        names,
+        ["One", "Two", "Three", "Four", "Five", "Six", "$", "Seven", "One"]
+    );
+}
+
+/// Adds the names of all structs, enums, traits and aliases, local ones included; `$` for a name that a macro takes from
+/// its input. `is_body`: these tokens are the body of a trait or an impl, where `type` defines an associated type.
+fn collect_types(tokens: TokenStream, is_body: bool, names: &mut Vec<String>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let is_at = |index: Option<usize>, expected: &str| {
+        index
+            .and_then(|index| tokens.get(index))
+            .is_some_and(|token| token.to_string() == expected)
+    };
+    let mut body_follows = false;
+    for (index, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => {
+                if is_at(index.checked_sub(1), "!") && is_at(index.checked_sub(2), NAMING_MACRO) {
+                    names.extend(names_of_switches(group.stream()));
+                }
+                let is_body = group.delimiter() == Delimiter::Brace && std::mem::take(&mut body_follows);
+                collect_types(group.stream(), is_body, names);
+            }
+            TokenTree::Ident(word) => match word.to_string().as_str() {
+                "impl" => body_follows |= begins_item(&tokens[..index]),
+                "type" if is_body => {}
+                keyword @ ("struct" | "enum" | "trait" | "type") => {
+                    body_follows |= keyword == "trait";
+                    match tokens.get(index + 1) {
+                        Some(TokenTree::Ident(name)) => names.push(name.to_string()),
+                        Some(TokenTree::Punct(mark)) if mark.as_char() == '$' => names.push("$".to_owned()),
+                        _ => {}
+                    }
+                }
+                _ => {}
+            },
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+/// Whether an item can begin after these tokens. Otherwise an `impl` is a type, as in `-> impl Trait`.
+fn begins_item(before: &[TokenTree]) -> bool {
+    match before.last() {
+        None => true,
+        // An attribute, or the body of the item before.
+        Some(TokenTree::Group(group)) => group.delimiter() != Delimiter::Parenthesis,
+        Some(TokenTree::Punct(mark)) => mark.as_char() == ';',
+        Some(TokenTree::Ident(word)) => *word == "unsafe",
+        Some(TokenTree::Literal(_)) => false,
+    }
+}
+
+/// The types that `switches!` defines.
+fn names_of_switches(input: TokenStream) -> Vec<String> {
+    let tokens: Vec<String> = input.into_iter().map(|token| token.to_string()).collect();
+    let named = tokens
+        .windows(4)
+        .filter(|tokens| tokens[0] == ":" && tokens[2] == "=" && tokens[3].starts_with('"'));
+    named.map(|tokens| tokens[1].clone()).collect()
+}
+
 /// The functions with their lines of code. Relies on the formatter: a body ends at the indentation of its first line.
 fn functions(code: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = code.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -346,7 +462,15 @@ fn expand(prefix: &mut Vec<String>, tree: &str, found: &mut Vec<Vec<String>>) {
     prefix.truncate(length);
 }
 
+/// The sources of a crate's library.
 fn sources(layer: &Crate) -> Vec<Source> {
+    let is_program = |source: &Source| matches!(source.module.first().map(String::as_str), Some("bin" | "main"));
+    let mut sources = sources_with_programs(layer);
+    sources.retain(|source| !is_program(source));
+    sources
+}
+
+fn sources_with_programs(layer: &Crate) -> Vec<Source> {
     let root = project().join(layer.folder);
     let mut found = Vec::new();
     let mut left = vec![root.clone()];
@@ -361,8 +485,7 @@ fn sources(layer: &Crate) -> Vec<Source> {
             let is_test = module
                 .iter()
                 .any(|segment| segment == "tests" || segment.ends_with("_tests"));
-            let is_program = matches!(module.first().map(String::as_str), Some("bin" | "main"));
-            if is_program || (is_test && module[0] != "shell_tests") {
+            if is_test && module[0] != "shell_tests" {
                 continue;
             }
             let text = std::fs::read_to_string(&path).expect("a source file");
