@@ -536,4 +536,53 @@ mod tests {
         assert!(!means_no_ipv6(&io::Error::from(io::ErrorKind::AddrInUse)));
         assert!(!means_no_ipv6(&io::Error::from(io::ErrorKind::PermissionDenied)));
     }
+
+    #[test]
+    fn checks_of_one_name_are_one_check() {
+        let readiness = Readiness::default();
+        let one = readiness.check("crd", "not checked");
+        one.ok();
+        assert!(readiness.is_ready());
+        let same = readiness.clone().check("crd", "checked again");
+        assert!(!readiness.is_ready());
+        one.ok();
+        drop((one, same));
+        assert_eq!(readiness.report(), (true, "ready\n[+] crd: ok\n".to_owned()));
+    }
+
+    #[test]
+    fn a_stale_check_is_pending_until_it_is_no_longer_stale() {
+        let readiness = Readiness::default();
+        let check = readiness.check("watch", "not begun");
+        let is_stale = Arc::new(AtomicBool::new(true));
+        let stale = Arc::clone(&is_stale);
+        check.goes_stale(move || stale.load(Ordering::Relaxed).then(|| "silent".to_owned()));
+        let shows = |line: &str| readiness.report().1.contains(line);
+        assert!(shows("[-] watch: pending: not begun\n"));
+        check.ok();
+        assert!(shows("[-] watch: pending: silent\n") && !readiness.is_ready());
+        is_stale.store(false, Ordering::Relaxed);
+        assert!(shows("[+] watch: ok\n") && readiness.is_ready());
+        // A later condition replaces the first.
+        is_stale.store(true, Ordering::Relaxed);
+        check.goes_stale(|| None);
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn a_closed_connection_leaves_its_place() {
+        let mut connections = Connections::default();
+        let (closed, _) = connections.enter();
+        let (evicted, place) = connections.enter();
+        for _ in 0..2 {
+            connections.leave(closed);
+            assert!(connections.open.contains_key(&evicted) && connections.open.len() == 1);
+        }
+        for _ in 0..MOST_CONNECTIONS {
+            connections.enter();
+        }
+        assert!(place.evicted.is_cancelled());
+        connections.leave(evicted);
+        assert_eq!(connections.open.len(), MOST_CONNECTIONS);
+    }
 }

@@ -58,4 +58,14 @@ mod tests {
         assert!(living.has("later", now + STANDS_FOR));
         assert_eq!(living.lock().len(), 1);
     }
+
+    #[test]
+    fn a_repeated_look_up_renews_the_entry() {
+        let (living, now) = (Living::default(), Instant::now());
+        for at in [now, now + STANDS_FOR / 2] {
+            living.lives("a", at);
+        }
+        assert!(living.has("a", now + STANDS_FOR));
+        assert_eq!(living.lock().len(), 1);
+    }
 }

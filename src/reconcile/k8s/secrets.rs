@@ -788,4 +788,27 @@ mod tests {
         let found = reader.read(&of("meanwhile"), &["password"]).await.unwrap();
         assert_eq!(version_of(&found), "remembered");
     }
+
+    #[tokio::test]
+    async fn a_secret_is_forgotten_with_its_last_reader() {
+        let apiserver = SecretsApiserver::at(1).await;
+        let secrets = &apiserver.secrets;
+        let [one, two, idle] = ["one", "two", "idle"].map(|name| secrets.reader(&key(name)));
+        let (secret, other) = (secret(), ("a".to_owned(), "other".to_owned()));
+        for (reader, named) in [(&one, &secret), (&one, &secret), (&two, &secret), (&one, &other)] {
+            reader.read(named, &["password"]).await.unwrap();
+        }
+        assert_eq!(secrets.count(), 2);
+        drop(idle);
+        one.names_only(std::slice::from_ref(&other));
+        assert!(secrets.is_named(&secret), "the other object references it");
+        secrets.seen(&secret, Some("2"));
+        assert_eq!(apiserver.news(), [key("two")]);
+        drop(two);
+        assert!(!secrets.is_named(&secret) && secrets.remembered(&secret).is_none());
+        assert!(secrets.is_named(&other));
+        one.names_only(&[]);
+        assert_eq!(secrets.count(), 0);
+        assert!(secrets.lock().by_reader.is_empty());
+    }
 }

@@ -183,3 +183,44 @@ fn manner(error: &watcher::Error) -> String {
         | watcher::Error::NoResourceVersion => "no answer".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+    use crate::web::Readiness;
+
+    fn refusal() -> kube::Error {
+        let status = kube::core::Status {
+            code: 500,
+            ..kube::core::Status::default()
+        };
+        kube::Error::Api(Box::new(status))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_trial_watch_ends_with_the_watch() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let api = Api::<ConfigMap>::all(kube::Client::try_from(nowhere).unwrap());
+        let readiness = Readiness::default();
+        let checks = WatchChecks {
+            own: readiness.check("watch", "not begun"),
+            any: None,
+        };
+        let health = WatchHealth::new("CustomerGateway", None, checks, Metrics::default(), api);
+        health.is_up();
+        assert!(readiness.is_ready());
+        health.failed(&watcher::Error::InitialListFailed(refusal()));
+        assert!(health.shared.lock().trial.is_none(), "the watcher lists again");
+        health.failed(&watcher::Error::WatchFailed(refusal()));
+        let trial = health.shared.lock().trial.clone().expect("a trial watch");
+        tokio::task::yield_now().await;
+        assert!(!trial.is_finished());
+        drop(health);
+        tokio::task::yield_now().await;
+        assert!(trial.is_finished());
+        assert!(!readiness.is_ready(), "its check stays as it was");
+    }
+}

@@ -822,4 +822,33 @@ mod tests {
         assert!(requeued.try_recv().is_err(), "once for each change");
         watcher.abort();
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_is_forgotten_with_its_last_user() {
+        let bench = HealthBench::new();
+        let secret = CredentialName::Secret(("a".to_owned(), "cloud".to_owned()));
+        let (one, two) = (bench.user("a", "one"), bench.user("a", "two"));
+        one.uses(Some(secret.clone()));
+        bench.health.session(&SESSION, &fails(Reason::Unauthorized, "1"));
+        assert_eq!(bench.health.lock().due.len(), 2);
+        drop(one);
+        assert_eq!(bench.health.users_of(&secret).len(), 1);
+        assert_eq!(bench.health.lock().due.len(), 1);
+        assert_eq!(
+            bench.healthy("a/cloud").as_deref(),
+            Some("0"),
+            "the other object uses it"
+        );
+        let without_credential = ObjectKey {
+            kind: "CustomerGateway",
+            namespace: "a".to_owned(),
+            name: "three".to_owned(),
+        };
+        drop(bench.health.user(&without_credential));
+        drop(two);
+        assert_eq!(bench.healthy("a/cloud"), None);
+        let state = bench.health.lock();
+        assert!(state.entries.is_empty() && state.by_user.is_empty() && state.by_session.is_empty());
+        assert!(state.due.is_empty() && state.due_of.is_empty());
+    }
 }

@@ -293,4 +293,22 @@ pub(crate) mod tests {
             assert!(names(&health, "first server"), "{kind:?}");
         }
     }
+
+    #[test]
+    fn the_failures_of_a_forgotten_collection_are_dropped() {
+        for kind in [ErrorKind::CloudFault, ErrorKind::Forbidden] {
+            let error = CloudError::new(vpn_cloud::Operation::ListVpnUsers, kind, "words");
+            let mut health = ObservedHealth::default();
+            health.answered(None, Instant::now());
+            for source in ["a", "b", "a"] {
+                health.read_ended(source, Some(&error));
+            }
+            for source in ["a", "unknown"] {
+                health.forget(source);
+                assert_ne!(health.finding(), Some(Finding::Works), "{kind:?}: b fails");
+            }
+            health.forget("b");
+            assert_eq!(health.finding(), Some(Finding::Works), "{kind:?}");
+        }
+    }
 }

@@ -151,3 +151,114 @@ impl ServersInUse {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+    use vpn_cloud::{Client, CloudError, ErrorKind, Operation, ProjectScope};
+    use vpn_core::cache::{Query, Source as _};
+
+    use super::*;
+    use crate::reconcile::session::access_key::AccessKey;
+    use crate::reconcile::session::gate::Gate;
+    use crate::reconcile::session::sessions::tests::{credential, resources};
+
+    /// The servers of a project that gets no requests, and the gate of their session.
+    fn servers(resync_period: Option<Duration>) -> (ServersInUse, Arc<Gate>) {
+        let resources = Arc::new(SessionResources {
+            resync_period,
+            ..resources()
+        });
+        let access_key = AccessKey::start(1.0, resources.request_timeout, |_| {});
+        let gate = Gate::new(access_key, "a test".to_owned(), [0; 32], Arc::clone(&resources));
+        let gate = Arc::new(gate);
+        let scope = ProjectScope {
+            endpoint: "https://vpn.example.com".to_owned(),
+            project_id: "project".to_owned(),
+        };
+        let client = Client::new(resources.transport.clone(), credential("A").keys, scope);
+        (ServersInUse::new(Reads::new(&gate, client), resources), gate)
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            kind: "VpnUser",
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn two_readers_share_the_caches_of_a_server_until_the_last_is_forgotten() {
+        let (servers, _gate) = servers(None);
+        let [alice, bobby] = ["alice", "bobby"].map(key);
+        let caches = servers.of("server", &alice);
+        for reader in [&alice, &bobby] {
+            let same = servers.of("server", reader);
+            assert!(Arc::ptr_eq(&caches, &same) && Arc::ptr_eq(caches.groups(), same.groups()));
+        }
+        assert!(!Arc::ptr_eq(&caches, &servers.of("other", &bobby)));
+        let kept = Arc::downgrade(&caches);
+        drop(caches);
+        for reader in [&alice, &alice, &key("unknown")] {
+            servers.forget(reader);
+            assert!(kept.upgrade().is_some(), "the other reader uses them");
+        }
+        servers.forget(&bobby);
+        assert!(kept.upgrade().is_none());
+        assert!(servers.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_reader_leaves_both_caches_of_a_server() {
+        let (servers, _gate) = servers(None);
+        let [alice, bobby] = ["alice", "bobby"].map(key);
+        let caches = servers.of("server", &alice);
+        servers.of("server", &bobby);
+        let wait = |reader| {
+            caches.users.known().want(reader, Query::Collection, Instant::now());
+            caches.groups().known().want(reader, Query::Collection, Instant::now());
+        };
+        let due = || (caches.users.known().due(), caches.groups().known().due());
+        wait(&alice);
+        caches.users.known().hold(&alice, "1", Some("user"));
+        assert!(!servers.are_counted(), "nothing was listed");
+        servers.forget(&alice);
+        assert!(servers.are_counted(), "nothing is held");
+        assert_eq!(due(), (vec![], vec![]));
+        wait(&bobby);
+        assert_eq!(due(), (vec![Query::Collection], vec![Query::Collection]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_drift_checks_of_a_server_end_with_its_last_reader() {
+        let (servers, _gate) = servers(Some(Duration::from_secs(60)));
+        let poll = servers.of("server", &key("alice")).poll.get().cloned();
+        let poll = poll.expect("drift checks");
+        tokio::task::yield_now().await;
+        assert!(!poll.is_finished());
+        servers.forget(&key("alice"));
+        tokio::task::yield_now().await;
+        assert!(poll.is_finished());
+    }
+
+    #[tokio::test]
+    async fn the_failures_of_a_server_end_with_its_last_reader() {
+        let (servers, gate) = servers(None);
+        for reader in ["alice", "bobby"] {
+            servers.of("server", &key(reader));
+        }
+        let (reads, server) = (servers.reads.clone(), "server".to_owned());
+        let error = CloudError::new(Operation::ListVpnUsers, ErrorKind::Forbidden, "no");
+        let users = UserSource {
+            reads: reads.clone(),
+            server: server.clone(),
+        };
+        users.listed(Err(&error));
+        GroupSource { reads, server }.listed(Err(&error));
+        servers.forget(&key("alice"));
+        assert!(gate.finding().is_some());
+        servers.forget(&key("bobby"));
+        assert_eq!(gate.finding(), None);
+    }
+}

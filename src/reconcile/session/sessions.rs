@@ -375,13 +375,18 @@ pub(crate) mod tests {
 
     /// Sessions of a cloud that gets no requests.
     pub(crate) fn sessions() -> Arc<Sessions> {
+        Sessions::new(resources())
+    }
+
+    /// What such sessions share.
+    pub(crate) fn resources() -> SessionResources {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let request_timeout = Duration::from_secs(1);
         let options = TransportOptions {
             ca_file: None,
             request_timeout,
         };
-        Sessions::new(SessionResources {
+        SessionResources {
             transport: Transport::new(&options, Arc::new(Unobserved)).unwrap(),
             max_requests_per_second: 1.0,
             request_timeout,
@@ -393,7 +398,7 @@ pub(crate) mod tests {
             listed: Box::new(|_, _| {}),
             unreadable: Box::new(|_, _| {}),
             endpoint_aliases: EndpointAliases::default(),
-        })
+        }
     }
 
     /// A credential with this access key.
@@ -518,5 +523,65 @@ pub(crate) mod tests {
         });
         assert_eq!(one, other);
         assert_eq!(sessions.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_access_key_is_shared_and_ends_with_its_last_session() {
+        let sessions = sessions();
+        let (one, other) = (sessions.user(&key("one")), sessions.user(&key("other")));
+        let session = one.assign(credential("A"));
+        let elsewhere = other.assign(ResolvedCredential {
+            project_id: Some("other".to_owned()),
+            ..credential("A")
+        });
+        let access_key = Arc::downgrade(&session.gate.access_key);
+        assert!(Arc::ptr_eq(&session.gate.access_key, &elsewhere.gate.access_key));
+        drop((session, elsewhere));
+        one.release();
+        assert!(access_key.upgrade().is_some(), "the other session uses it");
+        drop(other);
+        assert!(access_key.upgrade().is_none());
+        one.assign(credential("B"));
+        assert_eq!(lock(&sessions.in_use).access_keys.len(), 1, "only the one in use");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_leaves_a_session_leaves_its_queues() {
+        let sessions = sessions();
+        let [one, other] = ["one", "other"].map(key);
+        let user = sessions.user(&one);
+        let session = user.assign(credential("A"));
+        let held = sessions.write_queues.enter("server", &other, Priority::Write);
+        assert!(sessions.write_queues.enter("server", &one, Priority::Write).is_none());
+        let take = |waiter| {
+            session
+                .rate_limiter()
+                .take(key(waiter), Priority::Write, Instant::now())
+        };
+        // The first that gets no permit waits as well.
+        let permits: Vec<_> = std::iter::from_fn(|| take("other")).collect();
+        assert!(take("one").is_none());
+        assert_eq!(sessions.waiting(), 3);
+        sessions.user(&key("unknown")).release();
+        assert_eq!(sessions.waiting(), 3);
+        drop(user);
+        assert_eq!(sessions.waiting(), 1);
+        drop((held, permits));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_leaves_a_session_leaves_its_caches() {
+        let sessions = sessions();
+        let (one, other) = (sessions.user(&key("one")), sessions.user(&key("other")));
+        let session = one.assign(credential("A"));
+        other.assign(credential("A"));
+        let project = session.open(None).await.expect("its id is known");
+        project.gateways.known().hold(&key("one"), "1", Some("gateway"));
+        let caches = project.server("server", &key("one"));
+        caches.users.known().hold(&key("one"), "1", Some("user"));
+        assert!(!project.is_counted(), "nothing was listed");
+        drop(one);
+        assert!(project.is_counted(), "nothing is held");
+        assert_eq!(Arc::strong_count(&caches), 1, "no object uses the server");
     }
 }

@@ -543,4 +543,47 @@ mod tests {
         states.wrote(&key, &edited);
         assert!(!is_echo(&edited), "the edit of version 3 is in it");
     }
+
+    #[test]
+    fn an_object_is_known_until_it_is_forgotten() {
+        let (states, now) = (ObjectStates::<Gateways>::default(), Instant::now());
+        let object = state("1", Some("x"));
+        let key = object.key();
+        for _ in 0..2 {
+            states.observe(&key, Arc::clone(&object), now);
+        }
+        states.was_read(&key);
+        let unknown = ObjectKey {
+            name: "unknown".to_owned(),
+            ..key.clone()
+        };
+        states.forget(&unknown);
+        assert_eq!(states.keys(), std::slice::from_ref(&key));
+        assert!(states.latest(&key).is_some() && states.has_been_read(&key));
+        for _ in 0..2 {
+            states.forget(&key);
+            assert!(states.keys().is_empty() && states.find(|_| true).is_empty());
+            // A running reconciliation still reports what it did.
+            states.wrote(&key, &object);
+            states.was_read(&key);
+            states.mark_dirty(&key, now);
+            assert!(states.latest(&key).is_none() && !states.has_been_read(&key));
+        }
+    }
+
+    #[test]
+    fn a_new_object_of_the_same_name_starts_with_a_new_state() {
+        let (states, now) = (ObjectStates::<Gateways>::default(), Instant::now());
+        let object = state("1", Some("x"));
+        let key = object.key();
+        states.observe(&key, Arc::clone(&object), now);
+        states.was_read(&key);
+        states.delete_was_sent(&key, "x", DeleteOutcome::Accepted, now);
+        let mut recreated = Object::clone(&object);
+        recreated.metadata.uid = Some("another".to_owned());
+        states.observe(&key, Arc::new(recreated), now);
+        assert_eq!(states.keys(), std::slice::from_ref(&key));
+        assert!(!states.has_been_read(&key));
+        assert_eq!(states.sent_delete(&key, "x", Duration::from_secs(30), now), None);
+    }
 }

@@ -406,4 +406,14 @@ mod tests {
         assert_eq!(names(&queue), ["b"]);
         queue.done(&key("b"), None, || panic!("nothing was delivered"));
     }
+
+    #[test]
+    fn an_unknown_key_is_forgotten_without_effect() {
+        let queue = WorkQueue::default();
+        queue.enqueue_without_news(key("a"));
+        queue.forget(&key("unknown"));
+        queue.done(&key("unknown"), Some(Instant::now()), || false);
+        assert_eq!(names(&queue), ["a"]);
+        assert_eq!(queue.lock().entries.len(), 1, "the one that runs");
+    }
 }

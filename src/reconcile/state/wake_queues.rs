@@ -33,3 +33,33 @@ impl WakeQueues {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(kind: &'static str, name: &str) -> ObjectKey {
+        ObjectKey {
+            kind,
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_object_is_enqueued_for_its_kind_only() {
+        let mut wake_queues = WakeQueues::default();
+        let [gateways, users] = ["CustomerGateway", "VpnUser"].map(|kind| wake_queues.queue(kind));
+        assert!(Arc::ptr_eq(&users, &wake_queues.queue("VpnUser")));
+        let shared = wake_queues.clone();
+        shared.enqueue(key("VpnUser", "a"));
+        shared.grant(key("VpnUser", "b"));
+        shared.enqueue(key("Unknown", "a"));
+        shared.grant(key("Unknown", "b"));
+        let taken: Vec<_> = std::iter::from_fn(|| users.take())
+            .map(|due| (due.key.name, due.enqueued))
+            .collect();
+        assert_eq!(taken, [("b".to_owned(), false), ("a".to_owned(), true)]);
+        assert_eq!(gateways.take(), None);
+    }
+}
