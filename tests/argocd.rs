@@ -1,6 +1,6 @@
 //! Runs the health scripts for Argo CD in Argo CD's own Lua, and kstatus as Flux has it, on objects that the operator
-//! wrote. Its tests save them (see `tests/operator/goldens/samples.rs`): every reason of both kinds, paused, deleted,
-//! and not seen yet.
+//! wrote. Its tests save them (see `tests/cluster/operator/goldens/samples.rs`): every reason of both kinds, paused,
+//! deleted, and not seen yet.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -342,7 +342,7 @@ fn every_page_referenced_in_code_exists() {
     let mut named = 0;
     while let Some(path) = left.pop() {
         let whole = project().join(&path);
-        if path.ends_with("tests/chart/earlier") || path.ends_with("target") {
+        if path.ends_with("tests/cluster/chart/earlier") || path.ends_with("target") {
             continue;
         }
         if whole.is_dir() {
@@ -544,7 +544,7 @@ fn every_documented_annotation_exists() {
     }
 }
 
-/// `tests/operator/iam.rs` shows that they are enough, and that each of them is needed.
+/// `tests/cluster/operator/iam.rs` shows that they are enough, and that each of them is needed.
 #[test]
 fn every_documented_iam_action_exists() {
     let known: BTreeSet<String> = Operation::ALL.map(|operation| operation.iam_action().to_owned()).into();

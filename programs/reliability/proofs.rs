@@ -13,12 +13,12 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// A proof by tests of tests/operator.
+    /// A proof by tests of tests/cluster/operator.
     const fn of_operator(name: &'static str, says: &'static str, tests: &'static [&'static str]) -> Self {
         Self {
             name,
             says,
-            target: &["--test", "operator"],
+            target: &["--test", "cluster"],
             tests,
         }
     }

@@ -1,0 +1,54 @@
+//! The environment of the operator fails and recovers: then everything converges, without duplicates and without
+//! losses.
+
+mod apiserver;
+mod cloud;
+mod conflicts;
+mod crds;
+mod line;
+mod namespaces;
+mod reasons;
+mod refused;
+mod stale;
+mod unlisted;
+
+use vpn_operator_testbed::eventually;
+
+use crate::operator::tally::Ledger;
+use crate::operator::world::{DEADLINE, World};
+
+/// The counts of the tests in this folder.
+static LEDGER: Ledger = Ledger::new("world fails");
+
+/// Checks and counts that each object has exactly one resource in the cloud after this number of faults.
+async fn settle_up(world: &World, faults: u64) {
+    let tally = world.exactly_one_each().await;
+    LEDGER.add(&[
+        ("faults injected", faults),
+        ("objects", tally.objects),
+        ("duplicates", tally.duplicates),
+        ("lost", tally.lost),
+    ]);
+}
+
+/// Waits until `/readyz` reports that every watch is up.
+async fn wait_until_ready(world: &World) {
+    let ready = eventually("the operator is ready again", DEADLINE, async || {
+        match world.running().get("/readyz", DEADLINE).await {
+            Ok((200, _)) => Ok(()),
+            Ok((_, report)) => Err(report),
+            Err(error) => Err(error.to_string()),
+        }
+    });
+    ready
+        .await
+        .unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+}
+
+/// Requests a reconciliation of each object by annotation.
+async fn request_all(world: &World) {
+    for kind in ["cgw", "vpnu"] {
+        let now = format!("vpn.huaweicloud.com/reconcile-requested-at={}", world.mark().await);
+        world.kubectl(["annotate", kind, "--all", "--overwrite", &now]).await;
+    }
+}
