@@ -42,7 +42,7 @@ async fn a_server_side_apply_leaves_no_diff() {
 
 async fn sync_leaves_no_diff(apply: Apply) {
     // The CRDs come with the chart, so the control plane is the test's own.
-    let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
+    let plane = ControlPlane::own().await.unwrap();
     let namespace = plane.create_namespace("synced").await.unwrap();
     let mut release = Release::prepare(plane, namespace).await;
     let chart = release.template().await;

@@ -7,7 +7,7 @@ use crate::chart::story::live;
 
 /// The CRDs come with the release, so each test has a control plane of its own.
 pub(crate) async fn plane() -> &'static ControlPlane {
-    Box::leak(Box::new(ControlPlane::start().await.unwrap()))
+    ControlPlane::own().await.unwrap()
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ async fn check_each_removed_permission(
     more: &[String],
     chosen: impl Fn(&Right, &str) -> bool,
 ) {
-    let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
+    let plane = ControlPlane::own().await.unwrap();
     let namespace = plane.create_namespace("watched").await.unwrap();
     let mut values = vec!["rbac.aggregateClusterRoles=false".to_owned()];
     values.extend_from_slice(more);

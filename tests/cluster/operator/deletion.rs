@@ -346,7 +346,7 @@ async fn a_gateway_with_another_owner_tag_is_not_deleted() {
 
 /// A control plane for one test, which may delete its CRDs.
 async fn own_plane() -> &'static ControlPlane {
-    let plane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
+    let plane = ControlPlane::own().await.unwrap();
     plane.apply_crds(&repository().join("crds")).await.unwrap();
     plane
 }

@@ -8,9 +8,9 @@ use vpn_operator_testbed::{ControlPlane, eventually};
 
 use crate::operator::world::{DEADLINE, Options, World, condition, gateway, repository};
 
-/// A control plane for one test: CRDs are cluster-scoped. It ends with the test's process.
+/// A control plane for one test: CRDs are cluster-scoped.
 pub(crate) async fn own_plane() -> &'static ControlPlane {
-    Box::leak(Box::new(ControlPlane::start().await.unwrap()))
+    ControlPlane::own().await.unwrap()
 }
 
 fn present_crds() -> Vec<Value> {

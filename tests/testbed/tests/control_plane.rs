@@ -183,6 +183,25 @@ async fn stored_objects_survive_an_apiserver_outage() {
 }
 
 #[tokio::test]
+async fn a_tests_own_control_plane_ends_with_its_thread() {
+    let test = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let control_plane = ControlPlane::own().await.unwrap();
+            control_plane.compact_etcd().await.unwrap();
+            control_plane
+        })
+    });
+    let control_plane = test.join().unwrap();
+    let output = control_plane.kubectl(["get", "namespaces"]).await.unwrap();
+    assert!(!output.status.success(), "{}", output.stdout);
+    control_plane.compact_etcd().await.unwrap_err();
+}
+
+#[tokio::test]
 async fn helm_works_with_the_control_plane() {
     let control_plane = ControlPlane::shared().await.unwrap();
     assert!(control_plane.tool(Tool::Helm).await.unwrap().is_file());

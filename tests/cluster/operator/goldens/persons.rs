@@ -198,8 +198,8 @@ async fn mass_deletion_matches_golden_files() {
 
 #[tokio::test]
 async fn crd_in_deletion_matches_golden_files() {
-    // A control plane of its own: all other tests share the CRD. It ends with this process.
-    let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
+    // All other tests share the CRD.
+    let plane = ControlPlane::own().await.unwrap();
     plane.apply_crds(&repository().join("crds")).await.unwrap();
     let world = World::on(plane, still([])).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
