@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vpn_core::api::crds;
 use vpn_operator_testbed::ControlPlane;
 
-use crate::operator::world::repository;
+use crate::operator::world::shared_plane;
 
 mod gateways;
 mod users;
@@ -36,8 +36,7 @@ struct Bench {
 
 impl Bench {
     async fn new(resource: ApiResource) -> Self {
-        let plane = ControlPlane::shared().await.unwrap();
-        plane.apply_crds(&repository().join("crds")).await.unwrap();
+        let plane = shared_plane().await;
         let namespace = plane.create_namespace("admission").await.unwrap();
         let client = plane.client().await.unwrap();
         let objects = Api::namespaced_with(client, &namespace, &resource);

@@ -66,19 +66,32 @@ fn unbase64(text: &str) -> Vec<u8> {
 
 /// Finds the secrets in a text.
 pub(crate) fn search_text(place: &str, text: &str, sentinels: &Sentinels) -> Vec<String> {
-    let forms = sentinels.forms();
+    search_forms(place, text, &sentinels.forms())
+}
+
+fn search_forms(place: &str, text: &str, forms: &[(String, &'static str)]) -> Vec<String> {
     let shown = forms.iter().filter(|(form, _)| text.contains(form.as_str()));
     shown.map(|(form, kind)| format!("{place}: {kind}: {form}")).collect()
 }
 
-/// Finds the secrets in what the apiserver stores, except in Secrets.
-pub(crate) async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> Vec<String> {
-    let range = json!({"key": base64(b"/registry/"), "range_end": base64(b"/registry0")});
-    let url = format!("{}/v3/kv/range", plane.etcd_url());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = client.post(url).body(range.to_string()).send().await.unwrap();
-    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    let entries = answer["kvs"].as_array().expect("etcd has entries").clone();
+/// The present revision of what the apiserver stores: what changes from now on has a later one.
+pub(crate) async fn revision(plane: &ControlPlane) -> i64 {
+    let answer = ask_etcd(plane, &json!({"key": base64(b"/registry/")})).await;
+    let revision = answer["header"]["revision"].as_str().unwrap_or_default();
+    revision.parse().expect("etcd returns its revision")
+}
+
+/// Finds the secrets in what the apiserver has stored after that revision, except in Secrets. The worlds share a store, and
+/// the secrets of each are its own: what is older cannot have them.
+pub(crate) async fn search_etcd(plane: &ControlPlane, after: i64, sentinels: &Sentinels) -> Vec<String> {
+    let range = json!({
+        "key": base64(b"/registry/"),
+        "range_end": base64(b"/registry0"),
+        "min_mod_revision": (after + 1).to_string(),
+    });
+    let answer = ask_etcd(plane, &range).await;
+    let entries = answer["kvs"].as_array().expect("a world stores something");
+    let forms = sentinels.forms();
     let mut found = Vec::new();
     for entry in entries {
         let key = String::from_utf8(unbase64(entry["key"].as_str().unwrap_or_default())).unwrap();
@@ -86,9 +99,16 @@ pub(crate) async fn search_etcd(plane: &ControlPlane, sentinels: &Sentinels) -> 
             continue;
         }
         let value = unbase64(entry["value"].as_str().unwrap_or_default());
-        found.extend(search_text(&key, &String::from_utf8_lossy(&value), sentinels));
+        found.extend(search_forms(&key, &String::from_utf8_lossy(&value), &forms));
     }
     found
+}
+
+async fn ask_etcd(plane: &ControlPlane, range: &Value) -> Value {
+    let url = format!("{}/v3/kv/range", plane.etcd_url());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.post(url).body(range.to_string()).send().await.unwrap();
+    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 /// Checks the search itself: it finds a leak in any form.
@@ -121,7 +141,7 @@ async fn the_search_finds_a_leak_in_an_object() {
             json!({"metadata": {"annotations": {"note": world.secret_key.clone()}}}),
         )
         .await;
-    let found = search_etcd(world.plane, &world.sentinels).await;
+    let found = search_etcd(world.plane, world.began_after, &world.sentinels).await;
     assert!(found.iter().any(|place| place.contains("leaky")), "{found:?}");
     world
         .patch("leaky", json!({"metadata": {"annotations": {"note": null}}}))

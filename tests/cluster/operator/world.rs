@@ -11,10 +11,10 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use vpn_operator_testbed::{ApiProxy, ControlPlane, Operator, Simulator, eventually};
 
-use crate::operator::leaks::{Sentinels, search_etcd, search_text};
+use crate::operator::leaks::{Sentinels, revision, search_etcd, search_text};
 use crate::operator::objects::Objects;
 use crate::operator::permissions::{self, ACCOUNT};
 
@@ -37,6 +37,8 @@ static CROWD: Mutex<()> = Mutex::const_new(());
 /// See the module.
 pub(crate) struct World {
     pub plane: &'static ControlPlane,
+    /// The revision of the plane's store before this world.
+    pub began_after: i64,
     pub client: Client,
     pub namespace: String,
     pub simulator: Simulator,
@@ -81,6 +83,15 @@ impl Options {
     }
 }
 
+/// The control plane that most tests share, with the CRDs.
+pub(crate) async fn shared_plane() -> &'static ControlPlane {
+    static CRDS: OnceCell<()> = OnceCell::const_new();
+    let plane = ControlPlane::shared().await.unwrap();
+    let apply = async || plane.apply_crds(&repository().join("crds")).await.unwrap();
+    CRDS.get_or_init(apply).await;
+    plane
+}
+
 /// Runs tests with very many objects one after the other: in parallel they would wait for the machine, not for the
 /// operator.
 pub(crate) async fn alone() -> MutexGuard<'static, ()> {
@@ -94,14 +105,13 @@ impl World {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
-        let plane = ControlPlane::shared().await.unwrap();
-        plane.apply_crds(&repository().join("crds")).await.unwrap();
-        Self::on(plane, options).await
+        Self::on(shared_plane().await, options).await
     }
 
     /// On a control plane of the test's own, whose CRDs the test applies.
     pub(crate) async fn on(plane: &'static ControlPlane, options: Options) -> Self {
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let began_after = revision(plane).await;
         let namespace = plane.create_namespace("world").await.unwrap();
         // Each secret has characters that JSON, URLs and base64 encode in another way.
         let secret_key = format!("SENTINEL+sk/{number}\"{namespace}=end");
@@ -148,6 +158,7 @@ impl World {
         let kubeconfig = permissions::grant(plane, &namespace).await;
         let mut world = Self {
             plane,
+            began_after,
             client: plane.client().await.unwrap(),
             homes: vec![namespace.clone()],
             is_refused: false,
@@ -469,7 +480,7 @@ impl World {
             found.extend(search_text("log", &operator.log(), &self.sentinels));
         }
         found.extend(search_text("simulator's log", &self.simulator.log(), &self.sentinels));
-        found.extend(search_etcd(self.plane, &self.sentinels).await);
+        found.extend(search_etcd(self.plane, self.began_after, &self.sentinels).await);
         assert!(found.is_empty(), "secrets have leaked: {found:#?}");
         if !self.is_refused {
             self.nothing_was_refused();

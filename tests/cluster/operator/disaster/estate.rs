@@ -9,7 +9,7 @@ use vpn_operator_testbed::{ControlPlane, eventually, figures};
 
 use crate::operator::console::{OWNER, message};
 use crate::operator::objects::Objects;
-use crate::operator::world::{DEADLINE, Options, World, condition, gateway, user};
+use crate::operator::world::{DEADLINE, Options, World, condition, gateway, shared_plane, user};
 
 /// `RELIABILITY=full`, read at compile time, since the numbers are constants.
 const IS_FULL: bool = match option_env!("RELIABILITY") {
@@ -133,12 +133,7 @@ pub(super) async fn apply_passwords(world: &mut World) {
 
 /// Creates a world in which all of them are Ready.
 pub(super) async fn found() -> World {
-    let plane = ControlPlane::shared().await.unwrap();
-    plane
-        .apply_crds(&crate::operator::world::repository().join("crds"))
-        .await
-        .unwrap();
-    found_on(plane).await
+    found_on(shared_plane().await).await
 }
 
 /// The same on a control plane that has the CRDs.
