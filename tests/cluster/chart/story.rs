@@ -21,7 +21,7 @@ pub(crate) async fn live(release: &Release, namespace: &str, prefix: &str, octet
     let id = field(release, namespace, "customergateway", &gateway, "{.status.id}").await?;
     readopt_an_orphan(release, namespace, prefix, octet).await?;
     // The same Event twice: the second one updates the first.
-    for stray in ["stray-one", "stray-two"] {
+    for (stray, times) in [("stray-one", 1), ("stray-two", 2)] {
         release.rename_in_cloud(&id, stray).await;
         let request = format!("vpn.huaweicloud.com/reconcile-requested-at={stray}");
         let arguments = [
@@ -48,6 +48,8 @@ pub(crate) async fn live(release: &Release, namespace: &str, prefix: &str, octet
         })
         .await
         .map_err(|error| error.to_string())?;
+        // Drift that comes before this Event would belong to the same correction.
+        corrections_are_reported(release, namespace, &gateway, times).await?;
     }
     let before = field(release, namespace, "vpnuser", &user, "{.status.password.digest}").await?;
     apply(release, namespace, &manifests(prefix, octet, 65010, "Chart-Pass-two-2")).await;
@@ -100,6 +102,41 @@ async fn creations_are(release: &Release, server: &str, expected: usize) -> Resu
         count if count == expected => Ok(()),
         count => Err(format!("the creation was sent {count} times")),
     }
+}
+
+/// Waits until Events report that many corrections of the gateway.
+async fn corrections_are_reported(release: &Release, namespace: &str, gateway: &str, times: u64) -> Result<(), String> {
+    let arguments = [
+        "--namespace",
+        namespace,
+        "get",
+        "events.events.k8s.io",
+        "--output",
+        "json",
+    ];
+    eventually("the correction is reported", DEADLINE, async || {
+        let output = release
+            .plane
+            .kubectl(arguments)
+            .await
+            .map_err(|error| error.to_string())?;
+        let text = output.success().map_err(|error| error.to_string())?;
+        let events: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let events = events["items"].as_array().cloned().unwrap_or_default();
+        let is_correction =
+            |event: &&Value| event["reason"] == "DriftCorrected" && event["regarding"]["name"] == gateway;
+        let corrections = events.iter().filter(is_correction);
+        let reported: u64 = corrections
+            .map(|event| event["series"]["count"].as_u64().unwrap_or(1))
+            .sum();
+        if reported >= times {
+            Ok(())
+        } else {
+            Err(format!("{reported}"))
+        }
+    })
+    .await
+    .map_err(|error| error.to_string())
 }
 
 /// The VPN server of a story's user.

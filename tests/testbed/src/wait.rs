@@ -9,8 +9,12 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Time between two looks.
+/// Time between two checks that send no request.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// The pauses between two checks grow, since most checks are requests, and these are much of the load.
+const FIRST_PAUSE: Duration = Duration::from_millis(30);
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 
 /// Asks `probe` again and again until it says `Ok`; after the deadline the error holds the last `Err`.
 pub async fn eventually<T, E: Display>(
@@ -20,12 +24,14 @@ pub async fn eventually<T, E: Display>(
 ) -> Result<T> {
     let mut last = "nothing, the first check took too long".to_owned();
     let found = async {
+        let mut pause = FIRST_PAUSE;
         loop {
             match probe().await {
                 Ok(found) => return found,
                 Err(state) => last = state.to_string(),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
     };
     let outcome = tokio::time::timeout(deadline, found).await;
