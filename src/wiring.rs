@@ -1,5 +1,6 @@
 //! The kinds that this operator manages: their CRDs and controllers.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
@@ -15,12 +16,12 @@ use vpn_cloud::{Cloud, Operation};
 use vpn_core::api::conditions::Reason;
 use vpn_core::api::crd::CrdError;
 use vpn_core::api::crds;
-use vpn_core::kind::Shape;
 use vpn_core::kinds::customer_gateway::Gateways;
 use vpn_core::kinds::vpn_user::Users;
 use vpn_core::observe::claims::Claims;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::policy::Policy;
+use vpn_core::terms::reference::Resolution;
 
 use crate::kubernetes::crd_skew::{CrdSkew, SkewFindings};
 use crate::metrics::Metrics;
@@ -41,8 +42,10 @@ use crate::reconcile::session::sessions::Sessions;
 use crate::reconcile::state::initial_sync::{InitialSync, OfKind};
 use crate::reconcile::state::object_states::ObjectStates;
 use crate::reconcile::state::queue::WorkQueue;
+use crate::reconcile::state::references::{References, Resolver};
 use crate::reconcile::state::wake_queues::WakeQueues;
 use crate::settings::OperatorSettings;
+use crate::web::Readiness;
 
 /// Why the CRDs cannot be printed.
 #[derive(Debug, Error)]
@@ -63,8 +66,32 @@ pub fn crd_yaml() -> Result<String, CrdsError> {
     })
 }
 
+/// A kind as the controllers start it, whatever its types are.
+#[derive(Clone, Copy)]
+pub(crate) struct WiredKind {
+    name: &'static str,
+    prepare: fn(&Dependencies, &Arc<Context>, Arc<WorkQueue>, &Slots) -> PreparedKind,
+}
+
+impl WiredKind {
+    pub(crate) const fn of<K: CloudKind>() -> Self {
+        Self {
+            name: K::KIND,
+            prepare: prepare::<K>,
+        }
+    }
+}
+
+/// The kinds that this operator manages.
+pub(crate) const KINDS: [WiredKind; 2] = [WiredKind::of::<Gateways>(), WiredKind::of::<Users>()];
+
 /// Runs the controllers of all kinds until shutdown.
 pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
+    controllers_of(&KINDS, dependencies).await
+}
+
+/// Runs the controllers of these kinds until shutdown.
+pub(crate) async fn controllers_of(kinds: &[WiredKind], dependencies: Dependencies) -> Result<(), String> {
     let options = TransportOptions {
         ca_file: dependencies
             .settings
@@ -77,21 +104,42 @@ pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
     let transport = Transport::new(&options, observer).map_err(|error| error.to_string())?;
 
     let mut wake_queues = WakeQueues::default();
-    let gateways = wake_queues.queue(Gateways::KIND);
-    let users = wake_queues.queue(Users::KIND);
+    let queues: Vec<_> = kinds.iter().map(|kind| wake_queues.queue(kind.name)).collect();
     let wake_queues = Arc::new(wake_queues);
     let context = Arc::new(context(&dependencies, transport, Arc::clone(&wake_queues)));
 
-    let mut skews = Vec::new();
     let slots = Slots::default();
-    let gateways = kind_controller::<Gateways>(&dependencies, &context, gateways, &slots, &mut skews);
-    let users = kind_controller::<Users>(&dependencies, &context, users, &slots, &mut skews);
+    let mut kinds: Vec<PreparedKind> = kinds
+        .iter()
+        .zip(queues)
+        .map(|(kind, queue)| (kind.prepare)(&dependencies, &context, queue, &slots))
+        .collect();
     // Pruned fields must be known before the first status is written.
-    join_all(skews.iter_mut().map(CrdSkew::look)).await;
-    context
-        .initial_sync
-        .of(vec![has_been_read(&gateways), has_been_read(&users)]);
-    let by_secret: Vec<OnSecret> = vec![on_secret(&gateways), on_secret(&users)];
+    join_all(
+        kinds
+            .iter_mut()
+            .filter_map(|kind| kind.skew.as_mut())
+            .map(CrdSkew::look),
+    )
+    .await;
+    let mut running: Vec<BoxFuture<'static, ()>> = Vec::new();
+    let (mut have_been_read, mut by_secret, mut resolvers) = (Vec::new(), Vec::new(), HashMap::new());
+    for kind in kinds {
+        have_been_read.push(kind.has_been_read);
+        by_secret.push(kind.on_secret);
+        resolvers.insert(kind.name, kind.resolver);
+        running.push((kind.run)(
+            dependencies.readiness.clone(),
+            dependencies.shutdown.clone(),
+        ));
+        let shutdown = dependencies.shutdown.clone();
+        running.extend(kind.skew.map(|skew| skew.watch(shutdown).boxed()));
+    }
+    // They keep the kinds until everything has ended: other kinds resolve references to them.
+    let by_secret: Arc<Vec<OnSecret>> = Arc::new(by_secret);
+    let _kinds = Arc::clone(&by_secret);
+    context.initial_sync.of(have_been_read);
+    context.references.of(resolvers);
     let followed = Followed {
         client: context.client.clone(),
         secrets: Arc::clone(&context.secrets),
@@ -101,7 +149,7 @@ pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
     let secrets = watch_secrets(
         followed,
         move |key| {
-            for change in &by_secret {
+            for change in by_secret.iter() {
                 change(&key);
             }
             wake_queues.enqueue(key);
@@ -109,38 +157,29 @@ pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
         dependencies.readiness.clone(),
         dependencies.shutdown.clone(),
     );
-    let health = Arc::clone(&context.credential_health);
-    let credentials = {
-        let (enqueued, changed) = (Arc::clone(&context.wake_queues), Arc::clone(&context.wake_queues));
-        let context = Arc::clone(&context);
-        async move {
-            tokio::join!(
-                health.enqueue(|key| enqueued.enqueue(key)),
-                watch_default(&health, &context.default_credentials, |key| changed.enqueue(key)),
-            );
-        }
-    };
-    let shutdown = dependencies.shutdown.clone();
-    let credentials = async move {
-        tokio::select! {
-            () = credentials => {}
-            () = shutdown.cancelled() => {}
-        }
-    };
-    let mut running: Vec<BoxFuture<'static, ()>> = vec![
-        Box::pin(credentials),
-        Box::pin(secrets),
-        Box::pin(make_digest_key(Arc::clone(&context), dependencies.shutdown.clone())),
-        Box::pin(gateways.run(dependencies.readiness.clone(), dependencies.shutdown.clone())),
-        Box::pin(users.run(dependencies.readiness.clone(), dependencies.shutdown.clone())),
-    ];
-    running.extend(
-        skews
-            .into_iter()
-            .map(|skew| skew.watch(dependencies.shutdown.clone()).boxed()),
-    );
+    running.extend([
+        watch_credentials(Arc::clone(&context), dependencies.shutdown.clone()).boxed(),
+        secrets.boxed(),
+        make_digest_key(Arc::clone(&context), dependencies.shutdown.clone()).boxed(),
+    ]);
     join_all(running).await;
     Ok(())
+}
+
+/// Enqueues objects when the health of their credentials changes, and when the default credentials change.
+async fn watch_credentials(context: Arc<Context>, shutdown: CancellationToken) {
+    let health = &context.credential_health;
+    let enqueue = |key| context.wake_queues.enqueue(key);
+    let watch = async {
+        tokio::join!(
+            health.enqueue(enqueue),
+            watch_default(health, &context.default_credentials, enqueue),
+        );
+    };
+    tokio::select! {
+        () = watch => {}
+        () = shutdown.cancelled() => {}
+    }
 }
 
 /// Creates the digest key at the first start, so that a missing permission shows before a password waits for the key.
@@ -166,13 +205,23 @@ async fn make_digest_key(context: Arc<Context>, shutdown: CancellationToken) {
 /// Handles a change of an object's Secret.
 type OnSecret = Box<dyn Fn(&ObjectKey) + Send + Sync>;
 
-fn kind_controller<K: CloudKind>(
+/// What one kind adds to the process.
+pub(crate) struct PreparedKind {
+    name: &'static str,
+    /// `None` if the dependencies do not include its CRD.
+    skew: Option<CrdSkew>,
+    has_been_read: OfKind,
+    on_secret: OnSecret,
+    resolver: Resolver,
+    run: Box<dyn FnOnce(Readiness, CancellationToken) -> BoxFuture<'static, ()> + Send>,
+}
+
+fn prepare<K: CloudKind>(
     dependencies: &Dependencies,
     context: &Arc<Context>,
     queue: Arc<WorkQueue>,
     slots: &Slots,
-    skews: &mut Vec<CrdSkew>,
-) -> KindController<K> {
+) -> PreparedKind {
     let plural = <K::Resource as kube::Resource>::plural(&());
     let crd_check = dependencies
         .readiness
@@ -190,8 +239,7 @@ fn kind_controller<K: CloudKind>(
         found: SkewFindings::default(),
     });
     let pruned_fields = skew.as_ref().map(CrdSkew::pruned_fields).unwrap_or_default();
-    skews.extend(skew);
-    let context = KindContext {
+    let context = Arc::new(KindContext::<K> {
         shared: Arc::clone(context),
         states: ObjectStates::default(),
         claims: Claims::default(),
@@ -200,27 +248,36 @@ fn kind_controller<K: CloudKind>(
         watches: Mutex::default(),
         crd_check,
         pruned_fields,
-    };
-    KindController {
-        context: Arc::new(context),
-        queue,
-        slots: slots.clone(),
+    });
+    // The shared context owns these closures: a strong reference would be a cycle.
+    let weak = Arc::downgrade(&context);
+    let resolver = Box::new(move |key: &ObjectKey| {
+        let context = weak.upgrade();
+        context.map_or(Resolution::Unknown, |context| context.resolution(key))
+    });
+    let weak = Arc::downgrade(&context);
+    let has_been_read = Box::new(move || weak.upgrade().is_some_and(|context| context.all_have_been_read()));
+    PreparedKind {
+        name: K::KIND,
+        skew,
+        has_been_read,
+        on_secret: on_secret(&context),
+        resolver,
+        run: {
+            let slots = slots.clone();
+            let controller = KindController { context, queue, slots };
+            Box::new(move |readiness, shutdown| controller.run(readiness, shutdown).boxed())
+        },
     }
 }
 
-fn on_secret<K: CloudKind>(controller: &KindController<K>) -> OnSecret {
-    let context = Arc::clone(&controller.context);
+fn on_secret<K: CloudKind>(context: &Arc<KindContext<K>>) -> OnSecret {
+    let context = Arc::clone(context);
     Box::new(move |key| {
         if key.kind == K::KIND {
             secret_changed(&context, key);
         }
     })
-}
-
-fn has_been_read<K: CloudKind>(controller: &KindController<K>) -> OfKind {
-    // The context owns the initial sync, and that this closure: a strong reference would be a cycle.
-    let context = Arc::downgrade(&controller.context);
-    Box::new(move || context.upgrade().is_some_and(|context| context.all_have_been_read()))
 }
 
 fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<WakeQueues>) -> Context {
@@ -267,6 +324,7 @@ fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<W
         default_credentials: DefaultCredentialsSource::new(|name| std::env::var(name).ok()),
         leader: dependencies.leader.clone(),
         metrics: dependencies.metrics.clone(),
+        references: References::new(Arc::clone(&wake_queues)),
         wake_queues,
         initial_sync: InitialSync::default(),
         jitter: || rand::random_range(0.8..=1.2),

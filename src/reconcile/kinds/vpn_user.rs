@@ -9,14 +9,14 @@ use vpn_cloud::resources::users::User;
 use vpn_cloud::text::one_line;
 use vpn_cloud::values::password_rules;
 use vpn_cloud::{Answer, Client, CloudError};
-use vpn_core::api::conditions::{ReadyCondition, Reason};
+use vpn_core::api::conditions::Reason;
 use vpn_core::api::user_record::PasswordRecord;
 use vpn_core::api::{ManagementPolicy, VpnUserSpec};
 use vpn_core::cache::Cache;
 use vpn_core::kind::Shape;
 use vpn_core::kinds::vpn_user::{KnownPassword, UserChange, UserDereferenced, Users};
 use vpn_core::terms::dereferenced::SecretRef;
-use vpn_core::terms::failure::{Failure, POLL, person};
+use vpn_core::terms::failure::person;
 use vpn_core::terms::key::ObjectKey;
 
 use crate::reconcile::provider::cloud_kind::CloudKind;
@@ -44,10 +44,8 @@ impl CloudKind for Users {
             if let Some(reference) = Self::secret_refs(spec).into_iter().next() {
                 dereferenced.password = Some(read_password(spec, &reference, dereferencer).await?);
             }
-            if let Some(name) = &spec.user_group_name {
-                let group = dereferencer.group(&spec.vpn_server_id, name)?;
-                let missing = || DereferenceError::Absent(Box::new(missing_group(name, &spec.vpn_server_id)));
-                dereferenced.group_id = Some(group.ok_or_else(missing)?.id);
+            if let Some(reference) = Self::references(spec).into_iter().next() {
+                dereferenced.group_id = Some(dereferencer.reference(&reference)?);
             }
             Ok(dereferenced)
         }
@@ -105,17 +103,6 @@ impl CloudKind for Users {
         id: &'a str,
     ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
         client.delete_user(parent, id).boxed()
-    }
-}
-
-fn missing_group(name: &str, server: &str) -> Failure {
-    let message = format!(
-        "spec.userGroupName: there is no user group {name} on the VPN server {server}: create it there, or correct \
-         the name; the groups are read again regularly"
-    );
-    Failure {
-        condition: ReadyCondition::new(Reason::DependencyNotReady, message),
-        backoff: POLL,
     }
 }
 

@@ -15,6 +15,7 @@ use vpn_core::observe::claims::Claims;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::observation::Unlisted;
 use vpn_core::terms::policy::Policy;
+use vpn_core::terms::reference::Resolution;
 
 use crate::kubernetes::client::WatchActivity;
 use crate::kubernetes::crd_skew::PrunedFields;
@@ -29,6 +30,7 @@ use crate::reconcile::session::credential_health::CredentialHealth;
 use crate::reconcile::session::sessions::Sessions;
 use crate::reconcile::state::initial_sync::InitialSync;
 use crate::reconcile::state::object_states::ObjectStates;
+use crate::reconcile::state::references::References;
 use crate::reconcile::state::registrations::{Counted, Registrations, Reported};
 use crate::reconcile::state::wake_queues::WakeQueues;
 use crate::settings::OperatorSettings;
@@ -48,6 +50,7 @@ pub(crate) struct Context {
     pub leader: LeaderHandle,
     pub metrics: Metrics,
     pub wake_queues: Arc<WakeQueues>,
+    pub references: Arc<References>,
     pub initial_sync: InitialSync,
     /// A factor for each backoff, so that objects that fail together do not retry together.
     pub jitter: fn() -> f64,
@@ -64,6 +67,7 @@ impl Context {
             secrets: self.secrets.reader(key),
             session: self.sessions.user(key),
             credential: self.credential_health.user(key),
+            references: self.references.user(key),
             counted: Counted::new(self.metrics.clone(), key.kind),
         }
     }
@@ -175,6 +179,31 @@ impl<K: Kind> KindContext<K> {
     pub(crate) fn wrote(&self, key: &ObjectKey, object: &Arc<Object<K>>) {
         self.claims.update(object);
         self.states.wrote(key, object);
+        self.shared.references.changed(key);
+    }
+
+    /// What a reference to the object leads to: by the newest known state, also of one that was not reconciled yet.
+    pub(crate) fn resolution(&self, key: &ObjectKey) -> Resolution {
+        match self.progress_in(&key.namespace) {
+            InitialListProgress::Complete => {}
+            InitialListProgress::UnderWay => return Resolution::Pending,
+            InitialListProgress::Failing(_) => return Resolution::Unknown,
+        }
+        // An object leaves the watches first. Its state may be newer than theirs.
+        match (self.watched(key), self.states.latest(key)) {
+            (Some(watched), Some(latest)) if latest.uid() == watched.uid() => latest.resolution(),
+            (Some(watched), _) => watched.resolution(),
+            (None, _) if self.shared.settings.watch_selector.is_some() => Resolution::Unknown,
+            (None, _) => Resolution::Absent,
+        }
+    }
+
+    /// Whether the objects of the namespace are known.
+    fn progress_in(&self, namespace: &str) -> InitialListProgress {
+        let watches = self.watches();
+        let of_namespace = |watched: &&Watched<K>| watched.namespace.as_deref().is_none_or(|its| its == namespace);
+        let watched = watches.iter().find(of_namespace);
+        watched.map_or(InitialListProgress::UnderWay, |watched| watched.listed.borrow().clone())
     }
 
     fn watches(&self) -> MutexGuard<'_, Vec<Watched<K>>> {
@@ -193,6 +222,7 @@ impl<K: Kind> KindContext<K> {
         if !is_there {
             self.states.forget(key);
         }
+        self.shared.references.changed(key);
         is_there.then_some(latest)
     }
 

@@ -135,8 +135,7 @@ impl<K: CloudKind> KindController<K> {
                     health.is_up();
                     let key = object.key();
                     claimants.remove(&key);
-                    context.states.forget(&key);
-                    queue.forget(&key);
+                    forget(&context, &queue, &key);
                 }
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
@@ -146,10 +145,10 @@ impl<K: CloudKind> KindController<K> {
                     if is_leaders && list.complete() {
                         enqueue_dependents(&context);
                     }
-                    store
-                        .state()
-                        .iter()
-                        .for_each(|object| queue.enqueue_without_news(object.key()));
+                    context.shared.references.all_changed(K::KIND, namespace.as_deref());
+                    for object in store.state() {
+                        queue.enqueue_without_news(object.key());
+                    }
                 }
                 Ok(watcher::Event::InitApply(object)) => claimants.observe(&object),
                 Ok(watcher::Event::Init) => {}
@@ -157,6 +156,7 @@ impl<K: CloudKind> KindController<K> {
                     health.failed(&error);
                     if is_leaders {
                         list.failed(&error, Instant::now());
+                        context.shared.references.all_changed(K::KIND, namespace.as_deref());
                     }
                 }
             }
@@ -189,6 +189,13 @@ fn enqueue_dependents<K: CloudKind>(context: &KindContext<K>) {
     for object in context.states.find(waits) {
         context.shared.wake_queues.enqueue(object.key());
     }
+}
+
+/// Forgets an object that was deleted. Those that refer to it are enqueued.
+fn forget<K: CloudKind>(context: &KindContext<K>, queue: &WorkQueue, key: &ObjectKey) {
+    context.states.forget(key);
+    queue.forget(key);
+    context.shared.references.changed(key);
 }
 
 /// Forgets objects that were deleted while the watch was down.

@@ -21,6 +21,7 @@ use vpn_core::terms::dereferenced::Dereferencing;
 use vpn_core::terms::failure::{Failure, failure_of, person};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::observation::Observation;
+use vpn_core::terms::reference::Reference;
 use vpn_core::terms::secret::SecretName;
 use vpn_core::terms::sent_delete::SentDelete;
 
@@ -115,6 +116,7 @@ pub(crate) async fn gather<K: CloudKind>(
         (None, None)
     };
     follow_secrets(key, object, registrations);
+    follow_references(key, object, registrations);
     let credential = credential(context, key, object, registrations).await?;
     // With deletionPolicy Retain nothing is deleted in the cloud, so it does not matter whether the CRD is deleted.
     let retains = object.lifecycle.deletion(shared.policy.default_deletion) == DeletionPolicy::Retain;
@@ -386,6 +388,8 @@ async fn dereferenced<K: CloudKind>(
         digest_keys: &context.shared.digest_keys,
         started: context.shared.started,
         secrets: &registrations.secrets,
+        references: &registrations.references,
+        recorded: recorded_references(object),
         requested_at: object.annotation(vpn_core::api::RECONCILE_REQUESTED_ANNOTATION),
         open,
         since,
@@ -399,6 +403,19 @@ async fn dereferenced<K: CloudKind>(
         Err(DereferenceError::Absent(failure)) => Ok(Dereferencing::Absent(*failure)),
         Err(DereferenceError::Kube(error)) => Err(error),
     }
+}
+
+/// The IDs that status has for the references of a resource that exists. A creation uses none of them.
+fn recorded_references<K: CloudKind>(object: &Object<K>) -> Vec<(Reference, String)> {
+    let (Ok(spec), Some(_)) = (&object.spec, recorded_id(object)) else {
+        return Vec::new();
+    };
+    let named = K::references(spec).into_iter();
+    let recorded = named.filter_map(|reference| {
+        let id = K::recorded_reference(&object.status, &reference)?.to_owned();
+        Some((reference, id))
+    });
+    recorded.collect()
 }
 
 /// Makes the watch follow the Secrets that the spec names, and no others.
@@ -415,6 +432,14 @@ fn follow_secrets<K: CloudKind>(key: &ObjectKey, object: &Object<K>, registratio
         .chain(credentials);
     let named: Vec<SecretName> = named.map(|secret| (key.namespace.clone(), secret)).collect();
     registrations.secrets.names_only(&named);
+}
+
+/// Follows the objects that the spec names, and no others.
+fn follow_references<K: CloudKind>(key: &ObjectKey, object: &Object<K>, registrations: &Registrations) {
+    let Ok(spec) = &object.spec else { return };
+    let named = K::references(spec).into_iter();
+    let targets: Vec<ObjectKey> = named.filter_map(|named| named.target.key(&key.namespace)).collect();
+    registrations.references.names_only(&targets);
 }
 
 /// Whether the owner in a tag exists. The watches are checked first, without a request. Only the apiserver can prove

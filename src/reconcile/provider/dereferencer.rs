@@ -1,24 +1,20 @@
-//! What a kind may read for the references of its spec: Secrets, the digest key, and the groups of a VPN server.
+//! What a kind may read for its spec: Secrets and the digest key here, other resources in `references`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::Error;
 use tokio::time::Instant;
-use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_core::api::conditions::{ReadyCondition, Reason};
-use vpn_core::cache::Query;
 use vpn_core::terms::dereferenced::SecretRef;
-use vpn_core::terms::failure::{Failure, POLL, RETRY, failure_of, person};
+use vpn_core::terms::failure::{Failure, POLL, person};
 use vpn_core::terms::key::ObjectKey;
+use vpn_core::terms::reference::Reference;
 use vpn_core::terms::secret::SecretName;
 
 use crate::reconcile::k8s::digest_key::{DigestKey, DigestKeys};
 use crate::reconcile::k8s::secrets::{FoundSecret, SecretReader};
 use crate::reconcile::session::project::Project;
-
-/// How long objects that wait for a group share one list of groups.
-const SHARED_FOR: Duration = POLL.first;
+use crate::reconcile::state::references::ReferenceUser;
 
 /// Why a reference could not be read.
 #[derive(Debug)]
@@ -59,6 +55,9 @@ pub(crate) struct Dereferencer<'a> {
     /// When this process started: it made every observation since then itself.
     pub started: Instant,
     pub secrets: &'a SecretReader,
+    pub references: &'a ReferenceUser,
+    /// The IDs that status has for references of a resource that exists.
+    pub recorded: Vec<(Reference, String)>,
     /// Value of the annotation that requests a reconciliation.
     pub requested_at: Option<&'a str>,
     /// The project of the credentials.
@@ -112,53 +111,6 @@ impl Dereferencer<'_> {
             );
             not_allowed(error, &may)
         })
-    }
-
-    /// Returns the group of that name on a server from a recent enough list, and watches it from now on.
-    pub(crate) fn group(&self, server: &str, name: &str) -> Result<Option<UserGroup>, DereferenceError> {
-        if !self.may_ask_cloud {
-            return Err(DereferenceError::Waiting);
-        }
-        let server = self.open.server(server, self.key);
-        let groups = server.groups();
-        if let Some(error) = groups.take_failure(self.key) {
-            return Err(failure_of(&error).into());
-        }
-        let since = self.since.unwrap_or(self.started);
-        // Many objects may wait for one group: a list that one of them requested is recent enough for all.
-        let since = if self.waits {
-            since.checked_sub(SHARED_FOR).unwrap_or(since)
-        } else {
-            since
-        };
-        let listed = groups.known().listed(Some(since)).filter(|listed| listed.fresh);
-        let Some(listed) = listed else {
-            groups.want(self.key.clone(), Query::Collection, since);
-            return Err(DereferenceError::Waiting);
-        };
-        let mut known = groups.known();
-        let found = known
-            .find(|group| group.name.as_deref() == Some(name))
-            .into_iter()
-            .next();
-        known.watch(self.key, found.as_ref().map(|group| group.id.as_str()));
-        let is_any_nameless = || !known.find(|group| group.name.is_none()).is_empty();
-        if found.is_none() && (!listed.complete || is_any_nameless()) {
-            return Err(unknown_group(name).into());
-        }
-        Ok(found)
-    }
-}
-
-/// An incomplete list does not prove that no group has the name.
-fn unknown_group(name: &str) -> Failure {
-    let message = format!(
-        "spec.userGroupName: whether there is a user group {name} is not known: the cloud's list of groups is \
-         incomplete, or has one whose name cannot be read; it is read again"
-    );
-    Failure {
-        condition: ReadyCondition::new(Reason::CloudError, message),
-        backoff: RETRY,
     }
 }
 

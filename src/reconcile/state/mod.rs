@@ -3,5 +3,6 @@
 pub(crate) mod initial_sync;
 pub(crate) mod object_states;
 pub(crate) mod queue;
+pub(crate) mod references;
 pub(crate) mod registrations;
 pub(crate) mod wake_queues;

@@ -7,6 +7,7 @@ use crate::metrics::Metrics;
 use crate::reconcile::k8s::secrets::SecretReader;
 use crate::reconcile::session::credential_health::CredentialUser;
 use crate::reconcile::session::sessions::SessionUser;
+use crate::reconcile::state::references::ReferenceUser;
 
 /// All registrations of one object. Its state holds them, and so does each running reconciliation. When the object is
 /// no longer watched and its last reconciliation has ended, everything is unregistered.
@@ -14,6 +15,7 @@ pub(crate) struct Registrations {
     pub secrets: SecretReader,
     pub session: SessionUser,
     pub credential: CredentialUser,
+    pub references: ReferenceUser,
     pub counted: Counted,
 }
 
@@ -70,6 +72,7 @@ mod tests {
     use crate::reconcile::session::credential_health::{CredentialHealth, CredentialName, Finding};
     use crate::reconcile::session::sessions::tests::{credential, sessions};
     use crate::reconcile::state::object_states::ObjectStates;
+    use crate::reconcile::state::references::References;
     use vpn_core::kinds::customer_gateway::Gateways;
     use vpn_core::object::Object;
 
@@ -92,11 +95,13 @@ mod tests {
         let key = object.key();
         let states = ObjectStates::<Gateways>::default();
         states.observe(&key, Arc::new(object), Instant::now());
+        let references = References::new(Arc::default());
         let health = CredentialHealth::new(None, metrics.clone(), Box::new(|_, _| {}));
         let begin = || Registrations {
             secrets: secrets.reader(&key),
             session: sessions.user(&key),
             credential: health.user(&key),
+            references: references.user(&key),
             counted: Counted::new(metrics.clone(), "CustomerGateway"),
         };
         let of_pass = states.registrations(&key, begin).unwrap();

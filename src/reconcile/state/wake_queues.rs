@@ -26,6 +26,13 @@ impl WakeQueues {
         }
     }
 
+    /// Enqueues the object, whose backoff stays.
+    pub(crate) fn enqueue_without_news(&self, key: ObjectKey) {
+        if let Some(queue) = self.queues.get(key.kind) {
+            queue.enqueue_without_news(key);
+        }
+    }
+
     /// Enqueues the object before all others, since a permit or a write queue is kept for it.
     pub(crate) fn grant(&self, key: ObjectKey) {
         if let Some(queue) = self.queues.get(key.kind) {

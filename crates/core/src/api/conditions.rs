@@ -326,6 +326,11 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
+/// Whether `Ready` is True.
+pub fn is_ready(conditions: &[Condition]) -> bool {
+    find(conditions, READY).is_some_and(|ready| ready.status == "True")
+}
+
 /// The reason of `Ready`; `None` before the first report.
 pub fn ready_reason(conditions: &[Condition]) -> Option<&str> {
     find(conditions, READY).map(|ready| ready.reason.as_str())

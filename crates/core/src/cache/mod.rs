@@ -41,7 +41,7 @@ pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
     fn tags(&self) -> Option<&BTreeMap<String, String>>;
     /// Replaces the tags; `None`: they are unknown.
     fn set_tags(&mut self, tags: Option<BTreeMap<String, String>>);
-    /// Copies fields that a list item omits from an earlier, more complete answer.
+    /// Copies fields that a list item omits from an earlier, more complete answer, but no state, which changes by itself.
     fn complete_from(&mut self, earlier: &Self);
     /// Whether the object comes from a list in which some of its fields cannot be read. A missing field would count as
     /// unset, so it needs a GET.

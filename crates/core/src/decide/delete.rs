@@ -10,6 +10,7 @@ use crate::api::conditions::{Progress, ReadyCondition, Reason};
 use crate::api::{DeletionPolicy, ManagementPolicy};
 use crate::cache::{Observed, Query, Remote};
 use crate::decide::Guard;
+use crate::decide::health::in_progress_before_deletion;
 use crate::decide::inputs::{Inputs, object, owner};
 use crate::decide::ownership::was_marked;
 use crate::decide::reads::{confirm_absence, owner_of, read_before_delete};
@@ -21,6 +22,7 @@ use crate::kind::Kind;
 use crate::owner_tag::Owner;
 use crate::terms::access::Access;
 use crate::terms::failure::{Failure, RETRY};
+use crate::terms::health::Health;
 use crate::terms::note::Note;
 use crate::terms::sent_delete::SentDelete;
 
@@ -113,6 +115,12 @@ pub(crate) fn found<K: Kind>(remote: &K::Remote) -> Step<K> {
 pub(crate) fn remove<K: Kind>(inputs: &Inputs<'_, K>, access: &Access, id: &str, retain: bool) -> Step<K> {
     match &inputs.observation.known {
         Observed::Seen {
+            remote,
+            fresh: true,
+            full: false,
+            ..
+        } if K::health(remote) == Health::Unknown => read_before_delete(inputs, Query::Whole(id.to_owned())),
+        Observed::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, access, remote, retain),
         absence @ (Observed::Gone | Observed::Unconfirmed { .. }) => {
@@ -152,7 +160,7 @@ pub(crate) fn remove_seen<K: Kind>(
         return if retain {
             Step::Release(Some(kept))
         } else {
-            send_delete(inputs, id)
+            delete_when_idle(inputs, remote)
         };
     }
     let Some(tags) = remote.tags() else {
@@ -164,7 +172,7 @@ pub(crate) fn remove_seen<K: Kind>(
         return if retain {
             Step::Release(Some(kept))
         } else {
-            send_delete(inputs, id)
+            delete_when_idle(inputs, remote)
         };
     };
     let theirs = Owner::parse(value);
@@ -181,7 +189,10 @@ pub(crate) fn remove_seen<K: Kind>(
         return finish(inputs, access, Some(left));
     }
     if !retain {
-        return send_delete(inputs, id);
+        return delete_when_idle(inputs, remote);
+    }
+    if let Some(condition) = in_progress_before_deletion::<K>(remote) {
+        return Step::Rest(Rest::InProgress(condition));
     }
     if inputs.policy.read_only {
         let message = format!("--read-only: would remove the tag {key} from the {} {id}", K::NOUN);
@@ -194,6 +205,15 @@ pub(crate) fn remove_seen<K: Kind>(
             why: Why::LetGo,
         },
         None => Step::Release(Some(kept)),
+    }
+}
+
+/// Sends the DELETE as soon as the cloud has ended its work on the resource. Its work may be the deletion.
+fn delete_when_idle<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Step<K> {
+    let is_sent = inputs.sent_delete.is_some_and(|sent| sent.is_pending);
+    match in_progress_before_deletion::<K>(remote) {
+        Some(condition) if !is_sent => Step::Rest(Rest::InProgress(condition)),
+        _ => send_delete(inputs, remote.id().to_owned()),
     }
 }
 

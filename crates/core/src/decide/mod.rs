@@ -1,11 +1,12 @@
 //! Decides one step from the declared, recorded and observed state. Pure and synchronous, so that every state that a
 //! crash can leave behind is a row in a table of tests. One file per question: creation (`establish`), the outcome of
 //! an earlier one (`resolve`), adoption (`adopt`), competing names (`names`), owner (`ownership`), maintenance (`tend`),
-//! deletion (`delete`).
+//! a resource that is not usable (`health`), deletion (`delete`).
 
 pub(crate) mod adopt;
 pub(crate) mod delete;
 pub(crate) mod establish;
+pub(crate) mod health;
 pub mod inputs;
 pub(crate) mod mass_deletion;
 pub(crate) mod names;

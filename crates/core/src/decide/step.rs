@@ -75,6 +75,9 @@ pub enum Rest<R> {
     },
     /// Report the failure, and retry with its backoff.
     Troubled(Failure),
+    /// The cloud is still working on the resource: set this condition, and read it again at the next common time of all
+    /// objects that wait so, which then share a list.
+    InProgress(ReadyCondition),
     /// Report nothing, and retry with this backoff: no work waits for the cloud's answer.
     Quiet(Backoff),
     /// Set this condition, if any, and reconcile again after that time.

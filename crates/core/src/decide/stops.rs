@@ -67,11 +67,10 @@ pub(crate) fn homeless<K: Kind>() -> String {
 /// Whether anything waits for the cloud: if not, a failed read changes nothing.
 pub(crate) fn has_work<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     let status = object(inputs);
-    let ready = conditions::find(&status.conditions, conditions::READY);
     inputs.triggered
         || status.intent.is_some()
         || status.observed_generation != inputs.generation
-        || ready.is_none_or(|ready| ready.status != "True")
+        || !conditions::is_ready(&status.conditions)
 }
 
 pub(crate) fn troubled<K: Kind>(inputs: &Inputs<'_, K>, failure: &Failure) -> Step<K> {

@@ -9,6 +9,7 @@ use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
 use crate::cache::{Observed, Query, Remote};
 use crate::decide::Guard;
+use crate::decide::health::{in_progress, in_progress_before_deletion};
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::mass_deletion::{mass_deletion, suspects_mass_deletion};
 use crate::decide::ownership::mark;
@@ -19,6 +20,7 @@ use crate::kind::{Correction, DesiredState, Difference, Immutable, Kind};
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::{Failure, RETRY};
+use crate::terms::health::Health;
 use crate::terms::note::Note;
 
 /// Time for a new leader to observe its objects; then the absence is checked again.
@@ -39,7 +41,16 @@ pub(crate) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
     if object(inputs).mass_deletion_suspected_at.is_some() {
         return Step::Note(Note::Returned);
     }
+    if K::health(found.remote) == Health::Unknown && !found.full {
+        return look(inputs, Query::Whole(id.to_owned()));
+    }
     let management = inputs.lifecycle.management();
+    if let Some(condition) = in_progress::<K>(&object(inputs).conditions, found.remote) {
+        return match inputs.has_finalizer || management == ManagementPolicy::Observe {
+            true => Step::Rest(Rest::InProgress(condition)),
+            false => Step::AddFinalizer,
+        };
+    }
     if management != ManagementPolicy::Observe
         && let Some(step) = mark(inputs, found.remote)
     {
@@ -229,7 +240,10 @@ pub(crate) fn remove_duplicate<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote
     }
     let duplicate = inputs.observation.owned.iter().find(|other| {
         let is_ours = is_left_behind(inputs, other) || !inputs.policy.keeps(Guard::TwinWithinWindow);
-        other.id() != kept.id() && K::is_duplicate(kept, other) && is_ours
+        other.id() != kept.id()
+            && K::is_duplicate(kept, other)
+            && is_ours
+            && in_progress_before_deletion::<K>(other).is_none()
     })?;
     Some(Step::Delete {
         id: duplicate.id().to_owned(),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::shape::Shape;
 use crate::api::conditions::Reason;
+use crate::terms::health::Health;
 use crate::terms::policy::Policy;
 
 /// Differences between a spec and a resource, and their corrections.
@@ -47,6 +48,13 @@ pub trait Compare: Shape {
     /// The change that removes tags from a resource. The default: the kind has no tags.
     fn untag(_: BTreeMap<String, String>) -> Option<Self::Change> {
         None
+    }
+
+    /// The state of the resource. Responses to writes may lack it, and [`Self::apply_change`] must then make it unknown:
+    /// the cloud has just begun to work. A list item without the state is partial: see
+    /// [`crate::cache::Remote::is_partial`]. The default: a resource that exists is ready.
+    fn health(_: &Self::Remote) -> Health {
+        Health::Ready
     }
 
     /// Applies a change to the cache's entry, if the response of the change lacks the resource.

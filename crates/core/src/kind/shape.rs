@@ -12,6 +12,7 @@ use crate::api::conditions::Reason;
 use crate::cache::Remote;
 use crate::terms::dereferenced::SecretRef;
 use crate::terms::policy::Policy;
+use crate::terms::reference::Reference;
 
 /// What a kind is: its types, and where its resources are.
 pub trait Shape: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
@@ -71,6 +72,18 @@ pub trait Shape: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
 
     /// The keys of Secrets that the spec names, besides the credentials.
     fn secret_refs(spec: &Self::Spec) -> Vec<SecretRef>;
+
+    /// What the spec names besides Secrets. The default: nothing.
+    fn references(_: &Self::Spec) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// The ID that status records for a reference to an object, if it was recorded for the same name. Set in
+    /// [`super::Ledger::created`], [`super::Ledger::changed`] or [`super::Ledger::confirm`], so that neither a deletion
+    /// nor a resource that exists needs the target. The default: no reference is recorded.
+    fn recorded_reference<'a>(_: &'a Self::Status, _: &Reference) -> Option<&'a str> {
+        None
+    }
 
     /// Returns an error of the spec that admission cannot detect.
     fn problem(spec: &Self::Spec, policy: &Policy) -> Option<String>;

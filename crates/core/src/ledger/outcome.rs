@@ -15,6 +15,7 @@ use crate::kind::{DesiredState, Immutable, Kind, RecordContext};
 use crate::ledger::record;
 use crate::ledger::record::Stamp;
 use crate::object::Object;
+use crate::terms::health::Health;
 use crate::terms::key::ObjectKey;
 use crate::terms::note::Note;
 use crate::terms::owner::owner_of;
@@ -95,7 +96,7 @@ impl<'a, K: Kind> Circumstances<'a, K> {
         }
     }
 
-    /// Whether the response to a creation already matches the spec.
+    /// Whether the response to a creation already shows a complete resource that matches the spec.
     fn is_as_specified(&self, status: &K::Status, remote: &K::Remote) -> bool {
         let (Ok(spec), Some(dereferenced)) = (&self.object.spec, self.dereferenced) else {
             return false;
@@ -108,6 +109,10 @@ impl<'a, K: Kind> Circumstances<'a, K> {
             overwrites_tags: true,
             cloud_now: self.cloud_now,
         };
+        // Many responses do not show the state; then a read must.
+        if !matches!(K::health(remote), Health::Ready | Health::Degraded(_)) {
+            return false;
+        }
         let same = K::immutable_difference(spec, remote, true) == Immutable::Same;
         same && K::difference(&wanted, remote).is_none()
     }

@@ -11,6 +11,7 @@ use crate::api::conditions::{CredentialsHealth, ReadyCondition, Reason};
 use crate::api::{Intent, ObjectStatus, PastIntent, Scope, conditions};
 use crate::cache::Remote;
 use crate::kind::{Kind, RecordContext};
+use crate::terms::health::Health;
 use crate::terms::note::Note;
 
 /// The number of creation windows that are remembered.
@@ -209,7 +210,7 @@ pub fn settled<K: Kind>(
     }
 }
 
-/// The cloud object exists as specified, except for drift that is only reported.
+/// The cloud object exists as specified, except for drift that is only reported, or the cloud has given it up.
 pub fn confirmed<K: Kind>(
     status: &mut K::Status,
     spec: Option<&K::Spec>,
@@ -230,6 +231,9 @@ pub fn confirmed<K: Kind>(
             drifted.join(", ")
         )
     };
+    if let Health::Degraded(why) = K::health(remote) {
+        message = format!("{message}; the cloud reports it as degraded: {why}");
+    }
     if !unexplained_duplicates.is_empty() {
         let unexplained_duplicates = unexplained_duplicates.join(", ");
         let what = if K::Remote::TAGGED {
@@ -239,14 +243,18 @@ pub fn confirmed<K: Kind>(
         };
         message = format!("{message}; {unexplained_duplicates} in the cloud {what}");
     }
-    condition::<K>(
-        status,
-        &ReadyCondition {
-            drifted,
-            ..ReadyCondition::new(Reason::Available, message)
-        },
-        stamp,
-    );
+    let shown = failed::<K>(remote).unwrap_or_else(|| ReadyCondition::new(Reason::Available, message));
+    condition::<K>(status, &ReadyCondition { drifted, ..shown }, stamp);
+}
+
+/// What to report of a resource that the cloud has given up. A drift check shows when that changes.
+pub fn failed<K: Kind>(remote: &K::Remote) -> Option<ReadyCondition> {
+    let Health::Failed(why) = K::health(remote) else {
+        return None;
+    };
+    let (noun, id) = (K::NOUN, remote.id());
+    let message = format!("the cloud reports that the {noun} {id} has failed: {why}");
+    Some(ReadyCondition::new(Reason::CloudError, message))
 }
 
 /// Records whether the object is only observed, or is managed from now on.

@@ -245,6 +245,13 @@ impl<'a, K: Modelled> Work<'a, K> {
                 }
             }
             Rest::Troubled(failure) => self.troubled(&failure, object, |_| {}),
+            Rest::InProgress(condition) => {
+                record::condition::<K>(&mut status, &condition, stamp(object));
+                if self.write(object, status).is_ok() {
+                    let now = self.now;
+                    self.with_entry(|entry| entry.require_fresh(now));
+                }
+            }
             Rest::Until(Some(condition), _) => {
                 record::underway::<K>(&mut status, &condition, stamp(object));
                 let _ = self.write(object, status);

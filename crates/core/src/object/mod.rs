@@ -15,6 +15,7 @@ use crate::api::conditions::INVALID_ANNOTATION;
 use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, conditions};
 use crate::kind::Kind;
 use crate::terms::key::ObjectKey;
+use crate::terms::reference::Resolution;
 
 /// A watched object of a kind. managedFields, labels and foreign annotations are dropped on reading: they need most of
 /// an object's memory. For a spec that does not fit the type, the error is kept, so that the object can still get a
@@ -119,6 +120,22 @@ impl<K: Kind> Object<K> {
     /// When its deletion was requested.
     pub fn deleting_since(&self) -> Option<&Time> {
         self.metadata.deletion_timestamp.as_ref()
+    }
+
+    /// What a reference to this object leads to.
+    pub fn resolution(&self) -> Resolution {
+        let status = K::object(&self.status);
+        let id = status.id.clone();
+        if self.deleting_since().is_some() {
+            return Resolution::Deleting { id };
+        }
+        match (id, &status.scope) {
+            (Some(id), Some(scope)) if conditions::is_ready(&status.conditions) => Resolution::Ready {
+                id,
+                scope: scope.clone(),
+            },
+            (id, _) => Resolution::NotReady { id },
+        }
     }
 
     /// The value of an annotation.

@@ -127,7 +127,7 @@ impl<K: CloudKind> Pass<'_, K> {
         let status = K::object(&self.object.status);
         let has_own_event = K::change_event(call, "").is_some();
         let drifted = status.observed_generation == self.object.metadata.generation
-            && conditions::find(&status.conditions, conditions::READY).is_some_and(|ready| ready.status == "True")
+            && conditions::is_ready(&status.conditions)
             && !self.is_edit_of_secrets(fields);
         if !has_own_event && self.context.states.corrects(self.key, fields, drifted) && drifted {
             let text = format!("differs in the cloud: {}", fields.join(", "));

@@ -1,8 +1,10 @@
 //! Nothing to send: what status and Events report.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use vpn_core::api::conditions;
-use vpn_core::api::conditions::Reason;
+use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::cache::Remote;
 use vpn_core::decide::step::Rest;
 use vpn_core::ledger::record;
@@ -13,6 +15,24 @@ use super::{Next, Pass};
 use crate::reconcile::k8s::report::{is_new_failure, stamp};
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::Action;
+
+/// The time between two reads of resources that the cloud is still working on, which takes seconds to minutes.
+const COMMON_READ: Duration = Duration::from_secs(10);
+
+/// The time until the next common read, at least half of the time between two. `uptime` is the same clock for all objects.
+fn until_common_read(uptime: Duration) -> Duration {
+    let since_last = Duration::from_nanos(
+        (uptime.as_nanos() % COMMON_READ.as_nanos())
+            .try_into()
+            .unwrap_or_default(),
+    );
+    let next = COMMON_READ.saturating_sub(since_last);
+    if next < COMMON_READ / 2 {
+        next + COMMON_READ
+    } else {
+        next
+    }
+}
 
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn rest(&self, rest: Rest<K::Remote>) -> Result<Next<K>, kube::Error> {
@@ -36,6 +56,7 @@ impl<K: CloudKind> Pass<'_, K> {
                 unexplained_duplicates,
             } => self.confirmed(remote, drifted, unexplained_duplicates).await,
             Rest::Troubled(failure) => self.stopped(&failure).await,
+            Rest::InProgress(condition) => self.in_progress(&condition).await,
             Rest::Quiet(backoff) => Ok(self.come_again(backoff)),
             Rest::Waiting => Ok(Next::Rest(Action::await_change())),
             Rest::Until(condition, wait) => {
@@ -49,6 +70,23 @@ impl<K: CloudKind> Pass<'_, K> {
                 Ok(Next::Rest(Action::requeue(wait)))
             }
         }
+    }
+
+    /// Reports that the cloud is still working, and reads again at the next common time.
+    async fn in_progress(&self, condition: &ReadyCondition) -> Result<Next<K>, kube::Error> {
+        let stamp = stamp(&self.object);
+        self.write(|status| record::condition::<K>(status, condition, stamp))
+            .await?;
+        self.count(condition.reason);
+        // A change that the cloud has accepted may still have no effect: it stays known until that shows.
+        if let Some(accepted) = &self.gathered.accepted {
+            self.context.states.accepted(self.key, accepted.clone());
+        }
+        let now = Instant::now();
+        self.context.states.require_fresh(self.key, now);
+        let wait = until_common_read(now.saturating_duration_since(self.context.shared.started));
+        self.context.states.wait_until(self.key, now + wait);
+        Ok(Next::Rest(Action::requeue(wait)))
     }
 
     pub(super) async fn confirmed(
@@ -121,7 +159,12 @@ impl<K: CloudKind> Pass<'_, K> {
                 )
                 .await;
         }
-        self.count_as(Reason::Available, !drifted.is_empty());
+        let failed = record::failed::<K>(&remote);
+        if let Some(condition) = &failed {
+            self.warn_of(condition).await;
+        }
+        let reason = failed.map_or(Reason::Available, |condition| condition.reason);
+        self.count_as(reason, !drifted.is_empty());
         Ok(Next::Rest(Action::await_change()))
     }
 
@@ -152,19 +195,48 @@ impl<K: CloudKind> Pass<'_, K> {
         Ok(self.told(failure).await)
     }
 
-    /// Emits an Event once for a failure that status reports, and schedules the retry.
-    pub(super) async fn told(&self, failure: &Failure) -> Next<K> {
-        let Failure { condition, backoff } = failure;
+    /// Emits an Event if status did not report this before.
+    async fn warn_of(&self, condition: &ReadyCondition) {
         if is_new_failure::<K>(&self.object.status, condition) {
-            self.context
-                .shared
-                .reporter
+            let reporter = &self.context.shared.reporter;
+            reporter
                 .warning(&*self.object, condition.reason.as_str(), &condition.message)
                 .await;
         }
+    }
+
+    /// Emits an Event once for a failure that status reports, and schedules the retry.
+    pub(super) async fn told(&self, failure: &Failure) -> Next<K> {
+        let Failure { condition, backoff } = failure;
+        self.warn_of(condition).await;
         self.count(condition.reason);
         // The present observation led here; the next decision needs a new one.
         self.context.states.require_fresh(self.key, Instant::now());
         self.come_again(*backoff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_wait_for_the_cloud_read_at_common_times() {
+        for (millis, next) in [
+            (0, 10),
+            (1, 10),
+            (4_999, 10),
+            (5_000, 10),
+            (5_001, 20),
+            (9_999, 20),
+            (10_000, 20),
+        ] {
+            let uptime = Duration::from_millis(millis);
+            assert_eq!(
+                uptime + until_common_read(uptime),
+                Duration::from_secs(next),
+                "{millis}"
+            );
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::api::{ManagementPolicy, ObjectStatus, VpnUserSpec, VpnUserStatus};
 use crate::kind::Shape;
 use crate::terms::dereferenced::SecretRef;
 use crate::terms::policy::Policy;
+use crate::terms::reference::{Reference, ReferenceTarget};
 
 impl Shape for Users {
     type Resource = crate::api::VpnUser;
@@ -69,6 +70,19 @@ impl Shape for Users {
                 field: "passwordSecretRef",
                 name: secret.name.clone(),
                 key: secret.key().to_owned(),
+            })
+            .collect()
+    }
+
+    fn references(spec: &Self::Spec) -> Vec<Reference> {
+        let group = spec.user_group_name.iter();
+        group
+            .map(|name| Reference {
+                field: "userGroupName",
+                target: ReferenceTarget::UserGroup {
+                    server: spec.vpn_server_id.clone(),
+                    name: name.clone(),
+                },
             })
             .collect()
     }
