@@ -345,7 +345,7 @@ impl ApiserverState {
 /// `…/customergateways`, in a namespace or in all, or `/api/v1/secrets`.
 fn is_collection(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
-    ["customergateways", "vpnusers", "secrets"].contains(&last)
+    ["customergateways", "links", "vpnusers", "secrets"].contains(&last)
 }
 
 /// Whether the object at this path is in that collection.

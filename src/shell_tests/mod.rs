@@ -4,9 +4,11 @@
 pub(crate) mod apiserver;
 mod echoes;
 mod forbidden;
+mod link;
 mod outcomes;
 mod quota;
 mod reads;
+mod references;
 mod slow_writes;
 mod takeover;
 mod watches;

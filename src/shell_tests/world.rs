@@ -1,5 +1,6 @@
 //! The controllers as they are shipped, between the apiserver of these tests and the simulator.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use vpn_cloud::Operation;
 use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 use crate::kubernetes::client::WatchActivity;
@@ -19,10 +21,11 @@ use crate::reconcile::pipeline::tripwire::Tripwires;
 use crate::settings::{Cli, Command, validate};
 use crate::shell_tests::apiserver::{Apiserver, GROUP};
 use crate::web::Readiness;
+use crate::wiring::WiredKind;
 use crate::{metrics, wiring};
 
 /// How long a busy machine may take for anything that is waited for.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(crate) struct ShellWorld {
@@ -30,6 +33,7 @@ pub(crate) struct ShellWorld {
     pub tripwires: Tripwires,
     pub readiness: Readiness,
     pub leader: LeaderHandle,
+    pub kinds: Vec<WiredKind>,
     simulator: RunningSimulator,
     registry: Registry,
     shutdown: CancellationToken,
@@ -53,6 +57,7 @@ impl ShellWorld {
             tripwires: Tripwires::default(),
             readiness: Readiness::default(),
             leader: LeaderHandle::always(),
+            kinds: wiring::KINDS.to_vec(),
             simulator: simulator.await.unwrap(),
             registry,
             shutdown: CancellationToken::new(),
@@ -104,7 +109,10 @@ impl ShellWorld {
             shutdown: self.shutdown.clone(),
             tripwires: self.tripwires.clone(),
         };
-        self.running = Some(tokio::spawn(wiring::controllers(dependencies)));
+        let kinds = self.kinds.clone();
+        self.running = Some(tokio::spawn(async move {
+            wiring::controllers_of(&kinds, dependencies).await
+        }));
     }
 
     pub(crate) async fn stop(mut self) {
@@ -129,6 +137,13 @@ impl ShellWorld {
             .put(&gateway(name), json!({"metadata": {}, "spec": spec}));
     }
 
+    pub(crate) fn put_link(&self, name: &str, mut spec: Value) {
+        if spec["credentialsRef"].is_null() {
+            spec["credentialsRef"] = json!({"name": "cloud"});
+        }
+        self.apiserver.put(&link(name), json!({"metadata": {}, "spec": spec}));
+    }
+
     pub(crate) fn put_user(&self, name: &str, mut spec: Value) {
         spec["credentialsRef"] = json!({"name": "cloud"});
         spec["vpnServerID"] = json!(tryout::VPN_SERVER_ID);
@@ -146,8 +161,21 @@ impl ShellWorld {
 
     /// How often this operation was called.
     pub(crate) async fn calls(&self, operation: &str) -> u64 {
+        let is_known = Operation::ALL.iter().any(|known| known.name() == operation);
+        assert!(is_known, "there is no operation {operation}");
         let counts = self.simulator(reqwest::Method::GET, "counts", json!({})).await;
         counts["by_operation"][operation].as_u64().unwrap_or_default()
+    }
+
+    /// The writes that were sent to the cloud, by operation.
+    pub(crate) async fn writes(&self) -> BTreeMap<String, u64> {
+        let counts = self.simulator(reqwest::Method::GET, "counts", json!({})).await;
+        let by_operation: BTreeMap<String, u64> = serde_json::from_value(counts["by_operation"].clone()).unwrap();
+        let is_read = |name: &str| {
+            let operation = Operation::ALL.into_iter().find(|operation| operation.name() == name);
+            operation.is_none_or(|operation| !operation.is_write())
+        };
+        by_operation.into_iter().filter(|(name, _)| !is_read(name)).collect()
     }
 
     /// Holds the next requests of this operation before they take effect.
@@ -234,6 +262,10 @@ impl ShellWorld {
 
 pub(crate) fn gateway(name: &str) -> String {
     format!("{GROUP}/namespaces/team/customergateways/{name}")
+}
+
+pub(crate) fn link(name: &str) -> String {
+    format!("{GROUP}/namespaces/team/links/{name}")
 }
 
 pub(crate) fn user(name: &str) -> String {
