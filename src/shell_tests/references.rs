@@ -8,10 +8,24 @@ use crate::shell_tests::link::{Links, PEER, STATE};
 use crate::shell_tests::world::{DEADLINE, ShellWorld, gateway, link};
 use crate::wiring::{KINDS, WiredKind};
 
-async fn world(flags: &[&str]) -> ShellWorld {
-    let mut world = ShellWorld::new(flags).await;
+async fn world() -> ShellWorld {
+    let mut world = ShellWorld::new(&[]).await;
     world.kinds = KINDS.into_iter().chain([WiredKind::of::<Links>()]).collect();
     world
+}
+
+/// Starts the operator with a link whose resource was created, and that the cloud still works on. Returns its path.
+async fn created_in(mut world: ShellWorld) -> (ShellWorld, String) {
+    world.put_gateway("office", address(0));
+    put_link(&world, "tunnel", 1, "office");
+    world.start();
+    let tunnel = link("tunnel");
+    world
+        .until("the cloud works on it", |world| {
+            has_reason(world, &tunnel, "Creating") && !status(world, &tunnel)["id"].is_null()
+        })
+        .await;
+    (world, tunnel)
 }
 
 fn put_link(world: &ShellWorld, name: &str, number: usize, refers_to: &str) {
@@ -56,26 +70,33 @@ fn request_reconcile(world: &ShellWorld, path: &str) {
 
 /// Sets the state of a link in the cloud.
 async fn set_state(world: &ShellWorld, path: &str, state: &str) {
-    let id = id(world, path);
-    let mut tags = world.simulator(Method::GET, &format!("gateways/{id}"), json!({})).await["tags"].clone();
-    tags[STATE] = json!(state);
-    let edit = json!({"tags": tags});
-    world.simulator(Method::PATCH, &format!("gateways/{id}"), edit).await;
+    set_tag(world, path, STATE, state).await;
 }
 
 fn id(world: &ShellWorld, path: &str) -> String {
     status(world, path)["id"].as_str().unwrap().to_owned()
 }
 
-async fn peer(world: &ShellWorld, path: &str) -> String {
+/// The tags of a link in the cloud.
+async fn tags(world: &ShellWorld, path: &str) -> Value {
     let path = format!("gateways/{}", id(world, path));
-    let link = world.simulator(Method::GET, &path, json!({})).await;
-    link["tags"][PEER].as_str().unwrap().to_owned()
+    world.simulator(Method::GET, &path, json!({})).await["tags"].clone()
+}
+
+async fn set_tag(world: &ShellWorld, path: &str, tag: &str, value: &str) {
+    let mut tags = tags(world, path).await;
+    tags[tag] = json!(value);
+    let path = format!("gateways/{}", id(world, path));
+    world.simulator(Method::PATCH, &path, json!({"tags": tags})).await;
+}
+
+async fn peer(world: &ShellWorld, path: &str) -> String {
+    tags(world, path).await[PEER].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
 async fn a_link_waits_for_its_gateway_and_is_created_with_the_gateways_id() {
-    let mut world = world(&[]).await;
+    let mut world = world().await;
     put_link(&world, "tunnel", 1, "office");
     world.start();
     let tunnel = link("tunnel");
@@ -112,7 +133,7 @@ async fn a_link_waits_for_its_gateway_and_is_created_with_the_gateways_id() {
 #[tokio::test]
 async fn a_link_in_progress_is_not_changed_and_shares_lists_until_it_is_ready() {
     const LINKS: usize = 12;
-    let mut world = world(&[]).await;
+    let mut world = world().await;
     world.put_gateway("office", address(0));
     for number in 0..LINKS {
         put_link(&world, &format!("tunnel-{number}"), 1 + number, "office");
@@ -133,13 +154,7 @@ async fn a_link_in_progress_is_not_changed_and_shares_lists_until_it_is_ready() 
         world.calls("GetCustomerGateway").await,
     );
     // A difference, which must not be corrected yet.
-    world
-        .simulator(
-            Method::PATCH,
-            &format!("gateways/{}", id(&world, &tunnels[0])),
-            json!({"tags": {PEER: "another", STATE: "in progress", "vpn-operator-owner": owner_tag(&world, &tunnels[0]).await}}),
-        )
-        .await;
+    set_tag(&world, &tunnels[0], PEER, "another").await;
     // At a common time a few read alone, until a list pays for all others.
     world.until_called("ListCustomerGateways", lists + 3).await;
     let rounds = world.calls("ListCustomerGateways").await - lists;
@@ -177,23 +192,9 @@ async fn until_peer(world: &ShellWorld, path: &str, gateway: &str) {
     assert!(in_time.is_ok(), "{}", world.apiserver.summary());
 }
 
-async fn owner_tag(world: &ShellWorld, path: &str) -> Value {
-    let path = format!("gateways/{}", id(world, path));
-    world.simulator(Method::GET, &path, json!({})).await["tags"]["vpn-operator-owner"].clone()
-}
-
 #[tokio::test]
 async fn a_ready_link_outlives_the_deletion_of_its_gateway_and_follows_the_next_one() {
-    let mut world = world(&[]).await;
-    world.put_gateway("office", address(0));
-    put_link(&world, "tunnel", 1, "office");
-    world.start();
-    let tunnel = link("tunnel");
-    world
-        .until("the cloud works on it", |world| {
-            has_reason(world, &tunnel, "Creating") && !status(world, &tunnel)["id"].is_null()
-        })
-        .await;
+    let (world, tunnel) = created_in(world().await).await;
     set_state(&world, &tunnel, "active").await;
     world.until("it is Ready", |world| world.ready(&tunnel).1).await;
     let first = id(&world, &gateway("office"));
@@ -248,16 +249,7 @@ async fn a_ready_link_outlives_the_deletion_of_its_gateway_and_follows_the_next_
 
 #[tokio::test]
 async fn a_degraded_link_is_ready_and_says_why_and_a_failed_one_is_not() {
-    let mut world = world(&[]).await;
-    world.put_gateway("office", address(0));
-    put_link(&world, "tunnel", 1, "office");
-    world.start();
-    let tunnel = link("tunnel");
-    world
-        .until("the cloud works on it", |world| {
-            has_reason(world, &tunnel, "Creating") && !status(world, &tunnel)["id"].is_null()
-        })
-        .await;
+    let (world, tunnel) = created_in(world().await).await;
     set_state(&world, &tunnel, "degraded").await;
     world.until("it is Ready", |world| world.ready(&tunnel).1).await;
     let text = message(&world, &tunnel);
@@ -282,7 +274,7 @@ async fn a_degraded_link_is_ready_and_says_why_and_a_failed_one_is_not() {
 async fn a_link_in_another_project_than_its_gateway_is_an_invalid_spec() {
     use vpn_simulator::tryout::{ACCESS_KEY, SECRET_KEY};
     const ELSEWHERE: &str = "fedcba9876543210fedcba9876543210";
-    let mut world = world(&[]).await;
+    let mut world = world().await;
     let project = json!({"name": "elsewhere"});
     world
         .simulator(Method::PUT, &format!("projects/{ELSEWHERE}"), project)
@@ -314,16 +306,7 @@ async fn a_link_in_another_project_than_its_gateway_is_an_invalid_spec() {
 
 #[tokio::test]
 async fn a_ready_link_that_names_another_gateway_waits_for_that_one() {
-    let mut world = world(&[]).await;
-    world.put_gateway("office", address(0));
-    put_link(&world, "tunnel", 1, "office");
-    world.start();
-    let tunnel = link("tunnel");
-    world
-        .until("the cloud works on it", |world| {
-            has_reason(world, &tunnel, "Creating") && !status(world, &tunnel)["id"].is_null()
-        })
-        .await;
+    let (world, tunnel) = created_in(world().await).await;
     set_state(&world, &tunnel, "active").await;
     world.until("it is Ready", |world| world.ready(&tunnel).1).await;
 
@@ -343,17 +326,9 @@ async fn a_ready_link_that_names_another_gateway_waits_for_that_one() {
 
 #[tokio::test]
 async fn a_failed_link_is_still_corrected_and_one_in_progress_is_deleted_later() {
-    let mut world = world(&[]).await;
-    world.put_gateway("office", address(0));
+    let world = world().await;
     world.put_gateway("branch", address(2));
-    put_link(&world, "tunnel", 1, "office");
-    world.start();
-    let tunnel = link("tunnel");
-    world
-        .until("the cloud works on it", |world| {
-            has_reason(world, &tunnel, "Creating") && !status(world, &tunnel)["id"].is_null()
-        })
-        .await;
+    let (world, tunnel) = created_in(world).await;
     set_state(&world, &tunnel, "failed").await;
     world
         .until("its failure is reported", |world| {

@@ -129,25 +129,25 @@ impl ShellWorld {
         self.apiserver.put(&path, json!({"metadata": {}, "data": data}));
     }
 
-    pub(crate) fn put_gateway(&self, name: &str, mut spec: Value) {
-        if spec["credentialsRef"].is_null() {
-            spec["credentialsRef"] = json!({"name": "cloud"});
-        }
-        self.apiserver
-            .put(&gateway(name), json!({"metadata": {}, "spec": spec}));
+    pub(crate) fn put_gateway(&self, name: &str, spec: Value) {
+        self.put_object(&gateway(name), spec);
     }
 
-    pub(crate) fn put_link(&self, name: &str, mut spec: Value) {
+    pub(crate) fn put_link(&self, name: &str, spec: Value) {
+        self.put_object(&link(name), spec);
+    }
+
+    /// With the credentials of the world, unless the spec names others.
+    fn put_object(&self, path: &str, mut spec: Value) {
         if spec["credentialsRef"].is_null() {
             spec["credentialsRef"] = json!({"name": "cloud"});
         }
-        self.apiserver.put(&link(name), json!({"metadata": {}, "spec": spec}));
+        self.apiserver.put(path, json!({"metadata": {}, "spec": spec}));
     }
 
     pub(crate) fn put_user(&self, name: &str, mut spec: Value) {
-        spec["credentialsRef"] = json!({"name": "cloud"});
         spec["vpnServerID"] = json!(tryout::VPN_SERVER_ID);
-        self.apiserver.put(&user(name), json!({"metadata": {}, "spec": spec}));
+        self.put_object(&user(name), spec);
     }
 
     /// Sends a request to the simulator's admin API.

@@ -1,4 +1,4 @@
-//! A resource that exists and cannot be used: the cloud is still working on it, or has given it up.
+//! A resource that the cloud is still working on: nothing is written to it, nor deleted.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -6,26 +6,20 @@ use crate::api::conditions;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::Remote;
 use crate::kind::Kind;
-use crate::terms::health::Health;
 
 /// What to wait for before anything is written to the resource. `conditions` are those of the status.
 pub(crate) fn in_progress<K: Kind>(conditions: &[Condition], remote: &K::Remote) -> Option<ReadyCondition> {
-    match K::health(remote) {
-        Health::Ready | Health::Degraded(_) | Health::Failed(_) => None,
-        // The answer to a write does not show the state, and the cloud has just begun to work.
-        Health::InProgress | Health::Unknown => Some(still_working(conditions, K::NOUN, remote.id())),
-    }
+    let is_in_progress = K::health(remote).is_in_progress();
+    is_in_progress.then(|| still_working(conditions, K::NOUN, remote.id()))
 }
 
 /// The same before the resource is deleted, or released.
 pub(crate) fn in_progress_before_deletion<K: Kind>(remote: &K::Remote) -> Option<ReadyCondition> {
-    let message = format!(
-        "the cloud is still working on the {} {}; it is deleted, or released, after that",
-        K::NOUN,
-        remote.id()
-    );
-    let is_working = matches!(K::health(remote), Health::InProgress | Health::Unknown);
-    is_working.then(|| ReadyCondition::new(Reason::Deleting, message))
+    K::health(remote).is_in_progress().then(|| {
+        let (noun, id) = (K::NOUN, remote.id());
+        let message = format!("the cloud is still working on the {noun} {id}; it is deleted, or released, after that");
+        ReadyCondition::new(Reason::Deleting, message)
+    })
 }
 
 fn still_working(conditions: &[Condition], noun: &str, id: &str) -> ReadyCondition {

@@ -9,7 +9,7 @@ use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
 use crate::cache::{Observed, Query, Remote};
 use crate::decide::Guard;
-use crate::decide::health::{in_progress, in_progress_before_deletion};
+use crate::decide::health::in_progress;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::mass_deletion::{mass_deletion, suspects_mass_deletion};
 use crate::decide::ownership::mark;
@@ -240,10 +240,7 @@ pub(crate) fn remove_duplicate<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote
     }
     let duplicate = inputs.observation.owned.iter().find(|other| {
         let is_ours = is_left_behind(inputs, other) || !inputs.policy.keeps(Guard::TwinWithinWindow);
-        other.id() != kept.id()
-            && K::is_duplicate(kept, other)
-            && is_ours
-            && in_progress_before_deletion::<K>(other).is_none()
+        other.id() != kept.id() && K::is_duplicate(kept, other) && is_ours && !K::health(other).is_in_progress()
     })?;
     Some(Step::Delete {
         id: duplicate.id().to_owned(),

@@ -14,3 +14,11 @@ pub enum Health {
     /// The answer does not show it: the resource itself must be read. After a write of our own: it is in progress.
     Unknown,
 }
+
+impl Health {
+    /// Whether the cloud is at work, as far as is known: an answer to a write does not show the state, and the cloud has
+    /// just begun.
+    pub fn is_in_progress(&self) -> bool {
+        matches!(self, Health::InProgress | Health::Unknown)
+    }
+}

@@ -84,7 +84,8 @@ impl Reference {
                 backoff: POLL,
             }
         };
-        let named = self.target.describe();
+        let label = self.target.label();
+        let named = format!("the {label}");
         let failure = match (resolution, recorded) {
             (Resolution::Ready { id, scope: there }, _) if there == *scope => return Ok(id),
             (Resolution::Ready { id, scope: there }, _) => {
@@ -108,10 +109,7 @@ impl Reference {
                 "whether there is {named} is not known: its namespace cannot be listed, or --watch-selector leaves it out"
             )),
             (Resolution::Absent, _) => {
-                let what = format!(
-                    "there is no {} in this namespace: create it, or correct the name",
-                    self.target.label()
-                );
+                let what = format!("there is no {label} in this namespace: create it, or correct the name");
                 return Err(ReferenceError::Absent(waits(&what)));
             }
         };
@@ -130,10 +128,6 @@ impl ReferenceTarget {
             }),
             ReferenceTarget::UserGroup { .. } => None,
         }
-    }
-
-    fn describe(&self) -> String {
-        format!("the {}", self.label())
     }
 
     fn label(&self) -> String {

@@ -21,12 +21,8 @@ const COMMON_READ: Duration = Duration::from_secs(10);
 
 /// The time until the next common read, at least half of the time between two. `uptime` is the same clock for all objects.
 fn until_common_read(uptime: Duration) -> Duration {
-    let since_last = Duration::from_nanos(
-        (uptime.as_nanos() % COMMON_READ.as_nanos())
-            .try_into()
-            .unwrap_or_default(),
-    );
-    let next = COMMON_READ.saturating_sub(since_last);
+    let period = COMMON_READ.as_secs();
+    let next = Duration::from_secs((uptime.as_secs() / period + 1) * period).saturating_sub(uptime);
     if next < COMMON_READ / 2 {
         next + COMMON_READ
     } else {
