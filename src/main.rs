@@ -7,13 +7,34 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, error::ErrorKind};
+use thiserror::Error;
+use url::Url;
 use vpn_core::api;
 use vpn_operator::error_chain::one_line;
+use vpn_operator::operator::OperatorError;
 use vpn_operator::settings::{Cli, Command, OperatorSettings, ProbeArgs, RunArgs, validate};
+use vpn_operator::wiring::CrdsError;
 use vpn_operator::{operator, probe, wiring};
 
 /// Enough for a process that mostly waits; each thread has its own stack and allocator arena.
 const WORKER_THREADS: usize = 2;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+enum CommandError {
+    #[error("the runtime cannot start: {0}")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Crds(#[from] CrdsError),
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
+    #[error("the CRDs cannot be printed: {0}")]
+    PrintCrds(#[source] io::Error),
+    #[error("the answers cannot be printed: {0}")]
+    PrintAnswers(#[source] io::Error),
+    #[error("no operator is ready at {0}")]
+    NotReady(Url),
+}
 
 fn main() -> ExitCode {
     let matches = Cli::command_ignoring_empty_environment().get_matches();
@@ -27,9 +48,9 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => {
+        Err(error) => {
             // Nobody may be there to read it any more, which changes nothing.
-            let _ = writeln!(io::stderr(), "error: {line}");
+            let _ = writeln!(io::stderr(), "error: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -47,38 +68,37 @@ fn checked(args: RunArgs) -> OperatorSettings {
     })
 }
 
-fn run(settings: OperatorSettings) -> Result<(), String> {
+fn run(settings: OperatorSettings) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .enable_all()
         .build()
-        .map_err(|error| format!("the runtime cannot start: {error}"))?;
-    let crds = api::crds().map_err(|error| one_line(&error))?;
+        .map_err(CommandError::Runtime)?;
+    let crds = api::crds().map_err(CrdsError::from)?;
     let ended = runtime.block_on(operator::run(settings, &crds, wiring::controllers));
     // A name that is still being resolved must not hold the process.
     runtime.shutdown_background();
-    ended.map_err(|error| one_line(&error))
+    Ok(ended?)
 }
 
-fn ask(args: &ProbeArgs) -> Result<(), String> {
+fn ask(args: &ProbeArgs) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("the runtime cannot start: {error}"))?;
+        .map_err(CommandError::Runtime)?;
     let answers = runtime.block_on(probe::until_ready(&args.url, args.timeout));
     // As in `run`.
     runtime.shutdown_background();
-    print(&answers.text).map_err(|error| format!("the answers cannot be printed: {error}"))?;
+    print(&answers.text).map_err(CommandError::PrintAnswers)?;
     if answers.ready {
         Ok(())
     } else {
-        Err(format!("no operator is ready at {}", args.url))
+        Err(CommandError::NotReady(args.url.clone()))
     }
 }
 
-fn print_crds() -> Result<(), String> {
-    let text = wiring::crd_yaml().map_err(|error| one_line(&error))?;
-    print(&text).map_err(|error| format!("the CRDs cannot be printed: {error}"))
+fn print_crds() -> Result<(), CommandError> {
+    print(&wiring::crd_yaml()?).map_err(CommandError::PrintCrds)
 }
 
 fn print(text: &str) -> io::Result<()> {

@@ -12,8 +12,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use vpn_cloud::http::transport::TransportError;
 
-use crate::error_chain::one_line;
 use crate::kubernetes::client::{ClientError, Clients, WatchActivity};
 use crate::kubernetes::config as kube_config;
 use crate::kubernetes::crd_wait::AwaitedCrds;
@@ -67,23 +67,26 @@ pub enum OperatorError {
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
     /// There is no usable configuration for the apiserver, or no client for it.
-    #[error("{0}")]
-    KubeClient(String),
+    #[error(transparent)]
+    KubeClient(#[from] ClientError),
     /// The address of the HTTP endpoints cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The HTTP server ended by itself.
     #[error("the HTTP endpoints ended: {0}")]
-    Web(io::Error),
+    Web(#[source] io::Error),
     /// The handlers of SIGTERM and SIGINT cannot be installed.
     #[error("signals cannot be received: {0}")]
-    Signals(io::Error),
+    Signals(#[source] io::Error),
     /// The process may no longer write to the cloud.
     #[error("lost the lease, so another operator may be working: {0}")]
-    LeaseLost(LossReason),
-    /// The controllers returned before the shutdown, with this reason.
+    LeaseLost(#[source] LossReason),
+    /// The controllers returned before the shutdown: they have no HTTP client for the cloud.
     #[error("the controllers ended: {0}")]
-    Controllers(String),
+    Controllers(#[source] TransportError),
+    /// The controllers returned before the shutdown, without an error.
+    #[error("the controllers ended: without a reason")]
+    ControllersEnded,
 }
 
 /// Runs until SIGTERM or SIGINT. Starts `controllers` once the resources of `crds` are served, on followers too. It
@@ -95,7 +98,7 @@ pub async fn run<F, Fut>(
 ) -> Result<(), OperatorError>
 where
     F: FnOnce(Dependencies) -> Fut,
-    Fut: Future<Output = Result<(), String>>,
+    Fut: Future<Output = Result<(), TransportError>>,
 {
     let stopped = on_signals().map_err(OperatorError::Signals)?;
     telemetry::init(&settings.log)?;
@@ -168,7 +171,7 @@ impl Launch {
     async fn run<F, Fut>(self, awaited: &AwaitedCrds, controllers: F) -> Result<(), OperatorError>
     where
         F: FnOnce(Dependencies) -> Fut,
-        Fut: Future<Output = Result<(), String>>,
+        Fut: Future<Output = Result<(), TransportError>>,
     {
         tokio::select! {
             () = awaited.served(&self.clients.main) => {}
@@ -239,19 +242,15 @@ fn on_signals() -> io::Result<CancellationToken> {
 }
 
 /// Creates the clients on a thread of its own: an exec plugin of the kubeconfig may be slow, or hang.
-async fn kube_clients() -> Result<Clients, OperatorError> {
-    let failed = |error: ClientError| OperatorError::KubeClient(one_line(&error));
-    let config = kube_config::infer().await.map_err(|error| failed(error.into()))?;
+async fn kube_clients() -> Result<Clients, ClientError> {
+    let config = kube_config::infer().await?;
     // A client needs the runtime for its connections.
     let runtime = tokio::runtime::Handle::current();
     let made = tokio::task::spawn_blocking(move || {
         let _entered = runtime.enter();
         Clients::new(config)
     });
-    match made.await {
-        Ok(made) => made.map_err(|error| failed(error.into())),
-        Err(error) => Err(OperatorError::KubeClient(error.to_string())),
-    }
+    Ok(made.await??)
 }
 
 /// Logs where a panic happened, but not its message, which may quote a Secret.
@@ -265,7 +264,7 @@ fn log_panics() {
 
 /// Runs the controllers without leader election.
 async fn alone(
-    controllers: impl Future<Output = Result<(), String>>,
+    controllers: impl Future<Output = Result<(), TransportError>>,
     stopped: &CancellationToken,
 ) -> Result<(), OperatorError> {
     let mut controllers = pin!(controllers);
@@ -280,7 +279,7 @@ async fn alone(
 /// Runs the controllers with leader election: on standby only their watches, as leader everything, until it loses the
 /// lease.
 async fn elected(
-    controllers: impl Future<Output = Result<(), String>>,
+    controllers: impl Future<Output = Result<(), TransportError>>,
     election: Election<KubeLeases>,
     stopped: &CancellationToken,
     readiness: &Readiness,
@@ -337,18 +336,18 @@ async fn give_back(leadership: Leadership<KubeLeases>) {
     }
 }
 
-fn controllers_ended(ended: Result<(), String>, stopped: &CancellationToken) -> Result<(), OperatorError> {
+fn controllers_ended(ended: Result<(), TransportError>, stopped: &CancellationToken) -> Result<(), OperatorError> {
     match ended {
         Ok(()) if stopped.is_cancelled() => Ok(()),
-        Ok(()) => Err(OperatorError::Controllers("without a reason".to_owned())),
-        Err(reason) => Err(OperatorError::Controllers(reason)),
+        Ok(()) => Err(OperatorError::ControllersEnded),
+        Err(error) => Err(OperatorError::Controllers(error)),
     }
 }
 
-async fn drain(controllers: impl Future<Output = Result<(), String>>) {
+async fn drain(controllers: impl Future<Output = Result<(), TransportError>>) {
     match timeout(DRAIN_LIMIT, controllers).await {
         Ok(Ok(())) => {}
-        Ok(Err(reason)) => warn!("while stopping: {reason}"),
+        Ok(Err(error)) => warn!("while stopping: {error}"),
         Err(_) => warn!(
             "work was still in progress after {}; the next operator resumes it from the recorded intents",
             humantime::format_duration(DRAIN_LIMIT)
@@ -366,6 +365,7 @@ mod tests {
         assert!(controllers_ended(Ok(()), &stopped).is_err());
         stopped.cancel();
         assert!(controllers_ended(Ok(()), &stopped).is_ok());
-        assert!(controllers_ended(Err("broken".into()), &stopped).is_err());
+        let broken = TransportError::Tls(rustls::Error::HandshakeNotComplete);
+        assert!(controllers_ended(Err(broken), &stopped).is_err());
     }
 }

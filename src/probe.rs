@@ -35,6 +35,15 @@ pub struct Answers {
     pub text: String,
 }
 
+/// Why there is no address to ask.
+#[derive(Debug, Error)]
+enum AddressError {
+    #[error("{0} has no host")]
+    NoHost(Url),
+    #[error("{name} has no address ({source})")]
+    LookUp { name: String, source: io::Error },
+}
+
 /// Why there is no answer.
 #[derive(Debug, Error)]
 enum AskError {
@@ -46,6 +55,8 @@ enum AskError {
     Request(#[from] axum::http::Error),
     #[error("incomplete answer: {0}")]
     Body(#[from] axum::Error),
+    #[error("not within {}", humantime::format_duration(ANSWER_LIMIT))]
+    Timeout,
 }
 
 /// Asks each operator behind `url` until one is ready, but no longer than `patience`; at least once.
@@ -80,36 +91,33 @@ async fn round(url: &Url) -> Answers {
                 answers.ready |= status == StatusCode::OK;
                 write!(answers.text, "{address} answers {status}:\n{said}")
             }
-            Err(problem) => writeln!(answers.text, "{address} does not answer: {problem}"),
+            Err(error) => writeln!(answers.text, "{address} does not answer: {}", one_line(&error)),
         };
     }
     answers
 }
 
-async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, String> {
+async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, AddressError> {
     let port = url.port_or_known_default().unwrap_or_default();
     let name = match url.host() {
         Some(Host::Ipv4(ip)) => return Ok(vec![(ip, port).into()]),
         Some(Host::Ipv6(ip)) => return Ok(vec![(ip, port).into()]),
         Some(Host::Domain(name)) => name,
-        None => return Err(format!("{url} has no host")),
+        None => return Err(AddressError::NoHost(url.clone())),
     };
-    let found = lookup_host((name, port))
-        .await
-        .map_err(|error| format!("{name} has no address ({error})"))?;
+    let found = lookup_host((name, port)).await.map_err(|source| AddressError::LookUp {
+        name: name.to_owned(),
+        source,
+    })?;
     let mut found: Vec<SocketAddr> = found.collect();
     found.sort();
     found.dedup();
     Ok(found)
 }
 
-async fn ask(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), String> {
-    let answer = timeout(ANSWER_LIMIT, exchange(address, url));
-    match answer.await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(one_line(&error)),
-        Err(_) => Err(format!("not within {}", humantime::format_duration(ANSWER_LIMIT))),
-    }
+async fn ask(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), AskError> {
+    let answer = timeout(ANSWER_LIMIT, exchange(address, url)).await;
+    answer.unwrap_or(Err(AskError::Timeout))
 }
 
 async fn exchange(address: SocketAddr, url: &Url) -> Result<(StatusCode, String), AskError> {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vpn_cloud::credentials::keys::DefaultCredentialsSource;
-use vpn_cloud::http::transport::{RequestObserver, Transport, TransportOptions};
+use vpn_cloud::http::transport::{RequestObserver, Transport, TransportError, TransportOptions};
 use vpn_cloud::{Cloud, Operation};
 use vpn_core::api::conditions::Reason;
 use vpn_core::api::crd::CrdError;
@@ -34,7 +34,7 @@ use crate::reconcile::k8s::secret_watch::{Followed, watch_secrets};
 use crate::reconcile::k8s::secrets::Secrets;
 use crate::reconcile::pipeline::context::{Context, KindContext};
 use crate::reconcile::pipeline::controller::{KindController, secret_changed};
-use crate::reconcile::pipeline::workers::Slots;
+use crate::reconcile::pipeline::slots::Slots;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::session::credential_health::{CredentialHealth, CredentialName, Report, watch_default};
 use crate::reconcile::session::resources::SessionResources;
@@ -55,13 +55,13 @@ pub enum CrdsError {
     Schema(#[from] CrdError),
     /// The YAML writer failed.
     #[error("a CRD cannot be written as YAML: {0}")]
-    Yaml(String),
+    Yaml(#[from] serde_saphyr::ser::Error),
 }
 
 /// Every CRD that belongs to this version, as YAML documents.
 pub fn crd_yaml() -> Result<String, CrdsError> {
     crds()?.iter().try_fold(String::new(), |text, crd| {
-        let document = serde_saphyr::to_string(crd).map_err(|error| CrdsError::Yaml(error.to_string()))?;
+        let document = serde_saphyr::to_string(crd)?;
         Ok(format!("{text}---\n{document}"))
     })
 }
@@ -86,12 +86,12 @@ impl WiredKind {
 pub(crate) const KINDS: [WiredKind; 2] = [WiredKind::of::<Gateways>(), WiredKind::of::<Users>()];
 
 /// Runs the controllers of all kinds until shutdown.
-pub async fn controllers(dependencies: Dependencies) -> Result<(), String> {
+pub async fn controllers(dependencies: Dependencies) -> Result<(), TransportError> {
     controllers_of(&KINDS, dependencies).await
 }
 
 /// Runs the controllers of these kinds until shutdown.
-pub(crate) async fn controllers_of(kinds: &[WiredKind], dependencies: Dependencies) -> Result<(), String> {
+pub(crate) async fn controllers_of(kinds: &[WiredKind], dependencies: Dependencies) -> Result<(), TransportError> {
     let options = TransportOptions {
         ca_file: dependencies
             .settings
@@ -101,7 +101,7 @@ pub(crate) async fn controllers_of(kinds: &[WiredKind], dependencies: Dependenci
         request_timeout: dependencies.settings.request_timeout,
     };
     let observer = Arc::new(MetricsObserver(dependencies.metrics.clone()));
-    let transport = Transport::new(&options, observer).map_err(|error| error.to_string())?;
+    let transport = Transport::new(&options, observer)?;
 
     let mut wake_queues = WakeQueues::default();
     let queues: Vec<_> = kinds.iter().map(|kind| wake_queues.queue(kind.name)).collect();

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     io::{Read, Write},
     net::TcpListener as StdListener,
     sync::{Arc, Mutex},
@@ -20,6 +21,8 @@ use tokio::{
     net::TcpListener,
 };
 use vpn_cloud::credentials::signing::{Authorization, parse_date};
+use vpn_cloud::error::cause::RequestError;
+use vpn_cloud::error::http_error::HttpError;
 use vpn_cloud::lists::paging::{LIMIT, Page};
 use vpn_cloud::resources::customer_gateways::{CertificateContent, CustomerGatewayUpdate, NewCustomerGateway};
 use vpn_cloud::resources::iam;
@@ -503,7 +506,7 @@ async fn a_client_token_invalid_in_a_header_is_not_sent() {
         .await
         .expect_err("bad");
     assert_eq!((error.kind, error.outcome_unknown), (ErrorKind::Rejected, false));
-    assert!(error.text.contains("client token"), "{error}");
+    assert!(error.text().contains("client token"), "{error}");
     assert_eq!(bed.heard.outcomes(), ["invalid"]);
 }
 
@@ -774,7 +777,7 @@ async fn an_error_that_repeats_the_password_is_redacted() {
             for error in password_failures(ResponseTemplate::new(400).set_body_json(body)).await {
                 assert_no_password(&error);
                 assert_eq!(error.kind, ErrorKind::BadPassword, "{error}");
-                assert!(error.text.contains("password"), "the rest stays: {error}");
+                assert!(error.text().contains("password"), "the rest stays: {error}");
             }
         }
     }
@@ -799,7 +802,7 @@ async fn an_unknown_response_to_a_request_with_a_password_is_not_quoted() {
         let error = bed.client.create_user("s1", &new_user(), TOKEN).await;
         let error = error.expect_err("not the API's words");
         assert_no_password(&error);
-        assert!(error.text.contains("is not shown"), "{error}");
+        assert!(error.text().contains("is not shown"), "{error}");
     }
     let bed = answering(ResponseTemplate::new(200).set_body_string(format!("<html>{PASSWORD}"))).await;
     let password = Password::new(PASSWORD);
@@ -865,7 +868,12 @@ async fn an_id_that_changes_the_path_is_not_sent() {
             (ErrorKind::Rejected, None, false),
             "{id:?}"
         );
-        assert!(error.text.contains("cannot be an id"), "{error}");
+        assert!(error.text().contains("cannot be an id"), "{error}");
+        let source = error.source().and_then(<dyn Error>::downcast_ref);
+        assert!(
+            matches!(source, Some(RequestError::Id(given)) if given == id),
+            "{error:?}"
+        );
     }
     assert_eq!(
         bed.server.received_requests().await.expect("they are recorded").len(),
@@ -940,7 +948,7 @@ async fn a_5xx_response_leaves_the_outcome_of_a_write_unknown() {
         assert_eq!((read.kind, write.kind), (ErrorKind::CloudFault, ErrorKind::CloudFault));
         assert!(write.outcome_unknown && !read.outcome_unknown);
         assert!(
-            write.text.contains("a web page, \"502 Bad Gateway\"") && !write.text.contains('\n'),
+            write.text().contains("a web page, \"502 Bad Gateway\"") && !write.text().contains('\n'),
             "{write}"
         );
     }
@@ -953,7 +961,7 @@ async fn a_web_page_with_status_200_is_a_cloud_fault() {
     assert_eq!((read.kind, write.kind), (ErrorKind::CloudFault, ErrorKind::CloudFault));
     assert!(write.outcome_unknown && !read.outcome_unknown);
     assert!(
-        read.text.contains("did not answer as the VPN API") && read.text.contains("Welcome to nginx!"),
+        read.text().contains("did not answer as the VPN API") && read.text().contains("Welcome to nginx!"),
         "{read}"
     );
 
@@ -999,11 +1007,11 @@ async fn a_response_with_unexpected_json_is_a_cloud_fault() {
         let [read, write] = failures(ok(200, body.clone())).await;
         assert_eq!(read.kind, ErrorKind::CloudFault, "{body}");
         assert!(write.outcome_unknown, "{body}");
-        assert!(read.text.contains("did not answer as the VPN API"), "{read}");
+        assert!(read.text().contains("did not answer as the VPN API"), "{read}");
         assert_eq!(read.request_id.as_deref(), Some("r-1"));
     }
     let [read, _] = failures(ResponseTemplate::new(200)).await;
-    assert!(read.text.contains("the answer is empty"), "{read}");
+    assert!(read.text().contains("the answer is empty"), "{read}");
 }
 
 #[tokio::test]
@@ -1012,7 +1020,7 @@ async fn an_oversized_response_is_cut_off() {
     let [read, write] = failures(ResponseTemplate::new(200).set_body_string(body.clone())).await;
     assert_eq!(read.kind, ErrorKind::CloudFault);
     assert!(
-        write.outcome_unknown && read.text.contains("more than 4194304 bytes"),
+        write.outcome_unknown && read.text().contains("more than 4194304 bytes"),
         "{read}"
     );
     let [read, _] = failures(ResponseTemplate::new(400).set_body_string(body)).await;
@@ -1031,7 +1039,7 @@ async fn redirects_are_not_followed() {
         let answer = ResponseTemplate::new(status).insert_header("Location", other.server.uri());
         let [read, write] = failures(answer).await;
         assert_eq!(read.kind, ErrorKind::NotAvailable);
-        assert!(read.text.contains("redirects") && !write.outcome_unknown, "{read}");
+        assert!(read.text().contains("redirects") && !write.outcome_unknown, "{read}");
     }
     assert_eq!(
         other.server.received_requests().await.expect("they are recorded").len(),
@@ -1045,7 +1053,7 @@ async fn a_401_with_a_distant_date_reports_clock_skew() {
     let [read, _] = failures(ok(401, body)).await;
     assert_eq!(read.kind, ErrorKind::Unauthorized);
     assert!(
-        read.text.contains("the operator's clock and the cloud's differ by"),
+        read.text().contains("the operator's clock and the cloud's differ by"),
         "the date of the answer is long past: {read}"
     );
     assert_eq!(read.date, None, "a node that refuses us for its time does not tell it");
@@ -1056,7 +1064,7 @@ async fn an_expired_signature_is_retried_and_the_message_names_the_clock() {
     let body = json!({"error_code": "APIGW.0303", "error_msg": "Incorrect app authentication information"});
     let [read, write] = failures(ok(401, body)).await;
     assert_eq!(read.kind, ErrorKind::CloudFault);
-    assert!(read.text.contains("check the clock of the operator's node"), "{read}");
+    assert!(read.text().contains("check the clock of the operator's node"), "{read}");
     assert!(!write.outcome_unknown, "it was refused");
     assert_eq!(read.date, None);
 }
@@ -1104,7 +1112,7 @@ async fn a_timeout_leaves_the_outcome_of_a_write_unknown() {
     assert_eq!((write.kind, write.status), (ErrorKind::CloudFault, None));
     assert!(write.outcome_unknown && !read.outcome_unknown);
     assert!(
-        write.text.contains("in time") && write.text.contains(&endpoint),
+        write.text().contains("in time") && write.text().contains(&endpoint),
         "{write}"
     );
     assert_eq!(heard.outcomes(), ["timeout"; 2]);
@@ -1156,8 +1164,17 @@ async fn a_failed_connection_attempt_leaves_the_outcome_known() {
             (ErrorKind::CloudFault, false),
             "{write}"
         );
-        assert!(write.text.contains(&format!("no connection to {endpoint}")), "{write}");
+        assert!(
+            write.text().contains(&format!("no connection to {endpoint}")),
+            "{write}"
+        );
         assert_eq!(heard.outcomes(), ["connect"]);
+        let source = write
+            .source()
+            .and_then(Error::source)
+            .expect("the error of the library");
+        let source = source.downcast_ref::<HttpError>().expect("of the HTTP library");
+        assert!(source.get_ref().is_connect(), "{source:?}");
     }
 }
 
@@ -1190,7 +1207,7 @@ async fn project_lookup_finds_the_project_by_region() {
             }
             (Err(error), Err(words)) => {
                 assert_eq!(error.kind, ErrorKind::Rejected);
-                assert!(error.text.contains(words), "{error}");
+                assert!(error.text().contains(words), "{error}");
                 assert_eq!(error.request_id.as_deref(), Some("r-1"));
             }
             (found, _) => panic!("{projects}: {found:?}"),
@@ -1329,7 +1346,7 @@ async fn only_certificates_of_the_ca_file_are_trusted() {
             Ok(_) => assert!(trusted),
             Err(error) => {
                 assert!(!trusted && !error.outcome_unknown, "{error}");
-                assert!(error.text.contains("certificate"), "{error}");
+                assert!(error.text().contains("certificate"), "{error}");
             }
         }
     }

@@ -3,26 +3,46 @@
 //! kube itself matches `NO_PROXY` against the host of the proxy, the kubeconfig's own `proxy-url` included, and refuses the
 //! whole kubeconfig for an item that it cannot read, such as an empty one. So the proxy is decided here.
 
+use std::io;
+
 use axum::http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::ByteString;
 use kube::Config;
 use kube::config::{Cluster, Context, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use thiserror::Error;
 
 /// Why there is no access to Kubernetes.
 #[derive(Debug, Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
+    /// There is no kubeconfig, and the process runs in no pod.
     #[error(transparent)]
     Inferred(#[from] InferConfigError),
+    /// The kubeconfig is not complete.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
+    /// The kubeconfig has no valid CA certificates.
     #[error("the kubeconfig's certificate-authority cannot be read: {0}")]
-    CertificateAuthority(String),
+    CertificateAuthority(#[from] AuthorityError),
+    /// The proxy, without its user name and password.
     #[error("the proxy {0:?} is not a URL such as http://proxy:3128")]
     Proxy(String),
+}
+
+/// What is wrong with the CA certificates of a kubeconfig.
+#[derive(Debug, Error)]
+pub enum AuthorityError {
+    /// The data is not base64.
+    #[error(transparent)]
+    Data(#[from] serde_json::Error),
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// The content is not PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
 }
 
 /// The kubeconfig that `KUBECONFIG` or `~/.kube/config` names, else the pod's service account.
@@ -121,21 +141,16 @@ fn current(kubeconfig: Kubeconfig) -> Result<(Context, Cluster), KubeconfigError
     Ok((context, cluster))
 }
 
-fn certificates(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, ConfigError> {
-    let failed = |error: &dyn std::fmt::Display| ConfigError::CertificateAuthority(error.to_string());
+fn certificates(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, AuthorityError> {
     let pem = if let Some(data) = &cluster.certificate_authority_data {
-        let data: Result<ByteString, _> = serde_json::from_value(data.as_str().into());
-        data.map_err(|error| failed(&error))?.0
+        serde_json::from_value::<ByteString>(data.as_str().into())?.0
     } else if let Some(file) = &cluster.certificate_authority {
-        std::fs::read(file).map_err(|error| failed(&error))?
+        std::fs::read(file)?
     } else {
         return Ok(None);
     };
     let certificates = CertificateDer::pem_slice_iter(&pem).map(|der| der.map(|der| der.to_vec()));
-    certificates
-        .collect::<Result<_, _>>()
-        .map(Some)
-        .map_err(|error| failed(&error))
+    Ok(Some(certificates.collect::<Result<_, _>>()?))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
+use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -17,6 +18,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The timeout of a discovery request.
 const DISCOVERY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the served resources are not known.
+#[derive(Debug, Error)]
+enum DiscoveryError {
+    #[error(transparent)]
+    Request(#[from] kube::Error),
+    #[error("no answer within {}", humantime::format_duration(DISCOVERY_LIMIT))]
+    Timeout,
+}
 
 /// The resources that must be served before anything else can work, each with its readiness check.
 pub struct AwaitedCrds(Vec<Awaited>);
@@ -83,7 +93,7 @@ impl AwaitedCrds {
                     missing.push(format!("{plural}.{group} ({version})"));
                 }
                 Err(error) => {
-                    let line = format!("waiting for the apiserver: {error}");
+                    let line = format!("waiting for the apiserver: {}", one_line(&error));
                     check.pending(line.clone());
                     return Some(line);
                 }
@@ -98,14 +108,11 @@ impl AwaitedCrds {
     }
 }
 
-async fn served_plurals(client: &Client, group_version: &str) -> Result<BTreeSet<String>, String> {
+async fn served_plurals(client: &Client, group_version: &str) -> Result<BTreeSet<String>, DiscoveryError> {
     match timeout(DISCOVERY_LIMIT, client.list_api_group_resources(group_version)).await {
         Ok(Ok(list)) => Ok(list.resources.into_iter().map(|resource| resource.name).collect()),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(BTreeSet::new()),
-        Ok(Err(error)) => Err(one_line(&error)),
-        Err(_) => Err(format!(
-            "no answer within {}",
-            humantime::format_duration(DISCOVERY_LIMIT)
-        )),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(DiscoveryError::Timeout),
     }
 }

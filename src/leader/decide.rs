@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::leader::LeaseRecord;
+use crate::leader::record::LeaseRecord;
 
 /// The last observed state of the Lease, and since when it is unchanged *by our clock*.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,17 +7,14 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::leader::term::{ElectionState, Renewal, Standing};
-use crate::leader::{
-    ElectionClock, ElectionStep, LeaderHandle, LeaseObservation, LeaseRecord, LeaseStore, LossReason, StoreError,
-    Stored, decide,
-};
+use crate::leader::clock::ElectionClock;
+use crate::leader::decide::{ElectionStep, LeaseObservation, decide};
+use crate::leader::record::LeaseRecord;
+use crate::leader::store::{LeaseStore, StoreError, Stored};
+use crate::leader::term::{ElectionState, LeaderHandle, LossReason, Renewal, Standing};
 
 /// The longest request, whatever the lease's duration: a slower one counts as lost, and a stop must not wait for it.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);
-
-/// Why a lease expired although no renewal failed.
-const STOOD_STILL: &str = "no renewal was attempted: this process or its machine stalled";
 
 /// A candidate of the election, and the duration of its lease.
 #[derive(Clone, Debug)]
@@ -199,7 +196,7 @@ impl<S: LeaseStore> Election<S> {
     async fn renew(&mut self, mut last: Renewal, stop: &CancellationToken) -> Option<LossReason> {
         let clock = Arc::clone(&self.shared.clock);
         let mut pause = self.candidate.renew_period();
-        let mut last_error = STOOD_STILL.to_owned();
+        let mut last_error = None;
         loop {
             let left = |last: Renewal| {
                 let age = clock.monotonic().saturating_duration_since(last.monotonic);
@@ -211,16 +208,17 @@ impl<S: LeaseStore> Election<S> {
             }
             let remaining = left(last);
             if remaining.is_zero() {
-                return Some(LossReason::NotRenewed {
-                    since: self.candidate.renew_deadline(),
-                    last_error,
+                let since = self.candidate.renew_deadline();
+                return Some(match last_error {
+                    Some(last_error) => LossReason::NotRenewed { since, last_error },
+                    None => LossReason::Stalled { since },
                 });
             }
             let limit = self.candidate.request_limit().min(remaining);
             match self.attempt(true, limit).await {
                 Ok(Attempt::Held(renewal)) => {
                     last = renewal;
-                    STOOD_STILL.clone_into(&mut last_error);
+                    last_error = None;
                     self.shared.standing.send_replace(Standing::Leading(renewal));
                     pause = self.candidate.renew_period();
                 }
@@ -236,7 +234,7 @@ impl<S: LeaseStore> Election<S> {
                 Err(StoreError::Conflict) => pause = Duration::ZERO,
                 Err(error) => {
                     warn!(%error, "the lease was not renewed; retrying");
-                    last_error = error.to_string();
+                    last_error = Some(Arc::new(error));
                     pause = self.candidate.retry_period();
                 }
             }
@@ -276,7 +274,7 @@ impl<S: LeaseStore> Election<S> {
 /// The lease could not be released; it expires by itself.
 #[derive(Debug, Error)]
 #[error("the lease was not released: {0}; it expires by itself")]
-pub struct ReleaseError(StoreError);
+pub struct ReleaseError(#[source] StoreError);
 
 /// One term as leader. If it is dropped without [`Self::release`], renewal stops and the fence closes.
 pub struct Leadership<S> {
@@ -354,9 +352,7 @@ async fn limited<T>(
 ) -> Result<T, StoreError> {
     tokio::select! {
         result = request => result,
-        () = clock.sleep(limit) => {
-            Err(StoreError::Other(format!("no answer from the apiserver within {}", humantime::format_duration(limit))))
-        }
+        () = clock.sleep(limit) => Err(StoreError::Timeout(limit)),
     }
 }
 
@@ -370,6 +366,7 @@ mod tests {
 
     use futures::FutureExt;
     use k8s_openapi::api::coordination::v1::Lease;
+    use kube::core::Status;
 
     use super::*;
 
@@ -440,6 +437,10 @@ mod tests {
         for _ in 0..ROUNDS {
             tokio::task::yield_now().await;
         }
+    }
+
+    fn refused(message: &str) -> StoreError {
+        StoreError::Refused(Status::failure(message, "").boxed())
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -519,11 +520,11 @@ mod tests {
             let mood = *self.mood.lock().unwrap();
             match mood {
                 Mood::Well => act(&mut self.server.lock().unwrap()),
-                Mood::Refusing => Err(StoreError::Other("refused".into())),
+                Mood::Refusing => Err(refused("refused")),
                 Mood::Hanging => std::future::pending().await,
                 Mood::AnswersLost => {
                     let _ = act(&mut self.server.lock().unwrap());
-                    Err(StoreError::Other("answer lost".into()))
+                    Err(refused("answer lost"))
                 }
             }
         }
@@ -711,12 +712,13 @@ mod tests {
         store.edit(|record| record.holder = "thief".into());
         clock.pass(LEASE / 6).await;
         assert!(!fence.may_write(Duration::ZERO));
-        assert_eq!(leadership.lost().await, LossReason::Taken { holder: "thief".into() });
-        assert_eq!(
-            leadership.lost().await,
-            LossReason::Taken { holder: "thief".into() },
-            "asked again"
-        );
+        for asked in ["first", "again"] {
+            let reason = leadership.lost().await;
+            assert!(
+                matches!(&reason, LossReason::Taken { holder } if holder == "thief"),
+                "{asked}: {reason}"
+            );
+        }
         leadership.release().await.unwrap();
         assert_eq!(store.record().holder, "thief", "another holder's lease is not released");
     }
@@ -842,11 +844,10 @@ mod tests {
         store.edit(|record| *record = LeaseRecord::taken("second", LEASE, SystemTime::UNIX_EPOCH, 1));
         assert!(!fence.may_write(Duration::ZERO));
         clock.pass(LEASE / 6).await;
-        assert_eq!(
-            leadership.lost().await,
-            LossReason::Taken {
-                holder: "second".into()
-            }
+        let reason = leadership.lost().await;
+        assert!(
+            matches!(&reason, LossReason::Taken { holder } if holder == "second"),
+            "{reason}"
         );
     }
 

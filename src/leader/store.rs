@@ -1,17 +1,18 @@
 //! The Lease at the apiserver. Every write replaces the whole object under the resourceVersion that was read, so of two
 //! writers one is refused.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
+    core::Status,
 };
 use thiserror::Error;
 
 use crate::error_chain::one_line;
-use crate::leader::LeaseRecord;
+use crate::leader::record::LeaseRecord;
 
 /// A Lease as it was read or written. [`LeaseStore::replace`] requires it.
 #[derive(Clone, Debug)]
@@ -45,11 +46,17 @@ pub enum StoreError {
     #[error("the lease was changed by another client")]
     Conflict,
     /// RBAC denies it.
-    #[error("not allowed to get, create and update leases: {0}")]
-    Forbidden(String),
-    /// Anything else, with its causes.
-    #[error("{0}")]
-    Other(String),
+    #[error("not allowed to get, create and update leases: {}", .0.message)]
+    Forbidden(Box<Status>),
+    /// The apiserver refuses it for another reason.
+    #[error("{}", .0.message)]
+    Refused(Box<Status>),
+    /// There is no answer, or none that is valid; the message has all causes.
+    #[error("{}", one_line(.0))]
+    Request(#[source] kube::Error),
+    /// There is no answer in this time.
+    #[error("no answer from the apiserver within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
 }
 
 /// The store of the Lease.
@@ -108,12 +115,12 @@ impl LeaseStore for KubeLeases {
 
 impl From<kube::Error> for StoreError {
     fn from(error: kube::Error) -> Self {
-        match &error {
+        match error {
             // A missing namespace is 404 as well, and the message names it; the next read finds a missing Lease.
             kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Self::Conflict,
-            kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden(status.message.clone()),
-            kube::Error::Api(status) => Self::Other(status.message.clone()),
-            _ => Self::Other(one_line(&error)),
+            kube::Error::Api(status) if status.is_forbidden() => Self::Forbidden(status),
+            kube::Error::Api(status) => Self::Refused(status),
+            error => Self::Request(error),
         }
     }
 }

@@ -9,10 +9,11 @@ use std::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::leader::ElectionClock;
+use crate::leader::clock::ElectionClock;
+use crate::leader::store::StoreError;
 
 /// Why a process no longer leads.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum LossReason {
     /// Another process holds the lease.
     #[error("the lease is now held by {holder}")]
@@ -26,7 +27,17 @@ pub enum LossReason {
         /// The time since the last successful renewal.
         since: Duration,
         /// Why the last attempt failed.
-        last_error: String,
+        #[source]
+        last_error: Arc<StoreError>,
+    },
+    /// The lease ran out without an attempt to renew it.
+    #[error(
+        "the lease could not be renewed for {} (no renewal was attempted: this process or its machine stalled)",
+        humantime::format_duration(*since)
+    )]
+    Stalled {
+        /// The time since the last successful renewal.
+        since: Duration,
     },
     /// The task that renews the lease panicked or was aborted.
     #[error("the task that renews the lease failed")]
@@ -171,7 +182,7 @@ impl LeaderHandle {
     /// The handle of a process that stands by until it is elected.
     pub(crate) fn standing_by() -> (Self, Elect) {
         let shared = Arc::new(ElectionState {
-            clock: Arc::new(super::SystemClock),
+            clock: Arc::new(crate::leader::clock::SystemClock),
             lease: Duration::from_secs(3600),
             standing: watch::Sender::new(Standing::Following),
         });

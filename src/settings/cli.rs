@@ -10,7 +10,7 @@ use url::Url;
 use vpn_cloud::Cloud;
 use vpn_core::api::{DEFAULT_OWNER_TAG_KEY, DeletionPolicy};
 
-use crate::settings::validate::{
+use crate::settings::values::{
     parse_bind_address, parse_cluster_name, parse_duration, parse_log_filter, parse_namespace, parse_object_name,
     parse_owner_tag_key, parse_probe_url, parse_project_id, parse_region, parse_selector,
 };
@@ -212,7 +212,7 @@ pub struct RunArgs {
     #[arg(default_value = "30s", help_heading = "Timing")]
     pub creation_confirmation_period: Duration,
 
-    /// Maximum requests to the cloud per second and credential.
+    /// Maximum requests to the cloud per second and access key.
     #[arg(
         long,
         env = "VPN_OPERATOR_MAX_REQUESTS_PER_SECOND",

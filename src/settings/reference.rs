@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::{Command, CommandFactory as _};
 
-use crate::settings::Cli;
+use crate::settings::cli::Cli;
 
 /// Markdown: every flag of `run`, with environment name, default and meaning, under the headings of `--help`.
 pub fn flag_reference() -> String {

@@ -79,7 +79,7 @@ fn check_key(key: &str) -> Result<(), SelectorError> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    if is_label_word(name) && prefix.is_none_or(crate::settings::validate::is_dns_subdomain) {
+    if is_label_word(name) && prefix.is_none_or(crate::settings::dns_names::is_dns_subdomain) {
         Ok(())
     } else {
         Err(SelectorError::Key(key.to_owned()))

@@ -1,22 +1,14 @@
-//! Validates the flags: the rules of each value, and those between flags.
+//! Validates the flags: the rules that need more than the text of one flag.
 
-use std::{
-    fmt, io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    path::Path,
-    time::Duration,
-};
+use std::{io, path::Path, time::Duration};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
-use url::Url;
 use vpn_cloud::regions::endpoints;
 use vpn_cloud::regions::endpoints::{EndpointAliases, EndpointError};
-use vpn_cloud::resources::iam::is_project_id;
 
-use crate::settings::{
-    CaBundle, LeaderElection, LogSettings, Namespaces, OperatorSettings, RunArgs, check_label_selector,
-};
+use crate::settings::checked::{CaBundle, LeaderElection, LogSettings, Namespaces, OperatorSettings};
+use crate::settings::cli::RunArgs;
+use crate::settings::flag_error::{CaFileError, FlagError, FlagProblem};
 
 /// The shortest lease: with a shorter one, a slow apiserver alone would cost the leadership.
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
@@ -34,35 +26,6 @@ const MIN_RESYNC_PERIOD: Duration = Duration::from_secs(1);
 const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
 
 const MAX_REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// Other objects are named after the Lease, with a suffix, and must still have valid names.
-const MAX_HOME_NAME: usize = 200;
-
-/// A flag that is invalid, or conflicts with another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlagError {
-    /// With its dashes.
-    pub flag: &'static str,
-    /// What is wrong with its value.
-    pub problem: String,
-}
-
-impl FlagError {
-    fn new(flag: &'static str, problem: impl fmt::Display) -> Self {
-        Self {
-            flag,
-            problem: problem.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for FlagError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.flag, self.problem)
-    }
-}
-
-impl std::error::Error for FlagError {}
 
 /// Checks the rules that need more than the text of one flag. `read` reads files; it is called for `--ca-file` only.
 pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<OperatorSettings, FlagError> {
@@ -110,7 +73,7 @@ pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) 
 
 fn parse_endpoint(flag: &'static str, text: &str, insecure_allowed: bool) -> Result<String, FlagError> {
     endpoints::validate(text, insecure_allowed).map_err(|error| match error {
-        EndpointError::Insecure(_) => FlagError::new(flag, format!("{error}; --allow-insecure-endpoints allows them")),
+        EndpointError::Insecure(_) => FlagError::new(flag, FlagProblem::Insecure(error)),
         error => FlagError::new(flag, error),
     })
 }
@@ -200,24 +163,22 @@ fn check_durations(args: &RunArgs) -> Result<(), FlagError> {
 }
 
 fn ca_bundle(path: &Path, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Result<CaBundle, FlagError> {
-    let wrong = |problem: String| FlagError::new("--ca-file", format!("{} {problem}", path.display()));
-    let pem = read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let wrong = |problem| {
+        let path = path.to_owned();
+        FlagError::new("--ca-file", FlagProblem::CaFile { path, problem })
+    };
+    let pem = read(path).map_err(|error| wrong(CaFileError::Unreadable(error)))?;
     let certificates: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| wrong(format!("is not PEM: {error}")))?;
+        .map_err(|error| wrong(CaFileError::Pem(error)))?;
     if certificates.is_empty() {
-        return Err(wrong(
-            "contains no certificate (-----BEGIN CERTIFICATE-----)".to_owned(),
-        ));
+        return Err(wrong(CaFileError::Empty));
     }
     let mut roots = rustls::RootCertStore::empty();
-    for (index, certificate) in certificates.into_iter().enumerate() {
-        roots.add(certificate).map_err(|error| {
-            wrong(format!(
-                "contains a certificate (number {}) that cannot be a root: {error}",
-                index + 1
-            ))
-        })?;
+    for (number, certificate) in (1..).zip(certificates) {
+        roots
+            .add(certificate)
+            .map_err(|source| wrong(CaFileError::InvalidRoot { number, source }))?;
     }
     Ok(CaBundle {
         path: path.to_owned(),
@@ -227,133 +188,4 @@ fn ca_bundle(path: &Path, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> Re
 
 fn written(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(duration)
-}
-
-/// `30s`, `5m`, `1h`, `0`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text.trim()).map_err(|error| format!("{error}; write a duration such as 30s, 5m or 1h"))
-}
-
-/// A region's id, as it stands in host names.
-pub(crate) fn parse_region(text: &str) -> Result<String, String> {
-    if is_dns_label(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a region has the form eu-west-101: a-z, 0-9 and `-`".to_owned())
-    }
-}
-
-/// A project's id.
-pub(crate) fn parse_project_id(text: &str) -> Result<String, String> {
-    if is_project_id(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a project id has the form 0605767a5b0b3f5c2f3dc0123456789a: letters, digits and `-`".to_owned())
-    }
-}
-
-/// A namespace's name.
-pub(crate) fn parse_namespace(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if is_dns_label(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a namespace has 1 to 63 of a-z, 0-9 and `-`, a letter or digit at both ends".to_owned())
-    }
-}
-
-/// An object's name with room for a suffix.
-pub(crate) fn parse_object_name(text: &str) -> Result<String, String> {
-    if text.len() <= MAX_HOME_NAME && is_dns_subdomain(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "a name has 1 to {MAX_HOME_NAME} of a-z, 0-9, `-` and `.`, a letter or digit at both ends"
-        ))
-    }
-}
-
-/// A part of the owner tag, whose parts are separated by `:`.
-pub(crate) fn parse_cluster_name(text: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=32).contains(&text.len()) && text.chars().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err("a cluster name has 1 to 32 of a-z, 0-9 and `-`".to_owned())
-    }
-}
-
-/// A tag key that both editions of the cloud's documentation allow.
-pub(crate) fn parse_owner_tag_key(text: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_alphanumeric() || " _.:=+-@".contains(c);
-    if !(1..=128).contains(&text.chars().count()) {
-        Err("a tag key has 1 to 128 characters".to_owned())
-    } else if let Some(wrong) = text.chars().find(|c| !allowed(*c)) {
-        Err(format!(
-            "a tag key has letters, digits, spaces and _ . : = + - @, but not {wrong:?}"
-        ))
-    } else if text.starts_with(' ') || text.ends_with(' ') {
-        Err("a tag key neither begins nor ends with a space".to_owned())
-    } else if text.starts_with("_sys_") {
-        Err("tag keys that begin with _sys_ are reserved by the cloud".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
-/// A label selector.
-pub(crate) fn parse_selector(text: &str) -> Result<String, String> {
-    check_label_selector(text)
-        .map(|()| text.trim().to_owned())
-        .map_err(|error| error.to_string())
-}
-
-/// The URL of `/readyz`, over `http`.
-pub(crate) fn parse_probe_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
-    match (url.scheme(), url.has_host()) {
-        ("http", true) => Ok(url),
-        _ => Err("must be http://HOST:PORT/readyz".to_owned()),
-    }
-}
-
-/// `ADDRESS:PORT`, or `:PORT` for every address.
-pub(crate) fn parse_bind_address(text: &str) -> Result<SocketAddr, String> {
-    let port_only = text.strip_prefix(':').and_then(|port| port.parse().ok());
-    match port_only {
-        Some(port) => Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)),
-        None => text
-            .parse()
-            .map_err(|_| "write ADDRESS:PORT, [V6ADDRESS]:PORT or :PORT".to_owned()),
-    }
-}
-
-/// A filter for `EnvFilter`, which takes a bare word that is no level as a target: `warning` or `infoo` would silence
-/// everything else. Here a target has to be written as `TARGET=LEVEL`.
-pub(crate) fn parse_log_filter(text: &str) -> Result<String, String> {
-    const HINT: &str = "write a level such as info or debug, or TARGET=LEVEL pairs with commas";
-    // Span filters contain commas themselves.
-    if !text.contains('[') {
-        let no_level = |word: &&str| !word.contains('=') && word.parse::<LevelFilter>().is_err();
-        if let Some(word) = text.split(',').map(str::trim).find(no_level) {
-            return Err(format!("`{word}` is not a level; {HINT}"));
-        }
-    }
-    match EnvFilter::builder().parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(format!("{error}; {HINT}")),
-    }
-}
-
-fn is_dns_label(text: &str) -> bool {
-    text.len() <= 63 && !text.contains('.') && is_dns_subdomain(text)
-}
-
-/// Labels of a-z, 0-9 and `-`, with dots between them, a letter or digit at both ends of each.
-pub(crate) fn is_dns_subdomain(text: &str) -> bool {
-    let at_end = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.len() <= 253
-        && text.split('.').all(|label| {
-            label.starts_with(at_end) && label.ends_with(at_end) && label.chars().all(|c| at_end(c) || c == '-')
-        })
 }

@@ -3,7 +3,7 @@
 use axum::http::Method;
 use serde_json::json;
 
-use crate::reconcile::pipeline::workers::MOST_RECONCILES;
+use crate::reconcile::pipeline::slots::MOST_RECONCILES;
 use crate::shell_tests::address;
 use crate::shell_tests::apiserver::ApiRequest;
 use crate::shell_tests::world::{ShellWorld, gateway, user};

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+use crate::reconcile::pipeline::slots::MOST_RECONCILES;
 use crate::reconcile::pipeline::tripwire::PipelineStep;
-use crate::reconcile::pipeline::workers::MOST_RECONCILES;
 use crate::shell_tests::address;
 use crate::shell_tests::world::{ShellWorld, gateway};
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vpn_cloud::Operation;
+use vpn_cloud::http::transport::TransportError;
 use vpn_simulator::{RunningSimulator, Settings, tryout};
 
 use crate::kubernetes::client::WatchActivity;
@@ -37,7 +38,7 @@ pub(crate) struct ShellWorld {
     simulator: RunningSimulator,
     registry: Registry,
     shutdown: CancellationToken,
-    running: Option<JoinHandle<Result<(), String>>>,
+    running: Option<JoinHandle<Result<(), TransportError>>>,
     flags: Vec<String>,
     metrics: Metrics,
     /// The CRDs of the operator.

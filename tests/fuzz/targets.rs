@@ -155,7 +155,7 @@ fn answers(input: &[u8]) {
 }
 
 fn check_error(error: &CloudError, secret: bool) {
-    assert_plain("the text", &error.text, LONGEST_QUOTE + 100);
+    assert_plain("the text", &error.text(), LONGEST_QUOTE + 100);
     for (what, part) in [("the code", &error.code), ("the request id", &error.request_id)] {
         assert_plain(what, part.as_deref().unwrap_or_default(), LONGEST_QUOTE);
     }

@@ -4,25 +4,25 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{Path, Query, State as Extracted, rejection::QueryRejection},
-    http::{HeaderValue, Response, StatusCode, header},
-    response::IntoResponse,
+    http::StatusCode,
     routing::{delete, get, post, put},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::admin::{
-    AdminError, ClockReading, ClockSetting, CredentialList, CredentialSpec, FaultList, FaultRequest, FinishedDeletions,
+    ClockReading, ClockSetting, CredentialList, CredentialSpec, FaultList, FaultRequest, FinishedDeletions,
     GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Permissions, ProjectSpec, Ready,
     ReleaseRequest, Released, StateDump, SwitchPositions, UserSpec,
 };
+use crate::admin_http::{AdminRefusal, AdminResult, SharedSimulator, done, ok, parse, respond};
 use crate::api::Simulator;
 use crate::clock::MAX_SKEW_MS;
 use crate::holds::Release;
 use crate::operations::SimulatedOperation;
-use crate::p2c;
+use crate::p2c::admin_api as p2c_endpoints;
 use crate::request_log::Filter;
 use crate::state::CloudState;
 use crate::switches::Switches;
@@ -30,31 +30,6 @@ use crate::switches::Switches;
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 const USUAL_WAIT: Duration = Duration::from_secs(10);
-
-pub(crate) type SharedSimulator = Extracted<Arc<Simulator>>;
-
-/// What a handler returns.
-pub(crate) type AdminResult<T = Response<Body>> = Result<T, AdminRefusal>;
-
-/// A refusal.
-pub(crate) struct AdminRefusal(StatusCode, String);
-
-impl AdminRefusal {
-    #[expect(clippy::needless_pass_by_value, reason = "`map_err` passes an error by value")]
-    pub(crate) fn bad(text: impl ToString) -> Self {
-        Self(StatusCode::BAD_REQUEST, text.to_string())
-    }
-
-    pub(crate) fn missing(what: &str, name: impl std::fmt::Display) -> Self {
-        Self(StatusCode::NOT_FOUND, format!("there is no {what} {name}"))
-    }
-}
-
-impl IntoResponse for AdminRefusal {
-    fn into_response(self) -> Response<Body> {
-        respond(self.0, &AdminError { error: self.1 })
-    }
-}
 
 /// Its endpoints.
 pub(crate) fn router() -> Router<Arc<Simulator>> {
@@ -88,43 +63,13 @@ pub(crate) fn router() -> Router<Arc<Simulator>> {
         .route("/tokens/expire", post(expire_tokens))
         .route("/clock", get(clock).put(put_clock))
         .route("/pace", get(pace).put(put_pace))
-        .merge(p2c::admin_api::router())
+        .merge(p2c_endpoints::router())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
 }
 
-pub(crate) fn respond<T: Serialize>(status: StatusCode, body: &T) -> Response<Body> {
-    // Maps with string keys and plain fields: this cannot fail.
-    let body = serde_json::to_vec(body).unwrap_or_default();
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "handlers that can fail end with it")]
-pub(crate) fn ok<T: Serialize>(body: &T) -> AdminResult {
-    Ok(respond(StatusCode::OK, body))
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "handlers that can fail end with it")]
-pub(crate) fn done() -> AdminResult {
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> AdminResult<T> {
-    // A request without a body asks for the defaults.
-    let body = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(AdminRefusal::bad)
-}
-
 async fn unknown() -> AdminRefusal {
-    AdminRefusal(
-        StatusCode::NOT_FOUND,
-        "no such endpoint; docs/contributing/simulator.md lists them".to_owned(),
-    )
+    AdminRefusal::not_found("no such endpoint; docs/contributing/simulator.md lists them")
 }
 
 async fn ready() -> AdminResult {
@@ -149,9 +94,9 @@ async fn state(Extracted(cloud): SharedSimulator) -> AdminResult {
         faults: state.faults.list().to_vec(),
         held: state.holds.list().cloned().collect(),
         gateways: state.gateways.dump(),
-        vpn_servers: p2c::admin_api::dump_servers(&state.p2c),
-        vpn_users: p2c::admin_api::dump_users(&state.p2c),
-        vpn_groups: p2c::admin_api::dump_groups(&state.p2c),
+        vpn_servers: p2c_endpoints::dump_servers(&state.p2c),
+        vpn_users: p2c_endpoints::dump_users(&state.p2c),
+        vpn_groups: p2c_endpoints::dump_groups(&state.p2c),
     })
 }
 

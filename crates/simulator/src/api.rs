@@ -22,13 +22,14 @@ use crate::connection::Connection;
 use crate::dispatch::dispatch;
 use crate::faults::FaultTarget;
 use crate::holds::Release;
+use crate::iam;
 use crate::operations::{Route, SimulatedOperation, route};
+use crate::p2c::handlers::admission;
 use crate::refusal::ApiRefusal;
 use crate::reply::HttpReply;
 use crate::settings::Settings;
 use crate::state::CloudState;
 use crate::switches::{P2cRequestIds, RequestIds, Switches};
-use crate::{iam, p2c};
 
 const LARGEST_BODY: usize = 12 * 1024 * 1024;
 
@@ -377,7 +378,7 @@ fn false_outcome(fault: &FaultRequest, request_id: &str, switches: &Switches) ->
             "VPN.0429",
             "Too many requests.",
         )),
-        FaultName::QueueFull => refuse(p2c::queue_full()),
+        FaultName::QueueFull => refuse(admission::queue_full()),
         FaultName::Error => {
             // Checked when the fault was added.
             let status = fault
@@ -414,7 +415,7 @@ fn perform(state: &mut CloudState, journey: &Journey) -> Result<CallAnswer, ApiR
     let Some(route) = &journey.route else {
         return Err(ApiRefusal::not_published(method.as_str(), uri.path()));
     };
-    p2c::unpublished(route.operation, uri.path(), &state.switches)?;
+    admission::unpublished(route.operation, uri.path(), &state.switches)?;
     if uri
         .path_and_query()
         .is_some_and(|path| path.as_str().len() > LONGEST_URI)
@@ -480,6 +481,6 @@ fn perform(state: &mut CloudState, journey: &Journey) -> Result<CallAnswer, ApiR
         let text = format!("You are not authorized to perform {action}.");
         return Err(ApiRefusal::service(StatusCode::FORBIDDEN, "VPN.0007", text));
     }
-    p2c::admit(state, &call, journey.sequence)?;
+    admission::admit(state, &call, journey.sequence)?;
     dispatch(state, &call)
 }

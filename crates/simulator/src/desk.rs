@@ -8,11 +8,12 @@ use serde_json::Value;
 use crate::calls::ServiceCall;
 use crate::dispatch::dispatch;
 use crate::operations::route;
-use crate::p2c;
+use crate::p2c::handlers::admission::admit;
 use crate::refusal::ApiRefusal;
-use crate::settings::{Settings, tryout};
+use crate::settings::Settings;
 use crate::state::CloudState;
 use crate::switches::Switches;
+use crate::tryout;
 
 /// See the module.
 pub struct Desk {
@@ -87,7 +88,7 @@ impl Desk {
         if route.operation.is_p2c_write() {
             self.state.p2c.writes.arrive(&route.server_id, self.asked);
         }
-        let answer = p2c::admit(&mut self.state, &call, self.asked).and_then(|()| dispatch(&mut self.state, &call));
+        let answer = admit(&mut self.state, &call, self.asked).and_then(|()| dispatch(&mut self.state, &call));
         if route.operation.is_p2c_write() {
             self.state.p2c.writes.leave(&route.server_id, self.asked);
         }

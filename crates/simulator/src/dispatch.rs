@@ -4,9 +4,10 @@ use axum::http::StatusCode;
 
 use crate::calls::{CallAnswer, ServiceCall};
 use crate::operations::SimulatedOperation;
+use crate::p2c::handlers::{batches, groups, members, passwords, servers, users};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
-use crate::{gateways, p2c, quotas, tags};
+use crate::{gateways, quotas, tags};
 
 /// Executes an admitted call.
 pub(crate) fn dispatch(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
@@ -23,25 +24,25 @@ pub(crate) fn dispatch(state: &mut CloudState, call: &ServiceCall<'_>) -> Result
         SimulatedOperation::FilterCustomerGateways => tags::filter(state, call),
         SimulatedOperation::CountCustomerGateways => tags::count(state, call),
         SimulatedOperation::ListQuotas => Ok(quotas::list(state, call)),
-        SimulatedOperation::CreateVpnUser => p2c::users::create(state, call),
-        SimulatedOperation::GetVpnUser => p2c::users::get(state, call),
-        SimulatedOperation::ListVpnUsers => p2c::users::list(state, call),
-        SimulatedOperation::UpdateVpnUser => p2c::users::update(state, call),
-        SimulatedOperation::DeleteVpnUser => p2c::users::delete(state, call),
-        SimulatedOperation::BatchCreateVpnUsers => p2c::batches::create(state, call),
-        SimulatedOperation::BatchDeleteVpnUsers => p2c::batches::delete(state, call),
-        SimulatedOperation::ChangeVpnUserPassword => p2c::passwords::change(state, call),
-        SimulatedOperation::ResetVpnUserPassword => p2c::passwords::reset(state, call),
-        SimulatedOperation::CreateVpnUserGroup => p2c::groups::create(state, call),
-        SimulatedOperation::GetVpnUserGroup => p2c::groups::get(state, call),
-        SimulatedOperation::ListVpnUserGroups => p2c::groups::list(state, call),
-        SimulatedOperation::UpdateVpnUserGroup => p2c::groups::update(state, call),
-        SimulatedOperation::DeleteVpnUserGroup => p2c::groups::delete(state, call),
-        SimulatedOperation::AddVpnUsersToGroup => p2c::members::add(state, call),
-        SimulatedOperation::RemoveVpnUsersFromGroup => p2c::members::remove(state, call),
-        SimulatedOperation::ListVpnUsersInGroup => p2c::members::list(state, call),
-        SimulatedOperation::ListVpnServers => p2c::servers::list(state, call),
-        SimulatedOperation::ListVpnServersOfGateway => Ok(p2c::servers::list_of_gateway(state, call)),
+        SimulatedOperation::CreateVpnUser => users::create(state, call),
+        SimulatedOperation::GetVpnUser => users::get(state, call),
+        SimulatedOperation::ListVpnUsers => users::list(state, call),
+        SimulatedOperation::UpdateVpnUser => users::update(state, call),
+        SimulatedOperation::DeleteVpnUser => users::delete(state, call),
+        SimulatedOperation::BatchCreateVpnUsers => batches::create(state, call),
+        SimulatedOperation::BatchDeleteVpnUsers => batches::delete(state, call),
+        SimulatedOperation::ChangeVpnUserPassword => passwords::change(state, call),
+        SimulatedOperation::ResetVpnUserPassword => passwords::reset(state, call),
+        SimulatedOperation::CreateVpnUserGroup => groups::create(state, call),
+        SimulatedOperation::GetVpnUserGroup => groups::get(state, call),
+        SimulatedOperation::ListVpnUserGroups => groups::list(state, call),
+        SimulatedOperation::UpdateVpnUserGroup => groups::update(state, call),
+        SimulatedOperation::DeleteVpnUserGroup => groups::delete(state, call),
+        SimulatedOperation::AddVpnUsersToGroup => members::add(state, call),
+        SimulatedOperation::RemoveVpnUsersFromGroup => members::remove(state, call),
+        SimulatedOperation::ListVpnUsersInGroup => members::list(state, call),
+        SimulatedOperation::ListVpnServers => servers::list(state, call),
+        SimulatedOperation::ListVpnServersOfGateway => Ok(servers::list_of_gateway(state, call)),
         // These belong to IAM, not to the service.
         SimulatedOperation::LookUpProject
         | SimulatedOperation::ListAuthDomains

@@ -10,8 +10,8 @@ use crate::access::Caller;
 use crate::admin::{Permissions, ProjectSpec};
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::refusal::ApiRefusal;
-use crate::settings::tryout;
 use crate::state::CloudState;
+use crate::tryout;
 
 /// GET /v3/projects.
 pub(crate) fn projects(

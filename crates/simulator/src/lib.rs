@@ -1,8 +1,8 @@
 //! The simulator: the VPN API and the needed parts of IAM, in memory, over HTTP. See `docs/contributing/simulator.md`.
 //!
 //! A request passes through `api` (log, faults, response). `access` and `auth` decide whether it is permitted, and
-//! `dispatch` selects the function that executes it: one file per resource (those of P2C in `p2c`). `admin_api` controls
-//! the simulator.
+//! `dispatch` selects the function that executes it: one file per resource (those of P2C in `p2c/handlers`). `state` has
+//! the stores of data (those of P2C in `p2c/stores`). `admin_api` controls the simulator.
 
 #![forbid(unsafe_code)]
 // Tests may stop at what they do not expect.
@@ -11,6 +11,7 @@
 mod access;
 pub mod admin;
 mod admin_api;
+mod admin_http;
 mod api;
 mod auth;
 mod calls;
@@ -33,6 +34,7 @@ mod quotas;
 mod refusal;
 mod reply;
 mod request_log;
+mod secret_fields;
 mod server;
 mod settings;
 mod state;
@@ -42,9 +44,10 @@ mod state;
 )]
 mod switches;
 mod tags;
+pub mod tryout;
 
 pub use crate::operations::SimulatedOperation;
 pub use crate::p2c::admin as p2c_admin;
 pub use crate::server::RunningSimulator;
-pub use crate::settings::{Settings, TokenUser, tryout};
+pub use crate::settings::{Settings, TokenUser};
 pub use crate::switches::{SwitchInfo, Switches};

@@ -8,7 +8,7 @@ use crate::clock::SimulatedClock;
 use crate::faults::PendingFaults;
 use crate::gateway_store::GatewayStore;
 use crate::holds::Holds;
-use crate::p2c::P2c;
+use crate::p2c::stores::P2c;
 use crate::request_log::RequestLog;
 use crate::settings::Settings;
 use crate::switches::Switches;

@@ -19,6 +19,7 @@ use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use thiserror::Error;
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Layer, Service};
 
@@ -45,11 +46,16 @@ pub(crate) struct Clients {
 
 /// Why there is no client.
 #[derive(Debug, Error)]
-pub(crate) enum ClientError {
+pub enum ClientError {
+    /// There is no usable configuration.
     #[error("no access to Kubernetes is configured: {0}")]
     Config(#[from] ConfigError),
+    /// The configuration does not result in a client.
     #[error("the Kubernetes client cannot be created: {0}")]
     Client(#[from] kube::Error),
+    /// The thread that creates the client panicked or was aborted.
+    #[error(transparent)]
+    Thread(#[from] JoinError),
 }
 
 impl Clients {

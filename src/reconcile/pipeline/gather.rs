@@ -28,7 +28,7 @@ use vpn_core::terms::sent_delete::SentDelete;
 use crate::reconcile::k8s::report::stamp;
 use crate::reconcile::k8s::secrets::FoundSecret;
 use crate::reconcile::pipeline::context::KindContext;
-use crate::reconcile::pipeline::pass::Visit;
+use crate::reconcile::pipeline::visit::Visit;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::provider::dereferencer::{
     DereferenceError, Dereferencer, forbidden, impossible_secret, missing_secret, reading_a_secret,

@@ -6,6 +6,8 @@ pub(crate) mod context;
 pub(crate) mod controller;
 pub(crate) mod gather;
 pub(crate) mod pass;
+pub(crate) mod slots;
 #[cfg(test)]
 pub(crate) mod tripwire;
+pub(crate) mod visit;
 pub(crate) mod workers;

@@ -5,9 +5,10 @@ use crate::reconcile::pipeline::conditions_beside::write_conditions_beside;
 use crate::reconcile::pipeline::context::{Context, KindContext};
 use crate::reconcile::pipeline::gather::gather;
 
+use crate::reconcile::pipeline::slots::Slot;
 #[cfg(test)]
 use crate::reconcile::pipeline::tripwire;
-use crate::reconcile::pipeline::workers::Slot;
+use crate::reconcile::pipeline::visit::{Visit, log_refusal};
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::Action;
 use std::sync::Arc;
@@ -50,14 +51,6 @@ pub(crate) async fn reconcile<K: CloudKind>(
         .metrics
         .set_rate_limiter_queue(context.shared.sessions.waiting());
     result
-}
-
-/// One reconcile, with its object and deadline.
-pub(crate) struct Visit<'a, K: CloudKind> {
-    pub context: &'a KindContext<K>,
-    pub key: &'a ObjectKey,
-    pub slot: &'a Slot,
-    pub deadline: Instant,
 }
 
 struct EndOfVisit<'a>(&'a Context, &'a ObjectKey);
@@ -150,24 +143,4 @@ pub(crate) fn on_error<K: CloudKind>(context: &KindContext<K>, key: &ObjectKey, 
         .back_off(key, RETRY, (context.shared.jitter)(), Instant::now());
     log_refusal(context, key, error);
     Action::requeue(delay)
-}
-
-/// Logs an error of the apiserver: as a warning first, then at debug level while it stays the same.
-pub(crate) fn log_refusal<K: CloudKind>(context: &KindContext<K>, key: &ObjectKey, error: &kube::Error) {
-    let (namespace, name) = (&key.namespace, &key.name);
-    let how = refusal(error);
-    let error = format!("the apiserver: {error}");
-    if context.states.is_refused(key, how) {
-        tracing::warn!(kind = K::KIND, namespace, name, %error, "will try again");
-    } else {
-        tracing::debug!(kind = K::KIND, namespace, name, %error, "will try again");
-    }
-}
-
-/// A description of the error that is the same for each try; the apiserver's message may contain ports and times.
-fn refusal(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
-        _ => "no answer".to_owned(),
-    }
 }

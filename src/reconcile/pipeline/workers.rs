@@ -3,11 +3,10 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,12 +21,9 @@ use vpn_core::terms::key::ObjectKey;
 use crate::reconcile::k8s::report::{is_new_failure, stamp};
 use crate::reconcile::pipeline::context::KindContext;
 use crate::reconcile::pipeline::pass::{on_error, reconcile};
+use crate::reconcile::pipeline::slots::{Slot, Slots};
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::{Action, DueKey, WorkQueue};
-
-/// Concurrent reconciles of all kinds together. A reconcile has at most one request to the apiserver in progress, so
-/// this also limits their connections. More would only take memory, since the apiserver answers within milliseconds.
-pub(crate) const MOST_RECONCILES: usize = 32;
 
 /// The time of a reconcile beside its requests to the cloud: the records before and after them.
 const APISERVER_SHARE: Duration = Duration::from_secs(100);
@@ -42,51 +38,6 @@ const LISTS_ARE_SLOW: Duration = Duration::from_secs(10);
 /// are the look-up of the project, the proof of the credentials by another request, and a write.
 pub(crate) fn longest_reconcile(request_timeout: Duration) -> Duration {
     request_timeout.saturating_mul(3).saturating_add(APISERVER_SHARE)
-}
-
-/// How many reconciles may run at a time. Clones share it.
-#[derive(Clone)]
-pub(crate) struct Slots(Arc<Semaphore>);
-
-impl Default for Slots {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST_RECONCILES)))
-    }
-}
-
-impl Slots {
-    async fn acquire(&self) -> Slot {
-        Slot {
-            held: Mutex::new(self.permit().await),
-            slots: self.clone(),
-        }
-    }
-
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
-        Arc::clone(&self.0).acquire_owned().await.ok()
-    }
-}
-
-/// The permit of one reconcile to run.
-pub(crate) struct Slot {
-    slots: Slots,
-    held: Mutex<Option<OwnedSemaphorePermit>>,
-}
-
-impl Slot {
-    /// Frees the slot while this reconcile waits for the cloud: a cloud that does not answer one credential must not
-    /// occupy all slots.
-    pub(crate) async fn yielded<T>(&self, wait: impl Future<Output = T>) -> T {
-        self.set(None);
-        let result = wait.await;
-        self.set(self.slots.permit().await);
-        result
-    }
-
-    fn set(&self, held: Option<OwnedSemaphorePermit>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
-    }
 }
 
 /// Reconciles the objects in the queue, once this process leads, until shutdown. Then it finishes the reconciles in

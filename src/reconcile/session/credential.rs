@@ -1,12 +1,15 @@
 //! Resolves a credentials Secret, or the default credentials, to keys and endpoints.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 use vpn_cloud::credentials::keys::{DefaultCredentials, DefaultCredentialsError};
 use vpn_cloud::regions::endpoints;
+use vpn_cloud::regions::endpoints::EndpointError;
 use vpn_cloud::resources::iam;
 use vpn_cloud::{Cloud, Credentials};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
@@ -171,15 +174,16 @@ pub fn from_secret(
     let same_region = named_region.is_none() || named_region == settings.region;
     let region = named_region.or_else(|| settings.region.clone());
     let vpn_template = || template(settings.cloud, region.as_deref());
-    let invalid = |key: &str, why: String| person(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"));
+    let invalid =
+        |key: &str, why: &dyn fmt::Display| person(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"));
     if region.is_some() {
         // Host names and a lookup contain the region, whether or not an endpoint is given.
-        vpn_template().map_err(|why| invalid("region", why))?;
+        vpn_template().map_err(|why| invalid("region", &why))?;
     }
-    let checked = |key: &str, own: &Option<String>, template: Result<String, String>| -> Result<String, Failure> {
+    let checked = |key: &str, own: &Option<String>, template: Result<_, TemplateError>| -> Result<_, Failure> {
         if let Some(endpoint) = text(key)? {
             let endpoint = endpoints::validate(&endpoint, settings.allow_insecure_endpoints)
-                .map_err(|error| invalid(key, error.to_string()))?;
+                .map_err(|error| invalid(key, &error))?;
             let is_own = own.as_ref() == Some(&endpoint) || template.as_ref() == Ok(&endpoint);
             if !is_own && !settings.allowed_endpoints.contains(&endpoint) {
                 let why = format!("{endpoint} is not allowed: omit it, or allow it with --allowed-endpoint");
@@ -189,14 +193,14 @@ pub fn from_secret(
         }
         match own {
             Some(own) if same_region => Ok(own.clone()),
-            _ => template.map_err(|why| invalid("region", why)),
+            _ => template.map_err(|why| invalid("region", &why)),
         }
     };
     let vpn_endpoint = checked("endpoint", &settings.vpn_endpoint, vpn_template())?;
-    let iam = iam_template(settings.cloud, region.as_deref()).ok_or_else(|| "no region is set".to_owned());
+    let iam = iam_template(settings.cloud, region.as_deref()).ok_or(TemplateError::NoRegion);
     let project_id = text("projectID")?;
     if project_id.as_deref().is_some_and(|id| !iam::is_project_id(id)) {
-        return Err(invalid("projectID", NO_PROJECT_ID.to_owned()));
+        return Err(invalid("projectID", &NO_PROJECT_ID));
     }
     let iam_endpoint = match checked("iamEndpoint", &settings.iam_endpoint, iam) {
         Ok(endpoint) => Some(endpoint),
@@ -224,9 +228,17 @@ fn namespace_and_name(name: &str) -> Option<(String, String)> {
 const NO_PROJECT_ID: &str =
     "a project id has 1 to 64 letters, digits and dashes, such as 0605767a5b0b3f5c2f3dc0123456789a";
 
-fn template(cloud: Cloud, region: Option<&str>) -> Result<String, String> {
-    let region = region.ok_or("no region is set")?;
-    cloud.vpn_endpoint(region).map_err(|error| error.to_string())
+/// Why the region gives no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+enum TemplateError {
+    #[error("no region is set")]
+    NoRegion,
+    #[error(transparent)]
+    Region(#[from] EndpointError),
+}
+
+fn template(cloud: Cloud, region: Option<&str>) -> Result<String, TemplateError> {
+    Ok(cloud.vpn_endpoint(region.ok_or(TemplateError::NoRegion)?)?)
 }
 
 fn iam_template(cloud: Cloud, region: Option<&str>) -> Option<String> {

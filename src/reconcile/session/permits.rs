@@ -1,6 +1,6 @@
-//! The permission to send one write: the server's write queue, where the kind has one, and a permit of the credential's
-//! rate limiter. Both are held for the request only. What is recorded before it is recorded under a reservation, which
-//! others pass if the apiserver is slow.
+//! The permission to send one write: the server's write queue, where the kind has one, and a permit of the rate
+//! limiter. Both are held for the request only. What is recorded before it is recorded under a reservation, which others
+//! pass if the apiserver is slow.
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use std::{
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::credentials::access_key::Credentials;
-use crate::credentials::default_credentials::{DefaultCredentials, DefaultCredentialsError};
+use crate::credentials::default_credentials::{DefaultCredentials, DefaultCredentialsError, UnreadableCredentials};
 use crate::credentials::file_stamp::FileStamp;
 
 const ACCESS_KEY: &str = "accessKey";
@@ -46,7 +46,7 @@ impl CredentialsFolder {
                 return Ok(own);
             }
         }
-        Err(unreadable(folder.to_owned(), "it changes all the time"))
+        Err(unreadable(folder.to_owned(), UnreadableCredentials::Unstable))
     }
 }
 
@@ -73,7 +73,7 @@ fn read_all(folder: &Path) -> Result<DefaultCredentials, DefaultCredentialsError
 }
 
 fn required(folder: &Path, name: &str) -> Result<SecretString, DefaultCredentialsError> {
-    optional(folder, name)?.ok_or_else(|| unreadable(folder.join(name), "there is no such file, or nothing in it"))
+    optional(folder, name)?.ok_or_else(|| unreadable(folder.join(name), UnreadableCredentials::Missing))
 }
 
 /// A file that is empty counts as none.
@@ -82,14 +82,14 @@ fn optional(folder: &Path, name: &str) -> Result<Option<SecretString>, DefaultCr
     match fs::read_to_string(&file) {
         Ok(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(Into::into)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreadable(file, &error)),
+        Err(error) => Err(unreadable(file, error)),
     }
 }
 
-fn unreadable(file: PathBuf, problem: &(impl ToString + ?Sized)) -> DefaultCredentialsError {
+fn unreadable(file: PathBuf, problem: impl Into<UnreadableCredentials>) -> DefaultCredentialsError {
     DefaultCredentialsError::Unreadable {
         file,
-        problem: problem.to_string(),
+        source: problem.into(),
     }
 }
 

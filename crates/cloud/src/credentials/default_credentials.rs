@@ -1,6 +1,6 @@
 //! The default credentials, and why there may be none.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use crate::credentials::access_key::{Credentials, UnusableCredentials};
 
@@ -53,17 +53,18 @@ pub enum DefaultCredentialsError {
         /// Its name.
         variable: &'static str,
         /// The part that is not valid.
+        #[source]
         problem: UnusableCredentials,
     },
     /// The file cannot be read.
-    #[error("the credentials file {} ({CREDENTIALS_FILE}) cannot be read: {problem}", file.display())]
+    #[error("the credentials file {} ({CREDENTIALS_FILE}) cannot be read: {source}", file.display())]
     Unreadable {
         /// The file, or the folder of a mounted Secret.
         file: PathBuf,
         /// The error of the operating system, or what is missing.
-        problem: String,
+        source: UnreadableCredentials,
     },
-    /// The file is not INI.
+    /// The file is not INI. The parser's error is no source: what it quotes of the file is its own choice.
     #[error("the credentials file {} ({CREDENTIALS_FILE}) is not an INI file: line {line}", file.display())]
     Malformed {
         /// The file with the default credentials.
@@ -85,6 +86,36 @@ pub enum DefaultCredentialsError {
         /// The file, or the folder of a mounted Secret.
         file: PathBuf,
         /// The part that is not valid.
+        #[source]
         problem: UnusableCredentials,
     },
 }
+
+/// Why a file with credentials, or the folder of a mounted Secret, cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum UnreadableCredentials {
+    /// A part is missing.
+    #[error("there is no such file, or nothing in it")]
+    Missing,
+    /// Each attempt found another version.
+    #[error("it changes all the time")]
+    Unstable,
+    /// The error of the operating system.
+    #[error(transparent)]
+    Io(Arc<io::Error>),
+}
+
+impl From<io::Error> for UnreadableCredentials {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+/// Errors of the operating system are equal if their messages are.
+impl PartialEq for UnreadableCredentials {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for UnreadableCredentials {}

@@ -85,7 +85,7 @@ impl DefaultCredentialsSource {
         }
         let unreadable = |error: io::Error| DefaultCredentialsError::Unreadable {
             file: path.clone(),
-            problem: error.to_string(),
+            source: error.into(),
         };
         // The stamp is taken first, so that the next read notices a change in between.
         let stamp = FileStamp::of(path).map_err(unreadable)?;

@@ -2,10 +2,11 @@
 
 use crate::error::error_kind;
 
+pub use crate::error::cause::Cause;
 pub use crate::error::error_kind::{Backoff, ErrorKind, Retry, known_codes};
 pub use crate::error::operation::Operation;
 use jiff::Timestamp;
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 /// A failed call.
 #[derive(Clone, Debug)]
@@ -18,8 +19,8 @@ pub struct CloudError {
     pub status: Option<u16>,
     /// The cloud's code, such as `VPN.0001`.
     pub code: Option<String>,
-    /// The cloud's words, or what happened on the way; bounded, one line, no control characters.
-    pub text: Box<str>,
+    /// The cloud's message, or what happened on the way.
+    pub cause: Arc<Cause>,
     /// The id for support requests: from the header, else from the body.
     pub request_id: Option<String>,
     /// The wait that the cloud asked for, at most an hour.
@@ -35,13 +36,13 @@ pub struct CloudError {
 
 impl CloudError {
     /// An error without an answer of the cloud.
-    pub fn new(operation: Operation, kind: ErrorKind, text: impl Into<String>) -> Self {
+    pub fn new(operation: Operation, kind: ErrorKind, cause: impl Into<Cause>) -> Self {
         Self {
             operation,
             kind,
             status: None,
             code: None,
-            text: text.into().into_boxed_str(),
+            cause: Arc::new(cause.into()),
             request_id: None,
             retry_after: None,
             not_before: None,
@@ -56,6 +57,11 @@ impl CloudError {
         self
     }
 
+    /// The message of the cause: bounded, one line, no control characters.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.cause.text()
+    }
+
     /// What to do about it.
     pub fn retry(&self) -> Retry {
         self.kind.retry()
@@ -64,7 +70,7 @@ impl CloudError {
     /// Whether the collection that was asked for is no more, since the object that it belongs to is not.
     pub fn is_without_its_owner(&self) -> bool {
         let (status, code) = (self.status, self.code.as_deref());
-        error_kind::is_without_its_owner(self.kind, self.operation, status, code, &self.text)
+        error_kind::is_without_its_owner(self.kind, self.operation, status, code, &self.text())
     }
 
     /// How long to wait after this many such failures in a row, the first being 1: as the meaning asks, and no less
@@ -80,7 +86,8 @@ impl CloudError {
 impl fmt::Display for CloudError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // More follows, so the cloud's full stop is none.
-        let text = self.text.trim_end_matches('.');
+        let text = self.text();
+        let text = text.trim_end_matches('.');
         write!(formatter, "{} failed: {text}", self.operation.what())?;
         let action = self.operation.iam_action();
         // Without a code it was not IAM that refused, but something on the way.
@@ -89,7 +96,7 @@ impl fmt::Display for CloudError {
         }
         // Where the cloud had no words, the text is about the status already.
         let status = self.status.map(|status| format!("HTTP {status}"));
-        let status = status.filter(|status| !self.text.contains(status.as_str()));
+        let status = status.filter(|status| !text.contains(status.as_str()));
         let request_id = self.request_id.as_ref().map(|id| format!("request id {id}"));
         let known: Vec<_> = self.code.clone().or(status).into_iter().chain(request_id).collect();
         if !known.is_empty() {
@@ -99,11 +106,16 @@ impl fmt::Display for CloudError {
     }
 }
 
-impl std::error::Error for CloudError {}
+impl Error for CloudError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.error()
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::cause::ProjectError;
 
     fn error(kind: ErrorKind) -> CloudError {
         CloudError::new(Operation::CreateCustomerGateway, kind, "no room")
@@ -118,12 +130,12 @@ mod tests {
             error.to_string(),
             "creating the customer gateway failed: no room (HTTP 400)"
         );
-        error.text = "the proxy answered HTTP 400".into();
+        error.cause = Arc::new("the proxy answered HTTP 400".into());
         assert_eq!(
             error.to_string(),
             "creating the customer gateway failed: the proxy answered HTTP 400"
         );
-        error.text = "no room".into();
+        error.cause = Arc::new("no room".into());
         error.code = Some("VPN.0001".to_owned());
         error.request_id = Some("r1".to_owned());
         assert_eq!(
@@ -144,13 +156,24 @@ mod tests {
              the credential needs the IAM action vpn:customerGateways:create (VPN.0007)"
         );
         let named = CloudError {
-            text: "You may not vpn:customerGateways:create.".into(),
+            cause: Arc::new("You may not vpn:customerGateways:create.".into()),
             ..error
         };
         assert_eq!(
             named.to_string(),
             "creating the customer gateway failed: You may not vpn:customerGateways:create (VPN.0007)"
         );
+    }
+
+    #[test]
+    fn the_cause_is_the_source_unless_it_is_a_message() {
+        let message = error(ErrorKind::Rejected);
+        assert!(message.source().is_none());
+        let cause = ProjectError::Several("eu-de".to_owned());
+        let error = CloudError::new(Operation::LookUpProject, ErrorKind::Rejected, cause.clone());
+        assert!(error.to_string().contains(&cause.to_string()), "{error}");
+        let source = error.source().expect("an error");
+        assert_eq!(source.downcast_ref(), Some(&cause));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::credentials::access_key::Credentials;
+use crate::error::cause::RequestError;
 use crate::error::cloud_error::CloudError;
 use crate::error::error_kind::ErrorKind;
 use crate::error::operation::Operation;
@@ -130,13 +131,8 @@ impl Client {
         options: CallOptions<'a>,
     ) -> Result<OutgoingCall<'a>, CloudError> {
         let operation = request.operation;
-        let body = body.map(serde_json::to_vec).transpose().map_err(|error| {
-            CloudError::new(
-                operation,
-                ErrorKind::Rejected,
-                format!("the request cannot be written: {error}"),
-            )
-        })?;
+        let unwritten = |error| CloudError::new(operation, ErrorKind::Rejected, RequestError::Body(error));
+        let body = body.map(serde_json::to_vec).transpose().map_err(unwritten)?;
         let mut path = vec!["v5", self.scope.project_id.as_str()];
         path.extend_from_slice(request.path);
         Ok(OutgoingCall {

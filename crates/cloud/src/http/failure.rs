@@ -1,14 +1,16 @@
 //! Turns a failed call or an unusable response into a [`CloudError`] with its [`ErrorKind`].
 
-use std::error::Error as _;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
 
+use crate::error::cause::{ConnectionError, RequestError};
 use crate::error::cloud_error::CloudError;
 use crate::error::error_body;
 use crate::error::error_body::bounded;
 use crate::error::error_kind::ErrorKind;
+use crate::error::http_error::HttpError;
 use crate::http::redaction::Redaction;
 use crate::http::request::OutgoingCall;
 use crate::limits::clock::SIGNATURE_SKEW;
@@ -59,26 +61,29 @@ impl CallFailure {
     }
 
     /// No valid request can be built; nothing was sent.
-    pub(crate) fn invalid(call: &OutgoingCall<'_>, problem: String) -> Self {
+    pub(crate) fn invalid(call: &OutgoingCall<'_>, problem: RequestError) -> Self {
         Self::new(CloudError::new(call.operation, ErrorKind::Rejected, problem), "invalid")
     }
 
     /// There was no response, or only a part of one.
-    pub(crate) fn on_the_way(call: &OutgoingCall<'_>, error: &reqwest::Error) -> Self {
-        let (causes, endpoint) = (with_causes(error), call.endpoint);
-        let fault = |text| CloudError::new(call.operation, ErrorKind::CloudFault, text);
-        if error.is_builder() {
-            Self::invalid(call, format!("the request cannot be made: {causes}"))
-        } else if error.is_connect() {
-            Self::new(fault(format!("no connection to {endpoint}: {causes}")), "connect")
-        } else if error.is_timeout() {
-            Self::new(
-                fault(format!("no answer from {endpoint} in time")).with_unknown_outcome(),
-                "timeout",
-            )
+    pub(crate) fn on_the_way(call: &OutgoingCall<'_>, error: reqwest::Error) -> Self {
+        let endpoint = call.endpoint.to_owned();
+        let (is_builder, is_connect, is_timeout) = (error.is_builder(), error.is_connect(), error.is_timeout());
+        let mut source = HttpError::from(error);
+        if Redaction::of(call.password).is_needed() {
+            source = source.without_server_data();
+        }
+        let fault = |cause: ConnectionError| CloudError::new(call.operation, ErrorKind::CloudFault, cause);
+        if is_builder {
+            Self::invalid(call, RequestError::Refused(source))
+        } else if is_connect {
+            Self::new(fault(ConnectionError::Connect { endpoint, source }), "connect")
+        } else if is_timeout {
+            let error = fault(ConnectionError::Timeout { endpoint, source });
+            Self::new(error.with_unknown_outcome(), "timeout")
         } else {
-            let text = format!("the connection to {endpoint} failed: {causes}");
-            Self::new(fault(text).with_unknown_outcome(), "network")
+            let error = fault(ConnectionError::Broken { endpoint, source });
+            Self::new(error.with_unknown_outcome(), "network")
         }
     }
 
@@ -159,7 +164,7 @@ impl CallFailure {
             kind,
             status: Some(status.as_u16()),
             code: code.map(shown),
-            text: text.into(),
+            cause: Arc::new(text.into()),
             request_id: said.told_request_id(&redaction).or(request_id),
             retry_after,
             not_before: retry_after
@@ -204,25 +209,4 @@ fn reason(status: StatusCode) -> String {
         Some(reason) => format!("HTTP {} {reason}", status.as_u16()),
         None => format!("HTTP {}", status.as_u16()),
     }
-}
-
-/// Returns the causes, down to the innermost. Omits the URL, which is long and known.
-pub(crate) fn with_causes(error: &reqwest::Error) -> String {
-    let mut causes = Vec::new();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // The number repeats the words before it.
-        let words = cause_text.split(" (os error ").next().unwrap_or_default();
-        causes.push(words.to_owned());
-        next = cause.source();
-    }
-    causes.dedup();
-    // Step names of the HTTP library do not help; keep one only if there is no other cause.
-    let innermost = causes.len().saturating_sub(1);
-    let step = |cause: &str| cause.starts_with("client error (") || cause == "tcp connect error";
-    let told = causes.iter().enumerate();
-    let told = told.filter(|(at, cause)| *at == innermost || !step(cause));
-    let told: Vec<&str> = told.map(|(_, cause)| cause.as_str()).collect();
-    bounded(&told.join(": "))
 }

@@ -74,5 +74,5 @@ fn build(options: &TransportOptions) -> Result<reqwest::Client, TransportError> 
         // Without a connection a write has no effect. A shorter limit distinguishes that case from a slow response.
         .connect_timeout(options.request_timeout / 2)
         .build()
-        .map_err(TransportError::Http)
+        .map_err(|error| TransportError::Http(error.into()))
 }

@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use crate::http::failure::with_causes;
+use rustls::pki_types::pem;
+
+use crate::error::http_error::HttpError;
 
 /// How to reach the cloud.
 #[derive(Clone, Debug)]
@@ -25,17 +27,31 @@ pub enum TransportError {
         source: io::Error,
     },
     /// The CA file is not PEM, is empty, or has a certificate that the verifier rejects.
-    #[error("the CA file {} holds no certificates in PEM that can be trusted: {problem}", file.display())]
+    #[error("the CA file {} holds no certificates in PEM that can be trusted: {source}", file.display())]
     InvalidCaFile {
         /// The file from the options.
         file: PathBuf,
         /// What is wrong with its content.
-        problem: String,
+        source: CaFileProblem,
     },
     /// The crypto provider supports none of the default TLS versions.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
     /// The HTTP library rejects its configuration.
-    #[error("the HTTP client cannot be set up: {}", with_causes(.0))]
-    Http(reqwest::Error),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Http(#[source] HttpError),
+}
+
+/// What is wrong with the content of a CA file.
+#[derive(Debug, thiserror::Error)]
+pub enum CaFileProblem {
+    /// It has no certificate.
+    #[error("there is none")]
+    Empty,
+    /// It is not PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// The verifier rejects a certificate.
+    #[error(transparent)]
+    Untrusted(#[from] rustls::Error),
 }

@@ -11,6 +11,7 @@ use url::Url;
 use crate::credentials::access_key::Credentials;
 use crate::credentials::signing;
 use crate::credentials::signing::SignedHeaders;
+use crate::error::cause::RequestError;
 use crate::error::operation::Operation;
 use crate::values::password::Password;
 
@@ -43,10 +44,10 @@ pub struct OutgoingCall<'a> {
 
 impl OutgoingCall<'_> {
     /// Returns the request, signed as of `now`, or why there can be none.
-    pub fn signed(&self, now: Timestamp) -> Result<reqwest::Request, String> {
+    pub fn signed(&self, now: Timestamp) -> Result<reqwest::Request, RequestError> {
         // These would change the path, for example from a read to a list.
         if let Some(segment) = self.path.iter().find(|segment| matches!(**segment, "" | "." | "..")) {
-            return Err(format!("{segment:?} cannot be an id"));
+            return Err(RequestError::Id((*segment).to_owned()));
         }
         let mut path = String::new();
         for segment in &self.path {
@@ -60,12 +61,14 @@ impl OutgoingCall<'_> {
             format!("{path}?{query}")
         };
         let endpoint = self.endpoint;
-        let url = Url::parse(&format!("{endpoint}{target}"))
-            .map_err(|error| format!("the endpoint {endpoint} cannot be used: {error}"))?;
+        let url = Url::parse(&format!("{endpoint}{target}")).map_err(|source| RequestError::Endpoint {
+            endpoint: endpoint.to_owned(),
+            source,
+        })?;
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (Some(host), None) => host.to_owned(),
-            (None, _) => return Err(format!("the endpoint {endpoint} names no host")),
+            (None, _) => return Err(RequestError::NoHost(endpoint.to_owned())),
         };
 
         let mut headers = HeaderMap::new();
@@ -104,12 +107,12 @@ impl OutgoingCall<'_> {
     }
 }
 
-fn header(what: &str, value: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(value).map_err(|_| format!("the {what} holds characters that cannot be sent"))
+fn header(what: &'static str, value: &str) -> Result<HeaderValue, RequestError> {
+    HeaderValue::from_str(value).map_err(|_| RequestError::Header(what))
 }
 
 /// Returns a header value that libraries do not print.
-fn secret_header(what: &str, value: &str) -> Result<HeaderValue, String> {
+fn secret_header(what: &'static str, value: &str) -> Result<HeaderValue, RequestError> {
     let mut value = header(what, value)?;
     value.set_sensitive(true);
     Ok(value)

@@ -9,7 +9,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use crate::http::options::TransportError;
+use crate::http::options::{CaFileProblem, TransportError};
 
 /// Reads the file and the system's roots.
 pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TransportError> {
@@ -18,12 +18,7 @@ pub(crate) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, TransportEr
     let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let config = match (Verifier::new_with_extra_roots(extra, provider), ca_file) {
         (Ok(verifier), _) => config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)),
-        (Err(error), Some(file)) => {
-            return Err(TransportError::InvalidCaFile {
-                file: file.to_owned(),
-                problem: error.to_string(),
-            });
-        }
+        (Err(error), Some(file)) => return Err(invalid(file, error)),
         // A container without roots can still speak to a simulator; TLS then trusts nobody.
         (Err(error), None) => {
             tracing::warn!(target: "vpn_operator::cloud", %error, "no CA certificates: https endpoints will be refused; a CA file can be given");
@@ -40,14 +35,17 @@ fn read_ca_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, TransportEr
         file: file.to_owned(),
         source,
     })?;
-    let invalid = |problem: String| TransportError::InvalidCaFile {
-        file: file.to_owned(),
-        problem,
-    };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(invalid("there is none".to_owned())),
+        Ok(certificates) if certificates.is_empty() => Err(invalid(file, CaFileProblem::Empty)),
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(invalid(error.to_string())),
+        Err(error) => Err(invalid(file, error)),
+    }
+}
+
+fn invalid(file: &Path, problem: impl Into<CaFileProblem>) -> TransportError {
+    TransportError::InvalidCaFile {
+        file: file.to_owned(),
+        source: problem.into(),
     }
 }

@@ -112,7 +112,7 @@ impl Transport {
         let request = call
             .signed(Timestamp::now())
             .map_err(|problem| CallFailure::invalid(call, problem))?;
-        let fault = |error: reqwest::Error| CallFailure::on_the_way(call, &error);
+        let fault = |error: reqwest::Error| CallFailure::on_the_way(call, error);
         let mut response = self.http.current().execute(request).await.map_err(fault)?;
         let (status, success) = (response.status(), response.status().is_success());
         let most = if success { LONGEST_BODY } else { LONGEST_REFUSAL };

@@ -1,5 +1,5 @@
 //! Keeps a bad access key from being tried by many requests at once: a few bad signatures in a row lock the key for
-//! all its users. One circuit breaker per credential; a changed credential gets a new one.
+//! all its users. One circuit breaker per access key; a changed key gets a new one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Rate limiter of one credential: a token bucket, a limit on concurrent requests, and a queue by priority and arrival.
+//! Rate limiter of one access key: a token bucket, a limit on concurrent requests, and a queue by priority and arrival.
 //! The rate drops when the cloud answers "too many" and recovers afterwards. Reconciles do not block here: they queue
 //! their key, and [`RateLimiter::next_turn`] returns it when a permit is free. A reserved permit that is not taken
 //! immediately, for example during a status write, delays others only briefly.
@@ -73,7 +73,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> Drop for Permit<'_, W> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldBack;
 
-/// The rate limiter of one credential. `W` is the key of a waiter.
+/// The rate limiter of one access key. `W` is the key of a waiter.
 #[derive(Debug)]
 pub struct RateLimiter<W> {
     core: Mutex<Core<W>>,

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use crate::credentials::access_key::Credentials;
+use crate::error::cause::ProjectError;
 use crate::error::cloud_error::{CloudError, ErrorKind, Operation};
 use crate::http::answer::Answer;
 use crate::http::request::OutgoingCall;
@@ -61,29 +62,24 @@ pub async fn look_up_project(
     }
 }
 
-/// Returns the id of the one project that is named after the region, or a message that says what to do.
-pub fn choose(projects: Vec<ListedProject>, region: &str) -> Result<String, String> {
+/// Returns the id of the one project that is named after the region.
+pub fn choose(projects: Vec<ListedProject>, region: &str) -> Result<String, ProjectError> {
+    let name = || region.to_owned();
     // The server filters by name; one that does not must not make us take another's project.
     let named = projects
         .into_iter()
         .filter(|project| project.name.as_deref().is_none_or(|name| name == region));
     let mut found = named.collect::<Vec<_>>().into_iter();
     match (found.next(), found.next()) {
-        (None, _) => Err(format!(
-            "no project named {region:?} is visible to the credential: set the project id"
-        )),
-        (Some(_), Some(_)) => Err(format!("several projects are named {region:?}: set the project id")),
+        (None, _) => Err(ProjectError::NotFound(name())),
+        (Some(_), Some(_)) => Err(ProjectError::Several(name())),
         (Some(project), None) => {
             // It stands in every path from now on.
             let id = project.id.unwrap_or_default();
             if !is_project_id(&id) {
-                Err(format!(
-                    "the project {region:?} came without an id that can be one: set the project id"
-                ))
+                Err(ProjectError::NoId(name()))
             } else if project.enabled == Some(false) {
-                Err(format!(
-                    "the project {region:?} ({id}) is disabled: enable it, or set the project id of another"
-                ))
+                Err(ProjectError::Disabled { region: name(), id })
             } else {
                 Ok(id)
             }

@@ -7,7 +7,7 @@ use jiff::{RoundMode, Timestamp, TimestampRound, Unit, fmt::rfc2822};
 /// Longer waits are cut to this: they are taken for a mistake of the sender.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A time from the cloud that cannot be read.
+/// A time from the cloud that cannot be read. The error of the parser is no source: it repeats the text in full length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a time in RFC 3339")]
 pub struct UnreadableTime(String);

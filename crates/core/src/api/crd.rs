@@ -7,8 +7,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use serde_json::json;
 
+use crate::api::customer_gateway::CustomerGateway;
 use crate::api::lifecycle::Admission;
-use crate::api::{CustomerGateway, VpnUser, customer_gateway, lifecycle, vpn_user};
+use crate::api::vpn_user::VpnUser;
+use crate::api::{customer_gateway, lifecycle, vpn_user};
 
 /// `observedGeneration` before the operator has seen an object. Without it, kstatus reports a new object without status
 /// as current, and tools that wait for it continue before the cloud has the resource.
@@ -44,24 +46,6 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, CrdError> {
         .into_iter()
         .map(|(crd, admissions, columns)| build(crd, &admissions, &columns))
         .collect()
-}
-
-/// A column that `kubectl get` always shows.
-pub fn column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
-    CustomResourceColumnDefinition {
-        name: name.to_owned(),
-        type_: type_.to_owned(),
-        json_path: json_path.to_owned(),
-        ..CustomResourceColumnDefinition::default()
-    }
-}
-
-/// A column that only `kubectl get -o wide` shows.
-pub(crate) fn wide_column(name: &str, type_: &str, json_path: &str) -> CustomResourceColumnDefinition {
-    CustomResourceColumnDefinition {
-        priority: Some(1),
-        ..column(name, type_, json_path)
-    }
 }
 
 fn build(

@@ -8,9 +8,9 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::crd::{column, wide_column};
 use crate::api::lifecycle;
 use crate::api::lifecycle::{Admission, Lifecycle};
+use crate::api::printer::{column, wide_column};
 use crate::api::status::ObjectStatus;
 
 /// The desired state of the customer gateway.

@@ -4,6 +4,7 @@ pub mod conditions;
 pub mod crd;
 pub(crate) mod customer_gateway;
 pub(crate) mod lifecycle;
+pub mod printer;
 pub(crate) mod status;
 pub mod user_record;
 pub(crate) mod vpn_user;

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind};
 
-use crate::cache::contents::{Absence, CacheContents, Confirmation};
-use crate::cache::queries::{MAX_GETS, PendingQuery};
-use crate::cache::{Listing, Query, ReaderKey, Remote, TagsById};
+use crate::cache::contents::{Absence, CacheContents, Confirmation, PendingQuery};
+use crate::cache::queries::MAX_GETS;
+use crate::cache::query::{Listing, Query, ReaderKey, Remote, TagsById};
 
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Stores the answer to a write of this process. It is newer than any read that was started before it.

@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
-use crate::cache::losses::Losses;
-use crate::cache::queries::PendingQuery;
-use crate::cache::{IfMissing, LastList, LostAt, Observed, Query, ReaderKey, Remote};
+use crate::cache::losses::{IfMissing, Losses, LostAt};
+use crate::cache::query::{LastList, Observed, Query, ReaderKey, Remote};
 use crate::owner_tag::Owner;
 
 /// An object of the cloud, as last read.
@@ -52,6 +51,15 @@ pub(super) enum Confirmation {
     Incomplete,
     /// It was complete and lacked the object; or it was incomplete, and another such answer came after it.
     Confirmed,
+}
+
+/// A query that a reader waits for.
+#[derive(Clone)]
+pub(super) struct PendingQuery<K> {
+    pub reader: K,
+    pub look: Query,
+    /// Only an answer to a request that is started then or later counts.
+    pub since: Instant,
 }
 
 /// See the module.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cache::ReaderKey;
+use crate::cache::query::ReaderKey;
 
 /// When a held object was first found missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::cache::contents::CacheContents;
-use crate::cache::{ReaderKey, Remote};
+use crate::cache::query::{ReaderKey, Remote};
 
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// When the known answers were requested.

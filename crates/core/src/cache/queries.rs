@@ -5,20 +5,11 @@ use std::collections::{BTreeSet, HashSet};
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
-use crate::cache::contents::CacheContents;
-use crate::cache::{Query, ReaderKey, Remote};
+use crate::cache::contents::{CacheContents, PendingQuery};
+use crate::cache::query::{Query, ReaderKey, Remote};
 
 /// The most GETs in progress at once for one collection. If more objects wait, a LIST is worth its cost.
 pub(crate) const MAX_GETS: usize = 4;
-
-/// A query that a reader waits for.
-#[derive(Clone)]
-pub(super) struct PendingQuery<K> {
-    pub reader: K,
-    pub look: Query,
-    /// Only an answer to a request that is started then or later counts.
-    pub since: Instant,
-}
 
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Requests an answer that is started at `since` or later. Returns whether it is known already: it may have arrived

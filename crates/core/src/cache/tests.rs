@@ -1,10 +1,14 @@
 //! Tests the cache against a scripted cloud: each test sends the answers one by one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use vpn_cloud::{ErrorKind, Operation};
+use tokio::time::Instant;
+use vpn_cloud::{CloudError, ErrorKind, Operation};
 
 use crate::cache::queries::MAX_GETS;
 use crate::cache::*;
@@ -757,7 +761,7 @@ async fn a_panic_in_a_read_is_a_failure_and_the_read_is_repeated() {
         .cache
         .take_failure(&"reader")
         .expect("the reader gets the failure");
-    assert!(failure.text.contains("panicked"), "{failure}");
+    assert!(failure.text().contains("panicked"), "{failure}");
     bench.cache.want("reader", Query::Collection, Instant::now());
     bench.answer_list(vec![thing("a", "x")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("reader"));

@@ -3,7 +3,6 @@
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy};
 use crate::cache::{LastList, Observed, Query, Remote};
-use crate::decide::Guard;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::names::{name_in_use, unlisted};
 use crate::decide::ownership::claim;
@@ -12,6 +11,7 @@ use crate::decide::step::{Rest, Step};
 use crate::decide::stops::{held_by_another, stop};
 use crate::kind::{Immutable, Kind};
 use crate::terms::failure::{Failure, RETRY};
+use crate::terms::guard::Guard;
 use crate::terms::note::Note;
 
 /// Adopts the object that `externalID` names, or that was only observed until now.

@@ -3,7 +3,6 @@
 use crate::api::conditions::Reason;
 use crate::api::{AdoptionPolicy, ManagementPolicy};
 use crate::cache::{LastList, Query, Remote};
-use crate::decide::Guard;
 use crate::decide::adopt::{adopt, adopt_existing, nothing_to_adopt, observe, orphaned};
 use crate::decide::inputs::{Inputs, object, owner};
 use crate::decide::names::{name_taken, unlisted};
@@ -16,6 +15,7 @@ use crate::kind::Kind;
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::Failure;
+use crate::terms::guard::Guard;
 use crate::terms::note::Note;
 
 /// No id is recorded: finds or adopts an existing cloud object, else creates one.

@@ -3,7 +3,6 @@
 use crate::api::conditions;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{LastList, Query, Remote};
-use crate::decide::Guard;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::reads::look;
 use crate::decide::step::{Rest, Step};
@@ -11,6 +10,7 @@ use crate::decide::stops::stop;
 use crate::kind::Kind;
 use crate::terms::competing_claim::CompetingClaim;
 use crate::terms::failure::{Failure, POLL};
+use crate::terms::guard::Guard;
 
 /// Where names are unique: whether another object has the name, as far as is known without a create request.
 pub(crate) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: LastList) -> Option<Step<K>> {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::api::conditions::Reason;
 use crate::cache::{Query, Remote};
-use crate::decide::Guard;
 use crate::decide::inputs::{Inputs, object, owner};
 use crate::decide::reads::look;
 use crate::decide::step::{Step, Why};
 use crate::decide::stops::{MAX_TAGS, stop};
 use crate::kind::Kind;
 use crate::owner_tag::Owner;
+use crate::terms::guard::Guard;
 use crate::terms::note::Note;
 
 /// The owner of a resource, seen from this CR.

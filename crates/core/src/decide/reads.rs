@@ -2,12 +2,12 @@
 
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{Query, Remote};
-use crate::decide::Guard;
 use crate::decide::inputs::Inputs;
 use crate::decide::step::{Rest, Step};
 use crate::decide::stops::troubled;
 use crate::kind::Kind;
 use crate::terms::failure::{Failure, RETRY};
+use crate::terms::guard::Guard;
 
 pub(crate) fn look<K: Kind>(inputs: &Inputs<'_, K>, look: Query) -> Step<K> {
     match &inputs.failed_query {

@@ -8,7 +8,6 @@ use vpn_cloud::limits::clock::later;
 use crate::api::Intent;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{LastList, Query};
-use crate::decide::Guard;
 use crate::decide::inputs::Inputs;
 use crate::decide::step::{Rest, Step};
 use crate::decide::stops::time_left;
@@ -16,6 +15,7 @@ use crate::kind::Kind;
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::{Failure, RETRY};
+use crate::terms::guard::Guard;
 
 /// Whether a creation had an effect.
 pub(crate) enum Resolved<K: Kind> {

@@ -8,7 +8,6 @@ use vpn_cloud::limits::clock::{creation_window, whole_seconds};
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::api::{AdoptionPolicy, ManagementPolicy, PastIntent};
 use crate::cache::{Observed, Query, Remote};
-use crate::decide::Guard;
 use crate::decide::health::in_progress;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::mass_deletion::{mass_deletion, suspects_mass_deletion};
@@ -20,6 +19,7 @@ use crate::kind::{Correction, DesiredState, Difference, Immutable, Kind};
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::{Failure, RETRY};
+use crate::terms::guard::Guard;
 use crate::terms::health::Health;
 use crate::terms::note::Note;
 

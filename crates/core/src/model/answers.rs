@@ -5,7 +5,6 @@ use vpn_cloud::{CloudError, ErrorKind};
 
 use crate::api::conditions::ReadyCondition;
 use crate::cache::Remote;
-use crate::decide::Guard;
 use crate::kind::Refused;
 use crate::ledger::{outcome, record};
 use crate::model::cloud::{WriteCall, WriteReply};
@@ -15,6 +14,7 @@ use crate::model::operator::{Work, circumstances};
 use crate::model::world::{ModelWorld, Phase};
 use crate::object::Object;
 use crate::terms::failure::failure_of;
+use crate::terms::guard::Guard;
 use crate::terms::sent_delete::DeleteOutcome;
 
 /// What was sent, as the process knew it when the response comes.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::decide::Guard;
 use crate::model::cr::version;
 use crate::model::kept::Kept;
 use crate::model::kinds::Modelled;
@@ -10,6 +9,7 @@ use crate::model::operator::Work;
 use crate::model::world::{CrKnowledge, ModelWorld};
 use crate::object::Object;
 use crate::object_state::ObjectState;
+use crate::terms::guard::Guard;
 
 /// Another writer changed the CR meanwhile.
 pub(crate) struct Conflict;

@@ -3,7 +3,6 @@
 use stateright::{Checker, HasDiscoveries, Model};
 use vpn_operator_testbed::figures;
 
-use crate::decide::Guard;
 use crate::kinds::customer_gateway::Gateways;
 use crate::kinds::vpn_user::Users;
 use crate::model::ModelCheck;
@@ -11,6 +10,7 @@ use crate::model::cloud::{Manners, Replay};
 use crate::model::kinds::Modelled;
 use crate::model::scope::{EventLimits, ModelScope, Role};
 use crate::model::scopes::{Story, explored, faults, one, story, two};
+use crate::terms::guard::Guard;
 
 /// The most steps that a counter-example may have.
 const SHORT: usize = 20;

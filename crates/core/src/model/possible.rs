@@ -4,7 +4,6 @@ use std::cell::Cell;
 
 use crate::api::{AdoptionPolicy, ManagementPolicy, ObjectStatus};
 use crate::cache::Remote;
-use crate::decide::Guard;
 use crate::model::ModelCheck;
 use crate::model::cloud::{ModelResource, second};
 use crate::model::cr::{Cr, version};
@@ -14,6 +13,7 @@ use crate::model::kinds::Modelled;
 use crate::model::scope::EventLimits;
 use crate::model::world::{CrKnowledge, ModelWorld, Phase};
 use crate::object::Object;
+use crate::terms::guard::Guard;
 
 /// Lists all that may happen next. The order counts: the search visits states in it.
 pub(crate) fn possible<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deeds: &mut Vec<Deed>) {

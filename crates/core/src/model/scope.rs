@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::api::{AdoptionPolicy, Lifecycle, ManagementPolicy};
-use crate::decide::Guard;
 use crate::model::cloud::{Manners, Replay};
+use crate::terms::guard::Guard;
 
 /// How often each event may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -6,9 +6,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::admin::{conceal, conceal_optional, expose, expose_optional};
 use crate::p2c::cidr::Cidr;
-use crate::settings::tryout;
+use crate::p2c::server_values::{USABLE_AUTH_TYPE, USABLE_STATUS, auth_type, status};
+use crate::secret_fields::{conceal, conceal_optional, expose, expose_optional};
+use crate::tryout;
 
 /// A VPN server to create: `POST /_simulator/vpn-servers` takes one or a list, `--vpn-server` one as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,11 +61,11 @@ fn usual_cidr() -> String {
 }
 
 fn usual_auth_type() -> String {
-    super::USABLE_AUTH_TYPE.to_owned()
+    USABLE_AUTH_TYPE.to_owned()
 }
 
 fn usual_status() -> String {
-    super::USABLE_STATUS.to_owned()
+    USABLE_STATUS.to_owned()
 }
 
 fn usual_quota() -> usize {
@@ -86,8 +87,8 @@ impl FromStr for VpnServerSpec {
                 "id" if value.len() != 36 => return Err(format!("the id {value:?} has not 36 characters")),
                 "id" => spec.id = Some(value),
                 "gateway" => spec.p2c_vgw_id = value,
-                "status" => spec.status = crate::p2c::servers::status(value)?,
-                "auth" => spec.client_auth_type = crate::p2c::servers::auth_type(value)?,
+                "status" => spec.status = status(value)?,
+                "auth" => spec.client_auth_type = auth_type(value)?,
                 "cidr" => spec.client_cidr = value.parse::<Cidr>()?.to_string(),
                 "quota" => {
                     spec.user_quota = value.parse().map_err(|_| format!("the quota {value:?} is no number"))?;

@@ -12,18 +12,19 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::admin_api::{AdminRefusal, AdminResult, SharedSimulator, done, ok, parse, respond};
+use crate::admin_http::{AdminRefusal, AdminResult, SharedSimulator, done, ok, parse, respond};
 use crate::api::Simulator;
 use crate::p2c::admin::{
     CodeList, PasswordCandidate, PasswordVerdict, Settled, VpnGroupDump, VpnGroupEdit, VpnGroupList, VpnGroupSeed,
     VpnServerDump, VpnServerEdit, VpnServerList, VpnServerSpec, VpnUserDump, VpnUserEdit, VpnUserList, VpnUserSeed,
 };
 use crate::p2c::codes::CodeTable;
-use crate::p2c::groups::StoredGroup;
-use crate::p2c::life::Life;
-use crate::p2c::passwords::Passwords;
-use crate::p2c::users::{NO_STATIC_IP, StoredUser};
-use crate::p2c::{P2c, groups};
+use crate::p2c::stores::P2c;
+use crate::p2c::stores::groups::{StoredGroup, new_id};
+use crate::p2c::stores::life::Life;
+use crate::p2c::stores::passwords::Passwords;
+use crate::p2c::stores::servers::StoredServer;
+use crate::p2c::stores::users::{NO_STATIC_IP, StoredUser};
 use crate::state::CloudState;
 
 /// Returns the routes of these endpoints.
@@ -75,7 +76,11 @@ fn server_id(p2c: &P2c, named: Option<String>) -> AdminResult<String> {
 
 /// Returns the VPN servers as they are now.
 pub(crate) fn dump_servers(p2c: &P2c) -> Vec<VpnServerDump> {
-    p2c.servers.dump(&p2c.users, &p2c.writes)
+    p2c.servers
+        .all()
+        .into_iter()
+        .map(|server| dump_server(server, p2c))
+        .collect()
 }
 
 pub(crate) fn dump_users(p2c: &P2c) -> Vec<VpnUserDump> {
@@ -88,6 +93,23 @@ pub(crate) fn dump_groups(p2c: &P2c) -> Vec<VpnGroupDump> {
         .into_iter()
         .map(|group| dump_group(group, p2c))
         .collect()
+}
+
+fn dump_server(server: &StoredServer, p2c: &P2c) -> VpnServerDump {
+    let seen = p2c.writes.seen(&server.id);
+    VpnServerDump {
+        project_id: server.project_id.clone(),
+        id: server.id.clone(),
+        p2c_vgw_id: server.p2c_vgw_id.clone(),
+        client_cidr: server.client_cidr.to_string(),
+        client_auth_type: server.client_auth_type.clone(),
+        status: server.status.clone(),
+        user_quota: server.user_quota,
+        users: p2c.users.of(&server.id).count(),
+        writes: seen.total,
+        writes_at_once: seen.under_way,
+        most_writes_at_once: seen.most,
+    }
 }
 
 fn dump_user(user: &StoredUser, p2c: &P2c) -> VpnUserDump {
@@ -303,7 +325,7 @@ async fn seed_groups(Extracted(cloud): SharedSimulator, body: Bytes) -> AdminRes
         let time = state.clock.tick();
         let created_at = instant(seed.created_at)?.unwrap_or(time);
         let p2c = &mut state.p2c;
-        let id = seed.id.unwrap_or_else(groups::new_id);
+        let id = seed.id.unwrap_or_else(new_id);
         if p2c.groups.get(&id).is_some() {
             return Err(AdminRefusal::bad(format!("there is a group with the id {id}")));
         }

@@ -29,7 +29,7 @@ use vpn_core::terms::key::ObjectKey;
 use crate::reconcile::k8s::report::stamp;
 use crate::reconcile::pipeline::context::KindContext;
 use crate::reconcile::pipeline::gather::Gathered;
-use crate::reconcile::pipeline::pass::Visit;
+use crate::reconcile::pipeline::visit::Visit;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::session::sessions::Session;
 use crate::reconcile::state::queue::Action;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use vpn_core::object::Object;
 
 use super::Pass;
-use crate::reconcile::pipeline::pass::log_refusal;
+use crate::reconcile::pipeline::visit::log_refusal;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 
 impl<K: CloudKind> Pass<'_, K> {

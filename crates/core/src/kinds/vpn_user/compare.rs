@@ -6,8 +6,8 @@ use super::password::Judgement;
 use super::{UserChange, Users, WantedGroup, ambiguous, group, in_cloud, password, static_ip};
 use crate::api::VpnUserSpec;
 use crate::api::conditions::Reason;
-use crate::decide::Guard;
 use crate::kind::{Compare, Correction, DesiredState, Difference, Immutable};
+use crate::terms::guard::Guard;
 
 impl Compare for Users {
     fn looks_like(_: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {

@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Users, is_made_by_us};
 use crate::api::Intent;
 use crate::api::user_record::SentUser;
-use crate::decide::Guard;
 use crate::kind::{Ownership, RecordContext};
+use crate::terms::guard::Guard;
 use crate::terms::policy::Policy;
 
 impl Ownership for Users {

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
-use crate::p2c::client_tokens;
 use crate::p2c::codes::{P2cCode, refuse};
-use crate::p2c::members::named_ids;
-use crate::p2c::users::{RequestedUser, StoredUser, check_quota};
+use crate::p2c::handlers::client_tokens;
+use crate::p2c::handlers::members::named_ids;
+use crate::p2c::handlers::users::{RequestedUser, check_quota};
+use crate::p2c::stores::users::StoredUser;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{BatchLimit, BatchUnknown};

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::calls::{CallAnswer, ServiceCall, wrapped};
 use crate::p2c::codes::{P2cCode, refuse};
-use crate::p2c::last_marker;
-use crate::p2c::users::StoredUser;
+use crate::p2c::handlers::answers::last_marker;
+use crate::p2c::stores::users::StoredUser;
 use crate::paging::{PageQuery, page};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;

@@ -1,0 +1,134 @@
+//! What readers ask of a cache, what it answers, and what it reads from.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use vpn_cloud::{CloudError, Operation};
+
+/// An object of the cloud that a cache can hold.
+pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// Whether such objects can carry tags, which name their owner.
+    const TAGGED: bool;
+
+    /// Its ID in the cloud.
+    fn id(&self) -> &str;
+    /// `None` if the answer omits them, or if there can be none.
+    fn tags(&self) -> Option<&BTreeMap<String, String>>;
+    /// Replaces the tags; `None`: they are unknown.
+    fn set_tags(&mut self, tags: Option<BTreeMap<String, String>>);
+    /// Copies fields that a list item omits from an earlier, more complete answer, but no state, which changes by itself.
+    fn complete_from(&mut self, earlier: &Self);
+    /// Whether the object comes from a list in which some of its fields cannot be read. A missing field would count as
+    /// unset, so it needs a GET.
+    fn is_partial(&self) -> bool {
+        false
+    }
+}
+
+/// Tags of objects, by their ids.
+pub type TagsById = BTreeMap<String, BTreeMap<String, String>>;
+
+/// A finished LIST.
+pub struct Listing<R> {
+    /// The objects that the cloud listed, on all pages.
+    pub items: Vec<R>,
+    /// As many ids as the cloud's `total_count`: an object that is not in it did not exist.
+    pub complete: bool,
+}
+
+/// Reads the cloud; each call waits for a permit of the rate limiter.
+pub trait Source<R>: Send + Sync + 'static {
+    /// Lists the whole collection.
+    fn list(&self) -> BoxFuture<'_, Result<Listing<R>, CloudError>>;
+    /// Reads one object by its ID, with all of its fields.
+    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<R, CloudError>>;
+    /// Reads the tags of one object by its ID.
+    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>>;
+    /// The tags of all objects, as far as they can be read together. Called only for kinds whose objects carry tags.
+    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
+        std::future::ready(Ok(TagsById::new())).boxed()
+    }
+    /// The operation that answers a query.
+    fn operation(&self, look: &Query) -> Operation;
+    /// The cloud's present time, never ahead of it; `None` until an answer contains it.
+    fn cloud_now(&self) -> Option<Timestamp>;
+    /// Reports the end of a LIST of the whole collection to the log and the metrics.
+    fn listed(&self, result: Result<usize, &CloudError>);
+}
+
+/// Identifies a reader, which waits for an object or holds it.
+pub trait ReaderKey: Clone + Debug + Eq + std::hash::Hash + Send + Sync + 'static {}
+
+impl<T: Clone + Debug + Eq + std::hash::Hash + Send + Sync + 'static> ReaderKey for T {}
+
+/// What a reader requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Query {
+    /// One object, by id.
+    Object(String),
+    /// The same with all of its fields. A list may omit some, so this takes a GET, however many readers wait.
+    Whole(String),
+    /// The tags of one object, by id.
+    Tags(String),
+    /// The tags of all objects, where the LIST has omitted them.
+    AllTags,
+    /// All objects.
+    Collection,
+}
+
+/// What is known of one id.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observed<R> {
+    /// Nothing.
+    Unknown,
+    /// The object exists, by the newest answer about it.
+    Seen {
+        /// The object as that answer showed it.
+        remote: R,
+        /// Seen as of the reader's time.
+        fresh: bool,
+        /// From an answer about this one object, not from a list that may omit fields.
+        full: bool,
+    },
+    /// The last LIST lacked it, which proves nothing yet.
+    Missing,
+    /// A request about it, started at the reader's time or later, was answered with "no such object". One answer can be
+    /// wrong: a LIST that is started later must confirm it.
+    Unconfirmed {
+        /// The last such LIST was incomplete, so it confirmed nothing.
+        list_incomplete: bool,
+    },
+    /// The same, and a complete LIST that was started later lacked it. Or an incomplete one lacked it, and another
+    /// request after it was answered with "no such object".
+    Gone,
+}
+
+/// The last finished LIST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastList {
+    /// Started at the reader's time or later.
+    pub fresh: bool,
+    /// The cloud's time when it was started.
+    pub started: Timestamp,
+    /// See [`Listing::complete`].
+    pub complete: bool,
+}
+
+/// Many of a credential's objects were lost at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MassDeletion {
+    /// The number of objects that are missing.
+    pub missing: usize,
+    /// The number of objects that could be missing: the held ones, and those lost at the same time.
+    pub of: usize,
+}
+
+impl MassDeletion {
+    /// More than max(10, 20 %) are missing at once.
+    pub fn suspected(missing: usize, of: usize) -> Option<Self> {
+        (missing > 10.max(of / 5)).then_some(Self { missing, of })
+    }
+}

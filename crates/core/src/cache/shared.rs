@@ -1,0 +1,149 @@
+//! The cache as its readers share it: it starts the queries that are due, and enqueues the readers of their answers.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::error;
+use vpn_cloud::limits::clock::earlier;
+use vpn_cloud::{CloudError, ErrorKind, Operation};
+
+use crate::cache::contents::CacheContents;
+use crate::cache::query::{Query, ReaderKey, Remote, Source};
+
+/// See [`crate::cache`]. `R` is the cached object, `K` names a reader.
+pub struct Cache<R, K> {
+    source: Arc<dyn Source<R>>,
+    enqueue: Box<dyn Fn(K) + Send + Sync>,
+    known: Mutex<CacheContents<R, K>>,
+}
+
+impl<R: Remote, K: ReaderKey> Cache<R, K> {
+    /// Calls `enqueue`, at once and without waiting, for readers whose answer is in or whose object differs.
+    pub fn new(
+        owner_tag_key: String,
+        source: Arc<dyn Source<R>>,
+        enqueue: impl Fn(K) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            enqueue: Box::new(enqueue),
+            known: Mutex::new(CacheContents::new(owner_tag_key)),
+        })
+    }
+
+    /// Locks what is known. While the guard is held, no new answer is stored.
+    pub fn known(&self) -> MutexGuard<'_, CacheContents<R, K>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests an answer that is started at `since` or later; enqueues the reader when it is in.
+    pub fn want(self: &Arc<Self>, reader: K, look: Query, since: Instant) {
+        let mut known = self.known();
+        if known.want(&reader, look, since) {
+            drop(known);
+            (self.enqueue)(reader);
+            return;
+        }
+        for look in known.due() {
+            self.start(look);
+        }
+    }
+
+    /// Lists the whole collection without a reader: the drift check.
+    pub fn relist(self: &Arc<Self>) {
+        if let Some(look) = self.known().begin(Query::Collection) {
+            self.start(look);
+        }
+    }
+
+    /// Returns the failure of a query of this reader, once.
+    pub fn take_failure(&self, reader: &K) -> Option<CloudError> {
+        self.known().take_failure(reader)
+    }
+
+    /// Stores the answer to one of our own writes: it is newer than any read that was started before it.
+    pub fn wrote(&self, remote: R) {
+        self.known().wrote(remote, Instant::now());
+    }
+
+    /// Records that a write of ours was answered with "no such object", or with the deletion of the object.
+    pub fn wrote_absence(&self, id: &str) {
+        self.known().wrote_absence(id, Instant::now());
+    }
+
+    fn start(self: &Arc<Self>, look: Query) {
+        let cache = Arc::clone(self);
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let cloud_started = cache.source.cloud_now();
+            let operation = cache.source.operation(&look);
+            let enqueued = match &look {
+                Query::Collection => {
+                    let result = survived(operation, async { cache.source.list().await }).await;
+                    cache.source.listed(result.as_ref().map(|listing| listing.items.len()));
+                    // If its own answer is the first with the cloud's time, the time of its start is derived from that.
+                    let told_now = || Some(earlier(cache.source.cloud_now()?, started.elapsed()));
+                    let cloud_started = cloud_started.or_else(told_now).unwrap_or(Timestamp::MIN);
+                    cache.ended(operation, result, |known, result| {
+                        known.ended_list(result, started, cloud_started)
+                    })
+                }
+                Query::Object(id) | Query::Whole(id) => {
+                    let result = survived(operation, async { cache.source.get(id).await }).await;
+                    cache.ended(operation, result, |known, result| {
+                        known.ended_get(&look, id, result, started)
+                    })
+                }
+                Query::Tags(id) => {
+                    let result = survived(operation, async { cache.source.tags(id).await }).await;
+                    cache.ended(operation, result, |known, result| {
+                        known.ended_tags(&look, id, result, started)
+                    })
+                }
+                Query::AllTags => {
+                    let result = survived(operation, async { cache.source.all_tags().await }).await;
+                    cache.ended(operation, result, |known, result| known.ended_all_tags(result, started))
+                }
+            };
+            for reader in enqueued {
+                (cache.enqueue)(reader);
+            }
+            for look in cache.known().due() {
+                cache.start(look);
+            }
+        });
+    }
+
+    /// Stores the result of a query. An answer that makes the operator panic counts as a failed query: a query that
+    /// never ended would block reads of the collection forever.
+    fn ended<T>(
+        &self,
+        operation: Operation,
+        result: Result<T, CloudError>,
+        take: impl Fn(&mut CacheContents<R, K>, Result<T, CloudError>) -> HashSet<K>,
+    ) -> HashSet<K> {
+        let taken = catch_unwind(AssertUnwindSafe(|| take(&mut self.known(), result)));
+        taken.unwrap_or_else(|_| take(&mut self.known(), Err(panicked(operation))))
+    }
+}
+
+/// A panic while the cloud is read counts as a failed read.
+async fn survived<T>(operation: Operation, read: impl Future<Output = Result<T, CloudError>>) -> Result<T, CloudError> {
+    let read = AssertUnwindSafe(read).catch_unwind().await;
+    read.unwrap_or_else(|_| Err(panicked(operation)))
+}
+
+/// Omits the panic's message, which may quote anything; its location is in the log.
+fn panicked(operation: Operation) -> CloudError {
+    error!(
+        target: "vpn_operator::cache",
+        operation = operation.name(),
+        "reading the cloud failed: the operator panicked; the read is retried"
+    );
+    let text = "the operator has a bug and panicked on the response: report it with the operator's log";
+    CloudError::new(operation, ErrorKind::CloudFault, text)
+}
