@@ -1,5 +1,6 @@
 //! The command line: reads it, and leaves the rest to the library.
 #![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::unwrap_used)]
 
 use std::{
     io::{self, Write as _},

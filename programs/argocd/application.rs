@@ -20,7 +20,15 @@ pub(crate) struct Application<'a> {
 impl Application<'_> {
     /// The whole object.
     pub(crate) async fn get(&self) -> Result<Value, Failure> {
-        let get = ["get", "application", "vpn", "--namespace", "argocd", "--output", "json"];
+        let get = [
+            "get",
+            "application",
+            "vpn-operator",
+            "--namespace",
+            "argocd",
+            "--output",
+            "json",
+        ];
         Ok(serde_json::from_str(&self.plane.kubectl(get).await?.success()?)?)
     }
 
@@ -30,7 +38,7 @@ impl Application<'_> {
         let patch = [
             "patch",
             "application",
-            "vpn",
+            "vpn-operator",
             "--namespace",
             "argocd",
             "--type=merge",

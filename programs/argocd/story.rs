@@ -85,7 +85,7 @@ impl<'a> Story<'a> {
             .application
             .until("the sync waits for the operator", |application| {
                 let message = application["status"]["operationState"]["message"].as_str();
-                message == Some("waiting for healthy state of apps/Deployment/vpn-vpn-operator")
+                message == Some("waiting for healthy state of apps/Deployment/vpn-operator")
             });
         let waiting = waiting.await?;
         expect(
@@ -251,7 +251,7 @@ impl<'a> Story<'a> {
         let delete = [
             "delete",
             "application",
-            "vpn",
+            "vpn-operator",
             "--namespace",
             "argocd",
             "--timeout=120s",

@@ -1,4 +1,6 @@
 //! `vpn-simulator`: the VPN API in memory, to try clients and the operator against.
+#![forbid(unsafe_code)]
+#![warn(clippy::expect_used, clippy::unwrap_used)]
 
 use std::{
     io::{self, Write},

@@ -1,4 +1,4 @@
-//! One pipeline for every kind: gather → decide → act → report. A kind is one file with its behavior.
+//! One pipeline for every kind: gather → decide → act → report. A kind is a folder with a file for each of its traits.
 
 pub mod k8s;
 pub(crate) mod kinds;

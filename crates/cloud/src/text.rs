@@ -1,4 +1,4 @@
-//! Makes foreign text harmless: one line, of bounded length, without characters that control a terminal, or hide or
+//! Makes external text harmless: one line, of bounded length, without characters that control a terminal, or hide or
 //! reorder the text around them.
 
 /// Returns the text as one line of at most `longest` characters, and a `…` if it was longer.
@@ -7,7 +7,7 @@ pub fn one_line(text: &str, longest: usize) -> String {
     let mut line = String::new();
     let mut characters = 0;
     for word in words.filter(|word| !word.is_empty()) {
-        // Text after the cut is not processed: foreign text can be long.
+        // Text after the cut is not processed: external text can be long.
         if characters > longest {
             break;
         }

@@ -74,7 +74,7 @@ async fn is_well(plane: &ControlPlane) {
         namespace: "vpn-operator",
         binaries: &binaries,
     };
-    let operator = kubelet.start_operator("vpn-vpn-operator", &[]).await.unwrap();
+    let operator = kubelet.start_operator("vpn-operator", &[]).await.unwrap();
     operator.wait_until_ready(DEADLINE).await.unwrap();
     let ended = operator.terminate(DEADLINE).await.unwrap();
     assert!(ended.success(), "{ended}");
@@ -85,8 +85,7 @@ async fn is_well(plane: &ControlPlane) {
 async fn helm_installation_and_upgrade_work_as_documented() {
     let plane = ControlPlane::start().await.unwrap();
     follow(&plane, "Helm").await;
-    let replicas =
-        "kubectl get deployment vpn-vpn-operator --namespace vpn-operator --output jsonpath={.spec.replicas}";
+    let replicas = "kubectl get deployment vpn-operator --namespace vpn-operator --output jsonpath={.spec.replicas}";
     let replicas = plane.shell(project(), &binaries(), replicas).await.unwrap();
     assert_eq!(replicas.success().unwrap(), "3", "the values that were set are kept");
     is_well(&plane).await;
@@ -136,7 +135,7 @@ async fn existing_crds_are_kept_or_adopted_as_documented() {
         .unwrap();
     let owner = "kubectl get crd vpnusers.vpn.huaweicloud.com \
                  --output 'jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}'";
-    assert_eq!(run(owner).await.success().unwrap(), "vpn");
+    assert_eq!(run(owner).await.success().unwrap(), "vpn-operator");
 }
 
 #[test]

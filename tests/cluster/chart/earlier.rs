@@ -192,7 +192,7 @@ async fn upgrade_and_downgrade_keep_every_object_and_send_no_writes() {
     ready(&release, &namespace, "vpnuser", "anna").await.unwrap();
 
     let mark = release.simulator.last_sequence().await.unwrap();
-    let rollback = ["rollback", "vpn", "1", "--namespace", &namespace];
+    let rollback = ["rollback", "vpn-operator", "1", "--namespace", &namespace];
     plane.helm(rollback).await.unwrap().success().unwrap();
     assert!(
         !crd_keeps_refused_passwords(&release).await,

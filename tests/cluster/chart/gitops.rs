@@ -243,7 +243,7 @@ async fn the_chart_accepts_the_documented_argo_cd_and_flux_values() {
         assert_eq!(values["clusterName"], "prod", "{values}");
         let file = folder.path().join(page);
         std::fs::write(&file, values.to_string()).unwrap();
-        let arguments = ["template", "vpn", CHART, "--values"].map(std::ffi::OsString::from);
+        let arguments = ["template", "vpn-operator", CHART, "--values"].map(std::ffi::OsString::from);
         let rendered = plane.helm(arguments.into_iter().chain([file.into()])).await.unwrap();
         assert!(rendered.success().unwrap().contains("--cluster-name=prod"), "{page}");
     }

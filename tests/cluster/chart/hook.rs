@@ -12,7 +12,7 @@ use crate::chart::install::plane;
 use crate::chart::release::{DEADLINE, Release, binaries};
 use crate::chart::rendering::{of_kind, render};
 
-const POD: &str = "vpn-vpn-operator-test";
+const POD: &str = "vpn-operator-test";
 
 #[tokio::test]
 async fn helm_test_passes_if_ready_and_reports_failed_checks_otherwise() {
@@ -103,7 +103,13 @@ fn chooses(selector: &Value, labels: &Value) -> bool {
 /// Returns the output of Helm and of the hook's container.
 async fn helm_test(release: &Release) -> (ToolOutput, String) {
     let before = uid(release).await;
-    let arguments = ["test", "vpn", "--namespace", &release.namespace, "--timeout=120s"];
+    let arguments = [
+        "test",
+        "vpn-operator",
+        "--namespace",
+        &release.namespace,
+        "--timeout=120s",
+    ];
     let (helm, said) = tokio::join!(release.plane.helm(arguments), run_pod(release, &before));
     (helm.unwrap(), said)
 }
@@ -133,7 +139,7 @@ async fn run_pod(release: &Release, before: &str) -> String {
     assert!(spec["volumes"].is_null(), "no token is mounted: {spec}");
     assert_eq!(spec["containers"].as_array().map(Vec::len), Some(1));
     let container = &spec["containers"][0];
-    let deployment = release.get("deployment", "vpn-vpn-operator").await;
+    let deployment = release.get("deployment", "vpn-operator").await;
     let operator = &deployment["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["image"], operator["image"], "no foreign image");
     let mut arguments: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();

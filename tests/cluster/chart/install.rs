@@ -33,7 +33,7 @@ async fn with_watched_namespaces_other_secrets_cannot_be_read() {
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
     live(&release, &watched, "life", 1).await.unwrap();
-    let account = format!("system:serviceaccount:{}:vpn-vpn-operator", release.namespace);
+    let account = format!("system:serviceaccount:{}:vpn-operator", release.namespace);
     for (verb, resource, namespace, answer) in [
         ("get", "secrets", &watched, "yes"),
         ("get", "secrets", &other, "no"),
@@ -65,7 +65,7 @@ async fn with_named_secrets_others_cannot_be_read_and_rotation_works() {
     release.start_operator().await;
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
     live(&release, &release.namespace, "life", 1).await.unwrap();
-    let account = format!("system:serviceaccount:{}:vpn-vpn-operator", release.namespace);
+    let account = format!("system:serviceaccount:{}:vpn-operator", release.namespace);
     for (verb, secret, answer) in [
         ("get", "secret/life-password", "yes"),
         ("get", "secret/cloud", "no"),
@@ -110,7 +110,7 @@ async fn the_pod_passes_pod_security_restricted() {
         .await
         .unwrap();
     // Nobody admits ServiceAccounts' tokens here but the apiserver, which wants the account to be there.
-    let deployment = release.get("deployment", "vpn-vpn-operator").await;
+    let deployment = release.get("deployment", "vpn-operator").await;
     let mut pod = deployment["spec"]["template"].clone();
     pod["apiVersion"] = "v1".into();
     pod["kind"] = "Pod".into();

@@ -245,8 +245,8 @@ async fn alerts_can_be_disabled_and_labeled() {
     assert!(refused.contains("/metrics/prometheusRule/disabled"), "{refused}");
 }
 
-const POD: &str = r#"namespace="somewhere",pod="vpn-vpn-operator-7c9d8b6f5-x2x4z""#;
-const FOLLOWER: &str = r#"namespace="somewhere",pod="vpn-vpn-operator-7c9d8b6f5-aaaaa""#;
+const POD: &str = r#"namespace="somewhere",pod="vpn-operator-7c9d8b6f5-x2x4z""#;
+const FOLLOWER: &str = r#"namespace="somewhere",pod="vpn-operator-7c9d8b6f5-aaaaa""#;
 
 /// The watch of one namespace.
 fn watch(pod: &str) -> String {

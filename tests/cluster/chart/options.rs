@@ -16,7 +16,12 @@ fn pod(objects: &[Value]) -> Value {
 pub(crate) async fn render_with(values: &Value) -> Result<Vec<Value>, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), values.to_string()).unwrap();
-    render_release("vpn", "somewhere", &["--values", file.path().to_str().unwrap()]).await
+    render_release(
+        "vpn-operator",
+        "somewhere",
+        &["--values", file.path().to_str().unwrap()],
+    )
+    .await
 }
 
 /// Copies a folder with everything in it.
@@ -367,7 +372,7 @@ async fn extra_objects_can_be_manifests_or_templates() {
     let objects = render_with(&values).await.unwrap();
     let [one, two] = of_kind(&objects, "ConfigMap").try_into().unwrap();
     assert_eq!(one["data"]["in"], "somewhere");
-    assert_eq!(two["metadata"]["name"], "vpn-vpn-operator-two");
+    assert_eq!(two["metadata"]["name"], "vpn-operator-two");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn check_each_removed_permission(
 
 /// Deletes the digest key, so that it must be `created`, or written to a Secret without one.
 async fn lose_the_digest_key(release: &Release, created: bool) {
-    let secret = "vpn-vpn-operator-digest-key";
+    let secret = "vpn-operator-digest-key";
     let delete = ["delete", "secret", secret, "--ignore-not-found"];
     release.kubectl(delete).await.unwrap();
     if !created {
@@ -128,7 +128,7 @@ async fn recreate_the_digest_key(release: &mut Release) {
     lose_the_digest_key(release, false).await;
     release.start_operator().await;
     let made = eventually("the digest key is made", DEADLINE, async || {
-        let secret = release.get("secret", "vpn-vpn-operator-digest-key").await;
+        let secret = release.get("secret", "vpn-operator-digest-key").await;
         secret["data"]["key"].as_str().map(drop).ok_or("there is none")
     });
     made.await.unwrap();
@@ -158,13 +158,13 @@ async fn permissions_match_the_calls(release: &Release, mode: &str) {
 }
 
 fn calls(release: &Release) -> BTreeSet<ApiCall> {
-    release.plane.calls_of(&release.namespace, "vpn-vpn-operator").unwrap()
+    release.plane.calls_of(&release.namespace, "vpn-operator").unwrap()
 }
 
 /// The roles of the release, which is the only one on the control plane.
 async fn roles(release: &Release) -> Vec<Value> {
     let get = ["get", "clusterroles,roles", "--all-namespaces", "--output=json"];
-    let of_release = ["--selector", "app.kubernetes.io/instance=vpn"];
+    let of_release = ["--selector", "app.kubernetes.io/instance=vpn-operator"];
     let found = release.plane.kubectl(get.into_iter().chain(of_release)).await.unwrap();
     let found: Value = serde_json::from_str(&found.success().unwrap()).unwrap();
     found["items"].as_array().unwrap().clone()

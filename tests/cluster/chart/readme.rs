@@ -11,8 +11,9 @@ const INTRODUCTION: &str = "\
 # vpn-operator
 
 ```console
-$ helm install vpn charts/vpn-operator -n vpn-operator --create-namespace \\
-    --set clusterName=prod --set region=eu-west-101 --set credentials.secretName=cloud
+$ helm install vpn-operator charts/vpn-operator -n vpn-operator --create-namespace \\
+    --set image.repository=registry.example.com/vpn-operator --set clusterName=prod --set region=eu-west-101 \\
+    --set credentials.secretName=cloud
 ```
 
 This chart installs vpn-operator, which manages customer gateways and VPN users of Huawei Cloud and Open Telekom Cloud as

@@ -65,16 +65,19 @@ async fn a_new_cluster_reports_in_read_only_mode_and_then_readopts_all() {
         release.kubectl(["delete", object]).await.unwrap();
     }
     release
-        .kubectl(["delete", "secret", "alice", "vpn-vpn-operator-digest-key"])
+        .kubectl(["delete", "secret", "alice", "vpn-operator-digest-key"])
         .await
         .unwrap();
-    let uninstall = ["uninstall", "vpn", "--namespace", &release.namespace];
+    let uninstall = ["uninstall", "vpn-operator", "--namespace", &release.namespace];
     release.plane.helm(uninstall).await.unwrap().success().unwrap();
     release.helm("install", &["readOnly=false".to_owned()]).await;
 
     let commands = commands("backup-and-restore.md", SECTION);
     let find = |words: &str| commands.iter().find(|command| command.contains(words)).unwrap();
-    follow(&release, find("readOnly=true")).await;
+    // The page's cluster name stands for the one of the lost cluster.
+    let install = find("clusterName=prod").replace("clusterName=prod", "clusterName=test");
+    assert!(install.contains("readOnly=true"), "{install}");
+    follow(&release, &install).await;
     start(&mut release).await;
     let before = release.simulator.writes_since(0).await.unwrap();
     release.apply(OBJECTS).await;

@@ -54,9 +54,16 @@ impl Release {
     /// What `helm template` makes of the chart with the values that lead to the simulator, without what only `helm test`
     /// would make.
     pub(crate) async fn template(&self) -> String {
-        let mut arguments: Vec<String> = ["template", "vpn", CHART, "--skip-tests", "--namespace", &self.namespace]
-            .map(str::to_owned)
-            .to_vec();
+        let mut arguments: Vec<String> = [
+            "template",
+            "vpn-operator",
+            CHART,
+            "--skip-tests",
+            "--namespace",
+            &self.namespace,
+        ]
+        .map(str::to_owned)
+        .to_vec();
         for value in self.own_values() {
             arguments.extend(["--set".to_owned(), value]);
         }
@@ -70,7 +77,7 @@ impl Release {
 
     /// So with another chart than today's.
     pub(crate) async fn helm_with(&self, chart: &str, command: &str, values: &[String]) {
-        let mut arguments: Vec<String> = [command, "vpn", chart, "--namespace", &self.namespace]
+        let mut arguments: Vec<String> = [command, "vpn-operator", chart, "--namespace", &self.namespace]
             .map(str::to_owned)
             .to_vec();
         for value in self.own_values().iter().chain(values) {
@@ -115,7 +122,7 @@ impl Release {
             namespace: &self.namespace,
             binaries: &binaries,
         };
-        let started = kubelet.start_operator("vpn-vpn-operator", &[]).await;
+        let started = kubelet.start_operator("vpn-operator", &[]).await;
         self.operator = Some(started.unwrap());
     }
 

@@ -30,7 +30,7 @@ const EVERY_FLAG: [&str; 15] = [
 
 pub(crate) async fn render(values: &[&str]) -> Result<Vec<Value>, String> {
     let values: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
-    render_release("vpn", "somewhere", &values).await
+    render_release("vpn-operator", "somewhere", &values).await
 }
 
 /// A release of another name, with arguments of Helm's.
@@ -232,7 +232,7 @@ async fn namespace_override_applies_to_all_objects() {
         "metrics.dashboard.enabled=true",
     ];
     let values: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
-    let objects = render_release("vpn", "overridden", &values).await.unwrap();
+    let objects = render_release("vpn-operator", "overridden", &values).await.unwrap();
     for object in objects.iter().filter(|object| !object.is_null()) {
         let place = &object["metadata"]["namespace"];
         assert!(place.is_null() || place == "other", "{object}");

@@ -199,7 +199,7 @@ async fn every_template_is_validated() {
     let plane = ControlPlane::shared().await.unwrap();
     let mut rendered = String::new();
     for values in EVERYTHING {
-        let mut arguments = vec!["template", "vpn", CHART];
+        let mut arguments = vec!["template", "vpn-operator", CHART];
         arguments.extend(values.iter().flat_map(|value| ["--set", value]));
         rendered += &plane.helm(arguments).await.unwrap().success().unwrap();
     }

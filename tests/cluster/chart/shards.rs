@@ -44,7 +44,7 @@ impl Shards {
             namespace: NAMESPACE,
             binaries: &binaries,
         };
-        for deployment in ["vpn-a-vpn-operator", "vpn-b-vpn-operator"] {
+        for deployment in ["vpn-operator-a", "vpn-operator-b"] {
             let operator = kubelet.start_operator(deployment, &[]).await.unwrap();
             operator.wait_until_ready(DEADLINE).await.unwrap();
             shards.operators.push(operator);

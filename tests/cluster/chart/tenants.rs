@@ -160,7 +160,7 @@ async fn the_documented_multi_tenant_operator_can_be_installed() {
     let get = [
         "get",
         "deployment",
-        "vpn-vpn-operator",
+        "vpn-operator",
         "--namespace=vpn-operator",
         "--output=yaml",
     ];

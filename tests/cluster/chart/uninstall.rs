@@ -31,7 +31,7 @@ impl Release {
     /// Uninstalls the release. The operator gets a SIGTERM, as the Deployment's pods do.
     async fn uninstall(&mut self) {
         self.stop_operator().await;
-        let uninstall = ["uninstall", "vpn", "--namespace", &self.namespace];
+        let uninstall = ["uninstall", "vpn-operator", "--namespace", &self.namespace];
         self.plane.helm(uninstall).await.unwrap().success().unwrap();
     }
 

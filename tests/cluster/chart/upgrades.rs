@@ -6,7 +6,7 @@ use vpn_operator_testbed::eventually;
 use crate::chart::install::plane;
 use crate::chart::release::{CHART, DEADLINE, Release};
 
-const SECRET: &str = "vpn-vpn-operator-digest-key";
+const SECRET: &str = "vpn-operator-digest-key";
 
 async fn digest_key(release: &Release) -> Result<String, String> {
     let key = release
@@ -53,7 +53,7 @@ async fn every_kind_of_upgrade_keeps_the_digest_key() {
         assert_eq!(digest_key(&release).await.as_ref(), Ok(&key), "{means:?}");
     }
     let helm = async |more: &[&str]| {
-        let upgrade = ["upgrade", "vpn", CHART, "--namespace", &release.namespace];
+        let upgrade = ["upgrade", "vpn-operator", CHART, "--namespace", &release.namespace];
         plane
             .helm([&upgrade[..], more].concat())
             .await
@@ -69,7 +69,7 @@ async fn every_kind_of_upgrade_keeps_the_digest_key() {
         helm(means).await;
         assert_eq!(digest_key(&release).await.as_ref(), Ok(&key), "{means:?}");
     }
-    let uninstall = ["uninstall", "vpn", "--namespace", &release.namespace];
+    let uninstall = ["uninstall", "vpn-operator", "--namespace", &release.namespace];
     plane.helm(uninstall).await.unwrap().success().unwrap();
     assert_eq!(digest_key(&release).await, Ok(key), "a later release finds it");
 }
@@ -81,10 +81,10 @@ async fn an_upgrade_can_turn_leader_election_off_and_on() {
         let plane = plane().await;
         let namespace = plane.create_namespace("strategy").await.unwrap();
         let strategy = async |command: &str, values: &[&str]| {
-            let arguments = [command, "vpn", CHART, "--namespace", &namespace, server_side];
+            let arguments = [command, "vpn-operator", CHART, "--namespace", &namespace, server_side];
             let helm = plane.helm([&arguments[..], values].concat()).await.unwrap();
             helm.success().unwrap();
-            let get = ["get", "deployment", "vpn-vpn-operator", "--output=json", "--namespace"];
+            let get = ["get", "deployment", "vpn-operator", "--output=json", "--namespace"];
             let deployment = plane.kubectl([&get[..], &[&namespace]].concat()).await.unwrap();
             let deployment: Value = serde_json::from_str(&deployment.success().unwrap()).unwrap();
             deployment["spec"]["strategy"]["type"].as_str().unwrap().to_owned()

@@ -16,11 +16,11 @@ const DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 const NAMESPACE: &str = "vpn-operator";
-const OPERATOR: &str = "vpn-vpn-operator";
-const SIMULATOR: &str = "vpn-vpn-operator-simulator";
+const OPERATOR: &str = "vpn-operator";
+const SIMULATOR: &str = "vpn-operator-simulator";
 
 /// A short confirmation period; the default is 30 s.
-const INSTALL: &str = "helm install vpn charts/vpn-operator -n vpn-operator --create-namespace \
+const INSTALL: &str = "helm install vpn-operator charts/vpn-operator -n vpn-operator --create-namespace \
                        --set simulator.enabled=true --set clusterName=try-out --set creationConfirmationPeriod=3s";
 const APPLY: &str = "kubectl apply -f examples";
 const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=120s cgw,vpnu --all";
@@ -82,7 +82,7 @@ impl Installation {
             println!("alias {name}={}", plane.tool(tool).await?.display());
         }
         println!("kubectl describe vpnu user-in-group");
-        println!("helm get values vpn -n {NAMESPACE} --all");
+        println!("helm get values vpn-operator -n {NAMESPACE} --all");
         println!("The simulated cloud: {} (see docs/simulator.md)", simulator.url());
         println!("The operator's log:  {}", operator.log_path().display());
         Ok(())

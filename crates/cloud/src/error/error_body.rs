@@ -1,5 +1,5 @@
-//! Reads error bodies in the six JSON shapes observed from the API, its gateway and IAM. Limits how much foreign text a
-//! message quotes.
+//! Reads error bodies in the six JSON shapes observed from the API, its gateway and IAM. Limits how much external text
+//! a message quotes.
 
 use serde_json::{Map, Value};
 

@@ -40,7 +40,7 @@ impl RawResponse {
     }
 }
 
-/// Returns foreign text without the password. Redacts before the cut, which could leave a part of it, and again after
+/// Returns external text without the password. Redacts before the cut, which could leave a part of it, and again after
 /// the cleanup, which can join what a line break separated.
 fn shown(redaction: &Redaction, foreign: &str) -> String {
     redaction.hide(&bounded(&redaction.hide(foreign)))
