@@ -1,5 +1,7 @@
 //! The watch delivers what this process itself has written: that is no reason for a reconcile.
 
+use serde_json::json;
+
 use super::address;
 use super::world::{ShellWorld, gateway};
 
@@ -29,5 +31,35 @@ async fn own_writes_cause_no_reconcile() {
     // One each, and some that wait for the cloud's list or a permit. With each echo there would be twice as many.
     let reconciles = reconciles(&world);
     assert!(reconciles <= OBJECTS * 3 / 2, "{reconciles}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_edit_takes_two_reconciles() {
+    const EDITS: i64 = 10;
+    let mut world = ShellWorld::new(&[]).await;
+    world.start();
+    let office = gateway("office");
+    world.put_gateway("office", address(1));
+    world.until("it is Ready", |world| world.ready(&office).1).await;
+    let before = reconciles(&world);
+    for generation in 2..2 + EDITS {
+        world.apiserver.change(&office, |object| {
+            object["metadata"]["generation"] = json!(generation);
+            object["spec"]["name"] = json!(format!("name-{generation}"));
+        });
+        let is_done = |world: &ShellWorld| {
+            let observed = world.apiserver.get(&office)["status"]["observedGeneration"].as_i64();
+            observed == Some(generation) && world.ready(&office).1
+        };
+        world.until("the edit is done", is_done).await;
+    }
+    // The first requests a read of the cloud, the second sends the change.
+    let expected = usize::try_from(EDITS * 2).unwrap();
+    // The last one is counted once it has ended.
+    let has_ended = |world: &ShellWorld| reconciles(world) >= before + expected;
+    world.until("it has ended", has_ended).await;
+    let for_edits = reconciles(&world) - before;
+    assert_eq!(for_edits, expected, "the echoes of own writes count as well");
     world.stop().await;
 }

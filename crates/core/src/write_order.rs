@@ -1,5 +1,7 @@
-//! The order of a cloud write, as data: the operator executes it, and the model runs the same order with a failure at each
-//! stage. Imports nothing.
+//! The order of a cloud write and the ways in which it ends, as data: the operator executes this order, and the model runs
+//! it with failures at the claim, the record, the permit, the fence and the response. Imports only the cloud's errors.
+
+use vpn_cloud::{CloudError, ErrorKind};
 
 /// A check or an effect of a cloud write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,9 +70,89 @@ impl Stage {
     }
 }
 
+/// The kind of a request, as far as the meaning of its response depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteRequest {
+    /// The first request of a creation.
+    Create,
+    /// The same request once more, with its client token, since the first response was lost.
+    ReplayOfCreate,
+    /// A change of a resource.
+    Change,
+    /// A deletion.
+    Delete,
+}
+
+/// How a write ends that was sent. One that was not sent ends with an [`Abort`].
+#[derive(Debug)]
+pub enum WriteEnd<T> {
+    /// The cloud has done it.
+    Done(T),
+    /// A deletion, and the cloud has no such resource.
+    AlreadyAbsent(CloudError),
+    /// It may have been done: a later read shows it.
+    Unknown(CloudError),
+    /// The cloud has not done it.
+    Refused(CloudError),
+    /// A replay without success. It does not show what the first request did: its resource is searched for, as before.
+    ReplayShowedNothing,
+}
+
+impl WriteRequest {
+    /// How a write of this kind ends with that response.
+    pub fn end<T>(self, response: Result<T, CloudError>) -> WriteEnd<T> {
+        match (self, response) {
+            (_, Ok(done)) => WriteEnd::Done(done),
+            (Self::ReplayOfCreate, Err(_)) => WriteEnd::ReplayShowedNothing,
+            (Self::Delete, Err(error)) if error.kind == ErrorKind::Gone => WriteEnd::AlreadyAbsent(error),
+            (_, Err(error)) if error.outcome_unknown => WriteEnd::Unknown(error),
+            (_, Err(error)) => WriteEnd::Refused(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use vpn_cloud::Operation;
+
     use super::*;
+
+    #[test]
+    fn only_a_definite_answer_counts_as_refused() {
+        use WriteRequest::{Change, Create, Delete, ReplayOfCreate};
+        let end = |request: WriteRequest, kind: ErrorKind, outcome_unknown: bool| {
+            let mut error = CloudError::new(Operation::CreateVpnUser, kind, "text");
+            error.outcome_unknown = outcome_unknown;
+            match request.end(Err::<(), _>(error)) {
+                WriteEnd::Done(()) => "done",
+                WriteEnd::AlreadyAbsent(_) => "already absent",
+                WriteEnd::Unknown(_) => "unknown",
+                WriteEnd::Refused(_) => "refused",
+                WriteEnd::ReplayShowedNothing => "nothing",
+            }
+        };
+        for request in [Create, ReplayOfCreate, Change, Delete] {
+            assert!(matches!(request.end(Ok(7)), WriteEnd::Done(7)), "{request:?}");
+            let is_replay = request == ReplayOfCreate;
+            let or_nothing = |expected| if is_replay { "nothing" } else { expected };
+            assert_eq!(
+                end(request, ErrorKind::CloudFault, true),
+                or_nothing("unknown"),
+                "{request:?}"
+            );
+            assert_eq!(
+                end(request, ErrorKind::Rejected, false),
+                or_nothing("refused"),
+                "{request:?}"
+            );
+            let expected = if request == Delete {
+                "already absent"
+            } else {
+                or_nothing("refused")
+            };
+            assert_eq!(end(request, ErrorKind::Gone, false), expected, "{request:?}");
+        }
+    }
 
     fn position(stage: Stage) -> usize {
         ORDER.iter().position(|other| *other == stage).expect("in the order")

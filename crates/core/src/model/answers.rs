@@ -16,6 +16,7 @@ use crate::object::Object;
 use crate::terms::failure::failure_of;
 use crate::terms::guard::Guard;
 use crate::terms::sent_delete::DeleteOutcome;
+use crate::write_order::WriteEnd;
 
 /// What was sent, as the process knew it when the response comes.
 struct SentContext<K: Modelled> {
@@ -39,49 +40,55 @@ impl<K: Modelled> Work<'_, K> {
             object,
             dereferenced: K::dereferenced_of(secret),
         };
-        match (call, reply) {
-            (
-                WriteCall::Create {
-                    replay: true, token, ..
-                },
-                None | Some(WriteReply::Refused(_)),
-            ) => self.with_entry(|entry| entry.replays(token)),
-            (call, None) => self.lost(call, &sent),
-            (WriteCall::Create { new, .. }, Some(WriteReply::Created(remote))) => self.created(new, &remote, &sent),
-            (WriteCall::Create { new, .. }, Some(WriteReply::Refused(kind))) => {
-                let error = CloudError::new(Operation::CreateVpnUser, kind, "no");
+        // Which operation it was makes no difference to the model.
+        let failed = |kind: ErrorKind, text: &str| CloudError::new(Operation::CreateVpnUser, kind, text);
+        let response = match reply {
+            None => {
+                let mut error = failed(ErrorKind::CloudFault, "lost");
+                error.outcome_unknown = true;
+                Err(error)
+            }
+            Some(WriteReply::Refused(kind)) => Err(failed(kind, "no")),
+            Some(done) => Ok(done),
+        };
+        match (call, call.request().end(response)) {
+            (WriteCall::Create { token, .. }, WriteEnd::ReplayShowedNothing) => {
+                self.with_entry(|entry| entry.replays(token));
+            }
+            (call, WriteEnd::Unknown(error)) => self.lost(call, &error, &sent),
+            (WriteCall::Create { new, .. }, WriteEnd::Done(WriteReply::Created(remote))) => {
+                self.created(new, &remote, &sent);
+            }
+            (WriteCall::Create { new, .. }, WriteEnd::Refused(error)) => {
                 self.troubled(&failure_of(&error), &sent.object, |status| {
                     record::refused::<K>(status, new, &error);
                 });
             }
-            (WriteCall::Change { id, call }, Some(WriteReply::Changed(answer))) => {
+            (WriteCall::Change { id, call }, WriteEnd::Done(WriteReply::Changed(answer))) => {
                 self.changed(id, call, answer, &sent);
             }
-            (WriteCall::Change { call, .. }, Some(WriteReply::Refused(kind))) => {
-                self.change_refused(call, kind, &sent);
+            (WriteCall::Change { call, .. }, WriteEnd::Refused(error)) => {
+                self.change_refused(call, &error, &sent);
             }
-            (WriteCall::Delete { id, duplicate }, Some(WriteReply::Deleted)) => self.deleted(id, *duplicate),
-            (WriteCall::Delete { id, duplicate }, Some(WriteReply::Refused(ErrorKind::Gone))) => {
+            (WriteCall::Delete { id, duplicate }, WriteEnd::Done(WriteReply::Deleted)) => self.deleted(id, *duplicate),
+            (WriteCall::Delete { id, duplicate }, WriteEnd::AlreadyAbsent(_)) => {
                 self.was_deleted_before(id, *duplicate);
             }
-            (WriteCall::Delete { .. }, Some(WriteReply::Refused(kind))) => {
-                let error = CloudError::new(Operation::DeleteCustomerGateway, kind, "no");
+            (WriteCall::Delete { .. }, WriteEnd::Refused(error)) => {
                 self.troubled(&failure_of(&error), &sent.object, |_| {});
             }
-            (call, Some(reply)) => unreachable!("{call:?} answered with {reply:?}"),
+            (call, end) => unreachable!("{call:?} ended with {end:?}"),
         }
         Some(self.done())
     }
 
     /// The response is known to be lost.
-    fn lost(&mut self, call: &WriteCall<K>, sent: &SentContext<K>) {
+    fn lost(&mut self, call: &WriteCall<K>, error: &CloudError, sent: &SentContext<K>) {
         if let WriteCall::Delete { id, duplicate: false } = call {
             let now = self.now;
             self.with_entry(|entry| entry.delete_was_sent(id, DeleteOutcome::Lost, now));
         }
-        let mut error = CloudError::new(Operation::CreateCustomerGateway, ErrorKind::CloudFault, "lost");
-        error.outcome_unknown = true;
-        self.troubled(&failure_of(&error), &sent.object, |_| {});
+        self.troubled(&failure_of(error), &sent.object, |_| {});
     }
 
     fn created(&mut self, new: &K::New, remote: &K::Remote, sent: &SentContext<K>) {
@@ -119,15 +126,14 @@ impl<K: Modelled> Work<'_, K> {
         });
     }
 
-    fn change_refused(&mut self, call: &K::Change, kind: ErrorKind, sent: &SentContext<K>) {
+    fn change_refused(&mut self, call: &K::Change, error: &CloudError, sent: &SentContext<K>) {
         let object = &sent.object;
-        let error = CloudError::new(Operation::ResetVpnUserPassword, kind, "no");
         let record = circumstances(self.check, object, Some(&sent.dereferenced), self.world.now).record();
-        let mut told = failure_of(&error);
-        match K::refused(&mut object.status.clone(), call, &error, &record) {
+        let mut told = failure_of(error);
+        match K::refused(&mut object.status.clone(), call, error, &record) {
             Refused::InForce => {
                 let is_written = self.write_surely(object, |status| {
-                    K::refused(status, call, &error, &record);
+                    K::refused(status, call, error, &record);
                 });
                 if is_written {
                     self.took_password(K::password_set_by(call));
@@ -144,7 +150,7 @@ impl<K: Modelled> Work<'_, K> {
             self.world.crs[self.index].refused = K::password_set_by(call);
         }
         self.troubled(&told, object, |status| {
-            K::refused(status, call, &error, &record);
+            K::refused(status, call, error, &record);
         });
     }
 

@@ -9,6 +9,7 @@ use vpn_cloud::ErrorKind;
 use crate::cache::{Listing, Remote};
 use crate::model::kept::Kept;
 use crate::model::kinds::Modelled;
+use crate::write_order::WriteRequest;
 
 /// The model's clock starts here.
 const EPOCH: i64 = 1_000_000;
@@ -57,6 +58,16 @@ pub(crate) enum WriteCall<K: Modelled> {
 }
 
 impl<K: Modelled> WriteCall<K> {
+    /// The kind of the request.
+    pub(crate) fn request(&self) -> WriteRequest {
+        match self {
+            Self::Create { replay: false, .. } => WriteRequest::Create,
+            Self::Create { replay: true, .. } => WriteRequest::ReplayOfCreate,
+            Self::Change { .. } => WriteRequest::Change,
+            Self::Delete { .. } => WriteRequest::Delete,
+        }
+    }
+
     /// Describes the call in a few words.
     pub(crate) fn told(&self) -> String {
         match self {

@@ -1,6 +1,6 @@
 //! DELETE requests that this process sent, and what came of them.
 
-use vpn_cloud::{CloudError, ErrorKind};
+use crate::write_order::WriteEnd;
 
 /// The outcome of a DELETE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,12 @@ pub enum DeleteOutcome {
 
 impl DeleteOutcome {
     /// `None`: the cloud refused the DELETE.
-    pub fn of<T>(answer: &Result<T, CloudError>) -> Option<Self> {
-        match answer {
-            Ok(_) => Some(Self::Accepted),
-            Err(error) if error.kind == ErrorKind::Gone => Some(Self::NotFound),
-            Err(error) if error.outcome_unknown => Some(Self::Lost),
-            Err(_) => None,
+    pub fn of<T>(end: &WriteEnd<T>) -> Option<Self> {
+        match end {
+            WriteEnd::Done(_) => Some(Self::Accepted),
+            WriteEnd::AlreadyAbsent(_) => Some(Self::NotFound),
+            WriteEnd::Unknown(_) => Some(Self::Lost),
+            WriteEnd::Refused(_) | WriteEnd::ReplayShowedNothing => None,
         }
     }
 }

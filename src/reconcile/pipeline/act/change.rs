@@ -10,6 +10,7 @@ use vpn_core::decide::step::Why;
 use vpn_core::kind::Refused;
 use vpn_core::ledger::outcome;
 use vpn_core::terms::failure::{RETRY, failure_of};
+use vpn_core::write_order::{WriteEnd, WriteRequest};
 
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
@@ -68,8 +69,8 @@ impl<K: CloudKind> Pass<'_, K> {
         };
         let pass = self.on(&object);
         let call = change.call;
-        match sent {
-            Ok(answer) => {
+        match WriteRequest::Change.end(sent) {
+            WriteEnd::Done(answer) => {
                 let circumstances = self.circumstances(&cloud, cloud.present());
                 let updated =
                     outcome::seen_change::<K>(&mut cloud.cache.known(), id, &call, answer.value, Instant::now());
@@ -80,13 +81,14 @@ impl<K: CloudKind> Pass<'_, K> {
                 Ok(Next::Again(written))
             }
             // Only if this pass assumed that tags are overwritten: another object may have learned otherwise meanwhile.
-            Err(error) if K::overwrites(&call) && is_refusal(&error) && self.gathered.overwrites_tags => {
+            WriteEnd::Refused(error) if K::overwrites(&call) && is_refusal(&error) && self.gathered.overwrites_tags => {
                 cloud.session.refused_to_overwrite_tags();
                 Ok(Next::Again(pass.object))
             }
             // A new read shows whether it was done, and whether the resource still exists.
-            Err(error) if error.outcome_unknown => pass.troubled(&failure_of(&error), |_| {}).await,
-            Err(error) => {
+            WriteEnd::Unknown(error) => pass.troubled(&failure_of(&error), |_| {}).await,
+            WriteEnd::ReplayShowedNothing => Ok(Next::Again(pass.object)),
+            WriteEnd::Refused(error) | WriteEnd::AlreadyAbsent(error) => {
                 let circumstances = self.circumstances(&cloud, cloud.present());
                 let record = circumstances.record();
                 let mut failure = failure_of(&error);

@@ -13,6 +13,7 @@ use vpn_core::decide::step::created_event;
 use vpn_core::ledger::record;
 use vpn_core::observe::observer::wanted_name;
 use vpn_core::terms::failure::{RETRY, failure_of};
+use vpn_core::write_order::{WriteEnd, WriteRequest};
 
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
@@ -71,21 +72,25 @@ impl<K: CloudKind> Pass<'_, K> {
         };
         let pass = self.on(&object);
         let Creation { new, announced, token } = creation;
-        match sent {
-            Ok(answer) => pass.created(&cloud, &new, answer.value, announced.is_some()).await,
-            // This answer does not show what the first request did: its resource is searched for, as before.
-            Err(_) if announced.is_some() => {
+        let request = if announced.is_some() {
+            WriteRequest::ReplayOfCreate
+        } else {
+            WriteRequest::Create
+        };
+        match request.end(sent) {
+            WriteEnd::Done(answer) => pass.created(&cloud, &new, answer.value, announced.is_some()).await,
+            WriteEnd::ReplayShowedNothing => {
                 self.context.shared.metrics.creation_sent_again(K::KIND, false);
                 self.context.states.replays(self.key, &token);
                 Ok(Next::Again(pass.object))
             }
-            Err(error) if error.outcome_unknown => {
+            WriteEnd::Unknown(error) => {
                 pass.troubled(&failure_of(&error), |_| {}).await?;
                 // If it is found at once, it was committed; the wait for its absence comes later.
                 self.context.states.reset_backoff(self.key);
                 Ok(Next::Rest(Action::requeue(Duration::ZERO)))
             }
-            Err(error) => {
+            WriteEnd::Refused(error) | WriteEnd::AlreadyAbsent(error) => {
                 let mut failure = failure_of(&error);
                 if K::UNIQUE_NAMES && error.kind == ErrorKind::Duplicate {
                     // The retry finds and reports the owner of the name.

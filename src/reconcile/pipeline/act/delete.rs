@@ -2,11 +2,12 @@
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
-use vpn_cloud::{Answer, CloudError, ErrorKind};
+use vpn_cloud::{Answer, CloudError};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::ledger::record;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
+use vpn_core::write_order::{WriteEnd, WriteRequest};
 
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
@@ -62,11 +63,12 @@ impl<K: CloudKind> Pass<'_, K> {
         };
         let pass = self.on(&object);
         let now = Instant::now();
-        if let Some(outcome) = DeleteOutcome::of(&sent).filter(|_| !duplicate) {
+        let end = WriteRequest::Delete.end(sent);
+        if let Some(outcome) = DeleteOutcome::of(&end).filter(|_| !duplicate) {
             self.context.states.delete_was_sent(self.key, id, outcome, now);
         }
-        match sent {
-            Ok(_) if duplicate => {
+        match end {
+            WriteEnd::Done(_) if duplicate => {
                 cloud.cache.wrote_absence(id);
                 let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
                 self.context
@@ -76,13 +78,13 @@ impl<K: CloudKind> Pass<'_, K> {
                     .await;
                 Ok(Next::Again(pass.object))
             }
-            Ok(_) => {
+            WriteEnd::Done(_) => {
                 self.context.states.require_fresh(self.key, now);
                 // The name becomes free without user action, so waiting objects must report another cause.
                 pass.enqueue_who_waits_for_the_name();
                 Ok(Next::Again(pass.object))
             }
-            Err(error) if error.kind == ErrorKind::Gone => {
+            WriteEnd::AlreadyAbsent(error) => {
                 cloud.cache.wrote_absence(id);
                 self.context.states.require_fresh(
                     self.key,
@@ -95,7 +97,8 @@ impl<K: CloudKind> Pass<'_, K> {
                 }
                 Ok(Next::Again(pass.object))
             }
-            Err(error) => pass.troubled(&failure_of(&error), |_| {}).await,
+            WriteEnd::Unknown(error) | WriteEnd::Refused(error) => pass.troubled(&failure_of(&error), |_| {}).await,
+            WriteEnd::ReplayShowedNothing => Ok(Next::Again(pass.object)),
         }
     }
 }

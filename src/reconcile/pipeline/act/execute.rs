@@ -1,4 +1,5 @@
-//! The order of a cloud write, as `vpn_core::write_order` has it. All writes go this way.
+//! The order of a cloud write, as `vpn_core::write_order` has it. All writes go this way but one: `create::take_back` deletes
+//! what was made for an object that no longer exists, so there is no status to record it in.
 
 use std::sync::Arc;
 use std::time::Duration;
