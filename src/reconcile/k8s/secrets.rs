@@ -596,11 +596,7 @@ mod tests {
     }
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: "VpnUser",
-            namespace: "a".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new("VpnUser", "a", name)
     }
 
     fn secret() -> SecretName {

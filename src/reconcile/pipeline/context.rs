@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use vpn_cloud::credentials::keys::DefaultCredentialsSource;
@@ -33,6 +32,7 @@ use crate::reconcile::state::object_states::ObjectStates;
 use crate::reconcile::state::references::References;
 use crate::reconcile::state::registrations::{Counted, Registrations, Reported};
 use crate::reconcile::state::wake_queues::WakeQueues;
+use crate::reconcile::state::watched_objects::WatchedObjects;
 use crate::settings::OperatorSettings;
 use crate::web::ReadinessCheck;
 
@@ -105,8 +105,8 @@ pub(crate) struct KindContext<K: Kind> {
 pub(crate) struct Watched<K: Kind> {
     /// None: every namespace.
     pub namespace: Option<String>,
-    pub store: Store<Object<K>>,
-    /// Whether the store is complete. The store itself can notify only one waiter.
+    pub objects: Arc<WatchedObjects<K>>,
+    /// Whether the list is complete.
     pub listed: watch::Receiver<InitialListProgress>,
 }
 
@@ -168,10 +168,7 @@ impl<K: Kind> KindContext<K> {
                 InitialListProgress::Failing(_) => return true,
                 InitialListProgress::Complete => {}
             }
-            let objects = watched.store.state();
-            let has_any = |object: &Object<K>| K::object(&object.status).id.is_some();
-            let mut holders = objects.iter().filter(|object| has_any(object));
-            holders.all(|object| self.states.has_been_read(&object.key()))
+            watched.objects.all_with_id(|key| self.states.has_been_read(key))
         })
     }
 
@@ -250,18 +247,14 @@ impl<K: Kind> KindContext<K> {
 
     /// Returns the object as the watches have it.
     pub(crate) fn watched(&self, key: &ObjectKey) -> Option<Arc<Object<K>>> {
-        let reference = object_ref::<K>(key);
-        self.watches().iter().find_map(|watched| watched.store.get(&reference))
+        self.watches().iter().find_map(|watched| watched.objects.get(key))
     }
 
     /// Whether a watch has the object with this uid; `key` is its key, if known.
     pub(crate) fn has_uid(&self, key: Option<&ObjectKey>, uid: &str) -> bool {
         match key {
             Some(key) => self.watched(key).is_some_and(|watched| watched.uid() == uid),
-            None => self
-                .watches()
-                .iter()
-                .any(|watched| watched.store.find(|object| object.uid() == uid).is_some()),
+            None => self.watches().iter().any(|watched| watched.objects.has_uid(uid)),
         }
     }
 
@@ -291,9 +284,4 @@ impl<K: Kind> KindContext<K> {
     pub(crate) fn registrations(&self, key: &ObjectKey) -> Option<Arc<Registrations>> {
         self.states.registrations(key, || self.shared.register(key))
     }
-}
-
-/// Names an object in a store of its kind.
-pub(crate) fn object_ref<K: Kind>(key: &ObjectKey) -> ObjectRef<Object<K>> {
-    ObjectRef::new(&key.name).within(&key.namespace)
 }

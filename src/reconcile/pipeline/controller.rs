@@ -1,15 +1,15 @@
 //! The controllers: watches in, reconciles out. One per kind, with a watch for each watched namespace.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
 use kube::Api;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::runtime::{WatchStreamExt, watcher};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use vpn_core::api::conditions;
 use vpn_core::api::conditions::Reason;
 use vpn_core::object::Object;
 use vpn_core::observe::claims::Claimants;
@@ -18,11 +18,12 @@ use vpn_core::terms::key::ObjectKey;
 use crate::kubernetes::client::{REQUEST_LIMIT, WATCH_IDLE_LIMIT, WatchActivity};
 use crate::reconcile::k8s::initial_list::InitialList;
 use crate::reconcile::k8s::watch_health::{WatchChecks, WatchHealth};
-use crate::reconcile::pipeline::context::{KindContext, Watched, object_ref};
+use crate::reconcile::pipeline::context::{KindContext, Watched};
 use crate::reconcile::pipeline::slots::Slots;
 use crate::reconcile::pipeline::workers::work;
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::WorkQueue;
+use crate::reconcile::state::watched_objects::WatchedObjects;
 use crate::web::{Readiness, ReadinessCheck};
 
 /// Objects per page of a list; few enough that a list of ten thousand is never whole in memory twice.
@@ -93,11 +94,11 @@ impl<K: CloudKind> KindController<K> {
         if let Some(selector) = &context.shared.settings.watch_selector {
             config = config.labels(selector);
         }
-        let (store, mut writer) = reflector::store::<Object<K>>();
+        let objects = Arc::new(WatchedObjects::default());
         let list = InitialList::default();
         context.watched_by(Watched {
             namespace: namespace.clone(),
-            store: store.clone(),
+            objects: Arc::clone(&objects),
             listed: list.subscribe(),
         });
         let metrics = context.shared.metrics.clone();
@@ -109,6 +110,7 @@ impl<K: CloudKind> KindController<K> {
         leader.decided().await;
         let mut is_leaders = leader.is_leader();
         let mut events = Box::pin(begin());
+        let mut listed = HashSet::new();
         loop {
             let event = tokio::select! {
                 biased;
@@ -120,12 +122,11 @@ impl<K: CloudKind> KindController<K> {
                 event = events.next() => event,
             };
             let Some(event) = event else { return };
-            if let Ok(event) = &event {
-                writer.apply_watcher_event(event);
-            }
             match event {
                 Ok(watcher::Event::Apply(object)) => {
                     health.is_up();
+                    let object = Arc::new(object);
+                    objects.insert(&object);
                     claimants.observe(&object);
                     let key = object.key();
                     if !context.is_echo(&key) {
@@ -135,24 +136,31 @@ impl<K: CloudKind> KindController<K> {
                 Ok(watcher::Event::Delete(object)) => {
                     health.is_up();
                     let key = object.key();
+                    objects.remove(&key);
                     claimants.remove(&key);
                     forget(&context, &queue, &key);
                 }
                 Ok(watcher::Event::InitDone) => {
                     health.is_up();
-                    let exists = |key: &ObjectKey| store.get(&object_ref::<K>(key)).is_some();
+                    objects.retain(&std::mem::take(&mut listed));
+                    let exists = |key: &ObjectKey| objects.contains(key);
                     claimants.retain(exists);
                     forget_unseen(&context, exists, namespace.as_deref());
                     if is_leaders && list.complete() {
                         enqueue_dependents(&context);
                     }
                     context.shared.references.all_changed(K::KIND, namespace.as_deref());
-                    for object in store.state() {
-                        queue.enqueue_without_news(object.key());
+                    for key in objects.keys() {
+                        queue.enqueue_without_news(key);
                     }
                 }
-                Ok(watcher::Event::InitApply(object)) => claimants.observe(&object),
-                Ok(watcher::Event::Init) => {}
+                Ok(watcher::Event::InitApply(object)) => {
+                    let object = Arc::new(object);
+                    objects.insert(&object);
+                    claimants.observe(&object);
+                    listed.insert(object.key());
+                }
+                Ok(watcher::Event::Init) => listed.clear(),
                 Err(error) => {
                     health.failed(&error);
                     if is_leaders {
@@ -183,11 +191,7 @@ fn watch_check(readiness: &Readiness, name: String, heard: &WatchActivity, path:
 
 /// Enqueues the objects that wait for a dependency, once a namespace that could not be listed is listed.
 fn enqueue_dependents<K: CloudKind>(context: &KindContext<K>) {
-    let waits = |object: &Object<K>| {
-        let conditions = &K::object(&object.status).conditions;
-        conditions::ready_reason(conditions) == Some(Reason::DependencyNotReady.as_str())
-    };
-    for object in context.states.find(waits) {
+    for object in context.states.waiting(&[Reason::DependencyNotReady]) {
         context.shared.wake_queues.enqueue(object.key());
     }
 }

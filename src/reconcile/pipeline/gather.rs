@@ -449,11 +449,7 @@ async fn lives<K: CloudKind>(context: &KindContext<K>, owner: &Owner) -> Result<
     if !owner.can_exist() {
         return Ok(true);
     }
-    let key = ObjectKey {
-        kind: K::KIND,
-        namespace: owner.namespace.clone(),
-        name: owner.name.clone(),
-    };
+    let key = ObjectKey::new(K::KIND, &owner.namespace, &owner.name);
     let place = (!owner.may_be_cut()).then_some(&key);
     if context.has_uid(place, &owner.uid) || context.living.has(&owner.uid, Instant::now()) {
         return Ok(true);

@@ -34,11 +34,7 @@ impl Dereferencer<'_> {
                 Ok(group.ok_or_else(absent)?.id)
             }
             ReferenceTarget::Object { kind, name } => {
-                let target = ObjectKey {
-                    kind,
-                    namespace: self.key.namespace.clone(),
-                    name: name.clone(),
-                };
+                let target = ObjectKey::new(kind, &self.key.namespace, name);
                 let recorded = self.recorded.iter().find(|(recorded, _)| recorded == reference);
                 let recorded = recorded.map(|(_, id)| id.as_str());
                 let resolution = self.references.resolve(&target);

@@ -551,11 +551,7 @@ mod tests {
 
         /// An object of a namespace that uses its Secret `cloud`.
         fn user(&self, namespace: &str, name: &str) -> CredentialUser {
-            let user = self.health.user(&ObjectKey {
-                kind: "CustomerGateway",
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            });
+            let user = self.health.user(&ObjectKey::new("CustomerGateway", namespace, name));
             user.uses(Some(CredentialName::Secret((namespace.to_owned(), "cloud".to_owned()))));
             user.leads_to(SESSION, None);
             user
@@ -809,7 +805,7 @@ mod tests {
         let (enqueued, mut requeued) = tokio::sync::mpsc::unbounded_channel();
         let health = Arc::clone(&bench.health);
         let watcher = tokio::spawn(async move {
-            watch_default(&health, &source, |key| _ = enqueued.send(key.name)).await;
+            watch_default(&health, &source, |key| _ = enqueued.send(key.name.clone())).await;
         });
         tokio::time::sleep(DEFAULT_POLL * 3).await;
         assert!(requeued.try_recv().is_err(), "nothing has changed");
@@ -839,11 +835,7 @@ mod tests {
             Some("0"),
             "the other object uses it"
         );
-        let without_credential = ObjectKey {
-            kind: "CustomerGateway",
-            namespace: "a".to_owned(),
-            name: "three".to_owned(),
-        };
+        let without_credential = ObjectKey::new("CustomerGateway", "a", "three");
         drop(bench.health.user(&without_credential));
         drop(two);
         assert_eq!(bench.healthy("a/cloud"), None);

@@ -120,11 +120,7 @@ mod tests {
     }
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: "VpnUser",
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new("VpnUser", "n", name)
     }
 
     fn queues<'a>(

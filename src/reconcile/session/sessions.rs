@@ -415,11 +415,7 @@ pub(crate) mod tests {
     }
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: "CustomerGateway",
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new("CustomerGateway", "n", name)
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What the process remembers of its objects between passes.
+//! What the process remembers of its objects between reconciliations.
 
 pub(crate) mod initial_sync;
 pub(crate) mod object_states;
@@ -6,3 +6,4 @@ pub(crate) mod queue;
 pub(crate) mod references;
 pub(crate) mod registrations;
 pub(crate) mod wake_queues;
+pub(crate) mod watched_objects;

@@ -1,12 +1,14 @@
 //! State of each object that the process keeps in memory between reconciles. Correctness does not depend on it: a
 //! restart loses it, and status has the rest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use vpn_cloud::error::cloud_error::Backoff;
+use vpn_core::api::conditions;
+use vpn_core::api::conditions::Reason;
 use vpn_core::kind::Kind;
 use vpn_core::object::Object;
 use vpn_core::object_state::ObjectState;
@@ -17,7 +19,21 @@ use crate::reconcile::state::registrations::Registrations;
 
 /// See the module.
 pub(crate) struct ObjectStates<K: Kind> {
-    entries: Mutex<HashMap<ObjectKey, RegisteredState<K>>>,
+    entries: Mutex<StateEntries<K>>,
+}
+
+/// Reasons of objects that wait for others, which look for them by these.
+const WAITING: [Reason; 4] = [
+    Reason::AlreadyManaged,
+    Reason::DependencyNotReady,
+    Reason::NameConflict,
+    Reason::QuotaExceeded,
+];
+
+struct StateEntries<K: Kind> {
+    by_key: HashMap<ObjectKey, RegisteredState<K>>,
+    /// The keys of the objects whose newest version has a reason of [`WAITING`].
+    waiting: [HashSet<ObjectKey>; WAITING.len()],
 }
 
 struct RegisteredState<K: Kind> {
@@ -25,10 +41,39 @@ struct RegisteredState<K: Kind> {
     registrations: Option<Arc<Registrations>>,
 }
 
+impl<K: Kind> StateEntries<K> {
+    /// Changes the newest known version of an object, and keeps the indexes and its memory in order.
+    fn change_latest<R>(&mut self, key: &ObjectKey, change: impl FnOnce(&mut ObjectState<K>) -> R) -> Option<R> {
+        let state = &mut self.by_key.get_mut(key)?.state;
+        let result = change(state);
+        let latest = state.latest();
+        state.compact();
+        self.index(key, Some(&latest));
+        Some(result)
+    }
+
+    fn index(&mut self, key: &ObjectKey, latest: Option<&Object<K>>) {
+        let reason = latest.and_then(|object| conditions::ready_reason(&K::object(&object.status).conditions));
+        for (waiting, keys) in WAITING.iter().zip(&mut self.waiting) {
+            if reason == Some(waiting.as_str()) {
+                if !keys.contains(key) {
+                    keys.insert(key.clone());
+                }
+            } else if keys.remove(key) && keys.is_empty() {
+                keys.shrink_to_fit();
+            }
+        }
+    }
+}
+
 impl<K: Kind> Default for ObjectStates<K> {
     fn default() -> Self {
+        let entries = StateEntries {
+            by_key: HashMap::new(),
+            waiting: Default::default(),
+        };
         Self {
-            entries: Mutex::default(),
+            entries: Mutex::new(entries),
         }
     }
 }
@@ -38,17 +83,21 @@ impl<K: Kind> ObjectStates<K> {
     pub(crate) fn observe(&self, key: &ObjectKey, object: Arc<Object<K>>, now: Instant) -> Arc<Object<K>> {
         let former = {
             let mut entries = self.lock();
-            match entries.get_mut(key) {
-                Some(RegisteredState { state, .. }) if state.uid() == object.uid() => {
-                    state.observe(object, now);
-                    return Arc::clone(&state.latest);
-                }
-                _ => {
-                    let state = ObjectState::new(Arc::clone(&object), now);
-                    let registrations = None;
-                    entries.insert(key.clone(), RegisteredState { state, registrations })
-                }
+            let is_of = |entry: &RegisteredState<K>| entry.state.uid() == object.uid();
+            if entries.by_key.get(key).is_some_and(is_of) {
+                let observe = |state: &mut ObjectState<K>| {
+                    state.observe(Arc::clone(&object), now);
+                    state.latest()
+                };
+                return entries.change_latest(key, observe).unwrap_or(object);
             }
+            let mut state = ObjectState::new(Arc::clone(&object), now);
+            state.compact();
+            entries.index(key, Some(&object));
+            let registrations = None;
+            entries
+                .by_key
+                .insert(key.clone(), RegisteredState { state, registrations })
         };
         // Dropped after the lock is released: the end of its registrations takes other locks.
         drop(former);
@@ -58,13 +107,13 @@ impl<K: Kind> ObjectStates<K> {
     /// Records what the apiserver has now, read after it refused a write to the newest version known here. It counts
     /// even if its version is lower, as after a restore of the apiserver's data. Returns whether it is lower.
     pub(crate) fn reread(&self, key: &ObjectKey, object: &Arc<Object<K>>, now: Instant) -> bool {
-        self.with(key, |state| state.reread(Arc::clone(object), now))
-            .unwrap_or_default()
+        let reread = |state: &mut ObjectState<K>| state.reread(Arc::clone(object), now);
+        self.lock().change_latest(key, reread).unwrap_or_default()
     }
 
     /// Records what one of our writes returned.
     pub(crate) fn wrote(&self, key: &ObjectKey, object: &Arc<Object<K>>) {
-        self.with(key, |state| state.wrote(Arc::clone(object)));
+        self.lock().change_latest(key, |state| state.wrote(Arc::clone(object)));
     }
 
     /// Whether this state is what one of our writes returned last. If so, keeps this copy, so that memory holds it once.
@@ -76,12 +125,12 @@ impl<K: Kind> ObjectStates<K> {
             }
             is_echo
         };
-        self.with(key, is_echo).unwrap_or_default()
+        self.lock().change_latest(key, is_echo).unwrap_or_default()
     }
 
     /// Records that our finalizer is removed.
     pub(crate) fn finalizer_removed(&self, key: &ObjectKey) {
-        self.with(key, ObjectState::finalizer_removed);
+        self.lock().change_latest(key, ObjectState::finalizer_removed);
     }
 
     /// Records that a reconcile begins: it may miss information that arrives from now on.
@@ -92,13 +141,18 @@ impl<K: Kind> ObjectStates<K> {
     /// Returns the rest of the backoff.
     pub(crate) fn backoff_remaining(&self, key: &ObjectKey, now: Instant) -> Option<Duration> {
         let entries = self.lock();
-        let wait = entries.get(key)?.state.not_before()?.saturating_duration_since(now);
+        let wait = entries
+            .by_key
+            .get(key)?
+            .state
+            .not_before()?
+            .saturating_duration_since(now);
         (!wait.is_zero()).then_some(wait)
     }
 
     /// Observations from before this time do not count.
     pub(crate) fn triggered_at(&self, key: &ObjectKey) -> Option<Instant> {
-        self.lock().get(key)?.state.triggered_at
+        self.lock().by_key.get(key)?.state.triggered_at
     }
 
     /// Requires a reconcile at once, with a new observation.
@@ -118,7 +172,7 @@ impl<K: Kind> ObjectStates<K> {
 
     /// Whether only an earlier reconcile requires a newer observation, and no new information does.
     pub(crate) fn waits(&self, key: &ObjectKey) -> bool {
-        self.lock().get(key).is_some_and(|entry| entry.state.waits())
+        self.lock().by_key.get(key).is_some_and(|entry| entry.state.waits())
     }
 
     /// Ends the backoff: the cause of the failure may no longer exist.
@@ -165,7 +219,7 @@ impl<K: Kind> ObjectStates<K> {
 
     /// Returns, once, the change that the cloud accepted but no read shows yet: after that it is retried.
     pub(crate) fn take_accepted(&self, key: &ObjectKey) -> Option<K::Change> {
-        self.lock().get_mut(key)?.state.take_accepted()
+        self.lock().by_key.get_mut(key)?.state.take_accepted()
     }
 
     /// Records that the cloud accepted this change. Returns whether it had accepted the same before, without effect.
@@ -181,6 +235,7 @@ impl<K: Kind> ObjectStates<K> {
     /// Whether the creation with this token was replayed.
     pub(crate) fn has_replayed(&self, key: &ObjectKey, token: &str) -> bool {
         self.lock()
+            .by_key
             .get(key)
             .is_some_and(|entry| entry.state.has_replayed(token))
     }
@@ -193,7 +248,7 @@ impl<K: Kind> ObjectStates<K> {
     /// Returns the DELETE of this id that this process sent. While it is pending, the cloud may still show the object.
     /// It is sent again after `period`, and then after twice as long each time.
     pub(crate) fn sent_delete(&self, key: &ObjectKey, id: &str, period: Duration, now: Instant) -> Option<SentDelete> {
-        self.lock().get(key)?.state.sent_delete(id, period, now)
+        self.lock().by_key.get(key)?.state.sent_delete(id, period, now)
     }
 
     /// Returns the registrations of the object; `begin` creates them. `None`: the object is no longer watched.
@@ -203,14 +258,14 @@ impl<K: Kind> ObjectStates<K> {
         begin: impl FnOnce() -> Registrations,
     ) -> Option<Arc<Registrations>> {
         let mut entries = self.lock();
-        let registrations = &mut entries.get_mut(key)?.registrations;
+        let registrations = &mut entries.by_key.get_mut(key)?.registrations;
         Some(Arc::clone(registrations.get_or_insert_with(|| Arc::new(begin()))))
     }
 
     /// Ends the registrations of an object that needs none any more.
     pub(crate) fn unregister(&self, key: &ObjectKey) {
         let mut entries = self.lock();
-        let registrations = entries.get_mut(key).and_then(|entry| entry.registrations.take());
+        let registrations = entries.by_key.get_mut(key).and_then(|entry| entry.registrations.take());
         // Dropped after the lock is released: their end takes other locks.
         drop(entries);
         drop(registrations);
@@ -223,36 +278,48 @@ impl<K: Kind> ObjectStates<K> {
 
     /// Forgets an object that is no longer watched, and ends its registrations.
     pub(crate) fn forget(&self, key: &ObjectKey) {
-        let former = self.lock().remove(key);
+        let mut entries = self.lock();
+        entries.index(key, None);
+        let former = entries.by_key.remove(key);
+        // Dropped after the lock is released: the end of its registrations takes other locks.
+        drop(entries);
         drop(former);
     }
 
     /// Returns the newest known version of an object.
     pub(crate) fn latest(&self, key: &ObjectKey) -> Option<Arc<Object<K>>> {
-        self.lock().get(key).map(|entry| Arc::clone(&entry.state.latest))
+        Some(self.lock().by_key.get(key)?.state.latest())
     }
 
-    /// Returns the objects whose newest version matches.
-    pub(crate) fn find(&self, fits: impl Fn(&Object<K>) -> bool) -> Vec<Arc<Object<K>>> {
+    /// Returns the objects that wait for one of these reasons, by their newest version.
+    pub(crate) fn waiting(&self, reasons: &[Reason]) -> Vec<Arc<Object<K>>> {
         let entries = self.lock();
-        let latest = entries.values().map(|entry| &entry.state.latest);
-        latest.filter(|object| fits(object)).cloned().collect()
+        let sets = WAITING.iter().zip(&entries.waiting);
+        let keys = sets
+            .filter(|(reason, _)| reasons.contains(reason))
+            .flat_map(|(_, keys)| keys);
+        let states = keys.filter_map(|key| entries.by_key.get(key));
+        states.map(|entry| entry.state.latest()).collect()
     }
 
-    /// Returns the matching object that has waited the longest, by `since`. Skips objects that are requeued already.
+    /// Returns the matching object that has waited the longest for this reason, by `since`. Skips objects that are requeued
+    /// already.
     pub(crate) fn longest_waiting<T: Ord>(
         &self,
         now: Instant,
+        reason: Reason,
         fits: impl Fn(&ObjectKey, &Object<K>) -> bool,
         since: impl Fn(&Object<K>) -> T,
     ) -> Option<ObjectKey> {
-        let entries = self.lock();
-        let waiting = entries
-            .iter()
-            .map(|(key, entry)| (key, &entry.state))
-            .filter(|(key, state)| state.not_before().is_some_and(|until| until > now) && fits(key, &state.latest));
-        let first = waiting.min_by_key(|(key, state)| (since(&state.latest), (*key).clone()));
-        first.map(|(key, _)| key.clone())
+        let waits = |key: &ObjectKey| {
+            let entries = self.lock();
+            let state = entries.by_key.get(key).map(|entry| &entry.state);
+            state.and_then(ObjectState::not_before).is_some_and(|until| until > now)
+        };
+        let waiting = self.waiting(&[reason]).into_iter().map(|object| (object.key(), object));
+        let waiting = waiting.filter(|(key, object)| waits(key) && fits(key, object));
+        let first = waiting.min_by_key(|(key, object)| (since(object), key.clone()));
+        first.map(|(key, _)| key)
     }
 
     /// Records that this process has looked up the object's cloud resource, or tried to.
@@ -262,19 +329,22 @@ impl<K: Kind> ObjectStates<K> {
 
     /// Whether the object's cloud resource was looked up.
     pub(crate) fn has_been_read(&self, key: &ObjectKey) -> bool {
-        self.lock().get(key).is_some_and(|entry| entry.state.has_been_read())
+        self.lock()
+            .by_key
+            .get(key)
+            .is_some_and(|entry| entry.state.has_been_read())
     }
 
     /// Returns the keys of all entries.
     pub(crate) fn keys(&self) -> Vec<ObjectKey> {
-        self.lock().keys().cloned().collect()
+        self.lock().by_key.keys().cloned().collect()
     }
 
     fn with<R>(&self, key: &ObjectKey, change: impl FnOnce(&mut ObjectState<K>) -> R) -> Option<R> {
-        Some(change(&mut self.lock().get_mut(key)?.state))
+        Some(change(&mut self.lock().by_key.get_mut(key)?.state))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, RegisteredState<K>>> {
+    fn lock(&self) -> MutexGuard<'_, StateEntries<K>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -284,6 +354,7 @@ mod tests {
     use super::*;
     use vpn_core::api::RECONCILE_REQUESTED_ANNOTATION;
     use vpn_core::kinds::customer_gateway::Gateways;
+    use vpn_core::object::stored_object::StoredObject;
     use vpn_core::object_state::MOST_DELETES;
 
     /// A version of one object.
@@ -317,11 +388,15 @@ mod tests {
         states.observe(&key, state("1", None), Instant::now());
         states.wrote(&key, &state("2", Some("y")));
         let delivered = state("2", Some("y"));
-        let kept = states.observe(&key, Arc::clone(&delivered), Instant::now());
-        assert!(Arc::ptr_eq(&kept, &delivered));
+        states.observe(&key, Arc::clone(&delivered), Instant::now());
+        let is_delivered = || {
+            let kept = states.latest(&key).expect("it is known");
+            StoredObject::compact(&kept).is_same_as(&StoredObject::compact(&delivered))
+        };
+        assert!(is_delivered());
         // It still has precedence if another watch delivers the version without the written fields.
-        let kept = states.observe(&key, state("2", None), Instant::now());
-        assert!(Arc::ptr_eq(&kept, &delivered));
+        states.observe(&key, state("2", None), Instant::now());
+        assert!(is_delivered());
     }
 
     #[test]
@@ -500,6 +575,9 @@ mod tests {
         let keys = ["a", "b", "c", "done"].map(|name| {
             let mut object = Object::clone(&state("1", None));
             object.metadata.name = Some(name.to_owned());
+            let full = serde_json::json!([{"type": "Ready", "status": "False", "reason": "QuotaExceeded", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+            object.status.object.conditions = serde_json::from_value(full).expect("readable");
             let key = object.key();
             states.observe(&key, Arc::new(object), now);
             states.begin(&key);
@@ -513,7 +591,9 @@ mod tests {
             "b" => 1,
             _ => 2,
         };
-        let longest = |fits: fn(&ObjectKey, &Object<Gateways>) -> bool| states.longest_waiting(now, fits, since);
+        let longest = |fits: fn(&ObjectKey, &Object<Gateways>) -> bool| {
+            states.longest_waiting(now, Reason::QuotaExceeded, fits, since)
+        };
         assert_eq!(longest(|_, _| true).as_ref(), Some(&keys[1]));
         assert_eq!(
             longest(|key, _| key.name != "b").as_ref(),
@@ -553,16 +633,13 @@ mod tests {
             states.observe(&key, Arc::clone(&object), now);
         }
         states.was_read(&key);
-        let unknown = ObjectKey {
-            name: "unknown".to_owned(),
-            ..key.clone()
-        };
+        let unknown = ObjectKey::new(key.kind, &key.namespace, "unknown");
         states.forget(&unknown);
         assert_eq!(states.keys(), std::slice::from_ref(&key));
         assert!(states.latest(&key).is_some() && states.has_been_read(&key));
         for _ in 0..2 {
             states.forget(&key);
-            assert!(states.keys().is_empty() && states.find(|_| true).is_empty());
+            assert!(states.keys().is_empty());
             // A running reconciliation still reports what it did.
             states.wrote(&key, &object);
             states.was_read(&key);

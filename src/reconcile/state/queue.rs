@@ -231,16 +231,12 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: "CustomerGateway",
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new("CustomerGateway", "n", name)
     }
 
     fn names(queue: &WorkQueue) -> Vec<String> {
         std::iter::from_fn(|| queue.take())
-            .map(|taken| taken.key.name)
+            .map(|taken| taken.key.name.clone())
             .collect()
     }
 
@@ -268,7 +264,7 @@ mod tests {
         queue.grant(key("b"));
         let first = queue.take();
         assert_eq!(
-            first.map(|taken| (taken.key.name, taken.enqueued)),
+            first.map(|taken| (taken.key.name.clone(), taken.enqueued)),
             Some(("d".to_owned(), false))
         );
         assert_eq!(names(&queue), ["b", "a", "c"]);

@@ -227,7 +227,7 @@ mod tests {
             while let Some(due) = self.queue.take() {
                 self.queue.done(&due.key, None, || false);
                 names.push(if due.enqueued {
-                    due.key.name
+                    due.key.name.clone()
                 } else {
                     format!("{} (no news)", due.key.name)
                 });
@@ -243,11 +243,7 @@ mod tests {
     }
 
     fn key(kind: &'static str, name: &str) -> ObjectKey {
-        ObjectKey {
-            kind,
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new(kind, "n", name)
     }
 
     fn ready(id: &str) -> Resolution {

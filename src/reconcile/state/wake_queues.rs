@@ -46,11 +46,7 @@ mod tests {
     use super::*;
 
     fn key(kind: &'static str, name: &str) -> ObjectKey {
-        ObjectKey {
-            kind,
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new(kind, "n", name)
     }
 
     #[test]
@@ -64,7 +60,7 @@ mod tests {
         shared.enqueue(key("Unknown", "a"));
         shared.grant(key("Unknown", "b"));
         let taken: Vec<_> = std::iter::from_fn(|| users.take())
-            .map(|due| (due.key.name, due.enqueued))
+            .map(|due| (due.key.name.clone(), due.enqueued))
             .collect();
         assert_eq!(taken, [("b".to_owned(), false), ("a".to_owned(), true)]);
         assert_eq!(gateways.take(), None);

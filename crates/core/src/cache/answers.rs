@@ -1,6 +1,7 @@
 //! How the answers to queries and to our own writes change what the cache knows, and which readers they concern.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -99,21 +100,21 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         started: Instant,
         enqueued: &mut HashSet<K>,
     ) {
-        let lost: Vec<String> = self
+        let lost: Vec<Arc<str>> = self
             .entries
             .iter()
-            .filter(|(id, entry)| !present.contains(*id) && entry.as_of < started)
-            .map(|(id, _)| id.clone())
+            .filter(|(id, entry)| !present.contains(&***id) && entry.as_of < started)
+            .map(|(id, _)| Arc::clone(id))
             .collect();
         for id in lost {
             match self.holders.get(&id).cloned() {
                 Some(_) if !complete => continue,
                 Some(reader) => {
-                    self.missing.insert(id.clone());
+                    self.missing.insert(id.to_string());
                     self.losses.found_missing(&id, started);
                     enqueued.insert(reader);
                 }
-                None => enqueued.extend(self.watchers.get(&id).into_iter().flatten().cloned()),
+                None => enqueued.extend(self.watchers.get(&*id).into_iter().flatten().cloned()),
             }
             self.remove(&id);
         }
@@ -124,8 +125,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let unseen: Vec<(String, K)> = self
             .holders
             .iter()
-            .filter(|(id, _)| !self.entries.contains_key(*id) && !self.absences.contains_key(*id))
-            .map(|(id, reader)| (id.clone(), reader.clone()))
+            .filter(|(id, _)| !self.entries.contains_key(*id) && !self.absences.contains_key(&***id))
+            .map(|(id, reader)| (id.to_string(), reader.clone()))
             .collect();
         for (id, reader) in unseen {
             self.losses.found_missing(&id, started);
@@ -153,22 +154,24 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             watchers,
             ..
         } = self;
-        absences.retain(|id, _| holders.contains_key(id) || watchers.contains_key(id));
+        absences.retain(|id, _| holders.contains_key(&**id) || watchers.contains_key(id));
     }
 
     /// Answers the pending queries for the collection, and for the objects that the LIST returned with all fields.
     fn answer_from_list(&mut self, started: Instant) -> HashSet<K> {
-        let seen: HashMap<String, Instant> = self
-            .entries
-            .iter()
+        let wanted = self.pending.iter().filter_map(|want| match &want.look {
+            Query::Object(id) => self.entries.get_key_value(&**id),
+            _ => None,
+        });
+        let seen: HashMap<Arc<str>, Instant> = wanted
             .filter(|(_, entry)| !entry.remote.is_partial())
-            .map(|(id, entry)| (id.clone(), entry.as_of))
+            .map(|(id, entry)| (Arc::clone(id), entry.as_of))
             .collect();
         self.answer(|want| {
             want.since <= started
                 && match &want.look {
                     Query::Collection => true,
-                    Query::Object(id) => seen.get(id).is_some_and(|as_of| *as_of >= want.since),
+                    Query::Object(id) => seen.get(&**id).is_some_and(|as_of| *as_of >= want.since),
                     Query::Tags(_) | Query::Whole(_) | Query::AllTags => false,
                 }
         })
@@ -187,7 +190,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.tags_due |= R::TAGGED && !speaks_of_tags && !self.concerned(&id).is_empty();
         let mut full = false;
         let mut news = true;
-        if let Some(entry) = self.entries.get(&id) {
+        if let Some(entry) = self.entries.get(&*id) {
             if entry.as_of >= started {
                 return;
             }
@@ -214,7 +217,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     fn take_partial_item(&mut self, item: R, started: Instant, enqueued: &mut HashSet<K>) {
         let id = item.id().to_owned();
         let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
-        let entry = self.entries.get(&id);
+        let entry = self.entries.get(&*id);
         if entry.is_some_and(|entry| entry.as_of >= started) {
             return;
         }
@@ -320,12 +323,13 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             // Tried again after the next LIST.
             Err(_) => return enqueued,
         };
-        let concerning = self.holders.keys().chain(self.watchers.keys());
-        let is_left = |id: &&String| self.entries.get(*id).is_some_and(|entry| !entry.tags_listed);
+        let holders = self.holders.keys().map(|id| &**id);
+        let concerning = holders.chain(self.watchers.keys().map(String::as_str));
+        let is_left = |id: &&str| self.entries.get(*id).is_some_and(|entry| !entry.tags_listed);
         let left: BTreeSet<String> = concerning
             .filter(|id| !told.contains_key(*id))
             .filter(is_left)
-            .cloned()
+            .map(str::to_owned)
             .collect();
         for (id, tags) in &told {
             self.take_tags(id, tags.clone(), started, &mut enqueued);
@@ -337,7 +341,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         // Tags that the answer lacks are read per object, at no more than the cost of the LIST. Those read longest ago
         // come first.
         let mut left: Vec<String> = left.into_iter().collect();
-        left.sort_by_key(|id| self.entries.get(id).and_then(|entry| entry.tags_read_at));
+        left.sort_by_key(|id| self.entries.get(id.as_str()).and_then(|entry| entry.tags_read_at));
         left.truncate(MAX_GETS.max(self.pages()));
         self.unread.extend(left);
         enqueued

@@ -2,12 +2,14 @@
 //! sends no requests and reads no clock. See `queries` for what is read next, `answers` for how answers change it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
+use crate::cache::id_set::IdSet;
 use crate::cache::losses::{IfMissing, Losses, LostAt};
 use crate::cache::query::{LastList, Observed, Query, ReaderKey, Remote};
 use crate::owner_tag::Owner;
@@ -68,13 +70,13 @@ pub struct CacheContents<R, K> {
     /// Key of the owner tag.
     pub(super) owner_tag_key: String,
     /// By id: the objects, as last read.
-    pub(super) entries: HashMap<String, CacheEntry<R>>,
+    pub(super) entries: HashMap<Arc<str>, CacheEntry<R>>,
     /// Ids by the uid in their owner tags.
-    pub(super) by_uid: HashMap<String, BTreeSet<String>>,
+    pub(super) by_uid: HashMap<Box<str>, IdSet>,
     /// Ids by cluster, namespace and name in their owner tags.
-    pub(super) by_place: HashMap<(String, String, String), BTreeSet<String>>,
+    pub(super) by_place: HashMap<Box<str>, IdSet>,
     /// Ids of the entries whose tags, or fields that a list cannot show, are unknown.
-    pub(super) tags_unknown: HashSet<String>,
+    pub(super) tags_unknown: HashSet<Arc<str>>,
     /// Ids with a holder or watcher that the last LIST returned without all fields.
     pub(super) unread: BTreeSet<String>,
     /// The last LIST omitted the tags of an object with a holder or watcher.
@@ -92,11 +94,13 @@ pub struct CacheContents<R, K> {
     /// Which held objects are missing, and since when.
     pub(super) losses: Losses<K>,
     /// By id: the reader that holds it.
-    pub(super) holders: HashMap<String, K>,
+    pub(super) holders: HashMap<Arc<str>, K>,
     /// By reader: the id that it holds.
-    pub(super) ids: HashMap<K, String>,
+    pub(super) ids: HashMap<K, Arc<str>>,
     /// By uid of a custom resource: its reader.
-    pub(super) uids: HashMap<String, K>,
+    pub(super) uids: HashMap<Arc<str>, K>,
+    /// By reader: the uids under which it is found.
+    pub(super) uids_of: HashMap<K, Vec<Arc<str>>>,
     /// Readers that watch an id that they do not hold (yet).
     pub(super) watchers: HashMap<String, HashSet<K>>,
     /// By reader: the id that it watches.
@@ -129,6 +133,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             holders: HashMap::new(),
             ids: HashMap::new(),
             uids: HashMap::new(),
+            uids_of: HashMap::new(),
             watchers: HashMap::new(),
             watched: HashMap::new(),
             pending: Vec::new(),
@@ -145,16 +150,23 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Registers the reader to be enqueued when its object changes, or when an object with its uid appears.
     pub fn hold(&mut self, reader: &K, uid: &str, id: Option<&str>) {
         if self.uids.get(uid) != Some(reader) {
-            self.uids.insert(uid.to_owned(), reader.clone());
+            let uid: Arc<str> = uid.into();
+            self.uids_of
+                .entry(reader.clone())
+                .or_insert_with(|| Vec::with_capacity(1))
+                .push(Arc::clone(&uid));
+            self.uids.insert(uid, reader.clone());
         }
         let has_it = |id: &str| self.holders.get(id) == Some(reader);
-        if self.ids.get(reader).map(String::as_str) == id && id.is_none_or(has_it) {
+        if self.ids.get(reader).map(|held| &**held) == id && id.is_none_or(has_it) {
             return;
         }
         self.release_id(reader);
         if let Some(id) = id {
-            self.ids.insert(reader.clone(), id.to_owned());
-            self.holders.insert(id.to_owned(), reader.clone());
+            let known = self.entries.get_key_value(id).map(|(id, _)| Arc::clone(id));
+            let shared = known.unwrap_or_else(|| id.into());
+            self.ids.insert(reader.clone(), Arc::clone(&shared));
+            self.holders.insert(shared, reader.clone());
             self.losses.held(id);
             let lacked = self.listed.filter(|(_, _, complete)| *complete);
             // A LIST that ends from now on would find the same.
@@ -195,7 +207,12 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.release_id(reader);
         self.losses.forget(reader);
         self.forget_curiosity(reader);
-        self.uids.retain(|_, other| other != reader);
+        for uid in self.uids_of.remove(reader).into_iter().flatten() {
+            // Another reader may have that uid by now.
+            if self.uids.get(&uid) == Some(reader) {
+                self.uids.remove(&uid);
+            }
+        }
         self.pending.retain(|want| want.reader != *reader);
         self.failures.remove(reader);
     }
@@ -237,7 +254,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Objects whose tag names this cluster, namespace and name, with any uid.
     pub(crate) fn at_place_of(&self, owner: &Owner) -> Vec<R> {
-        self.pick(self.by_place.get(&place(owner)))
+        self.pick(self.by_place.get(&*place(owner)))
     }
 
     /// Ids of the objects whose tags are unknown and that `matches` accepts.
@@ -286,25 +303,30 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// The same for an object that exists: also the reader that its owner tag names.
     pub(super) fn concerned_by(&self, remote: &R) -> Vec<K> {
-        let named = self.uid_of(remote).and_then(|uid| self.uids.get(&uid).cloned());
+        let named = self.uid_of(remote).and_then(|uid| self.uids.get(&*uid).cloned());
         self.concerned(remote.id()).into_iter().chain(named).collect()
     }
 
     pub(super) fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
-        let id = remote.id().to_owned();
-        let tags_read_at = self.entries.get(&id).and_then(|entry| entry.tags_read_at);
+        let before = self.entries.get_key_value(remote.id());
+        let before = before.map(|(id, entry)| (Arc::clone(id), entry.tags_read_at));
+        let held = self
+            .holders
+            .get_key_value(remote.id())
+            .map(|(id, _)| (Arc::clone(id), None));
+        let (id, tags_read_at) = before.or(held).unwrap_or_else(|| (remote.id().into(), None));
         self.remove(&id);
         self.losses.seen(&id);
         match remote.tags() {
             None => {
                 if R::TAGGED || remote.is_partial() {
-                    self.tags_unknown.insert(id.clone());
+                    self.tags_unknown.insert(Arc::clone(&id));
                 }
             }
             Some(tags) => {
                 if let Some(owner) = tags.get(&self.owner_tag_key).and_then(|value| Owner::parse(value)) {
-                    self.by_place.entry(place(&owner)).or_default().insert(id.clone());
-                    self.by_uid.entry(owner.uid).or_default().insert(id.clone());
+                    IdSet::insert_into(&mut self.by_place, place(&owner), &id);
+                    IdSet::insert_into(&mut self.by_uid, owner.uid.into(), &id);
                 }
             }
         }
@@ -325,8 +347,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         Owner::parse(value).map(|owner| owner.uid)
     }
 
-    fn pick(&self, ids: Option<&BTreeSet<String>>) -> Vec<R> {
-        let ids = ids.into_iter().flatten();
+    fn pick(&self, ids: Option<&IdSet>) -> Vec<R> {
+        let ids = ids.into_iter().flat_map(IdSet::iter);
         ids.filter_map(|id| self.entries.get(id))
             .map(|entry| entry.remote.clone())
             .collect()
@@ -341,8 +363,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             .and_then(|tags| tags.get(&self.owner_tag_key))
             .and_then(|value| Owner::parse(value));
         let Some(owner) = owner else { return };
-        remove_from(&mut self.by_place, &place(&owner), id);
-        remove_from(&mut self.by_uid, &owner.uid, id);
+        IdSet::remove_from(&mut self.by_place, &place(&owner), id);
+        IdSet::remove_from(&mut self.by_uid, &owner.uid, id);
     }
 
     pub(super) fn bury(&mut self, id: &str, at: Instant) {
@@ -360,8 +382,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if self.holders.get(&id) == Some(reader) {
             self.holders.remove(&id);
             self.losses.released(reader, &id);
-            self.missing.remove(&id);
-            self.absences.remove(&id);
+            self.missing.remove(&*id);
+            self.absences.remove(&*id);
         }
     }
 
@@ -376,17 +398,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 }
 
-fn remove_from<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, BTreeSet<String>>, key: &Q, id: &str) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(id);
-        if ids.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
-fn place(owner: &Owner) -> (String, String, String) {
-    (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone())
+/// None of the parts contains a colon.
+fn place(owner: &Owner) -> Box<str> {
+    format!("{}:{}:{}", owner.cluster, owner.namespace, owner.name).into()
 }
 
 fn is_fresh(at: Instant, since: Option<Instant>) -> bool {

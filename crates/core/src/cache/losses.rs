@@ -2,6 +2,7 @@
 //! once from as many single ones. A loss still counts after its object was recreated.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -138,7 +139,7 @@ impl<K: ReaderKey> Losses<K> {
 
     /// Counts the readers that lost an object at once with a loss at `at`: at most `window` before or after it. Each
     /// reader counts once, even if its replacement is lost as well.
-    pub(crate) fn with(&self, at: LostAt, window: Duration, ids: &HashMap<K, String>) -> usize {
+    pub(crate) fn with(&self, at: LostAt, window: Duration, ids: &HashMap<K, Arc<str>>) -> usize {
         let is_with = |other: LostAt| match (at, other) {
             (LostAt::Start(_), LostAt::Start(_)) => true,
             (LostAt::Read(one), LostAt::Read(other)) => is_near(one, other, window),
@@ -146,15 +147,17 @@ impl<K: ReaderKey> Losses<K> {
                 self.first_list.is_some_and(|first| is_near(first, read, window))
             }
         };
-        let is_lost = |id: &String| self.lost_at(id).is_some_and(is_with);
+        let is_lost = |id: &str| self.lost_at(id).is_some_and(is_with);
         let lost = self.lost.keys().filter(|id| is_lost(id)).count();
         let past = self.past_near(at, window);
-        lost + past.filter(|reader| !ids.get(reader).is_some_and(is_lost)).count()
+        lost + past
+            .filter(|reader| !ids.get(reader).is_some_and(|id| is_lost(id)))
+            .count()
     }
 
     /// Counts the readers with a past loss near `at` that hold no object now, or one already reported as missing.
-    pub(crate) fn without_object(&self, at: LostAt, window: Duration, ids: &HashMap<K, String>) -> usize {
-        let is_reported = |id: &String| self.exempt.get(id) == Some(&IfMissing::Reported);
+    pub(crate) fn without_object(&self, at: LostAt, window: Duration, ids: &HashMap<K, Arc<str>>) -> usize {
+        let is_reported = |id: &Arc<str>| self.exempt.get(&**id) == Some(&IfMissing::Reported);
         let past = self.past_near(at, window);
         past.filter(|reader| ids.get(reader).is_none_or(is_reported)).count()
     }
@@ -281,13 +284,13 @@ mod tests {
         losses.listed(at.found());
         losses.found_missing("1", at.found());
         losses.released(&"a", "1");
-        let total = |losses: &Losses<&'static str>, ids: &HashMap<&'static str, String>| {
+        let total = |losses: &Losses<&'static str>, ids: &HashMap<&'static str, Arc<str>>| {
             let held = ids.len() - losses.reported();
             let without_object = losses.without_object(at, WINDOW, ids);
             (losses.with(at, WINDOW, ids), held + without_object)
         };
         assert_eq!(total(&losses, &HashMap::new()), (1, 1));
-        let ids = HashMap::from([("a", "2".to_owned())]);
+        let ids = HashMap::from([("a", "2".into())]);
         assert_eq!(total(&losses, &ids), (1, 1));
         losses.found_missing("2", at.found());
         assert_eq!(total(&losses, &ids), (1, 1));

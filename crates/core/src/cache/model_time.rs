@@ -1,6 +1,7 @@
 //! Times and hashes of what the cache knows, for the model check: states that differ only in instants become one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -49,7 +50,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
 impl<R: Remote + std::hash::Hash, K: ReaderKey + Ord> std::hash::Hash for CacheContents<R, K> {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let sorted = |map: &HashMap<String, K>| map.clone().into_iter().collect::<BTreeMap<_, _>>();
+        let sorted = |map: &HashMap<Arc<str>, K>| map.clone().into_iter().collect::<BTreeMap<_, _>>();
         for (id, entry) in self.entries.iter().collect::<BTreeMap<_, _>>() {
             (id, &entry.remote, entry.as_of, entry.full, entry.tags_listed).hash(state);
         }

@@ -15,7 +15,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Requests an answer that is started at `since` or later. Returns whether it is known already: it may have arrived
     /// while the reader was busy.
     pub fn want(&mut self, reader: &K, look: Query, since: Instant) -> bool {
-        let is_in = |id: &String| self.entries.get(id).is_some_and(|entry| entry.is_known_at(since));
+        let is_in = |id: &String| {
+            self.entries
+                .get(id.as_str())
+                .is_some_and(|entry| entry.is_known_at(since))
+        };
         if matches!(&look, Query::Object(id) if is_in(id)) {
             return true;
         }
@@ -100,7 +104,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     pub(super) fn choose_unread(&mut self) {
         let most = MAX_GETS.max(self.pages());
         let mut unread: Vec<String> = std::mem::take(&mut self.unread).into_iter().collect();
-        unread.sort_by_key(|id| self.entries.get(id).map(|entry| entry.as_of));
+        unread.sort_by_key(|id| self.entries.get(id.as_str()).map(|entry| entry.as_of));
         unread.truncate(most);
         self.unread.extend(unread);
     }

@@ -20,7 +20,7 @@ pub trait Shape: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     type Resource: CustomResourceExt + kube::Resource<DynamicType = ()>;
 
     /// The type of `spec`.
-    type Spec: DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static;
+    type Spec: Serialize + DeserializeOwned + Clone + Debug + PartialEq + Send + Sync + 'static;
 
     /// The type of `status`.
     type Status: Serialize + DeserializeOwned + Default + Clone + Debug + PartialEq + Send + Sync + 'static;

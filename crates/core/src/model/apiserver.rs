@@ -8,6 +8,7 @@ use crate::model::kinds::Modelled;
 use crate::model::operator::Work;
 use crate::model::world::{CrKnowledge, ModelWorld};
 use crate::object::Object;
+use crate::object::stored_object::StoredObject;
 use crate::object_state::ObjectState;
 use crate::terms::guard::Guard;
 
@@ -87,7 +88,7 @@ impl<K: Modelled> Work<'_, K> {
         cr.write(self.check.scope.stale, change);
         let written = cr.object.clone();
         if let (Some(written), Some((entry, latest))) = (&written, &mut self.entry) {
-            entry.latest = written.shared();
+            entry.latest = StoredObject::Whole(written.shared());
             *latest = written.clone();
         }
         // A CR that is deleted with its finalizer still counts as written.
@@ -128,7 +129,7 @@ impl<K: Modelled> Work<'_, K> {
         };
         let arrived = object.shared();
         entry.observe(Arc::clone(&arrived), self.now);
-        if Arc::ptr_eq(&entry.latest, &arrived) {
+        if Arc::ptr_eq(&entry.latest(), &arrived) {
             *latest = object.clone();
         }
     }

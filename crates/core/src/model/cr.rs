@@ -113,21 +113,17 @@ pub(crate) fn first<K: Modelled>(scope: &ModelScope, index: usize) -> Cr<K> {
     };
     let uid = format!("u{index}");
     let spec = K::wish(false, &name);
-    let object = Object {
-        metadata: ObjectMeta {
-            name: Some(format!("cr{index}")),
-            namespace: Some("n".to_owned()),
-            uid: Some(uid.clone()),
-            resource_version: Some("1".to_owned()),
-            finalizers: scope.sparse.then(|| vec![FINALIZER.to_owned()]),
-            generation: Some(1),
-            ..ObjectMeta::default()
-        },
-        spec: Ok(spec),
-        lifecycle: scope.roles.get(index).copied().unwrap_or_default().lifecycle(),
-        status: K::Status::default(),
-        broken_status: None,
+    let metadata = ObjectMeta {
+        name: Some(format!("cr{index}")),
+        namespace: Some("n".to_owned()),
+        uid: Some(uid.clone()),
+        resource_version: Some("1".to_owned()),
+        finalizers: scope.sparse.then(|| vec![FINALIZER.to_owned()]),
+        generation: Some(1),
+        ..ObjectMeta::default()
     };
+    let lifecycle = scope.roles.get(index).copied().unwrap_or_default().lifecycle();
+    let object = Object::new(metadata, spec, lifecycle);
     Cr {
         uid,
         name,

@@ -206,11 +206,7 @@ impl<K: Modelled> ModelWorld<K> {
 
     /// The key of a CR.
     pub(crate) fn key(index: usize) -> ObjectKey {
-        ObjectKey {
-            kind: K::KIND,
-            namespace: "n".to_owned(),
-            name: format!("cr{index}"),
-        }
+        ObjectKey::new(K::KIND, "n", &format!("cr{index}"))
     }
 
     /// Every state of a CR that exists, is held by the process, or may still be delivered.
@@ -234,7 +230,7 @@ impl<K: Modelled> ModelWorld<K> {
         match &self.process.seats[index].heard {
             CrKnowledge::Nothing => None,
             CrKnowledge::Listed(object) => Some(object.shared()),
-            CrKnowledge::Known(entry, _) => Some(Arc::clone(&entry.latest)),
+            CrKnowledge::Known(entry, _) => Some(entry.latest()),
         }
     }
 
@@ -354,7 +350,7 @@ impl<K: Modelled> ModelWorld<K> {
             WriteCall::Change { .. } | WriteCall::Delete { .. } => None,
         });
         let replayed = self.process.seats.iter().filter_map(|seat| match &seat.heard {
-            CrKnowledge::Known(entry, _) => entry.replayed.as_deref(),
+            CrKnowledge::Known(entry, _) => entry.replayed_token(),
             CrKnowledge::Listed(_) | CrKnowledge::Nothing => None,
         });
         recorded.chain(sent).chain(replayed).collect()

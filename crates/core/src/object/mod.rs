@@ -1,8 +1,10 @@
 //! A custom resource as the operator keeps it: reduced to the used fields, and readable even if its spec is invalid.
 
 pub(crate) mod annotations;
+pub mod stored_object;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -12,7 +14,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::api::conditions::INVALID_ANNOTATION;
-use crate::api::{DeletionPolicy, FINALIZER, Lifecycle, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, conditions};
+use crate::api::{
+    DeletionPolicy, FINALIZER, Lifecycle, ManagementPolicy, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, conditions,
+};
 use crate::kind::Kind;
 use crate::terms::key::ObjectKey;
 use crate::terms::reference::Resolution;
@@ -29,8 +33,12 @@ pub struct Object<K: Kind> {
     pub lifecycle: Lifecycle,
     /// If the status is invalid: its readable fields, so that the object keeps its cloud resources.
     pub status: K::Status,
+    /// A spec that does not fit the type.
+    pub broken_spec: Option<Value>,
     /// A status that does not fit the type: the next write replaces it as a whole.
     pub broken_status: Option<Value>,
+    /// The object as JSON, once it was asked for. A clone, which may be changed, has its own.
+    json: OnceLock<Arc<[u8]>>,
 }
 
 impl<K: Kind> Clone for Object<K> {
@@ -40,7 +48,9 @@ impl<K: Kind> Clone for Object<K> {
             spec: self.spec.clone(),
             lifecycle: self.lifecycle.clone(),
             status: self.status.clone(),
+            broken_spec: self.broken_spec.clone(),
             broken_status: self.broken_status.clone(),
+            json: OnceLock::new(),
         }
     }
 }
@@ -52,13 +62,40 @@ impl<K: Kind> std::fmt::Debug for Object<K> {
 }
 
 impl<K: Kind> Object<K> {
+    /// A readable object without status.
+    #[cfg(test)]
+    pub(crate) fn new(metadata: ObjectMeta, spec: K::Spec, lifecycle: Lifecycle) -> Self {
+        Self {
+            metadata,
+            spec: Ok(spec),
+            lifecycle,
+            status: K::Status::default(),
+            broken_spec: None,
+            broken_status: None,
+            json: OnceLock::new(),
+        }
+    }
+
+    /// Stands for an object that cannot be read: nothing is written or deleted for it.
+    fn unreadable(error: &serde_json::Error) -> Self {
+        Self {
+            metadata: ObjectMeta::default(),
+            spec: Err(error.to_string()),
+            lifecycle: Lifecycle {
+                management_policy: Some(ManagementPolicy::Observe),
+                deletion_policy: Some(DeletionPolicy::Retain),
+                ..Lifecycle::default()
+            },
+            status: K::Status::default(),
+            broken_spec: None,
+            broken_status: None,
+            json: OnceLock::new(),
+        }
+    }
+
     /// Identifies the object in queues and indexes.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey {
-            kind: K::KIND,
-            namespace: self.namespace().to_owned(),
-            name: self.name().to_owned(),
-        }
+        ObjectKey::new(K::KIND, self.namespace(), self.name())
     }
 
     /// The name of the CR.
@@ -192,6 +229,7 @@ impl<'de, K: Kind> Deserialize<'de> for Object<K> {
             .filter(|annotations| !annotations.is_empty());
         let lifecycle = readable(&spec);
         let typed_spec = K::Spec::deserialize(&spec).map_err(|error| unreadable_fields::<K>(&spec, &error.to_string()));
+        let broken_spec = typed_spec.is_err().then_some(spec);
         let (typed_status, broken_status) = match K::Status::deserialize(&status) {
             _ if status.is_null() => (K::Status::default(), None),
             Ok(typed) => (typed, None),
@@ -202,7 +240,9 @@ impl<'de, K: Kind> Deserialize<'de> for Object<K> {
             spec: typed_spec,
             lifecycle,
             status: typed_status,
+            broken_spec,
             broken_status,
+            json: OnceLock::new(),
         })
     }
 }

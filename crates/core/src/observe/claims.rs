@@ -493,11 +493,7 @@ mod tests {
     }
 
     fn key(name: &str) -> ObjectKey {
-        ObjectKey {
-            kind: "VpnUser",
-            namespace: "n".to_owned(),
-            name: name.to_owned(),
-        }
+        ObjectKey::new("VpnUser", "n", name)
     }
 
     fn index(objects: &[Object<Users>]) -> Index {

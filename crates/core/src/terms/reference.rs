@@ -121,11 +121,7 @@ impl ReferenceTarget {
     /// The key of the object, if it names one.
     pub fn key(&self, namespace: &str) -> Option<ObjectKey> {
         match self {
-            ReferenceTarget::Object { kind, name } => Some(ObjectKey {
-                kind,
-                namespace: namespace.to_owned(),
-                name: name.clone(),
-            }),
+            ReferenceTarget::Object { kind, name } => Some(ObjectKey::new(kind, namespace, name)),
             ReferenceTarget::UserGroup { .. } => None,
         }
     }

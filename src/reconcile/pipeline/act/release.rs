@@ -11,7 +11,7 @@ use vpn_core::object::Object;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::sent_delete::DeleteOutcome;
 
-use super::{Next, Pass, ready_reason};
+use super::{Next, Pass};
 use crate::reconcile::provider::cloud_kind::CloudKind;
 use crate::reconcile::state::queue::Action;
 
@@ -70,16 +70,16 @@ impl<K: CloudKind> Pass<'_, K> {
     /// again.
     pub(super) fn enqueue_who_waits_for_quota(&self, sharing_session: &[ObjectKey]) {
         let sharing_session: HashSet<&ObjectKey> = sharing_session.iter().collect();
-        let waits = |key: &ObjectKey, object: &Object<K>| {
-            ready_reason::<K>(object) == Some(Reason::QuotaExceeded.as_str())
-                && sharing_session.contains(key)
-                && can_create(object)
-        };
+        let waits = |key: &ObjectKey, object: &Object<K>| sharing_session.contains(key) && can_create(object);
         let since = |object: &Object<K>| {
             let conditions = &K::object(&object.status).conditions;
             conditions::find(conditions, conditions::STALLED).map(|stalled| stalled.last_transition_time.0)
         };
-        if let Some(key) = self.context.states.longest_waiting(Instant::now(), waits, since) {
+        if let Some(key) = self
+            .context
+            .states
+            .longest_waiting(Instant::now(), Reason::QuotaExceeded, waits, since)
+        {
             self.context.states.reset_backoff(&key);
             self.context.shared.wake_queues.enqueue(key);
         }
@@ -90,22 +90,27 @@ impl<K: CloudKind> Pass<'_, K> {
             return;
         };
         let name = K::cloud_name(spec, &self.object.status, self.object.name());
-        let waiting = self.context.states.find(|other| {
-            let reason = ready_reason::<K>(other);
-            let waits = [Reason::DependencyNotReady, Reason::NameConflict].map(Reason::as_str);
-            let pending = |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(&name);
-            reason.is_some_and(|reason| waits.contains(&reason)) && other.spec.as_ref().is_ok_and(pending)
+        let mut waiting = self
+            .context
+            .states
+            .waiting(&[Reason::DependencyNotReady, Reason::NameConflict]);
+        waiting.retain(|other| {
+            let has_name =
+                |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(&name);
+            other.spec.as_ref().is_ok_and(has_name)
         });
         self.enqueue(&waiting);
     }
 
     /// Enqueues objects that name this id or still have it recorded: they may adopt the resource now.
     pub(super) fn enqueue_who_names(&self, id: &str) {
-        let waiting = self.context.states.find(|other| {
-            let waits = [Reason::DependencyNotReady, Reason::AlreadyManaged].map(Reason::as_str);
-            ready_reason::<K>(other).is_some_and(|reason| waits.contains(&reason))
-                && (other.lifecycle.external_id.as_deref() == Some(id)
-                    || K::object(&other.status).id.as_deref() == Some(id))
+        let mut waiting = self
+            .context
+            .states
+            .waiting(&[Reason::DependencyNotReady, Reason::AlreadyManaged]);
+        waiting.retain(|other| {
+            let named = [&other.lifecycle.external_id, &K::object(&other.status).id];
+            named.into_iter().any(|named| named.as_deref() == Some(id))
         });
         self.enqueue(&waiting);
     }
