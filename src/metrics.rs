@@ -432,10 +432,10 @@ mod tests {
             "{moved}"
         );
         metrics.object_moved("CustomerGateway", Some("Available"), None);
-        let gone = page(&metrics);
+        let deleted = page(&metrics);
         assert!(
-            gone.contains(r#"vpn_operator_objects{kind="CustomerGateway",reason="Available"} 0"#),
-            "{gone}"
+            deleted.contains(r#"vpn_operator_objects{kind="CustomerGateway",reason="Available"} 0"#),
+            "{deleted}"
         );
     }
 }

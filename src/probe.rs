@@ -41,7 +41,7 @@ enum AddressError {
     #[error("{0} has no host")]
     NoHost(Url),
     #[error("{name} has no address ({source})")]
-    LookUp { name: String, source: io::Error },
+    LookupFailure { name: String, source: io::Error },
 }
 
 /// Why there is no answer.
@@ -87,9 +87,9 @@ async fn round(url: &Url) -> Answers {
     for address in addresses {
         // Writing to a String cannot fail.
         let _ = match ask(address, url).await {
-            Ok((status, said)) => {
+            Ok((status, printed)) => {
                 answers.ready |= status == StatusCode::OK;
-                write!(answers.text, "{address} answers {status}:\n{said}")
+                write!(answers.text, "{address} answers {status}:\n{printed}")
             }
             Err(error) => writeln!(answers.text, "{address} does not answer: {}", one_line(&error)),
         };
@@ -105,10 +105,12 @@ async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, AddressError> {
         Some(Host::Domain(name)) => name,
         None => return Err(AddressError::NoHost(url.clone())),
     };
-    let found = lookup_host((name, port)).await.map_err(|source| AddressError::LookUp {
-        name: name.to_owned(),
-        source,
-    })?;
+    let found = lookup_host((name, port))
+        .await
+        .map_err(|source| AddressError::LookupFailure {
+            name: name.to_owned(),
+            source,
+        })?;
     let mut found: Vec<SocketAddr> = found.collect();
     found.sort();
     found.dedup();
@@ -130,8 +132,8 @@ async fn exchange(address: SocketAddr, url: &Url) -> Result<(StatusCode, String)
         .body(Body::empty())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
-    let said = to_bytes(Body::new(answer.into_body()), MOST_BYTES).await?;
-    Ok((status, String::from_utf8_lossy(&said).into_owned()))
+    let printed = to_bytes(Body::new(answer.into_body()), MOST_BYTES).await?;
+    Ok((status, String::from_utf8_lossy(&printed).into_owned()))
 }
 
 #[cfg(test)]
@@ -176,8 +178,8 @@ mod tests {
         readiness.check("crd vpnusers", "not installed");
         let answers = until_ready(&served(&readiness).await, Duration::ZERO).await;
         assert!(!answers.ready, "{answers:?}");
-        for said in ["503", "[-] crd vpnusers: pending: not installed\n"] {
-            assert!(answers.text.contains(said), "{}", answers.text);
+        for printed in ["503", "[-] crd vpnusers: pending: not installed\n"] {
+            assert!(answers.text.contains(printed), "{}", answers.text);
         }
     }
 
@@ -187,16 +189,13 @@ mod tests {
         let address = closed.local_addr().unwrap();
         drop(closed);
         // No name may be so long: it causes no DNS query.
-        let nobody = "o".repeat(80);
-        for (url, said) in [
+        let host = "o".repeat(80);
+        for (url, printed) in [
             (format!("http://{address}/readyz"), address.to_string()),
-            (
-                format!("http://{nobody}:8080/readyz"),
-                format!("{nobody} has no address"),
-            ),
+            (format!("http://{host}:8080/readyz"), format!("{host} has no address")),
         ] {
             let answers = until_ready(&url.parse().unwrap(), Duration::ZERO).await;
-            assert!(!answers.ready && answers.text.contains(&said), "{answers:?}");
+            assert!(!answers.ready && answers.text.contains(&printed), "{answers:?}");
         }
     }
 

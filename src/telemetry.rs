@@ -31,19 +31,15 @@ pub enum TelemetryError {
 
 /// Sets up the process's log; call it once.
 pub(crate) fn init(settings: &LogSettings) -> Result<(), TelemetryError> {
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let layer = log_layer(settings, colours, std::io::stderr)?;
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = log_layer(settings, colors, std::io::stderr)?;
     tracing_subscriber::registry()
         .with(layer)
         .try_init()
         .map_err(|_| TelemetryError::Twice)
 }
 
-fn log_layer<S, W>(
-    settings: &LogSettings,
-    colours: bool,
-    writer: W,
-) -> Result<impl Layer<S> + use<S, W>, TelemetryError>
+fn log_layer<S, W>(settings: &LogSettings, colors: bool, writer: W) -> Result<impl Layer<S> + use<S, W>, TelemetryError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -51,9 +47,9 @@ where
     let writer = OneLineEach {
         inner: writer,
         format: settings.format,
-        colours,
+        colors,
     };
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colors);
     let layer = match settings.format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
@@ -76,7 +72,7 @@ where
 struct OneLineEach<W> {
     inner: W,
     format: LogFormat,
-    colours: bool,
+    colors: bool,
 }
 
 impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLineEach<W> {
@@ -86,7 +82,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLineEach<W> {
         OneLine {
             inner: self.inner.make_writer(),
             format: self.format,
-            colours: self.colours,
+            colors: self.colors,
         }
     }
 }
@@ -95,7 +91,7 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLineEach<W> {
 struct OneLine<W> {
     inner: W,
     format: LogFormat,
-    colours: bool,
+    colors: bool,
 }
 
 impl<W: Write> Write for OneLine<W> {
@@ -105,7 +101,7 @@ impl<W: Write> Write for OneLine<W> {
         let mut escaped = String::with_capacity(text.len());
         for (at, character) in line.char_indices() {
             match self.format {
-                _ if !is_unseen(character) || self.colours && begins_colour(&line[at..]) => escaped.push(character),
+                _ if !is_unseen(character) || self.colors && begins_color(&line[at..]) => escaped.push(character),
                 LogFormat::Text => escaped.extend(character.escape_default()),
                 // Outside of strings the formatter writes no such character.
                 LogFormat::Json => {
@@ -127,7 +123,7 @@ impl<W: Write> Write for OneLine<W> {
 }
 
 /// Whether `text` begins with the escape sequence of a color, the only one that the formatter writes.
-fn begins_colour(text: &str) -> bool {
+fn begins_color(text: &str) -> bool {
     let parameters = text
         .strip_prefix("\u{1b}[")
         .map(|rest| rest.trim_start_matches(|it: char| it.is_ascii_digit() || it == ';'));

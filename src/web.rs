@@ -214,7 +214,7 @@ pub async fn serve(
     info!("listening on {}", listener.local_addr()?);
     let router = router(EndpointData { readiness, registry });
     let open = Arc::new(Mutex::new(Connections::default()));
-    let under_way = GracefulShutdown::new();
+    let in_progress = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -243,7 +243,7 @@ pub async fn serve(
             .header_read_timeout(HEAD_LIMIT)
             .max_buf_size(MOST_BUFFERED)
             .serve_connection(TokioIo::new(stream), service);
-        let connection = under_way.watch(connection);
+        let connection = in_progress.watch(connection);
         let open = Arc::clone(&open);
         tokio::spawn(async move {
             tokio::select! {
@@ -254,7 +254,7 @@ pub async fn serve(
             lock(&open).leave(number);
         });
     }
-    under_way.shutdown().await;
+    in_progress.shutdown().await;
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::operator::Dependencies;
 use crate::reconcile::k8s::digest_key::DigestKeys;
 use crate::reconcile::k8s::events::{EventType, Recorder};
-use crate::reconcile::k8s::living::Living;
+use crate::reconcile::k8s::owner_existence::OwnerExistence;
 use crate::reconcile::k8s::report::Reporter;
 use crate::reconcile::k8s::secret_watch::{Followed, watch_secrets};
 use crate::reconcile::k8s::secrets::Secrets;
@@ -119,7 +119,7 @@ pub(crate) async fn controllers_of(kinds: &[WiredKind], dependencies: Dependenci
         kinds
             .iter_mut()
             .filter_map(|kind| kind.skew.as_mut())
-            .map(CrdSkew::look),
+            .map(CrdSkew::refresh),
     )
     .await;
     let mut running: Vec<BoxFuture<'static, ()>> = Vec::new();
@@ -243,7 +243,7 @@ fn prepare<K: CloudKind>(
         shared: Arc::clone(context),
         states: ObjectStates::default(),
         claims: Claims::default(),
-        living: Living::default(),
+        owner_existence: OwnerExistence::default(),
         heard: dependencies.heard.clone(),
         watches: Mutex::default(),
         crd_check,
@@ -298,9 +298,9 @@ fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<W
             let wake_queues = Arc::clone(&wake_queues);
             Box::new(move |key| wake_queues.enqueue(key))
         },
-        grant: {
+        permit: {
             let wake_queues = Arc::clone(&wake_queues);
-            Box::new(move |key| wake_queues.grant(key))
+            Box::new(move |key| wake_queues.permit(key))
         },
         health: Arc::clone(&credential_health),
         listed: {
@@ -337,12 +337,12 @@ fn context(dependencies: &Dependencies, transport: Transport, wake_queues: Arc<W
 
 /// Stores the digest key in the namespace of the Lease or, without one, in that of the process itself.
 fn digest_keys(dependencies: &Dependencies) -> DigestKeys {
-    let namespace = dependencies.settings.home_namespace.clone();
+    let namespace = dependencies.settings.operator_namespace.clone();
     let namespace = namespace.unwrap_or_else(|| dependencies.client.default_namespace().to_owned());
     DigestKeys::new(
         dependencies.client.clone(),
         namespace,
-        dependencies.settings.home_name.clone(),
+        dependencies.settings.lease_name.clone(),
     )
 }
 

@@ -188,9 +188,9 @@ async fn kstatus_of_every_sample_matches_its_reason() {
     let verdicts: Vec<Value> = serde_json::from_str(&answer).unwrap();
     assert_eq!(verdicts.len(), objects.len());
     for ((name, object), verdict) in names.iter().zip(&objects).zip(&verdicts) {
-        let said = (&verdict["kstatus"]["status"], &verdict["argocd"]["status"]);
+        let verdicts = (&verdict["kstatus"]["status"], &verdict["argocd"]["status"]);
         let (kstatus, health) = (json!(expected_by_kstatus(object)), json!(expected(object).0));
-        assert_eq!(said, (&kstatus, &health), "{name}: {verdict}");
+        assert_eq!(verdicts, (&kstatus, &health), "{name}: {verdict}");
     }
 }
 

@@ -30,7 +30,7 @@ use vpn_cloud::resources::user_groups::{GroupMember, UserGroup};
 use vpn_cloud::resources::users::{NewUser, User, UserUpdate};
 use vpn_cloud::values::password::Password;
 use vpn_cloud::{
-    Answer, Client, CloudError, Credentials, ErrorKind, Operation, ProjectScope, RequestObserver, Transport,
+    Client, CloudError, CloudResponse, Credentials, ErrorKind, Operation, ProjectScope, RequestObserver, Transport,
     TransportOptions,
 };
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
@@ -171,7 +171,7 @@ fn new_gateway() -> NewCustomerGateway {
     }
 }
 
-fn assert_request_id_and_date<T>(answer: &Answer<T>) {
+fn assert_request_id_and_date<T>(answer: &CloudResponse<T>) {
     assert_eq!(answer.request_id.as_deref(), Some("r-1"));
     assert_eq!(
         answer.date.map(|date| date.to_string()).as_deref(),
@@ -1120,7 +1120,7 @@ async fn a_timeout_leaves_the_outcome_of_a_write_unknown() {
 
 #[tokio::test]
 async fn a_lost_connection_leaves_the_outcome_unknown_without_a_retry() {
-    for said in [
+    for response in [
         &b""[..],
         b"HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{\"customer",
     ] {
@@ -1133,7 +1133,7 @@ async fn a_lost_connection_leaves_the_outcome_unknown_without_a_retry() {
                 let mut request = [0; 8192];
                 let _ = stream.read(&mut request).await;
                 *counted.lock().expect("sound") += 1;
-                let _ = stream.write_all(said).await;
+                let _ = stream.write_all(response).await;
             }
         });
         let heard = Arc::new(Heard::default());

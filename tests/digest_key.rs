@@ -17,12 +17,12 @@ const SECRET: &str = "vpn-operator-digest-key";
 /// The annotation of a Secret that a key was written to.
 const WRITTEN: &str = "vpn.huaweicloud.com/digest-key-written";
 
-struct Room {
+struct Fixture {
     client: Client,
     namespace: String,
 }
 
-impl Room {
+impl Fixture {
     async fn new() -> Self {
         let plane = ControlPlane::shared().await.unwrap();
         let namespace = plane.create_namespace("digest").await.unwrap();
@@ -52,11 +52,11 @@ fn fingerprint(key: &DigestKey) -> (String, String) {
 
 #[tokio::test]
 async fn the_key_is_created_on_first_use_and_reused_by_the_next_process() {
-    let room = Room::new().await;
-    let first = room.process();
-    assert!(room.secrets().get_opt(SECRET).await.unwrap().is_none(), "not before");
+    let fixture = Fixture::new().await;
+    let first = fixture.process();
+    assert!(fixture.secrets().get_opt(SECRET).await.unwrap().is_none(), "not before");
     let made = fingerprint(&first.get().await.unwrap());
-    let secret = room.secret().await;
+    let secret = fixture.secret().await;
     assert_eq!(secret.type_.as_deref(), Some("Opaque"));
     let data = secret.data.unwrap();
     assert_eq!(
@@ -77,9 +77,9 @@ async fn the_key_is_created_on_first_use_and_reused_by_the_next_process() {
         "{annotations:?}"
     );
     assert_eq!(annotations.get(WRITTEN).map(String::as_str), Some("true"));
-    assert_eq!(fingerprint(&room.process().get().await.unwrap()), made);
+    assert_eq!(fingerprint(&fixture.process().get().await.unwrap()), made);
     assert_eq!(
-        room.secret().await.metadata.resource_version,
+        fixture.secret().await.metadata.resource_version,
         secret.metadata.resource_version,
         "written once"
     );
@@ -87,24 +87,28 @@ async fn the_key_is_created_on_first_use_and_reused_by_the_next_process() {
 
 #[tokio::test]
 async fn a_process_keeps_its_key_when_the_secret_is_deleted() {
-    let room = Room::new().await;
-    let process = room.process();
+    let fixture = Fixture::new().await;
+    let process = fixture.process();
     let before = fingerprint(&process.get().await.unwrap());
-    room.secrets().delete(SECRET, &DeleteParams::default()).await.unwrap();
+    fixture
+        .secrets()
+        .delete(SECRET, &DeleteParams::default())
+        .await
+        .unwrap();
     assert_eq!(fingerprint(&process.get().await.unwrap()), before);
-    assert_ne!(fingerprint(&room.process().get().await.unwrap()), before);
+    assert_ne!(fingerprint(&fixture.process().get().await.unwrap()), before);
 }
 
 #[tokio::test]
 async fn concurrent_replicas_and_callers_get_the_same_key() {
     for _ in 0..10 {
-        let room = Room::new().await;
-        let processes: Vec<DigestKeys> = (0..4).map(|_| room.process()).collect();
+        let fixture = Fixture::new().await;
+        let processes: Vec<DigestKeys> = (0..4).map(|_| fixture.process()).collect();
         let calls = processes.iter().chain(&processes).map(DigestKeys::get);
         let keys = futures::future::try_join_all(calls).await.unwrap();
         let first = fingerprint(&keys[0]);
         assert!(keys.iter().all(|key| fingerprint(key) == first));
-        assert_eq!(fingerprint(&room.process().get().await.unwrap()), first);
+        assert_eq!(fingerprint(&fixture.process().get().await.unwrap()), first);
     }
 }
 
@@ -118,7 +122,7 @@ async fn a_missing_or_invalid_key_is_replaced_and_other_data_is_kept() {
         Some(BTreeMap::from([key(b""), other()])),
         Some(BTreeMap::from([key(&[7; 31]), other()])),
     ] {
-        let room = Room::new().await;
+        let fixture = Fixture::new().await;
         let had_other = data.as_ref().is_some_and(|data| data.contains_key("other"));
         let broken = Secret {
             metadata: ObjectMeta {
@@ -129,27 +133,34 @@ async fn a_missing_or_invalid_key_is_replaced_and_other_data_is_kept() {
             data,
             ..Secret::default()
         };
-        room.secrets().create(&PostParams::default(), &broken).await.unwrap();
-        let processes = [room.process(), room.process()];
+        fixture.secrets().create(&PostParams::default(), &broken).await.unwrap();
+        let processes = [fixture.process(), fixture.process()];
         let keys = futures::future::try_join_all(processes.iter().map(DigestKeys::get))
             .await
             .unwrap();
         assert_eq!(fingerprint(&keys[0]), fingerprint(&keys[1]));
-        let secret = room.secret().await;
+        let secret = fixture.secret().await;
         let data = secret.data.unwrap();
         assert_eq!(data["key"].0.len(), 32);
         assert_eq!(data.get("other"), had_other.then(|| other().1).as_ref());
         assert_eq!(secret.metadata.labels, broken.metadata.labels);
         // The annotation shows that a key is lost if the Secret is emptied later.
         assert!(secret.metadata.annotations.unwrap().contains_key(WRITTEN));
-        assert_eq!(fingerprint(&room.process().get().await.unwrap()), fingerprint(&keys[0]));
+        assert_eq!(
+            fingerprint(&fixture.process().get().await.unwrap()),
+            fingerprint(&keys[0])
+        );
     }
 }
 
 #[tokio::test]
 async fn a_failed_write_of_the_key_is_an_error_and_is_retried() {
-    let room = Room::new().await;
-    let nowhere = DigestKeys::new(room.client.clone(), format!("{}-not", room.namespace), LEASE.to_owned());
+    let fixture = Fixture::new().await;
+    let nowhere = DigestKeys::new(
+        fixture.client.clone(),
+        format!("{}-not", fixture.namespace),
+        LEASE.to_owned(),
+    );
     for _ in 0..2 {
         let error = nowhere.get().await.unwrap_err();
         assert!(
@@ -165,19 +176,24 @@ async fn a_failed_write_of_the_key_is_an_error_and_is_retried() {
         immutable: Some(true),
         ..Secret::default()
     };
-    room.secrets().create(&PostParams::default(), &frozen).await.unwrap();
-    let process = room.process();
+    fixture.secrets().create(&PostParams::default(), &frozen).await.unwrap();
+    let process = fixture.process();
     let error = process.get().await.unwrap_err();
     assert!(
         matches!(&error, kube::Error::Api(status) if status.code == 422),
         "{error}"
     );
-    room.secrets().delete(SECRET, &DeleteParams::default()).await.unwrap();
+    fixture
+        .secrets()
+        .delete(SECRET, &DeleteParams::default())
+        .await
+        .unwrap();
     let made = fingerprint(&process.get().await.unwrap());
     let label = json!({ "metadata": { "labels": { "team": "net" } } });
-    room.secrets()
+    fixture
+        .secrets()
         .patch(SECRET, &PatchParams::default(), &Patch::Merge(label))
         .await
         .unwrap();
-    assert_eq!(fingerprint(&room.process().get().await.unwrap()), made);
+    assert_eq!(fingerprint(&fixture.process().get().await.unwrap()), made);
 }

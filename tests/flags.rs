@@ -204,8 +204,8 @@ fn settings_have_the_documented_defaults() {
                 name: "vpn-operator".into(),
                 lease_duration: Duration::from_secs(30),
             }),
-            home_namespace: Some("here".into()),
-            home_name: "vpn-operator".into(),
+            operator_namespace: Some("here".into()),
+            lease_name: "vpn-operator".into(),
             bind_address: "[::]:8080".parse().unwrap(),
             log: vpn_operator::settings::LogSettings {
                 format: LogFormat::Text,
@@ -555,7 +555,7 @@ fn without_leader_election_its_namespace_and_limits_are_not_checked() {
         ],
     )
     .unwrap();
-    assert_eq!((settings.leader_election, settings.home_namespace), (None, None));
+    assert_eq!((settings.leader_election, settings.operator_namespace), (None, None));
     let error = settings_of(&[], &[]).unwrap_err();
     assert!(
         error.contains("--leader-elect-resource-namespace") && error.contains("POD_NAMESPACE"),

@@ -48,7 +48,7 @@ impl ElectionClock for Skewed {
     }
 }
 
-struct Room {
+struct Fixture {
     client: Client,
     namespace: String,
 }
@@ -71,7 +71,7 @@ impl Running {
     }
 }
 
-impl Room {
+impl Fixture {
     async fn new() -> Self {
         let plane = ControlPlane::shared().await.unwrap();
         let namespace = plane.create_namespace("leader").await.unwrap();
@@ -131,11 +131,11 @@ impl Room {
 
 #[tokio::test]
 async fn a_second_candidate_takes_over_when_the_leader_dies() {
-    let room = Room::new().await;
-    let first = room.run("first", Arc::new(SystemClock));
+    let fixture = Fixture::new().await;
+    let first = fixture.run("first", Arc::new(SystemClock));
     first.leads().await;
-    let second = room.run("second", Arc::new(SystemClock));
-    room.renewals(4).await;
+    let second = fixture.run("second", Arc::new(SystemClock));
+    fixture.renewals(4).await;
     eventually("a write fits into the rest of the lease", DEADLINE, async || {
         let may_write = first.handle.may_write(LEASE / 2);
         may_write.then_some(()).ok_or("not yet")
@@ -146,7 +146,7 @@ async fn a_second_candidate_takes_over_when_the_leader_dies() {
     // Killed: nothing is given back.
     drop(first.won().await);
     second.leads().await;
-    let lease = room.lease().await;
+    let lease = fixture.lease().await;
     assert_eq!(lease.holder_identity.as_deref(), Some("second"));
     assert_eq!(
         (lease.lease_transitions, lease.lease_duration_seconds),
@@ -156,9 +156,9 @@ async fn a_second_candidate_takes_over_when_the_leader_dies() {
 
 #[tokio::test]
 async fn exactly_one_of_many_concurrent_candidates_leads() {
-    let room = Room::new().await;
+    let fixture = Fixture::new().await;
     let candidates: Vec<_> = (0..8)
-        .map(|n| room.run(&format!("candidate-{n}"), Arc::new(SystemClock)))
+        .map(|n| fixture.run(&format!("candidate-{n}"), Arc::new(SystemClock)))
         .collect();
     eventually("a leader", DEADLINE, async || {
         if candidates.iter().any(|candidate| candidate.handle.is_leader()) {
@@ -169,7 +169,7 @@ async fn exactly_one_of_many_concurrent_candidates_leads() {
     })
     .await
     .unwrap();
-    room.renewals(3).await;
+    fixture.renewals(3).await;
     assert_eq!(
         candidates
             .iter()
@@ -181,12 +181,13 @@ async fn exactly_one_of_many_concurrent_candidates_leads() {
 
 #[tokio::test]
 async fn a_leader_detects_a_stolen_lease_and_does_not_change_it() {
-    let room = Room::new().await;
-    let first = room.run("first", Arc::new(SystemClock));
+    let fixture = Fixture::new().await;
+    let first = fixture.run("first", Arc::new(SystemClock));
     let fence = first.handle.clone();
     let mut leadership = first.won().await;
     let theft = json!({ "spec": { "holderIdentity": "thief" } });
-    room.leases()
+    fixture
+        .leases()
         .patch(NAME, &PatchParams::default(), &Patch::Merge(theft))
         .await
         .unwrap();
@@ -197,20 +198,20 @@ async fn a_leader_detects_a_stolen_lease_and_does_not_change_it() {
     );
     assert!(!fence.may_write(Duration::ZERO));
     leadership.release().await.unwrap();
-    assert_eq!(room.lease().await.holder_identity.as_deref(), Some("thief"));
+    assert_eq!(fixture.lease().await.holder_identity.as_deref(), Some("thief"));
 }
 
 #[tokio::test]
 async fn a_released_lease_is_acquired_before_it_expires() {
-    let room = Room::new().await;
+    let fixture = Fixture::new().await;
     // Longer than this test waits for the second one.
     let long = DEADLINE * 2;
-    let first = room.run_for("first", long, Arc::new(SystemClock));
+    let first = fixture.run_for("first", long, Arc::new(SystemClock));
     first.leads().await;
-    let second = room.run_for("second", long / 4, Arc::new(SystemClock));
+    let second = fixture.run_for("second", long / 4, Arc::new(SystemClock));
     first.won().await.release().await.unwrap();
     second.leads().await;
-    let lease = room.lease().await;
+    let lease = fixture.lease().await;
     assert_eq!(
         (lease.holder_identity.as_deref(), lease.lease_transitions),
         (Some("second"), Some(1))
@@ -220,8 +221,8 @@ async fn a_released_lease_is_acquired_before_it_expires() {
 #[tokio::test]
 async fn clock_skew_of_the_holder_does_not_cost_it_the_lease() {
     for behind in [true, false] {
-        let room = Room::new().await;
-        let first = room.run(
+        let fixture = Fixture::new().await;
+        let first = fixture.run(
             "first",
             Arc::new(Skewed {
                 by: Duration::from_secs(3600),
@@ -229,40 +230,41 @@ async fn clock_skew_of_the_holder_does_not_cost_it_the_lease() {
             }),
         );
         first.leads().await;
-        let second = room.run("second", Arc::new(SystemClock));
+        let second = fixture.run("second", Arc::new(SystemClock));
         // Longer than the lease lasts.
-        room.renewals(8).await;
+        fixture.renewals(8).await;
         assert!(first.handle.is_leader() && !second.handle.is_leader());
-        assert_eq!(room.lease().await.lease_transitions, Some(0));
+        assert_eq!(fixture.lease().await.lease_transitions, Some(0));
     }
 }
 
 #[tokio::test]
 async fn a_deleted_lease_is_recreated() {
-    let room = Room::new().await;
-    let first = room.run("first", Arc::new(SystemClock));
+    let fixture = Fixture::new().await;
+    let first = fixture.run("first", Arc::new(SystemClock));
     first.leads().await;
-    room.leases().delete(NAME, &DeleteParams::default()).await.unwrap();
-    eventually("the lease", DEADLINE, async || room.leases().get(NAME).await)
+    fixture.leases().delete(NAME, &DeleteParams::default()).await.unwrap();
+    eventually("the lease", DEADLINE, async || fixture.leases().get(NAME).await)
         .await
         .unwrap();
-    room.renewals(2).await;
+    fixture.renewals(2).await;
     assert!(first.handle.is_leader());
 }
 
 #[tokio::test]
 async fn foreign_labels_on_the_lease_are_kept_and_leadership_continues() {
-    let room = Room::new().await;
-    let first = room.run("first", Arc::new(SystemClock));
+    let fixture = Fixture::new().await;
+    let first = fixture.run("first", Arc::new(SystemClock));
     first.leads().await;
     let label = json!({ "metadata": { "labels": { "team": "net" } } });
-    room.leases()
+    fixture
+        .leases()
         .patch(NAME, &PatchParams::default(), &Patch::Merge(label))
         .await
         .unwrap();
-    room.renewals(3).await;
+    fixture.renewals(3).await;
     assert!(first.handle.is_leader());
-    let labels = room
+    let labels = fixture
         .leases()
         .get(NAME)
         .await
@@ -275,12 +277,12 @@ async fn foreign_labels_on_the_lease_are_kept_and_leadership_continues() {
 
 #[tokio::test]
 async fn a_stopped_candidate_does_not_change_the_lease() {
-    let room = Room::new().await;
-    let first = room.run("first", Arc::new(SystemClock));
+    let fixture = Fixture::new().await;
+    let first = fixture.run("first", Arc::new(SystemClock));
     first.leads().await;
-    let second = room.run("second", Arc::new(SystemClock));
+    let second = fixture.run("second", Arc::new(SystemClock));
     second.stop.cancel();
     assert!(second.leadership.await.unwrap().is_none());
-    room.renewals(2).await;
+    fixture.renewals(2).await;
     assert!(first.handle.is_leader());
 }

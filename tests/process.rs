@@ -92,8 +92,8 @@ fn a_probe_without_an_operator_fails_with_status_1() {
     let output = program(&["probe", &url, "--timeout=0"], &[]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), format!("error: no operator is ready at {url}\n"));
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains(&format!("{address} does not answer")), "{said}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains(&format!("{address} does not answer")), "{printed}");
     for url in ["https://a/readyz", "a:8080", "unix:/a", "/readyz"] {
         let output = program(&["probe", url], &[]);
         assert_eq!(output.status.code(), Some(2), "{url}");
@@ -149,13 +149,13 @@ fn an_address_in_use_is_reported_in_one_line() {
 }
 
 /// A namespace, and operators that compete for a lease in it.
-struct Room {
+struct Fixture {
     plane: &'static ControlPlane,
     namespace: String,
     client: Client,
 }
 
-impl Room {
+impl Fixture {
     async fn new() -> Self {
         let plane = ControlPlane::shared().await.unwrap();
         let crds = String::from_utf8(program(&["crd"], &[]).stdout).unwrap();
@@ -232,51 +232,52 @@ async fn leads(operator: &Operator) {
 
 #[tokio::test]
 async fn sigterm_releases_the_lease_and_exits_with_status_0() {
-    let room = Room::new().await;
-    let operator = room.start(&[]);
+    let fixture = Fixture::new().await;
+    let operator = fixture.start(&[]);
     leads(&operator).await;
-    room.holder("a holder", |holder| !holder.is_empty()).await;
+    fixture.holder("a holder", |holder| !holder.is_empty()).await;
     let status = operator.terminate(Duration::from_secs(20)).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", operator.log());
-    room.holder("no holder", str::is_empty).await;
+    fixture.holder("no holder", str::is_empty).await;
 }
 
 #[tokio::test]
 async fn a_follower_takes_over_from_a_stopped_or_killed_leader() {
-    let room = Room::new().await;
-    let first = room.start(&[]);
+    let fixture = Fixture::new().await;
+    let first = fixture.start(&[]);
     leads(&first).await;
-    let second = room.start(&[]);
+    let second = fixture.start(&[]);
     second.wait_for_log("standing by", DEADLINE).await.unwrap();
-    let first_holder = room.holder("the first", |holder| !holder.is_empty()).await;
+    let first_holder = fixture.holder("the first", |holder| !holder.is_empty()).await;
     assert_eq!(first.terminate(Duration::from_secs(20)).await.unwrap().code(), Some(0));
     leads(&second).await;
-    let second_holder = room.holder("the second", |holder| !holder.is_empty()).await;
+    let second_holder = fixture.holder("the second", |holder| !holder.is_empty()).await;
     assert_ne!(first_holder, second_holder, "each process has an identity of its own");
-    let third = room.start(&[]);
+    let third = fixture.start(&[]);
     second.kill().unwrap();
     leads(&third).await;
 }
 
 #[tokio::test]
 async fn a_stopped_follower_keeps_the_lease_unchanged_and_exits_with_status_0() {
-    let room = Room::new().await;
-    let first = room.start(&[]);
+    let fixture = Fixture::new().await;
+    let first = fixture.start(&[]);
     leads(&first).await;
-    let second = room.start(&[]);
+    let second = fixture.start(&[]);
     second.wait_for_log("standing by", DEADLINE).await.unwrap();
-    let holder = room.holder("a holder", |holder| !holder.is_empty()).await;
+    let holder = fixture.holder("a holder", |holder| !holder.is_empty()).await;
     assert_eq!(second.terminate(Duration::from_secs(20)).await.unwrap().code(), Some(0));
-    assert_eq!(room.holder("a holder", |_| true).await, holder);
+    assert_eq!(fixture.holder("a holder", |_| true).await, holder);
 }
 
 #[tokio::test]
 async fn a_lost_lease_ends_the_process_with_an_error_line() {
-    let room = Room::new().await;
-    let operator = room.start(&[]);
+    let fixture = Fixture::new().await;
+    let operator = fixture.start(&[]);
     leads(&operator).await;
     let theft = json!({ "spec": { "holderIdentity": "thief" } });
-    room.leases()
+    fixture
+        .leases()
         .patch("vpn-operator", &PatchParams::default(), &Patch::Merge(theft))
         .await
         .unwrap();
@@ -292,10 +293,10 @@ async fn a_lost_lease_ends_the_process_with_an_error_line() {
 
 #[tokio::test]
 async fn a_resumed_leader_exits_when_another_replica_leads() {
-    let room = Room::new().await;
-    let first = room.start(&[]);
+    let fixture = Fixture::new().await;
+    let first = fixture.start(&[]);
     leads(&first).await;
-    let second = room.start(&[]);
+    let second = fixture.start(&[]);
     second.wait_for_log("standing by", DEADLINE).await.unwrap();
     first.pause().unwrap();
     leads(&second).await;
@@ -306,8 +307,8 @@ async fn a_resumed_leader_exits_when_another_replica_leads() {
 
 #[tokio::test]
 async fn without_leader_election_no_lease_is_created() {
-    let room = Room::new().await;
-    let operator = room.start(&["--leader-elect=false"]);
+    let fixture = Fixture::new().await;
+    let operator = fixture.start(&["--leader-elect=false"]);
     operator.wait_for_log("listening on", DEADLINE).await.unwrap();
     let metrics = eventually("the leader metric", DEADLINE, async || {
         let page = operator.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
@@ -323,7 +324,8 @@ async fn without_leader_election_no_lease_is_created() {
         Some(0)
     );
     assert!(
-        room.leases()
+        fixture
+            .leases()
             .list(&ListParams::default())
             .await
             .unwrap()
@@ -334,18 +336,19 @@ async fn without_leader_election_no_lease_is_created() {
 
 #[tokio::test]
 async fn missing_lease_permissions_are_reported_once_and_need_no_restart() {
-    let room = Room::new().await;
-    let ns = &room.namespace;
+    let fixture = Fixture::new().await;
+    let ns = &fixture.namespace;
     let create =
         json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "operator", "namespace": ns } });
-    room.plane
+    fixture
+        .plane
         .kubectl_with_input(["apply", "-f", "-"], &create.to_string())
         .await
         .unwrap()
         .success()
         .unwrap();
-    let kubeconfig = room.plane.service_account_kubeconfig(ns, "operator").await.unwrap();
-    let operator = room.start_with(&kubeconfig, &["--log-format=json"]);
+    let kubeconfig = fixture.plane.service_account_kubeconfig(ns, "operator").await.unwrap();
+    let operator = fixture.start_with(&kubeconfig, &["--log-format=json"]);
     let line = operator
         .wait_for_log("cannot take part in the leader election", DEADLINE)
         .await
@@ -364,7 +367,7 @@ async fn missing_lease_permissions_are_reported_once_and_need_no_restart() {
         "--namespace",
         ns,
     ];
-    room.plane.kubectl(permissions).await.unwrap().success().unwrap();
+    fixture.plane.kubectl(permissions).await.unwrap().success().unwrap();
     let account = format!("--serviceaccount={ns}:operator");
     let binding = [
         "create",
@@ -375,13 +378,13 @@ async fn missing_lease_permissions_are_reported_once_and_need_no_restart() {
         "--namespace",
         ns,
     ];
-    room.plane.kubectl(binding).await.unwrap().success().unwrap();
+    fixture.plane.kubectl(binding).await.unwrap().success().unwrap();
     leads(&operator).await;
-    let told = operator
+    let reported = operator
         .log()
         .matches("cannot take part in the leader election")
         .count();
-    assert_eq!(told, 1, "{}", operator.log());
+    assert_eq!(reported, 1, "{}", operator.log());
 }
 
 mod crds {
@@ -410,12 +413,12 @@ mod crds {
 
     #[tokio::test]
     async fn the_operator_waits_for_its_crds_and_reports_missing_ones() {
-        let room = Room::new().await;
-        let installed: Api<CustomResourceDefinition> = Api::all(room.client.clone());
+        let fixture = Fixture::new().await;
+        let installed: Api<CustomResourceDefinition> = Api::all(fixture.client.clone());
         let both = [crd("ones"), crd("twos")];
         let readiness = Readiness::default();
         let awaited = AwaitedCrds::new(&both, &readiness);
-        let client = room.client.clone();
+        let client = fixture.client.clone();
         let waiting = tokio::spawn(async move { awaited.served(&client).await });
 
         installed.create(&PostParams::default(), &both[0]).await.unwrap();

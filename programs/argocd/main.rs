@@ -68,7 +68,7 @@ async fn run() -> Result<(), Failure> {
     let started = Instant::now();
     let story = Story::prepare(project, &plane, &binaries, &simulator)?;
     let outcome = tokio::select! {
-        outcome = story.tell() => outcome,
+        outcome = story.run() => outcome,
         outcome = nodes::play(kubelet, simulator.url()) => outcome,
     };
     if outcome.is_err() {

@@ -27,12 +27,12 @@ pub(crate) async fn play(kubelet: Kubelet<'_>, cloud: &str) -> Result<(), Failur
             let name = pod.metadata.name.clone().unwrap_or_default();
             is_there.insert(name, pod);
         }
-        let gone: Vec<String> = running
+        let deleted: Vec<String> = running
             .keys()
             .filter(|name| !is_there.contains_key(*name))
             .cloned()
             .collect();
-        for name in gone {
+        for name in deleted {
             if let Some(operator) = running.remove(&name) {
                 operator.terminate(STOP_DEADLINE).await?;
             }

@@ -64,7 +64,7 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<(), Failure> {
     if output.status.success() {
         Ok(())
     } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(format!("git {}: {said}", arguments.join(" ")).into())
+        let printed = String::from_utf8_lossy(&output.stderr);
+        Err(format!("git {}: {printed}", arguments.join(" ")).into())
     }
 }

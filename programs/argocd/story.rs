@@ -58,7 +58,7 @@ impl<'a> Story<'a> {
     }
 
     /// Runs everything from the first sync to the deletion of the application.
-    pub(crate) async fn tell(&self) -> Result<(), Failure> {
+    pub(crate) async fn run(&self) -> Result<(), Failure> {
         self.install().await?;
         self.nothing_is_left_to_do().await?;
         self.git_changes().await?;

@@ -20,7 +20,7 @@ const REGION: &str = "eu-west-101";
 
 /// The interval between drift checks and the confirmation period, much shorter than the defaults.
 const RESYNC_PERIOD: &str = "2s";
-const SETTLE_TIME: &str = "3s";
+const CONFIRMATION_PERIOD: &str = "3s";
 
 /// Out-of-band changes.
 const RENAMED_GATEWAY: Tampering = Tampering {
@@ -82,7 +82,7 @@ impl Demo {
         operator.wait_until_ready(DEADLINE).await?;
 
         println!(
-            "It checks for drift every {RESYNC_PERIOD} (default: 5m) and confirms a new user after {SETTLE_TIME} \
+            "It checks for drift every {RESYNC_PERIOD} (default: 5m) and confirms a new user after {CONFIRMATION_PERIOD} \
              (default: 30s)."
         );
 
@@ -157,7 +157,7 @@ fn start_operator(control_plane: &ControlPlane, simulator: &Simulator, binary: &
         "--resync-period",
         RESYNC_PERIOD,
         "--creation-confirmation-period",
-        SETTLE_TIME,
+        CONFIRMATION_PERIOD,
     ];
     let keys = [("HUAWEICLOUD_SDK_AK", ACCESS_KEY), ("HUAWEICLOUD_SDK_SK", SECRET_KEY)];
     Ok(Operator::start(

@@ -159,8 +159,8 @@ impl Container {
 
     /// The PID of its process on the machine, and its memory cgroup.
     fn running(&self) -> Result<(u32, Memory), Failure> {
-        let said = self.podman(&["inspect", "--format={{.State.Pid}} {{.State.CgroupPath}}", &self.name])?;
-        let (pid, group) = said.trim().split_once(' ').ok_or("podman reports no cgroup")?;
+        let printed = self.podman(&["inspect", "--format={{.State.Pid}} {{.State.CgroupPath}}", &self.name])?;
+        let (pid, group) = printed.trim().split_once(' ').ok_or("podman reports no cgroup")?;
         Ok((pid.parse()?, Memory::of(group)))
     }
 
@@ -171,8 +171,8 @@ impl Container {
         if output.status.success() {
             Ok(String::from_utf8(output.stdout)?)
         } else {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{PODMAN}: {}", said.trim()).into())
+            let printed = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{PODMAN}: {}", printed.trim()).into())
         }
     }
 }

@@ -15,7 +15,7 @@ const END: &str = "<!-- end of figures -->\n";
 pub(crate) fn table(proof: &Proof, version: &str, figures: &Figures) -> String {
     // Writing to a String cannot fail.
     let mut text = String::new();
-    let _ = writeln!(text, "{}, counted at `{version}`:\n", capital(proof.says));
+    let _ = writeln!(text, "{}, counted at `{version}`:\n", capital(proof.subject));
     let _ = writeln!(text, "| counted | |\n|---|---|");
     for (what, count) in figures {
         let _ = writeln!(text, "| {what} | {} |", grouped(*count));

@@ -5,7 +5,7 @@ pub(crate) struct Proof {
     /// The name that the tests report.
     pub name: &'static str,
     /// The subject of the proof, for the document.
-    pub says: &'static str,
+    pub subject: &'static str,
     /// The test target of cargo, and its profile.
     pub target: &'static [&'static str],
     /// Filters for their names; empty for all tests of the target.
@@ -14,10 +14,10 @@ pub(crate) struct Proof {
 
 impl Proof {
     /// A proof by tests of tests/cluster/operator.
-    const fn of_operator(name: &'static str, says: &'static str, tests: &'static [&'static str]) -> Self {
+    const fn of_operator(name: &'static str, subject: &'static str, tests: &'static [&'static str]) -> Self {
         Self {
             name,
-            says,
+            subject,
             target: &["--test", "cluster"],
             tests,
         }
@@ -28,19 +28,19 @@ impl Proof {
 pub(crate) const PROOFS: &[Proof] = &[
     Proof {
         name: "model check",
-        says: "every state that the operator can reach, within the bounds of the model",
+        subject: "every state that the operator can reach, within the bounds of the model",
         target: &["--profile", "proof", "-p", "vpn-core", "--lib"],
         tests: &["model::scopes::", "model::conformance::"],
     },
     Proof {
         name: "guards",
-        says: "every check that the guarantees rest on, removed in turn: the model finds a counterexample of a few steps",
+        subject: "every check that the guarantees rest on, removed in turn: the model finds a counterexample of a few steps",
         target: &["-p", "vpn-core", "--lib"],
         tests: &["model::guards::"],
     },
     Proof {
         name: "fuzzing",
-        says: "random input for every parser of external data",
+        subject: "random input for every parser of external data",
         target: &["--profile", "proof", "--test", "fuzz"],
         tests: &[],
     },
@@ -81,7 +81,7 @@ pub(crate) const PROOFS: &[Proof] = &[
     ),
     Proof {
         name: "threats",
-        says: "every threat of docs/security.md, with the tests that cover it",
+        subject: "every threat of docs/security.md, with the tests that cover it",
         target: &["--test", "docs"],
         tests: &["every_threat_references_existing_tests"],
     },

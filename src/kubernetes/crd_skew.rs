@@ -81,13 +81,13 @@ impl CrdSkew {
                 () = sleep(PAUSE) => {}
                 () = stopped.cancelled() => return,
             }
-            self.look().await;
+            self.refresh().await;
         }
     }
 
     /// Checks once. Earlier results stay until the CRD is read again: an unavailable apiserver or a missing permission
     /// proves nothing.
-    pub(crate) async fn look(&mut self) {
+    pub(crate) async fn refresh(&mut self) {
         match timeout(LIMIT, self.changed()).await {
             Ok(Ok(Some(found))) => self.compare(&found),
             Ok(Ok(None)) => {}
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn each_missing_field_is_reported_once_at_any_depth() {
-        for (pointer, field, told) in [
+        for (pointer, field, reported) in [
             ("", "passwordRefused", "status.passwordRefused"),
             (
                 "/properties/passwordReset",
@@ -226,7 +226,7 @@ mod tests {
             ),
         ] {
             let (own, older) = without("VpnUser", pointer, field);
-            assert_eq!(unknown_fields(&own, &older), [told]);
+            assert_eq!(unknown_fields(&own, &older), [reported]);
             assert_eq!(
                 unknown_fields(&older, &own),
                 Vec::<String>::new(),

@@ -60,22 +60,22 @@ impl AwaitedCrds {
     /// resource that it lists can be watched: an installed CRD that is not served yet does not count.
     pub async fn served(&self, client: &Client) {
         let mut pause = FIRST_PAUSE;
-        let mut told = String::new();
-        while let Some(line) = self.look(client).await {
-            if line != told {
+        let mut last_reported = String::new();
+        while let Some(line) = self.poll(client).await {
+            if line != last_reported {
                 warn!("{line}");
-                told = line;
+                last_reported = line;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        if !told.is_empty() {
+        if !last_reported.is_empty() {
             info!("the apiserver serves all CustomResourceDefinitions");
         }
     }
 
     /// Returns a log message about what is missing.
-    async fn look(&self, client: &Client) -> Option<String> {
+    async fn poll(&self, client: &Client) -> Option<String> {
         let mut missing = Vec::new();
         for Awaited {
             group,

@@ -93,15 +93,15 @@ impl<S: LeaseStore> Election<S> {
 
     /// Waits until this process leads, and starts a task that renews the lease. Returns `None` if `stop` came first.
     pub async fn acquire(mut self, stop: &CancellationToken) -> Option<Leadership<S>> {
-        let mut told = String::new();
-        let mut tell = |line: String, warning: bool| {
-            if line != told {
+        let mut last_reported = String::new();
+        let mut report = |line: String, warning: bool| {
+            if line != last_reported {
                 if warning {
                     warn!("{line}");
                 } else {
                     info!("{line}");
                 }
-                told = line;
+                last_reported = line;
             }
         };
         while !stop.is_cancelled() {
@@ -114,12 +114,12 @@ impl<S: LeaseStore> Election<S> {
                 }
                 Ok(Attempt::Waiting { holder, remaining }) => {
                     pause = pause.min(remaining);
-                    tell(format!("standing by: the lease is held by {holder}"), false);
+                    report(format!("standing by: the lease is held by {holder}"), false);
                 }
                 Ok(Attempt::Taken { .. }) | Err(StoreError::Conflict) => {
                     debug!("another candidate acquired the lease first");
                 }
-                Err(error) => tell(format!("cannot take part in the leader election: {error}"), true),
+                Err(error) => report(format!("cannot take part in the leader election: {error}"), true),
             }
             self.shared.standing.send_if_modified(|standing| {
                 let is_first = *standing == Standing::Candidate;
@@ -409,7 +409,7 @@ mod tests {
                 let now = left.min(step);
                 self.passed.send_modify(|passed| *passed += now);
                 left -= now;
-                settle().await;
+                run_tasks().await;
             }
         }
     }
@@ -433,7 +433,7 @@ mod tests {
         }
     }
 
-    async fn settle() {
+    async fn run_tasks() {
         for _ in 0..ROUNDS {
             tokio::task::yield_now().await;
         }
@@ -444,8 +444,8 @@ mod tests {
     }
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    enum Mood {
-        Well,
+    enum FakeResponse {
+        Normal,
         Refusing,
         Hanging,
         /// Writes take effect, and their responses are lost.
@@ -463,14 +463,14 @@ mod tests {
     #[derive(Clone)]
     struct TestLeases {
         server: Arc<Mutex<LeaseServer>>,
-        mood: Arc<Mutex<Mood>>,
+        response: Arc<Mutex<FakeResponse>>,
     }
 
     impl TestLeases {
         fn new() -> Self {
             Self {
                 server: Arc::default(),
-                mood: Arc::new(Mutex::new(Mood::Well)),
+                response: Arc::new(Mutex::new(FakeResponse::Normal)),
             }
         }
 
@@ -478,12 +478,12 @@ mod tests {
         fn another_path(&self) -> Self {
             Self {
                 server: Arc::clone(&self.server),
-                mood: Arc::new(Mutex::new(Mood::Well)),
+                response: Arc::new(Mutex::new(FakeResponse::Normal)),
             }
         }
 
-        fn be(&self, mood: Mood) {
-            *self.mood.lock().unwrap() = mood;
+        fn respond_with(&self, response: FakeResponse) {
+            *self.response.lock().unwrap() = response;
         }
 
         fn record(&self) -> LeaseRecord {
@@ -517,12 +517,12 @@ mod tests {
             &self,
             act: impl FnOnce(&mut LeaseServer) -> Result<T, StoreError>,
         ) -> Result<T, StoreError> {
-            let mood = *self.mood.lock().unwrap();
-            match mood {
-                Mood::Well => act(&mut self.server.lock().unwrap()),
-                Mood::Refusing => Err(refused("refused")),
-                Mood::Hanging => std::future::pending().await,
-                Mood::AnswersLost => {
+            let response = *self.response.lock().unwrap();
+            match response {
+                FakeResponse::Normal => act(&mut self.server.lock().unwrap()),
+                FakeResponse::Refusing => Err(refused("refused")),
+                FakeResponse::Hanging => std::future::pending().await,
+                FakeResponse::AnswersLost => {
                     let _ = act(&mut self.server.lock().unwrap());
                     Err(refused("answer lost"))
                 }
@@ -593,7 +593,7 @@ mod tests {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let leadership = tokio::spawn(async move { election.acquire(&token).await });
-        settle().await;
+        run_tasks().await;
         Running {
             handle,
             stop,
@@ -634,7 +634,7 @@ mod tests {
         let second = start("second", &store, &clock).await;
         assert!(is_decided(&first) && is_decided(&second));
         let cut_off = store.another_path();
-        cut_off.be(Mood::Hanging);
+        cut_off.respond_with(FakeResponse::Hanging);
         let third = start("third", &cut_off, &clock).await;
         assert!(!is_decided(&third));
         clock.pass(LONGEST_REQUEST).await;
@@ -744,31 +744,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_without_apiserver_steps_down_before_its_lease_expires() {
-        for mood in [Mood::Refusing, Mood::Hanging] {
+        for response in [FakeResponse::Refusing, FakeResponse::Hanging] {
             let (store, clock) = (TestLeases::new(), TestClock::new());
             let first = start("first", &store, &clock).await;
             let others = store.another_path();
             let second = start("second", &others, &clock).await;
             let fence = first.handle.clone();
             let mut leadership = first.won().await;
-            store.be(mood);
+            store.respond_with(response);
             clock.pass(seconds(19)).await;
-            assert!(fence.is_leader(), "{mood:?}: a short outage costs nothing");
+            assert!(fence.is_leader(), "{response:?}: a short outage costs nothing");
             assert!(
                 !fence.may_write(seconds(10)),
-                "{mood:?}: but no long write may begin any more"
+                "{response:?}: but no long write may begin any more"
             );
             clock.pass(seconds(1)).await;
             assert!(
                 matches!(leadership.lost().await, LossReason::NotRenewed { .. }),
-                "{mood:?}"
+                "{response:?}"
             );
             assert!(
                 !fence.is_leader() && !second.handle.is_leader(),
-                "{mood:?}: no process leads in between"
+                "{response:?}: no process leads in between"
             );
             clock.pass(seconds(11)).await;
-            assert!(second.handle.is_leader(), "{mood:?}");
+            assert!(second.handle.is_leader(), "{response:?}");
         }
     }
 
@@ -785,9 +785,9 @@ mod tests {
     async fn a_short_apiserver_outage_does_not_end_the_term() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
-        store.be(Mood::Hanging);
+        store.respond_with(FakeResponse::Hanging);
         clock.pass(seconds(12)).await;
-        store.be(Mood::Well);
+        store.respond_with(FakeResponse::Normal);
         clock.pass(LEASE).await;
         assert!(first.handle.is_leader() && first.handle.may_write(seconds(10)));
     }
@@ -796,9 +796,9 @@ mod tests {
     async fn lost_responses_to_renewals_do_not_end_the_term() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let first = start("first", &store, &clock).await;
-        store.be(Mood::AnswersLost);
+        store.respond_with(FakeResponse::AnswersLost);
         clock.pass(seconds(9)).await;
-        store.be(Mood::Well);
+        store.respond_with(FakeResponse::Normal);
         clock.pass(seconds(3)).await;
         assert!(first.handle.is_leader() && first.handle.may_write(seconds(10)));
     }
@@ -807,12 +807,12 @@ mod tests {
     async fn a_candidate_with_a_lost_acquire_response_leads_after_a_renewal() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         store.server.lock().unwrap().put(Lease::default());
-        store.be(Mood::Refusing);
+        store.respond_with(FakeResponse::Refusing);
         let first = start("first", &store, &clock).await;
         let others = store.another_path();
         // The write took effect, but the candidate does not know it.
         others.edit(|record| *record = LeaseRecord::taken("first", LEASE, clock.wall(), 1));
-        store.be(Mood::Well);
+        store.respond_with(FakeResponse::Normal);
         clock.pass(LEASE / 15).await;
         assert!(first.handle.is_leader());
         assert_eq!(store.record().transitions, 1, "it is the same term");
@@ -868,7 +868,7 @@ mod tests {
         let second = start("second", &store, &clock).await;
         let handle = second.handle.clone();
         let waiting = tokio::spawn(async move { handle.leading().await });
-        settle().await;
+        run_tasks().await;
         assert!(!waiting.is_finished());
         first.won().await.release().await.unwrap();
         clock.pass(LEASE / 15).await;
@@ -879,7 +879,7 @@ mod tests {
     async fn a_failed_release_of_the_lease_is_reported() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let leadership = start("first", &store, &clock).await.won().await;
-        store.be(Mood::Refusing);
+        store.respond_with(FakeResponse::Refusing);
         let error = leadership.release().await.unwrap_err().to_string();
         assert!(error.contains("expires by itself"), "{error}");
     }
@@ -888,9 +888,9 @@ mod tests {
     async fn a_lease_is_released_after_a_renewal_with_an_unknown_outcome() {
         let (store, clock) = (TestLeases::new(), TestClock::new());
         let leadership = start("first", &store, &clock).await.won().await;
-        store.be(Mood::AnswersLost);
+        store.respond_with(FakeResponse::AnswersLost);
         clock.pass(seconds(6)).await;
-        store.be(Mood::Well);
+        store.respond_with(FakeResponse::Normal);
         leadership.release().await.unwrap();
         assert_eq!(store.record().holder, "");
     }

@@ -57,9 +57,9 @@ pub struct OperatorSettings {
     pub leader_election: Option<LeaderElection>,
     /// The namespace of the operator's own data (the digest key) and of the Lease. `None`: unset, which is an error
     /// only with leader election.
-    pub home_namespace: Option<String>,
+    pub operator_namespace: Option<String>,
     /// Name of the Lease, and prefix of the names beside it.
-    pub home_name: String,
+    pub lease_name: String,
     /// Where the HTTP endpoints listen.
     pub bind_address: SocketAddr,
     /// Format and filter of the log.

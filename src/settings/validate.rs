@@ -17,9 +17,9 @@ const MIN_LEASE_DURATION: Duration = Duration::from_secs(5);
 const MAX_LEASE_DURATION: Duration = Duration::from_secs(3600);
 
 /// The cloud's times are whole seconds, so no shorter period is measurable.
-const MIN_SETTLE_TIME: Duration = Duration::from_secs(1);
+const MIN_CONFIRMATION_PERIOD: Duration = Duration::from_secs(1);
 
-const MAX_SETTLE_TIME: Duration = Duration::from_secs(3600);
+const MAX_CONFIRMATION_PERIOD: Duration = Duration::from_secs(3600);
 
 const MIN_RESYNC_PERIOD: Duration = Duration::from_secs(1);
 
@@ -61,8 +61,8 @@ pub fn validate(args: RunArgs, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) 
         max_requests_per_second: args.max_requests_per_second,
         request_timeout: args.request_timeout,
         leader_election,
-        home_namespace: args.leader_elect_resource_namespace,
-        home_name: args.leader_elect_resource_name,
+        operator_namespace: args.leader_elect_resource_namespace,
+        lease_name: args.leader_elect_resource_name,
         bind_address: args.bind_address,
         log: LogSettings {
             format: args.log_format,
@@ -148,7 +148,9 @@ fn check_durations(args: &RunArgs) -> Result<(), FlagError> {
         let problem = format!("{} is less than 1s; 0 disables drift checks", written(resync));
         return Err(FlagError::new("--resync-period", problem));
     }
-    if args.creation_confirmation_period < MIN_SETTLE_TIME || args.creation_confirmation_period > MAX_SETTLE_TIME {
+    if args.creation_confirmation_period < MIN_CONFIRMATION_PERIOD
+        || args.creation_confirmation_period > MAX_CONFIRMATION_PERIOD
+    {
         let problem = format!(
             "{} is not between 1s and 1h",
             written(args.creation_confirmation_period)

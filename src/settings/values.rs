@@ -12,7 +12,7 @@ use crate::settings::flag_error::{InvalidDuration, InvalidLogFilter, InvalidProb
 use crate::settings::selector::{SelectorError, check_label_selector};
 
 /// Other objects are named after the Lease, with a suffix, and must still have valid names.
-const MAX_HOME_NAME: usize = 200;
+const MAX_LEASE_NAME: usize = 200;
 
 /// `30s`, `5m`, `1h`, `0`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
@@ -49,11 +49,11 @@ pub(crate) fn parse_namespace(text: &str) -> Result<String, String> {
 
 /// An object's name with room for a suffix.
 pub(crate) fn parse_object_name(text: &str) -> Result<String, String> {
-    if text.len() <= MAX_HOME_NAME && is_dns_subdomain(text) {
+    if text.len() <= MAX_LEASE_NAME && is_dns_subdomain(text) {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "a name has 1 to {MAX_HOME_NAME} of a-z, 0-9, `-` and `.`, a letter or digit at both ends"
+            "a name has 1 to {MAX_LEASE_NAME} of a-z, 0-9, `-` and `.`, a letter or digit at both ends"
         ))
     }
 }

@@ -85,8 +85,8 @@ struct ApiserverState {
     /// Version, type, path and object of each change.
     changes: Vec<(u64, &'static str, String, Value)>,
     asked: Vec<(Method, String)>,
-    under_way: usize,
-    most_under_way: usize,
+    in_progress: usize,
+    most_in_progress: usize,
     faults: Vec<Fault>,
     /// The number of started watches, and how many of the first ones deliver nothing any more.
     watches: usize,
@@ -191,8 +191,8 @@ impl Apiserver {
     }
 
     /// The largest number of concurrent requests, without watches.
-    pub(crate) fn most_under_way(&self) -> usize {
-        self.lock().most_under_way
+    pub(crate) fn most_in_progress(&self) -> usize {
+        self.lock().most_in_progress
     }
 
     /// An overview of the objects, for failure messages.
@@ -239,13 +239,13 @@ impl Apiserver {
         }
         {
             let mut state = self.lock();
-            state.under_way += 1;
-            state.most_under_way = state.most_under_way.max(state.under_way);
+            state.in_progress += 1;
+            state.most_in_progress = state.most_in_progress.max(state.in_progress);
         }
         tokio::time::sleep(ANSWER_TAKES).await;
         let answer = {
             let mut state = self.lock();
-            state.under_way -= 1;
+            state.in_progress -= 1;
             state.answer(&asked)
         };
         self.version.send_replace(self.lock().version);

@@ -30,13 +30,13 @@ async fn freed_quota_requeues_the_same_number_of_waiting_objects() {
         })
         .await;
     let before = world.calls("CreateCustomerGateway").await;
-    for (gone, path) in of_reason(&world, "Available").into_iter().take(2).enumerate() {
+    for (deleted, path) in of_reason(&world, "Available").into_iter().take(2).enumerate() {
         world.apiserver.delete(&path);
         world
             .until("another has its place", |world| {
                 world.apiserver.get(&path).is_null()
                     && of_reason(world, "Available").len() == 5
-                    && of_reason(world, "QuotaExceeded").len() == 24 - gone
+                    && of_reason(world, "QuotaExceeded").len() == 24 - deleted
             })
             .await;
     }

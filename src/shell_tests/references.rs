@@ -248,7 +248,7 @@ async fn a_ready_link_outlives_the_deletion_of_its_gateway_and_follows_the_next_
 }
 
 #[tokio::test]
-async fn a_degraded_link_is_ready_and_says_why_and_a_failed_one_is_not() {
+async fn a_degraded_link_is_ready_and_reports_why_and_a_failed_one_is_not() {
     let (world, tunnel) = created_in(world().await).await;
     set_state(&world, &tunnel, "degraded").await;
     world.until("it is Ready", |world| world.ready(&tunnel).1).await;

@@ -9,7 +9,7 @@ use crate::shell_tests::apiserver::ApiRequest;
 use crate::shell_tests::world::{ShellWorld, gateway, user};
 
 /// Whether it is the record of an intent of one of these.
-fn announces(asked: &ApiRequest, names: &[&str]) -> bool {
+fn records_intent(asked: &ApiRequest, names: &[&str]) -> bool {
     let is_one = |name: &&str| asked.path.ends_with(&format!("/{name}/status"));
     asked.method == Method::PATCH && asked.body.contains("\"intent\":{") && names.iter().any(is_one)
 }
@@ -19,7 +19,7 @@ async fn a_slow_status_write_of_a_user_delays_no_other_write_on_its_server() {
     // What is held until another user is confirmed is held for longer than a record covers.
     let mut world = ShellWorld::new(&["--creation-confirmation-period=4s"]).await;
     world.put_secret("login", &[("password", "Sentinel First-1")]);
-    let held = world.apiserver.hold(|asked| announces(asked, &["alice"]));
+    let held = world.apiserver.hold(|asked| records_intent(asked, &["alice"]));
     world.put_user("alice", json!({"passwordSecretRef": {"name": "login"}}));
     world.start();
     world.until("the record is held", |_| held.count() == 1).await;
@@ -54,7 +54,7 @@ async fn a_slow_status_write_of_a_user_delays_no_other_write_on_its_server() {
 async fn slow_status_writes_of_gateways_delay_no_other_cloud_write() {
     const SLOW: [&str; 5] = ["a", "b", "c", "d", "e"];
     let mut world = ShellWorld::new(&[]).await;
-    let held = world.apiserver.hold(|asked| announces(asked, &SLOW));
+    let held = world.apiserver.hold(|asked| records_intent(asked, &SLOW));
     for (number, name) in SLOW.iter().enumerate() {
         world.put_gateway(name, address(number));
     }
@@ -118,7 +118,7 @@ async fn a_recorded_write_without_a_permit_is_withdrawn_and_sent_once_later() {
     // However busy the machine is, the request that is held outlasts the test.
     let mut world = ShellWorld::new(&["--request-timeout=60s"]).await;
     world.put_secret("login", &[("password", "Sentinel First-1")]);
-    let slow = world.apiserver.hold(|asked| announces(asked, &["alice"]));
+    let slow = world.apiserver.hold(|asked| records_intent(asked, &["alice"]));
     let put = |world: &ShellWorld, name: &str| world.put_user(name, json!({"passwordSecretRef": {"name": "login"}}));
     put(&world, "alice");
     world.hold_cloud("CreateVpnUser", 1).await;
@@ -149,7 +149,7 @@ async fn a_recorded_write_without_a_permit_is_withdrawn_and_sent_once_later() {
 
 #[tokio::test]
 async fn cloud_responses_release_permits_while_the_apiserver_hangs() {
-    const PERMITS: usize = vpn_cloud::limits::rate_limiter::MOST_UNDER_WAY;
+    const PERMITS: usize = vpn_cloud::limits::rate_limiter::MOST_IN_PROGRESS;
     let mut world = ShellWorld::new(&["--resync-period=1s", "--request-timeout=60s"]).await;
     let names = |prefix: &str, count: usize| {
         (0..count)

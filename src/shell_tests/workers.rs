@@ -75,7 +75,7 @@ async fn many_objects_are_reconciled_by_a_limited_number_of_workers() {
             (0..CROWD).all(|number| world.ready(&gateway(&format!("gw-{number}"))).0 == "SecretNotFound")
         })
         .await;
-    let most = world.apiserver.most_under_way();
+    let most = world.apiserver.most_in_progress();
     // Beside the workers: a list of each watch, and the digest key.
     assert!(most <= MOST_RECONCILES + 4, "{most} requests at once");
     world.stop().await;

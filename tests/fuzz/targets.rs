@@ -159,12 +159,12 @@ fn check_error(error: &CloudError, secret: bool) {
     for (what, part) in [("the code", &error.code), ("the request id", &error.request_id)] {
         assert_plain(what, part.as_deref().unwrap_or_default(), LONGEST_QUOTE);
     }
-    let told = error.to_string();
-    assert_plain("the error", &told, 4 * LONGEST_QUOTE);
+    let reported = error.to_string();
+    assert_plain("the error", &reported, 4 * LONGEST_QUOTE);
     let failure = failure_of(error);
     assert_plain("the message", &failure.condition.message, LONGEST_MESSAGE);
     if secret {
-        assert_tags_unknown("the error", &told);
+        assert_tags_unknown("the error", &reported);
         assert_tags_unknown("Debug of it", &format!("{error:?}"));
         assert_tags_unknown("the message", &failure.condition.message);
     }
@@ -312,8 +312,8 @@ fn settings() -> OperatorSettings {
         max_requests_per_second: NonZeroU32::MIN,
         request_timeout: Duration::from_secs(10),
         leader_election: None,
-        home_namespace: None,
-        home_name: "vpn-operator".to_owned(),
+        operator_namespace: None,
+        lease_name: "vpn-operator".to_owned(),
         bind_address: ([127, 0, 0, 1], 0).into(),
         log: LogSettings {
             format: LogFormat::Text,
@@ -374,11 +374,11 @@ fn credentials_secret(input: &[u8]) {
             assert_plain("the message", message, 1400);
             // The message quotes invalid endpoints and regions: they are no secrets.
             let quoted = ["endpoint", "iamEndpoint", "region"].into_iter();
-            let tells = quoted.filter_map(|key| data.get(key)).any(|value| {
+            let is_quoted = quoted.filter_map(|key| data.get(key)).any(|value| {
                 let value = String::from_utf8_lossy(value).to_lowercase();
                 value.contains(OF_THE_SECRET)
             });
-            if !tells {
+            if !is_quoted {
                 assert_tags_unknown("the message", message);
             }
         }

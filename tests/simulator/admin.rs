@@ -21,7 +21,7 @@ async fn the_log_lists_requests_without_secrets() {
         assert!(!answer.text.contains(secret), "{secret}");
     }
     let page: LogPage = serde_json::from_str(&answer.text).unwrap();
-    let told: Vec<_> = page
+    let reported: Vec<_> = page
         .requests
         .iter()
         .map(|entry| {
@@ -34,7 +34,7 @@ async fn the_log_lists_requests_without_secrets() {
         })
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             (Some("CreateCustomerGateway"), Some(201), None, true),
             (Some("GetCustomerGateway"), Some(404), Some("VPN.0004"), false),
@@ -225,7 +225,7 @@ async fn put_resets_omitted_switches_to_their_defaults() {
 #[tokio::test]
 async fn an_unknown_switch_or_value_is_refused_and_changes_nothing() {
     let cloud = Cloud::start().await;
-    for (body, says) in [
+    for (body, words) in [
         (json!({"fqdn": "refused", "weather": "fine"}), "list-order"),
         (
             json!({"fqdn": "refused", "list-order": "random"}),
@@ -235,7 +235,7 @@ async fn an_unknown_switch_or_value_is_refused_and_changes_nothing() {
     ] {
         for method in [Method::PUT, Method::PATCH] {
             let error = cloud.admin(method, "switches", body.clone()).await.expect(400)["error"].to_string();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(words), "{error}");
         }
     }
     let state = cloud.admin_get("state").await;

@@ -131,12 +131,12 @@ async fn a_request_without_a_valid_signature_is_refused() {
     let (status, code, text) = list_as(&cloud, &impostor()).await.error();
     assert_eq!((status, code.as_str()), (401, "APIGW.0301"));
     assert!(text.contains("verify aksk signature fail"), "{text}");
-    let stranger = Signer {
+    let unknown_signer = Signer {
         access_key: "NOBODY".to_owned(),
         ..Signer::default()
     };
     assert!(
-        list_as(&cloud, &stranger)
+        list_as(&cloud, &unknown_signer)
             .await
             .error()
             .2
@@ -178,11 +178,11 @@ async fn fifteen_minutes_of_clock_skew_are_accepted() {
         .expect(200);
     let refused = list_as(&cloud, &Signer::default()).await;
     refused.assert_error(401, "APIGW.0303");
-    let told = Timestamp::strptime(
+    let reported = Timestamp::strptime(
         "%a, %d %b %Y %H:%M:%S %z",
         refused.header("date").unwrap().replace("GMT", "+0000"),
     );
-    let ahead = told.unwrap().duration_since(Timestamp::now());
+    let ahead = reported.unwrap().duration_since(Timestamp::now());
     assert!(ahead > SignedDuration::from_mins(50), "{ahead}");
     let at = Timestamp::now() + SignedDuration::from_hours(1);
     list_as(

@@ -147,7 +147,7 @@ fn vpn_servers_can_be_configured_by_flags() {
     assert_eq!(lines[6].len(), lines[5].len());
     assert_ne!(lines[6], lines[5]);
     let twice = format!("id={id}");
-    for (servers, says) in [
+    for (servers, words) in [
         (["--vpn-server", "status=FINE"], "PENDING_UPDATE"),
         (["--vpn-server", "id=short"], "36 characters"),
         (["--vpn-server", &format!("{twice};{twice}")], id),
@@ -156,7 +156,7 @@ fn vpn_servers_can_be_configured_by_flags() {
         assert!(!process.wait().success());
         let mut text = String::new();
         process.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        assert!(text.contains("--vpn-server") && text.contains(says), "{text}");
+        assert!(text.contains("--vpn-server") && text.contains(words), "{text}");
     }
 }
 
@@ -164,7 +164,7 @@ fn vpn_servers_can_be_configured_by_flags() {
 fn an_invalid_flag_ends_the_process_and_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for (arguments, says) in [
+    for (arguments, words) in [
         (["--bind-address", "nowhere"], "--bind-address"),
         (["--bind-address", address.as_str()], address.as_str()),
         (["--credential", "AK"], "--credential"),
@@ -173,6 +173,6 @@ fn an_invalid_flag_ends_the_process_and_is_named() {
         assert!(!process.wait().success());
         let mut text = String::new();
         process.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        assert!(text.contains(says), "{text}");
+        assert!(text.contains(words), "{text}");
     }
 }

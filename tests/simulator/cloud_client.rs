@@ -97,8 +97,11 @@ async fn the_client_creates_reads_updates_and_deletes_a_gateway() {
         "uid:cluster:ns:name"
     );
     client.delete_customer_gateway(&id).await.unwrap();
-    let gone = client.get_customer_gateway(&id).await.unwrap_err();
-    assert_eq!((gone.kind, gone.code.as_deref()), (ErrorKind::Gone, Some("VPN.0004")));
+    let deleted = client.get_customer_gateway(&id).await.unwrap_err();
+    assert_eq!(
+        (deleted.kind, deleted.code.as_deref()),
+        (ErrorKind::Gone, Some("VPN.0004"))
+    );
 }
 
 #[tokio::test]

@@ -350,7 +350,7 @@ async fn a_reset_drops_held_requests_without_effect() {
 #[tokio::test]
 async fn an_invalid_fault_is_refused_with_the_allowed_values() {
     let cloud = Cloud::start().await;
-    for (fault, says) in [
+    for (fault, words) in [
         (json!({"fault": "earthquake"}), "late-commit"),
         (json!({"fault": "hold", "operation": "Nap"}), "CreateCustomerGateway"),
         (json!({"fault": "hold", "color": 1}), "color"),
@@ -363,6 +363,6 @@ async fn an_invalid_fault_is_refused_with_the_allowed_values() {
             .as_str()
             .unwrap()
             .to_owned();
-        assert!(error.contains(says), "{error}");
+        assert!(error.contains(words), "{error}");
     }
 }

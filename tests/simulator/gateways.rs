@@ -33,9 +33,9 @@ async fn a_gateway_is_created_read_updated_and_deleted() {
             "created_at": created_at, "updated_at": created_at, "tags": [{"key": "env", "value": "test"}]})
     );
     // The answer to the creation has more digits.
-    let told: Timestamp = gateway["created_at"].as_str().unwrap().parse().unwrap();
+    let reported: Timestamp = gateway["created_at"].as_str().unwrap().parse().unwrap();
     assert_eq!(
-        told.as_millisecond(),
+        reported.as_millisecond(),
         created_at.parse::<Timestamp>().unwrap().as_millisecond()
     );
     assert_eq!(

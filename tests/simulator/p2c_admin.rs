@@ -181,12 +181,12 @@ async fn error_codes_can_be_changed() {
     cloud.created_user("alice").await;
     let body = json!({"VPN.1301": "VPN.1388"});
     let codes = cloud.admin(Method::PUT, "p2c-codes", body).await.expect(200)["codes"].clone();
-    let told = |code: &str| {
+    let reported = |code: &str| {
         let codes = codes.as_array().unwrap();
         codes.iter().find(|known| known["code"] == code).unwrap()["shown"].clone()
     };
     assert_eq!(
-        (told("VPN.1301"), told("VPN.1302")),
+        (reported("VPN.1301"), reported("VPN.1302")),
         (json!("VPN.1388"), json!("VPN.1302"))
     );
     cloud

@@ -83,8 +83,8 @@ async fn a_replayed_token_does_not_recreate_a_removed_user() {
     assert_eq!(again["user"], made["user"]);
     assert_eq!(cloud.true_users().await, 0);
     let other = "00000000-0000-4000-8000-000000000001";
-    let anew = cloud.post_with_token(other, "users", &body).await.expect(201);
-    assert_ne!(anew["user"], made["user"]);
+    let second = cloud.post_with_token(other, "users", &body).await.expect(201);
+    assert_ne!(second["user"], made["user"]);
     // A repeated response is no creation, so the fault does not apply to it.
     cloud.fault(json!({"fault": "vanish-after-create"})).await;
     cloud.post_with_token(other, "users", &body).await.expect(201);
@@ -98,8 +98,8 @@ async fn a_replayed_token_returns_the_lost_response() {
     cloud.fault(json!({"fault": "html-502", "commit": true})).await;
     let lost = cloud.post_with_token(UNKNOWN_ID, "users", &body).await;
     assert_eq!(lost.status, 502);
-    let told = cloud.post_with_token(UNKNOWN_ID, "users", &body).await.expect(201);
-    cloud.shown_user(told["user"]["id"].as_str().unwrap()).await;
+    let reported = cloud.post_with_token(UNKNOWN_ID, "users", &body).await.expect(201);
+    cloud.shown_user(reported["user"]["id"].as_str().unwrap()).await;
     assert_eq!(cloud.true_users().await, 1);
     let log = cloud.admin_get("log?operation=CreateVpnUser").await["requests"].clone();
     let seen = |n: usize| (&log[n]["committed"], &log[n]["client_token"]);
@@ -206,13 +206,13 @@ async fn slow_operations_complete_without_user_action() {
     assert_eq!(cloud.admin(Method::PUT, "pace", pace.clone()).await.expect(200), pace);
     let id = cloud.created_user("alice").await;
     cloud.delete_user(&id).await.expect(204);
-    let gone = async {
+    let deleted = async {
         while cloud.user(&id).await.status == 200 {
             tokio::task::yield_now().await;
         }
     };
     let deadline = Duration::from_secs(30);
-    tokio::time::timeout(deadline, gone).await.expect("it is never gone");
+    tokio::time::timeout(deadline, deleted).await.expect("it is never gone");
     assert_eq!(cloud.admin_get("vpn-users").await["users"], Value::Array(Vec::new()));
     // The clock does not change the pace.
     cloud

@@ -128,12 +128,12 @@ pub(crate) async fn check(cloud: &Cloud, name: &str, value: &str) {
                     (400, "VPN.0001")
                 };
                 assert_eq!((status, code.as_str()), expected);
-                let says = if what == "400-not-exist" {
+                let words = if what == "400-not-exist" {
                     "does not exist"
                 } else {
                     "not found"
                 };
-                assert!(text.contains(says), "{text}");
+                assert!(text.contains(words), "{text}");
             }
         }
         ("server-not-ready", what) => {
@@ -143,8 +143,8 @@ pub(crate) async fn check(cloud: &Cloud, name: &str, value: &str) {
                 _ => (403, "VPN.0003"),
             };
             let (user, group) = member(cloud, "ops").await;
-            for trouble in [json!({"status": "PENDING_UPDATE"}), json!({"client_auth_type": "CERT"})] {
-                cloud.edit("vpn-servers", SERVER, trouble).await;
+            for unusable in [json!({"status": "PENDING_UPDATE"}), json!({"client_auth_type": "CERT"})] {
+                cloud.edit("vpn-servers", SERVER, unusable).await;
                 for reply in [
                     cloud.create_user(user_named("bobby")).await,
                     cloud.update_user(&user, json!({})).await,

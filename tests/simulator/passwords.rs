@@ -122,14 +122,14 @@ async fn no_response_contains_a_password() {
         .assert_error(400, "VPN.1312");
     let batch = json!({"users": [fields]});
     cloud.post(&on_server("users/batch-create"), batch).await.expect(201);
-    let told = [
+    let reported = [
         cloud.admin(Method::GET, "log", Value::Null).await,
         cloud.admin(Method::GET, "state", Value::Null).await,
         cloud.admin(Method::GET, "vpn-users", Value::Null).await,
         cloud.user(&id).await,
         cloud.get(&on_server("users")).await,
     ];
-    for reply in told {
+    for reply in reported {
         assert!(!reply.text.contains("Sentinel"), "{}", reply.text);
     }
 }

@@ -180,7 +180,7 @@ async fn invalid_servers_prevent_the_start_of_the_simulator() {
         client_cidr: client_cidr.to_owned(),
         ..VpnServerSpec::default()
     };
-    for (servers, says) in [
+    for (servers, words) in [
         (vec![spec(SERVER, "10.0.0.0/8"), spec(SERVER, "10.0.0.0/8")], SERVER),
         (vec![spec(SERVER, "10.0.0.0")], "192.168.10.0/24"),
     ] {
@@ -191,6 +191,6 @@ async fn invalid_servers_prevent_the_start_of_the_simulator() {
         let error = RunningSimulator::start(settings, (Ipv4Addr::LOCALHOST, 0).into())
             .await
             .unwrap_err();
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
     }
 }

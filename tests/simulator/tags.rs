@@ -89,27 +89,21 @@ async fn gateways_are_found_by_their_tags() {
         cloud.get("customer-gateway/tags").await.expect(200),
         json!({"tags": [{"key": "env", "values": ["live", "test"]}, {"key": "team", "values": ["net"]}]})
     );
-    let everybody = [a.as_str(), b.as_str(), c.as_str()];
+    let all = [a.as_str(), b.as_str(), c.as_str()];
     for (body, found) in [
-        (json!({}), &everybody[..]),
-        (json!({"tags": [{"key": "env", "values": []}]}), &everybody[..2]),
-        (
-            json!({"tags": [{"key": "env", "values": ["test", "live"]}]}),
-            &everybody[..2],
-        ),
-        (json!({"tags": [{"key": "env", "values": ["test"]}]}), &everybody[..1]),
+        (json!({}), &all[..]),
+        (json!({"tags": [{"key": "env", "values": []}]}), &all[..2]),
+        (json!({"tags": [{"key": "env", "values": ["test", "live"]}]}), &all[..2]),
+        (json!({"tags": [{"key": "env", "values": ["test"]}]}), &all[..1]),
         (
             json!({"tags": [{"key": "env", "values": []}, {"key": "team", "values": ["net"]}]}),
-            &everybody[..1],
+            &all[..1],
         ),
         (json!({"tags": [{"key": "env", "values": ["other"]}]}), &[]),
-        (json!({"without_any_tag": true}), &everybody[2..]),
-        (json!({"without_any_tag": "true"}), &everybody[2..]),
-        (json!({"without_any_tag": "false"}), &everybody[..]),
-        (
-            json!({"matches": [{"key": "resource_name", "value": "b"}]}),
-            &everybody[1..2],
-        ),
+        (json!({"without_any_tag": true}), &all[2..]),
+        (json!({"without_any_tag": "true"}), &all[2..]),
+        (json!({"without_any_tag": "false"}), &all[..]),
+        (json!({"matches": [{"key": "resource_name", "value": "b"}]}), &all[1..2]),
     ] {
         let answer = cloud
             .post("customer-gateway/resource-instances/filter", body.clone())

@@ -122,9 +122,9 @@ async fn names_and_static_ips_are_unique_on_one_server() {
 
     let elsewhere = format!("p2c-vpn-gateways/vpn-servers/{OTHER_SERVER}/users");
     let answer = cloud.post(&elsewhere, json!({"user": alice})).await.expect(201);
-    let twin = answer["user"]["id"].as_str().unwrap();
-    cloud.user(twin).await.assert_error(404, "VPN.0004");
-    cloud.get(&format!("{elsewhere}/{twin}")).await.expect(200);
+    let duplicate = answer["user"]["id"].as_str().unwrap();
+    cloud.user(duplicate).await.assert_error(404, "VPN.0004");
+    cloud.get(&format!("{elsewhere}/{duplicate}")).await.expect(200);
 }
 
 #[tokio::test]

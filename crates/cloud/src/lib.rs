@@ -17,8 +17,8 @@ pub mod values;
 
 pub use crate::credentials::access_key::Credentials;
 pub use crate::error::cloud_error::{Backoff, CloudError, ErrorKind, Operation, Retry};
-pub use crate::http::answer::Answer;
 pub use crate::http::client::{Client, ProjectScope};
+pub use crate::http::response::CloudResponse;
 pub use crate::http::transport::{RequestObserver, Transport, TransportOptions};
 pub use crate::limits::circuit_breaker::{Admit, Admitted, CircuitBreaker};
 pub use crate::limits::rate_limiter::{Permit, Priority, RateLimiter};

@@ -87,48 +87,48 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         password: asked.password,
         body: None,
     };
-    let said = RawResponse {
+    let raw = RawResponse {
         status: StatusCode::from_u16(heard.status).unwrap_or(StatusCode::OK),
         body: heard.body.to_vec(),
         request_id: heard.request_id.map(str::to_owned),
         date: heard.date.and_then(time::parse_http_date),
         retry_after: heard.retry_after.map(str::to_owned),
     };
-    if !said.status.is_success() {
-        return Err(*CallFailure::refusal(&call, &said, now).error);
+    if !raw.status.is_success() {
+        return Err(*CallFailure::refusal(&call, &raw, now).error);
     }
     match asked.operation {
         Operation::ListCustomerGateways => {
-            body::<customer_gateways::CustomerGatewaysBody>(&call, &said).map(|list| Read::Gateways(list.into()))
+            body::<customer_gateways::CustomerGatewaysBody>(&call, &raw).map(|list| Read::Gateways(list.into()))
         }
         Operation::CreateCustomerGateway | Operation::GetCustomerGateway | Operation::UpdateCustomerGateway => {
-            body::<customer_gateways::WrappedGateway<CustomerGateway>>(&call, &said)
+            body::<customer_gateways::WrappedGateway<CustomerGateway>>(&call, &raw)
                 .map(|read| Read::Gateway(Box::new(read.customer_gateway)))
         }
         Operation::ListCustomerGatewayTags => {
-            body::<tags::TagsBody>(&call, &said).map(|tags::TagsBody(tags)| Read::Tags(tags.len()))
+            body::<tags::TagsBody>(&call, &raw).map(|tags::TagsBody(tags)| Read::Tags(tags.len()))
         }
         Operation::FilterCustomerGateways => {
-            body::<tags::TaggedResources>(&call, &said).map(|page| Read::Tags(page.resources.len()))
+            body::<tags::TaggedResources>(&call, &raw).map(|page| Read::Tags(page.resources.len()))
         }
-        Operation::ListVpnUsers => body::<users::UsersBody>(&call, &said).map(|list| Read::Users(list.into())),
+        Operation::ListVpnUsers => body::<users::UsersBody>(&call, &raw).map(|list| Read::Users(list.into())),
         Operation::GetVpnUser | Operation::UpdateVpnUser => {
-            body::<users::WrappedUser<User>>(&call, &said).map(|read| Read::User(Box::new(read.user)))
+            body::<users::WrappedUser<User>>(&call, &raw).map(|read| Read::User(Box::new(read.user)))
         }
         Operation::CreateVpnUser => {
-            body::<users::WrappedUser<CreatedUser>>(&call, &said).map(|read| Read::Created(read.user))
+            body::<users::WrappedUser<CreatedUser>>(&call, &raw).map(|read| Read::Created(read.user))
         }
         Operation::ListVpnUserGroups => {
-            body::<user_groups::GroupsBody>(&call, &said).map(|list| Read::Groups(list.into()))
+            body::<user_groups::GroupsBody>(&call, &raw).map(|list| Read::Groups(list.into()))
         }
         Operation::ListVpnUsersInGroup => {
-            body::<user_groups::MembersBody>(&call, &said).map(|list| Read::Members(list.into()))
+            body::<user_groups::MembersBody>(&call, &raw).map(|list| Read::Members(list.into()))
         }
         Operation::ListVpnServers => {
-            body::<vpn_servers::VpnServersBody>(&call, &said).map(|list| Read::Servers(list.into()))
+            body::<vpn_servers::VpnServersBody>(&call, &raw).map(|list| Read::Servers(list.into()))
         }
         Operation::LookUpProject => {
-            let projects = body::<iam::ProjectsBody>(&call, &said)?;
+            let projects = body::<iam::ProjectsBody>(&call, &raw)?;
             let chosen = iam::choose(projects.projects, "eu-west-101");
             let rejected = |problem| CloudError::new(asked.operation, ErrorKind::Rejected, problem);
             chosen.map(Read::Project).map_err(rejected)
@@ -139,14 +139,14 @@ pub fn read(asked: Asked<'_>, heard: Heard<'_>, now: Timestamp) -> Result<Read, 
         | Operation::DeleteVpnUser
         | Operation::ResetVpnUserPassword
         | Operation::AddVpnUsersToGroup
-        | Operation::RemoveVpnUsersFromGroup => crate::http::transport::done(&said.body)
+        | Operation::RemoveVpnUsersFromGroup => crate::http::transport::done(&raw.body)
             .map(|()| Read::Done)
-            .map_err(|problem| *CallFailure::unreadable(&call, &said, &problem).error),
+            .map_err(|problem| *CallFailure::unreadable(&call, &raw, &problem).error),
     }
 }
 
-fn body<T: DeserializeOwned>(call: &OutgoingCall<'_>, said: &RawResponse) -> Result<T, CloudError> {
-    serde_json::from_slice(&said.body).map_err(|problem| *CallFailure::unreadable(call, said, &problem).error)
+fn body<T: DeserializeOwned>(call: &OutgoingCall<'_>, raw: &RawResponse) -> Result<T, CloudError> {
+    serde_json::from_slice(&raw.body).map_err(|problem| *CallFailure::unreadable(call, raw, &problem).error)
 }
 
 /// Reads the text of the file with the default credentials.

@@ -382,8 +382,8 @@ impl<K: Kind> ObjectState<K> {
 
     /// Returns, once, the change that the cloud accepted but no read shows yet: after that it is retried.
     pub fn take_accepted(&mut self) -> Option<K::Change> {
-        let (change, told) = self.activity.as_mut()?.accepted.as_mut()?;
-        (!std::mem::replace(told, true)).then(|| change.clone())
+        let (change, reported) = self.activity.as_mut()?.accepted.as_mut()?;
+        (!std::mem::replace(reported, true)).then(|| change.clone())
     }
 
     /// Records that the cloud accepted this change. Returns whether it had accepted the same before, without effect.

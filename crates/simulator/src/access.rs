@@ -238,12 +238,12 @@ impl IdentityStore {
         credential.failures = 0;
         credential.locked_until = None;
         let sent = request.header("x-security-token");
-        let token_is_right = match (&credential.spec.security_token, sent) {
+        let token_is_correct = match (&credential.spec.security_token, sent) {
             (None, None) => true,
             (Some(token), Some(sent)) => token.expose_secret() == sent,
             _ => false,
         };
-        if !token_is_right || credential.expires_at.is_some_and(|end| now >= end) {
+        if !token_is_correct || credential.expires_at.is_some_and(|end| now >= end) {
             return Err(unauthorized("decrypt token fail"));
         }
         Ok(Caller {

@@ -170,8 +170,8 @@ mod tests {
         let time: Timestamp = "2025-07-17T16:49:28.567890123Z".parse().unwrap();
         for form in ["millis", "trimmed", "micros", "offset"] {
             let switches = switches("read-times", form);
-            let told: Timestamp = in_read_answer(time, &switches).parse().unwrap();
-            assert_eq!(in_list(time, &switches), told, "{form}");
+            let reported: Timestamp = in_read_answer(time, &switches).parse().unwrap();
+            assert_eq!(in_list(time, &switches), reported, "{form}");
         }
     }
 

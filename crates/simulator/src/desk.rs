@@ -25,7 +25,7 @@ pub struct Desk {
 
 /// An answer: its status, and its body or its refusal.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct DeskReply {
     /// The HTTP status.
     pub status: u16,
     /// The fields of a success; `null` for a refusal and for 204.
@@ -34,7 +34,7 @@ pub struct Told {
     pub refused: Option<(String, String)>,
 }
 
-impl Told {
+impl DeskReply {
     fn refusal(refusal: ApiRefusal) -> Self {
         Self {
             status: refusal.status.as_u16(),
@@ -66,16 +66,16 @@ impl Desk {
 
     /// Sends a request to a path below the project. A path at which nothing is published is answered as the gateway
     /// of the API does.
-    pub fn ask(&mut self, method: &str, path: &str, body: Option<&Value>, client_token: Option<&str>) -> Told {
+    pub fn ask(&mut self, method: &str, path: &str, body: Option<&Value>, client_token: Option<&str>) -> DeskReply {
         if let Some(reason) = &self.unusable {
-            return Told::refusal(ApiRefusal::invalid(reason));
+            return DeskReply::refusal(ApiRefusal::invalid(reason));
         }
         let path = format!("/v5/{}/{path}", tryout::PROJECT_ID);
         let published = Method::from_bytes(method.as_bytes())
             .ok()
             .and_then(|method| route(&method, &path));
         let Some(route) = published else {
-            return Told::refusal(ApiRefusal::not_published(method, &path));
+            return DeskReply::refusal(ApiRefusal::not_published(method, &path));
         };
         let body = body.map(Value::to_string).unwrap_or_default();
         let call = ServiceCall {
@@ -93,20 +93,20 @@ impl Desk {
             self.state.p2c.writes.leave(&route.server_id, self.asked);
         }
         match answer {
-            Ok(answer) => Told {
+            Ok(answer) => DeskReply {
                 status: answer.status.as_u16(),
                 body: answer.body.map_or(Value::Null, Value::Object),
                 refused: None,
             },
             Err(mut refusal) => {
                 self.state.p2c.codes.apply(&mut refusal);
-                Told::refusal(refusal)
+                DeskReply::refusal(refusal)
             }
         }
     }
 
     /// Settles everything that has not settled.
-    pub fn settle(&mut self) {
+    pub fn complete_creations(&mut self) {
         let now = self.state.clock.now();
         self.state.p2c.settle(now);
     }

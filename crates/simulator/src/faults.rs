@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_invalid_fault_is_refused() {
-        for (fault, says) in [
+        for (fault, words) in [
             (FaultRequest::once(FaultName::Latency), "needs ms"),
             (FaultRequest::once(FaultName::Error), "needs a status"),
             (FaultRequest::once(FaultName::HugeBody), "needs bytes"),
@@ -305,7 +305,7 @@ mod tests {
             ),
         ] {
             let error = PendingFaults::default().add(fault).unwrap_err();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(words), "{error}");
         }
     }
 }

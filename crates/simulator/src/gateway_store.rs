@@ -241,23 +241,23 @@ impl GatewayStore {
     /// Returns the gateway as that place shows it.
     pub(crate) fn show(&self, gateway: &Gateway, place: ShownIn, switches: &Switches) -> Value {
         let mut shown = Map::new();
-        let mut tell = |name: &str, value: Value| shown.insert(name.to_owned(), value);
+        let mut set = |name: &str, value: Value| shown.insert(name.to_owned(), value);
         let identity = &gateway.identity;
         let time = |time| match place {
             ShownIn::Creation => in_create_answer(time, switches),
             ShownIn::Read | ShownIn::List => in_read_answer(time, switches),
         };
         let unset = || (switches.unset_fields == UnsetFields::Null).then_some(Value::Null);
-        tell("id", json!(gateway.id));
-        tell("name", json!(gateway.name));
+        set("id", json!(gateway.id));
+        set("name", json!(gateway.name));
         if place != ShownIn::List || switches.list_id_type == ListIdType::Present {
-            tell("id_type", json!(identity.id_type));
+            set("id_type", json!(identity.id_type));
         }
-        tell("id_value", json!(identity.id_value));
+        set("id_value", json!(identity.id_value));
         if (place != ShownIn::List || switches.list_bgp_asn == ListBgpAsn::Present)
             && let Some(asn) = identity.bgp_asn.map(Value::from).or_else(unset)
         {
-            tell("bgp_asn", asn);
+            set("bgp_asn", asn);
         }
         let certificate = gateway
             .ca_certificate
@@ -275,10 +275,10 @@ impl GatewayStore {
                 })
             });
         if let Some(certificate) = certificate.or_else(unset) {
-            tell("ca_certificate", certificate);
+            set("ca_certificate", certificate);
         }
-        tell("created_at", json!(time(gateway.created_at)));
-        tell("updated_at", json!(time(gateway.updated_at)));
+        set("created_at", json!(time(gateway.created_at)));
+        set("updated_at", json!(time(gateway.updated_at)));
         let tags = match (place, switches.create_tags, switches.list_tags) {
             (ShownIn::Creation, CreateTags::Absent, _) | (ShownIn::List, _, ListTags::Absent) => None,
             (ShownIn::List, _, ListTags::Null) => Some(Value::Null),
@@ -289,14 +289,14 @@ impl GatewayStore {
             },
         };
         if let Some(tags) = tags {
-            tell("tags", tags);
+            set("tags", tags);
         }
         if switches.deprecated_fields == DeprecatedFields::Present && place != ShownIn::Creation {
             if identity.id_type == "ip" {
-                tell("ip", json!(identity.id_value));
+                set("ip", json!(identity.id_value));
             }
             let usual = if identity.bgp_asn.is_some() { "bgp" } else { "static" };
-            tell("route_mode", json!(identity.route_mode.as_deref().unwrap_or(usual)));
+            set("route_mode", json!(identity.route_mode.as_deref().unwrap_or(usual)));
         }
         shown.extend(gateway.answered_instead.clone());
         Value::Object(shown)

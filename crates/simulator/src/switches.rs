@@ -274,7 +274,7 @@ switches! {
     /// Adding to a group a user who is in another one.
     add_member: AddMember = "add-users-of-other-group" { Moves "moves", Refused "refused" }
     /// Removing from a group a user who is not in it.
-    remove_stranger: RemoveStranger = "remove-users-not-in-group" { Ignored "ignored", Refused "refused" }
+    remove_non_member: RemoveNonMember = "remove-users-not-in-group" { Ignored "ignored", Refused "refused" }
     /// Deletion of a group that has members.
     group_with_members: GroupWithMembers = "delete-group-with-members" { Leave "members-leave", Refused "refused" }
     /// A password that is one of the latest five of the user.

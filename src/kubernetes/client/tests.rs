@@ -61,15 +61,15 @@ async fn a_response_with_an_endless_body_times_out() {
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_requests_are_limited_and_all_complete() {
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let counted = (Arc::clone(&under_way), Arc::clone(&most));
+    let (in_progress, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = (Arc::clone(&in_progress), Arc::clone(&most));
     let client = client(&WatchActivity::default(), move |_| {
-        let (under_way, most) = counted.clone();
+        let (in_progress, most) = counted.clone();
         async move {
-            let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+            let now = in_progress.fetch_add(1, Ordering::SeqCst) + 1;
             most.fetch_max(now, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_secs(1)).await;
-            under_way.fetch_sub(1, Ordering::SeqCst);
+            in_progress.fetch_sub(1, Ordering::SeqCst);
             json(200, &serde_json::json!({"metadata": {"name": "a"}}))
         }
     });

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The state of the first list of a watch since this process leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InitialListProgress {
-    UnderWay,
+    InProgress,
     Complete,
     /// It fails for this cause.
     Failing(String),
@@ -30,7 +30,7 @@ pub(crate) struct InitialList {
 impl Default for InitialList {
     fn default() -> Self {
         Self {
-            progress: watch::Sender::new(InitialListProgress::UnderWay),
+            progress: watch::Sender::new(InitialListProgress::InProgress),
             failing_since: Mutex::default(),
         }
     }
@@ -113,7 +113,7 @@ mod tests {
         let progress = || list.subscribe().borrow().clone();
         list.failed(&refusal(500, "busy"), now);
         list.failed(&watcher::Error::NoResourceVersion, now + PATIENCE / 2);
-        assert_eq!(progress(), InitialListProgress::UnderWay);
+        assert_eq!(progress(), InitialListProgress::InProgress);
         list.failed(&refusal(500, "busy"), now + PATIENCE);
         assert_eq!(progress(), InitialListProgress::Failing("busy".to_owned()));
         list.failed(&refusal(403, "may not"), now + PATIENCE);

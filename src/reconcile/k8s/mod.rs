@@ -3,7 +3,7 @@
 pub mod digest_key;
 pub(crate) mod events;
 pub(crate) mod initial_list;
-pub(crate) mod living;
+pub(crate) mod owner_existence;
 pub(crate) mod report;
 pub(crate) mod secret_watch;
 pub(crate) mod secrets;

@@ -132,7 +132,7 @@ pub(crate) async fn publish(recorder: &Recorder, about: &ObjectReference, type_:
 
 /// Whether the change of a status is worth a Warning: a failure begins or changes.
 pub(crate) fn is_new_failure<K: Kind>(before: &K::Status, condition: &ReadyCondition) -> bool {
-    if condition.reason.is_underway() {
+    if condition.reason.is_in_progress() {
         return false;
     }
     let ready = conditions::find(&K::object(before).conditions, conditions::READY);
@@ -190,7 +190,7 @@ fn merge_patch(old: &Value, new: &Value) -> Value {
     let (Value::Object(old), Value::Object(new)) = (old, new) else {
         return new.clone();
     };
-    let gone = old
+    let removed = old
         .keys()
         .filter(|key| !new.contains_key(*key))
         .map(|key| (key.clone(), Value::Null));
@@ -203,7 +203,7 @@ fn merge_patch(old: &Value, new: &Value) -> Value {
                 .map_or_else(|| value.clone(), |old| merge_patch(old, value));
             (key.clone(), patch)
         });
-    Value::Object(gone.chain(changed).collect())
+    Value::Object(removed.chain(changed).collect())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ struct ReferencedSecret {
     /// Counts the reported changes: a read that began before the latest may not include it.
     heard: u64,
     last_heard: SecretVersion,
-    under_way: Option<ReadUnderWay>,
+    in_progress: Option<ReadInProgress>,
     /// The latest list that had begun when the Secret was first referenced.
     referenced_during: u64,
 }
@@ -59,7 +59,7 @@ struct ReaderState {
 }
 
 /// A read that has begun.
-struct ReadUnderWay {
+struct ReadInProgress {
     number: u64,
     /// The number of reported changes when it began.
     heard: u64,
@@ -108,11 +108,11 @@ impl Drop for Waiting<'_> {
             return;
         };
         if entry
-            .under_way
+            .in_progress
             .as_ref()
-            .is_some_and(|under_way| under_way.number == self.number && self.read.peek().is_some())
+            .is_some_and(|in_progress| in_progress.number == self.number && self.read.peek().is_some())
         {
-            entry.under_way = None;
+            entry.in_progress = None;
         }
         let Some(reader) = entry.by.get_mut(self.by) else {
             return;
@@ -314,14 +314,14 @@ impl Secrets {
         if is_followed && entry.answers(keys) {
             return Begun::Known(entry.hand_out(by));
         }
-        let joined = entry.under_way.as_ref().and_then(|under_way| {
-            let read = under_way.read.upgrade().filter(|read| read.peek().is_none())?;
-            Some((under_way.number, under_way.heard, read))
+        let joined = entry.in_progress.as_ref().and_then(|in_progress| {
+            let read = in_progress.read.upgrade().filter(|read| read.peek().is_none())?;
+            Some((in_progress.number, in_progress.heard, read))
         });
         let (number, heard, read) = joined.unwrap_or_else(|| {
             *reads += 1;
             let read = get(self.client.clone(), secret.clone());
-            entry.under_way = read.downgrade().map(|weak| ReadUnderWay {
+            entry.in_progress = read.downgrade().map(|weak| ReadInProgress {
                 number: *reads,
                 heard: entry.heard,
                 read: weak,

@@ -53,7 +53,7 @@ struct WatchState {
 #[derive(Default)]
 struct WatchFailure {
     /// How the watch fails, while it does.
-    told: Option<String>,
+    last_reported: Option<String>,
     trial: Option<AbortHandle>,
 }
 
@@ -95,14 +95,14 @@ where
         let how = manner(error);
         self.shared.is_down(error);
         let mut failure = self.shared.lock();
-        if failure.told.as_ref() == Some(&how) {
+        if failure.last_reported.as_ref() == Some(&how) {
             debug!(kind, namespace, %error, "the watch failed again");
         } else {
             warn!(kind, namespace, %error, "the watch failed; it restarts");
-            failure.told = Some(how);
+            failure.last_reported = Some(how);
         }
         let is_tried = failure.trial.as_ref().is_some_and(|trial| !trial.is_finished());
-        if !is_tried && !lists_anew(error) {
+        if !is_tried && !relists(error) {
             let trial = tokio::spawn(try_until_it_begins(self.api.clone(), Arc::clone(&self.shared)));
             failure.trial = Some(trial.abort_handle());
         }
@@ -124,7 +124,7 @@ impl WatchState {
             any.ok();
         }
         self.metrics.set_watch_up(self.kind, &self.namespace, true);
-        if self.lock().told.take().is_some() {
+        if self.lock().last_reported.take().is_some() {
             info!(kind = self.kind, namespace = self.namespace, "the watch is up again");
         }
     }
@@ -160,7 +160,7 @@ where
 }
 
 /// Whether the watcher lists again after this error.
-fn lists_anew(error: &watcher::Error) -> bool {
+fn relists(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::InitialListFailed(_) | watcher::Error::NoResourceVersion => true,
         watcher::Error::WatchError(status) => status.code == 410,

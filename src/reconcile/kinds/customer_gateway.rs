@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use vpn_cloud::{Answer, Client, CloudError};
+use vpn_cloud::{Client, CloudError, CloudResponse};
 use vpn_core::api::conditions::Reason;
 use vpn_core::cache::Cache;
 use vpn_core::kind::Shape;
 use vpn_core::kinds::customer_gateway::{GatewayChange, GatewayDereferenced, Gateways, certificate};
 use vpn_core::terms::dereferenced::SecretRef;
-use vpn_core::terms::failure::person;
+use vpn_core::terms::failure::user_action;
 use vpn_core::terms::key::ObjectKey;
 
 use crate::reconcile::provider::cloud_kind::CloudKind;
@@ -33,7 +33,7 @@ impl CloudKind for Gateways {
             let content = dereferencer.secret(&reference).await?.bytes;
             let certificate = certificate(content).map_err(|problem| {
                 let SecretRef { field, name, key } = &reference;
-                person(
+                user_action(
                     Reason::InvalidSpec,
                     format!("{field}: the key {key} of the Secret {name} {problem}; it is picked up at once"),
                 )
@@ -50,7 +50,7 @@ impl CloudKind for Gateways {
         (): &'a Self::Parent,
         new: &'a Self::New,
         _: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Self::Remote>, CloudError>> {
         client
             .create_customer_gateway(new)
             .map_ok(|mut answer| {
@@ -66,7 +66,7 @@ impl CloudKind for Gateways {
         (): &'a Self::Parent,
         id: &'a str,
         change: &'a Self::Change,
-    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Option<Self::Remote>>, CloudError>> {
         match change {
             GatewayChange::Update(update) => client
                 .update_customer_gateway(id, update)
@@ -87,7 +87,7 @@ impl CloudKind for Gateways {
         client: &'a Client,
         (): &'a Self::Parent,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<()>, CloudError>> {
         client.delete_customer_gateway(id).boxed()
     }
 }

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use vpn_cloud::resources::users::User;
 use vpn_cloud::text::one_line;
 use vpn_cloud::values::password_rules;
-use vpn_cloud::{Answer, Client, CloudError};
+use vpn_cloud::{Client, CloudError, CloudResponse};
 use vpn_core::api::conditions::Reason;
 use vpn_core::api::user_record::PasswordRecord;
 use vpn_core::api::{ManagementPolicy, VpnUserSpec};
@@ -16,7 +16,7 @@ use vpn_core::cache::Cache;
 use vpn_core::kind::Shape;
 use vpn_core::kinds::vpn_user::{KnownPassword, UserChange, UserDereferenced, Users};
 use vpn_core::terms::dereferenced::SecretRef;
-use vpn_core::terms::failure::person;
+use vpn_core::terms::failure::user_action;
 use vpn_core::terms::key::ObjectKey;
 
 use crate::reconcile::provider::cloud_kind::CloudKind;
@@ -57,7 +57,7 @@ impl CloudKind for Users {
         parent: &'a Self::Parent,
         new: &'a Self::New,
         token: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Self::Remote>, CloudError>> {
         let user = &new.user;
         client
             .create_user(parent, user, token)
@@ -79,7 +79,7 @@ impl CloudKind for Users {
         parent: &'a Self::Parent,
         id: &'a str,
         change: &'a Self::Change,
-    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Option<Self::Remote>>, CloudError>> {
         match change {
             UserChange::Update(update) => client
                 .update_user(parent, id, update)
@@ -101,7 +101,7 @@ impl CloudKind for Users {
         client: &'a Client,
         parent: &'a Self::Parent,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<()>, CloudError>> {
         client.delete_user(parent, id).boxed()
     }
 }
@@ -118,7 +118,7 @@ async fn read_password(
             "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up \
              at once"
         );
-        person(Reason::InvalidPassword, message)
+        user_action(Reason::InvalidPassword, message)
     };
     let value = password_rules::read(&secret.bytes).map_err(|problem| invalid(&problem))?;
     // The name of an adopted user is unknown here; the cloud checks that as well.

@@ -22,7 +22,7 @@ use crate::leader::LeaderHandle;
 use crate::metrics::Metrics;
 use crate::reconcile::k8s::digest_key::DigestKeys;
 use crate::reconcile::k8s::initial_list::InitialListProgress;
-use crate::reconcile::k8s::living::Living;
+use crate::reconcile::k8s::owner_existence::OwnerExistence;
 use crate::reconcile::k8s::report::Reporter;
 use crate::reconcile::k8s::secrets::Secrets;
 use crate::reconcile::session::credential_health::CredentialHealth;
@@ -90,7 +90,7 @@ pub(crate) struct KindContext<K: Kind> {
     pub states: ObjectStates<K>,
     /// Which object holds, intends or wants which cloud object.
     pub claims: Claims,
-    pub living: Living,
+    pub owner_existence: OwnerExistence,
     pub heard: WatchActivity,
     /// One for each watched namespace.
     pub watches: Mutex<Vec<Watched<K>>>,
@@ -125,21 +125,21 @@ impl<K: Kind> KindContext<K> {
 
     /// Whether no watch is still listing: see [`Self::all_is_known`].
     pub(crate) fn is_all_known(&self) -> bool {
-        let is_under_way = |watched: &Watched<K>| *watched.listed.borrow() == InitialListProgress::UnderWay;
-        !self.watches().iter().any(is_under_way)
+        let is_in_progress = |watched: &Watched<K>| *watched.listed.borrow() == InitialListProgress::InProgress;
+        !self.watches().iter().any(is_in_progress)
     }
 
     /// Waits until every watch has delivered all objects, or is known to fail: see [`Self::unlisted`].
     pub(crate) async fn all_is_known(&self) {
         let watches = self.watches().clone();
         for mut watched in watches {
-            if *watched.listed.borrow() == InitialListProgress::UnderWay {
+            if *watched.listed.borrow() == InitialListProgress::InProgress {
                 tracing::debug!("waiting until every watched namespace is listed");
             }
             // The sender is dropped only when the process ends.
             let _ = watched
                 .listed
-                .wait_for(|progress| *progress != InitialListProgress::UnderWay)
+                .wait_for(|progress| *progress != InitialListProgress::InProgress)
                 .await;
         }
     }
@@ -149,7 +149,7 @@ impl<K: Kind> KindContext<K> {
         self.watches().iter().find_map(|watched| {
             let cause = match &*watched.listed.borrow() {
                 InitialListProgress::Complete => return None,
-                InitialListProgress::UnderWay => "the list is in progress".to_owned(),
+                InitialListProgress::InProgress => "the list is in progress".to_owned(),
                 InitialListProgress::Failing(cause) => cause.clone(),
             };
             Some(Unlisted {
@@ -163,7 +163,7 @@ impl<K: Kind> KindContext<K> {
     pub(crate) fn all_have_been_read(&self) -> bool {
         self.watches().iter().all(|watched| {
             match *watched.listed.borrow() {
-                InitialListProgress::UnderWay => return false,
+                InitialListProgress::InProgress => return false,
                 // Its objects are not reconciled, and do not delay others.
                 InitialListProgress::Failing(_) => return true,
                 InitialListProgress::Complete => {}
@@ -183,7 +183,7 @@ impl<K: Kind> KindContext<K> {
     pub(crate) fn resolution(&self, key: &ObjectKey) -> Resolution {
         match self.progress_in(&key.namespace) {
             InitialListProgress::Complete => {}
-            InitialListProgress::UnderWay => return Resolution::Pending,
+            InitialListProgress::InProgress => return Resolution::Pending,
             InitialListProgress::Failing(_) => return Resolution::Unknown,
         }
         // An object leaves the watches first. Its state may be newer than theirs.
@@ -200,7 +200,9 @@ impl<K: Kind> KindContext<K> {
         let watches = self.watches();
         let of_namespace = |watched: &&Watched<K>| watched.namespace.as_deref().is_none_or(|its| its == namespace);
         let watched = watches.iter().find(of_namespace);
-        watched.map_or(InitialListProgress::UnderWay, |watched| watched.listed.borrow().clone())
+        watched.map_or(InitialListProgress::InProgress, |watched| {
+            watched.listed.borrow().clone()
+        })
     }
 
     fn watches(&self) -> MutexGuard<'_, Vec<Watched<K>>> {
@@ -209,7 +211,7 @@ impl<K: Kind> KindContext<K> {
 
     /// Records what was delivered, and returns the newest known state of the object. Returns `None` if the object no
     /// longer exists, or if another object has its name by now, which the watch will report.
-    pub(crate) fn arrive(&self, key: &ObjectKey, object: Arc<Object<K>>) -> Option<Arc<Object<K>>> {
+    pub(crate) fn observe(&self, key: &ObjectKey, object: Arc<Object<K>>) -> Option<Arc<Object<K>>> {
         let uid = object.uid().to_owned();
         self.claims.update(&object);
         let latest = self.states.observe(key, object, Instant::now());
@@ -236,7 +238,7 @@ impl<K: Kind> KindContext<K> {
                  data: the older one counts; restart the operator, or its watches may miss changes"
             );
         }
-        self.arrive(key, object)
+        self.observe(key, object)
     }
 
     /// Whether the watches have what this process wrote last, and nothing newer: then there is nothing to do.

@@ -18,7 +18,7 @@ use vpn_core::observe::observer::Observer;
 use vpn_core::owner_tag::Owner;
 use vpn_core::terms::access::Access;
 use vpn_core::terms::dereferenced::Dereferencing;
-use vpn_core::terms::failure::{Failure, failure_of, person};
+use vpn_core::terms::failure::{Failure, failure_of, user_action};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::observation::Observation;
 use vpn_core::terms::reference::Reference;
@@ -79,7 +79,7 @@ impl<K: CloudKind> Gathered<K> {
             crd_deleting_since: self.crd_deleting_since.as_ref(),
             access: self.access.clone(),
             dereferenced: self.dereferenced.clone(),
-            has_home: self.parent.is_some(),
+            has_parent: self.parent.is_some(),
             observation: self.observation.clone(),
             failed_query: self.failed_query.clone(),
             triggered: self.triggered_at.is_some(),
@@ -94,7 +94,7 @@ impl<K: CloudKind> Gathered<K> {
 
 impl<K: CloudKind> Gathered<K> {
     /// Takes what can be read only once, when nothing can fail any more before the decision: else it would be lost.
-    pub(crate) fn take_what_is_told_once(&mut self, context: &KindContext<K>, key: &ObjectKey) {
+    pub(crate) fn take_one_time_reports(&mut self, context: &KindContext<K>, key: &ObjectKey) {
         let failure = self.cache.as_ref().and_then(|cache| cache.take_failure(key));
         self.failed_query = failure.map(|error| failure_of(&error));
         self.accepted = context.states.take_accepted(key);
@@ -129,7 +129,7 @@ pub(crate) async fn gather<K: CloudKind>(
     let mut gathered = Gathered {
         session: None,
         cache: None,
-        access: Err(person(Reason::Unauthorized, "there are no credentials")),
+        access: Err(user_action(Reason::Unauthorized, "there are no credentials")),
         dereferenced: Dereferencing::Waiting,
         parent,
         observation: Observation::blank(),
@@ -220,20 +220,20 @@ async fn gather_from_cache<K: CloudKind>(
         scope: &open.scope,
         since: gathered.since,
     };
-    look_around(&observer, cache, open, gathered);
+    read_cache(&observer, cache, open, gathered);
     gathered.undeleted = observer.undeleted(&cache.known(), |id| sent_delete(context, key, id));
     gathered.observation.unlisted = context.unlisted();
-    if gathered.observation.known == Observed::Gone {
+    if gathered.observation.known == Observed::Absent {
         // First whether all is counted, then the count.
         gathered.observation.counted = shared.initial_sync.is_complete() && open.is_counted();
         gathered.observation.mass_deletion = mass_deletion(&observer, cache, open);
     }
     if let Some(owner) = observer.named_owner(&gathered.observation) {
-        gathered.observation.owner_lives = lives::<K>(context, &owner).await?;
+        gathered.observation.owner_exists = owner_exists::<K>(context, &owner).await?;
     }
     let peers = observer.peers(&cache.known());
     for (peer, owner) in peers {
-        if !lives::<K>(context, &owner).await? {
+        if !owner_exists::<K>(context, &owner).await? {
             cache.known().watch(key, Some(peer.id()));
             gathered.observation.orphan = Some(peer);
             break;
@@ -248,7 +248,7 @@ fn sent_delete<K: CloudKind>(context: &KindContext<K>, key: &ObjectKey, id: &str
     context.states.sent_delete(key, id, period, Instant::now())
 }
 
-fn look_around<K: CloudKind>(
+fn read_cache<K: CloudKind>(
     observer: &Observer<'_, K>,
     cache: &Cache<K::Remote, ObjectKey>,
     open: &Project,
@@ -444,20 +444,20 @@ fn follow_references<K: CloudKind>(key: &ObjectKey, object: &Object<K>, registra
 
 /// Whether the owner in a tag exists. The watches are checked first, without a request. Only the apiserver can prove
 /// that an object does not exist: it may be outside the watches of this process, or too new for them.
-async fn lives<K: CloudKind>(context: &KindContext<K>, owner: &Owner) -> Result<bool, kube::Error> {
+async fn owner_exists<K: CloudKind>(context: &KindContext<K>, owner: &Owner) -> Result<bool, kube::Error> {
     // Authors of tags in the cloud must not control requests to the apiserver: names become part of a path.
     if !owner.can_exist() {
         return Ok(true);
     }
     let key = ObjectKey::new(K::KIND, &owner.namespace, &owner.name);
     let place = (!owner.may_be_cut()).then_some(&key);
-    if context.has_uid(place, &owner.uid) || context.living.has(&owner.uid, Instant::now()) {
+    if context.has_uid(place, &owner.uid) || context.owner_existence.has(&owner.uid, Instant::now()) {
         return Ok(true);
     }
     let api = Api::<PartialObjectMeta<Object<K>>>::namespaced(context.shared.client.clone(), &owner.namespace);
     let has_uid = |uid: Option<String>| uid.as_deref() == Some(owner.uid.as_str());
     let asked_at = Instant::now();
-    let lives = if owner.may_be_cut() {
+    let owner_exists = if owner.may_be_cut() {
         // The name is truncated, so only the uid identifies the owner.
         let all = api.list_metadata(&ListParams::default()).await;
         all.map(|all| all.items.into_iter().any(|found| has_uid(found.uid())))
@@ -465,14 +465,14 @@ async fn lives<K: CloudKind>(context: &KindContext<K>, owner: &Owner) -> Result<
         let found = api.get_metadata_opt(&owner.name).await;
         found.map(|found| found.is_some_and(|found| has_uid(found.uid())))
     };
-    let lives = match lives {
-        Ok(lives) => lives,
+    let owner_exists = match owner_exists {
+        Ok(owner_exists) => owner_exists,
         // Without permission to read, nothing may be taken over.
         Err(kube::Error::Api(status)) if status.code == 403 => true,
         Err(error) => return Err(error),
     };
-    if lives {
-        context.living.lives(&owner.uid, asked_at);
+    if owner_exists {
+        context.owner_existence.record(&owner.uid, asked_at);
     }
-    Ok(lives)
+    Ok(owner_exists)
 }

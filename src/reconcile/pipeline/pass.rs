@@ -37,8 +37,8 @@ pub(crate) async fn reconcile<K: CloudKind>(
     deadline: Instant,
 ) -> Result<Action, kube::Error> {
     let span = tracing::debug_span!("reconcile", kind = K::KIND, namespace = key.namespace, name = key.name);
-    // However the reconcile ends, its unused grant of a write queue passes to the next object.
-    let _turn = EndOfVisit(&context.shared, key);
+    // However the reconcile ends, its unused permit of a write queue passes to the next object.
+    let _end = EndOfVisit(&context.shared, key);
     let visit = Visit {
         context,
         key,
@@ -69,7 +69,7 @@ async fn passes<K: CloudKind>(object: Arc<Object<K>>, visit: &Visit<'_, K>) -> R
     if !context.is_all_known() {
         slot.yielded(context.all_is_known()).await;
     }
-    let Some(mut object) = context.arrive(key, object) else {
+    let Some(mut object) = context.observe(key, object) else {
         return Ok(Action::await_change());
     };
     // Held until the end, so that no registration outlives both this reconcile and the object's watch.
@@ -85,7 +85,7 @@ async fn passes<K: CloudKind>(object: Arc<Object<K>>, visit: &Visit<'_, K>) -> R
             // Another process may lead by now, and its writes could invalidate any decision from here on.
             return Ok(Action::requeue(Duration::from_secs(1)));
         }
-        if object.is_let_go() {
+        if object.is_released() {
             // Nothing needs to be read, not even its credentials.
             context.states.was_read(key);
             context.finalizer_removed(key);
@@ -99,7 +99,7 @@ async fn passes<K: CloudKind>(object: Arc<Object<K>>, visit: &Visit<'_, K>) -> R
         context.states.was_read(key);
         let mut gathered = gathered?;
         object = write_conditions_beside(context, key, object, &registrations).await?;
-        gathered.take_what_is_told_once(context, key);
+        gathered.take_one_time_reports(context, key);
         #[cfg(test)]
         context.shared.tripwires.cross(key, tripwire::PipelineStep::Decide);
         let step = decide(&gathered.inputs(&object, context));

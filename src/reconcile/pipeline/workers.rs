@@ -95,7 +95,7 @@ async fn visit<K: CloudKind>(context: Arc<KindContext<K>>, queue: Arc<WorkQueue>
     let action = if let Some(object) = context.watched(&key) {
         supervised(&context, object, &key, &slot).await
     } else {
-        // Its grant of a write queue passes to the next object.
+        // Its permit of a write queue passes to the next object.
         context.shared.sessions.write_queues.done(&key);
         Action::await_change()
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use vpn_cloud::{Answer, Client, CloudError};
+use vpn_cloud::{Client, CloudError, CloudResponse};
 use vpn_core::cache::Cache;
 use vpn_core::kind::Kind;
 use vpn_core::terms::key::ObjectKey;
@@ -25,17 +25,17 @@ pub(crate) trait CloudKind: Kind {
         parent: &'a Self::Parent,
         new: &'a Self::New,
         token: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>>;
+    ) -> BoxFuture<'a, Result<CloudResponse<Self::Remote>, CloudError>>;
     /// `None` if the response does not contain the resource.
     fn change<'a>(
         client: &'a Client,
         parent: &'a Self::Parent,
         id: &'a str,
         change: &'a Self::Change,
-    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>>;
+    ) -> BoxFuture<'a, Result<CloudResponse<Option<Self::Remote>>, CloudError>>;
     fn delete<'a>(
         client: &'a Client,
         parent: &'a Self::Parent,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>>;
+    ) -> BoxFuture<'a, Result<CloudResponse<()>, CloudError>>;
 }

@@ -6,7 +6,7 @@ use kube::Error;
 use tokio::time::Instant;
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::terms::dereferenced::SecretRef;
-use vpn_core::terms::failure::{Failure, POLL, person};
+use vpn_core::terms::failure::{Failure, POLL, user_action};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::reference::Reference;
 use vpn_core::terms::secret::SecretName;
@@ -147,7 +147,7 @@ pub(crate) fn impossible_secret(name: &str, field: &str) -> Option<Failure> {
     let is_possible = !name.is_empty() && name.chars().all(is_inner) && !name.starts_with('.') && !name.contains("..");
     (!is_possible).then(|| {
         let message = format!("{field} names the Secret {name:?}, but no Secret can have that name: correct it");
-        person(Reason::InvalidSpec, message)
+        user_action(Reason::InvalidSpec, message)
     })
 }
 

@@ -62,7 +62,7 @@ impl Dereferencer<'_> {
         };
         let listed = groups.known().listed(Some(since)).filter(|listed| listed.fresh);
         let Some(listed) = listed else {
-            groups.want(self.key.clone(), Query::Collection, since);
+            groups.request(self.key.clone(), Query::Collection, since);
             return Err(DereferenceError::Waiting);
         };
         let mut known = groups.known();

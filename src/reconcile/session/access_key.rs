@@ -36,7 +36,7 @@ impl AccessKey {
         let driven = Arc::clone(&rate_limiter);
         let driver = tokio::spawn(async move {
             loop {
-                for waiter in driven.next_turn().await {
+                for waiter in driven.next_permits().await {
                     enqueue(waiter);
                 }
             }

@@ -14,7 +14,7 @@ use vpn_cloud::lists::walks::Walks;
 use vpn_cloud::resources::customer_gateways::CustomerGateway;
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_cloud::resources::users::User;
-use vpn_cloud::{Answer, Client, CloudError, ErrorKind, Operation};
+use vpn_cloud::{Client, CloudError, CloudResponse, ErrorKind, Operation};
 use vpn_core::cache::{Listing, Query, Source, TagsById};
 
 use crate::reconcile::session::gate::Gate;
@@ -73,7 +73,7 @@ impl Reads {
     async fn read<T>(
         &self,
         operation: Operation,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+        call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
     ) -> Result<T, CloudError> {
         let Some(gate) = self.gate.upgrade() else {
             return Err(not_implied(operation, "the credentials are no longer in use"));
@@ -86,7 +86,7 @@ impl Reads {
     async fn list<'a, T: Listed>(
         &'a self,
         list: ListOf<'_>,
-        page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<Answer<Page<T>>, CloudError>>,
+        page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<CloudResponse<Page<T>>, CloudError>>,
     ) -> Result<Listing<T>, CloudError> {
         // The maximum page size is documented for gateways only.
         let may_be_small = list.operation != Operation::ListCustomerGateways;
@@ -243,8 +243,8 @@ impl Source<CustomerGateway> for GatewaySource {
         .boxed()
     }
 
-    fn operation(&self, look: &Query) -> Operation {
-        match look {
+    fn operation(&self, query: &Query) -> Operation {
+        match query {
             Query::Collection => Operation::ListCustomerGateways,
             Query::Object(_) | Query::Whole(_) => Operation::GetCustomerGateway,
             Query::Tags(_) => Operation::ListCustomerGatewayTags,
@@ -338,8 +338,8 @@ impl Source<User> for UserSource {
         std::future::ready(Err(error)).boxed()
     }
 
-    fn operation(&self, look: &Query) -> Operation {
-        match look {
+    fn operation(&self, query: &Query) -> Operation {
+        match query {
             Query::Collection | Query::AllTags => Operation::ListVpnUsers,
             Query::Object(_) | Query::Whole(_) | Query::Tags(_) => Operation::GetVpnUser,
         }

@@ -13,7 +13,7 @@ use vpn_cloud::regions::endpoints::EndpointError;
 use vpn_cloud::resources::iam;
 use vpn_cloud::{Cloud, Credentials};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
-use vpn_core::terms::failure::{Failure, POLL, person};
+use vpn_core::terms::failure::{Failure, POLL, user_action};
 
 use crate::settings::OperatorSettings;
 
@@ -86,7 +86,7 @@ pub fn own(
     read: Result<DefaultCredentials, DefaultCredentialsError>,
 ) -> Result<ResolvedCredential, Failure> {
     if !settings.default_credentials_namespaces.contains(namespace) {
-        return Err(person(
+        return Err(user_action(
             Reason::Forbidden,
             format!(
                 "objects in the namespace {namespace} may not use the default credentials \
@@ -94,14 +94,14 @@ pub fn own(
             ),
         ));
     }
-    let read = read.map_err(|error| person(Reason::Unauthorized, error.to_string()))?;
+    let read = read.map_err(|error| user_action(Reason::Unauthorized, error.to_string()))?;
     let region = settings.region.clone();
     let vpn_endpoint = settings
         .vpn_endpoint
         .clone()
         .map_or_else(|| template(settings.cloud, region.as_deref()), Ok);
     let vpn_endpoint = vpn_endpoint.map_err(|why| {
-        person(
+        user_action(
             Reason::InvalidSpec,
             format!("the default credentials have no endpoint: {why} (--region)"),
         )
@@ -113,12 +113,12 @@ pub fn own(
         .transpose()
         .map_err(|error| {
             let message = format!("the default credentials: iam_endpoint: {error}");
-            person(Reason::InvalidSpec, message)
+            user_action(Reason::InvalidSpec, message)
         })?;
     let project_id = settings.project_id.clone().or(read.project_id);
     if project_id.as_deref().is_some_and(|id| !iam::is_project_id(id)) {
         let message = format!("the default credentials: project_id: {NO_PROJECT_ID}");
-        return Err(person(Reason::InvalidSpec, message));
+        return Err(user_action(Reason::InvalidSpec, message));
     }
     Ok(ResolvedCredential {
         keys: read.credentials,
@@ -147,7 +147,7 @@ pub fn from_secret(
         match text {
             Some("") => Ok(None),
             Some(text) => Ok(Some(text.to_owned())),
-            None => Err(person(
+            None => Err(user_action(
                 Reason::Unauthorized,
                 format!("the Secret {name}: the key {key} is not text: correct it; it is picked up at once"),
             )),
@@ -165,7 +165,7 @@ pub fn from_secret(
     let (access_key, secret_key) = (needed("accessKey")?, SecretString::from(needed("secretKey")?));
     let token = text("securityToken")?.map(SecretString::from);
     let keys = Credentials::new(access_key, secret_key, token).map_err(|error| {
-        person(
+        user_action(
             Reason::Unauthorized,
             format!("the Secret {name} cannot be used: {error}: correct it; it is picked up at once"),
         )
@@ -174,8 +174,9 @@ pub fn from_secret(
     let same_region = named_region.is_none() || named_region == settings.region;
     let region = named_region.or_else(|| settings.region.clone());
     let vpn_template = || template(settings.cloud, region.as_deref());
-    let invalid =
-        |key: &str, why: &dyn fmt::Display| person(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"));
+    let invalid = |key: &str, why: &dyn fmt::Display| {
+        user_action(Reason::InvalidSpec, format!("the Secret {name}: {key}: {why}"))
+    };
     if region.is_some() {
         // Host names and a lookup contain the region, whether or not an endpoint is given.
         vpn_template().map_err(|why| invalid("region", &why))?;
@@ -186,8 +187,8 @@ pub fn from_secret(
                 .map_err(|error| invalid(key, &error))?;
             let is_own = own.as_ref() == Some(&endpoint) || template.as_ref() == Ok(&endpoint);
             if !is_own && !settings.allowed_endpoints.contains(&endpoint) {
-                let why = format!("{endpoint} is not allowed: omit it, or allow it with --allowed-endpoint");
-                return Err(person(Reason::Forbidden, format!("the Secret {name}: {key}: {why}")));
+                let why = format!("{key}: {endpoint} is not allowed: omit it, or allow it with --allowed-endpoint");
+                return Err(user_action(Reason::Forbidden, format!("the Secret {name}: {why}")));
             }
             return Ok(endpoint);
         }

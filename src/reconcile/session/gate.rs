@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use vpn_cloud::limits::circuit_breaker::{Admit, Admitted};
 use vpn_cloud::limits::clock::{CloudClock, Moment};
 use vpn_cloud::limits::rate_limiter::{HeldBack, Permit, Priority, RateLimiter};
-use vpn_cloud::{Answer, CloudError, ErrorKind};
+use vpn_cloud::{CloudError, CloudResponse, ErrorKind};
 use vpn_core::api::conditions::ReadyCondition;
 use vpn_core::terms::key::ObjectKey;
 
@@ -103,16 +103,16 @@ impl Gate {
     /// rate limiter.
     pub(crate) async fn send<T>(
         &self,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
-    ) -> Result<Answer<T>, CloudError> {
+        call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
+    ) -> Result<CloudResponse<T>, CloudError> {
         let admitted = self.admitted().await?;
         self.execute(admitted, call, true).await
     }
 
     /// Looks up the project, and records the end of that read.
-    pub(crate) async fn send_look_up<T>(
+    pub(crate) async fn send_lookup<T>(
         &self,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+        call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
     ) -> Result<T, CloudError> {
         // The times of objects come from the clock of the VPN API, not from that of IAM.
         let answer = match self.admitted().await {
@@ -129,8 +129,8 @@ impl Gate {
     pub(crate) async fn send_if<T>(
         &self,
         may_send: impl FnOnce() -> bool,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
-    ) -> Option<Result<Answer<T>, CloudError>> {
+        call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
+    ) -> Option<Result<CloudResponse<T>, CloudError>> {
         let admitted = match self.admitted().await {
             Ok(admitted) => admitted,
             Err(error) => return Some(Err(error)),
@@ -169,9 +169,9 @@ impl Gate {
     async fn execute<T>(
         &self,
         admitted: Admitted,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
+        call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
         sets_clock: bool,
-    ) -> Result<Answer<T>, CloudError> {
+    ) -> Result<CloudResponse<T>, CloudError> {
         let sent = Instant::now();
         let result = call.await;
         let now = Instant::now();

@@ -164,14 +164,14 @@ pub(crate) mod tests {
     #[test]
     fn an_outage_neither_causes_nor_hides_a_credential_failure() {
         let error = |kind| CloudError::new(vpn_cloud::Operation::ListCustomerGateways, kind, "words");
-        let says = |health: &ObservedHealth| match health.finding() {
+        let summary = |health: &ObservedHealth| match health.finding() {
             None => "nothing",
             Some(Finding::Works) => "works",
             Some(Finding::Outage { .. }) => "outage",
             Some(Finding::Fails(failure)) => failure.condition.reason.as_str(),
         };
         let mut health = ObservedHealth::default();
-        assert_eq!(says(&health), "nothing");
+        assert_eq!(summary(&health), "nothing");
         let ends = |health: &mut ObservedHealth, source: &str, kind: Option<ErrorKind>| {
             let error = kind.map(error);
             health.answered(error.as_ref(), Instant::now());
@@ -195,7 +195,7 @@ pub(crate) mod tests {
             ("users", None, "works"),
         ] {
             ends(&mut health, source, kind);
-            assert_eq!(says(&health), expected, "{source}: {kind:?}");
+            assert_eq!(summary(&health), expected, "{source}: {kind:?}");
         }
     }
 
@@ -248,15 +248,19 @@ pub(crate) mod tests {
                 kind,
                 ..throttled(3600, "1")
             };
-            let told = failure_of(&error);
+            let reported = failure_of(&error);
             let words = "it is tried again";
-            assert!(told.condition.message.contains(words), "{}", told.condition.message);
             assert!(
-                told.condition.message.contains("not before 1970-01-01T01:00:00Z"),
+                reported.condition.message.contains(words),
                 "{}",
-                told.condition.message
+                reported.condition.message
             );
-            assert_eq!(told.backoff, Backoff::exactly(Duration::from_secs(3600)));
+            assert!(
+                reported.condition.message.contains("not before 1970-01-01T01:00:00Z"),
+                "{}",
+                reported.condition.message
+            );
+            assert_eq!(reported.backoff, Backoff::exactly(Duration::from_secs(3600)));
         }
         let outage = CloudError {
             kind: ErrorKind::CloudFault,

@@ -106,11 +106,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use vpn_cloud::limits::rate_limiter::MOST_UNDER_WAY;
+    use vpn_cloud::limits::rate_limiter::MOST_IN_PROGRESS;
 
     const SERVER: &str = "server";
 
-    /// Write queues whose grants enqueue nothing: the tests ask again themselves.
+    /// Write queues whose permits enqueue nothing: the tests ask again themselves.
     fn write_queues() -> Arc<WriteQueues<ObjectKey>> {
         WriteQueues::new(|_| {})
     }
@@ -159,21 +159,21 @@ mod tests {
         let (write_queues, rate_limiter, [alice, bobby]) =
             (write_queues(), rate_limiter(), ["alice", "bobby"].map(key));
         let held = permit(queues(&write_queues, &rate_limiter, &alice));
-        assert_eq!(rate_limiter.under_way(), 1);
+        assert_eq!(rate_limiter.in_progress(), 1);
         assert!(
             queues(&write_queues, &rate_limiter, &bobby).reserve().is_err(),
             "one write at a time"
         );
         drop(permit(alone(&write_queues, &rate_limiter, &key("gateway"))));
         drop(held);
-        assert_eq!(rate_limiter.under_way(), 0);
+        assert_eq!(rate_limiter.in_progress(), 0);
         drop(permit(queues(&write_queues, &rate_limiter, &bobby)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_reservation_frees_both_queues() {
         let (write_queues, rate_limiter) = (write_queues(), rate_limiter());
-        for number in 0..=MOST_UNDER_WAY {
+        for number in 0..=MOST_IN_PROGRESS {
             let key = key(&number.to_string());
             let reservation = queues(&write_queues, &rate_limiter, &key).reserve();
             assert!(reservation.is_ok(), "number {number}: those before it have given up");
@@ -190,7 +190,7 @@ mod tests {
         assert!(queues(&write_queues, &rate_limiter, &bobby).reserve().is_ok());
         // Nor if others have used all permits since.
         let reserved = queues(&write_queues, &throttled, &alice);
-        let others: Vec<ObjectKey> = (0..MOST_UNDER_WAY).map(|number| key(&number.to_string())).collect();
+        let others: Vec<ObjectKey> = (0..MOST_IN_PROGRESS).map(|number| key(&number.to_string())).collect();
         let mut busy = Vec::new();
         tokio::time::advance(Duration::from_secs(60)).await;
         let reservation = reserved.reserve().ok().expect("it may write soon");

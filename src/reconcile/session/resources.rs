@@ -19,7 +19,7 @@ pub(crate) struct SessionResources {
     /// Enqueues an object that has new information.
     pub enqueue: Box<dyn Fn(ObjectKey) + Send + Sync>,
     /// Enqueues an object for which a permit or a write queue is reserved.
-    pub grant: Box<dyn Fn(ObjectKey) + Send + Sync>,
+    pub permit: Box<dyn Fn(ObjectKey) + Send + Sync>,
     pub health: Arc<CredentialHealth>,
     /// Reports each ended LIST: collection, and whether it succeeded.
     pub listed: Box<dyn Fn(&'static str, bool) + Send + Sync>,

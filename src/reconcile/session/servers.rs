@@ -29,8 +29,8 @@ impl ServerCaches {
             reads: reads.clone(),
             server: id.to_owned(),
         };
-        let waker = Arc::clone(&resources);
-        let users = Cache::new(String::new(), Arc::new(source), move |key| (waker.enqueue)(key));
+        let callbacks = Arc::clone(&resources);
+        let users = Cache::new(String::new(), Arc::new(source), move |key| (callbacks.enqueue)(key));
         let server = Arc::new(Self {
             id: id.to_owned(),
             reads,
@@ -65,8 +65,8 @@ impl ServerCaches {
                 reads: self.reads.clone(),
                 server: self.id.clone(),
             };
-            let waker = Arc::clone(&self.resources);
-            Cache::new(String::new(), Arc::new(source), move |key| (waker.enqueue)(key))
+            let callbacks = Arc::clone(&self.resources);
+            Cache::new(String::new(), Arc::new(source), move |key| (callbacks.enqueue)(key))
         })
     }
 
@@ -212,18 +212,26 @@ mod tests {
         let caches = servers.of("server", &alice);
         servers.of("server", &bobby);
         let wait = |reader| {
-            caches.users.known().want(reader, Query::Collection, Instant::now());
-            caches.groups().known().want(reader, Query::Collection, Instant::now());
+            caches.users.known().request(reader, Query::Collection, Instant::now());
+            caches
+                .groups()
+                .known()
+                .request(reader, Query::Collection, Instant::now());
         };
-        let due = || (caches.users.known().due(), caches.groups().known().due());
+        let next_queries = || {
+            (
+                caches.users.known().next_queries(),
+                caches.groups().known().next_queries(),
+            )
+        };
         wait(&alice);
         caches.users.known().hold(&alice, "1", Some("user"));
         assert!(!servers.are_counted(), "nothing was listed");
         servers.forget(&alice);
         assert!(servers.are_counted(), "nothing is held");
-        assert_eq!(due(), (vec![], vec![]));
+        assert_eq!(next_queries(), (vec![], vec![]));
         wait(&bobby);
-        assert_eq!(due(), (vec![Query::Collection], vec![Query::Collection]));
+        assert_eq!(next_queries(), (vec![Query::Collection], vec![Query::Collection]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use vpn_cloud::limits::rate_limiter::{Priority, RateLimiter};
 use vpn_cloud::limits::write_queue::WriteQueues;
 use vpn_cloud::resources::iam;
-use vpn_cloud::{Answer, Client, CloudError};
+use vpn_cloud::{Client, CloudError, CloudResponse};
 use vpn_core::api::conditions::Reason;
 use vpn_core::terms::access::Access;
-use vpn_core::terms::failure::{Failure, failure_of, person};
+use vpn_core::terms::failure::{Failure, failure_of, user_action};
 use vpn_core::terms::key::ObjectKey;
 
 use crate::reconcile::session::access_key::AccessKey;
@@ -26,14 +26,14 @@ use crate::reconcile::session::project::Project;
 use crate::reconcile::session::resources::SessionResources;
 
 /// The pause before a failed project look-up is retried.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
+const LOOKUP_RETRY: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct Session {
     pub credential: ResolvedCredential,
     gate: Arc<Gate>,
     resources: Arc<SessionResources>,
-    failed_look_up: tokio::sync::Mutex<Option<FailedLookUp>>,
+    failed_lookup: tokio::sync::Mutex<Option<FailedLookup>>,
     open: OnceLock<Project>,
     overwrites_tags: AtomicBool,
 }
@@ -49,7 +49,7 @@ impl Session {
             gate: Arc::new(Gate::new(access_key, origin, fingerprint, Arc::clone(&resources))),
             credential,
             resources,
-            failed_look_up: tokio::sync::Mutex::default(),
+            failed_lookup: tokio::sync::Mutex::default(),
             open: OnceLock::new(),
             overwrites_tags: AtomicBool::new(true),
         })
@@ -75,7 +75,7 @@ impl Session {
         if let Some(open) = self.open.get() {
             return Ok(open);
         }
-        let mut failed = self.failed_look_up.lock().await;
+        let mut failed = self.failed_lookup.lock().await;
         if let Some(open) = self.open.get() {
             return Ok(open);
         }
@@ -97,11 +97,11 @@ impl Session {
             Some(project_id) => project_id.clone(),
             None => match self.look_up_project().await {
                 Ok(project_id) => project_id,
-                Err(LookUp::Failure(failure)) => return Err(failure),
-                Err(LookUp::Cloud(error)) => {
+                Err(LookupFailure::Failure(failure)) => return Err(failure),
+                Err(LookupFailure::Cloud(error)) => {
                     let failure = failure_of(&error);
-                    let again = error.retry_after.unwrap_or_default().max(LOOK_UP_AGAIN);
-                    *failed = Some(FailedLookUp {
+                    let again = error.retry_after.unwrap_or_default().max(LOOKUP_RETRY);
+                    *failed = Some(FailedLookup {
                         error: *error,
                         started: now,
                         until: Instant::now() + again,
@@ -147,22 +147,22 @@ impl Session {
     pub(crate) async fn send_if<T>(
         &self,
         may_send: impl FnOnce() -> bool,
-        call: impl Future<Output = Result<Answer<T>, CloudError>>,
-    ) -> Option<Result<Answer<T>, CloudError>> {
+        call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
+    ) -> Option<Result<CloudResponse<T>, CloudError>> {
         self.gate.send_if(may_send, call).await
     }
 
-    async fn look_up_project(&self) -> Result<String, LookUp> {
+    async fn look_up_project(&self) -> Result<String, LookupFailure> {
         let (Some(endpoint), Some(region)) = (&self.credential.iam_endpoint, &self.credential.region) else {
             let message = "the credentials name neither a project id nor a region to look it up by: set one of them";
-            let failure = person(Reason::InvalidSpec, message);
+            let failure = user_action(Reason::InvalidSpec, message);
             self.gate.cannot_be_used(failure.condition.clone());
-            return Err(LookUp::Failure(failure));
+            return Err(LookupFailure::Failure(failure));
         };
-        let of_cloud = |error| LookUp::Cloud(Box::new(error));
+        let of_cloud = |error| LookupFailure::Cloud(Box::new(error));
         let _permit = self.gate.permit(Priority::Read).await.map_err(of_cloud)?;
         let call = iam::look_up_project(&self.resources.transport, &self.credential.keys, endpoint, region);
-        self.gate.send_look_up(call).await.map_err(of_cloud)
+        self.gate.send_lookup(call).await.map_err(of_cloud)
     }
 
     /// Returns the state of the credential, for the Secrets that contain it.
@@ -185,13 +185,13 @@ impl Session {
 }
 
 /// A failed look-up of the project. Until `until`, callers get this error.
-struct FailedLookUp {
+struct FailedLookup {
     error: CloudError,
     started: Instant,
     until: Instant,
 }
 
-enum LookUp {
+enum LookupFailure {
     Failure(Failure),
     Cloud(Box<CloudError>),
 }
@@ -253,9 +253,9 @@ impl Drop for SessionUser {
 impl Sessions {
     pub(crate) fn new(resources: SessionResources) -> Arc<Self> {
         let resources = Arc::new(resources);
-        let waker = Arc::clone(&resources);
+        let callbacks = Arc::clone(&resources);
         Arc::new(Self {
-            write_queues: WriteQueues::new(move |key| (waker.grant)(key)),
+            write_queues: WriteQueues::new(move |key| (callbacks.permit)(key)),
             resources,
             in_use: Mutex::default(),
         })
@@ -343,7 +343,7 @@ impl Sessions {
         access_keys.retain(|_, access_key| access_key.strong_count() > 0);
         let resources = Arc::clone(&self.resources);
         let (rate, timeout) = (resources.max_requests_per_second, resources.request_timeout);
-        let started = AccessKey::start(rate, timeout, move |key| (resources.grant)(key));
+        let started = AccessKey::start(rate, timeout, move |key| (resources.permit)(key));
         access_keys.insert(fingerprint, Arc::downgrade(&started));
         started
     }
@@ -393,7 +393,7 @@ pub(crate) mod tests {
             resync_period: None,
             owner_tag_key: "owner".to_owned(),
             enqueue: Box::new(|_| {}),
-            grant: Box::new(|_| {}),
+            permit: Box::new(|_| {}),
             health: CredentialHealth::new(None, Metrics::default(), Box::new(|_, _| {})),
             listed: Box::new(|_, _| {}),
             unreadable: Box::new(|_, _| {}),
@@ -429,7 +429,7 @@ pub(crate) mod tests {
         });
         assert!(!Arc::ptr_eq(&session, &elsewhere));
         let start = Instant::now();
-        let refused = async { Err::<Answer<()>, _>(throttled(3600, "1")) };
+        let refused = async { Err::<CloudResponse<()>, _>(throttled(3600, "1")) };
         assert!(session.gate.send(refused).await.is_err());
         for (seconds, request) in [(3601, "2"), (60, "3")] {
             session.gate.access_key.throttled(&throttled(seconds, request), start);
@@ -439,11 +439,11 @@ pub(crate) mod tests {
             let refused = session.gate.send::<()>(never).await.unwrap_err();
             assert_eq!(refused.retry_after, Some(Duration::from_secs(3601)));
             assert!(session.gate.permit(Priority::Read).await.is_err());
-            let told = failure_of(&refused);
+            let reported = failure_of(&refused);
             let expected = "listing the customer gateways failed: too many (VPN.0429, request id 1); the cloud asks \
                             for that wait: no request of this access key is sent before 1970-01-01T01:00:00Z";
-            assert_eq!(told.condition, ReadyCondition::new(Reason::Throttled, expected));
-            assert_eq!(told.backoff, Backoff::exactly(Duration::from_secs(3601)));
+            assert_eq!(reported.condition, ReadyCondition::new(Reason::Throttled, expected));
+            assert_eq!(reported.backoff, Backoff::exactly(Duration::from_secs(3601)));
             assert!(matches!(session.finding(), Some(Finding::Fails(_))));
         }
         assert_eq!(start.elapsed(), Duration::ZERO);

@@ -403,26 +403,26 @@ mod tests {
     fn a_read_after_a_conflict_applies_even_with_a_lower_version() {
         let (states, now) = (ObjectStates::<Gateways>::default(), Instant::now());
         let key = state("7", None).key();
-        let arrives = |version: &str, id| {
+        let observe = |version: &str, id| {
             states
                 .observe(&key, state(version, id), now)
                 .resource_version()
                 .to_owned()
         };
-        assert_eq!(arrives("7", None), "7");
+        assert_eq!(observe("7", None), "7");
         states.wrote(&key, &state("9", Some("x")));
         assert!(
             !states.reread(&key, &state("10", Some("x")), now),
             "another client wrote"
         );
-        assert_eq!(arrives("9", Some("x")), "10", "the watch lags behind");
+        assert_eq!(observe("9", Some("x")), "10", "the watch lags behind");
 
         assert!(states.reread(&key, &state("3", Some("y")), now), "a restore");
-        assert_eq!(arrives("10", Some("x")), "3", "the watch still has what was lost");
+        assert_eq!(observe("10", Some("x")), "3", "the watch still has what was lost");
         states.wrote(&key, &state("4", Some("y")));
-        assert_eq!(arrives("10", Some("x")), "4");
+        assert_eq!(observe("10", Some("x")), "4");
         for version in ["5", "11"] {
-            assert_eq!(arrives(version, Some("y")), version, "the watch continues");
+            assert_eq!(observe(version, Some("y")), version, "the watch continues");
         }
     }
 
@@ -510,12 +510,12 @@ mod tests {
         );
         let (states, now) = (ObjectStates::<Gateways>::default(), Instant::now());
         let key = object.key();
-        assert!(!states.observe(&key, Arc::clone(&object), now).is_let_go());
+        assert!(!states.observe(&key, Arc::clone(&object), now).is_released());
         states.finalizer_removed(&key);
-        assert!(states.observe(&key, Arc::clone(&object), now).is_let_go());
+        assert!(states.observe(&key, Arc::clone(&object), now).is_released());
         // A new object of the same name is independent.
         states.forget(&key);
-        assert!(!states.observe(&key, object, now).is_let_go());
+        assert!(!states.observe(&key, object, now).is_released());
     }
 
     #[test]

@@ -53,7 +53,7 @@ type QueuePosition = (QueueClass, Instant, u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum QueueClass {
     /// A permit or a write queue is reserved for it, which no other object can use meanwhile.
-    Granted,
+    Permitted,
     /// New information has no class of its own: many objects may have some at once, and an edit must not wait for all.
     #[default]
     Other,
@@ -107,8 +107,8 @@ impl WorkQueue {
     /// Enqueues a key that is due at once and before all others: a permit or a write queue is reserved for it. This is
     /// no new information: an earlier reconcile may have used the permit and failed, and then the object's backoff
     /// counts.
-    pub(crate) fn grant(&self, key: ObjectKey) {
-        self.insert(key, QueueClass::Granted, false);
+    pub(crate) fn permit(&self, key: ObjectKey) {
+        self.insert(key, QueueClass::Permitted, false);
     }
 
     fn insert(&self, key: ObjectKey, class: QueueClass, enqueued: bool) {
@@ -260,8 +260,8 @@ mod tests {
         for name in ["a", "b", "c"] {
             queue.enqueue_without_news(key(name));
         }
-        queue.grant(key("d"));
-        queue.grant(key("b"));
+        queue.permit(key("d"));
+        queue.permit(key("b"));
         let first = queue.take();
         assert_eq!(
             first.map(|taken| (taken.key.name.clone(), taken.enqueued)),
@@ -287,7 +287,7 @@ mod tests {
         for index in 0..1_000 {
             queue.enqueue(key(&format!("later-{index}")));
         }
-        queue.grant(key("permit"));
+        queue.permit(key("permit"));
         let taken = names(&queue);
         let place = |name: &str| taken.iter().position(|taken| taken == name);
         assert_eq!((place("permit"), place("edit")), (Some(0), Some(1_001)));

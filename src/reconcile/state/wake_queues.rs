@@ -34,9 +34,9 @@ impl WakeQueues {
     }
 
     /// Enqueues the object before all others, since a permit or a write queue is kept for it.
-    pub(crate) fn grant(&self, key: ObjectKey) {
+    pub(crate) fn permit(&self, key: ObjectKey) {
         if let Some(queue) = self.queues.get(key.kind) {
-            queue.grant(key);
+            queue.permit(key);
         }
     }
 }
@@ -56,9 +56,9 @@ mod tests {
         assert!(Arc::ptr_eq(&users, &wake_queues.queue("VpnUser")));
         let shared = wake_queues.clone();
         shared.enqueue(key("VpnUser", "a"));
-        shared.grant(key("VpnUser", "b"));
+        shared.permit(key("VpnUser", "b"));
         shared.enqueue(key("Unknown", "a"));
-        shared.grant(key("Unknown", "b"));
+        shared.permit(key("Unknown", "b"));
         let taken: Vec<_> = std::iter::from_fn(|| users.take())
             .map(|due| (due.key.name.clone(), due.enqueued))
             .collect();

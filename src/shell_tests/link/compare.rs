@@ -9,7 +9,7 @@ use vpn_core::terms::health::Health;
 use super::{Links, PEER, STATE};
 
 impl Compare for Links {
-    fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
+    fn is_candidate(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
         remote.name.as_deref() == Some(name) && remote.id_value.as_ref() == Some(&spec.id_value)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use vpn_cloud::{Answer, Client, CloudError};
+use vpn_cloud::{Client, CloudError, CloudResponse};
 use vpn_core::cache::Cache;
 use vpn_core::kind::Shape;
 use vpn_core::kinds::customer_gateway::Gateways;
@@ -42,7 +42,7 @@ impl CloudKind for Links {
         parent: &'a Self::Parent,
         new: &'a Self::New,
         token: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<Self::Remote>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Self::Remote>, CloudError>> {
         Gateways::create(client, parent, new, token)
     }
 
@@ -51,7 +51,7 @@ impl CloudKind for Links {
         parent: &'a Self::Parent,
         id: &'a str,
         change: &'a Self::Change,
-    ) -> BoxFuture<'a, Result<Answer<Option<Self::Remote>>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Option<Self::Remote>>, CloudError>> {
         Gateways::change(client, parent, id, change)
     }
 
@@ -59,7 +59,7 @@ impl CloudKind for Links {
         client: &'a Client,
         parent: &'a Self::Parent,
         id: &'a str,
-    ) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<()>, CloudError>> {
         Gateways::delete(client, parent, id)
     }
 }

@@ -24,6 +24,6 @@ impl Ledger for Links {
     fn changed(_: &mut Self::Status, _: &Self::Change, _: Option<&Self::Remote>, _: &RecordContext<'_>) {}
 
     fn refused(_: &mut Self::Status, _: &Self::Change, _: &CloudError, _: &RecordContext<'_>) -> Refused {
-        Refused::AsTold
+        Refused::AsReported
     }
 }

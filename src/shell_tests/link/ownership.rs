@@ -22,7 +22,7 @@ impl Ownership for Links {
         intent.map(|intent| &mut intent.deadline).into_iter().collect()
     }
 
-    fn settles(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool {
-        Gateways::settles(intent, remote, record)
+    fn resolves_intent(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool {
+        Gateways::resolves_intent(intent, remote, record)
     }
 }

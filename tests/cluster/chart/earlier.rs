@@ -67,9 +67,9 @@ async fn reports_pruned_fields(release: &Release) {
         let line = format!("prunes {fields};");
         release.operator().wait_for_log(&line, DEADLINE).await.unwrap();
     }
-    let said = crd_skew_lines(release).await;
-    assert_eq!(said.len(), lost.len(), "{said:?}");
-    for ((plural, fields), line) in lost.iter().zip(&said) {
+    let printed = crd_skew_lines(release).await;
+    assert_eq!(printed.len(), lost.len(), "{printed:?}");
+    for ((plural, fields), line) in lost.iter().zip(&printed) {
         assert!(
             line.starts_with(&format!("[i] age of crd {plural}: ")) && line.contains(&format!("prunes {fields};")),
             "{line}"
@@ -152,10 +152,10 @@ async fn upgrade_and_downgrade_keep_every_object_and_send_no_writes() {
     let mark = release.simulator.last_sequence().await.unwrap();
     release.apply(&user("Chart-Pass-two-2")).await;
     let object = awaits(&release, "DependencyNotReady").await;
-    let said = object["status"]["conditions"].to_string();
+    let printed = object["status"]["conditions"].to_string();
     assert!(
-        said.contains("drops status.formerPasswords, status.passwordRefused, so nothing is sent to the cloud"),
-        "{said}"
+        printed.contains("drops status.formerPasswords, status.passwordRefused, so nothing is sent to the cloud"),
+        "{printed}"
     );
     let (status, page) = release.operator().get("/readyz", DEADLINE).await.unwrap();
     assert!(

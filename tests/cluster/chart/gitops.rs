@@ -111,8 +111,8 @@ async fn run(release: &Release, command: &str, apply: Apply, manifests: &str) ->
     arguments.extend(apply.flags());
     arguments.extend(["--filename".to_owned(), "-".to_owned()]);
     let output = release.plane.kubectl_with_input(arguments, manifests).await.unwrap();
-    let said = output.stdout.clone();
-    output.success().map_err(|error| format!("{error}\n{said}"))
+    let printed = output.stdout.clone();
+    output.success().map_err(|error| format!("{error}\n{printed}"))
 }
 
 async fn sync(release: &Release, apply: Apply, manifests: &str) {
@@ -152,23 +152,23 @@ async fn nothing_differs(release: &Release, apply: Apply, manifests: &str) {
     assert_eq!(live.len(), manifests.len());
     for (manifest, live) in manifests.iter().zip(live) {
         let path = format!("{} {}", manifest["kind"], manifest["metadata"]["name"]);
-        says(manifest, live, &path);
+        compare(manifest, live, &path);
     }
 }
 
 /// Asserts that `live` contains every value of `wanted`.
-fn says(wanted: &Value, live: &Value, path: &str) {
+fn compare(wanted: &Value, live: &Value, path: &str) {
     match (wanted, live) {
         (Value::Object(wanted), Value::Object(live)) => {
             for (key, value) in wanted {
                 let there = live.get(key).unwrap_or(&Value::Null);
-                says(value, there, &format!("{path}.{key}"));
+                compare(value, there, &format!("{path}.{key}"));
             }
         }
         (Value::Array(wanted), Value::Array(live)) => {
             assert_eq!(wanted.len(), live.len(), "{path}");
             for (number, (value, there)) in wanted.iter().zip(live).enumerate() {
-                says(value, there, &format!("{path}[{number}]"));
+                compare(value, there, &format!("{path}[{number}]"));
             }
         }
         // 1.0 and 1 are the same number.

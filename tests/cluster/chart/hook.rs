@@ -25,21 +25,21 @@ async fn helm_test_passes_if_ready_and_reports_failed_checks_otherwise() {
         .await
         .unwrap();
 
-    let (helm, said) = helm_test(&release).await;
+    let (helm, printed) = helm_test(&release).await;
     assert!(!helm.status.success() && helm.stderr.contains(POD), "{helm:?}");
-    assert!(said.contains("does not answer: no connection"), "{said}");
-    assert!(said.contains("error: no operator is ready at http://"), "{said}");
+    assert!(printed.contains("does not answer: no connection"), "{printed}");
+    assert!(printed.contains("error: no operator is ready at http://"), "{printed}");
 
     release.start_operator().await;
     release.operator().address(DEADLINE).await.unwrap();
-    let (helm, said) = helm_test(&release).await;
+    let (helm, printed) = helm_test(&release).await;
     assert!(!helm.status.success() && helm.stderr.contains(POD), "{helm:?}");
-    for said_of in [
+    for reported in [
         "answers 503",
         "[-] crd customergateways: pending",
         "[-] crd vpnusers: pending",
     ] {
-        assert!(said.contains(said_of), "{said}");
+        assert!(printed.contains(reported), "{printed}");
     }
     // A failed pod is kept for inspection until the next one is created.
     let pod = release.get("pod", POD).await;
@@ -48,10 +48,10 @@ async fn helm_test_passes_if_ready_and_reports_failed_checks_otherwise() {
     let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
     release.plane.apply_crds(&crds).await.unwrap();
     release.operator().wait_until_ready(DEADLINE).await.unwrap();
-    let (helm, said) = helm_test(&release).await;
+    let (helm, printed) = helm_test(&release).await;
     let output = helm.success().unwrap();
     assert!(output.contains("Succeeded"), "{output}");
-    assert!(said.contains("[+] watch customergateways: ok"), "{said}");
+    assert!(printed.contains("[+] watch customergateways: ok"), "{printed}");
     // A succeeded pod is deleted.
     release.kubectl(["get", "pod", POD]).await.unwrap_err();
     release.stop_operator().await;
@@ -110,8 +110,8 @@ async fn helm_test(release: &Release) -> (ToolOutput, String) {
         &release.namespace,
         "--timeout=120s",
     ];
-    let (helm, said) = tokio::join!(release.plane.helm(arguments), run_pod(release, &before));
-    (helm.unwrap(), said)
+    let (helm, printed) = tokio::join!(release.plane.helm(arguments), run_pod(release, &before));
+    (helm.unwrap(), printed)
 }
 
 async fn uid(release: &Release) -> String {
@@ -159,13 +159,13 @@ async fn run_pod(release: &Release, before: &str) -> String {
         .output()
         .await
         .unwrap();
-    let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+    let printed = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
     let (phase, reason) = if ended.status.success() {
         ("Succeeded", "Completed")
     } else {
         ("Failed", "Error")
     };
-    let terminated = json!({"exitCode": ended.status.code().unwrap(), "reason": reason, "message": said});
+    let terminated = json!({"exitCode": ended.status.code().unwrap(), "reason": reason, "message": printed});
     let status = json!({"phase": phase, "containerStatuses": [{
         "name": container["name"], "image": container["image"], "imageID": "", "ready": false, "restartCount": 0,
         "state": {"terminated": terminated},
@@ -181,7 +181,7 @@ async fn run_pod(release: &Release, before: &str) -> String {
         &patch,
     ];
     release.kubectl(arguments).await.unwrap();
-    said
+    printed
 }
 
 /// Resolves the URL as cluster DNS and the Service do, to the operator that listens on this machine.

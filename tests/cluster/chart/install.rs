@@ -51,8 +51,8 @@ async fn with_watched_namespaces_other_secrets_cannot_be_read() {
             "--as",
             &account,
         ];
-        let said = plane.kubectl(arguments).await.unwrap().stdout;
-        assert_eq!(said.trim(), answer, "{verb} {resource} in {namespace}");
+        let printed = plane.kubectl(arguments).await.unwrap().stdout;
+        assert_eq!(printed.trim(), answer, "{verb} {resource} in {namespace}");
     }
     release.stop_operator().await;
 }
@@ -83,15 +83,15 @@ async fn with_named_secrets_others_cannot_be_read_and_rotation_works() {
             "--as",
             &account,
         ];
-        let said = plane.kubectl(arguments).await.unwrap().stdout;
-        assert_eq!(said.trim(), answer, "{verb} {secret}");
+        let printed = plane.kubectl(arguments).await.unwrap().stdout;
+        assert_eq!(printed.trim(), answer, "{verb} {secret}");
     }
-    let told = "Secrets cannot be watched: forbidden; a change is noticed at the next resync";
+    let reported = "Secrets cannot be watched: forbidden; a change is noticed at the next resync";
     let log = release.operator().log();
     // The watcher's own words are shown to who asks for more than info.
     let ours = log.lines().filter(|line| !line.contains("kube_runtime::"));
     let about: Vec<&str> = ours
-        .filter(|line| line.contains("ecrets is forbidden") || line.contains(told))
+        .filter(|line| line.contains("ecrets is forbidden") || line.contains(reported))
         .collect();
     assert!(
         about.len() == 1 && about[0].len() < 300,
@@ -131,11 +131,11 @@ async fn the_pod_passes_pod_security_restricted() {
 #[tokio::test]
 async fn helm_lint_accepts_the_chart() {
     let plane = ControlPlane::shared().await.unwrap();
-    let said = plane
+    let printed = plane
         .helm(["lint", "--strict", CHART])
         .await
         .unwrap()
         .success()
         .unwrap();
-    assert!(said.contains("0 chart(s) failed"), "{said}");
+    assert!(printed.contains("0 chart(s) failed"), "{printed}");
 }

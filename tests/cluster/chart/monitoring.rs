@@ -387,18 +387,18 @@ async fn each_alert_fires_alone_in_its_condition() {
         assert_eq!(fired, [(alert, minute)]);
         let alarm = &alarms[0];
         assert!(["critical", "warning"].contains(&alarm.labels["severity"].as_str()));
-        let said = &alarm.annotations["description"];
-        assert!(!said.contains("{{") && !said.contains("<error"), "{said}");
+        let printed = &alarm.annotations["description"];
+        assert!(!printed.contains("{{") && !printed.contains("<error"), "{printed}");
         let severity = match alert {
             "VpnOperatorDefaultCredentialsFailing" => Some("critical"),
             "VpnOperatorTenantCredentialsFailing" => {
-                assert!(said.contains("team-a/cloud"), "{said}");
+                assert!(printed.contains("team-a/cloud"), "{printed}");
                 Some("warning")
             }
             "VpnOperatorWatchDown" => {
                 assert!(
-                    said.contains("The watch of VpnUser in namespace team-a is down"),
-                    "{said}"
+                    printed.contains("The watch of VpnUser in namespace team-a is down"),
+                    "{printed}"
                 );
                 Some("warning")
             }

@@ -28,13 +28,13 @@ async fn a_namespace_deletion_completes_after_its_role_bindings_are_deleted() {
     let _controllers = plane.start_controllers(&["namespace-controller"]).await.unwrap();
     lose_permissions(&release, &running).await;
     delete(&release, &running).await;
-    is_gone(&release, &running).await;
+    wait_until_deleted(&release, &running).await;
 
     release.stop_operator().await;
     lose_permissions(&release, &restarted).await;
     delete(&release, &restarted).await;
     release.start_operator().await;
-    is_gone(&release, &restarted).await;
+    wait_until_deleted(&release, &restarted).await;
 
     assert_eq!(release.simulator.gateways::<Value>().await.unwrap().len(), 0);
     assert_eq!(release.simulator.users::<Value>().await.unwrap().len(), 0);
@@ -62,12 +62,13 @@ async fn delete(release: &Release, namespace: &str) {
     release.plane.kubectl(delete).await.unwrap().success().unwrap();
 }
 
-async fn is_gone(release: &Release, namespace: &str) {
-    let gone = eventually("the namespace is deleted", DEADLINE, async || {
+async fn wait_until_deleted(release: &Release, namespace: &str) {
+    let deleted = eventually("the namespace is deleted", DEADLINE, async || {
         let get = ["get", "namespace", namespace, "--output=yaml", "--ignore-not-found"];
         let found = release.plane.kubectl(get).await.unwrap().success().unwrap();
         if found.is_empty() { Ok(()) } else { Err(found) }
     });
-    gone.await
+    deleted
+        .await
         .unwrap_or_else(|error| panic!("{error}\n{}", release.operator().log()));
 }

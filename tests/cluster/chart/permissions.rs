@@ -13,7 +13,7 @@ use crate::chart::story::live;
 const NAMED_SECRETS: &str = "secrets.names";
 
 /// A verb of a rule, for one of its resources.
-struct Right {
+struct RemovedPermission {
     kind: String,
     role: String,
     /// The namespace of the role; none for a `ClusterRole`.
@@ -30,8 +30,8 @@ async fn each_removed_permission_is_reported_by_name() {
 
 #[tokio::test]
 async fn with_watched_namespaces_removed_digest_key_permissions_are_named() {
-    check_each_removed_permission("watchNamespaces", true, &[], |right, home| {
-        right.namespace.as_deref() == Some(home) && right.resource == "secrets"
+    check_each_removed_permission("watchNamespaces", true, &[], |permission, operator_namespace| {
+        permission.namespace.as_deref() == Some(operator_namespace) && permission.resource == "secrets"
     })
     .await;
 }
@@ -40,7 +40,10 @@ async fn with_watched_namespaces_removed_digest_key_permissions_are_named() {
 async fn with_named_secrets_removed_permissions_are_reported_by_name() {
     let names = "secrets.names={all-permissions-password,right-0-password,right-1-password,right-2-password}";
     let values = [names, "resyncPeriod=2s"].map(str::to_owned);
-    check_each_removed_permission(NAMED_SECRETS, false, &values, |right, _| right.resource == "secrets").await;
+    check_each_removed_permission(NAMED_SECRETS, false, &values, |permission, _| {
+        permission.resource == "secrets"
+    })
+    .await;
 }
 
 /// Runs the story once with all permissions: each must be used, and none may be missing. Then runs it without each
@@ -49,7 +52,7 @@ async fn check_each_removed_permission(
     mode: &str,
     in_one_namespace: bool,
     more: &[String],
-    chosen: impl Fn(&Right, &str) -> bool,
+    chosen: impl Fn(&RemovedPermission, &str) -> bool,
 ) {
     let plane = ControlPlane::own().await.unwrap();
     let namespace = plane.create_namespace("watched").await.unwrap();
@@ -60,7 +63,7 @@ async fn check_each_removed_permission(
     }
     let mut release = Release::install(plane, &values).await;
     let mut permissions = permissions(&release).await;
-    permissions.retain(|right| chosen(right, &release.namespace));
+    permissions.retain(|permission| chosen(permission, &release.namespace));
     assert!(permissions.len() >= 2, "the chart grants permissions");
     release.start_operator().await;
     live(&release, &namespace, "all-permissions", 250).await.unwrap();
@@ -68,26 +71,29 @@ async fn check_each_removed_permission(
     recreate_the_digest_key(&mut release).await;
     permissions_match_the_calls(&release, mode).await;
     let mut unmissed = Vec::new();
-    for (number, right) in permissions.iter().enumerate() {
-        let whole = take_away(&release, right).await;
+    for (number, permission) in permissions.iter().enumerate() {
+        let whole = take_away(&release, permission).await;
         // Objects of an earlier start would need no permission to create them.
         release.kubectl(["delete", "lease", "--all"]).await.unwrap();
-        lose_the_digest_key(&release, right.verb == "create").await;
+        lose_the_digest_key(&release, permission.verb == "create").await;
         release.start_operator().await;
         let prefix = format!("right-{number}");
         let octet = u8::try_from(number + 1).unwrap();
-        let failure = if right.resource == "leases" && right.verb == "update" {
+        let failure = if permission.resource == "leases" && permission.verb == "update" {
             // Nothing needs this permission before the first renewal of the Lease.
-            Some(said(&release, right).await)
+            Some(reported(&release, permission).await)
         } else {
             tokio::select! {
-                said = said(&release, right) => Some(said),
+                reported = reported(&release, permission) => Some(reported),
                 lived = live(&release, &namespace, &prefix, octet) => lived.err(),
             }
         };
-        println!("without {right}: {}", failure.as_deref().unwrap_or("nothing fails"));
+        println!(
+            "without {permission}: {}",
+            failure.as_deref().unwrap_or("nothing fails")
+        );
         if failure.is_none() {
-            unmissed.push(right.to_string());
+            unmissed.push(permission.to_string());
         }
         release.stop_operator().await;
         replace(&release, &whole).await;
@@ -106,8 +112,8 @@ async fn lose_the_digest_key(release: &Release, created: bool) {
 }
 
 /// Waits until the log or a condition reports the apiserver's refusal and names the permission.
-async fn said(release: &Release, right: &Right) -> String {
-    let phrase = format!("cannot {} resource \"{}\"", right.verb, right.resource);
+async fn reported(release: &Release, permission: &RemovedPermission) -> String {
+    let phrase = format!("cannot {} resource \"{}\"", permission.verb, permission.resource);
     eventually("the missing permission is named", DEADLINE * 4, async || {
         let log = release.operator().log();
         if let Some(line) = log.lines().find(|line| line.contains(&phrase)) {
@@ -170,14 +176,14 @@ async fn roles(release: &Release) -> Vec<Value> {
     found["items"].as_array().unwrap().clone()
 }
 
-async fn permissions(release: &Release) -> Vec<Right> {
+async fn permissions(release: &Release) -> Vec<RemovedPermission> {
     let mut permissions = Vec::new();
     for role in roles(release).await {
         let text = |pointer| role.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         for (rule, content) in role["rules"].as_array().unwrap().iter().enumerate() {
             for verb in texts(&content["verbs"]) {
                 for resource in texts(&content["resources"]) {
-                    permissions.push(Right {
+                    permissions.push(RemovedPermission {
                         kind: text("/kind").unwrap().to_lowercase(),
                         role: text("/metadata/name").unwrap(),
                         namespace: text("/metadata/namespace"),
@@ -193,11 +199,11 @@ async fn permissions(release: &Release) -> Vec<Right> {
 }
 
 /// Removes a permission; returns the role as it was.
-async fn take_away(release: &Release, right: &Right) -> Value {
-    let whole = release.get(&right.kind, &right.role).await;
+async fn take_away(release: &Release, permission: &RemovedPermission) -> Value {
+    let whole = release.get(&permission.kind, &permission.role).await;
     let mut less = whole.clone();
     let rules = less["rules"].as_array_mut().unwrap();
-    let rule = rules.remove(right.rule);
+    let rule = rules.remove(permission.rule);
     // Keep the other verbs for this resource, and every verb for the other resources.
     let part = |verbs: Vec<String>, resources: Vec<String>| {
         let mut part = rule.clone();
@@ -206,12 +212,12 @@ async fn take_away(release: &Release, right: &Right) -> Value {
         part
     };
     let mut other_verbs = texts(&rule["verbs"]);
-    other_verbs.retain(|verb| *verb != right.verb);
+    other_verbs.retain(|verb| *verb != permission.verb);
     if !other_verbs.is_empty() {
-        rules.push(part(other_verbs, vec![right.resource.clone()]));
+        rules.push(part(other_verbs, vec![permission.resource.clone()]));
     }
     let mut other_resources = texts(&rule["resources"]);
-    other_resources.retain(|resource| *resource != right.resource);
+    other_resources.retain(|resource| *resource != permission.resource);
     if !other_resources.is_empty() {
         rules.push(part(texts(&rule["verbs"]), other_resources));
     }
@@ -235,7 +241,7 @@ fn texts(value: &Value) -> Vec<String> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-impl std::fmt::Display for Right {
+impl std::fmt::Display for RemovedPermission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} in {} {}", self.verb, self.resource, self.kind, self.role)
     }

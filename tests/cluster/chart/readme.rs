@@ -98,8 +98,8 @@ fn documented(yaml: &str) -> Vec<Documented> {
     let (mut found, mut place, mut text) = (Vec::new(), Vec::<String>::new(), None);
     for line in yaml.lines() {
         let depth = (line.len() - line.trim_start().len()) / 2;
-        if let Some(said) = line.trim_start().strip_prefix("# -- ") {
-            text = Some(said.to_owned());
+        if let Some(printed) = line.trim_start().strip_prefix("# -- ") {
+            text = Some(printed.to_owned());
         } else if let Some((key, _)) = line.trim_start().split_once(':').filter(|_| !line.contains("# ")) {
             place.truncate(depth);
             place.push(key.to_owned());

@@ -23,22 +23,22 @@ async fn start(release: &mut Release) {
 }
 
 /// Waits until an object's Ready condition has this reason and these words.
-async fn says(release: &Release, kind: &str, name: &str, reason: &str, words: &str) {
+async fn wait_for_condition(release: &Release, kind: &str, name: &str, reason: &str, words: &str) {
     let awaited = format!("{name} says {words}");
-    let said = eventually(&awaited, DEADLINE, async || {
+    let printed = eventually(&awaited, DEADLINE, async || {
         let object = release.get(kind, name).await;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
-        let is_said = |ready: &&Value| {
+        let is_reported = |ready: &&Value| {
             ready["reason"] == reason && ready["message"].as_str().is_some_and(|message| message.contains(words))
         };
-        if ready.is_some_and(|ready| is_said(&ready)) {
+        if ready.is_some_and(|ready| is_reported(&ready)) {
             Ok(())
         } else {
             Err(format!("{conditions:?}"))
         }
     });
-    said.await.unwrap();
+    printed.await.unwrap();
 }
 
 #[tokio::test]
@@ -54,14 +54,14 @@ async fn a_new_cluster_reports_in_read_only_mode_and_then_readopts_all() {
     // The cluster is lost: objects, status, the digest key and the release.
     release.stop_operator().await;
     for object in ["cgw/office", "vpnu/alice"] {
-        let let_go = [
+        let remove_finalizer = [
             "patch",
             object,
             "--type=merge",
             "--patch",
             r#"{"metadata": {"finalizers": null}}"#,
         ];
-        release.kubectl(let_go).await.unwrap();
+        release.kubectl(remove_finalizer).await.unwrap();
         release.kubectl(["delete", object]).await.unwrap();
     }
     release
@@ -82,15 +82,15 @@ async fn a_new_cluster_reports_in_read_only_mode_and_then_readopts_all() {
     let before = release.simulator.writes_since(0).await.unwrap();
     release.apply(OBJECTS).await;
     let adopts = format!("would adopt the customer gateway {}", ids[0].as_str().unwrap());
-    says(&release, "cgw", "office", "Creating", &adopts).await;
-    says(&release, "vpnu", "alice", "NameConflict", ids[1].as_str().unwrap()).await;
+    wait_for_condition(&release, "cgw", "office", "Creating", &adopts).await;
+    wait_for_condition(&release, "vpnu", "alice", "NameConflict", ids[1].as_str().unwrap()).await;
     follow(&release, find("kubectl get")).await;
     let adopt = r#"{"spec": {"adoptionPolicy": "IfExists"}}"#;
     release
         .kubectl(["patch", "vpnu", "alice", "--type=merge", "--patch", adopt])
         .await
         .unwrap();
-    says(&release, "vpnu", "alice", "Creating", "would adopt the VPN user").await;
+    wait_for_condition(&release, "vpnu", "alice", "Creating", "would adopt the VPN user").await;
     assert_eq!(
         release.simulator.writes_since(0).await.unwrap(),
         before,

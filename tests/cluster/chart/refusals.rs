@@ -281,7 +281,7 @@ fn selector() -> Rule {
 }
 
 fn durations() -> [Rule; 4] {
-    let settle = "--creation-confirmation-period=30s";
+    let confirmation_period = "--creation-confirmation-period=30s";
     let lease = |text: &'static str| -> (Value, [String; 1]) {
         (
             json!({"leaseDuration": text}),
@@ -355,7 +355,10 @@ fn durations() -> [Rule; 4] {
             .bad(["10ms", "999999us", "999 msec 999 µs 999nanos"]),
         Rule::new("creationConfirmationPeriod", "--creation-confirmation-period")
             .good(["1s", "1h", "59min 60sec", "999999us 1000nsec", " 30s "])
-            .good_with("0", &[(json!({"extraArgs": [settle]}), &[settle])])
+            .good_with(
+                "0",
+                &[(json!({"extraArgs": [confirmation_period]}), &[confirmation_period])],
+            )
             .bad([
                 json!("0"),
                 json!(0),
@@ -413,7 +416,7 @@ fn log_level() -> Rule {
 }
 
 /// What the operator says of these flags.
-fn operator_says(flags: &[String]) -> Result<(), String> {
+fn operator_validates(flags: &[String]) -> Result<(), String> {
     let namespace = "--leader-elect-resource-namespace=somewhere".to_owned();
     let arguments = ["vpn-operator".to_owned()].into_iter().chain(flags.iter().cloned());
     let cli = Cli::try_parse_from(arguments.chain([namespace])).map_err(|error| error.to_string())?;
@@ -442,7 +445,7 @@ async fn helm_and_the_operator_accept_the_same_values() {
         if let Some(missing) = flags.iter().find(|flag| !rendered.contains(flag)) {
             return Some(format!("{values}: {missing} is not among {rendered:?}"));
         }
-        let refused = operator_says(&rendered).err()?;
+        let refused = operator_validates(&rendered).err()?;
         Some(format!("{values}: the operator refuses it: {refused}"))
     });
     let problems = problems(checks).await;
@@ -469,7 +472,7 @@ async fn helm_and_the_operator_refuse_the_same_values_by_name() {
         if !names.iter().any(|name| refused.contains(name)) {
             return Some(format!("{values}: Helm does not name {}: {refused}", rule.value));
         }
-        match operator_says(&[&defaults[..], flags].concat()) {
+        match operator_validates(&[&defaults[..], flags].concat()) {
             Ok(()) => Some(format!("{values}: the operator accepts {flags:?}")),
             Err(refused) if !refused.contains(rule.flag) => {
                 Some(format!("{values}: the operator does not name {}: {refused}", rule.flag))
@@ -487,7 +490,7 @@ async fn helm_refuses_null_or_omits_the_flag() {
     let rules = rules();
     let checks = rules.iter().map(async |rule: &Rule| {
         let problem = match render_with(&json!({rule.value: null})).await {
-            Ok(objects) => operator_says(&arguments(&objects)).err()?,
+            Ok(objects) => operator_validates(&arguments(&objects)).err()?,
             Err(refused) if refused.contains(&format!("'{}'", rule.value)) => return None,
             Err(refused) => refused,
         };

@@ -81,7 +81,7 @@ async fn every_flag_is_a_value() {
 
 #[tokio::test]
 async fn an_invalid_value_is_refused_by_name() {
-    for (values, said) in [
+    for (values, expected) in [
         (&["watchNamespace=a"][..], "'watchNamespace' not allowed"),
         (&["replicaCount=two"], "/replicaCount"),
         (&["cloud=aws"], "/cloud"),
@@ -99,7 +99,7 @@ async fn an_invalid_value_is_refused_by_name() {
         ),
     ] {
         let refused = render(values).await.unwrap_err();
-        assert!(refused.contains(said), "{values:?}: {refused}");
+        assert!(refused.contains(expected), "{values:?}: {refused}");
     }
 }
 

@@ -111,10 +111,10 @@ async fn objects_move_between_shards_without_duplicate_creation() {
     shards
         .run("kubectl wait --for=delete cgw/office vpnu/alice --timeout=60s")
         .await;
-    let gone = shards.simulator.writes_since(0).await.unwrap()[after.len()..].to_vec();
-    assert_eq!(gone.len(), 2, "{gone:?}");
+    let deleted = shards.simulator.writes_since(0).await.unwrap()[after.len()..].to_vec();
+    assert_eq!(deleted.len(), 2, "{deleted:?}");
     for deletion in ["DeleteCustomerGateway", "DeleteVpnUser"] {
-        assert!(gone.contains(&deletion.into()), "{gone:?}");
+        assert!(deleted.contains(&deletion.into()), "{deleted:?}");
     }
     for operator in &shards.operators {
         assert!(operator.terminate(DEADLINE).await.unwrap().success());

@@ -21,9 +21,9 @@ pub(crate) async fn live(release: &Release, namespace: &str, prefix: &str, octet
     let id = field(release, namespace, "customergateway", &gateway, "{.status.id}").await?;
     readopt_an_orphan(release, namespace, prefix, octet).await?;
     // The same Event twice: the second one updates the first.
-    for (stray, times) in [("stray-one", 1), ("stray-two", 2)] {
-        release.rename_in_cloud(&id, stray).await;
-        let request = format!("vpn.huaweicloud.com/reconcile-requested-at={stray}");
+    for (changed_name, times) in [("stray-one", 1), ("stray-two", 2)] {
+        release.rename_in_cloud(&id, changed_name).await;
+        let request = format!("vpn.huaweicloud.com/reconcile-requested-at={changed_name}");
         let arguments = [
             "--namespace",
             namespace,

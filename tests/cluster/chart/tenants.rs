@@ -36,14 +36,14 @@ fn gateway(name: &str, more: &str) -> String {
 }
 
 /// Waits until the apiserver refuses this with that message: policies and quotas take effect a moment later.
-async fn is_refused(plane: &ControlPlane, manifest: &str, said: &str) {
-    let refused = eventually(said, DEADLINE, async || {
+async fn is_refused(plane: &ControlPlane, manifest: &str, printed: &str) {
+    let refused = eventually(printed, DEADLINE, async || {
         let arguments = OF_TENANT
             .into_iter()
             .chain(["apply", "--dry-run=server", "--filename", "-"]);
         let output = plane.kubectl_with_input(arguments, manifest).await.unwrap();
         match output.success() {
-            Err(error) if error.to_string().contains(said) => Ok(()),
+            Err(error) if error.to_string().contains(printed) => Ok(()),
             other => Err(format!("{other:?}")),
         }
     });
@@ -173,8 +173,8 @@ async fn the_documented_multi_tenant_operator_can_be_installed() {
 
 async fn can(plane: &ControlPlane, what: &[&str], answer: &str) {
     let who = ["auth", "can-i", "--as=alice", "--as-group=team-a"];
-    let said = plane.kubectl(who.iter().chain(what)).await.unwrap().stdout;
-    assert_eq!(said.trim(), answer, "{what:?}");
+    let printed = plane.kubectl(who.iter().chain(what)).await.unwrap().stdout;
+    assert_eq!(printed.trim(), answer, "{what:?}");
 }
 
 /// Checks that no request used the operator's own access key.

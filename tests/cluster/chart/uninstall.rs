@@ -39,7 +39,7 @@ impl Release {
         self.simulator.gateways::<Value>().await.unwrap().len()
     }
 
-    async fn wait_until_gone(&self, object: &str) {
+    async fn wait_until_deleted(&self, object: &str) {
         let wait = ["wait", "--for=delete", "--timeout=60s", object];
         self.kubectl(wait).await.unwrap();
     }
@@ -82,7 +82,7 @@ async fn deleting_objects_then_release_then_crds_leaves_nothing() {
             release.kubectl(delete).await.unwrap();
         }
         for crd in CRDS {
-            release.wait_until_gone(crd).await;
+            release.wait_until_deleted(crd).await;
         }
     }
 }
@@ -100,20 +100,21 @@ async fn crds_deleted_with_the_release_delete_nothing_in_the_cloud() {
     // The way out: an operator runs again and removes the finalizer of every object.
     release.helm("install", &values).await;
     release.start_operator().await;
-    let told = eventually("the message shows what to do", DEADLINE, async || {
+    let reported = eventually("the message shows what to do", DEADLINE, async || {
         let object = release.get("customergateway", "office").await;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let said = conditions.iter().find(|condition| condition["reason"] == "CRDDeleting");
-        said.map(|condition| condition["message"].to_string())
+        let printed = conditions.iter().find(|condition| condition["reason"] == "CRDDeleting");
+        printed
+            .map(|condition| condition["message"].to_string())
             .ok_or(object.to_string())
     });
-    let message = told.await.unwrap();
+    let message = reported.await.unwrap();
     assert!(message.contains("deletionPolicy: Retain"), "{message}");
     assert_eq!(release.in_the_cloud().await, 1);
     let retain = r#"{"spec": {"deletionPolicy": "Retain"}}"#;
     let patch = ["patch", "customergateway", "office", "--type=merge", "--patch", retain];
     release.kubectl(patch).await.unwrap();
-    release.wait_until_gone(CRDS[0]).await;
+    release.wait_until_deleted(CRDS[0]).await;
     assert_eq!(release.in_the_cloud().await, 1, "nothing is deleted in the cloud");
     // The way back: the released gateway no longer has an owner tag.
     release.helm("upgrade", &values).await;

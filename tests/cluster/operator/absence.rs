@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::operator::console::counts;
-use crate::operator::users::steps::{add_server, apply_pw, available, cloud_user, on, request, stranger};
+use crate::operator::users::steps::{add_server, apply_pw, available, cloud_user, on, request, unmanaged_user};
 use crate::operator::world::{Options, World, condition};
 
 /// Answers the next requests of this operation with this status; they have no effect.
@@ -35,7 +35,7 @@ async fn a_false_404_neither_recreates_nor_orphans_a_gateway() {
 
     answers(&world, "DeleteCustomerGateway", 404, 1).await;
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.cloud_gateways().await, Vec::<Value>::new());
     world.finish().await;
 }
@@ -64,7 +64,7 @@ async fn a_false_404_neither_recreates_nor_orphans_a_user() {
 
     answers(&world, "DeleteVpnUser", 404, 1).await;
     users.delete("alice").await;
-    users.wait_until_gone("alice").await;
+    users.wait_until_deleted("alice").await;
     assert!(cloud_user(&world, &id).await.is_null());
     world.finish().await;
 }
@@ -80,7 +80,7 @@ async fn an_ineffective_delete_is_resent_after_the_confirmation_period() {
     let mark = world.mark().await;
     answers(&world, "DeleteCustomerGateway", 204, 2).await;
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.cloud_gateways().await, Vec::<Value>::new());
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 3)]));
     world.finish().await;
@@ -108,19 +108,19 @@ async fn an_ineffective_delete_is_resent_on_a_reconcile_request() {
         .await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     world.request("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 2)]));
     world.finish().await;
 }
 
 #[tokio::test]
 async fn equal_creation_times_at_a_page_border_delay_no_create_or_delete() {
-    const STRANGERS: usize = 205;
+    const UNMANAGED: usize = 205;
     let world = World::with(Options::with(["--resync-period=0"])).await;
     world.make_room().await;
     // The newest comes first, and four around the 200th share one creation time, whether ours comes before them or not.
     let created = |number: usize| if (198..202).contains(&number) { 198 } else { number };
-    let seeds: Vec<Value> = (0..STRANGERS)
+    let seeds: Vec<Value> = (0..UNMANAGED)
         .map(|number| {
             let seconds = 3600 - created(number);
             json!({
@@ -136,9 +136,9 @@ async fn equal_creation_times_at_a_page_border_delay_no_create_or_delete() {
     let id = world.create("office", "{name: office, idValue: 203.0.113.7}").await;
     assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 2)]));
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateway(&id).await.is_null());
-    assert_eq!(world.cloud_gateways().await.len(), STRANGERS);
+    assert_eq!(world.cloud_gateways().await.len(), UNMANAGED);
     // Each list is two walks of at most three pages, one of which is requested twice.
     let calls = world.calls_since(mark).await;
     assert!(calls["ListCustomerGateways"] <= 8 * 7, "{calls:?}");
@@ -157,7 +157,7 @@ async fn permanently_incomplete_lists_block_no_deletion_or_recreation() {
     // An item without a readable id could be any.
     world.edit(&foreign, json!({"answered_instead": {"id": 7}})).await;
     world.delete("goes").await;
-    world.wait_until_gone("goes").await;
+    world.wait_until_deleted("goes").await;
     assert!(world.cloud_gateway(&goes).await.is_null());
 
     // One wrong answer still proves nothing.
@@ -266,7 +266,7 @@ async fn a_gateway_missing_in_stale_reads_survives_its_replacement() {
         .await;
     assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateway(&second).await.is_null());
     assert_eq!(world.cloud_gateway(&first).await["name"], "office");
     world.finish().await;
@@ -277,7 +277,7 @@ async fn deletion_sends_delete_even_if_reads_return_404() {
     // The held request must not time out before its release.
     let world = World::with(Options::with(["--resync-period=0", "--request-timeout=7s"])).await;
     let lagging = world.create("lagging", "{idValue: 203.0.113.7}").await;
-    let gone = world.create("gone", "{idValue: 203.0.113.8}").await;
+    let deleted = world.create("gone", "{idValue: 203.0.113.8}").await;
     let was = world.cloud_gateway(&lagging).await;
     let mark = world.mark().await;
     let hold = json!({"fault": "hold", "operation": "DeleteCustomerGateway"});
@@ -287,18 +287,18 @@ async fn deletion_sends_delete_even_if_reads_return_404() {
     world.simulator.wait_for_held::<Value>(1).await.unwrap();
     reappears(&world, &was).await;
     world.simulator.release(&json!({})).await.unwrap();
-    world.wait_until_gone("lagging").await;
+    world.wait_until_deleted("lagging").await;
     assert!(world.cloud_gateway(&lagging).await.is_null());
     let note = world.wait_for_event("lagging", "Deleted").await;
     assert!(note.contains("deleted the customer gateway"), "{note}");
 
-    world.simulator.remove_gateway(&gone).await.unwrap();
+    world.simulator.remove_gateway(&deleted).await.unwrap();
     world.delete("gone").await;
-    world.wait_until_gone("gone").await;
+    world.wait_until_deleted("gone").await;
     let note = world.wait_for_event("gone", "Deleted").await;
     assert_eq!(
         note,
-        format!("the customer gateway {gone} no longer exists in the cloud")
+        format!("the customer gateway {deleted} no longer exists in the cloud")
     );
     assert_eq!(world.calls_since(mark).await["DeleteCustomerGateway"], 2);
     world.finish().await;
@@ -351,7 +351,7 @@ async fn adopts_another_gateway_during_its_creation(switches: Value) {
         })
         .await;
     world.simulator.release(&json!({})).await.unwrap();
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.cloud_gateways().await, Vec::<Value>::new());
     world.finish().await;
 }
@@ -392,9 +392,9 @@ async fn a_user_missing_in_stale_reads_is_deleted_with_its_object() {
     world.simulator.add_fault(&hold).await.unwrap();
     users.delete("alice").await;
     world.simulator.wait_for_held::<Value>(1).await.unwrap();
-    stranger(&world, &server, "alice", json!({"id": id})).await;
+    unmanaged_user(&world, &server, "alice", json!({"id": id})).await;
     world.simulator.release(&json!({})).await.unwrap();
-    users.wait_until_gone("alice").await;
+    users.wait_until_deleted("alice").await;
     assert!(cloud_user(&world, &id).await.is_null());
     world.finish().await;
 }

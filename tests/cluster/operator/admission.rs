@@ -92,8 +92,8 @@ impl Bench {
     }
 
     async fn refuses(&self, verdicts: &mut Verdicts, rows: impl IntoIterator<Item = Refusal<'_>>) {
-        for (what, spec, field, says) in rows {
-            verdicts.refused(what, field, says, self.create("some-row", &spec, true).await);
+        for (what, spec, field, expected_words) in rows {
+            verdicts.refused(what, field, expected_words, self.create("some-row", &spec, true).await);
         }
     }
 
@@ -104,8 +104,8 @@ impl Bench {
     }
 
     async fn refuses_edits(&self, verdicts: &mut Verdicts, rows: impl IntoIterator<Item = EditRefusal<'_>>) {
-        for (what, name, edit, field, says) in rows {
-            verdicts.refused(what, field, says, self.edit(name, &edit).await);
+        for (what, name, edit, field, expected_words) in rows {
+            verdicts.refused(what, field, expected_words, self.edit(name, &edit).await);
         }
     }
 
@@ -121,7 +121,7 @@ impl Bench {
     }
 
     /// Asserts that `kubectl apply` refuses this manifest with this text.
-    async fn kubectl_refuses(&self, manifest: &str, says: &str) {
+    async fn kubectl_refuses(&self, manifest: &str, expected_words: &str) {
         let arguments = [
             "--namespace",
             &self.namespace,
@@ -132,15 +132,15 @@ impl Bench {
         ];
         let output = self.plane.kubectl_with_input(arguments, manifest).await.unwrap();
         assert!(!output.status.success(), "{manifest} is accepted");
-        assert!(output.stderr.contains(says), "{manifest}: {}", output.stderr);
+        assert!(output.stderr.contains(expected_words), "{manifest}: {}", output.stderr);
     }
 
     /// Asserts that `kubectl explain` prints these texts for these fields.
     async fn explains(&self, texts: impl IntoIterator<Item = (&str, &str)>) {
-        for (path, says) in texts {
+        for (path, expected_words) in texts {
             let text = self.kubectl(["explain", path]).await;
             let words: Vec<&str> = text.split_whitespace().collect();
-            assert!(words.join(" ").contains(says), "{path}: {text}");
+            assert!(words.join(" ").contains(expected_words), "{path}: {text}");
         }
     }
 }
@@ -162,12 +162,12 @@ struct Verdicts {
 
 impl Verdicts {
     /// Checks that a row is refused, with a message that names the field and contains all these texts.
-    fn refused(&mut self, what: &str, field: &str, says: &[&str], answer: Result<(), String>) {
+    fn refused(&mut self, what: &str, field: &str, expected_words: &[&str], answer: Result<(), String>) {
         self.rows += 1;
         match answer {
             Ok(()) => self.wrong.push(format!("{what}: accepted")),
             Err(message) => {
-                let expected = says.iter().copied().chain([field]);
+                let expected = expected_words.iter().copied().chain([field]);
                 let missing: Vec<_> = expected.filter(|text| !message.contains(text)).collect();
                 if !missing.is_empty() {
                     self.wrong.push(format!("{what}: {missing:?} is not in: {message}"));

@@ -35,7 +35,7 @@ async fn external_id_adopts_and_manages_a_gateway() {
     let refused = world.try_patch("branch", other).await.unwrap_err().to_string();
     assert!(refused.contains("externalID may be set only"), "{refused}");
     world.delete("branch").await;
-    world.wait_until_gone("branch").await;
+    world.wait_until_deleted("branch").await;
     assert!(world.cloud_gateways().await.is_empty());
     world.finish().await;
 }
@@ -52,7 +52,7 @@ async fn a_gateway_that_cannot_be_adopted_is_unchanged() {
         .await;
     let mark = world.mark().await;
     let unknown = "00000000-0000-4000-8000-000000000001";
-    for (name, spec, reason, said) in [
+    for (name, spec, reason, shown) in [
         (
             "value",
             format!("{{externalID: {plain}, idValue: 203.0.113.9}}"),
@@ -86,11 +86,11 @@ async fn a_gateway_that_cannot_be_adopted_is_unchanged() {
     ] {
         world.apply_gateway(name, &spec).await;
         let object = world.wait_for_reason(name, reason).await;
-        assert!(message(&object).contains(said), "{name}: {}", message(&object));
+        assert!(message(&object).contains(shown), "{name}: {}", message(&object));
         assert!(object["status"]["id"].is_null(), "{name}: {object}");
         // Nothing was adopted, so nothing delays the deletion.
         world.delete(name).await;
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
     }
     assert_eq!(world.writes_since(mark).await, counts([]));
 
@@ -104,7 +104,7 @@ async fn a_gateway_that_cannot_be_adopted_is_unchanged() {
     assert!(message(&object).contains(&plain), "{}", message(&object));
     assert_eq!(world.writes_since(mark).await, counts([]));
     world.delete("plain").await;
-    world.wait_until_gone("plain").await;
+    world.wait_until_deleted("plain").await;
     assert_eq!(world.cloud_gateways().await.len(), 1);
     world.finish().await;
 }
@@ -122,7 +122,7 @@ async fn the_second_object_with_an_external_id_reports_the_owner() {
     assert!(message(&object).contains(&first), "{}", message(&object));
     assert_eq!(world.writes_since(mark).await, counts([]));
     world.delete("second").await;
-    world.wait_until_gone("second").await;
+    world.wait_until_deleted("second").await;
     assert_eq!(world.cloud_gateways().await.len(), 1);
     // Two at once: one adopts it.
     let id = world.seed(json!({"name": "two", "id_value": "203.0.113.2"})).await;
@@ -152,7 +152,7 @@ async fn the_second_object_with_an_external_id_reports_the_owner() {
 #[tokio::test]
 async fn external_id_adopts_from_deleted_objects_of_this_cluster_only() {
     let world = World::start().await;
-    let living = world.create("living", "{idValue: 203.0.113.1}").await;
+    let existing = world.create("living", "{idValue: 203.0.113.1}").await;
     let dead = world
         .seed(json!({"name": "dead", "id_value": "203.0.113.2", "tags": {OWNER: world.owner_of(DEAD_UID, "former")}}))
         .await;
@@ -162,7 +162,7 @@ async fn external_id_adopts_from_deleted_objects_of_this_cluster_only() {
         .await;
     let mark = world.mark().await;
     world
-        .apply_gateway("thief", &format!("{{externalID: {living}, idValue: 203.0.113.1}}"))
+        .apply_gateway("thief", &format!("{{externalID: {existing}, idValue: 203.0.113.1}}"))
         .await;
     let object = world.wait_for_reason("thief", "AlreadyManaged").await;
     assert!(message(&object).contains("living"), "{}", message(&object));
@@ -224,7 +224,7 @@ async fn if_exists_adopts_a_single_equal_unmanaged_gateway() {
         let object = world.wait_for_reason(name, "NameConflict").await;
         assert!(message(&object).contains("spec.externalID"), "{}", message(&object));
         world.delete(name).await;
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
     }
     assert_eq!(world.writes_since(mark).await, counts([]));
     // An ASN that the spec omits is not compared.
@@ -257,7 +257,7 @@ async fn if_exists_adopts_a_single_equal_unmanaged_gateway() {
     assert_eq!(world.cloud_gateway(&tagged).await["tags"], json!({OWNER: "someone"}));
     // It is deleted like any other.
     world.delete("one").await;
-    world.wait_until_gone("one").await;
+    world.wait_until_deleted("one").await;
     assert!(world.cloud_gateway(&one).await.is_null());
     world.finish().await;
 }

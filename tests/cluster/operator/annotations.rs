@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::operator::troubles::warnings;
+use crate::operator::failures::warnings;
 use crate::operator::world::{World, condition};
 
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn an_unknown_or_invalid_annotation_is_reported_once() {
         .await;
     let ready = world.wait_for_reason("office", "Available").await;
     let annotate = |annotations: Value| json!({"metadata": {"annotations": annotations}});
-    let says = |object: &Value, words: &str| {
+    let contains = |object: &Value, words: &str| {
         let invalid = condition(object, "InvalidAnnotation");
         let message = invalid["message"].as_str().unwrap_or_default();
         invalid["status"] == "True" && message.contains(words)
@@ -24,7 +24,7 @@ async fn an_unknown_or_invalid_annotation_is_reported_once() {
     world.patch("office", wrong).await;
     let object = world
         .wait_for("office", "both are reported", |object| {
-            says(object, "pause\" is unknown") && says(object, "nothing is approved")
+            contains(object, "pause\" is unknown") && contains(object, "nothing is approved")
         })
         .await;
     assert_eq!(condition(&object, "Ready"), condition(&ready, "Ready"));
@@ -36,7 +36,7 @@ async fn an_unknown_or_invalid_annotation_is_reported_once() {
     world.patch("office", later).await;
     world
         .wait_for("office", "that is reported as well", |object| {
-            says(object, "in the future")
+            contains(object, "in the future")
         })
         .await;
 
@@ -49,7 +49,7 @@ async fn an_unknown_or_invalid_annotation_is_reported_once() {
     let is_paused = |object: &Value| condition(object, "Paused")["status"] == "True";
     world
         .wait_for("office", "is paused, and why", |object| {
-            is_paused(object) && says(object, "reconciliation is paused")
+            is_paused(object) && contains(object, "reconciliation is paused")
         })
         .await;
     world.patch("office", json!({"spec": {"name": "moved"}})).await;

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::{eventually, figures};
 
+use crate::operator::failures::{add_access_key, add_tenant, ask_again, count, expect_recovered, refusals, secret_of};
 use crate::operator::objects::Objects;
-use crate::operator::troubles::{add_access_key, add_tenant, ask_again, count, expect_recovered, refusals, secret_of};
 use crate::operator::users::steps::{add_server, on};
 use crate::operator::world::{DEADLINE, Options, PROJECT, World, condition, gateway};
 
@@ -45,7 +45,7 @@ async fn apply_keys(world: &mut World, access_key: &str, secret_key: &str) {
 
 /// Waits until all objects that use the key have this reason.
 async fn wait_until_all_have(world: &World, reason: &str) {
-    let say_so = async |objects: Objects<'_>, prefix: &str| {
+    let wait_for_report = async |objects: Objects<'_>, prefix: &str| {
         let objects = objects.list().await;
         let of_key = objects.iter().filter(|object| {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -58,8 +58,8 @@ async fn wait_until_all_have(world: &World, reason: &str) {
     };
     let awaited = format!("all are {reason}");
     let result = eventually(&awaited, DEADLINE * 3, async || {
-        let gateways = say_so(world.gateway_objects(), "gw-").await;
-        let users = say_so(world.users(), "user-").await;
+        let gateways = wait_for_report(world.gateway_objects(), "gw-").await;
+        let users = wait_for_report(world.users(), "user-").await;
         if gateways + users == OBJECTS {
             Ok(())
         } else {
@@ -179,9 +179,9 @@ async fn a_revoked_key_fails_only_requests_in_progress() {
     }
     let more: Value = world.simulator.get("held?count=6&timeout_ms=3000").await.unwrap();
     assert_eq!(more["enough"], false, "{more}");
-    let under_way = more["held"].as_array().map_or(0, Vec::len) as u64;
-    assert_eq!(under_way, held.len() as u64);
-    assert!(under_way <= BEARABLE);
+    let in_progress = more["held"].as_array().map_or(0, Vec::len) as u64;
+    assert_eq!(in_progress, held.len() as u64);
+    assert!(in_progress <= BEARABLE);
 
     add_access_key(&world, "AKMIDLIFE", &secret_of("second"), json!({})).await;
     world.simulator.clear_faults().await.unwrap();
@@ -193,7 +193,7 @@ async fn a_revoked_key_fails_only_requests_in_progress() {
         expect_recovered(&world, &format!("by-{number}")).await;
     }
     let bad = refusals(&world, mark, "APIGW.0301").await;
-    assert!((1..=under_way).contains(&bad), "{bad} of {under_way}");
+    assert!((1..=in_progress).contains(&bad), "{bad} of {in_progress}");
     let (in_a_row, locked) = counted_by_the_cloud(&world, "AKMIDLIFE").await;
     assert_eq!((in_a_row, locked), (bad, false));
 
@@ -221,7 +221,7 @@ async fn a_revoked_key_fails_only_requests_in_progress() {
             ("objects on one key that becomes invalid", OBJECTS as u64),
             (
                 "requests in progress when a key becomes invalid, default rate limit",
-                under_way,
+                in_progress,
             ),
             ("invalid signatures of a key that becomes invalid", bad),
             ("keys locked that became invalid", u64::from(locked)),

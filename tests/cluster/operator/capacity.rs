@@ -18,7 +18,7 @@ use vpn_operator_testbed::{
     ConnectionCounter, Launch, MemoryLimit, Operator, Verb, eventually, figures, unreclaimable,
 };
 
-use crate::operator::troubles::add_access_key;
+use crate::operator::failures::add_access_key;
 use crate::operator::upgrade::{apply_crd, own_plane, present_crd};
 use crate::operator::world::{DEADLINE, OPERATOR, Options, REGION, World, alone, condition, repository};
 
@@ -316,7 +316,7 @@ async fn a_changed_secret_of_300_objects_is_read_a_few_times() {
     world
         .apply_credentials("shared", &access_key, &secret_key, &[("region", REGION)])
         .await;
-    let until_told = eventually("every object is reconciled again", DEADLINE, async || {
+    let until_reconciled = eventually("every object is reconciled again", DEADLINE, async || {
         let now = reconciles(&world).await;
         if now >= reconciled + SHARING as u64 {
             Ok(())
@@ -324,7 +324,7 @@ async fn a_changed_secret_of_300_objects_is_read_a_few_times() {
             Err(format!("{} reconciles", now - reconciled))
         }
     });
-    until_told.await.unwrap();
+    until_reconciled.await.unwrap();
     let path = format!("/api/v1/namespaces/{}/secrets/shared", world.namespace);
     let requests = proxy.requests_since(before);
     let reads = requests

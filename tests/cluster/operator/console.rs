@@ -131,7 +131,7 @@ impl World {
     pub(crate) async fn lose(&self, name: &str) {
         self.patch(name, json!({"metadata": {"finalizers": null}})).await;
         self.delete(name).await;
-        self.wait_until_gone(name).await;
+        self.wait_until_deleted(name).await;
     }
 
     /// Removes the whole status, by `kubectl patch --subresource=status`.

@@ -29,13 +29,13 @@ async fn retain_removes_only_the_owner_tag() {
     let kept = world
         .create("kept", "{name: kept, idValue: 203.0.113.1, tags: {team: net}}")
         .await;
-    let gone = world
+    let deleted = world
         .create("gone", "{idValue: 203.0.113.2, deletionPolicy: Delete}")
         .await;
     let mark = world.mark().await;
     for name in ["kept", "gone"] {
         world.delete(name).await;
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
     }
     assert_eq!(
         world.writes_since(mark).await,
@@ -46,7 +46,7 @@ async fn retain_removes_only_the_owner_tag() {
         (&cloud["name"], &cloud["tags"]),
         (&json!("kept"), &json!({"team": "net"}))
     );
-    assert!(world.cloud_gateway(&gone).await.is_null());
+    assert!(world.cloud_gateway(&deleted).await.is_null());
     let note = world.wait_for_event("kept", "Deleted").await;
     assert!(
         note.contains("kept the customer gateway") && note.contains(&kept),
@@ -54,7 +54,7 @@ async fn retain_removes_only_the_owner_tag() {
     );
     let note = world.wait_for_event("gone", "Deleted").await;
     assert!(
-        note.contains("deleted the customer gateway") && note.contains(&gone),
+        note.contains("deleted the customer gateway") && note.contains(&deleted),
         "{note}"
     );
     world.finish().await;
@@ -88,7 +88,7 @@ async fn a_deletion_without_credentials_waits_and_reports_it() {
     for name in ["back", "retained", "released"] {
         world.delete(name).await;
     }
-    world.wait_until_gone("released").await;
+    world.wait_until_deleted("released").await;
     let note = world.wait_for_event("released", "Deleted").await;
     assert!(note.contains("its owner tag stays"), "{note}");
     for name in ["back", "retained"] {
@@ -103,12 +103,12 @@ async fn a_deletion_without_credentials_waits_and_reports_it() {
     world
         .patch("retained", json!({"spec": {"deletionPolicy": "Retain"}}))
         .await;
-    world.wait_until_gone("retained").await;
+    world.wait_until_deleted("retained").await;
     let note = world.wait_for_event("retained", "Deleted").await;
     assert!(note.contains("its owner tag stays"), "{note}");
     assert_eq!(world.calls_since(mark).await, counts([]));
     world.apply_credentials_with_own_keys("keys").await;
-    world.wait_until_gone("back").await;
+    world.wait_until_deleted("back").await;
     assert!(world.cloud_gateway(&back).await.is_null());
     for id in [retained, released] {
         assert!(world.cloud_gateway(&id).await["tags"][OWNER].is_string());
@@ -119,7 +119,7 @@ async fn a_deletion_without_credentials_waits_and_reports_it() {
         .await;
     world.wait_for_reason("never", "SecretNotFound").await;
     world.delete("never").await;
-    world.wait_until_gone("never").await;
+    world.wait_until_deleted("never").await;
     world.finish().await;
 }
 
@@ -134,7 +134,7 @@ async fn retain_waits_for_the_end_of_a_cloud_outage() {
     world.simulator.add_fault(&outage).await.unwrap();
     world.delete("kept").await;
     world.start_operator().await;
-    world.wait_until_gone("kept").await;
+    world.wait_until_deleted("kept").await;
     assert!(world.cloud_gateway(&id).await["tags"][OWNER].is_null());
     world.finish().await;
 }
@@ -148,8 +148,8 @@ async fn a_namespace_deletion_completes_after_its_secrets_are_deleted() {
     })
     .await;
     // The Lease is in another namespace, as in an installation.
-    let home = world.plane.create_namespace("home").await.unwrap();
-    world.move_home(&home).await;
+    let operator_namespace = world.plane.create_namespace("home").await.unwrap();
+    world.move_operator(&operator_namespace).await;
     world.start_operator().await;
     world.apply_credentials_with_own_keys("keys").await;
     for (name, address) in [("one", "203.0.113.1"), ("two", "203.0.113.2")] {
@@ -195,7 +195,7 @@ async fn a_deletion_during_a_creation_leaves_no_gateway() {
         world.simulator.wait_for_held::<Value>(1).await.unwrap();
         world.delete(name).await;
         world.simulator.release(&json!({"drop": drop})).await.unwrap();
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
         assert_eq!(world.cloud_gateways().await, Vec::<Value>::new(), "{name}");
         assert_eq!(world.calls_since(mark).await["CreateCustomerGateway"], 1, "{name}");
     }
@@ -223,7 +223,7 @@ async fn a_deletion_waits_for_a_late_creation() {
         .await;
     assert!(world.cloud_gateways().await.is_empty());
     world.simulator.release(&json!({})).await.unwrap();
-    world.wait_until_gone("late").await;
+    world.wait_until_deleted("late").await;
     assert!(world.cloud_gateways().await.is_empty());
     world.finish().await;
 }
@@ -236,7 +236,7 @@ async fn a_gateway_without_a_recorded_id_is_found_and_deleted() {
     world.wipe_status("office").await;
     world.delete("office").await;
     world.start_operator().await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateways().await.is_empty());
     world.finish().await;
 }
@@ -248,7 +248,7 @@ async fn an_invalid_spec_does_not_block_deletion() {
     world.patch("office", json!({"spec": {"bgpASN": 65001}})).await;
     world.wait_for_reason("office", "InvalidSpec").await;
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateways().await.is_empty());
     world.finish().await;
 }
@@ -292,7 +292,7 @@ async fn a_slow_deletion_sends_one_delete_and_waits() {
         .post::<Value>("finish-deletions", &json!({}))
         .await
         .unwrap();
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     world.finish().await;
 }
@@ -306,7 +306,7 @@ async fn deletion_succeeds_when_the_gateway_no_longer_exists() {
     world.simulator.remove_gateway(&id).await.unwrap();
     let mark = world.mark().await;
     world.delete("before").await;
-    world.wait_until_gone("before").await;
+    world.wait_until_deleted("before").await;
     // Reads that do not return it may be stale.
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     let id = world.create("between", "{idValue: 203.0.113.8}").await;
@@ -317,7 +317,7 @@ async fn deletion_succeeds_when_the_gateway_no_longer_exists() {
     world.simulator.wait_for_held::<Value>(1).await.unwrap();
     world.simulator.remove_gateway(&id).await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
-    world.wait_until_gone("between").await;
+    world.wait_until_deleted("between").await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     world.finish().await;
 }
@@ -333,7 +333,7 @@ async fn a_gateway_with_another_owner_tag_is_not_deleted() {
     let object = world.wait_for_reason("office", "AlreadyManaged").await;
     assert!(message(&object).contains(other), "{}", message(&object));
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     let note = world.wait_for_event("office", "Deleted").await;
     assert!(
         note.contains("left the customer gateway") && note.contains(other),
@@ -383,7 +383,7 @@ async fn deleting_the_crd_deletes_nothing_in_the_cloud() {
     let mark = world.mark().await;
     let crd = "customergateways.vpn.huaweicloud.com";
     world.kubectl(["delete", "crd", crd, "--wait=false"]).await;
-    world.wait_until_gone("retained").await;
+    world.wait_until_deleted("retained").await;
     let object = world
         .wait_for("kept", "CRDDeleting", |object| {
             condition(object, "Ready")["reason"] == "CRDDeleting"
@@ -396,7 +396,7 @@ async fn deleting_the_crd_deletes_nothing_in_the_cloud() {
     );
     world.edit(&before, json!({"connection": ""})).await;
     world.request("before").await;
-    world.wait_until_gone("before").await;
+    world.wait_until_deleted("before").await;
     assert!(world.cloud_gateway(&before).await.is_null());
     world.patch("kept", json!({"spec": {"deletionPolicy": "Retain"}})).await;
     eventually("the CRD is deleted", DEADLINE, async || {
@@ -442,7 +442,7 @@ async fn an_unreadable_spec_does_not_block_deletion() {
     let object = world.wait_for_reason("office", "InvalidSpec").await;
     assert!(message(&object).contains("PIGEON"), "{}", message(&object));
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateway(&id).await.is_null());
     world.finish().await;
 }
@@ -463,7 +463,7 @@ async fn a_secret_without_keys_does_not_block_deletion() {
         .await;
     assert!(message(&object).contains("accessKey"), "{}", message(&object));
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     world.finish().await;
 }
 
@@ -488,17 +488,17 @@ async fn a_gateway_created_for_a_deleted_object_is_deleted_unless_retained() {
     for name in ["short", "kept"] {
         world.kubectl(["delete", "cgw", name, "--wait=false"]).await;
         world.patch(name, json!({"metadata": {"finalizers": null}})).await;
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
     }
     world.simulator.release(&json!({})).await.unwrap();
     let logged = eventually("both are logged", DEADLINE, async || {
         let log = world.running().log();
-        let said = |words: &str| log.contains(words);
+        let shown = |words: &str| log.contains(words);
         let words = [
             "was created; it is deleted again",
             "was created; deletionPolicy keeps it",
         ];
-        if words.into_iter().all(said) {
+        if words.into_iter().all(shown) {
             Ok(())
         } else {
             Err("not yet")

@@ -60,7 +60,7 @@ async fn gateways_of_a_lost_cluster_are_readopted() {
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 3)]));
     // They are deleted like gateways that the objects created themselves.
     world.delete("one").await;
-    world.wait_until_gone("one").await;
+    world.wait_until_deleted("one").await;
     assert_eq!(world.cloud_gateways().await.len(), 2);
     world.finish().await;
 }
@@ -119,11 +119,11 @@ async fn without_a_cluster_name_gateways_of_a_lost_cluster_are_not_readopted() {
         one["id"].as_str().expect("an id").to_owned()
     };
     world.patch("one", json!({"spec": {"externalID": id}})).await;
-    let says_so = |object: &serde_json::Value| {
+    let is_reported = |object: &serde_json::Value| {
         object["status"]["observedGeneration"] == object["metadata"]["generation"]
             && crate::operator::world::condition(object, "Ready")["reason"] == "AlreadyManaged"
     };
-    world.wait_for("one", "AlreadyManaged", says_so).await;
+    world.wait_for("one", "AlreadyManaged", is_reported).await;
     assert_eq!(world.writes_since(mark).await, counts([]));
     world.edit(&id, json!({"remove_tags": [OWNER]})).await;
     world.request("one").await;
@@ -191,7 +191,7 @@ async fn a_status_restored_under_a_new_uid_is_used_and_the_tag_is_updated() {
         })
         .await;
     world.delete("renamed").await;
-    world.wait_until_gone("renamed").await;
+    world.wait_until_deleted("renamed").await;
     assert_eq!(world.writes_since(mark).await, counts([("AddCustomerGatewayTags", 1)]));
     assert_eq!(world.cloud_gateways().await.len(), 1);
     world.finish().await;
@@ -219,7 +219,7 @@ async fn two_clusters_in_one_project_ignore_each_others_gateways() {
     let theirs = world.create("office", "{name: office, idValue: 203.0.113.1}").await;
     // The other cluster's namespace has objects of the same kind and name.
     let namespace = world.plane.create_namespace("other").await.unwrap();
-    world.move_home(&namespace).await;
+    world.move_operator(&namespace).await;
     let watched = format!("--watch-namespace={namespace}");
     let other = world.start_another(["--cluster-name=other", &watched]).await;
     let manifest = gateway(
@@ -278,13 +278,15 @@ async fn only_a_duplicate_from_a_recorded_creation_is_deleted() {
     let owner = world.owner_value("office").await;
     let window = world.get("office").await["status"]["pastIntents"][0].clone();
     let within = window["deadline"].clone();
-    let twin = |created_at: &Value, value: &str| json!({"name": "office", "id_value": value, "tags": {OWNER: owner}, "created_at": created_at});
+    let duplicate = |created_at: &Value, value: &str| json!({"name": "office", "id_value": value, "tags": {OWNER: owner}, "created_at": created_at});
     // Created long ago, or with another identifier: not left behind by a creation of this object.
-    let old = world.seed(twin(&json!("2024-01-01T00:00:00Z"), "203.0.113.1")).await;
-    let other = world.seed(twin(&within, "203.0.113.2")).await;
+    let old = world
+        .seed(duplicate(&json!("2024-01-01T00:00:00Z"), "203.0.113.1"))
+        .await;
+    let other = world.seed(duplicate(&within, "203.0.113.2")).await;
     world.wait_for_cycles(2).await;
     let mark = world.mark().await;
-    let late = world.seed(twin(&within, "203.0.113.1")).await;
+    let late = world.seed(duplicate(&within, "203.0.113.1")).await;
     let note = world.wait_for_event("office", "Deleted").await;
     assert!(note.contains(&late), "{note}");
     world.wait_for_cycles(2).await;
@@ -338,7 +340,7 @@ async fn a_creation_effective_after_its_window_results_in_one_gateway() {
     world.create("leaving", "{name: leaving, idValue: 203.0.113.2}").await;
     world.simulator.release(&json!({})).await.unwrap();
     world.delete("leaving").await;
-    world.wait_until_gone("leaving").await;
+    world.wait_until_deleted("leaving").await;
     assert_eq!(ids(&world.cloud_gateways().await), ids(&left));
     world.finish().await;
 }

@@ -30,8 +30,8 @@ impl Judge {
         let mut course: Vec<String> = Vec::new();
         for (state, verdict) in states.iter().zip(verdicts) {
             let (kstatus, health) = expected(state);
-            let said = (&verdict["kstatus"]["status"], &verdict["argocd"]["status"]);
-            assert_eq!(said, (&json!(kstatus), &json!(health)), "{verdict}\n{state:#}");
+            let verdicts = (&verdict["kstatus"]["status"], &verdict["argocd"]["status"]);
+            assert_eq!(verdicts, (&json!(kstatus), &json!(health)), "{verdict}\n{state:#}");
             if course.last().is_none_or(|last| last != kstatus) {
                 course.push(kstatus.to_owned());
             }

@@ -2,12 +2,12 @@
 //! goldens. The objects themselves are stored as well: the health scripts for Argo CD are tested on them.
 //! `INSTA_UPDATE=always cargo test --test cluster goldens` accepts new output.
 
-mod cloud_says;
+mod cloud_errors;
 mod life;
-mod normalise;
-mod persons;
+mod normalize;
 mod samples;
 mod unseen;
+mod user_actions;
 mod users;
 mod waits;
 
@@ -20,7 +20,7 @@ use vpn_operator_testbed::eventually;
 
 use crate::operator::objects::Objects;
 use crate::operator::world::{DEADLINE, Options, World, condition, repository};
-use normalise::Normaliser;
+use normalize::Normalizer;
 
 /// A kind, as kubectl knows it.
 #[derive(Clone, Copy)]
@@ -228,10 +228,10 @@ async fn still_shown(kind: Shown, world: &World, name: &str, reason: Reason) -> 
     let awaited = format!("{name} does not change while it is read");
     let shown = eventually(&awaited, DEADLINE, async || {
         let object = objects.wait_for_reason(name, reason.as_str()).await;
-        let normaliser = Normaliser::new(world, &object);
-        let get = normaliser.table(&world.kubectl(["get", short, name]).await);
-        let wide = normaliser.table(&world.kubectl(["get", short, name, "--output=wide"]).await);
-        let description = normaliser.description(&world.kubectl(["describe", short, name]).await);
+        let normalizer = Normalizer::new(world, &object);
+        let get = normalizer.table(&world.kubectl(["get", short, name]).await);
+        let wide = normalizer.table(&world.kubectl(["get", short, name, "--output=wide"]).await);
+        let description = normalizer.description(&world.kubectl(["describe", short, name]).await);
         let text = format!(
             "$ kubectl get {short}\n{get}\n$ kubectl get {short} -o wide\n{wide}\n$ kubectl describe {short}\n{description}"
         );
@@ -254,12 +254,12 @@ async fn show_farewell(world: &World, golden: &str, name: &str, object: &Value, 
 
 async fn show_farewell_of(kind: Shown, world: &World, golden: &str, name: &str, object: &Value, events: &[&str]) {
     assert!(FAREWELLS.contains(&golden), "{golden} is not listed");
-    kind.objects(world).wait_until_gone(name).await;
+    kind.objects(world).wait_until_deleted(name).await;
     wait_for_events(kind, world, name, events).await;
     let selector = format!("--field-selector=involvedObject.name={name}");
     let columns = "--output=custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message";
     let table = world.kubectl(["get", "events", &selector, columns]).await;
-    let table = Normaliser::new(world, object).table(&table);
+    let table = Normalizer::new(world, object).table(&table);
     compare(golden, &format!("$ kubectl get events\n{table}"));
 }
 

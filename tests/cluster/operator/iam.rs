@@ -9,7 +9,7 @@ use vpn_cloud::Operation;
 use vpn_operator_testbed::eventually;
 
 use crate::operator::errors::NEVER;
-use crate::operator::troubles::add_tenant;
+use crate::operator::failures::add_tenant;
 use crate::operator::users::steps;
 use crate::operator::world::{DEADLINE, Options, World, condition, repository};
 
@@ -68,7 +68,7 @@ fn policies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// The actions that the page's table grants.
-fn told() -> BTreeSet<String> {
+fn documented_actions() -> BTreeSet<String> {
     let page = page();
     let rows = page.lines().filter(|line| line.starts_with("| "));
     let cells = rows.filter_map(|row| row.split('|').nth(2));
@@ -92,7 +92,7 @@ fn the_documented_policies_contain_every_required_action() {
     let known: BTreeSet<String> = called.map(|operation| operation.iam_action().to_owned()).collect();
     let everything: BTreeSet<String> = policies["All features"].union(&policies[LOOK_UP]).cloned().collect();
     assert_eq!(everything, known);
-    assert_eq!(told(), known, "the table");
+    assert_eq!(documented_actions(), known, "the table");
     // Actions of a global service, which no policy of a project can grant.
     let (global, project): (BTreeSet<String>, BTreeSet<String>) =
         known.into_iter().partition(|action| action.starts_with("iam:"));
@@ -149,18 +149,18 @@ async fn the_read_only_policy_suffices_for_read_only_mode() {
     world
         .apply_user(name, &format!("{{{user}, userGroupName: default}}"))
         .await;
-    let theirs = steps::stranger(&world, &server, "theirs", json!({})).await;
+    let theirs = steps::unmanaged_user(&world, &server, "theirs", json!({})).await;
     let id = theirs["id"].as_str().unwrap();
     world
         .apply_user("adopted", &format!("{{{user}, externalID: {id}}}"))
         .await;
     for kind in [world.gateway_objects(), world.users()] {
-        for (name, said) in [(name.as_str(), "would create"), ("adopted", "would adopt")] {
-            let says_so = |object: &Value| {
+        for (name, shown) in [(name.as_str(), "would create"), ("adopted", "would adopt")] {
+            let is_reported = |object: &Value| {
                 let message = condition(object, "Ready")["message"].clone();
-                message.as_str().is_some_and(|message| message.contains(said))
+                message.as_str().is_some_and(|message| message.contains(shown))
             };
-            kind.wait_for(name, said, says_so).await;
+            kind.wait_for(name, shown, is_reported).await;
         }
     }
     assert_eq!(used(&world, &tenant).await, allowed);
@@ -171,7 +171,7 @@ async fn the_read_only_policy_suffices_for_read_only_mode() {
 async fn each_missing_action_is_named_and_granting_it_resumes_work() {
     let mut world = start(&[]).await;
     let mut tenants = Vec::new();
-    for (number, action) in told().into_iter().enumerate() {
+    for (number, action) in documented_actions().into_iter().enumerate() {
         let tenant = tenant(&mut world, &format!("lacks-{number}"), number).await;
         set_permissions(&world, &tenant, &json!({"denied_actions": [action]})).await;
         tenants.push((tenant, action));
@@ -273,7 +273,7 @@ async fn gateway_lives(world: &World, tenant: &Tenant, deletion_policy: &str) {
     world.patch(name, edit).await;
     world.wait_for_reason(name, "Available").await;
     world.gateway_objects().delete(name).await;
-    world.wait_until_gone(name).await;
+    world.wait_until_deleted(name).await;
 }
 
 async fn user_lives(world: &World, tenant: &Tenant, deletion_policy: &str) {
@@ -297,7 +297,7 @@ async fn user_lives(world: &World, tenant: &Tenant, deletion_policy: &str) {
     users.patch(name, edit).await;
     users.wait_for_reason(name, "Available").await;
     users.delete(name).await;
-    users.wait_until_gone(name).await;
+    users.wait_until_deleted(name).await;
 }
 
 async fn both_are_observed(world: &World, tenant: &Tenant) {
@@ -307,7 +307,7 @@ async fn both_are_observed(world: &World, tenant: &Tenant) {
     let spec = format!("{{{observed}, externalID: {gateway}, idValue: 203.0.113.{octet}, tags: {{by: hand}}}}");
     world.apply_gateway(name, &spec).await;
     let server = steps::server_id(octet - 1);
-    let user = steps::stranger(world, &server, name, json!({})).await;
+    let user = steps::unmanaged_user(world, &server, name, json!({})).await;
     let id = user["id"].as_str().unwrap();
     let spec = format!("{{{observed}, vpnServerID: {server}, externalID: {id}, userGroupName: default}}");
     world.apply_user(name, &spec).await;
@@ -341,16 +341,16 @@ async fn is_named(world: &World, tenant: &Tenant, action: &str) {
     let objects = [world.gateway_objects(), world.users()];
     let awaited = format!("{action} is named");
     let named = eventually(&awaited, DEADLINE * 4, async || {
-        let mut said = Vec::new();
+        let mut shown = Vec::new();
         for kind in &objects {
             let ready = condition(&kind.get_or_null(&tenant.name).await, "Ready");
             let message = ready["message"].as_str().unwrap_or_default();
             if ready["reason"] == "Forbidden" && message.contains(action) {
                 return Ok(());
             }
-            said.push(ready.to_string());
+            shown.push(ready.to_string());
         }
-        Err(said.join("\n"))
+        Err(shown.join("\n"))
     });
     named.await.unwrap_or_else(|error| panic!("{error}"));
 }
@@ -368,6 +368,6 @@ async fn clean_up(world: &World, tenant: &Tenant) {
             kind.wait_for_reason(&tenant.name, "Available").await;
             kind.delete(&tenant.name).await;
         }
-        kind.wait_until_gone(&tenant.name).await;
+        kind.wait_until_deleted(&tenant.name).await;
     }
 }

@@ -45,7 +45,7 @@ async fn take_away_at_once(world: &World, gateways: impl Iterator<Item = &Value>
 }
 
 /// Restores the same gateways, ids included.
-async fn put_back(world: &World, gateways: impl Iterator<Item = &Value>) {
+async fn restore(world: &World, gateways: impl Iterator<Item = &Value>) {
     let seeds: Vec<Value> = gateways
         .map(|gateway| {
             json!({"id": gateway["id"], "name": gateway["name"], "id_value": gateway["id_value"],
@@ -80,9 +80,9 @@ async fn mass_deletion_suspends_recreation_until_approval_or_return() {
     take_away_at_once(&world, all.values().take(15)).await;
     wait_for_suspected(&world, 15).await;
     let object = world.get("gw-01").await;
-    let said = message(&object);
-    assert!(said.contains("15 of 20"), "{said}");
-    assert!(said.contains("vpn.huaweicloud.com/recreate-approved-at"), "{said}");
+    let shown = message(&object);
+    assert!(shown.contains("15 of 20"), "{shown}");
+    assert!(shown.contains("vpn.huaweicloud.com/recreate-approved-at"), "{shown}");
     assert_eq!(condition(&object, "Stalled")["status"], "True");
     world.wait_for_cycles(2).await;
     assert_eq!(world.writes_since(mark).await, counts([]));
@@ -103,7 +103,7 @@ async fn mass_deletion_suspends_recreation_until_approval_or_return() {
     assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
     wait_for_suspected(&world, 14).await;
 
-    put_back(&world, all.values().take(15).skip(1)).await;
+    restore(&world, all.values().take(15).skip(1)).await;
     world.wait_until_all_ready(20).await;
     assert_eq!(world.writes_since(mark).await, counts([("CreateCustomerGateway", 1)]));
     assert_eq!(world.cloud_gateways().await.len(), 20);
@@ -131,7 +131,7 @@ async fn mass_deletion_during_downtime_suspends_recreation() {
     for name in all.keys().take(15) {
         world.request(name).await;
     }
-    put_back(&world, all.values().take(15)).await;
+    restore(&world, all.values().take(15)).await;
     for name in all.keys().take(15) {
         world.request(name).await;
     }
@@ -278,8 +278,8 @@ async fn losses_within_one_resync_period_count_together() {
     take_away(&world, second.iter().map(|name| &ids[*name])).await;
     world.request(second[0]).await;
     wait_for_suspected(&world, 8).await;
-    let said = message(&world.get(second[0]).await);
-    assert!(said.contains("16 of 20"), "{said}");
+    let shown = message(&world.get(second[0]).await);
+    assert!(shown.contains("16 of 20"), "{shown}");
     assert_eq!(world.writes_since(mark).await, counts([]));
     world.finish().await;
 }
@@ -321,7 +321,7 @@ async fn an_incomplete_list_recreates_no_gateway() {
         take_away(&world, all.values().take(lacking)).await;
         world.simulator.release(&json!({})).await.unwrap();
         world.simulator.wait_for_held::<Value>(1).await.unwrap();
-        put_back(&world, all.values().take(lacking)).await;
+        restore(&world, all.values().take(lacking)).await;
         world.simulator.release(&json!({})).await.unwrap();
         world.wait_for_cycles(2).await;
         world.wait_until_all_ready(20).await;

@@ -93,7 +93,7 @@ impl<'a> Objects<'a> {
     }
 
     /// Waits until an object no longer exists in the cluster.
-    pub(crate) async fn wait_until_gone(&self, name: &str) {
+    pub(crate) async fn wait_until_deleted(&self, name: &str) {
         let result = eventually(&format!("{name} is deleted"), DEADLINE, async || {
             match self.api().get_opt(name).await {
                 Ok(None) => Ok(()),

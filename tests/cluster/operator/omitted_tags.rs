@@ -100,8 +100,8 @@ async fn without_the_filter_permission_a_few_tags_are_read_after_each_list() {
     let object = world
         .wait_for("gw-03", "reports that tags cannot be read", |object| {
             let healthy = condition(object, "CredentialsHealthy");
-            let said = healthy["message"].as_str().unwrap_or_default();
-            healthy["status"] == "False" && said.contains("vpn:customerGateways:get")
+            let shown = healthy["message"].as_str().unwrap_or_default();
+            healthy["status"] == "False" && shown.contains("vpn:customerGateways:get")
         })
         .await;
     assert_eq!(condition(&object, "Ready")["status"], "True", "{}", message(&object));

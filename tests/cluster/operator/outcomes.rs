@@ -8,9 +8,9 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Effort, effort, figures};
 
+use crate::operator::failures::{add_tenant, owned_gateways};
 use crate::operator::objects::Objects;
 use crate::operator::seen::{PATIENCE, Seen};
-use crate::operator::troubles::{add_tenant, owned_gateways};
 use crate::operator::users::steps::{add_server, server_id};
 use crate::operator::world::{Options, World, condition};
 
@@ -82,7 +82,7 @@ const USER: [&str; 5] = [
 struct Counted {
     unknown: u64,
     duplicates: u64,
-    second_deeds: u64,
+    repeated_writes: u64,
     left: u64,
 }
 
@@ -94,7 +94,7 @@ async fn lost_responses_cause_no_duplicate_and_no_missing_write() {
         let counted = live_through(position).await;
         sum.unknown += counted.unknown;
         sum.duplicates += counted.duplicates;
-        sum.second_deeds += counted.second_deeds;
+        sum.repeated_writes += counted.repeated_writes;
         sum.left += counted.left;
         println!("round {round} is over: {position}");
     }
@@ -111,11 +111,11 @@ async fn lost_responses_cause_no_duplicate_and_no_missing_write() {
             ("cloud variants", rounds.len() as u64),
             ("writes with an unknown outcome", sum.unknown),
             ("duplicates", sum.duplicates),
-            ("writes executed twice", sum.second_deeds),
+            ("writes executed twice", sum.repeated_writes),
             ("resources left behind", sum.left),
         ],
     );
-    assert_eq!((sum.duplicates, sum.second_deeds, sum.left), (0, 0, 0));
+    assert_eq!((sum.duplicates, sum.repeated_writes, sum.left), (0, 0, 0));
 }
 
 async fn live_through(position: &Value) -> Counted {
@@ -159,7 +159,7 @@ async fn live_through(position: &Value) -> Counted {
     for one in counted {
         sum.unknown += one.unknown;
         sum.duplicates += one.duplicates;
-        sum.second_deeds += one.second_deeds;
+        sum.repeated_writes += one.repeated_writes;
     }
     sum.left = (world.cloud_gateways().await.len() + world.cloud_users().await.len()) as u64;
     world.finish().await;
@@ -198,7 +198,7 @@ impl Life<'_> {
             let (mark, shown) = (self.world.mark().await, self.seen.times(&self.name));
             self.act(operation).await;
             self.is_well(shown, operation).await;
-            let (calls, deeds) = self.calls(operation, mark).await;
+            let (calls, committed) = self.calls(operation, mark).await;
             let hits = calls
                 .iter()
                 .filter(|call| !call["faults"].as_array().is_none_or(Vec::is_empty));
@@ -210,7 +210,7 @@ impl Life<'_> {
                 self.name
             );
             // A repeated reset is no second change: the cloud refuses it, or the password is the same.
-            counted.second_deeds += deeds.saturating_sub(Self::bearable_deeds(operation)) as u64;
+            counted.repeated_writes += committed.saturating_sub(Self::bearable_writes(operation)) as u64;
             counted.duplicates += self.check(operation).await;
         }
         counted
@@ -232,7 +232,7 @@ impl Life<'_> {
     }
 
     /// How often a write may take effect without a second change.
-    fn bearable_deeds(operation: &str) -> usize {
+    fn bearable_writes(operation: &str) -> usize {
         let is_creation = operation.starts_with("Create");
         // Repeating the same change has no effect.
         if is_creation || operation.starts_with("Delete") {
@@ -317,8 +317,8 @@ impl Life<'_> {
         let generation = self.objects().get(&self.name).await["metadata"]["generation"].clone();
         wait(shown, &|object| {
             let (ready, status) = (condition(object, "Ready"), &object["status"]);
-            let is_settled = status["passwordReset"].is_null() && status["intent"].is_null();
-            ready["reason"] == "Available" && ready["observedGeneration"] == generation && is_settled
+            let is_done = status["passwordReset"].is_null() && status["intent"].is_null();
+            ready["reason"] == "Available" && ready["observedGeneration"] == generation && is_done
         })
         .await;
     }
@@ -331,8 +331,8 @@ impl Life<'_> {
         );
         let log: Value = self.world.simulator.get(&path).await.unwrap();
         let calls = log["requests"].as_array().expect("requests").clone();
-        let deeds = calls.iter().filter(|call| call["committed"] == true).count();
-        (calls, deeds)
+        let committed = calls.iter().filter(|call| call["committed"] == true).count();
+        (calls, committed)
     }
 
     /// Checks that the cloud has the requested resource; returns the number of surplus ones.

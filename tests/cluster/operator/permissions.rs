@@ -22,30 +22,44 @@ const ANY_NAMESPACE: &str = "any-namespace";
 
 static RENDERED: OnceCell<Vec<Value>> = OnceCell::const_new();
 
-/// Grants them to an account in `home`, where the Lease and the digest key will be; a kubeconfig of the account.
-pub(crate) async fn grant(plane: &ControlPlane, home: &str) -> PathBuf {
-    grant_of(plane, home, |_| true).await;
+/// Grants them to an account in `operator_namespace`, where the Lease and the digest key will be; a kubeconfig of the account.
+pub(crate) async fn grant(plane: &ControlPlane, operator_namespace: &str) -> PathBuf {
+    grant_of(plane, operator_namespace, |_| true).await;
     // The apiserver hears of them a moment later.
-    is_granted(plane, home, home, "patch", "vpn.huaweicloud.com", "vpnusers").await;
-    plane.service_account_kubeconfig(home, ACCOUNT).await.unwrap()
+    is_granted(
+        plane,
+        operator_namespace,
+        operator_namespace,
+        "patch",
+        "vpn.huaweicloud.com",
+        "vpnusers",
+    )
+    .await;
+    plane
+        .service_account_kubeconfig(operator_namespace, ACCOUNT)
+        .await
+        .unwrap()
 }
 
 /// The same for an account that has them in its own and one other namespace only: see [`extend_to`].
-pub(crate) async fn grant_only_in(plane: &ControlPlane, home: &str, namespace: &str) -> PathBuf {
-    grant_of(plane, home, |kind| kind != "ClusterRoleBinding").await;
-    for place in [home, namespace] {
-        extend_to(plane, home, place).await;
+pub(crate) async fn grant_only_in(plane: &ControlPlane, operator_namespace: &str, namespace: &str) -> PathBuf {
+    grant_of(plane, operator_namespace, |kind| kind != "ClusterRoleBinding").await;
+    for place in [operator_namespace, namespace] {
+        extend_to(plane, operator_namespace, place).await;
     }
-    plane.service_account_kubeconfig(home, ACCOUNT).await.unwrap()
+    plane
+        .service_account_kubeconfig(operator_namespace, ACCOUNT)
+        .await
+        .unwrap()
 }
 
-/// Gives them to the account of `home` in one more namespace.
-pub(crate) async fn extend_to(plane: &ControlPlane, home: &str, namespace: &str) {
+/// Gives them to the account of `operator_namespace` in one more namespace.
+pub(crate) async fn extend_to(plane: &ControlPlane, operator_namespace: &str, namespace: &str) {
     let is_role = |object: &&Value| object["kind"] == "ClusterRole";
     let rendered = RENDERED.get_or_init(|| render(plane)).await;
-    let role = in_namespace(rendered.iter().find(is_role).unwrap(), home);
-    let role = format!("{}-{home}", role["metadata"]["name"].as_str().unwrap());
-    let account = format!("--serviceaccount={home}:{ACCOUNT}");
+    let role = in_namespace(rendered.iter().find(is_role).unwrap(), operator_namespace);
+    let role = format!("{}-{operator_namespace}", role["metadata"]["name"].as_str().unwrap());
+    let account = format!("--serviceaccount={operator_namespace}:{ACCOUNT}");
     let create = [
         "create",
         "rolebinding",
@@ -57,14 +71,22 @@ pub(crate) async fn extend_to(plane: &ControlPlane, home: &str, namespace: &str)
         &account,
     ];
     plane.kubectl(create).await.unwrap().success().unwrap();
-    is_granted(plane, home, namespace, "patch", "vpn.huaweicloud.com", "vpnusers").await;
+    is_granted(
+        plane,
+        operator_namespace,
+        namespace,
+        "patch",
+        "vpn.huaweicloud.com",
+        "vpnusers",
+    )
+    .await;
 }
 
-async fn grant_of(plane: &ControlPlane, home: &str, kinds: impl Fn(&str) -> bool) {
+async fn grant_of(plane: &ControlPlane, operator_namespace: &str, kinds: impl Fn(&str) -> bool) {
     let client = plane.client().await.unwrap();
     let rendered = RENDERED.get_or_init(|| render(plane)).await;
     for object in rendered.iter().filter(|object| kinds(object["kind"].as_str().unwrap())) {
-        let mut object = in_namespace(object, home);
+        let mut object = in_namespace(object, operator_namespace);
         let kind = object["kind"].as_str().unwrap().to_owned();
         let resource = match kind.as_str() {
             "ServiceAccount" => ApiResource::erase::<ServiceAccount>(&()),
@@ -76,19 +98,27 @@ async fn grant_of(plane: &ControlPlane, home: &str, kinds: impl Fn(&str) -> bool
         };
         let api: Api<DynamicObject> = if kind.starts_with("Cluster") {
             // The chart may name them by a hash, which does not change with the namespace that is put in later.
-            let name = |text: &mut Value| *text = format!("{}-{home}", text.as_str().unwrap()).into();
+            let name = |text: &mut Value| *text = format!("{}-{operator_namespace}", text.as_str().unwrap()).into();
             name(&mut object["metadata"]["name"]);
             if kind == "ClusterRoleBinding" {
                 name(&mut object["roleRef"]["name"]);
             }
             Api::all_with(client.clone(), &resource)
         } else {
-            Api::namespaced_with(client.clone(), home, &resource)
+            Api::namespaced_with(client.clone(), operator_namespace, &resource)
         };
         let object: DynamicObject = serde_json::from_value(object).unwrap();
         api.create(&PostParams::default(), &object).await.unwrap();
     }
-    is_granted(plane, home, home, "create", "coordination.k8s.io", "leases").await;
+    is_granted(
+        plane,
+        operator_namespace,
+        operator_namespace,
+        "create",
+        "coordination.k8s.io",
+        "leases",
+    )
+    .await;
 }
 
 /// Of every release in `any-namespace`, only what is about permissions.
@@ -121,11 +151,18 @@ fn in_namespace(object: &Value, namespace: &str) -> Value {
     serde_json::from_str(&object.to_string().replace(ANY_NAMESPACE, namespace)).unwrap()
 }
 
-async fn is_granted(plane: &ControlPlane, home: &str, namespace: &str, verb: &str, group: &str, resource: &str) {
+async fn is_granted(
+    plane: &ControlPlane,
+    operator_namespace: &str,
+    namespace: &str,
+    verb: &str,
+    group: &str,
+    resource: &str,
+) {
     let reviews: Api<SubjectAccessReview> = Api::all(plane.client().await.unwrap());
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
-            user: Some(format!("system:serviceaccount:{home}:{ACCOUNT}")),
+            user: Some(format!("system:serviceaccount:{operator_namespace}:{ACCOUNT}")),
             resource_attributes: Some(ResourceAttributes {
                 verb: Some(verb.to_owned()),
                 group: Some(group.to_owned()),

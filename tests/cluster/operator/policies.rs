@@ -87,7 +87,7 @@ async fn report_drift_creates_and_deletes_but_only_reports_drift() {
         .patch("office", json!({"spec": {"managementPolicy": "ReportDrift"}}))
         .await;
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateways().await.is_empty());
     world.finish().await;
 }
@@ -131,7 +131,7 @@ async fn observe_never_writes() {
     assert!(condition(&world.get("seen").await, "Drifted").is_null());
     // The observing object is deleted at once, and the resource stays.
     world.delete("seen").await;
-    world.wait_until_gone("seen").await;
+    world.wait_until_deleted("seen").await;
     world.wait_for_cycles(1).await;
     // Deleted in the cloud: reported.
     world.simulator.remove_gateway(&id).await.unwrap();
@@ -156,7 +156,7 @@ async fn a_change_to_observe_keeps_the_gateway_on_deletion() {
         .await;
     world.wait_for_reason("office", "Available").await;
     world.delete("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.writes_since(mark).await, counts([]));
     assert_eq!(world.cloud_gateways().await.len(), 1);
     let events = world.events("office").await;
@@ -221,7 +221,7 @@ async fn pausing_suspends_reconciliation_and_deletion() {
     assert!(world.get("office").await["metadata"]["deletionTimestamp"].is_string());
     assert!(!world.cloud_gateway(&id).await.is_null());
     world.patch("office", resume).await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert!(world.cloud_gateway(&id).await.is_null());
     world.finish().await;
 }

@@ -60,7 +60,7 @@ async fn random_edits_end_in_the_same_state_as_a_fresh_apply() {
     let (mut sequences, mut edits, mut fields, mut differ) = (0, 0, 0, 0);
     for round in 0..rounds() {
         let world = &world;
-        let tell = |(number, mut subject): (usize, Subject)| async move {
+        let run = |(number, mut subject): (usize, Subject)| async move {
             // Each object has its own sequence, independent of what runs in parallel.
             let mut rng = StdRng::seed_from_u64(seed ^ (round << 32) ^ (number as u64 + 1));
             let sequence = subject.draft(&mut rng);
@@ -68,24 +68,24 @@ async fn random_edits_end_in_the_same_state_as_a_fresh_apply() {
             (subject, sequence)
         };
         let numbered: Vec<(usize, Subject)> = subjects.drain(..).enumerate().collect();
-        let told: Vec<_> = stream::iter(numbered).map(tell).buffered(AT_ONCE).collect().await;
-        let twins: Vec<Subject> = told.iter().map(|(subject, _)| subject.twin()).collect();
-        stream::iter(&twins)
-            .for_each_concurrent(AT_ONCE, |twin| drive::apply(world, twin))
+        let completed: Vec<_> = stream::iter(numbered).map(run).buffered(AT_ONCE).collect().await;
+        let duplicates: Vec<Subject> = completed.iter().map(|(subject, _)| subject.duplicate()).collect();
+        stream::iter(&duplicates)
+            .for_each_concurrent(AT_ONCE, |duplicate| drive::apply(world, duplicate))
             .await;
-        for (subject, sequence) in &told {
+        for (subject, sequence) in &completed {
             edits += sequence.len() as u64;
             sequences += 1;
-            drive::settled(world, subject).await;
+            drive::wait_until_reconciled(world, subject).await;
         }
-        for twin in &twins {
-            drive::settled(world, twin).await;
+        for duplicate in &duplicates {
+            drive::wait_until_reconciled(world, duplicate).await;
         }
-        let (compared, differing) = compare::all(world, &told, &twins).await;
+        let (compared, differing) = compare::all(world, &completed, &duplicates).await;
         fields += compared;
         differ += differing;
-        drive::remove(world, &twins).await;
-        subjects = told.into_iter().map(|(subject, _)| subject).collect();
+        drive::remove(world, &duplicates).await;
+        subjects = completed.into_iter().map(|(subject, _)| subject).collect();
         compare::assert_nothing_else_exists(world, &subjects).await;
     }
     figures::report(

@@ -13,11 +13,11 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
     let kept = world
         .create("kept", "{idValue: 203.0.113.3, deletionPolicy: Retain}")
         .await;
-    let gone = world.create("gone", "{idValue: 203.0.113.4}").await;
+    let missing = world.create("gone", "{idValue: 203.0.113.4}").await;
     world.stop_operator().await;
     world.set_argument("--read-only=true");
     let foreign = world.seed(json!({"name": "foreign", "id_value": "203.0.113.5"})).await;
-    world.simulator.remove_gateway(&gone).await.unwrap();
+    world.simulator.remove_gateway(&missing).await.unwrap();
     world.start_operator().await;
     let mark = world.mark().await;
 
@@ -31,7 +31,7 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
     world.delete("deleted").await;
     world.delete("kept").await;
     world.request("gone").await;
-    for (name, reason, said) in [
+    for (name, reason, shown) in [
         ("new", "Creating", "would create the customer gateway brand-new"),
         ("edited", "Updating", "would change name"),
         ("adopted", "Creating", "would adopt the customer gateway"),
@@ -44,7 +44,7 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
         ("gone", "Creating", "would recreate the customer gateway"),
     ] {
         let object = world
-            .wait_for(name, said, |object| message(object).contains(said))
+            .wait_for(name, shown, |object| message(object).contains(shown))
             .await;
         assert!(message(&object).contains("--read-only"), "{}", message(&object));
         assert_eq!(
@@ -55,15 +55,15 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
     }
     // Nothing of it in the cloud: nothing keeps the object.
     world.delete("new").await;
-    world.wait_until_gone("new").await;
+    world.wait_until_deleted("new").await;
     assert_eq!(world.writes_since(mark).await, counts([]));
     let adopted = world.events("adopted").await;
     assert!(adopted.iter().all(|event| event["reason"] != "Adopted"), "{adopted:?}");
 
     world.set_argument("--read-only=false");
     world.restart_operator().await;
-    world.wait_until_gone("deleted").await;
-    world.wait_until_gone("kept").await;
+    world.wait_until_deleted("deleted").await;
+    world.wait_until_deleted("kept").await;
     for name in ["edited", "adopted", "gone"] {
         world.wait_for_reason(name, "Available").await;
     }
@@ -86,8 +86,8 @@ async fn read_only_mode_reports_a_gateway_to_readopt() {
     let mark = world.mark().await;
     world.apply_gateway("office", "{idValue: 203.0.113.7}").await;
     let object = world.wait_for_reason("office", "Creating").await;
-    let said = message(&object);
-    assert!(said.contains("--read-only") && said.contains(&id), "{said}");
+    let shown = message(&object);
+    assert!(shown.contains("--read-only") && shown.contains(&id), "{shown}");
     assert!(object["status"]["id"].is_null(), "{object}");
     assert_eq!(world.writes_since(mark).await, counts([]));
     world.finish().await;

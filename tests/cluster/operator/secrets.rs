@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ApiProxy, ApiRequest, Line, Moment, Verb, eventually};
 
-use crate::operator::troubles::{add_access_key, add_tenant, secret_of};
+use crate::operator::failures::{add_access_key, add_tenant, secret_of};
 use crate::operator::world::{DEADLINE, Options, World, gateway};
 
 fn reads(secret: &'static str) -> impl Fn(&ApiRequest) -> bool + Clone + Send + Sync + 'static {
@@ -193,20 +193,20 @@ async fn an_access_key_is_unused_after_its_last_object_is_deleted() {
                 let mut asked = asked.iter().filter(|it| it.resource == resource);
                 asked.any(|it| it.name.as_deref() == Some(name.as_str()))
             };
-            let has_come = match number % 4 {
+            let is_reached = match number % 4 {
                 0 => true,
                 1 => asks("secrets"),
                 2 => is_used(mark).await?,
                 _ => asks("customergateways"),
             };
-            if has_come { Ok(()) } else { Err(format!("{asked:?}")) }
+            if is_reached { Ok(()) } else { Err(format!("{asked:?}")) }
         })
         .await
         .unwrap();
         gateways.delete(name).await;
     }
     for name in &names {
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
     }
     let own = world.access_key.clone();
     let last = async || world.simulator.last_sequence().await.map_err(|error| error.to_string());

@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = DEADLINE.saturating_mul(3);
 /// By name, all versions of an object that the watch showed; `null` for its deletion.
 type Shown = HashMap<String, Vec<Value>>;
 
-fn look(object: DynamicObject) -> (String, Value) {
+fn entry_of(object: DynamicObject) -> (String, Value) {
     let name = object.metadata.name.clone().unwrap_or_default();
     (name, serde_json::to_value(object).expect("an object is JSON"))
 }
@@ -36,32 +36,32 @@ pub(crate) struct Seen {
 impl Seen {
     /// Watches gateways and users from now on.
     pub(crate) fn start(world: &World) -> Self {
-        let (tell, shown) = watch::channel(());
+        let (notifier, shown) = watch::channel(());
         let all = std::sync::Arc::new(Mutex::new(Shown::new()));
         let watches = [world.gateway_objects(), world.users()].map(|objects: Objects<'_>| {
-            let (tell, all) = (tell.clone(), std::sync::Arc::clone(&all));
+            let (notifier, all) = (notifier.clone(), std::sync::Arc::clone(&all));
             let events = watcher(objects.api(), watcher::Config::default());
             let mut events = events.default_backoff().boxed();
             AbortOnDropHandle::new(tokio::spawn(async move {
                 let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
                 while let Some(event) = events.next().await {
-                    let mut looks: Vec<(String, Value)> = Vec::new();
+                    let mut entries: Vec<(String, Value)> = Vec::new();
                     match event {
-                        Ok(Event::Apply(object)) => looks.push(look(object)),
-                        Ok(Event::Delete(object)) => looks.push((look(object).0, Value::Null)),
+                        Ok(Event::Apply(object)) => entries.push(entry_of(object)),
+                        Ok(Event::Delete(object)) => entries.push((entry_of(object).0, Value::Null)),
                         // After an error the watch restarts and lists all objects.
                         Ok(Event::Init) => listed.clear(),
                         Ok(Event::InitApply(object)) => {
-                            looks.push(look(object));
-                            listed.extend(looks.iter().map(|(name, _)| name.clone()));
+                            entries.push(entry_of(object));
+                            listed.extend(entries.iter().map(|(name, _)| name.clone()));
                         }
                         Ok(Event::InitDone) => {
-                            let gone: BTreeSet<&String> = known.difference(&listed).collect();
-                            looks.extend(gone.into_iter().map(|name| (name.clone(), Value::Null)));
+                            let deleted: BTreeSet<&String> = known.difference(&listed).collect();
+                            entries.extend(deleted.into_iter().map(|name| (name.clone(), Value::Null)));
                         }
                         Err(_) => {}
                     }
-                    for (name, object) in looks {
+                    for (name, object) in entries {
                         if object.is_null() {
                             known.remove(&name);
                         } else {
@@ -69,7 +69,7 @@ impl Seen {
                         }
                         all.lock().expect("sound").entry(name).or_default().push(object);
                     }
-                    tell.send_replace(());
+                    notifier.send_replace(());
                 }
             }))
         });

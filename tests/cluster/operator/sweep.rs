@@ -76,8 +76,8 @@ async fn sweep(of: &str, stories: &[Story]) {
             let cells = some.iter().enumerate();
             let cells = cells.map(|(number, (story, _))| Cell::new(*story, number)).collect();
             let at: Vec<Boundary> = some.iter().map(|(_, boundary)| boundary.clone()).collect();
-            let told = Batch::prepare(cells).await.tell_with_a_kill(&at, *pause).await;
-            for (course, (story, boundary)) in told.iter().zip(some) {
+            let results = Batch::prepare(cells).await.run_with_a_kill(&at, *pause).await;
+            for (course, (story, boundary)) in results.iter().zip(some) {
                 let faults = course.check(&courses[story], *pause, &mut tally);
                 wrong.extend(
                     faults
@@ -85,7 +85,7 @@ async fn sweep(of: &str, stories: &[Story]) {
                         .map(|fault| format!("{story:?} {boundary:?} {pause:?}: {fault}")),
                 );
             }
-            met += told.len() as u64;
+            met += results.len() as u64;
             kills += 1;
         }
     }
@@ -107,6 +107,6 @@ async fn sweep(of: &str, stories: &[Story]) {
 async fn undisturbed(stories: &[Story]) -> BTreeMap<Story, Course> {
     let cells = stories.iter().enumerate();
     let cells = cells.map(|(number, story)| Cell::new(*story, number)).collect();
-    let told = Batch::prepare(cells).await.tell().await;
-    stories.iter().copied().zip(told).collect()
+    let results = Batch::prepare(cells).await.run().await;
+    stories.iter().copied().zip(results).collect()
 }

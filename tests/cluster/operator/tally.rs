@@ -42,14 +42,14 @@ impl World {
             };
             cloud.iter().filter(is_own).map(|gateway| &gateway["id"]).collect()
         };
-        let mut of_somebody = 0;
+        let mut owned_by_objects = 0;
         for object in &gateways {
             let owned: Vec<&Value> = owned_by(&object["metadata"]["uid"]);
-            of_somebody += owned.len();
+            owned_by_objects += owned.len();
             tally.duplicates += owned.len().saturating_sub(1) as u64;
             tally.lost += u64::from(!owned.contains(&&object["status"]["id"]));
         }
-        tally.duplicates += (cloud.len() - of_somebody) as u64;
+        tally.duplicates += (cloud.len() - owned_by_objects) as u64;
         let in_cloud: BTreeSet<String> = self.cloud_users().await.iter().map(|user| id_of(&user["id"])).collect();
         let recorded: BTreeSet<String> = users.iter().map(|user| id_of(&user["status"]["id"])).collect();
         tally.duplicates += in_cloud.difference(&recorded).count() as u64;

@@ -208,21 +208,21 @@ async fn objects_of_an_older_crd_get_status_and_can_be_deleted() {
     .unwrap();
     world.start_operator().await;
 
-    for (name, _, reason, says) in broken_later.iter().chain(&broken_early) {
+    for (name, _, reason, expected) in broken_later.iter().chain(&broken_early) {
         let object = world.wait_for_reason(name, reason).await;
         let ready = condition(&object, "Ready");
         assert_eq!(ready["status"], "False", "{name}");
         let message = ready["message"].as_str().unwrap_or_default();
-        assert!(message.contains(says), "{name}: {message}");
+        assert!(message.contains(expected), "{name}: {message}");
     }
     // Nothing invalid was created, and nothing valid was lost.
     assert_eq!(world.cloud_gateways().await.len(), count);
 
     world.kubectl(["label", "customergateways", "--all", "team=net"]).await;
-    let labelled = world.list().await;
-    assert_eq!(labelled.len(), count + broken_early.len());
+    let labeled = world.list().await;
+    assert_eq!(labeled.len(), count + broken_early.len());
     assert!(
-        labelled
+        labeled
             .iter()
             .all(|object| object["metadata"]["labels"]["team"] == "net")
     );
@@ -264,7 +264,7 @@ async fn objects_of_an_older_crd_get_status_and_can_be_deleted() {
         world.gateways().delete(name, &DeleteParams::default()).await.unwrap();
     }
     for (name, ..) in broken_later.iter().chain(&broken_early) {
-        world.wait_until_gone(name).await;
+        world.wait_until_deleted(name).await;
     }
     let left = world.cloud_gateways().await;
     let names: Vec<_> = left.iter().map(|gateway| &gateway["name"]).collect();
@@ -344,8 +344,8 @@ async fn users_of_an_older_crd_accept_status_labels_edits_and_deletion() {
     let params = PatchParams::default();
     for (name, _) in &broken {
         let status = json!({"status": {"id": "11111111-2222-3333-4444-555555555555", "name": "in.the.cloud"}});
-        let told = users.patch_status(name, &params, &Patch::Merge(status)).await;
-        told.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let reported = users.patch_status(name, &params, &Patch::Merge(status)).await;
+        reported.unwrap_or_else(|error| panic!("{name}: {error}"));
         for edit in [
             json!({"metadata": {"labels": {"team": "net"}}}),
             json!({"spec": {"deletionPolicy": "Retain", "credentialsRef": {"name": "cloud"}}}),

@@ -51,7 +51,7 @@ pub(crate) struct World {
     /// another.
     pub kubeconfig: PathBuf,
     /// The namespaces with such accounts of this world.
-    homes: Vec<String>,
+    operator_namespaces: Vec<String>,
     /// Whether an operator of this world may request what the chart does not grant.
     pub is_refused: bool,
     pub arguments: Vec<String>,
@@ -160,7 +160,7 @@ impl World {
             plane,
             began_after,
             client: plane.client().await.unwrap(),
-            homes: vec![namespace.clone()],
+            operator_namespaces: vec![namespace.clone()],
             is_refused: false,
             namespace,
             simulator,
@@ -236,10 +236,10 @@ impl World {
     }
 
     /// Moves the Lease, the digest key and the operator's account to another namespace; takes effect at the next start.
-    pub(crate) async fn move_home(&mut self, home: &str) {
-        self.kubeconfig = permissions::grant(self.plane, home).await;
-        self.homes.push(home.to_owned());
-        self.set_argument(&format!("--leader-elect-resource-namespace={home}"));
+    pub(crate) async fn move_operator(&mut self, operator_namespace: &str) {
+        self.kubeconfig = permissions::grant(self.plane, operator_namespace).await;
+        self.operator_namespaces.push(operator_namespace.to_owned());
+        self.set_argument(&format!("--leader-elect-resource-namespace={operator_namespace}"));
     }
 
     /// A proxy between the operators that get its kubeconfig and the apiserver.
@@ -371,8 +371,8 @@ impl World {
         self.gateway_objects().wait_for(name, awaited, fits).await
     }
 
-    pub(crate) async fn wait_until_gone(&self, name: &str) {
-        self.gateway_objects().wait_until_gone(name).await;
+    pub(crate) async fn wait_until_deleted(&self, name: &str) {
+        self.gateway_objects().wait_until_deleted(name).await;
     }
 
     pub(crate) async fn wait_until_all_ready(&self, count: usize) -> Vec<Value> {
@@ -492,8 +492,8 @@ impl World {
 impl World {
     /// Asserts that the chart grants every request of this world's operators.
     fn nothing_was_refused(&self) {
-        for home in &self.homes {
-            let calls = self.plane.calls_of(home, ACCOUNT).unwrap();
+        for operator_namespace in &self.operator_namespaces {
+            let calls = self.plane.calls_of(operator_namespace, ACCOUNT).unwrap();
             let granted: Vec<String> = calls
                 .iter()
                 .filter(|call| call.allowed)

@@ -120,9 +120,9 @@ impl Kubelet<'_> {
     ) -> Result<Program> {
         let container = only_container(pod)?;
         // Without a command, the pod runs the one of the image, which is the operator.
-        let said = container.command.clone().unwrap_or_default();
-        if said != command {
-            return Err(Error::Pod(format!("{name} runs {said:?} instead of {command:?}")));
+        let declared = container.command.clone().unwrap_or_default();
+        if declared != command {
+            return Err(Error::Pod(format!("{name} runs {declared:?} instead of {command:?}")));
         }
         if container.env_from.iter().flatten().count() > 0 {
             return Err(Error::Pod(format!("{name} wants envFrom")));

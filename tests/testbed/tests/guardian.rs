@@ -43,11 +43,11 @@ async fn a_killed_test_process_leaves_no_process_and_no_folder() {
     assert_eq!(victim.wait().unwrap().signal(), Some(9));
 
     eventually("the end of the victim's process", DEADLINE, async || {
-        gone(!is_alive(pid))
+        ended(!is_alive(pid))
     })
     .await
     .unwrap();
-    eventually("the end of its folder", DEADLINE, async || gone(!run_folder.exists()))
+    eventually("the end of its folder", DEADLINE, async || ended(!run_folder.exists()))
         .await
         .unwrap();
 }
@@ -81,7 +81,7 @@ async fn dropping_the_guardian_ends_all_processes_and_removes_the_folder() {
     drop(guardian);
 
     assert!(!folder.exists(), "dropping the guardian waits for the removal");
-    eventually("the end of the whole group", DEADLINE, async || gone(!is_alive(pid)))
+    eventually("the end of the whole group", DEADLINE, async || ended(!is_alive(pid)))
         .await
         .unwrap();
 }
@@ -136,10 +136,10 @@ async fn a_process_does_not_inherit_the_developers_environment() {
 
 #[tokio::test]
 async fn a_timeout_is_reported_with_the_last_state() {
-    let mut looks = 0;
+    let mut reads = 0;
     let error = eventually("the moon", Duration::from_millis(200), async || {
-        looks += 1;
-        Err::<(), _>(format!("look {looks}"))
+        reads += 1;
+        Err::<(), _>(format!("look {reads}"))
     })
     .await
     .unwrap_err();
@@ -170,6 +170,6 @@ fn is_alive(pid: u32) -> bool {
     test_kill_process_group(pid).is_ok()
 }
 
-fn gone(gone: bool) -> Result<(), &'static str> {
-    if gone { Ok(()) } else { Err("still there") }
+fn ended(ended: bool) -> Result<(), &'static str> {
+    if ended { Ok(()) } else { Err("still there") }
 }

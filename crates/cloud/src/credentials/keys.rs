@@ -21,7 +21,7 @@ pub struct DefaultCredentialsSource(SourceKind);
 
 #[derive(Debug)]
 enum SourceKind {
-    Settled(Result<DefaultCredentials, DefaultCredentialsError>),
+    Fixed(Result<DefaultCredentials, DefaultCredentialsError>),
     File {
         path: PathBuf,
         folder: CredentialsFolder,
@@ -45,7 +45,7 @@ impl DefaultCredentialsSource {
                 .filter(|value| !value.is_empty())
         };
         let (access_key, secret_key, token) = (variable(ACCESS_KEY), variable(SECRET_KEY), variable(SECURITY_TOKEN));
-        let settled = match (access_key, secret_key, token) {
+        let fixed = match (access_key, secret_key, token) {
             (Some(access_key), Some(secret_key), token) => from_variables(access_key, secret_key, token),
             (Some(_), None, _) => Err(DefaultCredentialsError::MissingVariable {
                 missing: SECRET_KEY,
@@ -70,14 +70,14 @@ impl DefaultCredentialsSource {
                 None => Err(DefaultCredentialsError::NotConfigured),
             },
         };
-        Self(SourceKind::Settled(settled))
+        Self(SourceKind::Fixed(fixed))
     }
 
     /// Returns the current credentials. Reads the file once per change of its time or length, even if its content is
     /// not valid. Blocks for as long as it takes to read a small file.
     pub fn read(&self) -> Result<DefaultCredentials, DefaultCredentialsError> {
         let (path, folder, last) = match &self.0 {
-            SourceKind::Settled(settled) => return settled.clone(),
+            SourceKind::Fixed(fixed) => return fixed.clone(),
             SourceKind::File { path, folder, last } => (path, folder, last),
         };
         if path.is_dir() {

@@ -46,7 +46,7 @@ pub enum Retry {
     /// Wait for a condition that may resolve by itself.
     Wait,
     /// Requires user action.
-    Person,
+    UserAction,
     /// The resource does not exist.
     Gone,
 }
@@ -100,7 +100,7 @@ impl ErrorKind {
             | Self::Duplicate
             | Self::RecentPassword
             | Self::BadPassword
-            | Self::Rejected => Retry::Person,
+            | Self::Rejected => Retry::UserAction,
             Self::Gone => Retry::Gone,
         }
     }
@@ -111,7 +111,7 @@ impl ErrorKind {
             (Self::QueueFull, _) => Backoff::seconds(10, 300),
             (_, Retry::Again | Retry::Gone) => Backoff::seconds(1, 300),
             (_, Retry::Wait) => Backoff::seconds(5, 60),
-            (_, Retry::Person) => Backoff::seconds(600, 600),
+            (_, Retry::UserAction) => Backoff::seconds(600, 600),
         }
     }
 
@@ -120,7 +120,7 @@ impl ErrorKind {
         let answer = RefusedResponse {
             operation,
             status,
-            code: code.map(normalised),
+            code: code.map(normalized),
             text: text.to_lowercase(),
         };
         // The last row matches everything.
@@ -139,7 +139,7 @@ struct RefusedResponse {
 }
 
 /// Some regions write `APIG.` for `APIGW.`, with the same numbers.
-fn normalised(code: &str) -> String {
+fn normalized(code: &str) -> String {
     let code = code.to_ascii_uppercase();
     code.strip_prefix("APIG.")
         .map_or(code.clone(), |number| format!("APIGW.{number}"))
@@ -213,8 +213,9 @@ impl Rule {
             RuleScope::Users => answer.operation.is_about_users(),
             RuleScope::By(operations) => operations.contains(&answer.operation),
         };
-        let said = |words: &[&str]| words.is_empty() || words.iter().any(|word| says(&answer.text, word));
-        status && code && asked && said(self.words) && said(self.more_words)
+        let contains_any =
+            |words: &[&str]| words.is_empty() || words.iter().any(|word| contains_word(&answer.text, word));
+        status && code && asked && contains_any(self.words) && contains_any(self.more_words)
     }
 }
 
@@ -238,15 +239,15 @@ pub(crate) fn is_without_its_owner(
     let text = text.to_lowercase();
     let is_missing = match status {
         Some(404) => true,
-        Some(400) => code == Some("VPN.0004") || MISSING.iter().any(|word| says(&text, word)),
+        Some(400) => code == Some("VPN.0004") || MISSING.iter().any(|word| contains_word(&text, word)),
         _ => false,
     };
-    let is_there = NOT_YET.iter().any(|word| says(&text, word));
+    let is_there = NOT_YET.iter().any(|word| contains_word(&text, word));
     kind == ErrorKind::Dependency && operation.target() == Target::CollectionOfAnother && is_missing && !is_there
 }
 
 /// Whether the text contains the word outside an IAM action such as `vpn:quota:list`.
-fn says(text: &str, word: &str) -> bool {
+fn contains_word(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
         let around = |part: &char| part.is_alphanumeric() || *part == ':';
         let before = text[..at].chars().rev().take_while(around);
@@ -381,7 +382,7 @@ impl Rule {
         self
     }
 
-    const fn saying(mut self, words: &'static [&'static str]) -> Self {
+    const fn containing(mut self, words: &'static [&'static str]) -> Self {
         self.words = words;
         self
     }
@@ -425,8 +426,8 @@ const RULES: &[Rule] = &[
     codes(&["VPN.0013", "VPN.0015", "VPN.0018"], ErrorKind::Rejected),
     codes(&["VPN.0030"], ErrorKind::QueueFull),
     codes(&["VPN.0031"], ErrorKind::Repeated),
-    codes(&["VPN.0429"], ErrorKind::Throttled).saying(MANY),
-    codes(&["VPN.0429"], ErrorKind::QuotaExceeded).saying(QUOTA),
+    codes(&["VPN.0429"], ErrorKind::Throttled).containing(MANY),
+    codes(&["VPN.0429"], ErrorKind::QuotaExceeded).containing(QUOTA),
     codes(&["VPN.0429"], ErrorKind::Throttled),
     // Certificates and addresses: their "duplicate" and "exist" are not about the resource.
     codes(&["VPN.0070", "VPN.0071", "VPN.0072", "VPN.0073", "VPN.0074", "VPN.0075", "VPN.0076", "VPN.0077", "VPN.0078"], ErrorKind::Rejected),
@@ -438,41 +439,41 @@ const RULES: &[Rule] = &[
     // Users, groups and access policies: most of their code numbers are unknown, so words decide.
     codes(&["VPN.1313"], ErrorKind::Dependency),
     codes(&["VPN.1318", "VPN.1401"], ErrorKind::Rejected),
-    at(&[400, 403, 409, 425], ErrorKind::Dependency).saying(NOT_YET).asked(RuleScope::Users),
-    at(&[400, 403, 409], ErrorKind::QuotaExceeded).saying(TOO_MANY_USERS).asked(CREATE_USER),
-    at(&[400, 409], ErrorKind::Duplicate).saying(NAME_IS_TAKEN).asked(CREATE_USER),
+    at(&[400, 403, 409, 425], ErrorKind::Dependency).containing(NOT_YET).asked(RuleScope::Users),
+    at(&[400, 403, 409], ErrorKind::QuotaExceeded).containing(TOO_MANY_USERS).asked(CREATE_USER),
+    at(&[400, 409], ErrorKind::Duplicate).containing(NAME_IS_TAKEN).asked(CREATE_USER),
     // Another user has the address, not the name, so there is nothing to adopt.
-    at(&[400, 409], ErrorKind::Rejected).saying(STATIC_IP).asked(SEND_STATIC_IP),
+    at(&[400, 409], ErrorKind::Rejected).containing(STATIC_IP).asked(SEND_STATIC_IP),
     // The server or a group is missing, unless the call names only a user.
-    at(&[400, 404], ErrorKind::Dependency).of_the_service().saying(MISSING).and(GROUP).asked(UPDATE_USER),
-    at(&[400], ErrorKind::Gone).of_the_service().saying(MISSING).asked(ONE_USER),
-    at(&[400], ErrorKind::Dependency).of_the_service().saying(MISSING).asked(RuleScope::CollectionOfAnother),
+    at(&[400, 404], ErrorKind::Dependency).of_the_service().containing(MISSING).and(GROUP).asked(UPDATE_USER),
+    at(&[400], ErrorKind::Gone).of_the_service().containing(MISSING).asked(ONE_USER),
+    at(&[400], ErrorKind::Dependency).of_the_service().containing(MISSING).asked(RuleScope::CollectionOfAnother),
     codes(&["VPN.0004"], ErrorKind::Dependency).when(&[400]).asked(RuleScope::CollectionOfAnother),
     at(&[404], ErrorKind::Dependency).of_the_service().asked(RuleScope::CollectionOfAnother),
     // Passwords. An unclear text does not prove that one was set before.
-    at(&[400, 409, 422], ErrorKind::BadPassword).saying(PASSWORD).and(USER_NAME).asked(SEND_PASSWORD),
-    at(&[400, 409, 422], ErrorKind::RecentPassword).saying(HISTORY).asked(RESET),
-    at(&[400, 409, 422], ErrorKind::CloudFault).saying(BUSY).asked(SEND_PASSWORD),
-    at(&[400, 409, 422], ErrorKind::BadPassword).saying(PASSWORD).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], ErrorKind::BadPassword).containing(PASSWORD).and(USER_NAME).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], ErrorKind::RecentPassword).containing(HISTORY).asked(RESET),
+    at(&[400, 409, 422], ErrorKind::CloudFault).containing(BUSY).asked(SEND_PASSWORD),
+    at(&[400, 409, 422], ErrorKind::BadPassword).containing(PASSWORD).asked(SEND_PASSWORD),
     codes(&["VPN.0004"], ErrorKind::Gone).when(&[400, 404]).asked(RuleScope::Object),
     codes(&["VPN.0004"], ErrorKind::Rejected).when(&[400, 404]),
     // VPN.0001 and VPN.0003 mean many things, so their words decide.
-    codes(&["VPN.0001", "VPN.0003"], ErrorKind::Dependency).saying(CONNECTION),
-    codes(&["VPN.0001", "VPN.0003"], ErrorKind::Dependency).saying(NOT_READY),
-    codes(&["VPN.0001", "VPN.0003"], ErrorKind::QuotaExceeded).saying(QUOTA),
-    codes(&["VPN.0001"], ErrorKind::Duplicate).saying(EXISTS),
-    codes(&["VPN.0001"], ErrorKind::Gone).saying(MISSING).asked(RuleScope::OnlyItsObject),
-    codes(&["VPN.0001"], ErrorKind::CloudFault).saying(BUSY),
+    codes(&["VPN.0001", "VPN.0003"], ErrorKind::Dependency).containing(CONNECTION),
+    codes(&["VPN.0001", "VPN.0003"], ErrorKind::Dependency).containing(NOT_READY),
+    codes(&["VPN.0001", "VPN.0003"], ErrorKind::QuotaExceeded).containing(QUOTA),
+    codes(&["VPN.0001"], ErrorKind::Duplicate).containing(EXISTS),
+    codes(&["VPN.0001"], ErrorKind::Gone).containing(MISSING).asked(RuleScope::OnlyItsObject),
+    codes(&["VPN.0001"], ErrorKind::CloudFault).containing(BUSY),
     codes(&["VPN.0001"], ErrorKind::Rejected).when(&[400]),
     codes(&["VPN.0003"], ErrorKind::Forbidden),
     // Unknown codes, by status and words.
     at(&[401], ErrorKind::Unauthorized),
-    at(&[400, 403, 409, 425], ErrorKind::Dependency).saying(CONNECTION),
-    at(&[400, 403, 409, 425], ErrorKind::Dependency).saying(NOT_READY),
-    at(&[400, 403, 409, 429], ErrorKind::QuotaExceeded).saying(QUOTA),
-    at(&[400, 409], ErrorKind::Duplicate).saying(EXISTS),
-    at(&[400], ErrorKind::Gone).of_the_service().saying(MISSING).asked(RuleScope::OnlyItsObject),
-    at(&[400], ErrorKind::CloudFault).saying(BUSY),
+    at(&[400, 403, 409, 425], ErrorKind::Dependency).containing(CONNECTION),
+    at(&[400, 403, 409, 425], ErrorKind::Dependency).containing(NOT_READY),
+    at(&[400, 403, 409, 429], ErrorKind::QuotaExceeded).containing(QUOTA),
+    at(&[400, 409], ErrorKind::Duplicate).containing(EXISTS),
+    at(&[400], ErrorKind::Gone).of_the_service().containing(MISSING).asked(RuleScope::OnlyItsObject),
+    at(&[400], ErrorKind::CloudFault).containing(BUSY),
     at(&[403], ErrorKind::Forbidden),
     at(&[404], ErrorKind::Gone).of_the_service().asked(RuleScope::Object),
     at(&[404], ErrorKind::Rejected).of_the_service(),
@@ -800,7 +801,7 @@ mod tests {
 
     #[test]
     fn a_list_error_of_a_deleted_server_differs_from_an_unready_one() {
-        let says = |operation, status, code: &str, text: &str| {
+        let is_without_server = |operation, status, code: &str, text: &str| {
             let mut error = CloudError::new(operation, kind(operation, status, code, text), text);
             error.status = Some(status);
             error.code = Some(code.to_owned());
@@ -811,9 +812,9 @@ mod tests {
             (400, "VPN.0001", "Invalid request: VPN server 1 not found"),
             (400, "VPN.0001", "VPN server 1 does not exist"),
         ] {
-            assert!(says(LIST_USERS, status, code, text), "{status} {text}");
+            assert!(is_without_server(LIST_USERS, status, code, text), "{status} {text}");
             assert!(
-                !says(GET_USER, status, code, text),
+                !is_without_server(GET_USER, status, code, text),
                 "one user that is missing says nothing of the server"
             );
         }
@@ -824,12 +825,12 @@ mod tests {
             (500, "VPN.0002", "not found"),
             (400, "VPN.0030", "not found"),
         ] {
-            assert!(!says(LIST_USERS, status, code, text), "{status} {text}");
+            assert!(!is_without_server(LIST_USERS, status, code, text), "{status} {text}");
         }
     }
 
     #[test]
-    fn a_missing_server_or_group_is_a_dependency_and_a_missing_user_gone() {
+    fn a_missing_server_or_group_is_a_dependency_and_a_missing_user_is_absent() {
         let within = [
             CREATE_USER,
             LIST_USERS,
@@ -1028,7 +1029,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_404_of_the_service_about_an_object_means_gone() {
+    fn only_a_404_of_the_service_about_an_object_proves_its_absence() {
         for (operation, code, expected) in [
             (GET, Some("VPN.0004"), ErrorKind::Gone),
             (UPDATE, Some("VPN.0004"), ErrorKind::Gone),
@@ -1101,14 +1102,14 @@ mod tests {
             (ErrorKind::CloudFault, Retry::Again, 1, 300),
             (ErrorKind::Repeated, Retry::Again, 1, 300),
             (ErrorKind::Dependency, Retry::Wait, 5, 60),
-            (ErrorKind::Unauthorized, Retry::Person, 600, 600),
-            (ErrorKind::Forbidden, Retry::Person, 600, 600),
-            (ErrorKind::NotAvailable, Retry::Person, 600, 600),
-            (ErrorKind::QuotaExceeded, Retry::Person, 600, 600),
-            (ErrorKind::Duplicate, Retry::Person, 600, 600),
-            (ErrorKind::RecentPassword, Retry::Person, 600, 600),
-            (ErrorKind::BadPassword, Retry::Person, 600, 600),
-            (ErrorKind::Rejected, Retry::Person, 600, 600),
+            (ErrorKind::Unauthorized, Retry::UserAction, 600, 600),
+            (ErrorKind::Forbidden, Retry::UserAction, 600, 600),
+            (ErrorKind::NotAvailable, Retry::UserAction, 600, 600),
+            (ErrorKind::QuotaExceeded, Retry::UserAction, 600, 600),
+            (ErrorKind::Duplicate, Retry::UserAction, 600, 600),
+            (ErrorKind::RecentPassword, Retry::UserAction, 600, 600),
+            (ErrorKind::BadPassword, Retry::UserAction, 600, 600),
+            (ErrorKind::Rejected, Retry::UserAction, 600, 600),
             (ErrorKind::Gone, Retry::Gone, 1, 300),
         ] {
             assert_eq!(kind.retry(), retry, "{kind:?}");
@@ -1135,7 +1136,7 @@ mod tests {
     proptest! {
         // Taking a refusal for "gone" creates a duplicate or loses a resource, so only a "not found" may mean it.
         #[test]
-        fn only_a_404_or_a_400_with_not_found_means_gone(
+        fn only_a_404_or_a_400_with_not_found_proves_absence(
             status in 100_u16..600,
             code in prop::option::of("(VPN|APIGW|APIG|IAM|XYZ)\\.[0-9]{4}|[0-9]{3}"),
             text in prop_oneof!["[a-z ]{0,30}", Just("it was not found".to_owned())],
@@ -1144,8 +1145,8 @@ mod tests {
             let found = ErrorKind::of(operation, status, code.as_deref(), &text);
             if found == ErrorKind::Gone {
                 let own = code.as_deref().is_some_and(|code| code.starts_with("VPN.") || code.starts_with("XYZ."));
-                let said = code.as_deref() == Some("VPN.0004") || text.contains("not found");
-                prop_assert!(own && (status == 404 || status == 400 && said));
+                let is_missing = code.as_deref() == Some("VPN.0004") || text.contains("not found");
+                prop_assert!(own && (status == 404 || status == 400 && is_missing));
             }
         }
     }

@@ -67,10 +67,10 @@ fn with_causes(error: &reqwest::Error) -> String {
     // Step names of the HTTP library do not help; keep one only if there is no other cause.
     let innermost = causes.len().saturating_sub(1);
     let step = |cause: &str| cause.starts_with("client error (") || cause == "tcp connect error";
-    let told = causes.iter().enumerate();
-    let told = told.filter(|(at, cause)| *at == innermost || !step(cause));
-    let told: Vec<&str> = told.map(|(_, cause)| cause.as_str()).collect();
-    bounded(&told.join(": "))
+    let reported = causes.iter().enumerate();
+    let reported = reported.filter(|(at, cause)| *at == innermost || !step(cause));
+    let reported: Vec<&str> = reported.map(|(_, cause)| cause.as_str()).collect();
+    bounded(&reported.join(": "))
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use crate::error::cause::RequestError;
 use crate::error::cloud_error::CloudError;
 use crate::error::error_kind::ErrorKind;
 use crate::error::operation::Operation;
-use crate::http::answer::Answer;
 use crate::http::request::OutgoingCall;
+use crate::http::response::CloudResponse;
 use crate::http::transport::Transport;
 use crate::lists::paging;
 use crate::lists::paging::Page;
@@ -72,7 +72,7 @@ impl Client {
         &self,
         request: ProjectRequest<'_>,
         body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Answer<T>, CloudError> {
+    ) -> Result<CloudResponse<T>, CloudError> {
         self.fetch_with(request, body, CallOptions::default()).await
     }
 
@@ -82,7 +82,7 @@ impl Client {
         request: ProjectRequest<'_>,
         body: Option<&(impl Serialize + Sync)>,
         options: CallOptions<'_>,
-    ) -> Result<Answer<T>, CloudError> {
+    ) -> Result<CloudResponse<T>, CloudError> {
         self.transport.fetch(&self.call(&request, body, options)?).await
     }
 
@@ -93,7 +93,7 @@ impl Client {
         path: &[&str],
         limit: u64,
         marker: Option<&str>,
-    ) -> Result<Answer<Page<T>>, CloudError> {
+    ) -> Result<CloudResponse<Page<T>>, CloudError> {
         let limit = limit.to_string();
         let request = ProjectRequest {
             operation,
@@ -106,22 +106,22 @@ impl Client {
     }
 
     /// Sends a call whose answer only confirms success.
-    pub async fn act(
+    pub async fn execute(
         &self,
         request: ProjectRequest<'_>,
         body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Answer<()>, CloudError> {
-        self.act_with(request, body, CallOptions::default()).await
+    ) -> Result<CloudResponse<()>, CloudError> {
+        self.execute_with(request, body, CallOptions::default()).await
     }
 
     /// The same, with options.
-    pub(crate) async fn act_with(
+    pub(crate) async fn execute_with(
         &self,
         request: ProjectRequest<'_>,
         body: Option<&(impl Serialize + Sync)>,
         options: CallOptions<'_>,
-    ) -> Result<Answer<()>, CloudError> {
-        self.transport.act(&self.call(&request, body, options)?).await
+    ) -> Result<CloudResponse<()>, CloudError> {
+        self.transport.execute(&self.call(&request, body, options)?).await
     }
 
     fn call<'a>(

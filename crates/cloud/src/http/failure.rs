@@ -34,7 +34,7 @@ pub(crate) struct RawResponse {
 
 impl RawResponse {
     /// Returns the request id, safe to show.
-    pub(crate) fn told_request_id(&self, redaction: &Redaction) -> Option<String> {
+    pub(crate) fn redacted_request_id(&self, redaction: &Redaction) -> Option<String> {
         let id = shown(redaction, self.request_id.as_deref()?);
         (!id.is_empty()).then_some(id)
     }
@@ -88,9 +88,9 @@ impl CallFailure {
     }
 
     /// A success status with a body that is not the API's.
-    pub(crate) fn unreadable(call: &OutgoingCall<'_>, said: &RawResponse, problem: &serde_json::Error) -> Self {
-        let (endpoint, service, shown) = (call.endpoint, call.operation.service(), error_body::excerpt(&said.body));
-        let text = match said.body.as_slice() {
+    pub(crate) fn unreadable(call: &OutgoingCall<'_>, raw: &RawResponse, problem: &serde_json::Error) -> Self {
+        let (endpoint, service, shown) = (call.endpoint, call.operation.service(), error_body::excerpt(&raw.body));
+        let text = match raw.body.as_slice() {
             // Both the parse error and the response may quote the request.
             [_, ..] if Redaction::of(call.password).is_needed() => {
                 format!(
@@ -104,44 +104,42 @@ impl CallFailure {
             }
             _ => format!("{endpoint} did not answer as the {service} but with: {shown}"),
         };
-        Self::bad_success(call, said, &text)
+        Self::bad_success(call, raw, &text)
     }
 
     /// A success status with a body above the size limit.
-    pub(crate) fn too_long(call: &OutgoingCall<'_>, said: &RawResponse, most: usize) -> Self {
+    pub(crate) fn too_long(call: &OutgoingCall<'_>, raw: &RawResponse, most: usize) -> Self {
         Self::bad_success(
             call,
-            said,
+            raw,
             &format!("{} answered with more than {most} bytes", call.endpoint),
         )
     }
 
-    fn bad_success(call: &OutgoingCall<'_>, said: &RawResponse, text: &str) -> Self {
+    fn bad_success(call: &OutgoingCall<'_>, raw: &RawResponse, text: &str) -> Self {
         let error = CloudError {
-            status: Some(said.status.as_u16()),
-            request_id: said.told_request_id(&Redaction::of(call.password)),
+            status: Some(raw.status.as_u16()),
+            request_id: raw.redacted_request_id(&Redaction::of(call.password)),
             ..CloudError::new(call.operation, ErrorKind::CloudFault, bounded(text))
         };
         Self::new(error.with_unknown_outcome(), "unreadable")
     }
 
     /// Any status outside 2xx.
-    pub(crate) fn refusal(call: &OutgoingCall<'_>, said: &RawResponse, now: Timestamp) -> Self {
-        let (operation, status, redaction) = (call.operation, said.status, Redaction::of(call.password));
+    pub(crate) fn refusal(call: &OutgoingCall<'_>, raw: &RawResponse, now: Timestamp) -> Self {
+        let (operation, status, redaction) = (call.operation, raw.status, Redaction::of(call.password));
         let shown = |foreign: &str| shown(&redaction, foreign);
-        let parsed = error_body::parse(&said.body);
+        let parsed = error_body::parse(&raw.body);
         let code = parsed.as_ref().map(|body| body.code.as_str());
         let words = bounded(parsed.as_ref().map_or("", |body| &body.text));
         let mut kind = ErrorKind::of(operation, status.as_u16(), code, &words);
         // Trust only the API's `Date`: not a proxy's, nor that of a node that rejects our signature due to its clock.
-        let date = said
-            .date
-            .filter(|_| parsed.is_some() && kind != ErrorKind::Unauthorized);
+        let date = raw.date.filter(|_| parsed.is_some() && kind != ErrorKind::Unauthorized);
         let mut text = match &parsed {
             Some(body) if !words.is_empty() => shown(&body.text),
-            _ => without_words(call, said),
+            _ => without_words(call, raw),
         };
-        let skew = said.date.map(|date| date.duration_since(now).unsigned_abs());
+        let skew = raw.date.map(|date| date.duration_since(now).unsigned_abs());
         if let (ErrorKind::Unauthorized, Some(skew)) = (kind, skew.filter(|skew| *skew > SIGNATURE_SKEW)) {
             let minutes = skew.as_secs() / 60;
             text.push_str("; the operator's clock and the cloud's differ by ");
@@ -155,17 +153,17 @@ impl CallFailure {
         }
         let request_id = parsed.as_ref().and_then(|body| body.request_id.as_deref());
         let request_id = request_id.map(shown).filter(|id| !id.is_empty());
-        let retry_after = said
+        let retry_after = raw
             .retry_after
             .as_ref()
-            .and_then(|wait| time::parse_retry_after(wait, said.date.unwrap_or(now)));
+            .and_then(|wait| time::parse_retry_after(wait, raw.date.unwrap_or(now)));
         let error = CloudError {
             operation,
             kind,
             status: Some(status.as_u16()),
             code: code.map(shown),
             cause: Arc::new(text.into()),
-            request_id: said.told_request_id(&redaction).or(request_id),
+            request_id: raw.redacted_request_id(&redaction).or(request_id),
             retry_after,
             not_before: retry_after
                 .filter(|wait| *wait > LONG_WAIT)
@@ -187,19 +185,19 @@ impl CallFailure {
 }
 
 /// Returns the message for a refusal without a text from the cloud.
-fn without_words(call: &OutgoingCall<'_>, said: &RawResponse) -> String {
-    let (endpoint, service, reason) = (call.endpoint, call.operation.service(), reason(said.status));
+fn without_words(call: &OutgoingCall<'_>, raw: &RawResponse) -> String {
+    let (endpoint, service, reason) = (call.endpoint, call.operation.service(), reason(raw.status));
     let unshown = Redaction::of(call.password).is_needed();
-    if said.status.is_redirection() {
+    if raw.status.is_redirection() {
         format!("{endpoint} redirects ({reason}), which is not followed")
-    } else if said.body.is_empty() {
+    } else if raw.body.is_empty() {
         format!("{endpoint} answered {reason} with an empty body")
     } else if unshown {
         format!(
             "{endpoint} answered {reason}, not as the {service}; the answer is not shown, it could repeat the password"
         )
     } else {
-        let shown = error_body::excerpt(&said.body);
+        let shown = error_body::excerpt(&raw.body);
         format!("{endpoint} answered {reason}, not as the {service} but with: {shown}")
     }
 }

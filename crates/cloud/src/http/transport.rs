@@ -3,9 +3,9 @@
 
 use crate::error::cloud_error::CloudError;
 use crate::error::operation::Operation;
-use crate::http::answer::Answer;
 use crate::http::failure::{CallFailure, RawResponse};
 use crate::http::http_client::HttpClient;
+use crate::http::response::CloudResponse;
 
 pub use crate::http::options::{TransportError, TransportOptions};
 use crate::http::redaction::Redaction;
@@ -60,12 +60,12 @@ impl Transport {
     }
 
     /// Sends a call and reads its answer.
-    pub async fn fetch<T: DeserializeOwned>(&self, call: &OutgoingCall<'_>) -> Result<Answer<T>, CloudError> {
+    pub async fn fetch<T: DeserializeOwned>(&self, call: &OutgoingCall<'_>) -> Result<CloudResponse<T>, CloudError> {
         self.send(call, |body| serde_json::from_slice(body)).await
     }
 
     /// Sends a call whose response only confirms success.
-    pub async fn act(&self, call: &OutgoingCall<'_>) -> Result<Answer<()>, CloudError> {
+    pub async fn execute(&self, call: &OutgoingCall<'_>) -> Result<CloudResponse<()>, CloudError> {
         self.send(call, done).await
     }
 
@@ -73,7 +73,7 @@ impl Transport {
         &self,
         call: &OutgoingCall<'_>,
         read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<Answer<T>, CloudError> {
+    ) -> Result<CloudResponse<T>, CloudError> {
         let operation = call.operation;
         let span = tracing::debug_span!(
             target: "vpn_operator::cloud",
@@ -84,16 +84,16 @@ impl Transport {
         );
         let started = Instant::now();
         let exchanged = self.exchange(call).instrument(span.clone()).await;
-        let result = exchanged.and_then(|said| match read(&said.body) {
+        let result = exchanged.and_then(|raw| match read(&raw.body) {
             Ok(value) => Ok((
-                said.status,
-                Answer {
+                raw.status,
+                CloudResponse {
                     value,
-                    request_id: said.told_request_id(&Redaction::of(call.password)),
-                    date: said.date,
+                    request_id: raw.redacted_request_id(&Redaction::of(call.password)),
+                    date: raw.date,
                 },
             )),
-            Err(problem) => Err(CallFailure::unreadable(call, &said, &problem)),
+            Err(problem) => Err(CallFailure::unreadable(call, &raw, &problem)),
         });
         let elapsed = started.elapsed();
         let (outcome, status, request_id) = match &result {
@@ -133,7 +133,7 @@ impl Transport {
         };
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         let ids = REQUEST_IDS.into_iter().filter_map(header);
-        let said = RawResponse {
+        let raw = RawResponse {
             status,
             body,
             request_id: ids.map(str::to_owned).find(|id| !one_line(id, 1).is_empty()),
@@ -141,9 +141,9 @@ impl Transport {
             retry_after: header("retry-after").map(str::to_owned),
         };
         match (success, too_long) {
-            (true, false) => Ok(said),
-            (true, true) => Err(CallFailure::too_long(call, &said, most)),
-            (false, _) => Err(CallFailure::refusal(call, &said, Timestamp::now())),
+            (true, false) => Ok(raw),
+            (true, true) => Err(CallFailure::too_long(call, &raw, most)),
+            (false, _) => Err(CallFailure::refusal(call, &raw, Timestamp::now())),
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct CircuitBreaker {
     /// Separates requests admitted before a change of the state from later ones.
     epoch: u64,
     /// A request whose end is not reported for this long counts as lost.
-    longest_flight: Duration,
+    longest_request: Duration,
 }
 
 #[derive(Debug)]
@@ -56,18 +56,18 @@ enum BreakerState {
 }
 
 impl CircuitBreaker {
-    /// Creates one for a credential that was not used yet. `longest_flight`: longer than any request takes.
-    pub fn new(longest_flight: Duration) -> Self {
+    /// Creates one for a credential that was not used yet. `longest_request`: longer than any request takes.
+    pub fn new(longest_request: Duration) -> Self {
         Self {
             state: BreakerState::Unproven { lost_at: None },
             epoch: 0,
-            longest_flight,
+            longest_request,
         }
     }
 
     /// Asks to send a request.
     pub fn admit(&mut self, now: Instant) -> Admit {
-        let lost_at = now + self.longest_flight;
+        let lost_at = now + self.longest_request;
         match &mut self.state {
             BreakerState::Proven => Admit::Go(Admitted(self.epoch)),
             BreakerState::Unproven { lost_at: Some(lost) } if now < *lost => Admit::Wait,
@@ -159,7 +159,7 @@ mod tests {
     use crate::Operation;
     use proptest::prelude::*;
 
-    const FLIGHT: Duration = Duration::from_secs(60);
+    const LONGEST_REQUEST: Duration = Duration::from_secs(60);
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn error(kind: ErrorKind, status: u16, code: &str) -> CloudError {
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_first_request_is_admitted_alone_and_its_success_admits_all() {
-        let (mut circuit_breaker, now) = (CircuitBreaker::new(FLIGHT), Instant::now());
+        let (mut circuit_breaker, now) = (CircuitBreaker::new(LONGEST_REQUEST), Instant::now());
         let admitted = go(&mut circuit_breaker, now);
         assert!(waits(&mut circuit_breaker, now));
         circuit_breaker.finished(admitted, Ok(()), now);
@@ -211,15 +211,18 @@ mod tests {
 
     #[test]
     fn an_inconclusive_first_request_is_followed_by_a_single_request() {
-        let (mut circuit_breaker, now) = (CircuitBreaker::new(FLIGHT), Instant::now());
+        let (mut circuit_breaker, now) = (CircuitBreaker::new(LONGEST_REQUEST), Instant::now());
         let admitted = go(&mut circuit_breaker, now);
         circuit_breaker.finished(admitted, Err::<(), _>(&fault()), now);
         let admitted = go(&mut circuit_breaker, now);
         assert!(waits(&mut circuit_breaker, now));
         circuit_breaker.not_sent(admitted, now);
         go(&mut circuit_breaker, now);
-        assert!(waits(&mut circuit_breaker, now + FLIGHT - Duration::from_millis(1)));
-        go(&mut circuit_breaker, now + FLIGHT);
+        assert!(waits(
+            &mut circuit_breaker,
+            now + LONGEST_REQUEST - Duration::from_millis(1)
+        ));
+        go(&mut circuit_breaker, now + LONGEST_REQUEST);
     }
 
     #[test]
@@ -232,7 +235,7 @@ mod tests {
             (error(ErrorKind::NotAvailable, 404, "APIGW.0101"), false),
             (error(ErrorKind::Throttled, 429, "APIGW.0308"), false),
         ] {
-            let mut circuit_breaker = CircuitBreaker::new(FLIGHT);
+            let mut circuit_breaker = CircuitBreaker::new(LONGEST_REQUEST);
             let admitted = go(&mut circuit_breaker, now);
             circuit_breaker.finished(admitted, Err::<(), _>(&error), now);
             go(&mut circuit_breaker, now);
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_401_opens_the_breaker_for_six_minutes_until_a_probe() {
-        let (mut circuit_breaker, now) = (CircuitBreaker::new(FLIGHT), Instant::now());
+        let (mut circuit_breaker, now) = (CircuitBreaker::new(LONGEST_REQUEST), Instant::now());
         let admitted = go(&mut circuit_breaker, now);
         circuit_breaker.finished(admitted, Err::<(), _>(&unauthorized()), now);
         assert_eq!(refused_until(&mut circuit_breaker, now), Some(now + 6 * MINUTE));
@@ -263,7 +266,7 @@ mod tests {
 
     #[test]
     fn an_inconclusive_probe_is_repeated_soon() {
-        let (mut circuit_breaker, now) = (CircuitBreaker::new(FLIGHT), Instant::now());
+        let (mut circuit_breaker, now) = (CircuitBreaker::new(LONGEST_REQUEST), Instant::now());
         let admitted = go(&mut circuit_breaker, now);
         circuit_breaker.finished(admitted, Err::<(), _>(&unauthorized()), now);
         let later = now + 6 * MINUTE;
@@ -273,12 +276,12 @@ mod tests {
         let probe = go(&mut circuit_breaker, later + PROBE_AGAIN);
         circuit_breaker.not_sent(probe, later + PROBE_AGAIN);
         go(&mut circuit_breaker, later + PROBE_AGAIN);
-        go(&mut circuit_breaker, later + PROBE_AGAIN + FLIGHT);
+        go(&mut circuit_breaker, later + PROBE_AGAIN + LONGEST_REQUEST);
     }
 
     #[test]
     fn results_of_earlier_requests_do_not_change_an_open_breaker() {
-        let (mut circuit_breaker, now) = (CircuitBreaker::new(FLIGHT), Instant::now());
+        let (mut circuit_breaker, now) = (CircuitBreaker::new(LONGEST_REQUEST), Instant::now());
         let admitted = go(&mut circuit_breaker, now);
         circuit_breaker.finished(admitted, Ok(()), now);
         let early = [
@@ -304,7 +307,7 @@ mod tests {
         fn a_wrong_key_is_tried_at_most_once_in_six_minutes(
             steps in prop::collection::vec((0_u64..90, any::<bool>()), 1..200),
         ) {
-            let mut circuit_breaker = CircuitBreaker::new(FLIGHT);
+            let mut circuit_breaker = CircuitBreaker::new(LONGEST_REQUEST);
             let mut now = Instant::now();
             let mut last: Option<Instant> = None;
             for (seconds, quick) in steps {

@@ -73,7 +73,7 @@ impl Moment {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct CloudClock {
-    told: Option<(Timestamp, Moment)>,
+    observed: Option<(Timestamp, Moment)>,
     unknown_since: Instant,
     doubted: Option<Doubted>,
 }
@@ -90,7 +90,7 @@ impl CloudClock {
     /// Nothing is known before the first answer.
     pub fn new(now: Instant) -> Self {
         Self {
-            told: None,
+            observed: None,
             unknown_since: now,
             doubted: None,
         }
@@ -99,17 +99,17 @@ impl CloudClock {
     /// The cloud's present time: never ahead of its slowest node by more than the rest of the margin. `None`: no answer
     /// has shown it since [`Self::unknown_since`].
     pub fn now(&mut self, now: Moment) -> Option<Timestamp> {
-        let (told, at) = self.told?;
+        let (observed, at) = self.observed?;
         if !at.agrees_with(now) {
             *self = Self::new(now.monotonic);
             return None;
         }
-        Some(later(told, now.monotonic.saturating_duration_since(at.monotonic)))
+        Some(later(observed, now.monotonic.saturating_duration_since(at.monotonic)))
     }
 
     /// Only an answer to a request that starts from this instant on shows the time.
     pub fn unknown_since(&self) -> Option<Instant> {
-        self.told.is_none().then_some(self.unknown_since)
+        self.observed.is_none().then_some(self.unknown_since)
     }
 
     /// Records an answer that came `now` to a request of that time. A cloud that sends no date gets the machine's time.
@@ -117,7 +117,7 @@ impl CloudClock {
         let expected = self.now(now);
         let Some(date) = date else {
             if expected.is_none() {
-                self.told = Timestamp::try_from(now.wall).ok().map(|wall| (wall, now));
+                self.observed = Timestamp::try_from(now.wall).ok().map(|wall| (wall, now));
             }
             return;
         };
@@ -132,7 +132,7 @@ impl CloudClock {
         }
         self.doubted = None;
         if expected.is_none_or(|expected| is_better(date, expected, took)) {
-            self.told = Some((date, now));
+            self.observed = Some((date, now));
         }
     }
 
@@ -145,7 +145,7 @@ impl CloudClock {
         let answers = before.map_or(0, |doubted| doubted.answers) + 1;
         if answers >= AGREEING {
             self.doubted = None;
-            self.told = Some((date, now));
+            self.observed = Some((date, now));
             return;
         }
         self.doubted = Some(Doubted {
@@ -249,7 +249,7 @@ mod tests {
 
     const YEAR: i64 = 365 * 24 * 3600;
 
-    fn told(clock: &mut CloudClock, machine: &Machine, date: i64, now: u64) -> Option<i64> {
+    fn observe(clock: &mut CloudClock, machine: &Machine, date: i64, now: u64) -> Option<i64> {
         let now = machine.after(now);
         clock.answered(Some(at(date)), now.monotonic, now);
         clock.now(now).map(Timestamp::as_second)
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(clock.now(machine.after(1)), None);
         assert_eq!(clock.unknown_since(), Some(machine.0.monotonic));
         // The cloud's clock may be 120 s behind.
-        assert_eq!(told(&mut clock, &machine, 4880, 2), Some(4880));
+        assert_eq!(observe(&mut clock, &machine, 4880, 2), Some(4880));
         assert_eq!(clock.now(machine.after(62)), Some(at(4940)));
         assert_eq!(clock.unknown_since(), None);
     }
@@ -271,9 +271,9 @@ mod tests {
     fn the_later_of_two_dates_within_a_second_is_used() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        assert_eq!(told(&mut clock, &machine, 5000, 0), Some(5000));
-        assert_eq!(told(&mut clock, &machine, 5001, 0), Some(5001));
-        assert_eq!(told(&mut clock, &machine, 5010, 10), Some(5011), "cut to its second");
+        assert_eq!(observe(&mut clock, &machine, 5000, 0), Some(5000));
+        assert_eq!(observe(&mut clock, &machine, 5001, 0), Some(5001));
+        assert_eq!(observe(&mut clock, &machine, 5010, 10), Some(5011), "cut to its second");
     }
 
     #[test]
@@ -282,11 +282,11 @@ mod tests {
             let machine = Machine::new();
             let mut clock = machine.clock();
             for date in dates {
-                told(&mut clock, &machine, date, 0);
+                observe(&mut clock, &machine, date, 0);
             }
             for (second, node) in (1_u64..20).zip([0, 3, 3, 0].into_iter().cycle()) {
                 let passed = i64::try_from(second).expect("a small number");
-                let now = told(&mut clock, &machine, 5000 + node + passed, second);
+                let now = observe(&mut clock, &machine, 5000 + node + passed, second);
                 assert_eq!(now, Some(5000 + passed), "{dates:?}");
             }
         }
@@ -296,7 +296,7 @@ mod tests {
     fn a_slow_response_does_not_set_the_clock_back() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        told(&mut clock, &machine, 5000, 0);
+        observe(&mut clock, &machine, 5000, 0);
         let (sent, now) = (machine.after(10).monotonic, machine.after(18));
         clock.answered(Some(at(5010)), sent, now);
         assert_eq!(clock.now(now), Some(at(5018)));
@@ -306,7 +306,7 @@ mod tests {
     fn consistent_very_slow_responses_do_not_set_the_clock_back() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        told(&mut clock, &machine, 5000, 0);
+        observe(&mut clock, &machine, 5000, 0);
         for second in 10..15 {
             let (sent, now) = (machine.after(second).monotonic, machine.after(second + 110));
             let passed = i64::try_from(second).expect("a small number");
@@ -320,8 +320,8 @@ mod tests {
         for set_to in [4990, 4950, 5006, 5050] {
             let machine = Machine::new();
             let mut clock = machine.clock();
-            told(&mut clock, &machine, 5000, 0);
-            assert_eq!(told(&mut clock, &machine, set_to, 0), Some(set_to));
+            observe(&mut clock, &machine, 5000, 0);
+            assert_eq!(observe(&mut clock, &machine, set_to, 0), Some(set_to));
         }
     }
 
@@ -330,16 +330,16 @@ mod tests {
         for jump in [-3600, -600, 600, YEAR] {
             let machine = Machine::new();
             let mut clock = machine.clock();
-            assert_eq!(told(&mut clock, &machine, 5000, 0), Some(5000));
-            assert_eq!(told(&mut clock, &machine, 5001 + jump, 1), Some(5001), "{jump}");
-            assert_eq!(told(&mut clock, &machine, 5002 + jump, 2), Some(5002), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5000, 0), Some(5000));
+            assert_eq!(observe(&mut clock, &machine, 5001 + jump, 1), Some(5001), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5002 + jump, 2), Some(5002), "{jump}");
             // An answer that does not agree resets the count.
-            assert_eq!(told(&mut clock, &machine, 5003, 3), Some(5003), "{jump}");
-            assert_eq!(told(&mut clock, &machine, 5004 + jump, 4), Some(5004), "{jump}");
-            assert_eq!(told(&mut clock, &machine, 5005 - 2 * jump, 5), Some(5005), "{jump}");
-            assert_eq!(told(&mut clock, &machine, 5006 + jump, 6), Some(5006), "{jump}");
-            assert_eq!(told(&mut clock, &machine, 5007 + jump, 7), Some(5007), "{jump}");
-            assert_eq!(told(&mut clock, &machine, 5008 + jump, 8), Some(5008 + jump));
+            assert_eq!(observe(&mut clock, &machine, 5003, 3), Some(5003), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5004 + jump, 4), Some(5004), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5005 - 2 * jump, 5), Some(5005), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5006 + jump, 6), Some(5006), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5007 + jump, 7), Some(5007), "{jump}");
+            assert_eq!(observe(&mut clock, &machine, 5008 + jump, 8), Some(5008 + jump));
             assert_eq!(clock.unknown_since(), None);
         }
     }
@@ -348,22 +348,22 @@ mod tests {
     fn an_implausible_first_time_must_be_confirmed() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        assert_eq!(told(&mut clock, &machine, YEAR + 1, 1), None);
+        assert_eq!(observe(&mut clock, &machine, YEAR + 1, 1), None);
         assert_eq!(clock.unknown_since(), Some(machine.after(1).monotonic));
-        assert_eq!(told(&mut clock, &machine, YEAR + 2, 2), None);
+        assert_eq!(observe(&mut clock, &machine, YEAR + 2, 2), None);
         assert_eq!(clock.unknown_since(), Some(machine.after(2).monotonic));
-        assert_eq!(told(&mut clock, &machine, 5003, 3), Some(5003), "near ours");
+        assert_eq!(observe(&mut clock, &machine, 5003, 3), Some(5003), "near ours");
         let mut clock = machine.clock();
-        assert_eq!(told(&mut clock, &machine, YEAR + 1, 1), None);
-        assert_eq!(told(&mut clock, &machine, YEAR + 2, 2), None);
-        assert_eq!(told(&mut clock, &machine, YEAR + 3, 3), Some(YEAR + 3));
+        assert_eq!(observe(&mut clock, &machine, YEAR + 1, 1), None);
+        assert_eq!(observe(&mut clock, &machine, YEAR + 2, 2), None);
+        assert_eq!(observe(&mut clock, &machine, YEAR + 3, 3), Some(YEAR + 3));
     }
 
     #[test]
     fn the_clouds_time_is_unknown_after_a_suspend() {
         let machine = Machine::new();
         let mut clock = machine.clock();
-        told(&mut clock, &machine, 5000, 0);
+        observe(&mut clock, &machine, 5000, 0);
         let awake = machine.suspended(10, 600);
         assert_eq!(clock.now(awake), None);
         assert_eq!(clock.unknown_since(), Some(awake.monotonic));
@@ -385,7 +385,7 @@ mod tests {
         clock.answered(None, now.monotonic, now);
         assert_eq!(clock.now(machine.after(8)), Some(at(5008)));
         // An answer without a date does not replace a known time.
-        assert_eq!(told(&mut clock, &machine, 5000, 9), Some(5000));
+        assert_eq!(observe(&mut clock, &machine, 5000, 9), Some(5000));
         clock.answered(None, machine.after(10).monotonic, machine.after(10));
         assert_eq!(clock.now(machine.after(10)), Some(at(5001)));
     }

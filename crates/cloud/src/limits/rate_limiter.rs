@@ -1,6 +1,6 @@
 //! Rate limiter of one access key: a token bucket, a limit on concurrent requests, and a queue by priority and arrival.
 //! The rate drops when the cloud answers "too many" and recovers afterwards. Reconciles do not block here: they queue
-//! their key, and [`RateLimiter::next_turn`] returns it when a permit is free. A reserved permit that is not taken
+//! their key, and [`RateLimiter::next_permits`] returns it when a permit is free. A reserved permit that is not taken
 //! immediately, for example during a status write, delays others only briefly.
 
 use std::{
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// A reserved permit that is not taken within this time goes to the next waiter.
-const GRANT_KEPT: Duration = Duration::from_secs(10);
+const PERMIT_KEPT: Duration = Duration::from_secs(10);
 
 /// Refusals within this time count once: their requests were sent together.
 const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
@@ -28,10 +28,10 @@ const RECOVERY: f64 = 60.0;
 
 /// Maximum concurrent requests. When a key becomes invalid, each of them fails with a bad signature, and more than five
 /// such failures in a row lock the key for all its users.
-pub const MOST_UNDER_WAY: usize = 5;
+pub const MOST_IN_PROGRESS: usize = 5;
 
 /// A reserved permit counts as a concurrent request for this time. After that it is still valid if there is room.
-const GRANT_HAS_ROOM: Duration = Duration::from_millis(250);
+const PERMIT_HAS_ROOM: Duration = Duration::from_millis(250);
 
 /// Refusals do not reduce the rate below this number of requests per second.
 const SLOWEST: f64 = 1.0;
@@ -91,7 +91,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     }
 
     /// Takes the waiter's reserved permit, or a free one. Otherwise (`None`) queues the waiter, which
-    /// [`RateLimiter::next_turn`] returns later. A waiter that is queued already keeps its place or gets a better one.
+    /// [`RateLimiter::next_permits`] returns later. A waiter that is queued already keeps its place or gets a better one.
     pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Option<Permit<'_, W>> {
         let taken = self.core().take(&WaiterKey::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
@@ -115,16 +115,20 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     /// Waits for free permits and returns their waiters; each must [`RateLimiter::take`] its permit within 10 s. Also
     /// returns waiters that lost their place because the cloud imposed a long wait, so that they do not wait unnoticed.
     /// One task calls this in a loop. Nothing is lost when the future is dropped.
-    pub async fn next_turn(&self) -> Vec<W> {
+    pub async fn next_permits(&self) -> Vec<W> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // No change from here on is missed.
             changed.as_mut().enable();
-            let (granted, dismissed, enqueue) = {
+            let (permitted, dismissed, enqueue) = {
                 let (mut core, now) = (self.core(), Instant::now());
-                (core.grant(now), mem::take(&mut core.dismissed), core.next_at(now))
+                (
+                    core.permit_waiting(now),
+                    mem::take(&mut core.dismissed),
+                    core.next_at(now),
+                )
             };
-            let waiters: Vec<W> = granted
+            let waiters: Vec<W> = permitted
                 .iter()
                 .chain(&dismissed)
                 .filter_map(|key| match key {
@@ -132,7 +136,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
                     WaiterKey::Task(_) => None,
                 })
                 .collect();
-            if !granted.is_empty() {
+            if !permitted.is_empty() {
                 // For the parked tasks: one of them may have a permit now, or be the first in the queue.
                 self.changed.notify_waiters();
             }
@@ -144,7 +148,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     }
 
     /// Waits for a permit and takes it, for a task that can block. Fails if the cloud imposes a long wait. Needs no
-    /// [`RateLimiter::next_turn`]. A dropped future leaves no place behind.
+    /// [`RateLimiter::next_permits`]. A dropped future leaves no place behind.
     pub async fn permit(&self, priority: Priority) -> Result<Permit<'_, W>, HeldBack> {
         let key = {
             let mut core = self.core();
@@ -191,8 +195,8 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     }
 
     /// Requests in progress.
-    pub fn under_way(&self) -> usize {
-        self.core().under_way
+    pub fn in_progress(&self) -> usize {
+        self.core().in_progress
     }
 
     /// Number of waiters, for metrics.
@@ -248,7 +252,7 @@ enum TakeResult {
 
 /// A permit that is reserved and not taken yet.
 #[derive(Clone, Copy, Debug)]
-struct Grant {
+struct ReservedPermit {
     /// The place in the queue that it came from.
     rank: Rank,
     given: Instant,
@@ -266,12 +270,12 @@ struct Core<W> {
     queue: BTreeMap<Rank, WaiterKey<W>>,
     ranks: HashMap<WaiterKey<W>, Rank>,
     arrivals: u64,
-    grants: HashMap<WaiterKey<W>, Grant>,
+    reserved: HashMap<WaiterKey<W>, ReservedPermit>,
     /// The same in the order of expiry; those that were taken are skipped.
     expiring: VecDeque<(Instant, WaiterKey<W>)>,
     tasks: u64,
-    under_way: usize,
-    /// Were queued or had a reserved permit when the cloud imposed a long wait; to be returned by `next_turn`.
+    in_progress: usize,
+    /// Were queued or had a reserved permit when the cloud imposed a long wait; to be returned by `next_permits`.
     dismissed: Vec<WaiterKey<W>>,
 }
 
@@ -292,10 +296,10 @@ impl<W: Clone + Eq + Hash> Core<W> {
             queue: BTreeMap::new(),
             ranks: HashMap::new(),
             arrivals: 0,
-            grants: HashMap::new(),
+            reserved: HashMap::new(),
             expiring: VecDeque::new(),
             tasks: 0,
-            under_way: 0,
+            in_progress: 0,
             dismissed: Vec::new(),
         }
     }
@@ -304,7 +308,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
         if self.admit(key, priority, now).is_none() {
             return TakeResult::Queued;
         }
-        self.under_way += 1;
+        self.in_progress += 1;
         TakeResult::Now
     }
 
@@ -319,9 +323,9 @@ impl<W: Clone + Eq + Hash> Core<W> {
     /// Returns its place if it may proceed now; otherwise queues it.
     fn admit(&mut self, key: &WaiterKey<W>, priority: Priority, now: Instant) -> Option<Rank> {
         self.count(now);
-        if let Some(grant) = self.grants.remove(key) {
-            let rank = (grant.rank.0.min(priority), grant.rank.1);
-            if self.under_way < MOST_UNDER_WAY && self.is_open(now) {
+        if let Some(permit) = self.reserved.remove(key) {
+            let rank = (permit.rank.0.min(priority), permit.rank.1);
+            if self.in_progress < MOST_IN_PROGRESS && self.is_open(now) {
                 return Some(rank);
             }
             // It is too late: others use the room now, or the cloud imposes a wait. It goes back to its place.
@@ -337,11 +341,11 @@ impl<W: Clone + Eq + Hash> Core<W> {
             self.arrivals += 1;
             (priority, self.arrivals)
         };
-        let nobody_before = self
+        let is_first = self
             .queue
             .first_key_value()
             .is_none_or(|(first, _)| *first >= rank || Some(*first) == old);
-        if nobody_before && self.has_room(now) && self.pay(now) {
+        if is_first && self.has_room(now) && self.pay(now) {
             self.leave(key);
             return Some(rank);
         }
@@ -355,30 +359,30 @@ impl<W: Clone + Eq + Hash> Core<W> {
 
     /// Reserves a permit that is paid for.
     fn keep(&mut self, key: WaiterKey<W>, rank: Rank, now: Instant) {
-        let expires = now + GRANT_KEPT;
-        let grant = Grant {
+        let expires = now + PERMIT_KEPT;
+        let permit = ReservedPermit {
             rank,
             given: now,
             expires,
         };
-        self.grants.insert(key.clone(), grant);
+        self.reserved.insert(key.clone(), permit);
         self.expiring.push_back((expires, key));
     }
 
     /// Records the end of a request.
     fn ended(&mut self) {
-        self.under_way = self.under_way.saturating_sub(1);
+        self.in_progress = self.in_progress.saturating_sub(1);
     }
 
     /// Whether one more request may be in progress. Fresh reservations count as requests in progress.
     fn has_room(&self, now: Instant) -> bool {
-        let coming = self.grants.values().filter(|grant| has_room_until(grant) > now);
-        self.under_way + coming.count() < MOST_UNDER_WAY
+        let coming = self.reserved.values().filter(|permit| has_room_until(permit) > now);
+        self.in_progress + coming.count() < MOST_IN_PROGRESS
     }
 
     fn forget(&mut self, key: &WaiterKey<W>) {
         self.leave(key);
-        if self.grants.remove(key).is_some() {
+        if self.reserved.remove(key).is_some() {
             self.refund();
         }
     }
@@ -390,28 +394,28 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     /// Reserves permits for the first in the queue, as many as are free.
-    fn grant(&mut self, now: Instant) -> Vec<WaiterKey<W>> {
+    fn permit_waiting(&mut self, now: Instant) -> Vec<WaiterKey<W>> {
         self.count(now);
-        let mut granted = Vec::new();
+        let mut permitted = Vec::new();
         while !self.queue.is_empty() && self.has_room(now) && self.pay(now) {
             let Some((rank, key)) = self.queue.pop_first() else {
                 break;
             };
             self.ranks.remove(&key);
             self.keep(key.clone(), rank, now);
-            granted.push(key);
+            permitted.push(key);
         }
-        granted
+        permitted
     }
 
     /// Returns when the first in the queue can proceed; `None` if the queue is empty, or if a request must end first.
     fn next_at(&self, now: Instant) -> Option<Instant> {
-        if self.queue.is_empty() || self.under_way >= MOST_UNDER_WAY {
+        if self.queue.is_empty() || self.in_progress >= MOST_IN_PROGRESS {
             return None;
         }
         let room = (!self.has_room(now))
             .then(|| {
-                self.grants
+                self.reserved
                     .values()
                     .map(has_room_until)
                     .filter(|until| *until > now)
@@ -455,13 +459,13 @@ impl<W: Clone + Eq + Hash> Core<W> {
 
     /// Clears the queue and all reservations: callers report the end of the wait instead of waiting for it.
     fn dismiss(&mut self) {
-        let granted: Vec<WaiterKey<W>> = self.grants.keys().cloned().collect();
+        let permitted: Vec<WaiterKey<W>> = self.reserved.keys().cloned().collect();
         let queued = mem::take(&mut self.queue);
         self.ranks.clear();
-        for key in &granted {
+        for key in &permitted {
             self.forget(key);
         }
-        self.dismissed.extend(queued.into_values().chain(granted));
+        self.dismissed.extend(queued.into_values().chain(permitted));
     }
 
     fn succeeded(&mut self, now: Instant) {
@@ -479,14 +483,14 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(burst(self.rate));
         while let Some((expires, _)) = self.expiring.front() {
             let expires = *expires;
-            let is_it = |key: &WaiterKey<W>| self.grants.get(key).is_some_and(|grant| grant.expires == expires);
+            let is_it = |key: &WaiterKey<W>| self.reserved.get(key).is_some_and(|permit| permit.expires == expires);
             if expires > now && self.expiring.front().is_some_and(|(_, key)| is_it(key)) {
                 break;
             }
             if let Some((_, key)) = self.expiring.pop_front()
-                && self.grants.get(&key).is_some_and(|grant| grant.expires == expires)
+                && self.reserved.get(&key).is_some_and(|permit| permit.expires == expires)
             {
-                self.grants.remove(&key);
+                self.reserved.remove(&key);
                 self.refund();
             }
         }
@@ -514,8 +518,8 @@ impl<W: Clone + Eq + Hash> Core<W> {
 }
 
 /// Until when a reserved permit counts as a request in progress.
-fn has_room_until(grant: &Grant) -> Instant {
-    grant.given + GRANT_HAS_ROOM
+fn has_room_until(permit: &ReservedPermit) -> Instant {
+    permit.given + PERMIT_HAS_ROOM
 }
 
 /// Requests that may be sent in one burst: those of a fifth of a second, at least one.
@@ -565,11 +569,11 @@ mod tests {
             (0.0, 1),
         ] {
             let (rate_limiter, now) = (RateLimiter::new(rate), Instant::now());
-            let turns: Vec<_> = (0..=at_once)
+            let permits: Vec<_> = (0..=at_once)
                 .map(|waiter| rate_limiter.take(waiter, Priority::Read, now).is_some())
                 .collect();
-            assert!(turns[..at_once].iter().all(|permit| *permit), "{rate}");
-            assert!(!turns[at_once], "{rate}");
+            assert!(permits[..at_once].iter().all(|permit| *permit), "{rate}");
+            assert!(!permits[at_once], "{rate}");
         }
     }
 
@@ -587,7 +591,7 @@ mod tests {
         }
         let mut order = Vec::new();
         while order.len() < 5 {
-            for waiter in rate_limiter.next_turn().await {
+            for waiter in rate_limiter.next_permits().await {
                 assert!(rate_limiter.take(waiter, Priority::Drift, Instant::now()).is_some());
                 order.push(waiter);
             }
@@ -613,7 +617,7 @@ mod tests {
         assert_eq!(rate_limiter.waiting(), 3);
         let mut order = Vec::new();
         while order.len() < 3 {
-            order.extend(rate_limiter.next_turn().await);
+            order.extend(rate_limiter.next_permits().await);
         }
         assert_eq!(order, [1, 2, 3], "1 came first; 2 is not set back");
     }
@@ -640,16 +644,16 @@ mod tests {
         for waiter in [1, 2, 3] {
             rate_limiter.take(waiter, Priority::Read, Instant::now());
         }
-        assert_eq!(rate_limiter.next_turn().await, [1]);
+        assert_eq!(rate_limiter.next_permits().await, [1]);
         rate_limiter.forget(&1);
         assert_eq!(
-            timeout(millis(1), rate_limiter.next_turn()).await,
+            timeout(millis(1), rate_limiter.next_permits()).await,
             Ok(vec![2]),
             "at once, from the permit given up"
         );
         rate_limiter.forget(&3);
         assert_eq!(rate_limiter.waiting(), 0);
-        advance(GRANT_KEPT).await;
+        advance(PERMIT_KEPT).await;
         rate_limiter.take(4, Priority::Read, Instant::now());
         assert!(
             rate_limiter.take(2, Priority::Read, Instant::now()).is_none(),
@@ -663,29 +667,29 @@ mod tests {
         for waiter in 0..5 {
             assert!(rate_limiter.reserve(waiter, Priority::Write, now));
         }
-        assert_eq!(rate_limiter.under_way(), 0);
+        assert_eq!(rate_limiter.in_progress(), 0);
         assert!(
             rate_limiter.take(9, Priority::Edit, now).is_none(),
             "there is room for five"
         );
         let permit = rate_limiter.take(0, Priority::Write, now).expect("it was reserved");
-        assert_eq!(rate_limiter.under_way(), 1);
+        assert_eq!(rate_limiter.in_progress(), 1);
         drop(permit);
         assert!(
             rate_limiter.take(9, Priority::Edit, now).is_some(),
             "0 has sent its request"
         );
         // The others are late: their reservations no longer count as requests in progress.
-        let later = now + GRANT_HAS_ROOM;
-        let turns: Vec<_> = (10..15)
+        let later = now + PERMIT_HAS_ROOM;
+        let permits: Vec<_> = (10..15)
             .map(|waiter| rate_limiter.take(waiter, Priority::Write, later))
             .collect();
-        assert!(turns.iter().all(Option::is_some));
+        assert!(permits.iter().all(Option::is_some));
         assert!(
             rate_limiter.take(1, Priority::Write, later).is_none(),
             "there is no room left"
         );
-        drop(turns);
+        drop(permits);
         assert!(
             rate_limiter.take(1, Priority::Write, later).is_some(),
             "it has its place again"
@@ -701,7 +705,7 @@ mod tests {
         let rate_limiter = Arc::new(drained(2.0, Instant::now()));
         let driver = tokio::spawn({
             let rate_limiter = rate_limiter.clone();
-            async move { rate_limiter.next_turn().await }
+            async move { rate_limiter.next_permits().await }
         });
         tokio::task::yield_now().await;
         let start = Instant::now();
@@ -718,8 +722,8 @@ mod tests {
     async fn a_dropped_driver_loses_no_permit() {
         let rate_limiter = drained(1.0, Instant::now());
         rate_limiter.take(1, Priority::Read, Instant::now());
-        assert!(timeout(millis(500), rate_limiter.next_turn()).await.is_err());
-        assert_eq!(rate_limiter.next_turn().await, [1]);
+        assert!(timeout(millis(500), rate_limiter.next_permits()).await.is_err());
+        assert_eq!(rate_limiter.next_permits().await, [1]);
         assert!(rate_limiter.take(1, Priority::Read, Instant::now()).is_some());
     }
 
@@ -748,13 +752,13 @@ mod tests {
         rate_limiter.take(1, Priority::Read, Instant::now());
         let order = Mutex::new(Vec::new());
         let task = async {
-            drop(rate_limiter.permit(Priority::Read).await.expect("a turn"));
+            drop(rate_limiter.permit(Priority::Read).await.expect("a permit"));
             order.lock().expect("sound").push(0);
         };
         let driver = async {
             rate_limiter.take(2, Priority::Read, Instant::now());
             for _ in 0..2 {
-                for waiter in rate_limiter.next_turn().await {
+                for waiter in rate_limiter.next_permits().await {
                     assert!(rate_limiter.take(waiter, Priority::Read, Instant::now()).is_some());
                     order.lock().expect("sound").push(waiter);
                 }
@@ -823,7 +827,7 @@ mod tests {
         let start = Instant::now();
         rate_limiter.throttled(Some(SECOND * 30), start);
         rate_limiter.take(1, Priority::Edit, start);
-        assert_eq!(rate_limiter.next_turn().await, [1]);
+        assert_eq!(rate_limiter.next_permits().await, [1]);
         assert!(
             (SECOND * 30..millis(30_010)).contains(&start.elapsed()),
             "{:?}",
@@ -836,7 +840,7 @@ mod tests {
         let rate_limiter = drained(1.0, Instant::now());
         let given = {
             rate_limiter.take(1, Priority::Write, Instant::now());
-            rate_limiter.next_turn().await
+            rate_limiter.next_permits().await
         };
         assert_eq!(given, [1]);
         rate_limiter.take(2, Priority::Read, Instant::now());
@@ -849,9 +853,9 @@ mod tests {
         let (parked, ()) = tokio::join!(parked, refused);
         assert_eq!(parked.err(), Some(HeldBack));
         // Both are returned, also the one with a reserved permit, and neither keeps a place.
-        let mut told = rate_limiter.next_turn().await;
-        told.sort_unstable();
-        assert_eq!((told, rate_limiter.waiting()), (vec![1, 2], 0));
+        let mut notified = rate_limiter.next_permits().await;
+        notified.sort_unstable();
+        assert_eq!((notified, rate_limiter.waiting()), (vec![1, 2], 0));
         assert!(rate_limiter.permit(Priority::Edit).await.is_err());
         assert_eq!(start.elapsed(), Duration::ZERO);
         // Callers wait for its end once that is near.
@@ -879,26 +883,26 @@ mod tests {
     #[test]
     fn concurrent_requests_stay_below_the_lock_limit_of_a_key() {
         let (rate_limiter, now) = (RateLimiter::<u32>::new(50.0), Instant::now());
-        let mut turns = all_that_go(&rate_limiter, 0, now);
-        assert_eq!((turns.len(), rate_limiter.under_way()), (5, 5));
+        let mut permits = all_that_go(&rate_limiter, 0, now);
+        assert_eq!((permits.len(), rate_limiter.in_progress()), (5, 5));
         assert!(
             rate_limiter.take(100, Priority::Edit, now + SECOND).is_none(),
             "whichever waiter it is, and however long it waits"
         );
-        turns.pop();
+        permits.pop();
         assert!(rate_limiter.take(100, Priority::Edit, now + SECOND).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_finished_request_admits_the_next_one_without_delay() {
         let rate_limiter = RateLimiter::<u32>::new(50.0);
-        let mut turns = all_that_go(&rate_limiter, 0, Instant::now());
-        assert_eq!(turns.len(), 5);
+        let mut permits = all_that_go(&rate_limiter, 0, Instant::now());
+        assert_eq!(permits.len(), 5);
         // The sixth was queued above.
-        assert!(timeout(SECOND * 3600, rate_limiter.next_turn()).await.is_err());
+        assert!(timeout(SECOND * 3600, rate_limiter.next_permits()).await.is_err());
         let start = Instant::now();
-        turns.pop();
-        assert_eq!(rate_limiter.next_turn().await, [5]);
+        permits.pop();
+        assert_eq!(rate_limiter.next_permits().await, [5]);
         let taken = rate_limiter.take(5, Priority::Read, Instant::now());
         assert!(taken.is_some());
         assert!(
@@ -907,10 +911,10 @@ mod tests {
                 .is_err()
         );
         drop(taken);
-        let permit = rate_limiter.permit(Priority::Edit).await.expect("a turn");
-        assert_eq!(rate_limiter.under_way(), 5);
-        drop((permit, turns));
-        assert_eq!(rate_limiter.under_way(), 0);
+        let permit = rate_limiter.permit(Priority::Edit).await.expect("a permit");
+        assert_eq!(rate_limiter.in_progress(), 5);
+        drop((permit, permits));
+        assert_eq!(rate_limiter.in_progress(), 0);
         assert!(start.elapsed() < SECOND * 3601, "{:?}", start.elapsed());
     }
 
@@ -918,18 +922,18 @@ mod tests {
     async fn a_permit_taken_too_late_becomes_a_front_queue_entry() {
         let rate_limiter = RateLimiter::<u32>::new(50.0);
         let now = Instant::now();
-        let mut turns = all_that_go(&rate_limiter, 0, now);
+        let mut permits = all_that_go(&rate_limiter, 0, now);
         assert!(rate_limiter.take(9, Priority::Read, now).is_none());
-        turns.pop();
-        assert_eq!(rate_limiter.next_turn().await, [5]);
+        permits.pop();
+        assert_eq!(rate_limiter.next_permits().await, [5]);
         assert!(
             rate_limiter.take(10, Priority::Edit, now).is_none(),
             "the permit is reserved for the waiter that was granted it"
         );
-        advance(GRANT_HAS_ROOM).await;
+        advance(PERMIT_HAS_ROOM).await;
         let late = rate_limiter.take(11, Priority::Edit, Instant::now());
         assert!(late.is_none(), "10 came before");
-        assert_eq!(rate_limiter.next_turn().await, [10]);
+        assert_eq!(rate_limiter.next_permits().await, [10]);
         let edit = rate_limiter.take(10, Priority::Edit, Instant::now());
         assert!(edit.is_some());
         assert!(
@@ -937,31 +941,31 @@ mod tests {
             "5 has come too late"
         );
         drop(edit);
-        assert_eq!(rate_limiter.next_turn().await, [11]);
-        drop(turns);
-        assert_eq!(rate_limiter.next_turn().await, [5, 9]);
+        assert_eq!(rate_limiter.next_permits().await, [11]);
+        drop(permits);
+        assert_eq!(rate_limiter.next_permits().await, [5, 9]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn unused_permits_do_not_block_a_waiting_task() {
         let rate_limiter = RateLimiter::<u32>::new(50.0);
-        let turns = all_that_go(&rate_limiter, 0, Instant::now());
+        let permits = all_that_go(&rate_limiter, 0, Instant::now());
         for waiter in 10..14 {
             assert!(rate_limiter.take(waiter, Priority::Write, Instant::now()).is_none());
         }
-        drop(turns);
+        drop(permits);
         advance(SECOND).await;
-        assert_eq!(rate_limiter.next_turn().await.len(), 5);
+        assert_eq!(rate_limiter.next_permits().await.len(), 5);
         let start = Instant::now();
-        let _turn = rate_limiter.permit(Priority::Drift).await.expect("a turn");
-        assert!(start.elapsed() <= GRANT_HAS_ROOM + millis(10), "{:?}", start.elapsed());
+        let _permit = rate_limiter.permit(Priority::Drift).await.expect("a permit");
+        assert!(start.elapsed() <= PERMIT_HAS_ROOM + millis(10), "{:?}", start.elapsed());
     }
 
     #[derive(Clone, Debug)]
     enum LimiterStep {
         Take(u32, u8),
         Forget(u32),
-        Grant,
+        PermitWaiting,
         Throttled(bool),
         Succeeded,
         Pass(u64),
@@ -971,7 +975,7 @@ mod tests {
         let step = prop_oneof![
             6 => (0_u32..40, 0_u8..4).prop_map(|(waiter, priority)| LimiterStep::Take(waiter, priority)),
             1 => (0_u32..40).prop_map(LimiterStep::Forget),
-            3 => Just(LimiterStep::Grant),
+            3 => Just(LimiterStep::PermitWaiting),
             1 => any::<bool>().prop_map(LimiterStep::Throttled),
             2 => Just(LimiterStep::Succeeded),
             4 => (0_u64..3_000).prop_map(LimiterStep::Pass),
@@ -985,13 +989,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_window_grants_at_most_a_burst_plus_the_rate(rate in 0.5_f64..60.0, steps in steps()) {
+        fn any_window_permits_at_most_a_burst_plus_the_rate(rate in 0.5_f64..60.0, steps in steps()) {
             let mut core = Core::<u32>::new(rate);
             let mut now = Instant::now();
             // Permits paid for and refunded, in the order of time.
             let mut paid: Vec<(Instant, f64)> = Vec::new();
             for step in steps {
-                let given = core.grants.len();
+                let given = core.reserved.len();
                 match step {
                     LimiterStep::Pass(passed) => {
                         now += millis(passed);
@@ -999,7 +1003,7 @@ mod tests {
                     }
                     LimiterStep::Take(waiter, number) => {
                         core.count(now);
-                        let held = core.grants.contains_key(&WaiterKey::Waiter(waiter));
+                        let held = core.reserved.contains_key(&WaiterKey::Waiter(waiter));
                         if core.take(&WaiterKey::Waiter(waiter), priority(number), now) == TakeResult::Now {
                             if !held {
                                 paid.push((now, 1.0));
@@ -1009,16 +1013,16 @@ mod tests {
                         continue;
                     }
                     LimiterStep::Forget(waiter) => core.forget(&WaiterKey::Waiter(waiter)),
-                    LimiterStep::Grant => drop(core.grant(now)),
+                    LimiterStep::PermitWaiting => drop(core.permit_waiting(now)),
                     LimiterStep::Throttled(wait) => core.throttled(wait.then_some(SECOND), now),
                     LimiterStep::Succeeded => core.succeeded(now),
                 }
-                paid.push((now, count(core.grants.len()) - count(given)));
+                paid.push((now, count(core.reserved.len()) - count(given)));
             }
             for (from, (start, _)) in paid.iter().enumerate() {
                 let mut sum = 0.0;
-                for (at, turns) in &paid[from..] {
-                    sum += turns;
+                for (at, permits) in &paid[from..] {
+                    sum += permits;
                     let most = burst(rate) + rate * (*at - *start).as_secs_f64();
                     prop_assert!(sum <= most + 0.01, "{} in {:?}, {} allowed", sum, *at - *start, most);
                 }
@@ -1042,9 +1046,9 @@ mod tests {
             }
             while let Some(next) = core.next_at(now) {
                 now = next + millis(1);
-                let granted = core.grant(now);
-                prop_assert!(!granted.is_empty(), "at its own time, the first one goes");
-                for key in granted {
+                let permitted = core.permit_waiting(now);
+                prop_assert!(!permitted.is_empty(), "at its own time, the first one goes");
+                for key in permitted {
                     prop_assert_eq!(core.take(&key.clone(), Priority::Drift, now), TakeResult::Now);
                     core.ended();
                     let WaiterKey::Waiter(waiter) = key else { panic!("no tasks here") };
@@ -1062,19 +1066,19 @@ mod tests {
         fn the_queue_and_its_index_stay_consistent(steps in steps()) {
             let mut core = Core::<u32>::new(30.0);
             let mut now = Instant::now();
-            let mut under_way: Vec<Instant> = Vec::new();
+            let mut in_progress: Vec<Instant> = Vec::new();
             for step in steps {
-                let before = under_way.len();
-                under_way.retain(|ends| *ends > now);
-                (under_way.len()..before).for_each(|_| core.ended());
+                let before = in_progress.len();
+                in_progress.retain(|ends| *ends > now);
+                (in_progress.len()..before).for_each(|_| core.ended());
                 match step {
                     LimiterStep::Take(waiter, number) => {
                         if core.take(&WaiterKey::Waiter(waiter), priority(number), now) == TakeResult::Now {
-                            under_way.push(now + millis(500));
+                            in_progress.push(now + millis(500));
                         }
                     }
                     LimiterStep::Forget(waiter) => core.forget(&WaiterKey::Waiter(waiter)),
-                    LimiterStep::Grant => drop(core.grant(now)),
+                    LimiterStep::PermitWaiting => drop(core.permit_waiting(now)),
                     LimiterStep::Throttled(_) => core.throttled(None, now),
                     LimiterStep::Succeeded => core.succeeded(now),
                     LimiterStep::Pass(passed) => now += millis(passed),
@@ -1082,10 +1086,10 @@ mod tests {
                 prop_assert_eq!(core.queue.len(), core.ranks.len());
                 for (rank, key) in &core.queue {
                     prop_assert_eq!(core.ranks.get(key), Some(rank));
-                    prop_assert!(!core.grants.contains_key(key), "no waiter in the queue has a permit");
+                    prop_assert!(!core.reserved.contains_key(key), "no waiter in the queue has a permit");
                 }
                 prop_assert!(core.tokens <= burst(core.max) && core.rate >= 1.0 && core.rate <= 30.0);
-                prop_assert!(core.under_way == under_way.len() && core.under_way <= MOST_UNDER_WAY);
+                prop_assert!(core.in_progress == in_progress.len() && core.in_progress <= MOST_IN_PROGRESS);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Sends writes to a VPN server one at a time: its queue in the cloud overflows otherwise (VPN.0030). A reconcile never
-//! blocks here: it gets a place in the write queue, and is requeued once it has the grant. It records its intent under
-//! the grant, which expires if that takes long. It holds the write queue only while it sends a request.
+//! blocks here: it gets a place in the write queue, and is requeued once it has the permit. It records its intent under
+//! the permit, which expires if that takes long. It holds the write queue only while it sends a request.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,13 +17,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::limits::rate_limiter::{Priority, Rank};
 
-/// A grant that is not used within this time passes to the next waiter.
-const GRANT_LASTS: Duration = Duration::from_secs(1);
+/// A permit that is not used within this time passes to the next waiter.
+const PERMIT_LASTS: Duration = Duration::from_secs(1);
 
 /// All write queues. `W` names a waiter, which is in one write queue at a time.
 ///
-/// Whenever a write queue is free and has waiters, exactly one of them has the grant and was requeued after it got it.
-/// It uses the grant in [`WriteQueues::enter`]. The grant passes to the next waiter if it expires, or if the reconcile
+/// Whenever a write queue is free and has waiters, exactly one of them has the permit and was requeued after it got it.
+/// It uses the permit in [`WriteQueues::enter`]. The permit passes to the next waiter if it expires, or if the reconcile
 /// ends with [`WriteQueues::done`]; so every reconcile must call `done`, however it ends. A late waiter enters if the
 /// write queue is free by then; otherwise it has its place in the queue again.
 pub struct WriteQueues<W> {
@@ -59,18 +59,18 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> WriteQueues<W> {
             })
     }
 
-    /// Ends a reconcile of this waiter. Unless that reconcile requested the write queue, removes its place or grant:
+    /// Ends a reconcile of this waiter. Unless that reconcile requested the write queue, removes its place or permit:
     /// the waiter no longer wants to write.
     pub fn done(&self, waiter: &W) {
         self.change(|state| state.done(waiter));
     }
 
-    /// Gives up any place and any grant.
+    /// Gives up any place and any permit.
     pub fn forget(&self, waiter: &W) {
         self.change(|state| state.leave(waiter));
     }
 
-    /// Blocks entry until then. The present holder stays; an unused grant becomes a place again. A pause only ever gets
+    /// Blocks entry until then. The present holder stays; an unused permit becomes a place again. A pause only ever gets
     /// longer.
     pub fn pause(self: &Arc<Self>, write_queue: &str, until: Instant) {
         if until <= Instant::now() {
@@ -101,36 +101,36 @@ impl<W: Clone + Eq + Hash + Send + Sync + Debug + 'static> WriteQueues<W> {
         })
     }
 
-    /// Expires the grant after [`GRANT_LASTS`].
-    fn end_grant_in_time(&self, write_queue: Arc<str>, number: u64) {
+    /// Expires the permit after [`PERMIT_LASTS`].
+    fn end_permit_in_time(&self, write_queue: Arc<str>, number: u64) {
         // Without a runtime the process is ending and sends no more writes.
         let Ok(runtime) = Handle::try_current() else { return };
-        let (this, until) = (self.this.clone(), Instant::now() + GRANT_LASTS);
+        let (this, until) = (self.this.clone(), Instant::now() + PERMIT_LASTS);
         runtime.spawn(async move {
             sleep_until(until).await;
             if let Some(write_queues) = this.upgrade() {
-                write_queues.end_grant(&write_queue, number);
+                write_queues.end_permit(&write_queue, number);
             }
         });
     }
 
-    fn end_grant(&self, write_queue: &Arc<str>, number: u64) {
-        self.change(|state| state.end_grant(write_queue, number));
+    fn end_permit(&self, write_queue: &Arc<str>, number: u64) {
+        self.change(|state| state.end_permit(write_queue, number));
     }
 
     /// Changes the state, and enqueues waiters after the lock is released.
     fn change<R>(&self, work: impl FnOnce(&mut WriteQueuesState<W>) -> R) -> R {
-        let (result, to_enqueue, granted) = {
+        let (result, to_enqueue, permitted) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let result = work(&mut state);
             (
                 result,
                 mem::take(&mut state.to_enqueue),
-                mem::take(&mut state.new_grants),
+                mem::take(&mut state.new_permits),
             )
         };
-        for (write_queue, number) in granted {
-            self.end_grant_in_time(write_queue, number);
+        for (write_queue, number) in permitted {
+            self.end_permit_in_time(write_queue, number);
         }
         for waiter in to_enqueue {
             (self.enqueue)(waiter);
@@ -181,9 +181,9 @@ struct WriteQueue<W> {
     held: bool,
     pause: Option<Pause>,
     /// The waiter that may enter but has not yet; only while the write queue is free.
-    granted: Option<W>,
-    /// Distinguishes this grant from earlier ones.
-    grant: u64,
+    permitted: Option<W>,
+    /// Distinguishes this permit from earlier ones.
+    permit: u64,
     queue: BTreeMap<Rank, W>,
 }
 
@@ -193,8 +193,8 @@ impl<W> Default for WriteQueue<W> {
         Self {
             held: false,
             pause: None,
-            granted: None,
-            grant: 0,
+            permitted: None,
+            permit: 0,
             queue: BTreeMap::new(),
         }
     }
@@ -211,11 +211,11 @@ struct WriteQueuesState<W> {
     write_queues: HashMap<Arc<str>, WriteQueue<W>>,
     places: HashMap<W, QueuePlace>,
     arrivals: u64,
-    grants: u64,
+    permits: u64,
     /// Waiters to enqueue as soon as the lock is released.
     to_enqueue: Vec<W>,
-    /// Grants whose expiry timers start as soon as the lock is released.
-    new_grants: Vec<(Arc<str>, u64)>,
+    /// Permits whose expiry timers start as soon as the lock is released.
+    new_permits: Vec<(Arc<str>, u64)>,
 }
 
 impl<W> Default for WriteQueuesState<W> {
@@ -224,9 +224,9 @@ impl<W> Default for WriteQueuesState<W> {
             write_queues: HashMap::new(),
             places: HashMap::new(),
             arrivals: 0,
-            grants: 0,
+            permits: 0,
             to_enqueue: Vec::new(),
-            new_grants: Vec::new(),
+            new_permits: Vec::new(),
         }
     }
 }
@@ -241,7 +241,7 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
         }
         let write_queue = self.write_queues.entry(Arc::clone(&name)).or_default();
         write_queue.held = true;
-        write_queue.granted = None;
+        write_queue.permitted = None;
         self.places.remove(waiter);
         Some(name)
     }
@@ -256,11 +256,11 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
         let place = QueuePlace {
             rank: self.rank(waiter, priority),
             write_queue: Arc::clone(&name),
-            // The grant is for this reconcile only: `done` removes it.
+            // The permit is for this reconcile only: `done` removes it.
             fresh: false,
         };
         self.places.insert(waiter.clone(), place);
-        self.grant(&name, waiter);
+        self.permit(&name, waiter);
         true
     }
 
@@ -278,7 +278,11 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
     /// Whether the waiter may enter. An open write queue with waiters is always granted to one of them.
     fn may_enter(&self, name: &Arc<str>, waiter: &W) -> bool {
         self.write_queues.get(name).is_none_or(|write_queue| {
-            write_queue.is_open() && write_queue.granted.as_ref().is_none_or(|granted| granted == waiter)
+            write_queue.is_open()
+                && write_queue
+                    .permitted
+                    .as_ref()
+                    .is_none_or(|permitted| permitted == waiter)
         })
     }
 
@@ -307,21 +311,21 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
         self.places.insert(waiter.clone(), place);
     }
 
-    fn grant(&mut self, name: &Arc<str>, waiter: &W) {
-        self.grants += 1;
+    fn permit(&mut self, name: &Arc<str>, waiter: &W) {
+        self.permits += 1;
         let write_queue = self.write_queues.entry(Arc::clone(name)).or_default();
-        write_queue.granted = Some(waiter.clone());
-        write_queue.grant = self.grants;
-        self.new_grants.push((Arc::clone(name), self.grants));
+        write_queue.permitted = Some(waiter.clone());
+        write_queue.permit = self.permits;
+        self.new_permits.push((Arc::clone(name), self.permits));
     }
 
-    /// Expires an unused grant: the waiter keeps its place, and others overtake it.
-    fn end_grant(&mut self, name: &Arc<str>, number: u64) {
+    /// Expires an unused permit: the waiter keeps its place, and others overtake it.
+    fn end_permit(&mut self, name: &Arc<str>, number: u64) {
         if let Some(write_queue) = self.write_queues.get_mut(name)
-            && write_queue.grant == number
-            && write_queue.granted.take().is_some()
+            && write_queue.permit == number
+            && write_queue.permitted.take().is_some()
         {
-            self.settle(name);
+            self.admit_next(name);
         }
     }
 
@@ -335,14 +339,14 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
         }
         let (name, rank) = (Arc::clone(&place.write_queue), place.rank);
         let write_queue = self.write_queues.entry(Arc::clone(&name)).or_default();
-        if write_queue.granted.as_ref() == Some(waiter) {
-            // Requested and granted in one reconcile; the next one uses the grant. Enqueue here, so that the next one
+        if write_queue.permitted.as_ref() == Some(waiter) {
+            // Requested and granted in one reconcile; the next one uses the permit. Enqueue here, so that the next one
             // does not depend on how an enqueue during this one was handled.
             self.to_enqueue.push(waiter.clone());
         } else {
-            // The grant may have expired, if the reconcile ended long after its request.
+            // The permit may have expired, if the reconcile ended long after its request.
             write_queue.queue.insert(rank, waiter.clone());
-            self.settle(&name);
+            self.admit_next(&name);
         }
     }
 
@@ -352,16 +356,16 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
         };
         if let Some(write_queue) = self.write_queues.get_mut(&place.write_queue) {
             write_queue.queue.remove(&place.rank);
-            write_queue.granted.take_if(|granted| *granted == *waiter);
+            write_queue.permitted.take_if(|permitted| *permitted == *waiter);
         }
-        self.settle(&place.write_queue);
+        self.admit_next(&place.write_queue);
     }
 
     fn free(&mut self, name: &Arc<str>) {
         if let Some(write_queue) = self.write_queues.get_mut(name) {
             write_queue.held = false;
         }
-        self.settle(name);
+        self.admit_next(name);
     }
 
     /// `end` starts the task that ends the pause.
@@ -374,10 +378,10 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
             return;
         }
         write_queue.pause = Some(Pause { until, _end: end() });
-        if let Some(granted) = write_queue.granted.take()
-            && let Some(place) = self.places.get(&granted)
+        if let Some(permitted) = write_queue.permitted.take()
+            && let Some(place) = self.places.get(&permitted)
         {
-            write_queue.queue.insert(place.rank, granted);
+            write_queue.queue.insert(place.rank, permitted);
         }
     }
 
@@ -386,21 +390,21 @@ impl<W: Clone + Eq + Hash> WriteQueuesState<W> {
         if let Some(write_queue) = self.write_queues.get_mut(name) {
             write_queue.pause.take_if(|pause| pause.until <= until);
         }
-        self.settle(name);
+        self.admit_next(name);
     }
 
     /// Grants an open write queue to its first waiter, or removes it if it has none. Call it after every change that
-    /// opens a write queue or removes a grant.
-    fn settle(&mut self, name: &Arc<str>) {
+    /// opens a write queue or removes a permit.
+    fn admit_next(&mut self, name: &Arc<str>) {
         let Some(write_queue) = self.write_queues.get_mut(name) else {
             return;
         };
-        if !write_queue.is_open() || write_queue.granted.is_some() {
+        if !write_queue.is_open() || write_queue.permitted.is_some() {
             return;
         }
         match write_queue.queue.pop_first() {
             Some((_, first)) => {
-                self.grant(name, &first);
+                self.permit(name, &first);
                 self.to_enqueue.push(first);
             }
             None => {

@@ -18,12 +18,12 @@ const SERVER: &str = "server-1";
 const OTHER: &str = "server-2";
 
 /// Write queues, and the waiters enqueued since the last check.
-struct Room {
+struct Fixture {
     write_queues: Arc<WriteQueues<u32>>,
     enqueued: Arc<Mutex<Vec<u32>>>,
 }
 
-impl Room {
+impl Fixture {
     fn new() -> Self {
         let enqueued = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&enqueued);
@@ -73,23 +73,23 @@ impl Room {
 
 #[tokio::test(start_paused = true)]
 async fn a_free_write_queue_is_entered_and_an_occupied_one_queues() {
-    let room = Room::new();
-    let guard = room.visit(1, Priority::Write).expect("it is free");
-    assert!(room.visit(2, Priority::Edit).is_none());
+    let fixture = Fixture::new();
+    let guard = fixture.visit(1, Priority::Write).expect("it is free");
+    assert!(fixture.visit(2, Priority::Edit).is_none());
     assert!(
-        room.write_queues.enter(OTHER, &3, Priority::Drift).is_some(),
+        fixture.write_queues.enter(OTHER, &3, Priority::Drift).is_some(),
         "write queues are independent"
     );
-    assert_eq!((room.write_queues.waiting(), room.enqueued()), (1, vec![]));
+    assert_eq!((fixture.write_queues.waiting(), fixture.enqueued()), (1, vec![]));
     drop(guard);
-    assert_eq!((room.write_queues.waiting(), room.enqueued()), (0, vec![2]));
-    assert!(room.visit(2, Priority::Edit).is_some());
+    assert_eq!((fixture.write_queues.waiting(), fixture.enqueued()), (0, vec![2]));
+    assert!(fixture.visit(2, Priority::Edit).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_write_queue_orders_by_priority_then_arrival() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
     for (waiter, priority) in [
         (1, Priority::Drift),
         (2, Priority::Write),
@@ -97,16 +97,16 @@ async fn the_write_queue_orders_by_priority_then_arrival() {
         (4, Priority::Write),
         (5, Priority::Edit),
     ] {
-        assert!(room.visit(waiter, priority).is_none());
+        assert!(fixture.visit(waiter, priority).is_none());
     }
     drop(guard);
-    assert_eq!(room.order(), [5, 2, 4, 3, 1]);
+    assert_eq!(fixture.order(), [5, 2, 4, 3, 1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_request_keeps_or_improves_its_place() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
     for (waiter, priority) in [
         (1, Priority::Drift),
         (2, Priority::Write),
@@ -115,157 +115,157 @@ async fn a_repeated_request_keeps_or_improves_its_place() {
         (1, Priority::Write),
         (2, Priority::Drift),
     ] {
-        assert!(room.visit(waiter, priority).is_none());
+        assert!(fixture.visit(waiter, priority).is_none());
     }
-    assert_eq!(room.write_queues.waiting(), 3);
+    assert_eq!(fixture.write_queues.waiting(), 3);
     drop(guard);
-    assert_eq!(room.order(), [1, 2, 3], "1 came first; 2 is not set back");
+    assert_eq!(fixture.order(), [1, 2, 3], "1 came first; 2 is not set back");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_waiter_passes_the_one_with_the_grant() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
-    assert!(room.visit(1, Priority::Drift).is_none());
+async fn no_waiter_passes_the_one_with_the_permit() {
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
+    assert!(fixture.visit(1, Priority::Drift).is_none());
     drop(guard);
-    assert!(room.visit(2, Priority::Edit).is_none());
-    assert_eq!(room.order(), [1, 2]);
+    assert!(fixture.visit(2, Priority::Edit).is_none());
+    assert_eq!(fixture.order(), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_unused_in_a_visit_goes_to_the_next_waiter() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
+async fn a_permit_unused_in_a_visit_goes_to_the_next_waiter() {
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
     for waiter in [1, 2] {
-        assert!(room.visit(waiter, Priority::Write).is_none());
+        assert!(fixture.visit(waiter, Priority::Write).is_none());
     }
     drop(guard);
-    assert_eq!(room.enqueued(), [1]);
-    room.write_queues.done(&1);
-    assert_eq!(room.order(), [2]);
-    assert_eq!(room.kept_write_queues(), 0);
+    assert_eq!(fixture.enqueued(), [1]);
+    fixture.write_queues.done(&1);
+    assert_eq!(fixture.order(), [2]);
+    assert_eq!(fixture.kept_write_queues(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_waiter_is_passed_and_keeps_its_place() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let late = Duration::from_millis(1_010);
-    assert!(room.reserve(1, Priority::Write), "it is free");
-    assert!(!room.reserve(2, Priority::Edit), "1 has the grant");
+    assert!(fixture.reserve(1, Priority::Write), "it is free");
+    assert!(!fixture.reserve(2, Priority::Edit), "1 has the permit");
     sleep(late).await;
-    assert_eq!(room.enqueued(), [2]);
-    let guard = room.enter(2, Priority::Edit).expect("it was granted");
-    assert!(room.enter(1, Priority::Write).is_none());
-    assert!(room.visit(3, Priority::Write).is_none());
-    room.write_queues.done(&1);
+    assert_eq!(fixture.enqueued(), [2]);
+    let guard = fixture.enter(2, Priority::Edit).expect("it was granted");
+    assert!(fixture.enter(1, Priority::Write).is_none());
+    assert!(fixture.visit(3, Priority::Write).is_none());
+    fixture.write_queues.done(&1);
     drop(guard);
-    assert_eq!(room.enqueued(), [1], "it came before 3");
+    assert_eq!(fixture.enqueued(), [1], "it came before 3");
     sleep(late).await;
-    assert_eq!(room.enqueued(), [3]);
-    assert!(!room.reserve(4, Priority::Edit), "3 has the grant");
-    drop(room.enter(3, Priority::Write).expect("it was granted"));
-    assert_eq!(room.enqueued(), [4]);
+    assert_eq!(fixture.enqueued(), [3]);
+    assert!(!fixture.reserve(4, Priority::Edit), "3 has the permit");
+    drop(fixture.enter(3, Priority::Write).expect("it was granted"));
+    assert_eq!(fixture.enqueued(), [4]);
     sleep(late).await;
     // Waiter 1 is late, but the write queue is free.
-    assert!(room.enter(1, Priority::Write).is_some());
+    assert!(fixture.enter(1, Priority::Write).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_late_visit_is_requeued_only_if_it_requested_the_queue() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
-    assert!(room.enter(1, Priority::Write).is_none());
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
+    assert!(fixture.enter(1, Priority::Write).is_none());
     drop(guard);
     sleep(Duration::from_millis(1_010)).await;
-    assert_eq!(room.enqueued(), [1]);
-    room.write_queues.done(&1);
-    assert_eq!(room.enqueued(), [1], "requested, and late before its visit ended");
+    assert_eq!(fixture.enqueued(), [1]);
+    fixture.write_queues.done(&1);
+    assert_eq!(fixture.enqueued(), [1], "requested, and late before its visit ended");
     sleep(Duration::from_millis(1_010)).await;
-    room.write_queues.done(&1);
-    assert_eq!((room.enqueued(), room.kept_write_queues()), (vec![], 0));
+    fixture.write_queues.done(&1);
+    assert_eq!((fixture.enqueued(), fixture.kept_write_queues()), (vec![], 0));
     // A reservation belongs to the visit that made it.
-    assert!(room.reserve(2, Priority::Write));
-    room.write_queues.done(&2);
-    assert_eq!((room.enqueued(), room.kept_write_queues()), (vec![], 0));
+    assert!(fixture.reserve(2, Priority::Write));
+    fixture.write_queues.done(&2);
+    assert_eq!((fixture.enqueued(), fixture.kept_write_queues()), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_entry_not_renewed_in_a_visit_is_removed() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
     for waiter in [1, 2] {
-        assert!(room.visit(waiter, Priority::Write).is_none());
+        assert!(fixture.visit(waiter, Priority::Write).is_none());
     }
-    room.write_queues.done(&1);
-    assert_eq!(room.write_queues.waiting(), 1);
+    fixture.write_queues.done(&1);
+    assert_eq!(fixture.write_queues.waiting(), 1);
     drop(guard);
-    assert_eq!(room.order(), [2]);
+    assert_eq!(fixture.order(), [2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_during_a_visit_is_kept_for_the_next_visit() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
-    assert!(room.enter(1, Priority::Write).is_none());
+async fn a_permit_during_a_visit_is_kept_for_the_next_visit() {
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
+    assert!(fixture.enter(1, Priority::Write).is_none());
     drop(guard);
-    assert_eq!(room.enqueued(), [1]);
-    room.write_queues.done(&1);
-    assert!(room.visit(2, Priority::Edit).is_none(), "it is still 1's");
-    assert_eq!(room.enqueued(), [1], "regardless of the enqueue during the visit");
-    room.write_queues.done(&1);
-    assert_eq!(room.enqueued(), [2], "that visit did not take it");
+    assert_eq!(fixture.enqueued(), [1]);
+    fixture.write_queues.done(&1);
+    assert!(fixture.visit(2, Priority::Edit).is_none(), "it is still 1's");
+    assert_eq!(fixture.enqueued(), [1], "regardless of the enqueue during the visit");
+    fixture.write_queues.done(&1);
+    assert_eq!(fixture.enqueued(), [2], "that visit did not take it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grant_expires_after_two_visits() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
-    assert!(room.enter(1, Priority::Write).is_none());
+async fn a_permit_expires_after_two_visits() {
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
+    assert!(fixture.enter(1, Priority::Write).is_none());
     // This visit is cut off: `done` is not called.
-    assert!(room.visit(2, Priority::Write).is_none());
+    assert!(fixture.visit(2, Priority::Write).is_none());
     drop(guard);
     for expected in [1, 1, 2] {
-        assert_eq!(room.enqueued(), [expected]);
-        room.write_queues.done(&1);
+        assert_eq!(fixture.enqueued(), [expected]);
+        fixture.write_queues.done(&1);
     }
-    assert!(room.visit(2, Priority::Write).is_some());
+    assert!(fixture.visit(2, Priority::Write).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn entering_another_write_queue_leaves_the_first() {
-    let room = Room::new();
-    let first = room.visit(0, Priority::Write);
-    let second = room.write_queues.enter(OTHER, &9, Priority::Write);
+    let fixture = Fixture::new();
+    let first = fixture.visit(0, Priority::Write);
+    let second = fixture.write_queues.enter(OTHER, &9, Priority::Write);
     for waiter in [1, 2] {
-        assert!(room.visit(waiter, Priority::Write).is_none());
+        assert!(fixture.visit(waiter, Priority::Write).is_none());
     }
-    assert!(room.write_queues.enter(OTHER, &1, Priority::Write).is_none());
-    assert_eq!(room.write_queues.waiting(), 2);
+    assert!(fixture.write_queues.enter(OTHER, &1, Priority::Write).is_none());
+    assert_eq!(fixture.write_queues.waiting(), 2);
     drop(first);
-    assert_eq!(room.enqueued(), [2]);
-    // A grant is given up like a place.
-    assert!(room.write_queues.enter(OTHER, &2, Priority::Edit).is_none());
-    assert_eq!(room.kept_write_queues(), 1);
+    assert_eq!(fixture.enqueued(), [2]);
+    // A permit is given up like a place.
+    assert!(fixture.write_queues.enter(OTHER, &2, Priority::Edit).is_none());
+    assert_eq!(fixture.kept_write_queues(), 1);
     drop(second);
-    assert_eq!(room.enqueued(), [2]);
+    assert_eq!(fixture.enqueued(), [2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forgotten_waiter_loses_queue_entry_and_grant_but_no_guard() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
+async fn a_forgotten_waiter_loses_queue_entry_and_permit_but_no_guard() {
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
     for waiter in [1, 2, 3] {
-        assert!(room.visit(waiter, Priority::Write).is_none());
+        assert!(fixture.visit(waiter, Priority::Write).is_none());
     }
-    room.write_queues.forget(&0);
-    room.write_queues.forget(&2);
-    assert_eq!((room.enqueued(), room.write_queues.waiting()), (vec![], 2));
+    fixture.write_queues.forget(&0);
+    fixture.write_queues.forget(&2);
+    assert_eq!((fixture.enqueued(), fixture.write_queues.waiting()), (vec![], 2));
     drop(guard);
-    assert_eq!(room.enqueued(), [1]);
-    room.write_queues.forget(&1);
-    assert_eq!(room.enqueued(), [3]);
-    room.write_queues.forget(&3);
-    assert_eq!((room.enqueued(), room.kept_write_queues()), (vec![], 0));
+    assert_eq!(fixture.enqueued(), [1]);
+    fixture.write_queues.forget(&1);
+    assert_eq!(fixture.enqueued(), [3]);
+    fixture.write_queues.forget(&3);
+    assert_eq!((fixture.enqueued(), fixture.kept_write_queues()), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,83 +294,88 @@ async fn a_requeued_waiter_may_enter_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_write_queue_admits_no_waiter_until_its_end() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let start = Instant::now();
-    room.write_queues.pause(SERVER, start + Duration::from_secs(10));
-    assert!(room.visit(1, Priority::Write).is_none());
-    assert!(room.visit(2, Priority::Edit).is_none());
+    fixture.write_queues.pause(SERVER, start + Duration::from_secs(10));
+    assert!(fixture.visit(1, Priority::Write).is_none());
+    assert!(fixture.visit(2, Priority::Edit).is_none());
     assert!(
-        room.write_queues.enter(OTHER, &3, Priority::Drift).is_some(),
+        fixture.write_queues.enter(OTHER, &3, Priority::Drift).is_some(),
         "the pause affects one write queue"
     );
     sleep(Duration::from_millis(9_990)).await;
-    assert!(room.enqueued().is_empty());
+    assert!(fixture.enqueued().is_empty());
     sleep(Duration::from_millis(20)).await;
-    assert_eq!(room.order(), [2, 1]);
-    assert_eq!(room.kept_write_queues(), 0);
+    assert_eq!(fixture.order(), [2, 1]);
+    assert_eq!(fixture.kept_write_queues(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_is_never_shortened_and_a_past_one_is_ignored() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let start = Instant::now();
-    room.write_queues.pause(SERVER, start);
-    assert_eq!(room.kept_write_queues(), 0);
+    fixture.write_queues.pause(SERVER, start);
+    assert_eq!(fixture.kept_write_queues(), 0);
     for seconds in [10, 30, 20] {
-        room.write_queues.pause(SERVER, start + Duration::from_secs(seconds));
+        fixture.write_queues.pause(SERVER, start + Duration::from_secs(seconds));
     }
-    assert!(room.visit(1, Priority::Write).is_none());
+    assert!(fixture.visit(1, Priority::Write).is_none());
     sleep(Duration::from_millis(29_990)).await;
-    assert!(room.enqueued().is_empty());
+    assert!(fixture.enqueued().is_empty());
     sleep(Duration::from_millis(20)).await;
-    assert_eq!(room.enqueued(), [1]);
+    assert_eq!(fixture.enqueued(), [1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_keeps_the_holder_and_requeues_a_grant() {
-    let room = Room::new();
-    let guard = room.visit(0, Priority::Write);
+async fn a_pause_keeps_the_holder_and_requeues_a_permit() {
+    let fixture = Fixture::new();
+    let guard = fixture.visit(0, Priority::Write);
     for waiter in [1, 2] {
-        assert!(room.visit(waiter, Priority::Write).is_none());
+        assert!(fixture.visit(waiter, Priority::Write).is_none());
     }
     drop(guard);
-    assert_eq!(room.enqueued(), [1]);
-    room.write_queues
+    assert_eq!(fixture.enqueued(), [1]);
+    fixture
+        .write_queues
         .pause(SERVER, Instant::now() + Duration::from_secs(10));
-    assert!(room.visit(1, Priority::Write).is_none());
-    assert_eq!(room.write_queues.waiting(), 2);
+    assert!(fixture.visit(1, Priority::Write).is_none());
+    assert_eq!(fixture.write_queues.waiting(), 2);
     sleep(Duration::from_millis(10_010)).await;
-    assert_eq!(room.enqueued(), [1], "it has kept its place");
-    let guard = room.visit(1, Priority::Write).expect("it was granted");
-    room.write_queues
+    assert_eq!(fixture.enqueued(), [1], "it has kept its place");
+    let guard = fixture.visit(1, Priority::Write).expect("it was granted");
+    fixture
+        .write_queues
         .pause(SERVER, Instant::now() + Duration::from_secs(10));
     sleep(Duration::from_secs(11)).await;
-    assert!(room.enqueued().is_empty(), "the write queue is still held");
+    assert!(fixture.enqueued().is_empty(), "the write queue is still held");
     drop(guard);
-    assert_eq!(room.order(), [2]);
+    assert_eq!(fixture.order(), [2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unused_write_queue_is_removed_when_its_pause_ends() {
-    let room = Room::new();
-    room.write_queues
+    let fixture = Fixture::new();
+    fixture
+        .write_queues
         .pause(SERVER, Instant::now() + Duration::from_secs(10));
-    assert_eq!(room.kept_write_queues(), 1);
+    assert_eq!(fixture.kept_write_queues(), 1);
     sleep(Duration::from_secs(11)).await;
-    assert_eq!(room.kept_write_queues(), 0);
+    assert_eq!(fixture.kept_write_queues(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropped_write_queues_leave_no_task() {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let tasks = tokio::runtime::Handle::current().metrics();
-    room.write_queues
+    fixture
+        .write_queues
         .pause(SERVER, Instant::now() + Duration::from_secs(1_000));
-    room.write_queues
+    fixture
+        .write_queues
         .pause(SERVER, Instant::now() + Duration::from_secs(2_000));
     yield_now().await;
     assert_eq!(tasks.num_alive_tasks(), 1, "the task of the shorter pause has ended");
-    drop(room);
+    drop(fixture);
     yield_now().await;
     assert_eq!(tasks.num_alive_tasks(), 0);
 }
@@ -423,8 +428,8 @@ struct ModelPlace {
     waiter: u32,
     write_queue: &'static str,
     rank: (Priority, u64),
-    granted: bool,
-    granted_at: u64,
+    permitted: bool,
+    permitted_at: u64,
     late: bool,
     fresh: bool,
 }
@@ -434,12 +439,12 @@ impl Model {
         self.places.iter().position(|place| place.waiter == waiter)
     }
 
-    fn granted(&self, write_queue: &str) -> Option<u32> {
-        let mut granted = self
+    fn permitted(&self, write_queue: &str) -> Option<u32> {
+        let mut permitted = self
             .places
             .iter()
-            .filter(|place| place.write_queue == write_queue && place.granted);
-        granted.next().map(|place| place.waiter)
+            .filter(|place| place.write_queue == write_queue && place.permitted);
+        permitted.next().map(|place| place.waiter)
     }
 
     fn is_open(&self, write_queue: &str) -> bool {
@@ -449,7 +454,7 @@ impl Model {
     fn enter(&mut self, write_queue: &'static str, waiter: u32, priority: Priority) -> bool {
         let old = self.place(waiter).map(|at| self.places.remove(at));
         let old = old.filter(|place| place.write_queue == write_queue);
-        let is_mine = self.granted(write_queue).is_none();
+        let is_mine = self.permitted(write_queue).is_none();
         if self.is_open(write_queue) && is_mine {
             self.held.insert(write_queue);
             return true;
@@ -460,8 +465,8 @@ impl Model {
             waiter,
             write_queue,
             rank,
-            granted: false,
-            granted_at: 0,
+            permitted: false,
+            permitted_at: 0,
             late: false,
             fresh: true,
         });
@@ -474,15 +479,15 @@ impl Model {
         if !self.enter(write_queue, waiter, priority) {
             return false;
         }
-        // It would have entered: it gets the grant instead.
+        // It would have entered: it gets the permit instead.
         self.held.remove(write_queue);
         self.arrivals += 1;
         self.places.push(ModelPlace {
             waiter,
             write_queue,
             rank: old.map_or((priority, self.arrivals), |old| (old.rank.0.min(priority), old.rank.1)),
-            granted: true,
-            granted_at: self.now,
+            permitted: true,
+            permitted_at: self.now,
             late: false,
             fresh: false,
         });
@@ -494,7 +499,7 @@ impl Model {
         let place = &mut self.places[at];
         if !place.fresh {
             self.places.remove(at);
-        } else if place.granted {
+        } else if place.permitted {
             self.enqueued.push(waiter);
         } else {
             place.late = false;
@@ -509,7 +514,7 @@ impl Model {
             let until = self.paused.entry(write_queue).or_default();
             *until = (*until).max(self.now + length);
             for place in self.places.iter_mut().filter(|place| place.write_queue == write_queue) {
-                place.granted = false;
+                place.permitted = false;
             }
         }
     }
@@ -517,25 +522,25 @@ impl Model {
     fn pass(&mut self, length: u64) {
         self.now += length;
         let now = self.now;
-        for place in self.places.iter_mut().filter(|place| place.granted) {
-            if place.granted_at + 1_000 <= now {
-                (place.granted, place.late) = (false, true);
+        for place in self.places.iter_mut().filter(|place| place.permitted) {
+            if place.permitted_at + 1_000 <= now {
+                (place.permitted, place.late) = (false, true);
             }
         }
         self.paused.retain(|_, until| *until > now);
     }
 
-    /// After any step: the first waiter of an open write queue gets the grant.
-    fn settle(&mut self) {
+    /// After any step: the first waiter of an open write queue gets the permit.
+    fn admit_next(&mut self) {
         for write_queue in [SERVER, OTHER] {
-            if self.is_open(write_queue) && self.granted(write_queue).is_none() {
+            if self.is_open(write_queue) && self.permitted(write_queue).is_none() {
                 let queue = self
                     .places
                     .iter_mut()
                     .filter(|place| place.write_queue == write_queue && !place.late);
                 if let Some(first) = queue.min_by_key(|place| place.rank) {
-                    first.granted = true;
-                    first.granted_at = self.now;
+                    first.permitted = true;
+                    first.permitted_at = self.now;
                     self.enqueued.push(first.waiter);
                 }
             }
@@ -569,20 +574,20 @@ fn on_paused_time<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn follows_the_model(steps: Vec<QueueStep>) -> Result<(), TestCaseError> {
-    let (room, mut model) = (Room::new(), Model::default());
+    let (fixture, mut model) = (Fixture::new(), Model::default());
     let mut guards: Vec<WriteQueueGuard<u32>> = Vec::new();
     for step in steps {
         match step {
             QueueStep::Enter(write_queue, waiter, number) => {
                 let (write_queue, priority) = (write_queue_name(write_queue), priority(number));
-                let guard = room.write_queues.enter(write_queue, &waiter, priority);
+                let guard = fixture.write_queues.enter(write_queue, &waiter, priority);
                 prop_assert_eq!(guard.is_some(), model.enter(write_queue, waiter, priority));
                 guards.extend(guard);
             }
             QueueStep::Reserve(write_queue, waiter, number) => {
                 let (write_queue, priority) = (write_queue_name(write_queue), priority(number));
-                let is_granted = room.write_queues.reserve(write_queue, &waiter, priority);
-                prop_assert_eq!(is_granted, model.reserve(write_queue, waiter, priority));
+                let is_permitted = fixture.write_queues.reserve(write_queue, &waiter, priority);
+                prop_assert_eq!(is_permitted, model.reserve(write_queue, waiter, priority));
             }
             QueueStep::Leave(index) => {
                 if !guards.is_empty() {
@@ -591,15 +596,15 @@ async fn follows_the_model(steps: Vec<QueueStep>) -> Result<(), TestCaseError> {
                 }
             }
             QueueStep::Done(waiter) => {
-                room.write_queues.done(&waiter);
+                fixture.write_queues.done(&waiter);
                 model.done(waiter);
             }
             QueueStep::Forget(waiter) => {
-                room.write_queues.forget(&waiter);
+                fixture.write_queues.forget(&waiter);
                 model.places.retain(|place| place.waiter != waiter);
             }
             QueueStep::Pause(write_queue, length) => {
-                room.write_queues.pause(
+                fixture.write_queues.pause(
                     write_queue_name(write_queue),
                     Instant::now() + Duration::from_millis(length),
                 );
@@ -615,29 +620,29 @@ async fn follows_the_model(steps: Vec<QueueStep>) -> Result<(), TestCaseError> {
                 model.pass(length);
             }
         }
-        model.settle();
-        // The tasks that end grants must be asleep before the time advances.
+        model.admit_next();
+        // The tasks that end permits must be asleep before the time advances.
         yield_now().await;
-        let (mut enqueued, mut expected) = (room.enqueued(), mem::take(&mut model.enqueued));
+        let (mut enqueued, mut expected) = (fixture.enqueued(), mem::take(&mut model.enqueued));
         enqueued.sort_unstable();
         expected.sort_unstable();
         prop_assert_eq!(enqueued, expected);
         let held: BTreeSet<&str> = guards.iter().map(|guard| &*guard.write_queue).collect();
         prop_assert_eq!(held.len(), guards.len(), "two guards of one write queue");
         prop_assert_eq!(
-            room.write_queues.waiting(),
+            fixture.write_queues.waiting(),
             model
                 .places
                 .iter()
-                .filter(|place| !place.granted && !place.late)
+                .filter(|place| !place.permitted && !place.late)
                 .count()
         );
-        prop_assert_eq!(room.kept_write_queues(), model.kept_write_queues());
-        room.write_queues.change(|state| {
+        prop_assert_eq!(fixture.kept_write_queues(), model.kept_write_queues());
+        fixture.write_queues.change(|state| {
             for (name, write_queue) in &state.write_queues {
-                prop_assert_eq!(write_queue.granted, model.granted(name));
+                prop_assert_eq!(write_queue.permitted, model.permitted(name));
                 prop_assert!(
-                    !write_queue.is_open() || write_queue.granted.is_some() || write_queue.queue.is_empty(),
+                    !write_queue.is_open() || write_queue.permitted.is_some() || write_queue.queue.is_empty(),
                     "a free write queue that no waiter may enter"
                 );
             }
@@ -659,7 +664,7 @@ struct Worker {
 /// Runs every visit in three steps, interleaved with those of others: it begins, requests the write queue, and ends. A
 /// visit keeps the write queue until its end. Some visits are cut off: `done` is not called.
 fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<(), TestCaseError> {
-    let room = Room::new();
+    let fixture = Fixture::new();
     let mut workers: Vec<Worker> = writes
         .iter()
         .map(|writes_left| Worker {
@@ -669,9 +674,9 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
         })
         .collect();
     let mut asked: Vec<bool> = vec![false; workers.len()];
-    let mut turns = 0;
+    let mut rounds = 0;
     loop {
-        for waiter in room.enqueued() {
+        for waiter in fixture.enqueued() {
             workers[waiter as usize].is_due = true;
         }
         let runnable: Vec<usize> = (0..workers.len())
@@ -681,12 +686,12 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
             break;
         }
         // Round robin after the last choice.
-        let (at, chance) = match choices.get(turns) {
+        let (at, chance) = match choices.get(rounds) {
             Some((index, chance)) => (runnable[index.index(runnable.len())], *chance),
-            None => (runnable[turns % runnable.len()], u8::MAX),
+            None => (runnable[rounds % runnable.len()], u8::MAX),
         };
-        turns += 1;
-        prop_assert!(turns < 10_000, "this never ends");
+        rounds += 1;
+        prop_assert!(rounds < 10_000, "this never ends");
         let (worker, waiter) = (&mut workers[at], u32::try_from(at).expect("few workers"));
         if !worker.visiting {
             (worker.visiting, worker.is_due) = (true, false);
@@ -695,7 +700,7 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
             }
         } else if !asked[at] && worker.writes_left > 0 {
             asked[at] = true;
-            worker.guard = room.enter(waiter, priority(chance % 4));
+            worker.guard = fixture.enter(waiter, priority(chance % 4));
         } else {
             (worker.visiting, asked[at]) = (false, false);
             if worker.guard.take().is_some() {
@@ -705,7 +710,7 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
             if (8..16).contains(&chance) {
                 worker.is_due = true;
             } else {
-                room.write_queues.done(&waiter);
+                fixture.write_queues.done(&waiter);
             }
         }
         prop_assert!(workers.iter().filter(|worker| worker.guard.is_some()).count() <= 1);
@@ -714,7 +719,7 @@ fn works_off(writes: &[u32], choices: &[(prop::sample::Index, u8)]) -> Result<()
         workers.iter().all(|worker| worker.writes_left == 0),
         "a worker waits forever"
     );
-    prop_assert_eq!((room.write_queues.waiting(), room.kept_write_queues()), (0, 0));
+    prop_assert_eq!((fixture.write_queues.waiting(), fixture.kept_write_queues()), (0, 0));
     Ok(())
 }
 

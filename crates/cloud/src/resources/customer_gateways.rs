@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::error::cloud_error::{CloudError, Operation};
-use crate::http::answer::Answer;
 use crate::http::client::{Client, ProjectRequest};
+use crate::http::response::CloudResponse;
 use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
@@ -144,7 +144,7 @@ impl Client {
     pub async fn create_customer_gateway(
         &self,
         gateway: &NewCustomerGateway,
-    ) -> Result<Answer<CustomerGateway>, CloudError> {
+    ) -> Result<CloudResponse<CustomerGateway>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::CreateCustomerGateway,
             method: Method::POST,
@@ -161,7 +161,7 @@ impl Client {
     }
 
     /// Reads one gateway.
-    pub async fn get_customer_gateway(&self, id: &str) -> Result<Answer<CustomerGateway>, CloudError> {
+    pub async fn get_customer_gateway(&self, id: &str) -> Result<CloudResponse<CustomerGateway>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::GetCustomerGateway,
             method: Method::GET,
@@ -177,7 +177,7 @@ impl Client {
         &self,
         limit: u64,
         marker: Option<&str>,
-    ) -> Result<Answer<Page<CustomerGateway>>, CloudError> {
+    ) -> Result<CloudResponse<Page<CustomerGateway>>, CloudError> {
         self.page::<CustomerGatewaysBody, _>(Operation::ListCustomerGateways, &[COLLECTION], limit, marker)
             .await
     }
@@ -187,7 +187,7 @@ impl Client {
         &self,
         id: &str,
         update: &CustomerGatewayUpdate,
-    ) -> Result<Answer<CustomerGateway>, CloudError> {
+    ) -> Result<CloudResponse<CustomerGateway>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::UpdateCustomerGateway,
             method: Method::PUT,
@@ -204,21 +204,21 @@ impl Client {
     }
 
     /// Deletes a gateway.
-    pub async fn delete_customer_gateway(&self, id: &str) -> Result<Answer<()>, CloudError> {
+    pub async fn delete_customer_gateway(&self, id: &str) -> Result<CloudResponse<()>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::DeleteCustomerGateway,
             method: Method::DELETE,
             path: &[COLLECTION, id],
             query: &[],
         };
-        self.act(request, None::<&()>).await
+        self.execute(request, None::<&()>).await
     }
 
     async fn fetch_gateway(
         &self,
         request: ProjectRequest<'_>,
         body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Answer<CustomerGateway>, CloudError> {
+    ) -> Result<CloudResponse<CustomerGateway>, CloudError> {
         let answer = self.fetch::<WrappedGateway<CustomerGateway>>(request, body).await?;
         Ok(answer.map(|wrapped| wrapped.customer_gateway))
     }

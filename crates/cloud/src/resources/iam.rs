@@ -6,8 +6,8 @@ use serde::Deserialize;
 use crate::credentials::access_key::Credentials;
 use crate::error::cause::ProjectError;
 use crate::error::cloud_error::{CloudError, ErrorKind, Operation};
-use crate::http::answer::Answer;
 use crate::http::request::OutgoingCall;
+use crate::http::response::CloudResponse;
 use crate::http::transport::Transport;
 
 /// The body of `GET /v3/projects`.
@@ -34,7 +34,7 @@ pub async fn look_up_project(
     credentials: &Credentials,
     iam_endpoint: &str,
     region: &str,
-) -> Result<Answer<String>, CloudError> {
+) -> Result<CloudResponse<String>, CloudError> {
     let call = OutgoingCall {
         operation: Operation::LookUpProject,
         method: Method::GET,
@@ -49,7 +49,7 @@ pub async fn look_up_project(
     };
     let answer = transport.fetch::<ProjectsBody>(&call).await?;
     match choose(answer.value.projects, region) {
-        Ok(id) => Ok(Answer {
+        Ok(id) => Ok(CloudResponse {
             value: id,
             request_id: answer.request_id,
             date: answer.date,

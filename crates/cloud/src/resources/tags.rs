@@ -9,8 +9,8 @@ use serde::{
 };
 
 use crate::error::cloud_error::{CloudError, Operation};
-use crate::http::answer::Answer;
 use crate::http::client::{Client, ProjectRequest};
+use crate::http::response::CloudResponse;
 use crate::lists::items;
 
 /// One tag as it travels.
@@ -159,7 +159,11 @@ struct NoFilter {}
 
 impl Client {
     /// Reads the tags of so many gateways of the project behind the first `offset` ones.
-    pub async fn customer_gateway_tags_page(&self, limit: u64, offset: u64) -> Result<Answer<TagsPage>, CloudError> {
+    pub async fn customer_gateway_tags_page(
+        &self,
+        limit: u64,
+        offset: u64,
+    ) -> Result<CloudResponse<TagsPage>, CloudError> {
         let (limit, offset) = (limit.to_string(), offset.to_string());
         let request = ProjectRequest {
             operation: Operation::FilterCustomerGateways,
@@ -176,14 +180,14 @@ impl Client {
         &self,
         id: &str,
         tags: &BTreeMap<String, String>,
-    ) -> Result<Answer<()>, CloudError> {
+    ) -> Result<CloudResponse<()>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::AddCustomerGatewayTags,
             method: Method::POST,
             path: &[CUSTOMER_GATEWAY, id, "tags", "create"],
             query: &[],
         };
-        self.act(request, Some(&SentTags { tags })).await
+        self.execute(request, Some(&SentTags { tags })).await
     }
 
     /// Removes tags; keys and values are sent.
@@ -191,18 +195,18 @@ impl Client {
         &self,
         id: &str,
         tags: &BTreeMap<String, String>,
-    ) -> Result<Answer<()>, CloudError> {
+    ) -> Result<CloudResponse<()>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::RemoveCustomerGatewayTags,
             method: Method::POST,
             path: &[CUSTOMER_GATEWAY, id, "tags", "delete"],
             query: &[],
         };
-        self.act(request, Some(&SentTags { tags })).await
+        self.execute(request, Some(&SentTags { tags })).await
     }
 
     /// Reads the tags of one gateway.
-    pub async fn customer_gateway_tags(&self, id: &str) -> Result<Answer<BTreeMap<String, String>>, CloudError> {
+    pub async fn customer_gateway_tags(&self, id: &str) -> Result<CloudResponse<BTreeMap<String, String>>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::ListCustomerGatewayTags,
             method: Method::GET,

@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::error::cloud_error::{CloudError, Operation};
-use crate::http::answer::Answer;
 use crate::http::client::{Client, ProjectRequest};
+use crate::http::response::CloudResponse;
 use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
@@ -108,7 +108,7 @@ impl Client {
         server_id: &str,
         limit: u64,
         marker: Option<&str>,
-    ) -> Result<Answer<Page<UserGroup>>, CloudError> {
+    ) -> Result<CloudResponse<Page<UserGroup>>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION];
         self.page::<GroupsBody, _>(Operation::ListVpnUserGroups, &path, limit, marker)
             .await
@@ -121,7 +121,7 @@ impl Client {
         group_id: &str,
         limit: u64,
         marker: Option<&str>,
-    ) -> Result<Answer<Page<GroupMember>>, CloudError> {
+    ) -> Result<CloudResponse<Page<GroupMember>>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "users"];
         self.page::<MembersBody, _>(Operation::ListVpnUsersInGroup, &path, limit, marker)
             .await
@@ -134,7 +134,7 @@ impl Client {
         server_id: &str,
         group_id: &str,
         user_ids: &[&str],
-    ) -> Result<Answer<()>, CloudError> {
+    ) -> Result<CloudResponse<()>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "add-users"];
         self.move_users(Operation::AddVpnUsersToGroup, &path, user_ids).await
     }
@@ -145,7 +145,7 @@ impl Client {
         server_id: &str,
         group_id: &str,
         user_ids: &[&str],
-    ) -> Result<Answer<()>, CloudError> {
+    ) -> Result<CloudResponse<()>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION, group_id, "remove-users"];
         self.move_users(Operation::RemoveVpnUsersFromGroup, &path, user_ids)
             .await
@@ -156,7 +156,7 @@ impl Client {
         operation: Operation,
         path: &[&str],
         user_ids: &[&str],
-    ) -> Result<Answer<()>, CloudError> {
+    ) -> Result<CloudResponse<()>, CloudError> {
         let request = ProjectRequest {
             operation,
             method: Method::POST,
@@ -164,6 +164,6 @@ impl Client {
             query: &[],
         };
         let users = user_ids.iter().map(|id| MovedUser { id }).collect();
-        self.act(request, Some(&Moved { users })).await
+        self.execute(request, Some(&Moved { users })).await
     }
 }

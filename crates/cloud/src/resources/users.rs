@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::error::cloud_error::{CloudError, Operation};
-use crate::http::answer::Answer;
 use crate::http::client::{CallOptions, Client, ProjectRequest};
+use crate::http::response::CloudResponse;
 use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
@@ -103,8 +103,8 @@ pub struct UserUpdate {
 impl UserUpdate {
     /// Returns an update that changes nothing. `user` must come from a GET or an update: list items may lack fields.
     pub fn keeping(user: &User) -> Self {
-        let told = user.static_ip.as_deref();
-        let static_ip = told.map(|ip| if ip.is_empty() { NO_STATIC_IP } else { ip });
+        let reported = user.static_ip.as_deref();
+        let static_ip = reported.map(|ip| if ip.is_empty() { NO_STATIC_IP } else { ip });
         Self {
             description: user.description.clone().unwrap_or_default(),
             static_ip: static_ip.map(str::to_owned),
@@ -167,7 +167,7 @@ impl Client {
         server_id: &str,
         user: &NewUser,
         client_token: &str,
-    ) -> Result<Answer<CreatedUser>, CloudError> {
+    ) -> Result<CloudResponse<CreatedUser>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::CreateVpnUser,
             method: Method::POST,
@@ -194,7 +194,7 @@ impl Client {
     }
 
     /// Reads one user.
-    pub async fn get_user(&self, server_id: &str, id: &str) -> Result<Answer<User>, CloudError> {
+    pub async fn get_user(&self, server_id: &str, id: &str) -> Result<CloudResponse<User>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::GetVpnUser,
             method: Method::GET,
@@ -212,7 +212,7 @@ impl Client {
         server_id: &str,
         limit: u64,
         marker: Option<&str>,
-    ) -> Result<Answer<Page<User>>, CloudError> {
+    ) -> Result<CloudResponse<Page<User>>, CloudError> {
         let path = [PARENTS[0], PARENTS[1], server_id, COLLECTION];
         self.page::<UsersBody, _>(Operation::ListVpnUsers, &path, limit, marker)
             .await
@@ -224,7 +224,7 @@ impl Client {
         server_id: &str,
         id: &str,
         update: &UserUpdate,
-    ) -> Result<Answer<User>, CloudError> {
+    ) -> Result<CloudResponse<User>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::UpdateVpnUser,
             method: Method::PUT,
@@ -238,14 +238,14 @@ impl Client {
     }
 
     /// Deletes a user, and cuts its connections.
-    pub async fn delete_user(&self, server_id: &str, id: &str) -> Result<Answer<()>, CloudError> {
+    pub async fn delete_user(&self, server_id: &str, id: &str) -> Result<CloudResponse<()>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::DeleteVpnUser,
             method: Method::DELETE,
             path: &[PARENTS[0], PARENTS[1], server_id, COLLECTION, id],
             query: &[],
         };
-        self.act(request, None::<&()>).await
+        self.execute(request, None::<&()>).await
     }
 
     /// Sets another password for a user. The cloud refuses the latest five, the current one included. After a lost
@@ -255,7 +255,7 @@ impl Client {
         server_id: &str,
         id: &str,
         password: &Password,
-    ) -> Result<Answer<()>, CloudError> {
+    ) -> Result<CloudResponse<()>, CloudError> {
         let request = ProjectRequest {
             operation: Operation::ResetVpnUserPassword,
             method: Method::POST,
@@ -266,7 +266,7 @@ impl Client {
             client_token: None,
             password: Some(password),
         };
-        self.act_with(request, Some(&NewPasswordBody { new_password: password }), options)
+        self.execute_with(request, Some(&NewPasswordBody { new_password: password }), options)
             .await
     }
 }

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use crate::error::cloud_error::{CloudError, Operation};
-use crate::http::answer::Answer;
 use crate::http::client::Client;
+use crate::http::response::CloudResponse;
 use crate::lists::items::Items;
 use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
@@ -70,7 +70,7 @@ impl Client {
         &self,
         limit: u64,
         marker: Option<&str>,
-    ) -> Result<Answer<Page<VpnServer>>, CloudError> {
+    ) -> Result<CloudResponse<Page<VpnServer>>, CloudError> {
         self.page::<VpnServersBody, _>(Operation::ListVpnServers, &["vpn-servers"], limit, marker)
             .await
     }

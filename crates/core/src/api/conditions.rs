@@ -188,7 +188,7 @@ impl Reason {
     }
 
     /// Whether the reason describes normal progress, which needs no Warning.
-    pub const fn is_underway(self) -> bool {
+    pub const fn is_in_progress(self) -> bool {
         matches!(
             self,
             Reason::Available | Reason::Creating | Reason::Updating | Reason::Deleting

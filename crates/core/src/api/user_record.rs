@@ -22,7 +22,7 @@ pub struct UserRecord {
     /// Empty once another user is confirmed.
     #[serde(rename = "vanishedIDs", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
-    pub vanished_ids: Vec<String>,
+    pub disappeared_ids: Vec<String>,
 
     /// Fields of the create request that is recorded in `intent`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

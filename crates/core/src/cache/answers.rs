@@ -36,7 +36,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Records a "no such object" answer, requested at `started`. Returns whether it is the first for the id.
     fn absent(&mut self, id: &str, started: Instant) -> bool {
-        self.bury(id, started);
+        self.record_tombstone(id, started);
         if self.holders.contains_key(id) {
             self.losses.found_missing(id, started);
         }
@@ -66,7 +66,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             Ok(listing) => listing,
             Err(error) => {
                 self.ended(&Query::Collection);
-                return self.fail(|want| want.since <= started, &error);
+                return self.fail(|request| request.since <= started, &error);
             }
         };
         let mut enqueued = HashSet::new();
@@ -159,7 +159,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Answers the pending queries for the collection, and for the objects that the LIST returned with all fields.
     fn answer_from_list(&mut self, started: Instant) -> HashSet<K> {
-        let wanted = self.pending.iter().filter_map(|want| match &want.look {
+        let wanted = self.pending.iter().filter_map(|request| match &request.query {
             Query::Object(id) => self.entries.get_key_value(&**id),
             _ => None,
         });
@@ -167,11 +167,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             .filter(|(_, entry)| !entry.remote.is_partial())
             .map(|(id, entry)| (Arc::clone(id), entry.as_of))
             .collect();
-        self.answer(|want| {
-            want.since <= started
-                && match &want.look {
+        self.answer(|request| {
+            request.since <= started
+                && match &request.query {
                     Query::Collection => true,
-                    Query::Object(id) => seen.get(&**id).is_some_and(|as_of| *as_of >= want.since),
+                    Query::Object(id) => seen.get(&**id).is_some_and(|as_of| *as_of >= request.since),
                     Query::Tags(_) | Query::Whole(_) | Query::AllTags => false,
                 }
         })
@@ -179,7 +179,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     fn take_list_item(&mut self, mut item: R, started: Instant, enqueued: &mut HashSet<K>) {
         let id = item.id().to_owned();
-        if self.is_buried(&id, started) {
+        if self.has_tombstone(&id, started) {
             return;
         }
         if item.is_partial() {
@@ -187,20 +187,20 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             return;
         }
         let speaks_of_tags = item.tags().is_some();
-        self.tags_due |= R::TAGGED && !speaks_of_tags && !self.concerned(&id).is_empty();
+        self.tags_omitted |= R::TAGGED && !speaks_of_tags && !self.concerned(&id).is_empty();
         let mut full = false;
         let mut news = true;
         if let Some(entry) = self.entries.get(&*id) {
             if entry.as_of >= started {
                 return;
             }
-            let told = item.tags().cloned();
+            let reported = item.tags().cloned();
             item.complete_from(&entry.remote);
             // Tags that LISTs never return stay as known. If the previous LIST returned them, they may have changed.
-            item.set_tags(match told {
+            item.set_tags(match reported {
                 None if entry.tags_listed => None,
                 None => entry.remote.tags().cloned(),
-                told => told,
+                reported => reported,
             });
             news = item != entry.remote;
             // Kinds without tags take too little from the earlier answer: an item is full only if nothing changed.
@@ -239,21 +239,21 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Processes the end of a GET. Returns the readers to enqueue.
     pub(crate) fn ended_get(
         &mut self,
-        look: &Query,
+        query: &Query,
         id: &str,
         result: Result<R, CloudError>,
         started: Instant,
     ) -> HashSet<K> {
-        let is_buried = self.is_buried(id, started);
-        self.ended(look);
+        let has_tombstone = self.has_tombstone(id, started);
+        self.ended(query);
         let is_about_it =
-            |want: &PendingQuery<K>| matches!(&want.look, Query::Object(it) | Query::Whole(it) if it == id);
-        let asked = |want: &PendingQuery<K>| want.since <= started && is_about_it(want);
+            |request: &PendingQuery<K>| matches!(&request.query, Query::Object(it) | Query::Whole(it) if it == id);
+        let asked = |request: &PendingQuery<K>| request.since <= started && is_about_it(request);
         // Readers that did not request it are enqueued as well: the next LIST no longer shows a change.
         let mut enqueued = HashSet::new();
         match result {
             // Deleted since then: the next read shows it.
-            Ok(_) if is_buried => {}
+            Ok(_) if has_tombstone => {}
             Ok(remote) => {
                 let entry = self.entries.get(id);
                 let is_newer = entry.is_none_or(|entry| entry.as_of < started || entry.remote.is_partial());
@@ -287,13 +287,13 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Processes the end of a query for the tags of one object. Returns the readers to enqueue.
     pub(crate) fn ended_tags(
         &mut self,
-        look: &Query,
+        query: &Query,
         id: &str,
         result: Result<BTreeMap<String, String>, CloudError>,
         started: Instant,
     ) -> HashSet<K> {
-        self.ended(look);
-        let asked = |want: &PendingQuery<K>| want.since <= started && want.look == *look;
+        self.ended(query);
+        let asked = |request: &PendingQuery<K>| request.since <= started && request.query == *query;
         let mut enqueued = HashSet::new();
         match result {
             Ok(tags) => self.take_tags(id, tags, started, &mut enqueued),
@@ -317,8 +317,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     pub(crate) fn ended_all_tags(&mut self, result: Result<TagsById, CloudError>, started: Instant) -> HashSet<K> {
         self.ended(&Query::AllTags);
         let mut enqueued = HashSet::new();
-        let told = match result {
-            Ok(told) => told,
+        let reported = match result {
+            Ok(reported) => reported,
             Err(error) if is_not_offered(&error) => TagsById::new(),
             // Tried again after the next LIST.
             Err(_) => return enqueued,
@@ -327,16 +327,16 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let concerning = holders.chain(self.watchers.keys().map(String::as_str));
         let is_left = |id: &&str| self.entries.get(*id).is_some_and(|entry| !entry.tags_listed);
         let left: BTreeSet<String> = concerning
-            .filter(|id| !told.contains_key(*id))
+            .filter(|id| !reported.contains_key(*id))
             .filter(is_left)
             .map(str::to_owned)
             .collect();
-        for (id, tags) in &told {
+        for (id, tags) in &reported {
             self.take_tags(id, tags.clone(), started, &mut enqueued);
         }
-        enqueued.extend(self.answer(|want| {
-            let is_told = matches!(&want.look, Query::Tags(id) if told.contains_key(id));
-            is_told && want.since <= started
+        enqueued.extend(self.answer(|request| {
+            let is_reported = matches!(&request.query, Query::Tags(id) if reported.contains_key(id));
+            is_reported && request.since <= started
         }));
         // Tags that the answer lacks are read per object, at no more than the cost of the LIST. Those read longest ago
         // come first.

@@ -59,7 +59,7 @@ pub(super) enum Confirmation {
 #[derive(Clone)]
 pub(super) struct PendingQuery<K> {
     pub reader: K,
-    pub look: Query,
+    pub query: Query,
     /// Only an answer to a request that is started then or later counts.
     pub since: Instant,
 }
@@ -80,7 +80,7 @@ pub struct CacheContents<R, K> {
     /// Ids with a holder or watcher that the last LIST returned without all fields.
     pub(super) unread: BTreeSet<String>,
     /// The last LIST omitted the tags of an object with a holder or watcher.
-    pub(super) tags_due: bool,
+    pub(super) tags_omitted: bool,
     /// The last successful LIST: its start by our clock and by the cloud's, and whether it was complete.
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
     /// A LIST has ended, successfully or not.
@@ -123,7 +123,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             by_place: HashMap::new(),
             tags_unknown: HashSet::new(),
             unread: BTreeSet::new(),
-            tags_due: false,
+            tags_omitted: false,
             listed: None,
             was_listed: false,
             absences: HashMap::new(),
@@ -195,7 +195,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if self.watched.get(reader).map(String::as_str) == id {
             return;
         }
-        self.forget_curiosity(reader);
+        self.forget_watcher(reader);
         if let Some(id) = id {
             self.watchers.entry(id.to_owned()).or_default().insert(reader.clone());
             self.watched.insert(reader.clone(), id.to_owned());
@@ -206,14 +206,14 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     pub fn forget(&mut self, reader: &K) {
         self.release_id(reader);
         self.losses.forget(reader);
-        self.forget_curiosity(reader);
+        self.forget_watcher(reader);
         for uid in self.uids_of.remove(reader).into_iter().flatten() {
             // Another reader may have that uid by now.
             if self.uids.get(&uid) == Some(reader) {
                 self.uids.remove(&uid);
             }
         }
-        self.pending.retain(|want| want.reader != *reader);
+        self.pending.retain(|request| request.reader != *reader);
         self.failures.remove(reader);
     }
 
@@ -237,7 +237,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         }
         match self.absences.get(id) {
             Some(absence) if is_fresh(absence.at, since) => match absence.list {
-                Confirmation::Confirmed => Observed::Gone,
+                Confirmation::Confirmed => Observed::Absent,
                 list => Observed::Unconfirmed {
                     list_incomplete: list == Confirmation::Incomplete,
                 },
@@ -367,13 +367,13 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         IdSet::remove_from(&mut self.by_uid, &owner.uid, id);
     }
 
-    pub(super) fn bury(&mut self, id: &str, at: Instant) {
+    pub(super) fn record_tombstone(&mut self, id: &str, at: Instant) {
         if !self.in_progress.is_empty() {
             self.tombstones.insert(id.to_owned(), at);
         }
     }
 
-    pub(super) fn is_buried(&self, id: &str, started: Instant) -> bool {
+    pub(super) fn has_tombstone(&self, id: &str, started: Instant) -> bool {
         self.tombstones.get(id).is_some_and(|at| *at >= started)
     }
 
@@ -387,7 +387,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         }
     }
 
-    fn forget_curiosity(&mut self, reader: &K) {
+    fn forget_watcher(&mut self, reader: &K) {
         let Some(id) = self.watched.remove(reader) else { return };
         if let Some(readers) = self.watchers.get_mut(&id) {
             readers.remove(reader);

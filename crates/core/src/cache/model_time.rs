@@ -19,8 +19,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 
     /// The earliest start that each pending query accepts.
-    pub(crate) fn wanted_since(&self) -> Vec<Instant> {
-        self.pending.iter().map(|want| want.since).collect()
+    pub(crate) fn requested_since(&self) -> Vec<Instant> {
+        self.pending.iter().map(|request| request.since).collect()
     }
 
     /// Returns a copy with each time replaced; `None` if all times stay the same.
@@ -29,14 +29,14 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         place: impl Fn(Instant) -> Instant,
         listed: impl Fn(Timestamp) -> Timestamp,
     ) -> Option<Self> {
-        let mut instants = self.seen_at().into_iter().chain(self.wanted_since());
+        let mut instants = self.seen_at().into_iter().chain(self.requested_since());
         let stays = |(_, started, _): (Instant, Timestamp, bool)| listed(started) == started;
         if self.listed.is_none_or(stays) && instants.all(|instant| place(instant) == instant) {
             return None;
         }
         let mut other = self.clone();
         let seen = other.entries.values_mut().map(|entry| &mut entry.as_of);
-        let wanted = other.pending.iter_mut().map(|want| &mut want.since);
+        let wanted = other.pending.iter_mut().map(|request| &mut request.since);
         let absent = other.absences.values_mut().map(|absence| &mut absence.at);
         for instant in seen.chain(absent).chain(wanted) {
             *instant = place(*instant);
@@ -59,8 +59,8 @@ impl<R: Remote + std::hash::Hash, K: ReaderKey + Ord> std::hash::Hash for CacheC
         self.missing.iter().collect::<BTreeSet<_>>().hash(state);
         sorted(&self.holders).hash(state);
         // The other indexes follow from these; the queries in progress follow from the pending ones.
-        for want in &self.pending {
-            (&want.reader, &want.look, want.since).hash(state);
+        for request in &self.pending {
+            (&request.reader, &request.query, request.since).hash(state);
         }
     }
 }

@@ -14,21 +14,21 @@ pub(crate) const MAX_GETS: usize = 4;
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Requests an answer that is started at `since` or later. Returns whether it is known already: it may have arrived
     /// while the reader was busy.
-    pub fn want(&mut self, reader: &K, look: Query, since: Instant) -> bool {
+    pub fn request(&mut self, reader: &K, query: Query, since: Instant) -> bool {
         let is_in = |id: &String| {
             self.entries
                 .get(id.as_str())
                 .is_some_and(|entry| entry.is_known_at(since))
         };
-        if matches!(&look, Query::Object(id) if is_in(id)) {
+        if matches!(&query, Query::Object(id) if is_in(id)) {
             return true;
         }
-        let same = |want: &PendingQuery<K>| want.reader == *reader && want.look == look;
-        match self.pending.iter_mut().find(|want| same(want)) {
-            Some(want) => want.since = want.since.max(since),
+        let same = |request: &PendingQuery<K>| request.reader == *reader && request.query == query;
+        match self.pending.iter_mut().find(|request| same(request)) {
+            Some(request) => request.since = request.since.max(since),
             None => self.pending.push(PendingQuery {
                 reader: reader.clone(),
-                look,
+                query,
                 since,
             }),
         }
@@ -36,37 +36,37 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 
     /// Returns the fewest queries that answer all pending ones, and marks them as in progress.
-    pub fn due(&mut self) -> Vec<Query> {
-        let mut due = Vec::new();
+    pub fn next_queries(&mut self) -> Vec<Query> {
+        let mut next_queries = Vec::new();
         let singles: BTreeSet<(u8, String)> = self
             .pending
             .iter()
-            .filter_map(|want| match &want.look {
-                Query::Object(id) if self.needs_get(id, want.since) => Some((2, id.clone())),
+            .filter_map(|request| match &request.query {
+                Query::Object(id) if self.needs_get(id, request.since) => Some((2, id.clone())),
                 Query::Object(id) => Some((0, id.clone())),
                 Query::Tags(id) => Some((1, id.clone())),
                 Query::Whole(id) => Some((2, id.clone())),
                 Query::Collection | Query::AllTags => None,
             })
             .collect();
-        let collection_wanted = self.pending.iter().any(|want| want.look == Query::Collection);
+        let collection_requested = self.pending.iter().any(|request| request.query == Query::Collection);
         let waiting_objects = singles.iter().filter(|(kind, _)| *kind == 0).count();
         let pages = self.pages();
-        if self.listed.is_none() || collection_wanted || waiting_objects > MAX_GETS.max(pages) {
+        if self.listed.is_none() || collection_requested || waiting_objects > MAX_GETS.max(pages) {
             if !self.pending.is_empty() {
-                due.extend(self.begin(Query::Collection));
+                next_queries.extend(self.begin(Query::Collection));
             }
             if self.listed.is_none() {
-                return due;
+                return next_queries;
             }
         }
         let listing = self.in_progress.contains(&Query::Collection);
-        if std::mem::take(&mut self.tags_due) {
-            due.extend(self.begin(Query::AllTags));
+        if std::mem::take(&mut self.tags_omitted) {
+            next_queries.extend(self.begin(Query::AllTags));
         }
         let reads_all_tags = self.in_progress.contains(&Query::AllTags);
         for (kind, id) in singles {
-            if self.reads_under_way() >= MAX_GETS {
+            if self.reads_in_progress() >= MAX_GETS {
                 break;
             }
             match kind {
@@ -74,16 +74,16 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
                 0 if listing && waiting_objects > MAX_GETS => {}
                 // The query for all tags may answer these.
                 1 if reads_all_tags => {}
-                1 => due.extend(self.begin(Query::Tags(id))),
-                _ => due.extend(self.begin(Query::Object(id))),
+                1 => next_queries.extend(self.begin(Query::Tags(id))),
+                _ => next_queries.extend(self.begin(Query::Object(id))),
             }
         }
-        while self.reads_under_way() < MAX_GETS
+        while self.reads_in_progress() < MAX_GETS
             && let Some(id) = self.unread.pop_first()
         {
-            due.extend(self.begin(Query::Object(id)));
+            next_queries.extend(self.begin(Query::Object(id)));
         }
-        due
+        next_queries
     }
 
     /// Whether only a GET can answer a query for this object: LISTs lack the object or return it without all fields.
@@ -95,8 +95,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         }
     }
 
-    fn reads_under_way(&self) -> usize {
-        let is_of_one = |look: &&Query| !matches!(look, Query::Collection | Query::AllTags);
+    fn reads_in_progress(&self) -> usize {
+        let is_of_one = |query: &&Query| !matches!(query, Query::Collection | Query::AllTags);
         self.in_progress.iter().filter(is_of_one).count()
     }
 
@@ -115,12 +115,12 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 
     /// Marks a query as in progress. Returns it unless it was in progress already.
-    pub fn begin(&mut self, look: Query) -> Option<Query> {
-        self.in_progress.insert(look.clone()).then_some(look)
+    pub fn begin(&mut self, query: Query) -> Option<Query> {
+        self.in_progress.insert(query.clone()).then_some(query)
     }
 
-    pub(super) fn ended(&mut self, look: &Query) {
-        self.in_progress.remove(look);
+    pub(super) fn ended(&mut self, query: &Query) {
+        self.in_progress.remove(query);
         if self.in_progress.is_empty() {
             self.tombstones.clear();
         }
@@ -134,10 +134,10 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Removes the pending queries that `asked` accepts. Returns their readers.
     pub(super) fn answer(&mut self, asked: impl Fn(&PendingQuery<K>) -> bool) -> HashSet<K> {
         let mut readers = HashSet::new();
-        self.pending.retain(|want| {
-            let is_answered = asked(want);
+        self.pending.retain(|request| {
+            let is_answered = asked(request);
             if is_answered {
-                readers.insert(want.reader.clone());
+                readers.insert(request.reader.clone());
             }
             !is_answered
         });

@@ -52,7 +52,7 @@ pub trait Source<R>: Send + Sync + 'static {
         std::future::ready(Ok(TagsById::new())).boxed()
     }
     /// The operation that answers a query.
-    fn operation(&self, look: &Query) -> Operation;
+    fn operation(&self, query: &Query) -> Operation;
     /// The cloud's present time, never ahead of it; `None` until an answer contains it.
     fn cloud_now(&self) -> Option<Timestamp>;
     /// Reports the end of a LIST of the whole collection to the log and the metrics.
@@ -103,7 +103,7 @@ pub enum Observed<R> {
     },
     /// The same, and a complete LIST that was started later lacked it. Or an incomplete one lacked it, and another
     /// request after it was answered with "no such object".
-    Gone,
+    Absent,
 }
 
 /// The last finished LIST.

@@ -41,22 +41,22 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
     }
 
     /// Requests an answer that is started at `since` or later; enqueues the reader when it is in.
-    pub fn want(self: &Arc<Self>, reader: K, look: Query, since: Instant) {
+    pub fn request(self: &Arc<Self>, reader: K, query: Query, since: Instant) {
         let mut known = self.known();
-        if known.want(&reader, look, since) {
+        if known.request(&reader, query, since) {
             drop(known);
             (self.enqueue)(reader);
             return;
         }
-        for look in known.due() {
-            self.start(look);
+        for query in known.next_queries() {
+            self.start(query);
         }
     }
 
     /// Lists the whole collection without a reader: the drift check.
     pub fn relist(self: &Arc<Self>) {
-        if let Some(look) = self.known().begin(Query::Collection) {
-            self.start(look);
+        if let Some(query) = self.known().begin(Query::Collection) {
+            self.start(query);
         }
     }
 
@@ -75,19 +75,19 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         self.known().wrote_absence(id, Instant::now());
     }
 
-    fn start(self: &Arc<Self>, look: Query) {
+    fn start(self: &Arc<Self>, query: Query) {
         let cache = Arc::clone(self);
         tokio::spawn(async move {
             let started = Instant::now();
             let cloud_started = cache.source.cloud_now();
-            let operation = cache.source.operation(&look);
-            let enqueued = match &look {
+            let operation = cache.source.operation(&query);
+            let enqueued = match &query {
                 Query::Collection => {
                     let result = survived(operation, async { cache.source.list().await }).await;
                     cache.source.listed(result.as_ref().map(|listing| listing.items.len()));
                     // If its own answer is the first with the cloud's time, the time of its start is derived from that.
-                    let told_now = || Some(earlier(cache.source.cloud_now()?, started.elapsed()));
-                    let cloud_started = cloud_started.or_else(told_now).unwrap_or(Timestamp::MIN);
+                    let estimated_start = || Some(earlier(cache.source.cloud_now()?, started.elapsed()));
+                    let cloud_started = cloud_started.or_else(estimated_start).unwrap_or(Timestamp::MIN);
                     cache.ended(operation, result, |known, result| {
                         known.ended_list(result, started, cloud_started)
                     })
@@ -95,13 +95,13 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
                 Query::Object(id) | Query::Whole(id) => {
                     let result = survived(operation, async { cache.source.get(id).await }).await;
                     cache.ended(operation, result, |known, result| {
-                        known.ended_get(&look, id, result, started)
+                        known.ended_get(&query, id, result, started)
                     })
                 }
                 Query::Tags(id) => {
                     let result = survived(operation, async { cache.source.tags(id).await }).await;
                     cache.ended(operation, result, |known, result| {
-                        known.ended_tags(&look, id, result, started)
+                        known.ended_tags(&query, id, result, started)
                     })
                 }
                 Query::AllTags => {
@@ -112,8 +112,8 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
             for reader in enqueued {
                 (cache.enqueue)(reader);
             }
-            for look in cache.known().due() {
-                cache.start(look);
+            for query in cache.known().next_queries() {
+                cache.start(query);
             }
         });
     }

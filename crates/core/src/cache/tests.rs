@@ -120,7 +120,7 @@ impl ScriptedCache {
     /// Returns a bench whose cache has listed these.
     async fn primed(things: Vec<TestResource>) -> Self {
         let mut bench = Self::new();
-        bench.cache.want("primer", Query::Collection, Instant::now());
+        bench.cache.request("primer", Query::Collection, Instant::now());
         bench.answer_list(things, true).await;
         assert_eq!(bench.enqueued.recv().await, Some("primer"));
         tick().await;
@@ -187,7 +187,7 @@ async fn tick() {
     tokio::time::advance(Duration::from_millis(1)).await;
 }
 
-fn gone() -> CloudError {
+fn not_found() -> CloudError {
     CloudError::new(Operation::GetCustomerGateway, ErrorKind::Gone, "no such thing")
 }
 
@@ -198,7 +198,7 @@ fn fault() -> CloudError {
 #[tokio::test(start_paused = true)]
 async fn the_first_read_is_a_list() {
     let mut bench = ScriptedCache::new();
-    bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
+    bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
     bench.answer_list(vec![thing("1", "one")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
@@ -213,7 +213,7 @@ async fn a_single_reader_causes_a_get() {
         bench.cache.known().sighting("1", Some(since)),
         Observed::Seen { fresh: false, .. }
     ));
-    bench.cache.want("a", Query::Object("1".to_owned()), since);
+    bench.cache.request("a", Query::Object("1".to_owned()), since);
     bench.answer_get("1", Ok(thing("1", "uno"))).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert!(matches!(
@@ -231,7 +231,7 @@ async fn a_single_reader_causes_a_get() {
 async fn a_sufficiently_recent_response_is_not_requested_again() {
     let since = Instant::now();
     let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
-    bench.cache.want("a", Query::Object("1".to_owned()), since);
+    bench.cache.request("a", Query::Object("1".to_owned()), since);
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     bench.assert_quiet().await;
 }
@@ -242,7 +242,7 @@ async fn many_readers_share_one_list() {
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
     let mut bench = ScriptedCache::primed(all.clone()).await;
     for id in IDS {
-        bench.cache.want(id, Query::Object(id.to_owned()), Instant::now());
+        bench.cache.request(id, Query::Object(id.to_owned()), Instant::now());
     }
     let (mut gets, mut lists) = (0, 0);
     let mut enqueued = HashSet::new();
@@ -274,7 +274,7 @@ async fn readers_of_whole_objects_cause_one_get_each() {
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
     let mut bench = ScriptedCache::primed(all).await;
     for id in IDS {
-        bench.cache.want(id, Query::Whole(id.to_owned()), Instant::now());
+        bench.cache.request(id, Query::Whole(id.to_owned()), Instant::now());
     }
     let mut asked = HashSet::new();
     while asked.len() < IDS.len() {
@@ -315,7 +315,7 @@ async fn a_list_started_before_a_write_does_not_undo_it() {
     assert_eq!(bench.name_of("2").as_deref(), Some("created by us"));
     // The same holds for a GET that began before the write.
     tick().await;
-    bench.cache.want("b", Query::Object("1".to_owned()), Instant::now());
+    bench.cache.request("b", Query::Object("1".to_owned()), Instant::now());
     let Some(ScriptedRead::Get(_, sender)) = bench.calls.recv().await else {
         panic!("a GET was expected")
     };
@@ -329,7 +329,7 @@ async fn a_list_started_before_a_write_does_not_undo_it() {
 #[tokio::test(start_paused = true)]
 async fn an_older_read_does_not_restore_a_deleted_entry() {
     let mut bench = ScriptedCache::primed(vec![owned("1", "former"), owned("2", "former")]).await;
-    bench.cache.want("b", Query::Object("2".to_owned()), Instant::now());
+    bench.cache.request("b", Query::Object("2".to_owned()), Instant::now());
     let Some(ScriptedRead::Get(_, get)) = bench.calls.recv().await else {
         panic!("a GET was expected")
     };
@@ -365,15 +365,15 @@ async fn absence_from_a_list_marks_a_held_entry_as_missing_only() {
     bench.answer_list(Vec::new(), true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.cache.known().sighting("1", None), Observed::Missing);
-    bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
-    bench.answer_get("1", Err(gone())).await;
+    bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
+    bench.answer_get("1", Err(not_found())).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.cache.known().sighting("1", None), UNCONFIRMED);
     tick().await;
-    bench.cache.want("a", Query::Collection, Instant::now());
+    bench.cache.request("a", Query::Collection, Instant::now());
     bench.answer_list(Vec::new(), true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
-    assert_eq!(bench.cache.known().sighting("1", None), Observed::Gone);
+    assert_eq!(bench.cache.known().sighting("1", None), Observed::Absent);
     // When it is back, its holder is enqueued.
     tick().await;
     bench.cache.relist();
@@ -395,8 +395,8 @@ async fn a_404_is_confirmed_by_a_complete_list_started_later() {
     };
     tick().await;
     let since = Instant::now();
-    bench.cache.want("a", Query::Object("1".to_owned()), since);
-    bench.answer_get("1", Err(gone())).await;
+    bench.cache.request("a", Query::Object("1".to_owned()), since);
+    bench.answer_get("1", Err(not_found())).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     let listing = Listing {
         items: vec![thing("2", "two")],
@@ -406,21 +406,21 @@ async fn a_404_is_confirmed_by_a_complete_list_started_later() {
     bench.assert_quiet().await;
     assert_eq!(bench.cache.known().sighting("1", Some(since)), UNCONFIRMED);
     tick().await;
-    bench.cache.want("a", Query::Collection, since);
+    bench.cache.request("a", Query::Collection, since);
     bench.answer_list(vec![thing("2", "two")], false).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     let incomplete = Observed::Unconfirmed { list_incomplete: true };
     assert_eq!(bench.cache.known().sighting("1", Some(since)), incomplete);
     tick().await;
-    bench.cache.want("a", Query::Collection, since);
+    bench.cache.request("a", Query::Collection, since);
     bench.answer_list(vec![thing("2", "two")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
-    assert_eq!(bench.cache.known().sighting("1", Some(since)), Observed::Gone);
+    assert_eq!(bench.cache.known().sighting("1", Some(since)), Observed::Absent);
     // It counts for queries from before the request, not for queries from now on.
     tick().await;
     let later = bench.cache.known().sighting("1", Some(Instant::now()));
     assert!(
-        !matches!(later, Observed::Gone | Observed::Unconfirmed { .. }),
+        !matches!(later, Observed::Absent | Observed::Unconfirmed { .. }),
         "{later:?}"
     );
 }
@@ -434,13 +434,13 @@ async fn a_false_404_is_corrected_by_the_confirming_list() {
         if by_write {
             bench.cache.wrote_absence("1");
         } else {
-            bench.cache.want("a", Query::Object("1".to_owned()), since);
-            bench.answer_get("1", Err(gone())).await;
+            bench.cache.request("a", Query::Object("1".to_owned()), since);
+            bench.answer_get("1", Err(not_found())).await;
             assert_eq!(bench.enqueued.recv().await, Some("a"));
         }
         assert_eq!(bench.cache.known().sighting("1", Some(since)), UNCONFIRMED);
         tick().await;
-        bench.cache.want("a", Query::Collection, since);
+        bench.cache.request("a", Query::Collection, since);
         bench.answer_list(vec![thing("1", "one")], true).await;
         assert_eq!(bench.enqueued.recv().await, Some("a"));
         let sighting = bench.cache.known().sighting("1", Some(since));
@@ -456,23 +456,23 @@ async fn one_list_confirms_many_404s() {
     let since = Instant::now();
     for id in IDS {
         bench.cache.known().hold(&id, id, Some(id));
-        bench.cache.want(id, Query::Object(id.to_owned()), since);
+        bench.cache.request(id, Query::Object(id.to_owned()), since);
     }
     for _ in IDS {
         let Some(ScriptedRead::Get(_, sender)) = bench.calls.recv().await else {
             panic!("a GET was expected")
         };
-        sender.send(Err(gone())).expect("the cache waits");
+        sender.send(Err(not_found())).expect("the cache waits");
         assert!(bench.enqueued.recv().await.is_some());
     }
     tick().await;
     for id in IDS {
-        bench.cache.want(id, Query::Collection, since);
+        bench.cache.request(id, Query::Collection, since);
     }
     bench.answer_list(Vec::new(), true).await;
     for id in IDS {
         assert!(bench.enqueued.recv().await.is_some());
-        assert_eq!(bench.cache.known().sighting(id, Some(since)), Observed::Gone);
+        assert_eq!(bench.cache.known().sighting(id, Some(since)), Observed::Absent);
     }
     bench.assert_quiet().await;
 }
@@ -522,11 +522,11 @@ async fn a_list_enqueues_only_holders_of_changed_entries() {
 /// A GET and a LIST are in progress for one reader; the LIST answers it, and the GET then returns something else.
 #[tokio::test(start_paused = true)]
 async fn a_late_read_result_enqueues_the_holder_of_its_entry() {
-    for answer in [Ok(thing("1", "changed")), Err(gone())] {
-        let is_gone = answer.is_err();
+    for answer in [Ok(thing("1", "changed")), Err(not_found())] {
+        let is_absent = answer.is_err();
         let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
         bench.cache.known().hold(&"a", "uid-a", Some("1"));
-        bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
+        bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
         let Some(ScriptedRead::Get(_, get)) = bench.calls.recv().await else {
             panic!("a GET was expected")
         };
@@ -540,9 +540,9 @@ async fn a_late_read_result_enqueues_the_holder_of_its_entry() {
         bench.assert_quiet().await;
 
         tick().await;
-        bench.cache.want("b", Query::Object("1".to_owned()), Instant::now());
-        let news = if is_gone {
-            Err(gone())
+        bench.cache.request("b", Query::Object("1".to_owned()), Instant::now());
+        let news = if is_absent {
+            Err(not_found())
         } else {
             Ok(thing("1", "changed"))
         };
@@ -557,7 +557,7 @@ async fn a_late_read_result_enqueues_the_holder_of_its_entry() {
         // A later LIST finds nothing new.
         tick().await;
         bench.cache.relist();
-        let listed = if is_gone { vec![] } else { vec![thing("1", "changed")] };
+        let listed = if is_absent { vec![] } else { vec![thing("1", "changed")] };
         bench.answer_list(listed, true).await;
         bench.assert_quiet().await;
     }
@@ -571,7 +571,7 @@ async fn lists_without_tags_keep_known_tags_or_make_them_unknown() {
     };
     let mut bench = ScriptedCache::primed(vec![silent("1"), owned("2", "uid-b")]).await;
     assert_eq!(bench.cache.known().tags_unknown(|_| true), ["1"]);
-    bench.cache.want("a", Query::Tags("1".to_owned()), Instant::now());
+    bench.cache.request("a", Query::Tags("1".to_owned()), Instant::now());
     let Some(ScriptedRead::Tags(id, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
     };
@@ -593,7 +593,7 @@ async fn lists_without_tags_keep_known_tags_or_make_them_unknown() {
 #[tokio::test(start_paused = true)]
 async fn a_read_failure_is_returned_once_to_each_requester() {
     let mut bench = ScriptedCache::primed(Vec::new()).await;
-    bench.cache.want("a", Query::Collection, Instant::now());
+    bench.cache.request("a", Query::Collection, Instant::now());
     let Some(ScriptedRead::List(sender)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
@@ -608,13 +608,13 @@ async fn a_read_failure_is_returned_once_to_each_requester() {
 #[tokio::test(start_paused = true)]
 async fn a_read_started_before_the_request_does_not_answer_it() {
     let mut bench = ScriptedCache::primed(Vec::new()).await;
-    bench.cache.want("a", Query::Collection, Instant::now());
+    bench.cache.request("a", Query::Collection, Instant::now());
     let Some(ScriptedRead::List(early)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
     tick().await;
     let since = Instant::now();
-    bench.cache.want("b", Query::Collection, since);
+    bench.cache.request("b", Query::Collection, since);
     early
         .send(Ok(Listing {
             items: Vec::new(),
@@ -752,7 +752,7 @@ async fn an_entry_without_holder_leaves_no_state() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_read_is_a_failure_and_the_read_is_repeated() {
     let mut bench = ScriptedCache::new();
-    bench.cache.want("reader", Query::Collection, Instant::now());
+    bench.cache.request("reader", Query::Collection, Instant::now());
     // The scripted cloud panics if the test does not answer.
     drop(bench.calls.recv().await);
     let enqueued = tokio::time::timeout(Duration::from_secs(60), bench.enqueued.recv());
@@ -762,7 +762,7 @@ async fn a_panic_in_a_read_is_a_failure_and_the_read_is_repeated() {
         .take_failure(&"reader")
         .expect("the reader gets the failure");
     assert!(failure.text().contains("panicked"), "{failure}");
-    bench.cache.want("reader", Query::Collection, Instant::now());
+    bench.cache.request("reader", Query::Collection, Instant::now());
     bench.answer_list(vec![thing("a", "x")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("reader"));
     assert!(bench.cache.take_failure(&"reader").is_none());
@@ -774,7 +774,7 @@ async fn readers_of_unlisted_ids_are_answered_after_one_list() {
     let mut bench = ScriptedCache::new();
     let since = Instant::now();
     for id in IDS {
-        bench.cache.want(id, Query::Object(id.to_owned()), since);
+        bench.cache.request(id, Query::Object(id.to_owned()), since);
     }
     bench.answer_list(Vec::new(), true).await;
     let mut asked = HashSet::new();
@@ -783,7 +783,7 @@ async fn readers_of_unlisted_ids_are_answered_after_one_list() {
             panic!("only GETs were expected")
         };
         asked.insert(id);
-        sender.send(Err(gone())).expect("the cache waits");
+        sender.send(Err(not_found())).expect("the cache waits");
     }
     let mut enqueued = HashSet::new();
     for _ in IDS {
@@ -797,20 +797,20 @@ async fn readers_of_unlisted_ids_are_answered_after_one_list() {
 async fn two_404s_around_an_incomplete_list_confirm_a_deletion() {
     let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
     bench.cache.known().hold(&"a", "uid", Some("1"));
-    let gone_at = |bench: &ScriptedCache| bench.cache.known().sighting("1", None);
+    let observe = |bench: &ScriptedCache| bench.cache.known().sighting("1", None);
     for confirmed in [false, true] {
         tick().await;
-        bench.cache.want("a", Query::Object("1".to_owned()), Instant::now());
-        bench.answer_get("1", Err(gone())).await;
+        bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
+        bench.answer_get("1", Err(not_found())).await;
         assert_eq!(bench.enqueued.recv().await, Some("a"));
-        assert_eq!(gone_at(&bench) == Observed::Gone, confirmed);
+        assert_eq!(observe(&bench) == Observed::Absent, confirmed);
         if !confirmed {
             tick().await;
-            bench.cache.want("a", Query::Collection, Instant::now());
+            bench.cache.request("a", Query::Collection, Instant::now());
             bench.answer_list(vec![thing("2", "two")], false).await;
             assert_eq!(bench.enqueued.recv().await, Some("a"));
             let unconfirmed = Observed::Unconfirmed { list_incomplete: true };
-            assert_eq!(gone_at(&bench), unconfirmed, "one answer can be wrong");
+            assert_eq!(observe(&bench), unconfirmed, "one answer can be wrong");
         }
     }
     // A LIST that contains the object overrules both answers.
@@ -818,7 +818,7 @@ async fn two_404s_around_an_incomplete_list_confirm_a_deletion() {
     bench.cache.relist();
     bench.answer_list(vec![thing("1", "one")], false).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
-    assert!(matches!(gone_at(&bench), Observed::Seen { .. }));
+    assert!(matches!(observe(&bench), Observed::Seen { .. }));
 }
 
 /// An item of a LIST that omits tags.
@@ -900,7 +900,7 @@ async fn without_bulk_reads_a_few_tags_are_read_after_each_list() {
 #[tokio::test(start_paused = true)]
 async fn tags_read_before_a_write_do_not_undo_it() {
     let mut bench = ScriptedCache::primed(vec![without_tags("1")]).await;
-    bench.cache.want("a", Query::Tags("1".to_owned()), Instant::now());
+    bench.cache.request("a", Query::Tags("1".to_owned()), Instant::now());
     let Some(ScriptedRead::Tags(_, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
     };

@@ -6,7 +6,7 @@ use crate::cache::{LastList, Observed, Query, Remote};
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::names::{name_in_use, unlisted};
 use crate::decide::ownership::claim;
-use crate::decide::reads::{confirm_absence, look, read_omitted_fields};
+use crate::decide::reads::{confirm_absence, query, read_omitted_fields};
 use crate::decide::step::{Rest, Step};
 use crate::decide::stops::{held_by_another, stop};
 use crate::kind::{Immutable, Kind};
@@ -23,10 +23,10 @@ pub(crate) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -
             full,
         } => (remote, *full),
         Observed::Unconfirmed { list_incomplete } if inputs.policy.keeps(Guard::AbsenceIsConfirmed) => {
-            return confirm_absence(inputs, id, *list_incomplete, look);
+            return confirm_absence(inputs, id, *list_incomplete, query);
         }
-        Observed::Gone | Observed::Unconfirmed { .. } => return nothing_of_id(inputs, id),
-        _ => return look(inputs, Query::Object(id.to_owned())),
+        Observed::Absent | Observed::Unconfirmed { .. } => return nothing_of_id(inputs, id),
+        _ => return query(inputs, Query::Object(id.to_owned())),
     };
     if inputs.lifecycle.management() == ManagementPolicy::Observe {
         return observed(remote);
@@ -38,7 +38,7 @@ pub(crate) fn adopt<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, id: &str) -
         return step;
     }
     match K::immutable_difference(spec, remote, full) {
-        Immutable::Untold => look(inputs, Query::Whole(id.to_owned())),
+        Immutable::Unknown => query(inputs, Query::Whole(id.to_owned())),
         Immutable::Differs { message, .. } => stop(Reason::InvalidSpec, message),
         Immutable::Same => unlisted(inputs).unwrap_or_else(|| claim(inputs, remote, adopted_event::<K>(remote))),
     }
@@ -53,7 +53,7 @@ pub(crate) fn observe<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec) -> Step<K
         return stop(Reason::InvalidSpec, message);
     }
     let Some(listed) = inputs.observation.listed else {
-        return look(inputs, Query::Collection);
+        return query(inputs, Query::Collection);
     };
     if let Some(step) = read_omitted_fields(inputs) {
         return step;
@@ -102,7 +102,7 @@ pub(crate) fn adopt_existing<K: Kind>(
     // An object that was created just before its adoption appears only in a fresh list. An incomplete list proves
     // nothing.
     if !listed.fresh {
-        return Some(look(inputs, Query::Collection));
+        return Some(query(inputs, Query::Collection));
     }
     if !listed.complete {
         let message = format!(
@@ -110,7 +110,7 @@ pub(crate) fn adopt_existing<K: Kind>(
              until it is complete",
             K::NOUN
         );
-        return Some(Step::Rest(Rest::Troubled(Failure {
+        return Some(Step::Rest(Rest::Failed(Failure {
             condition: ReadyCondition::new(Reason::CloudError, message),
             backoff: RETRY,
         })));
@@ -143,7 +143,7 @@ fn choice<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, name: &str) -> String
         .take(MOST_LISTED)
         .map(|remote| match K::immutable_difference(spec, remote, true) {
             Immutable::Differs { field, .. } => format!("{} (which differs in {field})", remote.id()),
-            Immutable::Same | Immutable::Untold => remote.id().to_owned(),
+            Immutable::Same | Immutable::Unknown => remote.id().to_owned(),
         });
     let listed: Vec<_> = listed.collect();
     let more = candidates.len().saturating_sub(MOST_LISTED);
@@ -180,7 +180,7 @@ pub(crate) fn nothing_to_adopt<K: Kind>(inputs: &Inputs<'_, K>, name: &str) -> S
             ", or set adoptionPolicy: IfExists to have it created"
         },
     );
-    Step::Rest(Rest::Troubled(Failure {
+    Step::Rest(Rest::Failed(Failure {
         condition: ReadyCondition::new(Reason::NotFound, message),
         backoff: RETRY,
     }))

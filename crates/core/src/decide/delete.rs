@@ -15,8 +15,8 @@ use crate::decide::ownership::was_marked;
 use crate::decide::reads::{confirm_absence, owner_of, read_before_delete};
 use crate::decide::resolve::{Resolved, Unresolved, resolve};
 use crate::decide::step::{Rest, Step, Why};
-use crate::decide::stops::{crd_deleting, homeless, scope_changed, stop};
-use crate::decide::tend::{is_left_behind, unsettled_for};
+use crate::decide::stops::{crd_deleting, scope_changed, stop, unknown_parent};
+use crate::decide::tend::{is_left_behind, unconfirmed_for};
 use crate::kind::Kind;
 use crate::owner_tag::Owner;
 use crate::terms::access::Access;
@@ -57,7 +57,7 @@ pub(crate) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             let way_out = "; it cannot be deleted in the cloud until then (set deletionPolicy: Retain to release this \
                  object without deleting the cloud resource)";
             failure.condition.message.push_str(way_out);
-            return Step::Rest(Rest::Troubled(failure));
+            return Step::Rest(Rest::Failed(failure));
         }
     };
     if let Some(step) = scope_changed(inputs, access) {
@@ -67,12 +67,12 @@ pub(crate) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             step
         };
     }
-    if !inputs.has_home {
+    if !inputs.has_parent {
         return match (&recorded.id, &recorded.intent) {
             // A creation would have recorded its parent.
             (None, None) => Step::Release(None),
             _ if retain => stays("its location in the project is not known"),
-            _ => stop(Reason::InvalidSpec, homeless::<K>()),
+            _ => stop(Reason::InvalidSpec, unknown_parent::<K>()),
         };
     }
     if let (Some(id), Some(competing_claim)) = (&recorded.id, &inputs.observation.competing_claim)
@@ -123,12 +123,13 @@ pub(crate) fn remove<K: Kind>(inputs: &Inputs<'_, K>, access: &Access, id: &str,
         Observed::Seen {
             remote, fresh: true, ..
         } => remove_seen(inputs, access, remote, retain),
-        absence @ (Observed::Gone | Observed::Unconfirmed { .. }) => {
+        absence @ (Observed::Absent | Observed::Unconfirmed { .. }) => {
             if K::confirmed_at(inputs.status).is_some() && access.cloud_now.is_none() {
                 return read_before_delete(inputs, Query::Object(id.to_owned()));
             }
-            let unsettled = unsettled_for(inputs, access).filter(|_| inputs.policy.keeps(Guard::SettledBeforeGone));
-            match (unsettled, absence) {
+            let unconfirmed =
+                unconfirmed_for(inputs, access).filter(|_| inputs.policy.keeps(Guard::ConfirmationBeforeAbsence));
+            match (unconfirmed, absence) {
                 (Some(left), _) => {
                     let message = format!("the {} {id} may still appear, since it was created just now", K::NOUN);
                     Step::Rest(Rest::Until(Some(ReadyCondition::new(Reason::Deleting, message)), left))
@@ -202,7 +203,7 @@ pub(crate) fn remove_seen<K: Kind>(
         Some(call) => Step::Change {
             id,
             call,
-            why: Why::LetGo,
+            why: Why::RemoveTag,
         },
         None => Step::Release(Some(kept)),
     }
@@ -225,7 +226,7 @@ pub(crate) fn send_delete<K: Kind>(inputs: &Inputs<'_, K>, id: String) -> Step<K
             "the {} {id} is being deleted; waiting until it no longer exists in the cloud",
             K::NOUN
         );
-        return Step::Rest(Rest::Troubled(Failure {
+        return Step::Rest(Rest::Failed(Failure {
             condition: ReadyCondition::new(Reason::Deleting, message),
             backoff: DELETING,
         }));
@@ -297,13 +298,13 @@ fn search_for_unresolved<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Op
         deadline,
         what: format!("another {} by an earlier creation", K::NOUN),
     };
-    let look = || Some(read_before_delete(inputs, Query::Collection));
+    let query = || Some(read_before_delete(inputs, Query::Collection));
     let Some(listed) = inputs.observation.listed else {
-        return look();
+        return query();
     };
     match resolve(inputs, &creation, listed, access) {
         Resolved::NotYet(step) => Some(step),
-        Resolved::Absent if !(listed.fresh && listed.complete) => look(),
+        Resolved::Absent if !(listed.fresh && listed.complete) => query(),
         Resolved::Absent => None,
     }
 }
@@ -349,7 +350,7 @@ pub(crate) fn search_before_release<K: Kind>(inputs: &Inputs<'_, K>, access: &Ac
     }
     if !listed.complete && inputs.policy.keeps(Guard::CompleteBeforeRelease) {
         let message = format!("searching for the {}: the cloud's list is incomplete", K::NOUN);
-        return Step::Rest(Rest::Troubled(Failure {
+        return Step::Rest(Rest::Failed(Failure {
             condition: ReadyCondition::new(Reason::CloudError, message),
             backoff: RETRY,
         }));

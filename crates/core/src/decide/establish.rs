@@ -7,10 +7,10 @@ use crate::decide::adopt::{adopt, adopt_existing, nothing_to_adopt, observe, orp
 use crate::decide::inputs::{Inputs, object, owner};
 use crate::decide::names::{name_taken, unlisted};
 use crate::decide::ownership::claim;
-use crate::decide::reads::{look, owner_of, read_omitted_fields};
+use crate::decide::reads::{owner_of, query, read_omitted_fields};
 use crate::decide::resolve::{Resolved, Unresolved, replay, resolve};
 use crate::decide::step::{Rest, Step, created_event};
-use crate::decide::stops::{stop, troubled};
+use crate::decide::stops::{report_failure, stop};
 use crate::kind::Kind;
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
@@ -27,10 +27,10 @@ pub(crate) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
         return observe(inputs, spec);
     }
     if let Some(failure) = lacks_password_for_the_first_creation(inputs) {
-        return troubled(inputs, failure);
+        return report_failure(inputs, failure);
     }
     let Some(listed) = inputs.observation.listed else {
-        return look(inputs, Query::Collection);
+        return query(inputs, Query::Collection);
     };
     if let Some(step) = find_own(inputs) {
         return step;
@@ -45,7 +45,7 @@ pub(crate) fn establish<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access:
     // The result of an earlier creation may appear at any time, so another creation requires a fresh list.
     let in_doubt = !K::Remote::TAGGED && object(inputs).unresolved_creations().next().is_some();
     if in_doubt && !listed.fresh {
-        return look(inputs, Query::Collection);
+        return query(inputs, Query::Collection);
     }
     let name = K::cloud_name(spec, inputs.status, inputs.name);
     if let Some(step) = adopt_instead(inputs, spec, &name, listed) {
@@ -93,7 +93,7 @@ fn find_own<K: Kind>(inputs: &Inputs<'_, K>) -> Option<Step<K>> {
     if let Some(id) = inputs.observation.tags_unknown.first()
         && inputs.policy.keeps(Guard::TagsBeforeConclusions)
     {
-        return Some(look(inputs, owner_of::<K>(id)));
+        return Some(query(inputs, owner_of::<K>(id)));
     }
     read_omitted_fields(inputs)
 }
@@ -118,7 +118,7 @@ fn adopt_instead<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, name: &str, li
         // The message must describe the current state.
         return Some(match listed.fresh {
             true => orphaned(inputs, orphan),
-            false => look(inputs, Query::Collection),
+            false => query(inputs, Query::Collection),
         });
     }
     (inputs.lifecycle.adoption() == AdoptionPolicy::Required).then(|| nothing_to_adopt(inputs, name))
@@ -129,7 +129,7 @@ fn create<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, name
     let dereferenced = match &inputs.dereferenced {
         Dereferencing::Read(dereferenced) => dereferenced,
         Dereferencing::Waiting => return Step::Rest(Rest::Waiting),
-        Dereferencing::Lacking(failure) | Dereferencing::Absent(failure) => return troubled(inputs, failure),
+        Dereferencing::Lacking(failure) | Dereferencing::Absent(failure) => return report_failure(inputs, failure),
     };
     if inputs.policy.read_only {
         return stop(
@@ -139,7 +139,7 @@ fn create<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, name
     }
     // The recorded time of a creation later shows whether it took effect.
     if access.cloud_now.is_none() {
-        return look(inputs, Query::Collection);
+        return query(inputs, Query::Collection);
     }
     if !inputs.has_finalizer && inputs.policy.keeps(Guard::FinalizerFirst) {
         return Step::AddFinalizer;

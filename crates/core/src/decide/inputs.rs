@@ -47,7 +47,7 @@ pub struct Inputs<'a, K: Kind> {
     /// What the spec refers to, as far as it was read.
     pub dereferenced: Dereferencing<K::Dereferenced>,
     /// Whether the parent of the object, a collection of the project, is known.
-    pub has_home: bool,
+    pub has_parent: bool,
     /// The cache, seen from this CR.
     pub observation: Observation<K::Remote>,
     /// The failure of the requested read.

@@ -28,9 +28,9 @@ use crate::decide::delete::delete;
 use crate::decide::establish::establish;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::step::{Rest, Step};
-use crate::decide::stops::{crd_deleting, held_by_another, homeless, scope_changed, stop, troubled};
+use crate::decide::stops::{crd_deleting, held_by_another, report_failure, scope_changed, stop, unknown_parent};
 
-pub use crate::decide::tend::settling;
+pub use crate::decide::tend::awaiting_confirmation;
 use crate::decide::tend::tend;
 use crate::kind::Kind;
 use crate::terms::access::Access;
@@ -64,7 +64,7 @@ fn awaits_an_unbelievable_time<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
     let latest = longest_wait(*cloud_now, inputs.policy.confirmation_period);
     let mut past = object(inputs).past_intents.iter().map(|past| past.deadline.0);
     // Without a parent, nothing can be recorded.
-    inputs.has_home
+    inputs.has_parent
         && (past.any(|deadline| deadline > latest)
             || K::awaited(&mut inputs.status.clone()).iter().any(|at| at.0 > latest))
 }
@@ -77,15 +77,15 @@ fn maintain<K: Kind>(inputs: &Inputs<'_, K>) -> Step<K> {
     if inputs.crd_deleting_since.is_some() {
         return crd_deleting::<K>();
     }
-    if !inputs.has_home {
-        return stop(Reason::InvalidSpec, homeless::<K>());
+    if !inputs.has_parent {
+        return stop(Reason::InvalidSpec, unknown_parent::<K>());
     }
     if let Some(problem) = K::problem(spec, inputs.policy) {
         return stop(Reason::InvalidSpec, problem);
     }
     let access = match &inputs.access {
         Ok(access) => access,
-        Err(failure) => return troubled(inputs, failure),
+        Err(failure) => return report_failure(inputs, failure),
     };
     if let Some(step) = scope_changed(inputs, access) {
         return step;

@@ -4,7 +4,7 @@ use crate::api::conditions;
 use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{LastList, Query, Remote};
 use crate::decide::inputs::{Inputs, object};
-use crate::decide::reads::look;
+use crate::decide::reads::query;
 use crate::decide::step::{Rest, Step};
 use crate::decide::stops::stop;
 use crate::kind::Kind;
@@ -16,30 +16,30 @@ use crate::terms::guard::Guard;
 pub(crate) fn name_taken<K: Kind>(inputs: &Inputs<'_, K>, name: &str, listed: LastList) -> Option<Step<K>> {
     let noun = K::NOUN;
     if let Some(holder) = &inputs.observation.name_holder
-        && inputs.policy.keeps(Guard::NameOfFellow)
+        && inputs.policy.keeps(Guard::NameOfAnotherObject)
     {
         return Some(name_held(holder, name));
     }
     let was_refused = conditions::ready_reason(&object(inputs).conditions) == Some(Reason::NameConflict.as_str());
     // A message about an unmanaged object, or about a refusal of the cloud, must describe the current state.
     if (inputs.observation.name_collision.is_some() || was_refused) && !listed.fresh {
-        return Some(look(inputs, Query::Collection));
+        return Some(query(inputs, Query::Collection));
     }
     let name_collision = inputs
         .observation
         .name_collision
         .as_ref()
-        .filter(|_| inputs.policy.keeps(Guard::NameOfStranger))?;
+        .filter(|_| inputs.policy.keeps(Guard::NameOfUnmanaged))?;
     let (id, its_name) = (name_collision.id(), K::remote_name(name_collision).unwrap_or(name));
     let may_be_ours = object(inputs).unresolved_creations().next().is_some();
-    let whose = if may_be_ours {
+    let owner = if may_be_ours {
         "it is unknown whether an earlier creation of this object made it, since it differs from that creation or is \
          too new for it"
     } else {
         "it is not this object's"
     };
     let message = format!(
-        "a {noun} {its_name} exists already ({id}), and {whose}: to adopt it, set spec.externalID to {id}, or \
+        "a {noun} {its_name} exists already ({id}), and {owner}: to adopt it, set spec.externalID to {id}, or \
          spec.adoptionPolicy to IfExists; else delete it in the cloud, or recreate this object with another \
          spec.name"
     );
@@ -68,7 +68,7 @@ fn name_held<K: Kind>(holder: &CompetingClaim, name: &str) -> Step<K> {
              that one is deleted",
             K::PLACE
         );
-        return Step::Rest(Rest::Troubled(Failure {
+        return Step::Rest(Rest::Failed(Failure {
             condition: ReadyCondition::new(Reason::DependencyNotReady, message),
             backoff: POLL,
         }));
@@ -107,7 +107,7 @@ pub(crate) fn unlisted<K: Kind>(inputs: &Inputs<'_, K>) -> Option<Step<K>> {
          watch on {resource} there, or remove the namespace from --watch-namespace",
         unlisted.cause
     );
-    Some(Step::Rest(Rest::Troubled(Failure {
+    Some(Step::Rest(Rest::Failed(Failure {
         condition: ReadyCondition::new(Reason::DependencyNotReady, message),
         backoff: POLL,
     })))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::api::conditions::Reason;
 use crate::cache::{Query, Remote};
 use crate::decide::inputs::{Inputs, object, owner};
-use crate::decide::reads::look;
+use crate::decide::reads::query;
 use crate::decide::step::{Step, Why};
 use crate::decide::stops::{MAX_TAGS, stop};
 use crate::kind::Kind;
@@ -21,7 +21,7 @@ pub(crate) enum ResourceOwner<K: Kind> {
         marked: bool,
     },
     /// Unknown until the tags are read.
-    Untold,
+    Unknown,
     NotMine(Step<K>),
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
         return ResourceOwner::Free { marked: false };
     }
     let Some(tags) = remote.tags() else {
-        return ResourceOwner::Untold;
+        return ResourceOwner::Unknown;
     };
     let mine = owner(inputs);
     let key = &inputs.policy.owner_tag_key;
@@ -63,7 +63,7 @@ pub(crate) fn ownership<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> 
                 && named
                 && theirs.cluster == mine.cluster
                 && inputs.policy.cluster_name.is_some()
-                && !inputs.observation.owner_lives)
+                && !inputs.observation.owner_exists)
     });
     if is_free {
         ResourceOwner::Free { marked: true }
@@ -86,7 +86,7 @@ pub(crate) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Optio
     let id = remote.id().to_owned();
     let marked = match ownership(inputs, remote) {
         ResourceOwner::Mine => return None,
-        ResourceOwner::Untold => return Some(look(inputs, Query::Tags(id))),
+        ResourceOwner::Unknown => return Some(query(inputs, Query::Tags(id))),
         ResourceOwner::NotMine(step) if inputs.policy.keeps(Guard::OwnTagBeforeChange) => return Some(step),
         ResourceOwner::NotMine(_) => true,
         ResourceOwner::Free { marked } => marked,
@@ -119,7 +119,7 @@ pub(crate) fn mark<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote) -> Optio
 /// Claims a resource that is not recorded. First records its id, so that no kill can lose it; then the tag is set.
 pub(crate) fn claim<K: Kind>(inputs: &Inputs<'_, K>, remote: &K::Remote, event: (&'static str, String)) -> Step<K> {
     match ownership(inputs, remote) {
-        ResourceOwner::Untold => return look(inputs, Query::Tags(remote.id().to_owned())),
+        ResourceOwner::Unknown => return query(inputs, Query::Tags(remote.id().to_owned())),
         ResourceOwner::NotMine(step) => return step,
         ResourceOwner::Free { .. } if inputs.policy.read_only => {
             let message = format!("--read-only: would adopt the {} {}", K::NOUN, remote.id());

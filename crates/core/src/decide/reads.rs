@@ -4,15 +4,15 @@ use crate::api::conditions::{ReadyCondition, Reason};
 use crate::cache::{Query, Remote};
 use crate::decide::inputs::Inputs;
 use crate::decide::step::{Rest, Step};
-use crate::decide::stops::troubled;
+use crate::decide::stops::report_failure;
 use crate::kind::Kind;
 use crate::terms::failure::{Failure, RETRY};
 use crate::terms::guard::Guard;
 
-pub(crate) fn look<K: Kind>(inputs: &Inputs<'_, K>, look: Query) -> Step<K> {
+pub(crate) fn query<K: Kind>(inputs: &Inputs<'_, K>, query: Query) -> Step<K> {
     match &inputs.failed_query {
-        Some(failure) => troubled(inputs, failure),
-        None => Step::Query { look, anew: false },
+        Some(failure) => report_failure(inputs, failure),
+        None => Step::Query { query, fresh: false },
     }
 }
 
@@ -25,10 +25,10 @@ pub(crate) fn owner_of<K: Kind>(id: &str) -> Query {
     }
 }
 
-pub(crate) fn read_before_delete<K: Kind>(inputs: &Inputs<'_, K>, look: Query) -> Step<K> {
+pub(crate) fn read_before_delete<K: Kind>(inputs: &Inputs<'_, K>, query: Query) -> Step<K> {
     match &inputs.failed_query {
-        Some(failure) => Step::Rest(Rest::Troubled(failure.clone())),
-        None => Step::Query { look, anew: false },
+        Some(failure) => Step::Rest(Rest::Failed(failure.clone())),
+        None => Step::Query { query, fresh: false },
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn read_before_delete<K: Kind>(inputs: &Inputs<'_, K>, look: Query) -
 pub(crate) fn read_omitted_fields<K: Kind>(inputs: &Inputs<'_, K>) -> Option<Step<K>> {
     let id = inputs.observation.unread.first()?;
     let is_read_first = inputs.policy.keeps(Guard::FieldsBeforeConclusions);
-    is_read_first.then(|| look(inputs, Query::Whole(id.clone())))
+    is_read_first.then(|| query(inputs, Query::Whole(id.clone())))
 }
 
 /// One answer reports that the object does not exist: a LIST that starts later must confirm it.
@@ -44,10 +44,10 @@ pub(crate) fn confirm_absence<K: Kind>(
     inputs: &Inputs<'_, K>,
     id: &str,
     list_incomplete: bool,
-    look: impl Fn(&Inputs<'_, K>, Query) -> Step<K>,
+    query: impl Fn(&Inputs<'_, K>, Query) -> Step<K>,
 ) -> Step<K> {
     if !list_incomplete {
-        return look(inputs, Query::Collection);
+        return query(inputs, Query::Collection);
     }
     let message = format!(
         "whether the {} {id} still exists is not known: one request for it was answered with 404, and the cloud's \
@@ -60,7 +60,7 @@ pub(crate) fn confirm_absence<K: Kind>(
         backoff: RETRY,
     };
     if inputs.deleting_since.is_some() {
-        return Step::Rest(Rest::Troubled(failure));
+        return Step::Rest(Rest::Failed(failure));
     }
-    troubled(inputs, &failure)
+    report_failure(inputs, &failure)
 }

@@ -50,11 +50,11 @@ pub(crate) fn resolve<K: Kind>(
     listed: LastList,
     access: &Access,
 ) -> Resolved<K> {
-    let settle = match inputs.policy.keeps(Guard::ProofAfterSettling) {
+    let confirmation_period = match inputs.policy.keeps(Guard::ProofAfterConfirmationPeriod) {
         true => inputs.policy.confirmation_period,
         false => Duration::ZERO,
     };
-    let proves_at = later(creation.deadline, settle);
+    let proves_at = later(creation.deadline, confirmation_period);
     // A list that seems to start in the future was read while the cloud's clock was wrong.
     let started = listed.started.min(access.cloud_now.unwrap_or(listed.started));
     if started > proves_at || !inputs.policy.keeps(Guard::ProofAfterDeadline) {
@@ -71,16 +71,16 @@ pub(crate) fn resolve<K: Kind>(
             backoff: RETRY,
         };
         return Resolved::NotYet(match &inputs.failed_query {
-            Some(failed) => Step::Rest(Rest::Troubled(failed.clone())),
+            Some(failed) => Step::Rest(Rest::Failed(failed.clone())),
             None if inputs.triggered && !listed.fresh => Step::Query {
-                look: Query::Collection,
-                anew: true,
+                query: Query::Collection,
+                fresh: true,
             },
-            None => Step::Rest(Rest::Troubled(failure)),
+            None => Step::Rest(Rest::Failed(failure)),
         });
     }
     if let Some(failed) = &inputs.failed_query {
-        return Resolved::NotYet(Step::Rest(Rest::Troubled(failed.clone())));
+        return Resolved::NotYet(Step::Rest(Rest::Failed(failed.clone())));
     }
     match access.cloud_now {
         Some(cloud_now) if listed.fresh && cloud_now <= proves_at => Resolved::NotYet(Step::Rest(Rest::Until(
@@ -88,9 +88,9 @@ pub(crate) fn resolve<K: Kind>(
             time_left(proves_at, cloud_now),
         ))),
         cloud_now => Resolved::NotYet(Step::Query {
-            look: Query::Collection,
+            query: Query::Collection,
             // Any answer reports the time.
-            anew: cloud_now.is_some(),
+            fresh: cloud_now.is_some(),
         }),
     }
 }
@@ -121,7 +121,7 @@ pub(crate) fn replay<K: Kind>(inputs: &Inputs<'_, K>, listed: LastList) -> Optio
         return None;
     };
     let may_send = inputs.has_finalizer && !inputs.policy.read_only;
-    K::announced_before(inputs.status, dereferenced)
+    K::recorded_creation(inputs.status, dereferenced)
         .filter(|_| may_send)
         .map(Step::Replay)
 }

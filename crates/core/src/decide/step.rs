@@ -13,12 +13,12 @@ use crate::terms::note::Note;
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<K: Kind> {
-    /// Read from the cloud. `anew`: only a read that starts from now on is sufficient.
+    /// Read from the cloud. `fresh`: only a read that starts from now on is sufficient.
     Query {
         /// The query.
-        look: Query,
+        query: Query,
         /// Whether only a read that starts from now on is sufficient.
-        anew: bool,
+        fresh: bool,
     },
     /// Add our finalizer, before anything is written to the cloud.
     AddFinalizer,
@@ -58,7 +58,7 @@ pub enum Why {
     /// Add our owner tag.
     Mark,
     /// Remove our owner tag.
-    LetGo,
+    RemoveTag,
 }
 
 /// Nothing to do for now.
@@ -74,7 +74,7 @@ pub enum Rest<R> {
         unexplained_duplicates: Vec<String>,
     },
     /// Report the failure, and retry with its backoff.
-    Troubled(Failure),
+    Failed(Failure),
     /// The cloud is still working on the resource: set this condition, and read it again at the next common time of all
     /// objects that wait so, which then share a list.
     InProgress(ReadyCondition),

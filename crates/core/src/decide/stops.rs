@@ -34,7 +34,7 @@ pub(crate) fn held_by_another<K: Kind>(inputs: &Inputs<'_, K>, id: &str) -> Opti
             "the {noun} {id} still belongs to the {kind} {namespace}/{name}, which is being deleted: it is read again \
              once that one is deleted"
         );
-        return Some(Step::Rest(Rest::Troubled(Failure {
+        return Some(Step::Rest(Rest::Failed(Failure {
             condition: ReadyCondition::new(Reason::DependencyNotReady, message),
             backoff: POLL,
         })));
@@ -56,7 +56,7 @@ pub(crate) fn time_left(at: Timestamp, cloud_now: Timestamp) -> Duration {
     Duration::try_from(at.duration_since(cloud_now)).unwrap_or_default() + Duration::from_secs(1)
 }
 
-pub(crate) fn homeless<K: Kind>() -> String {
+pub(crate) fn unknown_parent<K: Kind>() -> String {
     format!(
         "the location of the {} in the project is not known, since spec cannot be read and status records none: \
          correct spec",
@@ -73,9 +73,9 @@ pub(crate) fn has_work<K: Kind>(inputs: &Inputs<'_, K>) -> bool {
         || !conditions::is_ready(&status.conditions)
 }
 
-pub(crate) fn troubled<K: Kind>(inputs: &Inputs<'_, K>, failure: &Failure) -> Step<K> {
+pub(crate) fn report_failure<K: Kind>(inputs: &Inputs<'_, K>, failure: &Failure) -> Step<K> {
     if has_work(inputs) {
-        Step::Rest(Rest::Troubled(failure.clone()))
+        Step::Rest(Rest::Failed(failure.clone()))
     } else {
         Step::Rest(Rest::Quiet(failure.backoff))
     }
@@ -94,7 +94,7 @@ pub(crate) fn is_wanting(failure: &Failure) -> bool {
 }
 
 pub(crate) fn stop<K: Kind>(reason: Reason, message: impl Into<String>) -> Step<K> {
-    Step::Rest(Rest::Troubled(Failure {
+    Step::Rest(Rest::Failed(Failure {
         condition: ReadyCondition::new(reason, message),
         backoff: USER_ACTION,
     }))

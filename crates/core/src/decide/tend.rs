@@ -12,9 +12,9 @@ use crate::decide::health::in_progress;
 use crate::decide::inputs::{Inputs, object};
 use crate::decide::mass_deletion::{mass_deletion, suspects_mass_deletion};
 use crate::decide::ownership::mark;
-use crate::decide::reads::{confirm_absence, look, read_omitted_fields};
+use crate::decide::reads::{confirm_absence, query, read_omitted_fields};
 use crate::decide::step::{Rest, Step, Why};
-use crate::decide::stops::{is_wanting, stop, time_left, troubled};
+use crate::decide::stops::{is_wanting, report_failure, stop, time_left};
 use crate::kind::{Correction, DesiredState, Difference, Immutable, Kind};
 use crate::terms::access::Access;
 use crate::terms::dereferenced::Dereferencing;
@@ -28,10 +28,10 @@ const COUNTED_SOON: Duration = Duration::from_secs(1);
 
 /// Decides for an object with a recorded id: does it exist, is it ours, and is it as specified?
 pub(crate) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Access, id: &str) -> Step<K> {
-    if let Some(left) = unsettled_for(inputs, access)
-        && inputs.policy.keeps(Guard::SettledBeforeConfirmed)
+    if let Some(left) = unconfirmed_for(inputs, access)
+        && inputs.policy.keeps(Guard::PeriodBeforeConfirmation)
     {
-        let condition = settling::<K>(id, inputs.policy.confirmation_period);
+        let condition = awaiting_confirmation::<K>(id, inputs.policy.confirmation_period);
         return Step::Rest(Rest::Until(Some(condition), left));
     }
     let found = match find_recorded(inputs, access, id) {
@@ -42,7 +42,7 @@ pub(crate) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
         return Step::Note(Note::Returned);
     }
     if K::health(found.remote) == Health::Unknown && !found.full {
-        return look(inputs, Query::Whole(id.to_owned()));
+        return query(inputs, Query::Whole(id.to_owned()));
     }
     let management = inputs.lifecycle.management();
     if let Some(condition) = in_progress::<K>(&object(inputs).conditions, found.remote) {
@@ -57,7 +57,7 @@ pub(crate) fn tend<K: Kind>(inputs: &Inputs<'_, K>, spec: &K::Spec, access: &Acc
         return step;
     }
     let immutable_field = match K::immutable_difference(spec, found.remote, found.full) {
-        Immutable::Untold => return look(inputs, Query::Whole(id.to_owned())),
+        Immutable::Unknown => return query(inputs, Query::Whole(id.to_owned())),
         Immutable::Differs { message, .. } if management == ManagementPolicy::Manage => {
             return stop(Reason::InvalidSpec, message);
         }
@@ -127,23 +127,23 @@ fn find_recorded<'a, K: Kind>(
                     cloud_now,
                 });
             }
-            None => look(inputs, Query::Object(id.to_owned())),
+            None => query(inputs, Query::Object(id.to_owned())),
         },
         Observed::Unconfirmed { list_incomplete } if inputs.policy.keeps(Guard::AbsenceIsConfirmed) => {
-            confirm_absence(inputs, id, *list_incomplete, look)
+            confirm_absence(inputs, id, *list_incomplete, query)
         }
-        Observed::Gone | Observed::Unconfirmed { .. }
-            if !is_confirmed && inputs.policy.keeps(Guard::VanishedIsRemembered) =>
+        Observed::Absent | Observed::Unconfirmed { .. }
+            if !is_confirmed && inputs.policy.keeps(Guard::DisappearanceIsRecorded) =>
         {
-            Step::Note(Note::Vanished)
+            Step::Note(Note::Disappeared)
         }
-        Observed::Gone | Observed::Unconfirmed { .. } => lost(inputs, id),
-        Observed::Missing if !inputs.policy.keeps(Guard::OnlyGetProvesGone) => lost(inputs, id),
+        Observed::Absent | Observed::Unconfirmed { .. } => lost(inputs, id),
+        Observed::Missing if !inputs.policy.keeps(Guard::OnlyGetProvesAbsence) => lost(inputs, id),
         // A triggered reconcile reads the object again, to see whether it is back.
         Observed::Missing if is_confirmed && !inputs.triggered && suspects_mass_deletion(inputs) => {
             mass_deletion(inputs)
         }
-        _ => look(inputs, Query::Object(id.to_owned())),
+        _ => query(inputs, Query::Object(id.to_owned())),
     };
     Err(Box::new(step))
 }
@@ -157,8 +157,8 @@ fn known_references<'a, K: Kind>(inputs: &'a Inputs<'_, K>) -> Result<Option<&'a
         Dereferencing::Absent(_) if management != ManagementPolicy::Manage => return Ok(None),
         Dereferencing::Read(dereferenced) => return Ok(Some(dereferenced)),
         Dereferencing::Waiting => Step::Rest(Rest::Waiting),
-        Dereferencing::Lacking(failure) if !is_wanting(failure) => troubled(inputs, failure),
-        Dereferencing::Lacking(failure) | Dereferencing::Absent(failure) => Step::Rest(Rest::Troubled(failure.clone())),
+        Dereferencing::Lacking(failure) if !is_wanting(failure) => report_failure(inputs, failure),
+        Dereferencing::Lacking(failure) | Dereferencing::Absent(failure) => Step::Rest(Rest::Failed(failure.clone())),
     };
     Err(Box::new(step))
 }
@@ -187,7 +187,7 @@ fn correct<K: Kind>(
             return stop(Reason::Updating, message);
         }
         Correction::Call(call) if K::needs_whole(&call) && !found.full => {
-            return look(inputs, Query::Whole(id.to_owned()));
+            return query(inputs, Query::Whole(id.to_owned()));
         }
         Correction::Call(call) => call,
         Correction::Until(at) => {
@@ -198,7 +198,7 @@ fn correct<K: Kind>(
     };
     if inputs.accepted.as_ref() == Some(&call) {
         let message = format!("the cloud accepted the change of {names}, but does not show it yet; it is read again");
-        return Step::Rest(Rest::Troubled(Failure {
+        return Step::Rest(Rest::Failed(Failure {
             condition: ReadyCondition::new(Reason::Updating, message),
             backoff: RETRY,
         }));
@@ -211,7 +211,7 @@ fn correct<K: Kind>(
 }
 
 /// Returns the condition of an object that is created and not confirmed yet.
-pub fn settling<K: Kind>(id: &str, confirmation_period: Duration) -> ReadyCondition {
+pub fn awaiting_confirmation<K: Kind>(id: &str, confirmation_period: Duration) -> ReadyCondition {
     let message = format!(
         "created the {} {id}; it becomes Ready if the cloud still has it {} after its creation \
          (--creation-confirmation-period); until then, the creation may still fail",
@@ -222,7 +222,7 @@ pub fn settling<K: Kind>(id: &str, confirmation_period: Duration) -> ReadyCondit
 }
 
 /// How long the recorded creation may still have no effect.
-pub(crate) fn unsettled_for<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Duration> {
+pub(crate) fn unconfirmed_for<K: Kind>(inputs: &Inputs<'_, K>, access: &Access) -> Option<Duration> {
     let at = K::confirmed_at(inputs.status)?.0;
     // While the cloud's time is unknown, no observation counts either.
     let cloud_now = access.cloud_now?;
@@ -239,7 +239,7 @@ pub(crate) fn remove_duplicate<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::Remote
         return Some(step);
     }
     let duplicate = inputs.observation.owned.iter().find(|other| {
-        let is_ours = is_left_behind(inputs, other) || !inputs.policy.keeps(Guard::TwinWithinWindow);
+        let is_ours = is_left_behind(inputs, other) || !inputs.policy.keeps(Guard::DuplicateWithinWindow);
         other.id() != kept.id() && K::is_duplicate(kept, other) && is_ours && !K::health(other).is_in_progress()
     })?;
     Some(Step::Delete {
@@ -258,11 +258,11 @@ pub(crate) fn unexplained_duplicates<K: Kind>(inputs: &Inputs<'_, K>, kept: &K::
 /// Whether it was created within one of our creation windows, and later than any gateway that was recorded as lost: a
 /// lost one may only have been missing in stale answers.
 pub(crate) fn is_left_behind<K: Kind>(inputs: &Inputs<'_, K>, other: &K::Remote) -> bool {
-    let settle = inputs.policy.confirmation_period;
+    let confirmation_period = inputs.policy.confirmation_period;
     let within = |window: &PastIntent, created: Timestamp| {
         // A creation that was given up has no deadline: the cloud may execute it at any later time.
         let deadline = (!window.given_up).then_some(window.deadline.0);
-        creation_window(window.recorded_at.0, deadline, settle).contains(&created)
+        creation_window(window.recorded_at.0, deadline, confirmation_period).contains(&created)
     };
     let recorded = object(inputs);
     let lost_created_at = recorded.lost_created_at.as_ref();

@@ -30,12 +30,12 @@ const OTHER_UID: &str = "22222222-2222-4222-8222-222222222222";
 
 const ID: &str = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa";
 
-const TWIN: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
+const DUPLICATE: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 
 const KEY: &str = "vpn-operator-owner";
 
 /// The intent of these cases: recorded at 1000, deadline at 1012; the confirmation period ends 30 s later.
-const ANNOUNCED: i64 = 1000;
+const RECORDED: i64 = 1000;
 
 const DEADLINE: i64 = 1012;
 
@@ -88,8 +88,8 @@ fn remote(id: &str, owner: Option<&str>) -> CustomerGateway {
         name: Some("office".to_owned()),
         id_type: Some("ip".to_owned()),
         id_value: Some("203.0.113.7".to_owned()),
-        created_at: Some(at(ANNOUNCED + 1).to_string()),
-        updated_at: Some(at(ANNOUNCED + 1).to_string()),
+        created_at: Some(at(RECORDED + 1).to_string()),
+        updated_at: Some(at(RECORDED + 1).to_string()),
         tags: Some(tags),
         ..CustomerGateway::default()
     }
@@ -119,7 +119,7 @@ fn listed(second: i64) -> Option<LastList> {
 fn intent() -> Intent {
     Intent {
         token: "token".to_owned(),
-        recorded_at: Time(at(ANNOUNCED)),
+        recorded_at: Time(at(RECORDED)),
         deadline: Time(at(DEADLINE)),
         name: "office".to_owned(),
     }
@@ -172,12 +172,12 @@ impl GatewayCase {
         object.scope = Some(scope("p"));
         object.observed_generation = Some(1);
         object.past_intents = vec![PastIntent {
-            recorded_at: Time(at(ANNOUNCED)),
+            recorded_at: Time(at(RECORDED)),
             deadline: Time(at(DEADLINE)),
             given_up: false,
         }];
         let condition = ReadyCondition::new(Reason::Available, "");
-        conditions::apply(&mut object.conditions, &condition, Some(1), &Time(at(ANNOUNCED)));
+        conditions::apply(&mut object.conditions, &condition, Some(1), &Time(at(RECORDED)));
         case.observation.known = seen(mine(ID));
         case.observation.owned = vec![mine(ID)];
         case.triggered = false;
@@ -213,7 +213,7 @@ impl GatewayCase {
             crd_deleting_since: self.crd_deleting_since.as_ref(),
             access: self.access.clone(),
             dereferenced: self.dereferenced.clone(),
-            has_home: true,
+            has_parent: true,
             observation: self.observation.clone(),
             failed_query: self.failed_query.clone(),
             triggered: self.triggered,
@@ -228,7 +228,7 @@ impl GatewayCase {
     /// The reason and the message with which the decision ends in a rest.
     fn rests(&self) -> (Reason, String) {
         match self.decide() {
-            Step::Rest(Rest::Troubled(failure)) => (failure.condition.reason, failure.condition.message),
+            Step::Rest(Rest::Failed(failure)) => (failure.condition.reason, failure.condition.message),
             other => panic!("no rest with a reason: {other:?}"),
         }
     }
@@ -236,8 +236,8 @@ impl GatewayCase {
 
 fn reads_object(id: &str) -> Step<Gateways> {
     Step::Query {
-        look: Query::Object(id.to_owned()),
-        anew: false,
+        query: Query::Object(id.to_owned()),
+        fresh: false,
     }
 }
 
@@ -267,8 +267,8 @@ fn a_first_creation_requires_cache_and_finalizer_but_no_extra_read() {
     assert_eq!(
         unprimed.decide(),
         Step::Query {
-            look: Query::Collection,
-            anew: false
+            query: Query::Collection,
+            fresh: false
         }
     );
     let bare = GatewayCase::new().with(|case| case.has_finalizer = false);
@@ -300,12 +300,12 @@ fn an_unresolved_intent_prevents_a_creation_without_a_new_list() {
             });
         })
     };
-    let anew = Step::Query {
-        look: Query::Collection,
-        anew: true,
+    let fresh = Step::Query {
+        query: Query::Collection,
+        fresh: true,
     };
     // The answer was just lost: list at once.
-    assert_eq!(case(900, DEADLINE, false, true).decide(), anew);
+    assert_eq!(case(900, DEADLINE, false, true).decide(), fresh);
     // Not found yet: wait for the deadline and the confirmation period.
     assert!(matches!(
         case(DEADLINE, DEADLINE, true, true).decide(),
@@ -316,8 +316,8 @@ fn an_unresolved_intent_prevents_a_creation_without_a_new_list() {
         Step::Rest(Rest::Until(Some(_), _))
     ));
     // Then list again: the last LIST was too early to prove anything.
-    assert_eq!(case(DEADLINE, DEADLINE + 31, true, true).decide(), anew);
-    assert_eq!(case(DEADLINE + 30, DEADLINE + 31, true, true).decide(), anew);
+    assert_eq!(case(DEADLINE, DEADLINE + 31, true, true).decide(), fresh);
+    assert_eq!(case(DEADLINE + 30, DEADLINE + 31, true, true).decide(), fresh);
     // Only a complete LIST after that proves that nothing was created.
     assert_eq!(
         case(DEADLINE + 31, DEADLINE + 32, true, true).decide(),
@@ -329,7 +329,7 @@ fn an_unresolved_intent_prevents_a_creation_without_a_new_list() {
     );
     // In no state of the clock and the cache is it created again.
     for started in [900, DEADLINE, DEADLINE + 30, DEADLINE + 31, 5000] {
-        for now in [ANNOUNCED, DEADLINE, DEADLINE + 30, DEADLINE + 31, 6000] {
+        for now in [RECORDED, DEADLINE, DEADLINE + 30, DEADLINE + 31, 6000] {
             for flags in [(true, true), (true, false), (false, true), (false, false)] {
                 let step = case(started, now, flags.0, flags.1).decide();
                 assert!(!matches!(step, Step::Create(_)), "{started} {now} {flags:?}");
@@ -342,7 +342,7 @@ fn an_unresolved_intent_prevents_a_creation_without_a_new_list() {
 fn a_found_gateway_resolves_its_intent() {
     let case = GatewayCase::new().with(|case| {
         case.status.object.intent = Some(intent());
-        case.observation.owned = vec![mine(ID), mine(TWIN)];
+        case.observation.owned = vec![mine(ID), mine(DUPLICATE)];
     });
     let Step::Note(Note::Found {
         remote,
@@ -365,8 +365,8 @@ fn unknown_tags_are_read_before_any_decision() {
         assert_eq!(
             case.decide(),
             Step::Query {
-                look: Query::Tags(ID.to_owned()),
-                anew: false
+                query: Query::Tags(ID.to_owned()),
+                fresh: false
             }
         );
     }
@@ -406,9 +406,9 @@ fn a_gateway_adopted_by_another_object_is_left_to_it() {
     for external_id in [None, Some(ID)] {
         let (reason, message) = taken(external_id).rests();
         assert_eq!(reason, Reason::AlreadyManaged, "{external_id:?}");
-        let says = |words: &str| message.contains(words);
+        let contains = |words: &str| message.contains(words);
         assert!(
-            says("--cluster-name") && says("remove that tag in the cloud"),
+            contains("--cluster-name") && contains("remove that tag in the cloud"),
             "{message}"
         );
         let step = taken(external_id).deleting().decide();
@@ -434,16 +434,16 @@ fn an_orphan_of_another_object_name_is_not_duplicated() {
     };
     let (reason, message) = case(true).rests();
     assert_eq!(reason, Reason::AlreadyManaged);
-    let says = |words: &str| message.contains(words);
+    let contains = |words: &str| message.contains(words);
     assert!(
-        says(&format!("set spec.externalID to {ID}")) && says(&dead),
+        contains(&format!("set spec.externalID to {ID}")) && contains(&dead),
         "{message}"
     );
-    let look = Step::Query {
-        look: Query::Collection,
-        anew: false,
+    let query = Step::Query {
+        query: Query::Collection,
+        fresh: false,
     };
-    assert_eq!(case(false).decide(), look);
+    assert_eq!(case(false).decide(), query);
 }
 
 #[test]
@@ -459,11 +459,11 @@ fn only_a_single_candidate_is_adopted_and_several_prevent_creation() {
     assert!(matches!(case(adopt, &[]).decide(), Step::Create(_)));
     assert!(matches!(case(None, &[ID]).decide(), Step::Create(_)));
     for adopt in [AdoptionPolicy::IfExists, AdoptionPolicy::Required] {
-        let (reason, message) = case(Some(adopt), &[ID, TWIN]).rests();
+        let (reason, message) = case(Some(adopt), &[ID, DUPLICATE]).rests();
         assert_eq!(reason, Reason::NameConflict);
-        let says = |text: &str| assert!(message.contains(text), "{message}");
-        says(&format!("{ID}, {TWIN}"));
-        says("set spec.externalID");
+        let contains = |text: &str| assert!(message.contains(text), "{message}");
+        contains(&format!("{ID}, {DUPLICATE}"));
+        contains("set spec.externalID");
     }
 }
 
@@ -525,7 +525,7 @@ fn required_adopts_and_never_creates() {
     // Nor once the adopted gateway is deleted in the cloud.
     let deleted = GatewayCase::ready().with(|case| {
         case.lifecycle.adoption_policy = Some(AdoptionPolicy::Required);
-        case.observation.known = Observed::Gone;
+        case.observation.known = Observed::Absent;
     });
     assert_eq!(deleted.rests().0, Reason::NotFound);
     // An object that only observes adds neither finalizer nor tag.
@@ -547,8 +547,8 @@ fn required_adopts_and_never_creates() {
 #[test]
 fn fields_omitted_by_lists_are_read_before_any_decision() {
     let whole = |id: &str| Step::Query {
-        look: Query::Whole(id.to_owned()),
-        anew: false,
+        query: Query::Whole(id.to_owned()),
+        fresh: false,
     };
     let adopts = GatewayCase::new().with(|case| {
         case.lifecycle.adoption_policy = Some(AdoptionPolicy::IfExists);
@@ -561,10 +561,10 @@ fn fields_omitted_by_lists_are_read_before_any_decision() {
     });
     assert_eq!(observes.decide(), whole(ID));
     let duplicates = GatewayCase::ready().with(|case| {
-        case.observation.owned = vec![mine(ID), mine(TWIN)];
-        case.observation.unread = vec![TWIN.to_owned()];
+        case.observation.owned = vec![mine(ID), mine(DUPLICATE)];
+        case.observation.unread = vec![DUPLICATE.to_owned()];
     });
-    assert_eq!(duplicates.decide(), whole(TWIN));
+    assert_eq!(duplicates.decide(), whole(DUPLICATE));
 }
 
 fn competing_claim(deleting: bool) -> CompetingClaim {
@@ -598,11 +598,11 @@ fn an_observed_gateway_is_adopted_before_it_is_managed() {
         assert_eq!(reason, expected);
         assert!(message.contains("team/first"), "{message}");
     }
-    let gone = turned.clone().with(|case| case.observation.known = Observed::Gone);
-    assert_eq!(gone.rests().0, Reason::NotFound);
+    let absent = turned.clone().with(|case| case.observation.known = Observed::Absent);
+    assert_eq!(absent.rests().0, Reason::NotFound);
     // Deleted before adoption, the object leaves the cloud unchanged.
-    let told = "left the customer gateway in the cloud, where it was only observed";
-    assert_eq!(turned.deleting().decide(), Step::Release(Some(told.to_owned())));
+    let reported = "left the customer gateway in the cloud, where it was only observed";
+    assert_eq!(turned.deleting().decide(), Step::Release(Some(reported.to_owned())));
 }
 
 #[test]
@@ -675,8 +675,8 @@ fn read_only_mode_creates_changes_and_deletes_nothing() {
     assert_eq!(reason, Reason::Updating);
     assert!(message.contains("name"), "{message}");
     assert_eq!(read_only(GatewayCase::ready().deleting()).rests().0, Reason::Deleting);
-    let gone = GatewayCase::ready().with(|case| case.observation.known = Observed::Gone);
-    assert_eq!(read_only(gone).rests().0, Reason::Creating);
+    let absent = GatewayCase::ready().with(|case| case.observation.known = Observed::Absent);
+    assert_eq!(read_only(absent).rests().0, Reason::Creating);
 }
 
 // --- recorded objects -----------------------------------------------------------------------------------------------
@@ -714,8 +714,8 @@ fn unconfirmed(list_incomplete: bool) -> GatewayCase {
 #[test]
 fn a_404_is_confirmed_by_a_list_before_any_decision() {
     let lists = Step::Query {
-        look: Query::Collection,
-        anew: false,
+        query: Query::Collection,
+        fresh: false,
     };
     let named = unconfirmed(false).with(|case| {
         case.status = CustomerGatewayStatus::default();
@@ -743,19 +743,19 @@ fn absence_from_a_list_is_checked_by_a_get() {
     assert_eq!(missing.decide(), reads_object(ID));
     let unknown = GatewayCase::ready().with(|case| case.observation.known = Observed::Unknown);
     assert_eq!(unknown.decide(), reads_object(ID));
-    let gone = GatewayCase::ready().with(|case| case.observation.known = Observed::Gone);
-    assert_eq!(gone.decide(), Step::Note(Note::Lost));
+    let absent = GatewayCase::ready().with(|case| case.observation.known = Observed::Absent);
+    assert_eq!(absent.decide(), Step::Note(Note::Lost));
 }
 
 #[test]
 fn adopted_reported_and_observed_gateways_are_not_recreated() {
-    let gone = GatewayCase::ready().with(|case| case.observation.known = Observed::Gone);
-    let external = gone
+    let absent = GatewayCase::ready().with(|case| case.observation.known = Observed::Absent);
+    let external = absent
         .clone()
         .with(|case| case.lifecycle.external_id = Some(ID.to_owned()));
     assert_eq!(external.rests().0, Reason::NotFound);
     for policy in [ManagementPolicy::ReportDrift, ManagementPolicy::Observe] {
-        let reporting = gone
+        let reporting = absent
             .clone()
             .with(|case| case.lifecycle.management_policy = Some(policy));
         assert_eq!(reporting.rests().0, Reason::NotFound, "{policy:?}");
@@ -765,7 +765,7 @@ fn adopted_reported_and_observed_gateways_are_not_recreated() {
 #[test]
 fn a_mass_deletion_suspends_recreation_until_approval() {
     let suspected = Some(MassDeletion { missing: 11, of: 20 });
-    for known in [Observed::Missing, Observed::Gone] {
+    for known in [Observed::Missing, Observed::Absent] {
         let case = GatewayCase::ready().with(|case| {
             case.observation.known = known.clone();
             case.observation.mass_deletion = suspected;
@@ -776,7 +776,7 @@ fn a_mass_deletion_suspends_recreation_until_approval() {
         let unguarded = case.clone().with(|case| case.policy.mass_deletion_guard = false);
         assert!(!matches!(unguarded.decide(), Step::Rest(_)));
         // Suspected since second 3000: an older approval was for something else, whatever the condition is by now.
-        let told = case.with(|case| {
+        let reported = case.with(|case| {
             case.status.object.mass_deletion_suspected_at = Some(Time(at(3000)));
             let condition = ReadyCondition::new(Reason::CloudError, "");
             conditions::apply(&mut case.status.object.conditions, &condition, Some(1), &Time(at(1000)));
@@ -786,7 +786,7 @@ fn a_mass_deletion_suspends_recreation_until_approval() {
             ("1970-01-01T00:50:00Z", true),
             ("yes", false),
         ] {
-            let mut case = told.clone().with(|case| case.approved = Some(approved));
+            let mut case = reported.clone().with(|case| case.approved = Some(approved));
             assert_eq!(!matches!(case.decide(), Step::Rest(_)), goes_on, "{approved}");
             if !goes_on && approved != "yes" {
                 let (_, message) = case.rests();
@@ -808,7 +808,7 @@ fn a_mass_deletion_suspends_recreation_until_approval() {
 #[test]
 fn a_suspected_mass_deletion_keeps_its_first_counts() {
     let began = GatewayCase::ready().with(|case| {
-        case.observation.known = Observed::Gone;
+        case.observation.known = Observed::Absent;
         case.observation.mass_deletion = Some(MassDeletion { missing: 12, of: 12 });
     });
     let (reason, message) = began.rests();
@@ -822,7 +822,7 @@ fn a_suspected_mass_deletion_keeps_its_first_counts() {
     assert_eq!(status.object.mass_deletion_suspected_at, Some(Time(at(3000))));
     let suspected = began.with(|case| case.status = status.clone());
     for others in [None, Some(MassDeletion { missing: 11, of: 12 })] {
-        for known in [Observed::Missing, Observed::Gone] {
+        for known in [Observed::Missing, Observed::Absent] {
             let recounted = suspected.clone().with(|case| {
                 case.observation.known = known;
                 case.observation.mass_deletion = others;
@@ -852,9 +852,9 @@ fn a_suspected_mass_deletion_keeps_its_first_counts() {
 
 #[test]
 fn no_loss_is_recorded_before_missing_resources_are_counted() {
-    let gone = GatewayCase::ready().with(|case| case.observation.known = Observed::Gone);
-    assert!(matches!(gone.decide(), Step::Note(Note::Lost)));
-    let uncounted = gone.with(|case| case.observation.counted = false);
+    let absent = GatewayCase::ready().with(|case| case.observation.known = Observed::Absent);
+    assert!(matches!(absent.decide(), Step::Note(Note::Lost)));
+    let uncounted = absent.with(|case| case.observation.counted = false);
     assert!(matches!(uncounted.decide(), Step::Rest(Rest::Until(None, _))));
     let unguarded = uncounted.clone().with(|case| case.policy.mass_deletion_guard = false);
     assert!(matches!(unguarded.decide(), Step::Note(Note::Lost)));
@@ -902,12 +902,12 @@ fn only_a_duplicate_from_a_recorded_creation_is_deleted() {
     let duplicate = |created: i64, address: &str| CustomerGateway {
         created_at: Some(at(created).to_string()),
         id_value: Some(address.to_owned()),
-        ..mine(TWIN)
+        ..mine(DUPLICATE)
     };
     let case =
         |other: CustomerGateway| GatewayCase::ready().with(|case| case.observation.owned = vec![mine(ID), other]);
     let delete = Step::Delete {
-        id: TWIN.to_owned(),
+        id: DUPLICATE.to_owned(),
         duplicate: true,
     };
     // The creation window, from the intent to the end of the confirmation period, with the clock margin on both sides.
@@ -920,12 +920,12 @@ fn only_a_duplicate_from_a_recorded_creation_is_deleted() {
     }
     let Step::Rest(Rest::Confirmed {
         unexplained_duplicates, ..
-    }) = case(duplicate(ANNOUNCED, "203.0.113.8")).decide()
+    }) = case(duplicate(RECORDED, "203.0.113.8")).decide()
     else {
         panic!("left alone, and reported")
     };
-    assert_eq!(unexplained_duplicates, [TWIN]);
-    let reporting = case(duplicate(ANNOUNCED, "203.0.113.7"))
+    assert_eq!(unexplained_duplicates, [DUPLICATE]);
+    let reporting = case(duplicate(RECORDED, "203.0.113.7"))
         .with(|case| case.lifecycle.management_policy = Some(ManagementPolicy::ReportDrift));
     assert_ne!(reporting.decide(), delete);
 }
@@ -976,8 +976,8 @@ fn an_immutable_difference_is_reported_and_nothing_is_changed() {
     assert_eq!(
         listed.decide(),
         Step::Query {
-            look: Query::Whole(ID.to_owned()),
-            anew: false
+            query: Query::Whole(ID.to_owned()),
+            fresh: false
         }
     );
 }
@@ -1000,7 +1000,7 @@ fn a_failed_read_of_the_whole_object_is_reported() {
         full: false,
     };
     case.failed_query = Some(refused.clone());
-    assert_eq!(case.decide(), Step::Rest(Rest::Troubled(refused)));
+    assert_eq!(case.decide(), Step::Rest(Rest::Failed(refused)));
 }
 
 #[test]
@@ -1013,7 +1013,7 @@ fn credentials_of_another_project_stop_all_changes() {
             case.status.object.scope = Some(scope("p"));
         }),
     ] {
-        for known in [Observed::Gone, Observed::Unknown, seen(mine(ID))] {
+        for known in [Observed::Absent, Observed::Unknown, seen(mine(ID))] {
             let elsewhere = case.clone().with(|case| {
                 case.access = Ok(Access {
                     scope: scope("q"),
@@ -1085,7 +1085,7 @@ fn an_external_id_without_another_owner_is_adopted() {
     let case = naming(remote(ID, Some(&dead)));
     assert!(matches!(case.decide(), Step::Note(Note::Found { .. })));
     assert_eq!(
-        case.with(|case| case.observation.owner_lives = true).rests().0,
+        case.with(|case| case.observation.owner_exists = true).rests().0,
         Reason::AlreadyManaged
     );
     let elsewhere = owner_tag(OTHER_UID, "elsewhere");
@@ -1101,7 +1101,7 @@ fn an_external_id_without_another_owner_is_adopted() {
 fn an_external_id_that_does_not_match_the_spec_is_not_changed() {
     assert_eq!(
         naming(mine(ID))
-            .with(|case| case.observation.known = Observed::Gone)
+            .with(|case| case.observation.known = Observed::Absent)
             .rests()
             .0,
         Reason::NotFound
@@ -1131,8 +1131,8 @@ fn observing_requires_no_finalizer_and_no_claim() {
     let recorded = case.with(|case| case.status.object.id = Some(ID.to_owned()));
     assert!(matches!(recorded.decide(), Step::Rest(Rest::Confirmed { .. })));
     let released = recorded.deleting().with(|case| case.has_finalizer = true);
-    let told = "left the customer gateway in the cloud, where it was only observed";
-    assert_eq!(released.decide(), Step::Release(Some(told.to_owned())));
+    let reported = "left the customer gateway in the cloud, where it was only observed";
+    assert_eq!(released.decide(), Step::Release(Some(reported.to_owned())));
 }
 
 // --- deletion -------------------------------------------------------------------------------------------------------
@@ -1163,29 +1163,29 @@ fn a_deletion_reads_deletes_waits_and_removes_the_finalizer() {
             .0,
         Reason::Deleting
     );
-    let gone = present.with(|case| {
-        case.observation.known = Observed::Gone;
+    let absent = present.with(|case| {
+        case.observation.known = Observed::Absent;
         case.observation.owned = Vec::new();
     });
-    assert_eq!(gone.decide(), Step::Release(None));
+    assert_eq!(absent.decide(), Step::Release(None));
 }
 
 #[test]
 fn a_deletion_deletes_every_owned_gateway() {
     let case = GatewayCase::ready().deleting().with(|case| {
-        case.observation.known = Observed::Gone;
-        case.observation.owned = vec![mine(TWIN)];
+        case.observation.known = Observed::Absent;
+        case.observation.owned = vec![mine(DUPLICATE)];
     });
     assert_eq!(
         case.decide(),
         Step::Note(Note::Found {
-            remote: mine(TWIN),
+            remote: mine(DUPLICATE),
             event: None
         })
     );
     // A creation that was given up may still have taken effect: only a new LIST shows it.
     let doubtful = GatewayCase::ready().deleting().with(|case| {
-        case.observation.known = Observed::Gone;
+        case.observation.known = Observed::Absent;
         case.observation.owned = Vec::new();
         case.status.object.past_intents[0].given_up = true;
         case.observation.listed = Some(LastList {
@@ -1194,13 +1194,13 @@ fn a_deletion_deletes_every_owned_gateway() {
             complete: true,
         });
     });
-    let look = |anew| Step::Query {
-        look: Query::Collection,
-        anew,
+    let query = |fresh| Step::Query {
+        query: Query::Collection,
+        fresh,
     };
     assert_eq!(
         doubtful.decide(),
-        look(true),
+        query(true),
         "that list was too early to prove anything"
     );
     let late = doubtful.with(|case| {
@@ -1211,7 +1211,7 @@ fn a_deletion_deletes_every_owned_gateway() {
             cloud_now: Some(at(DEADLINE + 40)),
         });
     });
-    assert_eq!(late.decide(), look(false), "it was before the deletion");
+    assert_eq!(late.decide(), query(false), "it was before the deletion");
 }
 
 #[test]
@@ -1227,8 +1227,8 @@ fn a_deletion_without_a_recorded_id_lists_first() {
     assert_eq!(
         stale.decide(),
         Step::Query {
-            look: Query::Collection,
-            anew: false
+            query: Query::Collection,
+            fresh: false
         }
     );
     assert_eq!(case.decide(), Step::Release(None));
@@ -1272,7 +1272,7 @@ fn retain_removes_only_the_owner_tag() {
     let untag = Step::Change {
         id: ID.to_owned(),
         call: GatewayChange::RemoveTags(tag),
-        why: Why::LetGo,
+        why: Why::RemoveTag,
     };
     assert_eq!(retain(GatewayCase::ready().deleting()).decide(), untag);
     let untagged = retain(GatewayCase::ready().deleting()).with(|case| case.observation.known = seen(remote(ID, None)));
@@ -1310,7 +1310,13 @@ fn a_crd_deletion_deletes_nothing_in_the_cloud() {
     let before = case.clone().with(|case| case.crd_deleting_since = since(2001));
     assert!(matches!(before.decide(), Step::Delete { .. }));
     let retain = case.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
-    assert!(matches!(retain.decide(), Step::Change { why: Why::LetGo, .. }));
+    assert!(matches!(
+        retain.decide(),
+        Step::Change {
+            why: Why::RemoveTag,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -1401,7 +1407,7 @@ fn a_wait_for_the_outcome_of_a_creation_replaces_a_stale_read_failure() {
     ] {
         let failed = ReadyCondition::new(Reason::CloudError, format!("{} failed: no answer", operation.what()));
         crate::ledger::record::condition::<Gateways>(&mut waiting.status, &failed, stamp);
-        crate::ledger::record::underway::<Gateways>(&mut waiting.status, &condition, stamp);
+        crate::ledger::record::in_progress::<Gateways>(&mut waiting.status, &condition, stamp);
         let reason = conditions::ready_reason(&waiting.status.object.conditions);
         assert_eq!(reason == Some("Creating"), is_replaced, "{operation:?}");
     }
@@ -1413,7 +1419,7 @@ fn an_implausible_deadline_is_corrected_even_during_deletion() {
     let now = DEADLINE + 100;
     let absurd = GatewayCase::new().with(|case| {
         case.status.object.intent = Some(Intent {
-            recorded_at: Time(at(ANNOUNCED + year)),
+            recorded_at: Time(at(RECORDED + year)),
             deadline: Time(at(DEADLINE + year)),
             ..intent()
         });
@@ -1477,25 +1483,25 @@ fn a_deletion_sends_one_delete_even_if_reads_return_404() {
         unconfirmed.clone(),
         unconfirmed.with(|case| case.sent_delete = Some(SentDelete::ANSWERED)),
     ] {
-        let look = Query::Collection;
-        assert_eq!(case.decide(), Step::Query { look, anew: false });
+        let query = Query::Collection;
+        assert_eq!(case.decide(), Step::Query { query, fresh: false });
     }
-    let gone = lacking(Observed::Gone);
+    let absent = lacking(Observed::Absent);
     let delete = Step::Delete {
         id: ID.to_owned(),
         duplicate: false,
     };
-    assert_eq!(gone.decide(), delete);
-    let retained = gone.clone().with(|case| {
+    assert_eq!(absent.decide(), delete);
+    let retained = absent.clone().with(|case| {
         case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain);
     });
-    let read_only = gone.clone().with(|case| case.policy.read_only = true);
+    let read_only = absent.clone().with(|case| case.policy.read_only = true);
     // After a restore, or an adoption without the tag yet, the gateway may have another owner by now.
-    let unmarked = gone.clone().with(|case| case.status.object.owner_uid = None);
-    let restored = gone
+    let unmarked = absent.clone().with(|case| case.status.object.owner_uid = None);
+    let restored = absent
         .clone()
         .with(|case| case.status.object.owner_uid = Some(OTHER_UID.to_owned()));
-    let answered = gone.with(|case| case.sent_delete = Some(SentDelete::ANSWERED));
+    let answered = absent.with(|case| case.sent_delete = Some(SentDelete::ANSWERED));
     for case in [retained, read_only, unmarked, restored, answered] {
         assert_eq!(case.decide(), Step::Release(None));
     }
@@ -1530,11 +1536,11 @@ fn only_a_gateway_created_in_its_window_resolves_a_creation() {
         ..mine(ID)
     };
     for (found, stays_open) in [
-        (created(ANNOUNCED + 1), false),
+        (created(RECORDED + 1), false),
         (created(DEADLINE + 30), false),
         (created(DEADLINE + 36), true),
         // An older one that reads did not return for a while.
-        (created(ANNOUNCED - 600), true),
+        (created(RECORDED - 600), true),
         (untimed, true),
         // Named by externalID.
         (remote(ID, None), true),
@@ -1550,7 +1556,7 @@ fn only_a_gateway_created_in_its_window_resolves_a_creation() {
 fn a_deletion_waits_for_a_pending_creation_beside_an_adopted_gateway() {
     let deleting = GatewayCase::ready().deleting().with(|case| {
         case.status = found_during_creation(remote(ID, None));
-        case.observation.known = Observed::Gone;
+        case.observation.known = Observed::Absent;
         case.observation.owned = Vec::new();
         case.sent_delete = Some(SentDelete::ANSWERED);
     });
@@ -1583,20 +1589,20 @@ fn a_deletion_waits_for_a_pending_creation_beside_an_adopted_gateway() {
             }
             other => panic!("{other:?}"),
         }
-        let anew = Step::Query {
-            look: Query::Collection,
-            anew: true,
+        let fresh = Step::Query {
+            query: Query::Collection,
+            fresh: true,
         };
-        assert_eq!(at_time(&case, DEADLINE, DEADLINE + 31).decide(), anew);
-        let settled = at_time(&case, DEADLINE + 31, DEADLINE + 32);
-        assert!(matches!(settled.decide(), Step::Release(_)));
-        let late = settled.with(|case| case.observation.owned = vec![mine(TWIN)]);
-        assert!(matches!(late.decide(), Step::Note(Note::Found { remote, .. }) if remote.id == TWIN));
+        assert_eq!(at_time(&case, DEADLINE, DEADLINE + 31).decide(), fresh);
+        let after_period = at_time(&case, DEADLINE + 31, DEADLINE + 32);
+        assert!(matches!(after_period.decide(), Step::Release(_)));
+        let late = after_period.with(|case| case.observation.owned = vec![mine(DUPLICATE)]);
+        assert!(matches!(late.decide(), Step::Note(Note::Found { remote, .. }) if remote.id == DUPLICATE));
     }
     // A list that omits tags does not show the owner of a gateway.
     let tags_unknown = at_time(&deleting, DEADLINE + 31, DEADLINE + 32)
-        .with(|case| case.observation.tags_unknown = vec![TWIN.to_owned()]);
-    assert!(matches!(tags_unknown.decide(), Step::Query { look: Query::Tags(id), .. } if id == TWIN));
+        .with(|case| case.observation.tags_unknown = vec![DUPLICATE.to_owned()]);
+    assert!(matches!(tags_unknown.decide(), Step::Query { query: Query::Tags(id), .. } if id == DUPLICATE));
     // With Retain, the deletion does not wait for a gateway that may still be created.
     let retained = at_time(&deleting, DEADLINE, DEADLINE).with(|case| {
         case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain);
@@ -1606,10 +1612,10 @@ fn a_deletion_waits_for_a_pending_creation_beside_an_adopted_gateway() {
     let observed = deleting.clone().with(|case| {
         case.lifecycle.management_policy = Some(ManagementPolicy::Observe);
     });
-    let Step::Release(Some(said)) = observed.decide() else {
+    let Step::Release(Some(note)) = observed.decide() else {
         panic!("released")
     };
-    assert!(said.contains("the outcome of a creation by this object at"), "{said}");
+    assert!(note.contains("the outcome of a creation by this object at"), "{note}");
     // A deadline from a wrong clock does not block the deletion forever.
     let absurd = deleting.with(|case| {
         case.status.object.past_intents[0].deadline = Time(at(DEADLINE + 1_000_000));
@@ -1626,27 +1632,27 @@ fn a_reappeared_lost_gateway_is_reported_and_not_deleted() {
     };
     let beside = |second: i64| {
         GatewayCase::ready().with(|case| {
-            case.status.object.lost_created_at = Some(Time(at(ANNOUNCED + 5)));
-            case.observation.owned = vec![mine(ID), created(TWIN, second)];
+            case.status.object.lost_created_at = Some(Time(at(RECORDED + 5)));
+            case.observation.owned = vec![mine(ID), created(DUPLICATE, second)];
         })
     };
-    match beside(ANNOUNCED + 5).decide() {
+    match beside(RECORDED + 5).decide() {
         Step::Rest(Rest::Confirmed {
             unexplained_duplicates, ..
-        }) => assert_eq!(unexplained_duplicates, [TWIN]),
+        }) => assert_eq!(unexplained_duplicates, [DUPLICATE]),
         other => panic!("{other:?}"),
     }
-    let deleting = beside(ANNOUNCED + 5).deleting().with(|case| {
-        case.observation.known = Observed::Gone;
+    let deleting = beside(RECORDED + 5).deleting().with(|case| {
+        case.observation.known = Observed::Absent;
         case.sent_delete = Some(SentDelete::ANSWERED);
         case.observation.owned.remove(0);
     });
     assert_eq!(deleting.decide(), Step::Release(None));
-    let later = beside(ANNOUNCED + 6);
+    let later = beside(RECORDED + 6);
     assert_eq!(
         later.decide(),
         Step::Delete {
-            id: TWIN.to_owned(),
+            id: DUPLICATE.to_owned(),
             duplicate: true
         }
     );

@@ -31,11 +31,11 @@ const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
 const GROUP: &str = "cccccccc-cccc-4ccc-8ccc-cccccccccccc";
 
 /// The intent of these cases: recorded at 1000, deadline at 1012; the creation is confirmed at 1050.
-const ANNOUNCED: i64 = 1000;
+const RECORDED: i64 = 1000;
 
 const DEADLINE: i64 = 1012;
 
-const SETTLED: i64 = 1050;
+const CONFIRMED_AT: i64 = 1050;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("a small number")
@@ -52,7 +52,7 @@ fn user(id: &str) -> User {
     User {
         id: id.to_owned(),
         name: Some("alice".to_owned()),
-        created_at: Some(at(ANNOUNCED + 1).to_string()),
+        created_at: Some(at(RECORDED + 1).to_string()),
         ..User::default()
     }
 }
@@ -100,7 +100,7 @@ struct UserCase {
     status: VpnUserStatus,
     cloud_now: i64,
     dereferenced: Dereferencing<UserDereferenced>,
-    has_home: bool,
+    has_parent: bool,
     observation: Observation<User>,
     triggered: bool,
     sent_delete: Option<SentDelete>,
@@ -131,7 +131,7 @@ impl UserCase {
                 password: Some(known("one")),
                 group_id: None,
             }),
-            has_home: true,
+            has_parent: true,
             observation: Observation {
                 listed: Some(LastList {
                     fresh: false,
@@ -155,10 +155,10 @@ impl UserCase {
             status.object.id = Some(ID.to_owned());
             status.object.scope = Some(scope());
             status.record.vpn_server_id = Some(SERVER.to_owned());
-            status.record.confirmed_at = Some(Time(at(SETTLED)));
+            status.record.confirmed_at = Some(Time(at(CONFIRMED_AT)));
             status.record.password = Some(password("one"));
             status.object.past_intents = vec![PastIntent {
-                recorded_at: Time(at(ANNOUNCED)),
+                recorded_at: Time(at(RECORDED)),
                 deadline: Time(at(DEADLINE)),
                 given_up: false,
             }];
@@ -168,7 +168,7 @@ impl UserCase {
     /// A confirmed object whose user in the cloud matches the spec.
     fn ready() -> Self {
         Self::created().with(|case| {
-            case.cloud_now = SETTLED + 100;
+            case.cloud_now = CONFIRMED_AT + 100;
             case.status.record.confirmed_at = None;
             case.status.object.past_intents.clear();
             case.status.object.observed_generation = Some(1);
@@ -177,7 +177,7 @@ impl UserCase {
                 &mut case.status.object.conditions,
                 &condition,
                 Some(1),
-                &Time(at(SETTLED)),
+                &Time(at(CONFIRMED_AT)),
             );
             case.observation.known = seen(user(ID), true);
         })
@@ -230,7 +230,7 @@ impl UserCase {
                 cloud_now: Some(at(self.cloud_now)),
             }),
             dereferenced: self.dereferenced.clone(),
-            has_home: self.has_home,
+            has_parent: self.has_parent,
             observation: self.observation.clone(),
             failed_query: None,
             triggered: self.triggered,
@@ -244,7 +244,7 @@ impl UserCase {
 
     fn stops_for(&self, reason: Reason, words: &str) {
         match self.decide() {
-            Step::Rest(Rest::Troubled(failure)) if failure.condition.reason == reason => {
+            Step::Rest(Rest::Failed(failure)) if failure.condition.reason == reason => {
                 assert!(
                     failure.condition.message.contains(words),
                     "{}",
@@ -256,9 +256,9 @@ impl UserCase {
     }
 }
 
-fn look(step: &Step<Users>) -> Option<&Query> {
+fn query(step: &Step<Users>) -> Option<&Query> {
     match step {
-        Step::Query { look, .. } => Some(look),
+        Step::Query { query, .. } => Some(query),
         _ => None,
     }
 }
@@ -319,14 +319,14 @@ fn an_invalid_password_is_reported_before_any_read() {
 
 #[test]
 fn a_creation_is_confirmed_after_the_confirmation_period() {
-    let unsettled = UserCase::created().with(|case| case.observation.known = seen(user(ID), true));
+    let unconfirmed = UserCase::created().with(|case| case.observation.known = seen(user(ID), true));
     for known in [
-        unsettled.observation.known.clone(),
+        unconfirmed.observation.known.clone(),
         Observed::Unknown,
         Observed::Missing,
-        Observed::Gone,
+        Observed::Absent,
     ] {
-        let case = unsettled.clone().with(|case| case.observation.known = known);
+        let case = unconfirmed.clone().with(|case| case.observation.known = known);
         match case.decide() {
             Step::Rest(Rest::Until(Some(condition), left)) => {
                 assert_eq!(condition.reason, Reason::Creating);
@@ -335,34 +335,34 @@ fn a_creation_is_confirmed_after_the_confirmation_period() {
             other => panic!("{other:?}"),
         }
     }
-    let settled = unsettled.with(|case| case.cloud_now = SETTLED);
-    assert!(matches!(settled.decide(), Step::Rest(Rest::Confirmed { .. })));
+    let after_period = unconfirmed.with(|case| case.cloud_now = CONFIRMED_AT);
+    assert!(matches!(after_period.decide(), Step::Rest(Rest::Confirmed { .. })));
     let stale = Observed::Seen {
         remote: user(ID),
         fresh: false,
         full: true,
     };
     for known in [stale, Observed::Unknown, Observed::Missing] {
-        let case = settled.clone().with(|case| {
+        let case = after_period.clone().with(|case| {
             case.observation.known = known;
             case.observation.mass_deletion = Some(MassDeletion { missing: 50, of: 50 });
             case.triggered = false;
         });
         assert_eq!(
-            look(&case.decide()),
+            query(&case.decide()),
             Some(&Query::Object(ID.to_owned())),
             "no creation is a loss"
         );
     }
-    let gone = settled.with(|case| case.observation.known = Observed::Gone);
-    assert_eq!(gone.decide(), Step::Note(Note::Vanished));
+    let absent = after_period.with(|case| case.observation.known = Observed::Absent);
+    assert_eq!(absent.decide(), Step::Note(Note::Disappeared));
 }
 
 #[test]
 fn a_name_collision_is_a_conflict_only_in_a_fresh_list() {
-    let stranger = UserCase::new().with(|case| case.observation.name_collision = Some(user("unmanaged")));
-    assert_eq!(look(&stranger.decide()), Some(&Query::Collection));
-    stranger
+    let unmanaged = UserCase::new().with(|case| case.observation.name_collision = Some(user("unmanaged")));
+    assert_eq!(query(&unmanaged.decide()), Some(&Query::Collection));
+    unmanaged
         .listed_now()
         .stops_for(Reason::NameConflict, "spec.externalID to unmanaged");
 
@@ -371,7 +371,7 @@ fn a_name_collision_is_a_conflict_only_in_a_fresh_list() {
         let conditions = &mut case.status.object.conditions;
         conditions::apply(conditions, &condition, Some(1), &Time(at(0)));
     });
-    assert_eq!(look(&refused.decide()), Some(&Query::Collection));
+    assert_eq!(query(&refused.decide()), Some(&Query::Collection));
     assert!(matches!(refused.listed_now().decide(), Step::Create(_)));
 }
 
@@ -392,7 +392,7 @@ fn an_unresolved_creation_is_resolved_before_another_request() {
     let unresolved = UserCase::new().with(|case| {
         case.status.object.intent = Some(Intent {
             token: "token".to_owned(),
-            recorded_at: Time(at(ANNOUNCED)),
+            recorded_at: Time(at(RECORDED)),
             deadline: Time(at(DEADLINE)),
             name: "alice".to_owned(),
         });
@@ -401,14 +401,14 @@ fn an_unresolved_creation_is_resolved_before_another_request() {
     let found = unresolved.clone().with(|case| case.observation.owned = vec![user(ID)]);
     assert!(matches!(found.decide(), Step::Note(Note::Found { .. })));
     // An unmanaged user is never ours. The creation is given up only when it can no longer take effect.
-    let stranger = unresolved.with(|case| case.observation.name_collision = Some(user("unmanaged")));
-    assert_eq!(look(&stranger.decide()), Some(&Query::Collection));
+    let unmanaged = unresolved.with(|case| case.observation.name_collision = Some(user("unmanaged")));
+    assert_eq!(query(&unmanaged.decide()), Some(&Query::Collection));
     assert!(matches!(
-        stranger.clone().listed_now().decide(),
+        unmanaged.clone().listed_now().decide(),
         Step::Rest(Rest::Until(Some(_), _))
     ));
     // A replay resolves the outcome if the recorded body is still known; it is sent once.
-    let replayable = stranger.clone().listed_now().with(|case| {
+    let replayable = unmanaged.clone().listed_now().with(|case| {
         case.status.record.sent = Some(SentUser {
             name: "alice".to_owned(),
             password: password("one"),
@@ -434,7 +434,7 @@ fn an_unresolved_creation_is_resolved_before_another_request() {
     for case in [another, replayed] {
         assert!(matches!(case.decide(), Step::Rest(Rest::Until(Some(_), _))));
     }
-    let later = stranger.with(|case| case.cloud_now = DEADLINE + 31).listed_now();
+    let later = unmanaged.with(|case| case.cloud_now = DEADLINE + 31).listed_now();
     assert_eq!(later.decide(), Step::Note(Note::GivenUp));
 }
 
@@ -476,8 +476,8 @@ fn only_a_changed_password_is_recorded_and_sent() {
         case.cloud_now = DEADLINE + 30;
     });
     assert!(matches!(third.decide(), Step::Rest(Rest::Until(Some(_), _))));
-    let settled = third.with(|case| case.cloud_now = DEADLINE + 31);
-    assert!(matches!(settled.decide(), Step::Change { .. }));
+    let after_period = third.with(|case| case.cloud_now = DEADLINE + 31);
+    assert!(matches!(after_period.decide(), Step::Change { .. }));
 
     let refused = PasswordRefused {
         password: password("one"),
@@ -514,7 +514,7 @@ fn an_update_includes_unchanged_fields_and_reads_the_whole_user() {
     let listed = edited
         .clone()
         .with(|case| case.observation.known = seen(has.clone(), false));
-    assert_eq!(look(&listed.decide()), Some(&Query::Whole(ID.to_owned())));
+    assert_eq!(query(&listed.decide()), Some(&Query::Whole(ID.to_owned())));
     let whole = edited.with(|case| case.observation.known = seen(has.clone(), true));
     match whole.decide() {
         Step::Change {
@@ -540,11 +540,11 @@ fn an_update_includes_unchanged_fields_and_reads_the_whole_user() {
 fn a_deletion_waits_for_a_creation_that_may_still_appear() {
     let early = UserCase::created()
         .deleting()
-        .with(|case| case.observation.known = Observed::Gone);
+        .with(|case| case.observation.known = Observed::Absent);
     assert!(matches!(early.decide(), Step::Rest(Rest::Until(Some(_), _))));
     let shown = early.clone().with(|case| case.observation.known = seen(user(ID), true));
     assert!(matches!(shown.decide(), Step::Delete { duplicate: false, .. }));
-    let late = early.with(|case| case.cloud_now = SETTLED);
+    let late = early.with(|case| case.cloud_now = CONFIRMED_AT);
     assert!(
         matches!(late.decide(), Step::Delete { duplicate: false, .. }),
         "reads may be stale"
@@ -558,8 +558,8 @@ fn a_deletion_sends_one_delete_for_each_recorded_lost_user() {
     let (first, second) = ("lost-1", "lost-2");
     let lost = UserCase::new().listed_now().deleting().with(|case| {
         case.status.object.scope = Some(scope());
-        case.status.record.vanished_ids = vec![first.to_owned(), second.to_owned()];
-        case.undeleted = case.status.record.vanished_ids.clone();
+        case.status.record.disappeared_ids = vec![first.to_owned(), second.to_owned()];
+        case.undeleted = case.status.record.disappeared_ids.clone();
     });
     let deletes = |id: &str| Step::<Users>::Delete {
         id: id.to_owned(),
@@ -574,11 +574,11 @@ fn a_deletion_sends_one_delete_for_each_recorded_lost_user() {
         case.observation.known = seen(user(ID), true);
     });
     assert_eq!(recreated.decide(), deletes(ID));
-    let recreated_gone = recreated.with(|case| {
-        case.observation.known = Observed::Gone;
+    let recreated_absent = recreated.with(|case| {
+        case.observation.known = Observed::Absent;
         case.sent_delete = Some(SentDelete::ANSWERED);
     });
-    assert_eq!(recreated_gone.decide(), deletes(first));
+    assert_eq!(recreated_absent.decide(), deletes(first));
     for case in [
         lost.clone().with(|case| case.undeleted.clear()),
         lost.clone()
@@ -609,7 +609,7 @@ fn an_adopted_user_of_another_name_keeps_open_creation_records() {
                 name: "alice".to_owned(),
                 ..SentUser::default()
             }),
-            vanished_ids: vec!["lost".to_owned()],
+            disappeared_ids: vec!["lost".to_owned()],
             ..UserRecord::default()
         },
         ..VpnUserStatus::default()
@@ -623,10 +623,12 @@ fn an_adopted_user_of_another_name_keeps_open_creation_records() {
             name: Some(name.to_owned()),
             ..User::default()
         };
-        crate::ledger::record::settled::<Users>(&mut status, &remote, at(now), confirmation_period);
+        crate::ledger::record::resolved::<Users>(&mut status, &remote, at(now), confirmation_period);
         crate::ledger::record::confirmed::<Users>(&mut status, None, None, &remote, Vec::new(), &[], stamp);
-        let UserRecord { sent, vanished_ids, .. } = status.record;
-        (status.object.past_intents.len(), sent.is_some(), vanished_ids.len())
+        let UserRecord {
+            sent, disappeared_ids, ..
+        } = status.record;
+        (status.object.past_intents.len(), sent.is_some(), disappeared_ids.len())
     };
     let confirmed_at = |now, id: &str, name: &str| confirmed_with(open.record.sent.clone(), now, id, name);
     assert_eq!(confirmed_at(2000, ID, "bob"), (1, true, 1));
@@ -650,7 +652,7 @@ fn only_a_user_created_in_its_window_resolves_a_creation() {
     };
     let intent = Intent {
         token: "t".to_owned(),
-        recorded_at: Time(at(ANNOUNCED)),
+        recorded_at: Time(at(RECORDED)),
         deadline: Time(at(DEADLINE)),
         name: "alice".to_owned(),
     };
@@ -663,14 +665,18 @@ fn only_a_user_created_in_its_window_resolves_a_creation() {
         created_at: None,
         ..user(ID)
     };
-    for (found, settles) in [
-        (called("alice", ANNOUNCED + 1), true),
-        (called("alice", ANNOUNCED - 600), false),
+    for (found, resolves_intent) in [
+        (called("alice", RECORDED + 1), true),
+        (called("alice", RECORDED - 600), false),
         (called("alice", DEADLINE + 36), false),
-        (called("bob", ANNOUNCED + 1), false),
+        (called("bob", RECORDED + 1), false),
         (untimed, false),
     ] {
-        assert_eq!(Users::settles(&intent, &found, &record), settles, "{found:?}");
+        assert_eq!(
+            Users::resolves_intent(&intent, &found, &record),
+            resolves_intent,
+            "{found:?}"
+        );
     }
 }
 
@@ -687,13 +693,13 @@ fn a_user_found_under_the_recorded_name_clears_the_lost_ids() {
             name: Some("alice".to_owned()),
             ..VpnUserStatus::default()
         };
-        status.record.vanished_ids = vec!["lost".to_owned()];
+        status.record.disappeared_ids = vec!["lost".to_owned()];
         let remote = User {
             name: Some(name.to_owned()),
             ..user(id)
         };
         Users::found(&mut status, None, &remote, None, &record);
-        assert_eq!(status.record.vanished_ids.len(), left, "{name}");
+        assert_eq!(status.record.disappeared_ids.len(), left, "{name}");
     }
 }
 
@@ -712,7 +718,7 @@ fn a_deletion_with_other_credentials_keeps_records_of_the_former_scope() {
     });
     let lost = elsewhere
         .clone()
-        .with(|case| case.status.record.vanished_ids = vec!["lost".to_owned()]);
+        .with(|case| case.status.record.disappeared_ids = vec!["lost".to_owned()]);
     let unresolved = elsewhere
         .clone()
         .with(|case| case.status.object.past_intents = vec![given_up]);
@@ -738,35 +744,39 @@ fn a_deletion_works_with_an_unreadable_spec_and_retain_keeps_the_user() {
     let kept = broken.with(|case| case.lifecycle.deletion_policy = Some(DeletionPolicy::Retain));
     assert!(matches!(kept.decide(), Step::Release(Some(_))));
 
-    let homeless = UserCase::new().deleting().with(|case| {
+    let unknown_parent = UserCase::new().deleting().with(|case| {
         case.spec = Err("broken".to_owned());
-        case.has_home = false;
+        case.has_parent = false;
     });
-    assert_eq!(homeless.decide(), Step::Release(None), "no creation was ever recorded");
-    let lost = homeless.with(|case| case.status.object.id = Some(ID.to_owned()));
+    assert_eq!(
+        unknown_parent.decide(),
+        Step::Release(None),
+        "no creation was ever recorded"
+    );
+    let lost = unknown_parent.with(|case| case.status.object.id = Some(ID.to_owned()));
     lost.stops_for(Reason::InvalidSpec, "correct spec");
 }
 
 #[test]
 fn implausible_recorded_times_of_a_user_are_corrected() {
-    let now = SETTLED;
+    let now = CONFIRMED_AT;
     let year_later = || Time(at(now + 365 * 24 * 3600));
     let intends = UserCase::new().with(|case| {
         case.status.object.intent = Some(Intent {
             token: "token".to_owned(),
-            recorded_at: Time(at(ANNOUNCED)),
+            recorded_at: Time(at(RECORDED)),
             deadline: year_later(),
             name: "alice".to_owned(),
         });
     });
-    let settles = UserCase::created().with(|case| case.status.record.confirmed_at = Some(year_later()));
+    let confirms = UserCase::created().with(|case| case.status.record.confirmed_at = Some(year_later()));
     let resets = UserCase::ready().with(|case| {
         case.status.record.password_reset = Some(PasswordReset {
             deadline: year_later(),
             ..reset("two")
         });
     });
-    for case in [intends, settles, resets].map(|case| case.with(|case| case.cloud_now = now)) {
+    for case in [intends, confirms, resets].map(|case| case.with(|case| case.cloud_now = now)) {
         for case in [case.clone(), case.clone().deleting()] {
             assert_eq!(case.decide(), Step::Note(Note::Unbelievable), "{:?}", case.status);
             let record = crate::kind::RecordContext {
@@ -784,9 +794,9 @@ fn implausible_recorded_times_of_a_user_are_corrected() {
                 corrected.status
             );
         }
-        let homeless = case.with(|case| case.has_home = false);
+        let unknown_parent = case.with(|case| case.has_parent = false);
         assert_ne!(
-            homeless.decide(),
+            unknown_parent.decide(),
             Step::Note(Note::Unbelievable),
             "nothing can be recorded"
         );

@@ -14,7 +14,7 @@ use crate::terms::policy::Policy;
 pub trait Compare: Shape {
     /// Whether this spec could adopt the resource: its name matches, and its identifier as far as the spec and the
     /// cloud give one.
-    fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool;
+    fn is_candidate(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool;
 
     /// Whether the resource matches this spec in the immutable fields that the cloud returned. The default, for kinds
     /// without tags: no resource shows its owner, so none is a peer.
@@ -93,7 +93,7 @@ pub enum Immutable {
     /// No known immutable field differs.
     Same,
     /// The list omitted a field that matters: the resource itself must be read.
-    Untold,
+    Unknown,
     /// The field, and a message for `InvalidSpec` that names it.
     Differs {
         /// The path of the field in spec.

@@ -17,14 +17,14 @@ pub trait Ledger: Shape {
     fn expected(_: &mut Self::Status, _: &Self::Spec, _object_name: &str) {}
 
     /// Records a creation before it is sent, in addition to the intent itself. The default: the intent is sufficient.
-    fn announced(_: &mut Self::Status, _: &Self::Parent, _: &Self::New, _: &Intent) {}
+    fn record_creation(_: &mut Self::Status, _: &Self::Parent, _: &Self::New, _: &Intent) {}
 
     /// Records a creation that was answered at this time of the cloud.
     fn created(status: &mut Self::Status, new: &Self::New, remote: &Self::Remote, record: &RecordContext<'_>);
 
     /// The recorded body of a creation, if it is still known: a replay with the same token resolves the outcome. The
     /// default: creations of the kind have no such tokens.
-    fn announced_before(_: &Self::Status, _: &Self::Dereferenced) -> Option<Self::New> {
+    fn recorded_creation(_: &Self::Status, _: &Self::Dereferenced) -> Option<Self::New> {
         None
     }
 
@@ -56,7 +56,7 @@ pub trait Ledger: Shape {
 
     /// Records that this id no longer exists: its creation was not confirmed, or a kind without tags lost it. The
     /// default: creations of the kind need no confirmation, and its tags identify what reappears.
-    fn vanished(_: &mut Self::Status, _id: &str) {}
+    fn disappeared(_: &mut Self::Status, _id: &str) {}
 
     /// Copies the kind's own fields from the cloud into status; the caller copies the shared ones.
     fn confirm(
@@ -67,7 +67,7 @@ pub trait Ledger: Shape {
     );
 
     /// Records a change before it is sent; by `deadline` it has succeeded or failed. The default: reads show the outcome.
-    fn announce_change(_: &mut Self::Status, _: &Self::Change, _deadline: Timestamp) {}
+    fn record_change(_: &mut Self::Status, _: &Self::Change, _deadline: Timestamp) {}
 
     /// Status fields that hold the outcome of a change, besides those recorded before. The change is not sent while the
     /// CRD does not keep them. The default: there are none.
@@ -115,7 +115,7 @@ impl RecordContext<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// What the error says.
-    AsTold,
+    AsReported,
     /// The refusal proves that the change is in force.
     InForce,
     /// Another reason than the error's.

@@ -32,11 +32,11 @@ pub trait Ownership: Shape {
     fn awaited(status: &mut Self::Status) -> Vec<&mut Time>;
 
     /// Whether a resource can be the result of this creation.
-    fn settles(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool;
+    fn resolves_intent(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool;
 
     /// Whether no earlier creation of this object can take effect, and no lost resource can reappear, as long as this
     /// resource exists. The default: any number of resources may share a name, so no resource prevents another.
-    fn settles_all(_: &Self::Status, _: &Self::Remote) -> bool {
+    fn resolves_all_intents(_: &Self::Status, _: &Self::Remote) -> bool {
         false
     }
 

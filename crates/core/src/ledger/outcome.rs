@@ -53,11 +53,11 @@ impl<'a, K: Kind> Circumstances<'a, K> {
         }
     }
 
-    /// Returns the intent of a creation that is sent now. An `announced` one keeps its token and its start time.
-    pub fn intent(&self, announced: Option<&Intent>, token: impl FnOnce() -> String) -> Intent {
+    /// Returns the intent of a creation that is sent now. A `recorded_intent` keeps its token and its start time.
+    pub fn intent(&self, recorded_intent: Option<&Intent>, token: impl FnOnce() -> String) -> Intent {
         let spec = self.object.spec.as_ref();
         let name = spec.map(|spec| K::cloud_name(spec, &self.object.status, self.object.name()));
-        let (token, recorded_at) = match announced {
+        let (token, recorded_at) = match recorded_intent {
             Some(intent) => (intent.token.clone(), intent.recorded_at.clone()),
             None => (token(), Time(whole_seconds(self.cloud_now))),
         };
@@ -79,8 +79,8 @@ impl<'a, K: Kind> Circumstances<'a, K> {
     }
 
     /// Records a creation that is about to be sent.
-    pub fn announce_creation(&self, status: &mut K::Status, intent: &Intent, new: &K::New) {
-        record::announced::<K>(status, intent, self.scope, self.parent, new, self.stamp);
+    pub fn record_creation(&self, status: &mut K::Status, intent: &Intent, new: &K::New) {
+        record::record_creation::<K>(status, intent, self.scope, self.parent, new, self.stamp);
     }
 
     /// Records the resource in the response to a creation.
@@ -88,10 +88,10 @@ impl<'a, K: Kind> Circumstances<'a, K> {
         record::created::<K>(status, new, remote, self.scope, &self.record());
         record::marked::<K>(status, self.object.uid());
         if K::confirmed_at(status).is_some() {
-            self.settles(status, remote.id());
+            self.await_confirmation(status, remote.id());
         } else if self.is_as_specified(status, remote) {
             let spec = self.object.spec.as_ref().ok();
-            record::settled::<K>(status, remote, self.cloud_now, self.policy.confirmation_period);
+            record::resolved::<K>(status, remote, self.cloud_now, self.policy.confirmation_period);
             record::confirmed::<K>(status, spec, self.dereferenced, remote, Vec::new(), &[], self.stamp);
         }
     }
@@ -133,11 +133,11 @@ impl<'a, K: Kind> Circumstances<'a, K> {
             Note::Found { remote, .. }
                 if K::confirmed_at(status).is_some() && self.object.deleting_since().is_none() =>
             {
-                self.settles(status, remote.id());
+                self.await_confirmation(status, remote.id());
             }
             Note::Found { .. } | Note::Returned | Note::Unbelievable => {}
-            Note::Lost | Note::Vanished => record::condition::<K>(status, &condition, self.stamp),
-            Note::GivenUp => record::underway::<K>(status, &condition, self.stamp),
+            Note::Lost | Note::Disappeared => record::condition::<K>(status, &condition, self.stamp),
+            Note::GivenUp => record::in_progress::<K>(status, &condition, self.stamp),
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a, K: Kind> Circumstances<'a, K> {
             Note::GivenUp => format!("the creation of the {} had no effect; retrying", K::NOUN),
             Note::Returned => format!("the {} exists again", K::NOUN),
             Note::Unbelievable => format!("a recorded time of the {} was far too late; corrected it", K::NOUN),
-            Note::Vanished => format!(
+            Note::Disappeared => format!(
                 "the cloud accepted the creation of the {} {}, but it does not exist after the confirmation period: \
                  the creation failed there, and the cloud does not report why; it is created again",
                 K::NOUN,
@@ -157,25 +157,25 @@ impl<'a, K: Kind> Circumstances<'a, K> {
             ),
         };
         let reason = match note {
-            Note::Vanished => Reason::CloudError,
+            Note::Disappeared => Reason::CloudError,
             _ => Reason::Creating,
         };
         ReadyCondition::new(reason, message)
     }
 
     /// Sets the condition of the confirmation period. It replaces an earlier failure as soon as the resource exists.
-    fn settles(&self, status: &mut K::Status, id: &str) {
-        let condition = decide::settling::<K>(id, self.policy.confirmation_period);
+    fn await_confirmation(&self, status: &mut K::Status, id: &str) {
+        let condition = decide::awaiting_confirmation::<K>(id, self.policy.confirmation_period);
         record::condition::<K>(status, &condition, self.stamp);
     }
 
     /// Records a change of these fields that is about to be sent.
-    pub fn announce_change(&self, status: &mut K::Status, call: &K::Change, fields: &str) {
+    pub fn record_change(&self, status: &mut K::Status, call: &K::Change, fields: &str) {
         let before = conditions::ready_reason(&K::object(&self.object.status).conditions);
-        K::announce_change(status, call, self.deadline());
+        K::record_change(status, call, self.deadline());
         if before != Some(Reason::Updating.as_str()) {
             let condition = ReadyCondition::new(Reason::Updating, format!("changing in the cloud: {fields}"));
-            record::underway::<K>(status, &condition, self.stamp);
+            record::in_progress::<K>(status, &condition, self.stamp);
         }
     }
 }

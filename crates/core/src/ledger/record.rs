@@ -43,7 +43,7 @@ pub fn condition<K: Kind>(status: &mut K::Status, condition: &ReadyCondition, st
 
 /// Sets the condition for work in progress. The cloud's answer to the last attempt stays until the answer changes:
 /// retries neither flip the condition nor report an old failure again.
-pub fn underway<K: Kind>(status: &mut K::Status, condition: &ReadyCondition, stamp: Stamp) {
+pub fn in_progress<K: Kind>(status: &mut K::Status, condition: &ReadyCondition, stamp: Stamp) {
     if !shows_clouds_answer(K::object(status), stamp.generation) {
         self::condition::<K>(status, condition, stamp);
     }
@@ -87,7 +87,7 @@ pub fn annotations<K: Kind>(status: &mut K::Status, problem: Option<&str>, stamp
 }
 
 /// Records a creation that is about to be sent.
-pub fn announced<K: Kind>(
+pub fn record_creation<K: Kind>(
     status: &mut K::Status,
     intent: &Intent,
     scope: &Scope,
@@ -95,12 +95,12 @@ pub fn announced<K: Kind>(
     new: &K::New,
     stamp: Stamp,
 ) {
-    K::announced(status, parent, new, intent);
+    K::record_creation(status, parent, new, intent);
     let object = K::object_mut(status);
     object.intent = Some(intent.clone());
     object.scope = Some(scope.clone());
     let message = format!("creating the {} {}", K::NOUN, intent.name);
-    underway::<K>(status, &ReadyCondition::new(Reason::Creating, message), stamp);
+    in_progress::<K>(status, &ReadyCondition::new(Reason::Creating, message), stamp);
 }
 
 /// Records a creation that was answered with the object.
@@ -133,15 +133,17 @@ pub fn noted<K: Kind>(
     match note {
         Note::Found { remote, .. } => {
             let intent = K::object(status).intent.clone();
-            let settles = intent.as_ref().is_none_or(|intent| K::settles(intent, remote, record));
-            close_intent::<K>(status, !settles);
+            let resolves_intent = intent
+                .as_ref()
+                .is_none_or(|intent| K::resolves_intent(intent, remote, record));
+            close_intent::<K>(status, !resolves_intent);
             owned::<K>(status, remote, scope);
             K::found(status, parent, remote, intent.as_ref(), record);
         }
         Note::Lost => {
             // Without a tag, only its id shows that it is ours if it reappears.
             match K::object(status).id.clone() {
-                Some(id) if !K::Remote::TAGGED => K::vanished(status, &id),
+                Some(id) if !K::Remote::TAGGED => K::disappeared(status, &id),
                 _ => K::lost(status),
             }
             record_loss::<K>(status, record.cloud_now);
@@ -161,9 +163,9 @@ pub fn noted<K: Kind>(
             }
         }
         Note::GivenUp => close_intent::<K>(status, true),
-        Note::Vanished => {
+        Note::Disappeared => {
             if let Some(id) = K::object(status).id.clone() {
-                K::vanished(status, &id);
+                K::disappeared(status, &id);
             }
             lost::<K>(status);
             // It may still appear.
@@ -196,7 +198,7 @@ fn lost<K: Kind>(status: &mut K::Status) {
 
 /// The existing cloud object keeps every earlier creation from taking effect: forgets them once their requests are
 /// over.
-pub fn settled<K: Kind>(
+pub fn resolved<K: Kind>(
     status: &mut K::Status,
     remote: &K::Remote,
     cloud_now: Timestamp,
@@ -204,7 +206,7 @@ pub fn settled<K: Kind>(
 ) {
     let past = &K::object(status).past_intents;
     let is_over = |past: &PastIntent| !past.given_up || later(past.deadline.0, confirmation_period) < cloud_now;
-    if past.iter().all(is_over) && K::settles_all(status, remote) {
+    if past.iter().all(is_over) && K::resolves_all_intents(status, remote) {
         K::object_mut(status).past_intents.clear();
         K::forget_earlier(status);
     }

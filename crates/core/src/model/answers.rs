@@ -60,7 +60,7 @@ impl<K: Modelled> Work<'_, K> {
                 self.created(new, &remote, &sent);
             }
             (WriteCall::Create { new, .. }, WriteEnd::Refused(error)) => {
-                self.troubled(&failure_of(&error), &sent.object, |status| {
+                self.record_failure(&failure_of(&error), &sent.object, |status| {
                     record::refused::<K>(status, new, &error);
                 });
             }
@@ -75,7 +75,7 @@ impl<K: Modelled> Work<'_, K> {
                 self.was_deleted_before(id, *duplicate);
             }
             (WriteCall::Delete { .. }, WriteEnd::Refused(error)) => {
-                self.troubled(&failure_of(&error), &sent.object, |_| {});
+                self.record_failure(&failure_of(&error), &sent.object, |_| {});
             }
             (call, end) => unreachable!("{call:?} ended with {end:?}"),
         }
@@ -88,7 +88,7 @@ impl<K: Modelled> Work<'_, K> {
             let now = self.now;
             self.with_entry(|entry| entry.delete_was_sent(id, DeleteOutcome::Lost, now));
         }
-        self.troubled(&failure_of(error), &sent.object, |_| {});
+        self.record_failure(&failure_of(error), &sent.object, |_| {});
     }
 
     fn created(&mut self, new: &K::New, remote: &K::Remote, sent: &SentContext<K>) {
@@ -103,7 +103,7 @@ impl<K: Modelled> Work<'_, K> {
                 let parent = K::parent(object.spec.as_ref().ok(), status);
                 if let Some(parent) = parent {
                     let intent = circumstances.intent(None, String::new);
-                    K::announced(status, &parent, new, &intent);
+                    K::record_creation(status, &parent, new, &intent);
                 }
             }
             circumstances.created(status, new, remote);
@@ -129,7 +129,7 @@ impl<K: Modelled> Work<'_, K> {
     fn change_refused(&mut self, call: &K::Change, error: &CloudError, sent: &SentContext<K>) {
         let object = &sent.object;
         let record = circumstances(self.check, object, Some(&sent.dereferenced), self.world.now).record();
-        let mut told = failure_of(error);
+        let mut reported = failure_of(error);
         match K::refused(&mut object.status.clone(), call, error, &record) {
             Refused::InForce => {
                 let is_written = self.write_surely(object, |status| {
@@ -143,13 +143,13 @@ impl<K: Modelled> Work<'_, K> {
                 });
                 return;
             }
-            Refused::AsTold => {}
-            Refused::Because(reason, message) => told.condition = ReadyCondition::new(reason, message),
+            Refused::AsReported => {}
+            Refused::Because(reason, message) => reported.condition = ReadyCondition::new(reason, message),
         }
         if error.kind == ErrorKind::RecentPassword {
             self.world.crs[self.index].refused = K::password_set_by(call);
         }
-        self.troubled(&told, object, |status| {
+        self.record_failure(&reported, object, |status| {
             K::refused(status, call, error, &record);
         });
     }

@@ -24,7 +24,7 @@ impl<K: Modelled> Work<'_, K> {
         ) {
             (None, CrKnowledge::Nothing) => return None,
             (None, CrKnowledge::Listed(_) | CrKnowledge::Known(..)) => self.forget(),
-            (Some(object), CrKnowledge::Known(..)) => self.arrive(&object),
+            (Some(object), CrKnowledge::Known(..)) => self.observe(&object),
             (Some(object), CrKnowledge::Nothing | CrKnowledge::Listed(_)) => {
                 self.world.process.seats[self.index].heard = CrKnowledge::Listed(object);
             }
@@ -39,7 +39,7 @@ impl<K: Modelled> Work<'_, K> {
             Some(back) => cr.older.get(back)?.clone(),
             None => cr.object.clone()?,
         };
-        self.arrive(&older);
+        self.observe(&older);
         Some(self.done())
     }
 
@@ -65,7 +65,7 @@ impl<K: Modelled> Work<'_, K> {
     ) -> Result<Kept<Object<K>>, Conflict> {
         let written = self.put(base, change);
         if let (Err(Conflict), Some(newest)) = (&written, self.world.crs[self.index].object.clone()) {
-            self.arrive(&newest);
+            self.observe(&newest);
         }
         written
     }
@@ -123,13 +123,13 @@ impl<K: Modelled> Work<'_, K> {
         }
     }
 
-    pub(crate) fn arrive(&mut self, object: &Kept<Object<K>>) {
+    pub(crate) fn observe(&mut self, object: &Kept<Object<K>>) {
         let Some((entry, latest)) = &mut self.entry else {
             return;
         };
-        let arrived = object.shared();
-        entry.observe(Arc::clone(&arrived), self.now);
-        if Arc::ptr_eq(&entry.latest(), &arrived) {
+        let shared = object.shared();
+        entry.observe(Arc::clone(&shared), self.now);
+        if Arc::ptr_eq(&entry.latest(), &shared) {
             *latest = object.clone();
         }
     }

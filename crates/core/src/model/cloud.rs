@@ -31,7 +31,7 @@ pub(crate) struct ModelResource<R> {
     /// The uid of the CR that it was created for; `None` if a third party created it.
     pub owner: Option<String>,
     /// Until then its creation may fail.
-    pub settles: Option<u16>,
+    pub confirmed_at: Option<u16>,
     /// It is not visible yet.
     pub hidden: bool,
     /// The passwords that it has had; the last one is in force.
@@ -69,7 +69,7 @@ impl<K: Modelled> WriteCall<K> {
     }
 
     /// Describes the call in a few words.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Create { token, .. } => format!("creation {token}"),
             Self::Change { id, call } => match K::password_set_by(call) {
@@ -298,7 +298,7 @@ impl<K: Modelled> ModelCloud<K> {
         let id = self.add(|id| ModelResource {
             remote: K::made(new, id, at(now)),
             owner: uid.map(str::to_owned),
-            settles: (!K::Remote::TAGGED).then_some(now + super::SETTLE),
+            confirmed_at: (!K::Remote::TAGGED).then_some(now + super::CONFIRMATION_PERIOD),
             hidden: !K::Remote::TAGGED && manners.hides,
             passwords: K::password_of(new).into_iter().collect(),
         });

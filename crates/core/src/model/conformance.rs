@@ -10,7 +10,7 @@ use vpn_cloud::resources::customer_gateways::{CustomerGateway, CustomerGatewayUp
 use vpn_cloud::resources::users::{NO_STATIC_IP, NewUser, User, UserUpdate};
 use vpn_cloud::{ErrorKind, Operation};
 use vpn_operator_testbed::figures::{self, Effort};
-use vpn_simulator::desk::{Desk, Told};
+use vpn_simulator::desk::{Desk, DeskReply};
 use vpn_simulator::tryout::VPN_SERVER_ID;
 
 use crate::cache::Remote;
@@ -36,7 +36,7 @@ trait Comparable: Modelled {
     const DELETES: Operation;
     fn read(value: Value) -> Self::Remote;
     /// What both clouds must agree on.
-    fn told(remote: &Self::Remote) -> Self::Remote;
+    fn reported(remote: &Self::Remote) -> Self::Remote;
 }
 
 fn tags(random: &mut StdRng) -> BTreeMap<String, String> {
@@ -122,7 +122,7 @@ impl Comparable for Gateways {
         serde_json::from_value(value).expect("a gateway")
     }
 
-    fn told(remote: &CustomerGateway) -> CustomerGateway {
+    fn reported(remote: &CustomerGateway) -> CustomerGateway {
         assert!(remote.created_at.is_some(), "{remote:?}");
         CustomerGateway {
             created_at: None,
@@ -191,7 +191,7 @@ impl Comparable for Users {
         serde_json::from_value(value).expect("a user")
     }
 
-    fn told(remote: &User) -> User {
+    fn reported(remote: &User) -> User {
         assert!(remote.created_at.is_some(), "{remote:?}");
         User {
             created_at: None,
@@ -229,12 +229,12 @@ impl<K: Comparable> Both<K> {
         if let Some((id, _)) = known {
             value["id"] = json!(id);
         }
-        K::told(&K::read(value))
+        K::reported(&K::read(value))
     }
 
-    fn kind(operation: Operation, told: &Told) -> Option<ErrorKind> {
-        let (code, text) = told.refused.as_ref()?;
-        Some(ErrorKind::of(operation, told.status, Some(code), text))
+    fn kind(operation: Operation, reported: &DeskReply) -> Option<ErrorKind> {
+        let (code, text) = reported.refused.as_ref()?;
+        Some(ErrorKind::of(operation, reported.status, Some(code), text))
     }
 
     fn write(&mut self, call: &WriteCall<K>, operation: Operation, method: &str, path: &str, body: Option<&Value>) {
@@ -256,7 +256,7 @@ impl<K: Comparable> Both<K> {
                 }
             }
             (WriteReply::Changed(Some(remote)), None) => {
-                assert_eq!(K::told(remote), self.translated(&seen.body[K::WRAPPER]), "{call:?}");
+                assert_eq!(K::reported(remote), self.translated(&seen.body[K::WRAPPER]), "{call:?}");
             }
             (WriteReply::Changed(None) | WriteReply::Deleted, None) => {}
             (ours, theirs) => panic!("{call:?}: the model answers {ours:?}, the simulator {theirs:?} ({seen:?})"),
@@ -264,29 +264,29 @@ impl<K: Comparable> Both<K> {
     }
 
     fn get(&mut self, id: &str) {
-        let told = self.simulator.ask("GET", &self.path(id), None, None);
-        match (self.model.get(id), Self::kind(K::GETS, &told)) {
+        let reported = self.simulator.ask("GET", &self.path(id), None, None);
+        match (self.model.get(id), Self::kind(K::GETS, &reported)) {
             (None, Some(kind)) => assert_eq!(kind, ErrorKind::Gone),
-            (Some(remote), None) => assert_eq!(K::told(&remote), self.translated(&told.body[K::WRAPPER])),
+            (Some(remote), None) => assert_eq!(K::reported(&remote), self.translated(&reported.body[K::WRAPPER])),
             (ours, theirs) => panic!("{id}: the model has {ours:?}, the simulator answers {theirs:?}"),
         }
     }
 
     fn list(&mut self) {
-        let told = self.simulator.ask("GET", &K::path(), None, None);
-        let mut theirs: Vec<K::Remote> = told.body[K::COLLECTION]
+        let reported = self.simulator.ask("GET", &K::path(), None, None);
+        let mut theirs: Vec<K::Remote> = reported.body[K::COLLECTION]
             .as_array()
             .expect("a list")
             .iter()
             .map(|item| self.translated(item))
             .collect();
         let listing = self.model.list(self.manners, None);
-        let mut ours: Vec<K::Remote> = listing.items.iter().map(K::told).collect();
+        let mut ours: Vec<K::Remote> = listing.items.iter().map(K::reported).collect();
         theirs.sort_by_key(|remote| remote.id().to_owned());
         ours.sort_by_key(|remote| remote.id().to_owned());
         assert_eq!(ours, theirs);
         assert_eq!(
-            told.body["total_count"],
+            reported.body["total_count"],
             json!(ours.len()),
             "which shows that it is complete"
         );
@@ -326,7 +326,7 @@ impl<K: Comparable> Both<K> {
             8 => {
                 // Settles, or is deleted outside the API.
                 if random.random_bool(0.5) {
-                    self.simulator.settle();
+                    self.simulator.complete_creations();
                     for thing in &mut self.model.things {
                         thing.hidden = false;
                     }

@@ -4,8 +4,8 @@ use vpn_cloud::ErrorKind;
 
 use crate::cache::{CacheContents, Remote};
 use crate::model::ModelCheck;
+use crate::model::action::ModelAction;
 use crate::model::cloud::{ModelResource, Skip, WriteCall, WriteReply};
-use crate::model::deed::Deed;
 use crate::model::kept::Kept;
 use crate::model::kinds::{Modelled, OWNER_KEY};
 use crate::model::operator::Work;
@@ -13,61 +13,73 @@ use crate::model::possible::{next_moment, waits_for_permit};
 use crate::model::world::{CrKnowledge, Lag, ModelWorld, Phase, Seat, kept_known};
 
 /// The world after a deed; `None` if it is not possible.
-pub(crate) fn done<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {
-    match deed {
-        Deed::Tick => time_passes(check, world),
-        Deed::Kill(back) => Some(killed(check, world, back)),
-        Deed::Pass(_)
-        | Deed::Begin(_)
-        | Deed::Permit(_)
-        | Deed::NoPermit(_)
-        | Deed::Hear(_)
-        | Deed::HearAgain(..)
-        | Deed::EndLook(_)
-        | Deed::Poll
-        | Deed::Answer(_)
-        | Deed::Lose(_)
-        | Deed::Refuse(_) => by_the_process(check, world, deed),
-        Deed::Commit(_)
-        | Deed::Vanish(_)
-        | Deed::Show(_)
-        | Deed::Stranger(..)
-        | Deed::Remove(_)
-        | Deed::Drift(_)
-        | Deed::Give(_) => in_the_cloud(check, world, deed),
-        Deed::Skip(_) | Deed::Lie(_) | Deed::Deny(_) | Deed::Lag(_) | Deed::Whole => Some(to_answers(world, deed)),
-        Deed::Edit(_)
-        | Deed::Delete(_)
-        | Deed::Password(_)
-        | Deed::Touch(_)
-        | Deed::Copy(_)
-        | Deed::TurnToManage(_)
-        | Deed::Wipe(_) => to_a_cr(check, world, deed),
+pub(crate) fn done<K: Modelled>(
+    check: &ModelCheck<K>,
+    world: &ModelWorld<K>,
+    action: ModelAction,
+) -> Option<ModelWorld<K>> {
+    match action {
+        ModelAction::Tick => time_passes(check, world),
+        ModelAction::Kill(back) => Some(killed(check, world, back)),
+        ModelAction::Pass(_)
+        | ModelAction::Begin(_)
+        | ModelAction::Permit(_)
+        | ModelAction::NoPermit(_)
+        | ModelAction::Hear(_)
+        | ModelAction::HearAgain(..)
+        | ModelAction::EndQuery(_)
+        | ModelAction::Poll
+        | ModelAction::Answer(_)
+        | ModelAction::Lose(_)
+        | ModelAction::Refuse(_) => by_the_process(check, world, action),
+        ModelAction::Commit(_)
+        | ModelAction::Disappear(_)
+        | ModelAction::Show(_)
+        | ModelAction::CreateUnmanaged(..)
+        | ModelAction::Remove(_)
+        | ModelAction::Drift(_)
+        | ModelAction::Give(_) => in_the_cloud(check, world, action),
+        ModelAction::Skip(_)
+        | ModelAction::Lie(_)
+        | ModelAction::Deny(_)
+        | ModelAction::Lag(_)
+        | ModelAction::Whole => Some(to_answers(world, action)),
+        ModelAction::Edit(_)
+        | ModelAction::Delete(_)
+        | ModelAction::Password(_)
+        | ModelAction::Touch(_)
+        | ModelAction::Copy(_)
+        | ModelAction::ChangeToManage(_)
+        | ModelAction::Wipe(_) => to_a_cr(check, world, action),
     }
 }
 
 /// The process reconciles, or gets an event, a permit or a response.
-fn by_the_process<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {
+fn by_the_process<K: Modelled>(
+    check: &ModelCheck<K>,
+    world: &ModelWorld<K>,
+    action: ModelAction,
+) -> Option<ModelWorld<K>> {
     let mut next = world.clone();
-    match deed {
-        Deed::Pass(index) => Work::on(check, world, index).pass(),
-        Deed::Begin(index) => Work::on(check, world, index).begin(),
-        Deed::Permit(index) => Work::on(check, world, index).permitted(true),
-        Deed::NoPermit(index) => {
+    match action {
+        ModelAction::Pass(index) => Work::on(check, world, index).pass(),
+        ModelAction::Begin(index) => Work::on(check, world, index).begin(),
+        ModelAction::Permit(index) => Work::on(check, world, index).permitted(true),
+        ModelAction::NoPermit(index) => {
             next.left.waits -= 1;
             Work::on(check, &next, index).permitted(false)
         }
-        Deed::Hear(index) => Work::on(check, world, index).hear(),
-        Deed::HearAgain(index, back) => Work::on(check, world, index).hear_again(back),
-        Deed::EndLook(which) => Some(Work::on(check, world, 0).end_query(which)),
-        Deed::Poll => Some(Work::on(check, world, 0).poll()),
-        Deed::Answer(index) => {
+        ModelAction::Hear(index) => Work::on(check, world, index).hear(),
+        ModelAction::HearAgain(index, back) => Work::on(check, world, index).hear_again(back),
+        ModelAction::EndQuery(which) => Some(Work::on(check, world, 0).end_query(which)),
+        ModelAction::Poll => Some(Work::on(check, world, 0).poll()),
+        ModelAction::Answer(index) => {
             let which = waited_for(world, index)?;
             commit(check, &mut next, which);
             let request = next.cloud.requests.remove(which);
             Work::on(check, &next, index).answered(request.done.as_deref().cloned(), &request.call)
         }
-        Deed::Lose(index) => {
+        ModelAction::Lose(index) => {
             next.left.losses -= 1;
             let which = waited_for(world, index)?;
             next.cloud.requests[which].by = None;
@@ -75,7 +87,7 @@ fn by_the_process<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, dee
             next.forget_done();
             Work::on(check, &next, index).answered(None, &call)
         }
-        Deed::Refuse(index) => {
+        ModelAction::Refuse(index) => {
             next.left.refusals -= 1;
             let which = waited_for(world, index)?;
             if next.cloud.requests[which].done.is_some() {
@@ -85,47 +97,51 @@ fn by_the_process<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, dee
             let refusal = WriteReply::Refused(ErrorKind::QueueFull);
             Work::on(check, &next, index).answered(Some(refusal), &request.call)
         }
-        deed => unreachable!("{deed} is handled elsewhere"),
+        action => unreachable!("{action} is handled elsewhere"),
     }
 }
 
 /// A request takes effect, or the cloud or a third party changes a resource.
-fn in_the_cloud<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {
+fn in_the_cloud<K: Modelled>(
+    check: &ModelCheck<K>,
+    world: &ModelWorld<K>,
+    action: ModelAction,
+) -> Option<ModelWorld<K>> {
     let mut next = world.clone();
-    match deed {
-        Deed::Commit(which) => {
+    match action {
+        ModelAction::Commit(which) => {
             commit(check, &mut next, which);
             next.forget_done();
         }
-        Deed::Vanish(which) => {
-            next.left.vanishings -= 1;
+        ModelAction::Disappear(which) => {
+            next.left.disappearances -= 1;
             next.cloud.things.remove(which);
         }
-        Deed::Show(which) => next.cloud.things[which].hidden = false,
-        Deed::Stranger(index, sort) => {
-            next.left.strangers -= 1;
+        ModelAction::Show(which) => next.cloud.things[which].hidden = false,
+        ModelAction::CreateUnmanaged(index, sort) => {
+            next.left.unmanaged -= 1;
             let cr = &world.crs[index];
             let takes = |thing: &ModelResource<K::Remote>| K::remote_name(&thing.remote) == Some(cr.name.as_str());
             if K::UNIQUE_NAMES && next.cloud.things.iter().any(takes) {
                 return None;
             }
             next.cloud.add(|id| ModelResource {
-                remote: K::strangers(&cr.name, &cr.uid, id, world.now).remove(sort),
+                remote: K::unmanaged(&cr.name, &cr.uid, id, world.now).remove(sort),
                 owner: None,
-                settles: None,
+                confirmed_at: None,
                 hidden: false,
                 passwords: Vec::new(),
             });
         }
-        Deed::Remove(which) => {
+        ModelAction::Remove(which) => {
             next.left.removals -= 1;
             next.cloud.things.remove(which);
         }
-        Deed::Drift(which) => {
+        ModelAction::Drift(which) => {
             next.left.drifts -= 1;
             K::drift(&mut next.cloud.things[which].remote);
         }
-        Deed::Give(which) => {
+        ModelAction::Give(which) => {
             next.left.gifts -= 1;
             let thing = &mut next.cloud.things[which];
             let mut tags = thing.remote.tags()?.clone();
@@ -133,30 +149,30 @@ fn in_the_cloud<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed:
             thing.remote.set_tags(Some(tags));
             thing.owner = None;
         }
-        deed => unreachable!("{deed} is handled elsewhere"),
+        action => unreachable!("{action} is handled elsewhere"),
     }
     Some(next)
 }
 
 /// From now on, the cloud answers some reads wrongly, or rightly again.
-fn to_answers<K: Modelled>(world: &ModelWorld<K>, deed: Deed) -> ModelWorld<K> {
+fn to_answers<K: Modelled>(world: &ModelWorld<K>, action: ModelAction) -> ModelWorld<K> {
     let mut next = world.clone();
-    match deed {
-        Deed::Skip(which) => {
+    match action {
+        ModelAction::Skip(which) => {
             next.left.skips -= 1;
             let id = world.cloud.things[which].remote.id().to_owned();
             next.skips = Some(Skip { id, lies: false });
         }
-        Deed::Lie(which) => {
+        ModelAction::Lie(which) => {
             next.left.lies -= 1;
             let id = world.cloud.things[which].remote.id().to_owned();
             next.skips = Some(Skip { id, lies: true });
         }
-        Deed::Deny(which) => {
+        ModelAction::Deny(which) => {
             next.left.denials -= 1;
             next.denied = Some(world.cloud.things[which].remote.id().to_owned());
         }
-        Deed::Lag(which) => {
+        ModelAction::Lag(which) => {
             next.left.lags -= 1;
             next.lag = Some(Lag {
                 id: world.cloud.things[which].remote.id().to_owned(),
@@ -164,26 +180,26 @@ fn to_answers<K: Modelled>(world: &ModelWorld<K>, deed: Deed) -> ModelWorld<K> {
                 answers_list: true,
             });
         }
-        Deed::Whole => next.skips = None,
-        deed => unreachable!("{deed} is handled elsewhere"),
+        ModelAction::Whole => next.skips = None,
+        action => unreachable!("{action} is handled elsewhere"),
     }
     next
 }
 
 /// A user or a third party changes a CR or its Secret.
-fn to_a_cr<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {
+fn to_a_cr<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, action: ModelAction) -> Option<ModelWorld<K>> {
     let mut next = world.clone();
     let stale = check.scope.stale;
-    match deed {
-        Deed::Edit(index) => {
+    match action {
+        ModelAction::Edit(index) => {
             next.left.edits -= 1;
             next.crs[index].edit(stale);
         }
-        Deed::Delete(index) => {
+        ModelAction::Delete(index) => {
             next.left.deletions -= 1;
             next.crs[index].delete(stale);
         }
-        Deed::Password(index) => {
+        ModelAction::Password(index) => {
             let used = check.scope.faults.passwords - next.left.passwords + 1;
             next.left.passwords -= 1;
             let secret = &mut next.crs[index].secret;
@@ -191,26 +207,26 @@ fn to_a_cr<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, deed: Deed
             secret.version += 1;
             return Some(Work::on(check, &next, index).hear_of_secret());
         }
-        Deed::Touch(index) => {
+        ModelAction::Touch(index) => {
             next.left.touches -= 1;
             next.crs[index].secret.version += 1;
             return Some(Work::on(check, &next, index).hear_of_secret());
         }
-        Deed::Copy(index) => {
+        ModelAction::Copy(index) => {
             next.left.copies -= 1;
             let status = world.crs[0].object.as_ref()?.status.clone();
             next.crs[index].write(stale, |object| object.status = status);
         }
-        Deed::TurnToManage(index) => {
-            next.left.turns -= 1;
+        ModelAction::ChangeToManage(index) => {
+            next.left.policy_changes -= 1;
             next.crs[index].permit(stale);
         }
-        Deed::Wipe(index) => {
+        ModelAction::Wipe(index) => {
             next.left.wipes -= 1;
             next.crs[index].refused = None;
             next.crs[index].write(stale, |object| object.status = K::Status::default());
         }
-        deed => unreachable!("{deed} is handled elsewhere"),
+        action => unreachable!("{action} is handled elsewhere"),
     }
     Some(next)
 }
@@ -225,8 +241,8 @@ fn time_passes<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>) -> Opt
         .requests
         .retain(|request| request.by.is_some() || request.until >= now);
     for thing in &mut next.cloud.things {
-        if thing.settles.is_some_and(|at| at < now) {
-            thing.settles = None;
+        if thing.confirmed_at.is_some_and(|at| at < now) {
+            thing.confirmed_at = None;
             thing.hidden &= check.scope.manners.shows_late;
         }
     }

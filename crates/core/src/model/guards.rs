@@ -73,7 +73,7 @@ fn of_claims() -> Vec<GuardCase> {
             lists_omit_fields: true,
             ..Manners::default()
         },
-        ..adopted(Role::AdoptsOrCreates, faults!(strangers 1))
+        ..adopted(Role::AdoptsOrCreates, faults!(unmanaged 1))
     };
     vec![
         (
@@ -82,11 +82,13 @@ fn of_claims() -> Vec<GuardCase> {
         ),
         (
             G::OneHolderAtWrite,
-            Box::new(move |guard| without::<Users>(guard, claimed([Role::AdoptsOrCreates; 2], faults!(strangers 1)))),
+            Box::new(move |guard| without::<Users>(guard, claimed([Role::AdoptsOrCreates; 2], faults!(unmanaged 1)))),
         ),
         (
             G::ObserverClaims,
-            Box::new(move |guard| without::<Users>(guard, adopted(Role::Observes, faults!(strangers 1, turns 1)))),
+            Box::new(move |guard| {
+                without::<Users>(guard, adopted(Role::Observes, faults!(unmanaged 1, policy_changes 1)))
+            }),
         ),
         (
             G::NameBeforeAdoption,
@@ -103,7 +105,7 @@ fn of_claims() -> Vec<GuardCase> {
         ),
         (
             G::CandidatesBeforeCreation,
-            Box::new(move |guard| without::<Gateways>(guard, adopted(Role::AdoptsOrCreates, faults!(strangers 2)))),
+            Box::new(move |guard| without::<Gateways>(guard, adopted(Role::AdoptsOrCreates, faults!(unmanaged 2)))),
         ),
     ]
 }
@@ -141,7 +143,7 @@ fn of_gateways() -> Vec<GuardCase> {
             Box::new(move |guard| gateways(guard, faults!(losses 1))),
         ),
         (
-            G::ProofAfterSettling,
+            G::ProofAfterConfirmationPeriod,
             Box::new(move |guard| gateways(guard, faults!(losses 1))),
         ),
         (
@@ -168,11 +170,11 @@ fn of_existing_gateways() -> Vec<GuardCase> {
             Box::new(move |guard| gateways(guard, faults!(gifts 1, deletions 1))),
         ),
         (
-            G::TwinWithinWindow,
-            Box::new(move |guard| gateways(guard, faults!(strangers 1))),
+            G::DuplicateWithinWindow,
+            Box::new(move |guard| gateways(guard, faults!(unmanaged 1))),
         ),
         (
-            G::OnlyGetProvesGone,
+            G::OnlyGetProvesAbsence,
             Box::new(move |guard| gateways(guard, faults!(lies 1))),
         ),
         (
@@ -228,33 +230,36 @@ fn of_users() -> Vec<GuardCase> {
             Box::new(move |guard| users(guard, faults!(lags 2, deletions 1))),
         ),
         (
-            G::SettledBeforeGone,
+            G::ConfirmationBeforeAbsence,
             Box::new(move |guard| users_where(guard, faults!(deletions 1), hiding)),
         ),
-        (G::SettledBeforeConfirmed, Box::new(move |guard| users(guard, nothing))),
         (
-            G::VanishedIsRemembered,
+            G::PeriodBeforeConfirmation,
+            Box::new(move |guard| users(guard, nothing)),
+        ),
+        (
+            G::DisappearanceIsRecorded,
             Box::new(move |guard| users_where(guard, nothing, late)),
         ),
         (
-            G::NameOfFellow,
+            G::NameOfAnotherObject,
             Box::new(move |guard| two_users(guard, faults!(losses 1))),
         ),
         (
-            G::NameOfFellowInLane,
+            G::NameOfAnotherObjectInQueue,
             Box::new(move |guard| two_users(guard, faults!(losses 2))),
         ),
         (
-            G::NameOfStranger,
-            Box::new(move |guard| users(guard, faults!(strangers 1))),
+            G::NameOfUnmanaged,
+            Box::new(move |guard| users(guard, faults!(unmanaged 1))),
         ),
         (
             G::WindowOfRecord,
-            Box::new(move |guard| users(guard, faults!(strangers 1))),
+            Box::new(move |guard| users(guard, faults!(unmanaged 1))),
         ),
         (
             G::ReplayedOnce,
-            Box::new(move |guard| users_where(guard, faults!(strangers 1, losses 1), repeated)),
+            Box::new(move |guard| users_where(guard, faults!(unmanaged 1, losses 1), repeated)),
         ),
     ]
 }
@@ -289,9 +294,9 @@ fn every_guard_of_the_decision_is_necessary() {
         of_users(),
         of_passwords(),
     ];
-    let results = cases.into_iter().flatten().map(|(guard, tell)| {
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tell(guard)));
-        (guard, told.ok())
+    let results = cases.into_iter().flatten().map(|(guard, run)| {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(guard)));
+        (guard, outcome.ok())
     });
     let results: Vec<_> = results.collect();
     assert_eq!(results.len(), 38);

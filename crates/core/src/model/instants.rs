@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::api::ObjectStatus;
 use crate::cache::Listing;
-use crate::model::SETTLE;
+use crate::model::CONFIRMATION_PERIOD;
 use crate::model::cloud::{at, second};
 use crate::model::kinds::Modelled;
 use crate::model::world::{CrKnowledge, ModelWorld, StartedQuery, kept_entry, kept_known};
@@ -34,9 +34,9 @@ impl<K: Modelled> ModelWorld<K> {
     /// All instants from which on an observation counts for a reader.
     fn asked_at(&self) -> Vec<Instant> {
         let process = &self.process;
-        let mut all = process.known.wanted_since();
+        let mut all = process.known.requested_since();
         all.push(process.started);
-        all.extend(process.queries.iter().map(|look| look.started));
+        all.extend(process.queries.iter().map(|query| query.started));
         all.extend(process.seats.iter().filter_map(|seat| match &seat.heard {
             CrKnowledge::Known(entry, _) => entry.triggered_at,
             CrKnowledge::Listed(_) | CrKnowledge::Nothing => None,
@@ -50,13 +50,13 @@ impl<K: Modelled> ModelWorld<K> {
     pub(crate) fn reduce_instants(&mut self, base: Instant) {
         let asked = self.asked_at();
         let ends = self.records().filter_map(|object| K::confirmed_at(&object.status));
-        let mut settled: Vec<Instant> = ends
+        let mut period_ends: Vec<Instant> = ends
             .map(|end| second(end.0))
             .filter(|end| *end <= self.now)
             .map(|end| base + Duration::from_secs(end.into()))
             .collect();
-        settled.push(base);
-        let mut marks: Vec<Instant> = asked.into_iter().chain(settled.iter().copied()).collect();
+        period_ends.push(base);
+        let mut marks: Vec<Instant> = asked.into_iter().chain(period_ends.iter().copied()).collect();
         marks.sort_unstable();
         marks.dedup();
         let (mut last, mut rank) = (base, 0);
@@ -64,7 +64,7 @@ impl<K: Modelled> ModelWorld<K> {
             .iter()
             .map(|mark| {
                 rank += 1;
-                if settled.contains(mark) {
+                if period_ends.contains(mark) {
                     (last, rank) = (*mark, 0);
                 }
                 last + Duration::from_micros(rank)
@@ -78,7 +78,7 @@ impl<K: Modelled> ModelWorld<K> {
         let mut proofs: Vec<u16> = self
             .records()
             .flat_map(|object| unresolved(K::object(&object.status)))
-            .flat_map(|deadline| [deadline + 1, deadline + SETTLE + 1])
+            .flat_map(|deadline| [deadline + 1, deadline + CONFIRMATION_PERIOD + 1])
             .collect();
         proofs.sort_unstable();
         let proved = |started: Timestamp| {
@@ -90,17 +90,17 @@ impl<K: Modelled> ModelWorld<K> {
         if let Some(known) = process.known.with_times(place, proved) {
             process.known = kept_known::<K>(known);
         }
-        let moved = |look: &&mut Arc<StartedQuery<K>>| look.started != place(look.started);
-        for look in process.queries.iter_mut().filter(moved) {
-            *look = Arc::new(StartedQuery {
-                look: look.look.clone(),
-                started: place(look.started),
-                second: look.second,
-                list: look.list.as_ref().map(|list| Listing {
+        let moved = |query: &&mut Arc<StartedQuery<K>>| query.started != place(query.started);
+        for query in process.queries.iter_mut().filter(moved) {
+            *query = Arc::new(StartedQuery {
+                query: query.query.clone(),
+                started: place(query.started),
+                second: query.second,
+                list: query.list.as_ref().map(|list| Listing {
                     items: list.items.clone(),
                     complete: list.complete,
                 }),
-                object: look.object.clone(),
+                object: query.object.clone(),
             });
         }
         for seat in &mut process.seats {

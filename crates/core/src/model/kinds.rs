@@ -40,7 +40,7 @@ pub(crate) trait Modelled: Kind<Remote: Hash> {
     /// The spec that a user applies, first or after an edit, with its own name or a shared one.
     fn wish(edited: bool, name: &str) -> Self::Spec;
     /// The parent of all of them.
-    fn shared_home() -> Self::Parent;
+    fn shared_parent() -> Self::Parent;
     fn dereferenced_of(secret: Secret) -> Self::Dereferenced;
     fn name_of(new: &Self::New) -> &str;
     fn password_of(new: &Self::New) -> Option<u8>;
@@ -69,8 +69,8 @@ pub(crate) trait Modelled: Kind<Remote: Hash> {
     /// Whether the resource has this drift.
     fn is_drifted(remote: &Self::Remote) -> bool;
     /// Number of sorts of unmanaged resources that could be mistaken for the CR's own.
-    const STRANGERS: usize;
-    fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<Self::Remote>;
+    const UNMANAGED: usize;
+    fn unmanaged(name: &str, uid: &str, id: String, now: u16) -> Vec<Self::Remote>;
 }
 
 fn gateway(name: &str, id: String, now: Timestamp, tags: BTreeMap<String, String>) -> CustomerGateway {
@@ -87,7 +87,7 @@ fn gateway(name: &str, id: String, now: Timestamp, tags: BTreeMap<String, String
 }
 
 impl Modelled for Gateways {
-    const STRANGERS: usize = 3;
+    const UNMANAGED: usize = 3;
 
     fn wish(edited: bool, name: &str) -> CustomerGatewaySpec {
         let suffix = if edited { "-edited" } else { "" };
@@ -100,7 +100,7 @@ impl Modelled for Gateways {
         }
     }
 
-    fn shared_home() {}
+    fn shared_parent() {}
 
     fn dereferenced_of(_: Secret) -> GatewayDereferenced {
         GatewayDereferenced::default()
@@ -173,7 +173,7 @@ impl Modelled for Gateways {
         remote.name.as_deref() == Some("drifted")
     }
 
-    fn strangers(name: &str, uid: &str, id: String, now: u16) -> Vec<CustomerGateway> {
+    fn unmanaged(name: &str, uid: &str, id: String, now: u16) -> Vec<CustomerGateway> {
         let owner = |value: String| BTreeMap::from([(OWNER_KEY.to_owned(), value)]);
         [
             BTreeMap::new(),
@@ -210,7 +210,7 @@ pub(crate) fn known(secret: Secret) -> KnownPassword {
 }
 
 impl Modelled for Users {
-    const STRANGERS: usize = 2;
+    const UNMANAGED: usize = 2;
 
     fn wish(edited: bool, name: &str) -> VpnUserSpec {
         let text = if edited { "edited" } else { "first" };
@@ -226,7 +226,7 @@ impl Modelled for Users {
         }
     }
 
-    fn shared_home() -> String {
+    fn shared_parent() -> String {
         SERVER.to_owned()
     }
 
@@ -305,7 +305,7 @@ impl Modelled for Users {
 
     fn waits_until(status: &VpnUserStatus) -> Option<Timestamp> {
         let reset = status.record.password_reset.as_ref();
-        reset.map(|reset| reset.deadline.0 + SignedDuration::from_secs(super::SETTLE.into()))
+        reset.map(|reset| reset.deadline.0 + SignedDuration::from_secs(super::CONFIRMATION_PERIOD.into()))
     }
 
     fn is_as_recorded(status: &VpnUserStatus, thing: &ModelResource<User>, secret: Secret) -> bool {
@@ -323,7 +323,7 @@ impl Modelled for Users {
         remote.description.as_deref() == Some("drifted")
     }
 
-    fn strangers(name: &str, _: &str, id: String, now: u16) -> Vec<User> {
+    fn unmanaged(name: &str, _: &str, id: String, now: u16) -> Vec<User> {
         // The second looks like a creation of ours.
         let described = ["unmanaged", "first"].into_iter();
         let users = described.map(|description| User {

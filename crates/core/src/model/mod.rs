@@ -5,7 +5,7 @@
 //! `cache::CacheContents`, `observer`, `object_state::ObjectState`, `record` and `outcome`. The model adds a cloud
 //! (`cloud`, compared with the simulator by `conformance`) and an apiserver whose writes are pinned to versions. It
 //! also adds a process that can be killed (`world`, `cr`, `instants`, `operator`), and what can happen next
-//! (`deed`, `possible`, `effects`). `scopes` lists the models, how
+//! (`action`, `possible`, `effects`). `scopes` lists the models, how
 //! far each goes, and what was found. `guards` removes the checks of the decision one by one and shows the effect.
 //!
 //! What is abstracted:
@@ -20,12 +20,12 @@
 //! * Texts: messages of conditions are not compared, and there are no Events.
 //! * One VPN server, one project, credentials that work; the server has its write queue.
 
+pub(crate) mod action;
 pub(crate) mod answers;
 pub(crate) mod apiserver;
 pub(crate) mod cloud;
 pub(crate) mod conformance;
 pub(crate) mod cr;
-pub(crate) mod deed;
 pub(crate) mod effects;
 pub(crate) mod guards;
 pub(crate) mod instants;
@@ -46,7 +46,7 @@ use stateright::{Model, Property};
 use tokio::time::Instant;
 
 use crate::api;
-use crate::model::deed::Deed;
+use crate::model::action::ModelAction;
 use crate::model::kinds::{Modelled, OWNER_KEY};
 use crate::model::scope::ModelScope;
 use crate::model::world::{ModelWorld, Phase};
@@ -56,7 +56,7 @@ use crate::terms::policy::Policy;
 const LASTS: u16 = 15;
 
 /// `--creation-confirmation-period`.
-const SETTLE: u16 = 30;
+const CONFIRMATION_PERIOD: u16 = 30;
 
 /// A model, and what was found out about it.
 pub(crate) struct ModelCheck<K: Modelled> {
@@ -82,7 +82,7 @@ impl<K: Modelled> ModelCheck<K> {
                 endpoint: "https://cloud".to_owned(),
                 project_id: "p".to_owned(),
             },
-            parent: K::shared_home(),
+            parent: K::shared_parent(),
             base: Instant::now(),
             rests: Mutex::default(),
         }
@@ -100,18 +100,18 @@ impl<K: Modelled> ModelCheck<K> {
 
 impl<K: Modelled> Model for ModelCheck<K> {
     type State = ModelWorld<K>;
-    type Action = Deed;
+    type Action = ModelAction;
 
     fn init_states(&self) -> Vec<ModelWorld<K>> {
         vec![ModelWorld::new(&self.scope, self.base)]
     }
 
-    fn actions(&self, world: &ModelWorld<K>, actions: &mut Vec<Deed>) {
+    fn actions(&self, world: &ModelWorld<K>, actions: &mut Vec<ModelAction>) {
         possible::possible(self, world, actions);
     }
 
-    fn next_state(&self, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {
-        self.after(world, deed)
+    fn next_state(&self, world: &ModelWorld<K>, action: ModelAction) -> Option<ModelWorld<K>> {
+        self.after(world, action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -127,7 +127,7 @@ impl<K: Modelled> Model for ModelCheck<K> {
                 "no CR is Ready whose creation may still fail",
                 |_, world: &ModelWorld<K>| {
                     let mut managing = world.crs.iter().filter(|cr| !cr.observes());
-                    managing.all(|cr| !cr.is_ready() || !world.is_settling(cr))
+                    managing.all(|cr| !cr.is_ready() || !world.awaits_confirmation(cr))
                 },
             ),
             Property::always(
@@ -137,15 +137,15 @@ impl<K: Modelled> Model for ModelCheck<K> {
             Property::always(
                 "a finished deletion leaves nothing behind",
                 |_, world: &ModelWorld<K>| {
-                    let mut gone = world.crs.iter().filter(|cr| cr.object.is_none());
-                    gone.all(|cr| world.owned(&cr.uid) == 0 && !world.may_still_create(&cr.uid))
+                    let mut deleted = world.crs.iter().filter(|cr| cr.object.is_none());
+                    deleted.all(|cr| world.owned(&cr.uid) == 0 && !world.may_still_create(&cr.uid))
                 },
             ),
             Property::always(
                 "what the watch delivers twice changes nothing",
                 |check: &Self, world: &ModelWorld<K>| {
                     let heard = |index: &usize| !possible::is_news(world, *index);
-                    let changes = |index: usize| check.after(world, Deed::HearAgain(index, 0)).is_some();
+                    let changes = |index: usize| check.after(world, ModelAction::HearAgain(index, 0)).is_some();
                     !check.scope.repeats || !(0..world.crs.len()).filter(heard).any(changes)
                 },
             ),
@@ -156,16 +156,16 @@ impl<K: Modelled> Model for ModelCheck<K> {
         ]
     }
 
-    fn format_action(&self, deed: &Deed) -> String {
-        deed.to_string()
+    fn format_action(&self, action: &ModelAction) -> String {
+        action.to_string()
     }
 }
 
 impl<K: Modelled> ModelCheck<K> {
     /// The world after a deed; `None` if the deed changes nothing.
-    pub(crate) fn after(&self, world: &ModelWorld<K>, deed: Deed) -> Option<ModelWorld<K>> {
-        let mut next = effects::done(self, world, deed)?;
-        next.settle(self.base);
+    pub(crate) fn after(&self, world: &ModelWorld<K>, action: ModelAction) -> Option<ModelWorld<K>> {
+        let mut next = effects::done(self, world, action)?;
+        next.normalize(self.base);
         (next.fingerprint() != world.fingerprint()).then_some(next)
     }
 

@@ -134,7 +134,7 @@ impl<'a, K: Modelled> Work<'a, K> {
             } else {
                 Dereferencing::Read(K::dereferenced_of(secret))
             },
-            has_home: K::parent(object.spec.as_ref().ok(), &object.status).is_some(),
+            has_parent: K::parent(object.spec.as_ref().ok(), &object.status).is_some(),
             observation,
             failed_query,
             triggered,
@@ -197,10 +197,10 @@ impl<'a, K: Modelled> Work<'a, K> {
                     self.forget();
                 }
             }
-            Step::Query { look, anew } => {
-                let since = since.filter(|_| !anew);
-                let since = since.unwrap_or(if anew { self.now } else { self.world.process.started });
-                self.look(look, since);
+            Step::Query { query, fresh } => {
+                let since = since.filter(|_| !fresh);
+                let since = since.unwrap_or(if fresh { self.now } else { self.world.process.started });
+                self.query(query, since);
             }
             Step::Note(note) => self.note(&note, object),
             Step::Create(new) => self.create(new, object, false),
@@ -223,7 +223,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                 let observes = object.lifecycle.management() == ManagementPolicy::Observe;
                 let spec = object.spec.as_ref().ok();
                 let dereferenced = K::dereferenced_of(self.world.crs[self.index].secret);
-                record::settled::<K>(
+                record::resolved::<K>(
                     &mut status,
                     &remote,
                     at(self.world.now),
@@ -245,7 +245,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                     });
                 }
             }
-            Rest::Troubled(failure) => self.troubled(&failure, object, |_| {}),
+            Rest::Failed(failure) => self.record_failure(&failure, object, |_| {}),
             Rest::InProgress(condition) => {
                 record::condition::<K>(&mut status, &condition, stamp(object));
                 if self.write(object, status).is_ok() {
@@ -254,14 +254,19 @@ impl<'a, K: Modelled> Work<'a, K> {
                 }
             }
             Rest::Until(Some(condition), _) => {
-                record::underway::<K>(&mut status, &condition, stamp(object));
+                record::in_progress::<K>(&mut status, &condition, stamp(object));
                 let _ = self.write(object, status);
             }
         }
     }
 
     /// Records the failure; the next decision requires a fresh read.
-    pub(crate) fn troubled(&mut self, failure: &Failure, object: &Kept<Object<K>>, also: impl Fn(&mut K::Status)) {
+    pub(crate) fn record_failure(
+        &mut self,
+        failure: &Failure,
+        object: &Kept<Object<K>>,
+        also: impl Fn(&mut K::Status),
+    ) {
         self.write_surely(object, |status| {
             also(status);
             if let Ok(spec) = &object.spec {
@@ -309,9 +314,12 @@ impl<'a, K: Modelled> Work<'a, K> {
     }
 
     pub(crate) fn create(&mut self, new: K::New, object: &Kept<Object<K>>, replay: bool) {
-        let announced = K::object(&object.status).intent.clone().filter(|_| replay);
+        let recorded_intent = K::object(&object.status).intent.clone().filter(|_| replay);
         let token = self.world.free_token();
-        let token = self.circumstances(object).intent(announced.as_ref(), || token).token;
+        let token = self
+            .circumstances(object)
+            .intent(recorded_intent.as_ref(), || token)
+            .token;
         self.write_to_cloud(WriteCall::Create { new, token, replay }, None, object);
     }
 
@@ -350,10 +358,10 @@ impl<'a, K: Modelled> Work<'a, K> {
     }
 
     /// Takes a recorded write through the stages from the permit on, which comes, perhaps late, or does not come.
-    fn stages_from_permit(&mut self, recorded: &RecordedWrite<K>, comes: bool) {
+    fn stages_from_permit(&mut self, recorded: &RecordedWrite<K>, is_permitted: bool) {
         for stage in ORDER.into_iter().skip(before_permit().len()) {
             let passes = match stage {
-                Stage::Permit => comes,
+                Stage::Permit => is_permitted,
                 Stage::Recheck => self.claims_for(recorded),
                 Stage::Fence => {
                     recorded.since == self.world.now || !self.check.policy.keeps(Guard::RecordCoversRequest)
@@ -375,16 +383,16 @@ impl<'a, K: Modelled> Work<'a, K> {
     }
 
     /// Handles the permit of a recorded write.
-    pub(crate) fn permitted(mut self, comes: bool) -> Option<ModelWorld<K>> {
+    pub(crate) fn permitted(mut self, is_permitted: bool) -> Option<ModelWorld<K>> {
         let Phase::Recorded(recorded) = &self.world.process.seats[self.index].phase else {
             return None;
         };
         let recorded = Arc::clone(recorded);
-        if comes && self.write_queue_is_taken() {
+        if is_permitted && self.write_queue_is_taken() {
             return None;
         }
         self.world.process.seats[self.index].phase = Phase::Idle;
-        self.stages_from_permit(&recorded, comes);
+        self.stages_from_permit(&recorded, is_permitted);
         Some(self.done())
     }
 
@@ -409,16 +417,16 @@ impl<'a, K: Modelled> Work<'a, K> {
         let mut status = object.status.clone();
         match (&*recorded.call, why) {
             (WriteCall::Create { new, token, replay }, _) if self.check.policy.keeps(Guard::IntentFirst) => {
-                let announced = K::object(&object.status).intent.clone().filter(|_| *replay);
-                let intent = circumstances.intent(announced.as_ref(), || token.clone());
-                circumstances.announce_creation(&mut status, &intent, new);
+                let recorded_intent = K::object(&object.status).intent.clone().filter(|_| *replay);
+                let intent = circumstances.intent(recorded_intent.as_ref(), || token.clone());
+                circumstances.record_creation(&mut status, &intent, new);
             }
             (WriteCall::Change { call, .. }, Some(Why::Differs(fields))) => {
-                circumstances.announce_change(&mut status, call, &fields.join(", "));
+                circumstances.record_change(&mut status, call, &fields.join(", "));
             }
             (WriteCall::Delete { duplicate: false, .. }, _) => {
                 let condition = ReadyCondition::new(Reason::Deleting, String::new());
-                record::underway::<K>(&mut status, &condition, stamp(object));
+                record::in_progress::<K>(&mut status, &condition, stamp(object));
             }
             (WriteCall::Create { .. } | WriteCall::Change { .. } | WriteCall::Delete { .. }, _) => {
                 return Ok(object.clone());
@@ -435,7 +443,7 @@ impl<'a, K: Modelled> Work<'a, K> {
                 let key = ModelWorld::<K>::key(self.index);
                 let name = observation::wanted_name(&recorded.object, &self.check.place).filter(|_| K::UNIQUE_NAMES);
                 let is_free = name.is_none_or(|name| self.claims().index().intend(&key, &name).is_ok());
-                is_free || !keeps(Guard::NameOfFellow) || !keeps(Guard::NameOfFellowInLane)
+                is_free || !keeps(Guard::NameOfAnotherObject) || !keeps(Guard::NameOfAnotherObjectInQueue)
             }
             WriteCall::Change { id, .. } | WriteCall::Delete { id, .. } => {
                 !self.is_held_by_another(&recorded.object, id)
@@ -450,9 +458,9 @@ impl<'a, K: Modelled> Work<'a, K> {
         let late = match &call {
             // A creation that takes effect late and is hidden at first would show later than is assumed.
             WriteCall::Create { .. } if self.check.scope.manners.hides => 0,
-            WriteCall::Create { .. } => super::SETTLE,
+            WriteCall::Create { .. } => super::CONFIRMATION_PERIOD,
             // Unlike other changes, a change of a password cannot be seen, and so cannot be corrected.
-            WriteCall::Change { call, .. } if K::password_set_by(call).is_some() => super::SETTLE,
+            WriteCall::Change { call, .. } if K::password_set_by(call).is_some() => super::CONFIRMATION_PERIOD,
             WriteCall::Change { .. } | WriteCall::Delete { .. } => 0,
         };
         self.world.cloud.requests.push(SentRequest {

@@ -16,90 +16,90 @@ use crate::terms::key::ObjectKey;
 impl<K: Modelled> Work<'_, K> {
     /// The drift check lists the collection.
     pub(crate) fn poll(mut self) -> ModelWorld<K> {
-        if let Some(look) = self.known.begin(Query::Collection) {
-            self.start(look);
+        if let Some(query) = self.known.begin(Query::Collection) {
+            self.start(query);
         }
-        self.start_due();
+        self.start_next_queries();
         self.done()
     }
 
-    pub(crate) fn look(&mut self, look: Query, since: Instant) {
+    pub(crate) fn query(&mut self, query: Query, since: Instant) {
         let key = ModelWorld::<K>::key(self.index);
-        if !self.known.want(&key, look, since) {
-            self.start_due();
+        if !self.known.request(&key, query, since) {
+            self.start_next_queries();
         }
     }
 
-    pub(crate) fn start_due(&mut self) {
+    pub(crate) fn start_next_queries(&mut self) {
         loop {
-            let due = self.known.due();
-            if due.is_empty() {
+            let next_queries = self.known.next_queries();
+            if next_queries.is_empty() {
                 return;
             }
-            for look in due {
-                self.start(look);
+            for query in next_queries {
+                self.start(query);
             }
         }
     }
 
-    pub(crate) fn start(&mut self, look: Query) {
+    pub(crate) fn start(&mut self, query: Query) {
         let manners = self.check.scope.manners;
         let with_tags = Manners {
             lists_without_tags: false,
             ..manners
         };
-        let is_denied = match &look {
+        let is_denied = match &query {
             Query::Object(id) | Query::Whole(id) | Query::Tags(id) => {
                 self.world.takes_denial(id) || self.world.takes_lagging_read(id)
             }
             Query::Collection | Query::AllTags => false,
         };
-        let lagging = match &look {
+        let lagging = match &query {
             Query::Collection | Query::AllTags => self.world.takes_lagging_list(),
             Query::Object(_) | Query::Whole(_) | Query::Tags(_) => None,
         };
         let skips = lagging.as_ref().or(self.world.skips.as_ref());
         let cloud = &self.world.cloud;
-        let under_way = StartedQuery {
+        let in_progress = StartedQuery {
             started: self.now,
             second: self.world.now,
-            list: match &look {
+            list: match &query {
                 Query::Collection => Some(cloud.list(manners, skips)),
                 Query::AllTags => Some(cloud.list(with_tags, skips)),
                 Query::Object(_) | Query::Whole(_) | Query::Tags(_) => None,
             },
-            object: match &look {
+            object: match &query {
                 Query::Object(id) | Query::Whole(id) | Query::Tags(id) if !is_denied => cloud.get(id),
                 _ => None,
             },
-            look,
+            query,
         };
-        if under_way.list.is_some() && self.check.scope.slow_lists {
-            self.world.process.queries.push(Arc::new(under_way));
+        if in_progress.list.is_some() && self.check.scope.slow_lists {
+            self.world.process.queries.push(Arc::new(in_progress));
         } else {
-            ended(&mut self.known, &under_way);
+            ended(&mut self.known, &in_progress);
         }
     }
 
     /// Delivers the response to a query that was started earlier.
     pub(crate) fn end_query(mut self, which: usize) -> ModelWorld<K> {
-        let under_way = self.world.process.queries.remove(which);
-        ended(&mut self.known, &under_way);
-        self.start_due();
+        let in_progress = self.world.process.queries.remove(which);
+        ended(&mut self.known, &in_progress);
+        self.start_next_queries();
         self.done()
     }
 }
 
-fn ended<K: Modelled>(known: &mut CacheContents<K::Remote, ObjectKey>, under_way: &StartedQuery<K>) {
+fn ended<K: Modelled>(known: &mut CacheContents<K::Remote, ObjectKey>, in_progress: &StartedQuery<K>) {
     let StartedQuery {
-        look,
+        query,
         started,
         second,
         list,
         object,
-    } = under_way;
-    let gone = || CloudError::new(Operation::GetCustomerGateway, ErrorKind::Gone, "no such object");
-    match look {
+    } = in_progress;
+    let not_found = || CloudError::new(Operation::GetCustomerGateway, ErrorKind::Gone, "no such object");
+    match query {
         Query::Collection => {
             if let Some(list) = list {
                 let list = Listing {
@@ -115,11 +115,11 @@ fn ended<K: Modelled>(known: &mut CacheContents<K::Remote, ObjectKey>, under_way
             known.ended_all_tags(Ok(tags.collect()), *started);
         }
         Query::Object(id) | Query::Whole(id) => {
-            known.ended_get(look, id, object.clone().ok_or_else(gone), *started);
+            known.ended_get(query, id, object.clone().ok_or_else(not_found), *started);
         }
         Query::Tags(id) => {
             let tags = object.as_ref().map(|object| object.tags().cloned().unwrap_or_default());
-            known.ended_tags(look, id, tags.ok_or_else(gone), *started);
+            known.ended_tags(query, id, tags.ok_or_else(not_found), *started);
         }
     }
 }

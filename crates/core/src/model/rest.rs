@@ -6,9 +6,9 @@ use crate::api::{AdoptionPolicy, ManagementPolicy, conditions};
 use crate::cache::Remote;
 use crate::kind::DesiredState;
 use crate::model::ModelCheck;
+use crate::model::action::ModelAction;
 use crate::model::cloud::{ModelResource, Replay};
 use crate::model::cr::Cr;
-use crate::model::deed::Deed;
 use crate::model::kinds::{Modelled, OWNER_KEY};
 use crate::model::possible::possible;
 use crate::model::scope::EventLimits;
@@ -37,11 +37,11 @@ pub(crate) fn reach<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>) -
         }
         way.push(print);
         if way.len() > FAR {
-            break Err(format!("it does not come to rest: {}", told(&world)));
+            break Err(format!("it does not come to rest: {}", describe(&world)));
         }
         match next(check, &world) {
             Some(next) => world = next,
-            None => break is_well(check, &world).map_err(|wrong| format!("{wrong}: {}", told(&world))),
+            None => break is_well(check, &world).map_err(|wrong| format!("{wrong}: {}", describe(&world))),
         }
     };
     check
@@ -52,28 +52,28 @@ pub(crate) fn reach<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>) -
 
 /// Returns the next state on the way; `None` if this one is at rest.
 fn next<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>) -> Option<ModelWorld<K>> {
-    let mut deeds = Vec::new();
-    possible(check, world, &mut deeds);
-    let rank = |deed: &Deed| match deed {
-        Deed::Answer(_) | Deed::Begin(_) | Deed::Permit(_) => 0,
-        Deed::EndLook(_) | Deed::Show(_) => 1,
-        Deed::Hear(_) => 2,
-        Deed::Pass(_) => 3,
-        Deed::Poll => 4,
-        Deed::Tick => 5,
+    let mut actions = Vec::new();
+    possible(check, world, &mut actions);
+    let rank = |action: &ModelAction| match action {
+        ModelAction::Answer(_) | ModelAction::Begin(_) | ModelAction::Permit(_) => 0,
+        ModelAction::EndQuery(_) | ModelAction::Show(_) => 1,
+        ModelAction::Hear(_) => 2,
+        ModelAction::Pass(_) => 3,
+        ModelAction::Poll => 4,
+        ModelAction::Tick => 5,
         // A request that no process waits for may have no effect. That it takes effect is a separate state.
         _ => usize::MAX,
     };
-    deeds.retain(|deed| rank(deed) < usize::MAX);
-    deeds.sort_by_key(rank);
-    deeds.into_iter().find_map(|deed| match deed {
-        Deed::Pass(_) => works(check, world, deed),
-        _ => check.after(world, deed),
+    actions.retain(|action| rank(action) < usize::MAX);
+    actions.sort_by_key(rank);
+    actions.into_iter().find_map(|action| match action {
+        ModelAction::Pass(_) => works(check, world, action),
+        _ => check.after(world, action),
     })
 }
 
 /// Returns the state after a reconcile, if that or a following one has an effect other than another query.
-fn works<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, pass: Deed) -> Option<ModelWorld<K>> {
+fn works<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>, pass: ModelAction) -> Option<ModelWorld<K>> {
     let mut later = check.after(world, pass)?;
     let first = later.clone();
     let before = shown(world);
@@ -106,7 +106,7 @@ fn is_well<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>) -> Result<
         let owned = world.owned(&cr.uid);
         // The creation is replayed once, and that response may be lost as well.
         let EventLimits { kills, losses, .. } = check.scope.faults;
-        let tells_by_token = check.scope.manners.replay == Replay::SameId && kills + losses < 2;
+        let is_resolved_by_token = check.scope.manners.replay == Replay::SameId && kills + losses < 2;
         if owned > 1 {
             return Err(format!("cr{index} has {owned} objects"));
         }
@@ -156,7 +156,7 @@ fn is_well<K: Modelled>(check: &ModelCheck<K>, world: &ModelWorld<K>) -> Result<
         let is_excused = match reason {
             "NameConflict" if K::UNIQUE_NAMES => named(world, cr).any(|thing| {
                 // An own object that was changed before it was recognized can be identified by its client token only.
-                let is_unknowable = K::is_drifted(&thing.remote) && !tells_by_token;
+                let is_unknowable = K::is_drifted(&thing.remote) && !is_resolved_by_token;
                 is_anothers(thing) || is_unknowable
             }),
             // Several candidates: none can be selected.
@@ -190,7 +190,7 @@ fn named<'a, K: Modelled>(
 }
 
 /// Describes a world in one line.
-pub(crate) fn told<K: Modelled>(world: &ModelWorld<K>) -> String {
+pub(crate) fn describe<K: Modelled>(world: &ModelWorld<K>) -> String {
     let crs = world.crs.iter().enumerate().map(|(index, cr)| match &cr.object {
         None => format!("cr{index} deleted"),
         Some(object) => {
@@ -209,7 +209,7 @@ pub(crate) fn told<K: Modelled>(world: &ModelWorld<K>) -> String {
     });
     let requests = world.cloud.requests.iter().map(|request| {
         let waits = if request.by.is_some() { "" } else { ", no waiter" };
-        format!("{} in progress{waits}", request.call.told())
+        format!("{} in progress{waits}", request.call.describe())
     });
     let all: Vec<_> = crs.chain(things).chain(requests).collect();
     format!("at {}s: {}", world.now, all.join("; "))

@@ -24,7 +24,7 @@ pub(crate) struct EventLimits {
     /// A Secret is written with the value that it has.
     pub touches: u8,
     /// A third party creates a resource that could be taken for ours.
-    pub strangers: u8,
+    pub unmanaged: u8,
     /// A third party deletes our resource in the cloud.
     pub removals: u8,
     /// A third party changes our resource in the cloud.
@@ -32,7 +32,7 @@ pub(crate) struct EventLimits {
     /// A third party gives our resource to another owner.
     pub gifts: u8,
     /// A creation fails after its response.
-    pub vanishings: u8,
+    pub disappearances: u8,
     /// Lists omit a resource, and their count shows it.
     pub skips: u8,
     /// Lists omit a resource whose id is recorded, and their count does not show it.
@@ -44,7 +44,7 @@ pub(crate) struct EventLimits {
     /// A status is wiped, as by a restore.
     pub wipes: u8,
     /// A CR changes from `Observe` to `Manage`.
-    pub turns: u8,
+    pub policy_changes: u8,
     /// A CR gets a copy of another's status, as by a restore under another name.
     pub copies: u8,
     /// A permit does not come soon after a write is recorded: the record is withdrawn, or time passes first.
@@ -125,17 +125,17 @@ impl EventLimits {
             ("deletions", self.deletions),
             ("new passwords", self.passwords),
             ("Secrets touched", self.touches),
-            ("unmanaged objects", self.strangers),
+            ("unmanaged objects", self.unmanaged),
             ("deleted in the cloud", self.removals),
             ("changed in the cloud", self.drifts),
             ("given away", self.gifts),
-            ("failed creations", self.vanishings),
+            ("failed creations", self.disappearances),
             ("incomplete lists", self.skips),
             ("lying lists", self.lies),
             ("wrong 404s", self.denials),
             ("lagging replicas", self.lags),
             ("statuses wiped", self.wipes),
-            ("turned to manage", self.turns),
+            ("turned to manage", self.policy_changes),
             ("statuses copied", self.copies),
             ("permits that do not come", self.waits),
         ]
@@ -165,7 +165,7 @@ impl fmt::Display for ModelScope {
         if replay != Replay::default() {
             write!(formatter, ", token again: {replay:?}")?;
         }
-        let told = [
+        let properties = [
             (hides, "hidden until settled"),
             (shows_late, "and longer"),
             (lists_without_tags, "lists without tags"),
@@ -180,7 +180,7 @@ impl fmt::Display for ModelScope {
                 "there and back",
             ),
         ];
-        for (_, text) in told.into_iter().filter(|(is_so, _)| *is_so) {
+        for (_, text) in properties.into_iter().filter(|(is_so, _)| *is_so) {
             write!(formatter, ", {text}")?;
         }
         Ok(())

@@ -11,10 +11,10 @@ use vpn_operator_testbed::figures::{self, Effort};
 use crate::kinds::customer_gateway::Gateways;
 use crate::kinds::vpn_user::Users;
 use crate::model::ModelCheck;
+use crate::model::action::ModelAction;
 use crate::model::cloud::Replay;
-use crate::model::deed::Deed;
 use crate::model::kinds::Modelled;
-use crate::model::rest::told;
+use crate::model::rest::describe;
 use crate::model::scope::{EventLimits, ModelScope, Role};
 use crate::model::world::ModelWorld;
 
@@ -74,12 +74,12 @@ pub(crate) struct Story {
     pub text: String,
 }
 
-pub(crate) fn story<K: Modelled>(check: &ModelCheck<K>, path: Path<ModelWorld<K>, Deed>) -> Story {
+pub(crate) fn story<K: Modelled>(check: &ModelCheck<K>, path: Path<ModelWorld<K>, ModelAction>) -> Story {
     let mut text = String::new();
     let mut steps = 0;
     let mut last = None;
-    for (world, deed) in path.into_vec() {
-        let _ = writeln!(text, "   {}", told(&world));
+    for (world, action) in path.into_vec() {
+        let _ = writeln!(text, "   {}", describe(&world));
         let broken = |property: &Property<ModelCheck<K>>| !(property.condition)(check, &world);
         if let Some(property) = check.properties().into_iter().find(broken) {
             if let Some(why) = check.why_no_rest(&world) {
@@ -89,8 +89,8 @@ pub(crate) fn story<K: Modelled>(check: &ModelCheck<K>, path: Path<ModelWorld<K>
             break;
         }
         steps += 1;
-        if let Some(deed) = deed {
-            let _ = writeln!(text, "{steps:2} {deed}");
+        if let Some(action) = action {
+            let _ = writeln!(text, "{steps:2} {action}");
         }
     }
     Story {
@@ -148,8 +148,8 @@ fn invariants_hold_for_users_with_late_or_missing_permits() {
 
 #[test]
 fn invariants_hold_for_a_gateway_beside_unmanaged_and_given_gateways() {
-    let scope = one(faults!(kills 1, strangers 1, gifts 1, deletions 1));
-    visit::<Gateways>(scope, faults!(kills 2, losses 2, strangers 2, gifts 1, deletions 1));
+    let scope = one(faults!(kills 1, unmanaged 1, gifts 1, deletions 1));
+    visit::<Gateways>(scope, faults!(kills 2, losses 2, unmanaged 2, gifts 1, deletions 1));
 }
 
 #[test]
@@ -178,9 +178,9 @@ fn invariants_hold_for_a_gateway_with_lists_omitting_objects_or_tags() {
     visit::<Gateways>(scope, faults!(kills 2, losses 2, skips 1, deletions 1));
     let scope = one(faults!(kills 1, losses 1, lies 1, deletions 1));
     visit::<Gateways>(scope, faults!(kills 2, losses 2, lies 1, deletions 1));
-    let mut scope = one(faults!(kills 1, losses 1, strangers 1, deletions 1));
+    let mut scope = one(faults!(kills 1, losses 1, unmanaged 1, deletions 1));
     scope.manners.lists_without_tags = true;
-    visit::<Gateways>(scope, faults!(kills 2, losses 2, strangers 1, deletions 1));
+    visit::<Gateways>(scope, faults!(kills 2, losses 2, unmanaged 1, deletions 1));
 }
 
 /// One wrong 404, to a GET or to a write, changes nothing.
@@ -229,7 +229,7 @@ fn a_wiped_status_and_an_incomplete_list_cause_a_second_gateway() {
 
 #[test]
 fn invariants_hold_for_two_gateways_with_one_name() {
-    visit::<Gateways>(two(faults!(kills 1, losses 1)), faults!(kills 1, losses 1, strangers 1));
+    visit::<Gateways>(two(faults!(kills 1, losses 1)), faults!(kills 1, losses 1, unmanaged 1));
     visit::<Gateways>(two(faults!(deletions 1)), faults!(losses 1, deletions 2));
 }
 
@@ -246,9 +246,9 @@ fn invariants_hold_for_a_user_with_kills_lost_responses_and_deletion() {
 #[test]
 fn invariants_hold_for_a_user_with_each_form_of_token_replay() {
     for replay in [Replay::SameId, Replay::Repeated, Replay::Ignored] {
-        let mut scope = one(faults!(losses 1, strangers 1, edits 1));
+        let mut scope = one(faults!(losses 1, unmanaged 1, edits 1));
         scope.manners.replay = replay;
-        visit::<Users>(scope, faults!(kills 2, losses 2, strangers 1, edits 2, deletions 1));
+        visit::<Users>(scope, faults!(kills 2, losses 2, unmanaged 1, edits 2, deletions 1));
     }
 }
 
@@ -257,27 +257,30 @@ fn invariants_hold_for_a_user_with_each_form_of_token_replay() {
 #[test]
 fn invariants_hold_for_a_user_changed_before_its_creation_is_resolved() {
     for replay in [Replay::SameId, Replay::Repeated, Replay::Ignored] {
-        let mut scope = one(faults!(losses 1, strangers 1, drifts 1));
+        let mut scope = one(faults!(losses 1, unmanaged 1, drifts 1));
         scope.manners.replay = replay;
-        visit::<Users>(scope, faults!(kills 1, losses 2, strangers 1, drifts 1));
+        visit::<Users>(scope, faults!(kills 1, losses 2, unmanaged 1, drifts 1));
     }
 }
 
 #[test]
 fn invariants_hold_for_a_user_lost_after_its_creation() {
-    let scope = one(faults!(kills 1, losses 1, vanishings 1));
-    visit::<Users>(scope, faults!(kills 2, losses 2, vanishings 2));
-    let scope = one(faults!(losses 1, vanishings 1, deletions 1));
-    visit::<Users>(scope, faults!(kills 1, losses 2, removals 1, vanishings 1, deletions 1));
+    let scope = one(faults!(kills 1, losses 1, disappearances 1));
+    visit::<Users>(scope, faults!(kills 2, losses 2, disappearances 2));
+    let scope = one(faults!(losses 1, disappearances 1, deletions 1));
+    visit::<Users>(
+        scope,
+        faults!(kills 1, losses 2, removals 1, disappearances 1, deletions 1),
+    );
 }
 
 #[test]
-fn invariants_hold_for_a_user_invisible_before_it_settles() {
+fn invariants_hold_for_a_user_invisible_before_its_confirmation() {
     let mut scope = one(faults!(kills 1, losses 1, deletions 1));
     scope.manners.hides = true;
     visit::<Users>(scope.clone(), faults!(kills 2, losses 2, deletions 1));
-    scope.faults = faults!(vanishings 1, deletions 1);
-    visit::<Users>(scope, faults!(kills 1, losses 1, vanishings 1, deletions 1));
+    scope.faults = faults!(disappearances 1, deletions 1);
+    visit::<Users>(scope, faults!(kills 1, losses 1, disappearances 1, deletions 1));
 }
 
 #[test]
@@ -285,8 +288,8 @@ fn invariants_hold_for_a_user_visible_after_the_confirmation_period() {
     let mut scope = one(faults!(kills 1, losses 1));
     (scope.manners.hides, scope.manners.shows_late) = (true, true);
     visit::<Users>(scope.clone(), faults!(kills 2, losses 2));
-    scope.faults = faults!(losses 1, vanishings 1);
-    visit::<Users>(scope, faults!(kills 1, losses 1, vanishings 1));
+    scope.faults = faults!(losses 1, disappearances 1);
+    visit::<Users>(scope, faults!(kills 1, losses 1, disappearances 1));
 }
 
 /// A limit of what the operator can know: it relies on the configured confirmation period.
@@ -360,9 +363,9 @@ fn repeated_watch_events_change_nothing() {
 fn invariants_hold_for_two_users_with_one_name_and_combined_faults() {
     let scope = ModelScope {
         sparse: true,
-        ..two(faults!(kills 2, losses 2, strangers 1))
+        ..two(faults!(kills 2, losses 2, unmanaged 1))
     };
-    visit::<Users>(scope, faults!(kills 3, losses 2, strangers 1));
+    visit::<Users>(scope, faults!(kills 3, losses 2, unmanaged 1));
 }
 
 #[test]
@@ -381,7 +384,7 @@ fn a_resource_of_one_cr_is_not_taken_by_another() {
     for second in [Role::Names, Role::AdoptsOrCreates, Role::Adopts, Role::Observes] {
         let mut scope = two(faults!(losses 1));
         scope.roles = [Role::Creates, second];
-        scope.faults.turns = u8::from(second == Role::Observes);
+        scope.faults.policy_changes = u8::from(second == Role::Observes);
         scope.sparse = true;
         let mut more = EventLimits {
             kills: 1,
@@ -390,7 +393,7 @@ fn a_resource_of_one_cr_is_not_taken_by_another() {
         visit::<Users>(scope.clone(), more);
         visit::<Gateways>(scope.clone(), more);
         scope.faults = EventLimits {
-            turns: scope.faults.turns,
+            policy_changes: scope.faults.policy_changes,
             ..faults!(deletions 1)
         };
         more.deletions = 1;
@@ -414,7 +417,7 @@ fn a_reappeared_user_of_one_cr_is_not_taken_by_another() {
 /// The process restarts between the observation and the edit, and between the edit and its first reconcile.
 #[test]
 fn a_resource_observed_before_a_restart_is_not_held_after_it() {
-    let mut scope = one(faults!(kills 1, strangers 1, turns 1, deletions 1));
+    let mut scope = one(faults!(kills 1, unmanaged 1, policy_changes 1, deletions 1));
     scope.roles = [Role::Observes; 2];
     let more = EventLimits {
         kills: 2,
@@ -423,7 +426,7 @@ fn a_resource_observed_before_a_restart_is_not_held_after_it() {
     };
     visit::<Users>(scope.clone(), more);
     visit::<Gateways>(scope, more);
-    let mut scope = two(faults!(kills 1, turns 1));
+    let mut scope = two(faults!(kills 1, policy_changes 1));
     (scope.roles, scope.sparse) = ([Role::Creates, Role::Observes], true);
     let more = EventLimits {
         losses: 1,
@@ -441,9 +444,9 @@ fn only_one_of_two_crs_adopts_a_resource() {
         [Role::Observes, Role::Names],
         [Role::Observes, Role::Observes],
     ] {
-        let mut scope = two(faults!(strangers 1));
+        let mut scope = two(faults!(unmanaged 1));
         (scope.roles, scope.sparse) = (roles, true);
-        scope.faults.turns = u8::from(roles.contains(&Role::Observes)) * 2;
+        scope.faults.policy_changes = u8::from(roles.contains(&Role::Observes)) * 2;
         // A deletion shows whether a claim ends with its object.
         scope.faults.deletions = u8::from(roles[1] == Role::Names && roles[0] != Role::Observes);
         let more = EventLimits {
@@ -473,11 +476,11 @@ fn only_one_of_two_crs_with_one_id_in_status_manages_it() {
 fn an_existing_gateway_is_adopted_despite_omitted_list_fields() {
     for role in [Role::AdoptsOrCreates, Role::Adopts, Role::Observes] {
         for lists_without_tags in [false, true] {
-            let mut scope = one(faults!(strangers 2, losses 1));
+            let mut scope = one(faults!(unmanaged 2, losses 1));
             scope.roles = [role; 2];
             scope.manners.lists_omit_fields = true;
             scope.manners.lists_without_tags = lists_without_tags;
-            scope.faults.turns = u8::from(role == Role::Observes);
+            scope.faults.policy_changes = u8::from(role == Role::Observes);
             let more = EventLimits {
                 kills: 1,
                 ..scope.faults
@@ -490,12 +493,12 @@ fn an_existing_gateway_is_adopted_despite_omitted_list_fields() {
 /// A limit of what the operator can know: users have no tags.
 #[test]
 fn an_indistinguishable_user_is_taken_only_during_an_unknown_outcome() {
-    let mut scope = one(faults!(strangers 1, edits 1, deletions 1));
+    let mut scope = one(faults!(unmanaged 1, edits 1, deletions 1));
     scope.indistinguishable = true;
-    visit::<Users>(scope.clone(), faults!(strangers 2, edits 1, refusals 1, deletions 1));
+    visit::<Users>(scope.clone(), faults!(unmanaged 2, edits 1, refusals 1, deletions 1));
     // If a response is lost, that user is taken for the result of the creation: one user, not ours. The lost request
     // may take effect once that user is deleted.
-    scope.faults = faults!(strangers 1, losses 1, deletions 1);
+    scope.faults = faults!(unmanaged 1, losses 1, deletions 1);
     let taken = [
         "a finished deletion leaves nothing behind",
         "no object of another owner is changed or deleted",

@@ -51,7 +51,7 @@ pub(crate) struct RecordedWrite<K: Modelled> {
 
 /// A read or list that was started.
 pub(crate) struct StartedQuery<K: Modelled> {
-    pub look: Query,
+    pub query: Query,
     pub started: Instant,
     pub second: u16,
     /// What the cloud had then.
@@ -191,7 +191,7 @@ impl<K: Modelled> ModelWorld<K> {
     }
 
     /// Completes a state once nothing changes in it any more.
-    pub(crate) fn settle(&mut self, base: Instant) {
+    pub(crate) fn normalize(&mut self, base: Instant) {
         self.forget_tokens();
         self.reduce_instants(base);
         self.seal();
@@ -357,9 +357,9 @@ impl<K: Modelled> ModelWorld<K> {
     }
 
     /// Whether the creation of a CR's object may still fail.
-    pub(crate) fn is_settling(&self, cr: &Cr<K>) -> bool {
+    pub(crate) fn awaits_confirmation(&self, cr: &Cr<K>) -> bool {
         let mut things = self.cloud.things.iter();
-        things.any(|thing| Some(thing.remote.id()) == cr.recorded_id() && thing.settles.is_some())
+        things.any(|thing| Some(thing.remote.id()) == cr.recorded_id() && thing.confirmed_at.is_some())
     }
 
     pub(crate) fn fingerprint(&self) -> u64 {
@@ -375,9 +375,9 @@ impl<K: Modelled> ModelWorld<K> {
         }
         let process = &self.process;
         (process.started, &process.known).hash(state);
-        for look in &process.queries {
-            (&look.look, look.started, look.second, &look.object).hash(state);
-            let list = look.list.as_ref().map(|list| (&list.items, list.complete));
+        for query in &process.queries {
+            (&query.query, query.started, query.second, &query.object).hash(state);
+            let list = query.list.as_ref().map(|list| (&list.items, list.complete));
             list.hash(state);
         }
         for (seat, cr) in process.seats.iter().zip(&self.crs) {
@@ -421,6 +421,6 @@ impl<K: Modelled> PartialEq for ModelWorld<K> {
 
 impl<K: Modelled> fmt::Debug for ModelWorld<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&crate::model::rest::told(self))
+        formatter.write_str(&crate::model::rest::describe(self))
     }
 }

@@ -119,7 +119,7 @@ impl<K: Kind> Object<K> {
     }
 
     /// Whether it is being deleted without our finalizer: the operator has no more to do for it.
-    pub fn is_let_go(&self) -> bool {
+    pub fn is_released(&self) -> bool {
         self.deleting_since().is_some() && !self.has_finalizer()
     }
 

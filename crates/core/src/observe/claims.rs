@@ -98,7 +98,7 @@ impl Claim {
     /// What an object claims in this state.
     pub fn of<K: Kind>(object: &Object<K>) -> Self {
         let created_at = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let claims_nothing = object.is_let_go() || object.lifecycle.management() == ManagementPolicy::Observe;
+        let claims_nothing = object.is_released() || object.lifecycle.management() == ManagementPolicy::Observe;
         Self {
             uid: object.uid().to_owned(),
             version: object.resource_version().parse().ok(),
@@ -158,8 +158,8 @@ fn names_of<K: Kind>(object: &Object<K>) -> Vec<(PlacedName, Use)> {
         Some((PlacedName::new::<K>(scope, &parent, spec, &name), strength))
     };
     let recorded_name = || K::recorded_name(&object.status).map(str::to_owned);
-    let announced = recorded.intent.as_ref().map(|intent| intent.name.clone());
-    let wanted = announced
+    let intended = recorded.intent.as_ref().map(|intent| intent.name.clone());
+    let wanted = intended
         .or_else(|| spec.map(|spec| K::cloud_name(spec, &object.status, object.name())))
         .or_else(recorded_name);
     let wanted = wanted.and_then(|name| placed(spec, name, strength));
@@ -180,7 +180,7 @@ struct ClaimEntry {
     claim: Claim,
     reserved: Reserved,
     /// Our finalizer is removed: what the watch still delivers is older.
-    is_let_go: bool,
+    is_released: bool,
 }
 
 /// See the module. Pure.
@@ -200,7 +200,7 @@ impl Index {
                 (Some(new), Some(known)) => new > known,
                 _ => true,
             };
-            if !is_newer || (entry.is_let_go && entry.claim.uid == claim.uid) {
+            if !is_newer || (entry.is_released && entry.claim.uid == claim.uid) {
                 return;
             }
             if entry.claim.uid == claim.uid {
@@ -215,8 +215,8 @@ impl Index {
         if let Some(entry) = self.entries.get(key)
             && (entry.reserved.id.is_some() || entry.reserved.name.is_some())
         {
-            let (claim, is_let_go) = (entry.claim.clone(), entry.is_let_go);
-            self.put(key, claim, Reserved::default(), is_let_go);
+            let (claim, is_released) = (entry.claim.clone(), entry.is_released);
+            self.put(key, claim, Reserved::default(), is_released);
         }
     }
 
@@ -312,12 +312,12 @@ impl Index {
 
     fn reserve(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Reserved)) {
         let Some(entry) = self.entries.get(key) else { return };
-        let (claim, mut reserved, is_let_go) = (entry.claim.clone(), entry.reserved.clone(), entry.is_let_go);
+        let (claim, mut reserved, is_released) = (entry.claim.clone(), entry.reserved.clone(), entry.is_released);
         change(&mut reserved);
-        self.put(key, claim, reserved, is_let_go);
+        self.put(key, claim, reserved, is_released);
     }
 
-    fn put(&mut self, key: &ObjectKey, claim: Claim, reserved: Reserved, is_let_go: bool) {
+    fn put(&mut self, key: &ObjectKey, claim: Claim, reserved: Reserved, is_released: bool) {
         self.forget(key);
         let ids = claim.ids.iter().map(|(id, _)| id).chain(&reserved.id);
         for id in ids {
@@ -332,7 +332,7 @@ impl Index {
             ClaimEntry {
                 claim,
                 reserved,
-                is_let_go,
+                is_released,
             },
         );
     }

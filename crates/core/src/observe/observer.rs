@@ -78,8 +78,8 @@ impl<K: Kind> Observer<'_, K> {
             known.owned_by(object.uid())
         } else {
             let of_record = known.find(|remote| K::is_of_record(&object.status, remote, policy));
-            let is_told = |remote: &K::Remote| !remote.is_partial() && self.is_free(remote);
-            of_record.into_iter().filter(is_told).collect()
+            let is_reported = |remote: &K::Remote| !remote.is_partial() && self.is_free(remote);
+            of_record.into_iter().filter(is_reported).collect()
         };
         observation
             .owned
@@ -131,7 +131,7 @@ impl<K: Kind> Observer<'_, K> {
             return Vec::new();
         };
         let name = K::cloud_name(spec, &object.status, object.name());
-        let could_be = |remote: &K::Remote| K::looks_like(spec, &name, remote) || K::is_same_peer(spec, remote);
+        let could_be = |remote: &K::Remote| K::is_candidate(spec, &name, remote) || K::is_same_peer(spec, remote);
         // If the list omitted the name, it may be this one.
         let is_nameless = |remote: &K::Remote| remote.is_partial() && K::remote_name(remote).is_none();
         known.tags_unknown(|remote| could_be(remote) || is_nameless(remote))
@@ -185,7 +185,7 @@ impl<K: Kind> Observer<'_, K> {
         if lifecycle.external_id.is_some() || lifecycle.adoption() == AdoptionPolicy::Never {
             return Vec::new();
         }
-        let fits = |remote: &K::Remote| K::looks_like(spec, name, remote);
+        let fits = |remote: &K::Remote| K::is_candidate(spec, name, remote);
         let mut candidates = if observes(self.object) {
             // Any number of objects may observe the same one.
             known.find(fits)
@@ -206,7 +206,7 @@ impl<K: Kind> Observer<'_, K> {
         if let Ok(spec) = &self.object.spec {
             let peers = self.possible_peers(known);
             let all = observation.candidates.iter().chain(peers.iter().map(|(peer, _)| peer));
-            let tags_unknown = all.filter(|remote| K::immutable_difference(spec, remote, false) == Immutable::Untold);
+            let tags_unknown = all.filter(|remote| K::immutable_difference(spec, remote, false) == Immutable::Unknown);
             unread.extend(tags_unknown.map(|remote| remote.id().to_owned()));
         }
         // They may be duplicates from one creation.
@@ -259,12 +259,12 @@ impl<K: Kind> Observer<'_, K> {
 
     /// The same; some may differ once all their fields are read.
     fn possible_peers(&self, known: &CacheContents<K::Remote, ObjectKey>) -> Vec<(K::Remote, Owner)> {
-        let is_on_record = K::object(&self.object.status).id.is_some();
+        let is_recorded = K::object(&self.object.status).id.is_some();
         let is_deleted = self.object.deleting_since().is_some();
         let Ok(spec) = &self.object.spec else {
             return Vec::new();
         };
-        let is_sought = !is_on_record && !is_deleted && self.object.lifecycle.external_id.is_none();
+        let is_sought = !is_recorded && !is_deleted && self.object.lifecycle.external_id.is_none();
         if !K::Remote::TAGGED || !is_sought || observes(self.object) {
             return Vec::new();
         }
@@ -298,11 +298,11 @@ pub fn since<K: Kind>(
     now: Instant,
     cloud_now: Option<Timestamp>,
 ) -> Option<Instant> {
-    let settled = K::confirmed_at(&object.status).and_then(|at| {
-        let gone = Duration::try_from(cloud_now?.duration_since(at.0)).ok()?;
-        now.checked_sub(gone)
+    let confirmed_at = K::confirmed_at(&object.status).and_then(|at| {
+        let passed = Duration::try_from(cloud_now?.duration_since(at.0)).ok()?;
+        now.checked_sub(passed)
     });
-    triggered_at.max(settled)
+    triggered_at.max(confirmed_at)
 }
 
 /// What it means if the object's cloud object is missing.
@@ -334,7 +334,7 @@ pub fn competing_claim<K: Kind>(
     let competing_claim = claims.index().holder(key, id)?;
     let is_named = match known.sighting(id, None) {
         Observed::Seen { remote, .. } => is_named(policy, object, &remote),
-        Observed::Unknown | Observed::Missing | Observed::Unconfirmed { .. } | Observed::Gone => false,
+        Observed::Unknown | Observed::Missing | Observed::Unconfirmed { .. } | Observed::Absent => false,
     };
     (!is_named).then_some(competing_claim)
 }

@@ -38,7 +38,7 @@ pub(crate) const USER_ACTION: Backoff = Backoff {
 };
 
 /// A failure that requires user action.
-pub fn person(reason: Reason, message: impl Into<String>) -> Failure {
+pub fn user_action(reason: Reason, message: impl Into<String>) -> Failure {
     Failure {
         condition: ReadyCondition::new(reason, message),
         backoff: USER_ACTION,

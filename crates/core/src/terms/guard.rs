@@ -15,7 +15,7 @@ pub enum Guard {
     /// Only a read that started after the deadline of a creation proves that it had no effect.
     ProofAfterDeadline,
     /// That deadline includes the confirmation period, for creations that are committed late.
-    ProofAfterSettling,
+    ProofAfterConfirmationPeriod,
     /// Only a complete list proves that a creation had no effect.
     ProofIsComplete,
     /// Owners are decided only once tags are known.
@@ -25,9 +25,9 @@ pub enum Guard {
     /// An object with another owner's tag is not deleted.
     OwnTagBeforeDelete,
     /// A duplicate is deleted only if it was created within one of our creation windows.
-    TwinWithinWindow,
+    DuplicateWithinWindow,
     /// A recorded object is recreated only if a request for it was answered with 404, not because a list lacks it.
-    OnlyGetProvesGone,
+    OnlyGetProvesAbsence,
     /// A list that started later confirms that answer.
     AbsenceIsConfirmed,
     /// A cloud object that was recorded as lost and reappears is not deleted as a duplicate.
@@ -41,11 +41,11 @@ pub enum Guard {
     /// An incomplete list does not justify removing the finalizer.
     CompleteBeforeRelease,
     /// An unconfirmed user does not count as deleted before the end of its confirmation period.
-    SettledBeforeGone,
+    ConfirmationBeforeAbsence,
     /// A user is not confirmed before the end of its confirmation period.
-    SettledBeforeConfirmed,
+    PeriodBeforeConfirmation,
     /// A user that disappears before it is confirmed may reappear.
-    VanishedIsRemembered,
+    DisappearanceIsRecorded,
     /// A cloud object that another CR holds is neither changed nor deleted nor adopted.
     OneHolder,
     /// The same is checked again just before a write, or before its id is recorded.
@@ -59,11 +59,11 @@ pub enum Guard {
     /// Nothing is created while there is a candidate for adoption.
     CandidatesBeforeCreation,
     /// Of two CRs with the same name in the cloud, only one creates it.
-    NameOfFellow,
+    NameOfAnotherObject,
     /// The same is checked again when no other CR can be about to create it.
-    NameOfFellowInLane,
+    NameOfAnotherObjectInQueue,
     /// A name that an unmanaged user has is not requested.
-    NameOfStranger,
+    NameOfUnmanaged,
     /// A user is ours only if it was created within one of our creation windows, with the fields that we sent.
     WindowOfRecord,
     /// A creation is replayed only once, to learn its outcome.

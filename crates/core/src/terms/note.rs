@@ -15,7 +15,7 @@ pub enum Note<R> {
     /// The intent led to no creation.
     GivenUp,
     /// The recorded object no longer exists, and its creation was never confirmed.
-    Vanished,
+    Disappeared,
     /// The recorded object, whose loss was suspected to be part of a mass deletion, exists again.
     Returned,
     /// A recorded time is later than any request can last: the cloud's clock was wrong when it was recorded.

@@ -35,7 +35,7 @@ pub struct Observation<R> {
     /// an object of this name and identifier.
     pub name_holder: Option<CompetingClaim>,
     /// The uid in the known object's tag belongs to a CR that still exists.
-    pub owner_lives: bool,
+    pub owner_exists: bool,
     /// A namespace whose CRs are unknown: any of them may hold what this spec requests.
     pub unlisted: Option<Unlisted>,
 }
@@ -57,7 +57,7 @@ impl<R> Observation<R> {
             competing_claim: None,
             name_collision: None,
             name_holder: None,
-            owner_lives: false,
+            owner_exists: false,
             unlisted: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::api::Scope;
 use crate::api::conditions::{ReadyCondition, Reason};
-use crate::terms::failure::{Failure, POLL, person};
+use crate::terms::failure::{Failure, POLL, user_action};
 use crate::terms::key::ObjectKey;
 
 /// A field of a spec that names something.
@@ -94,7 +94,7 @@ impl Reference {
                      one project",
                     self.field, there.project_id, there.endpoint, scope.project_id, scope.endpoint
                 );
-                person(Reason::InvalidSpec, message)
+                user_action(Reason::InvalidSpec, message)
             }
             (Resolution::NotReady { id: Some(id) } | Resolution::Deleting { id: Some(id) }, Some(recorded))
                 if id == recorded =>

@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn an_invalid_server_line_is_refused_with_the_cause() {
-        for (text, says) in [
+        for (text, words) in [
             ("id=short", "36 characters"),
             ("status=FINE", "PENDING_UPDATE"),
             ("auth=NONE", "FEDERATED"),
@@ -411,7 +411,7 @@ mod tests {
             ("FAULT", "NAME=VALUE"),
         ] {
             let error = text.parse::<VpnServerSpec>().unwrap_err();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(words), "{error}");
         }
     }
 }

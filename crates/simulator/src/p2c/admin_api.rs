@@ -107,7 +107,7 @@ fn dump_server(server: &StoredServer, p2c: &P2c) -> VpnServerDump {
         user_quota: server.user_quota,
         users: p2c.users.of(&server.id).count(),
         writes: seen.total,
-        writes_at_once: seen.under_way,
+        writes_at_once: seen.in_progress,
         most_writes_at_once: seen.most,
     }
 }

@@ -130,7 +130,7 @@ mod tests {
     fn a_static_ip_must_be_the_first_host_of_a_slash_30_subnet() {
         let cidr = "192.168.10.0/24".parse().unwrap();
         assert_eq!(check_static_ip("192.168.10.5", cidr), Ok(()));
-        for (text, says) in [
+        for (text, words) in [
             ("192.168.10.1", "the VPN server"),
             ("192.168.10.6", "/30"),
             ("192.168.11.5", "client_cidr"),
@@ -138,7 +138,7 @@ mod tests {
             ("", "disable"),
         ] {
             let error = check_static_ip(text, cidr).unwrap_err();
-            assert!(error.contains(says), "{error}");
+            assert!(error.contains(words), "{error}");
         }
     }
 }

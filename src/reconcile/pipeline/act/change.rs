@@ -3,7 +3,7 @@
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 use vpn_cloud::limits::rate_limiter::Priority;
-use vpn_cloud::{Answer, CloudError, ErrorKind};
+use vpn_cloud::{CloudError, CloudResponse, ErrorKind};
 use vpn_core::api::conditions;
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::decide::step::Why;
@@ -46,7 +46,7 @@ impl<K: CloudKind> CloudWrite<K> for Correcting<'_, K> {
     fn request<'a>(
         &'a self,
         cloud: &'a CloudContext<'_, K>,
-    ) -> BoxFuture<'a, Result<Answer<Option<K::Remote>>, CloudError>> {
+    ) -> BoxFuture<'a, Result<CloudResponse<Option<K::Remote>>, CloudError>> {
         K::change(&cloud.client, &cloud.parent, self.id, &self.call)
     }
 }
@@ -54,14 +54,14 @@ impl<K: CloudKind> CloudWrite<K> for Correcting<'_, K> {
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn change(&self, id: &str, call: K::Change, why: Why) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(RETRY));
+            return Ok(self.requeue_after(RETRY));
         };
         let lost = self.context.pruned_fields.among(K::remembered_after(&call));
         if !lost.is_empty() {
             return self.crd_is_too_old(&format!("drops {}", lost.join(", "))).await;
         }
         // Before the reservation, since other objects would wait for the Event as well.
-        self.announce_drift(&call, &why).await;
+        self.report_drift(&call, &why).await;
         let change = Correcting { id, call, why };
         let (object, sent) = match self.execute(&cloud, &change).await? {
             Executed::Answered(object, sent) => (object, sent),
@@ -86,14 +86,14 @@ impl<K: CloudKind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             // A new read shows whether it was done, and whether the resource still exists.
-            WriteEnd::Unknown(error) => pass.troubled(&failure_of(&error), |_| {}).await,
+            WriteEnd::Unknown(error) => pass.record_failure(&failure_of(&error), |_| {}).await,
             WriteEnd::ReplayShowedNothing => Ok(Next::Again(pass.object)),
             WriteEnd::Refused(error) | WriteEnd::AlreadyAbsent(error) => {
                 let circumstances = self.circumstances(&cloud, cloud.present());
                 let record = circumstances.record();
                 let mut failure = failure_of(&error);
                 match K::refused(&mut pass.object.status.clone(), &call, &error, &record) {
-                    Refused::AsTold => {}
+                    Refused::AsReported => {}
                     Refused::InForce => {
                         let change = |status: &mut K::Status| {
                             K::refused(status, &call, &error, &record);
@@ -104,7 +104,7 @@ impl<K: CloudKind> Pass<'_, K> {
                     }
                     Refused::Because(reason, message) => failure.condition = ReadyCondition::new(reason, message),
                 }
-                pass.troubled(&failure, |status| {
+                pass.record_failure(&failure, |status| {
                     K::refused(status, &call, &error, &record);
                 })
                 .await
@@ -124,7 +124,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Reports drift that is about to be corrected.
-    pub(super) async fn announce_drift(&self, call: &K::Change, why: &Why) {
+    pub(super) async fn report_drift(&self, call: &K::Change, why: &Why) {
         let Why::Differs(fields) = why else { return };
         let status = K::object(&self.object.status);
         let has_own_event = K::change_event(call, "").is_some();
@@ -162,7 +162,7 @@ impl<K: CloudKind> Pass<'_, K> {
         let fields = fields.join(", ");
         let recorded = self
             .record(cloud, |circumstances, status| {
-                circumstances.announce_change(status, call, &fields);
+                circumstances.record_change(status, call, &fields);
             })
             .await?;
         if ready_reason::<K>(&recorded.object) == Some(Reason::Updating.as_str()) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tracing::warn;
 use uuid::Uuid;
-use vpn_cloud::{Answer, CloudError, ErrorKind};
+use vpn_cloud::{CloudError, CloudResponse, ErrorKind};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::api::{DeletionPolicy, Intent};
 use vpn_core::cache::Remote;
@@ -26,7 +26,7 @@ use crate::reconcile::state::queue::Action;
 /// A creation, or the replay of one.
 struct Creation<K: CloudKind> {
     new: K::New,
-    announced: Option<Intent>,
+    recorded_intent: Option<Intent>,
     /// The client token.
     token: String,
 }
@@ -35,13 +35,13 @@ impl<K: CloudKind> CloudWrite<K> for Creation<K> {
     type Response = K::Remote;
 
     async fn waits(&self, pass: &Pass<'_, K>) -> Result<(), kube::Error> {
-        pass.say_that_it_waits().await
+        pass.report_waiting().await
     }
 
     async fn record(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> Result<Recorded<K>, kube::Error> {
         pass.record(cloud, |circumstances, status| {
-            let intent = circumstances.intent(self.announced.as_ref(), || self.token.clone());
-            circumstances.announce_creation(status, &intent, &self.new);
+            let intent = circumstances.intent(self.recorded_intent.as_ref(), || self.token.clone());
+            circumstances.record_creation(status, &intent, &self.new);
         })
         .await
     }
@@ -50,42 +50,56 @@ impl<K: CloudKind> CloudWrite<K> for Creation<K> {
         pass.intends(cloud)
     }
 
-    fn request<'a>(&'a self, cloud: &'a CloudContext<'_, K>) -> BoxFuture<'a, Result<Answer<K::Remote>, CloudError>> {
+    fn request<'a>(
+        &'a self,
+        cloud: &'a CloudContext<'_, K>,
+    ) -> BoxFuture<'a, Result<CloudResponse<K::Remote>, CloudError>> {
         K::create(&cloud.client, &cloud.parent, &self.new, &self.token)
     }
 }
 
 impl<K: CloudKind> Pass<'_, K> {
-    /// `announced`: the recorded intent of a creation that is replayed with the same token.
-    pub(super) async fn create(&self, new: K::New, announced: Option<Intent>) -> Result<Next<K>, kube::Error> {
+    /// `recorded_intent`: the recorded intent of a creation that is replayed with the same token.
+    pub(super) async fn create(&self, new: K::New, recorded_intent: Option<Intent>) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(RETRY));
+            return Ok(self.requeue_after(RETRY));
         };
-        let token = match &announced {
+        let token = match &recorded_intent {
             Some(intent) => intent.token.clone(),
             None => Uuid::new_v4().to_string(),
         };
-        let creation = Creation { new, announced, token };
+        let creation = Creation {
+            new,
+            recorded_intent,
+            token,
+        };
         let (object, sent) = match self.execute(&cloud, &creation).await? {
             Executed::Answered(object, sent) => (object, sent),
             Executed::Aborted(next) => return Ok(next),
         };
         let pass = self.on(&object);
-        let Creation { new, announced, token } = creation;
-        let request = if announced.is_some() {
+        let Creation {
+            new,
+            recorded_intent,
+            token,
+        } = creation;
+        let request = if recorded_intent.is_some() {
             WriteRequest::ReplayOfCreate
         } else {
             WriteRequest::Create
         };
         match request.end(sent) {
-            WriteEnd::Done(answer) => pass.created(&cloud, &new, answer.value, announced.is_some()).await,
+            WriteEnd::Done(answer) => {
+                pass.created(&cloud, &new, answer.value, recorded_intent.is_some())
+                    .await
+            }
             WriteEnd::ReplayShowedNothing => {
                 self.context.shared.metrics.creation_sent_again(K::KIND, false);
                 self.context.states.replays(self.key, &token);
                 Ok(Next::Again(pass.object))
             }
             WriteEnd::Unknown(error) => {
-                pass.troubled(&failure_of(&error), |_| {}).await?;
+                pass.record_failure(&failure_of(&error), |_| {}).await?;
                 // If it is found at once, it was committed; the wait for its absence comes later.
                 self.context.states.reset_backoff(self.key);
                 Ok(Next::Rest(Action::requeue(Duration::ZERO)))
@@ -105,7 +119,7 @@ impl<K: CloudKind> Pass<'_, K> {
                         );
                     }
                 }
-                pass.troubled(&failure, |status| record::refused::<K>(status, &new, &error))
+                pass.record_failure(&failure, |status| record::refused::<K>(status, &new, &error))
                     .await
             }
         }
@@ -118,7 +132,7 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Sets a condition if there is none: without one the object would count as done.
-    pub(super) async fn say_that_it_waits(&self) -> Result<(), kube::Error> {
+    pub(super) async fn report_waiting(&self) -> Result<(), kube::Error> {
         if ready_reason::<K>(&self.object).is_some() {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
-use vpn_cloud::{Answer, CloudError};
+use vpn_cloud::{CloudError, CloudResponse};
 use vpn_core::api::conditions::{ReadyCondition, Reason};
 use vpn_core::ledger::record;
 use vpn_core::terms::failure::{RETRY, failure_of};
@@ -37,7 +37,7 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
             let text = format!("deleting the {} {} in the cloud", K::NOUN, self.id);
             let condition = ReadyCondition::new(Reason::Deleting, text);
             recorded.object = pass
-                .write(|status| record::underway::<K>(status, &condition, stamp))
+                .write(|status| record::in_progress::<K>(status, &condition, stamp))
                 .await?;
         }
         Ok(recorded)
@@ -47,7 +47,7 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
         !pass.is_held_by_another(cloud, self.id)
     }
 
-    fn request<'a>(&'a self, cloud: &'a CloudContext<'_, K>) -> BoxFuture<'a, Result<Answer<()>, CloudError>> {
+    fn request<'a>(&'a self, cloud: &'a CloudContext<'_, K>) -> BoxFuture<'a, Result<CloudResponse<()>, CloudError>> {
         K::delete(&cloud.client, &cloud.parent, self.id)
     }
 }
@@ -55,7 +55,7 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn delete(&self, id: &str, duplicate: bool) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(RETRY));
+            return Ok(self.requeue_after(RETRY));
         };
         let (object, sent) = match self.execute(&cloud, &Deletion { id, duplicate }).await? {
             Executed::Answered(object, sent) => (object, sent),
@@ -93,11 +93,13 @@ impl<K: CloudKind> Pass<'_, K> {
                 let is_recorded = K::object(&self.object.status).id.as_deref() == Some(id);
                 if is_recorded && self.gathered.sent_delete.is_some_and(SentDelete::is_answered) {
                     // A list still shows it: without backoff, one DELETE would follow the other.
-                    return pass.troubled(&failure_of(&error), |_| {}).await;
+                    return pass.record_failure(&failure_of(&error), |_| {}).await;
                 }
                 Ok(Next::Again(pass.object))
             }
-            WriteEnd::Unknown(error) | WriteEnd::Refused(error) => pass.troubled(&failure_of(&error), |_| {}).await,
+            WriteEnd::Unknown(error) | WriteEnd::Refused(error) => {
+                pass.record_failure(&failure_of(&error), |_| {}).await
+            }
             WriteEnd::ReplayShowedNothing => Ok(Next::Again(pass.object)),
         }
     }

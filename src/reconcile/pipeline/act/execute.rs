@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 use vpn_cloud::limits::clock::Moment;
 use vpn_cloud::limits::rate_limiter::{LONG_WAIT, Priority};
-use vpn_cloud::{Answer, CloudError, ErrorKind};
+use vpn_cloud::{CloudError, CloudResponse, ErrorKind};
 use vpn_core::object::Object;
 use vpn_core::observe::claims::write_queue;
 use vpn_core::observe::observer::competing_claim;
@@ -57,13 +57,13 @@ pub(super) trait CloudWrite<K: CloudKind>: Sync {
     fn request<'a>(
         &'a self,
         cloud: &'a CloudContext<'_, K>,
-    ) -> BoxFuture<'a, Result<Answer<Self::Response>, CloudError>>;
+    ) -> BoxFuture<'a, Result<CloudResponse<Self::Response>, CloudError>>;
 }
 
 /// What became of a write.
 pub(super) enum Executed<K: CloudKind, T> {
     /// The cloud answered, or did not in time. The object is as it was recorded.
-    Answered(Arc<Object<K>>, Result<Answer<T>, CloudError>),
+    Answered(Arc<Object<K>>, Result<CloudResponse<T>, CloudError>),
     /// It was not sent, and its record is withdrawn unless this process no longer leads.
     Aborted(Next<K>),
 }
@@ -145,8 +145,8 @@ impl<K: CloudKind> Pass<'_, K> {
         cloud: &CloudContext<'_, K>,
         permit: Option<WritePermit<'_>>,
         may_send: impl Fn() -> bool,
-        request: BoxFuture<'_, Result<Answer<T>, CloudError>>,
-    ) -> Option<Result<Answer<T>, CloudError>> {
+        request: BoxFuture<'_, Result<CloudResponse<T>, CloudError>>,
+    ) -> Option<Result<CloudResponse<T>, CloudError>> {
         let sending = async {
             let sent = cloud.session.send_if(may_send, request).await;
             if let Some(Err(error)) = &sent {
@@ -175,7 +175,7 @@ impl<K: CloudKind> Pass<'_, K> {
             Abort::WithdrawIfLeading if !self.context.shared.may_write() => Ok(not_leading()),
             Abort::WithdrawIfLeading => {
                 self.withdraw(&recorded.before).await?;
-                Ok(self.come_again(RETRY))
+                Ok(self.requeue_after(RETRY))
             }
         }
     }

@@ -87,12 +87,12 @@ impl<K: CloudKind> Pass<'_, K> {
                 Ok(self.again(written))
             }
             Step::Release(note) => self.release(note).await,
-            Step::Query { look, anew } => Ok(self.look(look, anew)),
+            Step::Query { query, fresh } => Ok(self.query(query, fresh)),
             Step::Note(note) => self.note(note).await,
             Step::Create(new) => self.create(new, None).await,
             Step::Replay(new) => {
-                let announced = K::object(&self.object.status).intent.clone();
-                self.create(new, announced).await
+                let recorded_intent = K::object(&self.object.status).intent.clone();
+                self.create(new, recorded_intent).await
             }
             Step::Change { id, call, why } => self.change(&id, call, why).await,
             Step::Delete { id, duplicate } => self.delete(&id, duplicate).await,
@@ -149,20 +149,20 @@ impl<K: CloudKind> Pass<'_, K> {
         }
     }
 
-    pub(super) fn look(&self, look: Query, anew: bool) -> Next<K> {
+    pub(super) fn query(&self, query: Query, fresh: bool) -> Next<K> {
         let Some(cache) = &self.gathered.cache else {
-            return self.come_again(RETRY);
+            return self.requeue_after(RETRY);
         };
         let since = match self.gathered.since {
-            _ if anew => Instant::now(),
+            _ if fresh => Instant::now(),
             Some(since) => since,
             None => self.context.shared.started,
         };
-        cache.want(self.key.clone(), look, since);
+        cache.request(self.key.clone(), query, since);
         Next::Rest(Action::await_change())
     }
 
-    pub(super) fn come_again(&self, backoff: vpn_cloud::error::cloud_error::Backoff) -> Next<K> {
+    pub(super) fn requeue_after(&self, backoff: vpn_cloud::error::cloud_error::Backoff) -> Next<K> {
         let jitter = (self.context.shared.jitter)();
         Next::Rest(Action::requeue(self.context.states.back_off(
             self.key,

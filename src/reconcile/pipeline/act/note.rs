@@ -13,16 +13,16 @@ use crate::reconcile::provider::cloud_kind::CloudKind;
 impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn note(&self, note: Note<K::Remote>) -> Result<Next<K>, kube::Error> {
         let Some(cloud) = self.cloud() else {
-            return Ok(self.come_again(RETRY));
+            return Ok(self.requeue_after(RETRY));
         };
         if let Note::Found { remote, .. } = &note
             && !self.observes()
             && !self.takes(&cloud, remote)
         {
             // Another object was faster; the next pass reports that.
-            return Ok(self.come_again(RETRY));
+            return Ok(self.requeue_after(RETRY));
         }
-        if matches!(note, Note::Lost | Note::Vanished)
+        if matches!(note, Note::Lost | Note::Disappeared)
             && let [dropped] = self.context.pruned_fields.among(&[K::LOSS_RECORD])[..]
         {
             return self.crd_is_too_old(&format!("drops {dropped}")).await;
@@ -43,20 +43,23 @@ impl<K: CloudKind> Pass<'_, K> {
             } => reporter.event(&*self.object, reason, text).await,
             Note::Found { event: None, .. } | Note::Returned | Note::Unbelievable => {}
             Note::Lost => {
-                let gone = K::object(&self.object.status).id.as_deref().unwrap_or_default();
-                let text = format!("the {} {gone} no longer exists in the cloud; it is recreated", K::NOUN);
+                let lost_id = K::object(&self.object.status).id.as_deref().unwrap_or_default();
+                let text = format!(
+                    "the {} {lost_id} no longer exists in the cloud; it is recreated",
+                    K::NOUN
+                );
                 self.context.states.recreates(self.key);
                 reporter.event(&*self.object, "DriftDetected", &text).await;
             }
             // A retry with backoff: a cloud that fails each creation would otherwise get endless requests.
-            Note::GivenUp => return Ok(self.come_again(RETRY)),
-            Note::Vanished => {
+            Note::GivenUp => return Ok(self.requeue_after(RETRY)),
+            Note::Disappeared => {
                 if is_new_failure::<K>(&self.object.status, &condition) {
                     let reason = condition.reason.as_str();
                     reporter.warning(&*self.object, reason, &condition.message).await;
                 }
                 self.count(condition.reason);
-                return Ok(self.come_again(RETRY));
+                return Ok(self.requeue_after(RETRY));
             }
         }
         self.context.states.progressed(self.key);

@@ -44,15 +44,15 @@ impl<K: CloudKind> Pass<'_, K> {
             waits,
             ..self.circumstances(cloud, cloud.present())
         };
-        let announce = |status: &mut K::Status| {
+        let apply = |status: &mut K::Status| {
             outcome::withdraw::<K>(status, before);
             change(&circumstances, status);
         };
-        let object = self.write(announce).await?;
+        let object = self.write(apply).await?;
         let mut without = object.status.clone();
         outcome::withdraw::<K>(&mut without, before);
         Ok(Recorded {
-            is_kept: self.is_remembered(&object, announce),
+            is_kept: self.is_remembered(&object, apply),
             covers: (without != object.status).then(|| (began, waits + SENT_WITHIN)),
             before: before.clone(),
             object,
@@ -89,7 +89,7 @@ impl<K: CloudKind> Pass<'_, K> {
             condition: ReadyCondition::new(Reason::DependencyNotReady, message),
             backoff: POLL,
         };
-        self.troubled(&failure, |_| {}).await
+        self.record_failure(&failure, |_| {}).await
     }
 }
 

@@ -51,14 +51,14 @@ impl<K: CloudKind> Pass<'_, K> {
                 drifted,
                 unexplained_duplicates,
             } => self.confirmed(remote, drifted, unexplained_duplicates).await,
-            Rest::Troubled(failure) => self.stopped(&failure).await,
+            Rest::Failed(failure) => self.stopped(&failure).await,
             Rest::InProgress(condition) => self.in_progress(&condition).await,
-            Rest::Quiet(backoff) => Ok(self.come_again(backoff)),
+            Rest::Quiet(backoff) => Ok(self.requeue_after(backoff)),
             Rest::Waiting => Ok(Next::Rest(Action::await_change())),
             Rest::Until(condition, wait) => {
                 if let Some(condition) = condition {
                     let stamp = stamp(&self.object);
-                    self.write(|status| record::underway::<K>(status, &condition, stamp))
+                    self.write(|status| record::in_progress::<K>(status, &condition, stamp))
                         .await?;
                     self.count(condition.reason);
                 }
@@ -106,7 +106,7 @@ impl<K: CloudKind> Pass<'_, K> {
         let written = self
             .write(|status| {
                 if let Some(cloud_now) = cloud_now {
-                    record::settled::<K>(status, &remote, cloud_now, policy.confirmation_period);
+                    record::resolved::<K>(status, &remote, cloud_now, policy.confirmation_period);
                 }
                 record::confirmed::<K>(
                     status,
@@ -172,11 +172,11 @@ impl<K: CloudKind> Pass<'_, K> {
             record::condition::<K>(status, &failure.condition, stamp);
         })
         .await?;
-        Ok(self.told(failure).await)
+        Ok(self.report_and_retry(failure).await)
     }
 
     /// Sets the condition of an outcome: records the cloud's answer even if the object has changed meanwhile.
-    pub(super) async fn troubled(
+    pub(super) async fn record_failure(
         &self,
         failure: &Failure,
         also: impl Fn(&mut K::Status),
@@ -188,7 +188,7 @@ impl<K: CloudKind> Pass<'_, K> {
             record::condition::<K>(status, &failure.condition, stamp);
         })
         .await?;
-        Ok(self.told(failure).await)
+        Ok(self.report_and_retry(failure).await)
     }
 
     /// Emits an Event if status did not report this before.
@@ -202,13 +202,13 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Emits an Event once for a failure that status reports, and schedules the retry.
-    pub(super) async fn told(&self, failure: &Failure) -> Next<K> {
+    pub(super) async fn report_and_retry(&self, failure: &Failure) -> Next<K> {
         let Failure { condition, backoff } = failure;
         self.warn_of(condition).await;
         self.count(condition.reason);
         // The present observation led here; the next decision needs a new one.
         self.context.states.require_fresh(self.key, Instant::now());
-        self.come_again(*backoff)
+        self.requeue_after(*backoff)
     }
 }
 

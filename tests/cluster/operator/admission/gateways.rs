@@ -834,9 +834,9 @@ async fn kubectl_refuses_unknown_gateway_fields() {
             "unknown field \"spec.caCertificateSecretRef.Key\"",
         ),
     ];
-    for (spec, says) in rows {
+    for (spec, expected_words) in rows {
         let manifest = crate::operator::world::gateway("unknown", &format!("{{{spec}}}"));
-        bench.kubectl_refuses(&manifest, says).await;
+        bench.kubectl_refuses(&manifest, expected_words).await;
     }
 }
 

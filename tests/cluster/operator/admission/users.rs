@@ -900,12 +900,12 @@ async fn kubectl_refuses_unknown_user_fields() {
             "unknown field \"spec.credentialsRef.namespace\"",
         ),
     ];
-    for (more, says) in rows {
+    for (more, expected_words) in rows {
         let manifest = format!(
             "apiVersion: vpn.huaweicloud.com/v1alpha1\nkind: VpnUser\nmetadata: {{name: unknown}}\n\
              spec: {{vpnServerID: {SERVER}, passwordSecretRef: {{name: passwords}}, {more}}}\n"
         );
-        bench.kubectl_refuses(&manifest, says).await;
+        bench.kubectl_refuses(&manifest, expected_words).await;
     }
 }
 

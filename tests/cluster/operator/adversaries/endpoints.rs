@@ -4,7 +4,7 @@ use vpn_operator_testbed::figures;
 
 use super::access_keys_seen;
 use super::hostile::{Hostile, Reply};
-use crate::operator::troubles::expect_trouble;
+use crate::operator::failures::expect_failure;
 use crate::operator::world::{Options, World};
 
 /// Ways to write a host, and what stands round it, that must not get past a comparison with what is allowed.
@@ -124,7 +124,7 @@ async fn a_redirect_is_reported_and_never_followed() {
         world.apply_credentials(&name, "AKREDIRECT", &secret_key, &more).await;
         let spec = format!("{{idValue: 203.0.113.{number}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(&name, &spec).await;
-        expect_trouble(&world, &name, "NotAvailable", &["redirects", "not followed"]).await;
+        expect_failure(&world, &name, "NotAvailable", &["redirects", "not followed"]).await;
     }
     for server in &servers {
         assert!(server.visits() > 0);

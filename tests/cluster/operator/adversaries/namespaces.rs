@@ -10,7 +10,7 @@ use vpn_operator_testbed::figures;
 
 use super::access_keys_seen;
 use crate::operator::console::message;
-use crate::operator::troubles::add_access_key;
+use crate::operator::failures::add_access_key;
 use crate::operator::world::{VPN_SERVER, World, gateway, user};
 
 const VICTIMS_KEY: &str = "AKVICTIM";
@@ -109,8 +109,8 @@ async fn no_reference_reads_a_secret_of_another_namespace() {
         };
         objects.api().create(&PostParams::default(), &object).await.unwrap();
         let object = objects.wait_for_reason(name, "SecretNotFound").await;
-        let home = format!("{}/keys", world.namespace);
-        assert!(message(&object).contains(&home), "{}", message(&object));
+        let own_secret = format!("{}/keys", world.namespace);
+        assert!(message(&object).contains(&own_secret), "{}", message(&object));
         assert!(!object["spec"].to_string().contains(&victim), "{}", object["spec"]);
         tried += 1;
     }

@@ -87,14 +87,14 @@ impl<'a> Elsewhere<'a> {
     /// Deletes an object that never had a resource in the cloud.
     async fn delete(&self, name: &str) {
         self.api.delete(name, &DeleteParams::default()).await.unwrap();
-        let gone = eventually(&format!("{name} is deleted"), DEADLINE, async || {
+        let deleted = eventually(&format!("{name} is deleted"), DEADLINE, async || {
             match self.api.get_opt(name).await {
                 Ok(None) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
         .await;
-        gone.unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()));
+        deleted.unwrap_or_else(|error| panic!("{error}\n{}", self.world.log_tail()));
     }
 }
 
@@ -222,7 +222,7 @@ async fn resources_of_another_namespaces_objects_cannot_be_adopted() {
     assert_eq!(after, before);
     world.edit(&gateway_id, json!({"connection": ""})).await;
     world.request("office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     let takeovers = world.writes_since(mark).await;
     let not_the_victims: u64 = takeovers
         .iter()
@@ -276,8 +276,8 @@ async fn a_change_from_observe_to_manage_takes_nothing_over() {
             objects.wait_for_reason(&name, "Available").await;
             objects.patch(&name, turned(kind, policy)).await;
             let object = objects.wait_for_reason(&name, "AlreadyManaged").await;
-            let said = message(&object);
-            assert!(said.contains(&format!("{}/{victim}", world.namespace)), "{said}");
+            let shown = message(&object);
+            assert!(shown.contains(&format!("{}/{victim}", world.namespace)), "{shown}");
         }
     }
     // The same when one process observed, and another one is the first to see the edit.
@@ -530,8 +530,8 @@ async fn a_reappeared_resource_of_another_object_cannot_be_adopted() {
             let object = objects.wait_for_reason(name, reason).await;
             assert!(object["status"]["id"].is_null(), "{kind} {name}: {object}");
             let owner = format!("{}/bobb", world.namespace);
-            let said = message(&object);
-            assert!(*kind != "VpnUser" || said.contains(&owner), "{name}: {said}");
+            let shown = message(&object);
+            assert!(*kind != "VpnUser" || shown.contains(&owner), "{name}: {shown}");
         }
         assert_eq!(world.writes_since(mark).await, counts([]));
         for (name, (kind, resource, _), _) in &thieves {
@@ -685,8 +685,8 @@ async fn editors_of_objects_cannot_write_status_or_the_owner_tag() {
         let output = as_mallory(&arguments, "").await;
         assert!(!output.status.success());
         let subresource = format!("{resource}s/status");
-        let said = &output.stderr;
-        assert!(said.contains("Forbidden") && said.contains(&subresource), "{said}");
+        let shown = &output.stderr;
+        assert!(shown.contains("Forbidden") && shown.contains(&subresource), "{shown}");
         refused += 1;
     }
     // The owner tag cannot be set through a spec.

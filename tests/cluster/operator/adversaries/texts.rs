@@ -14,7 +14,7 @@ use vpn_operator_testbed::{eventually, figures};
 
 use super::hostile::{Hostile, Reply};
 use crate::operator::console::{OWNER, message};
-use crate::operator::troubles::{ask_again, warnings_about};
+use crate::operator::failures::{ask_again, warnings_about};
 use crate::operator::world::{DEADLINE, Options, World, condition};
 
 /// The apiserver's limit for the note of an Event, in bytes.

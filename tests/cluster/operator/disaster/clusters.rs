@@ -27,7 +27,7 @@ async fn beside(first: &World) -> World {
         .success()
         .unwrap();
     second.arguments = first.arguments.clone();
-    second.move_home(&first.namespace).await;
+    second.move_operator(&first.namespace).await;
     second.environment = first.environment.clone();
     second.sentinels.add(&first.secret_key);
     apply_passwords(&mut second).await;
@@ -47,8 +47,8 @@ async fn two_clusters_in_one_project_create_no_duplicates_and_do_not_fight() {
     Manifests::PLAIN.apply(&second).await;
     second.start_operator().await;
     wait_until_all_have(&second.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
-    let strangers = words(["set spec.externalID to ", "spec.adoptionPolicy to IfExists"]);
-    wait_until_all_have(&second.users(), USERS, "NameConflict", &strangers).await;
+    let adoption_hints = words(["set spec.externalID to ", "spec.adoptionPolicy to IfExists"]);
+    wait_until_all_have(&second.users(), USERS, "NameConflict", &adoption_hints).await;
     let taken = words([
         "give each cluster a name of its own",
         "--cluster-name",
@@ -58,10 +58,10 @@ async fn two_clusters_in_one_project_create_no_duplicates_and_do_not_fight() {
     first.wait_for_cycles(6).await;
     for (world, reason) in [(&first, "AlreadyManaged"), (&second, "Available")] {
         let all = world.list().await;
-        let said = all
+        let shown = all
             .iter()
             .filter(|object| condition(object, "Ready")["reason"] == reason);
-        assert_eq!(said.count(), GATEWAYS, "{reason}");
+        assert_eq!(shown.count(), GATEWAYS, "{reason}");
     }
     wait_until_all_have(&first.users(), USERS, "Available", |_| Vec::new()).await;
     // Who lost it leaves it alone on the way out, too.
@@ -74,8 +74,8 @@ async fn two_clusters_in_one_project_create_no_duplicates_and_do_not_fight() {
     second.stop_operator().await;
     lose(&second.gateway_objects()).await;
     lose(&second.users()).await;
-    let told = first.get("gw-002").await;
-    assert!(message(&told).contains(OWNER), "{}", message(&told));
+    let reported = first.get("gw-002").await;
+    assert!(message(&reported).contains(OWNER), "{}", message(&reported));
     for gateway in first.cloud_gateways().await {
         if gateway["name"] != "gw-001" && gateway["name"] != "gw-004" {
             let id = gateway["id"].as_str().expect("an id").to_owned();
@@ -101,7 +101,7 @@ async fn two_clusters_in_one_project_create_no_duplicates_and_do_not_fight() {
     Manifests::PLAIN.apply(&second).await;
     second.start_operator().await;
     wait_until_all_have(&second.gateway_objects(), GATEWAYS, "Available", |_| Vec::new()).await;
-    wait_until_all_have(&second.users(), USERS, "NameConflict", &strangers).await;
+    wait_until_all_have(&second.users(), USERS, "NameConflict", &adoption_hints).await;
     first.wait_for_cycles(3).await;
     all_are_ready(&first).await;
     let posts = GATEWAYS as u64;

@@ -75,10 +75,10 @@ async fn older_or_deleted_crds_delete_nothing_in_the_cloud() {
     ];
     for (objects, crd) in [(world.gateway_objects(), CRDS[0]), (world.users(), CRDS[1])] {
         let object = objects.wait_for_reason("late", "DependencyNotReady").await;
-        let said = crate::operator::console::message(&object);
+        let shown = crate::operator::console::message(&object);
         assert!(
-            update.iter().all(|words| said.contains(words)) && said.contains(crd),
-            "{said}"
+            update.iter().all(|words| shown.contains(words)) && shown.contains(crd),
+            "{shown}"
         );
     }
     // The record of sent passwords is lost, so no password is sent.
@@ -131,11 +131,11 @@ async fn older_or_deleted_crds_delete_nothing_in_the_cloud() {
     patch_all(&world.gateway_objects(), &retain).await;
     patch_all(&world.users(), &retain).await;
     for crd in CRDS {
-        let gone = ["get", "crd", crd, "--ignore-not-found", "--output", "name"];
+        let arguments = ["get", "crd", crd, "--ignore-not-found", "--output", "name"];
         eventually("the CRD is deleted", DEADLINE, async || {
             let left = world
                 .plane
-                .kubectl(gone)
+                .kubectl(arguments)
                 .await
                 .and_then(vpn_operator_testbed::ToolOutput::success);
             match left {

@@ -40,7 +40,7 @@ impl Half {
         }
     }
 
-    async fn put_back(&self, world: &World) {
+    async fn restore(&self, world: &World) {
         world.simulator.seed_gateways::<Value>(&self.gateways).await.unwrap();
         world.simulator.seed_users::<Value>(&self.users).await.unwrap();
     }
@@ -82,12 +82,12 @@ async fn suspected(world: &World, count: usize) -> Vec<String> {
         crate::operator::world::DEADLINE * 5,
         async || {
             let all = [world.list().await, world.users().list().await].concat();
-            let says_so = |object: &&Value| condition(object, "Ready")["reason"] == "MassDeletionSuspected";
-            let said: Vec<String> = all.iter().filter(says_so).map(message).collect();
-            if said.len() == count {
-                Ok(said)
+            let is_reported = |object: &&Value| condition(object, "Ready")["reason"] == "MassDeletionSuspected";
+            let shown: Vec<String> = all.iter().filter(is_reported).map(message).collect();
+            if shown.len() == count {
+                Ok(shown)
             } else {
-                Err(format!("{} are", said.len()))
+                Err(format!("{} are", shown.len()))
             }
         },
     )
@@ -130,7 +130,7 @@ async fn resources_out_of_view_are_neither_recreated_nor_released() {
     release(&world).await;
     // The answers that are held now were made without that half.
     world.simulator.wait_for_held::<Value>(2).await.unwrap();
-    half.put_back(&world).await;
+    half.restore(&world).await;
     release(&world).await;
     for list in LISTS {
         world.wait_for_calls(list, 2).await;
@@ -147,11 +147,11 @@ async fn resources_out_of_view_are_neither_recreated_nor_released() {
     release(&world).await;
     let missing = HALF_OF_THE_GATEWAYS + HALF_OF_THE_USERS;
     for _ in 0..2 {
-        for said in suspected(&world, missing).await {
-            assert!(said.contains("vpn.huaweicloud.com/recreate-approved-at"), "{said}");
+        for shown in suspected(&world, missing).await {
+            assert!(shown.contains("vpn.huaweicloud.com/recreate-approved-at"), "{shown}");
             assert!(
-                said.contains("automatic recreation is suspended: check the project"),
-                "{said}"
+                shown.contains("automatic recreation is suspended: check the project"),
+                "{shown}"
             );
         }
         world.restart_operator().await;
@@ -160,7 +160,7 @@ async fn resources_out_of_view_are_neither_recreated_nor_released() {
         }
     }
     suspected(&world, missing).await;
-    half.put_back(&world).await;
+    half.restore(&world).await;
     all_are_ready(&world).await;
     before.only(&world, &mut tally, counts([]), Asked::default()).await;
     tally.report("out of sight");

@@ -157,24 +157,24 @@ pub(super) async fn wait_until_all_have(
 ) -> Vec<Value> {
     let result = eventually(&format!("{count} say {reason}"), DEADLINE * 5, async || {
         let all = objects.list().await;
-        let says_so = |object: &&Value| {
+        let is_reported = |object: &&Value| {
             let ready = condition(object, "Ready");
             ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"]
         };
-        let fitting = all.iter().filter(says_so).count();
+        let fitting = all.iter().filter(is_reported).count();
         if fitting == count && all.len() == count {
             return Ok(all);
         }
-        let other = all.iter().find(|object| !says_so(object));
+        let other = all.iter().find(|object| !is_reported(object));
         let other = other.map(|object| condition(object, "Ready").to_string());
         Err(format!("{fitting} of {} do, another says {other:?}", all.len()))
     })
     .await;
     let all = result.unwrap_or_else(|error| panic!("{error}\n{}", objects.log_tail()));
     for object in &all {
-        let said = message(object);
+        let shown = message(object);
         for word in words(object) {
-            assert!(said.contains(&word), "{word:?} is not in {said:?}");
+            assert!(shown.contains(&word), "{word:?} is not in {shown:?}");
         }
     }
     all
@@ -212,8 +212,8 @@ pub(super) async fn patch_all(objects: &Objects<'_>, patch: &Value) {
 pub(super) async fn set_external_id_from_message(objects: &Objects<'_>) {
     let all = objects.list().await;
     each(&all, |name, object| async move {
-        let said = message(&object);
-        let (_, after) = said
+        let shown = message(&object);
+        let (_, after) = shown
             .split_once("set spec.externalID to ")
             .expect("the message contains the id");
         let id: String = after.chars().take(36).collect();

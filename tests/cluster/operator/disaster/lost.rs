@@ -18,10 +18,10 @@ const PASSWORDS: (&str, u64) = ("ResetVpnUserPassword", USERS as u64);
 /// Checks that every user in the cloud counts as unmanaged, since nothing proves its owner, and that the message says
 /// what to do.
 async fn users_count_as_unmanaged(world: &World) {
-    let told = wait_until_all_have(&world.users(), USERS, "NameConflict", |_| Vec::new()).await;
+    let reported = wait_until_all_have(&world.users(), USERS, "NameConflict", |_| Vec::new()).await;
     let cloud = world.cloud_users().await;
-    for object in told {
-        let said = message(&object);
+    for object in reported {
+        let shown = message(&object);
         let name = object["spec"]["name"].as_str().or(object["metadata"]["name"].as_str());
         let its_own = cloud
             .iter()
@@ -32,7 +32,7 @@ async fn users_count_as_unmanaged(world: &World) {
             format!("set spec.externalID to {id}"),
             "spec.adoptionPolicy to IfExists".to_owned(),
         ] {
-            assert!(said.contains(&words), "{words:?} is not in {said:?}");
+            assert!(shown.contains(&words), "{words:?} is not in {shown:?}");
         }
     }
 }

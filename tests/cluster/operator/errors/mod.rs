@@ -16,9 +16,9 @@ use vpn_operator_testbed::{Effort, effort, figures};
 
 pub(crate) use self::table::NEVER;
 use self::table::{GATEWAY, ROWS, Row, Then, USER};
+use crate::operator::failures::{add_access_key, secret_of};
 use crate::operator::objects::Objects;
 use crate::operator::seen::{PATIENCE, Seen};
-use crate::operator::troubles::{add_access_key, secret_of};
 use crate::operator::users::steps::{add_server, server_id};
 use crate::operator::world::{Options, PROJECT, World, condition};
 
@@ -56,7 +56,7 @@ struct Subject<'a> {
 struct Counted {
     met: u64,
     recovered: u64,
-    by_a_person: u64,
+    by_user_action: u64,
     /// Calls that came too early: where, and the time of each.
     too_soon: Vec<String>,
 }
@@ -159,7 +159,7 @@ async fn every_error_of_every_call_sets_its_reason_backs_off_and_recovers() {
             ("recovered without a restart", recovered),
             (
                 "recovered after a requested reconciliation or changed credentials",
-                sum(|it| it.by_a_person),
+                sum(|it| it.by_user_action),
             ),
             ("requests before the backoff ended", too_soon.len() as u64),
             ("duplicates", duplicates),
@@ -246,8 +246,10 @@ impl Subject<'_> {
             self.edit(at).await;
             let shown = self.meet(at, mark, shown, &mut counted).await;
             if is_deletion(at) {
-                let gone = |object: &Value| object.is_null();
-                self.seen.wait_for(&self.name, shown, "gone", PATIENCE, gone).await;
+                let is_deleted = |object: &Value| object.is_null();
+                self.seen
+                    .wait_for(&self.name, shown, "gone", PATIENCE, is_deleted)
+                    .await;
             } else {
                 self.is_well(shown).await;
             }
@@ -265,15 +267,18 @@ impl Subject<'_> {
             return shown;
         }
         let code = self.row.code;
-        let says_so = |object: &Value| {
+        let is_reported = |object: &Value| {
             let ready = condition(object, "Ready");
             let message = ready["message"].as_str().unwrap_or_default();
             ready["reason"] == reason && message.contains(at.what()) && message.contains(code)
         };
         let awaited = format!("{reason} of {code} {} at {}", self.row.status, at.name());
-        let (shown, object) = self.seen.wait_for(&self.name, shown, &awaited, PATIENCE, says_so).await;
-        let comes_by_itself = !matches!(then, Then::Person | Then::Credentials);
-        let (there, not_there) = match comes_by_itself && reason != "NameConflict" {
+        let (shown, object) = self
+            .seen
+            .wait_for(&self.name, shown, &awaited, PATIENCE, is_reported)
+            .await;
+        let recovers_by_itself = !matches!(then, Then::UserAction | Then::Credentials);
+        let (there, not_there) = match recovers_by_itself && reason != "NameConflict" {
             true => ("Reconciling", "Stalled"),
             false => ("Stalled", "Reconciling"),
         };
@@ -287,14 +292,14 @@ impl Subject<'_> {
         assert_eq!(condition(&object, not_there), Value::Null, "{}: {awaited}", self.name);
 
         let refused = self.refusals(at);
-        if comes_by_itself {
+        if recovers_by_itself {
             let calls = self.calls(at, mark, refused + 1).await;
             if is_too_soon(&calls, then) {
                 counted.too_soon.push(format!("{awaited}: {calls:?}"));
             }
             return shown;
         }
-        counted.by_a_person += 1;
+        counted.by_user_action += 1;
         if then == Then::Credentials {
             // A reconcile request does not close the circuit breaker.
             self.ask().await;
@@ -490,10 +495,10 @@ impl Subject<'_> {
     /// Waits until the object is Available at the newest generation.
     async fn is_well(&self, shown: usize) {
         let version = self.objects().get(&self.name).await["metadata"]["generation"].clone();
-        let is_password_told = |object: &Value| object["status"]["passwordReset"].is_null();
+        let is_password_reported = |object: &Value| object["status"]["passwordReset"].is_null();
         let is_well = |object: &Value| {
             let ready = condition(object, "Ready");
-            ready["reason"] == "Available" && ready["observedGeneration"] == version && is_password_told(object)
+            ready["reason"] == "Available" && ready["observedGeneration"] == version && is_password_reported(object)
         };
         self.seen
             .wait_for(&self.name, shown, "Available again", PATIENCE, is_well)

@@ -12,7 +12,7 @@ pub(super) enum Then {
     /// Tried again after ten seconds.
     Slowly,
     /// Not tried again before a user requests it.
-    Person,
+    UserAction,
     /// Not tried again before the credentials change.
     Credentials,
     /// There is nothing to delete.
@@ -37,7 +37,7 @@ impl Row {
         use Operation::{CreateVpnUser, UpdateVpnUser};
         match (self.code, at) {
             // The address is taken, not the name.
-            ("VPN.0012", CreateVpnUser | UpdateVpnUser) => ("Rejected", Then::Person),
+            ("VPN.0012", CreateVpnUser | UpdateVpnUser) => ("Rejected", Then::UserAction),
             // The operator finds no user with this name, so it tries again.
             (_, CreateVpnUser) if self.reason == "NameConflict" => (self.reason, Then::Again),
             _ => (self.reason, self.then),
@@ -178,30 +178,30 @@ const fn credentials(status: u16, code: &'static str, text: &'static str, at: &'
 }
 
 const fn forbidden(status: u16, code: &'static str, text: &'static str, at: &'static [Operation]) -> Row {
-    row(status, code, text, at, "Forbidden", Then::Person)
+    row(status, code, text, at, "Forbidden", Then::UserAction)
 }
 
 const fn unavailable(status: u16, code: &'static str, text: &'static str, at: &'static [Operation]) -> Row {
-    row(status, code, text, at, "NotAvailable", Then::Person)
+    row(status, code, text, at, "NotAvailable", Then::UserAction)
 }
 
 const fn rejected(status: u16, code: &'static str, text: &'static str, at: &'static [Operation]) -> Row {
-    row(status, code, text, at, "Rejected", Then::Person)
+    row(status, code, text, at, "Rejected", Then::UserAction)
 }
 
 const fn quota(status: u16, code: &'static str, text: &'static str, at: &'static [Operation]) -> Row {
-    row(status, code, text, at, "QuotaExceeded", Then::Person)
+    row(status, code, text, at, "QuotaExceeded", Then::UserAction)
 }
 
 const fn conflict(status: u16, code: &'static str, text: &'static str, at: &'static [Operation]) -> Row {
-    row(status, code, text, at, "NameConflict", Then::Person)
+    row(status, code, text, at, "NameConflict", Then::UserAction)
 }
 
 const fn password(status: u16, code: &'static str, text: &'static str, at: &'static [Operation]) -> Row {
-    row(status, code, text, at, "InvalidPassword", Then::Person)
+    row(status, code, text, at, "InvalidPassword", Then::UserAction)
 }
 
-const fn gone(status: u16, code: &'static str, text: &'static str) -> Row {
+const fn not_found(status: u16, code: &'static str, text: &'static str) -> Row {
     row(status, code, text, DELETE, "Deleted", Then::Gone)
 }
 
@@ -251,14 +251,14 @@ pub(super) const ROWS: &[Row] = &[
     waits(409, "VPN.0001", "invalid request: customer gateway 1 has connection", DELETE_GATEWAY),
     quota(400, "VPN.0001", "invalid request: the quota is used up", MAKE),
     conflict(400, "VPN.0001", "invalid request: duplicate name", MAKE),
-    gone(400, "VPN.0001", "invalid request: it was not found"),
+    not_found(400, "VPN.0001", "invalid request: it was not found"),
     again(500, "VPN.0002", "server error", SERVICE),
     forbidden(403, "VPN.0003", "Authentication failed", SERVICE),
     waits(403, "VPN.0003", "resource (type=GATEWAY, ID=1) is not ready, currently CREATING", CHANGE),
     again(404, "VPN.0004", "resource not found", MISSED),
     waits(404, "VPN.0004", "resource not found", MAKE_USER),
     waits(404, "VPN.0004", "resource not found", GROUP),
-    gone(404, "VPN.0004", "resource not found"),
+    not_found(404, "VPN.0004", "resource not found"),
     again(500, "VPN.0005", "service authentication failure", SERVICE),
     again(500, "VPN.0006", "IAM is unavailable", SERVICE),
     forbidden(403, "VPN.0007", "You are not authorised to perform it", SERVICE),
@@ -342,7 +342,7 @@ pub(super) const ROWS: &[Row] = &[
     quota(403, "VPN.9999", "the quota is used up", MAKE),
     credentials(401, "VPN.9999", "no", ALL),
     forbidden(403, "VPN.9999", "no", ALL),
-    gone(404, "VPN.9999", "nothing there"),
+    not_found(404, "VPN.9999", "nothing there"),
     unavailable(404, "APIGW.9999", "no such thing", ALL),
     unavailable(404, "", "page not found", ALL),
     rejected(405, "VPN.9999", "no", ALL),
@@ -387,8 +387,8 @@ fn expected_backoffs_match_the_error_kinds() {
     assert_eq!(first(ErrorKind::Throttled), Then::Again.seconds());
     assert_eq!(first(ErrorKind::Dependency), Then::Waits.seconds());
     assert_eq!(first(ErrorKind::QueueFull), Then::Slowly.seconds());
-    assert_eq!(first(ErrorKind::Rejected), Then::Person.seconds());
-    assert_eq!(ErrorKind::Rejected.retry(), Retry::Person);
+    assert_eq!(first(ErrorKind::Rejected), Then::UserAction.seconds());
+    assert_eq!(ErrorKind::Rejected.retry(), Retry::UserAction);
 }
 
 impl Then {
@@ -398,7 +398,7 @@ impl Then {
             Self::Again => 1,
             Self::Waits => 5,
             Self::Slowly => 10,
-            Self::Person | Self::Credentials => 600,
+            Self::UserAction | Self::Credentials => 600,
             Self::Gone => 0,
         }
     }

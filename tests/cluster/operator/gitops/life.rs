@@ -16,8 +16,8 @@ async fn wait_for(world: &World, awaited: &str, object: &str) {
 
 /// All states that were seen of an object that no longer exists.
 async fn whole_life(seen: &Seen, name: &str) -> Vec<serde_json::Value> {
-    let is_gone = |object: &serde_json::Value| object.is_null();
-    let (times, _) = seen.wait_for(name, 0, "it is deleted", PATIENCE, is_gone).await;
+    let is_deleted = |object: &serde_json::Value| object.is_null();
+    let (times, _) = seen.wait_for(name, 0, "it is deleted", PATIENCE, is_deleted).await;
     let mut states = seen.shown(name);
     states.truncate(times - 1);
     states

@@ -164,8 +164,8 @@ async fn adopted_and_observed_gateway_matches_golden_files() {
     world.simulator.remove_gateway(id(0)).await.unwrap();
     request_reconcile(&world, "adopted", "1").await;
     let events = ["Adopted", "NotFound"];
-    let gone = show(&world, "not-found-adopted", "adopted", Reason::NotFound, &events).await;
-    assert_eq!(gone["status"]["id"], adopted["status"]["id"]);
+    let deleted = show(&world, "not-found-adopted", "adopted", Reason::NotFound, &events).await;
+    assert_eq!(deleted["status"]["id"], adopted["status"]["id"]);
 
     let spec = format!("{{externalID: {}, managementPolicy: Observe}}", id(1));
     world.apply_gateway("observed", &spec).await;

@@ -40,7 +40,7 @@ async fn object_before_its_first_reconciliation_matches_golden_files() {
     }
     world.start_operator().await;
     for kind in [Shown::Gateways, Shown::Users] {
-        kind.objects(&world).wait_until_gone(name_of(kind)).await;
+        kind.objects(&world).wait_until_deleted(name_of(kind)).await;
     }
     world.finish().await;
 }

@@ -1,10 +1,10 @@
 //! VPN users, as people see them.
 
-mod cloud_says;
+mod cloud_errors;
 mod life;
 mod passwords;
-mod persons;
 mod read_only;
+mod user_actions;
 mod waits;
 
 use serde_json::{Value, json};
@@ -32,8 +32,8 @@ pub(super) fn goldens_of(reason: Reason) -> &'static [&'static str] {
             "user-creating",
             "user-creating-read-only",
             "user-creating-read-only-adopted",
-            "user-creating-settling",
-            "user-creating-settling-after-trouble",
+            "user-creating-unconfirmed",
+            "user-creating-unconfirmed-after-failure",
         ],
         Reason::Updating => &[
             "user-updating",
@@ -45,7 +45,7 @@ pub(super) fn goldens_of(reason: Reason) -> &'static [&'static str] {
             "user-deleting",
             "user-deleting-read-only",
             "user-deleting-slowly",
-            "user-deleting-unsettled",
+            "user-deleting-unconfirmed",
         ],
         Reason::SecretNotFound => &[
             "user-secret-not-found",
@@ -65,7 +65,7 @@ pub(super) fn goldens_of(reason: Reason) -> &'static [&'static str] {
             "user-cloud-error",
             "user-cloud-error-unknown-outcome",
             "user-cloud-error-unknown-password",
-            "user-cloud-error-vanished",
+            "user-cloud-error-disappeared",
         ],
         Reason::InvalidSpec => &[
             "user-invalid-spec-adopted-name",
@@ -82,7 +82,7 @@ pub(super) fn goldens_of(reason: Reason) -> &'static [&'static str] {
         Reason::NameConflict => &[
             "user-name-conflict-case",
             "user-name-conflict-other-object",
-            "user-name-conflict-stranger",
+            "user-name-conflict-unmanaged",
         ],
         Reason::AlreadyManaged => &["user-already-managed"],
         Reason::NotFound => &[
@@ -175,7 +175,7 @@ async fn go_on(world: &World) {
 }
 
 /// Applies this fault to the next requests of this operation, until there is another fault.
-async fn trouble(world: &World, operation: &str, mut fault: Value) {
+async fn inject_fault(world: &World, operation: &str, mut fault: Value) {
     world.simulator.clear_faults().await.unwrap();
     fault["operation"] = json!(operation);
     fault["times"] = json!(0);

@@ -9,7 +9,7 @@ use super::{show, still};
 use crate::operator::world::World;
 
 /// The next requests of this operation meet this fault, until there is another.
-async fn trouble(world: &World, operation: &str, mut fault: serde_json::Value) {
+async fn inject_fault(world: &World, operation: &str, mut fault: serde_json::Value) {
     world.simulator.clear_faults().await.unwrap();
     fault["operation"] = json!(operation);
     fault["times"] = json!(0);
@@ -77,14 +77,14 @@ async fn gateway_with_a_connection_matches_golden_files() {
         .edit_gateway(id, &json!({"connection": ""}))
         .await
         .unwrap();
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     world.finish().await;
 }
 
 #[tokio::test]
 async fn throttling_matches_golden_files() {
     let world = World::with(still([])).await;
-    trouble(
+    inject_fault(
         &world,
         "CreateCustomerGateway",
         json!({"fault": "throttled-by-service"}),
@@ -95,7 +95,7 @@ async fn throttling_matches_golden_files() {
     world.simulator.clear_faults().await.unwrap();
     world.wait_for_reason("throttled", "Available").await;
 
-    trouble(&world, "CreateCustomerGateway", json!({"fault": "queue-full"})).await;
+    inject_fault(&world, "CreateCustomerGateway", json!({"fault": "queue-full"})).await;
     world.apply_gateway("queued", "{idValue: 203.0.113.2}").await;
     show(
         &world,
@@ -114,7 +114,7 @@ async fn cloud_error_matches_golden_files() {
     world.apply_gateway("read", "{name: read, idValue: 203.0.113.1}").await;
     world.wait_for_reason("read", "Available").await;
     let error = json!({"fault": "error", "status": 500, "code": "VPN.0002", "message": "internal error"});
-    trouble(&world, "GetCustomerGateway", error).await;
+    inject_fault(&world, "GetCustomerGateway", error).await;
     world.patch("read", json!({"spec": {"name": "read-2"}})).await;
     show(
         &world,
@@ -125,11 +125,11 @@ async fn cloud_error_matches_golden_files() {
     )
     .await;
 
-    trouble(&world, "CreateCustomerGateway", json!({"fault": "html-502"})).await;
+    inject_fault(&world, "CreateCustomerGateway", json!({"fault": "html-502"})).await;
     world.apply_gateway("html", "{idValue: 203.0.113.2}").await;
     show(&world, "cloud-error-html", "html", Reason::CloudError, &["CloudError"]).await;
 
-    trouble(&world, "CreateCustomerGateway", json!({"fault": "lost-answer"})).await;
+    inject_fault(&world, "CreateCustomerGateway", json!({"fault": "lost-answer"})).await;
     world.apply_gateway("lost", "{idValue: 203.0.113.3}").await;
     show(
         &world,

@@ -8,7 +8,7 @@ use vpn_operator_testbed::{ApiRequest, Line, Moment, eventually};
 
 use super::history::History;
 use super::replicas::Replica;
-use super::stopped::{settle_up, takeovers_were_quick};
+use super::stopped::{check_totals, takeovers_were_quick};
 use super::{SLOW, apply_gateways, begin_with_gateways, world_of_replicas};
 use crate::operator::world::DEADLINE;
 
@@ -34,7 +34,7 @@ async fn cut_off(line: Line) {
     world.wait_until_all_ready(12).await;
     assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
     takeovers_were_quick(&history).await;
-    settle_up(&world, &history, &[&first, &second], 1).await;
+    check_totals(&world, &history, &[&first, &second], 1).await;
     for replica in [first, second] {
         replica.retire(&mut world);
     }
@@ -52,7 +52,7 @@ async fn a_leader_without_apiserver_responses_steps_down_before_the_takeover() {
 }
 
 /// Whether the request records an intent.
-fn announces(request: &ApiRequest) -> bool {
+fn records_intent(request: &ApiRequest) -> bool {
     !request.body["status"]["intent"].is_null()
 }
 
@@ -67,10 +67,10 @@ async fn a_leader_sends_no_request_that_could_outlast_its_lease() {
     first.leads().await;
     world.create("calm", "{idValue: 203.0.113.100}").await;
     let second = Replica::start(&mut world, "second").await;
-    let announcements = proxy.hold_all(Moment::Before, announces);
+    let intents = proxy.hold_all(Moment::Before, records_intent);
     apply_gateways(&world, 3).await;
     eventually("three creations are about to be recorded", DEADLINE, async || {
-        let held = announcements.held().len();
+        let held = intents.held().len();
         if held == 3 { Ok(()) } else { Err(held) }
     })
     .await
@@ -89,14 +89,14 @@ async fn a_leader_sends_no_request_that_could_outlast_its_lease() {
     .await
     .unwrap();
     let mark = world.mark().await;
-    announcements.release();
+    intents.release();
     first.ends_without_its_lease("could not be renewed").await;
     assert_eq!(first.writes_since(&world, mark).await, Vec::<Value>::new());
-    drop((announcements, renewals));
+    drop((intents, renewals));
     second.leads().await;
     world.wait_until_all_ready(4).await;
     takeovers_were_quick(&history).await;
-    settle_up(&world, &history, &[&first, &second], 1).await;
+    check_totals(&world, &history, &[&first, &second], 1).await;
     for replica in [first, second] {
         replica.retire(&mut world);
     }

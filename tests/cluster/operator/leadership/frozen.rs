@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::history::History;
 use super::replicas::Replica;
-use super::stopped::settle_up;
+use super::stopped::check_totals;
 use super::{SLOW, begin_with_gateways, world_of_replicas};
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn a_former_leader_frozen_past_its_lease_writes_nothing() {
     second.resume().unwrap();
     second.leads().await;
     world.wait_until_all_ready(12).await;
-    settle_up(&world, &history, &[&first, &second], 1).await;
+    check_totals(&world, &history, &[&first, &second], 1).await;
     for replica in [first, second] {
         replica.retire(&mut world);
     }

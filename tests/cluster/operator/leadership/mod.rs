@@ -2,12 +2,12 @@
 //! more, another one takes over, and each object has exactly one in the cloud.
 
 mod clocks;
+mod competitors;
 mod cut_off;
 mod frozen;
 mod handover;
 mod history;
 mod replicas;
-mod rivals;
 mod rolling;
 mod stolen;
 mod stopped;

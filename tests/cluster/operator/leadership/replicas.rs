@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::{Operator, eventually};
 
 use super::history::History;
-use crate::operator::troubles::{add_access_key, secret_of};
+use crate::operator::failures::{add_access_key, secret_of};
 use crate::operator::world::{DEADLINE, World};
 
 /// One of several operators on one Lease. [`Deref`] gives access to its process.

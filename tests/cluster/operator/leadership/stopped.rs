@@ -19,7 +19,7 @@ pub(super) async fn takeovers_were_quick(history: &History) {
 
 /// Ends a test: asserts and reports that no replica wrote without the lease and that each object has exactly one in the
 /// cloud.
-pub(super) async fn settle_up(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
+pub(super) async fn check_totals(world: &World, history: &History, replicas: &[&Replica], faults: u64) {
     history.caught_up().await;
     let trespasses = trespasses(world, history, replicas).await;
     let tally = world.exactly_one_each().await;
@@ -69,7 +69,7 @@ async fn resumed_former_leaders_write_nothing() {
     successor.ends_without_its_lease("").await;
     assert_eq!(successor.writes_since(&world, mark).await, Vec::<Value>::new());
     takeovers_were_quick(&history).await;
-    settle_up(&world, &history, &[&first, &second, &third], 2).await;
+    check_totals(&world, &history, &[&first, &second, &third], 2).await;
     for replica in [first, second, third] {
         replica.retire(&mut world);
     }
@@ -107,10 +107,10 @@ async fn a_prepared_request_is_not_sent_after_the_lease_expired() {
         })
         .collect();
     world.apply(&new.join("---\n")).await;
-    let announced = 1 + 1 + 1 + new.len();
+    let recorded = 1 + 1 + 1 + new.len();
     let result = eventually("everything is about to be recorded", DEADLINE, async || {
         let held: Vec<_> = hold.held().iter().map(|held| held.about().map(str::to_owned)).collect();
-        if held.len() == announced {
+        if held.len() == recorded {
             Ok(())
         } else {
             Err(format!("{held:?}"))
@@ -122,7 +122,7 @@ async fn a_prepared_request_is_not_sent_after_the_lease_expired() {
 
     let second = Replica::start(&mut world, "second").await;
     second.leads().await;
-    world.wait_until_gone("gw-3").await;
+    world.wait_until_deleted("gw-3").await;
     world.wait_until_all_ready(5 + new.len()).await;
     wait_until_renamed(&world, 1, "new").await;
     world.users().wait_for_reason("alice", "Available").await;
@@ -138,7 +138,7 @@ async fn a_prepared_request_is_not_sent_after_the_lease_expired() {
     assert_eq!(created["CreateVpnUser"], 1, "{created:?}");
     assert_eq!(world.users().get("alice").await["status"]["intent"], json!(null));
     takeovers_were_quick(&history).await;
-    settle_up(&world, &history, &[&first, &second], 1).await;
+    check_totals(&world, &history, &[&first, &second], 1).await;
     for replica in [first, second] {
         replica.retire(&mut world);
     }

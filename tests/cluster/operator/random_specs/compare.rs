@@ -92,7 +92,7 @@ impl Seen {
         if subject.kind == Kind::Gateway && status["ownerUID"] != object["metadata"]["uid"] {
             return Err("the gateway is not marked as this object's".to_owned());
         }
-        Ok(if subject.mark == Mark::Twin {
+        Ok(if subject.mark == Mark::Duplicate {
             as_subject(&compared)
         } else {
             compared
@@ -136,8 +136,9 @@ fn gateway(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into
         let subject_name = text(&certificate["subject"]).replace("CN=", "");
         unmanaged("caCertificateSecretRef", &subject_name, "", named)?
     } else {
-        let told = ["contentSHA256", "subject", "issuer", "expiresAt"];
-        told.iter()
+        let reported = ["contentSHA256", "subject", "issuer", "expiresAt"];
+        reported
+            .iter()
             .map(|field| ((*field).to_owned(), certificate[*field].clone()))
             .collect()
     };
@@ -202,14 +203,14 @@ fn user(subject: &Subject, status: &Value, cloud: &Value, named: &Named, into: &
 }
 
 /// Compares all of them; how many fields that were, and how many of them differ.
-pub(super) async fn all(world: &World, told: &[(Subject, Vec<Step>)], twins: &[Subject]) -> (u64, u64) {
+pub(super) async fn all(world: &World, reported: &[(Subject, Vec<Step>)], duplicates: &[Subject]) -> (u64, u64) {
     let seen = Seen::of(world).await;
     let (mut count, mut differ) = (0, 0);
-    for ((subject, sequence), twin) in told.iter().zip(twins) {
+    for ((subject, sequence), duplicate) in reported.iter().zip(duplicates) {
         let fail = |why: String| -> Value { panic!("{}: {why}\n{}", subject.name(), story(sequence)) };
         let ended = seen.of_one(subject, &subject.named).unwrap_or_else(fail);
         let fresh = seen
-            .of_one(twin, &Named::new())
+            .of_one(duplicate, &Named::new())
             .unwrap_or_else(|why| fail(format!("its twin: {why}")));
         let differing: Vec<String> = differences("", &ended, &fresh);
         differ += differing.len() as u64;

@@ -56,7 +56,7 @@ pub(super) struct Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     Subject,
-    Twin,
+    Duplicate,
 }
 
 /// The parts of names and addresses that mark an object, and its twin.
@@ -83,7 +83,7 @@ impl Subject {
     pub(super) fn name(&self) -> String {
         let letter = match self.mark {
             Mark::Subject => 's',
-            Mark::Twin => 't',
+            Mark::Duplicate => 't',
         };
         match self.kind {
             Kind::Gateway => format!("{letter}q{:03}-gateway", self.number),
@@ -174,13 +174,13 @@ impl Subject {
     }
 
     /// The same last spec, under another name and with other addresses.
-    pub(super) fn twin(&self) -> Self {
+    pub(super) fn duplicate(&self) -> Self {
         let spec = self
             .spec
             .as_ref()
-            .map(|spec| with_marks(spec, |subject, twin| (subject, twin)));
+            .map(|spec| with_marks(spec, |subject, duplicate| (subject, duplicate)));
         Self {
-            mark: Mark::Twin,
+            mark: Mark::Duplicate,
             spec,
             password: self.password.replace("SQ", "TQ"),
             ..self.clone()
@@ -209,13 +209,13 @@ impl Subject {
 
 /// Replaces the names and addresses of a twin by those of its subject.
 pub(super) fn as_subject(value: &Value) -> Value {
-    with_marks(value, |subject, twin| (twin, subject))
+    with_marks(value, |subject, duplicate| (duplicate, subject))
 }
 
 fn with_marks(value: &Value, order: impl Fn(&'static str, &'static str) -> (&'static str, &'static str)) -> Value {
     let mut text = value.to_string();
-    for (subject, twin) in MARKS {
-        let (from, to) = order(subject, twin);
+    for (subject, duplicate) in MARKS {
+        let (from, to) = order(subject, duplicate);
         text = text.replace(from, to);
     }
     serde_json::from_str(&text).expect("only letters and digits were replaced")

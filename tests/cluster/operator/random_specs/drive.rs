@@ -103,7 +103,7 @@ async fn delete(objects: &Objects<'_>, name: &str) {
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         deleted => drop(deleted.unwrap()),
     }
-    objects.wait_until_gone(name).await;
+    objects.wait_until_deleted(name).await;
 }
 
 /// The steps, to be read and played again.
@@ -134,15 +134,15 @@ async fn put(world: &World, subject: &Subject, manifest: &Value) -> Result<(), k
 }
 
 /// Applies a twin, with Secrets of its own.
-pub(super) async fn apply(world: &World, twin: &Subject) {
-    assert_eq!(twin.mark, Mark::Twin);
-    let spec = twin.spec.as_ref().expect("it was applied");
+pub(super) async fn apply(world: &World, duplicate: &Subject) {
+    assert_eq!(duplicate.mark, Mark::Duplicate);
+    let spec = duplicate.spec.as_ref().expect("it was applied");
     if let Some(secret) = spec["passwordSecretRef"]["name"].as_str() {
         let key = spec["passwordSecretRef"]["key"].as_str().unwrap_or("password");
-        write_secret(world, secret, key, &twin.password).await;
+        write_secret(world, secret, key, &duplicate.password).await;
     }
-    let manifest = twin.manifest(false, spec);
-    put(world, twin, &manifest)
+    let manifest = duplicate.manifest(false, spec);
+    put(world, duplicate, &manifest)
         .await
         .unwrap_or_else(|error| panic!("{error}\n{manifest}"));
 }
@@ -176,7 +176,7 @@ fn log_of(world: &World, name: &str) -> String {
 }
 
 /// Waits until an object is Ready; for a user, also until the last password is in force.
-pub(super) async fn settled(world: &World, subject: &Subject) {
+pub(super) async fn wait_until_reconciled(world: &World, subject: &Subject) {
     wait_until_ready(world, subject, &[]).await;
     if subject.kind == Kind::Gateway {
         return;
@@ -205,9 +205,9 @@ pub(super) async fn settled(world: &World, subject: &Subject) {
 }
 
 /// Deletes objects, in the cloud as well, and waits until they no longer exist.
-pub(super) async fn remove(world: &World, twins: &[Subject]) {
-    let remove = |twin: &Subject| {
-        let (objects, name) = (objects(world, twin), twin.name());
+pub(super) async fn remove(world: &World, duplicates: &[Subject]) {
+    let remove = |duplicate: &Subject| {
+        let (objects, name) = (objects(world, duplicate), duplicate.name());
         async move {
             objects
                 .patch(&name, json!({"spec": {"deletionPolicy": "Delete"}}))
@@ -215,5 +215,5 @@ pub(super) async fn remove(world: &World, twins: &[Subject]) {
             delete(&objects, &name).await;
         }
     };
-    stream::iter(twins).for_each_concurrent(AT_ONCE, remove).await;
+    stream::iter(duplicates).for_each_concurrent(AT_ONCE, remove).await;
 }

@@ -62,7 +62,7 @@ impl Batch {
         for password in [FIRST_PASSWORD, SECOND_PASSWORD, FOREIGN_PASSWORD] {
             world.sentinels.add(password);
         }
-        join_all(cells.iter_mut().map(|cell| cell.settle(&world))).await;
+        join_all(cells.iter_mut().map(|cell| cell.wait_until_available(&world))).await;
         world.start_operator().await;
         join_all(cells.iter().map(|cell| cell.begin(&world))).await;
         let mut batch = Self {
@@ -79,10 +79,10 @@ impl Batch {
     }
 
     /// Runs the stories. Returns the course of each.
-    pub(super) async fn tell(self) -> Vec<Course> {
+    pub(super) async fn run(self) -> Vec<Course> {
         let marks = self.marks().await;
         join_all(self.cells.iter().map(|cell| cell.act(&self.world))).await;
-        self.come_to_rest().await;
+        self.wait_until_idle().await;
         for cell in self.cells.iter().filter(|cell| cell.story.end() != End::One) {
             // This Event is created after the object is deleted.
             cell.objects(&self.world).wait_for_event(&cell.name, "Deleted").await;
@@ -91,7 +91,7 @@ impl Batch {
     }
 
     /// Runs the stories up to these boundaries, kills the operator there, and starts another.
-    pub(super) async fn tell_with_a_kill(mut self, at: &[Boundary], pause: Pause) -> Vec<Course> {
+    pub(super) async fn run_with_a_kill(mut self, at: &[Boundary], pause: Pause) -> Vec<Course> {
         let marks = self.marks().await;
         let mut holds: Vec<Option<Hold>> = Vec::new();
         for (cell, boundary) in self.cells.iter().zip(at) {
@@ -125,7 +125,7 @@ impl Batch {
             self.world.simulator.put::<Value>("clock", &clock).await.unwrap();
         }
         self.world.start_operator().await;
-        self.come_to_rest().await;
+        self.wait_until_idle().await;
         self.conclude(&marks, kills).await
     }
 
@@ -196,7 +196,7 @@ impl Batch {
     }
 
     /// Waits until every object has the final state of its story.
-    async fn come_to_rest(&self) {
+    async fn wait_until_idle(&self) {
         let begun = |cell: &Cell| {
             let at = self.cells.iter().position(|other| other.name == cell.name);
             at.map(|at| self.begun[at].clone()).unwrap_or_default()
@@ -368,8 +368,8 @@ fn assert_met(cell: &Cell, frozen: &Frozen, calls: &[LogEntry], writes: &[ApiReq
                 |call: &LogEntry| held.method == "GET" && call.method == "GET" && call.operation != held.operation;
             let after: Vec<&LogEntry> = later.filter(|call| !beside(call)).collect();
             assert!(after.is_empty(), "{}: after {held:?} came {after:?}", cell.name);
-            let told = last_write.is_some_and(|write| write.body.to_string().contains("\"CloudError\""));
-            assert!(!told, "{}: {last_write:?}", cell.name);
+            let is_reported = last_write.is_some_and(|write| write.body.to_string().contains("\"CloudError\""));
+            assert!(!is_reported, "{}: {last_write:?}", cell.name);
         }
         Frozen::Write(held) => {
             assert_eq!(last_write.map(|write| write.number), Some(held.number), "{}", cell.name);

@@ -22,7 +22,7 @@ pub(super) struct Cell {
     /// The id of the existing resource that the story adopts.
     found: Option<String>,
     /// The unmanaged resources, which must not change, as they were created.
-    strangers: Vec<Value>,
+    unmanaged: Vec<Value>,
 }
 
 /// A change that requests a reconciliation, and nothing else.
@@ -40,7 +40,7 @@ impl Cell {
             access_key: format!("SWEEPKEY{number:012}"),
             server: format!("5e5e5e5e-1111-4000-8000-{number:012x}"),
             found: None,
-            strangers: Vec::new(),
+            unmanaged: Vec::new(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Cell {
     }
 
     /// Creates its part of the cloud, with the unmanaged resources, and its Secrets.
-    pub(super) async fn settle(&mut self, world: &World) {
+    pub(super) async fn wait_until_available(&mut self, world: &World) {
         let simulator = &world.simulator;
         let project = format!("projects/{}", self.project);
         simulator
@@ -74,7 +74,7 @@ impl Cell {
         simulator.put::<Value>(&path, &credential).await.unwrap();
         let server = json!({"project_id": self.project, "id": self.server});
         simulator.post::<Value>("vpn-servers", &server).await.unwrap();
-        self.strangers = self.seed_strangers(world).await;
+        self.unmanaged = self.seed_unmanaged(world).await;
         if let Some(seed) = self.story.foundling(self, &world.namespace) {
             let made = self.seed(world, &json!([seed])).await;
             self.found = Some(text(&made[0]["id"]));
@@ -100,12 +100,12 @@ impl Cell {
 
     /// Creates what is most similar to the object's resource: the same identifier with another owner, a name that
     /// differs by one letter.
-    async fn seed_strangers(&self, world: &World) -> Vec<Value> {
+    async fn seed_unmanaged(&self, world: &World) -> Vec<Value> {
         let seeds = if self.story.is_of_users() {
-            let stranger = |name: String| json!({"server_id": self.server, "name": name, "password": FOREIGN_PASSWORD, "description": "ops"});
-            json!([stranger(format!("{}s", self.name)), stranger("unmanaged".to_owned())])
+            let resource = |name: String| json!({"server_id": self.server, "name": name, "password": FOREIGN_PASSWORD, "description": "ops"});
+            json!([resource(format!("{}s", self.name)), resource("unmanaged".to_owned())])
         } else {
-            let stranger = |name: &str, id_value: &str, tags: Value| {
+            let resource = |name: &str, id_value: &str, tags: Value| {
                 json!({
                     "project_id": self.project, "name": name, "id_value": id_value, "bgp_asn": 65010, "tags": tags,
                 })
@@ -115,8 +115,8 @@ impl Cell {
                 world.namespace, self.name
             );
             json!([
-                stranger(&self.name, "203.0.113.7", json!({"vpn-operator-owner": other})),
-                stranger(&self.name, "203.0.113.8", json!({})),
+                resource(&self.name, "203.0.113.7", json!({"vpn-operator-owner": other})),
+                resource(&self.name, "203.0.113.8", json!({})),
             ])
         };
         self.seed(world, &seeds).await
@@ -189,14 +189,14 @@ impl Cell {
     /// The same without the unmanaged ones.
     pub(super) async fn own(&self, world: &World) -> Vec<Value> {
         let all = self.all(world).await;
-        let is_stranger = |one: &Value| self.strangers.iter().any(|stranger| stranger["id"] == one["id"]);
-        all.into_iter().filter(|one| !is_stranger(one)).collect()
+        let is_unmanaged = |one: &Value| self.unmanaged.iter().any(|resource| resource["id"] == one["id"]);
+        all.into_iter().filter(|one| !is_unmanaged(one)).collect()
     }
 
     /// The unmanaged resources that have changed.
     pub(super) async fn touched(&self, world: &World) -> Vec<Value> {
         let all = self.all(world).await;
-        let touched = self.strangers.iter().filter(|stranger| !all.contains(stranger));
+        let touched = self.unmanaged.iter().filter(|resource| !all.contains(resource));
         touched.cloned().collect()
     }
 }

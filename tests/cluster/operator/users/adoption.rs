@@ -5,7 +5,7 @@ use vpn_operator_testbed::eventually;
 
 use super::steps::{
     PASSWORD, add_server, apply_pw, available, cloud_user, cloud_users_on, delete, delete_whole, on, posts, request,
-    requests, stranger, the_only_one,
+    requests, the_only_one, unmanaged_user,
 };
 use crate::operator::console::message;
 use crate::operator::world::{DEADLINE, Options, World, condition, user};
@@ -30,7 +30,7 @@ fn id_of(user: &Value) -> String {
 async fn external_id_adopts_and_manages_a_user() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let id = id_of(&stranger(&world, &server, "by.hand", json!({})).await);
+    let id = id_of(&unmanaged_user(&world, &server, "by.hand", json!({})).await);
     // Without spec.name it keeps its name.
     let more = format!("externalID: {id}, description: ours, staticIP: 192.168.10.5");
     world.apply(&on(&server, "adopted", &more)).await;
@@ -56,7 +56,7 @@ async fn external_id_adopts_and_manages_a_user() {
     delete_whole(&world, "adopted").await;
     assert_eq!(cloud_users_on(&world, &server).await, Vec::<Value>::new());
 
-    let kept = id_of(&stranger(&world, &server, "kept.one", json!({})).await);
+    let kept = id_of(&unmanaged_user(&world, &server, "kept.one", json!({})).await);
     let more = format!("externalID: {kept}, deletionPolicy: Retain");
     world.apply(&on(&server, "kept", &more)).await;
     available(&world, "kept").await;
@@ -71,7 +71,7 @@ async fn external_id_adopts_and_manages_a_user() {
 async fn a_deleted_adopted_user_is_not_recreated() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let id = id_of(&stranger(&world, &server, "by.hand", json!({})).await);
+    let id = id_of(&unmanaged_user(&world, &server, "by.hand", json!({})).await);
     world.apply(&on(&server, "adopted", &format!("externalID: {id}"))).await;
     available(&world, "adopted").await;
     world.simulator.remove_user(&id).await.unwrap();
@@ -96,7 +96,7 @@ async fn a_deleted_adopted_user_is_not_recreated() {
 async fn a_change_to_observe_lets_another_object_adopt_the_user() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let id = id_of(&stranger(&world, &server, "by.hand", json!({})).await);
+    let id = id_of(&unmanaged_user(&world, &server, "by.hand", json!({})).await);
     let more = format!("externalID: {id}, deletionPolicy: Retain");
     for name in ["first", "second"] {
         world.apply(&on(&server, name, &more)).await;
@@ -117,7 +117,7 @@ async fn a_change_to_observe_lets_another_object_adopt_the_user() {
 async fn the_older_of_two_objects_with_one_external_id_gets_the_user() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let id = id_of(&stranger(&world, &server, "by.hand", json!({})).await);
+    let id = id_of(&unmanaged_user(&world, &server, "by.hand", json!({})).await);
     let more = format!("externalID: {id}, deletionPolicy: Retain");
     world.apply(&on(&server, "first", &more)).await;
     available(&world, "first").await;
@@ -136,7 +136,7 @@ async fn the_older_of_two_objects_with_one_external_id_gets_the_user() {
     world.users().wait_for_event("second", "Adopted").await;
 
     // At the same instant: exactly one adopts it, and the other names the owner.
-    let id = id_of(&stranger(&world, &server, "by.hand-2", json!({})).await);
+    let id = id_of(&unmanaged_user(&world, &server, "by.hand-2", json!({})).await);
     let both = ["left", "right"].map(|name| on(&server, name, &format!("externalID: {id}")));
     world.apply(&both.join("---\n")).await;
     let reason = async |name: &str| {
@@ -162,7 +162,7 @@ async fn the_older_of_two_objects_with_one_external_id_gets_the_user() {
 async fn external_id_resolves_a_name_conflict() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let theirs = stranger(&world, &server, "alice", json!({"description": ""})).await;
+    let theirs = unmanaged_user(&world, &server, "alice", json!({"description": ""})).await;
     world.apply(&on(&server, "alice", "")).await;
     world.users().wait_for_reason("alice", "NameConflict").await;
     let id = id_of(&theirs);
@@ -192,7 +192,7 @@ async fn a_user_adopted_after_a_lost_creation_gets_the_password() {
         })
         .await;
     let early = json!({"created_at": "2020-01-01T00:00:00Z", "description": ""});
-    let id = id_of(&stranger(&world, &server, "alice", early).await);
+    let id = id_of(&unmanaged_user(&world, &server, "alice", early).await);
     world.users().wait_for_reason("alice", "NameConflict").await;
     world.users().patch("alice", json!({"spec": {"externalID": id}})).await;
     assert_eq!(available(&world, "alice").await, id);
@@ -205,7 +205,7 @@ async fn a_user_adopted_after_a_lost_creation_gets_the_password() {
 async fn if_exists_adopts_an_unmanaged_user() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let id = id_of(&stranger(&world, &server, "alice", json!({})).await);
+    let id = id_of(&unmanaged_user(&world, &server, "alice", json!({})).await);
     world
         .apply(&on(&server, "alice", "adoptionPolicy: IfExists, description: ours"))
         .await;
@@ -238,7 +238,7 @@ async fn if_exists_adopts_an_unmanaged_user() {
 async fn a_user_of_another_name_is_not_adopted() {
     let world = world().await;
     let server = add_server(&world, 0).await;
-    let theirs = stranger(&world, &server, "by.hand", json!({})).await;
+    let theirs = unmanaged_user(&world, &server, "by.hand", json!({})).await;
     let id = id_of(&theirs);
     world
         .apply(&on(
@@ -248,8 +248,8 @@ async fn a_user_of_another_name_is_not_adopted() {
         ))
         .await;
     let object = world.users().wait_for_reason("adopted", "InvalidSpec").await;
-    let said = message(&object);
-    assert!(said.contains("by.hand") && said.contains("another"), "{said}");
+    let shown = message(&object);
+    assert!(shown.contains("by.hand") && shown.contains("another"), "{shown}");
     assert_eq!(cloud_user(&world, &id).await, theirs);
     delete_whole(&world, "adopted").await;
     assert_eq!(cloud_user(&world, &id).await, theirs);
@@ -265,7 +265,7 @@ async fn observe_and_report_drift_write_nothing() {
     .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
-    let theirs = stranger(&world, &server, "by.hand", json!({})).await;
+    let theirs = unmanaged_user(&world, &server, "by.hand", json!({})).await;
     let id = id_of(&theirs);
     let observing = format!(
         "{{vpnServerID: {server}, externalID: {id}, managementPolicy: Observe, description: wanted, name: by.hand}}"
@@ -314,7 +314,7 @@ async fn observe_and_report_drift_write_nothing() {
     }
     for name in ["observer", "reporter"] {
         delete(&world, name).await;
-        world.users().wait_until_gone(name).await;
+        world.users().wait_until_deleted(name).await;
     }
     world.finish().await;
 }

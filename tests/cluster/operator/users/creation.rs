@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use super::steps::{
-    add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, delete, on, posts, requests, stranger,
-    the_only_one, wait_for_requests,
+    add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, delete, on, posts, requests,
+    the_only_one, unmanaged_user, wait_for_requests,
 };
 use crate::operator::console::message;
 use crate::operator::upgrade::{apply_crd, own_plane, present_crd};
@@ -174,9 +174,9 @@ async fn a_user_lost_after_its_creation_is_recreated_with_a_new_token() {
         let what = format!("two Events CloudError about {name}");
         let result = eventually(&what, DEADLINE, async || {
             let events = world.users().events(&name).await;
-            let told = events.iter().filter(|event| event["reason"] == "CloudError").count();
-            if told >= 2 {
-                Ok(told)
+            let reported = events.iter().filter(|event| event["reason"] == "CloudError").count();
+            if reported >= 2 {
+                Ok(reported)
             } else {
                 Err(format!("{events:?}"))
             }
@@ -277,7 +277,7 @@ async fn a_lost_user_that_reappears_is_used_again() {
     ]))
     .await;
     apply_pw(&mut world).await;
-    let (late, put_back) = (add_server(&world, 0).await, add_server(&world, 1).await);
+    let (late, restored) = (add_server(&world, 0).await, add_server(&world, 1).await);
     // The user settles long after the confirmation period; until then its name is in use.
     world
         .simulator
@@ -302,12 +302,12 @@ async fn a_lost_user_that_reappears_is_used_again() {
     assert_eq!(posts(&world, &late).await.1, 1);
 
     // The user disappears, and exists again before the next attempt: the id from the cloud suffices to identify it.
-    let vanish = creation_fault(&put_back, json!({"fault": "vanish-after-create"}));
-    world.simulator.add_fault(&vanish).await.unwrap();
+    let fault = creation_fault(&restored, json!({"fault": "vanish-after-create"}));
+    world.simulator.add_fault(&fault).await.unwrap();
     // Meanwhile the cloud accepts no second creation.
-    let busy = creation_fault(&put_back, json!({"fault": "queue-full", "times": 0}));
+    let busy = creation_fault(&restored, json!({"fault": "queue-full", "times": 0}));
     world.simulator.add_fault(&busy).await.unwrap();
-    world.apply(&on(&put_back, "back", "")).await;
+    world.apply(&on(&restored, "back", "")).await;
     let object = world
         .users()
         .wait_for("back", "reports the missing user", |object| {
@@ -316,10 +316,10 @@ async fn a_lost_user_that_reappears_is_used_again() {
         .await;
     let id = object["status"]["vanishedIDs"][0].as_str().expect("an id").to_owned();
     let seed = json!({"id": id, "password": super::steps::PASSWORD, "created_at": "2020-01-01T00:00:00Z"});
-    stranger(&world, &put_back, "back", seed).await;
+    unmanaged_user(&world, &restored, "back", seed).await;
     super::steps::request(&world, "back").await;
-    assert_eq!(the_only_one(&world, &put_back, "back").await, id);
-    assert_eq!(posts(&world, &put_back).await.1, 1);
+    assert_eq!(the_only_one(&world, &restored, "back").await, id);
+    assert_eq!(posts(&world, &restored).await.1, 1);
     world.finish().await;
 }
 
@@ -332,8 +332,8 @@ async fn repeatedly_lost_creations_are_retried_with_increasing_backoff() {
     .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
-    let vanish = creation_fault(&server, json!({"fault": "vanish-after-create", "times": 0}));
-    world.simulator.add_fault(&vanish).await.unwrap();
+    let fault = creation_fault(&server, json!({"fault": "vanish-after-create", "times": 0}));
+    world.simulator.add_fault(&fault).await.unwrap();
     world.apply(&on(&server, "doomed", "")).await;
     wait_for_requests(&world, &server, "CreateVpnUser", 4).await;
     let posts = requests(&world, &server, "CreateVpnUser").await;
@@ -347,7 +347,7 @@ async fn repeatedly_lost_creations_are_retried_with_increasing_backoff() {
         assert!(pause >= jiff::SignedDuration::from_millis(least), "{at:?}");
     }
     delete(&world, "doomed").await;
-    world.users().wait_until_gone("doomed").await;
+    world.users().wait_until_deleted("doomed").await;
     assert_eq!(world.cloud_users().await, Vec::<Value>::new());
     world.finish().await;
 }

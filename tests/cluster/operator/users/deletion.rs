@@ -77,7 +77,7 @@ async fn a_deletion_sends_one_call_and_retain_sends_none() {
     world.simulator.wait_for_held::<Value>(1).await.unwrap();
     world.simulator.remove_user(&id).await.unwrap();
     world.simulator.release(&json!({})).await.unwrap();
-    world.users().wait_until_gone("between").await;
+    world.users().wait_until_deleted("between").await;
     assert_eq!(requests(&world, &server, "DeleteVpnUser").await.len(), 3);
     world.finish().await;
 }
@@ -112,7 +112,7 @@ async fn a_slow_deletion_sends_one_delete_and_waits() {
         .admin_post::<Value>("finish-deletions", &json!({}))
         .await
         .unwrap();
-    world.users().wait_until_gone("held").await;
+    world.users().wait_until_deleted("held").await;
     assert_eq!(requests(&world, &held, "DeleteVpnUser").await.len(), 1);
     assert_eq!(world.cloud_users().await, Vec::<Value>::new());
     world.finish().await;
@@ -164,7 +164,7 @@ async fn a_deletion_during_the_creation_leaves_no_user() {
             delete(&world, &format!("user-{number}")).await;
         }
         for number in first..first + 6 {
-            world.users().wait_until_gone(&format!("user-{number}")).await;
+            world.users().wait_until_deleted(&format!("user-{number}")).await;
             assert_eq!(posts(&world, &server_id(number)).await.0, 1, "{number}: {switches}");
         }
         assert_eq!(world.cloud_users().await, Vec::<Value>::new(), "{switches}");
@@ -194,7 +194,7 @@ async fn a_deletion_after_a_kill_during_the_creation_leaves_no_user() {
     world.simulator.release(&json!({})).await.unwrap();
     world.start_operator().await;
     for number in 0..2 {
-        world.users().wait_until_gone(&format!("user-{number}")).await;
+        world.users().wait_until_deleted(&format!("user-{number}")).await;
         assert_eq!(posts(&world, &server_id(number)).await, (1, 1));
     }
     assert_eq!(world.cloud_users().await, Vec::<Value>::new());
@@ -240,7 +240,7 @@ async fn a_user_with_an_invalid_spec_can_be_deleted() {
         delete(&world, &format!("user-{number}")).await;
     }
     for (number, edit) in breaks.iter().enumerate() {
-        world.users().wait_until_gone(&format!("user-{number}")).await;
+        world.users().wait_until_deleted(&format!("user-{number}")).await;
         let left = cloud_users_on(&world, &server).await;
         let name = format!("user-{number}");
         assert!(
@@ -299,8 +299,8 @@ async fn a_namespace_deletion_with_users_completes_without_secrets() {
         ..Options::with(["--resync-period=0", "--creation-confirmation-period=1s"])
     })
     .await;
-    let home = world.plane.create_namespace("home").await.unwrap();
-    world.move_home(&home).await;
+    let operator_namespace = world.plane.create_namespace("home").await.unwrap();
+    world.move_operator(&operator_namespace).await;
     world.start_operator().await;
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
     world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
@@ -359,7 +359,7 @@ async fn no_user_is_deleted_while_the_crd_is_deleted() {
         .users()
         .patch("first", json!({"spec": {"deletionPolicy": "Retain"}}))
         .await;
-    world.users().wait_until_gone("first").await;
+    world.users().wait_until_deleted("first").await;
     assert_eq!(cloud_users_on(&world, &server).await.len(), 2);
     assert_eq!(requests(&world, &server, "DeleteVpnUser").await, Vec::<Value>::new());
     world.finish().await;
@@ -404,7 +404,7 @@ async fn a_deletion_with_credentials_of_another_project_waits() {
     assert!(object["metadata"]["finalizers"].is_array());
     assert_eq!(cloud_user(&world, &id).await["name"], "alice");
     keys(&mut world, PROJECT).await;
-    world.users().wait_until_gone("alice").await;
+    world.users().wait_until_deleted("alice").await;
     assert_eq!(world.cloud_users().await, Vec::<Value>::new());
     world.finish().await;
 }
@@ -461,10 +461,10 @@ async fn missing_users_of_several_servers_count_as_one_mass_deletion() {
         result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
     };
     suspected(13).await;
-    let said = message(&world.users().get("user-1-0").await);
+    let shown = message(&world.users().get("user-1-0").await);
     assert!(
-        said.contains("13 of 14") && said.contains("recreate-approved-at"),
-        "{said}"
+        shown.contains("13 of 14") && shown.contains("recreate-approved-at"),
+        "{shown}"
     );
     let made = async || posts(&world, &server_id(0)).await.1 + posts(&world, &server_id(1)).await.1;
     assert_eq!(made().await, 14);

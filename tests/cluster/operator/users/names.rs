@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::steps::{
     add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, delete, delete_whole, on, posts,
-    request, requests, server_id, stranger, the_only_one, users_in,
+    request, requests, server_id, the_only_one, unmanaged_user, users_in,
 };
 use crate::operator::console::message;
 use crate::operator::world::{DEADLINE, Options, World, condition};
@@ -20,8 +20,11 @@ async fn conflicts(world: &World, name: &str, theirs: &Value) {
             condition(object, "Ready")["reason"] == "NameConflict" && message(object).contains(id)
         })
         .await;
-    let said = message(&object);
-    assert!(said.contains("externalID") && said.contains("adoptionPolicy"), "{said}");
+    let shown = message(&object);
+    assert!(
+        shown.contains("externalID") && shown.contains("adoptionPolicy"),
+        "{shown}"
+    );
     assert_eq!(condition(&object, "Stalled")["status"], "True", "{name}");
     assert!(object["status"]["id"].is_null(), "{name}: {}", object["status"]);
     assert_eq!(cloud_user(world, id).await, *theirs, "{name}");
@@ -54,7 +57,7 @@ async fn an_unmanaged_user_blocks_its_name_until_it_is_deleted() {
     .await;
     apply_pw(&mut world).await;
     let server = add_server(&world, 0).await;
-    let theirs = stranger(&world, &server, "alice", json!({})).await;
+    let theirs = unmanaged_user(&world, &server, "alice", json!({})).await;
     world.apply(&on(&server, "alice", "description: ours")).await;
     conflicts(&world, "alice", &theirs).await;
     // The deletion of the object does not delete the unmanaged user.
@@ -63,8 +66,8 @@ async fn an_unmanaged_user_blocks_its_name_until_it_is_deleted() {
     delete_whole(&world, "again").await;
     is_untouched(&world, &server, &theirs).await;
     let events = world.users().events("alice").await;
-    let told = events.iter().filter(|event| event["reason"] == "NameConflict").count();
-    assert_eq!(told, 1, "{events:?}");
+    let reported = events.iter().filter(|event| event["reason"] == "NameConflict").count();
+    assert_eq!(reported, 1, "{events:?}");
     // The unmanaged user is deleted: the next drift check shows it, without a request by the user.
     let id = theirs["id"].as_str().expect("an id");
     world.simulator.remove_user(id).await.unwrap();
@@ -121,12 +124,12 @@ async fn an_unmanaged_user_created_before_our_request_is_unchanged() {
         world.simulator.add_fault(&fault).await.unwrap();
     }
     let early = json!({"created_at": "2020-01-01T00:00:00Z"});
-    let mut strangers = vec![Value::Null; 5];
-    strangers[4] = stranger(&world, &server_id(4), "user-4", early).await;
+    let mut unmanaged_users = vec![Value::Null; 5];
+    unmanaged_users[4] = unmanaged_user(&world, &server_id(4), "user-4", early).await;
     world.apply(&manifests.join("---\n")).await;
     let held: Vec<Value> = world.simulator.wait_for_held(4).await.unwrap();
-    for (number, theirs) in strangers.iter_mut().enumerate().take(4) {
-        *theirs = stranger(&world, &server_id(number), &format!("user-{number}"), json!({})).await;
+    for (number, theirs) in unmanaged_users.iter_mut().enumerate().take(4) {
+        *theirs = unmanaged_user(&world, &server_id(number), &format!("user-{number}"), json!({})).await;
     }
     // One request is refused, one is lost; the same without a running operator.
     release(&world, &held, 0, false).await;
@@ -135,14 +138,14 @@ async fn an_unmanaged_user_created_before_our_request_is_unchanged() {
     release(&world, &held, 2, false).await;
     release(&world, &held, 3, true).await;
     world.start_operator().await;
-    for (number, theirs) in strangers.iter().enumerate() {
+    for (number, theirs) in unmanaged_users.iter().enumerate() {
         conflicts(&world, &format!("user-{number}"), theirs).await;
     }
-    for (number, theirs) in strangers.iter().enumerate().take(3) {
+    for (number, theirs) in unmanaged_users.iter().enumerate().take(3) {
         delete_whole(&world, &format!("user-{number}")).await;
         is_untouched(&world, &server_id(number), theirs).await;
     }
-    for (number, theirs) in strangers.iter().enumerate().skip(3) {
+    for (number, theirs) in unmanaged_users.iter().enumerate().skip(3) {
         let (server, name) = (server_id(number), format!("user-{number}"));
         let id = theirs["id"].as_str().expect("an id");
         world.simulator.remove_user(id).await.unwrap();
@@ -175,7 +178,7 @@ async fn every_form_of_a_duplicate_name_error_is_recognized() {
             world.simulator.set_switches(&switches).await.unwrap();
             let (server, name) = (server_id(number), format!("alice-{number}"));
             // The operator has not read this user, so only the refusal shows it. Upper case avoids no conflict.
-            let theirs = stranger(&world, &server, &name.to_uppercase(), json!({})).await;
+            let theirs = unmanaged_user(&world, &server, &name.to_uppercase(), json!({})).await;
             world.apply(&on(&server, &name, "")).await;
             conflicts(&world, &name, &theirs).await;
             is_untouched(&world, &server, &theirs).await;
@@ -193,7 +196,7 @@ async fn every_form_of_a_duplicate_name_error_is_recognized() {
     let switches = json!({"user-name-case": "sensitive"});
     world.simulator.set_switches(&switches).await.unwrap();
     let server = server_id(6);
-    let theirs = stranger(&world, &server, "ALICE-6", json!({})).await;
+    let theirs = unmanaged_user(&world, &server, "ALICE-6", json!({})).await;
     world.apply(&on(&server, "alice-6", "")).await;
     available(&world, "alice-6").await;
     is_untouched(&world, &server, &theirs).await;
@@ -236,8 +239,8 @@ async fn the_second_object_of_a_name_gets_it_when_the_first_is_deleted() {
     let (holder, waiting) = result.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
     the_only_one(&world, &server, holder).await;
     assert_eq!(posts(&world, &server).await, (1, 1));
-    let said = message(&world.users().get(waiting).await);
-    assert!(said.contains(&format!("{}/{holder}", world.namespace)), "{said}");
+    let shown = message(&world.users().get(waiting).await);
+    assert!(shown.contains(&format!("{}/{holder}", world.namespace)), "{shown}");
 
     // The holder's deletion takes long.
     world
@@ -254,7 +257,7 @@ async fn the_second_object_of_a_name_gets_it_when_the_first_is_deleted() {
         .admin_post::<Value>("finish-deletions", &json!({}))
         .await
         .unwrap();
-    world.users().wait_until_gone(holder).await;
+    world.users().wait_until_deleted(holder).await;
     the_only_one(&world, &server, waiting).await;
     assert_eq!(posts(&world, &server).await, (2, 2));
     world.finish().await;
@@ -306,10 +309,10 @@ async fn user_names_are_unique_across_watched_namespaces() {
     let secret = serde_json::from_value(secret).unwrap();
     secrets.create(&PostParams::default(), &secret).await.unwrap();
     let there = users_in(&world, &other);
-    let twin = json!({"apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "VpnUser", "metadata": {"name": "alice"},
+    let duplicate = json!({"apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "VpnUser", "metadata": {"name": "alice"},
         "spec": {"vpnServerID": server, "passwordSecretRef": {"name": "pw"}, "adoptionPolicy": "IfExists"}});
-    let twin = serde_json::from_value(twin).unwrap();
-    there.create(&PostParams::default(), &twin).await.unwrap();
+    let duplicate = serde_json::from_value(duplicate).unwrap();
+    there.create(&PostParams::default(), &duplicate).await.unwrap();
     let wait = async |awaited: &str, fits: &dyn Fn(&Value) -> bool| {
         let result = eventually(awaited, DEADLINE, async || {
             let object = there.get("alice").await.map_err(|error| error.to_string())?;
@@ -337,12 +340,12 @@ async fn user_names_are_unique_across_watched_namespaces() {
     assert_ne!(object["status"]["id"], id.as_str());
     assert_eq!(posts(&world, &server).await, (2, 2));
     there.delete("alice", &DeleteParams::default()).await.unwrap();
-    let gone = eventually("it is deleted", DEADLINE, async || match there.get_opt("alice").await {
+    let deleted = eventually("it is deleted", DEADLINE, async || match there.get_opt("alice").await {
         Ok(None) => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;
-    gone.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
+    deleted.unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
     assert_eq!(world.cloud_users().await, Vec::<Value>::new());
     world.finish().await;
 }

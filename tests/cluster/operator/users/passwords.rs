@@ -85,12 +85,12 @@ async fn wait_for_password(world: &World, name: &str, password: &str) -> Value {
     in_force
         .await
         .unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
-    let is_settled = |object: &Value| {
+    let is_done = |object: &Value| {
         condition(object, "Ready")["reason"] == "Available" && object["status"]["passwordReset"].is_null()
     };
     world
         .users()
-        .wait_for(name, "is Available, and no reset is open", is_settled)
+        .wait_for(name, "is Available, and no reset is open", is_done)
         .await
 }
 

@@ -40,8 +40,11 @@ async fn report_drift_creates_and_deletes_but_only_reports_drift() {
     assert!(note.contains(all), "{note}");
     // A changed password is reported as well, and not sent; so is an edit.
     world.apply_password("login", "Policy Login-2").await;
-    let says_so = |object: &Value| drifted(object).contains("passwordSecretRef");
-    world.users().wait_for("alice", "the password differs", says_so).await;
+    let is_reported = |object: &Value| drifted(object).contains("passwordSecretRef");
+    world
+        .users()
+        .wait_for("alice", "the password differs", is_reported)
+        .await;
     let edit = json!({"spec": {"description": "by hand", "userGroupName": null, "userGroupID": "None"}});
     world.users().patch("alice", edit).await;
     let object = world.users().wait_for_reason("alice", "Available").await;
@@ -105,10 +108,10 @@ async fn observe_never_writes() {
     assert_eq!(drifted(&object), "differs in the cloud: userGroupName, name");
     let edit = json!({"description": "by hand"});
     world.simulator.edit_user(&id, &edit).await.unwrap();
-    let says_so = |object: &Value| drifted(object).contains("description");
+    let is_reported = |object: &Value| drifted(object).contains("description");
     world
         .users()
-        .wait_for("named", "the description differs", says_so)
+        .wait_for("named", "the description differs", is_reported)
         .await;
     assert!(condition(&world.users().get("seen").await, "Drifted").is_null());
     // The observing object is deleted at once, and the user stays.
@@ -208,7 +211,7 @@ async fn pausing_suspends_reconciliation_and_deletion() {
     assert_eq!(world.writes_since(mark).await, counts([]));
     assert!(!world.users().get("alice").await["metadata"]["deletionTimestamp"].is_null());
     world.users().patch("alice", resume).await;
-    world.users().wait_until_gone("alice").await;
+    world.users().wait_until_deleted("alice").await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteVpnUser", 1)]));
     world.finish().await;
 }

@@ -23,11 +23,11 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
         "{passwordSecretRef: {name: login}, deletionPolicy: Retain}",
     )
     .await;
-    let gone = create(&world, "gone", plain).await;
+    let missing = create(&world, "gone", plain).await;
     world.stop_operator().await;
     world.set_argument("--read-only=true");
     let foreign = seed(&world, json!({"name": "foreign", "password": "Theirs Pass-1"})).await;
-    world.simulator.remove_user(&gone).await.unwrap();
+    world.simulator.remove_user(&missing).await.unwrap();
     world.start_operator().await;
     let mark = world.mark().await;
 
@@ -44,7 +44,7 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
         .users()
         .patch("gone", json!({"metadata": {"annotations": annotations}}))
         .await;
-    for (name, reason, said) in [
+    for (name, reason, shown) in [
         ("brand-new", "Creating", "would create the VPN user brand-new"),
         ("edited", "Updating", "would change description, userGroupID"),
         ("changed", "Updating", "would change passwordSecretRef"),
@@ -52,8 +52,8 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
         ("deleted", "Deleting", "would delete the VPN user"),
         ("gone", "Creating", "would recreate the VPN user"),
     ] {
-        let says_so = |object: &serde_json::Value| message(object).contains(said);
-        let object = world.users().wait_for(name, said, says_so).await;
+        let is_reported = |object: &serde_json::Value| message(object).contains(shown);
+        let object = world.users().wait_for(name, shown, is_reported).await;
         assert!(message(&object).contains("--read-only"), "{}", message(&object));
         assert_eq!(condition(&object, "Ready")["reason"], reason, "{name}");
     }
@@ -70,7 +70,7 @@ async fn read_only_mode_reports_planned_writes_and_sends_none() {
 
     world.set_argument("--read-only=false");
     world.restart_operator().await;
-    world.users().wait_until_gone("deleted").await;
+    world.users().wait_until_deleted("deleted").await;
     for name in ["edited", "changed", "adopted", "gone"] {
         world.users().wait_for_reason(name, "Available").await;
     }

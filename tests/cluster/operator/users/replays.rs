@@ -9,7 +9,7 @@ use vpn_operator_testbed::{Effort, effort, figures};
 
 use super::steps::{
     add_server, apply_pw, available, cloud_user, cloud_users_on, creation_fault, on, request, requests, server_id,
-    stranger, the_only_one, wait_for_requests,
+    the_only_one, unmanaged_user, wait_for_requests,
 };
 use crate::operator::console::message;
 use crate::operator::world::{Options, World, user};
@@ -20,7 +20,7 @@ enum Case {
     /// Our user was created, and another client changed it before the operator read it.
     Changed,
     /// Our user was never created, and another client created one of the same name.
-    Strangers,
+    Unmanaged,
     /// As the first, and the spec was edited meanwhile: the recorded creation is replayed, not the edited one.
     ChangedAndEdited,
     /// As the first, and the Secret contains another password: the recorded creation is no longer known.
@@ -31,7 +31,7 @@ enum Case {
 
 const CASES: [Case; 5] = [
     Case::Changed,
-    Case::Strangers,
+    Case::Unmanaged,
     Case::ChangedAndEdited,
     Case::ChangedAndAnotherPassword,
     Case::Edited,
@@ -41,11 +41,11 @@ const CASES: [Case; 5] = [
 struct Answer {
     switches: Value,
     /// Whether it shows that the first request took effect.
-    tells: bool,
+    reports_user: bool,
 }
 
 fn answers() -> Vec<Answer> {
-    let answer = |switches, tells| Answer { switches, tells };
+    let answer = |switches, reports_user| Answer { switches, reports_user };
     let plain = [answer(json!({"client-token-replay": "ignored"}), false)];
     let plain = plain.into_iter().filter(|_| effort() == Effort::Full);
     let all = [
@@ -75,7 +75,7 @@ async fn every_response_to_a_replay_results_in_one_user() {
     ];
     let mut world = World::with(Options::with(flags)).await;
     apply_pw(&mut world).await;
-    let (mut replays, mut told, mut duplicates, mut touched) = (0, 0, 0, 0);
+    let (mut replays, mut reported, mut duplicates, mut touched) = (0, 0, 0, 0);
     for (round, answer) in answers().iter().enumerate() {
         world.simulator.set_switches(&answer.switches).await.unwrap();
         let place = |case: usize| round * CASES.len() + case;
@@ -83,7 +83,7 @@ async fn every_response_to_a_replay_results_in_one_user() {
         let mut manifests = Vec::new();
         for (number, case) in CASES.iter().enumerate() {
             let server = add_server(&world, place(number)).await;
-            let hold = creation_fault(&server, json!({"fault": "hold", "commit": *case != Case::Strangers}));
+            let hold = creation_fault(&server, json!({"fault": "hold", "commit": *case != Case::Unmanaged}));
             world.simulator.add_fault(&hold).await.unwrap();
             if *case == Case::ChangedAndAnotherPassword {
                 let name = name(number);
@@ -101,7 +101,7 @@ async fn every_response_to_a_replay_results_in_one_user() {
         for (number, case) in CASES.iter().enumerate() {
             let server = server_id(place(number));
             let user = match case {
-                Case::Strangers => stranger(&world, &server, &name(number), json!({})).await,
+                Case::Unmanaged => unmanaged_user(&world, &server, &name(number), json!({})).await,
                 Case::Changed | Case::ChangedAndEdited | Case::ChangedAndAnotherPassword => {
                     let id = cloud_users_on(&world, &server).await[0]["id"].clone();
                     let id = id.as_str().expect("an id");
@@ -125,9 +125,9 @@ async fn every_response_to_a_replay_results_in_one_user() {
         for (number, case) in CASES.iter().enumerate() {
             let (name, server) = (name(number), server_id(place(number)));
             let label = format!("{case:?} with {}", answer.switches);
-            let is_repeated = matches!(case, Case::Changed | Case::Strangers | Case::ChangedAndEdited);
-            let is_told = matches!(case, Case::Changed | Case::ChangedAndEdited) && answer.tells;
-            let is_ours = *case == Case::Edited || is_told;
+            let is_repeated = matches!(case, Case::Changed | Case::Unmanaged | Case::ChangedAndEdited);
+            let is_reported = matches!(case, Case::Changed | Case::ChangedAndEdited) && answer.reports_user;
+            let is_ours = *case == Case::Edited || is_reported;
             let id = before[number]["id"].as_str().expect("an id").to_owned();
             if is_ours {
                 assert_eq!(the_only_one(&world, &server, &name).await, id, "{label}");
@@ -137,7 +137,7 @@ async fn every_response_to_a_replay_results_in_one_user() {
                 let event = world.users().wait_for_event(&name, "Created").await;
                 assert_eq!(
                     event.contains("replayed with its client token"),
-                    is_told,
+                    is_reported,
                     "{label}: {event}"
                 );
             } else {
@@ -159,7 +159,7 @@ async fn every_response_to_a_replay_results_in_one_user() {
                 "{label}: a token of its own would be another attempt"
             );
             replays += posts.len() as u64 - 1;
-            told += u64::from(is_told);
+            reported += u64::from(is_reported);
             duplicates += cloud_users_on(&world, &server).await.len() as u64 - 1;
             if !is_ours {
                 // `externalID` adopts it.
@@ -173,13 +173,13 @@ async fn every_response_to_a_replay_results_in_one_user() {
         "unknown outcomes",
         &[
             ("create requests replayed with the same client token", replays),
-            ("replays answered with the user of the first request", told),
+            ("replays answered with the user of the first request", reported),
             ("users created twice by replays", duplicates),
             ("unmanaged users changed by replays", touched),
         ],
     );
     assert_eq!(replays, 3 * answers().len() as u64);
-    for (outcome, count) in [("resolved", told), ("unresolved", replays - told)] {
+    for (outcome, count) in [("resolved", reported), ("unresolved", replays - reported)] {
         let labels = format!("kind=\"VpnUser\",outcome=\"{outcome}\"");
         world
             .wait_for_metric(&format!("vpn_operator_creations_sent_again_total{{{labels}}} {count}"))

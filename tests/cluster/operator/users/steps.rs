@@ -74,7 +74,7 @@ pub(crate) async fn the_only_one(world: &World, server: &str, name: &str) -> Str
 }
 
 /// Creates an unmanaged user outside the operator. Returns it as the cloud shows it.
-pub(crate) async fn stranger(world: &World, server: &str, name: &str, more: Value) -> Value {
+pub(crate) async fn unmanaged_user(world: &World, server: &str, name: &str, more: Value) -> Value {
     let mut seed = json!({"server_id": server, "name": name, "description": "theirs", "password": "Str4nger pass"});
     let fields = seed.as_object_mut().expect("an object");
     fields.extend(more.as_object().expect("an object").clone());
@@ -126,7 +126,7 @@ pub(crate) async fn delete(world: &World, name: &str) {
 /// Deletes an object and waits until it no longer exists.
 pub(crate) async fn delete_whole(world: &World, name: &str) {
     delete(world, name).await;
-    world.users().wait_until_gone(name).await;
+    world.users().wait_until_deleted(name).await;
 }
 
 /// Asks for a reconcile now.

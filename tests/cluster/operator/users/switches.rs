@@ -89,9 +89,9 @@ fn the_runs_cover_every_value_of_every_switch() {
         assert!(names.contains(name), "there is no switch {name} any more");
     }
     for switch in Switches::default().list() {
-        let is_left_out =
+        let is_omitted =
             NOT_ABOUT_USERS.contains(&switch.name) || OTHER_STORIES.iter().any(|(name, _)| *name == switch.name);
-        for value in switch.allowed.iter().filter(|_| !is_left_out) {
+        for value in switch.allowed.iter().filter(|_| !is_omitted) {
             let is_met = runs.iter().any(|run| run[switch.name] == *value);
             assert!(is_met, "{} is never {value}", switch.name);
         }
@@ -104,7 +104,7 @@ fn the_runs_cover_every_value_of_every_switch() {
 /// The story in one world.
 struct Story {
     world: World,
-    told: Vec<(String, Value)>,
+    reported: Vec<(String, Value)>,
 }
 
 impl Story {
@@ -129,7 +129,7 @@ impl Story {
         world.apply_password("alice", "Sentinel Pass-1").await;
         Self {
             world,
-            told: Vec::new(),
+            reported: Vec::new(),
         }
     }
 
@@ -158,7 +158,7 @@ impl Story {
     }
 
     /// Waits until a user is created, and ends the time that a slow cloud takes for that.
-    async fn settle(&self, name: &str) {
+    async fn wait_until_available(&self, name: &str) {
         let awaited = format!("{name} is made");
         self.until(&awaited, async || {
             self.in_cloud(name).await.map(drop).ok_or("not yet".to_owned())
@@ -211,7 +211,7 @@ impl Story {
         let ready = condition(&object, "Ready");
         let shown = ["userGroupID", "userGroupName", "staticIP", "name"];
         let shown: BTreeMap<_, _> = shown.iter().map(|field| (*field, status[*field].clone())).collect();
-        let told = json!({
+        let reported = json!({
             "status": shown,
             "fields": fields,
             "ready": [ready["status"], ready["reason"]],
@@ -221,21 +221,21 @@ impl Story {
             "is the recorded one": status["id"].is_string() && status["id"] == user["id"],
             "cloud": cloud,
         });
-        self.told.push((format!("{chapter}: {name}"), told));
+        self.reported.push((format!("{chapter}: {name}"), reported));
     }
 
-    async fn tell(mut self) -> Vec<(String, Value)> {
+    async fn run(mut self) -> Vec<(String, Value)> {
         // The response is lost, and the user is found.
         self.fault("CreateVpnUser", "lost-answer").await;
         let spec = "{passwordSecretRef: {name: alice}, description: ops, userGroupName: team, staticIP: 192.168.10.5}";
         self.world.apply_user("alice", spec).await;
-        self.settle("alice").await;
+        self.wait_until_available("alice").await;
         self.note("created", "alice", "Available").await;
 
         self.world
             .apply_user("loner", "{passwordSecretRef: {name: first}, userGroupID: None}")
             .await;
-        self.settle("loner").await;
+        self.wait_until_available("loner").await;
         self.note("in no group", "loner", "Available").await;
         self.refusals().await;
 
@@ -255,9 +255,9 @@ impl Story {
         self.rotate().await;
         self.correct_drift().await;
         self.go().await;
-        let Self { world, told } = self;
+        let Self { world, reported } = self;
         world.finish().await;
-        told
+        reported
     }
 
     /// Requests that the cloud refuses, with whatever texts and codes.
@@ -266,7 +266,7 @@ impl Story {
         let on =
             |server: &str| format!("{{vpnServerID: {server}, passwordSecretRef: {{name: first}}, userGroupID: None}}");
         self.world.apply_user("full-1", &on(FULL_SERVER)).await;
-        self.settle("full-1").await;
+        self.wait_until_available("full-1").await;
         self.note("the last place", "full-1", "Available").await;
         self.world.apply_user("full-2", &on(FULL_SERVER)).await;
         self.world.apply_user("nowhere", &on(NO_SERVER)).await;
@@ -274,8 +274,8 @@ impl Story {
             .apply_user("same-ip", "{passwordSecretRef: {name: first}, staticIP: 192.168.10.5}")
             .await;
         // Created after the last list of the users, so that only the cloud can detect it.
-        let stranger = json!({"server_id": VPN_SERVER, "name": "taken", "password": "Str4nger pass"});
-        self.world.simulator.seed_users::<Value>(&stranger).await.unwrap();
+        let unmanaged = json!({"server_id": VPN_SERVER, "name": "taken", "password": "Str4nger pass"});
+        self.world.simulator.seed_users::<Value>(&unmanaged).await.unwrap();
         self.world
             .apply_user("taken", "{passwordSecretRef: {name: first}}")
             .await;
@@ -293,8 +293,8 @@ impl Story {
             .users()
             .wait_for("alice", "the reset is settled", |object| {
                 let status = &object["status"];
-                let is_settled = status["passwordReset"].is_null() && condition(object, "Ready")["status"] == "True";
-                is_settled && status["passwordSetAt"] != status["createdAt"]
+                let is_done = status["passwordReset"].is_null() && condition(object, "Ready")["status"] == "True";
+                is_done && status["passwordSetAt"] != status["createdAt"]
             })
             .await;
         let id = self.in_cloud("alice").await.unwrap_or_default()["id"].clone();
@@ -312,9 +312,9 @@ impl Story {
         self.ask("alice").await;
         self.until("alice is corrected", async || {
             let user = self.in_cloud("alice").await.unwrap_or_default();
-            let is_right =
+            let is_correct =
                 user["description"] == "" && user["static_ip"] == "192.168.10.9" && user["user_group_id"].is_null();
-            if is_right { Ok(()) } else { Err(user.to_string()) }
+            if is_correct { Ok(()) } else { Err(user.to_string()) }
         })
         .await;
         self.note("corrected", "alice", "Available").await;
@@ -334,7 +334,7 @@ impl Story {
 
         self.world.simulator.remove_user(&id).await.unwrap();
         self.ask("alice").await;
-        self.settle("alice").await;
+        self.wait_until_available("alice").await;
         self.world
             .users()
             .wait_for("alice", "recreated", |object| {
@@ -361,8 +361,8 @@ impl Story {
             if is_there { Err(format!("{users:?}")) } else { Ok(()) }
         })
         .await;
-        self.world.users().wait_until_gone("alice").await;
-        self.settle("alice").await;
+        self.world.users().wait_until_deleted("alice").await;
+        self.wait_until_available("alice").await;
         self.note("the next user of the name", "heir", "Available").await;
 
         self.world.kubectl(["delete", "vpnu", "--all", "--wait=false"]).await;
@@ -388,12 +388,12 @@ async fn the_scenario_ends_the_same_with_every_switch_value() {
     let runs = runs();
     let stories = join_all(runs.iter().map(|positions| async {
         let story = Story::begin(positions).await;
-        story.tell().await
+        story.run().await
     }));
     let stories = stories.await;
     let (usual, others) = stories.split_first().expect("a run with the defaults");
     assert!(others.len() >= 2, "{} runs", stories.len());
-    let told: BTreeMap<_, _> = usual.iter().cloned().collect();
+    let reported: BTreeMap<_, _> = usual.iter().cloned().collect();
     for (chapter, description, group, ip) in [
         ("created", "ops", json!(TEAM), json!("192.168.10.5")),
         ("with a new description", "net", json!(TEAM), json!("192.168.10.5")),
@@ -405,7 +405,7 @@ async fn the_scenario_ends_the_same_with_every_switch_value() {
         ("corrected", "", Value::Null, json!("192.168.10.9")),
         ("recreated", "later", Value::Null, json!("192.168.10.9")),
     ] {
-        let cloud = &told[&format!("{chapter}: alice")]["cloud"];
+        let cloud = &reported[&format!("{chapter}: alice")]["cloud"];
         let found = (&cloud["description"], &cloud["user_group_id"], &cloud["static_ip"]);
         assert_eq!(found, (&json!(description), &group, &ip), "{chapter}");
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::{ControlPlane, Line, eventually};
 
-use super::{LEDGER, settle_up, wait_until_ready};
+use super::{LEDGER, check_totals, wait_until_ready};
 use crate::operator::upgrade::own_plane;
 use crate::operator::users::life;
 use crate::operator::world::{DEADLINE, Options, World, repository};
@@ -79,9 +79,9 @@ async fn the_operator_survives_restarts_of_apiserver_and_etcd() {
     plane.compact_etcd().await.unwrap();
     plane.start_api_server().await.unwrap();
     world.running().resume().unwrap();
-    let gone = "too old resource version";
-    world.running().wait_for_log(gone, DEADLINE).await.unwrap();
-    world.wait_until_gone("second").await;
+    let expired = "too old resource version";
+    world.running().wait_for_log(expired, DEADLINE).await.unwrap();
+    world.wait_until_deleted("second").await;
     world.wait_for_reason("sixth", "Available").await;
     world.users().wait_for_reason("bobby", "Available").await;
     let renamed = world.wait_for_reason("first", "Available").await;
@@ -103,7 +103,7 @@ async fn the_operator_survives_restarts_of_apiserver_and_etcd() {
         ("UpdateCustomerGateway", 1),
     ];
     assert_eq!(writes, crate::operator::console::counts(expected));
-    settle_up(&world, 3).await;
+    check_totals(&world, 3).await;
     LEDGER.add(&[("creations beyond the first", writes["CreateCustomerGateway"] - 3)]);
     world.finish().await;
 }
@@ -141,6 +141,6 @@ async fn the_operator_recovers_from_a_lost_apiserver_connection() {
         world.writes_since(mark).await,
         crate::operator::console::counts(expected)
     );
-    settle_up(&world, 1).await;
+    check_totals(&world, 1).await;
     world.finish().await;
 }

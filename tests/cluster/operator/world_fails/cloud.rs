@@ -7,7 +7,7 @@ use vpn_operator_testbed::{Effort, effort, eventually};
 
 use super::line::CloudLine;
 use super::reasons::{Reasons, lines};
-use super::{LEDGER, request_all, settle_up};
+use super::{LEDGER, check_totals, request_all};
 use crate::operator::world::{DEADLINE, Options, World, condition, gateway, user};
 
 const GATEWAYS: usize = 20;
@@ -17,7 +17,7 @@ const WARM_UP: usize = 2;
 
 /// A way in which the whole cloud fails.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+enum CloudFailure {
     /// Nothing listens at its address.
     Unreachable,
     /// Every request is throttled, with each of the three error codes.
@@ -26,7 +26,7 @@ enum Trouble {
     Broken,
 }
 
-impl Trouble {
+impl CloudFailure {
     fn faults(self) -> Vec<Value> {
         match self {
             Self::Unreachable => Vec::new(),
@@ -86,12 +86,12 @@ impl Scene {
 
     /// The cloud fails while one object of each kind is deleted and all others are edited. Once it works, both are
     /// created again.
-    async fn endure(&mut self, trouble: Trouble, cycle: usize) {
+    async fn endure(&mut self, failure: CloudFailure, cycle: usize) {
         let Self { world, line, .. } = self;
-        match trouble {
-            Trouble::Unreachable => line.cut().await,
-            Trouble::Throttled | Trouble::Broken => {
-                for fault in trouble.faults() {
+        match failure {
+            CloudFailure::Unreachable => line.cut().await,
+            CloudFailure::Throttled | CloudFailure::Broken => {
+                for fault in failure.faults() {
                     world.simulator.add_fault(&fault).await.unwrap();
                 }
             }
@@ -107,19 +107,19 @@ impl Scene {
         world
             .kubectl(["delete", "cgw/gw-1", "vpnu/user-1", "--wait=false"])
             .await;
-        self.everything_is_troubled(trouble).await;
+        self.everything_fails(failure).await;
         let Self { world, line, .. } = self;
-        match trouble {
-            Trouble::Unreachable => line.correct_drift().await,
-            Trouble::Throttled | Trouble::Broken => world.simulator.clear_faults().await.unwrap(),
+        match failure {
+            CloudFailure::Unreachable => line.correct_drift().await,
+            CloudFailure::Throttled | CloudFailure::Broken => world.simulator.clear_faults().await.unwrap(),
         }
         // Objects recover by themselves, after a backoff that grows with the outage; later cycles need not wait for
         // that.
         if cycle > WARM_UP {
             request_all(world).await;
         }
-        world.wait_until_gone("gw-1").await;
-        world.users().wait_until_gone("user-1").await;
+        world.wait_until_deleted("gw-1").await;
+        world.users().wait_until_deleted("user-1").await;
         world.apply_gateway("gw-1", "{name: gw-1, idValue: 203.0.113.1}").await;
         world.apply_user("user-1", "{passwordSecretRef: {name: people}}").await;
         self.all_are_ready().await;
@@ -131,11 +131,11 @@ impl Scene {
         assert_eq!(named.count(), GATEWAYS - 1, "{cloud:#?}");
     }
 
-    async fn everything_is_troubled(&self, trouble: Trouble) {
+    async fn everything_fails(&self, failure: CloudFailure) {
         let world = &self.world;
-        let expected = match trouble {
-            Trouble::Throttled => "Throttled",
-            Trouble::Unreachable | Trouble::Broken => "CloudError",
+        let expected = match failure {
+            CloudFailure::Throttled => "Throttled",
+            CloudFailure::Unreachable | CloudFailure::Broken => "CloudError",
         };
         let result = eventually("every object shows the outage", DEADLINE, async || {
             let mut others = BTreeMap::new();
@@ -152,7 +152,7 @@ impl Scene {
             }
         })
         .await;
-        result.unwrap_or_else(|error| panic!("{trouble:?}: {error}\n{}", world.log_tail()));
+        result.unwrap_or_else(|error| panic!("{failure:?}: {error}\n{}", world.log_tail()));
         // The outage lasts: the drift checks fail as well, one after the other.
         let before = failed_lists(world).await;
         eventually("the outage lasts", DEADLINE, async || {
@@ -197,8 +197,8 @@ impl Scene {
             .await
             .unwrap();
             // A deletion has a log line of its own, without a reason.
-            let let_go = lines.iter().filter(|line| line["reason"].is_null()).count() as u64;
-            let extra = (lines.len() as u64).saturating_sub(self.reasons.of(&kind, &name) + let_go);
+            let deletions = lines.iter().filter(|line| line["reason"].is_null()).count() as u64;
+            let extra = (lines.len() as u64).saturating_sub(self.reasons.of(&kind, &name) + deletions);
             if extra > 0 {
                 eprintln!("{name}: {} changes, {lines:#?}", self.reasons.of(&kind, &name));
             }
@@ -222,23 +222,23 @@ async fn failed_lists(world: &World) -> u64 {
 #[tokio::test]
 async fn cloud_outages_cause_neither_memory_growth_nor_log_floods() {
     let rounds = if effort() == Effort::Full { 8 } else { 1 };
-    let troubles = [Trouble::Unreachable, Trouble::Throttled, Trouble::Broken];
+    let failures = [CloudFailure::Unreachable, CloudFailure::Throttled, CloudFailure::Broken];
     let mut scene = Scene::set().await;
     let mut cycle = 0;
-    for trouble in troubles.into_iter().cycle().take(WARM_UP) {
+    for failure in failures.into_iter().cycle().take(WARM_UP) {
         cycle += 1;
-        scene.endure(trouble, cycle).await;
+        scene.endure(failure, cycle).await;
     }
     let before = scene.resident();
     for _ in 0..rounds {
-        for trouble in troubles {
+        for failure in failures {
             cycle += 1;
-            scene.endure(trouble, cycle).await;
+            scene.endure(failure, cycle).await;
         }
     }
     let percent = scene.resident() * 100 / before;
     let too_many = scene.lines_too_many().await;
-    settle_up(&scene.world, cycle as u64).await;
+    check_totals(&scene.world, cycle as u64).await;
     LEDGER.most("resident memory after outages in % of before", percent);
     LEDGER.add(&[("log lines beyond one per change of reason", too_many)]);
     assert_eq!(too_many, 0);

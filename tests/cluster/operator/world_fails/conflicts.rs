@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Answer, ApiRequest, Moment, Verb, eventually};
 
-use super::settle_up;
+use super::check_totals;
 use crate::operator::console::counts;
 use crate::operator::objects::Objects;
 use crate::operator::world::{DEADLINE, Options, World, condition};
@@ -92,7 +92,7 @@ async fn a_status_conflict_causes_a_new_decision_or_keeps_the_outcome() {
         ("ResetVpnUserPassword", 2),
     ];
     assert_eq!(world.writes_since(0).await, counts(expected));
-    settle_up(&world, 6).await;
+    check_totals(&world, 6).await;
     world.finish().await;
 }
 
@@ -127,7 +127,7 @@ async fn permanent_status_conflicts_are_retried_with_backoff() {
     drop(conflict);
     world.wait_for_reason("office", "Available").await;
     assert_eq!(world.writes_since(0).await, counts([("CreateCustomerGateway", 1)]));
-    settle_up(&world, 1).await;
+    check_totals(&world, 1).await;
     world.finish().await;
 }
 
@@ -152,8 +152,8 @@ async fn an_object_deleted_during_its_read_blocks_no_other_object() {
     hold.reached(DEADLINE).await.unwrap();
     world.kubectl(["delete", "cgw", "old", "--wait=false"]).await;
     world.patch("old", json!({"metadata": {"finalizers": null}})).await;
-    let gone = "vpn_operator_objects{kind=\"CustomerGateway\",reason=\"Available\"} 0";
-    world.wait_for_metric(gone).await;
+    let deleted = "vpn_operator_objects{kind=\"CustomerGateway\",reason=\"Available\"} 0";
+    world.wait_for_metric(deleted).await;
     hold.release();
     drop(conflict);
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
-use super::{LEDGER, settle_up, wait_until_ready};
+use super::{LEDGER, check_totals, wait_until_ready};
 use crate::operator::console::counts;
 use crate::operator::upgrade::own_plane;
 use crate::operator::world::{DEADLINE, Options, World, condition, gateway, repository, user};
@@ -50,8 +50,8 @@ async fn forced_removal_of_the_crds_deletes_nothing_in_the_cloud() {
     for objects in [world.gateway_objects(), world.users()] {
         for object in objects.list().await {
             let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
-            let said = |object: &Value| condition(object, "Ready")["reason"] == "CRDDeleting";
-            objects.wait_for(&name, "CRDDeleting", said).await;
+            let shown = |object: &Value| condition(object, "Ready")["reason"] == "CRDDeleting";
+            objects.wait_for(&name, "CRDDeleting", shown).await;
         }
     }
     // A user removes the finalizers by force.
@@ -105,7 +105,7 @@ async fn forced_removal_of_the_crds_deletes_nothing_in_the_cloud() {
             .sum()
     };
     let (created, deleted): (u64, u64) = (count("Create"), count("Delete"));
-    settle_up(&world, 2).await;
+    check_totals(&world, 2).await;
     LEDGER.add(&[
         ("creations after CRDs were restored", created),
         ("deletions after CRDs were removed", deleted),

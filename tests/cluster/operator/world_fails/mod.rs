@@ -21,7 +21,7 @@ use crate::operator::world::{DEADLINE, World};
 static LEDGER: Ledger = Ledger::new("world fails");
 
 /// Checks and counts that each object has exactly one resource in the cloud after this number of faults.
-async fn settle_up(world: &World, faults: u64) {
+async fn check_totals(world: &World, faults: u64) {
     let tally = world.exactly_one_each().await;
     LEDGER.add(&[
         ("faults injected", faults),

@@ -2,7 +2,7 @@
 
 use vpn_operator_testbed::{ApiRequest, Moment, Verb, eventually};
 
-use super::settle_up;
+use super::check_totals;
 use crate::operator::world::{DEADLINE, Options, World};
 
 #[tokio::test]
@@ -47,6 +47,6 @@ async fn objects_waiting_for_a_namespace_list_continue_after_it() {
     assert_eq!(world.cloud_gateways().await.len(), 0);
     hold.release();
     world.wait_until_all_ready(count).await;
-    settle_up(&world, 1).await;
+    check_totals(&world, 1).await;
     world.finish().await;
 }

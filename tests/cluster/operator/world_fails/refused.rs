@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use super::reasons::{Reasons, lines};
-use super::{LEDGER, settle_up};
+use super::{LEDGER, check_totals};
 use crate::operator::console::counts;
 use crate::operator::world::{DEADLINE, Options, World};
 
@@ -174,7 +174,7 @@ async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
     world.apply_gateway("new", "{name: new, idValue: 203.0.113.4}").await;
     world.apply_user("alice", "{passwordSecretRef: {name: people}}").await;
     world.patch("edited", json!({"spec": {"name": "edited-since"}})).await;
-    let troubled = [
+    let refusing = [
         ("CustomerGateway", "under-way"),
         ("CustomerGateway", "new"),
         ("CustomerGateway", "edited"),
@@ -182,7 +182,7 @@ async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
     ];
     eventually("each object reports that it is refused", DEADLINE, async || {
         let refused = refusals(&world.running().log());
-        let all = troubled
+        let all = refusing
             .iter()
             .all(|(kind, name)| refused.contains_key(&((*kind).to_owned(), (*name).to_owned())));
         if all { Ok(()) } else { Err(format!("{refused:?}")) }
@@ -209,9 +209,9 @@ async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
     ];
     assert_eq!(sent, counts(expected));
     let log = world.running().log();
-    let (told, of_objects) = (refusals(&log), lines(&log));
+    let (refusals_in_log, of_objects) = (refusals(&log), lines(&log));
     let refusals_of = |kind: &str, name: &str| {
-        let refusals = told.get(&(kind.to_owned(), name.to_owned()));
+        let refusals = refusals_in_log.get(&(kind.to_owned(), name.to_owned()));
         refusals.copied().unwrap_or_default()
     };
     for ((kind, name), lines) in &of_objects {
@@ -231,7 +231,7 @@ async fn refused(obstacle_of: impl Fn(&World) -> Obstacle) {
     })
     .await;
     let more_lines_than_reasons = surplus();
-    settle_up(&world, 1).await;
+    check_totals(&world, 1).await;
     LEDGER.add(&[("log lines beyond one per change of reason", more_lines_than_reasons)]);
     assert_eq!(more_lines_than_reasons, 0, "{of_objects:#?}");
     world.finish().await;
@@ -283,11 +283,11 @@ async fn refused_finalizer_changes_cause_no_creation_and_one_delete() {
     world.wait_for_cycles(5).await;
     assert_eq!(world.writes_since(mark).await, counts([("DeleteCustomerGateway", 1)]));
     obstacle.take_away(&world, &OBJECT_PROBE).await;
-    world.wait_until_gone("leaving").await;
+    world.wait_until_deleted("leaving").await;
     world.wait_until_all_ready(2).await;
     let expected = [("CreateCustomerGateway", 1), ("DeleteCustomerGateway", 1)];
     assert_eq!(world.writes_since(mark).await, counts(expected));
     assert!(refusals(&world.running().log()).values().all(|count| *count == 1));
-    settle_up(&world, 1).await;
+    check_totals(&world, 1).await;
     world.finish().await;
 }

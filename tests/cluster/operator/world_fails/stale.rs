@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Answer, ApiRequest, Moment, Verb, eventually};
 
-use super::{LEDGER, settle_up, wait_until_ready};
+use super::{LEDGER, check_totals, wait_until_ready};
 use crate::operator::console::counts;
 use crate::operator::world::{DEADLINE, Options, World, gateway, user};
 
@@ -49,7 +49,7 @@ impl View {
 }
 
 /// A write of a status that has this field.
-fn announces(field: &'static str) -> impl Fn(&ApiRequest) -> bool + Send + Sync + 'static {
+fn records_field(field: &'static str) -> impl Fn(&ApiRequest) -> bool + Send + Sync + 'static {
     move |request| request.verb == Verb::Patch && !request.body["status"][field].is_null()
 }
 
@@ -126,7 +126,7 @@ async fn a_restart_with_stale_objects_creates_no_duplicates() {
     world.apply(&manifests()).await;
     let mut views = vec![View::of(&world, "before the first write").await];
     let proxy = world.proxy();
-    let hold = proxy.hold_all(Moment::Before, announces("intent"));
+    let hold = proxy.hold_all(Moment::Before, records_field("intent"));
     world.start_operator_behind(&proxy).await;
     eventually(
         "the first creation of each kind is about to be recorded",
@@ -186,7 +186,7 @@ async fn a_restart_with_stale_objects_creates_no_duplicates() {
         lists: [empty, users],
     };
     repeated += begins_with(&mut world, &before).await;
-    settle_up(&world, views.len() as u64 + 1).await;
+    check_totals(&world, views.len() as u64 + 1).await;
     LEDGER.add(&[
         ("restarts with an older state", views.len() as u64 + 1),
         ("writes repeated after restarts with an older state", repeated),

@@ -14,10 +14,10 @@ async fn an_unlisted_namespace_blocks_only_conflicting_objects() {
     })
     .await;
     let plane = world.plane;
-    let home = plane.create_namespace("home").await.unwrap();
+    let operator_namespace = plane.create_namespace("home").await.unwrap();
     let other = plane.create_namespace("forbidden").await.unwrap();
-    world.kubeconfig = permissions::grant_only_in(plane, &home, &world.namespace).await;
-    world.set_argument(&format!("--leader-elect-resource-namespace={home}"));
+    world.kubeconfig = permissions::grant_only_in(plane, &operator_namespace, &world.namespace).await;
+    world.set_argument(&format!("--leader-elect-resource-namespace={operator_namespace}"));
     world.set_argument(&format!("--watch-namespace={},{other}", world.namespace));
     world
         .apply_gateway("office", "{name: office, idValue: 203.0.113.1}")
@@ -59,7 +59,7 @@ async fn an_unlisted_namespace_blocks_only_conflicting_objects() {
     world.patch("office", json!({"spec": {"name": "moved"}})).await;
     world.wait_for_reason("office", "Available").await;
 
-    permissions::extend_to(plane, &home, &other).await;
+    permissions::extend_to(plane, &operator_namespace, &other).await;
     world.users().wait_for_reason("alice", "Available").await;
     world.wait_for_metric(&metric(1)).await;
     world.finish().await;

@@ -21,7 +21,7 @@ use super::rules::{Answer, Held, Line, Moment, Sentence, Shared};
 use crate::error::{Error, Result};
 
 /// Frames of one response that may wait for its reader.
-const FRAMES_IN_FLIGHT: usize = 16;
+const QUEUED_FRAMES: usize = 16;
 
 type Body = UnsyncBoxBody<Bytes, String>;
 /// An error closes the connection without an answer.
@@ -172,7 +172,7 @@ impl Proxy {
         }
         head.version = hyper::Version::HTTP_11;
         head.extensions.clear();
-        let (sender, channel) = Channel::new(FRAMES_IN_FLIGHT);
+        let (sender, channel) = Channel::new(QUEUED_FRAMES);
         tokio::spawn(pump(Arc::clone(&self.shared), body, sender));
         Ok(Response::from_parts(head, channel.boxed_unsync()))
     }

@@ -71,7 +71,7 @@ async fn download(client: &reqwest::Client, address: &str) -> Result<Vec<u8>> {
     if !answer.status().is_success() {
         return Err(Error::NoControlPlane(format!("{address} answered {}", answer.status())));
     }
-    super::tell(&format!("downloading {address}"));
+    super::report(&format!("downloading {address}"));
     Ok(answer.bytes().await?.into())
 }
 

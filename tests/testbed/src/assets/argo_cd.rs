@@ -74,7 +74,7 @@ impl ArgoCdParts {
                         .to_owned(),
                 )
             })?;
-            super::tell("building Argo CD from source; the first time takes about 6 minutes on two idle cores");
+            super::report("building Argo CD from source; the first time takes about 6 minutes on two idle cores");
             let staging = cache.staging()?;
             let program = staging.join(PROGRAM);
             source.build(&go, &program, "-s -w", "Argo CD", guardian).await?;

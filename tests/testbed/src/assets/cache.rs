@@ -45,7 +45,7 @@ impl Cache {
         let locked = tokio::task::spawn_blocking(move || {
             let file = File::options().create(true).append(true).open(path)?;
             if file.try_lock().is_err() {
-                super::tell("waiting for another process that fetches or builds the control plane");
+                super::report("waiting for another process that fetches or builds the control plane");
                 file.lock()?;
             }
             Ok(file)

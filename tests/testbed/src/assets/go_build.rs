@@ -84,17 +84,17 @@ impl GoSource {
 
 async fn watch(build: &Process, what: &str) -> Result<()> {
     let started = Instant::now();
-    let mut told = started;
+    let mut last_line = started;
     loop {
         match build.exit_status()? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => return Err(build.ended(status, &format!("the build of {what}"))),
             None => tokio::time::sleep(PAUSE).await,
         }
-        if told.elapsed() >= PROGRESS {
-            told = Instant::now();
+        if last_line.elapsed() >= PROGRESS {
+            last_line = Instant::now();
             let seconds = started.elapsed().as_secs();
-            super::tell(&format!("still building {what} ({}:{:02})", seconds / 60, seconds % 60));
+            super::report(&format!("still building {what} ({}:{:02})", seconds / 60, seconds % 60));
         }
     }
 }

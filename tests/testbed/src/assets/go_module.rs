@@ -51,7 +51,7 @@ impl GoModule {
                     .to_owned(),
             )
         })?;
-        super::tell(&format!(
+        super::report(&format!(
             "building Kubernetes {} and Helm from source; the first time takes about 6 minutes on two idle cores, later \
              runs find it in {}",
             self.version,

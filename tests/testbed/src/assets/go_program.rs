@@ -34,7 +34,7 @@ impl GoProgram {
                         "{name} is written in Go. Install Go 1.26 (or 1.21 and newer, which fetch it), https://go.dev/dl/"
                     ))
                 })?;
-                super::tell(&format!("building {name}"));
+                super::report(&format!("building {name}"));
                 let staging = cache.staging()?;
                 source
                     .build(&go, &staging.join(&*name), "-s -w", &name, guardian)

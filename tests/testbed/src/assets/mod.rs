@@ -100,7 +100,7 @@ impl Assets {
             Ok(folder) => return Ok(Self::chosen(folder, "the official envtest archive")),
             Err(error) => error.to_string(),
         };
-        tell(&format!(
+        report(&format!(
             "the official envtest archive is not available ({archive_failure}): building from source"
         ));
         let folder = module.build(&cache, guardian).await?;
@@ -126,7 +126,7 @@ impl Assets {
         }
         let _lock = cache.lock().await?;
         if !has(&built, tool) {
-            tell(&format!(
+            report(&format!(
                 "{} has no {}: building from source",
                 self.folder.display(),
                 tool.file_name()
@@ -157,7 +157,7 @@ impl Assets {
     }
 
     fn chosen(folder: PathBuf, origin: &str) -> Self {
-        tell(&format!("control plane from {origin}: {}", folder.display()));
+        report(&format!("control plane from {origin}: {}", folder.display()));
         Self { folder }
     }
 }
@@ -168,7 +168,7 @@ fn has(folder: &Path, tool: Tool) -> bool {
 
 /// Writes a line to standard error directly, since the test harness would hold back the output of `eprintln!`: a build
 /// of minutes must not look like a hang.
-fn tell(line: &(impl fmt::Display + ?Sized)) {
+fn report(line: &(impl fmt::Display + ?Sized)) {
     // If it cannot be written, that is no reason to fail.
     let _ = writeln!(std::io::stderr(), "test bed: {line}");
 }

@@ -26,7 +26,7 @@ impl Python {
         let path = interpreter(&cache.folder(&name));
         let _lock = cache.lock().await?;
         if !imports(&path, module).await {
-            super::tell(&format!("fetching {package} {version}"));
+            super::report(&format!("fetching {package} {version}"));
             let staging = cache.staging()?;
             install(&staging, &format!("{package}=={version}")).await?;
             cache.publish(&staging, &name)?;

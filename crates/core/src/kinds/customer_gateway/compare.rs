@@ -11,7 +11,7 @@ use crate::kind::{Compare, Correction, DesiredState, Difference, Immutable};
 use crate::owner_tag::hex_sha256;
 
 impl Compare for Gateways {
-    fn looks_like(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
+    fn is_candidate(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
         remote.name.as_deref() == Some(name) && has_identifier(spec, remote)
     }
 
@@ -24,7 +24,7 @@ impl Compare for Gateways {
             && remote
                 .id_type
                 .as_deref()
-                .is_none_or(|told| told.eq_ignore_ascii_case(wanted_type))
+                .is_none_or(|reported| reported.eq_ignore_ascii_case(wanted_type))
     }
 
     fn is_duplicate(one: &Self::Remote, other: &Self::Remote) -> bool {
@@ -63,21 +63,21 @@ impl Compare for Gateways {
                 Some(has) if !has.eq_ignore_ascii_case(wanted) => {
                     return differs("idType", &wanted.to_uppercase(), &has.to_uppercase());
                 }
-                None if !full => return Immutable::Untold,
+                None if !full => return Immutable::Unknown,
                 _ => {}
             }
         }
         if let Some(wanted) = &spec.id_value {
             match &remote.id_value {
                 Some(has) if !is_same_identifier(has, wanted) => return differs("idValue", wanted, has),
-                None if !full => return Immutable::Untold,
+                None if !full => return Immutable::Unknown,
                 _ => {}
             }
         }
         if let Some(wanted) = spec.bgp_asn {
             match remote.bgp_asn {
                 Some(has) if has != wanted => return differs("bgpASN", &wanted.to_string(), &has.to_string()),
-                None if !full => return Immutable::Untold,
+                None if !full => return Immutable::Unknown,
                 None => return differs("bgpASN", &wanted.to_string(), "none"),
                 _ => {}
             }

@@ -44,18 +44,18 @@ impl Ledger for Gateways {
         let put = wanted.keys().filter(|key| is_put(key)).cloned();
         status.managed_tags = put.chain(kept).take(MAX_MANAGED_TAGS).collect();
         let recorded = status.ca_certificate.take().unwrap_or_default();
-        status.ca_certificate = remote.ca_certificate.as_ref().map(|told| CertificateStatus {
+        status.ca_certificate = remote.ca_certificate.as_ref().map(|reported| CertificateStatus {
             // Another id means another certificate than the one that was sent. Where drift is only reported, it must
             // not count as ours from now on.
-            content_sha256: match (&recorded.id, &told.id) {
+            content_sha256: match (&recorded.id, &reported.id) {
                 (Some(ours), Some(its)) if ours != its => None,
                 _ => recorded.content_sha256,
             },
-            id: told.id.clone(),
+            id: reported.id.clone(),
             // The author of the certificate chose these texts.
-            issuer: told.issuer.as_deref().map(shown),
-            subject: told.subject.as_deref().map(shown),
-            expires_at: told
+            issuer: reported.issuer.as_deref().map(shown),
+            subject: reported.subject.as_deref().map(shown),
+            expires_at: reported
                 .expire_time
                 .as_deref()
                 .and_then(|text| time::parse(text).ok())
@@ -81,7 +81,7 @@ impl Ledger for Gateways {
     }
 
     fn refused(_: &mut Self::Status, _: &Self::Change, _: &CloudError, _: &RecordContext<'_>) -> Refused {
-        Refused::AsTold
+        Refused::AsReported
     }
 }
 
@@ -90,9 +90,9 @@ pub(super) fn remember_certificate(
     certificate: &CertificateContent,
     remote: Option<&CustomerGateway>,
 ) {
-    let told = remote.and_then(|remote| remote.ca_certificate.as_ref());
+    let reported = remote.and_then(|remote| remote.ca_certificate.as_ref());
     let recorded = status.ca_certificate.get_or_insert_default();
-    recorded.id = told.and_then(|told| told.id.clone());
+    recorded.id = reported.and_then(|reported| reported.id.clone());
     recorded.content_sha256 = Some(hex_sha256(&certificate.content));
 }
 

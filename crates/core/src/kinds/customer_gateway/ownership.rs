@@ -23,7 +23,7 @@ impl Ownership for Gateways {
         intent.map(|intent| &mut intent.deadline).into_iter().collect()
     }
 
-    fn settles(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool {
+    fn resolves_intent(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool {
         let owner = owner_of(remote, &record.policy.owner_tag_key);
         let is_marked = owner.is_some_and(|owner| owner.uid == record.uid);
         is_marked && record.is_in_window::<Self>(intent, remote)

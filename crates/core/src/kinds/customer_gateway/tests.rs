@@ -52,7 +52,7 @@ fn domain_names_are_compared_case_insensitively() {
         id_value: Some("branch.example.COM".to_owned()),
         ..CustomerGateway::default()
     };
-    assert!(Gateways::looks_like(&spec, "branch", &remote));
+    assert!(Gateways::is_candidate(&spec, "branch", &remote));
     assert!(Gateways::is_same_peer(&spec, &remote));
     assert_eq!(Gateways::immutable_difference(&spec, &remote, true), Immutable::Same);
     let other = CustomerGateway {
@@ -181,12 +181,12 @@ proptest! {
 
 #[test]
 fn a_certificate_is_resent_only_when_its_text_or_id_changed() {
-    let told = vpn_cloud::resources::customer_gateways::CaCertificate {
+    let reported = vpn_cloud::resources::customer_gateways::CaCertificate {
         id: Some("c1".to_owned()),
         ..Default::default()
     };
     let remote = CustomerGateway {
-        ca_certificate: Some(told),
+        ca_certificate: Some(reported),
         ..CustomerGateway::default()
     };
     let mut status = CustomerGatewayStatus::default();
@@ -201,8 +201,8 @@ fn a_certificate_is_resent_only_when_its_text_or_id_changed() {
     assert!(!certificate_differs(&status, "pem", &remote));
     assert!(certificate_differs(&status, "another", &remote));
     let mut replaced = remote.clone();
-    if let Some(told) = &mut replaced.ca_certificate {
-        told.id = Some("c2".to_owned());
+    if let Some(reported) = &mut replaced.ca_certificate {
+        reported.id = Some("c2".to_owned());
     }
     assert!(certificate_differs(&status, "pem", &replaced));
     let removed = CustomerGateway {

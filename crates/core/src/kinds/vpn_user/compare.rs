@@ -10,7 +10,7 @@ use crate::kind::{Compare, Correction, DesiredState, Difference, Immutable};
 use crate::terms::guard::Guard;
 
 impl Compare for Users {
-    fn looks_like(_: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
+    fn is_candidate(_: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
         remote.name.as_deref() == Some(name)
     }
 
@@ -24,7 +24,7 @@ impl Compare for Users {
         };
         match &remote.name {
             Some(has) if has == wanted => Immutable::Same,
-            None if !full => Immutable::Untold,
+            None if !full => Immutable::Unknown,
             has => {
                 let (id, has) = (&remote.id, has.as_deref().unwrap_or("none"));
                 let message = format!(
@@ -121,8 +121,13 @@ fn group_field(spec: &VpnUserSpec) -> String {
 fn password_correction(wanted: &DesiredState<'_, Users>) -> Option<Correction<UserChange>> {
     let password = wanted.dereferenced.password.as_ref()?;
     let keeps = |guard| wanted.policy.keeps(guard);
-    let settle = wanted.policy.confirmation_period;
-    match password::judge(&wanted.status.record, password.asked(), wanted.cloud_now, settle) {
+    let confirmation_period = wanted.policy.confirmation_period;
+    match password::judge(
+        &wanted.status.record,
+        password.asked(),
+        wanted.cloud_now,
+        confirmation_period,
+    ) {
         Judgement::InForce if keeps(Guard::PasswordOnce) => None,
         Judgement::Refused(message) if keeps(Guard::RefusedOnce) => {
             Some(Correction::UserAction(Reason::InvalidPassword, message))

@@ -22,10 +22,10 @@ use crate::terms::failure::failure_of;
 const LONGEST_SHOWN: usize = 1024;
 
 /// The most ids of lost users that are remembered.
-const MAX_VANISHED: usize = 4;
+const MAX_DISAPPEARED: usize = 4;
 
 impl Ledger for Users {
-    fn announced(status: &mut Self::Status, parent: &Self::Parent, new: &Self::New, intent: &Intent) {
+    fn record_creation(status: &mut Self::Status, parent: &Self::Parent, new: &Self::New, intent: &Intent) {
         status.name = Some(new.user.name.clone());
         status.record.vpn_server_id = Some(parent.clone());
         status.record.sent = Some(sent(new));
@@ -33,7 +33,7 @@ impl Ledger for Users {
         status.record.confirmed_at = Some(intent.deadline.clone());
     }
 
-    fn announced_before(status: &Self::Status, dereferenced: &Self::Dereferenced) -> Option<Self::New> {
+    fn recorded_creation(status: &Self::Status, dereferenced: &Self::Dereferenced) -> Option<Self::New> {
         // Independent of the present spec; only the password must still be in the Secret.
         let sent = status.record.sent.clone()?;
         let known = dereferenced.password.as_ref()?;
@@ -80,7 +80,7 @@ impl Ledger for Users {
 
     fn forget_earlier(status: &mut Self::Status) {
         status.record.sent = None;
-        status.record.vanished_ids.clear();
+        status.record.disappeared_ids.clear();
     }
 
     fn found(
@@ -90,9 +90,9 @@ impl Ledger for Users {
         intent: Option<&Intent>,
         record: &RecordContext<'_>,
     ) {
-        if remote.name.is_some() && remote.name == status.name && !status.record.vanished_ids.contains(&remote.id) {
+        if remote.name.is_some() && remote.name == status.name && !status.record.disappeared_ids.contains(&remote.id) {
             // The lost users had this name, so they no longer exist.
-            status.record.vanished_ids.clear();
+            status.record.disappeared_ids.clear();
         }
         status.name = remote.name.as_deref().map(shown).or(status.name.take());
         status.record.vpn_server_id = parent.cloned().or(status.record.vpn_server_id.take());
@@ -114,14 +114,14 @@ impl Ledger for Users {
         status.password_set_at = None;
     }
 
-    fn vanished(status: &mut Self::Status, id: &str) {
+    fn disappeared(status: &mut Self::Status, id: &str) {
         Self::lost(status);
         let record = &mut status.record;
         record.confirmed_at = None;
-        record.vanished_ids.retain(|other| other != id);
-        record.vanished_ids.push(id.to_owned());
-        if record.vanished_ids.len() > MAX_VANISHED {
-            record.vanished_ids.remove(0);
+        record.disappeared_ids.retain(|other| other != id);
+        record.disappeared_ids.push(id.to_owned());
+        if record.disappeared_ids.len() > MAX_DISAPPEARED {
+            record.disappeared_ids.remove(0);
         }
     }
 
@@ -154,9 +154,9 @@ impl Ledger for Users {
         }
     }
 
-    fn announce_change(status: &mut Self::Status, change: &Self::Change, deadline: Timestamp) {
+    fn record_change(status: &mut Self::Status, change: &Self::Change, deadline: Timestamp) {
         if let UserChange::ResetPassword(password) = change {
-            password::announce(&mut status.record, &password.record, deadline);
+            password::record_reset(&mut status.record, &password.record, deadline);
         }
     }
 
@@ -182,19 +182,19 @@ impl Ledger for Users {
         record: &RecordContext<'_>,
     ) -> Refused {
         let UserChange::ResetPassword(sent) = change else {
-            return Refused::AsTold;
+            return Refused::AsReported;
         };
         if error.kind != ErrorKind::RecentPassword {
             password::refused(&mut status.record);
             if error.kind == ErrorKind::BadPassword {
                 password::refuse(&mut status.record, sent.asked(), failure_of(error).condition.message);
             }
-            return Refused::AsTold;
+            return Refused::AsReported;
         }
         match password::refused_as_recent(&mut status.record) {
             Recent::Former => {
                 password::refuse(&mut status.record, sent.asked(), failure_of(error).condition.message);
-                Refused::AsTold
+                Refused::AsReported
             }
             Recent::Ambiguous => {
                 password::refuse(&mut status.record, sent.asked(), ambiguous());
@@ -230,12 +230,12 @@ fn was_created(status: &mut VpnUserStatus, at: Timestamp, record: &RecordContext
         status.record.former_passwords.clear();
     }
     status.password_set_at = Some(Time(vpn_cloud::limits::clock::whole_seconds(at)));
-    status.record.confirmed_at = Some(Time(settled(at, record.policy.confirmation_period)));
+    status.record.confirmed_at = Some(Time(confirmation_time(at, record.policy.confirmation_period)));
 }
 
 /// When a creation is confirmed, in whole seconds. Creations of about the same time share the value, so that one LIST
 /// confirms all.
-pub(super) fn settled(created: Timestamp, confirmation_period: Duration) -> Timestamp {
+pub(super) fn confirmation_time(created: Timestamp, confirmation_period: Duration) -> Timestamp {
     let step = i64::try_from(confirmation_period.as_secs() / 10).unwrap_or(1).max(1);
     let seconds = later(created, confirmation_period).as_second().saturating_add(step);
     Timestamp::from_second(seconds - seconds.rem_euclid(step)).unwrap_or(Timestamp::MAX)

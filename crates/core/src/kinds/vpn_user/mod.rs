@@ -182,14 +182,14 @@ pub(super) fn is_made_by_us(
     remote: &User,
     confirmation_period: Duration,
 ) -> bool {
-    if status.record.vanished_ids.contains(&remote.id) {
+    if status.record.disappeared_ids.contains(&remote.id) {
         return true;
     }
     let (Some(sent), Some(created)) = (&status.record.sent, Users::times(remote).0) else {
         return false;
     };
     let open = intent.map(|intent| (intent.recorded_at.0, intent.deadline.0));
-    looks_as_sent(sent, remote)
+    is_as_sent(sent, remote)
         && open.into_iter().chain(given_up(status)).any(|(recorded_at, deadline)| {
             creation_window(recorded_at, Some(deadline), confirmation_period).contains(&created)
         })
@@ -207,7 +207,7 @@ pub(super) fn sent(new: &UserCreation) -> SentUser {
 }
 
 /// Whether the user has the fields that were sent and no others. If no group was sent, the cloud may choose one.
-pub(super) fn looks_as_sent(sent: &SentUser, remote: &User) -> bool {
+pub(super) fn is_as_sent(sent: &SentUser, remote: &User) -> bool {
     let group = sent.user_group_id.as_ref();
     remote.name.as_ref() == Some(&sent.name)
         && remote.description.as_deref().unwrap_or_default() == sent.description.as_deref().unwrap_or_default()

@@ -42,19 +42,19 @@ impl Ownership for Users {
         intent.into_iter().chain(reset).chain(confirmed_at).collect()
     }
 
-    fn settles(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool {
+    fn resolves_intent(intent: &Intent, remote: &Self::Remote, record: &RecordContext<'_>) -> bool {
         remote.name.as_deref() == Some(intent.name.as_str()) && record.is_in_window::<Self>(intent, remote)
     }
 
-    fn settles_all(status: &Self::Status, remote: &Self::Remote) -> bool {
+    fn resolves_all_intents(status: &Self::Status, remote: &Self::Remote) -> bool {
         let record = &status.record;
         // It may have been adopted under another name than the one that was sent or lost.
         let has_the_name = |sent: &SentUser| remote.name.as_deref() == Some(sent.name.as_str());
-        let is_lost = || record.vanished_ids.contains(&remote.id);
+        let is_lost = || record.disappeared_ids.contains(&remote.id);
         record.sent.as_ref().map_or_else(is_lost, has_the_name)
     }
 
     fn lost_ids(status: &Self::Status) -> &[String] {
-        &status.record.vanished_ids
+        &status.record.disappeared_ids
     }
 }

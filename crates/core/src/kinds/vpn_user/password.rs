@@ -34,12 +34,12 @@ pub(super) enum Judgement {
     Refused(String),
 }
 
-/// Judges the password that the Secret holds. `settle`: how much later than its deadline a request may take effect.
+/// Judges the password that the Secret holds. `confirmation_period`: how much later than its deadline a request may take effect.
 pub(super) fn judge(
     record: &UserRecord,
     asked: WantedPassword<'_>,
     cloud_now: Timestamp,
-    settle: Duration,
+    confirmation_period: Duration,
 ) -> Judgement {
     let wanted = asked.password;
     let is_recorded = record
@@ -51,7 +51,7 @@ pub(super) fn judge(
     {
         return Judgement::Refused(message.to_owned());
     }
-    let over_at = |reset: &PasswordReset| later(reset.deadline.0, settle);
+    let over_at = |reset: &PasswordReset| later(reset.deadline.0, confirmation_period);
     match &record.password_reset {
         None if is_recorded => Judgement::InForce,
         Some(reset) if !is_same(&reset.password, wanted) && is_recorded => Judgement::Ambiguous,
@@ -80,7 +80,7 @@ pub(super) fn refuse(record: &mut UserRecord, asked: WantedPassword<'_>, message
 }
 
 /// Records a password that is about to be sent.
-pub(super) fn announce(record: &mut UserRecord, wanted: &PasswordRecord, deadline: Timestamp) {
+pub(super) fn record_reset(record: &mut UserRecord, wanted: &PasswordRecord, deadline: Timestamp) {
     let earlier = record.password_reset.take();
     let (repeated, after_another) = match &earlier {
         Some(reset) if is_same(&reset.password, wanted) => (true, reset.after_another),
@@ -148,8 +148,8 @@ pub(super) fn refused_as_recent(record: &mut UserRecord) -> Recent {
 
 /// Records that the cloud refused the password just sent for another reason. An earlier request may have set it.
 pub(super) fn refused(record: &mut UserRecord) {
-    let is_settled = |reset: &PasswordReset| !reset.repeated && !reset.after_another;
-    if record.password_reset.as_ref().is_some_and(is_settled) {
+    let is_resolved = |reset: &PasswordReset| !reset.repeated && !reset.after_another;
+    if record.password_reset.as_ref().is_some_and(is_resolved) {
         record.password_reset = None;
     }
 }
@@ -194,14 +194,14 @@ mod tests {
         }
     }
 
-    const SETTLE: Duration = Duration::from_secs(30);
+    const CONFIRMATION_PERIOD: Duration = Duration::from_secs(30);
 
     fn judged_at(record: &UserRecord, password: &PasswordRecord, now: i64) -> Judgement {
         let asked = WantedPassword {
             password,
             requested_at: None,
         };
-        judge(record, asked, at(now), SETTLE)
+        judge(record, asked, at(now), CONFIRMATION_PERIOD)
     }
 
     fn judged(record: &UserRecord, value: &str) -> Judgement {
@@ -221,7 +221,7 @@ mod tests {
     fn a_password_is_sent_once() {
         let mut record = with(None);
         assert_eq!(judged(&record, "1"), Judgement::Send);
-        announce(&mut record, &p("1"), at(NOW + 12));
+        record_reset(&mut record, &p("1"), at(NOW + 12));
         set(&mut record, &p("1"));
         assert_eq!(judged(&record, "1"), Judgement::InForce);
         assert_eq!(
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(judged_at(&record, &password("1", "new", "1"), NOW), Judgement::InForce);
         assert_eq!(judged_at(&record, &password("1", "new", "2"), NOW), Judgement::Send);
         let mut record = record;
-        announce(&mut record, &password("1", "new", "2"), at(NOW));
+        record_reset(&mut record, &password("1", "new", "2"), at(NOW));
         assert_eq!(
             refused_as_recent(&mut record),
             Recent::InForce,
@@ -249,25 +249,25 @@ mod tests {
     #[test]
     fn a_recently_used_error_confirms_only_a_possibly_sent_password() {
         let mut record = with(Some("2"));
-        announce(&mut record, &p("1"), at(NOW));
+        record_reset(&mut record, &p("1"), at(NOW));
         let fresh = record.clone();
         assert_eq!(refused_as_recent(&mut record), Recent::Former);
         assert_eq!(record, with(Some("2")), "nothing has changed");
 
         let mut record = fresh;
-        announce(&mut record, &p("1"), at(NOW));
+        record_reset(&mut record, &p("1"), at(NOW));
         assert_eq!(refused_as_recent(&mut record), Recent::InForce, "sent before, and lost");
         assert_eq!(record, after(&["2", "1"]));
 
         let mut adopted = with(None);
-        announce(&mut adopted, &p("1"), at(NOW));
+        record_reset(&mut adopted, &p("1"), at(NOW));
         assert_eq!(refused_as_recent(&mut adopted), Recent::InForce);
     }
 
     #[test]
     fn a_password_reverted_during_an_unknown_outcome_needs_a_new_value() {
         let mut record = with(Some("1"));
-        announce(&mut record, &p("2"), at(NOW + 12));
+        record_reset(&mut record, &p("2"), at(NOW + 12));
         assert_eq!(judged(&record, "1"), Judgement::Ambiguous);
         assert_eq!(judged(&record, "2"), Judgement::Send);
         assert_eq!(
@@ -277,14 +277,14 @@ mod tests {
         );
         assert_eq!(judged_at(&record, &p("3"), NOW + 42), Judgement::Wait(at(NOW + 42)));
         assert_eq!(judged_at(&record, &p("3"), NOW + 43), Judgement::Send);
-        announce(&mut record, &p("3"), at(NOW + 55));
+        record_reset(&mut record, &p("3"), at(NOW + 55));
         let unknown = record.clone();
         set(&mut record, &p("3"));
         assert_eq!(record, after(&["1", "3"]), "settled");
 
         let mut record = unknown;
         assert_eq!(refused_as_recent(&mut record), Recent::Ambiguous);
-        announce(&mut record, &p("3"), at(NOW + 25));
+        record_reset(&mut record, &p("3"), at(NOW + 25));
         assert_eq!(
             refused_as_recent(&mut record),
             Recent::Ambiguous,
@@ -300,7 +300,8 @@ mod tests {
             password: &refused,
             requested_at,
         };
-        let judged_when = |record: &UserRecord, requested_at| judge(record, asked(requested_at), at(NOW), SETTLE);
+        let judged_when =
+            |record: &UserRecord, requested_at| judge(record, asked(requested_at), at(NOW), CONFIRMATION_PERIOD);
         refuse(&mut record, asked(Some("monday")), "no".to_owned());
         let no = Judgement::Refused("no".to_owned());
         for (requested_at, expected) in [
@@ -330,8 +331,8 @@ mod tests {
     #[test]
     fn a_refused_former_password_sent_twice_confirms_nothing() {
         let mut record = after(&["1", "2"]);
-        announce(&mut record, &p("1"), at(NOW));
-        announce(&mut record, &p("1"), at(NOW));
+        record_reset(&mut record, &p("1"), at(NOW));
+        record_reset(&mut record, &p("1"), at(NOW));
         assert_eq!(refused_as_recent(&mut record), Recent::Ambiguous);
         assert_eq!(
             judged(&record, "2"),
@@ -355,11 +356,11 @@ mod tests {
     #[test]
     fn a_definite_refusal_clears_only_a_first_attempt() {
         let mut record = with(Some("1"));
-        announce(&mut record, &p("2"), at(NOW));
+        record_reset(&mut record, &p("2"), at(NOW));
         refused(&mut record);
         assert_eq!(record, with(Some("1")));
-        announce(&mut record, &p("2"), at(NOW));
-        announce(&mut record, &p("2"), at(NOW));
+        record_reset(&mut record, &p("2"), at(NOW));
+        record_reset(&mut record, &p("2"), at(NOW));
         refused(&mut record);
         assert!(
             record.password_reset.is_some_and(|reset| reset.repeated),

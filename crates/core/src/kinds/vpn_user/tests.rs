@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use vpn_cloud::error::cloud_error::{CloudError, Operation};
 use vpn_cloud::error::error_kind::ErrorKind;
 
-use super::ledger::settled;
+use super::ledger::confirmation_time;
 use super::*;
 use crate::api::PastIntent;
 use crate::kind::compare::{Correction, DesiredState, Difference};
@@ -14,7 +14,7 @@ use crate::kind::{Compare, Ledger, Ownership};
 use crate::terms::policy::Policy;
 
 const SERVER: &str = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb";
-const ANNOUNCED: i64 = 1000;
+const RECORDED: i64 = 1000;
 const DEADLINE: i64 = 1012;
 
 fn at(second: i64) -> Timestamp {
@@ -34,7 +34,7 @@ fn unresolved() -> VpnUserStatus {
         ..SentUser::default()
     });
     status.object.past_intents = vec![PastIntent {
-        recorded_at: Time(at(ANNOUNCED)),
+        recorded_at: Time(at(RECORDED)),
         deadline: Time(at(DEADLINE)),
         given_up: true,
     }];
@@ -56,14 +56,14 @@ fn a_user_is_owned_if_it_matches_the_request_and_its_window() {
     let is_ours = |status: &VpnUserStatus, user: &User| Users::is_of_record(status, user, &policy());
     let status = unresolved();
     for (created, expected) in [
-        (ANNOUNCED - 6, false),
-        (ANNOUNCED - 5, true),
+        (RECORDED - 6, false),
+        (RECORDED - 5, true),
         (DEADLINE + 35, true),
         (DEADLINE + 36, false),
     ] {
         assert_eq!(is_ours(&status, &user(created)), expected, "{created}");
     }
-    let inside = user(ANNOUNCED + 1);
+    let inside = user(RECORDED + 1);
     for unmanaged in [
         User {
             name: Some("Alice".to_owned()),
@@ -91,9 +91,9 @@ fn a_user_is_owned_if_it_matches_the_request_and_its_window() {
     let mut resolved = status.clone();
     resolved.object.past_intents[0].given_up = false;
     assert!(!is_ours(&resolved, &inside), "that creation has made another");
-    let mut vanished = VpnUserStatus::default();
-    vanished.record.vanished_ids.push("u".to_owned());
-    assert!(is_ours(&vanished, &user(1)), "the cloud gave us its id");
+    let mut disappeared = VpnUserStatus::default();
+    disappeared.record.disappeared_ids.push("u".to_owned());
+    assert!(is_ours(&disappeared, &user(1)), "the cloud gave us its id");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn an_unsent_field_matches_any_empty_form() {
         let same = User {
             description: Some(description.to_owned()),
             static_ip: Some(static_ip.to_owned()),
-            ..user(ANNOUNCED)
+            ..user(RECORDED)
         };
         assert!(Users::is_of_record(&unresolved(), &same, &policy()), "{same:?}");
     }
@@ -115,7 +115,7 @@ fn an_adopted_user_has_the_sent_password_only_if_we_created_it() {
         uid: "uid",
         cloud_now: at(2000),
     };
-    for (created, made_by_us) in [(ANNOUNCED + 1, true), (1, false)] {
+    for (created, made_by_us) in [(RECORDED + 1, true), (1, false)] {
         let mut status = unresolved();
         status.record.confirmed_at = Some(Time(at(DEADLINE)));
         Users::found(&mut status, None, &user(created), None, &record);
@@ -171,14 +171,16 @@ fn a_refused_creation_leaves_no_record_for_an_unmanaged_user() {
 
 #[test]
 fn creations_close_in_time_are_confirmed_together() {
-    let settle = Duration::from_secs(30);
-    let times: std::collections::BTreeSet<_> = (0..30).map(|second| settled(at(1000 + second), settle)).collect();
+    let confirmation_period = Duration::from_secs(30);
+    let times: std::collections::BTreeSet<_> = (0..30)
+        .map(|second| confirmation_time(at(1000 + second), confirmation_period))
+        .collect();
     assert!(times.len() <= 11, "{times:?}");
     for second in 0..30 {
-        let left = settled(at(1000 + second), settle).duration_since(at(1000 + second));
+        let left = confirmation_time(at(1000 + second), confirmation_period).duration_since(at(1000 + second));
         assert!((30..=34).contains(&left.as_secs()), "{left}");
     }
-    assert!(settled(at(1000), Duration::ZERO) > at(1000));
+    assert!(confirmation_time(at(1000), Duration::ZERO) > at(1000));
 }
 
 /// Applies an update as a cloud may: what an omitted group means is not documented.
@@ -217,7 +219,7 @@ proptest! {
             description: has_description,
             static_ip: has_static_ip,
             user_group_id: has_group,
-            ..user(ANNOUNCED)
+            ..user(RECORDED)
         };
         let mut remote = before.clone();
         let (status, dereferenced) = (VpnUserStatus::default(), UserDereferenced::default());

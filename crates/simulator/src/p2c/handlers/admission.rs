@@ -39,7 +39,7 @@ pub(crate) fn admit(state: &mut CloudState, call: &ServiceCall<'_>, sequence: u6
     if !call.route.operation.is_p2c_write() {
         return Ok(());
     }
-    let trouble = if server.status != USABLE_STATUS {
+    let problem = if server.status != USABLE_STATUS {
         Some(format!("currently {}", server.status))
     } else if server.client_auth_type != USABLE_AUTH_TYPE {
         Some(format!(
@@ -49,8 +49,8 @@ pub(crate) fn admit(state: &mut CloudState, call: &ServiceCall<'_>, sequence: u6
     } else {
         None
     };
-    if let Some(trouble) = trouble {
-        let text = format!("resource (type=VPN_SERVER, ID={server_id}) is not ready, {trouble}");
+    if let Some(problem) = problem {
+        let text = format!("resource (type=VPN_SERVER, ID={server_id}) is not ready, {problem}");
         return Err(match switches.server_not_ready {
             ServerNotReady::Status400 => refuse(P2cCode::ServerNotReady, text, &switches),
             ServerNotReady::Status409 => ApiRefusal::service(StatusCode::CONFLICT, "VPN.0016", text),

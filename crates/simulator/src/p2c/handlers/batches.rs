@@ -65,10 +65,10 @@ pub(crate) fn delete(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<C
         return Err(refuse(P2cCode::UserMissing, text, &switches));
     }
     for id in &ids {
-        let gone = users
+        let is_absent = users
             .seen_mut(server_id, id)
             .is_some_and(|user| user.life.delete(slow_end, &switches));
-        if gone {
+        if is_absent {
             users.remove(id);
         }
     }
@@ -77,9 +77,14 @@ pub(crate) fn delete(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<C
 
 /// The user that an item asks for, or why there cannot be one.
 fn check(state: &mut CloudState, call: &ServiceCall<'_>, item: &Fields) -> Result<StoredUser, String> {
-    let told = |refusal: ApiRefusal| refusal.message;
-    let server = state.p2c.servers.find(call, &state.switches).map_err(told)?.clone();
-    let group = match item.text("user_group_name").map_err(told)? {
+    let message_of = |refusal: ApiRefusal| refusal.message;
+    let server = state
+        .p2c
+        .servers
+        .find(call, &state.switches)
+        .map_err(message_of)?
+        .clone();
+    let group = match item.text("user_group_name").map_err(message_of)? {
         None | Some("") => None,
         Some(name) => Some(
             state
@@ -91,7 +96,7 @@ fn check(state: &mut CloudState, call: &ServiceCall<'_>, item: &Fields) -> Resul
     };
     RequestedUser::read(item)
         .and_then(|wanted| wanted.check(state, &server, group))
-        .map_err(told)
+        .map_err(message_of)
 }
 
 fn show_invalid(item: &Fields, cause: &str) -> Value {

@@ -9,7 +9,7 @@ use crate::p2c::stores::users::StoredUser;
 use crate::paging::{PageQuery, page};
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
-use crate::switches::{AddMember, RemoveStranger};
+use crate::switches::{AddMember, RemoveNonMember};
 
 /// POST …/add-users; all of them or none.
 pub(crate) fn add(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
@@ -31,13 +31,13 @@ pub(crate) fn add(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<Call
 pub(crate) fn remove(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<CallAnswer, ApiRefusal> {
     let switches = state.switches;
     let group = state.p2c.groups.find_for_members(call, &switches)?.id.clone();
-    let (members, strangers): (Vec<_>, Vec<_>) = named_users(state, call)?
+    let (members, non_members): (Vec<_>, Vec<_>) = named_users(state, call)?
         .into_iter()
         .partition(|user| user.group_id.as_ref() == Some(&group));
-    if let Some(stranger) = strangers.first()
-        && switches.remove_stranger == RemoveStranger::Refused
+    if let Some(non_member) = non_members.first()
+        && switches.remove_non_member == RemoveNonMember::Refused
     {
-        let text = format!("VPN user {} is not in the user group.", stranger.id);
+        let text = format!("VPN user {} is not in the user group.", non_member.id);
         return Err(refuse(P2cCode::NotInGroup, text, &switches));
     }
     put(state, members, None);

@@ -203,11 +203,11 @@ fn wrapped_fields(call: &ServiceCall<'_>) -> Result<Fields, ApiRefusal> {
 
 fn show(user: &StoredUser, groups: &GroupStore, switches: &Switches) -> Value {
     let mut shown = Map::new();
-    let mut tell = |name: &str, value: Value| shown.insert(name.to_owned(), value);
-    tell("id", json!(user.id));
-    tell("name", json!(user.name));
+    let mut set = |name: &str, value: Value| shown.insert(name.to_owned(), value);
+    set("id", json!(user.id));
+    set("name", json!(user.name));
     if let Some(description) = show_description(&user.description, switches) {
-        tell("description", description);
+        set("description", description);
     }
     let group = user.group_id.as_deref().and_then(|id| groups.get(id));
     let fields = group.map_or([None, None], |group| [Some(json!(group.id)), Some(json!(group.name))]);
@@ -218,7 +218,7 @@ fn show(user: &StoredUser, groups: &GroupStore, switches: &Switches) -> Value {
             UnsetGroup::Null => Some(Value::Null),
         };
         if let Some(value) = value.or(unset) {
-            tell(name, value);
+            set(name, value);
         }
     }
     let unset = match switches.unset_static_ip {
@@ -227,9 +227,9 @@ fn show(user: &StoredUser, groups: &GroupStore, switches: &Switches) -> Value {
         UnsetStaticIp::Empty => Some(json!("")),
     };
     if let Some(ip) = user.static_ip.as_ref().map(|ip| json!(ip)).or(unset) {
-        tell("static_ip", ip);
+        set("static_ip", ip);
     }
-    tell("created_at", json!(in_read_answer(user.created_at, switches)));
-    tell("updated_at", json!(in_read_answer(user.updated_at, switches)));
+    set("created_at", json!(in_read_answer(user.created_at, switches)));
+    set("updated_at", json!(in_read_answer(user.updated_at, switches)));
     Value::Object(shown)
 }

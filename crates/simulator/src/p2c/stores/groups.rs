@@ -154,15 +154,15 @@ impl GroupStore {
 
     /// Lets go of those whose time has come; their ids.
     pub(crate) fn pass(&mut self, now: Timestamp) -> Vec<String> {
-        let mut gone = Vec::new();
+        let mut deleted = Vec::new();
         self.0.retain(|id, group| {
             let stays = group.life.pass(now);
             if !stays {
-                gone.push(id.clone());
+                deleted.push(id.clone());
             }
             stays
         });
-        gone
+        deleted
     }
 
     pub(crate) fn check_free(&self, server_id: &str, name: &str, switches: &Switches) -> Result<(), ApiRefusal> {

@@ -13,7 +13,7 @@ pub(crate) struct Writes(BTreeMap<String, Load>);
 #[derive(Debug, Default)]
 struct Load {
     /// Changes in progress, from arrival to response.
-    under_way: BTreeSet<u64>,
+    in_progress: BTreeSet<u64>,
     most: usize,
     total: u64,
     /// When answered changes leave the queue.
@@ -23,7 +23,7 @@ struct Load {
 /// Counts of the changes on one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WriteCounts {
-    pub under_way: usize,
+    pub in_progress: usize,
     pub most: usize,
     pub total: u64,
 }
@@ -31,14 +31,14 @@ pub(crate) struct WriteCounts {
 impl Writes {
     pub(crate) fn arrive(&mut self, server_id: &str, sequence: u64) {
         let load = self.0.entry(server_id.to_owned()).or_default();
-        load.under_way.insert(sequence);
-        load.most = load.most.max(load.under_way.len());
+        load.in_progress.insert(sequence);
+        load.most = load.most.max(load.in_progress.len());
         load.total += 1;
     }
 
     pub(crate) fn leave(&mut self, server_id: &str, sequence: u64) {
         if let Some(load) = self.0.get_mut(server_id) {
-            load.under_way.remove(&sequence);
+            load.in_progress.remove(&sequence);
         }
     }
 
@@ -50,7 +50,7 @@ impl Writes {
             WriteQueueLimit::Unlimited => return true,
         };
         self.0.get(server_id).is_none_or(|load| {
-            let before = load.under_way.range(..sequence).count();
+            let before = load.in_progress.range(..sequence).count();
             before + load.leaving.iter().filter(|end| **end > now).count() < room
         })
     }
@@ -71,7 +71,7 @@ impl Writes {
         self.0
             .get(server_id)
             .map_or_else(WriteCounts::default, |load| WriteCounts {
-                under_way: load.under_way.len(),
+                in_progress: load.in_progress.len(),
                 most: load.most,
                 total: load.total,
             })
@@ -79,9 +79,9 @@ impl Writes {
 
     /// Restarts the counts; changes in progress stay.
     pub(crate) fn forget(&mut self) {
-        self.0.retain(|_, load| !load.under_way.is_empty());
+        self.0.retain(|_, load| !load.in_progress.is_empty());
         for load in self.0.values_mut() {
-            load.most = load.under_way.len();
+            load.most = load.in_progress.len();
             load.total = 0;
             load.leaving.clear();
         }
@@ -101,7 +101,7 @@ mod tests {
         writes.leave("s", 1);
         writes.arrive("s", 4);
         let seen = WriteCounts {
-            under_way: 2,
+            in_progress: 2,
             most: 2,
             total: 3,
         };
@@ -109,7 +109,7 @@ mod tests {
         writes.leave("s", 2);
         writes.forget();
         let seen = WriteCounts {
-            under_way: 1,
+            in_progress: 1,
             most: 1,
             total: 0,
         };

@@ -172,8 +172,8 @@ async fn adopted_and_observed_user_matches_golden_files() {
     request_reconcile(&world, "adopted", "1").await;
     request_reconcile(&world, "observed", "1").await;
     let events = ["Adopted", "PasswordSet", "NotFound"];
-    let gone = show(&world, "user-not-found-adopted", "adopted", Reason::NotFound, &events).await;
-    assert_eq!(gone["status"]["id"], adopted["status"]["id"]);
+    let deleted = show(&world, "user-not-found-adopted", "adopted", Reason::NotFound, &events).await;
+    assert_eq!(deleted["status"]["id"], adopted["status"]["id"]);
     show(
         &world,
         "user-not-found-observed",
@@ -247,7 +247,7 @@ async fn user_before_its_confirmation_matches_golden_files() {
     apply(&world, "alice", "{}").await;
     let alice = show(
         &world,
-        "user-creating-settling",
+        "user-creating-unconfirmed",
         "alice",
         Reason::Creating,
         &["Created"],
@@ -260,7 +260,7 @@ async fn user_before_its_confirmation_matches_golden_files() {
     apply(&world, "troubled", "{}").await;
     let events = ["Throttled", "Created"];
     world.users().wait_for_event("troubled", "Created").await;
-    let golden = "user-creating-settling-after-trouble";
+    let golden = "user-creating-unconfirmed-after-failure";
     show(&world, golden, "troubled", Reason::Creating, &events).await;
 
     let id = alice["status"]["id"].as_str().unwrap();
@@ -268,7 +268,7 @@ async fn user_before_its_confirmation_matches_golden_files() {
     world.kubectl(["delete", "vpnu", "alice", "--wait=false"]).await;
     show(
         &world,
-        "user-deleting-unsettled",
+        "user-deleting-unconfirmed",
         "alice",
         Reason::Deleting,
         &["Created"],

@@ -4,7 +4,7 @@ use serde_json::json;
 use vpn_core::api::conditions::Reason;
 
 use super::super::still;
-use super::{show, trouble};
+use super::{inject_fault, show};
 use crate::operator::world::World;
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn invalid_password_matches_golden_files() {
     show(&world, "user-invalid-password-recent", "bobby", reason, &events).await;
 
     world.users().wait_for_reason("carol", "Available").await;
-    trouble(&world, "ResetVpnUserPassword", json!({"fault": "lost-answer"})).await;
+    inject_fault(&world, "ResetVpnUserPassword", json!({"fault": "lost-answer"})).await;
     world.apply_password("carol", "Golden carol-2").await;
     world.users().wait_for_reason("carol", "CloudError").await;
     world.apply_password("carol", "Golden carol-1").await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vpn_core::api::conditions::Reason;
 
 use super::super::still;
-use super::{apply, create, login, server, show, trouble};
+use super::{apply, create, inject_fault, login, server, show};
 use crate::operator::world::World;
 
 #[tokio::test]
@@ -73,13 +73,13 @@ async fn throttling_matches_golden_files() {
     world.apply_password("erika", "Golden Erika-1").await;
     world.apply_user("erika", "{passwordSecretRef: {name: erika}}").await;
     world.users().wait_for_reason("erika", "Available").await;
-    trouble(&world, "CreateVpnUser", json!({"fault": "throttled-by-service"})).await;
+    inject_fault(&world, "CreateVpnUser", json!({"fault": "throttled-by-service"})).await;
     apply(&world, "alice", "{}").await;
     let events = ["Throttled"];
     show(&world, "user-throttled", "alice", Reason::Throttled, &events).await;
 
     let queue_full = json!({"fault": "queue-full"});
-    trouble(&world, "ResetVpnUserPassword", queue_full.clone()).await;
+    inject_fault(&world, "ResetVpnUserPassword", queue_full.clone()).await;
     world.users().wait_for_reason("alice", "Available").await;
     world.apply_password("erika", "Golden Erika-2").await;
     let events = ["Created", "Throttled"];
@@ -87,7 +87,7 @@ async fn throttling_matches_golden_files() {
 
     // On a server of its own, where nobody has to wait yet.
     let server = server(&world, json!({})).await;
-    trouble(&world, "CreateVpnUser", queue_full).await;
+    inject_fault(&world, "CreateVpnUser", queue_full).await;
     apply(&world, "bobby", &format!("{{vpnServerID: {server}}}")).await;
     show(
         &world,
@@ -108,7 +108,7 @@ async fn cloud_error_matches_golden_files() {
     world.apply_user("erika", "{passwordSecretRef: {name: erika}}").await;
     create(&world, "alice", "{description: on call}").await;
     let error = json!({"fault": "error", "status": 500, "code": "VPN.0002", "message": "internal error"});
-    trouble(&world, "GetVpnUser", error).await;
+    inject_fault(&world, "GetVpnUser", error).await;
     world
         .users()
         .patch("alice", json!({"spec": {"description": "on leave"}}))
@@ -116,7 +116,7 @@ async fn cloud_error_matches_golden_files() {
     let events = ["Created", "CloudError"];
     show(&world, "user-cloud-error", "alice", Reason::CloudError, &events).await;
 
-    trouble(&world, "ResetVpnUserPassword", json!({"fault": "lost-answer"})).await;
+    inject_fault(&world, "ResetVpnUserPassword", json!({"fault": "lost-answer"})).await;
     world.users().wait_for_reason("erika", "Available").await;
     world.apply_password("erika", "Golden Erika-2").await;
     let is_sent_again = |object: &Value| object["status"]["passwordReset"]["repeated"] == true;
@@ -130,15 +130,15 @@ async fn cloud_error_matches_golden_files() {
     )
     .await;
 
-    trouble(&world, "CreateVpnUser", json!({"fault": "lost-answer"})).await;
+    inject_fault(&world, "CreateVpnUser", json!({"fault": "lost-answer"})).await;
     apply(&world, "carol", "{}").await;
     let golden = "user-cloud-error-unknown-outcome";
     show(&world, golden, "carol", Reason::CloudError, &["CloudError"]).await;
 
     // What it makes is there, and then it is not; the next try is kept waiting, so that nothing moves.
     world.simulator.clear_faults().await.unwrap();
-    let vanish = json!({"fault": "vanish-after-create", "operation": "CreateVpnUser"});
-    world.simulator.add_fault(&vanish).await.unwrap();
+    let fault = json!({"fault": "vanish-after-create", "operation": "CreateVpnUser"});
+    world.simulator.add_fault(&fault).await.unwrap();
     world
         .simulator
         .add_fault(&json!({"fault": "hold", "operation": "CreateVpnUser"}))
@@ -149,7 +149,7 @@ async fn cloud_error_matches_golden_files() {
     let events = ["Created", "CloudError"];
     show(
         &world,
-        "user-cloud-error-vanished",
+        "user-cloud-error-disappeared",
         "david",
         Reason::CloudError,
         &events,

@@ -50,12 +50,8 @@ async fn only_a_changed_password_is_sent() {
     world.users().patch("alice", request).await;
     eventually("a read on request", DEADLINE, async || {
         let calls = world.calls_since(mark).await;
-        let is_looked_at = calls.get("GetVpnUser").is_some_and(|now| *now > gets);
-        if is_looked_at {
-            Ok(())
-        } else {
-            Err(format!("{calls:?}"))
-        }
+        let is_read = calls.get("GetVpnUser").is_some_and(|now| *now > gets);
+        if is_read { Ok(()) } else { Err(format!("{calls:?}")) }
     })
     .await
     .unwrap();

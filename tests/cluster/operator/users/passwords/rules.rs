@@ -51,8 +51,8 @@ async fn assert_not_disclosed(world: &World, name: &str, value: &[u8]) {
         return;
     }
     let object = world.users().get(name).await;
-    let said = format!("{}{:?}", object["status"], world.users().events(name).await);
-    assert!(!said.contains(value), "{name}: {said}");
+    let shown = format!("{}{:?}", object["status"], world.users().events(name).await);
+    assert!(!shown.contains(value), "{name}: {shown}");
     assert!(!world.running().log().contains(value), "{name}: it is in the log");
 }
 
@@ -95,12 +95,12 @@ async fn an_invalid_password_is_neither_sent_nor_shown() {
     let mark = world.mark().await;
     for (_, template, word) in BROKEN {
         put(&world, "rule-empty", &value(template, "rule-empty")).await;
-        let says = |object: &Value| {
+        let reports_rule = |object: &Value| {
             let ready = crate::operator::world::condition(object, "Ready");
             let message = ready["message"].as_str().unwrap_or_default();
             ready["reason"] == "InvalidPassword" && message.contains(word)
         };
-        world.users().wait_for("rule-empty", word, says).await;
+        world.users().wait_for("rule-empty", word, reports_rule).await;
         assert_not_disclosed(&world, "rule-empty", &value(template, "rule-empty")).await;
     }
     put(&world, "rule-empty", b"Sentinel rule-empty\r\n").await;

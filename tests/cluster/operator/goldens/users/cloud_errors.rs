@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_core::api::conditions::Reason;
 
-use super::super::cloud_says::{access_key, credential};
+use super::super::cloud_errors::{access_key, credential};
 use super::super::still;
 use super::{apply, create, login, server, show};
 use crate::operator::world::{World, condition};

@@ -98,8 +98,8 @@ async fn a_gateway_of_another_owner_matches_golden_files() {
     )
     .await;
 
-    let nobody = "{idValue: 203.0.113.3, externalID: 11111111-2222-3333-4444-555555555555}";
-    world.apply_gateway("nobody", nobody).await;
+    let missing = "{idValue: 203.0.113.3, externalID: 11111111-2222-3333-4444-555555555555}";
+    world.apply_gateway("nobody", missing).await;
     show(
         &world,
         "not-found-external-id",

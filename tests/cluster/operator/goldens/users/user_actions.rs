@@ -49,7 +49,7 @@ async fn name_conflict_matches_golden_files() {
     apply(&world, "alice", "{}").await;
     show(
         &world,
-        "user-name-conflict-stranger",
+        "user-name-conflict-unmanaged",
         "alice",
         reason,
         &["NameConflict"],

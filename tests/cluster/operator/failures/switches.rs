@@ -7,7 +7,7 @@ use super::{add_tenant, count, expect_recovered, owned_gateways};
 use crate::operator::world::{PROJECT, World};
 
 /// More than one page of unmanaged gateways.
-const STRANGERS: usize = 205;
+const UNMANAGED: usize = 205;
 
 #[tokio::test]
 async fn the_lifecycle_ends_the_same_with_every_undocumented_behavior() {
@@ -15,13 +15,13 @@ async fn the_lifecycle_ends_the_same_with_every_undocumented_behavior() {
     let project = json!({"name": "eu-west-101", "gateway_quota": 1000});
     let path = format!("projects/{PROJECT}");
     world.simulator.put::<Value>(&path, &project).await.unwrap();
-    let strangers: Vec<Value> = (0..STRANGERS)
+    let unmanaged: Vec<Value> = (0..UNMANAGED)
         .map(|number| {
             let address = format!("198.51.{}.{}", number / 200, number % 200 + 1);
             json!({"name": "unmanaged", "id_value": address})
         })
         .collect();
-    world.simulator.seed_gateways::<Value>(&strangers).await.unwrap();
+    world.simulator.seed_gateways::<Value>(&unmanaged).await.unwrap();
     let positions = [
         json!({}),
         json!({
@@ -53,7 +53,7 @@ async fn the_lifecycle_ends_the_same_with_every_undocumented_behavior() {
     for (number, position) in positions.into_iter().enumerate() {
         world.simulator.set_switches(&position).await.unwrap();
         live(&mut world, number, &position).await;
-        assert_eq!(world.cloud_gateways().await.len(), STRANGERS, "{position}");
+        assert_eq!(world.cloud_gateways().await.len(), UNMANAGED, "{position}");
     }
     world.finish().await;
 }
@@ -105,8 +105,8 @@ async fn live(world: &mut World, number: usize, position: &Value) {
     world
         .kubectl(["delete", "customergateway", &name, &adopted_name, "--wait=false"])
         .await;
-    world.wait_until_gone(&name).await;
-    world.wait_until_gone(&adopted_name).await;
+    world.wait_until_deleted(&name).await;
+    world.wait_until_deleted(&adopted_name).await;
     assert_eq!(count(world, mark, &["CreateCustomerGateway"]).await, 1, "{position}");
     let deletions = count(world, mark, &["DeleteCustomerGateway"]).await;
     // A deletion that outlasts the confirmation period, which is a second here, is requested again with backoff.

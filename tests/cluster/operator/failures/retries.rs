@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
-use super::{count, expect_recovered, expect_trouble, warnings};
+use super::{count, expect_failure, expect_recovered, warnings};
 use crate::operator::world::{DEADLINE, Options, World, condition, gateway};
 
 async fn wait_for_calls(world: &World, mark: u64, operation: &str, least: u64) {
@@ -33,14 +33,14 @@ async fn a_repeatedly_failing_update_is_reported_once() {
     world.simulator.add_fault(&fault).await.unwrap();
     world.patch("office", json!({"spec": {"name": "renamed"}})).await;
     let words = ["updating the customer gateway", "VPN.0002", "request id", "tried again"];
-    let told = expect_trouble(&world, "office", "CloudError", &words).await;
+    let reported = expect_failure(&world, "office", "CloudError", &words).await;
     let events = world.plane_events().await;
     let mark = world.mark().await;
     wait_for_calls(&world, mark, "UpdateCustomerGateway", 3).await;
     let later = world.get("office").await;
     assert_eq!(
         later["metadata"]["resourceVersion"],
-        told["metadata"]["resourceVersion"]
+        reported["metadata"]["resourceVersion"]
     );
     assert_eq!(world.plane_events().await, events);
     world.simulator.clear_faults().await.unwrap();
@@ -60,18 +60,18 @@ async fn a_repeatedly_failing_deletion_is_reported_once() {
         .kubectl(["delete", "customergateway", "office", "--wait=false"])
         .await;
     let words = ["deleting the customer gateway", "APIGW.0201", "request id"];
-    let told = expect_trouble(&world, "office", "CloudError", &words).await;
+    let reported = expect_failure(&world, "office", "CloudError", &words).await;
     let events = world.plane_events().await;
     let mark = world.mark().await;
     wait_for_calls(&world, mark, "DeleteCustomerGateway", 3).await;
     let later = world.get("office").await;
     assert_eq!(
         later["metadata"]["resourceVersion"],
-        told["metadata"]["resourceVersion"]
+        reported["metadata"]["resourceVersion"]
     );
     assert_eq!(world.plane_events().await, events);
     world.simulator.clear_faults().await.unwrap();
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.cloud_gateways().await.len(), 0);
     world.finish().await;
 }
@@ -88,11 +88,11 @@ async fn a_repeatedly_failing_creation_is_reported_once() {
         world.simulator.add_fault(&fault).await.unwrap();
         world.apply_gateway(name, &format!("{{idValue: {address}}}")).await;
         let words = ["creating the customer gateway", code, "request id"];
-        let told = expect_trouble(&world, name, reason, &words).await;
+        let reported = expect_failure(&world, name, reason, &words).await;
         let mark = world.mark().await;
         wait_for_calls(&world, mark, "CreateCustomerGateway", tries).await;
         let later = world.get(name).await;
-        assert_eq!(condition(&later, "Ready"), condition(&told, "Ready"), "{name}");
+        assert_eq!(condition(&later, "Ready"), condition(&reported, "Ready"), "{name}");
         let warnings = warnings(&world, name).await;
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         world.simulator.clear_faults().await.unwrap();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 /// A successful answer.
 #[derive(Clone, Debug)]
-pub struct Answer<T> {
+pub struct CloudResponse<T> {
     /// The parsed body.
     pub value: T,
     /// From the header, for support requests.
@@ -13,10 +13,10 @@ pub struct Answer<T> {
     pub date: Option<Timestamp>,
 }
 
-impl<T> Answer<T> {
+impl<T> CloudResponse<T> {
     /// The same answer with another value.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
-        Answer {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> CloudResponse<U> {
+        CloudResponse {
             value: change(self.value),
             request_id: self.request_id,
             date: self.date,

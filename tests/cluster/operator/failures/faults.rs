@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{add_tenant, ask_again, expect_recovered, expect_trouble, owned_gateways};
+use super::{add_tenant, ask_again, expect_failure, expect_recovered, owned_gateways};
 use crate::operator::world::World;
 
 struct Fault {
@@ -113,7 +113,7 @@ async fn end(world: &World, operation: &str) {
     }
 }
 
-async fn all_are_troubled(world: &World, faults: &[Fault], what: &str) {
+async fn all_fail(world: &World, faults: &[Fault], what: &str) {
     for Fault {
         name, reason, words, ..
     } in faults
@@ -125,7 +125,7 @@ async fn all_are_troubled(world: &World, faults: &[Fault], what: &str) {
                 ready["message"].as_str().is_some_and(|message| message.contains(what))
             })
             .await;
-        expect_trouble(world, name, reason, &words).await;
+        expect_failure(world, name, reason, &words).await;
     }
 }
 
@@ -142,7 +142,7 @@ async fn every_failure_of_every_call_is_reported_and_leaves_one_gateway() {
         let spec = format!("{{name: {name}, idValue: 203.0.113.{number}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(name, &spec).await;
     }
-    all_are_troubled(&world, &faults, "listing the customer gateways").await;
+    all_fail(&world, &faults, "listing the customer gateways").await;
     assert_eq!(world.cloud_gateways().await.len(), 0);
 
     begin(&world, &faults, &keys, "CreateCustomerGateway").await;
@@ -150,7 +150,7 @@ async fn every_failure_of_every_call_is_reported_and_leaves_one_gateway() {
     for fault in &faults {
         ask_again(&world, fault.name).await;
     }
-    all_are_troubled(&world, &faults, "creating the customer gateway").await;
+    all_fail(&world, &faults, "creating the customer gateway").await;
     assert_eq!(world.cloud_gateways().await.len(), 0);
     world.simulator.clear_faults().await.unwrap();
     for fault in &faults {
@@ -163,13 +163,13 @@ async fn every_failure_of_every_call_is_reported_and_leaves_one_gateway() {
         let renamed = json!({"spec": {"name": format!("{}-2", fault.name)}});
         world.patch(fault.name, renamed).await;
     }
-    all_are_troubled(&world, &faults, "reading the customer gateway").await;
+    all_fail(&world, &faults, "reading the customer gateway").await;
     begin(&world, &faults, &keys, "UpdateCustomerGateway").await;
     end(&world, "GetCustomerGateway").await;
     for fault in &faults {
         ask_again(&world, fault.name).await;
     }
-    all_are_troubled(&world, &faults, "updating the customer gateway").await;
+    all_fail(&world, &faults, "updating the customer gateway").await;
     // From here on it recovers without a request.
     world.simulator.clear_faults().await.unwrap();
     for Fault { name, .. } in &faults {
@@ -182,11 +182,11 @@ async fn every_failure_of_every_call_is_reported_and_leaves_one_gateway() {
     world
         .kubectl(["delete", "customergateway", "--all", "--wait=false"])
         .await;
-    all_are_troubled(&world, &faults, "deleting the customer gateway").await;
+    all_fail(&world, &faults, "deleting the customer gateway").await;
     assert_eq!(world.cloud_gateways().await.len(), faults.len());
     world.simulator.clear_faults().await.unwrap();
     for fault in &faults {
-        world.wait_until_gone(fault.name).await;
+        world.wait_until_deleted(fault.name).await;
     }
     assert_eq!(world.cloud_gateways().await.len(), 0);
     world.finish().await;
@@ -225,14 +225,14 @@ async fn a_lost_response_costs_a_read_and_no_second_write() {
         world.simulator.add_fault(&once("DeleteCustomerGateway")).await.unwrap();
         world.kubectl(["delete", "customergateway", &name]).await;
         assert_eq!(world.cloud_gateways().await.len(), 0, "{fault}");
-        for (deed, expected) in [
+        for (write, expected) in [
             ("CreateCustomerGateway", 1..=1),
             ("UpdateCustomerGateway", 1..=1),
             // Reads that lack it may be stale: after a lost response, only another DELETE proves the deletion.
             ("DeleteCustomerGateway", 1..=2),
         ] {
-            let sent = super::count(&world, mark, &[deed]).await;
-            assert!(expected.contains(&sent), "{sent} times {deed} with {fault}");
+            let sent = super::count(&world, mark, &[write]).await;
+            assert!(expected.contains(&sent), "{sent} times {write} with {fault}");
         }
         world.simulator.clear_faults().await.unwrap();
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use super::{
-    add_access_key, ask_again, count, expect_recovered, expect_trouble, refusals, secret_of, warnings, warnings_about,
+    add_access_key, ask_again, count, expect_failure, expect_recovered, refusals, secret_of, warnings, warnings_about,
 };
 use crate::operator::world::{DEADLINE, Options, World, condition, gateway};
 
@@ -52,7 +52,7 @@ async fn a_missing_or_invalid_secret_is_reported_until_it_is_corrected() {
         world.apply_gateway(name, &spec).await;
     }
     for (name, reason, words) in cases {
-        expect_trouble(&world, name, reason, words).await;
+        expect_failure(&world, name, reason, words).await;
     }
     assert_eq!(world.calls_since(mark).await, BTreeMap::new());
 
@@ -83,7 +83,7 @@ async fn a_deleted_secret_changes_no_object_without_pending_work() {
     secrets(&world).delete("keys", &DeleteParams::default()).await.unwrap();
     // The operator notices it once another object needs the Secret.
     world.apply_gateway("later", &spec("later", "203.0.113.2")).await;
-    expect_trouble(&world, "later", "SecretNotFound", &["/keys", "does not exist"]).await;
+    expect_failure(&world, "later", "SecretNotFound", &["/keys", "does not exist"]).await;
     let quiet = world.get("office").await;
     assert_eq!(
         quiet["metadata"]["resourceVersion"],
@@ -92,7 +92,7 @@ async fn a_deleted_secret_changes_no_object_without_pending_work() {
     assert_eq!(warnings(&world, "office").await, []);
 
     world.patch("office", json!({"spec": {"name": "office-2"}})).await;
-    expect_trouble(&world, "office", "SecretNotFound", &["/keys", "does not exist"]).await;
+    expect_failure(&world, "office", "SecretNotFound", &["/keys", "does not exist"]).await;
     world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
     let recovered = expect_recovered(&world, "office").await;
     assert_eq!(recovered["status"]["id"], ready["status"]["id"]);
@@ -131,7 +131,7 @@ async fn a_wrong_secret_key_costs_one_bad_signature_for_all_objects() {
         world.apply(&manifests.join("---\n")).await;
         for number in 1..=20 {
             let words = ["APIGW.0301", "request id", "correct the credentials", "6 minutes"];
-            expect_trouble(&world, &name(number), "Unauthorized", &words).await;
+            expect_failure(&world, &name(number), "Unauthorized", &words).await;
         }
         // Objects with valid credentials are not delayed.
         let other = format!("own-{secret}");
@@ -140,7 +140,7 @@ async fn a_wrong_secret_key_costs_one_bad_signature_for_all_objects() {
         // Neither an edit nor a requested reconcile sends another bad signature.
         ask_again(&world, &name(1)).await;
         world.patch(&name(1), json!({"spec": {"name": "edited"}})).await;
-        expect_trouble(&world, &name(1), "Unauthorized", &["APIGW.0301"]).await;
+        expect_failure(&world, &name(1), "Unauthorized", &["APIGW.0301"]).await;
         assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
         let log: Value = world.simulator.log_since(mark).await.unwrap();
         let refused = log["requests"]
@@ -153,11 +153,11 @@ async fn a_wrong_secret_key_costs_one_bad_signature_for_all_objects() {
         let about_secret: Vec<_> = warnings_about(&world, "Secret", secret).await;
         assert_eq!(about_secret.len(), 1, "{about_secret:?}");
         assert_eq!(about_secret[0].0, "Unauthorized");
-        let told = format!("credential={}/{secret}", world.namespace);
+        let reported = format!("credential={}/{secret}", world.namespace);
         let lines = world.running().log();
         let lines: Vec<_> = lines
             .lines()
-            .filter(|line| line.contains("WARN") && line.contains(&told))
+            .filter(|line| line.contains("WARN") && line.contains(&reported))
             .collect();
         assert_eq!(lines.len(), 1, "{lines:?}");
 
@@ -210,7 +210,7 @@ async fn unknown_and_temporary_keys_are_reported_until_the_secret_changes() {
     ] {
         let spec = format!("{{idValue: {address}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(name, &spec).await;
-        expect_trouble(&world, name, "Unauthorized", &["APIGW.0301", "request id"]).await;
+        expect_failure(&world, name, "Unauthorized", &["APIGW.0301", "request id"]).await;
     }
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 3);
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
@@ -262,7 +262,7 @@ async fn recovers_with_a_credentials_secret(world: &mut World, reason: &str, wor
     let (access_key, secret_key) = (world.access_key.clone(), world.secret_key.clone());
     world.apply_credentials("keys", &access_key, &secret_key, &[]).await;
     world.apply_gateway("office", "{idValue: 203.0.113.1}").await;
-    expect_trouble(world, "office", reason, &[word, "credentialsRef"]).await;
+    expect_failure(world, "office", reason, &[word, "credentialsRef"]).await;
     world
         .apply_gateway("other", "{idValue: 203.0.113.2, credentialsRef: {name: keys}}")
         .await;
@@ -286,7 +286,7 @@ async fn a_failed_project_lookup_does_not_block_later_lookups() {
     world
         .apply_gateway("office", "{idValue: 203.0.113.1, credentialsRef: {name: blind}}")
         .await;
-    expect_trouble(&world, "office", "Forbidden", &["iam:projects:listProjects"]).await;
+    expect_failure(&world, "office", "Forbidden", &["iam:projects:listProjects"]).await;
     super::deny(&world, &access_key, &[]).await;
     ask_again(&world, "office").await;
     eventually("the project is looked up at once", DEADLINE, async || {
@@ -316,13 +316,13 @@ async fn a_revoked_key_is_reported_on_its_secret_and_by_pending_objects() {
     let ready = expect_recovered(&world, "office").await;
     let mark = world.mark().await;
     add_access_key(&world, "AKKEYS", &secret_of("changed"), json!({})).await;
-    let told = eventually("the Secret has a Warning", DEADLINE, async || {
-        let told = warnings_about(&world, "Secret", "keys").await;
-        if told.is_empty() { Err("none") } else { Ok(told) }
+    let reported = eventually("the Secret has a Warning", DEADLINE, async || {
+        let reported = warnings_about(&world, "Secret", "keys").await;
+        if reported.is_empty() { Err("none") } else { Ok(reported) }
     })
     .await
     .unwrap();
-    assert_eq!(told[0].0, "Unauthorized");
+    assert_eq!(reported[0].0, "Unauthorized");
     // The object at rest stays Ready; it shows that its credentials fail only after that has lasted.
     let resting = expect_credentials(&world, "office", "False", "Unauthorized").await;
     assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
@@ -331,7 +331,7 @@ async fn a_revoked_key_is_reported_on_its_secret_and_by_pending_objects() {
     let healthy = format!("vpn_operator_credential_healthy{credential}");
     world.wait_for_metric(&format!("{healthy} 0")).await;
     world.patch("office", json!({"spec": {"name": "office-2"}})).await;
-    expect_trouble(&world, "office", "Unauthorized", &["APIGW.0301", "request id"]).await;
+    expect_failure(&world, "office", "Unauthorized", &["APIGW.0301", "request id"]).await;
     // Cycles continue, but none of them reaches the cloud.
     assert_eq!(refusals(&world, mark, "APIGW.0301").await, 1);
     assert_eq!(warnings_about(&world, "Secret", "keys").await.len(), 1);
@@ -376,9 +376,10 @@ async fn idle_objects_report_removed_default_credentials() {
     let resting = expect_credentials(&world, "office", "False", "Unauthorized").await;
     assert_eq!(condition(&resting, "Ready"), condition(&ready, "Ready"));
     world.wait_for_metric(&format!("{healthy} 0")).await;
-    let told = world.running().log();
+    let reported = world.running().log();
     assert_eq!(
-        told.lines()
+        reported
+            .lines()
             .filter(|line| line.contains("the credentials fail"))
             .count(),
         1
@@ -448,10 +449,10 @@ async fn idle_objects_report_a_deleted_or_incomplete_credentials_secret() {
         let metric = format!("vpn_operator_credential_healthy{{credential=\"{credential}\"}}");
         world.wait_for_metric(&format!("{metric} 0")).await;
         let log = world.running().log();
-        let told = log
+        let reported = log
             .lines()
             .filter(|line| line.contains("the credentials fail") && line.contains(&credential));
-        assert_eq!(told.count(), 1, "{name}");
+        assert_eq!(reported.count(), 1, "{name}");
         // An Event about the Secret, or, if there is none, about the object.
         let (kind, silent) = match name {
             "gone" => ("CustomerGateway", "Secret"),
@@ -565,20 +566,20 @@ async fn a_deletion_uses_cached_keys_of_a_deleted_secret() {
     };
     secrets(&world).delete("keys", &DeleteParams::default()).await.unwrap();
     delete(&world, "at-once").await;
-    world.wait_until_gone("at-once").await;
+    world.wait_until_deleted("at-once").await;
     assert_eq!(world.cloud_gateways().await.len(), 2);
 
     // A new process has never read the Secret.
     world.restart_operator().await;
     for name in ["later", "kept"] {
         delete(&world, name).await;
-        let object = expect_trouble(&world, name, "SecretNotFound", &["/keys", "create it"]).await;
+        let object = expect_failure(&world, name, "SecretNotFound", &["/keys", "create it"]).await;
         assert!(object["metadata"]["finalizers"][0].is_string(), "{object}");
     }
     world.patch("kept", json!({"spec": {"deletionPolicy": "Retain"}})).await;
-    world.wait_until_gone("kept").await;
+    world.wait_until_deleted("kept").await;
     world.apply_credentials("keys", "AKKEYS", &secret_of("keys"), &[]).await;
-    world.wait_until_gone("later").await;
+    world.wait_until_deleted("later").await;
     let names: Vec<Value> = world
         .cloud_gateways()
         .await

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{WRITES, ask_again, count, expect_recovered, expect_trouble};
+use super::{WRITES, ask_again, count, expect_failure, expect_recovered};
 use crate::operator::world::{Options, World};
 
 /// Answers every request with a page; ends with the test's runtime.
@@ -79,7 +79,7 @@ async fn a_wrong_endpoint_is_reported_until_the_secret_is_corrected() {
         world.apply_credentials(name, &access_key, &secret_key, more).await;
         let spec = format!("{{idValue: 203.0.113.{number}, credentialsRef: {{name: {name}}}}}");
         world.apply_gateway(name, &spec).await;
-        expect_trouble(&world, name, reason, words).await;
+        expect_failure(&world, name, reason, words).await;
     }
     assert_eq!(count(&world, mark, &WRITES).await, 0);
     let right = world.simulator.url().to_owned();
@@ -106,7 +106,7 @@ async fn an_unpublished_api_never_marks_a_gateway_as_deleted() {
         "request id",
         "check the endpoint",
     ];
-    expect_trouble(&world, "office", "NotAvailable", &words).await;
+    expect_failure(&world, "office", "NotAvailable", &words).await;
     world.simulator.clear_faults().await.unwrap();
     world
         .simulator
@@ -137,7 +137,7 @@ async fn an_unpublished_api_never_marks_a_gateway_as_deleted() {
         "request id",
         "check the endpoint",
     ];
-    expect_trouble(&world, "office", "NotAvailable", &words).await;
+    expect_failure(&world, "office", "NotAvailable", &words).await;
     world.simulator.clear_faults().await.unwrap();
     ask_again(&world, "office").await;
     let recovered = expect_recovered(&world, "office").await;
@@ -152,7 +152,7 @@ async fn an_unpublished_api_never_marks_a_gateway_as_deleted() {
     world
         .kubectl(["delete", "customergateway", "office", "--wait=false"])
         .await;
-    expect_trouble(
+    expect_failure(
         &world,
         "office",
         "NotAvailable",
@@ -161,7 +161,7 @@ async fn an_unpublished_api_never_marks_a_gateway_as_deleted() {
     .await;
     world.simulator.clear_faults().await.unwrap();
     ask_again(&world, "office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.cloud_gateways().await.len(), 0);
     assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 1);
     world.finish().await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{WRITES, add_access_key, ask_again, count, expect_recovered, expect_trouble, owned_gateways, secret_of};
+use super::{WRITES, add_access_key, ask_again, count, expect_failure, expect_recovered, owned_gateways, secret_of};
 use crate::operator::world::World;
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn a_gateway_is_deleted_after_its_connection() {
             "request id",
             "until nothing blocks it",
         ];
-        expect_trouble(&world, "office", "DependencyNotReady", &words).await;
+        expect_failure(&world, "office", "DependencyNotReady", &words).await;
         assert_eq!(world.cloud_gateways().await.len(), 1);
         // It is deleted without a reconcile request.
         world
@@ -34,7 +34,7 @@ async fn a_gateway_is_deleted_after_its_connection() {
             .edit_gateway(&id, &json!({"connection": ""}))
             .await
             .unwrap();
-        world.wait_until_gone("office").await;
+        world.wait_until_deleted("office").await;
         assert_eq!(world.cloud_gateways().await.len(), 0);
     }
     world.finish().await;
@@ -66,14 +66,14 @@ async fn a_gateway_of_another_owner_is_adopted_after_its_release() {
     world.apply_gateway("second", &adopting(&first_id, "203.0.113.1")).await;
     let place = format!("{}/first", world.namespace);
     let words = [first_id.as_str(), &place, "remove externalID", "Retain"];
-    expect_trouble(&world, "second", "AlreadyManaged", &words).await;
+    expect_failure(&world, "second", "AlreadyManaged", &words).await;
     for (name, id, address, tag) in [
         ("third", &theirs, "198.51.100.1", owner.as_str()),
         ("fourth", &odd, "198.51.100.2", "someone"),
     ] {
         world.apply_gateway(name, &adopting(id, address)).await;
         let words = [id.as_str(), tag, "vpn-operator-owner", "removing that tag in the cloud"];
-        expect_trouble(&world, name, "AlreadyManaged", &words).await;
+        expect_failure(&world, name, "AlreadyManaged", &words).await;
     }
     assert_eq!(count(&world, mark, &WRITES).await, 0);
 
@@ -93,8 +93,8 @@ async fn a_gateway_of_another_owner_is_adopted_after_its_release() {
     let adopted = expect_recovered(&world, "second").await;
     assert_eq!(adopted["status"]["id"], first_id.as_str());
     assert_eq!(world.cloud_gateways().await.len(), 3);
-    let made_or_gone = ["CreateCustomerGateway", "DeleteCustomerGateway"];
-    assert_eq!(count(&world, mark, &made_or_gone).await, 0);
+    let creations_and_deletions = ["CreateCustomerGateway", "DeleteCustomerGateway"];
+    assert_eq!(count(&world, mark, &creations_and_deletions).await, 0);
     world.finish().await;
 }
 
@@ -115,7 +115,7 @@ async fn a_gateway_refused_as_duplicate_can_be_adopted() {
         let mark = world.mark().await;
         world.apply_gateway(&name, &format!("{{idValue: {address}}}")).await;
         let words = [code, "request id", "externalID", "not this object's"];
-        expect_trouble(&world, &name, "NameConflict", &words).await;
+        expect_failure(&world, &name, "NameConflict", &words).await;
         assert_eq!(count(&world, mark, &["CreateCustomerGateway"]).await, 1);
         let id = seeded[0]["id"].clone();
         world.patch(&name, json!({"spec": {"externalID": id}})).await;
@@ -148,7 +148,7 @@ async fn a_rename_to_a_taken_name_can_be_reverted() {
         "request id",
         "change the spec",
     ];
-    expect_trouble(&world, "office", "NameConflict", &words).await;
+    expect_failure(&world, "office", "NameConflict", &words).await;
     world.patch("office", json!({"spec": {"name": "free"}})).await;
     let recovered = expect_recovered(&world, "office").await;
     assert_eq!(owned_gateways(&world, &recovered).await[0]["name"], "free");
@@ -180,14 +180,14 @@ async fn credentials_of_another_project_suspend_all_writes() {
         let more: &[(&str, &str)] = &[("projectID", elsewhere)];
         world.apply_credentials(name, &access_key, &secret_key, more).await;
         let words = [here, elsewhere, "restore credentials"];
-        expect_trouble(&world, name, "ScopeChanged", &words).await;
+        expect_failure(&world, name, "ScopeChanged", &words).await;
     }
     world.patch("kept", json!({"spec": {"name": "renamed"}})).await;
-    expect_trouble(&world, "kept", "ScopeChanged", &[here, elsewhere]).await;
+    expect_failure(&world, "kept", "ScopeChanged", &[here, elsewhere]).await;
     world
         .kubectl(["delete", "customergateway", "deleted", "--wait=false"])
         .await;
-    let deleted = expect_trouble(&world, "deleted", "ScopeChanged", &[here, elsewhere]).await;
+    let deleted = expect_failure(&world, "deleted", "ScopeChanged", &[here, elsewhere]).await;
     assert!(deleted["metadata"]["finalizers"][0].is_string(), "{deleted}");
     assert_eq!(count(&world, mark, &WRITES).await, 0);
     assert_eq!(world.cloud_gateways().await.len(), 2);
@@ -197,7 +197,7 @@ async fn credentials_of_another_project_suspend_all_writes() {
             .apply_credentials(name, &access_key, &secret_key, &[("projectID", here)])
             .await;
     }
-    world.wait_until_gone("deleted").await;
+    world.wait_until_deleted("deleted").await;
     let recovered = expect_recovered(&world, "kept").await;
     assert_eq!(recovered["status"]["id"], kept["status"]["id"]);
     assert_eq!(owned_gateways(&world, &recovered).await[0]["name"], "renamed");
@@ -233,7 +233,7 @@ async fn an_endpoint_alias_makes_two_endpoints_equal() {
     world.set_argument(&format!("--vpn-endpoint={new}"));
     world.restart_operator().await;
     let way_out = format!("--endpoint-alias {old}={new}");
-    expect_trouble(&world, "office", "ScopeChanged", &[&way_out]).await;
+    expect_failure(&world, "office", "ScopeChanged", &[&way_out]).await;
 
     world.set_argument(&format!("--endpoint-alias={old}={new}"));
     world.restart_operator().await;

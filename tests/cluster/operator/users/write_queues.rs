@@ -225,16 +225,28 @@ async fn users_are_confirmed_after_the_confirmation_period() {
     let posts = of(&log, "CreateVpnUser");
     let (first, last) = (posts[0].at, posts[9].at);
     assert_eq!(posts.len(), 10);
-    let looks = [of(&log, "ListVpnUsers"), of(&log, "GetVpnUser")].concat();
-    let mut confirming: Vec<Timestamp> = looks.iter().map(|look| look.at).filter(|at| *at > first).collect();
+    let read_requests = [of(&log, "ListVpnUsers"), of(&log, "GetVpnUser")].concat();
+    let mut confirming: Vec<Timestamp> = read_requests
+        .iter()
+        .map(|read_request| read_request.at)
+        .filter(|at| *at > first)
+        .collect();
     confirming.sort_unstable();
-    let settle = Duration::from_secs(5);
-    assert!(confirming[0] >= first + settle, "{confirming:?}, after {first}");
+    let confirmation_period = Duration::from_secs(5);
     assert!(
-        confirming[confirming.len() - 1] >= last + settle,
+        confirming[0] >= first + confirmation_period,
+        "{confirming:?}, after {first}"
+    );
+    assert!(
+        confirming[confirming.len() - 1] >= last + confirmation_period,
         "{confirming:?}, after {last}"
     );
-    let count = |operation| of(&log, operation).iter().filter(|look| look.at > first).count();
+    let count = |operation| {
+        of(&log, operation)
+            .iter()
+            .filter(|read_request| read_request.at > first)
+            .count()
+    };
     // Users that are due together share a list, even if a GET of one of them is in progress.
     assert!(
         count("GetVpnUser") <= 10 && count("ListVpnUsers") <= 5,
@@ -372,8 +384,8 @@ async fn fifty_users_are_created_exactly_once_despite_a_kill() {
 
 /// A token for requests by hand.
 async fn token(world: &World, client: &reqwest::Client) -> String {
-    let person = json!({"name": tryout::USER, "password": tryout::PASSWORD, "domain": {"name": tryout::DOMAIN}});
-    let identity = json!({"methods": ["password"], "password": {"user": person}});
+    let iam_user = json!({"name": tryout::USER, "password": tryout::PASSWORD, "domain": {"name": tryout::DOMAIN}});
+    let identity = json!({"methods": ["password"], "password": {"user": iam_user}});
     let body = json!({"auth": {"identity": identity, "scope": {"project": {"id": PROJECT}}}});
     let url = format!("{}/v3/auth/tokens", world.simulator.url());
     let answer = client.post(url).body(body.to_string()).send().await.unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Something that happens. The numbers are those of CRs, requests, objects and reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Deed {
+pub(crate) enum ModelAction {
     /// A reconcile: it observes, decides, and takes the first step.
     Pass(usize),
     /// The process begins what it decided.
@@ -24,13 +24,13 @@ pub(crate) enum Deed {
     /// The watch delivers a CR again as it was so many versions before.
     HearAgain(usize, usize),
     /// The answer to a read or list comes.
-    EndLook(usize),
+    EndQuery(usize),
     /// The drift check.
     Poll,
     /// A request takes effect.
     Commit(usize),
     /// A creation fails after its answer.
-    Vanish(usize),
+    Disappear(usize),
     /// A hidden object becomes visible.
     Show(usize),
     /// The clock advances to the next moment that matters.
@@ -46,7 +46,7 @@ pub(crate) enum Deed {
     /// The Secret is written without a change.
     Touch(usize),
     /// Someone creates an unmanaged object of that sort.
-    Stranger(usize, usize),
+    CreateUnmanaged(usize, usize),
     /// Someone deletes an object in the cloud.
     Remove(usize),
     /// Someone changes an object in the cloud.
@@ -66,12 +66,12 @@ pub(crate) enum Deed {
     /// A status is wiped.
     Wipe(usize),
     /// A CR changes from Observe to Manage.
-    TurnToManage(usize),
+    ChangeToManage(usize),
     /// A CR gets a copy of the first one's status.
     Copy(usize),
 }
 
-impl fmt::Display for Deed {
+impl fmt::Display for ModelAction {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::Pass(cr) => format!("the operator reconciles cr{cr}"),
@@ -83,10 +83,10 @@ impl fmt::Display for Deed {
             Self::Refuse(cr) => format!("the cloud refuses what was sent for cr{cr}"),
             Self::Hear(cr) => format!("the watch delivers cr{cr}"),
             Self::HearAgain(cr, back) => format!("the watch delivers cr{cr} again as it was {back} writes ago"),
-            Self::EndLook(look) => format!("the response to query {look} arrives"),
+            Self::EndQuery(query) => format!("the response to query {query} arrives"),
             Self::Poll => "the drift check lists".to_owned(),
             Self::Commit(request) => format!("request {request} takes effect"),
-            Self::Vanish(thing) => format!("the creation of object {thing} fails in the cloud"),
+            Self::Disappear(thing) => format!("the creation of object {thing} fails in the cloud"),
             Self::Show(thing) => format!("object {thing} becomes visible"),
             Self::Tick => "time passes".to_owned(),
             Self::Kill(0) => "the process is killed and restarts".to_owned(),
@@ -97,7 +97,7 @@ impl fmt::Display for Deed {
             Self::Delete(cr) => format!("a user deletes cr{cr}"),
             Self::Password(cr) => format!("the Secret of cr{cr} gets another value"),
             Self::Touch(cr) => format!("the Secret of cr{cr} is written as it was"),
-            Self::Stranger(cr, sort) => {
+            Self::CreateUnmanaged(cr, sort) => {
                 format!("another client creates an object that looks like that of cr{cr} (sort {sort})")
             }
             Self::Remove(thing) => format!("another client deletes object {thing} in the cloud"),
@@ -112,7 +112,7 @@ impl fmt::Display for Deed {
             Self::Whole => "lists are complete again".to_owned(),
             Self::Wipe(cr) => format!("another client clears the status of cr{cr}"),
             Self::Copy(cr) => format!("another client copies the status of cr0 to cr{cr}"),
-            Self::TurnToManage(cr) => format!("a user changes cr{cr} from Observe to Manage"),
+            Self::ChangeToManage(cr) => format!("a user changes cr{cr} from Observe to Manage"),
         };
         formatter.write_str(&text)
     }

@@ -19,14 +19,14 @@ use crate::operator::world::{DEADLINE, World, condition};
 
 /// Reasons with which an object waits for something that may happen without user action; the others require user
 /// action.
-const COMES_BY_ITSELF: [&str; 4] = ["SecretNotFound", "DependencyNotReady", "Throttled", "CloudError"];
+const RECOVERS_BY_ITSELF: [&str; 4] = ["SecretNotFound", "DependencyNotReady", "Throttled", "CloudError"];
 
 /// Waits until an object reports a failure: the reason, its conditions, a message with these words, and one Warning.
-pub(crate) async fn expect_trouble(world: &World, name: &str, reason: &str, words: &[&str]) -> Value {
+pub(crate) async fn expect_failure(world: &World, name: &str, reason: &str, words: &[&str]) -> Value {
     let object = world.wait_for_reason(name, reason).await;
     let ready = condition(&object, "Ready");
     assert_eq!(ready["status"], "False", "{name}: {ready}");
-    let (there, not_there) = if COMES_BY_ITSELF.contains(&reason) {
+    let (there, not_there) = if RECOVERS_BY_ITSELF.contains(&reason) {
         ("Reconciling", "Stalled")
     } else {
         ("Stalled", "Reconciling")

@@ -32,12 +32,12 @@ const PATTERNS: [(&str, &str); 9] = [
 ];
 
 /// Knows the names of one object and of its world.
-pub(super) struct Normaliser {
+pub(super) struct Normalizer {
     known: Vec<(String, &'static str)>,
     patterns: Vec<(Regex, &'static str)>,
 }
 
-impl Normaliser {
+impl Normalizer {
     pub(super) fn new(world: &World, object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let known = [

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{count, expect_recovered, expect_trouble};
+use super::{count, expect_failure, expect_recovered};
 use crate::operator::world::{PROJECT, World, condition};
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn an_object_waiting_for_quota_is_requeued_after_a_deletion() {
         expect_recovered(&world, &first).await;
         world.apply_gateway(&second, "{idValue: 203.0.113.2}").await;
         let words = ["quota", code, "request id", "request a higher quota"];
-        expect_trouble(&world, &second, "QuotaExceeded", &words).await;
+        expect_failure(&world, &second, "QuotaExceeded", &words).await;
         world.kubectl(["delete", "customergateway", &first]).await;
         expect_recovered(&world, &second).await;
         assert_eq!(world.cloud_gateways().await.len(), 1, "{status}");
@@ -49,7 +49,7 @@ async fn free_quota_is_offered_to_the_first_object_that_can_use_it() {
         world
             .apply_gateway(name, &format!("{{idValue: 203.0.113.{address}}}"))
             .await;
-        expect_trouble(&world, name, "QuotaExceeded", &["quota"]).await;
+        expect_failure(&world, name, "QuotaExceeded", &["quota"]).await;
     }
     let pause = [
         "annotate",

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{add_tenant, ask_again, count, deny, expect_recovered, expect_trouble, owned_gateways};
+use super::{add_tenant, ask_again, count, deny, expect_failure, expect_recovered, owned_gateways};
 use crate::operator::world::World;
 
 /// A credential without `action`, and an object that needs it.
@@ -52,7 +52,7 @@ async fn a_missing_iam_action_is_named_until_it_is_granted() {
         }
         // IAM's own refusals have neither codes nor request ids.
         let words = [action, "grant that"];
-        let object = expect_trouble(&world, name, "Forbidden", &words).await;
+        let object = expect_failure(&world, name, "Forbidden", &words).await;
         if action.starts_with("vpn:") {
             let message = object["status"]["conditions"].to_string();
             assert!(message.contains("(VPN.0007, request id "), "{message}");
@@ -88,11 +88,11 @@ async fn a_deletion_waits_for_the_delete_permission() {
         .kubectl(["delete", "customergateway", "office", "--wait=false"])
         .await;
     let words = ["vpn:customerGateways:delete", "VPN.0007", "request id", "grant that"];
-    expect_trouble(&world, "office", "Forbidden", &words).await;
+    expect_failure(&world, "office", "Forbidden", &words).await;
     assert_eq!(world.cloud_gateways().await.len(), 1);
     deny(&world, &access_key, &[]).await;
     ask_again(&world, "office").await;
-    world.wait_until_gone("office").await;
+    world.wait_until_deleted("office").await;
     assert_eq!(world.cloud_gateways().await.len(), 0);
     world.finish().await;
 }
@@ -107,10 +107,10 @@ async fn where_lists_omit_tags_the_permission_to_read_tags_is_required() {
         .await
         .unwrap();
     // It matches the gateway that is about to be created; only its tags show that it is unmanaged.
-    let stranger = json!({"name": "office", "id_value": "203.0.113.1", "tags": {"by": "hand"}});
+    let unmanaged = json!({"name": "office", "id_value": "203.0.113.1", "tags": {"by": "hand"}});
     world
         .simulator
-        .seed_gateways::<serde_json::Value>(&stranger)
+        .seed_gateways::<serde_json::Value>(&unmanaged)
         .await
         .unwrap();
     deny(&world, &access_key, &["vpn:resourceInstanceTags:list"]).await;
@@ -119,7 +119,7 @@ async fn where_lists_omit_tags_the_permission_to_read_tags_is_required() {
         .apply_gateway("office", "{idValue: 203.0.113.1, credentialsRef: {name: keys}}")
         .await;
     let words = ["vpn:resourceInstanceTags:list", "VPN.0007", "request id"];
-    expect_trouble(&world, "office", "Forbidden", &words).await;
+    expect_failure(&world, "office", "Forbidden", &words).await;
     assert_eq!(count(&world, mark, &super::WRITES).await, 0);
     deny(&world, &access_key, &[]).await;
     ask_again(&world, "office").await;

@@ -15,11 +15,11 @@ const MOST: usize = 4096;
 
 /// See the module. The key is the uid.
 #[derive(Default)]
-pub(crate) struct Living(Mutex<HashMap<String, Instant>>);
+pub(crate) struct OwnerExistence(Mutex<HashMap<String, Instant>>);
 
-impl Living {
+impl OwnerExistence {
     /// Records that the apiserver has this object now.
-    pub(crate) fn lives(&self, uid: &str, now: Instant) {
+    pub(crate) fn record(&self, uid: &str, now: Instant) {
         let mut seen = self.lock();
         if seen.len() >= MOST {
             seen.retain(|_, at| now.saturating_duration_since(*at) < STANDS_FOR);
@@ -46,26 +46,26 @@ mod tests {
 
     #[test]
     fn cached_owner_lookups_expire_and_are_bounded() {
-        let (living, now) = (Living::default(), Instant::now());
-        living.lives("a", now);
-        assert!(living.has("a", now + STANDS_FOR / 2));
-        assert!(!living.has("a", now + STANDS_FOR) && !living.has("b", now));
+        let (owner_existence, now) = (OwnerExistence::default(), Instant::now());
+        owner_existence.record("a", now);
+        assert!(owner_existence.has("a", now + STANDS_FOR / 2));
+        assert!(!owner_existence.has("a", now + STANDS_FOR) && !owner_existence.has("b", now));
         for uid in 0..2 * MOST {
-            living.lives(&uid.to_string(), now);
+            owner_existence.record(&uid.to_string(), now);
         }
-        assert_eq!(living.lock().len(), MOST);
-        living.lives("later", now + STANDS_FOR);
-        assert!(living.has("later", now + STANDS_FOR));
-        assert_eq!(living.lock().len(), 1);
+        assert_eq!(owner_existence.lock().len(), MOST);
+        owner_existence.record("later", now + STANDS_FOR);
+        assert!(owner_existence.has("later", now + STANDS_FOR));
+        assert_eq!(owner_existence.lock().len(), 1);
     }
 
     #[test]
-    fn a_repeated_look_up_renews_the_entry() {
-        let (living, now) = (Living::default(), Instant::now());
+    fn a_repeated_lookup_renews_the_entry() {
+        let (owner_existence, now) = (OwnerExistence::default(), Instant::now());
         for at in [now, now + STANDS_FOR / 2] {
-            living.lives("a", at);
+            owner_existence.record("a", at);
         }
-        assert!(living.has("a", now + STANDS_FOR));
-        assert_eq!(living.lock().len(), 1);
+        assert!(owner_existence.has("a", now + STANDS_FOR));
+        assert_eq!(owner_existence.lock().len(), 1);
     }
 }
