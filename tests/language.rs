@@ -1,9 +1,12 @@
-//! The words that people read: terms of Kubernetes and of the cloud's API, in plain English. The list below holds phrases
-//! that this project does not use, each with the words to use instead. Terms of our own: docs/glossary.md.
+//! The words that people read: terms of Kubernetes and of the cloud's API, in plain English. The lists below hold phrases
+//! and words of names that this project does not use, each with the words to use instead. Terms of our own:
+//! docs/glossary.md.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::{TokenStream, TokenTree};
 use regex::Regex;
 
 /// Files and directories to check.
@@ -16,9 +19,16 @@ const ROOTS: &[Root] = &[
     root("examples", &["yaml"], Text::Plain),
     root("charts", &["md"], Text::Markdown),
     root("charts", &["yaml", "tpl", "txt", "json"], Text::Plain),
-    root("deploy", &["lua"], Text::Plain),
-    root("deploy/argocd/argocd-cm.yaml", &["yaml"], Text::Plain),
+    root("crds", &["yaml"], Text::Plain),
+    root("deploy", &["lua", "yaml"], Text::Plain),
     root("Dockerfile", &[""], Text::Plain),
+    root("image", &[""], Text::Plain),
+    root(".ci", &[""], Text::Plain),
+    root(".cargo", &["toml"], Text::Plain),
+    root("Cargo.toml", &["toml"], Text::Plain),
+    root("deny.toml", &["toml"], Text::Plain),
+    root("crates", &["toml"], Text::Plain),
+    root("tests", &["toml", "go", "py", "sh"], Text::Plain),
     root("crates", &["rs"], Text::Rust),
     root("src", &["rs"], Text::Rust),
     root("tests", &["rs"], Text::Rust),
@@ -94,6 +104,76 @@ const PHRASES: &[(&str, &str)] = &[
         r"behaviours?|honour(s|ed)?|colours?|recognis\w+|centres?|licences?|normalis\w+|cancelled",
         "American spelling",
     ),
+];
+
+/// Words to avoid in names of Rust code and of its files, as a regular expression over the words of a name with spaces
+/// between them, and the words to use instead.
+const NAMES: &[(&str, &str)] = &[
+    // Drift and recreation.
+    (r"mend(s|ed|ing)?|put back|made good", "correct, restore"),
+    (r"anew|come again|come to rest|comes", "fresh, recreate, requeue"),
+    (r"looks?|looked", "query, read, list, check"),
+    (r"want", "request"),
+    // Owners and users.
+    (r"strangers?|strays?|nobody", "unmanaged"),
+    (r"twins?|rivals?", "duplicate, competing"),
+    (
+        r"somebody|everybody|anybody|who(ever|mever|se)",
+        "name the owner or the user",
+    ),
+    (r"persons?", "user action"),
+    (r"living", "existing"),
+    (r"dial(s|ed|ing)? in", "remote-access user"),
+    (r"rights", "permissions"),
+    // Reports.
+    (r"told|untold|tells?|said|says?|saying", "report, record, show, contain"),
+    (r"announc(e|es|ed|ing|ements?)|on record", "record, recorded"),
+    (r"left out", "omitted"),
+    (r"troubl(e|es|ed)", "failure, failed"),
+    // Ends.
+    (r"gone|vanish(es|ed|ing|ings)?", "deleted, absent, disappeared"),
+    (r"let go", "released"),
+    (r"(un)?settl(e|es|ed|ing)", "confirmation period, confirmed, resolved"),
+    // Parts of the operator.
+    (r"grants?|(next|my|its) turn", "permit"),
+    (r"lanes?", "write queue"),
+    (r"budgets?", "rate limiter"),
+    (r"flights?|under ?way", "request, in progress"),
+    (
+        r"mirror(s|ed)?|curio(us|sity)|bury|buried|fellows?",
+        "cache, watcher, tombstone",
+    ),
+    (r"homes?|homeless", "parent, operator namespace"),
+    (r"rooms|house", "modules, architecture"),
+    (r"wakes|waker|woken|kicks?", "enqueue, requeue"),
+    (r"hands off", "paused"),
+    // Tests.
+    (r"moods?", "response"),
+    (r"deeds?", "action"),
+    // One spelling, as in Kubernetes.
+    (
+        r"behaviours?|honour(s|ed)?|colours?|recognis\w+|centres?|licences?|normalis\w+|labelled",
+        "American spelling",
+    ),
+];
+
+/// Names that have such a word for a reason: where they are, the words, and the reason.
+const EXCEPT_NAMES: &[(&str, &str, &str)] = &[
+    ("", "^gone$", "the kind of an error, after the HTTP status"),
+    ("", "look up|look like", "verbs: to look up a project"),
+    (
+        "crates/simulator",
+        "vanish|settl",
+        "documented names of faults and switches",
+    ),
+    (
+        "tests/simulator",
+        "vanish|settl",
+        "documented names of faults and switches",
+    ),
+    ("tests/cluster", "grant", "RBAC and IAM grant permissions"),
+    ("tests/cluster/chart", "budget", "a PodDisruptionBudget"),
+    ("tests/testbed", "home", "the home directory"),
 ];
 
 /// How the words of a file are found.
@@ -267,6 +347,157 @@ fn no_text_contains_a_phrase_to_avoid() {
     assert!(read > 3_000, "only {read} lines were read");
 }
 
+/// The words of a name, in lower case: `parse_HTTPHeader2` has `parse http header2`.
+fn words(name: &str) -> String {
+    let characters: Vec<char> = name.chars().collect();
+    let mut words = String::new();
+    for (at, character) in characters.iter().enumerate() {
+        let before = at.checked_sub(1).map(|at| characters[at]);
+        let is_lower = |character: Option<char>| character.is_some_and(|character| !character.is_uppercase());
+        let begins = character.is_uppercase()
+            && (is_lower(before) || characters.get(at + 1).is_some_and(|next| next.is_lowercase()));
+        if !character.is_alphanumeric() || begins {
+            words.push(' ');
+        }
+        words.extend(character.to_lowercase().filter(|character| character.is_alphanumeric()));
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Adds the names in code. A token stream has no comments, and strings are literals.
+fn collect_names(tokens: TokenStream, names: &mut BTreeSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => collect_names(group.stream(), names),
+            TokenTree::Ident(name) => drop(names.insert(name.to_string())),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+/// The names in each Rust file, and in its path.
+fn all_names() -> Vec<(PathBuf, BTreeSet<String>)> {
+    let rust = ROOTS.iter().filter(|root| matches!(root.text, Text::Rust));
+    let names = rust.flat_map(files).map(|path| {
+        let place = path.display();
+        let text = std::fs::read_to_string(project().join(&path)).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let tokens: TokenStream = text.parse().unwrap_or_else(|error| panic!("{place}: {error}"));
+        let mut names: BTreeSet<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        collect_names(tokens, &mut names);
+        (path, names)
+    });
+    names.collect()
+}
+
+/// The words to avoid in names, ready to search for.
+struct Names {
+    each: Vec<(Regex, &'static str)>,
+    except: Vec<(&'static str, Regex)>,
+}
+
+impl Names {
+    fn new() -> Self {
+        let compiled = |words: &str| {
+            let pattern = format!("(?:^| )(?:{words})(?:$| )");
+            Regex::new(&pattern).unwrap_or_else(|error| panic!("{words}: {error}"))
+        };
+        let except = EXCEPT_NAMES.iter().map(|(path, words, reason)| {
+            let words = Regex::new(words).unwrap_or_else(|error| panic!("{reason}: {error}"));
+            (*path, words)
+        });
+        Self {
+            each: NAMES
+                .iter()
+                .map(|(words, instead)| (compiled(words), *instead))
+                .collect(),
+            except: except.collect(),
+        }
+    }
+
+    /// The words to use instead of those of this name.
+    fn find(&self, path: &Path, name: &str) -> Option<&'static str> {
+        let words = words(name);
+        let (_, instead) = self.each.iter().find(|(word, _)| word.is_match(&words))?;
+        let is_exception = self
+            .except
+            .iter()
+            .any(|(folder, word)| path.starts_with(folder) && word.is_match(&words));
+        (!is_exception).then_some(instead)
+    }
+}
+
+#[test]
+fn no_name_contains_a_word_to_avoid() {
+    let names = Names::new();
+    let (mut report, mut read) = (String::new(), 0);
+    for (path, found) in all_names() {
+        read += found.len();
+        for name in found {
+            if let Some(instead) = names.find(&path, &name) {
+                writeln!(report, "{}: `{name}`: use {instead}", path.display()).expect("a String takes everything");
+            }
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+    assert!(read > 20_000, "only {read} names were read");
+}
+
+#[test]
+fn names_are_split_into_words() {
+    for (name, expected) in [
+        ("parse_HTTPHeader2", "parse http header2"),
+        ("NameOfStranger", "name of stranger"),
+        ("MAX_GETS", "max gets"),
+        ("write_queues.rs", "write queues rs"),
+        ("r#type", "r type"),
+    ] {
+        assert_eq!(words(name), expected);
+    }
+}
+
+#[test]
+fn words_to_avoid_are_found_in_names_of_code_only() {
+    let code = r#"
+        /// Told.
+        fn is_told(stranger: Told) { let text = "told"; println!("{}", lane); } // told
+    "#;
+    let mut found = BTreeSet::new();
+    collect_names(code.parse().expect("tokens"), &mut found);
+    let names = Names::new();
+    let mut hits = |path: &str| -> Vec<String> {
+        let path = Path::new(path);
+        found.extend(["vanish_fault", "look_up", "PlaneSettings", "Gone"].map(str::to_owned));
+        let hits = found.iter().filter(|name| names.find(path, name).is_some());
+        hits.cloned().collect()
+    };
+    assert_eq!(
+        hits("src/a.rs"),
+        ["Told", "is_told", "lane", "stranger", "vanish_fault"]
+    );
+    assert_eq!(
+        hits("crates/simulator/src/a.rs"),
+        ["Told", "is_told", "lane", "stranger"]
+    );
+}
+
+/// An exception without a name would hide a new one.
+#[test]
+fn each_exception_of_a_name_is_used() {
+    let unlimited = Names {
+        except: Vec::new(),
+        ..Names::new()
+    };
+    let all = all_names();
+    for (folder, word, reason) in EXCEPT_NAMES {
+        let word = Regex::new(word).expect("a pattern");
+        let is_used = all.iter().any(|(path, found)| {
+            let needs_it = |name: &String| unlimited.find(path, name).is_some() && word.is_match(&words(name));
+            path.starts_with(folder) && found.iter().any(needs_it)
+        });
+        assert!(is_used, "no name in {folder:?} has {word}: {reason}");
+    }
+}
+
 #[test]
 fn phrases_are_found_in_prose_comments_and_strings_but_not_in_code() {
     let phrases = Phrases::new();
@@ -296,7 +527,7 @@ fn phrases_are_found_in_prose_comments_and_strings_but_not_in_code() {
 #[test]
 fn replacements_contain_no_phrase_to_avoid() {
     let phrases = Phrases::new();
-    for (_, instead) in PHRASES {
+    for (_, instead) in PHRASES.iter().chain(NAMES) {
         assert_eq!(phrases.find(instead), None, "{instead}");
     }
 }

@@ -1,7 +1,7 @@
 # Waits beside a test run until the run is over, however it ends, and then removes what it left:
-# its stdin is a pipe whose other end only the test process holds, so EOF means that it is gone.
+# its stdin is a pipe whose other end only the test process holds, so EOF means that it has ended.
 # Lines: "+PID" lists a process group, "-PID" takes it off the list. $1 is the run's folder, $2 is
-# "keep" when the folder shall stay.
+# "keep" to keep the folder.
 trap '' INT TERM HUP QUIT
 listed=' '
 while IFS= read -r line; do
