@@ -103,14 +103,20 @@ impl<K: CloudKind> KindController<K> {
         });
         let metrics = context.shared.metrics.clone();
         let health = WatchHealth::new(K::KIND, namespace.clone(), checks, metrics, api.clone());
-        let mut claimants = Claimants::new(&context.claims);
+        let mut delivery = Delivery {
+            claimants: Claimants::new(&context.claims),
+            context: &context,
+            queue,
+            namespace,
+            objects,
+            listed: HashSet::new(),
+        };
         let begin = || watcher(api.clone(), config.clone()).default_backoff();
         let leader = &context.shared.leader;
         // A process that leads from the start lists once.
         leader.decided().await;
         let mut is_leaders = leader.is_leader();
         let mut events = Box::pin(begin());
-        let mut listed = HashSet::new();
         loop {
             let event = tokio::select! {
                 biased;
@@ -121,54 +127,87 @@ impl<K: CloudKind> KindController<K> {
                 }
                 event = events.next() => event,
             };
-            let Some(event) = event else { return };
             match event {
-                Ok(watcher::Event::Apply(object)) => {
-                    health.is_up();
-                    let object = Arc::new(object);
-                    objects.insert(&object);
-                    claimants.observe(&object);
-                    let key = object.key();
-                    if !context.is_echo(&key) {
-                        queue.delivered(key);
+                None => return,
+                Some(Ok(event)) => {
+                    if !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
+                        health.is_up();
+                    }
+                    let is_listed = matches!(event, watcher::Event::InitDone);
+                    delivery.take(event);
+                    if is_listed {
+                        if is_leaders && list.complete() {
+                            enqueue_dependents(&context);
+                        }
+                        delivery.enqueue_all();
                     }
                 }
-                Ok(watcher::Event::Delete(object)) => {
-                    health.is_up();
-                    let key = object.key();
-                    objects.remove(&key);
-                    claimants.remove(&key);
-                    forget(&context, &queue, &key);
-                }
-                Ok(watcher::Event::InitDone) => {
-                    health.is_up();
-                    objects.retain(&std::mem::take(&mut listed));
-                    let exists = |key: &ObjectKey| objects.contains(key);
-                    claimants.retain(exists);
-                    forget_unseen(&context, exists, namespace.as_deref());
-                    if is_leaders && list.complete() {
-                        enqueue_dependents(&context);
-                    }
-                    context.shared.references.all_changed(K::KIND, namespace.as_deref());
-                    for key in objects.keys() {
-                        queue.enqueue_without_news(key);
-                    }
-                }
-                Ok(watcher::Event::InitApply(object)) => {
-                    let object = Arc::new(object);
-                    objects.insert(&object);
-                    claimants.observe(&object);
-                    listed.insert(object.key());
-                }
-                Ok(watcher::Event::Init) => listed.clear(),
-                Err(error) => {
+                Some(Err(error)) => {
                     health.failed(&error);
                     if is_leaders {
                         list.failed(&error, Instant::now());
-                        context.shared.references.all_changed(K::KIND, namespace.as_deref());
+                        let namespace = delivery.namespace.as_deref();
+                        context.shared.references.all_changed(K::KIND, namespace);
                     }
                 }
             }
+        }
+    }
+}
+
+/// Hands what one watch delivers to the stores, the claims and the queue.
+struct Delivery<'a, K: CloudKind> {
+    context: &'a KindContext<K>,
+    queue: Arc<WorkQueue>,
+    claimants: Claimants,
+    namespace: Option<String>,
+    objects: Arc<WatchedObjects<K>>,
+    /// What the list in progress has delivered.
+    listed: HashSet<ObjectKey>,
+}
+
+impl<K: CloudKind> Delivery<'_, K> {
+    fn take(&mut self, event: watcher::Event<Object<K>>) {
+        match event {
+            watcher::Event::Apply(object) => {
+                let key = self.insert(object);
+                if !self.context.is_echo(&key) {
+                    self.queue.delivered(key);
+                }
+            }
+            watcher::Event::Delete(object) => {
+                let key = object.key();
+                self.objects.remove(&key);
+                self.claimants.remove(&key);
+                forget(self.context, &self.queue, &key);
+            }
+            watcher::Event::Init => self.listed.clear(),
+            watcher::Event::InitApply(object) => {
+                let key = self.insert(object);
+                self.listed.insert(key);
+            }
+            watcher::Event::InitDone => {
+                self.objects.retain(&std::mem::take(&mut self.listed));
+                let exists = |key: &ObjectKey| self.objects.contains(key);
+                self.claimants.retain(exists);
+                forget_unseen(self.context, exists, self.namespace.as_deref());
+            }
+        }
+    }
+
+    fn insert(&mut self, object: Object<K>) -> ObjectKey {
+        let object = Arc::new(object);
+        self.objects.insert(&object);
+        self.claimants.observe(&object);
+        object.key()
+    }
+
+    /// Enqueues all objects after a list, and those that refer to them.
+    fn enqueue_all(&self) {
+        let namespace = self.namespace.as_deref();
+        self.context.shared.references.all_changed(K::KIND, namespace);
+        for key in self.objects.keys() {
+            self.queue.enqueue_without_news(key);
         }
     }
 }

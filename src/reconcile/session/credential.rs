@@ -141,18 +141,7 @@ pub fn from_secret(
     name: &str,
     data: &BTreeMap<String, Vec<u8>>,
 ) -> Result<ResolvedCredential, Failure> {
-    let text = |key: &str| -> Result<Option<String>, Failure> {
-        let Some(bytes) = data.get(key) else { return Ok(None) };
-        let text = std::str::from_utf8(bytes).map(str::trim).ok();
-        match text {
-            Some("") => Ok(None),
-            Some(text) => Ok(Some(text.to_owned())),
-            None => Err(user_action(
-                Reason::Unauthorized,
-                format!("the Secret {name}: the key {key} is not text: correct it; it is picked up at once"),
-            )),
-        }
-    };
+    let text = |key: &str| text_of(name, data, key);
     let needed = |key: &str| -> Result<String, Failure> {
         text(key)?.ok_or_else(|| Failure {
             condition: ReadyCondition::new(
@@ -218,6 +207,19 @@ pub fn from_secret(
         origin: format!("the Secret {name}"),
         secret: namespace_and_name(name),
     })
+}
+
+/// The value of a key, without blanks around it; `None`: there is none.
+fn text_of(name: &str, data: &BTreeMap<String, Vec<u8>>, key: &str) -> Result<Option<String>, Failure> {
+    let Some(bytes) = data.get(key) else { return Ok(None) };
+    match std::str::from_utf8(bytes).map(str::trim) {
+        Ok("") => Ok(None),
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(user_action(
+            Reason::Unauthorized,
+            format!("the Secret {name}: the key {key} is not text: correct it; it is picked up at once"),
+        )),
+    }
 }
 
 fn namespace_and_name(name: &str) -> Option<(String, String)> {

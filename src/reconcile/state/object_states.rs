@@ -22,7 +22,7 @@ pub(crate) struct ObjectStates<K: Kind> {
     entries: Mutex<StateEntries<K>>,
 }
 
-/// Reasons of objects that wait for others, which look for them by these.
+/// Reasons of objects that wait for what others have. Such an object is enqueued when the other one releases it.
 const WAITING: [Reason; 4] = [
     Reason::AlreadyManaged,
     Reason::DependencyNotReady,
