@@ -47,7 +47,7 @@ pub(crate) const PROOFS: &[Proof] = &[
     Proof::of_operator(
         "kill sweep",
         "the real binary, killed before and after each request to the cloud and each write to the apiserver",
-        &["sweep::"],
+        &["kill_sweep::"],
     ),
     Proof::of_operator(
         "unknown outcomes",
@@ -72,7 +72,7 @@ pub(crate) const PROOFS: &[Proof] = &[
     Proof::of_operator(
         "world fails",
         "failures and recoveries of the apiserver, etcd, the CRDs, webhooks and the cloud",
-        &["world_fails::"],
+        &["infrastructure::"],
     ),
     Proof::of_operator(
         "adversaries",

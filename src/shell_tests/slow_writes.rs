@@ -149,7 +149,7 @@ async fn a_recorded_write_without_a_permit_is_withdrawn_and_sent_once_later() {
 
 #[tokio::test]
 async fn cloud_responses_release_permits_while_the_apiserver_hangs() {
-    const PERMITS: usize = vpn_cloud::limits::rate_limiter::MOST_IN_PROGRESS;
+    const PERMITS: usize = vpn_cloud::limits::rate_limiter::USUALLY_IN_PROGRESS;
     let mut world = ShellWorld::new(&["--resync-period=1s", "--request-timeout=60s"]).await;
     let names = |prefix: &str, count: usize| {
         (0..count)

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod cache;
+mod compact_set;
 pub mod decide;
 pub mod kind;
 pub mod kinds;

@@ -106,7 +106,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use vpn_cloud::limits::rate_limiter::MOST_IN_PROGRESS;
+    use vpn_cloud::limits::rate_limiter::USUALLY_IN_PROGRESS;
 
     const SERVER: &str = "server";
 
@@ -173,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dropped_reservation_frees_both_queues() {
         let (write_queues, rate_limiter) = (write_queues(), rate_limiter());
-        for number in 0..=MOST_IN_PROGRESS {
+        for number in 0..=USUALLY_IN_PROGRESS {
             let key = key(&number.to_string());
             let reservation = queues(&write_queues, &rate_limiter, &key).reserve();
             assert!(reservation.is_ok(), "number {number}: those before it have given up");
@@ -190,7 +190,9 @@ mod tests {
         assert!(queues(&write_queues, &rate_limiter, &bobby).reserve().is_ok());
         // Nor if others have used all permits since.
         let reserved = queues(&write_queues, &throttled, &alice);
-        let others: Vec<ObjectKey> = (0..MOST_IN_PROGRESS).map(|number| key(&number.to_string())).collect();
+        let others: Vec<ObjectKey> = (0..USUALLY_IN_PROGRESS)
+            .map(|number| key(&number.to_string()))
+            .collect();
         let mut busy = Vec::new();
         tokio::time::advance(Duration::from_secs(60)).await;
         let reservation = reserved.reserve().ok().expect("it may write soon");

@@ -74,7 +74,7 @@ impl Rule {
             match self.value {
                 "port" => format!("{}=[::]:{text}", self.flag),
                 // The name of the test's release.
-                "nameOverride" => format!("{}=vpn-{text}", self.flag),
+                "nameOverride" => format!("{}=vpn-operator-{text}", self.flag),
                 "allowInsecureEndpoints" if text == "true" => self.flag.to_owned(),
                 _ => format!("{}={text}", self.flag),
             }

@@ -26,9 +26,22 @@ const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
 /// At full use, the seconds in which the full rate recovers.
 const RECOVERY: f64 = 60.0;
 
-/// Maximum concurrent requests. When a key becomes invalid, each of them fails with a bad signature, and more than five
-/// such failures in a row lock the key for all its users.
-pub const MOST_IN_PROGRESS: usize = 5;
+/// Concurrent requests while responses are fast. When a key becomes invalid, each of them fails with a bad signature, and
+/// more than five such failures in a row lock the key for all its users.
+pub const USUALLY_IN_PROGRESS: usize = 5;
+
+/// Maximum concurrent requests, however slow the responses are. All of them can fail when a key becomes invalid: it is
+/// locked then, which ends before the circuit breaker admits the next request.
+pub const MOST_IN_PROGRESS: usize = 32;
+
+/// Concurrent requests are rate × latency on average. This much more lets the rate be reached in spite of fluctuation.
+const FLUCTUATION: f64 = 1.5;
+
+/// The share of the newest request in the average latency.
+const NEWEST_SHARE: f64 = 0.05;
+
+/// A request that takes longer counts as this long: one that hangs does not show what the others need.
+const LONGEST_LATENCY: Duration = Duration::from_secs(2);
 
 /// A reserved permit counts as a concurrent request for this time. After that it is still valid if there is room.
 const PERMIT_HAS_ROOM: Duration = Duration::from_millis(250);
@@ -60,11 +73,12 @@ pub enum Priority {
 #[must_use = "the request is over when this is dropped"]
 pub struct Permit<'a, W: Clone + Eq + Hash + Send + Debug> {
     rate_limiter: &'a RateLimiter<W>,
+    taken_at: Instant,
 }
 
 impl<W: Clone + Eq + Hash + Send + Debug> Drop for Permit<'_, W> {
     fn drop(&mut self) {
-        self.rate_limiter.core().ended();
+        self.rate_limiter.core().ended(self.taken_at.elapsed());
         self.rate_limiter.changed.notify_waiters();
     }
 }
@@ -95,7 +109,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Option<Permit<'_, W>> {
         let taken = self.core().take(&WaiterKey::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
-        (taken == TakeResult::Now).then(|| Permit { rate_limiter: self })
+        (taken == TakeResult::Now).then(|| self.permit_at(now))
     }
 
     /// Reserves a permit for the waiter if one is free; the waiter must [`RateLimiter::take`] it soon. This allows a
@@ -168,7 +182,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
                     return Err(HeldBack);
                 }
                 match core.take(&place.key, priority, now) {
-                    TakeResult::Now => return Ok(Permit { rate_limiter: self }),
+                    TakeResult::Now => return Ok(self.permit_at(now)),
                     // Behind a waiter, there is nothing to do until that waiter gets its permit.
                     TakeResult::Queued if core.first_is_a_task() => core.next_at(now),
                     TakeResult::Queued => None,
@@ -202,6 +216,13 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     /// Number of waiters, for metrics.
     pub fn waiting(&self) -> usize {
         self.core().queue.len()
+    }
+
+    fn permit_at(&self, now: Instant) -> Permit<'_, W> {
+        Permit {
+            rate_limiter: self,
+            taken_at: now,
+        }
     }
 
     fn core(&self) -> MutexGuard<'_, Core<W>> {
@@ -275,6 +296,8 @@ struct Core<W> {
     expiring: VecDeque<(Instant, WaiterKey<W>)>,
     tasks: u64,
     in_progress: usize,
+    /// Average of the last requests, in seconds.
+    latency: f64,
     /// Were queued or had a reserved permit when the cloud imposed a long wait; to be returned by `next_permits`.
     dismissed: Vec<WaiterKey<W>>,
 }
@@ -300,6 +323,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
             expiring: VecDeque::new(),
             tasks: 0,
             in_progress: 0,
+            latency: 0.0,
             dismissed: Vec::new(),
         }
     }
@@ -325,7 +349,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.count(now);
         if let Some(permit) = self.reserved.remove(key) {
             let rank = (permit.rank.0.min(priority), permit.rank.1);
-            if self.in_progress < MOST_IN_PROGRESS && self.is_open(now) {
+            if self.in_progress < self.room() && self.is_open(now) {
                 return Some(rank);
             }
             // It is too late: others use the room now, or the cloud imposes a wait. It goes back to its place.
@@ -369,15 +393,25 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.expiring.push_back((expires, key));
     }
 
-    /// Records the end of a request.
-    fn ended(&mut self) {
+    /// Records the end of a request that took this long.
+    fn ended(&mut self, took: Duration) {
         self.in_progress = self.in_progress.saturating_sub(1);
+        let took = took.min(LONGEST_LATENCY).as_secs_f64();
+        self.latency += (took - self.latency) * NEWEST_SHARE;
+    }
+
+    /// How many requests may be in progress: as many as the rate needs at the present latency, by Little's law.
+    fn room(&self) -> usize {
+        let needed = self.rate * self.latency * FLUCTUATION;
+        (USUALLY_IN_PROGRESS..MOST_IN_PROGRESS)
+            .find(|room| f64::from(u32::try_from(*room).unwrap_or(u32::MAX)) >= needed)
+            .unwrap_or(MOST_IN_PROGRESS)
     }
 
     /// Whether one more request may be in progress. Fresh reservations count as requests in progress.
     fn has_room(&self, now: Instant) -> bool {
         let coming = self.reserved.values().filter(|permit| has_room_until(permit) > now);
-        self.in_progress + coming.count() < MOST_IN_PROGRESS
+        self.in_progress + coming.count() < self.room()
     }
 
     fn forget(&mut self, key: &WaiterKey<W>) {
@@ -410,7 +444,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
 
     /// Returns when the first in the queue can proceed; `None` if the queue is empty, or if a request must end first.
     fn next_at(&self, now: Instant) -> Option<Instant> {
-        if self.queue.is_empty() || self.in_progress >= MOST_IN_PROGRESS {
+        if self.queue.is_empty() || self.in_progress >= self.room() {
             return None;
         }
         let room = (!self.has_room(now))
@@ -555,6 +589,32 @@ mod tests {
         rate_limiter.forget(&(1_000_000 + taken));
         assert_eq!(f64::from(taken), burst(rate));
         rate_limiter
+    }
+
+    #[test]
+    fn slow_responses_allow_as_many_requests_as_the_rate_needs() {
+        let mut core = Core::<u32>::new(50.0);
+        let room_at = |core: &mut Core<u32>, milliseconds| {
+            (0..1000).for_each(|_| core.ended(millis(milliseconds)));
+            core.room()
+        };
+        assert_eq!(core.room(), USUALLY_IN_PROGRESS, "before the first response");
+        assert_eq!(room_at(&mut core, 20), USUALLY_IN_PROGRESS);
+        assert_eq!(
+            room_at(&mut core, 400),
+            30,
+            "50/s × 0.4 s, and half of that for fluctuation"
+        );
+        assert_eq!(room_at(&mut core, 5_000), MOST_IN_PROGRESS);
+        let one_hangs = |core: &mut Core<u32>| {
+            core.ended(SECOND * 120);
+            core.room()
+        };
+        assert_eq!(room_at(&mut core, 20), USUALLY_IN_PROGRESS);
+        assert!(one_hangs(&mut core) < 10, "one says nothing about the others");
+        core.throttled(None, Instant::now());
+        assert_eq!(room_at(&mut core, 400), 15, "the rate is halved");
+        assert_eq!(room_at(&mut core, 20), USUALLY_IN_PROGRESS);
     }
 
     #[test]
@@ -899,17 +959,13 @@ mod tests {
         let mut permits = all_that_go(&rate_limiter, 0, Instant::now());
         assert_eq!(permits.len(), 5);
         // The sixth was queued above.
-        assert!(timeout(SECOND * 3600, rate_limiter.next_permits()).await.is_err());
+        assert!(timeout(SECOND, rate_limiter.next_permits()).await.is_err());
         let start = Instant::now();
         permits.pop();
         assert_eq!(rate_limiter.next_permits().await, [5]);
         let taken = rate_limiter.take(5, Priority::Read, Instant::now());
         assert!(taken.is_some());
-        assert!(
-            timeout(SECOND * 3600, rate_limiter.permit(Priority::Edit))
-                .await
-                .is_err()
-        );
+        assert!(timeout(SECOND, rate_limiter.permit(Priority::Edit)).await.is_err());
         drop(taken);
         let permit = rate_limiter.permit(Priority::Edit).await.expect("a permit");
         assert_eq!(rate_limiter.in_progress(), 5);
@@ -1008,7 +1064,7 @@ mod tests {
                             if !held {
                                 paid.push((now, 1.0));
                             }
-                            core.ended();
+                            core.ended(Duration::ZERO);
                         }
                         continue;
                     }
@@ -1040,7 +1096,7 @@ mod tests {
             for (waiter, (number, passed)) in (0_u32..).zip(&arrivals) {
                 now += millis(*passed);
                 if core.take(&WaiterKey::Waiter(waiter), priority(*number), now) == TakeResult::Now {
-                    core.ended();
+                    core.ended(Duration::ZERO);
                     served.push(waiter);
                 }
             }
@@ -1050,7 +1106,7 @@ mod tests {
                 prop_assert!(!permitted.is_empty(), "at its own time, the first one goes");
                 for key in permitted {
                     prop_assert_eq!(core.take(&key.clone(), Priority::Drift, now), TakeResult::Now);
-                    core.ended();
+                    core.ended(Duration::ZERO);
                     let WaiterKey::Waiter(waiter) = key else { panic!("no tasks here") };
                     served.push(waiter);
                 }
@@ -1070,7 +1126,7 @@ mod tests {
             for step in steps {
                 let before = in_progress.len();
                 in_progress.retain(|ends| *ends > now);
-                (in_progress.len()..before).for_each(|_| core.ended());
+                (in_progress.len()..before).for_each(|_| core.ended(millis(500)));
                 match step {
                     LimiterStep::Take(waiter, number) => {
                         if core.take(&WaiterKey::Waiter(waiter), priority(number), now) == TakeResult::Now {

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
-use crate::cache::id_set::IdSet;
 use crate::cache::losses::{IfMissing, Losses, LostAt};
 use crate::cache::query::{LastList, Observed, Query, ReaderKey, Remote};
+use crate::compact_set::CompactSet;
 use crate::owner_tag::Owner;
 
 /// An object of the cloud, as last read.
@@ -72,9 +72,9 @@ pub struct CacheContents<R, K> {
     /// By id: the objects, as last read.
     pub(super) entries: HashMap<Arc<str>, CacheEntry<R>>,
     /// Ids by the uid in their owner tags.
-    pub(super) by_uid: HashMap<Box<str>, IdSet>,
+    pub(super) by_uid: HashMap<Box<str>, CompactSet<Arc<str>>>,
     /// Ids by cluster, namespace and name in their owner tags.
-    pub(super) by_place: HashMap<Box<str>, IdSet>,
+    pub(super) by_place: HashMap<Box<str>, CompactSet<Arc<str>>>,
     /// Ids of the entries whose tags, or fields that a list cannot show, are unknown.
     pub(super) tags_unknown: HashSet<Arc<str>>,
     /// Ids with a holder or watcher that the last LIST returned without all fields.
@@ -325,8 +325,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             }
             Some(tags) => {
                 if let Some(owner) = tags.get(&self.owner_tag_key).and_then(|value| Owner::parse(value)) {
-                    IdSet::insert_into(&mut self.by_place, place(&owner), &id);
-                    IdSet::insert_into(&mut self.by_uid, owner.uid.into(), &id);
+                    CompactSet::insert_into(&mut self.by_place, place(&owner), &id);
+                    CompactSet::insert_into(&mut self.by_uid, owner.uid.into(), &id);
                 }
             }
         }
@@ -347,8 +347,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         Owner::parse(value).map(|owner| owner.uid)
     }
 
-    fn pick(&self, ids: Option<&IdSet>) -> Vec<R> {
-        let ids = ids.into_iter().flat_map(IdSet::iter);
+    fn pick(&self, ids: Option<&CompactSet<Arc<str>>>) -> Vec<R> {
+        let ids = ids.into_iter().flat_map(CompactSet::iter);
         ids.filter_map(|id| self.entries.get(id))
             .map(|entry| entry.remote.clone())
             .collect()
@@ -363,8 +363,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             .and_then(|tags| tags.get(&self.owner_tag_key))
             .and_then(|value| Owner::parse(value));
         let Some(owner) = owner else { return };
-        IdSet::remove_from(&mut self.by_place, &place(&owner), id);
-        IdSet::remove_from(&mut self.by_uid, &owner.uid, id);
+        CompactSet::remove_from(&mut self.by_place, &*place(&owner), id);
+        CompactSet::remove_from(&mut self.by_uid, owner.uid.as_str(), id);
     }
 
     pub(super) fn record_tombstone(&mut self, id: &str, at: Instant) {

@@ -8,7 +8,6 @@
 
 pub(crate) mod answers;
 pub(crate) mod contents;
-pub(crate) mod id_set;
 pub(crate) mod losses;
 #[cfg(test)]
 pub(crate) mod model_time;

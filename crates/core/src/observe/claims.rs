@@ -2,13 +2,14 @@
 //! this process knows, of any namespace and credentials. Every adoption, write and deletion checks it first. Objects
 //! that only observe claim nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::api::{ManagementPolicy, Scope};
 use crate::cache::Remote;
+use crate::compact_set::CompactSet;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::terms::competing_claim::CompetingClaim;
@@ -35,7 +36,7 @@ enum Use {
 }
 
 /// Of two claims of equal strength, the one of the object that was created first counts.
-type Age = (Option<Timestamp>, String);
+type Age = (Option<Timestamp>, Arc<str>);
 
 /// A name in one parent of one project, in a form that is equal for names that the cloud treats as equal. It has no
 /// endpoint: one project may have several, and project ids are unique without it.
@@ -81,16 +82,16 @@ fn folded(id: &str) -> String {
 /// What one object claims.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    uid: String,
     /// The version of the state that this was read from.
     version: Option<u64>,
-    /// What another object learns of this one.
-    holder: CompetingClaim,
+    /// The object is being deleted.
+    deleting: bool,
+    /// Ends with the uid.
     age: Age,
     /// The spec names the id itself, so this object neither created nor found the cloud object.
     by_external_id: bool,
     /// A few at most, as many as status remembers.
-    ids: Vec<(String, Title)>,
+    ids: Vec<(Arc<str>, Title)>,
     names: Vec<(PlacedName, Use)>,
 }
 
@@ -100,17 +101,25 @@ impl Claim {
         let created_at = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let claims_nothing = object.is_released() || object.lifecycle.management() == ManagementPolicy::Observe;
         Self {
-            uid: object.uid().to_owned(),
             version: object.resource_version().parse().ok(),
-            holder: CompetingClaim {
-                namespace: object.namespace().to_owned(),
-                name: object.name().to_owned(),
-                deleting: object.deleting_since().is_some(),
-            },
-            age: (created_at, object.uid().to_owned()),
+            deleting: object.deleting_since().is_some(),
+            age: (created_at, object.uid().into()),
             by_external_id: object.lifecycle.external_id.is_some(),
             ids: if claims_nothing { Vec::new() } else { ids_of(object) },
             names: if claims_nothing { Vec::new() } else { names_of(object) },
+        }
+    }
+
+    fn uid(&self) -> &str {
+        &self.age.1
+    }
+
+    /// What another object learns of this one.
+    fn competing(&self, key: &ObjectKey) -> CompetingClaim {
+        CompetingClaim {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            deleting: self.deleting,
         }
     }
 }
@@ -121,7 +130,7 @@ pub fn holds<K: Kind>(object: &Object<K>) -> bool {
     recorded.id.is_some() && !recorded.observe_only && object.lifecycle.management() != ManagementPolicy::Observe
 }
 
-fn ids_of<K: Kind>(object: &Object<K>) -> Vec<(String, Title)> {
+fn ids_of<K: Kind>(object: &Object<K>) -> Vec<(Arc<str>, Title)> {
     let recorded = K::object(&object.status);
     let main = if holds(object) {
         recorded.id.as_ref().map(|id| (id, Title::Held))
@@ -135,7 +144,7 @@ fn ids_of<K: Kind>(object: &Object<K>) -> Vec<(String, Title)> {
     let lost = K::lost_ids(&object.status).iter().map(|id| (id, Title::Lost));
     main.into_iter()
         .chain(lost)
-        .map(|(id, title)| (id.clone(), title))
+        .map(|(id, title)| (id.as_str().into(), title))
         .collect()
 }
 
@@ -170,15 +179,16 @@ fn names_of<K: Kind>(object: &Object<K>) -> Vec<(PlacedName, Use)> {
 }
 
 /// What is about to be recorded in an object's status.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Reserved {
-    id: Option<String>,
+    id: Option<Arc<str>>,
     name: Option<PlacedName>,
 }
 
 struct ClaimEntry {
     claim: Claim,
-    reserved: Reserved,
+    /// `None` for nearly all objects.
+    reserved: Option<Box<Reserved>>,
     /// Our finalizer is removed: what the watch still delivers is older.
     is_released: bool,
 }
@@ -187,24 +197,34 @@ struct ClaimEntry {
 #[derive(Default)]
 pub struct Index {
     entries: HashMap<ObjectKey, ClaimEntry>,
-    by_id: HashMap<String, HashSet<ObjectKey>>,
-    by_name: HashMap<PlacedName, HashSet<ObjectKey>>,
+    by_id: HashMap<Arc<str>, CompactSet<ObjectKey>>,
+    by_name: HashMap<PlacedName, CompactSet<ObjectKey>>,
+}
+
+impl ClaimEntry {
+    fn reserved_id(&self) -> Option<&Arc<str>> {
+        self.reserved.as_ref()?.id.as_ref()
+    }
+
+    fn reserved_name(&self) -> Option<&PlacedName> {
+        self.reserved.as_ref()?.name.as_ref()
+    }
 }
 
 impl Index {
     /// Records the state of an object, unless a newer one is known.
     pub fn observe(&mut self, key: &ObjectKey, claim: Claim) {
-        let mut reserved = Reserved::default();
+        let mut reserved = None;
         if let Some(entry) = self.entries.get(key) {
             let is_newer = match (claim.version, entry.claim.version) {
                 (Some(new), Some(known)) => new > known,
                 _ => true,
             };
-            if !is_newer || (entry.is_released && entry.claim.uid == claim.uid) {
+            if !is_newer || (entry.is_released && entry.claim.uid() == claim.uid()) {
                 return;
             }
-            if entry.claim.uid == claim.uid {
-                reserved = entry.reserved.clone();
+            if entry.claim.uid() == claim.uid() {
+                reserved.clone_from(&entry.reserved);
             }
         }
         self.put(key, claim, reserved, false);
@@ -213,10 +233,10 @@ impl Index {
     /// A new reconcile of an object begins. Drops its earlier reservations: they are recorded by now, or never will be.
     pub fn begin(&mut self, key: &ObjectKey) {
         if let Some(entry) = self.entries.get(key)
-            && (entry.reserved.id.is_some() || entry.reserved.name.is_some())
+            && entry.reserved.is_some()
         {
             let (claim, is_released) = (entry.claim.clone(), entry.is_released);
-            self.put(key, claim, Reserved::default(), is_released);
+            self.put(key, claim, None, is_released);
         }
     }
 
@@ -228,20 +248,19 @@ impl Index {
                 names: Vec::new(),
                 ..entry.claim.clone()
             };
-            self.put(key, claim, Reserved::default(), true);
+            self.put(key, claim, None, true);
         }
     }
 
     /// The object no longer exists.
     pub fn forget(&mut self, key: &ObjectKey) {
         let Some(entry) = self.entries.remove(key) else { return };
-        let ids = entry.claim.ids.into_iter().map(|(id, _)| id).chain(entry.reserved.id);
-        for id in ids {
-            remove(&mut self.by_id, &id, key);
+        for id in entry.claim.ids.iter().map(|(id, _)| id).chain(entry.reserved_id()) {
+            CompactSet::remove_from(&mut self.by_id, &**id, key);
         }
-        let names = entry.claim.names.into_iter().map(|(name, _)| name);
-        for name in names.chain(entry.reserved.name) {
-            remove(&mut self.by_name, &name, key);
+        let names = entry.claim.names.iter().map(|(name, _)| name);
+        for name in names.chain(entry.reserved_name()) {
+            CompactSet::remove_from(&mut self.by_name, name, key);
         }
     }
 
@@ -254,10 +273,11 @@ impl Index {
         let others = self.by_id.get(id)?.iter().filter(|other| *other != key);
         let ranked = others.filter_map(|other| {
             let entry = self.entries.get(other)?;
-            Some((rank(entry, id)?, &entry.claim.holder))
+            Some((rank(entry, id)?, (other, &entry.claim)))
         });
         let (best, competing_claim) = ranked.min_by(|(one, _), (other, _)| one.cmp(other))?;
-        own.is_none_or(|own| best < own).then(|| competing_claim.clone())
+        let (other, claim) = competing_claim;
+        own.is_none_or(|own| best < own).then(|| claim.competing(other))
     }
 
     /// Returns another object that holds the name, or is about to create it.
@@ -273,7 +293,7 @@ impl Index {
         let others = self.by_name.get(name)?.iter().filter(|other| *other != key);
         let ranked = others.filter_map(|other| {
             let entry = self.entries.get(other)?;
-            Some((use_of(entry, name)?, entry.claim.age.clone(), &entry.claim.holder))
+            Some((use_of(entry, name)?, entry.claim.age.clone(), (other, &entry.claim)))
         });
         let (strength, age, competing_claim) = ranked.min_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)))?;
         let is_better = match (&own, strength) {
@@ -282,7 +302,8 @@ impl Index {
             (Some((Use::Taken, ..)), Use::Lost) => false,
             (Some((Use::Lost, own, has_claim)), Use::Lost) => !has_claim || age < *own,
         };
-        is_better.then(|| competing_claim.clone())
+        let (other, claim) = competing_claim;
+        is_better.then(|| claim.competing(other))
     }
 
     /// Reserves a cloud object until it is recorded. Returns the competing claim if another object has it or its name.
@@ -291,13 +312,13 @@ impl Index {
         if let Some(competing_claim) = self.holder(key, id).or(named) {
             return Err(competing_claim);
         }
-        self.reserve(key, |reserved| reserved.id = Some(id.to_owned()));
+        self.reserve(key, |reserved| reserved.id = Some(id.into()));
         Ok(())
     }
 
     /// Reserves what a creation of the object has made, until its id is recorded.
     pub fn made(&mut self, key: &ObjectKey, id: &str) {
-        self.reserve(key, |reserved| reserved.id = Some(id.to_owned()));
+        self.reserve(key, |reserved| reserved.id = Some(id.into()));
     }
 
     /// Reserves a name for a creation until its intent is recorded. Returns the competing claim if another object has
@@ -313,36 +334,33 @@ impl Index {
     fn reserve(&mut self, key: &ObjectKey, change: impl FnOnce(&mut Reserved)) {
         let Some(entry) = self.entries.get(key) else { return };
         let (claim, mut reserved, is_released) = (entry.claim.clone(), entry.reserved.clone(), entry.is_released);
-        change(&mut reserved);
+        change(reserved.get_or_insert_default());
         self.put(key, claim, reserved, is_released);
     }
 
-    fn put(&mut self, key: &ObjectKey, claim: Claim, reserved: Reserved, is_released: bool) {
+    fn put(&mut self, key: &ObjectKey, claim: Claim, reserved: Option<Box<Reserved>>, is_released: bool) {
         self.forget(key);
-        let ids = claim.ids.iter().map(|(id, _)| id).chain(&reserved.id);
-        for id in ids {
-            self.by_id.entry(id.clone()).or_default().insert(key.clone());
+        let entry = ClaimEntry {
+            claim,
+            reserved,
+            is_released,
+        };
+        for id in entry.claim.ids.iter().map(|(id, _)| id).chain(entry.reserved_id()) {
+            CompactSet::insert_into(&mut self.by_id, Arc::clone(id), key);
         }
-        let names = claim.names.iter().map(|(name, _)| name).chain(&reserved.name);
-        for name in names {
-            self.by_name.entry(name.clone()).or_default().insert(key.clone());
+        let names = entry.claim.names.iter().map(|(name, _)| name);
+        for name in names.chain(entry.reserved_name()) {
+            CompactSet::insert_into(&mut self.by_name, name.clone(), key);
         }
-        self.entries.insert(
-            key.clone(),
-            ClaimEntry {
-                claim,
-                reserved,
-                is_released,
-            },
-        );
+        self.entries.insert(key.clone(), entry);
     }
 }
 
 /// The rank of an object's claim to an id; smaller is better.
 fn rank(entry: &ClaimEntry, id: &str) -> Option<(Title, bool, Age)> {
     let age = entry.claim.age.clone();
-    let claimed = entry.claim.ids.iter().filter(|(claimed, _)| claimed == id);
-    let title = if entry.reserved.id.as_deref() == Some(id) {
+    let claimed = entry.claim.ids.iter().filter(|(claimed, _)| **claimed == *id);
+    let title = if entry.reserved_id().is_some_and(|reserved| **reserved == *id) {
         Title::Held
     } else {
         claimed.map(|(_, title)| *title).min()?
@@ -353,20 +371,11 @@ fn rank(entry: &ClaimEntry, id: &str) -> Option<(Title, bool, Age)> {
 }
 
 fn use_of(entry: &ClaimEntry, name: &PlacedName) -> Option<Use> {
-    if entry.reserved.name.as_ref() == Some(name) {
+    if entry.reserved_name() == Some(name) {
         return Some(Use::Taken);
     }
     let claimed = entry.claim.names.iter().filter(|(claimed, _)| claimed == name);
     claimed.map(|(_, strength)| *strength).min()
-}
-
-fn remove<Q: std::hash::Hash + Eq>(index: &mut HashMap<Q, HashSet<ObjectKey>>, entry: &Q, key: &ObjectKey) {
-    if let Some(keys) = index.get_mut(entry) {
-        keys.remove(key);
-        if keys.is_empty() {
-            index.remove(entry);
-        }
-    }
 }
 
 /// The index of one kind, shared by all readers and writers. Clones share one index.
@@ -396,7 +405,7 @@ impl Claims {
         if index
             .entries
             .get(&key)
-            .is_some_and(|entry| entry.claim.uid == claim.uid)
+            .is_some_and(|entry| entry.claim.uid() == claim.uid())
         {
             index.observe(&key, claim);
         }
