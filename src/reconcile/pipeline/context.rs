@@ -249,7 +249,9 @@ impl<K: Kind> KindContext<K> {
 
     /// Returns the object as the watches have it.
     pub(crate) fn watched(&self, key: &ObjectKey) -> Option<Arc<Object<K>>> {
-        self.watches().iter().find_map(|watched| watched.objects.get(key))
+        let stored = self.watches().iter().find_map(|watched| watched.objects.get(key));
+        // Parsed after the lock is released.
+        stored.map(|stored| stored.get())
     }
 
     /// Whether a watch has the object with this uid; `key` is its key, if known.

@@ -230,8 +230,8 @@ fn watch_check(readiness: &Readiness, name: String, heard: &WatchActivity, path:
 
 /// Enqueues the objects that wait for a dependency, once a namespace that could not be listed is listed.
 fn enqueue_dependents<K: CloudKind>(context: &KindContext<K>) {
-    for object in context.states.waiting(&[Reason::DependencyNotReady]) {
-        context.shared.wake_queues.enqueue(object.key());
+    for key in context.states.keys_waiting(Reason::DependencyNotReady) {
+        context.shared.wake_queues.enqueue(key);
     }
 }
 

@@ -178,6 +178,10 @@ impl Gate {
         self.access_key
             .circuit_breaker()
             .finished(admitted, result.as_ref().map(|_| ()), now);
+        let has_response = result.as_ref().err().is_none_or(|error| error.status.is_some());
+        if has_response {
+            self.rate_limiter().responded(now.saturating_duration_since(sent));
+        }
         let date = match &result {
             Ok(answer) => Some(answer.date),
             // Without a response nothing is known, not even that the cloud omits the time.

@@ -11,6 +11,7 @@ use vpn_core::api::conditions;
 use vpn_core::api::conditions::Reason;
 use vpn_core::kind::Kind;
 use vpn_core::object::Object;
+use vpn_core::object::stored_object::StoredObject;
 use vpn_core::object_state::ObjectState;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
@@ -291,35 +292,53 @@ impl<K: Kind> ObjectStates<K> {
         Some(self.lock().by_key.get(key)?.state.latest())
     }
 
-    /// Returns the objects that wait for one of these reasons, by their newest version.
-    pub(crate) fn waiting(&self, reasons: &[Reason]) -> Vec<Arc<Object<K>>> {
+    /// Returns the objects that wait for one of these reasons, by their newest version, if they can have this text.
+    pub(crate) fn waiting(&self, reasons: &[Reason], text: &str) -> Vec<Arc<Object<K>>> {
+        let mut found = self.stored_waiting(reasons, |_, _| true);
+        found.retain(|(_, stored)| stored.may_contain(text));
+        found.into_iter().map(|(_, stored)| stored.get()).collect()
+    }
+
+    /// Returns the keys of the objects that wait for this reason.
+    pub(crate) fn keys_waiting(&self, reason: Reason) -> Vec<ObjectKey> {
+        let found = self.stored_waiting(&[reason], |_, _| true);
+        found.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// Returns the matching object that has waited the longest for this reason, by `since`. Skips objects that are requeued
+    /// already. `may_fit` decides by the key whether the object is read at all.
+    pub(crate) fn longest_waiting<T: Ord>(
+        &self,
+        now: Instant,
+        reason: Reason,
+        may_fit: impl Fn(&ObjectKey) -> bool,
+        fits: impl Fn(&Object<K>) -> bool,
+        since: impl Fn(&Object<K>) -> T,
+    ) -> Option<ObjectKey> {
+        let waits = |key: &ObjectKey, state: &ObjectState<K>| {
+            state.not_before().is_some_and(|until| until > now) && may_fit(key)
+        };
+        let waiting = self.stored_waiting(&[reason], waits).into_iter();
+        let waiting = waiting.map(|(key, stored)| (key, stored.get()));
+        let fitting = waiting.filter(|(_, object)| fits(object));
+        let first = fitting.min_by_key(|(key, object)| (since(object), key.clone()));
+        first.map(|(key, _)| key)
+    }
+
+    /// Parses nothing, since it holds the lock.
+    fn stored_waiting(
+        &self,
+        reasons: &[Reason],
+        waits: impl Fn(&ObjectKey, &ObjectState<K>) -> bool,
+    ) -> Vec<(ObjectKey, StoredObject<K>)> {
         let entries = self.lock();
         let sets = WAITING.iter().zip(&entries.waiting);
         let keys = sets
             .filter(|(reason, _)| reasons.contains(reason))
             .flat_map(|(_, keys)| keys);
-        let states = keys.filter_map(|key| entries.by_key.get(key));
-        states.map(|entry| entry.state.latest()).collect()
-    }
-
-    /// Returns the matching object that has waited the longest for this reason, by `since`. Skips objects that are requeued
-    /// already.
-    pub(crate) fn longest_waiting<T: Ord>(
-        &self,
-        now: Instant,
-        reason: Reason,
-        fits: impl Fn(&ObjectKey, &Object<K>) -> bool,
-        since: impl Fn(&Object<K>) -> T,
-    ) -> Option<ObjectKey> {
-        let waits = |key: &ObjectKey| {
-            let entries = self.lock();
-            let state = entries.by_key.get(key).map(|entry| &entry.state);
-            state.and_then(ObjectState::not_before).is_some_and(|until| until > now)
-        };
-        let waiting = self.waiting(&[reason]).into_iter().map(|object| (object.key(), object));
-        let waiting = waiting.filter(|(key, object)| waits(key) && fits(key, object));
-        let first = waiting.min_by_key(|(key, object)| (since(object), key.clone()));
-        first.map(|(key, _)| key)
+        let found = keys.filter_map(|key| Some((key, &entries.by_key.get(key)?.state)));
+        let found = found.filter(|(key, state)| waits(key, state));
+        found.map(|(key, state)| (key.clone(), state.latest.clone())).collect()
     }
 
     /// Records that this process has looked up the object's cloud resource, or tried to.
@@ -354,7 +373,6 @@ mod tests {
     use super::*;
     use vpn_core::api::RECONCILE_REQUESTED_ANNOTATION;
     use vpn_core::kinds::customer_gateway::Gateways;
-    use vpn_core::object::stored_object::StoredObject;
     use vpn_core::object_state::MOST_DELETES;
 
     /// A version of one object.
@@ -591,18 +609,17 @@ mod tests {
             "b" => 1,
             _ => 2,
         };
-        let longest = |fits: fn(&ObjectKey, &Object<Gateways>) -> bool| {
-            states.longest_waiting(now, Reason::QuotaExceeded, fits, since)
-        };
-        assert_eq!(longest(|_, _| true).as_ref(), Some(&keys[1]));
+        let longest =
+            |fits: fn(&ObjectKey) -> bool| states.longest_waiting(now, Reason::QuotaExceeded, fits, |_| true, since);
+        assert_eq!(longest(|_| true).as_ref(), Some(&keys[1]));
         assert_eq!(
-            longest(|key, _| key.name != "b").as_ref(),
+            longest(|key| key.name != "b").as_ref(),
             Some(&keys[0]),
             "the first by name"
         );
         states.reset_backoff(&keys[1]);
-        assert_eq!(longest(|_, _| true).as_ref(), Some(&keys[0]), "b is reconciled");
-        assert_eq!(longest(|key, _| key.name == "b" || key.name == "done"), None);
+        assert_eq!(longest(|_| true).as_ref(), Some(&keys[0]), "b is reconciled");
+        assert_eq!(longest(|key| key.name == "b" || key.name == "done"), None);
     }
 
     /// A write that was repeated after a conflict is on top of what the user has changed meanwhile.

@@ -50,9 +50,8 @@ impl<K: Kind> WatchedObjects<K> {
     }
 
     /// The object as delivered last.
-    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<Object<K>>> {
-        let found = self.lock().get(key)?.object.clone();
-        Some(found.get())
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<StoredObject<K>> {
+        Some(self.lock().get(key)?.object.clone())
     }
 
     /// Whether the object is there.
@@ -107,7 +106,7 @@ mod tests {
         let (one, two) = (object("one", Some("x")), object("two", None));
         watched.insert(&one);
         watched.insert(&two);
-        let found = watched.get(&one.key()).expect("it was delivered");
+        let found = watched.get(&one.key()).expect("it was delivered").get();
         assert_eq!(
             (found.uid(), found.status.object.id.as_deref()),
             ("uid-of-one", Some("x"))

@@ -97,6 +97,12 @@ impl CircuitBreaker {
     pub fn finished<T>(&mut self, admitted: Admitted, result: Result<T, &CloudError>, now: Instant) {
         // Requests from before the key was refused or proven prove nothing about it now.
         if admitted != Admitted(self.epoch) {
+            // But the lock lasts from the last bad signature, whenever its request was admitted.
+            if let (Err(error), BreakerState::Open { until, .. }) = (result, &mut self.state)
+                && error.kind == ErrorKind::Unauthorized
+            {
+                *until = now + OPEN_FOR;
+            }
             return;
         }
         match (result, &mut self.state) {

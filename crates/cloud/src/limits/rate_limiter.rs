@@ -26,8 +26,8 @@ const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
 /// At full use, the seconds in which the full rate recovers.
 const RECOVERY: f64 = 60.0;
 
-/// Concurrent requests while responses are fast. When a key becomes invalid, each of them fails with a bad signature, and
-/// more than five such failures in a row lock the key for all its users.
+/// Concurrent requests while that many reach the rate. When a key becomes invalid, each of them fails with a bad signature,
+/// and more than five such failures in a row lock the key for all its users.
 pub const USUALLY_IN_PROGRESS: usize = 5;
 
 /// Maximum concurrent requests, however slow the responses are. All of them can fail when a key becomes invalid: it is
@@ -73,12 +73,11 @@ pub enum Priority {
 #[must_use = "the request is over when this is dropped"]
 pub struct Permit<'a, W: Clone + Eq + Hash + Send + Debug> {
     rate_limiter: &'a RateLimiter<W>,
-    taken_at: Instant,
 }
 
 impl<W: Clone + Eq + Hash + Send + Debug> Drop for Permit<'_, W> {
     fn drop(&mut self) {
-        self.rate_limiter.core().ended(self.taken_at.elapsed());
+        self.rate_limiter.core().ended();
         self.rate_limiter.changed.notify_waiters();
     }
 }
@@ -109,7 +108,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     pub fn take(&self, waiter: W, priority: Priority, now: Instant) -> Option<Permit<'_, W>> {
         let taken = self.core().take(&WaiterKey::Waiter(waiter), priority, now);
         self.changed.notify_waiters();
-        (taken == TakeResult::Now).then(|| self.permit_at(now))
+        (taken == TakeResult::Now).then(|| Permit { rate_limiter: self })
     }
 
     /// Reserves a permit for the waiter if one is free; the waiter must [`RateLimiter::take`] it soon. This allows a
@@ -182,7 +181,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
                     return Err(HeldBack);
                 }
                 match core.take(&place.key, priority, now) {
-                    TakeResult::Now => return Ok(self.permit_at(now)),
+                    TakeResult::Now => return Ok(Permit { rate_limiter: self }),
                     // Behind a waiter, there is nothing to do until that waiter gets its permit.
                     TakeResult::Queued if core.first_is_a_task() => core.next_at(now),
                     TakeResult::Queued => None,
@@ -195,6 +194,12 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     /// Records the answer "too many": halves the rate and sends nothing until the cloud's own wait is over.
     pub fn throttled(&self, retry_after: Option<Duration>, now: Instant) {
         self.core().throttled(retry_after, now);
+        self.changed.notify_waiters();
+    }
+
+    /// Records how long the cloud took for a response: slow responses allow more concurrent requests.
+    pub fn responded(&self, took: Duration) {
+        self.core().responded(took);
         self.changed.notify_waiters();
     }
 
@@ -216,13 +221,6 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     /// Number of waiters, for metrics.
     pub fn waiting(&self) -> usize {
         self.core().queue.len()
-    }
-
-    fn permit_at(&self, now: Instant) -> Permit<'_, W> {
-        Permit {
-            rate_limiter: self,
-            taken_at: now,
-        }
     }
 
     fn core(&self) -> MutexGuard<'_, Core<W>> {
@@ -393,9 +391,13 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.expiring.push_back((expires, key));
     }
 
-    /// Records the end of a request that took this long.
-    fn ended(&mut self, took: Duration) {
+    /// Records the end of a request.
+    fn ended(&mut self) {
         self.in_progress = self.in_progress.saturating_sub(1);
+    }
+
+    /// Records how long a response took.
+    fn responded(&mut self, took: Duration) {
         let took = took.min(LONGEST_LATENCY).as_secs_f64();
         self.latency += (took - self.latency) * NEWEST_SHARE;
     }
@@ -595,7 +597,7 @@ mod tests {
     fn slow_responses_allow_as_many_requests_as_the_rate_needs() {
         let mut core = Core::<u32>::new(50.0);
         let room_at = |core: &mut Core<u32>, milliseconds| {
-            (0..1000).for_each(|_| core.ended(millis(milliseconds)));
+            (0..1000).for_each(|_| core.responded(millis(milliseconds)));
             core.room()
         };
         assert_eq!(core.room(), USUALLY_IN_PROGRESS, "before the first response");
@@ -607,7 +609,7 @@ mod tests {
         );
         assert_eq!(room_at(&mut core, 5_000), MOST_IN_PROGRESS);
         let one_hangs = |core: &mut Core<u32>| {
-            core.ended(SECOND * 120);
+            core.responded(SECOND * 120);
             core.room()
         };
         assert_eq!(room_at(&mut core, 20), USUALLY_IN_PROGRESS);
@@ -941,7 +943,7 @@ mod tests {
     }
 
     #[test]
-    fn concurrent_requests_stay_below_the_lock_limit_of_a_key() {
+    fn concurrent_requests_of_a_fast_cloud_stay_below_the_lock_limit_of_a_key() {
         let (rate_limiter, now) = (RateLimiter::<u32>::new(50.0), Instant::now());
         let mut permits = all_that_go(&rate_limiter, 0, now);
         assert_eq!((permits.len(), rate_limiter.in_progress()), (5, 5));
@@ -1064,7 +1066,7 @@ mod tests {
                             if !held {
                                 paid.push((now, 1.0));
                             }
-                            core.ended(Duration::ZERO);
+                            core.ended();
                         }
                         continue;
                     }
@@ -1096,7 +1098,7 @@ mod tests {
             for (waiter, (number, passed)) in (0_u32..).zip(&arrivals) {
                 now += millis(*passed);
                 if core.take(&WaiterKey::Waiter(waiter), priority(*number), now) == TakeResult::Now {
-                    core.ended(Duration::ZERO);
+                    core.ended();
                     served.push(waiter);
                 }
             }
@@ -1106,7 +1108,7 @@ mod tests {
                 prop_assert!(!permitted.is_empty(), "at its own time, the first one goes");
                 for key in permitted {
                     prop_assert_eq!(core.take(&key.clone(), Priority::Drift, now), TakeResult::Now);
-                    core.ended(Duration::ZERO);
+                    core.ended();
                     let WaiterKey::Waiter(waiter) = key else { panic!("no tasks here") };
                     served.push(waiter);
                 }
@@ -1126,7 +1128,7 @@ mod tests {
             for step in steps {
                 let before = in_progress.len();
                 in_progress.retain(|ends| *ends > now);
-                (in_progress.len()..before).for_each(|_| core.ended(millis(500)));
+                (in_progress.len()..before).for_each(|_| core.ended());
                 match step {
                     LimiterStep::Take(waiter, number) => {
                         if core.take(&WaiterKey::Waiter(waiter), priority(number), now) == TakeResult::Now {

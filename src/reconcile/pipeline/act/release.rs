@@ -70,15 +70,15 @@ impl<K: CloudKind> Pass<'_, K> {
     /// again.
     pub(super) fn enqueue_who_waits_for_quota(&self, sharing_session: &[ObjectKey]) {
         let sharing_session: HashSet<&ObjectKey> = sharing_session.iter().collect();
-        let waits = |key: &ObjectKey, object: &Object<K>| sharing_session.contains(key) && can_create(object);
+        let shares = |key: &ObjectKey| sharing_session.contains(key);
         let since = |object: &Object<K>| {
             let conditions = &K::object(&object.status).conditions;
             conditions::find(conditions, conditions::STALLED).map(|stalled| stalled.last_transition_time.0)
         };
-        if let Some(key) = self
-            .context
-            .states
-            .longest_waiting(Instant::now(), Reason::QuotaExceeded, waits, since)
+        if let Some(key) =
+            self.context
+                .states
+                .longest_waiting(Instant::now(), Reason::QuotaExceeded, shares, can_create, since)
         {
             self.context.states.reset_backoff(&key);
             self.context.shared.wake_queues.enqueue(key);
@@ -93,7 +93,7 @@ impl<K: CloudKind> Pass<'_, K> {
         let mut waiting = self
             .context
             .states
-            .waiting(&[Reason::DependencyNotReady, Reason::NameConflict]);
+            .waiting(&[Reason::DependencyNotReady, Reason::NameConflict], "");
         waiting.retain(|other| {
             let has_name =
                 |spec: &K::Spec| K::cloud_name(spec, &other.status, other.name()).eq_ignore_ascii_case(&name);
@@ -107,7 +107,7 @@ impl<K: CloudKind> Pass<'_, K> {
         let mut waiting = self
             .context
             .states
-            .waiting(&[Reason::DependencyNotReady, Reason::AlreadyManaged]);
+            .waiting(&[Reason::DependencyNotReady, Reason::AlreadyManaged], id);
         waiting.retain(|other| {
             let named = [&other.lifecycle.external_id, &K::object(&other.status).id];
             named.into_iter().any(|named| named.as_deref() == Some(id))
