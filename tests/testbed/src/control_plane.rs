@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
@@ -298,18 +299,35 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Writes values into etcd as they are, without the apiserver, by their keys: many objects at once.
+    pub async fn store(&self, values: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<()> {
+        let put =
+            |(key, value): (String, Vec<u8>)| json!({"request_put": {"key": base64(key), "value": base64(value)}});
+        let puts: Vec<serde_json::Value> = values.into_iter().map(put).collect();
+        self.ask_etcd("txn", &json!({"success": puts})).await?;
+        Ok(())
+    }
+
+    /// The value of a key of etcd.
+    pub async fn stored(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let answer = self.ask_etcd("range", &json!({"key": base64(key)})).await?;
+        let value = answer["kvs"][0]["value"].clone();
+        Ok(serde_json::from_value::<Option<ByteString>>(value)?.map(|value| value.0))
+    }
+
+    async fn ask_etcd(&self, what: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+        let url = format!("{}/v3/kv/{what}", self.etcd_url);
+        let answer = http::loopback_client().build()?.post(&url).json(body).send().await?;
+        Ok(answer.error_for_status()?.json().await?)
+    }
+
     /// Compacts etcd to the latest version of each key: no watch can resume from an earlier one.
     pub async fn compact_etcd(&self) -> Result<()> {
-        let client = http::loopback_client().build()?;
-        let ask = async |what: &str, body: serde_json::Value| -> Result<serde_json::Value> {
-            let url = format!("{}/v3/kv/{what}", self.etcd_url);
-            let answer = client.post(&url).json(&body).send().await?;
-            Ok(answer.error_for_status()?.json().await?)
-        };
         // Any key will do: each answer contains the present revision.
-        let state = ask("range", json!({"key": "Lw==", "limit": 1})).await?;
+        let state = self.ask_etcd("range", &json!({"key": base64("/"), "limit": 1})).await?;
         let revision = state["header"]["revision"].clone();
-        ask("compaction", json!({"revision": revision, "physical": true})).await?;
+        self.ask_etcd("compaction", &json!({"revision": revision, "physical": true}))
+            .await?;
         Ok(())
     }
 
@@ -464,6 +482,11 @@ async fn until_ready(process: &Process, client: &reqwest::Client, url: &str, tok
 pub(crate) fn free_port() -> Result<u16> {
     let address = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
     Ok(address.map_err(Error::io("no free port on loopback"))?.port())
+}
+
+/// As etcd's JSON has keys and values.
+fn base64(bytes: impl Into<Vec<u8>>) -> serde_json::Value {
+    json!(ByteString(bytes.into()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

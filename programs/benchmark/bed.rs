@@ -1,0 +1,108 @@
+//! The processes of a run: a control plane, a simulated cloud and one operator at a time.
+
+use std::path::{Path, PathBuf};
+
+use kube::Client;
+use serde_json::{Value, json};
+use vpn_operator_testbed::{Binaries, ConnectionCounter, ControlPlane, Operator, Simulator};
+
+use crate::probes::{count, sum};
+use crate::{DEADLINE, Failure};
+
+/// Valid only for the simulator of the run.
+const ACCESS_KEY: &str = "BENCHACCESSKEY000000";
+const SECRET_KEY: &str = "BenchSecretKeyOfTheSimulator000000000000";
+const REGION: &str = "eu-west-101";
+/// The simulator's default.
+const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+
+/// See the module.
+pub(crate) struct Bed {
+    pub plane: ControlPlane,
+    pub simulator: Simulator,
+    pub client: Client,
+    pub namespace: String,
+    /// To the apiserver, of all operators of the run.
+    pub connections: ConnectionCounter,
+    operator: PathBuf,
+}
+
+impl Bed {
+    pub(crate) async fn start() -> Result<Self, Failure> {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let binaries = Binaries::build(project).await?;
+        let plane = ControlPlane::start().await?;
+        plane.apply_crds(&project.join("crds")).await?;
+        let keys = [
+            "--access-key",
+            ACCESS_KEY,
+            "--secret-key",
+            SECRET_KEY,
+            "--region",
+            REGION,
+        ];
+        let simulator = Simulator::start(plane.guardian(), &binaries.simulator, keys).await?;
+        let roomy = json!({"name": REGION, "gateway_quota": 1_000_000});
+        simulator.put::<Value>(&format!("projects/{PROJECT}"), &roomy).await?;
+        let namespace = plane.create_namespace("benchmark").await?;
+        let connections = ConnectionCounter::start_for(&plane, plane.kubeconfig()).await?;
+        let client = plane.client().await?;
+        Ok(Self {
+            plane,
+            simulator,
+            client,
+            namespace,
+            connections,
+            operator: binaries.operator,
+        })
+    }
+
+    /// Starts an operator with the defaults of a release and these flags, and waits until it is ready.
+    pub(crate) async fn operator(&self, flags: &[&str]) -> Result<Operator, Failure> {
+        let url = self.simulator.url();
+        let mut arguments = vec![
+            "run".to_owned(),
+            "--bind-address=127.0.0.1:0".to_owned(),
+            "--allow-insecure-endpoints".to_owned(),
+            "--cluster-name=benchmark".to_owned(),
+            "--log-level=warn,vpn_operator::web=info".to_owned(),
+            format!("--region={REGION}"),
+            format!("--vpn-endpoint={url}"),
+            format!("--iam-endpoint={url}"),
+            format!("--leader-elect-resource-namespace={}", self.namespace),
+        ];
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let keys = [("HUAWEICLOUD_SDK_AK", ACCESS_KEY), ("HUAWEICLOUD_SDK_SK", SECRET_KEY)];
+        let kubeconfig = self.connections.kubeconfig();
+        let operator = Operator::start(self.plane.guardian(), &self.operator, kubeconfig, arguments, keys)?;
+        operator.wait_until_ready(DEADLINE).await?;
+        Ok(operator)
+    }
+
+    /// How many requests the cloud has received after that one.
+    pub(crate) async fn calls_since(&self, sequence: u64) -> Result<f64, Failure> {
+        let calls: u64 = self.simulator.calls_since(sequence).await?.values().sum();
+        Ok(count(calls))
+    }
+
+    /// How many writes of our kinds' status the apiserver has served.
+    pub(crate) async fn status_writes(&self) -> Result<f64, Failure> {
+        let request = axum::http::Request::get("/metrics").body(Vec::new())?;
+        let metrics = self.client.request_text(request).await?;
+        let of = |verb: &str| {
+            let labels = ["group=\"vpn.huaweicloud.com\"", "subresource=\"status\"", verb];
+            sum(&metrics, "apiserver_request_total", &labels)
+        };
+        Ok(of("verb=\"PUT\"") + of("verb=\"PATCH\""))
+    }
+}
+
+/// Stops an operator and waits for its end.
+pub(crate) async fn stop(operator: Operator) -> Result<(), Failure> {
+    let status = operator.terminate(DEADLINE).await?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("the operator ended with {status}").into())
+    }
+}

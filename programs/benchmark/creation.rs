@@ -1,0 +1,130 @@
+//! What objects cost from their creation to their deletion, with a cloud that takes its time.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use serde_json::{Value, json};
+use vpn_operator_testbed::eventually;
+
+use crate::bed::{Bed, stop};
+use crate::population::{address, gateways, manifest};
+use crate::probes::{count, until_available};
+use crate::report::{Goal, Report, Row};
+use crate::{DEADLINE, Failure};
+
+/// Requests of the benchmark itself to the apiserver at once.
+const AT_ONCE: usize = 32;
+/// The most requests of one access key that can be in progress at once, by the goal of the operator.
+const MOST_IN_PROGRESS: f64 = 32.0;
+
+/// Adds the rows for each latency of the cloud.
+pub(crate) async fn measure(
+    bed: &Bed,
+    objects: usize,
+    rate: u32,
+    latencies: &[u64],
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let flags = [
+        "--resync-period=0".to_owned(),
+        format!("--max-requests-per-second={rate}"),
+    ];
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    for latency in latencies {
+        bed.simulator.clear_faults().await?;
+        let slow = json!({"fault": "latency", "ms": latency, "times": 0});
+        bed.simulator.post::<Value>("faults", &slow).await?;
+        let what = format!("{objects} gateways at {rate}/s and {latency} ms");
+        let operator = bed.operator(&flags).await?;
+        let (calls, writes, began) = (
+            bed.simulator.last_sequence().await?,
+            bed.status_writes().await?,
+            Instant::now(),
+        );
+        create(bed, objects).await?;
+        until_available(&operator, objects).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        let by_rate = count(objects) / f64::from(rate);
+        let by_latency = count(objects) * Duration::from_millis(*latency).as_secs_f64() / MOST_IN_PROGRESS;
+        report.add(Row {
+            what: format!("{what}, from creation to Ready"),
+            unit: "s",
+            figure: seconds,
+            baseline: Some(by_rate.max(by_latency)),
+            goal: Goal::Ratio(1.05),
+        });
+        report.add(Row {
+            what: format!("{what}, calls until Ready"),
+            unit: "calls",
+            figure: bed.calls_since(calls).await?,
+            baseline: Some(count(objects)),
+            goal: Goal::AboveBaseline(count(objects.div_ceil(200))),
+        });
+        report.add(Row {
+            what: format!("{what}, status writes per gateway"),
+            unit: "",
+            figure: (bed.status_writes().await? - writes) / count(objects),
+            baseline: None,
+            goal: Goal::AtMost(3.0),
+        });
+        let (calls, began) = (bed.simulator.last_sequence().await?, Instant::now());
+        delete(bed).await?;
+        report.add(Row {
+            what: format!("{what}, from deletion to its end"),
+            unit: "s",
+            figure: began.elapsed().as_secs_f64(),
+            baseline: Some(by_rate.max(by_latency)),
+            goal: Goal::Ratio(1.05),
+        });
+        report.add(Row {
+            what: format!("{what}, calls for the deletion"),
+            unit: "calls",
+            figure: bed.calls_since(calls).await?,
+            baseline: Some(count(objects)),
+            goal: Goal::Ratio(1.02),
+        });
+        stop(operator).await?;
+    }
+    bed.simulator.clear_faults().await?;
+    Ok(())
+}
+
+async fn create(bed: &Bed, objects: usize) -> Result<(), Failure> {
+    let api = gateways(bed);
+    let mut created = stream::iter(0..objects)
+        .map(|number| {
+            let api = api.clone();
+            async move {
+                let object = manifest(&format!("gateway-{number:08}"), &address(number));
+                api.create(&PostParams::default(), &serde_json::from_value(object)?)
+                    .await?;
+                Ok::<(), Failure>(())
+            }
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some(created) = created.next().await {
+        created?;
+    }
+    Ok(())
+}
+
+async fn delete(bed: &Bed) -> Result<(), Failure> {
+    let api = gateways(bed);
+    api.delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await?;
+    let deleted = eventually("every gateway is deleted", DEADLINE, async || {
+        let left = api
+            .list(&ListParams::default().limit(1))
+            .await
+            .map_err(|error| error.to_string())?;
+        let more = left.metadata.remaining_item_count.unwrap_or_default();
+        if left.items.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} are left", more + 1))
+        }
+    });
+    Ok(deleted.await?)
+}

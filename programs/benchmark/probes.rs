@@ -1,0 +1,75 @@
+//! What a process uses, from /proc, and what the operator counts, from its /metrics.
+
+use std::time::Duration;
+
+use vpn_operator_testbed::{Operator, Process, eventually};
+
+use crate::{DEADLINE, Failure};
+
+/// The resident memory of a process, in MiB.
+pub(crate) fn resident_mebibytes(process: &Process) -> Result<f64, Failure> {
+    Ok(status_kibibytes(process, "VmRSS:")? / 1024.0)
+}
+
+/// The most resident memory that a process has had, in MiB.
+pub(crate) fn most_resident_mebibytes(process: &Process) -> Result<f64, Failure> {
+    Ok(status_kibibytes(process, "VmHWM:")? / 1024.0)
+}
+
+fn status_kibibytes(process: &Process, name: &str) -> Result<f64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(number.ok_or("the kernel does not report memory")?.trim().parse()?)
+}
+
+/// The CPU time that a process has used.
+pub(crate) fn cpu_time(process: &Process) -> Result<Duration, Failure> {
+    let mut total = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", process.pid()))? {
+        let file = task?.path().join("schedstat");
+        // A thread may end meanwhile.
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        total += text.split_whitespace().next().map_or(Ok(0), str::parse::<u64>)?;
+    }
+    Ok(Duration::from_nanos(total))
+}
+
+/// The sum of the series of a metric whose labels contain all of these.
+pub(crate) fn sum(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+    let series = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let (labeled, value) = rest.rsplit_once(' ')?;
+        let is_of_name = labeled.is_empty() || labeled.starts_with('{');
+        (is_of_name && labels.iter().all(|label| labeled.contains(label))).then(|| value.parse::<f64>().ok())?
+    });
+    series.sum()
+}
+
+/// How many reconciliations the operator has done.
+pub(crate) async fn reconciles(operator: &Operator) -> Result<f64, Failure> {
+    let metrics = operator.metrics(DEADLINE).await?;
+    Ok(sum(&metrics, "vpn_operator_reconcile_duration_seconds_count", &[]))
+}
+
+/// Waits until so many objects are reconciled and Ready.
+pub(crate) async fn until_available(operator: &Operator, size: usize) -> Result<(), Failure> {
+    let awaited = format!("{size} objects are reconciled");
+    let reached = eventually(&awaited, DEADLINE * 2, async || {
+        let metrics = operator.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
+        let available = sum(&metrics, "vpn_operator_objects", &["reason=\"Available\""]);
+        if available >= count(size) {
+            Ok(())
+        } else {
+            let counts = metrics.lines().filter(|line| line.starts_with("vpn_operator_objects{"));
+            let counts: Vec<&str> = counts.filter(|line| !line.ends_with(" 0")).collect();
+            Err(counts.join(", "))
+        }
+    });
+    Ok(reached.await?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+pub(crate) fn count(count: impl TryInto<u64>) -> f64 {
+    count.try_into().unwrap_or_default() as f64
+}
