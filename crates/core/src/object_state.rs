@@ -165,7 +165,11 @@ impl<K: Kind> ObjectState<K> {
             .as_ref()
             .and_then(|activity| activity.lost_version.as_deref());
         let is_lost = lost_version == Some(object.resource_version());
-        if !self.finalizer_removed && !is_lost && object.is_at_least_as_new_as(&self.latest()) {
+        if self.finalizer_removed || is_lost {
+            return;
+        }
+        let latest = self.latest();
+        if object.is_at_least_as_new_as(&latest) {
             let asked = ReconcileTriggers::of(&object);
             if self.asked != asked {
                 if self.asked.requested != asked.requested {
@@ -178,7 +182,6 @@ impl<K: Kind> ObjectState<K> {
                 self.mark_dirty(now);
             }
             // A watch that began under an older CRD omits fields that a write under the present CRD stored.
-            let latest = self.latest();
             let is_as_written = self.written && object.resource_version() == latest.resource_version();
             if !is_as_written {
                 self.latest = StoredObject::Whole(object);

@@ -43,14 +43,18 @@ struct RegisteredState<K: Kind> {
 }
 
 impl<K: Kind> StateEntries<K> {
-    /// Changes the newest known version of an object, and keeps the indexes and its memory in order.
-    fn change_latest<R>(&mut self, key: &ObjectKey, change: impl FnOnce(&mut ObjectState<K>) -> R) -> Option<R> {
+    /// Changes the newest known version of an object, keeps the indexes and its memory in order, and returns that version.
+    fn change_latest<R>(
+        &mut self,
+        key: &ObjectKey,
+        change: impl FnOnce(&mut ObjectState<K>) -> R,
+    ) -> Option<(R, Arc<Object<K>>)> {
         let state = &mut self.by_key.get_mut(key)?.state;
         let result = change(state);
         let latest = state.latest();
         state.compact();
         self.index(key, Some(&latest));
-        Some(result)
+        Some((result, latest))
     }
 
     fn index(&mut self, key: &ObjectKey, latest: Option<&Object<K>>) {
@@ -86,11 +90,10 @@ impl<K: Kind> ObjectStates<K> {
             let mut entries = self.lock();
             let is_of = |entry: &RegisteredState<K>| entry.state.uid() == object.uid();
             if entries.by_key.get(key).is_some_and(is_of) {
-                let observe = |state: &mut ObjectState<K>| {
-                    state.observe(Arc::clone(&object), now);
-                    state.latest()
-                };
-                return entries.change_latest(key, observe).unwrap_or(object);
+                let observe = |state: &mut ObjectState<K>| state.observe(Arc::clone(&object), now);
+                return entries
+                    .change_latest(key, observe)
+                    .map_or(object, |((), latest)| latest);
             }
             let mut state = ObjectState::new(Arc::clone(&object), now);
             state.compact();
@@ -109,7 +112,8 @@ impl<K: Kind> ObjectStates<K> {
     /// even if its version is lower, as after a restore of the apiserver's data. Returns whether it is lower.
     pub(crate) fn reread(&self, key: &ObjectKey, object: &Arc<Object<K>>, now: Instant) -> bool {
         let reread = |state: &mut ObjectState<K>| state.reread(Arc::clone(object), now);
-        self.lock().change_latest(key, reread).unwrap_or_default()
+        let reread = self.lock().change_latest(key, reread);
+        reread.is_some_and(|(went_back, _)| went_back)
     }
 
     /// Records what one of our writes returned.
@@ -119,14 +123,12 @@ impl<K: Kind> ObjectStates<K> {
 
     /// Whether this state is what one of our writes returned last. If so, keeps this copy, so that memory holds it once.
     pub(crate) fn is_echo(&self, key: &ObjectKey, object: &Arc<Object<K>>, now: Instant) -> bool {
-        let is_echo = |state: &mut ObjectState<K>| {
-            let is_echo = state.is_echo(object);
-            if is_echo {
-                state.observe(Arc::clone(object), now);
-            }
-            is_echo
-        };
-        self.lock().change_latest(key, is_echo).unwrap_or_default()
+        let mut entries = self.lock();
+        let is_echo = entries.by_key.get(key).is_some_and(|entry| entry.state.is_echo(object));
+        if is_echo {
+            entries.change_latest(key, |state| state.observe(Arc::clone(object), now));
+        }
+        is_echo
     }
 
     /// Records that our finalizer is removed.
