@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::clock::in_read_answer;
 use crate::p2c::codes::{P2cCode, refuse};
-use crate::p2c::handlers::answers::{last_marker, show_description};
+use crate::p2c::handlers::answers::{page_of, show_description};
 use crate::p2c::handlers::client_tokens;
 use crate::p2c::stores::groups::{StoredGroup, new_id};
 use crate::p2c::stores::life::Life;
 use crate::p2c::stores::users::UserStore;
 use crate::p2c::user_rules::check_description;
-use crate::paging::{PageQuery, page};
+use crate::paging::PageQuery;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{GroupWithMembers, Switches};
@@ -70,17 +70,9 @@ pub(crate) fn list(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<Cal
     let query = PageQuery::read(call, switches)?;
     let groups = state.p2c.groups.of(&call.route.server_id);
     let all: Vec<&StoredGroup> = groups.filter(|group| group.life.is_visible()).collect();
-    let total = all.len();
     let place = |group: &&StoredGroup| (group.created_at, group.id.clone());
-    let (groups, page_info) = page(all, place, query, last_marker(switches), switches);
-    let shown: Value = groups
-        .into_iter()
-        .map(|group| show(group, &state.p2c.users, switches))
-        .collect();
-    let mut body = wrapped("user_groups", shown);
-    body.insert("total_count".to_owned(), total.into());
-    body.insert("page_info".to_owned(), page_info.into());
-    Ok(CallAnswer::read(body))
+    let show = |group: &StoredGroup| show(group, &state.p2c.users, switches);
+    Ok(page_of("user_groups", all, query, switches, place, show))
 }
 
 /// PUT of a group.

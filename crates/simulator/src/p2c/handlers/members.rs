@@ -1,12 +1,12 @@
 //! Members of groups: adding, removing and listing users.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::calls::{CallAnswer, ServiceCall, wrapped};
+use crate::calls::{CallAnswer, ServiceCall};
 use crate::p2c::codes::{P2cCode, refuse};
-use crate::p2c::handlers::answers::last_marker;
+use crate::p2c::handlers::answers::page_of;
 use crate::p2c::stores::users::StoredUser;
-use crate::paging::{PageQuery, page};
+use crate::paging::PageQuery;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{AddMember, RemoveNonMember};
@@ -51,17 +51,9 @@ pub(crate) fn list(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<Cal
     let group = state.p2c.groups.find(call, &switches)?.id.clone();
     let users = state.p2c.users.seen(&call.route.server_id);
     let all: Vec<&StoredUser> = users.filter(|user| user.group_id.as_ref() == Some(&group)).collect();
-    let total = all.len();
     let place = |user: &&StoredUser| (user.created_at, user.id.clone());
-    let (users, page_info) = page(all, place, query, last_marker(&switches), &switches);
-    let shown: Value = users
-        .into_iter()
-        .map(|user| json!({"id": user.id, "name": user.name, "description": user.description}))
-        .collect();
-    let mut body = wrapped("users", shown);
-    body.insert("total_count".to_owned(), total.into());
-    body.insert("page_info".to_owned(), page_info.into());
-    Ok(CallAnswer::read(body))
+    let show = |user: &StoredUser| json!({"id": user.id, "name": user.name, "description": user.description});
+    Ok(page_of("users", all, query, &switches, place, show))
 }
 
 /// The users that the body names by id, each of which must be there.

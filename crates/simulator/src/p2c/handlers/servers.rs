@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::calls::{CallAnswer, ServiceCall, wrapped};
 use crate::clock::in_read_answer;
-use crate::p2c::handlers::answers::last_marker;
+use crate::p2c::handlers::answers::page_of;
 use crate::p2c::stores::servers::StoredServer;
-use crate::paging::{PageQuery, page};
+use crate::paging::PageQuery;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{ServerPages, Switches};
@@ -56,14 +56,9 @@ pub(crate) fn list(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<Cal
         let shown: Value = all.into_iter().map(|server| show(server, switches)).collect();
         return Ok(CallAnswer::read(wrapped("vpn_servers", shown)));
     }
-    let total = all.len();
     let place = |server: &&StoredServer| (server.created_at, server.id.clone());
-    let (servers, page_info) = page(all, place, query, last_marker(switches), switches);
-    let shown: Value = servers.into_iter().map(|server| show(server, switches)).collect();
-    let mut body = wrapped("vpn_servers", shown);
-    body.insert("total_count".to_owned(), total.into());
-    body.insert("page_info".to_owned(), page_info.into());
-    Ok(CallAnswer::read(body))
+    let show = |server: &StoredServer| show(server, switches);
+    Ok(page_of("vpn_servers", all, query, switches, place, show))
 }
 
 /// GET of the servers of a P2C gateway; an unknown one has none.

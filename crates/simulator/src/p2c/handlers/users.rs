@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::calls::{CallAnswer, Fields, ServiceCall, wrapped};
 use crate::clock::in_read_answer;
 use crate::p2c::codes::{P2cCode, refuse};
-use crate::p2c::handlers::answers::{last_marker, show_description};
+use crate::p2c::handlers::answers::{page_of, show_description};
 use crate::p2c::handlers::client_tokens;
 use crate::p2c::stores::groups::GroupStore;
 use crate::p2c::stores::life::Life;
@@ -16,7 +16,7 @@ use crate::p2c::stores::servers::StoredServer;
 use crate::p2c::stores::users::{NO_STATIC_IP, StoredUser};
 use crate::p2c::user_rules;
 use crate::p2c::user_rules::check_description;
-use crate::paging::{PageQuery, page};
+use crate::paging::PageQuery;
 use crate::refusal::ApiRefusal;
 use crate::state::CloudState;
 use crate::switches::{
@@ -126,17 +126,9 @@ pub(crate) fn list(state: &mut CloudState, call: &ServiceCall<'_>) -> Result<Cal
     let switches = &state.switches;
     let query = PageQuery::read(call, switches)?;
     let all: Vec<&StoredUser> = state.p2c.users.seen(&call.route.server_id).collect();
-    let total = all.len();
     let place = |user: &&StoredUser| (user.created_at, user.id.clone());
-    let (users, page_info) = page(all, place, query, last_marker(switches), switches);
-    let shown: Value = users
-        .into_iter()
-        .map(|user| show(user, &state.p2c.groups, switches))
-        .collect();
-    let mut body = wrapped("users", shown);
-    body.insert("total_count".to_owned(), total.into());
-    body.insert("page_info".to_owned(), page_info.into());
-    Ok(CallAnswer::read(body))
+    let show = |user: &StoredUser| show(user, &state.p2c.groups, switches);
+    Ok(page_of("users", all, query, switches, place, show))
 }
 
 /// PUT of a user.

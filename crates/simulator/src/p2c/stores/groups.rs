@@ -152,7 +152,7 @@ impl GroupStore {
         self.0.values_mut().map(|group| &mut group.life)
     }
 
-    /// Lets go of those whose time has come; their ids.
+    /// Removes the groups whose deletion is complete by now, and returns their ids.
     pub(crate) fn pass(&mut self, now: Timestamp) -> Vec<String> {
         let mut deleted = Vec::new();
         self.0.retain(|id, group| {
