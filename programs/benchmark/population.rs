@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use kube::discovery::ApiResource;
 use serde_json::{Value, json};
-use vpn_operator_testbed::eventually;
+use vpn_operator_testbed::wait_for_condition;
 
 use crate::bed::{Bed, stop};
 use crate::{DEADLINE, Failure};
@@ -64,20 +64,7 @@ impl Population {
         let objects = gateways(bed);
         let object = serde_json::from_value(manifest(TEMPLATE, TEMPLATE_ADDRESS))?;
         objects.create(&PostParams::default(), &object).await?;
-        let ready = eventually("the first gateway is Ready", DEADLINE, async || {
-            let object = objects.get(TEMPLATE).await.map_err(|error| error.to_string())?;
-            let conditions = object.data["status"]["conditions"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
-            if conditions.iter().any(is_ready) {
-                Ok(object)
-            } else {
-                Err(object.data["status"].to_string())
-            }
-        });
-        let object = ready.await?;
+        let object = wait_for_condition(&objects, TEMPLATE, ("Ready", "True"), None, DEADLINE).await?;
         stop(operator).await?;
         let text = |value: &Value| {
             value

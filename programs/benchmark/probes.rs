@@ -6,23 +6,6 @@ use vpn_operator_testbed::{Operator, Process, eventually};
 
 use crate::{DEADLINE, Failure};
 
-/// The resident memory of a process, in MiB.
-pub(crate) fn resident_mebibytes(process: &Process) -> Result<f64, Failure> {
-    Ok(status_kibibytes(process, "VmRSS:")? / 1024.0)
-}
-
-/// The most resident memory that a process has had, in MiB.
-pub(crate) fn most_resident_mebibytes(process: &Process) -> Result<f64, Failure> {
-    Ok(status_kibibytes(process, "VmHWM:")? / 1024.0)
-}
-
-fn status_kibibytes(process: &Process, name: &str) -> Result<f64, Failure> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(number.ok_or("the kernel does not report memory")?.trim().parse()?)
-}
-
 /// The CPU time that a process has used.
 pub(crate) fn cpu_time(process: &Process) -> Result<Duration, Failure> {
     let mut total = 0;

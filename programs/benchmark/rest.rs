@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use vpn_operator_testbed::{Operator, eventually};
+use vpn_operator_testbed::{Operator, eventually, most_resident, resident};
 
 use crate::bed::{Bed, stop};
 use crate::edit;
 use crate::population::Population;
-use crate::probes::{count, cpu_time, most_resident_mebibytes, reconciles, resident_mebibytes, sum, until_available};
+use crate::probes::{count, cpu_time, reconciles, sum, until_available};
 use crate::report::{Goal, Report, Row};
 use crate::{DEADLINE, Failure};
 
@@ -23,7 +23,7 @@ pub(crate) async fn measure(bed: &Bed, sizes: &[usize], report: &mut Report) -> 
     let mut population = Population::begin(bed).await?;
     let operator = bed.operator(&[]).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let idle = resident_mebibytes(&operator)?;
+    let idle = resident(&operator)?;
     report.add(memory("RSS with 1 object", idle, 12.0));
     stop(operator).await?;
     for size in sizes {
@@ -33,11 +33,12 @@ pub(crate) async fn measure(bed: &Bed, sizes: &[usize], report: &mut Report) -> 
     Ok(())
 }
 
-fn memory(what: &str, figure: f64, most: f64) -> Row {
+/// A row of memory that was measured in bytes.
+fn memory(what: &str, bytes: u64, most: f64) -> Row {
     Row {
         what: what.to_owned(),
         unit: "MiB",
-        figure,
+        figure: count(bytes) / (1024.0 * 1024.0),
         baseline: None,
         goal: Goal::AtMost(most),
     }
@@ -55,7 +56,7 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
         baseline: Some(pages),
         goal: Goal::AboveBaseline(3.0),
     });
-    let most = most_resident_mebibytes(&operator)?;
+    let most = most_resident(&operator)?;
     until_lists(&operator, 1.0).await?;
     let (calls, reconciled, cpu) = (
         bed.simulator.last_sequence().await?,
@@ -101,7 +102,7 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
     };
     report.add(memory(
         &format!("RSS with {size} objects at rest"),
-        resident_mebibytes(&operator)?,
+        resident(&operator)?,
         goal,
     ));
     report.add(memory(

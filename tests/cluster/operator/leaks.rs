@@ -76,7 +76,8 @@ fn search_forms(place: &str, text: &str, forms: &[(String, &'static str)]) -> Ve
 
 /// The present revision of what the apiserver stores: what changes from now on has a later one.
 pub(crate) async fn revision(plane: &ControlPlane) -> i64 {
-    let answer = ask_etcd(plane, &json!({"key": base64(b"/registry/")})).await;
+    let range = json!({"key": base64(b"/registry/")});
+    let answer = plane.ask_etcd("range", &range).await.unwrap();
     let revision = answer["header"]["revision"].as_str().unwrap_or_default();
     revision.parse().expect("etcd returns its revision")
 }
@@ -89,7 +90,7 @@ pub(crate) async fn search_etcd(plane: &ControlPlane, after: i64, sentinels: &Se
         "range_end": base64(b"/registry0"),
         "min_mod_revision": (after + 1).to_string(),
     });
-    let answer = ask_etcd(plane, &range).await;
+    let answer = plane.ask_etcd("range", &range).await.unwrap();
     let entries = answer["kvs"].as_array().expect("a world stores something");
     let forms = sentinels.forms();
     let mut found = Vec::new();
@@ -102,13 +103,6 @@ pub(crate) async fn search_etcd(plane: &ControlPlane, after: i64, sentinels: &Se
         found.extend(search_forms(&key, &String::from_utf8_lossy(&value), &forms));
     }
     found
-}
-
-async fn ask_etcd(plane: &ControlPlane, range: &Value) -> Value {
-    let url = format!("{}/v3/kv/range", plane.etcd_url());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = client.post(url).body(range.to_string()).send().await.unwrap();
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
 /// Checks the search itself: it finds a leak in any form.

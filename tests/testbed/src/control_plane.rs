@@ -315,7 +315,8 @@ impl ControlPlane {
         Ok(serde_json::from_value::<Option<ByteString>>(value)?.map(|value| value.0))
     }
 
-    async fn ask_etcd(&self, what: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
+    /// Posts to etcd's JSON API: `range`, `txn`, `compaction`. Keys and values are in base64.
+    pub async fn ask_etcd(&self, what: &str, body: &serde_json::Value) -> Result<serde_json::Value> {
         let url = format!("{}/v3/kv/{what}", self.etcd_url);
         let answer = http::loopback_client().build()?.post(&url).json(body).send().await?;
         Ok(answer.error_for_status()?.json().await?)

@@ -40,7 +40,7 @@ pub use guardian::Guardian;
 pub use installation::Installation;
 pub use interrupted::interrupted;
 pub use kubelet::Kubelet;
-pub use memory_limit::{MemoryLimit, unreclaimable};
+pub use memory_limit::{MemoryLimit, most_resident, resident, unreclaimable};
 pub use operator::Operator;
 pub use permissions::{Comparison, Permission};
 pub use process::{Launch, Process};

@@ -1,6 +1,7 @@
 //! A limit on a process's memory, as a node's kernel enforces it for a container.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -103,11 +104,32 @@ fn limited(group: PathBuf, file: &str, bytes: u64) -> std::io::Result<PathBuf> {
 
 /// The memory of a process that the kernel cannot take back: without the pages of its program, in bytes.
 pub fn unreclaimable(process: &Process) -> Result<u64> {
+    memory(process, &["RssAnon:", "RssShmem:"])
+}
+
+/// The resident memory of a process, with the pages of its program, in bytes.
+pub fn resident(process: &Process) -> Result<u64> {
+    memory(process, &["VmRSS:"])
+}
+
+/// The most resident memory that a process has had, in bytes.
+pub fn most_resident(process: &Process) -> Result<u64> {
+    memory(process, &["VmHWM:"])
+}
+
+/// The sum of these lines of the kernel's status of a process.
+fn memory(process: &Process, names: &[&str]) -> Result<u64> {
     let file = format!("/proc/{}/status", process.pid());
     let status = fs::read_to_string(&file).map_err(Error::io(format!("cannot read {file}")))?;
-    let kibibytes = ["RssAnon:", "RssShmem:"].into_iter().filter_map(|name| {
+    let kibibytes = |name: &&str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-    });
-    Ok(kibibytes.sum::<u64>() * 1024)
+    };
+    let found: Vec<u64> = names.iter().filter_map(kibibytes).collect();
+    if found.is_empty() {
+        return Err(Error::io(format!("{file} has none of {names:?}"))(
+            ErrorKind::InvalidData.into(),
+        ));
+    }
+    Ok(found.iter().sum::<u64>() * 1024)
 }

@@ -1,9 +1,9 @@
 //! The apiserver and etcd stop and return, and the version from which a watch could continue is compacted.
 
 use serde_json::{Value, json};
-use vpn_operator_testbed::{ControlPlane, Line, eventually};
+use vpn_operator_testbed::{ControlPlane, Line};
 
-use super::{LEDGER, check_totals, wait_until_ready};
+use super::{LEDGER, check_totals, wait_until_ready, wait_until_unready};
 use crate::operator::upgrade::own_plane;
 use crate::operator::users::life;
 use crate::operator::world::{DEADLINE, Options, World, repository};
@@ -120,16 +120,7 @@ async fn the_operator_recovers_from_a_lost_apiserver_connection() {
     world.create("first", "{name: first, idValue: 203.0.113.1}").await;
     let mark = world.mark().await;
     proxy.set_line(Line::Closed);
-    eventually("the operator reports that its watches are down", DEADLINE, async || {
-        let (status, report) = world
-            .running()
-            .get("/readyz", DEADLINE)
-            .await
-            .map_err(|error| error.to_string())?;
-        if status == 503 { Ok(()) } else { Err(report) }
-    })
-    .await
-    .unwrap();
+    wait_until_unready(&world, "the operator reports that its watches are down").await;
     world.patch("first", json!({"spec": {"name": "renamed"}})).await;
     world.apply_gateway("second", "{idValue: 203.0.113.2}").await;
     proxy.set_line(Line::Open);

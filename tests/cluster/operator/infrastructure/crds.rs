@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
-use super::{LEDGER, check_totals, wait_until_ready};
+use super::{LEDGER, check_totals, wait_until_ready, wait_until_unready};
 use crate::operator::console::counts;
 use crate::operator::upgrade::own_plane;
 use crate::operator::world::{DEADLINE, Options, World, condition, gateway, repository, user};
@@ -69,16 +69,7 @@ async fn forced_removal_of_the_crds_deletes_nothing_in_the_cloud() {
     })
     .await
     .unwrap();
-    eventually("the operator reports that it is not ready", DEADLINE, async || {
-        let (status, report) = world
-            .running()
-            .get("/readyz", DEADLINE)
-            .await
-            .map_err(|error| error.to_string())?;
-        if status == 503 { Ok(()) } else { Err(report) }
-    })
-    .await
-    .unwrap();
+    wait_until_unready(&world, "the operator reports that it is not ready").await;
     assert_eq!(
         world.writes_since(mark).await,
         counts([]),

@@ -45,6 +45,19 @@ async fn wait_until_ready(world: &World) {
         .unwrap_or_else(|error| panic!("{error}\n{}", world.log_tail()));
 }
 
+/// Waits until `/readyz` answers 503.
+async fn wait_until_unready(world: &World, awaited: &str) {
+    let unready = eventually(awaited, DEADLINE, async || {
+        let (status, report) = world
+            .running()
+            .get("/readyz", DEADLINE)
+            .await
+            .map_err(|error| error.to_string())?;
+        if status == 503 { Ok(()) } else { Err(report) }
+    });
+    unready.await.unwrap();
+}
+
 /// Requests a reconciliation of each object by annotation.
 async fn request_all(world: &World) {
     for kind in ["cgw", "vpnu"] {
