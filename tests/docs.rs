@@ -241,6 +241,9 @@ async fn the_apiserver_accepts_every_manifest() {
         .apply_crds(&project().join("crds"))
         .await
         .expect("our CRDs");
+    let namespace = ["create", "namespace", "vpn-operator"];
+    let output = control_plane.kubectl(namespace).await.expect("kubectl runs");
+    output.success().expect("the namespace of the operator");
     let folder = tempfile::tempdir().expect("a folder");
     for (number, (place, text)) in manifests().into_iter().enumerate() {
         let written: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
