@@ -64,7 +64,7 @@ async fn sync_leaves_no_diff(apply: Apply) {
     // What Git changes or removes.
     for (before, after) in [
         ("environment: production", "environment: staging"),
-        ("    cost-centre: network\n", ""),
+        ("    cost-center: network\n", ""),
         ("Build agent of the platform team", "Build agent"),
     ] {
         assert!(objects.contains(before), "{objects}");
