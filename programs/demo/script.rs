@@ -40,12 +40,30 @@ const CHANGED_USER: Tampering = Tampering {
     value: "changed by hand",
 };
 
-/// The password to change: of a sample, in the Secret of the same name.
+/// The password to change, in the Secret of the same name. The user is none of the samples: applied again, they would
+/// restore a former password, which the cloud refuses.
 const ROTATED: Rotation = Rotation {
-    user: "user-in-group",
+    user: "demo-user",
     key: "password",
     value: "Demo-Rotated-Pass-2",
 };
+const ROTATED_USER: &str = "\
+apiVersion: v1
+kind: Secret
+metadata:
+  name: demo-user
+stringData:
+  password: Demo-First-Pass-1
+---
+apiVersion: vpn.huaweicloud.com/v1alpha1
+kind: VpnUser
+metadata:
+  name: demo-user
+spec:
+  vpnServerID: 5e5e5e5e-0000-4000-8000-000000000001
+  passwordSecretRef:
+    name: demo-user
+";
 
 /// The processes, in the order in which they are stopped.
 #[derive(Default)]
@@ -86,12 +104,14 @@ impl Demo {
              (default: 30s)."
         );
 
-        step("kubectl apply -f examples");
+        step("kubectl apply -f examples, and one more user");
         let samples = project("examples");
-        let applied = control_plane
+        let mut applied = control_plane
             .kubectl(["apply".as_ref(), "-f".as_ref(), samples.as_os_str()])
             .await?
             .success()?;
+        let apply = ["apply", "-f", "-"];
+        applied += &control_plane.kubectl_with_input(apply, ROTATED_USER).await?.success()?;
         let objects = Objects::new(&control_plane.client().await?);
         objects.show_until_ready(objects::ours(&applied), operator).await?;
 
@@ -175,13 +195,14 @@ async fn print_what_next(
     operator: &Operator,
 ) -> Result<(), Failure> {
     let kubectl = control_plane.tool(Tool::Kubectl).await?;
-    let kubectl = kubectl.display();
     step("Your turn, in another terminal");
     println!("export KUBECONFIG={}", control_plane.kubeconfig().display());
-    println!("{kubectl} get cgw,vpnu -o wide");
-    println!("{kubectl} describe vpnu {}", ROTATED.user);
+    println!("alias kubectl={}", kubectl.display());
+    println!("CLOUD={}", simulator.url());
+    println!("kubectl get cgw,vpnu -o wide");
+    println!("kubectl describe vpnu {}", ROTATED.user);
     println!(
-        "{kubectl} delete -f {}/{}.yaml",
+        "kubectl delete -f {}/{}.yaml",
         project("examples").display(),
         RENAMED_GATEWAY.object
     );
