@@ -656,6 +656,29 @@ fn help_lists_every_flag_under_a_heading() {
     }
 }
 
+/// Whether the variables are unset, empty or set. A value may be confidential.
+#[test]
+fn help_names_every_environment_variable_and_shows_no_value() {
+    const CONFIDENTIAL: &str = "https://confidential.example.com";
+    let names = || FLAGS.iter().filter_map(|(_, name, _)| *name);
+    let others = ["RUST_LOG", "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"];
+    for value in [None, Some(""), Some(CONFIDENTIAL)] {
+        for value_of_others in [None, Some(CONFIDENTIAL)] {
+            let variables = names().map(|name| (name, value));
+            let variables: Vec<_> = variables.chain(others.map(|name| (name, value_of_others))).collect();
+            let printed = temp_env::with_vars(variables, || {
+                Cli::command_ignoring_empty_environment().try_get_matches_from(["vpn-operator", "run", "--help"])
+            });
+            let help = printed.expect_err("the help").to_string();
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            for name in names() {
+                assert!(help.contains(&format!("[env: {name}]")), "{name}: {help}");
+            }
+            assert!(!help.contains("confidential"), "{help}");
+        }
+    }
+}
+
 #[test]
 fn the_flag_documentation_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/flags.md");

@@ -1,10 +1,13 @@
 //! The command line as people see it: sub-commands, flags, their environment names, defaults and help.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{ffi::OsStr, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
-    builder::{ArgAction, BoolishValueParser, PossibleValue, PossibleValuesParser, TypedValueParser},
+    builder::{
+        ArgAction, BoolishValueParser, IntoResettable, PossibleValue, PossibleValuesParser, Resettable,
+        TypedValueParser,
+    },
 };
 use url::Url;
 use vpn_cloud::Cloud;
@@ -23,9 +26,9 @@ const RUST_LOG: &str = "RUST_LOG";
 
 const AFTER_HELP: &str = "\
 Default credentials, for objects without a credentialsRef:
-  HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and, for temporary credentials, HUAWEICLOUD_SDK_SECURITY_TOKEN in the
-  environment, else the file that HUAWEICLOUD_SDK_CREDENTIALS_FILE names (section [basic]). Without default
-  credentials, objects need a credentialsRef; the others report that in their status.
+  HUAWEICLOUD_SDK_AK, HUAWEICLOUD_SDK_SK and, for temporary credentials, HUAWEICLOUD_SDK_SECURITY_TOKEN in the \
+environment, else the file that HUAWEICLOUD_SDK_CREDENTIALS_FILE names (section [basic]). Without default \
+credentials, objects need a credentialsRef; the others report that in their status.
 
 Access to Kubernetes:
   KUBECONFIG or ~/.kube/config, else the pod's service account.
@@ -307,16 +310,27 @@ pub enum LogFormat {
 
 impl Cli {
     /// Returns the command for clap. Empty environment variables count as unset: manifests often contain `value: ""`.
+    /// Help names every variable, and shows no value: it may be confidential.
     pub fn command_ignoring_empty_environment() -> clap::Command {
-        fn is_set(name: &std::ffi::OsStr) -> bool {
+        fn is_set(name: &OsStr) -> bool {
             std::env::var_os(name).is_some_and(|value| !value.is_empty())
         }
+        /// clap reads a variable when it is declared, so an empty one is not declared. Its name is added to the help.
+        fn replace(arg: clap::Arg, name: &OsStr, by: impl IntoResettable<clap::builder::OsStr>) -> clap::Arg {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            arg.help(format!("{help} [env: {}]", name.display()))
+                .hide_env(true)
+                .env(by)
+        }
         fn ignore_empty(command: clap::Command) -> clap::Command {
-            command.mut_args(|arg| match arg.get_env().map(std::ffi::OsStr::to_owned) {
-                Some(name) if is_set(&name) => arg,
-                Some(name) if name == LOG_LEVEL && is_set(RUST_LOG.as_ref()) => arg.env(RUST_LOG),
-                Some(_) => arg.env(clap::builder::Resettable::Reset),
-                None => arg,
+            command.mut_args(|arg| match arg.get_env().map(OsStr::to_owned) {
+                Some(name) if name == LOG_LEVEL && !is_set(&name) && is_set(RUST_LOG.as_ref()) => {
+                    replace(arg, &name, RUST_LOG)
+                }
+                Some(name) if std::env::var_os(&name).is_some_and(|value| value.is_empty()) => {
+                    replace(arg, &name, Resettable::Reset)
+                }
+                _ => arg.hide_env_values(true),
             })
         }
         <Self as clap::CommandFactory>::command().mut_subcommands(ignore_empty)
