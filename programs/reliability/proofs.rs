@@ -70,7 +70,7 @@ pub(crate) const PROOFS: &[Proof] = &[
         &["leadership::"],
     ),
     Proof::of_operator(
-        "world fails",
+        "infrastructure failures",
         "failures and recoveries of the apiserver, etcd, the CRDs, webhooks and the cloud",
         &["infrastructure::"],
     ),

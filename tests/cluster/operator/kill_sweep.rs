@@ -93,7 +93,7 @@ async fn sweep(of: &str, stories: &[Story]) {
     figures::report(
         "kill sweep",
         &[
-            (&format!("boundaries swept, {of}"), swept),
+            (&format!("boundaries tested, {of}"), swept),
             (&format!("{of} with a kill at a boundary"), met),
             (&format!("operators killed, with {of}"), kills),
         ],

@@ -112,7 +112,7 @@ async fn lost_responses_cause_no_duplicate_and_no_missing_write() {
             ("writes with an unknown outcome", sum.unknown),
             ("duplicates", sum.duplicates),
             ("writes executed twice", sum.repeated_writes),
-            ("resources left behind", sum.left),
+            ("orphans", sum.left),
         ],
     );
     assert_eq!((sum.duplicates, sum.repeated_writes, sum.left), (0, 0, 0));

@@ -395,8 +395,11 @@ fn the_models_cloud_matches_the_simulator() {
     figures::report(
         "model check",
         &[
-            ("call sequences that the simulator answers alike", sequences),
-            ("calls in them", calls),
+            (
+                "call sequences that the model and the simulator answer alike",
+                sequences,
+            ),
+            ("calls in these sequences", calls),
         ],
     );
 }

@@ -85,6 +85,17 @@ impl Role {
             ..Lifecycle::default()
         }
     }
+
+    /// Returns its name in the figures.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Creates => "creates",
+            Self::AdoptsOrCreates => "IfExists",
+            Self::Adopts => "Required",
+            Self::Names => "externalID",
+            Self::Observes => "Observe",
+        }
+    }
 }
 
 /// See the module.
@@ -119,32 +130,32 @@ impl EventLimits {
     fn named(&self) -> [(&'static str, u8); 20] {
         [
             ("kills", self.kills),
-            ("lost answers", self.losses),
+            ("lost responses", self.losses),
             ("refusals", self.refusals),
             ("edits", self.edits),
             ("deletions", self.deletions),
             ("new passwords", self.passwords),
-            ("Secrets touched", self.touches),
-            ("unmanaged objects", self.unmanaged),
-            ("deleted in the cloud", self.removals),
-            ("changed in the cloud", self.drifts),
-            ("given away", self.gifts),
+            ("Secrets rewritten", self.touches),
+            ("unmanaged resources", self.unmanaged),
+            ("deletions in the cloud", self.removals),
+            ("changes in the cloud", self.drifts),
+            ("owner tags replaced", self.gifts),
             ("failed creations", self.disappearances),
             ("incomplete lists", self.skips),
-            ("lying lists", self.lies),
+            ("lists with a wrong count", self.lies),
             ("wrong 404s", self.denials),
             ("lagging replicas", self.lags),
             ("statuses wiped", self.wipes),
-            ("turned to manage", self.policy_changes),
+            ("changes to Manage", self.policy_changes),
             ("statuses copied", self.copies),
-            ("permits that do not come", self.waits),
+            ("late permits", self.waits),
         ]
     }
 }
 
 impl fmt::Display for ModelScope {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} CR", self.crs)?;
+        write!(formatter, "{} object{}", self.crs, if self.crs == 1 { "" } else { "s" })?;
         if self.one_name {
             formatter.write_str(" of one name")?;
         }
@@ -152,7 +163,7 @@ impl fmt::Display for ModelScope {
             write!(formatter, ", {name} {times}")?;
         }
         for role in self.roles.iter().take(self.crs).filter(|role| **role != Role::Creates) {
-            write!(formatter, ", {role:?}")?;
+            write!(formatter, ", {}", role.label())?;
         }
         let Manners {
             replay,
@@ -162,22 +173,24 @@ impl fmt::Display for ModelScope {
             lists_omit_fields,
             ..
         } = self.manners;
-        if replay != Replay::default() {
-            write!(formatter, ", token again: {replay:?}")?;
+        match replay {
+            Replay::SameId => {}
+            Replay::Repeated => formatter.write_str(", replays refused")?,
+            Replay::Ignored => formatter.write_str(", client tokens ignored")?,
         }
         let properties = [
-            (hides, "hidden until settled"),
-            (shows_late, "and longer"),
+            (hides, "invisible until confirmed"),
+            (shows_late, "or longer"),
             (lists_without_tags, "lists without tags"),
             (lists_omit_fields, "lists that omit fields"),
             (self.stale > 0, "stale watch caches"),
             (self.slow_lists, "slow lists"),
             (self.repeats, "repeated events"),
             (self.indistinguishable, "indistinguishable events"),
-            (self.sparse, "sparse"),
+            (self.sparse, "restricted"),
             (
                 self.values.len() > 2 && self.values.first() == self.values.last(),
-                "there and back",
+                "password changed back",
             ),
         ];
         for (_, text) in properties.into_iter().filter(|(is_so, _)| *is_so) {

@@ -163,6 +163,6 @@ async fn resources_out_of_view_are_neither_recreated_nor_released() {
     half.restore(&world).await;
     all_are_ready(&world).await;
     before.only(&world, &mut tally, counts([]), Asked::default()).await;
-    tally.report("out of sight");
+    tally.report("resources out of view");
     world.finish().await;
 }

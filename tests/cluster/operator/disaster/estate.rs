@@ -286,7 +286,7 @@ impl Tally {
     pub(super) fn report(&self, group: &str) {
         let counted = [
             ("disasters", self.disasters),
-            ("objects in each", (GATEWAYS + USERS) as u64),
+            ("objects per disaster", (GATEWAYS + USERS) as u64),
             ("extra POSTs", self.posts),
             ("unrequested DELETEs", self.deletes),
             ("passwords reset", self.resets),

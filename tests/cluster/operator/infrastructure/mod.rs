@@ -18,7 +18,7 @@ use crate::operator::tally::Ledger;
 use crate::operator::world::{DEADLINE, World};
 
 /// The counts of the tests in this folder.
-static LEDGER: Ledger = Ledger::new("world fails");
+static LEDGER: Ledger = Ledger::new("infrastructure failures");
 
 /// Checks and counts that each object has exactly one resource in the cloud after this number of faults.
 async fn check_totals(world: &World, faults: u64) {
@@ -27,7 +27,7 @@ async fn check_totals(world: &World, faults: u64) {
         ("faults injected", faults),
         ("objects", tally.objects),
         ("duplicates", tally.duplicates),
-        ("lost", tally.lost),
+        ("objects without their resource", tally.lost),
     ]);
 }
 

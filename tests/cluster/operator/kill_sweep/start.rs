@@ -76,7 +76,7 @@ async fn the_first_start_survives_a_kill_at_each_write() {
     figures::report(
         "kill sweep",
         &[
-            ("boundaries swept, first start", boundaries as u64 * 2),
+            ("boundaries tested, first start", boundaries as u64 * 2),
             ("operators killed, first start", kills),
             ("passwords set twice, first start", resets),
         ],

@@ -71,7 +71,7 @@ async fn holder_with_clock_skew(seconds: i64) {
         ("objects", tally.objects),
         ("takeovers", 1),
         ("duplicates", tally.duplicates),
-        ("lost", tally.lost),
+        ("objects without their resource", tally.lost),
     ]);
     follower.retire(&mut world);
     world.finish().await;

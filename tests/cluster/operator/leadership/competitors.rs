@@ -39,7 +39,7 @@ async fn two_concurrent_leaders_create_no_duplicates() {
         ("pairs of simultaneous leaders", 1),
         ("objects", tally.objects),
         ("duplicates", tally.duplicates),
-        ("lost", tally.lost),
+        ("objects without their resource", tally.lost),
     ]);
     world.kubectl(["delete", "cgw,vpnu", "--all", "--timeout=120s"]).await;
     assert_eq!(

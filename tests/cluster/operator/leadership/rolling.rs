@@ -56,7 +56,7 @@ async fn a_rolling_update_under_load_loses_no_work() {
         ("objects", tally.objects),
         ("writes without the lease", trespasses),
         ("duplicates", tally.duplicates),
-        ("lost", tally.lost),
+        ("objects without their resource", tally.lost),
     ]);
     assert_eq!(trespasses, 0);
     for replica in replicas {

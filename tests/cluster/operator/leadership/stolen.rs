@@ -42,7 +42,7 @@ async fn a_stolen_lease_ends_the_leader_and_is_acquired_after_it_expires() {
         ("objects", tally.objects),
         ("takeovers", 1),
         ("duplicates", tally.duplicates),
-        ("lost", tally.lost),
+        ("objects without their resource", tally.lost),
     ]);
     for replica in [first, second] {
         replica.retire(&mut world);

@@ -29,7 +29,7 @@ pub(super) async fn check_totals(world: &World, history: &History, replicas: &[&
         ("takeovers", history.takeovers(|_| 0).len() as u64),
         ("writes without the lease", trespasses),
         ("duplicates", tally.duplicates),
-        ("lost", tally.lost),
+        ("objects without their resource", tally.lost),
     ]);
     assert_eq!(trespasses, 0);
 }
