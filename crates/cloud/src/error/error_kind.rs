@@ -1,4 +1,5 @@
-//! The only table from HTTP status, code and words of a refusal to its kind, and from a kind to its retry and backoff.
+//! The only table from HTTP status, code and words of a refusal to its kind, and from a kind to its retry,
+//! backoff and requeue.
 
 use std::time::Duration;
 

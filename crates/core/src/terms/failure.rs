@@ -1,4 +1,4 @@
-//! A failure of an object: its condition and its backoff.
+//! A failure of an object: its condition and its backoff, which determines the requeue.
 
 use std::time::Duration;
 

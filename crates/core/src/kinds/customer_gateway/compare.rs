@@ -1,4 +1,4 @@
-//! Differences between a spec and a resource, and their corrections.
+//! Drift: differences between a spec and a resource, and their corrections.
 
 use std::collections::BTreeMap;
 
