@@ -91,7 +91,7 @@ impl Reporter {
         let (namespace, name) = (object.namespace(), object.name());
         let written = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
         if !on {
-            info!(kind = K::KIND, namespace, name, "released: finalizer removed");
+            info!(kind = K::KIND, namespace, name, "finalizer removed");
         }
         Ok(written)
     }

@@ -35,7 +35,9 @@ impl CloudKind for Gateways {
                 let SecretRef { field, name, key } = &reference;
                 user_action(
                     Reason::InvalidSpec,
-                    format!("{field}: the key {key} of the Secret {name} {problem}; it is picked up at once"),
+                    format!(
+                        "{field}: the key {key} of the Secret {name} {problem}; the operator notices it immediately"
+                    ),
                 )
             })?;
             Ok(GatewayDereferenced {

@@ -115,8 +115,8 @@ async fn read_password(
     let invalid = |problem: &dyn std::fmt::Display| {
         let (SecretRef { field, name, key }, namespace) = (reference, &dereferencer.key.namespace);
         let message = format!(
-            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; what you put there is picked up \
-             at once"
+            "spec.{field}: the key {key} of the Secret {namespace}/{name}: {problem}; the operator notices a \
+             change immediately"
         );
         user_action(Reason::InvalidPassword, message)
     };

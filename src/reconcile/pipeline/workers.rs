@@ -135,7 +135,7 @@ async fn supervised<K: CloudKind>(
         }
         Err(_) => {
             let limit = humantime::format_duration(limit);
-            warn!(object = %key, "a reconcile took longer than {limit} and was cut off; it is retried with backoff");
+            warn!(object = %key, "the reconciliation was canceled after {limit}; it is retried with backoff");
         }
     }
     // An object that cannot be read must not prevent counting the losses of others.

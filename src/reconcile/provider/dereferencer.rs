@@ -154,9 +154,11 @@ pub(crate) fn impossible_secret(name: &str, field: &str) -> Option<Failure> {
 /// Returns the failure for a Secret, or a key of it, that does not exist.
 pub(crate) fn missing_secret(name: &str, field: &str, key: &str) -> Failure {
     let message = if key.is_empty() {
-        format!("the Secret {name}, which {field} names, does not exist: create it; it is picked up at once")
+        format!(
+            "the Secret {name}, which {field} names, does not exist: create it; the operator notices it immediately"
+        )
     } else {
-        format!("the Secret {name} has no key {key}, which {field} names: add it; it is picked up at once")
+        format!("the Secret {name} has no key {key}, which {field} names: add it; the operator notices it immediately")
     };
     Failure {
         condition: ReadyCondition::new(Reason::SecretNotFound, message),

@@ -146,7 +146,9 @@ pub fn from_secret(
         text(key)?.ok_or_else(|| Failure {
             condition: ReadyCondition::new(
                 Reason::SecretNotFound,
-                format!("the Secret {name} has no key {key}, or it is empty: set it; it is picked up at once"),
+                format!(
+                    "the Secret {name} has no key {key}, or it is empty: set it; the operator notices it immediately"
+                ),
             ),
             backoff: POLL,
         })
@@ -156,7 +158,7 @@ pub fn from_secret(
     let keys = Credentials::new(access_key, secret_key, token).map_err(|error| {
         user_action(
             Reason::Unauthorized,
-            format!("the Secret {name} cannot be used: {error}: correct it; it is picked up at once"),
+            format!("the Secret {name} cannot be used: {error}: correct it; the operator notices it immediately"),
         )
     })?;
     let named_region = text("region")?;
@@ -217,7 +219,7 @@ fn text_of(name: &str, data: &BTreeMap<String, Vec<u8>>, key: &str) -> Result<Op
         Ok(text) => Ok(Some(text.to_owned())),
         Err(_) => Err(user_action(
             Reason::Unauthorized,
-            format!("the Secret {name}: the key {key} is not text: correct it; it is picked up at once"),
+            format!("the Secret {name}: the key {key} is not text: correct it; the operator notices it immediately"),
         )),
     }
 }

@@ -102,7 +102,7 @@ impl Transport {
         };
         span.record("status", status).record("request_id", request_id);
         span.in_scope(
-            || tracing::debug!(target: "vpn_operator::cloud", outcome, latency = ?elapsed, "the cloud was asked"),
+            || tracing::debug!(target: "vpn_operator::cloud", outcome, latency = ?elapsed, "request to the cloud finished"),
         );
         self.observer.finished(operation, outcome, elapsed);
         result.map(|(_, answer)| answer).map_err(|failure| *failure.error)

@@ -285,6 +285,6 @@ fn static_ip_rule() -> Admission {
 fn immutable(field: &str, details: &str) -> String {
     format!(
         "{field} is immutable{details}: to replace the user, create another VpnUser with the new {field} beside this \
-         one, move the connection to it, then delete this one"
+         one, give its name and password to the people who use this one, then delete this one"
     )
 }

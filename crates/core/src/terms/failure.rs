@@ -101,7 +101,7 @@ fn reason_and_hint(error: &CloudError) -> (Reason, &'static str) {
         ),
         ErrorKind::RecentPassword => (
             Reason::InvalidPassword,
-            "the cloud takes none of a user's latest five passwords again, so the one that was set last stays in \
+            "the cloud refuses a user's last five passwords, so the one that was set last stays in \
              force: put a new one into the Secret that spec.passwordSecretRef names",
         ),
         ErrorKind::BadPassword => (

@@ -78,7 +78,7 @@ impl Reference {
     /// as the referring object, `scope`.
     pub fn id(&self, resolution: Resolution, recorded: Option<&str>, scope: &Scope) -> Result<String, ReferenceError> {
         let waits = |what: &str| {
-            let message = format!("spec.{}: {what}; it is picked up at once", self.field);
+            let message = format!("spec.{}: {what}; the operator notices it immediately", self.field);
             Failure {
                 condition: ReadyCondition::new(Reason::DependencyNotReady, message),
                 backoff: POLL,
@@ -219,7 +219,7 @@ mod tests {
             assert_eq!(
                 failure.condition.message,
                 "spec.gatewayRef: there is no CustomerGateway berlin in this namespace: create it, or correct the \
-                 name; it is picked up at once"
+                 name; the operator notices it immediately"
             );
         }
     }

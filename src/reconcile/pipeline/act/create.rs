@@ -209,7 +209,7 @@ impl<K: CloudKind> Pass<'_, K> {
             Some(Err(error)) => {
                 warn!(%object, id, %error, "deleted from the cluster while its {noun} was created; deleting it failed");
             }
-            None => warn!(%object, id, "deleted from the cluster while its {noun} was created; it is left behind"),
+            None => warn!(%object, id, "deleted from the cluster while its {noun} was created; it is an orphan"),
         }
     }
 }

@@ -41,7 +41,7 @@ const INSTEAD: &[&str] = &[
     "Forbidden",
     "create another VpnUser",
     "beside this one",
-    "move the connection",
+    "give its name and password",
     "then delete this one",
 ];
 

@@ -31,7 +31,7 @@ impl Compare for Users {
                     "name: the VPN user {id} is called {has} in the cloud, not {wanted}, and the name is immutable \
                      there: delete this object (with deletionPolicy: Retain, to keep the cloud's) and recreate it \
                      with externalID: {id} and name: {has}; for a user called {wanted}, create another VpnUser beside \
-                     this one, move the connection to it, then delete this one"
+                     this one, give its name and password to the people who use this one, then delete this one"
                 );
                 Immutable::Differs { field: "name", message }
             }

@@ -223,7 +223,7 @@ pub(super) fn given_up(status: &VpnUserStatus) -> impl Iterator<Item = (Timestam
 
 pub(super) fn ambiguous() -> String {
     "spec.passwordSecretRef: another password was sent before this one and its answer was lost, so it is unknown \
-     which of the two is in force, and the cloud accepts neither again: put a new password into the Secret; it is \
-     picked up at once and resolves this"
+     which of the two is in force, and the cloud accepts neither again: put a new password into the Secret, \
+     which resolves this; the operator notices it immediately"
         .to_owned()
 }
