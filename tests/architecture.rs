@@ -88,6 +88,7 @@ const LAYERS: &[Crate] = &[
         folder: "crates/core/src",
         imports: &["vpn_cloud"],
         modules: &[
+            "compact_json",
             "compact_set",
             "write_order",
             "api",

@@ -359,6 +359,25 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
             assert_eq!(first_in_list(cloud).await.get("tags"), expected.as_ref());
             assert_eq!(cloud.gateway(&id).await.json()["customer_gateway"]["tags"], json!([]));
         }
+        ("answer-encoding", what) => {
+            cloud.created("a").await;
+            let path = in_project("customer-gateways");
+            let list = |encoding: Option<&str>| {
+                let request = cloud.signed(&Signer::default(), Method::GET, &path, None);
+                match encoding {
+                    Some(encoding) => request.header("accept-encoding", encoding),
+                    None => request,
+                }
+            };
+            let encoding = |reply: Reply| reply.headers.get("content-encoding").cloned();
+            let reply = cloud.send(list(Some("gzip"))).await.unwrap();
+            assert_eq!(
+                encoding(reply).is_some_and(|encoding| encoding == "gzip"),
+                what == "gzip"
+            );
+            let reply = cloud.send(list(None)).await.unwrap();
+            assert_eq!(encoding(reply), None, "the client accepts none");
+        }
         ("list-id-type", what) => {
             let id = cloud.created("a").await;
             assert_eq!(first_in_list(cloud).await.get("id_type").is_some(), what == "present");

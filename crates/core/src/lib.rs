@@ -5,7 +5,8 @@
 
 pub mod api;
 pub mod cache;
-mod compact_set;
+pub mod compact_json;
+pub(crate) mod compact_set;
 pub mod decide;
 pub mod kind;
 pub mod kinds;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use vpn_cloud::Backoff;
 
 use crate::api::RECONCILE_REQUESTED_ANNOTATION;
+use crate::compact_json::Dictionary;
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::object::stored_object::StoredObject;
@@ -239,9 +240,9 @@ impl<K: Kind> ObjectState<K> {
     }
 
     /// Keeps the newest known version in less memory.
-    pub fn compact(&mut self) {
+    pub fn compact(&mut self, dictionary: &Dictionary) {
         if let StoredObject::Whole(object) = &self.latest {
-            self.latest = StoredObject::compact(object);
+            self.latest = StoredObject::compact(object, dictionary);
         }
     }
 

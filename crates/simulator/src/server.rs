@@ -2,17 +2,33 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::body::HttpBody as Body;
+use axum::http::Response;
 use axum::{Router, extract::DefaultBodyLimit};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::api::Simulator;
 use crate::connection::{Connection, CuttableListener};
 use crate::settings::Settings;
+use crate::switches::AnswerEncoding;
 use crate::{admin_api, api};
 
 /// Time limit for the answers in progress after a request to stop.
 const DRAIN: Duration = Duration::from_secs(2);
+
+/// Compresses answers if the switch is on.
+#[derive(Clone)]
+struct IfSwitchedOn(Arc<Simulator>);
+
+impl Predicate for IfSwitchedOn {
+    fn should_compress<B: Body>(&self, answer: &Response<B>) -> bool {
+        let is_on = self.0.state().switches.encoding == AnswerEncoding::Gzip;
+        is_on && DefaultPredicate::new().should_compress(answer)
+    }
+}
 
 /// A running simulator; it stops when this is dropped.
 #[derive(Debug)]
@@ -32,10 +48,12 @@ impl RunningSimulator {
         let address = listener.local_addr()?;
         let simulator = Arc::new(Simulator::new(settings));
         let stop = simulator.stop.clone();
+        let compressed = IfSwitchedOn(Arc::clone(&simulator));
         let service = Router::new()
             .nest("/_simulator", admin_api::router())
             .fallback(api::serve)
             .layer(DefaultBodyLimit::disable())
+            .layer(CompressionLayer::new().compress_when(compressed))
             .with_state(simulator)
             .into_make_service_with_connect_info::<Connection>();
         let drained = stop.clone();

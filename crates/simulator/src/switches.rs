@@ -163,6 +163,8 @@ switches! {
     /// Deletion of a gateway: immediate, after three seconds (`PUT /_simulator/pace`), or when
     /// `POST /_simulator/finish-deletions` is called. Until then it is visible, and its name is refused to a new one.
     deletion: GatewayDeletion = "gateway-deletion" { Immediate "immediate", Slow "slow", Held "held" }
+    /// Whether answers are compressed for clients that accept it.
+    encoding: AnswerEncoding = "answer-encoding" { Gzip "gzip", Identity "identity" }
     /// The `Retry-After` header (one second) on answers with 429.
     retry_after: RetryAfter = "retry-after" { Absent "absent", Present "present" }
     /// Gateways identified by FQDN: `refused` is how Open Telekom Cloud answers.

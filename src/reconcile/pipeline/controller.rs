@@ -170,9 +170,12 @@ impl<K: CloudKind> Delivery<'_, K> {
     fn take(&mut self, event: watcher::Event<Object<K>>) {
         match event {
             watcher::Event::Apply(object) => {
+                let is_edit = is_edit(&object);
                 let key = self.insert(object);
-                if !self.context.is_echo(&key) {
-                    self.queue.delivered(key);
+                match self.context.is_echo(&key) {
+                    true => {}
+                    false if is_edit => self.queue.edited(key),
+                    false => self.queue.delivered(key),
                 }
             }
             watcher::Event::Delete(object) => {
@@ -210,6 +213,12 @@ impl<K: CloudKind> Delivery<'_, K> {
             self.queue.enqueue_without_news(key);
         }
     }
+}
+
+/// Whether a user has changed the spec of an object that was reconciled before.
+fn is_edit<K: CloudKind>(object: &Object<K>) -> bool {
+    let observed = K::object(&object.status).observed_generation;
+    observed.is_some() && observed != object.metadata.generation && object.deleting_since().is_none()
 }
 
 /// Creates the check of `/readyz` for the watch of a path. A healthy watch receives something every few minutes, so a

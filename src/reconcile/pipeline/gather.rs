@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use vpn_cloud::credentials::keys::DefaultCredentialsError;
 use vpn_core::api::DeletionPolicy;
 use vpn_core::api::conditions::Reason;
-use vpn_core::cache::{Cache, MassDeletion, Observed, Remote};
+use vpn_core::cache::{Cache, MassDeletion, Observed, Remote, Urgency};
 use vpn_core::decide::inputs::Inputs;
 use vpn_core::object::{Object, crd_name};
 use vpn_core::observe::observer;
@@ -53,6 +53,8 @@ pub(crate) struct Gathered<K: CloudKind> {
     pub triggered_at: Option<Instant>,
     /// Observations count from this time on.
     pub since: Option<Instant>,
+    /// Of the queries for this object.
+    pub urgency: Urgency,
     pub sent_delete: Option<SentDelete>,
     pub undeleted: Vec<String>,
     pub accepted: Option<K::Change>,
@@ -101,6 +103,14 @@ impl<K: CloudKind> Gathered<K> {
     }
 }
 
+/// Whether queries for the object go before the writes for others. Deletions come in bulk, so they do not.
+fn urgency<K: CloudKind>(context: &KindContext<K>, key: &ObjectKey, object: &Object<K>) -> Urgency {
+    match context.states.is_edited(key) && object.deleting_since().is_none() {
+        true => Urgency::Edit,
+        false => Urgency::Reader,
+    }
+}
+
 /// Gathers the inputs for one reconciliation of an object.
 pub(crate) async fn gather<K: CloudKind>(
     visit: &Visit<'_, K>,
@@ -137,6 +147,7 @@ pub(crate) async fn gather<K: CloudKind>(
         crd_deleting_since,
         triggered_at,
         since: triggered_at,
+        urgency: urgency(context, key, object),
         sent_delete: recorded_id(object).and_then(|id| sent_delete(context, key, id)),
         undeleted: Vec::new(),
         accepted: None,

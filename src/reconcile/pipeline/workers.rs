@@ -99,7 +99,8 @@ async fn visit<K: CloudKind>(context: Arc<KindContext<K>>, queue: Arc<WorkQueue>
         context.shared.sessions.write_queues.done(&key);
         Action::await_change()
     };
-    queue.done(&key, action.due(Instant::now()), || context.is_echo(&key));
+    let is_edited = || context.states.is_edited(&key);
+    queue.done(&key, action.due(Instant::now()), || context.is_echo(&key), is_edited);
 }
 
 /// Runs one reconcile and handles its error, panic or timeout.

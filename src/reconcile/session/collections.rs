@@ -15,7 +15,7 @@ use vpn_cloud::resources::customer_gateways::CustomerGateway;
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_cloud::resources::users::User;
 use vpn_cloud::{Client, CloudError, CloudResponse, ErrorKind, Operation};
-use vpn_core::cache::{Listing, Query, Source, TagsById};
+use vpn_core::cache::{Listing, Query, RunningQuery, Source, TagsById, Urgency};
 
 use crate::reconcile::session::gate::Gate;
 use crate::reconcile::session::incomplete::IncompleteReports;
@@ -72,19 +72,22 @@ impl Reads {
 
     async fn read<T>(
         &self,
+        run: &RunningQuery,
         operation: Operation,
         call: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
     ) -> Result<T, CloudError> {
         let Some(gate) = self.gate.upgrade() else {
             return Err(not_implied(operation, "the credentials are no longer in use"));
         };
-        let _permit = gate.permit(Priority::Read).await?;
+        let _permit = gate.permit(|| priority(run)).await?;
+        run.starts(gate.cloud_now());
         gate.send(call).await.map(|answer| answer.value)
     }
 
     /// Reads page after page. `page` reads one page, given a limit and a marker.
     async fn list<'a, T: Listed>(
         &'a self,
+        run: &RunningQuery,
         list: ListOf<'_>,
         page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<CloudResponse<Page<T>>, CloudError>>,
     ) -> Result<Listing<T>, CloudError> {
@@ -98,7 +101,10 @@ impl Reads {
         };
         let mut walks = Walks::of(limit);
         while let Some(request) = walks.request().cloned() {
-            let read = match self.read(list.operation, page(request.limit, request.marker)).await {
+            let read = match self
+                .read(run, list.operation, page(request.limit, request.marker))
+                .await
+            {
                 Err(error) if may_be_small && limit == LIMIT && could_refuse_limit(&error) => {
                     limit = SMALL_LIMIT;
                     walks = Walks::of(limit);
@@ -135,7 +141,7 @@ impl Reads {
     }
 
     /// Whether the project has a VPN server; the API has no GET for it. `None`: the incomplete list does not show it.
-    async fn has_server(&self, id: &str) -> Result<Option<bool>, CloudError> {
+    async fn has_server(&self, run: &RunningQuery, id: &str) -> Result<Option<bool>, CloudError> {
         let client = &self.client;
         let list = ListOf {
             operation: Operation::ListVpnServers,
@@ -145,7 +151,7 @@ impl Reads {
         let page = move |limit, marker: Option<String>| {
             async move { client.list_vpn_servers_page(limit, marker.as_deref()).await }.boxed()
         };
-        let listing = self.list(list, page).await?;
+        let listing = self.list(run, list, page).await?;
         let is_there = listing.items.iter().any(|server| server.id == id);
         Ok((is_there || listing.complete).then_some(is_there))
     }
@@ -175,6 +181,14 @@ impl Reads {
     }
 }
 
+fn priority(run: &RunningQuery) -> Priority {
+    match run.urgency() {
+        Urgency::Edit => Priority::Edit,
+        Urgency::Reader => Priority::Read,
+        Urgency::Background => Priority::Drift,
+    }
+}
+
 fn users_of(server: &str) -> String {
     format!("users of {server}")
 }
@@ -196,7 +210,7 @@ fn not_implied(operation: Operation, text: &str) -> CloudError {
 pub(crate) struct GatewaySource(pub Reads);
 
 impl Source<CustomerGateway> for GatewaySource {
-    fn list(&self) -> BoxFuture<'_, Result<Listing<CustomerGateway>, CloudError>> {
+    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<CustomerGateway>, CloudError>> {
         let client = &self.0.client;
         let list = ListOf {
             operation: Operation::ListCustomerGateways,
@@ -206,13 +220,13 @@ impl Source<CustomerGateway> for GatewaySource {
         let page = move |limit, marker: Option<String>| {
             async move { client.list_customer_gateways_page(limit, marker.as_deref()).await }.boxed()
         };
-        self.0.list(list, page).boxed()
+        self.0.list(run, list, page).boxed()
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
+    fn get<'a>(&'a self, run: &'a RunningQuery, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
         async move {
             let call = self.0.client.get_customer_gateway(id);
-            let read = self.0.read(Operation::GetCustomerGateway, call).await;
+            let read = self.0.read(run, Operation::GetCustomerGateway, call).await;
             let has_tags = |gateway: &CustomerGateway| gateway.tags.is_some();
             self.tags_read(read.as_ref().map(has_tags));
             read
@@ -220,19 +234,23 @@ impl Source<CustomerGateway> for GatewaySource {
         .boxed()
     }
 
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
+    fn tags<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
         async move {
             let call = self.0.client.customer_gateway_tags(id);
-            let read = self.0.read(Operation::ListCustomerGatewayTags, call).await;
+            let read = self.0.read(run, Operation::ListCustomerGatewayTags, call).await;
             self.tags_read(read.as_ref().map(|_| true));
             read
         }
         .boxed()
     }
 
-    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
+    fn all_tags<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<TagsById, CloudError>> {
         async move {
-            let read = self.all_tags_by_pages().await;
+            let read = self.all_tags_by_pages(run).await;
             let is_refused = read.as_ref().is_err_and(is_not_granted);
             self.0.lists.no_tags_page.store(is_refused, Ordering::Relaxed);
             if read.is_ok() {
@@ -274,12 +292,12 @@ impl GatewaySource {
         }
     }
 
-    async fn all_tags_by_pages(&self) -> Result<TagsById, CloudError> {
+    async fn all_tags_by_pages(&self, run: &RunningQuery) -> Result<TagsById, CloudError> {
         let mut all = TagsById::new();
         let mut offset = 0;
         for _ in 0..MOST_TAGS_PAGES {
             let call = self.0.client.customer_gateway_tags_page(LIMIT, offset);
-            let page = self.0.read(Operation::FilterCustomerGateways, call).await?;
+            let page = self.0.read(run, Operation::FilterCustomerGateways, call).await?;
             offset += page.count;
             all.extend(page.gateways);
             if page.count < LIMIT || page.total_count.is_some_and(|total| offset >= total) {
@@ -302,7 +320,7 @@ pub(crate) struct UserSource {
 }
 
 impl Source<User> for UserSource {
-    fn list(&self) -> BoxFuture<'_, Result<Listing<User>, CloudError>> {
+    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<User>, CloudError>> {
         let (client, server) = (&self.reads.client, self.server.as_str());
         async move {
             let list = ListOf {
@@ -313,9 +331,9 @@ impl Source<User> for UserSource {
             let page = move |limit, marker: Option<String>| {
                 async move { client.list_users_page(server, limit, marker.as_deref()).await }.boxed()
             };
-            match self.reads.list(list, page).await {
+            match self.reads.list(run, list, page).await {
                 // A deleted server has no users. The server list must confirm it: one wrong 404 would lose all users.
-                Err(error) if error.is_without_its_owner() => match self.reads.has_server(server).await? {
+                Err(error) if error.is_without_its_owner() => match self.reads.has_server(run, server).await? {
                     Some(false) => Ok(Listing {
                         items: Vec::new(),
                         complete: true,
@@ -328,12 +346,16 @@ impl Source<User> for UserSource {
         .boxed()
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<User, CloudError>> {
+    fn get<'a>(&'a self, run: &'a RunningQuery, id: &'a str) -> BoxFuture<'a, Result<User, CloudError>> {
         let call = self.reads.client.get_user(&self.server, id);
-        self.reads.read(Operation::GetVpnUser, call).boxed()
+        self.reads.read(run, Operation::GetVpnUser, call).boxed()
     }
 
-    fn tags<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
+    fn tags<'a>(
+        &'a self,
+        _: &'a RunningQuery,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
         let error = not_implied(Operation::GetVpnUser, "users have no tags");
         std::future::ready(Err(error)).boxed()
     }
@@ -361,7 +383,7 @@ pub(crate) struct GroupSource {
 }
 
 impl Source<UserGroup> for GroupSource {
-    fn list(&self) -> BoxFuture<'_, Result<Listing<UserGroup>, CloudError>> {
+    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<UserGroup>, CloudError>> {
         let (client, server) = (&self.reads.client, self.server.as_str());
         let list = ListOf {
             operation: Operation::ListVpnUserGroups,
@@ -371,15 +393,19 @@ impl Source<UserGroup> for GroupSource {
         let page = move |limit, marker: Option<String>| {
             async move { client.list_user_groups_page(server, limit, marker.as_deref()).await }.boxed()
         };
-        self.reads.list(list, page).boxed()
+        self.reads.list(run, list, page).boxed()
     }
 
-    fn get<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<UserGroup, CloudError>> {
+    fn get<'a>(&'a self, _: &'a RunningQuery, _: &'a str) -> BoxFuture<'a, Result<UserGroup, CloudError>> {
         let error = not_implied(Operation::ListVpnUserGroups, "groups are only listed");
         std::future::ready(Err(error)).boxed()
     }
 
-    fn tags<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
+    fn tags<'a>(
+        &'a self,
+        _: &'a RunningQuery,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
         let error = not_implied(Operation::ListVpnUserGroups, "groups have no tags");
         std::future::ready(Err(error)).boxed()
     }

@@ -67,13 +67,13 @@ impl Gate {
     }
 
     /// Waits for a permit. Fails at once while the cloud requires a long wait of the access key.
-    pub(crate) async fn permit(&self, priority: Priority) -> Result<Permit<'_, ObjectKey>, CloudError> {
+    pub(crate) async fn permit(&self, priority: impl Fn() -> Priority) -> Result<Permit<'_, ObjectKey>, CloudError> {
         loop {
             if let Some(error) = self.held_back() {
                 return Err(error);
             }
             // A long wait began meanwhile, or ends a moment later for the rate limiter than for `held_back`.
-            match self.rate_limiter().permit(priority).await {
+            match self.rate_limiter().permit(&priority).await {
                 Ok(permit) => return Ok(permit),
                 Err(HeldBack) => tokio::task::yield_now().await,
             }

@@ -156,7 +156,7 @@ impl ServersInUse {
 mod tests {
     use tokio::time::Instant;
     use vpn_cloud::{Client, CloudError, ErrorKind, Operation, ProjectScope};
-    use vpn_core::cache::{Query, Source as _};
+    use vpn_core::cache::{Query, Source as _, Urgency};
 
     use super::*;
     use crate::reconcile::session::access_key::AccessKey;
@@ -212,11 +212,14 @@ mod tests {
         let caches = servers.of("server", &alice);
         servers.of("server", &bobby);
         let wait = |reader| {
-            caches.users.known().request(reader, Query::Collection, Instant::now());
+            caches
+                .users
+                .known()
+                .request(reader, Query::Collection, Instant::now(), Urgency::Reader);
             caches
                 .groups()
                 .known()
-                .request(reader, Query::Collection, Instant::now());
+                .request(reader, Query::Collection, Instant::now(), Urgency::Reader);
         };
         let next_queries = || {
             (

@@ -160,7 +160,7 @@ impl Session {
             return Err(LookupFailure::Failure(failure));
         };
         let of_cloud = |error| LookupFailure::Cloud(Box::new(error));
-        let _permit = self.gate.permit(Priority::Read).await.map_err(of_cloud)?;
+        let _permit = self.gate.permit(|| Priority::Read).await.map_err(of_cloud)?;
         let call = iam::look_up_project(&self.resources.transport, &self.credential.keys, endpoint, region);
         self.gate.send_lookup(call).await.map_err(of_cloud)
     }
@@ -438,7 +438,7 @@ pub(crate) mod tests {
             let never = async { panic!("nothing is sent") };
             let refused = session.gate.send::<()>(never).await.unwrap_err();
             assert_eq!(refused.retry_after, Some(Duration::from_secs(3601)));
-            assert!(session.gate.permit(Priority::Read).await.is_err());
+            assert!(session.gate.permit(|| Priority::Read).await.is_err());
             let reported = failure_of(&refused);
             let expected = "listing the customer gateways failed: too many (VPN.0429, request id 1); the cloud asks \
                             for that wait: no request of this access key is sent before 1970-01-01T01:00:00Z";
@@ -449,7 +449,7 @@ pub(crate) mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         tokio::time::advance(Duration::from_secs(3595)).await;
         assert!(session.held_back().is_none(), "its end is waited for");
-        let permit = session.gate.permit(Priority::Read).await.unwrap();
+        let permit = session.gate.permit(|| Priority::Read).await.unwrap();
         assert!(start.elapsed() >= Duration::from_secs(3601));
         drop(permit);
     }

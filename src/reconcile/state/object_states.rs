@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use vpn_cloud::error::cloud_error::Backoff;
 use vpn_core::api::conditions;
 use vpn_core::api::conditions::Reason;
+use vpn_core::compact_json::Dictionary;
 use vpn_core::kind::Kind;
 use vpn_core::object::Object;
 use vpn_core::object::stored_object::StoredObject;
@@ -32,6 +33,8 @@ const WAITING: [Reason; 4] = [
 ];
 
 struct StateEntries<K: Kind> {
+    /// For the newest versions of the objects.
+    dictionary: Dictionary,
     by_key: HashMap<ObjectKey, RegisteredState<K>>,
     /// The keys of the objects whose newest version has a reason of [`WAITING`].
     waiting: [HashSet<ObjectKey>; WAITING.len()],
@@ -52,7 +55,7 @@ impl<K: Kind> StateEntries<K> {
         let state = &mut self.by_key.get_mut(key)?.state;
         let result = change(state);
         let latest = state.latest();
-        state.compact();
+        state.compact(&self.dictionary);
         self.index(key, Some(&latest));
         Some((result, latest))
     }
@@ -74,6 +77,7 @@ impl<K: Kind> StateEntries<K> {
 impl<K: Kind> Default for ObjectStates<K> {
     fn default() -> Self {
         let entries = StateEntries {
+            dictionary: Dictionary::default(),
             by_key: HashMap::new(),
             waiting: Default::default(),
         };
@@ -96,7 +100,7 @@ impl<K: Kind> ObjectStates<K> {
                     .map_or(object, |((), latest)| latest);
             }
             let mut state = ObjectState::new(Arc::clone(&object), now);
-            state.compact();
+            state.compact(&entries.dictionary);
             entries.index(key, Some(&object));
             let registrations = None;
             entries
@@ -176,6 +180,13 @@ impl<K: Kind> ObjectStates<K> {
     /// Whether only an earlier reconcile requires a newer observation, and no new information does.
     pub(crate) fn waits(&self, key: &ObjectKey) -> bool {
         self.lock().by_key.get(key).is_some_and(|entry| entry.state.waits())
+    }
+
+    /// Whether a change of the spec is not done, and nothing has failed since it.
+    pub(crate) fn is_edited(&self, key: &ObjectKey) -> bool {
+        let entries = self.lock();
+        let state = entries.by_key.get(key).map(|entry| &entry.state);
+        state.is_some_and(|state| state.triggered_at.is_some() && !state.waits())
     }
 
     /// Ends the backoff: the cause of the failure may no longer exist.
@@ -409,9 +420,10 @@ mod tests {
         states.wrote(&key, &state("2", Some("y")));
         let delivered = state("2", Some("y"));
         states.observe(&key, Arc::clone(&delivered), Instant::now());
+        let dictionary = Dictionary::default();
         let is_delivered = || {
             let kept = states.latest(&key).expect("it is known");
-            StoredObject::compact(&kept).is_same_as(&StoredObject::compact(&delivered))
+            StoredObject::compact(&kept, &dictionary).is_same_as(&StoredObject::compact(&delivered, &dictionary))
         };
         assert!(is_delivered());
         // It still has precedence if another watch delivers the version without the written fields.

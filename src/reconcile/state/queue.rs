@@ -2,7 +2,7 @@
 //! enqueued. So nothing is lost, and memory grows only with the number of waiting keys. A key that is enqueued while it
 //! is reconciled is reconciled once more after that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,13 +47,15 @@ pub(crate) struct DueKey {
     pub enqueued: bool,
 }
 
-/// Keys with a permit come first, then by due time, then by arrival.
+/// Keys with a permit come first, then edited ones, then by due time, then by arrival.
 type QueuePosition = (QueueClass, Instant, u64);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum QueueClass {
     /// A permit or a write queue is reserved for it, which no other object can use meanwhile.
     Permitted,
+    /// A user has changed an object that was at rest.
+    Edited,
     /// New information has no class of its own: many objects may have some at once, and an edit must not wait for all.
     #[default]
     Other,
@@ -75,6 +77,8 @@ struct QueuedKey {
 struct QueueState {
     waiting: BTreeMap<QueuePosition, ObjectKey>,
     entries: HashMap<ObjectKey, QueuedKey>,
+    /// The keys of edited objects whose edit is not done.
+    edited: HashSet<ObjectKey>,
     arrivals: u64,
 }
 
@@ -96,6 +100,15 @@ impl WorkQueue {
     /// that was more than the echo of an own write.
     pub(crate) fn delivered(&self, key: ObjectKey) {
         self.lock().deliver(key, Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// The same for an object that a user has edited: until the edit is done, it goes before others.
+    pub(crate) fn edited(&self, key: ObjectKey) {
+        let mut state = self.lock();
+        state.edited.insert(key.clone());
+        state.deliver(key, Instant::now());
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -138,8 +151,20 @@ impl WorkQueue {
 
     /// Records the end of the reconcile. The key is due again at `due`, if set. `is_echo`: whether what the watch has
     /// delivered last is what this process wrote last; asked under the lock, so that no later delivery is missed.
-    pub(crate) fn done(&self, key: &ObjectKey, due: Option<Instant>, is_echo: impl FnOnce() -> bool) {
-        self.lock().done(key, due, is_echo);
+    /// `is_edited`: whether an edit of the object is not done yet.
+    pub(crate) fn done(
+        &self,
+        key: &ObjectKey,
+        due: Option<Instant>,
+        is_echo: impl FnOnce() -> bool,
+        is_edited: impl FnOnce() -> bool,
+    ) {
+        let mut state = self.lock();
+        if state.edited.contains(key) && !is_edited() {
+            state.edited.remove(key);
+        }
+        state.done(key, due, is_echo);
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -155,6 +180,10 @@ impl WorkQueue {
 
 impl QueueState {
     fn insert(&mut self, key: ObjectKey, due: Instant, class: QueueClass, enqueued: bool) {
+        let class = match self.edited.contains(&key) {
+            true => class.min(QueueClass::Edited),
+            false => class,
+        };
         let entry = self.entries.entry(key.clone()).or_default();
         entry.enqueued |= enqueued;
         entry.class = entry.class.min(class);
@@ -212,6 +241,7 @@ impl QueueState {
     }
 
     fn forget(&mut self, key: &ObjectKey) {
+        self.edited.remove(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
         if let Some(place) = entry.place.take() {
             self.waiting.remove(&place);
@@ -255,6 +285,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_edited_object_goes_before_others_until_its_edit_is_done() {
+        let queue = WorkQueue::default();
+        let first = |queue: &WorkQueue| queue.take().expect("a key is due").key.name.clone();
+        let end = |name, is_edited| queue.done(&key(name), None, || true, || is_edited);
+        for name in ["a", "b", "c"] {
+            queue.enqueue_without_news(key(name));
+        }
+        queue.edited(key("c"));
+        assert_eq!(first(&queue), "c");
+        end("c", true);
+        // The answer of the cloud is there.
+        queue.enqueue(key("c"));
+        assert_eq!(first(&queue), "c");
+        end("c", false);
+        queue.enqueue(key("c"));
+        queue.permit(key("b"));
+        assert_eq!(names(&queue), ["b", "a", "c"]);
+        assert!(queue.lock().edited.is_empty());
+        queue.edited(key("d"));
+        queue.forget(&key("d"));
+        assert!(queue.lock().edited.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_key_with_a_permit_goes_first() {
         let queue = WorkQueue::default();
         for name in ["a", "b", "c"] {
@@ -269,7 +323,7 @@ mod tests {
         );
         assert_eq!(names(&queue), ["b", "a", "c"]);
         for name in ["a", "b"] {
-            queue.done(&key(name), None, || false);
+            queue.done(&key(name), None, || false, || false);
         }
         queue.enqueue_without_news(key("a"));
         queue.enqueue_without_news(key("b"));
@@ -312,13 +366,13 @@ mod tests {
         queue.enqueue(key("a"));
         queue.enqueue_without_news(key("a"));
         assert_eq!(queue.take(), None, "it runs");
-        queue.done(&key("a"), Some(Instant::now() + seconds(600)), || false);
+        queue.done(&key("a"), Some(Instant::now() + seconds(600)), || false, || false);
         assert_eq!(
             queue.take().map(|taken| taken.enqueued),
             Some(true),
             "at once, not in ten minutes"
         );
-        queue.done(&key("a"), None, || false);
+        queue.done(&key("a"), None, || false, || false);
         assert_eq!(queue.take(), None);
         assert!(queue.lock().entries.is_empty(), "nothing is kept of what does not wait");
     }
@@ -331,9 +385,14 @@ mod tests {
         }
         assert_eq!(names(&queue).len(), 3);
         let now = Instant::now();
-        queue.done(&key("late"), Action::requeue(seconds(60)).due(now), || false);
-        queue.done(&key("soon"), Action::requeue(seconds(5)).due(now), || false);
-        queue.done(&key("enqueued"), Action::requeue(seconds(60)).due(now), || false);
+        queue.done(&key("late"), Action::requeue(seconds(60)).due(now), || false, || false);
+        queue.done(&key("soon"), Action::requeue(seconds(5)).due(now), || false, || false);
+        queue.done(
+            &key("enqueued"),
+            Action::requeue(seconds(60)).due(now),
+            || false,
+            || false,
+        );
         queue.enqueue(key("enqueued"));
         queue.is_due().await;
         assert_eq!(
@@ -342,8 +401,8 @@ mod tests {
         );
         queue.is_due().await;
         assert_eq!((names(&queue), now.elapsed()), (vec!["soon".to_owned()], seconds(5)));
-        queue.done(&key("soon"), None, || false);
-        queue.done(&key("enqueued"), None, || false);
+        queue.done(&key("soon"), None, || false, || false);
+        queue.done(&key("enqueued"), None, || false, || false);
         queue.is_due().await;
         assert_eq!((names(&queue), now.elapsed()), (vec!["late".to_owned()], seconds(60)));
     }
@@ -353,9 +412,8 @@ mod tests {
         let queue = std::sync::Arc::new(WorkQueue::default());
         queue.enqueue_without_news(key("late"));
         assert!(queue.take().is_some());
-        queue.done(&key("late"), Action::requeue(Duration::MAX).due(Instant::now()), || {
-            false
-        });
+        let due = Action::requeue(Duration::MAX).due(Instant::now());
+        queue.done(&key("late"), due, || false, || false);
         let enqueued = std::sync::Arc::clone(&queue);
         tokio::spawn(async move {
             tokio::time::sleep(seconds(1)).await;
@@ -379,7 +437,7 @@ mod tests {
         assert!(queue.take().is_some());
         queue.enqueue_without_news(key("running"));
         queue.forget(&key("running"));
-        queue.done(&key("running"), None, || false);
+        queue.done(&key("running"), None, || false, || false);
         assert_eq!(queue.take(), None);
         assert!(queue.lock().entries.is_empty());
     }
@@ -394,13 +452,13 @@ mod tests {
             if enqueued {
                 queue.enqueue(key("a"));
             }
-            queue.done(&key("a"), None, || is_echo);
+            queue.done(&key("a"), None, || is_echo, || false);
             assert_eq!(names(&queue).len(), left, "{is_echo} {enqueued}");
-            queue.done(&key("a"), None, || false);
+            queue.done(&key("a"), None, || false, || false);
         }
         queue.delivered(key("b"));
         assert_eq!(names(&queue), ["b"]);
-        queue.done(&key("b"), None, || panic!("nothing was delivered"));
+        queue.done(&key("b"), None, || panic!("nothing was delivered"), || false);
     }
 
     #[test]
@@ -408,7 +466,7 @@ mod tests {
         let queue = WorkQueue::default();
         queue.enqueue_without_news(key("a"));
         queue.forget(&key("unknown"));
-        queue.done(&key("unknown"), Some(Instant::now()), || false);
+        queue.done(&key("unknown"), Some(Instant::now()), || false, || false);
         assert_eq!(names(&queue), ["a"]);
         assert_eq!(queue.lock().entries.len(), 1, "the one that runs");
     }

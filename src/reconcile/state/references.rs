@@ -225,7 +225,7 @@ mod tests {
         fn enqueued(&self) -> Vec<String> {
             let mut names = Vec::new();
             while let Some(due) = self.queue.take() {
-                self.queue.done(&due.key, None, || false);
+                self.queue.done(&due.key, None, || false, || false);
                 names.push(if due.enqueued {
                     due.key.name.clone()
                 } else {

@@ -26,8 +26,8 @@ const ONE_SLOWDOWN_PER: Duration = Duration::from_secs(1);
 /// At full use, the seconds in which the full rate recovers.
 const RECOVERY: f64 = 60.0;
 
-/// Concurrent requests while that many reach the rate. When a key becomes invalid, each of them fails with a bad signature,
-/// and more than five such failures in a row lock the key for all its users.
+/// Concurrent requests while that many reach the rate, besides those whose status writes were slow. When a key becomes
+/// invalid, each of them fails with a bad signature, and more than five such failures in a row lock the key for all its users.
 pub const USUALLY_IN_PROGRESS: usize = 5;
 
 /// Maximum concurrent requests, however slow the responses are. All of them can fail when a key becomes invalid: it is
@@ -161,8 +161,8 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
     }
 
     /// Waits for a permit and takes it, for a task that can block. Fails if the cloud imposes a long wait. Needs no
-    /// [`RateLimiter::next_permits`]. A dropped future leaves no place behind.
-    pub async fn permit(&self, priority: Priority) -> Result<Permit<'_, W>, HeldBack> {
+    /// [`RateLimiter::next_permits`]. A dropped future leaves no place behind. The priority may rise while it waits.
+    pub async fn permit(&self, priority: impl Fn() -> Priority) -> Result<Permit<'_, W>, HeldBack> {
         let key = {
             let mut core = self.core();
             core.tasks += 1;
@@ -180,7 +180,7 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
                 if core.is_held_back(now) {
                     return Err(HeldBack);
                 }
-                match core.take(&place.key, priority, now) {
+                match core.take(&place.key, priority(), now) {
                     TakeResult::Now => return Ok(Permit { rate_limiter: self }),
                     // Behind a waiter, there is nothing to do until that waiter gets its permit.
                     TakeResult::Queued if core.first_is_a_task() => core.next_at(now),
@@ -294,8 +294,10 @@ struct Core<W> {
     expiring: VecDeque<(Instant, WaiterKey<W>)>,
     tasks: u64,
     in_progress: usize,
-    /// Average of the last requests, in seconds.
-    latency: f64,
+    /// Average time of the last requests.
+    latency: AverageTime,
+    /// Average time from a reserved permit to its request, as for a status write.
+    preparation: AverageTime,
     /// Were queued or had a reserved permit when the cloud imposed a long wait; to be returned by `next_permits`.
     dismissed: Vec<WaiterKey<W>>,
 }
@@ -321,7 +323,8 @@ impl<W: Clone + Eq + Hash> Core<W> {
             expiring: VecDeque::new(),
             tasks: 0,
             in_progress: 0,
-            latency: 0.0,
+            latency: AverageTime::default(),
+            preparation: AverageTime::default(),
             dismissed: Vec::new(),
         }
     }
@@ -347,7 +350,9 @@ impl<W: Clone + Eq + Hash> Core<W> {
         self.count(now);
         if let Some(permit) = self.reserved.remove(key) {
             let rank = (permit.rank.0.min(priority), permit.rank.1);
-            if self.in_progress < self.room() && self.is_open(now) {
+            if self.in_progress < self.room_with_prepared() && self.is_open(now) {
+                let prepared = now.saturating_duration_since(permit.given);
+                self.preparation.add(prepared.min(LONGEST_LATENCY));
                 return Some(rank);
             }
             // It is too late: others use the room now, or the cloud imposes a wait. It goes back to its place.
@@ -398,22 +403,30 @@ impl<W: Clone + Eq + Hash> Core<W> {
 
     /// Records how long a response took.
     fn responded(&mut self, took: Duration) {
-        let took = took.min(LONGEST_LATENCY).as_secs_f64();
-        self.latency += (took - self.latency) * NEWEST_SHARE;
+        self.latency.add(took.min(LONGEST_LATENCY));
     }
 
-    /// How many requests may be in progress: as many as the rate needs at the present latency, by Little's law.
+    /// How many requests may be in progress, at least the usual number.
     fn room(&self) -> usize {
-        let needed = self.rate * self.latency * FLUCTUATION;
-        (USUALLY_IN_PROGRESS..MOST_IN_PROGRESS)
-            .find(|room| f64::from(u32::try_from(*room).unwrap_or(u32::MAX)) >= needed)
-            .unwrap_or(MOST_IN_PROGRESS)
+        self.needed(self.latency).max(USUALLY_IN_PROGRESS)
     }
 
-    /// Whether one more request may be in progress. Fresh reservations count as requests in progress.
+    /// How many take place at a time if the rate is reached and each takes this time, by Little's law.
+    fn needed(&self, time: AverageTime) -> usize {
+        let needed = self.rate * time.seconds() * FLUCTUATION;
+        let reaches = |room: &usize| f64::from(u32::try_from(*room).unwrap_or(u32::MAX)) >= needed;
+        (0..MOST_IN_PROGRESS).find(reaches).unwrap_or(MOST_IN_PROGRESS)
+    }
+
+    /// Whether one more permit may be given. Fresh reservations will soon be requests in progress.
     fn has_room(&self, now: Instant) -> bool {
         let coming = self.reserved.values().filter(|permit| has_room_until(permit) > now);
-        self.in_progress + coming.count() < self.room()
+        self.in_progress < self.room() && self.in_progress + coming.count() < self.room_with_prepared()
+    }
+
+    /// How many requests may be in progress or about to be sent. All are in progress if the apiserver pauses in between.
+    fn room_with_prepared(&self) -> usize {
+        MOST_IN_PROGRESS.min(self.room() + self.needed(self.preparation))
     }
 
     fn forget(&mut self, key: &WaiterKey<W>) {
@@ -553,6 +566,23 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 }
 
+/// An average in which the newest times count most.
+#[derive(Clone, Copy, Debug, Default)]
+struct AverageTime(Option<f64>);
+
+impl AverageTime {
+    fn add(&mut self, time: Duration) {
+        let time = time.as_secs_f64();
+        let average = self.0.unwrap_or(time);
+        self.0 = Some(average + (time - average) * NEWEST_SHARE);
+    }
+
+    /// 0 before the first time.
+    fn seconds(self) -> f64 {
+        self.0.unwrap_or(0.0)
+    }
+}
+
 /// Until when a reserved permit counts as a request in progress.
 fn has_room_until(permit: &ReservedPermit) -> Instant {
     permit.given + PERMIT_HAS_ROOM
@@ -591,6 +621,27 @@ mod tests {
         rate_limiter.forget(&(1_000_000 + taken));
         assert_eq!(f64::from(taken), burst(rate));
         rate_limiter
+    }
+
+    #[test]
+    fn slow_status_writes_allow_more_reserved_permits_and_no_more_requests_from_others() {
+        let (mut core, start) = (Core::<u32>::new(50.0), Instant::now());
+        let waiter = WaiterKey::Waiter;
+        let mut now = start;
+        for _ in 0..100 {
+            assert_eq!(core.reserve(waiter(0), Priority::Write, now), TakeResult::Now);
+            now += millis(200);
+            assert_eq!(core.take(&waiter(0), Priority::Write, now), TakeResult::Now);
+            core.ended();
+        }
+        let mut reserved = |number| core.reserve(waiter(number), Priority::Write, now + SECOND * 5) == TakeResult::Now;
+        let count = (1..=20).filter(|number| reserved(*number)).count();
+        assert_eq!(
+            count, 10,
+            "the burst: there is room for 50/s × 0.2 s × 1.5 besides the usual requests"
+        );
+        assert_eq!(core.room(), USUALLY_IN_PROGRESS);
+        assert_eq!(core.room_with_prepared(), USUALLY_IN_PROGRESS + 15);
     }
 
     #[test]
@@ -793,12 +844,16 @@ mod tests {
     async fn waiting_tasks_need_no_driver_and_leave_no_queue_entry() {
         let rate_limiter = drained(1.0, Instant::now());
         let start = Instant::now();
-        assert!(timeout(millis(10), rate_limiter.permit(Priority::Edit)).await.is_err());
+        assert!(
+            timeout(millis(10), rate_limiter.permit(|| Priority::Edit))
+                .await
+                .is_err()
+        );
         assert_eq!(rate_limiter.waiting(), 0);
         drop(tokio::join!(
-            rate_limiter.permit(Priority::Read),
-            rate_limiter.permit(Priority::Read),
-            rate_limiter.permit(Priority::Read)
+            rate_limiter.permit(|| Priority::Read),
+            rate_limiter.permit(|| Priority::Read),
+            rate_limiter.permit(|| Priority::Read)
         ));
         assert!(
             (SECOND * 3..millis(3010)).contains(&start.elapsed()),
@@ -814,7 +869,7 @@ mod tests {
         rate_limiter.take(1, Priority::Read, Instant::now());
         let order = Mutex::new(Vec::new());
         let task = async {
-            drop(rate_limiter.permit(Priority::Read).await.expect("a permit"));
+            drop(rate_limiter.permit(|| Priority::Read).await.expect("a permit"));
             order.lock().expect("sound").push(0);
         };
         let driver = async {
@@ -906,7 +961,7 @@ mod tests {
         };
         assert_eq!(given, [1]);
         rate_limiter.take(2, Priority::Read, Instant::now());
-        let parked = rate_limiter.permit(Priority::Read);
+        let parked = rate_limiter.permit(|| Priority::Read);
         let refused = async {
             tokio::task::yield_now().await;
             rate_limiter.throttled(Some(SECOND * 3600), Instant::now());
@@ -918,11 +973,11 @@ mod tests {
         let mut notified = rate_limiter.next_permits().await;
         notified.sort_unstable();
         assert_eq!((notified, rate_limiter.waiting()), (vec![1, 2], 0));
-        assert!(rate_limiter.permit(Priority::Edit).await.is_err());
+        assert!(rate_limiter.permit(|| Priority::Edit).await.is_err());
         assert_eq!(start.elapsed(), Duration::ZERO);
         // Callers wait for its end once that is near.
         advance(SECOND * 3590).await;
-        assert!(rate_limiter.permit(Priority::Edit).await.is_ok());
+        assert!(rate_limiter.permit(|| Priority::Edit).await.is_ok());
         assert!(start.elapsed() >= SECOND * 3600);
     }
 
@@ -967,9 +1022,9 @@ mod tests {
         assert_eq!(rate_limiter.next_permits().await, [5]);
         let taken = rate_limiter.take(5, Priority::Read, Instant::now());
         assert!(taken.is_some());
-        assert!(timeout(SECOND, rate_limiter.permit(Priority::Edit)).await.is_err());
+        assert!(timeout(SECOND, rate_limiter.permit(|| Priority::Edit)).await.is_err());
         drop(taken);
-        let permit = rate_limiter.permit(Priority::Edit).await.expect("a permit");
+        let permit = rate_limiter.permit(|| Priority::Edit).await.expect("a permit");
         assert_eq!(rate_limiter.in_progress(), 5);
         drop((permit, permits));
         assert_eq!(rate_limiter.in_progress(), 0);
@@ -1015,7 +1070,7 @@ mod tests {
         advance(SECOND).await;
         assert_eq!(rate_limiter.next_permits().await.len(), 5);
         let start = Instant::now();
-        let _permit = rate_limiter.permit(Priority::Drift).await.expect("a permit");
+        let _permit = rate_limiter.permit(|| Priority::Drift).await.expect("a permit");
         assert!(start.elapsed() <= PERMIT_HAS_ROOM + millis(10), "{:?}", start.elapsed());
     }
 

@@ -13,7 +13,7 @@ use crate::lists::paging;
 use crate::lists::paging::{Page, PageInfo};
 
 /// A customer gateway as the cloud returns it. A list may omit every field but the id.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CustomerGateway {
     /// 36 characters, to compare exactly: not every id is a UUID of RFC 9562.
     #[serde(deserialize_with = "crate::values::fields::some_id")]
@@ -40,12 +40,12 @@ pub struct CustomerGateway {
     #[serde(default, deserialize_with = "crate::values::fields::text")]
     pub updated_at: Option<String>,
     /// `None`: the answer omits the tags, which does not mean that there are none.
-    #[serde(default, deserialize_with = "crate::resources::tags::optional_map::deserialize")]
+    #[serde(default, with = "crate::resources::tags::optional_map")]
     pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// The properties of a CA certificate that the cloud returns; it never returns the PEM itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CaCertificate {
     /// The cloud accepts it in place of the content in later requests.
     #[serde(default, deserialize_with = "crate::values::fields::text")]

@@ -27,10 +27,22 @@ fn empty_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     Ok(crate::values::fields::text(deserializer)?.unwrap_or_default())
 }
 
-/// Reads `[{"key","value"}]`, `null` or nothing.
+/// Reads and writes `[{"key","value"}]` or `null`; reads nothing as `null`.
 pub(crate) mod optional_map {
-    use super::{BTreeMap, Tag, items};
-    use serde::Deserializer;
+    use super::{BTreeMap, Tag, items, list};
+    use serde::{Deserializer, Serializer};
+
+    /// In the order of the keys.
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(crate) fn serialize<S: Serializer>(
+        tags: &Option<BTreeMap<String, String>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match tags {
+            Some(tags) => list::serialize(tags, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
 
     /// `None` when the answer did not say.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(

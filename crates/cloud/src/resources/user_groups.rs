@@ -12,7 +12,7 @@ use crate::lists::paging::{Page, PageInfo};
 use crate::resources::vpn_servers::PARENTS;
 
 /// A group as the cloud answers it. Every field but the id may be missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserGroup {
     /// 36 letters, digits and dashes in mixed case, to compare exactly: not a UUID.
     #[serde(deserialize_with = "crate::values::fields::some_id")]

@@ -17,7 +17,7 @@ use crate::values::password::Password;
 pub const NO_STATIC_IP: &str = "disable";
 
 /// A user in the cloud's responses. Every field but the id may be missing. The password is never included.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct User {
     /// 36 characters, to compare exactly.
     #[serde(deserialize_with = "crate::values::fields::some_id")]

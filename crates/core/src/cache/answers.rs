@@ -1,15 +1,19 @@
 //! How the answers to queries and to our own writes change what the cache knows, and which readers they concern.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind};
 
-use crate::cache::contents::{Absence, CacheContents, Confirmation, PendingQuery};
+use crate::cache::contents::{Absence, CacheContents, Confirmation};
 use crate::cache::queries::MAX_GETS;
-use crate::cache::query::{Listing, Query, ReaderKey, Remote, TagsById};
+use crate::cache::query::{Query, ReaderKey, Remote};
+use crate::cache::source::{Listing, TagsById};
+
+/// The most LISTs in a row that are repeated since this process created or deleted objects meanwhile.
+const MOST_DISTURBED: u32 = 10;
 
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Stores the answer to a write of this process. It is newer than any read that was started before it.
@@ -17,19 +21,26 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let id = remote.id().to_owned();
         self.absences.remove(&id);
         self.missing.remove(&id);
+        if !self.entries.contains_key(&*id) {
+            self.wrote_at = Some(now);
+        }
         self.put(remote, now, true, true);
     }
 
     /// Applies the effect of a write of this process whose answer did not include the object.
     pub(crate) fn wrote_change(&mut self, id: &str, change: impl FnOnce(&mut R), now: Instant) {
         let Some(entry) = self.entries.get(id) else { return };
-        let (mut remote, full) = (entry.remote.clone(), entry.full);
+        let (Some(remote), full) = (entry.remote.get(), entry.full) else {
+            return;
+        };
+        let mut remote = Arc::unwrap_or_clone(remote);
         change(&mut remote);
         self.put(remote, now, full, true);
     }
 
     /// Records that a write of this process was answered with "no such object", or with the deletion of the object.
     pub fn wrote_absence(&mut self, id: &str, now: Instant) {
+        self.wrote_at = Some(now);
         self.remove(id);
         self.absent(id, now);
     }
@@ -66,7 +77,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             Ok(listing) => listing,
             Err(error) => {
                 self.ended(&Query::Collection);
-                return self.fail(|request| request.since <= started, &error);
+                let mut readers = HashSet::new();
+                self.pending.answer_all(started, &mut readers);
+                return self.fail(readers, &error);
             }
         };
         let mut enqueued = HashSet::new();
@@ -83,12 +96,26 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if listing.complete {
             self.find_missing(started, &mut enqueued);
         }
-        self.confirm_absences(listing.complete, started);
+        let is_repeated = self.is_repeated(listing.complete, started);
+        if !is_repeated {
+            self.confirm_absences(listing.complete, started);
+        }
         self.listed = Some((started, cloud_started, listing.complete));
         self.ended(&Query::Collection);
         self.forget_unneeded_absences();
-        enqueued.extend(self.answer_from_list(started));
+        enqueued.extend(self.answer_from_list(started, is_repeated));
+        self.reclassify_pending();
         enqueued
+    }
+
+    /// Whether a LIST is read again, since it is incomplete and many readers need a complete one. Its pages do not fit
+    /// together if this process creates or deletes objects meanwhile, as at a bulk deletion. Without it each of these
+    /// readers would take a GET.
+    fn is_repeated(&mut self, complete: bool, started: Instant) -> bool {
+        let is_disturbed = !complete && self.wrote_at.is_some_and(|wrote| wrote >= started);
+        self.disturbed = if is_disturbed { self.disturbed + 1 } else { 0 };
+        let is_needed = self.pending.readers(&Query::Collection) > MAX_GETS.max(self.pages());
+        is_disturbed && is_needed && self.disturbed <= MOST_DISTURBED
     }
 
     /// Removes the entries that a LIST lacks, unless a newer answer shows them. That an incomplete LIST lacks a held
@@ -158,23 +185,21 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 
     /// Answers the pending queries for the collection, and for the objects that the LIST returned with all fields.
-    fn answer_from_list(&mut self, started: Instant) -> HashSet<K> {
-        let wanted = self.pending.iter().filter_map(|request| match &request.query {
-            Query::Object(id) => self.entries.get_key_value(&**id),
-            _ => None,
+    fn answer_from_list(&mut self, started: Instant, is_repeated: bool) -> HashSet<K> {
+        let known = self.pending.objects().filter_map(|id| {
+            let entry = self.entries.get(id.as_str()).filter(|entry| !entry.is_partial)?;
+            // An incomplete LIST leaves older entries.
+            Some((Query::Object(id.clone()), started.min(entry.as_of)))
         });
-        let seen: HashMap<Arc<str>, Instant> = wanted
-            .filter(|(_, entry)| !entry.remote.is_partial())
-            .map(|(id, entry)| (Arc::clone(id), entry.as_of))
-            .collect();
-        self.answer(|request| {
-            request.since <= started
-                && match &request.query {
-                    Query::Collection => true,
-                    Query::Object(id) => seen.get(&**id).is_some_and(|as_of| *as_of >= request.since),
-                    Query::Tags(_) | Query::Whole(_) | Query::AllTags => false,
-                }
-        })
+        let mut answered = known.collect::<Vec<_>>();
+        if !is_repeated {
+            answered.push((Query::Collection, started));
+        }
+        let mut readers = HashSet::new();
+        for (query, as_of) in answered {
+            self.pending.answer(&query, as_of, &mut readers);
+        }
+        readers
     }
 
     fn take_list_item(&mut self, mut item: R, started: Instant, enqueued: &mut HashSet<K>) {
@@ -195,14 +220,18 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
                 return;
             }
             let reported = item.tags().cloned();
-            item.complete_from(&entry.remote);
+            let earlier = entry.remote.get();
+            let earlier = earlier.as_deref();
+            if let Some(earlier) = earlier {
+                item.complete_from(earlier);
+            }
             // Tags that LISTs never return stay as known. If the previous LIST returned them, they may have changed.
             item.set_tags(match reported {
                 None if entry.tags_listed => None,
-                None => entry.remote.tags().cloned(),
+                None => earlier.and_then(Remote::tags).cloned(),
                 reported => reported,
             });
-            news = item != entry.remote;
+            news = earlier != Some(&item);
             // Kinds without tags take too little from the earlier answer: an item is full only if nothing changed.
             full = entry.full && (R::TAGGED || !news);
         }
@@ -210,7 +239,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if news || back {
             enqueued.extend(self.concerned_by(&item));
         }
-        self.put(item, started, full, speaks_of_tags);
+        if news {
+            self.put(item, started, full, speaks_of_tags);
+        } else {
+            self.confirm(&id, started, full, speaks_of_tags);
+        }
     }
 
     /// Stores a list item with unknown fields. It proves that the object exists, but replaces no complete entry.
@@ -221,7 +254,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if entry.is_some_and(|entry| entry.as_of >= started) {
             return;
         }
-        let is_known = entry.is_some_and(|entry| !entry.remote.is_partial());
+        let is_known = entry.is_some_and(|entry| !entry.is_partial);
         let is_concerning = !self.concerned(&id).is_empty();
         if back || !is_known {
             enqueued.extend(self.concerned_by(&item));
@@ -246,9 +279,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     ) -> HashSet<K> {
         let has_tombstone = self.has_tombstone(id, started);
         self.ended(query);
-        let is_about_it =
-            |request: &PendingQuery<K>| matches!(&request.query, Query::Object(it) | Query::Whole(it) if it == id);
-        let asked = |request: &PendingQuery<K>| request.since <= started && is_about_it(request);
+        let answered = [Query::Object(id.to_owned()), Query::Whole(id.to_owned())];
         // Readers that did not request it are enqueued as well: the next LIST no longer shows a change.
         let mut enqueued = HashSet::new();
         match result {
@@ -256,8 +287,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             Ok(_) if has_tombstone => {}
             Ok(remote) => {
                 let entry = self.entries.get(id);
-                let is_newer = entry.is_none_or(|entry| entry.as_of < started || entry.remote.is_partial());
-                let differs = entry.is_none_or(|entry| entry.remote != remote);
+                let is_newer = entry.is_none_or(|entry| entry.as_of < started || entry.is_partial);
+                let differs = self.remote(id).as_deref() != Some(&remote);
                 let back = self.missing.remove(id) | self.absences.remove(id).is_some();
                 if back || (is_newer && differs) {
                     enqueued.extend(self.concerned_by(&remote));
@@ -278,9 +309,12 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
                     }
                 }
             }
-            Err(error) => return self.fail(asked, &error),
+            Err(error) => {
+                let readers = self.answer(&answered, started);
+                return self.fail(readers, &error);
+            }
         }
-        enqueued.extend(self.answer(asked));
+        enqueued.extend(self.answer(&answered, started));
         enqueued
     }
 
@@ -293,7 +327,6 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         started: Instant,
     ) -> HashSet<K> {
         self.ended(query);
-        let asked = |request: &PendingQuery<K>| request.since <= started && request.query == *query;
         let mut enqueued = HashSet::new();
         match result {
             Ok(tags) => self.take_tags(id, tags, started, &mut enqueued),
@@ -307,9 +340,12 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
                     enqueued.extend(self.concerned(id));
                 }
             }
-            Err(error) => return self.fail(asked, &error),
+            Err(error) => {
+                let readers = self.answer([query], started);
+                return self.fail(readers, &error);
+            }
         }
-        enqueued.extend(self.answer(asked));
+        enqueued.extend(self.answer([query], started));
         enqueued
     }
 
@@ -334,10 +370,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         for (id, tags) in &reported {
             self.take_tags(id, tags.clone(), started, &mut enqueued);
         }
-        enqueued.extend(self.answer(|request| {
-            let is_reported = matches!(&request.query, Query::Tags(id) if reported.contains_key(id));
-            is_reported && request.since <= started
-        }));
+        let queries: Vec<Query> = reported.keys().map(|id| Query::Tags(id.clone())).collect();
+        enqueued.extend(self.answer(&queries, started));
         // Tags that the answer lacks are read per object, at no more than the cost of the LIST. Those read longest ago
         // come first.
         let mut left: Vec<String> = left.into_iter().collect();
@@ -352,7 +386,10 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let Some(entry) = self.entries.get(id).filter(|entry| entry.as_of <= started) else {
             return;
         };
-        let (mut remote, as_of, full) = (entry.remote.clone(), entry.as_of, entry.full);
+        let (Some(remote), as_of, full) = (entry.remote.get(), entry.as_of, entry.full) else {
+            return;
+        };
+        let mut remote = Arc::unwrap_or_clone(remote);
         let differs = remote.tags() != Some(&tags);
         remote.set_tags(Some(tags));
         if differs {

@@ -10,14 +10,19 @@ use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
 use crate::cache::losses::{IfMissing, Losses, LostAt};
-use crate::cache::query::{LastList, Observed, Query, ReaderKey, Remote};
+use crate::cache::pending::PendingQueries;
+use crate::cache::query::{LastList, Observed, Query, ReaderKey, Remote, Urgency};
+use crate::cache::stored_remote::StoredRemote;
+use crate::compact_json::Dictionary;
 use crate::compact_set::CompactSet;
 use crate::owner_tag::Owner;
 
 /// An object of the cloud, as last read.
 #[derive(Clone)]
 pub(super) struct CacheEntry<R> {
-    pub remote: R,
+    pub remote: StoredRemote<R>,
+    /// Some of its fields are unknown.
+    pub is_partial: bool,
     /// When the read of it was started.
     pub as_of: Instant,
     /// Whether it is from an answer about this one object, not from a list that may omit fields.
@@ -31,7 +36,7 @@ pub(super) struct CacheEntry<R> {
 impl<R: Remote> CacheEntry<R> {
     /// Whether a complete answer is known that was requested at `since` or later.
     pub(super) fn is_known_at(&self, since: Instant) -> bool {
-        !self.remote.is_partial() && self.as_of >= since
+        !self.is_partial && self.as_of >= since
     }
 }
 
@@ -55,20 +60,13 @@ pub(super) enum Confirmation {
     Confirmed,
 }
 
-/// A query that a reader waits for.
-#[derive(Clone)]
-pub(super) struct PendingQuery<K> {
-    pub reader: K,
-    pub query: Query,
-    /// Only an answer to a request that is started then or later counts.
-    pub since: Instant,
-}
-
 /// See the module.
 #[derive(Clone)]
 pub struct CacheContents<R, K> {
     /// Key of the owner tag.
     pub(super) owner_tag_key: String,
+    /// For the entries. `None`: they are kept parsed.
+    pub(super) dictionary: Option<Arc<Dictionary>>,
     /// By id: the objects, as last read.
     pub(super) entries: HashMap<Arc<str>, CacheEntry<R>>,
     /// Ids by the uid in their owner tags.
@@ -83,6 +81,10 @@ pub struct CacheContents<R, K> {
     pub(super) tags_omitted: bool,
     /// The last successful LIST: its start by our clock and by the cloud's, and whether it was complete.
     pub(super) listed: Option<(Instant, Timestamp, bool)>,
+    /// When this process last created or deleted an object.
+    pub(super) wrote_at: Option<Instant>,
+    /// How many LISTs in a row were incomplete since objects were created or deleted meanwhile.
+    pub(super) disturbed: u32,
     /// A LIST has ended, successfully or not.
     pub(super) was_listed: bool,
     /// Ids for which a GET, or a write of this process, was answered with "no such object".
@@ -106,9 +108,9 @@ pub struct CacheContents<R, K> {
     /// By reader: the id that it watches.
     pub(super) watched: HashMap<K, String>,
     /// Queries that wait for an answer.
-    pub(super) pending: Vec<PendingQuery<K>>,
-    /// Queries that were started and have not ended.
-    pub(super) in_progress: HashSet<Query>,
+    pub(super) pending: PendingQueries<K>,
+    /// Queries that are due and have not ended.
+    pub(super) in_progress: HashMap<Query, Urgency>,
     /// By reader: the failure of its last query, until the reader takes it.
     pub(super) failures: HashMap<K, CloudError>,
 }
@@ -118,6 +120,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     pub fn new(owner_tag_key: String) -> Self {
         Self {
             owner_tag_key,
+            dictionary: None,
             entries: HashMap::new(),
             by_uid: HashMap::new(),
             by_place: HashMap::new(),
@@ -125,6 +128,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             unread: BTreeSet::new(),
             tags_omitted: false,
             listed: None,
+            wrote_at: None,
+            disturbed: 0,
             was_listed: false,
             absences: HashMap::new(),
             tombstones: HashMap::new(),
@@ -136,10 +141,29 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             uids_of: HashMap::new(),
             watchers: HashMap::new(),
             watched: HashMap::new(),
-            pending: Vec::new(),
-            in_progress: HashSet::new(),
+            pending: PendingQueries::default(),
+            in_progress: HashMap::new(),
             failures: HashMap::new(),
         }
+    }
+
+    /// Keeps the objects compressed. Costs some time with each read and each answer.
+    #[must_use]
+    pub fn in_little_memory(self) -> Self {
+        Self {
+            dictionary: Some(Arc::default()),
+            ..self
+        }
+    }
+
+    /// An object, as last read.
+    pub(super) fn remote(&self, id: &str) -> Option<Arc<R>> {
+        self.entries.get(id)?.remote.get()
+    }
+
+    /// All objects, as last read, one after the other.
+    fn remotes(&self) -> impl Iterator<Item = Arc<R>> {
+        self.entries.values().filter_map(|entry| entry.remote.get())
     }
 
     /// Whether missing objects were counted. If any object is held, this takes a LIST.
@@ -213,7 +237,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
                 self.uids.remove(&uid);
             }
         }
-        self.pending.retain(|request| request.reader != *reader);
+        self.pending.forget(reader);
         self.failures.remove(reader);
     }
 
@@ -228,10 +252,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Returns what is known of an id. It is fresh if it was read at `since` or later.
     pub(crate) fn sighting(&self, id: &str, since: Option<Instant>) -> Observed<R> {
-        if let Some(entry) = self.entries.get(id) {
+        let entry = self.entries.get(id);
+        if let Some((entry, remote)) = entry.and_then(|entry| Some((entry, entry.remote.get()?))) {
             return Observed::Seen {
-                remote: entry.remote.clone(),
-                fresh: !entry.remote.is_partial() && is_fresh(entry.as_of, since),
+                remote: Arc::unwrap_or_clone(remote),
+                fresh: !entry.is_partial && is_fresh(entry.as_of, since),
                 full: entry.full,
             };
         }
@@ -259,28 +284,26 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Ids of the objects whose tags are unknown and that `matches` accepts.
     pub(crate) fn tags_unknown(&self, matches: impl Fn(&R) -> bool) -> Vec<String> {
-        let candidates = self.tags_unknown.iter().filter_map(|id| self.entries.get(id));
+        let candidates = self.tags_unknown.iter().filter_map(|id| self.remote(id));
         candidates
-            .filter(|entry| matches(&entry.remote))
-            .map(|entry| entry.remote.id().to_owned())
+            .filter(|remote| matches(remote))
+            .map(|remote| remote.id().to_owned())
             .collect()
     }
 
     /// Objects without an owner tag. The index of claims shows which of them are claimed.
     pub(crate) fn unowned(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
-        let free = self.entries.values().filter(|entry| {
-            let tags = entry.remote.tags();
+        let is_free = |remote: &R| {
+            let tags = remote.tags();
             !R::TAGGED || tags.is_some_and(|tags| !tags.contains_key(&self.owner_tag_key))
-        });
-        free.filter(|entry| matches(&entry.remote))
-            .map(|entry| entry.remote.clone())
-            .collect()
+        };
+        self.find(|remote| is_free(remote) && matches(remote))
     }
 
     /// Objects with any owner or none, as last read.
     pub fn find(&self, matches: impl Fn(&R) -> bool) -> Vec<R> {
-        let entries = self.entries.values().map(|entry| &entry.remote);
-        entries.filter(|remote| matches(remote)).cloned().collect()
+        let found = self.remotes().filter(|remote| matches(remote));
+        found.map(Arc::unwrap_or_clone).collect()
     }
 
     /// When a held object was lost; `None` if it exists, or if its absence does not count as a loss.
@@ -333,13 +356,22 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.entries.insert(
             id,
             CacheEntry {
-                remote,
+                is_partial: remote.is_partial(),
+                remote: StoredRemote::new(remote, self.dictionary.as_deref()),
                 as_of,
                 full,
                 tags_listed,
                 tags_read_at,
             },
         );
+    }
+
+    /// Records that a later read showed the same object as its entry.
+    pub(super) fn confirm(&mut self, id: &str, as_of: Instant, full: bool, tags_listed: bool) {
+        self.losses.seen(id);
+        if let Some(entry) = self.entries.get_mut(id) {
+            (entry.as_of, entry.full, entry.tags_listed) = (as_of, full, tags_listed);
+        }
     }
 
     fn uid_of(&self, remote: &R) -> Option<String> {
@@ -349,19 +381,16 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     fn pick(&self, ids: Option<&CompactSet<Arc<str>>>) -> Vec<R> {
         let ids = ids.into_iter().flat_map(CompactSet::iter);
-        ids.filter_map(|id| self.entries.get(id))
-            .map(|entry| entry.remote.clone())
-            .collect()
+        ids.filter_map(|id| self.remote(id)).map(Arc::unwrap_or_clone).collect()
     }
 
     pub(super) fn remove(&mut self, id: &str) {
         self.tags_unknown.remove(id);
         let Some(entry) = self.entries.remove(id) else { return };
-        let owner = entry
-            .remote
-            .tags()
-            .and_then(|tags| tags.get(&self.owner_tag_key))
-            .and_then(|value| Owner::parse(value));
+        let owner = entry.remote.get().and_then(|remote| {
+            let value = remote.tags()?.get(&self.owner_tag_key)?;
+            Owner::parse(value)
+        });
         let Some(owner) = owner else { return };
         CompactSet::remove_from(&mut self.by_place, &*place(&owner), id);
         CompactSet::remove_from(&mut self.by_uid, owner.uid.as_str(), id);

@@ -11,13 +11,19 @@ pub(crate) mod contents;
 pub(crate) mod losses;
 #[cfg(test)]
 pub(crate) mod model_time;
+pub(crate) mod pending;
 pub(crate) mod queries;
 pub(crate) mod query;
+pub(crate) mod running;
 pub(crate) mod shared;
+pub(crate) mod source;
+pub(crate) mod stored_remote;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use crate::cache::contents::CacheContents;
 pub use crate::cache::losses::{IfMissing, LostAt};
-pub use crate::cache::query::{LastList, Listing, MassDeletion, Observed, Query, ReaderKey, Remote, Source, TagsById};
+pub use crate::cache::query::{LastList, MassDeletion, Observed, Query, ReaderKey, Remote, Urgency};
+pub use crate::cache::running::RunningQuery;
 pub use crate::cache::shared::Cache;
+pub use crate::cache::source::{Listing, Source, TagsById};

@@ -20,7 +20,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// The earliest start that each pending query accepts.
     pub(crate) fn requested_since(&self) -> Vec<Instant> {
-        self.pending.iter().map(|request| request.since).collect()
+        self.pending.iter().map(|(_, _, since)| since).collect()
     }
 
     /// Returns a copy with each time replaced; `None` if all times stay the same.
@@ -36,7 +36,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         }
         let mut other = self.clone();
         let seen = other.entries.values_mut().map(|entry| &mut entry.as_of);
-        let wanted = other.pending.iter_mut().map(|request| &mut request.since);
+        let wanted = other.pending.since_mut();
         let absent = other.absences.values_mut().map(|absence| &mut absence.at);
         for instant in seen.chain(absent).chain(wanted) {
             *instant = place(*instant);
@@ -52,15 +52,13 @@ impl<R: Remote + std::hash::Hash, K: ReaderKey + Ord> std::hash::Hash for CacheC
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let sorted = |map: &HashMap<Arc<str>, K>| map.clone().into_iter().collect::<BTreeMap<_, _>>();
         for (id, entry) in self.entries.iter().collect::<BTreeMap<_, _>>() {
-            (id, &entry.remote, entry.as_of, entry.full, entry.tags_listed).hash(state);
+            (id, entry.remote.get(), entry.as_of, entry.full, entry.tags_listed).hash(state);
         }
         self.listed.hash(state);
         self.absences.iter().collect::<BTreeMap<_, _>>().hash(state);
         self.missing.iter().collect::<BTreeSet<_>>().hash(state);
         sorted(&self.holders).hash(state);
         // The other indexes follow from these; the queries in progress follow from the pending ones.
-        for request in &self.pending {
-            (&request.reader, &request.query, request.since).hash(state);
-        }
+        self.pending.iter().collect::<BTreeSet<_>>().hash(state);
     }
 }

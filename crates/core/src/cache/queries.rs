@@ -1,12 +1,13 @@
 //! Which queries the readers wait for, and the fewest requests that answer them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
-use crate::cache::contents::{CacheContents, PendingQuery};
-use crate::cache::query::{Query, ReaderKey, Remote};
+use crate::cache::contents::CacheContents;
+use crate::cache::pending::AnsweredBy;
+use crate::cache::query::{Query, ReaderKey, Remote, Urgency};
 
 /// The most GETs in progress at once for one collection. If more objects wait, a LIST is worth its cost.
 pub(crate) const MAX_GETS: usize = 4;
@@ -14,7 +15,7 @@ pub(crate) const MAX_GETS: usize = 4;
 impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Requests an answer that is started at `since` or later. Returns whether it is known already: it may have arrived
     /// while the reader was busy.
-    pub fn request(&mut self, reader: &K, query: Query, since: Instant) -> bool {
+    pub fn request(&mut self, reader: &K, query: Query, since: Instant, urgency: Urgency) -> bool {
         let is_in = |id: &String| {
             self.entries
                 .get(id.as_str())
@@ -23,81 +24,101 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if matches!(&query, Query::Object(id) if is_in(id)) {
             return true;
         }
-        let same = |request: &PendingQuery<K>| request.reader == *reader && request.query == query;
-        match self.pending.iter_mut().find(|request| same(request)) {
-            Some(request) => request.since = request.since.max(since),
-            None => self.pending.push(PendingQuery {
-                reader: reader.clone(),
-                query,
-                since,
-            }),
-        }
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.add(reader, query, since, urgency, |query, since| {
+            self.answered_by(query, since)
+        });
+        self.pending = pending;
         false
     }
 
     /// Returns the fewest queries that answer all pending ones, and marks them as in progress.
     pub fn next_queries(&mut self) -> Vec<Query> {
         let mut next_queries = Vec::new();
-        let singles: BTreeSet<(u8, String)> = self
-            .pending
-            .iter()
-            .filter_map(|request| match &request.query {
-                Query::Object(id) if self.needs_get(id, request.since) => Some((2, id.clone())),
-                Query::Object(id) => Some((0, id.clone())),
-                Query::Tags(id) => Some((1, id.clone())),
-                Query::Whole(id) => Some((2, id.clone())),
-                Query::Collection | Query::AllTags => None,
-            })
-            .collect();
-        let collection_requested = self.pending.iter().any(|request| request.query == Query::Collection);
-        let waiting_objects = singles.iter().filter(|(kind, _)| *kind == 0).count();
-        let pages = self.pages();
-        if self.listed.is_none() || collection_requested || waiting_objects > MAX_GETS.max(pages) {
+        let collection_requested = self.pending.has(&Query::Collection);
+        let waiting_objects = self.pending.listable();
+        if self.listed.is_none() || collection_requested || waiting_objects > MAX_GETS.max(self.pages()) {
             if !self.pending.is_empty() {
-                next_queries.extend(self.begin(Query::Collection));
+                next_queries.extend(self.begin_pending(Query::Collection));
             }
             if self.listed.is_none() {
                 return next_queries;
             }
         }
-        let listing = self.in_progress.contains(&Query::Collection);
         if std::mem::take(&mut self.tags_omitted) {
-            next_queries.extend(self.begin(Query::AllTags));
+            next_queries.extend(self.begin_pending(Query::AllTags));
         }
-        let reads_all_tags = self.in_progress.contains(&Query::AllTags);
-        for (kind, id) in singles {
-            if self.reads_in_progress() >= MAX_GETS {
-                break;
-            }
-            match kind {
-                // The LIST in progress answers these.
-                0 if listing && waiting_objects > MAX_GETS => {}
-                // The query for all tags may answer these.
-                1 if reads_all_tags => {}
-                1 => next_queries.extend(self.begin(Query::Tags(id))),
-                _ => next_queries.extend(self.begin(Query::Object(id))),
-            }
+        let mut kinds = vec![AnsweredBy::Get];
+        // Else the query for all tags may answer these.
+        if !self.in_progress.contains_key(&Query::AllTags) {
+            kinds.insert(0, AnsweredBy::Tags);
         }
-        while self.reads_in_progress() < MAX_GETS
+        // Else the LIST in progress answers these.
+        if !self.in_progress.contains_key(&Query::Collection) || waiting_objects <= MAX_GETS {
+            kinds.insert(0, AnsweredBy::List);
+        }
+        next_queries.extend(self.next_singles(&kinds));
+        while self.reads_in_progress(Urgency::Background) < MAX_GETS
             && let Some(id) = self.unread.pop_first()
         {
-            next_queries.extend(self.begin(Query::Object(id)));
+            next_queries.extend(self.begin_pending(Query::Object(id)));
         }
         next_queries
+    }
+
+    /// Begins queries for one object, as many as may be in progress.
+    fn next_singles(&mut self, kinds: &[AnsweredBy]) -> Vec<Query> {
+        let mut begun = Vec::new();
+        for (urgency, query) in self.pending.singles(kinds) {
+            if self.reads_in_progress(urgency) + begun.len() >= MAX_GETS {
+                break;
+            }
+            let read = match query {
+                // A GET reads all fields.
+                Query::Whole(id) => Query::Object(id.clone()),
+                query => query.clone(),
+            };
+            if !self.in_progress.contains_key(&read) && !begun.iter().any(|(other, _)| *other == read) {
+                begun.push((read, urgency));
+            }
+        }
+        self.in_progress.extend(begun.iter().cloned());
+        begun.into_iter().map(|(query, _)| query).collect()
+    }
+
+    /// What can answer a query; `None` for those for the whole collection.
+    fn answered_by(&self, query: &Query, since: Instant) -> Option<AnsweredBy> {
+        match query {
+            Query::Object(id) if self.needs_get(id, since) => Some(AnsweredBy::Get),
+            Query::Object(_) => Some(AnsweredBy::List),
+            Query::Tags(_) => Some(AnsweredBy::Tags),
+            Query::Whole(_) => Some(AnsweredBy::Get),
+            Query::Collection | Query::AllTags => None,
+        }
+    }
+
+    /// Determines again what can answer the pending queries, after a LIST.
+    pub(super) fn reclassify_pending(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.reclassify(|query, since| self.answered_by(query, since));
+        self.pending = pending;
     }
 
     /// Whether only a GET can answer a query for this object: LISTs lack the object or return it without all fields.
     fn needs_get(&self, id: &str, since: Instant) -> bool {
         let is_lacked = || self.listed.is_some_and(|(at, ..)| at >= since);
         match self.entries.get(id) {
-            Some(entry) => entry.remote.is_partial(),
+            Some(entry) => entry.is_partial,
             None => self.missing.contains(id) || self.absences.contains_key(id) || is_lacked(),
         }
     }
 
-    fn reads_in_progress(&self) -> usize {
-        let is_of_one = |query: &&Query| !matches!(query, Query::Collection | Query::AllTags);
-        self.in_progress.iter().filter(is_of_one).count()
+    /// The reads of one object that are in progress and no less urgent: others wait for writes, and must not block these.
+    fn reads_in_progress(&self, urgency: Urgency) -> usize {
+        let counts = |(query, its_urgency): &(&Query, &Urgency)| {
+            !matches!(query, Query::Collection | Query::AllTags) && **its_urgency <= urgency
+        };
+        self.in_progress.iter().filter(counts).count()
     }
 
     /// Limits `unread` to the cost of the LIST that just ended. Keeps the ids that were read longest ago.
@@ -115,8 +136,23 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 
     /// Marks a query as in progress. Returns it unless it was in progress already.
-    pub fn begin(&mut self, query: Query) -> Option<Query> {
-        self.in_progress.insert(query.clone()).then_some(query)
+    pub fn begin(&mut self, query: Query, urgency: Urgency) -> Option<Query> {
+        let is_new = !self.in_progress.contains_key(&query);
+        is_new.then(|| {
+            self.in_progress.insert(query.clone(), urgency);
+            query
+        })
+    }
+
+    /// The same for a query that is as urgent as its readers.
+    fn begin_pending(&mut self, query: Query) -> Option<Query> {
+        let urgency = self.pending.urgency(&query);
+        self.begin(query, urgency)
+    }
+
+    /// How urgent a query in progress was when it became due.
+    pub(super) fn urgency(&self, query: &Query) -> Urgency {
+        self.in_progress.get(query).copied().unwrap_or(Urgency::Background)
     }
 
     pub(super) fn ended(&mut self, query: &Query) {
@@ -131,21 +167,17 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.failures.remove(reader)
     }
 
-    /// Removes the pending queries that `asked` accepts. Returns their readers.
-    pub(super) fn answer(&mut self, asked: impl Fn(&PendingQuery<K>) -> bool) -> HashSet<K> {
+    /// Removes the readers of these queries whose answer was started at this time. Returns them.
+    pub(super) fn answer<'a>(&mut self, queries: impl IntoIterator<Item = &'a Query>, started: Instant) -> HashSet<K> {
         let mut readers = HashSet::new();
-        self.pending.retain(|request| {
-            let is_answered = asked(request);
-            if is_answered {
-                readers.insert(request.reader.clone());
-            }
-            !is_answered
-        });
+        for query in queries {
+            self.pending.answer(query, started, &mut readers);
+        }
         readers
     }
 
-    pub(super) fn fail(&mut self, asked: impl Fn(&PendingQuery<K>) -> bool, error: &CloudError) -> HashSet<K> {
-        let readers = self.answer(asked);
+    /// The same after a failure, which each of the readers takes.
+    pub(super) fn fail(&mut self, readers: HashSet<K>, error: &CloudError) -> HashSet<K> {
         for reader in &readers {
             self.failures.insert(reader.clone(), error.clone());
         }

@@ -1,15 +1,14 @@
-//! What readers ask of a cache, what it answers, and what it reads from.
+//! What readers ask of a cache, and what it answers.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
-use vpn_cloud::{CloudError, Operation};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// An object of the cloud that a cache can hold.
-pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
+pub trait Remote: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whether such objects can carry tags, which name their owner.
     const TAGGED: bool;
 
@@ -28,44 +27,29 @@ pub trait Remote: Clone + Debug + PartialEq + Send + Sync + 'static {
     }
 }
 
-/// Tags of objects, by their ids.
-pub type TagsById = BTreeMap<String, BTreeMap<String, String>>;
-
-/// A finished LIST.
-pub struct Listing<R> {
-    /// The objects that the cloud listed, on all pages.
-    pub items: Vec<R>,
-    /// As many ids as the cloud's `total_count`: an object that is not in it did not exist.
-    pub complete: bool,
-}
-
-/// Reads the cloud; each call waits for a permit of the rate limiter.
-pub trait Source<R>: Send + Sync + 'static {
-    /// Lists the whole collection.
-    fn list(&self) -> BoxFuture<'_, Result<Listing<R>, CloudError>>;
-    /// Reads one object by its ID, with all of its fields.
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<R, CloudError>>;
-    /// Reads the tags of one object by its ID.
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>>;
-    /// The tags of all objects, as far as they can be read together. Called only for kinds whose objects carry tags.
-    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
-        std::future::ready(Ok(TagsById::new())).boxed()
-    }
-    /// The operation that answers a query.
-    fn operation(&self, query: &Query) -> Operation;
-    /// The cloud's present time, never ahead of it; `None` until an answer contains it.
-    fn cloud_now(&self) -> Option<Timestamp>;
-    /// Reports the end of a LIST of the whole collection to the log and the metrics.
-    fn listed(&self, result: Result<usize, &CloudError>);
-}
-
 /// Identifies a reader, which waits for an object or holds it.
 pub trait ReaderKey: Clone + Debug + Eq + std::hash::Hash + Send + Sync + 'static {}
 
 impl<T: Clone + Debug + Eq + std::hash::Hash + Send + Sync + 'static> ReaderKey for T {}
 
+/// How soon a query is sent, compared with the writes and with other queries of the same access key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// For a change that a user just made: before the writes for other objects.
+    Edit,
+    /// For any other reader: after the writes.
+    Reader,
+    /// For the drift check.
+    Background,
+}
+
+impl Urgency {
+    /// The most urgent first.
+    pub const ALL: [Self; 3] = [Self::Edit, Self::Reader, Self::Background];
+}
+
 /// What a reader requests.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Query {
     /// One object, by id.
     Object(String),

@@ -1,6 +1,6 @@
 //! The cache as its readers share it: it starts the queries that are due, and enqueues the readers of their answers.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,13 +12,17 @@ use vpn_cloud::limits::clock::earlier;
 use vpn_cloud::{CloudError, ErrorKind, Operation};
 
 use crate::cache::contents::CacheContents;
-use crate::cache::query::{Query, ReaderKey, Remote, Source};
+use crate::cache::query::{Query, ReaderKey, Remote, Urgency};
+use crate::cache::running::RunningQuery;
+use crate::cache::source::Source;
 
 /// See [`crate::cache`]. `R` is the cached object, `K` names a reader.
 pub struct Cache<R, K> {
     source: Arc<dyn Source<R>>,
     enqueue: Box<dyn Fn(K) + Send + Sync>,
     known: Mutex<CacheContents<R, K>>,
+    /// The queries in progress.
+    running: Mutex<HashMap<Query, Arc<RunningQuery>>>,
 }
 
 impl<R: Remote, K: ReaderKey> Cache<R, K> {
@@ -31,7 +35,8 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         Arc::new(Self {
             source,
             enqueue: Box::new(enqueue),
-            known: Mutex::new(CacheContents::new(owner_tag_key)),
+            known: Mutex::new(CacheContents::new(owner_tag_key).in_little_memory()),
+            running: Mutex::default(),
         })
     }
 
@@ -40,23 +45,31 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn running(&self) -> MutexGuard<'_, HashMap<Query, Arc<RunningQuery>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Requests an answer that is started at `since` or later; enqueues the reader when it is in.
-    pub fn request(self: &Arc<Self>, reader: K, query: Query, since: Instant) {
+    pub fn request(self: &Arc<Self>, reader: K, query: Query, since: Instant, urgency: Urgency) {
+        for running in [&query, &Query::Collection] {
+            if let Some(run) = self.running().get(running) {
+                run.raise(urgency);
+            }
+        }
         let mut known = self.known();
-        if known.request(&reader, query, since) {
+        if known.request(&reader, query, since, urgency) {
             drop(known);
             (self.enqueue)(reader);
             return;
         }
-        for query in known.next_queries() {
-            self.start(query);
-        }
+        self.start_next(known);
     }
 
     /// Lists the whole collection without a reader: the drift check.
     pub fn relist(self: &Arc<Self>) {
-        if let Some(query) = self.known().begin(Query::Collection) {
-            self.start(query);
+        let begun = self.known().begin(Query::Collection, Urgency::Background);
+        if let Some(query) = begun {
+            self.start(query, Urgency::Background);
         }
     }
 
@@ -75,57 +88,81 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         self.known().wrote_absence(id, Instant::now());
     }
 
-    fn start(self: &Arc<Self>, query: Query) {
+    fn start_next(self: &Arc<Self>, mut known: MutexGuard<'_, CacheContents<R, K>>) {
+        let due = known.next_queries().into_iter().map(|query| {
+            let urgency = known.urgency(&query);
+            (query, urgency)
+        });
+        let due: Vec<_> = due.collect();
+        drop(known);
+        for (query, urgency) in due {
+            self.start(query, urgency);
+        }
+    }
+
+    fn start(self: &Arc<Self>, query: Query, urgency: Urgency) {
         let cache = Arc::clone(self);
+        let run = Arc::new(RunningQuery::new(urgency));
+        self.running().insert(query.clone(), Arc::clone(&run));
         tokio::spawn(async move {
-            let started = Instant::now();
-            let cloud_started = cache.source.cloud_now();
-            let operation = cache.source.operation(&query);
-            let enqueued = match &query {
-                Query::Collection => {
-                    let result = survived(operation, async { cache.source.list().await }).await;
-                    cache.source.listed(result.as_ref().map(|listing| listing.items.len()));
-                    // If its own answer is the first with the cloud's time, the time of its start is derived from that.
-                    let estimated_start = || Some(earlier(cache.source.cloud_now()?, started.elapsed()));
-                    let cloud_started = cloud_started.or_else(estimated_start).unwrap_or(Timestamp::MIN);
-                    cache.ended(operation, result, |known, result| {
-                        known.ended_list(result, started, cloud_started)
-                    })
-                }
-                Query::Object(id) | Query::Whole(id) => {
-                    let result = survived(operation, async { cache.source.get(id).await }).await;
-                    cache.ended(operation, result, |known, result| {
-                        known.ended_get(&query, id, result, started)
-                    })
-                }
-                Query::Tags(id) => {
-                    let result = survived(operation, async { cache.source.tags(id).await }).await;
-                    cache.ended(operation, result, |known, result| {
-                        known.ended_tags(&query, id, result, started)
-                    })
-                }
-                Query::AllTags => {
-                    let result = survived(operation, async { cache.source.all_tags().await }).await;
-                    cache.ended(operation, result, |known, result| known.ended_all_tags(result, started))
-                }
-            };
+            let enqueued = cache.run(&query, &run).await;
             for reader in enqueued {
                 (cache.enqueue)(reader);
             }
-            for query in cache.known().next_queries() {
-                cache.start(query);
-            }
+            cache.start_next(cache.known());
         });
+    }
+
+    /// Sends a query, and stores its answer. Returns the readers to enqueue.
+    async fn run(&self, query: &Query, run: &RunningQuery) -> HashSet<K> {
+        let source = &self.source;
+        let operation = source.operation(query);
+        match query {
+            Query::Collection => {
+                let result = survived(operation, async { source.list(run).await }).await;
+                source.listed(result.as_ref().map(|listing| listing.items.len()));
+                let (started, cloud_started) = run.started();
+                // If its own answer is the first with the cloud's time, the time of its start is derived from that.
+                let estimated_start = || Some(earlier(source.cloud_now()?, started.elapsed()));
+                let cloud_started = cloud_started.or_else(estimated_start).unwrap_or(Timestamp::MIN);
+                self.ended(query, operation, result, |known, result| {
+                    known.ended_list(result, started, cloud_started)
+                })
+            }
+            Query::Object(id) | Query::Whole(id) => {
+                let result = survived(operation, async { source.get(run, id).await }).await;
+                let (started, _) = run.started();
+                self.ended(query, operation, result, |known, result| {
+                    known.ended_get(query, id, result, started)
+                })
+            }
+            Query::Tags(id) => {
+                let result = survived(operation, async { source.tags(run, id).await }).await;
+                let (started, _) = run.started();
+                self.ended(query, operation, result, |known, result| {
+                    known.ended_tags(query, id, result, started)
+                })
+            }
+            Query::AllTags => {
+                let result = survived(operation, async { source.all_tags(run).await }).await;
+                let (started, _) = run.started();
+                self.ended(query, operation, result, |known, result| {
+                    known.ended_all_tags(result, started)
+                })
+            }
+        }
     }
 
     /// Stores the result of a query. An answer that makes the operator panic counts as a failed query: a query that
     /// never ended would block reads of the collection forever.
     fn ended<T>(
         &self,
+        query: &Query,
         operation: Operation,
         result: Result<T, CloudError>,
         take: impl Fn(&mut CacheContents<R, K>, Result<T, CloudError>) -> HashSet<K>,
     ) -> HashSet<K> {
+        self.running().remove(query);
         let taken = catch_unwind(AssertUnwindSafe(|| take(&mut self.known(), result)));
         taken.unwrap_or_else(|_| take(&mut self.known(), Err(panicked(operation))))
     }

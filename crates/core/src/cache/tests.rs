@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind, Operation};
 
@@ -15,7 +15,7 @@ use crate::cache::*;
 
 const KEY: &str = "owner";
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 struct TestResource {
     id: String,
     name: String,
@@ -65,31 +65,44 @@ enum ScriptedRead {
     AllTags(oneshot::Sender<Result<TagsById, CloudError>>),
 }
 
-struct Script(mpsc::UnboundedSender<ScriptedRead>);
+struct Script {
+    calls: mpsc::UnboundedSender<ScriptedRead>,
+    /// Permits of the rate limiter.
+    permits: Arc<Semaphore>,
+}
 
 impl Script {
     fn ask<'a, T: Send + 'a>(
-        &self,
-        call: impl FnOnce(oneshot::Sender<Result<T, CloudError>>) -> ScriptedRead,
+        &'a self,
+        run: &'a RunningQuery,
+        call: impl FnOnce(oneshot::Sender<Result<T, CloudError>>) -> ScriptedRead + Send + 'a,
     ) -> BoxFuture<'a, Result<T, CloudError>> {
         let (sender, answer) = oneshot::channel();
-        self.0.send(call(sender)).expect("the test listens");
-        Box::pin(async move { answer.await.expect("the test answers") })
+        Box::pin(async move {
+            self.permits.acquire().await.expect("the test permits it").forget();
+            run.starts(self.cloud_now());
+            self.calls.send(call(sender)).expect("the test listens");
+            answer.await.expect("the test answers")
+        })
     }
 }
 
 impl Source<TestResource> for Script {
-    fn list(&self) -> BoxFuture<'_, Result<Listing<TestResource>, CloudError>> {
-        self.ask(ScriptedRead::List)
+    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<TestResource>, CloudError>> {
+        self.ask(run, ScriptedRead::List)
     }
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<TestResource, CloudError>> {
-        self.ask(|sender| ScriptedRead::Get(id.to_owned(), sender))
+    fn get<'a>(&'a self, run: &'a RunningQuery, id: &'a str) -> BoxFuture<'a, Result<TestResource, CloudError>> {
+        self.ask(run, |sender| ScriptedRead::Get(id.to_owned(), sender))
     }
-    fn tags<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
-        self.ask(|sender| ScriptedRead::Tags(id.to_owned(), sender))
+    fn tags<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, String>, CloudError>> {
+        self.ask(run, |sender| ScriptedRead::Tags(id.to_owned(), sender))
     }
-    fn all_tags(&self) -> BoxFuture<'_, Result<TagsById, CloudError>> {
-        self.ask(ScriptedRead::AllTags)
+    fn all_tags<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<TagsById, CloudError>> {
+        self.ask(run, ScriptedRead::AllTags)
     }
     fn operation(&self, _: &Query) -> Operation {
         Operation::ListCustomerGateways
@@ -104,23 +117,35 @@ struct ScriptedCache {
     cache: Arc<Cache<TestResource, &'static str>>,
     calls: mpsc::UnboundedReceiver<ScriptedRead>,
     enqueued: mpsc::UnboundedReceiver<&'static str>,
+    permits: Arc<Semaphore>,
 }
 
 impl ScriptedCache {
     fn new() -> Self {
         let (sender, calls) = mpsc::unbounded_channel();
         let (enqueue, enqueued) = mpsc::unbounded_channel();
-        let source = Arc::new(Script(sender));
+        let permits = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        let source = Arc::new(Script {
+            calls: sender,
+            permits: Arc::clone(&permits),
+        });
         let cache = Cache::new(KEY.to_owned(), source, move |reader| {
             enqueue.send(reader).expect("the test listens");
         });
-        Self { cache, calls, enqueued }
+        Self {
+            cache,
+            calls,
+            enqueued,
+            permits,
+        }
     }
 
     /// Returns a bench whose cache has listed these.
     async fn primed(things: Vec<TestResource>) -> Self {
         let mut bench = Self::new();
-        bench.cache.request("primer", Query::Collection, Instant::now());
+        bench
+            .cache
+            .request("primer", Query::Collection, Instant::now(), Urgency::Reader);
         bench.answer_list(things, true).await;
         assert_eq!(bench.enqueued.recv().await, Some("primer"));
         tick().await;
@@ -198,7 +223,9 @@ fn fault() -> CloudError {
 #[tokio::test(start_paused = true)]
 async fn the_first_read_is_a_list() {
     let mut bench = ScriptedCache::new();
-    bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
+    bench
+        .cache
+        .request("a", Query::Object("1".to_owned()), Instant::now(), Urgency::Reader);
     bench.answer_list(vec![thing("1", "one")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.name_of("1").as_deref(), Some("one"));
@@ -213,7 +240,9 @@ async fn a_single_reader_causes_a_get() {
         bench.cache.known().sighting("1", Some(since)),
         Observed::Seen { fresh: false, .. }
     ));
-    bench.cache.request("a", Query::Object("1".to_owned()), since);
+    bench
+        .cache
+        .request("a", Query::Object("1".to_owned()), since, Urgency::Reader);
     bench.answer_get("1", Ok(thing("1", "uno"))).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert!(matches!(
@@ -231,7 +260,9 @@ async fn a_single_reader_causes_a_get() {
 async fn a_sufficiently_recent_response_is_not_requested_again() {
     let since = Instant::now();
     let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
-    bench.cache.request("a", Query::Object("1".to_owned()), since);
+    bench
+        .cache
+        .request("a", Query::Object("1".to_owned()), since, Urgency::Reader);
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     bench.assert_quiet().await;
 }
@@ -242,7 +273,9 @@ async fn many_readers_share_one_list() {
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
     let mut bench = ScriptedCache::primed(all.clone()).await;
     for id in IDS {
-        bench.cache.request(id, Query::Object(id.to_owned()), Instant::now());
+        bench
+            .cache
+            .request(id, Query::Object(id.to_owned()), Instant::now(), Urgency::Reader);
     }
     let (mut gets, mut lists) = (0, 0);
     let mut enqueued = HashSet::new();
@@ -274,7 +307,9 @@ async fn readers_of_whole_objects_cause_one_get_each() {
     let all: Vec<_> = IDS.iter().map(|id| thing(id, id)).collect();
     let mut bench = ScriptedCache::primed(all).await;
     for id in IDS {
-        bench.cache.request(id, Query::Whole(id.to_owned()), Instant::now());
+        bench
+            .cache
+            .request(id, Query::Whole(id.to_owned()), Instant::now(), Urgency::Reader);
     }
     let mut asked = HashSet::new();
     while asked.len() < IDS.len() {
@@ -315,7 +350,9 @@ async fn a_list_started_before_a_write_does_not_undo_it() {
     assert_eq!(bench.name_of("2").as_deref(), Some("created by us"));
     // The same holds for a GET that began before the write.
     tick().await;
-    bench.cache.request("b", Query::Object("1".to_owned()), Instant::now());
+    bench
+        .cache
+        .request("b", Query::Object("1".to_owned()), Instant::now(), Urgency::Reader);
     let Some(ScriptedRead::Get(_, sender)) = bench.calls.recv().await else {
         panic!("a GET was expected")
     };
@@ -329,7 +366,9 @@ async fn a_list_started_before_a_write_does_not_undo_it() {
 #[tokio::test(start_paused = true)]
 async fn an_older_read_does_not_restore_a_deleted_entry() {
     let mut bench = ScriptedCache::primed(vec![owned("1", "former"), owned("2", "former")]).await;
-    bench.cache.request("b", Query::Object("2".to_owned()), Instant::now());
+    bench
+        .cache
+        .request("b", Query::Object("2".to_owned()), Instant::now(), Urgency::Reader);
     let Some(ScriptedRead::Get(_, get)) = bench.calls.recv().await else {
         panic!("a GET was expected")
     };
@@ -365,12 +404,16 @@ async fn absence_from_a_list_marks_a_held_entry_as_missing_only() {
     bench.answer_list(Vec::new(), true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.cache.known().sighting("1", None), Observed::Missing);
-    bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
+    bench
+        .cache
+        .request("a", Query::Object("1".to_owned()), Instant::now(), Urgency::Reader);
     bench.answer_get("1", Err(not_found())).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.cache.known().sighting("1", None), UNCONFIRMED);
     tick().await;
-    bench.cache.request("a", Query::Collection, Instant::now());
+    bench
+        .cache
+        .request("a", Query::Collection, Instant::now(), Urgency::Reader);
     bench.answer_list(Vec::new(), true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.cache.known().sighting("1", None), Observed::Absent);
@@ -395,7 +438,9 @@ async fn a_404_is_confirmed_by_a_complete_list_started_later() {
     };
     tick().await;
     let since = Instant::now();
-    bench.cache.request("a", Query::Object("1".to_owned()), since);
+    bench
+        .cache
+        .request("a", Query::Object("1".to_owned()), since, Urgency::Reader);
     bench.answer_get("1", Err(not_found())).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     let listing = Listing {
@@ -406,13 +451,13 @@ async fn a_404_is_confirmed_by_a_complete_list_started_later() {
     bench.assert_quiet().await;
     assert_eq!(bench.cache.known().sighting("1", Some(since)), UNCONFIRMED);
     tick().await;
-    bench.cache.request("a", Query::Collection, since);
+    bench.cache.request("a", Query::Collection, since, Urgency::Reader);
     bench.answer_list(vec![thing("2", "two")], false).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     let incomplete = Observed::Unconfirmed { list_incomplete: true };
     assert_eq!(bench.cache.known().sighting("1", Some(since)), incomplete);
     tick().await;
-    bench.cache.request("a", Query::Collection, since);
+    bench.cache.request("a", Query::Collection, since, Urgency::Reader);
     bench.answer_list(vec![thing("2", "two")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("a"));
     assert_eq!(bench.cache.known().sighting("1", Some(since)), Observed::Absent);
@@ -434,13 +479,15 @@ async fn a_false_404_is_corrected_by_the_confirming_list() {
         if by_write {
             bench.cache.wrote_absence("1");
         } else {
-            bench.cache.request("a", Query::Object("1".to_owned()), since);
+            bench
+                .cache
+                .request("a", Query::Object("1".to_owned()), since, Urgency::Reader);
             bench.answer_get("1", Err(not_found())).await;
             assert_eq!(bench.enqueued.recv().await, Some("a"));
         }
         assert_eq!(bench.cache.known().sighting("1", Some(since)), UNCONFIRMED);
         tick().await;
-        bench.cache.request("a", Query::Collection, since);
+        bench.cache.request("a", Query::Collection, since, Urgency::Reader);
         bench.answer_list(vec![thing("1", "one")], true).await;
         assert_eq!(bench.enqueued.recv().await, Some("a"));
         let sighting = bench.cache.known().sighting("1", Some(since));
@@ -456,7 +503,9 @@ async fn one_list_confirms_many_404s() {
     let since = Instant::now();
     for id in IDS {
         bench.cache.known().hold(&id, id, Some(id));
-        bench.cache.request(id, Query::Object(id.to_owned()), since);
+        bench
+            .cache
+            .request(id, Query::Object(id.to_owned()), since, Urgency::Reader);
     }
     for _ in IDS {
         let Some(ScriptedRead::Get(_, sender)) = bench.calls.recv().await else {
@@ -467,7 +516,7 @@ async fn one_list_confirms_many_404s() {
     }
     tick().await;
     for id in IDS {
-        bench.cache.request(id, Query::Collection, since);
+        bench.cache.request(id, Query::Collection, since, Urgency::Reader);
     }
     bench.answer_list(Vec::new(), true).await;
     for id in IDS {
@@ -526,7 +575,9 @@ async fn a_late_read_result_enqueues_the_holder_of_its_entry() {
         let is_absent = answer.is_err();
         let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
         bench.cache.known().hold(&"a", "uid-a", Some("1"));
-        bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
+        bench
+            .cache
+            .request("a", Query::Object("1".to_owned()), Instant::now(), Urgency::Reader);
         let Some(ScriptedRead::Get(_, get)) = bench.calls.recv().await else {
             panic!("a GET was expected")
         };
@@ -540,7 +591,9 @@ async fn a_late_read_result_enqueues_the_holder_of_its_entry() {
         bench.assert_quiet().await;
 
         tick().await;
-        bench.cache.request("b", Query::Object("1".to_owned()), Instant::now());
+        bench
+            .cache
+            .request("b", Query::Object("1".to_owned()), Instant::now(), Urgency::Reader);
         let news = if is_absent {
             Err(not_found())
         } else {
@@ -571,7 +624,9 @@ async fn lists_without_tags_keep_known_tags_or_make_them_unknown() {
     };
     let mut bench = ScriptedCache::primed(vec![silent("1"), owned("2", "uid-b")]).await;
     assert_eq!(bench.cache.known().tags_unknown(|_| true), ["1"]);
-    bench.cache.request("a", Query::Tags("1".to_owned()), Instant::now());
+    bench
+        .cache
+        .request("a", Query::Tags("1".to_owned()), Instant::now(), Urgency::Reader);
     let Some(ScriptedRead::Tags(id, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
     };
@@ -593,7 +648,9 @@ async fn lists_without_tags_keep_known_tags_or_make_them_unknown() {
 #[tokio::test(start_paused = true)]
 async fn a_read_failure_is_returned_once_to_each_requester() {
     let mut bench = ScriptedCache::primed(Vec::new()).await;
-    bench.cache.request("a", Query::Collection, Instant::now());
+    bench
+        .cache
+        .request("a", Query::Collection, Instant::now(), Urgency::Reader);
     let Some(ScriptedRead::List(sender)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
@@ -608,13 +665,15 @@ async fn a_read_failure_is_returned_once_to_each_requester() {
 #[tokio::test(start_paused = true)]
 async fn a_read_started_before_the_request_does_not_answer_it() {
     let mut bench = ScriptedCache::primed(Vec::new()).await;
-    bench.cache.request("a", Query::Collection, Instant::now());
+    bench
+        .cache
+        .request("a", Query::Collection, Instant::now(), Urgency::Reader);
     let Some(ScriptedRead::List(early)) = bench.calls.recv().await else {
         panic!("a LIST was expected")
     };
     tick().await;
     let since = Instant::now();
-    bench.cache.request("b", Query::Collection, since);
+    bench.cache.request("b", Query::Collection, since, Urgency::Reader);
     early
         .send(Ok(Listing {
             items: Vec::new(),
@@ -752,7 +811,9 @@ async fn an_entry_without_holder_leaves_no_state() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_a_read_is_a_failure_and_the_read_is_repeated() {
     let mut bench = ScriptedCache::new();
-    bench.cache.request("reader", Query::Collection, Instant::now());
+    bench
+        .cache
+        .request("reader", Query::Collection, Instant::now(), Urgency::Reader);
     // The scripted cloud panics if the test does not answer.
     drop(bench.calls.recv().await);
     let enqueued = tokio::time::timeout(Duration::from_secs(60), bench.enqueued.recv());
@@ -762,7 +823,9 @@ async fn a_panic_in_a_read_is_a_failure_and_the_read_is_repeated() {
         .take_failure(&"reader")
         .expect("the reader gets the failure");
     assert!(failure.text().contains("panicked"), "{failure}");
-    bench.cache.request("reader", Query::Collection, Instant::now());
+    bench
+        .cache
+        .request("reader", Query::Collection, Instant::now(), Urgency::Reader);
     bench.answer_list(vec![thing("a", "x")], true).await;
     assert_eq!(bench.enqueued.recv().await, Some("reader"));
     assert!(bench.cache.take_failure(&"reader").is_none());
@@ -774,7 +837,9 @@ async fn readers_of_unlisted_ids_are_answered_after_one_list() {
     let mut bench = ScriptedCache::new();
     let since = Instant::now();
     for id in IDS {
-        bench.cache.request(id, Query::Object(id.to_owned()), since);
+        bench
+            .cache
+            .request(id, Query::Object(id.to_owned()), since, Urgency::Reader);
     }
     bench.answer_list(Vec::new(), true).await;
     let mut asked = HashSet::new();
@@ -800,13 +865,17 @@ async fn two_404s_around_an_incomplete_list_confirm_a_deletion() {
     let observe = |bench: &ScriptedCache| bench.cache.known().sighting("1", None);
     for confirmed in [false, true] {
         tick().await;
-        bench.cache.request("a", Query::Object("1".to_owned()), Instant::now());
+        bench
+            .cache
+            .request("a", Query::Object("1".to_owned()), Instant::now(), Urgency::Reader);
         bench.answer_get("1", Err(not_found())).await;
         assert_eq!(bench.enqueued.recv().await, Some("a"));
         assert_eq!(observe(&bench) == Observed::Absent, confirmed);
         if !confirmed {
             tick().await;
-            bench.cache.request("a", Query::Collection, Instant::now());
+            bench
+                .cache
+                .request("a", Query::Collection, Instant::now(), Urgency::Reader);
             bench.answer_list(vec![thing("2", "two")], false).await;
             assert_eq!(bench.enqueued.recv().await, Some("a"));
             let unconfirmed = Observed::Unconfirmed { list_incomplete: true };
@@ -900,7 +969,9 @@ async fn without_bulk_reads_a_few_tags_are_read_after_each_list() {
 #[tokio::test(start_paused = true)]
 async fn tags_read_before_a_write_do_not_undo_it() {
     let mut bench = ScriptedCache::primed(vec![without_tags("1")]).await;
-    bench.cache.request("a", Query::Tags("1".to_owned()), Instant::now());
+    bench
+        .cache
+        .request("a", Query::Tags("1".to_owned()), Instant::now(), Urgency::Reader);
     let Some(ScriptedRead::Tags(_, sender)) = bench.calls.recv().await else {
         panic!("tags were expected")
     };
@@ -955,4 +1026,127 @@ async fn a_partially_readable_item_is_present_and_read_by_a_get() {
     }
     assert_eq!(bench.cache.known().tags_unknown(|_| true), ["3"]);
     assert_eq!(bench.cache.known().lost_at("2"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_readers_from_before_the_first_request_share_a_list() {
+    let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
+    bench.permits.forget_permits(usize::MAX);
+    for reader in ["a", "b", "c"] {
+        bench
+            .cache
+            .request(reader, Query::Collection, Instant::now(), Urgency::Reader);
+        tick().await;
+    }
+    bench.assert_quiet().await;
+    bench.permits.add_permits(1);
+    bench.answer_list(vec![thing("1", "one")], true).await;
+    let mut enqueued = Vec::new();
+    while enqueued.len() < 3 {
+        enqueued.extend(bench.enqueued.recv().await);
+    }
+    enqueued.sort_unstable();
+    assert_eq!(enqueued, ["a", "b", "c"]);
+    bench.assert_quiet().await;
+}
+
+#[test]
+fn reads_for_an_edit_go_first_and_do_not_wait_for_reads_that_are_less_urgent() {
+    let mut known = CacheContents::<TestResource, &str>::new(KEY.to_owned());
+    let (start, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+    let listing = Listing {
+        items: Vec::new(),
+        complete: true,
+    };
+    known.ended_list(Ok(listing), start, Timestamp::UNIX_EPOCH);
+    let ids = ["0", "1", "2", "3", "4", "5"];
+    for id in ids {
+        assert!(!known.request(&id, Query::Whole(id.to_owned()), later, Urgency::Reader));
+    }
+    let object = |id: &str| Query::Object(id.to_owned());
+    assert_eq!(known.next_queries(), ["0", "1", "2", "3"].map(object));
+    assert_eq!(known.next_queries(), []);
+    known.request(&"edited", Query::Whole("9".to_owned()), later, Urgency::Edit);
+    assert_eq!(known.next_queries(), [object("9")]);
+    assert_eq!(known.urgency(&object("9")), Urgency::Edit);
+    // A reader that waits already may become urgent.
+    known.request(&"5", Query::Whole("5".to_owned()), later, Urgency::Edit);
+    assert_eq!(known.next_queries(), [object("5")]);
+    known.forget(&"edited");
+    for id in ids {
+        known.ended_get(&object(id), id, Ok(thing(id, id)), later);
+    }
+    known.ended_get(&object("9"), "9", Ok(thing("9", "9")), later);
+    assert!(known.pending.is_empty() && known.in_progress.is_empty());
+}
+
+#[test]
+fn a_list_is_as_urgent_as_the_readers_that_wait_for_it() {
+    let mut known = CacheContents::<TestResource, &str>::new(KEY.to_owned());
+    let since = Instant::now();
+    known.request(&"a", Query::Object("1".to_owned()), since, Urgency::Reader);
+    known.request(&"b", Query::Object("2".to_owned()), since, Urgency::Edit);
+    assert_eq!(known.next_queries(), [Query::Collection]);
+    assert_eq!(known.urgency(&Query::Collection), Urgency::Edit);
+}
+
+#[test]
+fn a_list_that_own_deletions_disturb_is_read_again_for_many_readers() {
+    let mut known = CacheContents::<TestResource, usize>::new(KEY.to_owned());
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let listing = |complete| {
+        let items = vec![thing("kept", "kept")];
+        Ok(Listing { items, complete })
+    };
+    known.ended_list(listing(true), start, Timestamp::UNIX_EPOCH);
+    let readers = 0..10;
+    for reader in readers.clone() {
+        let id = reader.to_string();
+        known.wrote(thing(&id, &id), at(1));
+        known.hold(&reader, &id, Some(&id));
+        known.wrote_absence(&id, at(2));
+        assert!(!known.request(&reader, Query::Collection, at(2), Urgency::Reader));
+    }
+    assert_eq!(known.next_queries(), [Query::Collection]);
+    // While its pages were read, another object was deleted.
+    known.wrote_absence("another", at(4));
+    assert!(
+        known
+            .ended_list(listing(false), at(3), Timestamp::UNIX_EPOCH)
+            .is_empty()
+    );
+    assert_eq!(known.next_queries(), [Query::Collection]);
+    let enqueued = known.ended_list(listing(true), at(5), Timestamp::UNIX_EPOCH);
+    assert_eq!(enqueued, readers.clone().collect());
+    for reader in readers {
+        assert_eq!(known.sighting(&reader.to_string(), Some(at(2))), Observed::Absent);
+    }
+}
+
+#[test]
+fn few_readers_and_endless_disturbance_do_not_wait_for_a_complete_list() {
+    let mut known = CacheContents::<TestResource, usize>::new(KEY.to_owned());
+    let start = Instant::now();
+    let listing = || {
+        Ok(Listing {
+            items: Vec::new(),
+            complete: false,
+        })
+    };
+    for readers in [1, 20] {
+        for reader in 0..readers {
+            known.request(&reader, Query::Collection, start, Urgency::Reader);
+        }
+        let mut lists = 0;
+        let mut enqueued = HashSet::new();
+        while enqueued.is_empty() {
+            assert_eq!(known.next_queries(), [Query::Collection]);
+            lists += 1;
+            known.wrote_absence("another", start + Duration::from_secs(lists));
+            enqueued = known.ended_list(listing(), start, Timestamp::UNIX_EPOCH);
+        }
+        assert_eq!(enqueued.len(), readers);
+        assert_eq!(lists, if readers == 1 { 1 } else { 10 });
+    }
 }

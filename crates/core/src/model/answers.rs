@@ -156,9 +156,8 @@ impl<K: Modelled> Work<'_, K> {
 
     fn deleted(&mut self, id: &str, duplicate: bool) {
         let now = self.now;
-        if duplicate {
-            self.known.wrote_absence(id, now);
-        } else {
+        self.known.wrote_absence(id, now);
+        if !duplicate {
             self.with_entry(|entry| {
                 entry.delete_was_sent(id, DeleteOutcome::Accepted, now);
                 entry.require_fresh(now);

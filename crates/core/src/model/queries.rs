@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use vpn_cloud::error::cloud_error::Operation;
 use vpn_cloud::{CloudError, ErrorKind};
 
-use crate::cache::{CacheContents, Listing, Query, Remote};
+use crate::cache::{CacheContents, Listing, Query, Remote, Urgency};
 use crate::model::cloud::{Manners, at};
 use crate::model::kinds::Modelled;
 use crate::model::operator::Work;
@@ -16,7 +16,7 @@ use crate::terms::key::ObjectKey;
 impl<K: Modelled> Work<'_, K> {
     /// The drift check lists the collection.
     pub(crate) fn poll(mut self) -> ModelWorld<K> {
-        if let Some(query) = self.known.begin(Query::Collection) {
+        if let Some(query) = self.known.begin(Query::Collection, Urgency::Background) {
             self.start(query);
         }
         self.start_next_queries();
@@ -25,7 +25,7 @@ impl<K: Modelled> Work<'_, K> {
 
     pub(crate) fn query(&mut self, query: Query, since: Instant) {
         let key = ModelWorld::<K>::key(self.index);
-        if !self.known.request(&key, query, since) {
+        if !self.known.request(&key, query, since, Urgency::Reader) {
             self.start_next_queries();
         }
     }

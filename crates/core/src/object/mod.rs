@@ -4,7 +4,7 @@ pub(crate) mod annotations;
 pub mod stored_object;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -17,6 +17,7 @@ use crate::api::conditions::INVALID_ANNOTATION;
 use crate::api::{
     DeletionPolicy, FINALIZER, Lifecycle, ManagementPolicy, PAUSED_ANNOTATION, RECREATE_APPROVED_ANNOTATION, conditions,
 };
+use crate::compact_json::CompactJson;
 use crate::kind::Kind;
 use crate::terms::key::ObjectKey;
 use crate::terms::reference::Resolution;
@@ -38,7 +39,7 @@ pub struct Object<K: Kind> {
     /// A status that does not fit the type: the next write replaces it as a whole.
     pub broken_status: Option<Value>,
     /// The object as JSON, once it was asked for. A clone, which may be changed, has its own.
-    json: OnceLock<Arc<[u8]>>,
+    json: OnceLock<CompactJson>,
 }
 
 impl<K: Kind> Clone for Object<K> {

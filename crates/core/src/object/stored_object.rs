@@ -1,11 +1,12 @@
-//! An object as it is kept while nothing happens to it. As JSON it takes a third of the memory of the parsed form, whose
-//! texts are allocated one by one.
+//! An object as it is kept while nothing happens to it. As JSON, compressed, it takes a tenth of the memory of the parsed
+//! form, whose texts are allocated one by one.
 
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
+use crate::compact_json::{CompactJson, Dictionary};
 use crate::kind::Kind;
 use crate::object::Object;
 
@@ -14,14 +15,14 @@ pub enum StoredObject<K: Kind> {
     /// Parsed.
     Whole(Arc<Object<K>>),
     /// As JSON that gives back the same object.
-    Json(Arc<[u8]>),
+    Json(CompactJson),
 }
 
 impl<K: Kind> Clone for StoredObject<K> {
     fn clone(&self) -> Self {
         match self {
             Self::Whole(object) => Self::Whole(Arc::clone(object)),
-            Self::Json(json) => Self::Json(Arc::clone(json)),
+            Self::Json(json) => Self::Json(json.clone()),
         }
     }
 }
@@ -45,16 +46,16 @@ enum Part<'a, T> {
 
 impl<K: Kind> StoredObject<K> {
     /// Keeps the object as JSON. One that its JSON would not give back is kept whole.
-    pub fn compact(object: &Arc<Object<K>>) -> Self {
+    pub fn compact(object: &Arc<Object<K>>, dictionary: &Dictionary) -> Self {
         if let Some(json) = object.json.get() {
-            return Self::Json(Arc::clone(json));
+            return Self::Json(json.clone());
         }
         let json = to_json(object).filter(|json| {
             let read = serde_json::from_slice::<Object<K>>(json);
             read.is_ok_and(|read| read.metadata == object.metadata && read.has_same_content_as(object))
         });
         match json {
-            Some(json) => Self::Json(Arc::clone(object.json.get_or_init(|| json.into()))),
+            Some(json) => Self::Json(object.json.get_or_init(|| dictionary.compress(&json)).clone()),
             None => Self::Whole(Arc::clone(object)),
         }
     }
@@ -65,8 +66,8 @@ impl<K: Kind> StoredObject<K> {
             Self::Whole(object) => Arc::clone(object),
             Self::Json(json) => {
                 // It was read once when it was written, so this is no error that can occur.
-                let object = serde_json::from_slice(json).unwrap_or_else(|error| Object::unreadable(&error));
-                let _ = object.json.set(Arc::clone(json));
+                let object = serde_json::from_slice(&json.text()).unwrap_or_else(|error| Object::unreadable(&error));
+                let _ = object.json.set(json.clone());
                 Arc::new(object)
             }
         }
@@ -79,7 +80,7 @@ impl<K: Kind> StoredObject<K> {
             Self::Json(json) => {
                 // UIDs and names have no character that JSON escapes.
                 let text = text.as_bytes();
-                text.is_empty() || json.windows(text.len()).any(|part| part == text)
+                text.is_empty() || json.text().windows(text.len()).any(|part| part == text)
             }
         }
     }
@@ -88,7 +89,7 @@ impl<K: Kind> StoredObject<K> {
     pub fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Whole(one), Self::Whole(other)) => Arc::ptr_eq(one, other),
-            (Self::Json(one), Self::Json(other)) => Arc::ptr_eq(one, other),
+            (Self::Json(one), Self::Json(other)) => one.is_same_as(other),
             _ => false,
         }
     }
@@ -121,7 +122,8 @@ mod tests {
 
     fn is_given_back<K: Kind>(object: Value) {
         let object: Arc<Object<K>> = Arc::new(serde_json::from_value(object).expect("readable"));
-        let stored = StoredObject::compact(&object);
+        let dictionary = Dictionary::default();
+        let stored = StoredObject::compact(&object, &dictionary);
         assert!(matches!(stored, StoredObject::Json(_)), "{:?}", object.spec);
         let read = stored.get();
         assert_eq!(read.metadata, object.metadata);
@@ -131,10 +133,13 @@ mod tests {
             (&read.broken_spec, &read.broken_status),
             (&object.broken_spec, &object.broken_status)
         );
-        assert!(StoredObject::compact(&read).is_same_as(&stored), "no second copy");
+        assert!(
+            StoredObject::compact(&read, &dictionary).is_same_as(&stored),
+            "no second copy"
+        );
         let mut changed = Object::clone(&read);
         changed.metadata.resource_version = Some("8".to_owned());
-        let changed = StoredObject::compact(&Arc::new(changed)).get();
+        let changed = StoredObject::compact(&Arc::new(changed), &dictionary).get();
         assert_eq!(changed.resource_version(), "8");
     }
 

@@ -79,6 +79,8 @@ impl<K: CloudKind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             WriteEnd::Done(_) => {
+                // It counts like an answer "no such object": a LIST that is started later confirms it or shows the object.
+                cloud.cache.wrote_absence(id);
                 self.context.states.require_fresh(self.key, now);
                 // The name becomes free without user action, so waiting objects must report another cause.
                 pass.enqueue_who_waits_for_the_name();

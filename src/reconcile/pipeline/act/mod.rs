@@ -158,7 +158,7 @@ impl<K: CloudKind> Pass<'_, K> {
             Some(since) => since,
             None => self.context.shared.started,
         };
-        cache.request(self.key.clone(), query, since);
+        cache.request(self.key.clone(), query, since, self.gathered.urgency);
         Next::Rest(Action::await_change())
     }
 
