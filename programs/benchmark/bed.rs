@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kube::Client;
 use serde_json::{Value, json};
-use vpn_operator_testbed::{Binaries, ConnectionCounter, ControlPlane, Operator, Simulator};
+use vpn_operator_testbed::{Binaries, ConnectionCounter, ControlPlane, CountingProxy, Operator, Simulator};
 
 use crate::probes::{count, sum};
 use crate::{DEADLINE, Failure};
@@ -24,11 +24,15 @@ pub(crate) struct Bed {
     pub namespace: String,
     /// To the apiserver, of all operators of the run.
     pub connections: ConnectionCounter,
+    /// Between the operators and the cloud.
+    pub cloud: CountingProxy,
     operator: PathBuf,
+    /// Of the operators.
+    environment: Vec<(String, String)>,
 }
 
 impl Bed {
-    pub(crate) async fn start() -> Result<Self, Failure> {
+    pub(crate) async fn start(environment: &[(String, String)]) -> Result<Self, Failure> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let binaries = Binaries::build(project).await?;
         let plane = ControlPlane::start().await?;
@@ -46,6 +50,8 @@ impl Bed {
         simulator.put::<Value>(&format!("projects/{PROJECT}"), &roomy).await?;
         let namespace = plane.create_namespace("benchmark").await?;
         let connections = ConnectionCounter::start_for(&plane, plane.kubeconfig()).await?;
+        let address = simulator.url().trim_start_matches("http://").parse()?;
+        let cloud = CountingProxy::start_for(address).await?;
         let client = plane.client().await?;
         Ok(Self {
             plane,
@@ -53,13 +59,15 @@ impl Bed {
             client,
             namespace,
             connections,
+            cloud,
             operator: binaries.operator,
+            environment: environment.to_vec(),
         })
     }
 
     /// Starts an operator with the defaults of a release and these flags, and waits until it is ready.
     pub(crate) async fn operator(&self, flags: &[&str]) -> Result<Operator, Failure> {
-        let url = self.simulator.url();
+        let url = format!("http://127.0.0.1:{}", self.cloud.port());
         let mut arguments = vec![
             "run".to_owned(),
             "--bind-address=127.0.0.1:0".to_owned(),
@@ -73,16 +81,28 @@ impl Bed {
         ];
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let keys = [("HUAWEICLOUD_SDK_AK", ACCESS_KEY), ("HUAWEICLOUD_SDK_SK", SECRET_KEY)];
+        let more = self
+            .environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment = keys.into_iter().chain(more);
         let kubeconfig = self.connections.kubeconfig();
-        let operator = Operator::start(self.plane.guardian(), &self.operator, kubeconfig, arguments, keys)?;
+        let operator = Operator::start(
+            self.plane.guardian(),
+            &self.operator,
+            kubeconfig,
+            arguments,
+            environment,
+        )?;
         operator.wait_until_ready(DEADLINE).await?;
         Ok(operator)
     }
 
     /// How many requests the cloud has received after that one.
     pub(crate) async fn calls_since(&self, sequence: u64) -> Result<f64, Failure> {
-        let calls: u64 = self.simulator.calls_since(sequence).await?.values().sum();
-        Ok(count(calls))
+        let calls = self.simulator.calls_since(sequence).await?;
+        eprintln!("benchmark: calls: {calls:?}");
+        Ok(count(calls.values().sum::<u64>()))
     }
 
     /// How many writes of our kinds' status the apiserver has served.

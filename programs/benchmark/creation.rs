@@ -1,5 +1,6 @@
 //! What objects cost from their creation to their deletion, with a cloud that takes its time.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -9,13 +10,16 @@ use serde_json::{Value, json};
 use vpn_operator_testbed::eventually;
 
 use crate::bed::{Bed, stop};
-use crate::population::{address, gateways, manifest};
+use crate::edit;
+use crate::population::{address, gateways, manifest, name};
 use crate::probes::{count, until_available};
-use crate::report::{Goal, Report, Row};
+use crate::report::{Goal, Measure, Report, Row};
 use crate::{DEADLINE, Failure};
 
 /// Requests of the benchmark itself to the apiserver at once.
 const AT_ONCE: usize = 32;
+/// Edits while others are created: few enough to end before the creations.
+const EDITS_MEANWHILE: usize = 20;
 /// The most requests of one access key that can be in progress at once, by the goal of the operator.
 const MOST_IN_PROGRESS: f64 = 32.0;
 
@@ -43,13 +47,14 @@ pub(crate) async fn measure(
             bed.status_writes().await?,
             Instant::now(),
         );
-        create(bed, objects).await?;
+        create(bed, 0..objects).await?;
         until_available(&operator, objects).await?;
         let seconds = began.elapsed().as_secs_f64();
         let by_rate = count(objects) / f64::from(rate);
         let by_latency = count(objects) * Duration::from_millis(*latency).as_secs_f64() / MOST_IN_PROGRESS;
         report.add(Row {
             what: format!("{what}, from creation to Ready"),
+            of: Measure::Time,
             unit: "s",
             figure: seconds,
             baseline: Some(by_rate.max(by_latency)),
@@ -57,6 +62,7 @@ pub(crate) async fn measure(
         });
         report.add(Row {
             what: format!("{what}, calls until Ready"),
+            of: Measure::Count,
             unit: "calls",
             figure: bed.calls_since(calls).await?,
             baseline: Some(count(objects)),
@@ -64,6 +70,7 @@ pub(crate) async fn measure(
         });
         report.add(Row {
             what: format!("{what}, status writes per gateway"),
+            of: Measure::Count,
             unit: "",
             figure: (bed.status_writes().await? - writes) / count(objects),
             baseline: None,
@@ -73,6 +80,7 @@ pub(crate) async fn measure(
         delete(bed).await?;
         report.add(Row {
             what: format!("{what}, from deletion to its end"),
+            of: Measure::Time,
             unit: "s",
             figure: began.elapsed().as_secs_f64(),
             baseline: Some(by_rate.max(by_latency)),
@@ -80,6 +88,7 @@ pub(crate) async fn measure(
         });
         report.add(Row {
             what: format!("{what}, calls for the deletion"),
+            of: Measure::Count,
             unit: "calls",
             figure: bed.calls_since(calls).await?,
             baseline: Some(count(objects)),
@@ -91,13 +100,51 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-async fn create(bed: &Bed, objects: usize) -> Result<(), Failure> {
+/// How long an edit takes while many objects are created.
+pub(crate) async fn edit_meanwhile(
+    bed: &Bed,
+    objects: usize,
+    rate: u32,
+    latency: u64,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let slow = json!({"fault": "latency", "ms": latency, "times": 0});
+    bed.simulator.post::<Value>("faults", &slow).await?;
+    let operator = bed
+        .operator(&["--resync-period=0", &format!("--max-requests-per-second={rate}")])
+        .await?;
+    create(bed, 0..1).await?;
+    until_available(&operator, 1).await?;
+    let edited = name(0);
+    let alone = edit::delays(bed, &edited, EDITS_MEANWHILE).await?;
+    let (created, meanwhile) = tokio::join!(create(bed, 1..objects), edit::delays(bed, &edited, EDITS_MEANWHILE));
+    created?;
+    let meanwhile = meanwhile?;
+    for (quantile, percent) in [("p50", 50), ("p99", 99)] {
+        report.add(Row {
+            what: format!("one edit while {objects} gateways are created, from the watch to the request, {quantile}"),
+            of: Measure::Time,
+            unit: "ms",
+            figure: meanwhile.quantile(percent),
+            baseline: Some(alone.quantile(percent)),
+            // One request of another object.
+            goal: Goal::AboveBaseline(count(latency)),
+        });
+    }
+    until_available(&operator, objects).await?;
+    delete(bed).await?;
+    stop(operator).await?;
+    bed.simulator.clear_faults().await?;
+    Ok(())
+}
+
+async fn create(bed: &Bed, objects: Range<usize>) -> Result<(), Failure> {
     let api = gateways(bed);
-    let mut created = stream::iter(0..objects)
+    let mut created = stream::iter(objects)
         .map(|number| {
             let api = api.clone();
             async move {
-                let object = manifest(&format!("gateway-{number:08}"), &address(number));
+                let object = manifest(&name(number), &address(number));
                 api.create(&PostParams::default(), &serde_json::from_value(object)?)
                     .await?;
                 Ok::<(), Failure>(())

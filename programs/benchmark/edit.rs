@@ -1,4 +1,4 @@
-//! How long an edit of one object among many takes to reach the cloud.
+//! How long an edit of one object among many takes to reach the cloud, and what it costs.
 
 use std::time::{Duration, Instant};
 
@@ -6,31 +6,90 @@ use futures::TryStreamExt;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::{Value, json};
+use vpn_operator_testbed::Operator;
 
 use crate::Failure;
 use crate::bed::Bed;
-use crate::population::{gateways, name};
-use crate::report::{Goal, Report, Row};
+use crate::population::gateways;
+use crate::probes::{count, cpu_time};
+use crate::report::{Goal, Measure, Report, Row};
 
 /// Edits of one run, one after the other.
 const EDITS: usize = 100;
 
-/// Adds the rows for `size` objects at rest. The baseline is when a watch of the benchmark's own sees the edit.
-pub(crate) async fn measure(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Failure> {
-    let edited = name(0);
+/// Adds the rows for `size` objects at rest. `baseline`: the CPU time of an edit with few objects. Returns that of an edit.
+pub(crate) async fn measure(
+    bed: &Bed,
+    operator: &Operator,
+    size: usize,
+    edited: &str,
+    baseline: Option<Duration>,
+    report: &mut Report,
+) -> Result<Duration, Failure> {
+    let (calls, cpu) = (bed.simulator.last_sequence().await?, cpu_time(operator)?);
+    let what = format!("one edit among {size} objects at rest");
+    let delays = delays(bed, edited, EDITS).await?;
+    for (quantile, delay, most) in [("p50", delays.quantile(50), 5.0), ("p99", delays.quantile(99), 20.0)] {
+        report.add(Row {
+            what: format!("{what}, from the watch to the request, {quantile}"),
+            of: Measure::Time,
+            unit: "ms",
+            figure: delay,
+            baseline: None,
+            goal: Goal::AtMost(most),
+        });
+    }
+    report.add(Row {
+        what: format!("{what}, calls"),
+        of: Measure::Count,
+        unit: "calls",
+        figure: bed.calls_since(calls).await? / count(EDITS),
+        baseline: None,
+        // The drift check may list meanwhile.
+        goal: Goal::AtMost(2.0 + count(size.div_ceil(200) * 4) / count(EDITS)),
+    });
+    let per_edit = (cpu_time(operator)?.saturating_sub(cpu)).div_f64(count(EDITS));
+    report.add(Row {
+        what: format!("{what}, CPU time"),
+        of: Measure::Time,
+        unit: "ms",
+        figure: per_edit.as_secs_f64() * 1000.0,
+        baseline: baseline.map(|baseline| baseline.as_secs_f64() * 1000.0),
+        goal: match baseline {
+            Some(_) => Goal::Ratio(1.5),
+            None => Goal::None,
+        },
+    });
+    Ok(per_edit)
+}
+
+/// Delays in milliseconds, in ascending order.
+pub(crate) struct Delays(Vec<f64>);
+
+impl Delays {
+    pub(crate) fn quantile(&self, percent: usize) -> f64 {
+        let index = self.0.len() * percent / 100;
+        self.0.get(index).copied().unwrap_or(f64::INFINITY)
+    }
+}
+
+/// Edits one object again and again. The delay of an edit is from when a watch of the benchmark's own sees it to when the
+/// cloud has received the request.
+pub(crate) async fn delays(bed: &Bed, edited: &str, edits: usize) -> Result<Delays, Failure> {
     let api = gateways(bed);
     let of_edited = watcher::Config::default().fields(&format!("metadata.name={edited}"));
     let mut seen = Box::pin(watcher(api.clone(), of_edited).applied_objects());
     seen.try_next().await?;
     let mut delays = Vec::new();
-    for number in 0..EDITS {
-        let wanted = format!("edited-{number}");
+    for number in 0..edits {
         let since = bed.simulator.last_sequence().await?;
+        // Not a name that it had before.
+        let wanted = format!("edited-{since}-{number}");
         let patch = Patch::Merge(json!({"spec": {"name": wanted}}));
         let began = Instant::now();
         let (in_watch, in_cloud) = tokio::try_join!(
             async {
-                api.patch(&edited, &PatchParams::default(), &patch).await?;
+                api.patch(edited, &PatchParams::default(), &patch).await?;
                 let is_edited = |object: &DynamicObject| object.data["spec"]["name"] == wanted.as_str();
                 while !seen.try_next().await?.is_some_and(|object| is_edited(&object)) {}
                 Ok::<Duration, Failure>(began.elapsed())
@@ -44,14 +103,5 @@ pub(crate) async fn measure(bed: &Bed, size: usize, report: &mut Report) -> Resu
         delays.push(in_cloud.saturating_sub(in_watch).as_secs_f64() * 1000.0);
     }
     delays.sort_by(f64::total_cmp);
-    for (quantile, index, most) in [("p50", EDITS / 2, 5.0), ("p99", EDITS * 99 / 100, 20.0)] {
-        report.add(Row {
-            what: format!("one edit among {size} objects at rest, from the watch to the request, {quantile}"),
-            unit: "ms",
-            figure: delays.get(index).copied().unwrap_or(f64::INFINITY),
-            baseline: None,
-            goal: Goal::AtMost(most),
-        });
-    }
-    Ok(())
+    Ok(Delays(delays))
 }

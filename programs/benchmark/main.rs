@@ -17,7 +17,7 @@ use clap::Parser;
 use vpn_operator_testbed::interrupted;
 
 use bed::Bed;
-use report::{Goal, Report, Row};
+use report::{Goal, Measure, Report, Row};
 
 /// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
@@ -41,6 +41,12 @@ pub(crate) struct Arguments {
     /// Latencies of the cloud in milliseconds, for creations and deletions
     #[arg(long, value_delimiter = ',', default_value = "20,100,400")]
     latency: Vec<u64>,
+    /// Environment variables of the operator, for example of another allocator
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    operator_env: Vec<(String, String)>,
+    /// Fail if a count misses its goal. Times and sizes depend on the machine
+    #[arg(long)]
+    check_counts: bool,
     /// Also write the rows as JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -62,13 +68,21 @@ async fn main() -> ExitCode {
     }
 }
 
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("use NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut report = Report::default();
-    let bed = Bed::start().await?;
+    let bed = Bed::start(&arguments.operator_env).await?;
     creation::measure(&bed, arguments.created, arguments.rate, &arguments.latency, &mut report).await?;
+    let latency = arguments.latency.iter().copied().max().unwrap_or_default();
+    creation::edit_meanwhile(&bed, arguments.created, arguments.rate, latency, &mut report).await?;
     rest::measure(&bed, &arguments.sizes, &mut report).await?;
     report.add(Row {
         what: "connections to the apiserver at most".to_owned(),
+        of: Measure::Count,
         unit: "",
         figure: probes::count(bed.connections.most()),
         baseline: None,
@@ -78,5 +92,10 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.to_json()?)?;
     }
-    Ok(())
+    match report.missed_counts() {
+        missed if arguments.check_counts && !missed.is_empty() => {
+            Err(format!("counts that miss their goal:\n{}", missed.join("\n")).into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -43,7 +43,7 @@ pub(crate) fn gateways(bed: &Bed) -> Api<DynamicObject> {
 pub(crate) fn manifest(name: &str, address: &str) -> Value {
     json!({
         "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "CustomerGateway",
-        "metadata": {"name": name}, "spec": {"idValue": address},
+        "metadata": {"name": name}, "spec": {"name": name, "idValue": address},
     })
 }
 
@@ -109,6 +109,16 @@ impl Population {
             bed.plane.store(objects).await?;
             self.count += copies.len();
         }
+        Ok(())
+    }
+}
+
+impl Population {
+    /// Changes a resource in the cloud, not through the operator.
+    pub(crate) async fn rename_in_cloud(&self, bed: &Bed, number: usize) -> Result<(), Failure> {
+        let id = Copy::new(self, number).id;
+        let path = format!("gateways/{id}");
+        bed.simulator.patch::<Value>(&path, &json!({"name": "renamed"})).await?;
         Ok(())
     }
 }

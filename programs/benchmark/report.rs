@@ -11,6 +11,8 @@ use crate::Failure;
 pub(crate) struct Row {
     /// What was measured, and of how many objects.
     pub what: String,
+    pub of: Measure,
+    /// For times and sizes.
     pub unit: &'static str,
     pub figure: f64,
     /// What no operator can beat, or the same without what is measured; `None`: the goal is absolute.
@@ -19,11 +21,22 @@ pub(crate) struct Row {
     pub goal: Goal,
 }
 
+/// What a figure counts. Only counts are the same on every machine.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Measure {
+    Count,
+    Time,
+    Size,
+}
+
 /// See [`Row::goal`].
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Goal {
     AtMost(f64),
+    /// The baseline of a later row.
+    None,
     /// In units of the figure, above the baseline.
     AboveBaseline(f64),
     /// Of the figure to the baseline.
@@ -40,6 +53,7 @@ impl Row {
     fn is_met(&self) -> bool {
         match (self.goal, self.baseline) {
             (Goal::AtMost(most), _) => self.figure <= most,
+            (Goal::None, _) => true,
             (Goal::AboveBaseline(most), baseline) => self.figure <= baseline.unwrap_or(0.0) + most,
             (Goal::Ratio(most), baseline) => self.figure <= baseline.unwrap_or(0.0) * most,
         }
@@ -57,6 +71,12 @@ impl Report {
     pub(crate) fn add(&mut self, row: Row) {
         eprintln!("benchmark: {row}");
         self.rows.push(row);
+    }
+
+    /// The rows of counts that miss their goal.
+    pub(crate) fn missed_counts(&self) -> Vec<String> {
+        let missed = self.rows.iter().filter(|row| row.of == Measure::Count && !row.is_met());
+        missed.map(Row::to_string).collect()
     }
 
     pub(crate) fn to_json(&self) -> Result<String, Failure> {
@@ -79,6 +99,7 @@ impl fmt::Display for Row {
             .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
         let goal = match self.goal {
             Goal::AtMost(most) => format!("≤ {}", shown(most)),
+            Goal::None => "-".to_owned(),
             Goal::AboveBaseline(most) => format!("≤ limit + {}", shown(most)),
             Goal::Ratio(most) => format!("≤ {} ×", shown(most)),
         };

@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, stream};
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 use vpn_operator_testbed::{Operator, eventually, most_resident, resident};
 
 use crate::bed::{Bed, stop};
 use crate::edit;
-use crate::population::Population;
+use crate::population::{Population, gateways, name};
 use crate::probes::{count, cpu_time, reconciles, sum, until_available};
-use crate::report::{Goal, Report, Row};
+use crate::report::{Goal, Measure, Report, Row};
 use crate::{DEADLINE, Failure};
 
 /// Of the drift check in these rows; short, so that a run sees several.
-const CHECKS: [&str; 2] = ["--resync-period=30s", "--max-requests-per-second=1000"];
+const CHECKS: [&str; 2] = ["--resync-period=10s", "--max-requests-per-second=1000"];
 /// By default.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(300);
+/// Resources that are changed in the cloud.
+const CHANGED: usize = 10;
+/// More would only take longer.
+const MOST_RELABELED: usize = 10_000;
 /// Objects per page of a list of the cloud.
 const PAGE: usize = 200;
 
@@ -26,9 +33,10 @@ pub(crate) async fn measure(bed: &Bed, sizes: &[usize], report: &mut Report) -> 
     let idle = resident(&operator)?;
     report.add(memory("RSS with 1 object", idle, 12.0));
     stop(operator).await?;
+    let mut per_edit = None;
     for size in sizes {
         population.grow_to(bed, size - 1).await?;
-        at_rest(bed, *size, report).await?;
+        at_rest(bed, &population, *size, &mut per_edit, report).await?;
     }
     Ok(())
 }
@@ -37,6 +45,7 @@ pub(crate) async fn measure(bed: &Bed, sizes: &[usize], report: &mut Report) -> 
 fn memory(what: &str, bytes: u64, most: f64) -> Row {
     Row {
         what: what.to_owned(),
+        of: Measure::Size,
         unit: "MiB",
         figure: count(bytes) / (1024.0 * 1024.0),
         baseline: None,
@@ -44,13 +53,20 @@ fn memory(what: &str, bytes: u64, most: f64) -> Row {
     }
 }
 
-async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Failure> {
+async fn at_rest(
+    bed: &Bed,
+    population: &Population,
+    size: usize,
+    baseline: &mut Option<Duration>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let pages = count(size.div_ceil(PAGE));
     let (calls, writes) = (bed.simulator.last_sequence().await?, bed.status_writes().await?);
     let operator = bed.operator(&CHECKS).await?;
     until_available(&operator, size).await?;
     report.add(Row {
         what: format!("{size} objects, restart: calls"),
+        of: Measure::Count,
         unit: "calls",
         figure: bed.calls_since(calls).await?,
         baseline: Some(pages),
@@ -68,6 +84,7 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
     let checks = lists(&operator).await? - from;
     report.add(Row {
         what: format!("{size} objects, drift check: calls"),
+        of: Measure::Count,
         unit: "calls",
         figure: bed.calls_since(calls).await? / checks,
         baseline: Some(pages),
@@ -75,6 +92,7 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
     });
     report.add(Row {
         what: format!("{size} objects, drift check: reconciles"),
+        of: Measure::Count,
         unit: "",
         figure: reconciles(&operator).await? - reconciled,
         baseline: None,
@@ -82,6 +100,7 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
     });
     report.add(Row {
         what: format!("{size} objects, restart and drift checks: status writes"),
+        of: Measure::Count,
         unit: "",
         figure: bed.status_writes().await? - writes,
         baseline: None,
@@ -90,6 +109,7 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
     let per_check = cpu_time(&operator)?.saturating_sub(cpu).as_secs_f64() / checks;
     report.add(Row {
         what: format!("{size} objects, CPU at rest with a check every 5m"),
+        of: Measure::Time,
         unit: "% of a core",
         figure: per_check / DEFAULT_PERIOD.as_secs_f64() * 100.0,
         baseline: None,
@@ -110,8 +130,111 @@ async fn at_rest(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Fail
         most,
         goal * 1.3,
     ));
-    edit::measure(bed, size, report).await?;
+    compression(bed, &operator, size, report).await?;
+    changed_out_of_band(bed, &operator, population, size, report).await?;
+    relabeled(bed, &operator, size, report).await?;
+    let per_edit = edit::measure(bed, &operator, size, &name(0), *baseline, report).await?;
+    baseline.get_or_insert(per_edit);
     stop(operator).await
+}
+
+/// The bytes of a drift check, with and without compression.
+async fn compression(bed: &Bed, operator: &Operator, size: usize, report: &mut Report) -> Result<(), Failure> {
+    let mut bytes = Vec::new();
+    for encoding in ["identity", "gzip"] {
+        bed.simulator
+            .set_switches(&json!({"answer-encoding": encoding}))
+            .await?;
+        until_lists(operator, 1.0).await?;
+        let before = bed.cloud.answered();
+        until_lists(operator, 1.0).await?;
+        bytes.push(count(bed.cloud.answered() - before) / 1024.0);
+    }
+    report.add(Row {
+        what: format!("{size} objects, drift check: bytes from the cloud, compared with no compression"),
+        of: Measure::Size,
+        unit: "KiB",
+        figure: bytes[1],
+        baseline: Some(bytes[0]),
+        goal: Goal::Ratio(0.2),
+    });
+    Ok(())
+}
+
+/// Resources that are changed in the cloud, not through the operator.
+async fn changed_out_of_band(
+    bed: &Bed,
+    operator: &Operator,
+    population: &Population,
+    size: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let changed = CHANGED.min(size - 1);
+    until_lists(operator, 1.0).await?;
+    let (calls, checks) = (bed.simulator.last_sequence().await?, lists(operator).await?);
+    for number in 0..changed {
+        population.rename_in_cloud(bed, number).await?;
+    }
+    let path = format!("counts?since={calls}&operation=UpdateCustomerGateway&count={changed}&timeout_ms=300000");
+    bed.simulator.get::<Value>(&path).await?;
+    let checks = lists(operator).await? - checks;
+    let pages = count(size.div_ceil(PAGE));
+    report.add(Row {
+        what: format!("{changed} of {size} objects changed out of band: drift checks until the last is corrected"),
+        of: Measure::Count,
+        unit: "",
+        figure: checks,
+        baseline: None,
+        goal: Goal::AtMost(1.0),
+    });
+    report.add(Row {
+        what: format!("{changed} of {size} objects changed out of band: calls"),
+        of: Measure::Count,
+        unit: "calls",
+        figure: bed.calls_since(calls).await?,
+        baseline: Some(pages * checks + count(changed)),
+        goal: Goal::AboveBaseline(1.0),
+    });
+    Ok(())
+}
+
+/// A change of every object that means nothing to the operator, as a sync from Git makes it.
+async fn relabeled(bed: &Bed, operator: &Operator, size: usize, report: &mut Report) -> Result<(), Failure> {
+    let relabeled = size.min(MOST_RELABELED) - 1;
+    until_lists(operator, 1.0).await?;
+    let (calls, checks) = (bed.simulator.last_sequence().await?, lists(operator).await?);
+    let writes = bed.status_writes().await?;
+    let api = gateways(bed);
+    let label = Patch::Merge(json!({"metadata": {"labels": {"example.com/synced": "again"}}}));
+    let mut patched = stream::iter(0..relabeled)
+        .map(|number| {
+            let (api, label) = (api.clone(), &label);
+            async move { api.patch(&name(number), &PatchParams::default(), label).await }
+        })
+        .buffer_unordered(32);
+    while let Some(patched) = patched.next().await {
+        patched?;
+    }
+    // The watch delivers changes in their order.
+    edit::delays(bed, &name(0), 1).await?;
+    let checks = lists(operator).await? - checks;
+    report.add(Row {
+        what: format!("{relabeled} objects relabeled: calls, besides drift checks and one edit"),
+        of: Measure::Count,
+        unit: "calls",
+        figure: bed.calls_since(calls).await? - 2.0,
+        baseline: Some(count(size.div_ceil(PAGE)) * checks),
+        goal: Goal::Ratio(1.0),
+    });
+    report.add(Row {
+        what: format!("{relabeled} objects relabeled: status writes, besides those of one edit"),
+        of: Measure::Count,
+        unit: "",
+        figure: (bed.status_writes().await? - writes - 2.0).max(0.0),
+        baseline: None,
+        goal: Goal::AtMost(0.0),
+    });
+    Ok(())
 }
 
 async fn lists(operator: &Operator) -> Result<f64, Failure> {

@@ -1,29 +1,38 @@
-//! A TCP proxy that counts connections and forwards bytes: TLS stays between its two ends.
+//! A TCP proxy that counts connections and the bytes of answers. TLS stays between its two ends.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::control_plane::ControlPlane;
 use crate::error::{Error, Result};
 
-/// A running counter; it ends, with its connections, when it is dropped.
+/// A running proxy; it ends, with its connections, when it is dropped.
+#[derive(Debug)]
+pub struct CountingProxy {
+    counts: Arc<Counts>,
+    port: u16,
+    _forwards: JoinSet<()>,
+}
+
+/// The same in front of the apiserver.
 #[derive(Debug)]
 pub struct ConnectionCounter {
-    counts: Arc<Counts>,
+    proxy: CountingProxy,
     kubeconfig: PathBuf,
-    _forwards: JoinSet<()>,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     open: AtomicUsize,
     most: AtomicUsize,
+    answered: AtomicU64,
 }
 
 /// A connection that is counted for as long as this is.
@@ -43,6 +52,39 @@ impl Drop for Open {
     }
 }
 
+impl CountingProxy {
+    /// Starts one in front of a server.
+    pub async fn start_for(server: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .map_err(Error::io("cannot listen on loopback"))?;
+        let port = listener.local_addr().map_err(Error::io("no own address"))?.port();
+        let counts = Arc::new(Counts::default());
+        let mut forwards = JoinSet::new();
+        forwards.spawn(accept(listener, server, Arc::clone(&counts)));
+        Ok(Self {
+            counts,
+            port,
+            _forwards: forwards,
+        })
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The most connections that were open at once.
+    pub fn most(&self) -> usize {
+        self.counts.most.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that the server has sent.
+    pub fn answered(&self) -> u64 {
+        self.counts.answered.load(Ordering::Relaxed)
+    }
+}
+
 impl ConnectionCounter {
     /// Starts one in front of the apiserver, for processes with this kubeconfig, which the test bed wrote.
     pub async fn start_for(plane: &ControlPlane, kubeconfig: &Path) -> Result<Self> {
@@ -51,24 +93,15 @@ impl ConnectionCounter {
             .trim_start_matches("https://")
             .parse()
             .map_err(|_| Error::io(format!("{url} has no port"))(std::io::ErrorKind::InvalidInput.into()))?;
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .map_err(Error::io("cannot listen on loopback"))?;
-        let port = listener.local_addr().map_err(Error::io("no own address"))?.port();
+        let proxy = CountingProxy::start_for(apiserver).await?;
+        let port = proxy.port();
         let text = std::fs::read(kubeconfig).map_err(Error::io(format!("cannot read {}", kubeconfig.display())))?;
         let mut config: Value = serde_json::from_slice(&text)?;
         config["clusters"][0]["cluster"]["server"] = format!("https://127.0.0.1:{port}").into();
         let kubeconfig = plane.guardian().folder().join(format!("kubeconfig-counter-{port}"));
         std::fs::write(&kubeconfig, config.to_string())
             .map_err(Error::io(format!("cannot write {}", kubeconfig.display())))?;
-        let counts = Arc::new(Counts::default());
-        let mut forwards = JoinSet::new();
-        forwards.spawn(accept(listener, apiserver, Arc::clone(&counts)));
-        Ok(Self {
-            counts,
-            kubeconfig,
-            _forwards: forwards,
-        })
+        Ok(Self { proxy, kubeconfig })
     }
 
     /// The kubeconfig that makes a process connect through it.
@@ -78,21 +111,43 @@ impl ConnectionCounter {
 
     /// The most connections that were open at once.
     pub fn most(&self) -> usize {
-        self.counts.most.load(Ordering::Relaxed)
+        self.proxy.most()
     }
 }
 
-async fn accept(listener: TcpListener, apiserver: SocketAddr, counts: Arc<Counts>) {
+async fn accept(listener: TcpListener, server: SocketAddr, counts: Arc<Counts>) {
     let mut connections = JoinSet::new();
-    while let Ok((mut client, _)) = listener.accept().await {
+    while let Ok((client, _)) = listener.accept().await {
         let open = Open::new(&counts);
         connections.spawn(async move {
-            if let Ok(mut server) = TcpStream::connect(apiserver).await {
+            if let Ok(server) = TcpStream::connect(server).await {
                 // Either end may close it at any time.
-                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                let _ = forward(client, server, &open.0.answered).await;
             }
             drop(open);
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+async fn forward(client: TcpStream, server: TcpStream, answered: &AtomicU64) -> std::io::Result<()> {
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = async {
+        tokio::io::copy(&mut from_client, &mut to_server).await?;
+        to_server.shutdown().await
+    };
+    let down = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let length = from_server.read(&mut buffer).await?;
+            if length == 0 {
+                return to_client.shutdown().await;
+            }
+            answered.fetch_add(u64::try_from(length).unwrap_or_default(), Ordering::Relaxed);
+            to_client.write_all(&buffer[..length]).await?;
+        }
+    };
+    tokio::try_join!(up, down).map(|_| ())
 }

@@ -32,7 +32,7 @@ pub use argo_cd::ArgoCd;
 pub use assets::{Assets, GoProgram, Python, Tool};
 pub use audit::ApiCall;
 pub use binaries::Binaries;
-pub use connection_counter::ConnectionCounter;
+pub use connection_counter::{ConnectionCounter, CountingProxy};
 pub use control_plane::ControlPlane;
 pub use error::{Error, Result};
 pub use figures::{Effort, effort};
