@@ -4,6 +4,7 @@
 mod bed;
 mod creation;
 mod edit;
+mod page;
 mod population;
 mod probes;
 mod report;
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// Environment variables of the operator, for example of another allocator
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     operator_env: Vec<(String, String)>,
+    /// Also write the rows and plots into this page
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// Fail if a count misses its goal. Times and sizes depend on the machine
     #[arg(long)]
     check_counts: bool,
@@ -91,6 +95,9 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     print!("{report}");
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.to_json()?)?;
+    }
+    if let Some(page) = &arguments.page {
+        page::write(&report, page)?;
     }
     match report.missed_counts() {
         missed if arguments.check_counts && !missed.is_empty() => {

@@ -60,10 +60,31 @@ impl Row {
     }
 }
 
+/// A figure over the number of objects.
+#[derive(Serialize)]
+pub(crate) struct Plot {
+    /// Of its file.
+    pub name: &'static str,
+    pub title: &'static str,
+    pub unit: &'static str,
+    /// What the limit is.
+    pub limit: &'static str,
+    pub points: Vec<Point>,
+}
+
+/// A point of a plot.
+#[derive(Serialize)]
+pub(crate) struct Point {
+    pub objects: f64,
+    pub figure: f64,
+    pub limit: f64,
+}
+
 /// The rows of a run.
 #[derive(Default, Serialize)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    plots: Vec<Plot>,
 }
 
 impl Report {
@@ -71,6 +92,24 @@ impl Report {
     pub(crate) fn add(&mut self, row: Row) {
         eprintln!("benchmark: {row}");
         self.rows.push(row);
+    }
+
+    /// Adds a point to a plot, which has no points yet if it is new.
+    pub(crate) fn point(&mut self, plot: Plot, point: Point) {
+        let index = self
+            .plots
+            .iter()
+            .position(|other| other.name == plot.name)
+            .unwrap_or(self.plots.len());
+        if index == self.plots.len() {
+            self.plots.push(plot);
+        }
+        self.plots[index].points.push(point);
+    }
+
+    /// The plots with a line.
+    pub(crate) fn plots(&self) -> impl Iterator<Item = &Plot> {
+        self.plots.iter().filter(|plot| plot.points.len() > 1)
     }
 
     /// The rows of counts that miss their goal.

@@ -1,6 +1,6 @@
 //! What objects cost that nobody changes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use kube::api::{Patch, PatchParams};
@@ -11,13 +11,14 @@ use crate::bed::{Bed, stop};
 use crate::edit;
 use crate::population::{Population, gateways, name};
 use crate::probes::{count, cpu_time, reconciles, sum, until_available};
-use crate::report::{Goal, Measure, Report, Row};
+use crate::report::{Goal, Measure, Plot, Point, Report, Row};
 use crate::{DEADLINE, Failure};
 
 /// Of the drift check in these rows; short, so that a run sees several.
 const CHECKS: [&str; 2] = ["--resync-period=10s", "--max-requests-per-second=1000"];
 /// By default.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(300);
+const MIB: f64 = 1024.0 * 1024.0;
 /// Resources that are changed in the cloud.
 const CHANGED: usize = 10;
 /// More would only take longer.
@@ -47,7 +48,7 @@ fn memory(what: &str, bytes: u64, most: f64) -> Row {
         what: what.to_owned(),
         of: Measure::Size,
         unit: "MiB",
-        figure: count(bytes) / (1024.0 * 1024.0),
+        figure: count(bytes) / MIB,
         baseline: None,
         goal: Goal::AtMost(most),
     }
@@ -62,8 +63,10 @@ async fn at_rest(
 ) -> Result<(), Failure> {
     let pages = count(size.div_ceil(PAGE));
     let (calls, writes) = (bed.simulator.last_sequence().await?, bed.status_writes().await?);
+    let began = Instant::now();
     let operator = bed.operator(&CHECKS).await?;
     until_available(&operator, size).await?;
+    let took = began.elapsed();
     report.add(Row {
         what: format!("{size} objects, restart: calls"),
         of: Measure::Count,
@@ -82,11 +85,12 @@ async fn at_rest(
     let from = lists(&operator).await?;
     until_lists(&operator, 2.0).await?;
     let checks = lists(&operator).await? - from;
+    let calls = bed.calls_since(calls).await? / checks;
     report.add(Row {
         what: format!("{size} objects, drift check: calls"),
         of: Measure::Count,
         unit: "calls",
-        figure: bed.calls_since(calls).await? / checks,
+        figure: calls,
         baseline: Some(pages),
         goal: Goal::AboveBaseline(1.0),
     });
@@ -120,11 +124,9 @@ async fn at_rest(
         1_001..=10_000 => 40.0,
         _ => 280.0,
     };
-    report.add(memory(
-        &format!("RSS with {size} objects at rest"),
-        resident(&operator)?,
-        goal,
-    ));
+    let rss = resident(&operator)?;
+    report.add(memory(&format!("RSS with {size} objects at rest"), rss, goal));
+    plot(size, (calls, pages), took, count(rss) / MIB, report);
     report.add(memory(
         &format!("most RSS until {size} objects were at rest"),
         most,
@@ -136,6 +138,46 @@ async fn at_rest(
     let per_edit = edit::measure(bed, &operator, size, &name(0), *baseline, report).await?;
     baseline.get_or_insert(per_edit);
     stop(operator).await
+}
+
+/// Adds the points of the plots.
+fn plot(size: usize, (calls, pages): (f64, f64), restart: Duration, rss: f64, report: &mut Report) {
+    let objects = count(size);
+    let mut add = |name, title, unit, limit, figure, at_most| {
+        let plot = Plot {
+            name,
+            title,
+            unit,
+            limit,
+            points: Vec::new(),
+        };
+        let point = Point {
+            objects,
+            figure,
+            limit: at_most,
+        };
+        report.point(plot, point);
+    };
+    add("calls", "Requests of a drift check", "requests", "pages", calls, pages);
+    let per_object = objects * 2.5 / 1024.0;
+    add(
+        "memory",
+        "Memory at rest (RSS)",
+        "MiB",
+        "12 MiB + 2.5 KiB per object",
+        rss,
+        12.0 + per_object,
+    );
+    let seconds = restart.as_secs_f64();
+    let per_request = objects / 50.0;
+    add(
+        "time",
+        "Restart until all objects are reconciled",
+        "s",
+        "one request per object at 50/s",
+        seconds,
+        per_request,
+    );
 }
 
 /// The bytes of a drift check, with and without compression.

@@ -193,7 +193,7 @@ impl<K: CloudKind> Delivery<'_, K> {
                 self.objects.retain(&std::mem::take(&mut self.listed));
                 let exists = |key: &ObjectKey| self.objects.contains(key);
                 self.claimants.retain(exists);
-                forget_unseen(self.context, exists, self.namespace.as_deref());
+                forget_unseen(self.context, &self.queue, exists, self.namespace.as_deref());
             }
         }
     }
@@ -252,10 +252,16 @@ fn forget<K: CloudKind>(context: &KindContext<K>, queue: &WorkQueue, key: &Objec
 }
 
 /// Forgets objects that were deleted while the watch was down.
-fn forget_unseen<K: CloudKind>(context: &KindContext<K>, exists: impl Fn(&ObjectKey) -> bool, namespace: Option<&str>) {
+fn forget_unseen<K: CloudKind>(
+    context: &KindContext<K>,
+    queue: &WorkQueue,
+    exists: impl Fn(&ObjectKey) -> bool,
+    namespace: Option<&str>,
+) {
     for key in context.states.keys() {
         let is_here = namespace.is_none_or(|namespace| namespace == key.namespace);
         if is_here && !exists(&key) {
+            queue.forget(&key);
             context.states.forget(&key);
         }
     }

@@ -105,7 +105,10 @@ impl<K: CloudKind> Gathered<K> {
 
 /// Whether queries for the object go before the writes for others. Deletions come in bulk, so they do not.
 fn urgency<K: CloudKind>(context: &KindContext<K>, key: &ObjectKey, object: &Object<K>) -> Urgency {
-    match context.states.is_edited(key) && object.deleting_since().is_none() {
+    // New objects come in bulk as well.
+    let observed = K::object(&object.status).observed_generation;
+    let is_edit = observed.is_some() && observed != object.metadata.generation;
+    match is_edit && context.states.is_edited(key) && object.deleting_since().is_none() {
         true => Urgency::Edit,
         false => Urgency::Reader,
     }
@@ -405,6 +408,7 @@ async fn dereferenced<K: CloudKind>(
         open,
         since,
         waits: context.states.waits(key),
+        urgency: urgency(context, key, object),
         may_ask_cloud,
     };
     match K::dereferenced(spec, &dereferencer).await {

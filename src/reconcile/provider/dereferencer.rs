@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::Error;
 use tokio::time::Instant;
 use vpn_core::api::conditions::{ReadyCondition, Reason};
+use vpn_core::cache::Urgency;
 use vpn_core::terms::dereferenced::SecretRef;
 use vpn_core::terms::failure::{Failure, POLL, user_action};
 use vpn_core::terms::key::ObjectKey;
@@ -66,6 +67,8 @@ pub(crate) struct Dereferencer<'a> {
     pub since: Option<Instant>,
     /// Only an earlier reconciliation, which found something missing, requires a fresh read.
     pub waits: bool,
+    /// Of the queries for this object.
+    pub urgency: Urgency,
     /// Whether requests to the cloud are allowed yet.
     pub may_ask_cloud: bool,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_core::api::conditions::{ReadyCondition, Reason};
-use vpn_core::cache::{Query, Urgency};
+use vpn_core::cache::Query;
 use vpn_core::terms::failure::{Failure, POLL, RETRY, failure_of};
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::reference::{Reference, ReferenceError, ReferenceTarget};
@@ -62,11 +62,7 @@ impl Dereferencer<'_> {
         };
         let listed = groups.known().listed(Some(since)).filter(|listed| listed.fresh);
         let Some(listed) = listed else {
-            let urgency = match self.waits || self.since.is_none() {
-                true => Urgency::Reader,
-                false => Urgency::Edit,
-            };
-            groups.request(self.key.clone(), Query::Collection, since, urgency);
+            groups.request(self.key.clone(), Query::Collection, since, self.urgency);
             return Err(DereferenceError::Waiting);
         };
         let mut known = groups.known();

@@ -180,7 +180,9 @@ impl WorkQueue {
 
 impl QueueState {
     fn insert(&mut self, key: ObjectKey, due: Instant, class: QueueClass, enqueued: bool) {
-        let class = match self.edited.contains(&key) {
+        // A key that is not due yet must not be the first: those behind it would wait for it.
+        let goes_first = due <= Instant::now() && self.edited.contains(&key);
+        let class = match goes_first {
             true => class.min(QueueClass::Edited),
             false => class,
         };
@@ -304,6 +306,11 @@ mod tests {
         assert_eq!(names(&queue), ["b", "a", "c"]);
         assert!(queue.lock().edited.is_empty());
         queue.edited(key("d"));
+        queue.take().expect("a key is due");
+        let later = Some(Instant::now() + seconds(60));
+        queue.done(&key("d"), later, || true, || true);
+        queue.enqueue(key("e"));
+        assert_eq!(names(&queue), ["e"], "an edit that waits delays no other object");
         queue.forget(&key("d"));
         assert!(queue.lock().edited.is_empty());
     }

@@ -274,6 +274,8 @@ enum TakeResult {
 struct ReservedPermit {
     /// The place in the queue that it came from.
     rank: Rank,
+    /// When it was given first: the reconcile that it enqueued renews it.
+    first_given: Instant,
     given: Instant,
     expires: Instant,
 }
@@ -330,18 +332,24 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     fn take(&mut self, key: &WaiterKey<W>, priority: Priority, now: Instant) -> TakeResult {
+        let first_given = self.first_given(key);
         if self.admit(key, priority, now).is_none() {
             return TakeResult::Queued;
+        }
+        if let Some(first_given) = first_given {
+            let prepared = now.saturating_duration_since(first_given);
+            self.preparation.add(prepared.min(LONGEST_LATENCY));
         }
         self.in_progress += 1;
         TakeResult::Now
     }
 
     fn reserve(&mut self, key: WaiterKey<W>, priority: Priority, now: Instant) -> TakeResult {
+        let first_given = self.first_given(&key).unwrap_or(now);
         let Some(rank) = self.admit(&key, priority, now) else {
             return TakeResult::Queued;
         };
-        self.keep(key, rank, now);
+        self.keep(key, rank, first_given, now);
         TakeResult::Now
     }
 
@@ -351,8 +359,6 @@ impl<W: Clone + Eq + Hash> Core<W> {
         if let Some(permit) = self.reserved.remove(key) {
             let rank = (permit.rank.0.min(priority), permit.rank.1);
             if self.in_progress < self.room_with_prepared() && self.is_open(now) {
-                let prepared = now.saturating_duration_since(permit.given);
-                self.preparation.add(prepared.min(LONGEST_LATENCY));
                 return Some(rank);
             }
             // It is too late: others use the room now, or the cloud imposes a wait. It goes back to its place.
@@ -385,15 +391,20 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     /// Reserves a permit that is paid for.
-    fn keep(&mut self, key: WaiterKey<W>, rank: Rank, now: Instant) {
+    fn keep(&mut self, key: WaiterKey<W>, rank: Rank, first_given: Instant, now: Instant) {
         let expires = now + PERMIT_KEPT;
         let permit = ReservedPermit {
             rank,
+            first_given,
             given: now,
             expires,
         };
         self.reserved.insert(key.clone(), permit);
         self.expiring.push_back((expires, key));
+    }
+
+    fn first_given(&self, key: &WaiterKey<W>) -> Option<Instant> {
+        self.reserved.get(key).map(|permit| permit.first_given)
     }
 
     /// Records the end of a request.
@@ -451,7 +462,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
                 break;
             };
             self.ranks.remove(&key);
-            self.keep(key.clone(), rank, now);
+            self.keep(key.clone(), rank, now, now);
             permitted.push(key);
         }
         permitted

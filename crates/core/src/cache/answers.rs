@@ -38,11 +38,23 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.put(remote, now, full, true);
     }
 
-    /// Records that a write of this process was answered with "no such object", or with the deletion of the object.
-    pub fn wrote_absence(&mut self, id: &str, now: Instant) {
+    /// Records that a write of this process was answered with "no such object". Returns the readers that this concerns.
+    pub fn wrote_absence(&mut self, id: &str, now: Instant) -> Vec<K> {
         self.wrote_at = Some(now);
         self.remove(id);
         self.absent(id, now);
+        self.concerned(id)
+    }
+
+    /// Records that the cloud accepted the deletion of an object. If a LIST has shown the object before, a later one without
+    /// it confirms the deletion. Otherwise that LIST may be from before its creation, and a GET is needed. Returns the
+    /// readers that this concerns.
+    pub fn wrote_deletion(&mut self, id: &str, now: Instant) -> Vec<K> {
+        if self.entries.get(id).is_some_and(|entry| entry.was_listed) {
+            return self.wrote_absence(id, now);
+        }
+        self.wrote_at = Some(now);
+        Vec::new()
     }
 
     /// Records a "no such object" answer, requested at `started`. Returns whether it is the first for the id.
@@ -113,9 +125,12 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// readers would take a GET.
     fn is_repeated(&mut self, complete: bool, started: Instant) -> bool {
         let is_disturbed = !complete && self.wrote_at.is_some_and(|wrote| wrote >= started);
-        self.disturbed = if is_disturbed { self.disturbed + 1 } else { 0 };
         let is_needed = self.pending.readers(&Query::Collection) > MAX_GETS.max(self.pages());
-        is_disturbed && is_needed && self.disturbed <= MOST_DISTURBED
+        self.disturbed = match is_disturbed && is_needed {
+            true => self.disturbed + 1,
+            false => 0,
+        };
+        (1..=MOST_DISTURBED).contains(&self.disturbed)
     }
 
     /// Removes the entries that a LIST lacks, unless a newer answer shows them. That an incomplete LIST lacks a held
@@ -243,6 +258,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             self.put(item, started, full, speaks_of_tags);
         } else {
             self.confirm(&id, started, full, speaks_of_tags);
+        }
+        if let Some(entry) = self.entries.get_mut(&*id) {
+            entry.was_listed = true;
         }
     }
 

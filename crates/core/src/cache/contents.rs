@@ -1,7 +1,9 @@
 //! What the cache knows of the cloud: entries, indexes of owners, and which reader holds or watches what. Plain data: it
 //! sends no requests and reads no clock. See `queries` for what is read next, `answers` for how answers change it.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,8 @@ pub(super) struct CacheEntry<R> {
     pub as_of: Instant,
     /// Whether it is from an answer about this one object, not from a list that may omit fields.
     pub full: bool,
+    /// Whether any LIST has shown it.
+    pub was_listed: bool,
     /// Whether the last LIST returned its tags.
     pub tags_listed: bool,
     /// When its tags were last read by a request other than a LIST.
@@ -73,6 +77,11 @@ pub struct CacheContents<R, K> {
     pub(super) by_uid: HashMap<Box<str>, CompactSet<Arc<str>>>,
     /// Ids by cluster, namespace and name in their owner tags.
     pub(super) by_place: HashMap<Box<str>, CompactSet<Arc<str>>>,
+    /// Ids by the hash of their identifiers; only kinds that have one.
+    pub(super) by_identifier: HashMap<u64, CompactSet<Arc<str>>>,
+    /// Ids of the entries of such kinds whose identifier is unknown.
+    pub(super) identifier_unknown: HashSet<Arc<str>>,
+    pub(super) hasher: RandomState,
     /// Ids of the entries whose tags, or fields that a list cannot show, are unknown.
     pub(super) tags_unknown: HashSet<Arc<str>>,
     /// Ids with a holder or watcher that the last LIST returned without all fields.
@@ -124,6 +133,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             entries: HashMap::new(),
             by_uid: HashMap::new(),
             by_place: HashMap::new(),
+            by_identifier: HashMap::new(),
+            identifier_unknown: HashSet::new(),
+            hasher: RandomState::new(),
             tags_unknown: HashSet::new(),
             unread: BTreeSet::new(),
             tags_omitted: false,
@@ -306,6 +318,17 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         found.map(Arc::unwrap_or_clone).collect()
     }
 
+    /// The same among the objects that can have this identifier.
+    pub fn find_identified(&self, identifier: &str, matches: impl Fn(&R) -> bool) -> Vec<R> {
+        let hash = self.hasher.hash_one(identifier);
+        let ids = self.by_identifier.get(&hash).into_iter().flat_map(CompactSet::iter);
+        let found = ids.chain(&self.identifier_unknown).filter_map(|id| self.remote(id));
+        found
+            .filter(|remote| matches(remote))
+            .map(Arc::unwrap_or_clone)
+            .collect()
+    }
+
     /// When a held object was lost; `None` if it exists, or if its absence does not count as a loss.
     pub fn lost_at(&self, id: &str) -> Option<LostAt> {
         self.losses.lost_at(id)
@@ -332,14 +355,25 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     pub(super) fn put(&mut self, remote: R, as_of: Instant, full: bool, tags_listed: bool) {
         let before = self.entries.get_key_value(remote.id());
-        let before = before.map(|(id, entry)| (Arc::clone(id), entry.tags_read_at));
+        let before = before.map(|(id, entry)| (Arc::clone(id), (entry.tags_read_at, entry.was_listed)));
         let held = self
             .holders
             .get_key_value(remote.id())
-            .map(|(id, _)| (Arc::clone(id), None));
-        let (id, tags_read_at) = before.or(held).unwrap_or_else(|| (remote.id().into(), None));
+            .map(|(id, _)| (Arc::clone(id), (None, false)));
+        let (id, (tags_read_at, was_listed)) = before.or(held).unwrap_or_else(|| (remote.id().into(), (None, false)));
         self.remove(&id);
         self.losses.seen(&id);
+        if R::IDENTIFIED {
+            match remote.identifier() {
+                Some(identifier) => {
+                    let hash = self.hasher.hash_one(&*identifier);
+                    CompactSet::insert_into(&mut self.by_identifier, hash, &id);
+                }
+                None => {
+                    self.identifier_unknown.insert(Arc::clone(&id));
+                }
+            }
+        }
         match remote.tags() {
             None => {
                 if R::TAGGED || remote.is_partial() {
@@ -360,6 +394,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
                 remote: StoredRemote::new(remote, self.dictionary.as_deref()),
                 as_of,
                 full,
+                was_listed,
                 tags_listed,
                 tags_read_at,
             },
@@ -386,11 +421,17 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     pub(super) fn remove(&mut self, id: &str) {
         self.tags_unknown.remove(id);
-        let Some(entry) = self.entries.remove(id) else { return };
-        let owner = entry.remote.get().and_then(|remote| {
-            let value = remote.tags()?.get(&self.owner_tag_key)?;
-            Owner::parse(value)
-        });
+        let Some(remote) = self.entries.remove(id).and_then(|entry| entry.remote.get()) else {
+            return;
+        };
+        if R::IDENTIFIED && !self.identifier_unknown.remove(id) {
+            let hash = remote.identifier().map(|identifier| self.hasher.hash_one(&*identifier));
+            if let Some(hash) = hash {
+                CompactSet::remove_from(&mut self.by_identifier, &hash, id);
+            }
+        }
+        let value = remote.tags().and_then(|tags| tags.get(&self.owner_tag_key));
+        let owner = value.and_then(|value| Owner::parse(value));
         let Some(owner) = owner else { return };
         CompactSet::remove_from(&mut self.by_place, &*place(&owner), id);
         CompactSet::remove_from(&mut self.by_uid, owner.uid.as_str(), id);

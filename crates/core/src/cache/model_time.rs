@@ -52,7 +52,15 @@ impl<R: Remote + std::hash::Hash, K: ReaderKey + Ord> std::hash::Hash for CacheC
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let sorted = |map: &HashMap<Arc<str>, K>| map.clone().into_iter().collect::<BTreeMap<_, _>>();
         for (id, entry) in self.entries.iter().collect::<BTreeMap<_, _>>() {
-            (id, entry.remote.get(), entry.as_of, entry.full, entry.tags_listed).hash(state);
+            (
+                id,
+                entry.remote.get(),
+                entry.as_of,
+                entry.full,
+                entry.tags_listed,
+                entry.was_listed,
+            )
+                .hash(state);
         }
         self.listed.hash(state);
         self.absences.iter().collect::<BTreeMap<_, _>>().hash(state);

@@ -25,6 +25,8 @@ struct QueryReaders<K> {
     since: HashMap<K, Instant>,
     /// Of the most urgent reader.
     urgency: Urgency,
+    /// The latest of the times, also of readers that wait no longer.
+    latest: Instant,
     /// `None` for queries for the whole collection.
     answered_by: Option<AnsweredBy>,
 }
@@ -71,12 +73,13 @@ impl<K: ReaderKey> PendingQueries<K> {
         self.listable
     }
 
-    /// How urgent a query is: that for the collection as the most urgent of all.
+    /// How urgent a query is: that for the collection as the most urgent of all, that for all tags as those for tags.
     pub(super) fn urgency(&self, query: &Query) -> Urgency {
         let own = self.by_query.get(query).map(|waiting| waiting.urgency);
         let any = match query {
             Query::Collection => self.singles.first().map(|(urgency, ..)| *urgency),
-            _ => None,
+            Query::AllTags => self.singles(&[AnsweredBy::Tags]).next().map(|(urgency, _)| urgency),
+            Query::Object(_) | Query::Whole(_) | Query::Tags(_) => None,
         };
         own.into_iter().chain(any).min().unwrap_or(Urgency::Background)
     }
@@ -93,13 +96,14 @@ impl<K: ReaderKey> PendingQueries<K> {
         let mut waiting = self.take(&query).unwrap_or_else(|| QueryReaders {
             since: HashMap::with_capacity(1),
             urgency,
+            latest: since,
             answered_by: None,
         });
         waiting.urgency = waiting.urgency.min(urgency);
         let of_reader = waiting.since.entry(reader.clone()).or_insert(since);
         *of_reader = since.max(*of_reader);
-        let latest = waiting.since.values().copied().max().unwrap_or(since);
-        waiting.answered_by = answered_by(&query, latest);
+        waiting.latest = waiting.latest.max(since);
+        waiting.answered_by = answered_by(&query, waiting.latest);
         let queries = self.by_reader.entry(reader.clone()).or_default();
         if !queries.contains(&query) {
             queries.push(query.clone());
@@ -170,10 +174,7 @@ impl<K: ReaderKey> PendingQueries<K> {
     pub(super) fn reclassify(&mut self, answered_by: impl Fn(&Query, Instant) -> Option<AnsweredBy>) {
         (self.singles, self.listable) = (BTreeSet::new(), 0);
         for (query, waiting) in &mut self.by_query {
-            let Some(latest) = waiting.since.values().copied().max() else {
-                continue;
-            };
-            waiting.answered_by = answered_by(query, latest);
+            waiting.answered_by = answered_by(query, waiting.latest);
             if let Some(kind) = waiting.answered_by {
                 self.listable += usize::from(kind == AnsweredBy::List);
                 self.singles.insert((waiting.urgency, kind, query.clone()));

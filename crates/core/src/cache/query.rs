@@ -11,9 +11,15 @@ use serde::de::DeserializeOwned;
 pub trait Remote: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whether such objects can carry tags, which name their owner.
     const TAGGED: bool;
+    /// Whether such objects have an identifier besides their ID. Two with one identifier can be taken for each other.
+    const IDENTIFIED: bool = false;
 
     /// Its ID in the cloud.
     fn id(&self) -> &str;
+    /// The identifier, in a form that is equal for equal ones; `None` if it is unknown.
+    fn identifier(&self) -> Option<String> {
+        None
+    }
     /// `None` if the answer omits them, or if there can be none.
     fn tags(&self) -> Option<&BTreeMap<String, String>>;
     /// Replaces the tags; `None`: they are unknown.

@@ -51,24 +51,20 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
 
     /// Requests an answer that is started at `since` or later; enqueues the reader when it is in.
     pub fn request(self: &Arc<Self>, reader: K, query: Query, since: Instant, urgency: Urgency) {
-        for running in [&query, &Query::Collection] {
-            if let Some(run) = self.running().get(running) {
-                run.raise(urgency);
-            }
-        }
         let mut known = self.known();
-        if known.request(&reader, query, since, urgency) {
+        if known.request(&reader, query.clone(), since, urgency) {
             drop(known);
             (self.enqueue)(reader);
             return;
         }
+        self.raise(query, urgency);
         self.start_next(known);
     }
 
     /// Lists the whole collection without a reader: the drift check.
     pub fn relist(self: &Arc<Self>) {
-        let begun = self.known().begin(Query::Collection, Urgency::Background);
-        if let Some(query) = begun {
+        let mut known = self.known();
+        if let Some(query) = known.begin(Query::Collection, Urgency::Background) {
             self.start(query, Urgency::Background);
         }
     }
@@ -83,23 +79,48 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         self.known().wrote(remote, Instant::now());
     }
 
-    /// Records that a write of ours was answered with "no such object", or with the deletion of the object.
-    pub fn wrote_absence(&self, id: &str) {
-        self.known().wrote_absence(id, Instant::now());
+    /// Records that a write of ours was answered with "no such object". Enqueues the other readers that this concerns.
+    pub fn wrote_absence(&self, writer: &K, id: &str) {
+        let concerned = self.known().wrote_absence(id, Instant::now());
+        self.enqueue_others(writer, concerned);
+    }
+
+    /// Records that the cloud accepted a deletion of ours. Enqueues the other readers that this concerns.
+    pub fn wrote_deletion(&self, writer: &K, id: &str) {
+        let concerned = self.known().wrote_deletion(id, Instant::now());
+        self.enqueue_others(writer, concerned);
+    }
+
+    fn enqueue_others(&self, writer: &K, concerned: Vec<K>) {
+        for reader in concerned.into_iter().filter(|reader| reader != writer) {
+            (self.enqueue)(reader);
+        }
+    }
+
+    /// Makes the queries in progress that can answer this one as urgent.
+    fn raise(&self, query: Query, urgency: Urgency) {
+        let of_all = match query {
+            Query::Tags(_) => Query::AllTags,
+            _ => Query::Collection,
+        };
+        let of_one = match query {
+            Query::Whole(id) => Query::Object(id),
+            query => query,
+        };
+        let running = self.running();
+        for run in [of_all, of_one].iter().filter_map(|query| running.get(query)) {
+            run.raise(urgency);
+        }
     }
 
     fn start_next(self: &Arc<Self>, mut known: MutexGuard<'_, CacheContents<R, K>>) {
-        let due = known.next_queries().into_iter().map(|query| {
+        for query in known.next_queries() {
             let urgency = known.urgency(&query);
-            (query, urgency)
-        });
-        let due: Vec<_> = due.collect();
-        drop(known);
-        for (query, urgency) in due {
             self.start(query, urgency);
         }
     }
 
+    /// Starts a query that is marked as in progress, while that mark is not seen by others yet.
     fn start(self: &Arc<Self>, query: Query, urgency: Urgency) {
         let cache = Arc::clone(self);
         let run = Arc::new(RunningQuery::new(urgency));

@@ -378,8 +378,8 @@ async fn an_older_read_does_not_restore_a_deleted_entry() {
     };
     tick().await;
     bench.cache.known().hold(&"a", "former", Some("1"));
-    bench.cache.wrote_absence("1");
-    bench.cache.wrote_absence("2");
+    bench.cache.wrote_absence(&"a", "1");
+    bench.cache.wrote_absence(&"a", "2");
     bench.cache.known().forget(&"a");
     get.send(Ok(owned("2", "former"))).expect("the cache waits");
     assert_eq!(bench.enqueued.recv().await, Some("b"));
@@ -477,7 +477,7 @@ async fn a_false_404_is_corrected_by_the_confirming_list() {
         bench.cache.known().hold(&"a", "uid", Some("1"));
         let since = Instant::now();
         if by_write {
-            bench.cache.wrote_absence("1");
+            bench.cache.wrote_absence(&"a", "1");
         } else {
             bench
                 .cache
@@ -790,9 +790,9 @@ async fn a_recreated_loss_counts_once_with_later_losses() {
 async fn an_entry_without_holder_leaves_no_state() {
     let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
     bench.cache.known().hold(&"a", "uid", Some("1"));
-    bench.cache.wrote_absence("1");
+    bench.cache.wrote_absence(&"a", "1");
     bench.cache.known().forget(&"a");
-    bench.cache.wrote_absence("2");
+    bench.cache.wrote_absence(&"a", "2");
     tick().await;
     bench.cache.relist();
     bench.answer_list(Vec::new(), true).await;
@@ -1147,6 +1147,55 @@ fn few_readers_and_endless_disturbance_do_not_wait_for_a_complete_list() {
             enqueued = known.ended_list(listing(), start, Timestamp::UNIX_EPOCH);
         }
         assert_eq!(enqueued.len(), readers);
-        assert_eq!(lists, if readers == 1 { 1 } else { 10 });
+        assert_eq!(lists, if readers == 1 { 1 } else { 11 });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_own_deletion_enqueues_other_readers_of_the_object() {
+    let mut bench = ScriptedCache::primed(vec![thing("1", "one")]).await;
+    bench.cache.known().hold(&"writer", "uid", Some("1"));
+    bench.cache.known().watch(&"observer", Some("1"));
+    bench.cache.wrote_deletion(&"writer", "1");
+    assert_eq!(bench.enqueued.recv().await, Some("observer"));
+    bench.assert_quiet().await;
+}
+
+#[test]
+fn a_list_alone_does_not_confirm_the_deletion_of_an_object_that_no_list_has_shown() {
+    let mut known = CacheContents::<TestResource, &str>::new(KEY.to_owned());
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let listing = |items| Ok(Listing { items, complete: true });
+    known.ended_list(listing(Vec::new()), start, Timestamp::UNIX_EPOCH);
+    known.wrote(thing("1", "one"), at(1));
+    known.hold(&"a", "uid", Some("1"));
+    known.wrote_deletion("1", at(2));
+    // A replica may answer that has neither seen the creation nor the deletion.
+    known.ended_list(listing(Vec::new()), at(3), Timestamp::UNIX_EPOCH);
+    assert_eq!(known.sighting("1", Some(at(2))), Observed::Missing);
+    known.ended_list(listing(vec![thing("1", "one")]), at(4), Timestamp::UNIX_EPOCH);
+    known.wrote_deletion("1", at(5));
+    known.ended_list(listing(Vec::new()), at(6), Timestamp::UNIX_EPOCH);
+    assert_eq!(known.sighting("1", Some(at(5))), Observed::Absent);
+}
+
+#[test]
+fn reads_of_all_tags_are_as_urgent_as_the_reads_of_tags_that_wait_for_them() {
+    let mut known = CacheContents::<TestResource, &str>::new(KEY.to_owned());
+    let start = Instant::now();
+    let untagged = TestResource {
+        tags: None,
+        ..thing("1", "one")
+    };
+    known.hold(&"a", "uid", Some("1"));
+    known.request(&"a", Query::Tags("1".to_owned()), start, Urgency::Edit);
+    assert_eq!(known.next_queries(), [Query::Collection]);
+    let listing = Listing {
+        items: vec![untagged],
+        complete: true,
+    };
+    known.ended_list(Ok(listing), start, Timestamp::UNIX_EPOCH);
+    assert_eq!(known.next_queries(), [Query::AllTags]);
+    assert_eq!(known.urgency(&Query::AllTags), Urgency::Edit);
 }

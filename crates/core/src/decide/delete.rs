@@ -75,7 +75,9 @@ pub(crate) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             _ => stop(Reason::InvalidSpec, unknown_parent::<K>()),
         };
     }
+    // Once its DELETE is sent, the deletion is followed to its end: the cache no longer shows whom the tag named.
     if let (Some(id), Some(competing_claim)) = (&recorded.id, &inputs.observation.competing_claim)
+        && inputs.sent_delete.is_none()
         && inputs.policy.keeps(Guard::OneHolder)
     {
         let left = format!(

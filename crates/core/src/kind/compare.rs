@@ -16,6 +16,12 @@ pub trait Compare: Shape {
     /// cloud give one.
     fn is_candidate(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool;
 
+    /// The identifier that the resource must have, in the form of [`Remote::identifier`](crate::cache::Remote::identifier);
+    /// `None`: any one.
+    fn identifier(_: &Self::Spec) -> Option<String> {
+        None
+    }
+
     /// Whether the resource matches this spec in the immutable fields that the cloud returned. The default, for kinds
     /// without tags: no resource shows its owner, so none is a peer.
     fn is_same_peer(_: &Self::Spec, _: &Self::Remote) -> bool {

@@ -156,8 +156,10 @@ impl<K: Modelled> Work<'_, K> {
 
     fn deleted(&mut self, id: &str, duplicate: bool) {
         let now = self.now;
-        self.known.wrote_absence(id, now);
-        if !duplicate {
+        if duplicate {
+            self.known.wrote_absence(id, now);
+        } else {
+            self.known.wrote_deletion(id, now);
             self.with_entry(|entry| {
                 entry.delete_was_sent(id, DeleteOutcome::Accepted, now);
                 entry.require_fresh(now);

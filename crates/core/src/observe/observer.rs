@@ -269,7 +269,11 @@ impl<K: Kind> Observer<'_, K> {
             return Vec::new();
         }
         let mine = self.owner();
-        let mut peers = known.find(|remote| K::is_same_peer(spec, remote));
+        let is_peer = |remote: &K::Remote| K::is_same_peer(spec, remote);
+        let mut peers = match K::identifier(spec) {
+            Some(identifier) => known.find_identified(&identifier, is_peer),
+            None => known.find(is_peer),
+        };
         peers.sort_by_key(|remote| (K::times(remote).0, remote.id().to_owned()));
         let owned = peers.into_iter().filter_map(|peer| {
             let owner = owner_of(&peer, &self.policy.owner_tag_key)?;

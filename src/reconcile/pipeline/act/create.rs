@@ -203,7 +203,7 @@ impl<K: CloudKind> Pass<'_, K> {
         let deleted = self.visit.slot.yielded(sending).await;
         match deleted {
             Some(Ok(_)) => {
-                cloud.cache.wrote_absence(id);
+                cloud.cache.wrote_absence(self.key, id);
                 warn!(%object, id, "deleted from the cluster while its {noun} was created; it is deleted again");
             }
             Some(Err(error)) => {

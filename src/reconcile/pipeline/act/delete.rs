@@ -69,7 +69,7 @@ impl<K: CloudKind> Pass<'_, K> {
         }
         match end {
             WriteEnd::Done(_) if duplicate => {
-                cloud.cache.wrote_absence(id);
+                cloud.cache.wrote_absence(self.key, id);
                 let text = format!("deleted the {} {id}, a second one left behind by one creation", K::NOUN);
                 self.context
                     .shared
@@ -79,15 +79,15 @@ impl<K: CloudKind> Pass<'_, K> {
                 Ok(Next::Again(pass.object))
             }
             WriteEnd::Done(_) => {
-                // It counts like an answer "no such object": a LIST that is started later confirms it or shows the object.
-                cloud.cache.wrote_absence(id);
+                // A LIST that is started later confirms it or shows the object.
+                cloud.cache.wrote_deletion(self.key, id);
                 self.context.states.require_fresh(self.key, now);
                 // The name becomes free without user action, so waiting objects must report another cause.
                 pass.enqueue_who_waits_for_the_name();
                 Ok(Next::Again(pass.object))
             }
             WriteEnd::AlreadyAbsent(error) => {
-                cloud.cache.wrote_absence(id);
+                cloud.cache.wrote_absence(self.key, id);
                 self.context.states.require_fresh(
                     self.key,
                     self.gathered.triggered_at.unwrap_or(self.context.shared.started),

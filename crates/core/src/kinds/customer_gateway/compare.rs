@@ -8,11 +8,16 @@ use super::{GatewayChange, Gateways, TagDifference, id_type};
 use crate::api::customer_gateway::IdType;
 use crate::api::{CustomerGatewaySpec, CustomerGatewayStatus};
 use crate::kind::{Compare, Correction, DesiredState, Difference, Immutable};
+use crate::kinds::customer_gateway::folded_identifier;
 use crate::owner_tag::hex_sha256;
 
 impl Compare for Gateways {
     fn is_candidate(spec: &Self::Spec, name: &str, remote: &Self::Remote) -> bool {
         remote.name.as_deref() == Some(name) && has_identifier(spec, remote)
+    }
+
+    fn identifier(spec: &Self::Spec) -> Option<String> {
+        spec.id_value.as_deref().map(folded_identifier)
     }
 
     fn is_same_peer(spec: &Self::Spec, remote: &Self::Remote) -> bool {

@@ -42,11 +42,21 @@ pub enum GatewayChange {
     RemoveTags(BTreeMap<String, String>),
 }
 
+/// An identifier in a form that is equal for equal ones: the case of domain names does not count.
+fn folded_identifier(identifier: &str) -> String {
+    identifier.to_ascii_lowercase()
+}
+
 impl Remote for CustomerGateway {
     const TAGGED: bool = true;
+    const IDENTIFIED: bool = true;
 
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn identifier(&self) -> Option<String> {
+        self.id_value.as_deref().map(folded_identifier)
     }
 
     fn tags(&self) -> Option<&BTreeMap<String, String>> {
