@@ -19,6 +19,9 @@ use crate::{admin_api, api};
 /// Time limit for the answers in progress after a request to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
+/// Longer than any page of a list.
+const LONGEST_COMPRESSED: u64 = 1024 * 1024;
+
 /// Compresses answers if the switch is on.
 #[derive(Clone)]
 struct IfSwitchedOn(Arc<Simulator>);
@@ -26,7 +29,13 @@ struct IfSwitchedOn(Arc<Simulator>);
 impl Predicate for IfSwitchedOn {
     fn should_compress<B: Body>(&self, answer: &Response<B>) -> bool {
         let is_on = self.0.state().switches.encoding == AnswerEncoding::Gzip;
-        is_on && DefaultPredicate::new().should_compress(answer)
+        // The bodies of faults travel as they are: they break off, or are longer than any answer.
+        let is_whole = answer
+            .body()
+            .size_hint()
+            .exact()
+            .is_some_and(|length| length <= LONGEST_COMPRESSED);
+        is_on && is_whole && DefaultPredicate::new().should_compress(answer)
     }
 }
 
