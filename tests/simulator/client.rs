@@ -112,8 +112,6 @@ impl Cloud {
             http: reqwest::Client::builder()
                 .timeout(DEADLINE)
                 .no_proxy()
-                // A test reads the header of compressed answers.
-                .no_gzip()
                 .retry(reqwest::retry::never())
                 .build()
                 .unwrap(),

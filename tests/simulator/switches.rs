@@ -362,21 +362,18 @@ async fn check(cloud: &Cloud, name: &str, value: &str) {
         ("answer-encoding", what) => {
             cloud.created("a").await;
             let path = in_project("customer-gateways");
-            let list = |encoding: Option<&str>| {
-                let request = cloud.signed(&Signer::default(), Method::GET, &path, None);
-                match encoding {
-                    Some(encoding) => request.header("accept-encoding", encoding),
-                    None => request,
+            // The usual client of these tests removes the header, as it decompresses.
+            let client = reqwest::Client::builder().no_proxy().no_gzip().build().unwrap();
+            for (accepted, expected) in [(Some("gzip"), what == "gzip"), (None, false)] {
+                let mut request = cloud.signed(&Signer::default(), Method::GET, &path, None);
+                if let Some(accepted) = accepted {
+                    request = request.header("accept-encoding", accepted);
                 }
-            };
-            let encoding = |reply: Reply| reply.headers.get("content-encoding").cloned();
-            let reply = cloud.send(list(Some("gzip"))).await.unwrap();
-            assert_eq!(
-                encoding(reply).is_some_and(|encoding| encoding == "gzip"),
-                what == "gzip"
-            );
-            let reply = cloud.send(list(None)).await.unwrap();
-            assert_eq!(encoding(reply), None, "the client accepts none");
+                let answer = client.execute(request.build().unwrap()).await.unwrap();
+                let encoding = answer.headers().get("content-encoding");
+                assert_eq!(encoding.is_some_and(|encoding| encoding == "gzip"), expected);
+            }
+            list(cloud, "").await.expect(200);
         }
         ("list-id-type", what) => {
             let id = cloud.created("a").await;
