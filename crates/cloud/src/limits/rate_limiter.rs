@@ -332,6 +332,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     fn take(&mut self, key: &WaiterKey<W>, priority: Priority, now: Instant) -> TakeResult {
+        self.count(now);
         let first_given = self.first_given(key);
         if self.admit(key, priority, now).is_none() {
             return TakeResult::Queued;
@@ -345,6 +346,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
     }
 
     fn reserve(&mut self, key: WaiterKey<W>, priority: Priority, now: Instant) -> TakeResult {
+        self.count(now);
         let first_given = self.first_given(&key).unwrap_or(now);
         let Some(rank) = self.admit(&key, priority, now) else {
             return TakeResult::Queued;

@@ -101,7 +101,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             self.losses.listed(started);
         }
         for item in listing.items {
+            let id = item.id().to_owned();
             self.take_list_item(item, started, &mut enqueued);
+            if let Some(entry) = self.entries.get_mut(&*id) {
+                entry.was_listed = true;
+            }
         }
         self.remove_unlisted(&present, listing.complete, started, &mut enqueued);
         self.choose_unread();
@@ -258,9 +262,6 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             self.put(item, started, full, speaks_of_tags);
         } else {
             self.confirm(&id, started, full, speaks_of_tags);
-        }
-        if let Some(entry) = self.entries.get_mut(&*id) {
-            entry.was_listed = true;
         }
     }
 

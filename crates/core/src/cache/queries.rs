@@ -108,7 +108,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     fn needs_get(&self, id: &str, since: Instant) -> bool {
         let is_lacked = || self.listed.is_some_and(|(at, ..)| at >= since);
         match self.entries.get(id) {
-            Some(entry) => entry.is_partial,
+            // An incomplete LIST may lack an object that is held, and leaves its entry.
+            Some(entry) => entry.is_partial || (entry.as_of < since && is_lacked()),
             None => self.missing.contains(id) || self.absences.contains_key(id) || is_lacked(),
         }
     }

@@ -1199,3 +1199,28 @@ fn reads_of_all_tags_are_as_urgent_as_the_reads_of_tags_that_wait_for_them() {
     assert_eq!(known.next_queries(), [Query::AllTags]);
     assert_eq!(known.urgency(&Query::AllTags), Urgency::Edit);
 }
+
+#[test]
+fn an_object_that_an_incomplete_list_lacks_is_read_by_itself() {
+    let mut known = CacheContents::<TestResource, usize>::new(KEY.to_owned());
+    let start = Instant::now();
+    let at = |second| start + Duration::from_secs(second);
+    let listing = || {
+        Ok(Listing {
+            items: Vec::new(),
+            complete: false,
+        })
+    };
+    known.ended_list(listing(), start, Timestamp::UNIX_EPOCH);
+    for reader in 0..10 {
+        let id = reader.to_string();
+        known.wrote(thing(&id, &id), at(1));
+        known.hold(&reader, &id, Some(&id));
+        known.wrote_deletion(&id, at(2));
+        assert!(!known.request(&reader, Query::Object(id), at(2), Urgency::Reader));
+    }
+    assert_eq!(known.next_queries(), [Query::Collection]);
+    known.ended_list(listing(), at(3), Timestamp::UNIX_EPOCH);
+    let object = |id: usize| Query::Object(id.to_string());
+    assert_eq!(known.next_queries(), [0, 1, 2, 3].map(object));
+}

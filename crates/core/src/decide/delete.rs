@@ -75,21 +75,25 @@ pub(crate) fn delete<K: Kind>(inputs: &Inputs<'_, K>, since: &Time) -> Step<K> {
             _ => stop(Reason::InvalidSpec, unknown_parent::<K>()),
         };
     }
-    // Once its DELETE is sent, the deletion is followed to its end: the cache no longer shows whom the tag named.
-    if let (Some(id), Some(competing_claim)) = (&recorded.id, &inputs.observation.competing_claim)
-        && inputs.sent_delete.is_none()
-        && inputs.policy.keeps(Guard::OneHolder)
-    {
-        let left = format!(
-            "left the {noun} {id} alone: it belongs to the {} {}/{}",
-            K::KIND,
-            competing_claim.namespace,
-            competing_claim.name
-        );
-        return finish(inputs, access, Some(left));
+    let competing_claim = inputs.observation.competing_claim.as_ref();
+    let competing_claim = competing_claim.filter(|_| inputs.policy.keeps(Guard::OneHolder));
+    let left_to_it = recorded.id.as_ref().zip(competing_claim).map(|(id, claim)| {
+        let (namespace, name) = (&claim.namespace, &claim.name);
+        format!(
+            "left the {noun} {id} alone: it belongs to the {} {namespace}/{name}",
+            K::KIND
+        )
+    });
+    // Once its DELETE is sent, the deletion is followed: the cache no longer shows whom the tag named.
+    if left_to_it.is_some() && inputs.sent_delete.is_none() {
+        return finish(inputs, access, left_to_it);
     }
     match (&recorded.id, inputs.observation.owned.first()) {
-        (Some(id), _) => remove(inputs, access, id, retain),
+        (Some(id), _) => match remove(inputs, access, id, retain) {
+            // No other DELETE is sent.
+            Step::Delete { .. } if left_to_it.is_some() => finish(inputs, access, left_to_it),
+            step => step,
+        },
         // Its id is recorded first, so that the deletion can be followed until the object no longer exists.
         (None, Some(remote)) => found(remote),
         (None, None) => search_before_release(inputs, access),

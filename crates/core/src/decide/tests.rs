@@ -22,7 +22,7 @@ use crate::terms::dereferenced::Dereferencing;
 use crate::terms::failure::{Failure, RETRY, USER_ACTION};
 use crate::terms::observation::{Observation, Unlisted};
 use crate::terms::policy::Policy;
-use crate::terms::sent_delete::SentDelete;
+use crate::terms::sent_delete::{DeleteOutcome, SentDelete};
 
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 
@@ -1168,6 +1168,33 @@ fn a_deletion_reads_deletes_waits_and_removes_the_finalizer() {
         case.observation.owned = Vec::new();
     });
     assert_eq!(absent.decide(), Step::Release(None));
+}
+
+#[test]
+fn a_sent_deletion_is_followed_but_not_repeated_if_another_object_claims_the_gateway() {
+    let claimed = GatewayCase::ready()
+        .deleting()
+        .with(|case| case.observation.competing_claim = Some(competing_claim(false)));
+    let is_left = |step: Step<Gateways>| matches!(step, Step::Release(Some(left)) if left.contains("team/first"));
+    assert!(is_left(claimed.decide()), "nothing was sent");
+    let unconfirmed = claimed.clone().with(|case| {
+        case.sent_delete = Some(SentDelete::PENDING);
+        case.observation.known = Observed::Unconfirmed { list_incomplete: false };
+        case.observation.owned = Vec::new();
+    });
+    assert!(matches!(
+        unconfirmed.decide(),
+        Step::Query {
+            query: Query::Collection,
+            ..
+        }
+    ));
+    // Its answer was lost, and the gateway is still there.
+    let lost = SentDelete {
+        outcome: DeleteOutcome::Lost,
+        is_pending: false,
+    };
+    assert!(is_left(claimed.with(|case| case.sent_delete = Some(lost)).decide()));
 }
 
 #[test]
