@@ -3,21 +3,18 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use futures::stream;
+use futures::{TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
-use vpn_operator_testbed::eventually;
+use vpn_operator_testbed::{Operator, eventually};
 
 use crate::bed::{Bed, stop};
 use crate::edit;
 use crate::population::{address, gateways, manifest, name};
 use crate::probes::{count, until_available};
 use crate::report::{Goal, Measure, Report, Row};
-use crate::{DEADLINE, Failure};
+use crate::{AT_ONCE, DEADLINE, Failure};
 
-/// Requests of the benchmark itself to the apiserver at once.
-const AT_ONCE: usize = 32;
 /// Edits while others are created: few enough to end before the creations.
 const EDITS_MEANWHILE: usize = 20;
 /// The most requests of one access key that can be in progress at once, by the goal of the operator.
@@ -31,17 +28,9 @@ pub(crate) async fn measure(
     latencies: &[u64],
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let flags = [
-        "--resync-period=0".to_owned(),
-        format!("--max-requests-per-second={rate}"),
-    ];
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     for latency in latencies {
-        bed.simulator.clear_faults().await?;
-        let slow = json!({"fault": "latency", "ms": latency, "times": 0});
-        bed.simulator.post::<Value>("faults", &slow).await?;
+        let operator = operator_of_a_slow_cloud(bed, rate, *latency).await?;
         let what = format!("{objects} gateways at {rate}/s and {latency} ms");
-        let operator = bed.operator(&flags).await?;
         let (calls, writes, began) = (
             bed.simulator.last_sequence().await?,
             bed.status_writes().await?,
@@ -96,8 +85,16 @@ pub(crate) async fn measure(
         });
         stop(operator).await?;
     }
-    bed.simulator.clear_faults().await?;
     Ok(())
+}
+
+/// Starts an operator that may send so many requests per second, with a cloud that takes so many milliseconds for each.
+async fn operator_of_a_slow_cloud(bed: &Bed, rate: u32, latency: u64) -> Result<Operator, Failure> {
+    bed.simulator.clear_faults().await?;
+    let slow = json!({"fault": "latency", "ms": latency, "times": 0});
+    bed.simulator.post::<Value>("faults", &slow).await?;
+    bed.operator(&["--resync-period=0", &format!("--max-requests-per-second={rate}")])
+        .await
 }
 
 /// How long an edit takes while many objects are created.
@@ -108,11 +105,7 @@ pub(crate) async fn edit_meanwhile(
     latency: u64,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let slow = json!({"fault": "latency", "ms": latency, "times": 0});
-    bed.simulator.post::<Value>("faults", &slow).await?;
-    let operator = bed
-        .operator(&["--resync-period=0", &format!("--max-requests-per-second={rate}")])
-        .await?;
+    let operator = operator_of_a_slow_cloud(bed, rate, latency).await?;
     create(bed, 0..1).await?;
     until_available(&operator, 1).await?;
     let edited = name(0);
@@ -140,21 +133,14 @@ pub(crate) async fn edit_meanwhile(
 
 async fn create(bed: &Bed, objects: Range<usize>) -> Result<(), Failure> {
     let api = gateways(bed);
-    let mut created = stream::iter(objects)
-        .map(|number| {
-            let api = api.clone();
-            async move {
-                let object = manifest(&name(number), &address(number));
-                api.create(&PostParams::default(), &serde_json::from_value(object)?)
-                    .await?;
-                Ok::<(), Failure>(())
-            }
-        })
-        .buffer_unordered(AT_ONCE);
-    while let Some(created) = created.next().await {
-        created?;
-    }
-    Ok(())
+    let create = async |number| {
+        let object = serde_json::from_value(manifest(&name(number), &address(number)))?;
+        api.create(&PostParams::default(), &object).await?;
+        Ok(())
+    };
+    stream::iter(objects.map(Ok))
+        .try_for_each_concurrent(AT_ONCE, create)
+        .await
 }
 
 async fn delete(bed: &Bed) -> Result<(), Failure> {

@@ -23,6 +23,9 @@ use report::{Goal, Measure, Report, Row};
 /// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
 
+/// Requests of the benchmark itself to the apiserver at once.
+const AT_ONCE: usize = 32;
+
 /// For each wait.
 const DEADLINE: Duration = Duration::from_secs(600);
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::{TryStreamExt, stream};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Operator, eventually, most_resident, resident};
@@ -12,7 +12,7 @@ use crate::edit;
 use crate::population::{Population, gateways, name};
 use crate::probes::{count, cpu_time, reconciles, sum, until_available};
 use crate::report::{Goal, Measure, Plot, Point, Report, Row};
-use crate::{DEADLINE, Failure};
+use crate::{AT_ONCE, DEADLINE, Failure};
 
 /// Of the drift check in these rows; short, so that a run sees several.
 const CHECKS: [&str; 2] = ["--resync-period=10s", "--max-requests-per-second=1000"];
@@ -248,15 +248,14 @@ async fn relabeled(bed: &Bed, operator: &Operator, size: usize, report: &mut Rep
     let writes = bed.status_writes().await?;
     let api = gateways(bed);
     let label = Patch::Merge(json!({"metadata": {"labels": {"example.com/synced": "again"}}}));
-    let mut patched = stream::iter(0..relabeled)
-        .map(|number| {
-            let (api, label) = (api.clone(), &label);
-            async move { api.patch(&name(number), &PatchParams::default(), label).await }
-        })
-        .buffer_unordered(32);
-    while let Some(patched) = patched.next().await {
-        patched?;
-    }
+    let relabel = async |number| {
+        api.patch(&name(number), &PatchParams::default(), &label)
+            .await
+            .map(drop)
+    };
+    stream::iter((0..relabeled).map(Ok))
+        .try_for_each_concurrent(AT_ONCE, relabel)
+        .await?;
     // The watch delivers changes in their order.
     edit::delays(bed, &name(0), 1).await?;
     let checks = lists(operator).await? - checks;

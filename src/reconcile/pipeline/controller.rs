@@ -170,7 +170,7 @@ impl<K: CloudKind> Delivery<'_, K> {
     fn take(&mut self, event: watcher::Event<Object<K>>) {
         match event {
             watcher::Event::Apply(object) => {
-                let is_edit = is_edit(&object);
+                let is_edit = object.is_edited();
                 let key = self.insert(object);
                 match self.context.is_echo(&key) {
                     true => {}
@@ -213,12 +213,6 @@ impl<K: CloudKind> Delivery<'_, K> {
             self.queue.enqueue_without_news(key);
         }
     }
-}
-
-/// Whether a user has changed the spec of an object that was reconciled before.
-fn is_edit<K: CloudKind>(object: &Object<K>) -> bool {
-    let observed = K::object(&object.status).observed_generation;
-    observed.is_some() && observed != object.metadata.generation && object.deleting_since().is_none()
 }
 
 /// Creates the check of `/readyz` for the watch of a path. A healthy watch receives something every few minutes, so a

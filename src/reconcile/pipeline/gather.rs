@@ -103,12 +103,9 @@ impl<K: CloudKind> Gathered<K> {
     }
 }
 
-/// Whether queries for the object go before the writes for others. Deletions come in bulk, so they do not.
+/// Whether queries for the object go before the writes for others. New objects and deletions come in bulk, so theirs do not.
 fn urgency<K: CloudKind>(context: &KindContext<K>, key: &ObjectKey, object: &Object<K>) -> Urgency {
-    // New objects come in bulk as well.
-    let observed = K::object(&object.status).observed_generation;
-    let is_edit = observed.is_some() && observed != object.metadata.generation;
-    match is_edit && context.states.is_edited(key) && object.deleting_since().is_none() {
+    match object.is_edited() && context.states.is_edited(key) {
         true => Urgency::Edit,
         false => Urgency::Reader,
     }

@@ -61,6 +61,12 @@ impl<K: Kind> WatchedContents<K> {
         }
     }
 
+    fn remove(&mut self, key: &ObjectKey) {
+        if let Some(former) = self.objects.remove(key) {
+            self.forget_uid(former.uid);
+        }
+    }
+
     fn forget_uid(&mut self, uid: u64) {
         if let Some((_, count)) = self.by_uid.get_mut(&uid) {
             *count -= 1;
@@ -93,10 +99,7 @@ impl<K: Kind> WatchedObjects<K> {
 
     /// Records that the watch delivered the deletion of an object.
     pub(crate) fn remove(&self, key: &ObjectKey) {
-        let mut contents = self.lock();
-        if let Some(former) = contents.objects.remove(key) {
-            contents.forget_uid(former.uid);
-        }
+        self.lock().remove(key);
     }
 
     /// Records that a list is complete: what it did not deliver was deleted before.
@@ -109,9 +112,7 @@ impl<K: Kind> WatchedObjects<K> {
             .cloned()
             .collect();
         for key in deleted {
-            if let Some(former) = contents.objects.remove(&key) {
-                contents.forget_uid(former.uid);
-            }
+            contents.remove(&key);
         }
         contents.objects.shrink_to_fit();
         contents.by_uid.shrink_to_fit();

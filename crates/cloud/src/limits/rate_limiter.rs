@@ -355,9 +355,8 @@ impl<W: Clone + Eq + Hash> Core<W> {
         TakeResult::Now
     }
 
-    /// Returns its place if it may proceed now; otherwise queues it.
+    /// Returns its place if it may proceed now; otherwise queues it. The tokens are up to date.
     fn admit(&mut self, key: &WaiterKey<W>, priority: Priority, now: Instant) -> Option<Rank> {
-        self.count(now);
         if let Some(permit) = self.reserved.remove(key) {
             let rank = (permit.rank.0.min(priority), permit.rank.1);
             if self.in_progress < self.room_with_prepared() && self.is_open(now) {

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind};
 
 use crate::cache::contents::{Absence, CacheContents, Confirmation};
-use crate::cache::queries::MAX_GETS;
 use crate::cache::query::{Query, ReaderKey, Remote};
 use crate::cache::source::{Listing, TagsById};
 
@@ -129,7 +128,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// readers would take a GET.
     fn is_repeated(&mut self, complete: bool, started: Instant) -> bool {
         let is_disturbed = !complete && self.wrote_at.is_some_and(|wrote| wrote >= started);
-        let is_needed = self.pending.readers(&Query::Collection) > MAX_GETS.max(self.pages());
+        let is_needed = self.pending.readers(&Query::Collection) > self.gets_per_list();
         self.disturbed = match is_disturbed && is_needed {
             true => self.disturbed + 1,
             false => 0,
@@ -395,7 +394,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         // come first.
         let mut left: Vec<String> = left.into_iter().collect();
         left.sort_by_key(|id| self.entries.get(id.as_str()).and_then(|entry| entry.tags_read_at));
-        left.truncate(MAX_GETS.max(self.pages()));
+        left.truncate(self.gets_per_list());
         self.unread.extend(left);
         enqueued
     }

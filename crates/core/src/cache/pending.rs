@@ -1,4 +1,5 @@
-//! The queries that readers wait for. Each operation costs the same, however many wait: at a bulk deletion all objects do.
+//! The queries that readers wait for. To add, find or answer one costs the same, however many wait: at a bulk deletion all
+//! objects do.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;

@@ -37,7 +37,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let mut next_queries = Vec::new();
         let collection_requested = self.pending.has(&Query::Collection);
         let waiting_objects = self.pending.listable();
-        if self.listed.is_none() || collection_requested || waiting_objects > MAX_GETS.max(self.pages()) {
+        if self.listed.is_none() || collection_requested || waiting_objects > self.gets_per_list() {
             if !self.pending.is_empty() {
                 next_queries.extend(self.begin_pending(Query::Collection));
             }
@@ -124,16 +124,16 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Limits `unread` to the cost of the LIST that just ended. Keeps the ids that were read longest ago.
     pub(super) fn choose_unread(&mut self) {
-        let most = MAX_GETS.max(self.pages());
+        let most = self.gets_per_list();
         let mut unread: Vec<String> = std::mem::take(&mut self.unread).into_iter().collect();
         unread.sort_by_key(|id| self.entries.get(id.as_str()).map(|entry| entry.as_of));
         unread.truncate(most);
         self.unread.extend(unread);
     }
 
-    /// Returns the number of pages of a LIST.
-    pub(super) fn pages(&self) -> usize {
-        self.entries.len() / 200 + 1
+    /// How many GETs are worth their cost instead of a LIST: as many as it has pages, and at least a few.
+    pub(super) fn gets_per_list(&self) -> usize {
+        MAX_GETS.max(self.entries.len() / 200 + 1)
     }
 
     /// Marks a query as in progress. Returns it unless it was in progress already.

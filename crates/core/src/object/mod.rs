@@ -119,6 +119,12 @@ impl<K: Kind> Object<K> {
         self.metadata.resource_version.as_deref().unwrap_or_default()
     }
 
+    /// Whether a user has changed the spec of an object that was reconciled before. A deletion does not count.
+    pub fn is_edited(&self) -> bool {
+        let observed = K::object(&self.status).observed_generation;
+        observed.is_some() && observed != self.metadata.generation && self.deleting_since().is_none()
+    }
+
     /// Whether it is being deleted without our finalizer: the operator has no more to do for it.
     pub fn is_released(&self) -> bool {
         self.deleting_since().is_some() && !self.has_finalizer()
