@@ -15,7 +15,7 @@ use vpn_cloud::resources::customer_gateways::CustomerGateway;
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_cloud::resources::users::User;
 use vpn_cloud::{Client, CloudError, CloudResponse, ErrorKind, Operation};
-use vpn_core::cache::{Listing, Query, RunningQuery, Source, TagsById, Urgency};
+use vpn_core::cache::{KeepItem, ListedItem, Listing, Query, RunningQuery, Source, TagsById, Urgency};
 
 use crate::reconcile::session::gate::Gate;
 use crate::reconcile::session::incomplete::IncompleteReports;
@@ -84,13 +84,15 @@ impl Reads {
         gate.send(call).await.map(|answer| answer.value)
     }
 
-    /// Reads page after page. `page` reads one page, given a limit and a marker.
-    async fn list<'a, T: Listed>(
+    /// Reads page after page. `page` reads one page, given a limit and a marker; `keep` puts its items into the form in
+    /// which they wait for the last page.
+    async fn list<'a, T, U: Listed>(
         &'a self,
         run: &RunningQuery,
         list: ListOf<'_>,
         page: impl Fn(u64, Option<String>) -> BoxFuture<'a, Result<CloudResponse<Page<T>>, CloudError>>,
-    ) -> Result<Listing<T>, CloudError> {
+        keep: impl Fn(T) -> U,
+    ) -> Result<Listing<U>, CloudError> {
         // The maximum page size is documented for gateways only.
         let may_be_small = list.operation != Operation::ListCustomerGateways;
         let small_pages = &self.lists.small_pages;
@@ -119,7 +121,7 @@ impl Reads {
                     "the cloud refuses pages of {LIMIT} items, so shorter ones are read from now on"
                 );
             }
-            walks.add(read);
+            walks.add(read.map(&keep));
         }
         let listing = walks.finish();
         if let Some(gate) = self.gate.upgrade() {
@@ -151,7 +153,7 @@ impl Reads {
         let page = move |limit, marker: Option<String>| {
             async move { client.list_vpn_servers_page(limit, marker.as_deref()).await }.boxed()
         };
-        let listing = self.list(run, list, page).await?;
+        let listing = self.list(run, list, page, std::convert::identity).await?;
         let is_there = listing.items.iter().any(|server| server.id == id);
         Ok((is_there || listing.complete).then_some(is_there))
     }
@@ -210,7 +212,11 @@ fn not_implied(operation: Operation, text: &str) -> CloudError {
 pub(crate) struct GatewaySource(pub Reads);
 
 impl Source<CustomerGateway> for GatewaySource {
-    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<CustomerGateway>, CloudError>> {
+    fn list<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        keep: &'a KeepItem<'a, CustomerGateway>,
+    ) -> BoxFuture<'a, Result<Listing<ListedItem<CustomerGateway>>, CloudError>> {
         let client = &self.0.client;
         let list = ListOf {
             operation: Operation::ListCustomerGateways,
@@ -220,7 +226,7 @@ impl Source<CustomerGateway> for GatewaySource {
         let page = move |limit, marker: Option<String>| {
             async move { client.list_customer_gateways_page(limit, marker.as_deref()).await }.boxed()
         };
-        self.0.list(run, list, page).boxed()
+        self.0.list(run, list, page, keep).boxed()
     }
 
     fn get<'a>(&'a self, run: &'a RunningQuery, id: &'a str) -> BoxFuture<'a, Result<CustomerGateway, CloudError>> {
@@ -320,7 +326,11 @@ pub(crate) struct UserSource {
 }
 
 impl Source<User> for UserSource {
-    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<User>, CloudError>> {
+    fn list<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        keep: &'a KeepItem<'a, User>,
+    ) -> BoxFuture<'a, Result<Listing<ListedItem<User>>, CloudError>> {
         let (client, server) = (&self.reads.client, self.server.as_str());
         async move {
             let list = ListOf {
@@ -331,7 +341,7 @@ impl Source<User> for UserSource {
             let page = move |limit, marker: Option<String>| {
                 async move { client.list_users_page(server, limit, marker.as_deref()).await }.boxed()
             };
-            match self.reads.list(run, list, page).await {
+            match self.reads.list(run, list, page, keep).await {
                 // A deleted server has no users. The server list must confirm it: one wrong 404 would lose all users.
                 Err(error) if error.is_without_its_owner() => match self.reads.has_server(run, server).await? {
                     Some(false) => Ok(Listing {
@@ -383,7 +393,11 @@ pub(crate) struct GroupSource {
 }
 
 impl Source<UserGroup> for GroupSource {
-    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<UserGroup>, CloudError>> {
+    fn list<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        keep: &'a KeepItem<'a, UserGroup>,
+    ) -> BoxFuture<'a, Result<Listing<ListedItem<UserGroup>>, CloudError>> {
         let (client, server) = (&self.reads.client, self.server.as_str());
         let list = ListOf {
             operation: Operation::ListVpnUserGroups,
@@ -393,7 +407,7 @@ impl Source<UserGroup> for GroupSource {
         let page = move |limit, marker: Option<String>| {
             async move { client.list_user_groups_page(server, limit, marker.as_deref()).await }.boxed()
         };
-        self.reads.list(run, list, page).boxed()
+        self.reads.list(run, list, page, keep).boxed()
     }
 
     fn get<'a>(&'a self, _: &'a RunningQuery, _: &'a str) -> BoxFuture<'a, Result<UserGroup, CloudError>> {

@@ -1,11 +1,15 @@
 //! Reads a whole list page by page. Markers are creation times, so a page boundary can lose or repeat items.
 //! [`PagedList::complete`] reports whether all items were read.
 
-use crate::lists::items::Items;
-
-pub use crate::lists::listed::{Listed, Unreadable};
-use serde::Deserialize;
+use std::borrow::Borrow;
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+
+use indexmap::IndexSet;
+use serde::Deserialize;
+
+use crate::lists::items::Items;
+pub use crate::lists::listed::{Listed, Unreadable};
 
 /// Items per page: the maximum of the API.
 pub const LIMIT: u64 = 200;
@@ -60,6 +64,17 @@ impl<T> Page<T> {
             current_count,
         }
     }
+
+    /// The same page with each item in another form.
+    pub fn map<U>(self, form: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(form).collect(),
+            unreadable: self.unreadable,
+            total_count: self.total_count,
+            next_marker: self.next_marker,
+            current_count: self.current_count,
+        }
+    }
 }
 
 /// Returns the query parameters for a page. The limit is always sent: the cloud may refuse a marker alone.
@@ -93,12 +108,37 @@ pub struct PagedList<T> {
     pub total: Option<u64>,
 }
 
+/// An item that equals another one with its id: no second copy of the ids is needed to find the repeated ones.
+#[derive(Debug)]
+struct ById<T>(T);
+
+impl<T: Listed> PartialEq for ById<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl<T: Listed> Eq for ById<T> {}
+
+impl<T: Listed> Hash for ById<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl<T: Listed> Borrow<str> for ById<T> {
+    fn borrow(&self) -> &str {
+        self.0.id()
+    }
+}
+
 /// The pages read so far.
 #[derive(Debug)]
 pub struct Pages<T> {
     /// Items requested per page.
     limit: u64,
-    items: Vec<T>,
+    /// In the order of the pages.
+    items: IndexSet<ById<T>>,
     unreadable: Vec<Unreadable>,
     unreadable_count: usize,
     /// Items without a readable id.
@@ -107,7 +147,6 @@ pub struct Pages<T> {
     pub borders: HashSet<String>,
     /// The same time of a page with fewer items than requested. It counts only if another page follows.
     short_border: Option<String>,
-    ids: HashSet<String>,
     added: usize,
     marker: Option<String>,
     /// The total that all pages report, if they agree.
@@ -125,13 +164,12 @@ impl<T> Pages<T> {
     pub fn of(limit: u64) -> Self {
         Self {
             limit,
-            items: Vec::new(),
+            items: IndexSet::new(),
             unreadable: Vec::new(),
             unreadable_count: 0,
             without_id: 0,
             borders: HashSet::new(),
             short_border: None,
-            ids: HashSet::new(),
             added: 0,
             marker: None,
             total: None,
@@ -157,7 +195,7 @@ impl<T: Listed> Pages<T> {
         self.without_id += without_id;
         for item in page.unreadable {
             // A page can repeat items.
-            if item.id.as_ref().is_none_or(|id| !self.ids.contains(id)) {
+            if item.id.as_ref().is_none_or(|id| !self.items.contains(id.as_str())) {
                 self.unreadable_count += 1;
                 if self.unreadable.len() < MOST_NAMED {
                     self.unreadable.push(item);
@@ -170,11 +208,7 @@ impl<T: Listed> Pages<T> {
             self.borders.insert(border);
         }
         let border = page.items.last().and_then(Listed::created).map(str::to_owned);
-        for item in page.items {
-            if self.ids.insert(item.id().to_owned()) {
-                self.items.push(item);
-            }
-        }
+        self.items.extend(page.items.into_iter().map(ById));
         let nothing_new = self.items.len() == before;
         // Some lists return a marker even on their last page; others may return shorter pages than requested.
         let is_short = page.current_count.unwrap_or(on_page) < limit;
@@ -203,7 +237,7 @@ impl<T: Listed> Pages<T> {
     pub fn finish(self) -> PagedList<T> {
         PagedList {
             complete: is_complete(self.items.len(), self.total, self.without_id),
-            items: self.items,
+            items: self.items.into_iter().map(|ById(item)| item).collect(),
             unreadable: self.unreadable,
             unreadable_count: self.unreadable_count,
             total: self.total,

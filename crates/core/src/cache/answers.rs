@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind};
 
 use crate::cache::contents::{Absence, CacheContents, Confirmation};
+use crate::cache::listed_item::ListedItem;
 use crate::cache::query::{Query, ReaderKey, Remote};
 use crate::cache::source::{Listing, TagsById};
+use crate::cache::stored_remote::StoredRemote;
 
 /// The most LISTs in a row that are repeated since this process created or deleted objects meanwhile.
 const MOST_DISTURBED: u32 = 10;
@@ -77,9 +79,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 
     /// Processes the end of a LIST. Returns the readers to enqueue.
-    pub(crate) fn ended_list(
+    pub(crate) fn ended_list<T: Into<ListedItem<R>>>(
         &mut self,
-        result: Result<Listing<R>, CloudError>,
+        result: Result<Listing<T>, CloudError>,
         started: Instant,
         cloud_started: Timestamp,
     ) -> HashSet<K> {
@@ -95,14 +97,15 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         };
         let mut enqueued = HashSet::new();
         self.unread.clear();
-        let present: HashSet<String> = listing.items.iter().map(|item| item.id().to_owned()).collect();
+        let items: Vec<ListedItem<R>> = listing.items.into_iter().map(Into::into).collect();
+        let present: HashSet<Arc<str>> = items.iter().map(|item| Arc::clone(&item.id)).collect();
         if listing.complete {
             self.losses.listed(started);
         }
-        for item in listing.items {
-            let id = item.id().to_owned();
+        for item in items {
+            let id = Arc::clone(&item.id);
             self.take_list_item(item, started, &mut enqueued);
-            if let Some(entry) = self.entries.get_mut(&*id) {
+            if let Some(entry) = self.entries.get_mut(&id) {
                 entry.was_listed = true;
             }
         }
@@ -140,7 +143,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// object shows neither a deletion nor a change.
     fn remove_unlisted(
         &mut self,
-        present: &HashSet<String>,
+        present: &HashSet<Arc<str>>,
         complete: bool,
         started: Instant,
         enqueued: &mut HashSet<K>,
@@ -148,7 +151,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let lost: Vec<Arc<str>> = self
             .entries
             .iter()
-            .filter(|(id, entry)| !present.contains(&***id) && entry.as_of < started)
+            .filter(|(id, entry)| !present.contains(*id) && entry.as_of < started)
             .map(|(id, _)| Arc::clone(id))
             .collect();
         for id in lost {
@@ -220,17 +223,27 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         readers
     }
 
-    fn take_list_item(&mut self, mut item: R, started: Instant, enqueued: &mut HashSet<K>) {
-        let id = item.id().to_owned();
+    fn take_list_item(&mut self, listed: ListedItem<R>, started: Instant, enqueued: &mut HashSet<K>) {
+        let ListedItem {
+            id,
+            is_partial,
+            has_tags: speaks_of_tags,
+            remote: stored,
+            ..
+        } = listed;
         if self.has_tombstone(&id, started) {
             return;
         }
-        if item.is_partial() {
+        self.tags_omitted |= R::TAGGED && !is_partial && !speaks_of_tags && !self.concerned(&id).is_empty();
+        if self.confirm_same(&id, &stored, started, speaks_of_tags) {
+            return;
+        }
+        let Some(item) = stored.get() else { return };
+        let mut item = Arc::unwrap_or_clone(item);
+        if is_partial {
             self.take_partial_item(item, started, enqueued);
             return;
         }
-        let speaks_of_tags = item.tags().is_some();
-        self.tags_omitted |= R::TAGGED && !speaks_of_tags && !self.concerned(&id).is_empty();
         let mut full = false;
         let mut news = true;
         if let Some(entry) = self.entries.get(&*id) {
@@ -253,7 +266,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             // Kinds without tags take too little from the earlier answer: an item is full only if nothing changed.
             full = entry.full && (R::TAGGED || !news);
         }
-        let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
+        let back = self.missing.remove(&*id) | self.absences.remove(&*id).is_some();
         if news || back {
             enqueued.extend(self.concerned_by(&item));
         }
@@ -264,10 +277,25 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         }
     }
 
+    /// Confirms the entry whose memory a list item shares. Returns whether it does, and nobody waits for the object.
+    fn confirm_same(&mut self, id: &str, stored: &StoredRemote<R>, started: Instant, has_tags: bool) -> bool {
+        let entry = self.entries.get(id);
+        let Some(entry) = entry.filter(|entry| !entry.is_partial && entry.remote.is_same_as(stored)) else {
+            return false;
+        };
+        if self.missing.contains(id) || self.absences.contains_key(id) {
+            return false;
+        }
+        if entry.as_of < started {
+            self.confirm(id, started, entry.full, has_tags);
+        }
+        true
+    }
+
     /// Stores a list item with unknown fields. It proves that the object exists, but replaces no complete entry.
     fn take_partial_item(&mut self, item: R, started: Instant, enqueued: &mut HashSet<K>) {
         let id = item.id().to_owned();
-        let back = self.missing.remove(&id) | self.absences.remove(&id).is_some();
+        let back = self.missing.remove(&*id) | self.absences.remove(&*id).is_some();
         let entry = self.entries.get(&*id);
         if entry.is_some_and(|entry| entry.as_of >= started) {
             return;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
 
+use crate::cache::listed_item::ListedItem;
 use crate::cache::losses::{IfMissing, Losses, LostAt};
 use crate::cache::pending::PendingQueries;
 use crate::cache::query::{LastList, Observed, Query, ReaderKey, Remote, Urgency};
@@ -171,6 +172,13 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// An object, as last read.
     pub(super) fn remote(&self, id: &str) -> Option<Arc<R>> {
         self.entries.get(id)?.remote.get()
+    }
+
+    /// Puts an item of a LIST into the form in which it waits for the end of the LIST.
+    pub(crate) fn keep(&self, item: R) -> ListedItem<R> {
+        let known = self.entries.get_key_value(item.id());
+        let known = known.map(|(id, entry)| (Arc::clone(id), entry.remote.clone()));
+        ListedItem::new(item, known, self.dictionary.as_deref())
     }
 
     /// All objects, as last read, one after the other.

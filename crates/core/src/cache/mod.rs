@@ -8,6 +8,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod contents;
+pub(crate) mod listed_item;
 pub(crate) mod losses;
 #[cfg(test)]
 pub(crate) mod model_time;
@@ -22,8 +23,9 @@ pub(crate) mod stored_remote;
 pub(crate) mod tests;
 
 pub use crate::cache::contents::CacheContents;
+pub use crate::cache::listed_item::ListedItem;
 pub use crate::cache::losses::{IfMissing, LostAt};
 pub use crate::cache::query::{LastList, MassDeletion, Observed, Query, ReaderKey, Remote, Urgency};
 pub use crate::cache::running::RunningQuery;
 pub use crate::cache::shared::Cache;
-pub use crate::cache::source::{Listing, Source, TagsById};
+pub use crate::cache::source::{KeepItem, Listing, Source, TagsById};

@@ -16,6 +16,10 @@ pub trait Remote: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Sen
 
     /// Its ID in the cloud.
     fn id(&self) -> &str;
+    /// The text of its creation time, by which lists are ordered; `None` if the answer has none.
+    fn created(&self) -> Option<&str> {
+        None
+    }
     /// The identifier, in a form that is equal for equal ones; `None` if it is unknown.
     fn identifier(&self) -> Option<String> {
         None

@@ -140,7 +140,8 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         let operation = source.operation(query);
         match query {
             Query::Collection => {
-                let result = survived(operation, async { source.list(run).await }).await;
+                let keep = |item| self.known().keep(item);
+                let result = survived(operation, async { source.list(run, &keep).await }).await;
                 source.listed(result.as_ref().map(|listing| listing.items.len()));
                 let (started, cloud_started) = run.started();
                 // If its own answer is the first with the cloud's time, the time of its start is derived from that.

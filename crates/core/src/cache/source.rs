@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use vpn_cloud::{CloudError, Operation};
 
+use crate::cache::listed_item::ListedItem;
 use crate::cache::query::Query;
 use crate::cache::running::RunningQuery;
 
@@ -14,17 +15,24 @@ use crate::cache::running::RunningQuery;
 pub type TagsById = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A finished LIST.
-pub struct Listing<R> {
+pub struct Listing<T> {
     /// The objects that the cloud listed, on all pages.
-    pub items: Vec<R>,
+    pub items: Vec<T>,
     /// As many ids as the cloud's `total_count`: an object that is not in it did not exist.
     pub complete: bool,
 }
 
+/// Puts an item of a LIST into the form in which it waits for the end of the LIST.
+pub type KeepItem<'a, R> = dyn Fn(R) -> ListedItem<R> + Send + Sync + 'a;
+
 /// Reads the cloud. Each call waits for a permit of the rate limiter, and then starts the query that it runs.
 pub trait Source<R>: Send + Sync + 'static {
-    /// Lists the whole collection.
-    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<R>, CloudError>>;
+    /// Lists the whole collection. Each page is put into the form of `keep` when it is read.
+    fn list<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        keep: &'a KeepItem<'a, R>,
+    ) -> BoxFuture<'a, Result<Listing<ListedItem<R>>, CloudError>>;
     /// Reads one object by its ID, with all of its fields.
     fn get<'a>(&'a self, run: &'a RunningQuery, id: &'a str) -> BoxFuture<'a, Result<R, CloudError>>;
     /// Reads the tags of one object by its ID.

@@ -25,6 +25,15 @@ impl<R: Remote> StoredRemote<R> {
         json.map_or_else(|| Self::Whole(Arc::new(remote)), Self::Json)
     }
 
+    /// Whether both are the same memory.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Whole(one), Self::Whole(other)) => Arc::ptr_eq(one, other),
+            (Self::Json(one), Self::Json(other)) => one.is_same_as(other),
+            _ => false,
+        }
+    }
+
     /// The parsed object. `None` cannot occur: it was read once when it was stored.
     pub(super) fn get(&self) -> Option<Arc<R>> {
         match self {

@@ -88,8 +88,19 @@ impl Script {
 }
 
 impl Source<TestResource> for Script {
-    fn list<'a>(&'a self, run: &'a RunningQuery) -> BoxFuture<'a, Result<Listing<TestResource>, CloudError>> {
-        self.ask(run, ScriptedRead::List)
+    fn list<'a>(
+        &'a self,
+        run: &'a RunningQuery,
+        keep: &'a KeepItem<'a, TestResource>,
+    ) -> BoxFuture<'a, Result<Listing<ListedItem<TestResource>>, CloudError>> {
+        let answer = self.ask(run, ScriptedRead::List);
+        Box::pin(async move {
+            let listing = answer.await?;
+            Ok(Listing {
+                items: listing.items.into_iter().map(keep).collect(),
+                complete: listing.complete,
+            })
+        })
     }
     fn get<'a>(&'a self, run: &'a RunningQuery, id: &'a str) -> BoxFuture<'a, Result<TestResource, CloudError>> {
         self.ask(run, |sender| ScriptedRead::Get(id.to_owned(), sender))
@@ -675,7 +686,7 @@ async fn a_read_started_before_the_request_does_not_answer_it() {
     let since = Instant::now();
     bench.cache.request("b", Query::Collection, since, Urgency::Reader);
     early
-        .send(Ok(Listing {
+        .send(Ok(Listing::<TestResource> {
             items: Vec::new(),
             complete: true,
         }))
@@ -1054,7 +1065,7 @@ async fn all_readers_from_before_the_first_request_share_a_list() {
 fn reads_for_an_edit_go_first_and_do_not_wait_for_reads_that_are_less_urgent() {
     let mut known = CacheContents::<TestResource, &str>::new(KEY.to_owned());
     let (start, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
-    let listing = Listing {
+    let listing = Listing::<TestResource> {
         items: Vec::new(),
         complete: true,
     };
@@ -1129,7 +1140,7 @@ fn few_readers_and_endless_disturbance_do_not_wait_for_a_complete_list() {
     let mut known = CacheContents::<TestResource, usize>::new(KEY.to_owned());
     let start = Instant::now();
     let listing = || {
-        Ok(Listing {
+        Ok(Listing::<TestResource> {
             items: Vec::new(),
             complete: false,
         })
@@ -1206,7 +1217,7 @@ fn an_object_that_an_incomplete_list_lacks_is_read_by_itself() {
     let start = Instant::now();
     let at = |second| start + Duration::from_secs(second);
     let listing = || {
-        Ok(Listing {
+        Ok(Listing::<TestResource> {
             items: Vec::new(),
             complete: false,
         })
@@ -1223,4 +1234,51 @@ fn an_object_that_an_incomplete_list_lacks_is_read_by_itself() {
     known.ended_list(listing(), at(3), Timestamp::UNIX_EPOCH);
     let object = |id: usize| Query::Object(id.to_string());
     assert_eq!(known.next_queries(), [0, 1, 2, 3].map(object));
+}
+
+#[test]
+fn items_of_a_list_that_are_as_known_share_the_memory_of_what_is_known() {
+    let mut known = CacheContents::<TestResource, &str>::new(KEY.to_owned()).in_little_memory();
+    let second = |second| Instant::now() + Duration::from_secs(second);
+    let (start, later, last) = (second(0), second(1), second(2));
+    known.wrote(thing("same", "x"), start);
+    known.wrote(thing("changed", "x"), start);
+    known.wrote(thing("written", "x"), start);
+    known.wrote(thing("unreadable", "x"), start);
+    let partial = TestResource {
+        is_partial: true,
+        ..thing("unreadable", "x")
+    };
+    let listed = [
+        thing("same", "x"),
+        thing("changed", "y"),
+        thing("written", "x"),
+        partial,
+    ];
+    let items: Vec<ListedItem<TestResource>> = listed.into_iter().map(|item| known.keep(item)).collect();
+    let shares = |known: &CacheContents<TestResource, &str>, item: &ListedItem<TestResource>| {
+        let entry = known.entries.get(&item.id).expect("an entry");
+        entry.remote.is_same_as(&item.remote)
+    };
+    let shared: Vec<bool> = items.iter().map(|item| shares(&known, item)).collect();
+    assert_eq!(
+        shared,
+        [true, false, true, false],
+        "an unreadable field could have changed"
+    );
+    known.wrote(thing("written", "z"), last);
+    let listing = Listing { items, complete: true };
+    known.ended_list(Ok(listing), later, Timestamp::UNIX_EPOCH);
+    let name = |id: &str| match known.sighting(id, Some(later)) {
+        Observed::Seen { remote, fresh, .. } => Some((remote.name, fresh)),
+        _ => None,
+    };
+    assert_eq!(name("same"), Some(("x".to_owned(), true)));
+    assert_eq!(name("changed"), Some(("y".to_owned(), true)));
+    assert_eq!(
+        name("written"),
+        Some(("z".to_owned(), true)),
+        "written after the list was started"
+    );
+    assert_eq!(name("unreadable"), Some(("x".to_owned(), false)));
 }

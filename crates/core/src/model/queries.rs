@@ -103,7 +103,7 @@ fn ended<K: Modelled>(known: &mut CacheContents<K::Remote, ObjectKey>, in_progre
         Query::Collection => {
             if let Some(list) = list {
                 let list = Listing {
-                    items: list.items.clone(),
+                    items: list.items.iter().cloned().map(|item| known.keep(item)).collect(),
                     complete: list.complete,
                 };
                 known.ended_list(Ok(list), *started, at(*second));

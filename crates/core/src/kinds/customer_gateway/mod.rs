@@ -55,6 +55,10 @@ impl Remote for CustomerGateway {
         &self.id
     }
 
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
+    }
+
     fn identifier(&self) -> Option<String> {
         self.id_value.as_deref().map(folded_identifier)
     }

@@ -113,6 +113,10 @@ impl Remote for User {
         &self.id
     }
 
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
+    }
+
     fn tags(&self) -> Option<&BTreeMap<String, String>> {
         None
     }
@@ -136,6 +140,10 @@ impl Remote for vpn_cloud::resources::user_groups::UserGroup {
 
     fn id(&self) -> &str {
         &self.id
+    }
+
+    fn created(&self) -> Option<&str> {
+        self.created_at.as_deref()
     }
 
     fn tags(&self) -> Option<&BTreeMap<String, String>> {
