@@ -2,6 +2,8 @@
 //! `--watch-namespace`). So no metric contains ids or messages, and the number of series is bounded. The exception is
 //! `credential`: the name of a Secret, for as long as an object uses it.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::{
@@ -77,9 +79,20 @@ struct KindNamespace {
     namespace: String,
 }
 
-/// Handles to every metric. Clones share the values.
-#[derive(Clone)]
-pub struct Metrics {
+/// Every metric. Clones share it: each object has one, for its part in the counts.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<MetricFamilies>);
+
+impl Deref for Metrics {
+    type Target = MetricFamilies;
+
+    fn deref(&self) -> &MetricFamilies {
+        &self.0
+    }
+}
+
+/// The series of every metric.
+pub struct MetricFamilies {
     reconciles: Family<KindOutcome, Counter>,
     reconcile_duration: Family<KindLabel, Histogram>,
     cloud_requests: Family<OperationOutcome, Counter>,
@@ -98,7 +111,7 @@ pub struct Metrics {
     creations_sent_again: Family<KindOutcome, Counter>,
 }
 
-impl Default for Metrics {
+impl Default for MetricFamilies {
     fn default() -> Self {
         Self {
             reconciles: Family::default(),

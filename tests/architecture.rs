@@ -90,6 +90,7 @@ const LAYERS: &[Crate] = &[
         modules: &[
             "compact_json",
             "compact_set",
+            "spare_capacity",
             "write_order",
             "api",
             "owner_tag",

@@ -9,8 +9,8 @@ use std::hash::Hash;
 pub(crate) enum CompactSet<T> {
     /// The usual case.
     One(T),
-    /// At least two.
-    Several(BTreeSet<T>),
+    /// At least two. Boxed: it would double the size of nearly every index.
+    Several(Box<BTreeSet<T>>),
 }
 
 impl<T: Ord + Clone> CompactSet<T> {
@@ -28,7 +28,7 @@ impl<T: Ord + Clone> CompactSet<T> {
         let set = index.entry(key).or_insert_with(|| Self::One(member.clone()));
         match set {
             Self::One(one) if one == member => {}
-            Self::One(one) => *set = Self::Several([one.clone(), member.clone()].into()),
+            Self::One(one) => *set = Self::Several(Box::new([one.clone(), member.clone()].into())),
             Self::Several(members) => {
                 members.insert(member.clone());
             }

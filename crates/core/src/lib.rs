@@ -17,5 +17,6 @@ pub mod object;
 pub mod object_state;
 pub mod observe;
 pub mod owner_tag;
+pub mod spare_capacity;
 pub mod terms;
 pub mod write_order;

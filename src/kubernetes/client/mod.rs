@@ -32,7 +32,7 @@ pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const WATCH_IDLE_LIMIT: Duration = Duration::from_secs(150);
 
 /// Concurrent requests, excluding watches. Each takes a connection, and each connection about 50 KiB.
-const MOST_REQUESTS: usize = 48;
+const MOST_REQUESTS: usize = 24;
 
 /// Clients of the same apiserver, with separate connections.
 pub(crate) struct Clients {

@@ -200,9 +200,9 @@ impl<K: CloudKind> Delivery<'_, K> {
 
     fn insert(&mut self, object: Object<K>) -> ObjectKey {
         let object = Arc::new(object);
-        self.objects.insert(&object);
-        self.claimants.observe(&object);
-        object.key()
+        let key = self.objects.insert(&object);
+        self.claimants.observe(&key, &object);
+        key
     }
 
     /// Enqueues all objects after a list, and those that refer to them.

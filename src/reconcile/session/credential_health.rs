@@ -118,8 +118,9 @@ struct OngoingFailure {
 
 #[derive(Default)]
 struct HealthState {
-    entries: HashMap<CredentialName, CredentialState>,
-    by_user: HashMap<ObjectKey, CredentialName>,
+    entries: HashMap<Arc<CredentialName>, CredentialState>,
+    /// Shares the keys of `entries`.
+    by_user: HashMap<ObjectKey, Arc<CredentialName>>,
     by_session: HashMap<Fingerprint, HashSet<CredentialName>>,
     /// When to enqueue which object to update its condition.
     due: BTreeSet<(Instant, ObjectKey)>,
@@ -294,10 +295,15 @@ impl CredentialHealth {
 
     fn uses(&self, key: &ObjectKey, name: Option<CredentialName>) {
         let mut state = self.lock();
-        if state.by_user.get(key) == name.as_ref() {
+        if state.by_user.get(key).map(|name| &**name) == name.as_ref() {
             return;
         }
         state.unschedule(key);
+        let shared = |name| match state.entries.get_key_value(&name) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::new(name),
+        };
+        let name = name.map(shared);
         let former = match &name {
             Some(name) => state.by_user.insert(key.clone(), name.clone()),
             None => state.by_user.remove(key),

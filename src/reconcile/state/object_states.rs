@@ -35,7 +35,8 @@ const WAITING: [Reason; 4] = [
 struct StateEntries<K: Kind> {
     /// For the newest versions of the objects.
     dictionary: Dictionary,
-    by_key: HashMap<ObjectKey, RegisteredState<K>>,
+    /// Boxed: a table has room for up to twice its entries.
+    by_key: HashMap<ObjectKey, Box<RegisteredState<K>>>,
     /// The keys of the objects whose newest version has a reason of [`WAITING`].
     waiting: [HashSet<ObjectKey>; WAITING.len()],
 }
@@ -93,7 +94,7 @@ impl<K: Kind> ObjectStates<K> {
         let former = {
             let mut entries = self.lock();
             let is_of = |entry: &RegisteredState<K>| entry.state.uid() == object.uid();
-            if entries.by_key.get(key).is_some_and(is_of) {
+            if entries.by_key.get(key).is_some_and(|entry| is_of(entry)) {
                 let observe = |state: &mut ObjectState<K>| state.observe(Arc::clone(&object), now);
                 return entries
                     .change_latest(key, observe)
@@ -105,7 +106,7 @@ impl<K: Kind> ObjectStates<K> {
             let registrations = None;
             entries
                 .by_key
-                .insert(key.clone(), RegisteredState { state, registrations })
+                .insert(key.clone(), Box::new(RegisteredState { state, registrations }))
         };
         // Dropped after the lock is released: the end of its registrations takes other locks.
         drop(former);

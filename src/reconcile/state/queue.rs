@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use vpn_core::spare_capacity;
 use vpn_core::terms::key::ObjectKey;
 
 /// When an object is reconciled again, unless it is enqueued before.
@@ -238,6 +239,7 @@ impl QueueState {
             Some(due) => self.insert(key.clone(), due, class, enqueued),
             None => {
                 self.entries.remove(key);
+                spare_capacity::release(&mut self.entries);
             }
         }
     }
@@ -254,6 +256,7 @@ impl QueueState {
         entry.enqueued = false;
         if !entry.running {
             self.entries.remove(key);
+            spare_capacity::release(&mut self.entries);
         }
     }
 }

@@ -47,18 +47,21 @@ impl<K: Kind> Default for WatchedObjects<K> {
 }
 
 impl<K: Kind> WatchedContents<K> {
-    fn insert(&mut self, object: &Arc<Object<K>>) {
+    fn insert(&mut self, object: &Arc<Object<K>>) -> ObjectKey {
         let watched = WatchedObject {
             object: StoredObject::compact(object, &self.dictionary),
             uid: self.hasher.hash_one(object.uid()),
             has_id: K::object(&object.status).id.is_some(),
         };
         let key = object.key();
+        let known = self.objects.get_key_value(&key).map(|(key, _)| key.clone());
+        let key = known.unwrap_or(key);
         let (_, count) = self.by_uid.entry(watched.uid).or_insert_with(|| (key.clone(), 0));
         *count += 1;
-        if let Some(former) = self.objects.insert(key, watched) {
+        if let Some(former) = self.objects.insert(key.clone(), watched) {
             self.forget_uid(former.uid);
         }
+        key
     }
 
     fn remove(&mut self, key: &ObjectKey) {
@@ -92,9 +95,9 @@ impl<K: Kind> WatchedContents<K> {
 }
 
 impl<K: Kind> WatchedObjects<K> {
-    /// Records an object that the watch delivered.
-    pub(crate) fn insert(&self, object: &Arc<Object<K>>) {
-        self.lock().insert(object);
+    /// Records an object that the watch delivered. Returns its key: one copy serves all indexes.
+    pub(crate) fn insert(&self, object: &Arc<Object<K>>) -> ObjectKey {
+        self.lock().insert(object)
     }
 
     /// Records that the watch delivered the deletion of an object.

@@ -74,10 +74,10 @@ pub struct CacheContents<R, K> {
     pub(super) dictionary: Option<Arc<Dictionary>>,
     /// By id: the objects, as last read.
     pub(super) entries: HashMap<Arc<str>, CacheEntry<R>>,
-    /// Ids by the uid in their owner tags.
-    pub(super) by_uid: HashMap<Box<str>, CompactSet<Arc<str>>>,
-    /// Ids by cluster, namespace and name in their owner tags.
-    pub(super) by_place: HashMap<Box<str>, CompactSet<Arc<str>>>,
+    /// Ids by the hash of the uid in their owner tags.
+    pub(super) by_uid: HashMap<u64, CompactSet<Arc<str>>>,
+    /// Ids by the hash of cluster, namespace and name in their owner tags.
+    pub(super) by_place: HashMap<u64, CompactSet<Arc<str>>>,
     /// Ids by the hash of their identifiers; only kinds that have one.
     pub(super) by_identifier: HashMap<u64, CompactSet<Arc<str>>>,
     /// Ids of the entries of such kinds whose identifier is unknown.
@@ -112,7 +112,7 @@ pub struct CacheContents<R, K> {
     /// By uid of a custom resource: its reader.
     pub(super) uids: HashMap<Arc<str>, K>,
     /// By reader: the uids under which it is found.
-    pub(super) uids_of: HashMap<K, Vec<Arc<str>>>,
+    pub(super) uids_of: HashMap<K, CompactSet<Arc<str>>>,
     /// Readers that watch an id that they do not hold (yet).
     pub(super) watchers: HashMap<String, HashSet<K>>,
     /// By reader: the id that it watches.
@@ -195,10 +195,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     pub fn hold(&mut self, reader: &K, uid: &str, id: Option<&str>) {
         if self.uids.get(uid) != Some(reader) {
             let uid: Arc<str> = uid.into();
-            self.uids_of
-                .entry(reader.clone())
-                .or_insert_with(|| Vec::with_capacity(1))
-                .push(Arc::clone(&uid));
+            CompactSet::insert_into(&mut self.uids_of, reader.clone(), &uid);
             self.uids.insert(uid, reader.clone());
         }
         let has_it = |id: &str| self.holders.get(id) == Some(reader);
@@ -251,10 +248,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.release_id(reader);
         self.losses.forget(reader);
         self.forget_watcher(reader);
-        for uid in self.uids_of.remove(reader).into_iter().flatten() {
+        let uids = self.uids_of.remove(reader);
+        for uid in uids.iter().flat_map(CompactSet::iter) {
             // Another reader may have that uid by now.
-            if self.uids.get(&uid) == Some(reader) {
-                self.uids.remove(&uid);
+            if self.uids.get(uid) == Some(reader) {
+                self.uids.remove(uid);
             }
         }
         self.pending.forget(reader);
@@ -294,12 +292,14 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
 
     /// Objects whose tag names this uid.
     pub fn owned_by(&self, uid: &str) -> Vec<R> {
-        self.pick(self.by_uid.get(uid))
+        let ids = self.by_uid.get(&self.hasher.hash_one(uid));
+        self.pick(ids, |found| found.uid == uid)
     }
 
     /// Objects whose tag names this cluster, namespace and name, with any uid.
     pub(crate) fn at_place_of(&self, owner: &Owner) -> Vec<R> {
-        self.pick(self.by_place.get(&*place(owner)))
+        let ids = self.by_place.get(&self.hasher.hash_one(place(owner)));
+        self.pick(ids, |found| place(found) == place(owner))
     }
 
     /// Ids of the objects whose tags are unknown and that `matches` accepts.
@@ -390,8 +390,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             }
             Some(tags) => {
                 if let Some(owner) = tags.get(&self.owner_tag_key).and_then(|value| Owner::parse(value)) {
-                    CompactSet::insert_into(&mut self.by_place, place(&owner), &id);
-                    CompactSet::insert_into(&mut self.by_uid, owner.uid.into(), &id);
+                    let (place, uid) = (self.hasher.hash_one(place(&owner)), self.hasher.hash_one(&*owner.uid));
+                    CompactSet::insert_into(&mut self.by_place, place, &id);
+                    CompactSet::insert_into(&mut self.by_uid, uid, &id);
                 }
             }
         }
@@ -422,9 +423,17 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         Owner::parse(value).map(|owner| owner.uid)
     }
 
-    fn pick(&self, ids: Option<&CompactSet<Arc<str>>>) -> Vec<R> {
-        let ids = ids.into_iter().flat_map(CompactSet::iter);
-        ids.filter_map(|id| self.remote(id)).map(Arc::unwrap_or_clone).collect()
+    /// Objects whose owner `is_it`. Two owners can have one hash.
+    fn pick(&self, ids: Option<&CompactSet<Arc<str>>>, is_it: impl Fn(&Owner) -> bool) -> Vec<R> {
+        let found = ids
+            .into_iter()
+            .flat_map(CompactSet::iter)
+            .filter_map(|id| self.remote(id));
+        let owner = |remote: &R| Owner::parse(remote.tags()?.get(&self.owner_tag_key)?);
+        found
+            .filter(|remote| owner(remote).is_some_and(|owner| is_it(&owner)))
+            .map(Arc::unwrap_or_clone)
+            .collect()
     }
 
     pub(super) fn remove(&mut self, id: &str) {
@@ -441,8 +450,9 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         let value = remote.tags().and_then(|tags| tags.get(&self.owner_tag_key));
         let owner = value.and_then(|value| Owner::parse(value));
         let Some(owner) = owner else { return };
-        CompactSet::remove_from(&mut self.by_place, &*place(&owner), id);
-        CompactSet::remove_from(&mut self.by_uid, owner.uid.as_str(), id);
+        let (place, uid) = (self.hasher.hash_one(place(&owner)), self.hasher.hash_one(&*owner.uid));
+        CompactSet::remove_from(&mut self.by_place, &place, id);
+        CompactSet::remove_from(&mut self.by_uid, &uid, id);
     }
 
     pub(super) fn record_tombstone(&mut self, id: &str, at: Instant) {
@@ -476,9 +486,8 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     }
 }
 
-/// None of the parts contains a colon.
-fn place(owner: &Owner) -> Box<str> {
-    format!("{}:{}:{}", owner.cluster, owner.namespace, owner.name).into()
+fn place(owner: &Owner) -> (&str, &str, &str) {
+    (&owner.cluster, &owner.namespace, &owner.name)
 }
 
 fn is_fresh(at: Instant, since: Option<Instant>) -> bool {

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use tokio::time::Instant;
 
 use crate::cache::query::{Query, ReaderKey, Urgency};
+use crate::spare_capacity;
 
 /// What can answer a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +150,7 @@ impl<K: ReaderKey> PendingQueries<K> {
         if !waiting.since.is_empty() {
             self.put(query.clone(), waiting);
         }
+        self.release();
     }
 
     /// The same for all queries.
@@ -169,6 +171,12 @@ impl<K: ReaderKey> PendingQueries<K> {
                 }
             }
         }
+        self.release();
+    }
+
+    fn release(&mut self) {
+        spare_capacity::release(&mut self.by_query);
+        spare_capacity::release(&mut self.by_reader);
     }
 
     /// Determines again what can answer each query, after a LIST.

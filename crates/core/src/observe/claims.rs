@@ -2,7 +2,7 @@
 //! this process knows, of any namespace and credentials. Every adoption, write and deletion checks it first. Objects
 //! that only observe claim nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -196,7 +196,8 @@ struct ClaimEntry {
 /// See the module. Pure.
 #[derive(Default)]
 pub struct Index {
-    entries: HashMap<ObjectKey, ClaimEntry>,
+    /// Boxed: a table has room for up to twice its entries.
+    entries: HashMap<ObjectKey, Box<ClaimEntry>>,
     by_id: HashMap<Arc<str>, CompactSet<ObjectKey>>,
     by_name: HashMap<PlacedName, CompactSet<ObjectKey>>,
 }
@@ -339,6 +340,9 @@ impl Index {
     }
 
     fn put(&mut self, key: &ObjectKey, claim: Claim, reserved: Option<Box<Reserved>>, is_released: bool) {
+        // One copy of the key serves all indexes.
+        let known = self.entries.get_key_value(key).map(|(key, _)| key.clone());
+        let key = &known.unwrap_or_else(|| key.clone());
         self.forget(key);
         let entry = ClaimEntry {
             claim,
@@ -352,7 +356,7 @@ impl Index {
         for name in names.chain(entry.reserved_name()) {
             CompactSet::insert_into(&mut self.by_name, name.clone(), key);
         }
-        self.entries.insert(key.clone(), entry);
+        self.entries.insert(key.clone(), Box::new(entry));
     }
 }
 
@@ -388,16 +392,6 @@ impl Claims {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A watch delivered an object that it had not delivered before.
-    pub(crate) fn claimant<K: Kind>(&self, object: &Object<K>) -> Claimant {
-        let key = object.key();
-        self.index().observe(&key, Claim::of(object));
-        Claimant {
-            claims: self.clone(),
-            key,
-        }
-    }
-
     /// Records the state of an object, unless a newer one is known or the object is no longer watched.
     pub fn update<K: Kind>(&self, object: &Object<K>) {
         let (key, claim) = (object.key(), Claim::of(object));
@@ -412,23 +406,17 @@ impl Claims {
     }
 }
 
-/// What a watched object claims. Its watch keeps this, and the claim ends when it is dropped.
-#[must_use = "the claim ends when this is dropped"]
-pub struct Claimant {
-    claims: Claims,
-    key: ObjectKey,
-}
-
-impl Drop for Claimant {
-    fn drop(&mut self) {
-        self.claims.index().forget(&self.key);
-    }
-}
-
-/// The claims of the objects of one watch.
+/// The objects of one watch, whose claims end with it.
+#[must_use = "the claims end when this is dropped"]
 pub struct Claimants {
     claims: Claims,
-    of: HashMap<ObjectKey, Claimant>,
+    of: HashSet<ObjectKey>,
+}
+
+impl Drop for Claimants {
+    fn drop(&mut self) {
+        self.retain(|_| false);
+    }
 }
 
 impl Claimants {
@@ -436,28 +424,31 @@ impl Claimants {
     pub fn new(claims: &Claims) -> Self {
         Self {
             claims: claims.clone(),
-            of: HashMap::new(),
+            of: HashSet::new(),
         }
     }
 
-    /// The watch delivered the object in this state.
-    pub fn observe<K: Kind>(&mut self, object: &Object<K>) {
-        let key = object.key();
-        if self.of.contains_key(&key) {
-            self.claims.index().observe(&key, Claim::of(object));
-        } else {
-            self.of.insert(key, self.claims.claimant(object));
+    /// The watch delivered the object with this key in this state.
+    pub fn observe<K: Kind>(&mut self, key: &ObjectKey, object: &Object<K>) {
+        if !self.of.contains(key) {
+            self.of.insert(key.clone());
         }
+        self.claims.index().observe(key, Claim::of(object));
     }
 
     /// The watch delivered its deletion.
     pub fn remove(&mut self, key: &ObjectKey) {
-        self.of.remove(key);
+        if self.of.remove(key) {
+            self.claims.index().forget(key);
+        }
     }
 
     /// The watch has listed all existing objects; the others were deleted meanwhile.
     pub fn retain(&mut self, exists: impl Fn(&ObjectKey) -> bool) {
-        self.of.retain(|key, _| exists(key));
+        let mut index = self.claims.index();
+        for key in self.of.extract_if(|key| !exists(key)) {
+            index.forget(&key);
+        }
     }
 }
 
@@ -776,7 +767,8 @@ mod tests {
         let is_held = |id| held_by(&claims.index(), "other", id).is_some();
         let mut claimants = Claimants::new(&claims);
         for name in ["alice", "bob", "carol"] {
-            claimants.observe(&state(name, 1));
+            let object = state(name, 1);
+            claimants.observe(&object.key(), &object);
         }
         claims.update(&state("alice", 2));
         assert!(is_held("alice") && is_held("bob") && is_held("carol"));
@@ -786,7 +778,8 @@ mod tests {
         assert!(!is_held("alice") && is_held("bob"));
         claimants.retain(|existing| *existing == key("carol"));
         assert!(!is_held("bob") && is_held("carol"));
-        claimants.observe(&state("alice", 4));
+        let alice = state("alice", 4);
+        claimants.observe(&alice.key(), &alice);
         assert!(is_held("alice"), "another one of that name");
         let mut former = state("alice", 5);
         (former.metadata.uid, former.status) = (Some("former".to_owned()), crate::api::VpnUserStatus::default());
