@@ -60,6 +60,7 @@ const LAYERS: &[Crate] = &[
             "request_log",
             "faults",
             "holds",
+            "rate_limit",
             "gateway_rules",
             "gateway_store",
             "p2c/codes",

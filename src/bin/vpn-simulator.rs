@@ -11,6 +11,7 @@ use std::{
 use clap::Parser;
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
+use vpn_simulator::admin::RateLimitSpec;
 use vpn_simulator::p2c_admin::VpnServerSpec;
 use vpn_simulator::{RunningSimulator, Settings, tryout};
 
@@ -69,6 +70,10 @@ struct Arguments {
         value_name = "NAME=VALUE,…"
     )]
     vpn_servers: Vec<VpnServerSpec>,
+
+    /// Requests per second and access key; more are refused with 429. Defaults to no limit.
+    #[arg(long, env = "VPN_SIMULATOR_RATE_LIMIT", value_name = "NUMBER")]
+    rate_limit: Option<f64>,
 }
 
 fn parse_credential(text: &str) -> Result<(String, SecretString), &'static str> {
@@ -105,6 +110,10 @@ async fn run(arguments: Arguments) -> io::Result<()> {
         credentials,
         region: arguments.region.clone(),
         project_id: arguments.project_id.clone(),
+        rate_limit: RateLimitSpec {
+            per_second: arguments.rate_limit,
+            burst: None,
+        },
         ..Settings::default()
     };
     if !arguments.vpn_servers.is_empty() {
@@ -112,7 +121,7 @@ async fn run(arguments: Arguments) -> io::Result<()> {
     }
     settings
         .check()
-        .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, format!("--vpn-server: {text}")))?;
+        .map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
     let servers: Vec<_> = settings
         .vpn_servers
         .iter()

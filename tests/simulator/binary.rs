@@ -168,6 +168,7 @@ fn an_invalid_flag_ends_the_process_and_is_named() {
         (["--bind-address", "nowhere"], "--bind-address"),
         (["--bind-address", address.as_str()], address.as_str()),
         (["--credential", "AK"], "--credential"),
+        (["--rate-limit", "0"], "--rate-limit"),
     ] {
         let mut process = Process::start(&arguments);
         assert!(!process.wait().success());

@@ -16,6 +16,7 @@ mod p2c_admin;
 mod p2c_faults;
 mod p2c_switches;
 mod passwords;
+mod rate_limit;
 mod servers;
 mod switches;
 mod tags;

@@ -590,8 +590,20 @@ pub struct Pace {
     pub slow_ms: u32,
 }
 
+/// The limit of requests per access key: `GET` and `PUT /_simulator/rate-limit`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitSpec {
+    /// May be a fraction; if omitted, there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<f64>,
+    /// How many requests may come at once; if omitted, a tenth of `per_second`, at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+}
+
 /// `GET /_simulator/state`: everything but secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateDump {
     /// The present time of the simulated cloud, in RFC 3339.
     pub now: String,
@@ -605,6 +617,9 @@ pub struct StateDump {
     pub users: Vec<String>,
     /// Every switch, also those in their default position.
     pub switches: SwitchPositions,
+    /// Empty: there is none.
+    #[serde(default)]
+    pub rate_limit: RateLimitSpec,
     /// Those that have hits left.
     pub faults: Vec<FaultEntry>,
     /// Requests that wait to be released.

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::admin::{
     ClockReading, ClockSetting, CredentialList, CredentialSpec, FaultList, FaultRequest, FinishedDeletions,
-    GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Permissions, ProjectSpec, Ready,
-    ReleaseRequest, Released, StateDump, SwitchPositions, UserSpec,
+    GatewayEdit, GatewayList, GatewaySeed, HeldList, Lock, LogPage, Pace, Permissions, ProjectSpec, RateLimitSpec,
+    Ready, ReleaseRequest, Released, StateDump, SwitchPositions, UserSpec,
 };
 use crate::admin_http::{AdminRefusal, AdminResult, SharedSimulator, done, ok, parse, respond};
 use crate::api::Simulator;
@@ -23,6 +23,7 @@ use crate::clock::MAX_SKEW_MS;
 use crate::holds::Release;
 use crate::operations::SimulatedOperation;
 use crate::p2c::admin_api as p2c_endpoints;
+use crate::rate_limit::RateLimit;
 use crate::request_log::Filter;
 use crate::state::CloudState;
 use crate::switches::Switches;
@@ -63,6 +64,7 @@ pub(crate) fn router() -> Router<Arc<Simulator>> {
         .route("/tokens/expire", post(expire_tokens))
         .route("/clock", get(clock).put(put_clock))
         .route("/pace", get(pace).put(put_pace))
+        .route("/rate-limit", get(rate_limit).put(put_rate_limit))
         .merge(p2c_endpoints::router())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -91,6 +93,7 @@ async fn state(Extracted(cloud): SharedSimulator) -> AdminResult {
         credentials: state.access.credentials(),
         users: state.access.users(),
         switches: positions(&state.switches),
+        rate_limit: state.rate_limit.spec(),
         faults: state.faults.list().to_vec(),
         held: state.holds.list().cloned().collect(),
         gateways: state.gateways.dump(),
@@ -438,4 +441,15 @@ async fn put_pace(Extracted(cloud): SharedSimulator, body: Bytes) -> AdminResult
     let Pace { slow_ms } = parse(&body)?;
     cloud.state().clock.slow_ms = slow_ms;
     pace(Extracted(cloud)).await
+}
+
+async fn rate_limit(Extracted(cloud): SharedSimulator) -> AdminResult {
+    let spec = cloud.state().rate_limit.spec();
+    ok(&spec)
+}
+
+async fn put_rate_limit(Extracted(cloud): SharedSimulator, body: Bytes) -> AdminResult {
+    let limit = RateLimit::new(parse::<RateLimitSpec>(&body)?).map_err(AdminRefusal::bad)?;
+    cloud.state().rate_limit = limit;
+    rate_limit(Extracted(cloud)).await
 }

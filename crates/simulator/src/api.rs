@@ -25,6 +25,7 @@ use crate::holds::Release;
 use crate::iam;
 use crate::operations::{Route, SimulatedOperation, route};
 use crate::p2c::handlers::admission;
+use crate::rate_limit::throttled;
 use crate::refusal::ApiRefusal;
 use crate::reply::HttpReply;
 use crate::settings::Settings;
@@ -51,6 +52,14 @@ enum Outcome {
     Close,
     Reset,
     Never,
+}
+
+/// What happens to a request that has just arrived.
+struct Arrival {
+    latency: Option<FaultRequest>,
+    fault: Option<FaultRequest>,
+    /// Why it goes no further.
+    refusal: Option<ApiRefusal>,
 }
 
 /// A request in progress.
@@ -130,7 +139,11 @@ impl Simulator {
             sequence: 0,
             request_id: String::new(),
         };
-        let (latency, fault) = self.arrive(&mut journey);
+        let Arrival {
+            latency,
+            fault,
+            refusal,
+        } = self.arrive(&mut journey);
         let journey = Arc::new(journey);
         let delay = |when_committed: bool| {
             let ms = latency
@@ -141,9 +154,13 @@ impl Simulator {
         };
         delay(false).await;
         let late = fault.as_ref().is_some_and(|fault| fault.fault == FaultName::LateCommit);
-        let outcome = match fault {
-            Some(fault) => self.fail(&journey, &fault).await,
-            None => Outcome::Reply(Box::new(self.execute(&journey).0)),
+        let outcome = match (fault, refusal) {
+            (Some(fault), _) => self.fail(&journey, &fault).await,
+            (None, Some(refusal)) => {
+                let switches = self.state().switches;
+                Outcome::Reply(Box::new(HttpReply::refusal(refusal, &journey.request_id, &switches)))
+            }
+            (None, None) => Outcome::Reply(Box::new(self.execute(&journey).0)),
         };
         delay(true).await;
         let date = self.leave(&journey, &outcome, late);
@@ -166,8 +183,9 @@ impl Simulator {
         Response::default()
     }
 
-    /// Logs the request and finds the faults that hit it: a latency and another one.
-    fn arrive(&self, journey: &mut Journey) -> (Option<FaultRequest>, Option<FaultRequest>) {
+    /// Logs the request, and finds the faults that hit it: a latency and another one. If there is no other one, the rate
+    /// limit applies.
+    fn arrive(&self, journey: &mut Journey) -> Arrival {
         let mut state = self.state();
         let id = Uuid::new_v4();
         let has_dashes = match journey.operation().is_some_and(SimulatedOperation::is_p2c) {
@@ -209,12 +227,24 @@ impl Simulator {
         };
         let sequence = state.log.add(entry);
         journey.sequence = sequence;
-        if let Some(server) = journey.changed_server() {
+        let fault = others.into_iter().next();
+        let is_iam = journey.operation().is_some_and(SimulatedOperation::is_iam);
+        let refusal = if is_iam || fault.is_some() {
+            None
+        } else {
+            let now = state.clock.now();
+            state.rate_limit.admit(access_key.as_deref(), now).err()
+        };
+        if let Some(server) = journey.changed_server().filter(|_| refusal.is_none()) {
             state.p2c.writes.arrive(server, sequence);
         }
         drop(state);
         self.notify();
-        (latency.into_iter().next(), others.into_iter().next())
+        Arrival {
+            latency: latency.into_iter().next(),
+            fault,
+            refusal,
+        }
     }
 
     /// Logs the outcome of the request. Returns the date for its answer.
@@ -368,11 +398,7 @@ fn false_outcome(fault: &FaultRequest, request_id: &str, switches: &Switches) ->
         reply(HttpReply::refusal(refusal, request_id, switches))
     };
     Some(match fault.fault {
-        FaultName::ThrottledByGateway => refuse(ApiRefusal::gateway(
-            StatusCode::TOO_MANY_REQUESTS,
-            "0308",
-            "The throttling threshold has been reached: policy user over ratelimit,limit:200,time:1 second",
-        )),
+        FaultName::ThrottledByGateway => refuse(throttled(200)),
         FaultName::ThrottledByService => refuse(ApiRefusal::service(
             StatusCode::TOO_MANY_REQUESTS,
             "VPN.0429",

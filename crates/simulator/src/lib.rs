@@ -31,6 +31,7 @@ mod operations;
 mod p2c;
 mod paging;
 mod quotas;
+mod rate_limit;
 mod refusal;
 mod reply;
 mod request_log;

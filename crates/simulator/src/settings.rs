@@ -2,8 +2,10 @@
 
 use secrecy::SecretString;
 
+use crate::admin::RateLimitSpec;
 use crate::p2c::admin::VpnServerSpec;
 use crate::p2c::stores::P2c;
+use crate::rate_limit::RateLimit;
 use crate::tryout;
 
 /// See the module.
@@ -19,6 +21,8 @@ pub struct Settings {
     pub user: TokenUser,
     /// The VPN servers that there are.
     pub vpn_servers: Vec<VpnServerSpec>,
+    /// Of requests per access key.
+    pub rate_limit: RateLimitSpec,
 }
 
 /// A user of IAM.
@@ -33,9 +37,11 @@ pub struct TokenUser {
 }
 
 impl Settings {
-    /// Whether there can be such VPN servers; if not, why.
+    /// Whether there can be such VPN servers and such a limit; if not, the flag and why.
     pub fn check(&self) -> Result<(), String> {
-        P2c::new(&self.vpn_servers, &self.project_id).map(drop)
+        P2c::new(&self.vpn_servers, &self.project_id).map_err(|text| format!("--vpn-server: {text}"))?;
+        RateLimit::new(self.rate_limit).map_err(|text| format!("--rate-limit: {text}"))?;
+        Ok(())
     }
 }
 
@@ -54,6 +60,7 @@ impl Default for Settings {
                 id: Some(tryout::VPN_SERVER_ID.to_owned()),
                 ..VpnServerSpec::default()
             }],
+            rate_limit: RateLimitSpec::default(),
         }
     }
 }

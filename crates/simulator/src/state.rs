@@ -9,6 +9,7 @@ use crate::faults::PendingFaults;
 use crate::gateway_store::GatewayStore;
 use crate::holds::Holds;
 use crate::p2c::stores::P2c;
+use crate::rate_limit::RateLimit;
 use crate::request_log::RequestLog;
 use crate::settings::Settings;
 use crate::switches::Switches;
@@ -23,6 +24,7 @@ pub(crate) struct CloudState {
     pub gateways: GatewayStore,
     pub p2c: P2c,
     pub faults: PendingFaults,
+    pub rate_limit: RateLimit,
     pub holds: Holds,
     pub log: RequestLog,
 }
@@ -33,6 +35,7 @@ impl CloudState {
         let mut state = Self {
             // Invalid settings never start a simulator.
             p2c: P2c::new(&settings.vpn_servers, &settings.project_id).unwrap_or_default(),
+            rate_limit: RateLimit::new(settings.rate_limit).unwrap_or_default(),
             ..Self::default()
         };
         state
@@ -73,6 +76,7 @@ impl CloudState {
             projects,
             gateways,
             p2c,
+            rate_limit,
             faults: _,
             holds: _,
             log: _,
@@ -82,6 +86,7 @@ impl CloudState {
         self.access = access;
         self.projects = projects;
         self.gateways = gateways;
+        self.rate_limit = rate_limit;
         let writes = std::mem::take(&mut self.p2c.writes);
         self.p2c = P2c { writes, ..p2c };
         self.p2c.writes.forget();
