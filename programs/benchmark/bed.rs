@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::ByteString;
 use kube::Client;
 use serde_json::{Value, json};
 use vpn_operator_testbed::{Binaries, ConnectionCounter, ControlPlane, CountingProxy, Operator, Simulator};
@@ -14,7 +15,7 @@ const ACCESS_KEY: &str = "BENCHACCESSKEY000000";
 const SECRET_KEY: &str = "BenchSecretKeyOfTheSimulator000000000000";
 const REGION: &str = "eu-west-101";
 /// The simulator's default.
-const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const PROJECT: &str = "0123456789abcdef0123456789abcdef";
 
 /// See the module.
 pub(crate) struct Bed {
@@ -26,7 +27,8 @@ pub(crate) struct Bed {
     pub connections: ConnectionCounter,
     /// Between the operators and the cloud.
     pub cloud: CountingProxy,
-    operator: PathBuf,
+    /// The operator's binary.
+    pub operator: PathBuf,
     /// Of the operators.
     environment: Vec<(String, String)>,
 }
@@ -46,14 +48,12 @@ impl Bed {
             REGION,
         ];
         let simulator = Simulator::start(plane.guardian(), &binaries.simulator, keys).await?;
-        let roomy = json!({"name": REGION, "gateway_quota": 1_000_000});
-        simulator.put::<Value>(&format!("projects/{PROJECT}"), &roomy).await?;
         let namespace = plane.create_namespace("benchmark").await?;
         let connections = ConnectionCounter::start_for(&plane, plane.kubeconfig()).await?;
         let address = simulator.url().trim_start_matches("http://").parse()?;
         let cloud = CountingProxy::start_for(address).await?;
         let client = plane.client().await?;
-        Ok(Self {
+        let bed = Self {
             plane,
             simulator,
             client,
@@ -62,11 +62,50 @@ impl Bed {
             cloud,
             operator: binaries.operator,
             environment: environment.to_vec(),
-        })
+        };
+        bed.clear().await?;
+        Ok(bed)
+    }
+
+    /// Removes what a group of rows has left, in etcd and in the cloud, while no operator runs.
+    pub(crate) async fn clear(&self) -> Result<(), Failure> {
+        let of_namespace = ["secrets", "leases", "events"].map(|kind| format!("/registry/{kind}/{}/", self.namespace));
+        for prefix in of_namespace
+            .into_iter()
+            .chain(["/registry/vpn.huaweicloud.com/".to_owned()])
+        {
+            // The range of a prefix ends before the prefix with its last byte, a slash, increased.
+            let end = format!("{}0", prefix.trim_end_matches('/'));
+            let range = json!({"key": ByteString(prefix.into_bytes()), "range_end": ByteString(end.into_bytes())});
+            self.plane.ask_etcd("deleterange", &range).await?;
+        }
+        self.simulator.reset().await?;
+        self.add_project(PROJECT, REGION).await
+    }
+
+    /// Adds a project of the cloud, with room for any number of gateways.
+    pub(crate) async fn add_project(&self, id: &str, name: &str) -> Result<(), Failure> {
+        let roomy = json!({"name": name, "gateway_quota": 1_000_000});
+        self.simulator.put::<Value>(&format!("projects/{id}"), &roomy).await?;
+        Ok(())
+    }
+
+    /// Slows the cloud down: each request takes so many milliseconds.
+    pub(crate) async fn slow_down(&self, latency: u64) -> Result<(), Failure> {
+        self.simulator.clear_faults().await?;
+        let slow = json!({"fault": "latency", "ms": latency, "times": 0});
+        Ok(self.simulator.add_fault(&slow).await?)
     }
 
     /// Starts an operator with the defaults of a release and these flags, and waits until it is ready.
     pub(crate) async fn operator(&self, flags: &[&str]) -> Result<Operator, Failure> {
+        let operator = self.launch(flags)?;
+        operator.wait_until_ready(DEADLINE).await?;
+        Ok(operator)
+    }
+
+    /// Starts an operator with the defaults of a release and these flags.
+    pub(crate) fn launch(&self, flags: &[&str]) -> Result<Operator, Failure> {
         let url = format!("http://127.0.0.1:{}", self.cloud.port());
         let mut arguments = vec![
             "run".to_owned(),
@@ -87,15 +126,13 @@ impl Bed {
             .map(|(name, value)| (name.as_str(), value.as_str()));
         let environment = keys.into_iter().chain(more);
         let kubeconfig = self.connections.kubeconfig();
-        let operator = Operator::start(
+        Ok(Operator::start(
             self.plane.guardian(),
             &self.operator,
             kubeconfig,
             arguments,
             environment,
-        )?;
-        operator.wait_until_ready(DEADLINE).await?;
-        Ok(operator)
+        )?)
     }
 
     /// How many requests the cloud has received after that one.
@@ -107,13 +144,24 @@ impl Bed {
 
     /// How many writes of our kinds' status the apiserver has served.
     pub(crate) async fn status_writes(&self) -> Result<f64, Failure> {
+        let of_status = ["group=\"vpn.huaweicloud.com\"", "subresource=\"status\""];
+        self.updates(&of_status).await
+    }
+
+    /// How many updates and patches with these labels in its metrics the apiserver has served.
+    pub(crate) async fn updates(&self, labels: &[&str]) -> Result<f64, Failure> {
+        let metrics = self.apiserver_metrics().await?;
+        let of = |verb| sum(&metrics, "apiserver_request_total", &[labels, &[verb]].concat());
+        Ok(["verb=\"PUT\"", "verb=\"PATCH\"", "verb=\"APPLY\""]
+            .map(of)
+            .iter()
+            .sum())
+    }
+
+    /// The text of the apiserver's `/metrics`.
+    pub(crate) async fn apiserver_metrics(&self) -> Result<String, Failure> {
         let request = axum::http::Request::get("/metrics").body(Vec::new())?;
-        let metrics = self.client.request_text(request).await?;
-        let of = |verb: &str| {
-            let labels = ["group=\"vpn.huaweicloud.com\"", "subresource=\"status\"", verb];
-            sum(&metrics, "apiserver_request_total", &labels)
-        };
-        Ok(of("verb=\"PUT\"") + of("verb=\"PATCH\""))
+        Ok(self.client.request_text(request).await?)
     }
 }
 
@@ -125,4 +173,10 @@ pub(crate) async fn stop(operator: Operator) -> Result<(), Failure> {
     } else {
         Err(format!("the operator ended with {status}").into())
     }
+}
+
+/// Kills an operator, as a lost node does.
+pub(crate) fn kill(operator: &Operator) -> Result<(), Failure> {
+    operator.kill()?;
+    Ok(())
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use futures::{TryStreamExt, stream};
 use kube::api::{DeleteParams, ListParams, PostParams};
-use serde_json::{Value, json};
 use vpn_operator_testbed::{Operator, eventually};
 
 use crate::bed::{Bed, stop};
@@ -90,9 +89,7 @@ pub(crate) async fn measure(
 
 /// Starts an operator that may send so many requests per second, with a cloud that takes so many milliseconds for each.
 async fn operator_of_a_slow_cloud(bed: &Bed, rate: u32, latency: u64) -> Result<Operator, Failure> {
-    bed.simulator.clear_faults().await?;
-    let slow = json!({"fault": "latency", "ms": latency, "times": 0});
-    bed.simulator.post::<Value>("faults", &slow).await?;
+    bed.slow_down(latency).await?;
     bed.operator(&["--resync-period=0", &format!("--max-requests-per-second={rate}")])
         .await
 }
@@ -131,7 +128,8 @@ pub(crate) async fn edit_meanwhile(
     Ok(())
 }
 
-async fn create(bed: &Bed, objects: Range<usize>) -> Result<(), Failure> {
+/// Creates gateways.
+pub(crate) async fn create(bed: &Bed, objects: Range<usize>) -> Result<(), Failure> {
     let api = gateways(bed);
     let create = async |number| {
         let object = serde_json::from_value(manifest(&name(number), &address(number)))?;
@@ -143,7 +141,8 @@ async fn create(bed: &Bed, objects: Range<usize>) -> Result<(), Failure> {
         .await
 }
 
-async fn delete(bed: &Bed) -> Result<(), Failure> {
+/// Deletes all gateways, and waits until none is left.
+pub(crate) async fn delete(bed: &Bed) -> Result<(), Failure> {
     let api = gateways(bed);
     api.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await?;

@@ -14,7 +14,7 @@ use crate::population::gateways;
 use crate::probes::{count, cpu_time};
 use crate::report::{Goal, Measure, Report, Row};
 
-/// Edits of one run, one after the other.
+/// Edits of one run, one after the other; fewer among few objects.
 const EDITS: usize = 100;
 
 /// Adds the rows for `size` objects at rest. `baseline`: the CPU time of an edit with few objects. Returns that of an edit.
@@ -28,7 +28,8 @@ pub(crate) async fn measure(
 ) -> Result<Duration, Failure> {
     let (calls, cpu) = (bed.simulator.last_sequence().await?, cpu_time(operator)?);
     let what = format!("one edit among {size} objects at rest");
-    let delays = delays(bed, edited, EDITS).await?;
+    let edits = EDITS.min(size / 3);
+    let delays = delays(bed, edited, edits).await?;
     for (quantile, delay, most) in [("p50", delays.quantile(50), 5.0), ("p99", delays.quantile(99), 20.0)] {
         report.add(Row {
             what: format!("{what}, from the watch to the request, {quantile}"),
@@ -43,12 +44,12 @@ pub(crate) async fn measure(
         what: format!("{what}, calls"),
         of: Measure::Count,
         unit: "calls",
-        figure: bed.calls_since(calls).await? / count(EDITS),
+        figure: bed.calls_since(calls).await? / count(edits),
         baseline: None,
         // The drift check may list meanwhile.
-        goal: Goal::AtMost(2.0 + count(size.div_ceil(200) * 4) / count(EDITS)),
+        goal: Goal::AtMost(2.0 + count(size.div_ceil(200) * 4) / count(edits)),
     });
-    let per_edit = (cpu_time(operator)?.saturating_sub(cpu)).div_f64(count(EDITS));
+    let per_edit = (cpu_time(operator)?.saturating_sub(cpu)).div_f64(count(edits));
     report.add(Row {
         what: format!("{what}, CPU time"),
         of: Measure::Time,
@@ -73,15 +74,39 @@ impl Delays {
     }
 }
 
-/// Edits one object again and again. The delay of an edit is from when a watch of the benchmark's own sees it to when the
-/// cloud has received the request.
+/// Edits one object again and again.
 pub(crate) async fn delays(bed: &Bed, edited: &str, edits: usize) -> Result<Delays, Failure> {
+    let edited = Edited {
+        name: edited.to_owned(),
+        access_key: None,
+    };
+    delays_of(bed, &vec![edited; edits]).await
+}
+
+/// An object, and the access key of its requests if others may edit at the same time.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Edited {
+    pub name: String,
+    pub access_key: Option<String>,
+}
+
+/// Edits one object after the other. The delay of an edit is from when a watch of the benchmark's own sees it to when the
+/// cloud has received the request.
+pub(crate) async fn delays_of(bed: &Bed, edited: &[Edited]) -> Result<Delays, Failure> {
     let api = gateways(bed);
-    let of_edited = watcher::Config::default().fields(&format!("metadata.name={edited}"));
-    let mut seen = Box::pin(watcher(api.clone(), of_edited).applied_objects());
-    seen.try_next().await?;
     let mut delays = Vec::new();
-    for number in 0..edits {
+    let mut watched = None;
+    for (number, object) in edited.iter().enumerate() {
+        let Edited { name, access_key } = object;
+        let mut seen = match watched.take() {
+            Some((same, seen)) if same == object => seen,
+            _ => {
+                let of_edited = watcher::Config::default().fields(&format!("metadata.name={name}"));
+                let mut seen = Box::pin(watcher(api.clone(), of_edited).applied_objects());
+                seen.try_next().await?;
+                seen
+            }
+        };
         let since = bed.simulator.last_sequence().await?;
         // Not a name that it had before.
         let wanted = format!("edited-{since}-{number}");
@@ -89,18 +114,22 @@ pub(crate) async fn delays(bed: &Bed, edited: &str, edits: usize) -> Result<Dela
         let began = Instant::now();
         let (in_watch, in_cloud) = tokio::try_join!(
             async {
-                api.patch(edited, &PatchParams::default(), &patch).await?;
+                api.patch(name, &PatchParams::default(), &patch).await?;
                 let is_edited = |object: &DynamicObject| object.data["spec"]["name"] == wanted.as_str();
                 while !seen.try_next().await?.is_some_and(|object| is_edited(&object)) {}
                 Ok::<Duration, Failure>(began.elapsed())
             },
             async {
-                let path = format!("counts?since={since}&operation=UpdateCustomerGateway&count=1&timeout_ms=60000");
+                let of_key = access_key.iter().map(|key| format!("&access_key={key}"));
+                let of_key: String = of_key.collect();
+                let path =
+                    format!("counts?since={since}&operation=UpdateCustomerGateway{of_key}&count=1&timeout_ms=60000");
                 bed.simulator.get::<Value>(&path).await?;
                 Ok(began.elapsed())
             },
         )?;
         delays.push(in_cloud.saturating_sub(in_watch).as_secs_f64() * 1000.0);
+        watched = Some((object, seen));
     }
     delays.sort_by(f64::total_cmp);
     Ok(Delays(delays))

@@ -4,21 +4,34 @@
 mod bed;
 mod creation;
 mod edit;
+mod life;
+mod memory;
+mod options;
+mod outage;
 mod page;
 mod population;
 mod probes;
 mod report;
 mod rest;
+mod rotation;
+mod shards;
+mod start;
+mod takeover;
+mod tenant;
+mod tenants;
+mod throttling;
+mod users;
+mod users_at_rest;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use vpn_operator_testbed::interrupted;
 
 use bed::Bed;
-use report::{Goal, Measure, Report, Row};
+use options::{Arguments, Group};
+use report::{Goal, Report};
 
 /// An error of any type, to be printed.
 type Failure = Box<dyn std::error::Error>;
@@ -26,38 +39,11 @@ type Failure = Box<dyn std::error::Error>;
 /// Requests of the benchmark itself to the apiserver at once.
 const AT_ONCE: usize = 32;
 
+/// Objects whose whole lives are counted: more would only take longer.
+const MOST_LIVES: usize = 100;
+
 /// For each wait.
 const DEADLINE: Duration = Duration::from_secs(600);
-
-/// The options of a run.
-#[derive(Parser)]
-#[command(about = "Measures the operator against limits: calls, writes, memory, CPU, delays")]
-pub(crate) struct Arguments {
-    /// Numbers of objects at rest
-    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
-    sizes: Vec<usize>,
-    /// Objects that are created and deleted
-    #[arg(long, value_name = "NUMBER", default_value = "1000")]
-    created: usize,
-    /// Requests per second that the operator may send
-    #[arg(long, value_name = "NUMBER", default_value = "50")]
-    rate: u32,
-    /// Latencies of the cloud in milliseconds, for creations and deletions
-    #[arg(long, value_delimiter = ',', default_value = "20,100,400")]
-    latency: Vec<u64>,
-    /// Environment variables of the operator, for example of another allocator
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    operator_env: Vec<(String, String)>,
-    /// Also write the rows and plots into this page
-    #[arg(long, value_name = "FILE")]
-    page: Option<PathBuf>,
-    /// Fail if a count misses its goal. Times and sizes depend on the machine
-    #[arg(long)]
-    check_counts: bool,
-    /// Also write the rows as JSON to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -75,26 +61,26 @@ async fn main() -> ExitCode {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("use NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut report = Report::default();
+    let mut report = Report::new(arguments.quick);
+    let mut most_connections = None;
     let bed = Bed::start(&arguments.operator_env).await?;
-    creation::measure(&bed, arguments.created, arguments.rate, &arguments.latency, &mut report).await?;
-    let latency = arguments.latency.iter().copied().max().unwrap_or_default();
-    creation::edit_meanwhile(&bed, arguments.created, arguments.rate, latency, &mut report).await?;
-    rest::measure(&bed, &arguments.sizes, &mut report).await?;
-    report.add(Row {
-        what: "connections to the apiserver at most".to_owned(),
-        of: Measure::Count,
-        unit: "",
-        figure: probes::count(bed.connections.most()),
-        baseline: None,
-        goal: Goal::AtMost(32.0),
-    });
+    for group in Group::value_variants() {
+        if arguments.includes(*group) {
+            let began = Instant::now();
+            bed.clear().await?;
+            measure(*group, &bed, arguments, &mut report).await?;
+            let name = group.to_possible_value().map(|value| value.get_name().to_owned());
+            eprintln!("benchmark: {} took {:.1?}", name.unwrap_or_default(), began.elapsed());
+            if !group.has_several_operators() {
+                most_connections = Some(bed.connections.most());
+            }
+        }
+    }
+    if let Some(most) = most_connections {
+        let what = "connections of one operator to the apiserver at most";
+        report.count(what, probes::count(most), None, Goal::AtMost(32.0));
+    }
     print!("{report}");
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.to_json()?)?;
@@ -107,5 +93,39 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
             Err(format!("counts that miss their goal:\n{}", missed.join("\n")).into())
         }
         _ => Ok(()),
+    }
+}
+
+async fn measure(group: Group, bed: &Bed, arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
+    let least = arguments.latency.iter().copied().min().unwrap_or_default();
+    let most = arguments.latency.iter().copied().max().unwrap_or_default();
+    let period = format!("{}s", arguments.check_period);
+    let (created, rate) = (arguments.created, arguments.rate);
+    match group {
+        Group::Start => start::measure(bed, report).await,
+        Group::Life => life::measure(bed, created.min(MOST_LIVES), report).await,
+        Group::Creation => creation::measure(bed, created, rate, &arguments.latency, report).await,
+        Group::Edits => creation::edit_meanwhile(bed, created, rate, most, report).await,
+        Group::Rest => rest::measure(bed, &arguments.sizes, &period, report).await,
+        Group::Users => {
+            let confirmation = Duration::from_secs(arguments.confirmation);
+            users::measure(bed, arguments.users, least, confirmation, report).await?;
+            bed.clear().await?;
+            users_at_rest::measure(bed, arguments.users_at_rest, arguments.servers, &period, report).await
+        }
+        Group::Throttling => throttling::measure(bed, arguments.throttled, arguments.cloud_rate, report).await,
+        Group::Rotation => rotation::measure(bed, arguments.rotated, report).await,
+        Group::Outage => {
+            let outage = Duration::from_secs(arguments.outage);
+            outage::measure(bed, arguments.outage_objects, rate, (outage, &period), report).await
+        }
+        Group::Tenants => tenants::measure(bed, &arguments.into(), rate, report).await,
+        Group::Memory => {
+            let changing = Duration::from_secs(arguments.changing);
+            let secrets = (arguments.secrets, changing);
+            memory::measure(bed, arguments.memory_objects, secrets, report).await
+        }
+        Group::Shards => shards::measure(bed, arguments.sharded, report).await,
+        Group::Takeover => takeover::measure(bed, &arguments.sizes, report).await,
     }
 }

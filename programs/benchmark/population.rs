@@ -8,7 +8,8 @@ use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 use vpn_operator_testbed::wait_for_condition;
 
-use crate::bed::{Bed, stop};
+use crate::bed::{Bed, PROJECT, stop};
+use crate::tenant::Tenant;
 use crate::{DEADLINE, Failure};
 
 const TEMPLATE: &str = "gateway-template";
@@ -17,8 +18,44 @@ const TEMPLATE_ADDRESS: &str = "198.18.0.1";
 /// etcd accepts 128 operations in one transaction; the simulator any number.
 const AT_ONCE: usize = 100;
 
+/// Where the objects of a population belong.
+#[derive(Clone)]
+pub(crate) enum Spread {
+    /// All use the default credentials.
+    None,
+    /// Each tenant has so many, the first tenant the template as well.
+    Tenants(Vec<usize>),
+    /// They take turns.
+    Shards(usize),
+}
+
+impl Spread {
+    fn tenant(&self, number: usize) -> Option<Tenant> {
+        let Self::Tenants(sizes) = self else { return None };
+        let mut end = 0;
+        let tenant = sizes.iter().position(|size| {
+            end += size;
+            number < end
+        });
+        tenant.map(Tenant)
+    }
+
+    fn shard(&self, number: usize) -> Option<String> {
+        match self {
+            Self::Shards(shards) => Some(shard(number % shards)),
+            _ => None,
+        }
+    }
+}
+
+/// The value of the label `shard`.
+pub(crate) fn shard(number: usize) -> String {
+    format!("shard-{number}")
+}
+
 /// Gateways at rest.
 pub(crate) struct Population {
+    spread: Spread,
     stored: String,
     resource: Value,
     uid: String,
@@ -60,9 +97,21 @@ pub(crate) fn address(number: usize) -> String {
 impl Population {
     /// Lets an operator create the first gateway.
     pub(crate) async fn begin(bed: &Bed) -> Result<Self, Failure> {
+        Self::spread(bed, Spread::None).await
+    }
+
+    /// Lets an operator create the first gateway, which belongs to the first tenant or shard.
+    pub(crate) async fn spread(bed: &Bed, spread: Spread) -> Result<Self, Failure> {
         let operator = bed.operator(&[]).await?;
         let objects = gateways(bed);
-        let object = serde_json::from_value(manifest(TEMPLATE, TEMPLATE_ADDRESS))?;
+        let mut first = manifest(TEMPLATE, TEMPLATE_ADDRESS);
+        if let Some(tenant) = spread.tenant(0) {
+            first["spec"]["credentialsRef"] = json!({"name": tenant.secret()});
+        }
+        if let Some(shard) = spread.shard(0) {
+            first["metadata"]["labels"] = json!({"shard": shard});
+        }
+        let object = serde_json::from_value(first)?;
         objects.create(&PostParams::default(), &object).await?;
         let object = wait_for_condition(&objects, TEMPLATE, ("Ready", "True"), None, DEADLINE).await?;
         stop(operator).await?;
@@ -80,6 +129,7 @@ impl Population {
             .await?
             .ok_or("the apiserver stores the first gateway elsewhere")?;
         Ok(Self {
+            spread,
             stored: String::from_utf8(stored)?,
             resource: bed.simulator.get(&format!("gateways/{id}")).await?,
             uid: object.metadata.uid.ok_or("an object has a UID")?,
@@ -131,6 +181,8 @@ struct Copy<'a> {
     uid: String,
     id: String,
     created_at: String,
+    tenant: Option<Tenant>,
+    shard: Option<String>,
 }
 
 impl<'a> Copy<'a> {
@@ -146,11 +198,22 @@ impl<'a> Copy<'a> {
             uid: format!("{number:08x}-0000-4000-8000-000000000001"),
             id: format!("{number:08x}-0000-4000-8000-000000000002"),
             created_at: created_at.to_string(),
+            tenant: of.spread.tenant(number),
+            shard: of.spread.shard(number),
         }
     }
 
     fn text(&self, first: &str) -> String {
-        first
+        let mut placed = first.to_owned();
+        if let Some((first, own)) = self.of.spread.tenant(0).zip(self.tenant) {
+            placed = placed
+                .replace(&first.secret(), &own.secret())
+                .replace(&first.project(), &own.project());
+        }
+        if let Some((first, own)) = self.of.spread.shard(0).zip(self.shard.as_ref()) {
+            placed = placed.replace(&format!("\"{first}\""), &format!("\"{own}\""));
+        }
+        placed
             .replace(TEMPLATE, &self.name)
             .replace(&self.of.uid, &self.uid)
             .replace(&self.of.id, &self.id)
@@ -165,8 +228,9 @@ impl<'a> Copy<'a> {
                 *tag.1 = self.text(value).into();
             }
         }
+        let project = self.tenant.map_or_else(|| PROJECT.to_owned(), Tenant::project);
         json!({
-            "id": self.id, "name": self.text(first["name"].as_str().unwrap_or_default()), "id_type": first["id_type"],
+            "project_id": project, "id": self.id, "name": self.text(first["name"].as_str().unwrap_or_default()), "id_type": first["id_type"],
             "id_value": self.address, "bgp_asn": first["bgp_asn"], "tags": tags, "created_at": self.created_at,
         })
     }

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use vpn_operator_testbed::{Operator, Process, eventually};
 
+use crate::bed::Bed;
 use crate::{DEADLINE, Failure};
+
+/// Checks in a row without a difference.
+const QUIET_CHECKS: u32 = 10;
+const QUIET_PAUSE: Duration = Duration::from_millis(100);
 
 /// The CPU time that a process has used.
 pub(crate) fn cpu_time(process: &Process) -> Result<Duration, Failure> {
@@ -55,4 +60,24 @@ pub(crate) async fn until_available(operator: &Operator, size: usize) -> Result<
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(crate) fn count(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or_default() as f64
+}
+
+/// Waits until nothing happens any more: for a second, the cloud receives no request, and the operators reconcile nothing.
+pub(crate) async fn until_quiet(bed: &Bed, operators: &[&Operator]) -> Result<(), Failure> {
+    let quiet = async {
+        let mut before = None;
+        let mut same = 0;
+        while same < QUIET_CHECKS {
+            let mut reconciled = 0.0;
+            for operator in operators {
+                reconciled += reconciles(operator).await?;
+            }
+            let now = Some((bed.simulator.last_sequence().await?, reconciled));
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+            tokio::time::sleep(QUIET_PAUSE).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(DEADLINE, quiet).await?
 }

@@ -10,15 +10,12 @@ use vpn_operator_testbed::{Operator, eventually, most_resident, resident};
 use crate::bed::{Bed, stop};
 use crate::edit;
 use crate::population::{Population, gateways, name};
-use crate::probes::{count, cpu_time, reconciles, sum, until_available};
-use crate::report::{Goal, Measure, Plot, Point, Report, Row};
+use crate::probes::{count, cpu_time, reconciles, sum, until_available, until_quiet};
+use crate::report::{Goal, MIB, Measure, Plot, Point, Report, Row};
 use crate::{AT_ONCE, DEADLINE, Failure};
 
-/// Of the drift check in these rows; short, so that a run sees several.
-const CHECKS: [&str; 2] = ["--resync-period=10s", "--max-requests-per-second=1000"];
-/// By default.
+/// Of the drift check, by default.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(300);
-const MIB: f64 = 1024.0 * 1024.0;
 /// Resources that are changed in the cloud.
 const CHANGED: usize = 10;
 /// More would only take longer.
@@ -27,44 +24,34 @@ const MOST_RELABELED: usize = 10_000;
 const PAGE: usize = 200;
 
 /// Adds the rows for each number of objects.
-pub(crate) async fn measure(bed: &Bed, sizes: &[usize], report: &mut Report) -> Result<(), Failure> {
+pub(crate) async fn measure(bed: &Bed, sizes: &[usize], period: &str, report: &mut Report) -> Result<(), Failure> {
     let mut population = Population::begin(bed).await?;
     let operator = bed.operator(&[]).await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    until_available(&operator, 1).await?;
+    until_quiet(bed, &[&operator]).await?;
     let idle = resident(&operator)?;
-    report.add(memory("RSS with 1 object", idle, 12.0));
+    report.memory("RSS with 1 object", idle, None, Goal::AtMost(12.0));
     stop(operator).await?;
     let mut per_edit = None;
     for size in sizes {
         population.grow_to(bed, size - 1).await?;
-        at_rest(bed, &population, *size, &mut per_edit, report).await?;
+        at_rest(bed, &population, (*size, period), &mut per_edit, report).await?;
     }
     Ok(())
-}
-
-/// A row of memory that was measured in bytes.
-fn memory(what: &str, bytes: u64, most: f64) -> Row {
-    Row {
-        what: what.to_owned(),
-        of: Measure::Size,
-        unit: "MiB",
-        figure: count(bytes) / MIB,
-        baseline: None,
-        goal: Goal::AtMost(most),
-    }
 }
 
 async fn at_rest(
     bed: &Bed,
     population: &Population,
-    size: usize,
+    (size, period): (usize, &str),
     baseline: &mut Option<Duration>,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let pages = count(size.div_ceil(PAGE));
     let (calls, writes) = (bed.simulator.last_sequence().await?, bed.status_writes().await?);
     let began = Instant::now();
-    let operator = bed.operator(&CHECKS).await?;
+    let period = format!("--resync-period={period}");
+    let operator = bed.operator(&[&period, "--max-requests-per-second=1000"]).await?;
     until_available(&operator, size).await?;
     let took = began.elapsed();
     report.add(Row {
@@ -125,13 +112,19 @@ async fn at_rest(
         _ => 280.0,
     };
     let rss = resident(&operator)?;
-    report.add(memory(&format!("RSS with {size} objects at rest"), rss, goal));
+    report.memory(
+        format!("RSS with {size} objects at rest"),
+        rss,
+        None,
+        Goal::AtMost(goal),
+    );
     plot(size, (calls, pages), took, count(rss) / MIB, report);
-    report.add(memory(
-        &format!("most RSS until {size} objects were at rest"),
+    report.memory(
+        format!("most RSS until {size} objects were at rest"),
         most,
-        goal * 1.3,
-    ));
+        None,
+        Goal::AtMost(goal * 1.3),
+    );
     compression(bed, &operator, size, report).await?;
     changed_out_of_band(bed, &operator, population, size, report).await?;
     relabeled(bed, &operator, size, report).await?;

@@ -1,0 +1,64 @@
+//! How long a start takes, and how large the program is.
+
+use std::time::{Duration, Instant};
+
+use vpn_operator_testbed::Operator;
+
+use crate::bed::{Bed, stop};
+use crate::creation::{create, delete};
+use crate::probes::{reconciles, until_available};
+use crate::report::{Goal, Measure, Report, Row};
+use crate::{DEADLINE, Failure};
+
+const STARTS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Adds the rows.
+pub(crate) async fn measure(bed: &Bed, report: &mut Report) -> Result<(), Failure> {
+    let operator = bed.operator(&["--resync-period=0"]).await?;
+    create(bed, 0..1).await?;
+    until_available(&operator, 1).await?;
+    stop(operator).await?;
+    let mut delays = Vec::new();
+    for _ in 0..STARTS {
+        let began = Instant::now();
+        let operator = bed.launch(&["--resync-period=0"])?;
+        until_reconciles(&operator).await?;
+        delays.push(began.elapsed().as_secs_f64() * 1000.0);
+        stop(operator).await?;
+    }
+    delays.sort_by(f64::total_cmp);
+    report.time(
+        format!("from the start of the process to the first reconcile, median of {STARTS}"),
+        "ms",
+        delays[STARTS / 2],
+        None,
+        Goal::AtMost(100.0),
+    );
+    // A debug build says nothing about the size of a release.
+    if !cfg!(debug_assertions) {
+        let bytes = std::fs::metadata(&bed.operator)?.len();
+        report.add(Row {
+            what: "size of the program".to_owned(),
+            of: Measure::Size,
+            unit: "MB",
+            figure: crate::probes::count(bytes) / 1e6,
+            baseline: None,
+            goal: Goal::AtMost(12.0),
+        });
+    }
+    let operator = bed.operator(&["--resync-period=0"]).await?;
+    delete(bed).await?;
+    stop(operator).await
+}
+
+/// Waits until the operator has reconciled something, more precisely than a wait for a condition that takes long.
+async fn until_reconciles(operator: &Operator) -> Result<(), Failure> {
+    let reconciled = async {
+        while reconciles(operator).await? == 0.0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(DEADLINE, reconciled).await?
+}
