@@ -19,6 +19,8 @@ const EDITS: usize = 20;
 struct Writes {
     /// Updates of objects and of their status; the benchmark itself sends none.
     objects: f64,
+    /// Of them.
+    status: f64,
     events: f64,
 }
 
@@ -27,8 +29,10 @@ impl Writes {
         let metrics = bed.apiserver_metrics().await?;
         let of_events = |verb| sum(&metrics, "apiserver_request_total", &["resource=\"events\"", verb]);
         let events = ["verb=\"POST\"", "verb=\"PATCH\"", "verb=\"PUT\""].map(of_events);
+        let of_kind = format!("resource=\"{resource}\"");
         Ok(Self {
-            objects: bed.updates(&[&format!("resource=\"{resource}\"")]).await?,
+            objects: bed.updates(&[&of_kind]).await?,
+            status: bed.updates(&[&of_kind, "subresource=\"status\""]).await?,
             events: events.iter().sum(),
         })
     }
@@ -93,6 +97,8 @@ async fn rows(
         Some(most),
         Goal::Ratio(1.0),
     );
+    let status = (after.status - before.status) / count(objects);
+    report.count(format!("{what}: status writes of them"), status, None, Goal::None);
     let events = (after.events - before.events) / count(objects);
     report.count(format!("{what}: Events"), events, None, Goal::AtMost(2.0));
     Ok(())

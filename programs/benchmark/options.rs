@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::builder::ArgPredicate::IsPresent;
 use clap::{Parser, ValueEnum};
 
 /// See the module.
@@ -21,7 +20,7 @@ pub(crate) struct Arguments {
         long,
         value_delimiter = ',',
         default_value = "1000,10000,100000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub sizes: Vec<usize>,
     /// Objects that are created and deleted
@@ -29,7 +28,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "1000",
-        default_value_if("quick", IsPresent, "25")
+        default_value_if("quick", "true", "25")
     )]
     pub created: usize,
     /// Requests per second that the operator may send
@@ -40,7 +39,7 @@ pub(crate) struct Arguments {
         long,
         value_delimiter = ',',
         default_value = "20,100,400",
-        default_value_if("quick", IsPresent, "5")
+        default_value_if("quick", "true", "5")
     )]
     pub latency: Vec<u64>,
     /// Seconds between two drift checks, so short that a run sees several
@@ -48,7 +47,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "SECONDS",
         default_value = "10",
-        default_value_if("quick", IsPresent, "1")
+        default_value_if("quick", "true", "1")
     )]
     pub check_period: u64,
     /// Users that are created on one server
@@ -56,7 +55,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "500",
-        default_value_if("quick", IsPresent, "25")
+        default_value_if("quick", "true", "25")
     )]
     pub users: usize,
     /// Seconds after which a new user counts as created
@@ -64,7 +63,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "SECONDS",
         default_value = "30",
-        default_value_if("quick", IsPresent, "1")
+        default_value_if("quick", "true", "1")
     )]
     pub confirmation: u64,
     /// Users at rest
@@ -72,7 +71,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "10000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub users_at_rest: usize,
     /// Servers with the users at rest
@@ -80,7 +79,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "20",
-        default_value_if("quick", IsPresent, "3")
+        default_value_if("quick", "true", "3")
     )]
     pub servers: usize,
     /// Gateways that are created under the rate limit of the cloud
@@ -88,7 +87,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "200",
-        default_value_if("quick", IsPresent, "15")
+        default_value_if("quick", "true", "15")
     )]
     pub throttled: usize,
     /// Requests per second that the cloud accepts then; the operator may send eight times as many
@@ -96,7 +95,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "50",
-        default_value_if("quick", IsPresent, "10")
+        default_value_if("quick", "true", "10")
     )]
     pub cloud_rate: u32,
     /// Objects of the credentials Secret that is rotated
@@ -104,7 +103,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "10000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub rotated: usize,
     /// Objects that are edited during an outage of the cloud; the goal is for 10000
@@ -112,7 +111,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "2000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub outage_objects: usize,
     /// Seconds that the outage takes at least; the goal is for 600
@@ -120,7 +119,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "SECONDS",
         default_value = "30",
-        default_value_if("quick", IsPresent, "3")
+        default_value_if("quick", "true", "3")
     )]
     pub outage: u64,
     /// Tenants with a credentials Secret each
@@ -128,7 +127,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "200",
-        default_value_if("quick", IsPresent, "8")
+        default_value_if("quick", "true", "8")
     )]
     pub tenants: usize,
     /// Objects of each tenant, some of which are sick
@@ -136,7 +135,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "50",
-        default_value_if("quick", IsPresent, "5")
+        default_value_if("quick", "true", "5")
     )]
     pub tenant_objects: usize,
     /// Objects of a large tenant, beside others with 10 each
@@ -144,7 +143,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "10000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub large_tenant: usize,
     /// Objects for the rows of memory
@@ -152,7 +151,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "10000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub memory_objects: usize,
     /// Secrets that no object refers to
@@ -160,7 +159,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "20000",
-        default_value_if("quick", IsPresent, "500")
+        default_value_if("quick", "true", "500")
     )]
     pub secrets: usize,
     /// Seconds during which 100 of them change per second
@@ -168,7 +167,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "SECONDS",
         default_value = "30",
-        default_value_if("quick", IsPresent, "2")
+        default_value_if("quick", "true", "2")
     )]
     pub changing: u64,
     /// Objects over three shards
@@ -176,7 +175,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "NUMBER",
         default_value = "30000",
-        default_value_if("quick", IsPresent, "60")
+        default_value_if("quick", "true", "60")
     )]
     pub sharded: usize,
     /// Environment variables of the operator, for example of another allocator

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vpn_operator_testbed::{Operator, Process, eventually};
+use vpn_operator_testbed::{Operator, Process};
 
 use crate::bed::Bed;
 use crate::{DEADLINE, Failure};
@@ -10,6 +10,7 @@ use crate::{DEADLINE, Failure};
 /// Checks in a row without a difference.
 const QUIET_CHECKS: u32 = 10;
 const QUIET_PAUSE: Duration = Duration::from_millis(100);
+const CHECK_PAUSE: Duration = Duration::from_millis(50);
 
 /// The CPU time that a process has used.
 pub(crate) fn cpu_time(process: &Process) -> Result<Duration, Failure> {
@@ -40,21 +41,18 @@ pub(crate) async fn reconciles(operator: &Operator) -> Result<f64, Failure> {
     Ok(sum(&metrics, "vpn_operator_reconcile_duration_seconds_count", &[]))
 }
 
-/// Waits until so many objects are reconciled and Ready.
+/// Waits until so many objects are reconciled and Ready. The checks are frequent, since the time is measured.
 pub(crate) async fn until_available(operator: &Operator, size: usize) -> Result<(), Failure> {
-    let awaited = format!("{size} objects are reconciled");
-    let reached = eventually(&awaited, DEADLINE * 2, async || {
-        let metrics = operator.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
-        let available = sum(&metrics, "vpn_operator_objects", &["reason=\"Available\""]);
-        if available >= count(size) {
-            Ok(())
-        } else {
-            let counts = metrics.lines().filter(|line| line.starts_with("vpn_operator_objects{"));
-            let counts: Vec<&str> = counts.filter(|line| !line.ends_with(" 0")).collect();
-            Err(counts.join(", "))
-        }
+    let mut counts = String::new();
+    let reached = until(CHECK_PAUSE, async || {
+        let metrics = operator.metrics(DEADLINE).await?;
+        let lines = metrics.lines().filter(|line| line.starts_with("vpn_operator_objects{"));
+        let lines: Vec<&str> = lines.filter(|line| !line.ends_with(" 0")).collect();
+        counts = lines.join(", ");
+        Ok(sum(&metrics, "vpn_operator_objects", &["reason=\"Available\""]) >= count(size))
     });
-    Ok(reached.await?)
+    let reached = reached.await;
+    reached.map_err(|failure| format!("{size} objects are not reconciled: {failure}; {counts}").into())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -62,22 +60,34 @@ pub(crate) fn count(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or_default() as f64
 }
 
-/// Waits until nothing happens any more: for a second, the cloud receives no request, and the operators reconcile nothing.
-pub(crate) async fn until_quiet(bed: &Bed, operators: &[&Operator]) -> Result<(), Failure> {
-    let quiet = async {
-        let mut before = None;
-        let mut same = 0;
-        while same < QUIET_CHECKS {
-            let mut reconciled = 0.0;
-            for operator in operators {
-                reconciled += reconciles(operator).await?;
-            }
-            let now = Some((bed.simulator.last_sequence().await?, reconciled));
-            same = if now == before { same + 1 } else { 0 };
-            before = now;
-            tokio::time::sleep(QUIET_PAUSE).await;
+/// Checks with this pause until it is so.
+pub(crate) async fn until(
+    pause: Duration,
+    mut is_so: impl AsyncFnMut() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let checked = async {
+        while !is_so().await? {
+            tokio::time::sleep(pause).await;
         }
         Ok(())
     };
-    tokio::time::timeout(DEADLINE, quiet).await?
+    let in_time = tokio::time::timeout(DEADLINE * 2, checked).await;
+    in_time.unwrap_or_else(|_| Err("not in time".into()))
+}
+
+/// Waits until nothing happens any more: for a second, the cloud receives no request, and the operators reconcile nothing.
+pub(crate) async fn until_quiet(bed: &Bed, operators: &[&Operator]) -> Result<(), Failure> {
+    let mut before = None;
+    let mut same = 0;
+    let quiet = until(QUIET_PAUSE, async || {
+        let mut reconciled = 0.0;
+        for operator in operators {
+            reconciled += reconciles(operator).await?;
+        }
+        let now = Some((bed.simulator.last_sequence().await?, reconciled));
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+        Ok(same == QUIET_CHECKS)
+    });
+    quiet.await
 }

@@ -72,17 +72,17 @@ const CEILINGS: &[(&str, Goal, &str)] = &[
     (
         "customergateways, from creation to deletion: writes to the apiserver",
         Goal::AtMost(5.0),
-        "finalizer, intent, result, deletion, finalizer: the goal of 3 is not reached",
+        "finalizer, intent, result, deletion, finalizer: the goal is 3",
     ),
     (
         "vpnusers, from creation to deletion: writes to the apiserver",
         Goal::AtMost(7.0),
-        "as above, and those of the confirmation: the goal of 4 is not reached",
+        "as above, and two of the confirmation: the goal is 4",
     ),
     (
         "connections of one operator to the apiserver at most",
         Goal::AtMost(52.0),
-        "48 requests may be in progress, besides the watches: the goal of 32 is not reached",
+        "48 requests may be in progress, besides the watches: the goal is 32",
     ),
     (
         ", calls until Ready",

@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use vpn_operator_testbed::Operator;
-
+use crate::Failure;
 use crate::bed::{Bed, stop};
 use crate::creation::{create, delete};
-use crate::probes::{reconciles, until_available};
+use crate::probes::{reconciles, until, until_available};
 use crate::report::{Goal, Measure, Report, Row};
-use crate::{DEADLINE, Failure};
 
 const STARTS: usize = 5;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -23,7 +21,7 @@ pub(crate) async fn measure(bed: &Bed, report: &mut Report) -> Result<(), Failur
     for _ in 0..STARTS {
         let began = Instant::now();
         let operator = bed.launch(&["--resync-period=0"])?;
-        until_reconciles(&operator).await?;
+        until(PAUSE, async || Ok(reconciles(&operator).await? > 0.0)).await?;
         delays.push(began.elapsed().as_secs_f64() * 1000.0);
         stop(operator).await?;
     }
@@ -50,15 +48,4 @@ pub(crate) async fn measure(bed: &Bed, report: &mut Report) -> Result<(), Failur
     let operator = bed.operator(&["--resync-period=0"]).await?;
     delete(bed).await?;
     stop(operator).await
-}
-
-/// Waits until the operator has reconciled something, more precisely than a wait for a condition that takes long.
-async fn until_reconciles(operator: &Operator) -> Result<(), Failure> {
-    let reconciled = async {
-        while reconciles(operator).await? == 0.0 {
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(DEADLINE, reconciled).await?
 }

@@ -1,12 +1,13 @@
 //! What it costs when a standby takes over many objects from a leader that was killed.
 
+use std::time::Duration;
+
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use vpn_operator_testbed::{Operator, eventually};
 
 use crate::bed::{Bed, kill, stop};
 use crate::population::{Population, gateways, name};
-use crate::probes::{count, sum, until_available, until_quiet};
+use crate::probes::{count, sum, until, until_available, until_quiet};
 use crate::report::{Goal, Report};
 use crate::{DEADLINE, Failure};
 
@@ -17,6 +18,9 @@ const FLAGS: [&str; 4] = [
     "--leader-elect-lease-duration=6s",
     "--request-timeout=3s",
 ];
+
+/// Between two checks of the Lease, whose time is measured.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Adds the rows for each number of objects.
 pub(crate) async fn measure(bed: &Bed, sizes: &[usize], report: &mut Report) -> Result<(), Failure> {
@@ -37,7 +41,12 @@ async fn of(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Failure> 
     kill(&leader)?;
     let edit = Patch::Merge(json!({"spec": {"name": format!("edited-{calls}")}}));
     gateways(bed).patch(&name(0), &PatchParams::default(), &edit).await?;
-    let leads = until_leads(&standby).await?;
+    let leading = until(PAUSE, async || {
+        let metrics = standby.metrics(DEADLINE).await?;
+        Ok(sum(&metrics, "vpn_operator_leader", &[]) > 0.0)
+    });
+    leading.await?;
+    let leads = jiff::Timestamp::now();
     let path = format!("log?since={calls}&operation=UpdateCustomerGateway&count=1&timeout_ms=110000");
     let edits: Value = bed.simulator.get(&path).await?;
     let edited = edits["requests"][0]["at"].as_str().ok_or("the edit was not sent")?;
@@ -69,18 +78,4 @@ async fn of(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Failure> 
         Goal::AtMost(1.0),
     );
     stop(standby).await
-}
-
-/// Waits until an operator leads. Returns when.
-async fn until_leads(operator: &Operator) -> Result<jiff::Timestamp, Failure> {
-    let leads = eventually("the standby leads", DEADLINE, async || {
-        let metrics = operator.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
-        if sum(&metrics, "vpn_operator_leader", &[]) > 0.0 {
-            Ok(jiff::Timestamp::now())
-        } else {
-            Err("it does not")
-        }
-        .map_err(str::to_owned)
-    });
-    Ok(leads.await?)
 }

@@ -101,6 +101,7 @@ struct FirstUser {
     stored: String,
     uid: String,
     id: String,
+    created_at: String,
     digest: String,
     key_id: String,
     key: std::sync::Arc<DigestKey>,
@@ -126,11 +127,16 @@ impl FirstUser {
         if !stored.contains(&digest) {
             return Err("status has another digest of the password".into());
         }
-        let id = user.data["status"]["id"].as_str().ok_or("a Ready user has an ID")?;
+        let status = |field: &str| {
+            let value = user.data["status"][field].as_str().map(str::to_owned);
+            value.ok_or_else(|| format!("a Ready user has no {field}"))
+        };
+        let (id, created_at) = (status("id")?, status("createdAt")?);
         Ok(Self {
             stored,
             uid: user.metadata.uid.ok_or("an object has a UID")?,
-            id: id.to_owned(),
+            id,
+            created_at,
             digest,
             key_id: key.id(&context),
             key,
@@ -147,7 +153,15 @@ impl FirstUser {
             .replace(&self.id, &copied_id(number))
             .replace(&self.digest, &self.key.digest(&context, &PASSWORD.into()))
             .replace(&self.key_id, &self.key.id(&context))
+            .replace(&self.created_at, &self.created_at(number))
             .replace(&server(0), on)
+    }
+
+    /// No two users of a server have one time: the cloud may omit one of them at the end of a page. Status has whole seconds.
+    fn created_at(&self, number: usize) -> String {
+        let first: jiff::Timestamp = self.created_at.parse().unwrap_or_default();
+        let earlier = i64::try_from(number).unwrap_or_default() + 1;
+        (first - jiff::SignedDuration::from_secs(earlier)).to_string()
     }
 }
 
@@ -172,7 +186,7 @@ async fn populate(bed: &Bed, objects: usize, servers: usize, on_each: usize) -> 
         let seed = |number: &usize| {
             json!({
                 "server_id": server(number / on_each), "id": copied_id(*number), "name": user_name(*number),
-                "password": PASSWORD, "description": resource["description"], "created_at": resource["created_at"],
+                "password": PASSWORD, "description": resource["description"], "created_at": first.created_at(*number),
             })
         };
         let seeds: Vec<Value> = numbers.iter().map(seed).collect();
