@@ -40,7 +40,7 @@ type Failure = Box<dyn std::error::Error>;
 const AT_ONCE: usize = 32;
 
 /// Objects whose whole lives are counted: more would only take longer.
-const MOST_LIVES: usize = 100;
+const MOST_LIVES: usize = 10;
 
 /// For each wait.
 const DEADLINE: Duration = Duration::from_secs(600);

@@ -11,8 +11,8 @@ pub(crate) struct Arguments {
     /// Only these groups of rows
     #[arg(long, value_enum, value_delimiter = ',', value_name = "GROUP")]
     pub only: Vec<Group>,
-    /// Few objects and short periods, and only the groups with counts, unless --only names others. A debug build needs
-    /// less than a minute
+    /// Few objects and short periods, and only the groups about counts, unless --only names others. A debug build needs
+    /// about a minute
     #[arg(long)]
     pub quick: bool,
     /// Numbers of objects at rest, and at a takeover
@@ -229,11 +229,11 @@ impl Group {
         matches!(self, Self::Takeover | Self::Shards)
     }
 
-    /// Whether it counts something. All others measure times and memory, which say nothing about few objects.
+    /// Whether it is about counts. All others are about times and memory, which say nothing about few objects.
     fn counts(self) -> bool {
         !matches!(
             self,
-            Self::Start | Self::Edits | Self::Outage | Self::Tenants | Self::Memory
+            Self::Start | Self::Edits | Self::Throttling | Self::Outage | Self::Tenants | Self::Memory
         )
     }
 }

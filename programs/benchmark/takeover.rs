@@ -15,8 +15,8 @@ use crate::{DEADLINE, Failure};
 const FLAGS: [&str; 4] = [
     "--resync-period=0",
     "--max-requests-per-second=1000",
-    "--leader-elect-lease-duration=6s",
-    "--request-timeout=3s",
+    "--leader-elect-lease-duration=5s",
+    "--request-timeout=2s",
 ];
 
 /// Between two checks of the Lease, whose time is measured.
