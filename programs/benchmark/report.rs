@@ -80,11 +80,6 @@ const CEILINGS: &[(&str, Goal, &str)] = &[
         "as above, and two of the confirmation: the goal is 4",
     ),
     (
-        "connections of one operator to the apiserver at most",
-        Goal::AtMost(52.0),
-        "48 requests may be in progress, besides the watches: the goal is 32",
-    ),
-    (
         ", calls until Ready",
         Goal::AboveBaseline(4.0),
         "the project and the first lists are no share of few objects",

@@ -4,9 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Concurrent reconciles of all kinds together. A reconcile has at most one request to the apiserver in progress, so
-/// this also limits their connections. More would only take memory, since the apiserver answers within milliseconds.
-pub(crate) const MOST_RECONCILES: usize = 32;
+use crate::kubernetes::client::MOST_REQUESTS;
+
+/// Concurrent reconciles of all kinds together. A reconcile has at most one request to the apiserver in progress, and
+/// never waits to send it: the client admits more. More reconciles would only take memory, since the apiserver answers
+/// within milliseconds.
+pub(crate) const MOST_RECONCILES: usize = 24;
+
+const _: () = assert!(MOST_RECONCILES < MOST_REQUESTS);
 
 /// How many reconciles may run at a time. Clones share it.
 #[derive(Clone)]

@@ -37,6 +37,16 @@ pub const MOST_IN_PROGRESS: usize = 32;
 /// Concurrent requests are rate × latency on average. This much more lets the rate be reached in spite of fluctuation.
 const FLUCTUATION: f64 = 1.5;
 
+/// Of the requests that the cloud accepted in the second before it refused one: the rate after that.
+const BELOW_LIMIT: f64 = 0.95;
+
+/// One refusal reduces the rate to no less than this part.
+const LARGEST_STEP: f64 = 16.0;
+
+/// The rate recovers slowly for this time after a refusal, if the limit of the cloud is known: each attempt to exceed it
+/// costs the wait that the cloud imposes.
+const STAYS_BELOW: f64 = 40.0;
+
 /// The share of the newest request in the average latency.
 const NEWEST_SHARE: f64 = 0.05;
 
@@ -191,7 +201,8 @@ impl<W: Clone + Eq + Hash + Send + Debug> RateLimiter<W> {
         }
     }
 
-    /// Records the answer "too many": halves the rate and sends nothing until the cloud's own wait is over.
+    /// Records the answer "too many": reduces the rate to what the cloud has accepted in the last second, or halves it, and
+    /// sends nothing until the cloud's own wait is over.
     pub fn throttled(&self, retry_after: Option<Duration>, now: Instant) {
         self.core().throttled(retry_after, now);
         self.changed.notify_waiters();
@@ -288,6 +299,10 @@ struct Core<W> {
     counted_at: Option<Instant>,
     blocked_until: Option<Instant>,
     slowed_at: Option<Instant>,
+    /// When requests were accepted in the last second, the oldest first.
+    accepted: VecDeque<Instant>,
+    /// How many the cloud had accepted in the second before it refused one, while more were waiting.
+    limit: Option<f64>,
     queue: BTreeMap<Rank, WaiterKey<W>>,
     ranks: HashMap<WaiterKey<W>, Rank>,
     arrivals: u64,
@@ -318,6 +333,8 @@ impl<W: Clone + Eq + Hash> Core<W> {
             counted_at: None,
             blocked_until: None,
             slowed_at: None,
+            accepted: VecDeque::new(),
+            limit: None,
             queue: BTreeMap::new(),
             ranks: HashMap::new(),
             arrivals: 0,
@@ -506,7 +523,13 @@ impl<W: Clone + Eq + Hash> Core<W> {
             .is_none_or(|at| now.saturating_duration_since(at) >= ONE_SLOWDOWN_PER)
         {
             self.slowed_at = Some(now);
-            self.rate = (self.rate / 2.0).max(SLOWEST.min(self.max));
+            let accepted = self.accepted_within_a_second(now);
+            // Otherwise, fewer were accepted because fewer were sent.
+            self.limit = Some(accepted).filter(|accepted| *accepted > 0.0 && !self.queue.is_empty());
+            let reduced = self.limit.map_or(self.rate / 2.0, |limit| {
+                (BELOW_LIMIT * limit).clamp(self.rate / LARGEST_STEP, BELOW_LIMIT * self.rate)
+            });
+            self.rate = reduced.max(SLOWEST.min(self.max));
             self.tokens = self.tokens.min(0.0);
         }
         if let Some(wait) = retry_after {
@@ -531,7 +554,41 @@ impl<W: Clone + Eq + Hash> Core<W> {
 
     fn succeeded(&mut self, now: Instant) {
         self.count(now);
-        self.rate = (self.rate + self.max / RECOVERY / self.rate).min(self.max);
+        self.accepted.push_back(now);
+        self.accepted_within_a_second(now);
+        self.rate = (self.rate + self.faster_in_a_second(now) / self.rate).min(self.max);
+    }
+
+    /// How much the rate recovers in a second of full use. At first only a little: the rate is about the limit of the cloud,
+    /// if that is known.
+    fn faster_in_a_second(&self, now: Instant) -> f64 {
+        match self.near_limit(now) {
+            Some((limit, since)) => limit / RECOVERY * since * since,
+            None => self.max / RECOVERY,
+        }
+    }
+
+    /// The limit of the cloud, and the part of [`STAYS_BELOW`] that has passed.
+    fn near_limit(&self, now: Instant) -> Option<(f64, f64)> {
+        let since = now.saturating_duration_since(self.slowed_at?).as_secs_f64() / STAYS_BELOW;
+        self.limit.map(|limit| (limit, since)).filter(|_| since < 1.0)
+    }
+
+    /// The most tokens. A burst above a known limit would be refused.
+    fn most_tokens(&self, now: Instant) -> f64 {
+        match self.near_limit(now) {
+            Some((limit, _)) => (limit - self.rate).clamp(1.0, burst(self.rate)),
+            None => burst(self.rate),
+        }
+    }
+
+    /// How many requests the cloud has accepted in the last second.
+    fn accepted_within_a_second(&mut self, now: Instant) -> f64 {
+        let is_older = |at: &Instant| now.saturating_duration_since(*at) > Duration::from_secs(1);
+        while self.accepted.front().is_some_and(is_older) {
+            self.accepted.pop_front();
+        }
+        f64::from(u32::try_from(self.accepted.len()).unwrap_or(u32::MAX))
     }
 
     /// Brings the tokens up to date.
@@ -541,7 +598,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
             .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         // A clock that stands still, or a caller with an older time, changes nothing.
         self.counted_at = Some(self.counted_at.map_or(now, |at| at.max(now)));
-        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(burst(self.rate));
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.rate).min(self.most_tokens(now));
         while let Some((expires, _)) = self.expiring.front() {
             let expires = *expires;
             let is_it = |key: &WaiterKey<W>| self.reserved.get(key).is_some_and(|permit| permit.expires == expires);
@@ -939,6 +996,57 @@ mod tests {
             before = rate_limiter.rate();
         }
         assert!((SECOND * 50..SECOND * 70).contains(&(now - start)), "{:?}", now - start);
+    }
+
+    /// A cloud that accepts so many requests in each second, and the requests it accepts and refuses within a minute.
+    fn a_minute_under_a_limit(max: f64, limit: usize) -> (usize, usize) {
+        let (rate_limiter, start) = (RateLimiter::<u32>::new(max), Instant::now());
+        let (mut accepted, mut refused) = (Vec::<Duration>::new(), 0);
+        let mut passed = Duration::ZERO;
+        while passed < SECOND * 60 {
+            passed += millis(1);
+            let now = start + passed;
+            // One of them waits in the queue.
+            while let Some(permit) = (0..2).find_map(|waiter| rate_limiter.take(waiter, Priority::Write, now)) {
+                let in_second = accepted.iter().rev().take_while(|at| passed - **at < SECOND).count();
+                if in_second < limit {
+                    accepted.push(passed);
+                    rate_limiter.succeeded(now);
+                } else {
+                    refused += 1;
+                    rate_limiter.throttled(Some(SECOND), now);
+                }
+                drop(permit);
+            }
+        }
+        (accepted.len(), refused)
+    }
+
+    #[test]
+    fn a_limit_of_the_cloud_is_found_and_nearly_used() {
+        for (max, limit) in [(400.0, 50), (100.0, 50), (50.0, 40), (1000.0, 200)] {
+            let (accepted, refused) = a_minute_under_a_limit(max, limit);
+            let used = count(accepted) / (count(limit) * 60.0);
+            assert!(used >= 0.92 && used <= 1.02, "{max} {limit}: {used}");
+            assert!(refused <= 12, "{max} {limit}: {refused} refusals");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_no_longer_applies_is_forgotten() {
+        let (rate_limiter, mut now) = (RateLimiter::<u32>::new(50.0), Instant::now());
+        for _ in 0..10 {
+            now += millis(100);
+            rate_limiter.succeeded(now);
+        }
+        while rate_limiter.take(1, Priority::Write, now).is_some() {}
+        rate_limiter.throttled(None, now);
+        let start = now;
+        while rate_limiter.rate() < 50.0 {
+            now += Duration::from_secs_f64(1.0 / rate_limiter.rate());
+            rate_limiter.succeeded(now);
+        }
+        assert!(now - start < SECOND * 110, "{:?}", now - start);
     }
 
     #[test]

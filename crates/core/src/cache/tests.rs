@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use proptest::prelude::*;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use vpn_cloud::{CloudError, ErrorKind, Operation};
@@ -1281,4 +1282,102 @@ fn items_of_a_list_that_are_as_known_share_the_memory_of_what_is_known() {
         "written after the list was started"
     );
     assert_eq!(name("unreadable"), Some(("x".to_owned(), false)));
+}
+
+/// What happens while a list is read.
+#[derive(Clone, Debug)]
+enum Meanwhile {
+    Wrote(usize, &'static str),
+    WroteDeletion(usize),
+    Got(usize, &'static str, bool),
+    GotNothing(usize),
+}
+
+fn meanwhile() -> impl Strategy<Value = Meanwhile> {
+    let names = || prop::sample::select(vec!["x", "y", "z"]);
+    prop_oneof![
+        (0..IDS.len(), names()).prop_map(|(id, name)| Meanwhile::Wrote(id, name)),
+        (0..IDS.len()).prop_map(Meanwhile::WroteDeletion),
+        (0..IDS.len(), names(), any::<bool>()).prop_map(|(id, name, has_tags)| Meanwhile::Got(id, name, has_tags)),
+        (0..IDS.len()).prop_map(Meanwhile::GotNothing),
+    ]
+}
+
+const IDS: [&str; 4] = ["a", "b", "c", "d"];
+
+fn happens(known: &mut CacheContents<TestResource, &'static str>, change: &Meanwhile, now: Instant) {
+    let gone = || CloudError::new(Operation::GetCustomerGateway, ErrorKind::Gone, "no such object");
+    match change {
+        Meanwhile::Wrote(id, name) => known.wrote(thing(IDS[*id], name), now),
+        Meanwhile::WroteDeletion(id) => drop(known.wrote_deletion(IDS[*id], now)),
+        Meanwhile::Got(id, name, has_tags) => {
+            let query = Query::Object(IDS[*id].to_owned());
+            let mut found = thing(IDS[*id], name);
+            found.tags = found.tags.filter(|_| *has_tags);
+            known.ended_get(&query, IDS[*id], Ok(found), now);
+        }
+        Meanwhile::GotNothing(id) => {
+            let query = Query::Object(IDS[*id].to_owned());
+            known.ended_get(&query, IDS[*id], Err(gone()), now);
+        }
+    }
+}
+
+/// An item of a list: its name, whether it is read completely, and whether it shows tags.
+type ItemShape = Option<(&'static str, bool, bool)>;
+
+fn item_shape() -> impl Strategy<Value = ItemShape> {
+    let names = prop::sample::select(vec!["x", "y"]);
+    prop::option::weighted(0.8, (names, prop::bool::weighted(0.2), prop::bool::weighted(0.8)))
+}
+
+proptest! {
+    #[test]
+    fn a_list_that_shares_memory_changes_as_much_as_one_that_does_not(
+        before in prop::collection::vec(meanwhile(), 0..6),
+        shapes in prop::collection::vec(item_shape(), IDS.len()),
+        between in prop::collection::vec(meanwhile(), 0..4),
+        complete in any::<bool>(),
+    ) {
+        let begin = Instant::now();
+        let second = |number: usize| begin + Duration::from_secs(u64::try_from(number).unwrap_or_default());
+        let mut known = CacheContents::<TestResource, &'static str>::new(KEY.to_owned()).in_little_memory();
+        for reader in ["a", "b"] {
+            known.hold(&reader, &format!("uid-{reader}"), Some(reader));
+        }
+        for (number, change) in before.iter().enumerate() {
+            happens(&mut known, change, second(number));
+        }
+        known.begin(Query::Collection, Urgency::Background);
+        let started = second(10);
+        let items: Vec<TestResource> = IDS
+            .iter()
+            .zip(&shapes)
+            .filter_map(|(id, shape)| {
+                let (name, is_partial, has_tags) = (*shape)?;
+                let item = thing(id, name);
+                Some(TestResource { is_partial, tags: item.tags.filter(|_| has_tags), ..thing(id, name) })
+            })
+            .collect();
+        let kept: Vec<ListedItem<TestResource>> = items.iter().cloned().map(|item| known.keep(item)).collect();
+        for (number, change) in between.iter().enumerate() {
+            happens(&mut known, change, second(11 + number));
+        }
+        let mut plain = known.clone();
+        let end = |known: &mut CacheContents<TestResource, &'static str>, items: Vec<ListedItem<TestResource>>| {
+            known.ended_list(Ok(Listing { items, complete }), started, Timestamp::UNIX_EPOCH)
+        };
+        let plain_items = items.into_iter().map(ListedItem::from).collect();
+        prop_assert_eq!(end(&mut known, kept), end(&mut plain, plain_items));
+        let entries = |known: &CacheContents<TestResource, &'static str>| {
+            let entries = known.entries.iter().map(|(id, entry)| {
+                let flags = (entry.is_partial, entry.full, entry.was_listed, entry.tags_listed, entry.tags_read_at);
+                (id.to_string(), (entry.remote.get(), entry.as_of, flags))
+            });
+            entries.collect::<BTreeMap<_, _>>()
+        };
+        prop_assert_eq!(entries(&known), entries(&plain));
+        prop_assert_eq!((&known.missing, &known.unread, known.tags_omitted), (&plain.missing, &plain.unread, plain.tags_omitted));
+        prop_assert_eq!((&known.absences, &known.tombstones), (&plain.absences, &plain.tombstones));
+    }
 }
