@@ -106,7 +106,7 @@ async fn measure(group: Group, bed: &Bed, arguments: &Arguments, report: &mut Re
         Group::Life => life::measure(bed, created.min(MOST_LIVES), report).await,
         Group::Creation => creation::measure(bed, created, rate, &arguments.latency, report).await,
         Group::Edits => creation::edit_meanwhile(bed, created, rate, most, report).await,
-        Group::Rest => rest::measure(bed, &arguments.sizes, &period, report).await,
+        Group::Rest => rest::measure(bed, &arguments.sizes, arguments.check_period, report).await,
         Group::Users => {
             let confirmation = Duration::from_secs(arguments.confirmation);
             users::measure(bed, arguments.users, least, confirmation, report).await?;

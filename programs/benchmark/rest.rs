@@ -20,11 +20,13 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(300);
 const CHANGED: usize = 10;
 /// More would only take longer.
 const MOST_RELABELED: usize = 10_000;
+/// Objects that are reconciled in a second after a restart, at least, if this machine has much else to do.
+const RESTARTED_PER_SECOND: u64 = 3_000;
 /// Objects per page of a list of the cloud.
 const PAGE: usize = 200;
 
 /// Adds the rows for each number of objects.
-pub(crate) async fn measure(bed: &Bed, sizes: &[usize], period: &str, report: &mut Report) -> Result<(), Failure> {
+pub(crate) async fn measure(bed: &Bed, sizes: &[usize], period: u64, report: &mut Report) -> Result<(), Failure> {
     let mut population = Population::begin(bed).await?;
     let operator = bed.operator(&[]).await?;
     until_available(&operator, 1).await?;
@@ -43,14 +45,16 @@ pub(crate) async fn measure(bed: &Bed, sizes: &[usize], period: &str, report: &m
 async fn at_rest(
     bed: &Bed,
     population: &Population,
-    (size, period): (usize, &str),
+    (size, period): (usize, u64),
     baseline: &mut Option<Duration>,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let pages = count(size.div_ceil(PAGE));
     let (calls, writes) = (bed.simulator.last_sequence().await?, bed.status_writes().await?);
     let began = Instant::now();
-    let period = format!("--resync-period={period}");
+    // The first check after a restart must not begin before all objects are reconciled.
+    let seconds = period.max(u64::try_from(size)? / RESTARTED_PER_SECOND);
+    let period = format!("--resync-period={seconds}s");
     let operator = bed.operator(&[&period, "--max-requests-per-second=1000"]).await?;
     until_available(&operator, size).await?;
     let took = began.elapsed();
