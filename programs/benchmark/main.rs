@@ -48,11 +48,16 @@ const DEADLINE: Duration = Duration::from_secs(600);
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = tokio::select! {
-        outcome = run(&arguments) => outcome,
+    let mut report = Report::new(arguments.quick);
+    let measured = tokio::select! {
+        outcome = run(&arguments, &mut report) => outcome,
         outcome = interrupted() => outcome.map_err(Failure::from).and(Err("interrupted".into())),
     };
-    match outcome {
+    // A run takes long: what was measured before it failed is shown, too.
+    match show(&arguments, &report)
+        .and(measured)
+        .and_then(|()| checked(&arguments, &report))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("benchmark: {failure}");
@@ -61,15 +66,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut report = Report::new(arguments.quick);
+async fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
     let mut most_connections = None;
     let bed = Bed::start(&arguments.operator_env).await?;
     for group in Group::value_variants() {
         if arguments.includes(*group) {
             let began = Instant::now();
             bed.clear().await?;
-            measure(*group, &bed, arguments, &mut report).await?;
+            measure(*group, &bed, arguments, report).await?;
             let name = group.to_possible_value().map(|value| value.get_name().to_owned());
             eprintln!("benchmark: {} took {:.1?}", name.unwrap_or_default(), began.elapsed());
             if !group.has_several_operators() {
@@ -81,13 +85,22 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         let what = "connections of one operator to the apiserver at most";
         report.count(what, probes::count(most), None, Goal::AtMost(32.0));
     }
+    Ok(())
+}
+
+/// Prints the rows, and writes them to the files that were named.
+fn show(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     print!("{report}");
     if let Some(file) = &arguments.json {
         std::fs::write(file, report.to_json()?)?;
     }
     if let Some(page) = &arguments.page {
-        page::write(&report, page)?;
+        page::write(report, page)?;
     }
+    Ok(())
+}
+
+fn checked(arguments: &Arguments, report: &Report) -> Result<(), Failure> {
     match report.missed_counts() {
         missed if arguments.check_counts && !missed.is_empty() => {
             Err(format!("counts that miss their goal:\n{}", missed.join("\n")).into())

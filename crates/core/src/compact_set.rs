@@ -9,7 +9,11 @@ use std::hash::Hash;
 pub(crate) enum CompactSet<T> {
     /// The usual case.
     One(T),
-    /// At least two. Boxed: it would double the size of nearly every index.
+    /// At least two.
+    #[expect(
+        clippy::box_collection,
+        reason = "unboxed, it would make each entry of the indexes larger by half"
+    )]
     Several(Box<BTreeSet<T>>),
 }
 

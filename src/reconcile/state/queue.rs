@@ -235,12 +235,11 @@ impl QueueState {
         entry.running = false;
         let delivered = entry.delivered.take().filter(|_| !is_echo());
         let (again, class, enqueued) = (entry.again.take(), entry.class, entry.enqueued);
-        match again.into_iter().chain(delivered).chain(due).min() {
-            Some(due) => self.insert(key.clone(), due, class, enqueued),
-            None => {
-                self.entries.remove(key);
-                spare_capacity::release(&mut self.entries);
-            }
+        if let Some(due) = again.into_iter().chain(delivered).chain(due).min() {
+            self.insert(key.clone(), due, class, enqueued);
+        } else {
+            self.entries.remove(key);
+            spare_capacity::release(&mut self.entries);
         }
     }
 
