@@ -33,7 +33,7 @@ pub(crate) const WATCH_IDLE_LIMIT: Duration = Duration::from_secs(150);
 
 /// Concurrent requests, excluding watches. Each takes a connection, and each connection about 50 KiB. Reconciles that the
 /// apiserver does not answer leave some to the lists and watches.
-pub(crate) const MOST_REQUESTS: usize = 28;
+pub(crate) const MOST_REQUESTS: usize = 26;
 
 /// Clients of the same apiserver, with separate connections.
 pub(crate) struct Clients {
