@@ -1,6 +1,6 @@
 //! Tables that were large once, as after a start, and are nearly empty at rest: they give their memory back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
 /// Smaller tables keep their memory.
@@ -9,9 +9,20 @@ const SMALL: usize = 256;
 /// Gives back the memory of a table that uses less than an eighth of it. Called after each removal, this costs a constant
 /// time on average.
 pub fn release<K: Eq + Hash, V, S: BuildHasher>(table: &mut HashMap<K, V, S>) {
-    if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
+    if is_sparse(table.len(), table.capacity()) {
         table.shrink_to(table.len() * 2);
     }
+}
+
+/// The same for a set.
+pub fn release_set<T: Eq + Hash, S: BuildHasher>(set: &mut HashSet<T, S>) {
+    if is_sparse(set.len(), set.capacity()) {
+        set.shrink_to(set.len() * 2);
+    }
+}
+
+fn is_sparse(length: usize, capacity: usize) -> bool {
+    capacity > SMALL && length < capacity / 8
 }
 
 #[cfg(test)]

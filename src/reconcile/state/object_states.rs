@@ -14,6 +14,7 @@ use vpn_core::kind::Kind;
 use vpn_core::object::Object;
 use vpn_core::object::stored_object::StoredObject;
 use vpn_core::object_state::ObjectState;
+use vpn_core::spare_capacity;
 use vpn_core::terms::key::ObjectKey;
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
 
@@ -68,8 +69,8 @@ impl<K: Kind> StateEntries<K> {
                 if !keys.contains(key) {
                     keys.insert(key.clone());
                 }
-            } else if keys.remove(key) && keys.is_empty() {
-                keys.shrink_to_fit();
+            } else if keys.remove(key) {
+                spare_capacity::release_set(keys);
             }
         }
     }

@@ -238,8 +238,7 @@ impl QueueState {
         if let Some(due) = again.into_iter().chain(delivered).chain(due).min() {
             self.insert(key.clone(), due, class, enqueued);
         } else {
-            self.entries.remove(key);
-            spare_capacity::release(&mut self.entries);
+            self.drop_entry(key);
         }
     }
 
@@ -254,9 +253,13 @@ impl QueueState {
         entry.class = QueueClass::Other;
         entry.enqueued = false;
         if !entry.running {
-            self.entries.remove(key);
-            spare_capacity::release(&mut self.entries);
+            self.drop_entry(key);
         }
+    }
+
+    fn drop_entry(&mut self, key: &ObjectKey) {
+        self.entries.remove(key);
+        spare_capacity::release(&mut self.entries);
     }
 }
 

@@ -443,7 +443,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
     /// How many take place at a time if the rate is reached and each takes this time, by Little's law.
     fn needed(&self, time: AverageTime) -> usize {
         let needed = self.rate * time.seconds() * FLUCTUATION;
-        let reaches = |room: &usize| f64::from(u32::try_from(*room).unwrap_or(u32::MAX)) >= needed;
+        let reaches = |room: &usize| as_number(*room) >= needed;
         (0..MOST_IN_PROGRESS).find(reaches).unwrap_or(MOST_IN_PROGRESS)
     }
 
@@ -523,7 +523,8 @@ impl<W: Clone + Eq + Hash> Core<W> {
             .is_none_or(|at| now.saturating_duration_since(at) >= ONE_SLOWDOWN_PER)
         {
             self.slowed_at = Some(now);
-            let accepted = self.accepted_within_a_second(now);
+            self.forget_accepted(now);
+            let accepted = as_number(self.accepted.len());
             // Otherwise, fewer were accepted because fewer were sent.
             self.limit = Some(accepted).filter(|accepted| *accepted > 0.0 && !self.queue.is_empty());
             let reduced = self.limit.map_or(self.rate / 2.0, |limit| {
@@ -555,7 +556,7 @@ impl<W: Clone + Eq + Hash> Core<W> {
     fn succeeded(&mut self, now: Instant) {
         self.count(now);
         self.accepted.push_back(now);
-        self.accepted_within_a_second(now);
+        self.forget_accepted(now);
         self.rate = (self.rate + self.faster_in_a_second(now) / self.rate).min(self.max);
     }
 
@@ -582,13 +583,12 @@ impl<W: Clone + Eq + Hash> Core<W> {
         }
     }
 
-    /// How many requests the cloud has accepted in the last second.
-    fn accepted_within_a_second(&mut self, now: Instant) -> f64 {
+    /// Forgets the requests that were accepted more than a second ago.
+    fn forget_accepted(&mut self, now: Instant) {
         let is_older = |at: &Instant| now.saturating_duration_since(*at) > Duration::from_secs(1);
         while self.accepted.front().is_some_and(is_older) {
             self.accepted.pop_front();
         }
-        f64::from(u32::try_from(self.accepted.len()).unwrap_or(u32::MAX))
     }
 
     /// Brings the tokens up to date.
@@ -652,6 +652,10 @@ impl AverageTime {
     }
 }
 
+fn as_number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// Until when a reserved permit counts as a request in progress.
 fn has_room_until(permit: &ReservedPermit) -> Instant {
     permit.given + PERMIT_HAS_ROOM
@@ -673,10 +677,6 @@ mod tests {
 
     fn millis(millis: u64) -> Duration {
         Duration::from_millis(millis)
-    }
-
-    fn count(permits: usize) -> f64 {
-        f64::from(u32::try_from(permits).expect("few permits"))
     }
 
     /// Takes all free permits.
@@ -1026,7 +1026,7 @@ mod tests {
     fn a_limit_of_the_cloud_is_found_and_nearly_used() {
         for (max, limit) in [(400.0, 50), (100.0, 50), (50.0, 40), (1000.0, 200)] {
             let (accepted, refused) = a_minute_under_a_limit(max, limit);
-            let used = count(accepted) / (count(limit) * 60.0);
+            let used = as_number(accepted) / (as_number(limit) * 60.0);
             assert!((0.92..=1.02).contains(&used), "{max} {limit}: {used}");
             assert!(refused <= 12, "{max} {limit}: {refused} refusals");
         }
@@ -1250,7 +1250,7 @@ mod tests {
                     LimiterStep::Throttled(wait) => core.throttled(wait.then_some(SECOND), now),
                     LimiterStep::Succeeded => core.succeeded(now),
                 }
-                paid.push((now, count(core.reserved.len()) - count(given)));
+                paid.push((now, as_number(core.reserved.len()) - as_number(given)));
             }
             for (from, (start, _)) in paid.iter().enumerate() {
                 let mut sum = 0.0;
