@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::ByteString;
 use kube::Client;
 use serde_json::{Value, json};
-use vpn_operator_testbed::{Binaries, ConnectionCounter, ControlPlane, CountingProxy, Operator, Simulator};
+use vpn_operator_testbed::{Binaries, ConnectionCounter, ControlPlane, CountingProxy, Operator, Simulator, eventually};
 
 use crate::probes::{count, sum};
 use crate::{DEADLINE, Failure};
@@ -16,6 +16,9 @@ const SECRET_KEY: &str = "BenchSecretKeyOfTheSimulator000000000000";
 const REGION: &str = "eu-west-101";
 /// The simulator's default.
 pub(crate) const PROJECT: &str = "0123456789abcdef0123456789abcdef";
+
+/// Updates of gateways, as the query of the counts of the cloud.
+pub(crate) const UPDATES: &str = "operation=UpdateCustomerGateway";
 
 /// See the module.
 pub(crate) struct Bed {
@@ -142,6 +145,28 @@ impl Bed {
         Ok(count(calls.values().sum::<u64>()))
     }
 
+    /// How many of them were calls of this operation.
+    pub(crate) async fn calls_of(&self, operation: &str, sequence: u64) -> Result<f64, Failure> {
+        let calls = self.simulator.calls_since(sequence).await?;
+        Ok(count(calls.get(operation).copied().unwrap_or_default()))
+    }
+
+    /// Waits until the cloud has received so many requests after that one. `of`: which ones, as the query of its counts.
+    pub(crate) async fn until_called(&self, of: &str, sequence: u64, calls: usize) -> Result<(), Failure> {
+        // Shorter than the timeout of one request.
+        let path = format!("counts?since={sequence}&{of}&count={calls}&timeout_ms=20000");
+        let wanted = u64::try_from(calls)?;
+        let awaited = format!("{calls} requests with {of}");
+        let called = eventually(&awaited, DEADLINE * 2, async || {
+            let counts: Value = self.simulator.get(&path).await.map_err(|error| error.to_string())?;
+            match counts["total"].as_u64() {
+                Some(total) if total >= wanted => Ok(()),
+                _ => Err(counts.to_string()),
+            }
+        });
+        Ok(called.await?)
+    }
+
     /// How many writes of our kinds' status the apiserver has served.
     pub(crate) async fn status_writes(&self) -> Result<f64, Failure> {
         let of_status = ["group=\"vpn.huaweicloud.com\"", "subresource=\"status\""];
@@ -173,10 +198,4 @@ pub(crate) async fn stop(operator: Operator) -> Result<(), Failure> {
     } else {
         Err(format!("the operator ended with {status}").into())
     }
-}
-
-/// Kills an operator, as a lost node does.
-pub(crate) fn kill(operator: &Operator) -> Result<(), Failure> {
-    operator.kill()?;
-    Ok(())
 }

@@ -3,16 +3,15 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use futures::{TryStreamExt, stream};
-use kube::api::{DeleteParams, ListParams, PostParams};
-use vpn_operator_testbed::{Operator, eventually};
+use vpn_operator_testbed::Operator;
 
+use crate::Failure;
 use crate::bed::{Bed, stop};
 use crate::edit;
+use crate::objects::{create_all, delete_all};
 use crate::population::{address, gateways, manifest, name};
-use crate::probes::{count, until_available};
-use crate::report::{Goal, Measure, Report, Row};
-use crate::{AT_ONCE, DEADLINE, Failure};
+use crate::probes::{count, pages, until_available};
+use crate::report::{Goal, Report};
 
 /// Edits while others are created: few enough to end before the creations.
 const EDITS_MEANWHILE: usize = 20;
@@ -40,48 +39,40 @@ pub(crate) async fn measure(
         let seconds = began.elapsed().as_secs_f64();
         let by_rate = count(objects) / f64::from(rate);
         let by_latency = count(objects) * Duration::from_millis(*latency).as_secs_f64() / MOST_IN_PROGRESS;
-        report.add(Row {
-            what: format!("{what}, from creation to Ready"),
-            of: Measure::Time,
-            unit: "s",
-            figure: seconds,
-            baseline: Some(by_rate.max(by_latency)),
-            goal: Goal::Ratio(1.05),
-        });
-        report.add(Row {
-            what: format!("{what}, calls until Ready"),
-            of: Measure::Count,
-            unit: "calls",
-            figure: bed.calls_since(calls).await?,
-            baseline: Some(count(objects)),
-            goal: Goal::AboveBaseline(count(objects.div_ceil(200))),
-        });
-        report.add(Row {
-            what: format!("{what}, status writes per gateway"),
-            of: Measure::Count,
-            unit: "",
-            figure: (bed.status_writes().await? - writes) / count(objects),
-            baseline: None,
-            goal: Goal::AtMost(3.0),
-        });
+        report.time(
+            format!("{what}, from creation to Ready"),
+            "s",
+            seconds,
+            Some(by_rate.max(by_latency)),
+            Goal::Ratio(1.05),
+        );
+        report.calls(
+            format!("{what}, calls until Ready"),
+            bed.calls_since(calls).await?,
+            Some(count(objects)),
+            Goal::AboveBaseline(pages(objects)),
+        );
+        report.count(
+            format!("{what}, status writes per gateway"),
+            (bed.status_writes().await? - writes) / count(objects),
+            None,
+            Goal::AtMost(3.0),
+        );
         let (calls, began) = (bed.simulator.last_sequence().await?, Instant::now());
         delete(bed).await?;
-        report.add(Row {
-            what: format!("{what}, from deletion to its end"),
-            of: Measure::Time,
-            unit: "s",
-            figure: began.elapsed().as_secs_f64(),
-            baseline: Some(by_rate.max(by_latency)),
-            goal: Goal::Ratio(1.05),
-        });
-        report.add(Row {
-            what: format!("{what}, calls for the deletion"),
-            of: Measure::Count,
-            unit: "calls",
-            figure: bed.calls_since(calls).await?,
-            baseline: Some(count(objects)),
-            goal: Goal::Ratio(1.02),
-        });
+        report.time(
+            format!("{what}, from deletion to its end"),
+            "s",
+            began.elapsed().as_secs_f64(),
+            Some(by_rate.max(by_latency)),
+            Goal::Ratio(1.05),
+        );
+        report.calls(
+            format!("{what}, calls for the deletion"),
+            bed.calls_since(calls).await?,
+            Some(count(objects)),
+            Goal::Ratio(1.02),
+        );
         stop(operator).await?;
     }
     Ok(())
@@ -111,15 +102,13 @@ pub(crate) async fn edit_meanwhile(
     created?;
     let meanwhile = meanwhile?;
     for (quantile, percent) in [("p50", 50), ("p99", 99)] {
-        report.add(Row {
-            what: format!("one edit while {objects} gateways are created, from the watch to the request, {quantile}"),
-            of: Measure::Time,
-            unit: "ms",
-            figure: meanwhile.quantile(percent),
-            baseline: Some(alone.quantile(percent)),
-            // One request of another object.
-            goal: Goal::AboveBaseline(count(latency)),
-        });
+        report.time(
+            format!("one edit while {objects} gateways are created, from the watch to the request, {quantile}"),
+            "ms",
+            meanwhile.quantile(percent),
+            Some(alone.quantile(percent)), // One request of another object.
+            Goal::AboveBaseline(count(latency)),
+        );
     }
     until_available(&operator, objects).await?;
     delete(bed).await?;
@@ -130,33 +119,11 @@ pub(crate) async fn edit_meanwhile(
 
 /// Creates gateways.
 pub(crate) async fn create(bed: &Bed, objects: Range<usize>) -> Result<(), Failure> {
-    let api = gateways(bed);
-    let create = async |number| {
-        let object = serde_json::from_value(manifest(&name(number), &address(number)))?;
-        api.create(&PostParams::default(), &object).await?;
-        Ok(())
-    };
-    stream::iter(objects.map(Ok))
-        .try_for_each_concurrent(AT_ONCE, create)
-        .await
+    let manifests = objects.map(|number| manifest(&name(number), &address(number)));
+    create_all(&gateways(bed), manifests).await
 }
 
 /// Deletes all gateways, and waits until none is left.
 pub(crate) async fn delete(bed: &Bed) -> Result<(), Failure> {
-    let api = gateways(bed);
-    api.delete_collection(&DeleteParams::default(), &ListParams::default())
-        .await?;
-    let deleted = eventually("every gateway is deleted", DEADLINE, async || {
-        let left = api
-            .list(&ListParams::default().limit(1))
-            .await
-            .map_err(|error| error.to_string())?;
-        let more = left.metadata.remaining_item_count.unwrap_or_default();
-        if left.items.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} are left", more + 1))
-        }
-    });
-    Ok(deleted.await?)
+    delete_all(&gateways(bed)).await
 }

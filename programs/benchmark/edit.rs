@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use futures::TryStreamExt;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use serde_json::{Value, json};
+use serde_json::json;
 use vpn_operator_testbed::Operator;
 
 use crate::Failure;
-use crate::bed::Bed;
+use crate::bed::{Bed, UPDATES};
 use crate::population::gateways;
-use crate::probes::{count, cpu_time};
-use crate::report::{Goal, Measure, Report, Row};
+use crate::probes::{count, cpu_time, pages};
+use crate::report::{Goal, Report};
 
 /// Edits of one run, one after the other; fewer among few objects.
 const EDITS: usize = 100;
@@ -31,36 +31,31 @@ pub(crate) async fn measure(
     let edits = EDITS.min(size / 3);
     let delays = delays(bed, edited, edits).await?;
     for (quantile, delay, most) in [("p50", delays.quantile(50), 5.0), ("p99", delays.quantile(99), 20.0)] {
-        report.add(Row {
-            what: format!("{what}, from the watch to the request, {quantile}"),
-            of: Measure::Time,
-            unit: "ms",
-            figure: delay,
-            baseline: None,
-            goal: Goal::AtMost(most),
-        });
+        report.time(
+            format!("{what}, from the watch to the request, {quantile}"),
+            "ms",
+            delay,
+            None,
+            Goal::AtMost(most),
+        );
     }
-    report.add(Row {
-        what: format!("{what}, calls"),
-        of: Measure::Count,
-        unit: "calls",
-        figure: bed.calls_since(calls).await? / count(edits),
-        baseline: None,
-        // The drift check may list meanwhile.
-        goal: Goal::AtMost(2.0 + count(size.div_ceil(200) * 4) / count(edits)),
-    });
+    report.calls(
+        format!("{what}, calls"),
+        bed.calls_since(calls).await? / count(edits),
+        None, // The drift check may list meanwhile.
+        Goal::AtMost(2.0 + pages(size) * 4.0 / count(edits)),
+    );
     let per_edit = (cpu_time(operator)?.saturating_sub(cpu)).div_f64(count(edits));
-    report.add(Row {
-        what: format!("{what}, CPU time"),
-        of: Measure::Time,
-        unit: "ms",
-        figure: per_edit.as_secs_f64() * 1000.0,
-        baseline: baseline.map(|baseline| baseline.as_secs_f64() * 1000.0),
-        goal: match baseline {
+    report.time(
+        format!("{what}, CPU time"),
+        "ms",
+        per_edit.as_secs_f64() * 1000.0,
+        baseline.map(|baseline| baseline.as_secs_f64() * 1000.0),
+        match baseline {
             Some(_) => Goal::Ratio(1.5),
             None => Goal::None,
         },
-    });
+    );
     Ok(per_edit)
 }
 
@@ -121,10 +116,8 @@ pub(crate) async fn delays_of(bed: &Bed, edited: &[Edited]) -> Result<Delays, Fa
             },
             async {
                 let of_key = access_key.iter().map(|key| format!("&access_key={key}"));
-                let of_key: String = of_key.collect();
-                let path =
-                    format!("counts?since={since}&operation=UpdateCustomerGateway{of_key}&count=1&timeout_ms=60000");
-                bed.simulator.get::<Value>(&path).await?;
+                let updates = std::iter::once(UPDATES.to_owned()).chain(of_key).collect::<String>();
+                bed.until_called(&updates, since, 1).await?;
                 Ok(began.elapsed())
             },
         )?;

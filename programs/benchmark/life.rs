@@ -6,10 +6,11 @@ use vpn_operator_testbed::eventually;
 
 use crate::bed::{Bed, stop};
 use crate::creation::{create, delete};
+use crate::objects::delete_all;
 use crate::population::{gateways, name};
 use crate::probes::{count, reconciles, sum, until_available, until_quiet};
 use crate::report::{Goal, Report};
-use crate::users::{add_password, add_server, create_users, delete_users};
+use crate::users::{add_password, add_server, create_users, users};
 use crate::{DEADLINE, Failure};
 
 /// Of one object, one after the other.
@@ -61,7 +62,7 @@ pub(crate) async fn measure(bed: &Bed, objects: usize, report: &mut Report) -> R
     create_users(bed, 0..objects).await?;
     until_available(&operator, objects).await?;
     until_quiet(bed, &[&operator]).await?;
-    delete_users(bed).await?;
+    delete_all(&users(bed)).await?;
     until_quiet(bed, &[&operator]).await?;
     rows(bed, before, ("vpnusers", 4.0), objects, report).await?;
 

@@ -6,6 +6,7 @@ mod creation;
 mod edit;
 mod life;
 mod memory;
+mod objects;
 mod options;
 mod outage;
 mod page;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
-use vpn_operator_testbed::{Operator, Process, eventually, most_resident, resident};
+use vpn_operator_testbed::{Operator, Process, most_resident, resident};
 
 use crate::bed::{Bed, stop};
 use crate::creation::create;
@@ -73,14 +73,7 @@ pub(crate) async fn measure(
 
 /// Waits until an edit has reached the cloud.
 async fn until_served(bed: &Bed, operator: &Operator) -> Result<(), Failure> {
-    let ready = eventually("the operator is ready", DEADLINE, async || {
-        match operator.get("/readyz", DEADLINE).await {
-            Ok((200, _)) => Ok(()),
-            Ok((_, body)) => Err(body),
-            Err(error) => Err(error.to_string()),
-        }
-    });
-    ready.await?;
+    operator.wait_until_ready(DEADLINE).await?;
     edit::delays(bed, &name(0), 1).await?;
     until_quiet(bed, &[operator]).await
 }

@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{TryStreamExt, stream};
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, stop};
+use crate::Failure;
+use crate::bed::{Bed, UPDATES, stop};
+use crate::objects::patch_all;
 use crate::population::{Population, gateways, name};
 use crate::probes::{count, until_available};
 use crate::report::{Goal, Report};
-use crate::{AT_ONCE, Failure};
 
 const SECOND: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
 
@@ -39,7 +38,7 @@ pub(crate) async fn measure(
     let last_failed = bed.simulator.last_sequence().await?;
     bed.simulator.clear_faults().await?;
     let began = Instant::now();
-    until_corrected(bed, last_failed, objects - 1).await?;
+    bed.until_called(UPDATES, last_failed, objects - 1).await?;
     until_available(&operator, objects).await?;
     let took = began.elapsed().as_secs_f64();
     let what = format!("{objects} objects, edited in an outage of the cloud");
@@ -60,11 +59,9 @@ pub(crate) async fn measure(
         Some(f64::from(rate)),
         Goal::Ratio(1.0),
     );
-    let calls = bed.simulator.calls_since(last_failed).await?;
-    let updates = calls.get("UpdateCustomerGateway").copied().unwrap_or_default();
     report.calls(
         format!("{what}: updates after its end"),
-        count(updates),
+        bed.calls_of("UpdateCustomerGateway", last_failed).await?,
         Some(count(objects - 1)),
         Goal::Ratio(1.0),
     );
@@ -73,25 +70,9 @@ pub(crate) async fn measure(
 
 /// Edits the first objects.
 pub(crate) async fn edit_all(bed: &Bed, objects: usize) -> Result<(), Failure> {
-    let api = gateways(bed);
-    let edit = async |number| {
-        let patch = Patch::Merge(json!({"spec": {"name": format!("edited-{number}")}}));
-        api.patch(&name(number), &PatchParams::default(), &patch)
-            .await
-            .map(drop)
-    };
-    stream::iter((0..objects).map(Ok))
-        .try_for_each_concurrent(AT_ONCE, edit)
-        .await?;
-    Ok(())
-}
-
-/// Waits until the cloud has received so many updates after that request.
-async fn until_corrected(bed: &Bed, since: u64, updates: usize) -> Result<(), Failure> {
-    let path = format!("counts?since={since}&operation=UpdateCustomerGateway&count={updates}&timeout_ms=110000");
-    // One wait of the simulator's may be shorter than the whole.
-    while bed.simulator.get::<Value>(&path).await?["total"].as_u64() < u64::try_from(updates).ok() {}
-    Ok(())
+    let edit = |number| json!({"spec": {"name": format!("edited-{number}")}});
+    let edits = (0..objects).map(|number| (name(number), edit(number)));
+    patch_all(&gateways(bed), edits).await
 }
 
 /// The most requests between one and a second later.

@@ -4,11 +4,11 @@
 
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
-use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 use vpn_operator_testbed::wait_for_condition;
 
 use crate::bed::{Bed, PROJECT, stop};
+use crate::objects::api;
 use crate::tenant::Tenant;
 use crate::{DEADLINE, Failure};
 
@@ -66,14 +66,7 @@ pub(crate) struct Population {
 
 /// The API of gateways in the run's namespace.
 pub(crate) fn gateways(bed: &Bed) -> Api<DynamicObject> {
-    let resource = ApiResource {
-        group: "vpn.huaweicloud.com".to_owned(),
-        version: "v1alpha1".to_owned(),
-        api_version: "vpn.huaweicloud.com/v1alpha1".to_owned(),
-        kind: "CustomerGateway".to_owned(),
-        plural: "customergateways".to_owned(),
-    };
-    Api::namespaced_with(bed.client.clone(), &bed.namespace, &resource)
+    api(bed, "CustomerGateway", "customergateways")
 }
 
 /// The manifest of a gateway.
@@ -92,6 +85,14 @@ pub(crate) fn name(number: usize) -> String {
 /// An address that no other object has.
 pub(crate) fn address(number: usize) -> String {
     format!("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255)
+}
+
+/// The creation time of a copy. No two have one time: the cloud may omit one of them at the end of a page. Status has whole
+/// seconds.
+pub(crate) fn earlier(first: &str, number: usize) -> String {
+    let first: jiff::Timestamp = first.parse().unwrap_or_default();
+    let earlier = i64::try_from(number).unwrap_or_default() + 1;
+    (first - jiff::SignedDuration::from_secs(earlier)).to_string()
 }
 
 impl Population {
@@ -187,17 +188,13 @@ struct Copy<'a> {
 
 impl<'a> Copy<'a> {
     fn new(of: &'a Population, number: usize) -> Self {
-        let created_at: jiff::Timestamp = of.created_at.parse().unwrap_or_default();
-        let later = i64::try_from(number).unwrap_or_default() + 1;
-        // Status has whole seconds.
-        let created_at = created_at - jiff::SignedDuration::from_secs(later);
         Self {
             of,
             name: name(number),
             address: address(number),
             uid: format!("{number:08x}-0000-4000-8000-000000000001"),
             id: format!("{number:08x}-0000-4000-8000-000000000002"),
-            created_at: created_at.to_string(),
+            created_at: earlier(&of.created_at, number),
             tenant: of.spread.tenant(number),
             shard: of.spread.shard(number),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vpn_operator_testbed::{Operator, Process};
+use vpn_operator_testbed::{Operator, Process, eventually, eventually_at};
 
 use crate::bed::Bed;
 use crate::{DEADLINE, Failure};
@@ -41,18 +41,22 @@ pub(crate) async fn reconciles(operator: &Operator) -> Result<f64, Failure> {
     Ok(sum(&metrics, "vpn_operator_reconcile_duration_seconds_count", &[]))
 }
 
-/// Waits until so many objects are reconciled and Ready. The checks are frequent, since the time is measured.
+/// Waits until so many objects are reconciled and Ready.
 pub(crate) async fn until_available(operator: &Operator, size: usize) -> Result<(), Failure> {
-    let mut counts = String::new();
-    let reached = until(CHECK_PAUSE, async || {
-        let metrics = operator.metrics(DEADLINE).await?;
-        let lines = metrics.lines().filter(|line| line.starts_with("vpn_operator_objects{"));
-        let lines: Vec<&str> = lines.filter(|line| !line.ends_with(" 0")).collect();
-        counts = lines.join(", ");
-        Ok(sum(&metrics, "vpn_operator_objects", &["reason=\"Available\""]) >= count(size))
+    let awaited = format!("{size} objects are reconciled");
+    // The time is measured, so the checks are frequent.
+    let reached = eventually_at(CHECK_PAUSE, &awaited, DEADLINE * 2, async || {
+        let metrics = operator.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
+        let available = sum(&metrics, "vpn_operator_objects", &["reason=\"Available\""]);
+        if available >= count(size) {
+            Ok(())
+        } else {
+            let counts = metrics.lines().filter(|line| line.starts_with("vpn_operator_objects{"));
+            let counts: Vec<&str> = counts.filter(|line| !line.ends_with(" 0")).collect();
+            Err(counts.join(", "))
+        }
     });
-    let reached = reached.await;
-    reached.map_err(|failure| format!("{size} objects are not reconciled: {failure}; {counts}").into())
+    Ok(reached.await?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -60,34 +64,81 @@ pub(crate) fn count(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or_default() as f64
 }
 
-/// Checks with this pause until it is so.
-pub(crate) async fn until(
-    pause: Duration,
-    mut is_so: impl AsyncFnMut() -> Result<bool, Failure>,
-) -> Result<(), Failure> {
-    let checked = async {
-        while !is_so().await? {
-            tokio::time::sleep(pause).await;
+/// The pages of a list of the cloud with so many objects.
+pub(crate) fn pages(objects: usize) -> f64 {
+    count(objects.div_ceil(200))
+}
+
+/// The complete lists of an operator; each drift check has the same number of them.
+pub(crate) struct Lists<'a> {
+    operator: &'a Operator,
+    collection: &'static str,
+    of_each_check: f64,
+}
+
+impl<'a> Lists<'a> {
+    /// One list of gateways for each check.
+    pub(crate) fn of_gateways(operator: &'a Operator) -> Self {
+        Self {
+            operator,
+            collection: "collection=\"customer-gateways\"",
+            of_each_check: 1.0,
         }
-        Ok(())
-    };
-    let in_time = tokio::time::timeout(DEADLINE * 2, checked).await;
-    in_time.unwrap_or_else(|_| Err("not in time".into()))
+    }
+
+    /// One list of users of each server.
+    pub(crate) fn of_users(operator: &'a Operator, servers: usize) -> Self {
+        Self {
+            operator,
+            collection: "collection=\"vpn-users\"",
+            of_each_check: count(servers),
+        }
+    }
+
+    /// The drift checks, or lists for another reason, that have ended.
+    pub(crate) async fn done(&self) -> Result<f64, Failure> {
+        let metrics = self.operator.metrics(DEADLINE).await?;
+        let labels = ["outcome=\"ok\"", self.collection];
+        Ok(sum(&metrics, "vpn_operator_mirror_lists_total", &labels) / self.of_each_check)
+    }
+
+    /// Waits for so many more from now on.
+    pub(crate) async fn until_more(&self, more: f64) -> Result<(), Failure> {
+        let from = self.done().await?;
+        let checked = eventually("a drift check", DEADLINE, async || {
+            let now = self.done().await.map_err(|error| error.to_string())?;
+            if now >= from + more {
+                Ok(())
+            } else {
+                Err(format!("{now} lists"))
+            }
+        });
+        Ok(checked.await?)
+    }
 }
 
 /// Waits until nothing happens any more: for a second, the cloud receives no request, and the operators reconcile nothing.
 pub(crate) async fn until_quiet(bed: &Bed, operators: &[&Operator]) -> Result<(), Failure> {
     let mut before = None;
     let mut same = 0;
-    let quiet = until(QUIET_PAUSE, async || {
-        let mut reconciled = 0.0;
-        for operator in operators {
-            reconciled += reconciles(operator).await?;
+    let quiet = eventually_at(QUIET_PAUSE, "nothing happens", DEADLINE * 2, async || {
+        let now = activity(bed, operators).await.map_err(|error| error.to_string())?;
+        same = if Some(now) == before { same + 1 } else { 0 };
+        before = Some(now);
+        if same == QUIET_CHECKS {
+            Ok(())
+        } else {
+            Err(format!("request {} of the cloud, {} reconciles", now.0, now.1))
         }
-        let now = Some((bed.simulator.last_sequence().await?, reconciled));
-        same = if now == before { same + 1 } else { 0 };
-        before = now;
-        Ok(same == QUIET_CHECKS)
     });
-    quiet.await
+    Ok(quiet.await?)
+}
+
+/// The last request of the cloud, and the reconciles of the operators.
+async fn activity(bed: &Bed, operators: &[&Operator]) -> Result<(u64, f64), Failure> {
+    let mut reconciled = 0.0;
+    for operator in operators {
+        reconciled += reconciles(operator).await?;
+    }
+    Ok((bed.simulator.last_sequence().await?, reconciled))
 }

@@ -11,23 +11,23 @@ pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 /// A measured figure beside what it is compared with.
 #[derive(Serialize)]
-pub(crate) struct Row {
+struct Row {
     /// What was measured, and of how many objects.
-    pub what: String,
-    pub of: Measure,
+    what: String,
+    of: Measure,
     /// For times and sizes.
-    pub unit: &'static str,
-    pub figure: f64,
+    unit: &'static str,
+    figure: f64,
     /// What no operator can beat, or the same without what is measured; `None`: the goal is absolute.
-    pub baseline: Option<f64>,
+    baseline: Option<f64>,
     /// The most that the figure, or its ratio to the baseline, may be.
-    pub goal: Goal,
+    goal: Goal,
 }
 
 /// What a figure counts. Only counts are the same on every machine.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Measure {
+enum Measure {
     Count,
     Time,
     Size,
@@ -134,12 +134,6 @@ impl Report {
         }
     }
 
-    /// Adds a row, and prints it at once: a run takes long.
-    pub(crate) fn add(&mut self, row: Row) {
-        eprintln!("benchmark: {row}");
-        self.rows.push(row);
-    }
-
     /// Adds a row of a count, which is the same on every machine.
     pub(crate) fn count(&mut self, what: impl Into<String>, figure: f64, baseline: Option<f64>, goal: Goal) {
         self.row(Measure::Count, "", what.into(), figure, baseline, goal);
@@ -162,21 +156,36 @@ impl Report {
         self.row(Measure::Time, unit, what.into(), figure, baseline, goal);
     }
 
+    /// Adds a row of a size.
+    pub(crate) fn size(
+        &mut self,
+        what: impl Into<String>,
+        unit: &'static str,
+        figure: f64,
+        baseline: Option<f64>,
+        goal: Goal,
+    ) {
+        self.row(Measure::Size, unit, what.into(), figure, baseline, goal);
+    }
+
     /// Adds a row of bytes, in MiB.
     pub(crate) fn memory(&mut self, what: impl Into<String>, bytes: u64, baseline: Option<u64>, goal: Goal) {
         let mib = |bytes: u64| count(bytes) / MIB;
-        self.row(Measure::Size, "MiB", what.into(), mib(bytes), baseline.map(mib), goal);
+        self.size(what, "MiB", mib(bytes), baseline.map(mib), goal);
     }
 
+    /// Adds a row, and prints it at once: a run takes long.
     fn row(&mut self, of: Measure, unit: &'static str, what: String, figure: f64, baseline: Option<f64>, goal: Goal) {
-        self.add(Row {
+        let row = Row {
             what,
             of,
             unit,
             figure,
             baseline,
             goal,
-        });
+        };
+        eprintln!("benchmark: {row}");
+        self.rows.push(row);
     }
 
     /// Adds a point to a plot, which has no points yet if it is new.

@@ -1,11 +1,9 @@
 //! What a new access key in the credentials Secret of many objects costs.
 
-use serde_json::Value;
-
 use crate::Failure;
 use crate::bed::{Bed, stop};
 use crate::population::{Population, Spread};
-use crate::probes::{count, reconciles, until_available, until_quiet};
+use crate::probes::{count, pages, reconciles, until_available, until_quiet};
 use crate::report::{Goal, Report};
 use crate::tenant::{self, Tenant};
 
@@ -25,13 +23,16 @@ pub(crate) async fn measure(bed: &Bed, objects: usize, report: &mut Report) -> R
         reconciles(&operator).await?,
     );
     let rotated = Tenant(0).rotate(bed).await?;
-    let path = format!("counts?since={calls}&access_key={rotated}&count=1&timeout_ms=60000");
-    bed.simulator.get::<Value>(&path).await?;
+    bed.until_called(&format!("access_key={rotated}"), calls, 1).await?;
     until_quiet(bed, &[&operator]).await?;
     let what = format!("credentials Secret of {objects} objects rotated");
-    let pages = count(objects.div_ceil(200));
     let sent = bed.calls_since(calls).await?;
-    report.calls(format!("{what}: calls"), sent, Some(pages), Goal::AboveBaseline(2.0));
+    report.calls(
+        format!("{what}: calls"),
+        sent,
+        Some(pages(objects)),
+        Goal::AboveBaseline(2.0),
+    );
     let written = bed.status_writes().await? - writes;
     report.count(format!("{what}: status writes"), written, None, Goal::AtMost(0.0));
     let reconciled = (reconciles(&operator).await? - reconciled) / count(objects);

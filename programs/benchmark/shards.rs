@@ -1,16 +1,15 @@
 //! Whether each object has exactly one operator when objects move from shard to shard.
 
-use futures::{TryStreamExt, stream};
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use vpn_operator_testbed::Operator;
 
+use crate::Failure;
 use crate::bed::{Bed, stop};
 use crate::edit::delays;
+use crate::objects::patch_all;
 use crate::population::{Population, Spread, gateways, name, shard};
 use crate::probes::{count, until_available, until_quiet};
 use crate::report::{Goal, Report};
-use crate::{AT_ONCE, Failure};
 
 const SHARDS: usize = 3;
 /// Objects that are edited after the move, of all shards.
@@ -54,10 +53,7 @@ pub(crate) async fn measure(bed: &Bed, objects: usize, report: &mut Report) -> R
         delays(bed, &name(sample * (objects / samples)), 1).await?;
     }
     until_quiet(bed, &all).await?;
-    let counts: Value = bed.simulator.counts_since(calls).await?;
-    let updates = counts["by_operation"]["UpdateCustomerGateway"]
-        .as_f64()
-        .unwrap_or_default();
+    let updates = bed.calls_of("UpdateCustomerGateway", calls).await?;
     report.calls(
         format!("{what}: updates for one edit each of {samples} of them"),
         updates,
@@ -83,16 +79,7 @@ async fn operator(bed: &Bed, number: usize) -> Result<Operator, Failure> {
 
 /// Moves each object to the next shard.
 async fn relabel(bed: &Bed, objects: usize) -> Result<(), Failure> {
-    let api = gateways(bed);
-    let relabel = async |number: usize| {
-        let next = shard((number + 1) % SHARDS);
-        let patch = Patch::Merge(json!({"metadata": {"labels": {"shard": next}}}));
-        api.patch(&name(number), &PatchParams::default(), &patch)
-            .await
-            .map(drop)
-    };
-    stream::iter((0..objects).map(Ok))
-        .try_for_each_concurrent(AT_ONCE, relabel)
-        .await?;
-    Ok(())
+    let moved = |number| json!({"metadata": {"labels": {"shard": shard((number + 1) % SHARDS)}}});
+    let moves = (0..objects).map(|number| (name(number), moved(number)));
+    patch_all(&gateways(bed), moves).await
 }

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+use vpn_operator_testbed::eventually_at;
+
 use crate::bed::{Bed, stop};
 use crate::creation::{create, delete};
-use crate::probes::{reconciles, until, until_available};
-use crate::report::{Goal, Measure, Report, Row};
+use crate::probes::{count, reconciles, until_available};
+use crate::report::{Goal, Report};
+use crate::{DEADLINE, Failure};
 
 const STARTS: usize = 5;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -21,7 +23,14 @@ pub(crate) async fn measure(bed: &Bed, report: &mut Report) -> Result<(), Failur
     for _ in 0..STARTS {
         let began = Instant::now();
         let operator = bed.launch(&["--resync-period=0"])?;
-        until(PAUSE, async || Ok(reconciles(&operator).await? > 0.0)).await?;
+        let reconciled = eventually_at(PAUSE, "a reconcile", DEADLINE, async || {
+            match reconciles(&operator).await {
+                Ok(reconciled) if reconciled > 0.0 => Ok(()),
+                Ok(_) => Err("none".to_owned()),
+                Err(failure) => Err(failure.to_string()),
+            }
+        });
+        reconciled.await?;
         delays.push(began.elapsed().as_secs_f64() * 1000.0);
         stop(operator).await?;
     }
@@ -36,14 +45,13 @@ pub(crate) async fn measure(bed: &Bed, report: &mut Report) -> Result<(), Failur
     // A debug build says nothing about the size of a release.
     if !cfg!(debug_assertions) {
         let bytes = std::fs::metadata(&bed.operator)?.len();
-        report.add(Row {
-            what: "size of the program".to_owned(),
-            of: Measure::Size,
-            unit: "MB",
-            figure: crate::probes::count(bytes) / 1e6,
-            baseline: None,
-            goal: Goal::AtMost(12.0),
-        });
+        report.size(
+            "size of the program".to_owned(),
+            "MB",
+            count(bytes) / 1e6,
+            None,
+            Goal::AtMost(12.0),
+        );
     }
     let operator = bed.operator(&["--resync-period=0"]).await?;
     delete(bed).await?;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use vpn_operator_testbed::eventually_at;
 
-use crate::bed::{Bed, kill, stop};
+use crate::bed::{Bed, stop};
 use crate::population::{Population, gateways, name};
-use crate::probes::{count, sum, until, until_available, until_quiet};
+use crate::probes::{pages, sum, until_available, until_quiet};
 use crate::report::{Goal, Report};
 use crate::{DEADLINE, Failure};
 
@@ -38,12 +39,15 @@ async fn of(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Failure> 
     let standby = bed.operator(&FLAGS).await?;
     until_quiet(bed, &[&leader]).await?;
     let (calls, writes) = (bed.simulator.last_sequence().await?, bed.status_writes().await?);
-    kill(&leader)?;
+    leader.kill()?;
     let edit = Patch::Merge(json!({"spec": {"name": format!("edited-{calls}")}}));
     gateways(bed).patch(&name(0), &PatchParams::default(), &edit).await?;
-    let leading = until(PAUSE, async || {
-        let metrics = standby.metrics(DEADLINE).await?;
-        Ok(sum(&metrics, "vpn_operator_leader", &[]) > 0.0)
+    let leading = eventually_at(PAUSE, "the standby leads", DEADLINE, async || {
+        let metrics = standby.metrics(DEADLINE).await.map_err(|error| error.to_string())?;
+        match sum(&metrics, "vpn_operator_leader", &[]) > 0.0 {
+            true => Ok(()),
+            false => Err("it does not".to_owned()),
+        }
     });
     leading.await?;
     let leads = jiff::Timestamp::now();
@@ -54,12 +58,11 @@ async fn of(bed: &Bed, size: usize, report: &mut Report) -> Result<(), Failure> 
     until_available(&standby, size).await?;
     until_quiet(bed, &[&standby]).await?;
     let what = format!("{size} objects, takeover by a standby");
-    let pages = count(size.div_ceil(200));
     let sent = bed.calls_since(calls).await? - 1.0;
     report.calls(
         format!("{what}: calls, besides one edit"),
         sent,
-        Some(pages),
+        Some(pages(size)),
         Goal::AboveBaseline(3.0),
     );
     // An edit writes its intent and its result.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::bed::{Bed, stop};
 use crate::creation::{create, delete};
-use crate::probes::{count, until_available};
+use crate::probes::{count, pages, until_available};
 use crate::report::{Goal, Report};
 
 /// The operator's own limit is so many times the cloud's.
@@ -47,7 +47,7 @@ pub(crate) async fn measure(bed: &Bed, objects: usize, rate: u32, report: &mut R
         format!("{what}, accepted requests"),
         accepted,
         Some(count(objects)),
-        Goal::AboveBaseline(count(objects.div_ceil(200))),
+        Goal::AboveBaseline(pages(objects)),
     );
     bed.simulator.put::<Value>("rate-limit", &json!({})).await?;
     delete(bed).await?;

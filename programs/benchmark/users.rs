@@ -3,18 +3,16 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use futures::{TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
-use kube::discovery::ApiResource;
+use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
-use vpn_operator_testbed::eventually;
 
+use crate::Failure;
 use crate::bed::{Bed, stop};
+use crate::objects::{api, create_all, delete_all};
 use crate::probes::{count, until_available};
 use crate::report::{Goal, Report};
-use crate::{AT_ONCE, DEADLINE, Failure};
 
 /// Of all users: the operator compares a keyed digest of it, which differs by object.
 pub(crate) const PASSWORD: &str = "Benchmark-Pass-1";
@@ -22,14 +20,7 @@ const PASSWORD_SECRET: &str = "password-of-users";
 
 /// The API of users in the run's namespace.
 pub(crate) fn users(bed: &Bed) -> Api<DynamicObject> {
-    let resource = ApiResource {
-        group: "vpn.huaweicloud.com".to_owned(),
-        version: "v1alpha1".to_owned(),
-        api_version: "vpn.huaweicloud.com/v1alpha1".to_owned(),
-        kind: "VpnUser".to_owned(),
-        plural: "vpnusers".to_owned(),
-    };
-    Api::namespaced_with(bed.client.clone(), &bed.namespace, &resource)
+    api(bed, "VpnUser", "vpnusers")
 }
 
 /// The name of a user.
@@ -59,42 +50,18 @@ pub(crate) async fn add_password(bed: &Bed) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates a user on a server.
-pub(crate) async fn create_user(bed: &Bed, name: &str, server: &str) -> Result<(), Failure> {
-    let user = json!({
+/// The manifest of a user on a server.
+pub(crate) fn user(name: &str, server: &str) -> Value {
+    json!({
         "apiVersion": "vpn.huaweicloud.com/v1alpha1", "kind": "VpnUser", "metadata": {"name": name},
         "spec": {"vpnServerID": server, "passwordSecretRef": {"name": PASSWORD_SECRET}},
-    });
-    let user = serde_json::from_value(user)?;
-    users(bed).create(&PostParams::default(), &user).await?;
-    Ok(())
+    })
 }
 
 /// Creates users on the first server.
 pub(crate) async fn create_users(bed: &Bed, numbers: Range<usize>) -> Result<(), Failure> {
-    let server = server(0);
-    stream::iter(numbers.map(Ok))
-        .try_for_each_concurrent(AT_ONCE, |number| {
-            let (name, server) = (user_name(number), &server);
-            async move { create_user(bed, &name, server).await }
-        })
-        .await
-}
-
-/// Deletes all users, and waits until none is left.
-pub(crate) async fn delete_users(bed: &Bed) -> Result<(), Failure> {
-    let api = users(bed);
-    api.delete_collection(&DeleteParams::default(), &ListParams::default())
-        .await?;
-    let deleted = eventually("every user is deleted", DEADLINE, async || {
-        let left = api.list(&ListParams::default().limit(1)).await;
-        let left = left.map_err(|error| error.to_string())?;
-        match left.items.len() {
-            0 => Ok(()),
-            _ => Err(format!("{:?} is left", left.items[0].metadata.name)),
-        }
-    });
-    Ok(deleted.await?)
+    let manifests = numbers.map(|number| user(&user_name(number), &server(0)));
+    create_all(&users(bed), manifests).await
 }
 
 /// Adds the rows for one server with so many users.
@@ -131,11 +98,9 @@ pub(crate) async fn measure(
         Some(least),
         Goal::Ratio(1.03),
     );
-    let created = bed.simulator.calls_since(calls).await?;
-    let created = created.get("CreateVpnUser").copied().unwrap_or_default();
     report.calls(
         format!("{what}, creations"),
-        count(created),
+        bed.calls_of("CreateVpnUser", calls).await?,
         Some(count(objects)),
         Goal::Ratio(1.0),
     );
@@ -153,6 +118,6 @@ pub(crate) async fn measure(
         Goal::AtMost(4.0),
     );
     bed.simulator.clear_faults().await?;
-    delete_users(bed).await?;
+    delete_all(&users(bed)).await?;
     stop(operator).await
 }

@@ -1,16 +1,16 @@
 //! What users on many servers cost that nobody changes. As in [`crate::population`], one user is made by the operator, and the
 //! others are copies with values of their own.
 
-use kube::Api;
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use vpn_operator::reconcile::k8s::digest_key::{DigestKey, DigestKeys};
-use vpn_operator_testbed::{Operator, eventually, resident, wait_for_condition};
+use vpn_operator_testbed::{resident, wait_for_condition};
 
 use crate::bed::{Bed, stop};
-use crate::probes::{count, reconciles, sum, until_available, until_quiet};
+use crate::objects::create_all;
+use crate::population::earlier;
+use crate::probes::{Lists, count, pages, reconciles, until_available, until_quiet};
 use crate::report::{Goal, Report};
-use crate::users::{PASSWORD, add_password, add_server, create_user, server, user_name, users};
+use crate::users::{PASSWORD, add_password, add_server, server, user, user_name, users};
 use crate::{DEADLINE, Failure};
 
 const TEMPLATE: &str = "user-template";
@@ -34,22 +34,23 @@ pub(crate) async fn measure(
     let operator = bed.operator(&[&period, "--max-requests-per-second=1000"]).await?;
     until_available(&operator, objects).await?;
     let what = format!("{objects} users on {servers} servers");
-    let pages = count(servers * on_each.div_ceil(200));
+    let lists = Lists::of_users(&operator, servers);
+    let all_pages = count(servers) * pages(on_each);
     let restart = bed.calls_since(calls).await?;
-    report.calls(format!("{what}, restart: calls"), restart, Some(pages), Goal::None);
-    until_checks(&operator, servers, 1.0).await?;
+    report.calls(format!("{what}, restart: calls"), restart, Some(all_pages), Goal::None);
+    lists.until_more(1.0).await?;
     let (calls, reconciled, from) = (
         bed.simulator.last_sequence().await?,
         reconciles(&operator).await?,
-        checks(&operator, servers).await?,
+        lists.done().await?,
     );
-    until_checks(&operator, servers, 2.0).await?;
-    let checked = checks(&operator, servers).await? - from;
+    lists.until_more(2.0).await?;
+    let checked = lists.done().await? - from;
     let per_check = bed.calls_since(calls).await? / checked;
     report.calls(
         format!("{what}, drift check: calls"),
         per_check,
-        Some(pages),
+        Some(all_pages),
         Goal::Ratio(CALLS_PER_PAGE),
     );
     let reconciled = reconciles(&operator).await? - reconciled;
@@ -76,26 +77,6 @@ pub(crate) async fn measure(
     stop(operator).await
 }
 
-/// Complete lists of users, by the number of servers: each check lists each server.
-async fn checks(operator: &Operator, servers: usize) -> Result<f64, Failure> {
-    let metrics = operator.metrics(DEADLINE).await?;
-    let labels = ["outcome=\"ok\"", "collection=\"vpn-users\""];
-    Ok(sum(&metrics, "vpn_operator_mirror_lists_total", &labels) / count(servers))
-}
-
-async fn until_checks(operator: &Operator, servers: usize, more: f64) -> Result<(), Failure> {
-    let from = checks(operator, servers).await?;
-    let checked = eventually("drift checks", DEADLINE, async || {
-        let now = checks(operator, servers).await.map_err(|error| error.to_string())?;
-        if now >= from + more {
-            Ok(())
-        } else {
-            Err(format!("{now} checks"))
-        }
-    });
-    Ok(checked.await?)
-}
-
 /// The user that the operator has made.
 struct FirstUser {
     stored: String,
@@ -112,9 +93,9 @@ impl FirstUser {
         let operator = bed
             .operator(&["--resync-period=0", "--creation-confirmation-period=1s"])
             .await?;
-        create_user(bed, TEMPLATE, &server(0)).await?;
-        let api: Api<DynamicObject> = users(bed);
-        let user = wait_for_condition(&api, TEMPLATE, ("Ready", "True"), None, DEADLINE).await?;
+        let api = users(bed);
+        create_all(&api, std::iter::once(user(TEMPLATE, &server(0)))).await?;
+        let made = wait_for_condition(&api, TEMPLATE, ("Ready", "True"), None, DEADLINE).await?;
         until_quiet(bed, &[&operator]).await?;
         stop(operator).await?;
         let key = DigestKeys::new(bed.client.clone(), bed.namespace.clone(), "vpn-operator".to_owned())
@@ -128,13 +109,13 @@ impl FirstUser {
             return Err("status has another digest of the password".into());
         }
         let status = |field: &str| {
-            let value = user.data["status"][field].as_str().map(str::to_owned);
+            let value = made.data["status"][field].as_str().map(str::to_owned);
             value.ok_or_else(|| format!("a Ready user has no {field}"))
         };
         let (id, created_at) = (status("id")?, status("createdAt")?);
         Ok(Self {
             stored,
-            uid: user.metadata.uid.ok_or("an object has a UID")?,
+            uid: made.metadata.uid.ok_or("an object has a UID")?,
             id,
             created_at,
             digest,
@@ -153,15 +134,8 @@ impl FirstUser {
             .replace(&self.id, &copied_id(number))
             .replace(&self.digest, &self.key.digest(&context, &PASSWORD.into()))
             .replace(&self.key_id, &self.key.id(&context))
-            .replace(&self.created_at, &self.created_at(number))
+            .replace(&self.created_at, &earlier(&self.created_at, number))
             .replace(&server(0), on)
-    }
-
-    /// No two users of a server have one time: the cloud may omit one of them at the end of a page. Status has whole seconds.
-    fn created_at(&self, number: usize) -> String {
-        let first: jiff::Timestamp = self.created_at.parse().unwrap_or_default();
-        let earlier = i64::try_from(number).unwrap_or_default() + 1;
-        (first - jiff::SignedDuration::from_secs(earlier)).to_string()
     }
 }
 
@@ -186,7 +160,7 @@ async fn populate(bed: &Bed, objects: usize, servers: usize, on_each: usize) -> 
         let seed = |number: &usize| {
             json!({
                 "server_id": server(number / on_each), "id": copied_id(*number), "name": user_name(*number),
-                "password": PASSWORD, "description": resource["description"], "created_at": first.created_at(*number),
+                "password": PASSWORD, "description": resource["description"], "created_at": earlier(&first.created_at, *number),
             })
         };
         let seeds: Vec<Value> = numbers.iter().map(seed).collect();

@@ -46,4 +46,4 @@ pub use permissions::{Comparison, Permission};
 pub use process::{Launch, Process};
 pub use simulator::Simulator;
 pub use tool::ToolOutput;
-pub use wait::{eventually, wait_for_condition};
+pub use wait::{eventually, eventually_at, wait_for_condition};

@@ -20,22 +20,42 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 pub async fn eventually<T, E: Display>(
     awaited: &str,
     deadline: Duration,
+    probe: impl AsyncFnMut() -> std::result::Result<T, E>,
+) -> Result<T> {
+    let next = |pause: &Duration| Some((*pause * 3 / 2).min(LONGEST_PAUSE));
+    ask(std::iter::successors(Some(FIRST_PAUSE), next), awaited, deadline, probe).await
+}
+
+/// The same with a constant pause, for what is measured: pauses that grow would be part of the result.
+pub async fn eventually_at<T, E: Display>(
+    pause: Duration,
+    awaited: &str,
+    deadline: Duration,
+    probe: impl AsyncFnMut() -> std::result::Result<T, E>,
+) -> Result<T> {
+    ask(std::iter::repeat(pause), awaited, deadline, probe).await
+}
+
+/// Endless pauses: the deadline ends this.
+async fn ask<T, E: Display>(
+    pauses: impl Iterator<Item = Duration>,
+    awaited: &str,
+    deadline: Duration,
     mut probe: impl AsyncFnMut() -> std::result::Result<T, E>,
 ) -> Result<T> {
     let mut last = "nothing, the first check took too long".to_owned();
     let found = async {
-        let mut pause = FIRST_PAUSE;
-        loop {
+        for pause in pauses {
             match probe().await {
-                Ok(found) => return found,
+                Ok(found) => return Some(found),
                 Err(state) => last = state.to_string(),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         }
+        None
     };
     let outcome = tokio::time::timeout(deadline, found).await;
-    outcome.map_err(|_| Error::Deadline {
+    outcome.ok().flatten().ok_or_else(|| Error::Deadline {
         awaited: awaited.to_owned(),
         deadline,
         last,
