@@ -31,9 +31,10 @@ pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// Idle timeout of a watch. The apiserver sends a bookmark about every minute.
 pub(crate) const WATCH_IDLE_LIMIT: Duration = Duration::from_secs(150);
 
-/// Concurrent requests, excluding watches. Each takes a connection, and each connection about 50 KiB. Reconciles that the
+/// Concurrent requests, excluding watches. Each takes a connection of about 50 KiB, and a few connections more are open: the
+/// HTTP client opens one for a request that then takes another that has become free. Reconciles that the
 /// apiserver does not answer leave some to the lists and watches.
-pub(crate) const MOST_REQUESTS: usize = 26;
+pub(crate) const MOST_REQUESTS: usize = 22;
 
 /// Clients of the same apiserver, with separate connections.
 pub(crate) struct Clients {

@@ -9,7 +9,7 @@ use crate::kubernetes::client::MOST_REQUESTS;
 /// Concurrent reconciles of all kinds together. A reconcile has at most one request to the apiserver in progress, and
 /// never waits to send it: the client admits more. More reconciles would only take memory, since the apiserver answers
 /// within milliseconds.
-pub(crate) const MOST_RECONCILES: usize = 24;
+pub(crate) const MOST_RECONCILES: usize = 20;
 
 const _: () = assert!(MOST_RECONCILES < MOST_REQUESTS);
 

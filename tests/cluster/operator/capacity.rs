@@ -30,7 +30,7 @@ fn mebibytes(bytes: u64) -> f64 {
 }
 /// Of the chart's limit, what may be in use at rest: the rest is for pages of the program and for what passes.
 const AT_REST_PERCENT: u64 = 75;
-/// To the apiserver, at any moment: 26 requests, a watch per kind and one of Secrets, and the leader election.
+/// To the apiserver, at any moment: 22 requests, the watches, the leader election, and some that the HTTP client opens in vain.
 const MOST_CONNECTIONS: usize = 32;
 /// Gateways that each have a Secret, an access key and a project of their own.
 const TENANTS: usize = 1_200;

@@ -30,7 +30,7 @@ use crate::operator::world::alone;
 
 /// Number of objects of one operator. It is below its number of parallel reconciles, since each object is held in the
 /// middle of one. All must be held before the first request to the apiserver times out.
-const CELLS_AT_ONCE: usize = 22;
+const CELLS_AT_ONCE: usize = 18;
 
 #[tokio::test]
 async fn gateways_survive_a_kill_at_each_boundary() {

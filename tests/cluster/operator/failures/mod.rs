@@ -42,14 +42,19 @@ pub(crate) async fn expect_failure(world: &World, name: &str, reason: &str, word
     object
 }
 
+/// Notes of Events longer than this may be the beginning of a longer message: the operator cuts them at 1,000 bytes.
+const CUT_NOTES: usize = 900;
+
 /// Waits until there is exactly one Warning for a message.
 async fn wait_for_warning(world: &World, name: &str, reason: &str, message: &str) {
     let awaited = format!("{name}: one Warning {reason}: {message}");
     eventually(&awaited, DEADLINE, async || {
         let warnings = warnings(world, name).await;
-        let of_this = warnings
-            .iter()
-            .filter(|(other, note)| other == reason && without_request_id(message).starts_with(note.as_str()));
+        let message = without_request_id(message);
+        let of_this = warnings.iter().filter(|(other, note)| {
+            let is_cut = note.len() > CUT_NOTES && message.starts_with(note.as_str());
+            other == reason && (*note == message || is_cut)
+        });
         match of_this.count() {
             1 => Ok(()),
             _ => Err(format!("{warnings:?}")),
