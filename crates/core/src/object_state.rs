@@ -328,6 +328,11 @@ impl<K: Kind> ObjectState<K> {
         is_new
     }
 
+    /// Whether the fields that are being corrected are drift.
+    pub fn corrects_drift(&self) -> bool {
+        self.activity.as_ref().is_some_and(|activity| activity.drifted)
+    }
+
     /// Records that a lost resource is being recreated.
     pub fn recreates(&mut self) {
         self.activity().recreating = true;

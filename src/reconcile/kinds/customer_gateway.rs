@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
-use vpn_cloud::{Client, CloudError, CloudResponse};
+use vpn_cloud::{Client, CloudError, CloudResponse, Operation};
 use vpn_core::api::conditions::Reason;
 use vpn_core::cache::Cache;
 use vpn_core::kind::Shape;
@@ -18,6 +18,17 @@ use crate::reconcile::provider::dereferencer::{DereferenceError, Dereferencer};
 use crate::reconcile::session::project::Project;
 
 impl CloudKind for Gateways {
+    const CREATE: Operation = Operation::CreateCustomerGateway;
+    const DELETE: Operation = Operation::DeleteCustomerGateway;
+
+    fn operation(change: &Self::Change) -> Operation {
+        match change {
+            GatewayChange::Update(_) => Operation::UpdateCustomerGateway,
+            GatewayChange::AddTags(_) => Operation::AddCustomerGatewayTags,
+            GatewayChange::RemoveTags(_) => Operation::RemoveCustomerGatewayTags,
+        }
+    }
+
     fn cache(open: &Project, (): &Self::Parent, _: &ObjectKey) -> Arc<Cache<Self::Remote, ObjectKey>> {
         Arc::clone(&open.gateways)
     }

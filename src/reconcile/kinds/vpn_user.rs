@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use vpn_cloud::resources::users::User;
 use vpn_cloud::text::one_line;
 use vpn_cloud::values::password_rules;
-use vpn_cloud::{Client, CloudError, CloudResponse};
+use vpn_cloud::{Client, CloudError, CloudResponse, Operation};
 use vpn_core::api::conditions::Reason;
 use vpn_core::api::user_record::PasswordRecord;
 use vpn_core::api::{ManagementPolicy, VpnUserSpec};
@@ -27,6 +27,17 @@ use crate::reconcile::session::project::Project;
 const LONGEST_REQUEST: usize = 64;
 
 impl CloudKind for Users {
+    const CREATE: Operation = Operation::CreateVpnUser;
+    const DELETE: Operation = Operation::DeleteVpnUser;
+
+    fn operation(change: &Self::Change) -> Operation {
+        match change {
+            UserChange::Update(_) => Operation::UpdateVpnUser,
+            UserChange::LeaveGroup(_) => Operation::RemoveVpnUsersFromGroup,
+            UserChange::ResetPassword(_) => Operation::ResetVpnUserPassword,
+        }
+    }
+
     fn cache(open: &Project, parent: &Self::Parent, reader: &ObjectKey) -> Arc<Cache<Self::Remote, ObjectKey>> {
         Arc::clone(&open.server(parent, reader).users)
     }

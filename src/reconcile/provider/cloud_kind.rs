@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use vpn_cloud::{Client, CloudError, CloudResponse};
+use vpn_cloud::{Client, CloudError, CloudResponse, Operation};
 use vpn_core::cache::Cache;
 use vpn_core::kind::Kind;
 use vpn_core::terms::key::ObjectKey;
@@ -13,6 +13,13 @@ use crate::reconcile::session::project::Project;
 
 /// A kind with its effects.
 pub(crate) trait CloudKind: Kind {
+    /// The operation of [`Self::create`].
+    const CREATE: Operation;
+    /// The operation of [`Self::delete`].
+    const DELETE: Operation;
+
+    /// The operation of [`Self::change`].
+    fn operation(change: &Self::Change) -> Operation;
     /// The cache of the parent's collection, for an object that reads from it from now on.
     fn cache(open: &Project, parent: &Self::Parent, reader: &ObjectKey) -> Arc<Cache<Self::Remote, ObjectKey>>;
     /// Reads what the spec refers to outside of itself.

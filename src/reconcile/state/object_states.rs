@@ -223,6 +223,15 @@ impl<K: Kind> ObjectStates<K> {
             .unwrap_or_default()
     }
 
+    /// Whether drift is being corrected.
+    pub(crate) fn corrects_drift(&self, key: &ObjectKey) -> bool {
+        let entries = self.lock();
+        entries
+            .by_key
+            .get(key)
+            .is_some_and(|entry| entry.state.corrects_drift())
+    }
+
     /// Records that a lost resource is being recreated.
     pub(crate) fn recreates(&self, key: &ObjectKey) {
         self.with(key, ObjectState::recreates);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use vpn_cloud::{Client, CloudError, CloudResponse};
+use vpn_cloud::{Client, CloudError, CloudResponse, Operation};
 use vpn_core::cache::Cache;
 use vpn_core::kind::Shape;
 use vpn_core::kinds::customer_gateway::Gateways;
@@ -16,6 +16,13 @@ use crate::reconcile::provider::dereferencer::{DereferenceError, Dereferencer};
 use crate::reconcile::session::project::Project;
 
 impl CloudKind for Links {
+    const CREATE: Operation = Gateways::CREATE;
+    const DELETE: Operation = Gateways::DELETE;
+
+    fn operation(change: &Self::Change) -> Operation {
+        Gateways::operation(change)
+    }
+
     fn cache(open: &Project, (): &Self::Parent, reader: &ObjectKey) -> Arc<Cache<Self::Remote, ObjectKey>> {
         Gateways::cache(open, &(), reader)
     }

@@ -6,6 +6,7 @@ mod admission;
 mod adoption;
 mod adversaries;
 mod annotations;
+mod audit_log;
 mod breaker;
 mod calls;
 mod capacity;

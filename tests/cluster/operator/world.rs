@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use vpn_operator_testbed::{ApiProxy, ControlPlane, Operator, Simulator, eventually};
 
+use crate::operator::audit_log;
 use crate::operator::leaks::{Sentinels, revision, search_etcd, search_text};
 use crate::operator::objects::Objects;
 use crate::operator::permissions::{self, ACCOUNT};
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
+    /// Whether an operator of this world was killed.
+    has_killed: bool,
     finished: bool,
 }
 
@@ -172,6 +175,7 @@ impl World {
             kubeconfig,
             arguments,
             environment,
+            has_killed: false,
             finished: false,
         };
         if !options.stopped {
@@ -232,6 +236,7 @@ impl World {
     pub(crate) fn kill_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         operator.kill().unwrap();
+        self.has_killed = true;
         self.ended.push(operator);
     }
 
@@ -482,6 +487,7 @@ impl World {
         found.extend(search_text("simulator's log", &self.simulator.log(), &self.sentinels));
         found.extend(search_etcd(self.plane, self.began_after, &self.sentinels).await);
         assert!(found.is_empty(), "secrets have leaked: {found:#?}");
+        self.every_write_is_in_the_audit_log().await;
         if !self.is_refused {
             self.nothing_was_refused();
         }
@@ -490,6 +496,22 @@ impl World {
 }
 
 impl World {
+    /// Asserts that each write to the cloud is in the log of an operator. One that was killed may not have written the
+    /// last lines.
+    async fn every_write_is_in_the_audit_log(&self) {
+        let is_silent = |argument: &String| argument.starts_with("--log-level=warn");
+        if self.has_killed || self.arguments.iter().any(is_silent) {
+            return;
+        }
+        let operators = self.operator.iter().chain(&self.ended);
+        let log: String = operators.map(|operator| operator.log()).collect();
+        let differences = audit_log::differences(self, &log).await;
+        assert!(
+            differences.is_empty(),
+            "the audit log differs from the cloud's: {differences:#?}"
+        );
+    }
+
     /// Asserts that the chart grants every request of this world's operators.
     fn nothing_was_refused(&self) {
         for operator_namespace in &self.operator_namespaces {

@@ -12,6 +12,7 @@ use vpn_core::ledger::outcome;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{WriteEnd, WriteRequest};
 
+use super::audit::{Audited, Cause};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::{CloudContext, Next, Pass, ready_reason};
@@ -41,6 +42,18 @@ impl<K: CloudKind> CloudWrite<K> for Correcting<'_, K> {
 
     fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool {
         !pass.is_held_by_another(cloud, self.id)
+    }
+
+    fn audited<'a>(&'a self, pass: &Pass<'_, K>) -> Audited<'a> {
+        Audited {
+            operation: K::operation(&self.call),
+            id: Some(self.id),
+            fields: match &self.why {
+                Why::Differs(fields) => fields.join(","),
+                Why::Mark | Why::RemoveTag => String::new(),
+            },
+            cause: pass.cause(&self.why),
+        }
     }
 
     fn request<'a>(
@@ -126,11 +139,8 @@ impl<K: CloudKind> Pass<'_, K> {
     /// Reports drift that is about to be corrected.
     pub(super) async fn report_drift(&self, call: &K::Change, why: &Why) {
         let Why::Differs(fields) = why else { return };
-        let status = K::object(&self.object.status);
         let has_own_event = K::change_event(call, "").is_some();
-        let drifted = status.observed_generation == self.object.metadata.generation
-            && conditions::is_ready(&status.conditions)
-            && !self.is_edit_of_secrets(fields);
+        let drifted = self.cause(why) == Cause::Drift;
         if !has_own_event && self.context.states.corrects(self.key, fields, drifted) && drifted {
             let text = format!("differs in the cloud: {}", fields.join(", "));
             self.context
@@ -138,6 +148,28 @@ impl<K: CloudKind> Pass<'_, K> {
                 .reporter
                 .event(&*self.object, "DriftDetected", &text)
                 .await;
+        }
+    }
+
+    /// Why a change is sent. Decided on the object as it was before the change is recorded.
+    fn cause(&self, why: &Why) -> Cause {
+        let status = K::object(&self.object.status);
+        match why {
+            Why::RemoveTag => Cause::Delete,
+            // The tag was set before, so somebody removed or changed it.
+            Why::Mark if status.owner_uid.as_deref() == Some(self.object.uid()) => Cause::Drift,
+            Why::Mark => Cause::Adoption,
+            Why::Differs(fields) if self.is_edit_of_secrets(fields) => Cause::Rotation,
+            Why::Differs(_) => {
+                let was_reached = status.observed_generation == self.object.metadata.generation
+                    && conditions::is_ready(&status.conditions);
+                // A correction may take several calls, and the record of the first ends the readiness.
+                if was_reached || self.context.states.corrects_drift(self.key) {
+                    Cause::Drift
+                } else {
+                    Cause::Edit
+                }
+            }
         }
     }
 

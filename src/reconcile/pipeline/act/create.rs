@@ -15,6 +15,7 @@ use vpn_core::observe::observer::wanted_name;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{WriteEnd, WriteRequest};
 
+use super::audit::{Audited, Cause, audited};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::status::is_no_more;
@@ -48,6 +49,19 @@ impl<K: CloudKind> CloudWrite<K> for Creation<K> {
 
     fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool {
         pass.intends(cloud)
+    }
+
+    fn audited<'a>(&'a self, _: &Pass<'_, K>) -> Audited<'a> {
+        Audited {
+            operation: K::CREATE,
+            id: None,
+            fields: String::new(),
+            cause: Cause::Create,
+        }
+    }
+
+    fn id_of(created: &K::Remote) -> Option<&str> {
+        Some(created.id())
     }
 
     fn request<'a>(
@@ -196,7 +210,14 @@ impl<K: CloudKind> Pass<'_, K> {
             warn!(%object, id, "deleted from the cluster while its {noun} was created; deletionPolicy keeps it");
             return;
         }
-        let deletion = K::delete(&cloud.client, &cloud.parent, id);
+        let entry = Audited {
+            operation: K::DELETE,
+            id: Some(id),
+            fields: String::new(),
+            cause: Cause::Delete,
+        };
+        let request = K::delete(&cloud.client, &cloud.parent, id);
+        let deletion = audited(&self.object, entry, request, |()| None);
         // Another object may have adopted it since this one was deleted from the cluster.
         let may_delete = || self.context.shared.may_write() && !self.is_held_by_another(cloud, id);
         let sending = cloud.session.send_if(may_delete, deletion);

@@ -9,6 +9,7 @@ use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
 use vpn_core::write_order::{WriteEnd, WriteRequest};
 
+use super::audit::{Audited, Cause};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::{CloudContext, Next, Pass, ready_reason};
@@ -45,6 +46,19 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
 
     fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool {
         !pass.is_held_by_another(cloud, self.id)
+    }
+
+    fn audited<'a>(&'a self, _: &Pass<'_, K>) -> Audited<'a> {
+        Audited {
+            operation: K::DELETE,
+            id: Some(self.id),
+            fields: String::new(),
+            cause: if self.duplicate {
+                Cause::Duplicate
+            } else {
+                Cause::Delete
+            },
+        }
     }
 
     fn request<'a>(&'a self, cloud: &'a CloudContext<'_, K>) -> BoxFuture<'a, Result<CloudResponse<()>, CloudError>> {

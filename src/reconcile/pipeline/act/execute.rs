@@ -15,6 +15,7 @@ use vpn_core::observe::observer::competing_claim;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{Abort, ORDER, Stage};
 
+use super::audit::{Audited, audited};
 use super::recorded::Recorded;
 use super::{CloudContext, Next, Pass};
 use crate::reconcile::pipeline::context::Context;
@@ -52,6 +53,14 @@ pub(super) trait CloudWrite<K: CloudKind>: Sync {
     /// Claims what the write takes. Returns whether no other object has it. Checked before the record, and again when no
     /// other write can be in progress.
     fn claims(&self, pass: &Pass<'_, K>, cloud: &CloudContext<'_, K>) -> bool;
+
+    /// What its line in the audit log says.
+    fn audited<'a>(&'a self, pass: &Pass<'_, K>) -> Audited<'a>;
+
+    /// The ID of a created resource.
+    fn id_of(_: &Self::Response) -> Option<&str> {
+        None
+    }
 
     /// The request.
     fn request<'a>(
@@ -118,7 +127,8 @@ impl<K: CloudKind> Pass<'_, K> {
                 }
                 Stage::Send => {
                     let may_send = || !is_fenced || self.passes_fence(&recorded);
-                    match self.send(cloud, permit.take(), may_send, write.request(cloud)).await {
+                    let request = audited(&recorded.object, write.audited(self), write.request(cloud), W::id_of);
+                    match self.send(cloud, permit.take(), may_send, request).await {
                         Some(answer) => return Ok(Executed::Answered(recorded.object, answer)),
                         None => false,
                     }
@@ -145,7 +155,7 @@ impl<K: CloudKind> Pass<'_, K> {
         cloud: &CloudContext<'_, K>,
         permit: Option<WritePermit<'_>>,
         may_send: impl Fn() -> bool,
-        request: BoxFuture<'_, Result<CloudResponse<T>, CloudError>>,
+        request: impl Future<Output = Result<CloudResponse<T>, CloudError>>,
     ) -> Option<Result<CloudResponse<T>, CloudError>> {
         let sending = async {
             let sent = cloud.session.send_if(may_send, request).await;

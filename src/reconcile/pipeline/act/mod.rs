@@ -1,6 +1,7 @@
 //! Act: executes the decided step, which is at most one cloud write, and records its outcome. A file per step;
 //! `execute` has the order of a write, `status` writes to the apiserver.
 
+mod audit;
 mod change;
 mod create;
 mod delete;
