@@ -37,7 +37,8 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    pub(crate) async fn start(environment: &[(String, String)]) -> Result<Self, Failure> {
+    /// `operator`: instead of the one that is built.
+    pub(crate) async fn start(operator: Option<PathBuf>, environment: &[(String, String)]) -> Result<Self, Failure> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let binaries = Binaries::build(project).await?;
         let plane = ControlPlane::start().await?;
@@ -63,7 +64,7 @@ impl Bed {
             namespace,
             connections,
             cloud,
-            operator: binaries.operator,
+            operator: operator.unwrap_or(binaries.operator),
             environment: environment.to_vec(),
         };
         bed.clear().await?;

@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
     let mut most_connections = None;
-    let bed = Bed::start(&arguments.operator_env).await?;
+    let bed = Bed::start(arguments.operator.clone(), &arguments.operator_env).await?;
     for group in Group::value_variants() {
         if arguments.includes(*group) {
             let began = Instant::now();

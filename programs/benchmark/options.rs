@@ -178,6 +178,9 @@ pub(crate) struct Arguments {
         default_value_if("quick", "true", "60")
     )]
     pub sharded: usize,
+    /// Measure this operator instead of the one of this source, for example an earlier build
+    #[arg(long, value_name = "FILE")]
+    pub operator: Option<PathBuf>,
     /// Environment variables of the operator, for example of another allocator
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub operator_env: Vec<(String, String)>,

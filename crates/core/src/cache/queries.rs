@@ -1,6 +1,7 @@
 //! Which queries the readers wait for, and the fewest requests that answer them.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use vpn_cloud::CloudError;
@@ -8,6 +9,12 @@ use vpn_cloud::CloudError;
 use crate::cache::contents::CacheContents;
 use crate::cache::pending::AnsweredBy;
 use crate::cache::query::{Query, ReaderKey, Remote, Urgency};
+
+/// Without a creation or deletion for so long, they have probably ended.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Between the beginnings of two LISTs that are disturbed.
+const BETWEEN_DISTURBED: Duration = Duration::from_secs(4);
 
 /// The most GETs in progress at once for one collection. If more objects wait, a LIST is worth its cost.
 pub(crate) const MAX_GETS: usize = 4;
@@ -30,6 +37,14 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         });
         self.pending = pending;
         false
+    }
+
+    /// How long a LIST that follows an incomplete one waits for the end of this process's creations and deletions, which would
+    /// disturb it again. It does not wait for all of many: their readers would continue only after the last.
+    pub(super) fn pause_before_list(&self, now: Instant) -> Option<Duration> {
+        let (last, ..) = self.listed.filter(|_| self.disturbed > 0)?;
+        let begins = (self.wrote_at? + QUIET).min(last + BETWEEN_DISTURBED);
+        begins.checked_duration_since(now).filter(|pause| !pause.is_zero())
     }
 
     /// Returns the fewest queries that answer all pending ones, and marks them as in progress.

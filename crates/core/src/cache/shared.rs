@@ -140,6 +140,7 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         let operation = source.operation(query);
         match query {
             Query::Collection => {
+                self.settled(run).await;
                 let keep = |item| self.known().keep(item);
                 let result = survived(operation, async { source.list(run, &keep).await }).await;
                 source.listed(result.as_ref().map(|listing| listing.items.len()));
@@ -173,6 +174,19 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
                 })
             }
         }
+    }
+
+    /// Waits until a LIST is worth its pages, unless an edit waits for it.
+    async fn settled(&self, run: &RunningQuery) {
+        while run.urgency() != Urgency::Edit
+            && let Some(pause) = self.pause_before_list()
+        {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn pause_before_list(&self) -> Option<std::time::Duration> {
+        self.known().pause_before_list(Instant::now())
     }
 
     /// Stores the result of a query. An answer that makes the operator panic counts as a failed query: a query that

@@ -234,10 +234,8 @@ impl<K: Modelled> ModelCloud<K> {
                 item
             })
             .collect();
-        Listing {
-            complete: items.len() == total || skips.is_some_and(|skip| skip.lies),
-            items,
-        }
+        let complete = items.len() == total || skips.is_some_and(|skip| skip.lies);
+        Listing::of(items, complete)
     }
 
     /// Executes a write, or refuses it.
