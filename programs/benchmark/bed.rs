@@ -128,7 +128,7 @@ impl Bed {
             .environment
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
-        let environment = keys.into_iter().chain(more);
+        let environment = keys.into_iter().chain(image_environment()).chain(more);
         let kubeconfig = self.connections.kubeconfig();
         Ok(Operator::start(
             self.plane.guardian(),
@@ -189,6 +189,12 @@ impl Bed {
         let request = axum::http::Request::get("/metrics").body(Vec::new())?;
         Ok(self.client.request_text(request).await?)
     }
+}
+
+/// The variables that the image sets: the program is measured as it is released.
+fn image_environment<'a>() -> impl Iterator<Item = (&'a str, &'a str)> {
+    let instructions = include_str!("../../Dockerfile").lines();
+    instructions.filter_map(|line| line.strip_prefix("ENV ")?.split_once('='))
 }
 
 /// Stops an operator and waits for its end.

@@ -55,7 +55,10 @@ impl RequestLog {
     }
 
     pub(crate) fn select<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a LogEntry> {
-        self.entries.iter().filter(|entry| {
+        // The numbers are consecutive, so the entries up to `since` need not be visited: there may be very many.
+        let first = self.entries.front().map_or(0, |entry| entry.sequence);
+        let passed = usize::try_from(filter.since.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
+        self.entries.range(passed.min(self.entries.len())..).filter(|entry| {
             entry.sequence > filter.since
                 && (filter.operation.is_none() || filter.operation == entry.operation)
                 && filter.method.as_ref().is_none_or(|method| *method == entry.method)

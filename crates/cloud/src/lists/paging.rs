@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_only_became_shorter_says_so() {
+    fn a_list_that_only_became_shorter_reports_its_last_total() {
         let read = |totals: [u64; 3]| {
             let mut pages = Pages::default();
             pages.add(page(items(0..200), totals[0], Some("a")));

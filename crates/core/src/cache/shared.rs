@@ -140,7 +140,7 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
         let operation = source.operation(query);
         match query {
             Query::Collection => {
-                self.settled(run).await;
+                self.writes_ended(run).await;
                 let keep = |item| self.known().keep(item);
                 let result = survived(operation, async { source.list(run, &keep).await }).await;
                 source.listed(result.as_ref().map(|listing| listing.items.len()));
@@ -177,7 +177,7 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
     }
 
     /// Waits until a LIST is worth its pages, unless an edit waits for it.
-    async fn settled(&self, run: &RunningQuery) {
+    async fn writes_ended(&self, run: &RunningQuery) {
         while run.urgency() != Urgency::Edit
             && let Some(pause) = self.pause_before_list()
         {

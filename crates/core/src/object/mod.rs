@@ -122,7 +122,9 @@ impl<K: Kind> Object<K> {
     /// Whether a user has changed the spec of an object that was reconciled before. A deletion does not count.
     pub fn is_edited(&self) -> bool {
         let observed = K::object(&self.status).observed_generation;
-        observed.is_some() && observed != self.metadata.generation && self.deleting_since().is_none()
+        // The CRD's default for a new object is -1.
+        let was_reconciled = observed.is_some_and(|observed| observed >= 0);
+        was_reconciled && observed != self.metadata.generation && self.deleting_since().is_none()
     }
 
     /// Whether it is being deleted without our finalizer: the operator has no more to do for it.
@@ -374,6 +376,26 @@ mod tests {
 
     fn read(value: Value) -> Object<Gateways> {
         serde_json::from_value(value).expect("readable")
+    }
+
+    #[test]
+    fn only_a_changed_spec_that_was_reconciled_before_is_an_edit() {
+        let object = |status: Value| {
+            read(serde_json::json!({
+                "metadata": {"name": "a", "namespace": "n", "uid": "u", "generation": 2},
+                "spec": {"idValue": "203.0.113.7"}, "status": status,
+            }))
+        };
+        for (observed, expected) in [
+            (Value::Null, false),
+            (Value::from(-1), false),
+            (1.into(), true),
+            (2.into(), false),
+        ] {
+            let object = object(serde_json::json!({"observedGeneration": observed}));
+            assert_eq!(object.is_edited(), expected, "{observed}");
+        }
+        assert!(!object(Value::Null).is_edited());
     }
 
     #[test]

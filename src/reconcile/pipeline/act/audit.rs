@@ -10,7 +10,7 @@ use vpn_core::object::Object;
 
 /// Why a write is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum WriteCause {
     /// The object has no resource yet, or lost it.
     Create,
     /// The spec was changed, or is applied for the first time.
@@ -27,7 +27,7 @@ pub(super) enum Cause {
     Duplicate,
 }
 
-impl Cause {
+impl WriteCause {
     fn name(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -49,10 +49,10 @@ pub(super) struct Audited<'a> {
     pub id: Option<&'a str>,
     /// Paths in the spec, separated by commas.
     pub fields: String,
-    pub cause: Cause,
+    pub cause: WriteCause,
 }
 
-/// Sends a request and writes its line. If nobody waits for the response any more, the line says so.
+/// Sends a request and writes its line. If the wait for the response ends early, the line reports that.
 ///
 /// `id_of`: the ID in the response to a creation.
 pub(super) async fn audited<K: Kind, T>(

@@ -12,7 +12,7 @@ use vpn_core::ledger::outcome;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{WriteEnd, WriteRequest};
 
-use super::audit::{Audited, Cause};
+use super::audit::{Audited, WriteCause};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::{CloudContext, Next, Pass, ready_reason};
@@ -140,7 +140,7 @@ impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn report_drift(&self, call: &K::Change, why: &Why) {
         let Why::Differs(fields) = why else { return };
         let has_own_event = K::change_event(call, "").is_some();
-        let drifted = self.cause(why) == Cause::Drift;
+        let drifted = self.cause(why) == WriteCause::Drift;
         if !has_own_event && self.context.states.corrects(self.key, fields, drifted) && drifted {
             let text = format!("differs in the cloud: {}", fields.join(", "));
             self.context
@@ -152,22 +152,22 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Why a change is sent. Decided on the object as it was before the change is recorded.
-    fn cause(&self, why: &Why) -> Cause {
+    fn cause(&self, why: &Why) -> WriteCause {
         let status = K::object(&self.object.status);
         match why {
-            Why::RemoveTag => Cause::Delete,
-            // The tag was set before, so somebody removed or changed it.
-            Why::Mark if status.owner_uid.as_deref() == Some(self.object.uid()) => Cause::Drift,
-            Why::Mark => Cause::Adoption,
-            Why::Differs(fields) if self.is_edit_of_secrets(fields) => Cause::Rotation,
+            Why::RemoveTag => WriteCause::Delete,
+            // The tag was set before, so someone removed or changed it.
+            Why::Mark if status.owner_uid.as_deref() == Some(self.object.uid()) => WriteCause::Drift,
+            Why::Mark => WriteCause::Adoption,
+            Why::Differs(fields) if self.is_edit_of_secrets(fields) => WriteCause::Rotation,
             Why::Differs(_) => {
                 let was_reached = status.observed_generation == self.object.metadata.generation
                     && conditions::is_ready(&status.conditions);
                 // A correction may take several calls, and the record of the first ends the readiness.
                 if was_reached || self.context.states.corrects_drift(self.key) {
-                    Cause::Drift
+                    WriteCause::Drift
                 } else {
-                    Cause::Edit
+                    WriteCause::Edit
                 }
             }
         }

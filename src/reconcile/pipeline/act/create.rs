@@ -15,7 +15,7 @@ use vpn_core::observe::observer::wanted_name;
 use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::write_order::{WriteEnd, WriteRequest};
 
-use super::audit::{Audited, Cause, audited};
+use super::audit::{Audited, WriteCause, audited};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::status::is_no_more;
@@ -56,7 +56,7 @@ impl<K: CloudKind> CloudWrite<K> for Creation<K> {
             operation: K::CREATE,
             id: None,
             fields: String::new(),
-            cause: Cause::Create,
+            cause: WriteCause::Create,
         }
     }
 
@@ -214,7 +214,7 @@ impl<K: CloudKind> Pass<'_, K> {
             operation: K::DELETE,
             id: Some(id),
             fields: String::new(),
-            cause: Cause::Delete,
+            cause: WriteCause::Delete,
         };
         let request = K::delete(&cloud.client, &cloud.parent, id);
         let deletion = audited(&self.object, entry, request, |()| None);

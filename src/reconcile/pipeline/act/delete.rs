@@ -9,7 +9,7 @@ use vpn_core::terms::failure::{RETRY, failure_of};
 use vpn_core::terms::sent_delete::{DeleteOutcome, SentDelete};
 use vpn_core::write_order::{WriteEnd, WriteRequest};
 
-use super::audit::{Audited, Cause};
+use super::audit::{Audited, WriteCause};
 use super::execute::{CloudWrite, Executed};
 use super::recorded::Recorded;
 use super::{CloudContext, Next, Pass, ready_reason};
@@ -54,9 +54,9 @@ impl<K: CloudKind> CloudWrite<K> for Deletion<'_> {
             id: Some(self.id),
             fields: String::new(),
             cause: if self.duplicate {
-                Cause::Duplicate
+                WriteCause::Duplicate
             } else {
-                Cause::Delete
+                WriteCause::Delete
             },
         }
     }
