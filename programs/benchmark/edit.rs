@@ -85,6 +85,11 @@ pub(crate) struct Edited {
     pub access_key: Option<String>,
 }
 
+/// Whether status is about the present spec.
+fn is_at_rest(object: &DynamicObject) -> bool {
+    object.data["status"]["observedGeneration"].as_i64() == object.metadata.generation
+}
+
 /// Edits one object after the other. The delay of an edit is from when a watch of the benchmark's own sees it to when the
 /// cloud has received the request.
 pub(crate) async fn delays_of(bed: &Bed, edited: &[Edited]) -> Result<Delays, Failure> {
@@ -107,12 +112,15 @@ pub(crate) async fn delays_of(bed: &Bed, edited: &[Edited]) -> Result<Delays, Fa
         let wanted = format!("edited-{since}-{number}");
         let patch = Patch::Merge(json!({"spec": {"name": wanted}}));
         let began = Instant::now();
-        let (in_watch, in_cloud) = tokio::try_join!(
+        let ((in_watch, mut shown), in_cloud) = tokio::try_join!(
             async {
                 api.patch(name, &PatchParams::default(), &patch).await?;
                 let is_edited = |object: &DynamicObject| object.data["spec"]["name"] == wanted.as_str();
-                while !seen.try_next().await?.is_some_and(|object| is_edited(&object)) {}
-                Ok::<Duration, Failure>(began.elapsed())
+                let mut shown = None;
+                while !shown.as_ref().is_some_and(is_edited) {
+                    shown = seen.try_next().await?;
+                }
+                Ok::<_, Failure>((began.elapsed(), shown))
             },
             async {
                 let of_key = access_key.iter().map(|key| format!("&access_key={key}"));
@@ -122,6 +130,10 @@ pub(crate) async fn delays_of(bed: &Bed, edited: &[Edited]) -> Result<Delays, Fa
             },
         )?;
         delays.push(in_cloud.saturating_sub(in_watch).as_secs_f64() * 1000.0);
+        // The next edit is of an object at rest: else it would also wait for the end of this one.
+        while !shown.as_ref().is_some_and(is_at_rest) {
+            shown = seen.try_next().await?;
+        }
         watched = Some((object, seen));
     }
     delays.sort_by(f64::total_cmp);

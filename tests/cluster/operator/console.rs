@@ -124,6 +124,7 @@ impl World {
         let (guardian, kubeconfig) = (self.plane.guardian(), &self.kubeconfig);
         let operator = Operator::start(guardian, binary, kubeconfig, arguments, self.environment.clone()).unwrap();
         operator.wait_until_ready(DEADLINE).await.unwrap();
+        self.other_logs.lock().unwrap().push(operator.log_path().to_owned());
         operator
     }
 

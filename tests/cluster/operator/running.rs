@@ -166,14 +166,26 @@ async fn the_json_log_has_one_line_per_change() {
     // The log may follow the Event.
     eventually("the log reports both changes", DEADLINE, async || {
         let log = world.running().log();
-        let of_office = log.lines().filter(|line| line.contains("office")).count();
-        if of_office >= 2 { Ok(()) } else { Err(log) }
+        let of_office = log
+            .lines()
+            .filter(|line| line.contains("office") && line.contains("\"reason\""));
+        if of_office.count() >= 2 { Ok(()) } else { Err(log) }
     })
     .await
     .unwrap();
     let log = world.running().log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of_office = lines.iter().filter(|line| line.to_string().contains("office")).count();
-    assert_eq!(of_office, 2, "available, and available again after the edit: {log}");
+    let reasons = lines
+        .iter()
+        .filter(|line| line["name"] == "office" && line["reason"].is_string());
+    assert_eq!(
+        reasons.count(),
+        2,
+        "available, and available again after the edit: {log}"
+    );
+    let writes = lines
+        .iter()
+        .filter(|line| line["name"] == "office" && line["message"] == "cloud write");
+    assert_eq!(writes.count(), 2, "{log}");
     world.finish().await;
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -58,8 +58,11 @@ pub(crate) struct World {
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
     pub sentinels: Sentinels,
-    /// Whether an operator of this world was killed.
-    has_killed: bool,
+    /// Logs of operators that are not this world's own, but write to its cloud.
+    pub other_logs: std::sync::Mutex<Vec<PathBuf>>,
+    /// Whether the lines of the audit log and the cloud's requests cannot be compared: an operator was killed, a test sent
+    /// requests, or the operators write to the cloud of another world.
+    pub skips_audit: AtomicBool,
     finished: bool,
 }
 
@@ -175,7 +178,8 @@ impl World {
             kubeconfig,
             arguments,
             environment,
-            has_killed: false,
+            other_logs: std::sync::Mutex::default(),
+            skips_audit: AtomicBool::new(false),
             finished: false,
         };
         if !options.stopped {
@@ -236,7 +240,7 @@ impl World {
     pub(crate) fn kill_operator(&mut self) {
         let operator = self.operator.take().expect("an operator runs");
         operator.kill().unwrap();
-        self.has_killed = true;
+        self.skips_audit.store(true, Ordering::Relaxed);
         self.ended.push(operator);
     }
 
@@ -500,11 +504,14 @@ impl World {
     /// last lines.
     async fn every_write_is_in_the_audit_log(&self) {
         let is_silent = |argument: &String| argument.starts_with("--log-level=warn");
-        if self.has_killed || self.arguments.iter().any(is_silent) {
+        if self.skips_audit.load(Ordering::Relaxed) || self.arguments.iter().any(is_silent) {
             return;
         }
         let operators = self.operator.iter().chain(&self.ended);
-        let log: String = operators.map(|operator| operator.log()).collect();
+        let mut log: String = operators.map(|operator| operator.log()).collect();
+        for other in self.other_logs.lock().unwrap().iter() {
+            log.push_str(&String::from_utf8_lossy(&std::fs::read(other).unwrap()));
+        }
         let differences = audit_log::differences(self, &log).await;
         assert!(
             differences.is_empty(),

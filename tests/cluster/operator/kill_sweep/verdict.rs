@@ -177,8 +177,9 @@ impl Course {
             "GetCustomerGateway"
         });
         if self.cell.story.is_of_users() {
-            // A Secret that the watch delivers after the object was read causes another read.
+            // A Secret that the watch delivers after the object was read causes another read, of its group as well.
             allow("GetVpnUser");
+            allow("ListVpnUserGroups");
         }
         if let Some(Kill {
             frozen,
