@@ -160,12 +160,7 @@ impl WorkQueue {
         is_echo: impl FnOnce() -> bool,
         is_edited: impl FnOnce() -> bool,
     ) {
-        let mut state = self.lock();
-        if state.edited.contains(key) && !is_edited() {
-            state.edited.remove(key);
-        }
-        state.done(key, due, is_echo);
-        drop(state);
+        self.lock().done(key, due, is_echo, is_edited);
         self.changed.notify_one();
     }
 
@@ -230,10 +225,20 @@ impl QueueState {
         }
     }
 
-    fn done(&mut self, key: &ObjectKey, due: Option<Instant>, is_echo: impl FnOnce() -> bool) {
+    fn done(
+        &mut self,
+        key: &ObjectKey,
+        due: Option<Instant>,
+        is_echo: impl FnOnce() -> bool,
+        is_edited: impl FnOnce() -> bool,
+    ) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.running = false;
         let delivered = entry.delivered.take().filter(|_| !is_echo());
+        // The reconcile that ends does not know an edit that was delivered meanwhile.
+        if delivered.is_none() && self.edited.contains(key) && !is_edited() {
+            self.edited.remove(key);
+        }
         let (again, class, enqueued) = (entry.again.take(), entry.class, entry.enqueued);
         if let Some(due) = again.into_iter().chain(delivered).chain(due).min() {
             self.insert(key.clone(), due, class, enqueued);
@@ -317,6 +322,21 @@ mod tests {
         queue.enqueue(key("e"));
         assert_eq!(names(&queue), ["e"], "an edit that waits delays no other object");
         queue.forget(&key("d"));
+        assert!(queue.lock().edited.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edit_during_a_reconcile_of_its_object_goes_before_others() {
+        let queue = WorkQueue::default();
+        queue.edited(key("a"));
+        assert_eq!(names(&queue), ["a"]);
+        queue.enqueue_without_news(key("b"));
+        queue.edited(key("a"));
+        queue.done(&key("a"), None, || false, || false);
+        assert_eq!(names(&queue), ["a", "b"]);
+        // What was delivered was the own write: the edit is done.
+        queue.edited(key("a"));
+        queue.done(&key("a"), None, || true, || false);
         assert!(queue.lock().edited.is_empty());
     }
 

@@ -11,10 +11,10 @@ use crate::cache::pending::AnsweredBy;
 use crate::cache::query::{Query, ReaderKey, Remote, Urgency};
 
 /// Without a creation or deletion for so long, they have probably ended.
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_millis(250);
 
-/// Between the beginnings of two LISTs that are disturbed.
-const BETWEEN_DISTURBED: Duration = Duration::from_secs(4);
+/// Between the beginnings of two LISTs meanwhile.
+const BETWEEN_LISTS: Duration = Duration::from_secs(4);
 
 /// The most GETs in progress at once for one collection. If more objects wait, a LIST is worth its cost.
 pub(crate) const MAX_GETS: usize = 4;
@@ -39,11 +39,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         false
     }
 
-    /// How long a LIST that follows an incomplete one waits for the end of this process's creations and deletions, which would
-    /// disturb it again. It does not wait for all of many: their readers would continue only after the last.
+    /// How long a LIST waits for the end of this process's creations and deletions: it confirms only those before it, and they
+    /// may disturb it. It does not wait for all of many, since their readers would continue only after the last.
     pub(super) fn pause_before_list(&self, now: Instant) -> Option<Duration> {
-        let (last, ..) = self.listed.filter(|_| self.disturbed > 0)?;
-        let begins = (self.wrote_at? + QUIET).min(last + BETWEEN_DISTURBED);
+        let (last, ..) = self.listed?;
+        let begins = (self.wrote_at? + QUIET).min(last + BETWEEN_LISTS);
         begins.checked_duration_since(now).filter(|pause| !pause.is_zero())
     }
 

@@ -1185,7 +1185,7 @@ fn a_list_that_own_deletions_made_shorter_confirms_those_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disturbed_list_is_read_again_after_the_writes_or_a_few_seconds() {
+async fn a_list_waits_for_the_end_of_own_writes_or_a_few_seconds() {
     let mut known = CacheContents::<TestResource, usize>::new(KEY.to_owned());
     let start = Instant::now();
     let at = |millis| start + Duration::from_millis(millis);
@@ -1199,8 +1199,8 @@ async fn a_disturbed_list_is_read_again_after_the_writes_or_a_few_seconds() {
         start,
         Timestamp::UNIX_EPOCH,
     );
-    assert_eq!(known.pause_before_list(at(101)), Some(Duration::from_millis(400)));
-    assert_eq!(known.pause_before_list(at(501)), None);
+    assert_eq!(known.pause_before_list(at(101)), Some(Duration::from_millis(150)));
+    assert_eq!(known.pause_before_list(at(251)), None);
     known.wrote_absence("another", at(3900));
     assert_eq!(known.pause_before_list(at(3900)), Some(Duration::from_millis(100)));
     known.wrote_absence("another", at(4000));
