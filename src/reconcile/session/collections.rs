@@ -15,7 +15,7 @@ use vpn_cloud::resources::customer_gateways::CustomerGateway;
 use vpn_cloud::resources::user_groups::UserGroup;
 use vpn_cloud::resources::users::User;
 use vpn_cloud::{Client, CloudError, CloudResponse, ErrorKind, Operation};
-use vpn_core::cache::{KeepItem, ListedItem, Listing, Query, RunningQuery, Shrunk, Source, TagsById, Urgency};
+use vpn_core::cache::{KeepItem, ListedItem, Listing, Query, RunningQuery, Source, TagsById, Urgency};
 
 use crate::reconcile::session::gate::Gate;
 use crate::reconcile::session::incomplete::IncompleteReports;
@@ -139,10 +139,6 @@ impl Reads {
         Ok(Listing {
             items: listing.items,
             complete: listing.complete,
-            shrunk: listing.shrunk.map(|list| Shrunk {
-                list,
-                last_page: run.last_request(),
-            }),
         })
     }
 
@@ -348,7 +344,10 @@ impl Source<User> for UserSource {
             match self.reads.list(run, list, page, keep).await {
                 // A deleted server has no users. The server list must confirm it: one wrong 404 would lose all users.
                 Err(error) if error.is_without_its_owner() => match self.reads.has_server(run, server).await? {
-                    Some(false) => Ok(Listing::of(Vec::new(), true)),
+                    Some(false) => Ok(Listing {
+                        items: Vec::new(),
+                        complete: true,
+                    }),
                     Some(true) | None => Err(error),
                 },
                 listed => listed,

@@ -106,18 +106,6 @@ pub struct PagedList<T> {
     pub unreadable_count: usize,
     /// Total of the list, if all pages agree on it.
     pub total: Option<u64>,
-    /// Set if the list only became shorter while it was read.
-    pub shrunk: Option<ShrunkList>,
-}
-
-/// An incomplete list whose total fell from page to page. It lacks no item that existed all the time if those among its items
-/// that were deleted meanwhile account for the difference, except for items created at one of `borders`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShrunkList {
-    /// The total that the last page reported.
-    pub total: u64,
-    /// Creation times of the last items of pages that another page followed.
-    pub borders: HashSet<String>,
 }
 
 /// An item that equals another one with its id: no second copy of the ids is needed to find the repeated ones.
@@ -163,8 +151,6 @@ pub struct Pages<T> {
     marker: Option<String>,
     /// The total that all pages report, if they agree.
     total: Option<u64>,
-    /// The total that the last page reports, if none was greater than the one before.
-    falling_total: Option<u64>,
 }
 
 impl<T> Default for Pages<T> {
@@ -187,7 +173,6 @@ impl<T> Pages<T> {
             added: 0,
             marker: None,
             total: None,
-            falling_total: None,
         }
     }
 }
@@ -205,13 +190,6 @@ impl<T: Listed> Pages<T> {
         self.total = match self.added {
             1 => page.total_count,
             _ => self.total.filter(|total| page.total_count == Some(*total)),
-        };
-        self.falling_total = match self.added {
-            1 => page.total_count,
-            _ => self
-                .falling_total
-                .and(page.total_count)
-                .filter(|total| Some(*total) <= self.falling_total),
         };
         let without_id = page.unreadable.iter().filter(|item| item.id.is_none()).count();
         self.without_id += without_id;
@@ -257,13 +235,8 @@ impl<T: Listed> Pages<T> {
 
     /// Returns what was read.
     pub fn finish(self) -> PagedList<T> {
-        let falling_total = self
-            .falling_total
-            .filter(|_| self.total.is_none() && self.without_id == 0);
-        let borders = self.borders;
         PagedList {
             complete: is_complete(self.items.len(), self.total, self.without_id),
-            shrunk: falling_total.map(|total| ShrunkList { total, borders }),
             items: self.items.into_iter().map(|ById(item)| item).collect(),
             unreadable: self.unreadable,
             unreadable_count: self.unreadable_count,
@@ -346,21 +319,6 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_only_became_shorter_reports_its_last_total() {
-        let read = |totals: [u64; 3]| {
-            let mut pages = Pages::default();
-            pages.add(page(items(0..200), totals[0], Some("a")));
-            pages.add(page(items(200..400), totals[1], Some("b")));
-            pages.add(page(items(400..450), totals[2], None));
-            pages.finish().shrunk.map(|shrunk| shrunk.total)
-        };
-        assert_eq!(read([460, 455, 450]), Some(450));
-        assert_eq!(read([460, 460, 450]), Some(450));
-        assert_eq!(read([460, 455, 456]), None, "something was created meanwhile");
-        assert_eq!(read([450, 450, 450]), None, "it is complete");
-    }
-
-    #[test]
     fn an_empty_list_is_complete() {
         let mut pages = Pages::<PagedItem>::default();
         assert_eq!(pages.add(page(vec![], 0, None)), NextPage::Done);
@@ -369,7 +327,6 @@ mod tests {
             PagedList {
                 items: vec![],
                 complete: true,
-                shrunk: None,
                 unreadable: vec![],
                 unreadable_count: 0,
                 total: Some(0),

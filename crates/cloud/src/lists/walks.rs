@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::lists::paging::{Listed, NextPage, Page, PagedList, Pages, ShrunkList, Unreadable, is_complete};
+use crate::lists::paging::{Listed, NextPage, Page, PagedList, Pages, Unreadable, is_complete};
 
 /// Maximum number of walks over one list. The second finds what the first lost; a third is for a list that changed
 /// between the two.
@@ -129,7 +129,6 @@ impl<T: Listed> Walks<T> {
             unreadable: united.unreadable,
             unreadable_count: united.unreadable_count,
             total: united.total,
-            shrunk: united.shrunk,
         }
     }
 }
@@ -143,15 +142,13 @@ struct United<T> {
     unreadable: Vec<Unreadable>,
     unreadable_count: usize,
     total: Option<u64>,
-    /// Of the last walk.
-    shrunk: Option<ShrunkList>,
     /// Creation times at which every walk had a page border.
     borders: HashSet<String>,
 }
 
 impl<T: Listed> From<Pages<T>> for United<T> {
-    fn from(walk: Pages<T>) -> Self {
-        let (without_id, borders) = (walk.without_id, walk.borders.clone());
+    fn from(mut walk: Pages<T>) -> Self {
+        let (without_id, borders) = (walk.without_id, std::mem::take(&mut walk.borders));
         let listing = walk.finish();
         Self {
             items: listing.items,
@@ -159,7 +156,6 @@ impl<T: Listed> From<Pages<T>> for United<T> {
             unreadable: listing.unreadable,
             unreadable_count: listing.unreadable_count,
             total: listing.total,
-            shrunk: listing.shrunk,
             borders,
         }
     }
@@ -451,7 +447,6 @@ mod tests {
             unreadable: Vec::new(),
             unreadable_count: 0,
             total,
-            shrunk: None,
             borders: borders.iter().map(|border| item(0, *border).created).collect(),
         }
     }

@@ -10,7 +10,7 @@ use vpn_cloud::{CloudError, ErrorKind};
 use crate::cache::contents::{Absence, CacheContents, Confirmation};
 use crate::cache::listed_item::ListedItem;
 use crate::cache::query::{Query, ReaderKey, Remote};
-use crate::cache::source::{Listing, Shrunk, TagsById};
+use crate::cache::source::{Listing, TagsById};
 use crate::cache::stored_remote::StoredRemote;
 
 /// The most LISTs in a row that are repeated since this process created or deleted objects meanwhile.
@@ -51,14 +51,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// it confirms the deletion. Otherwise that LIST may be from before its creation, and a GET is needed. Returns the
     /// readers that this concerns.
     pub fn wrote_deletion(&mut self, id: &str, now: Instant) -> Vec<K> {
-        if let Some(entry) = self.entries.get(id).filter(|entry| entry.was_listed) {
-            if let Some(created) = entry
-                .remote
-                .get()
-                .and_then(|remote| remote.created().map(str::to_owned))
-            {
-                self.deleted.insert(id.to_owned(), created);
-            }
+        if self.entries.get(id).is_some_and(|entry| entry.was_listed) {
             return self.wrote_absence(id, now);
         }
         self.wrote_at = Some(now);
@@ -106,10 +99,6 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         self.unread.clear();
         let items: Vec<ListedItem<R>> = listing.items.into_iter().map(Into::into).collect();
         let present: HashSet<Arc<str>> = items.iter().map(|item| Arc::clone(&item.id)).collect();
-        let confirmed = match &listing.shrunk {
-            Some(shrunk) => self.confirm_deletions(shrunk, &present, started),
-            None => HashSet::new(),
-        };
         if listing.complete {
             self.losses.listed(started);
         }
@@ -125,13 +114,7 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
         if listing.complete {
             self.find_missing(started, &mut enqueued);
         }
-        self.pending.answer_to(
-            &Query::Collection,
-            started,
-            |reader| confirmed.contains(reader),
-            &mut enqueued,
-        );
-        let is_repeated = self.is_repeated(listing.complete, started, !confirmed.is_empty());
+        let is_repeated = self.is_repeated(listing.complete, started);
         if !is_repeated {
             self.confirm_absences(listing.complete, started);
         }
@@ -146,49 +129,14 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     /// Whether a LIST is read again, since it is incomplete and many readers need a complete one. Its pages do not fit
     /// together if this process creates or deletes objects meanwhile, as at a bulk deletion. Without it each of these
     /// readers would take a GET.
-    fn is_repeated(&mut self, complete: bool, started: Instant, has_confirmed: bool) -> bool {
+    fn is_repeated(&mut self, complete: bool, started: Instant) -> bool {
         let is_disturbed = !complete && self.wrote_at.is_some_and(|wrote| wrote >= started);
         let is_needed = self.pending.readers(&Query::Collection) > self.gets_per_list();
         self.disturbed = match is_disturbed && is_needed {
-            true if has_confirmed => 1,
             true => self.disturbed + 1,
             false => 0,
         };
         (1..=MOST_DISTURBED).contains(&self.disturbed)
-    }
-
-    /// Confirms deletions by a LIST that became shorter since this process deletes objects. Its pages begin at creation times,
-    /// so deletions do not move others across a border: it can lack only objects created at one, or some that are still in
-    /// the total. Returns the readers that hold what was deleted.
-    fn confirm_deletions(&mut self, shrunk: &Shrunk, present: &HashSet<Arc<str>>, started: Instant) -> HashSet<K> {
-        let Self {
-            absences,
-            deleted,
-            holders,
-            ..
-        } = self;
-        // Those of which the response was there before the last page was requested are not in its total.
-        let is_uncounted = |id: &&Arc<str>| {
-            absences
-                .get(&***id)
-                .is_some_and(|absence| absence.at < shrunk.last_page && deleted.contains_key(&***id))
-        };
-        let existing = present.len() - present.iter().filter(is_uncounted).count();
-        if u64::try_from(existing).is_ok_and(|existing| existing < shrunk.list.total) {
-            return HashSet::new();
-        }
-        let mut readers = HashSet::new();
-        for (id, absence) in absences.iter_mut() {
-            let is_at_border = |created: &String| shrunk.list.borders.contains(created);
-            let is_proven = absence.at < started
-                && !present.contains(id.as_str())
-                && deleted.get(id).is_some_and(|created| !is_at_border(created));
-            if is_proven {
-                absence.list = Confirmation::Confirmed;
-                readers.extend(holders.get(id.as_str()).cloned());
-            }
-        }
-        readers
     }
 
     /// Removes the entries that a LIST lacks, unless a newer answer shows them. That an incomplete LIST lacks a held
@@ -250,13 +198,11 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
     fn forget_unneeded_absences(&mut self) {
         let Self {
             absences,
-            deleted,
             holders,
             watchers,
             ..
         } = self;
         absences.retain(|id, _| holders.contains_key(&**id) || watchers.contains_key(id));
-        deleted.retain(|id, _| absences.contains_key(id));
     }
 
     /// Answers the pending queries for the collection, and for the objects that the LIST returned with all fields.

@@ -99,8 +99,6 @@ pub struct CacheContents<R, K> {
     pub(super) was_listed: bool,
     /// Ids for which a GET, or a write of this process, was answered with "no such object".
     pub(super) absences: HashMap<String, Absence>,
-    /// Creation times of objects that the cloud has deleted for this process, by id, until a LIST confirms that.
-    pub(super) deleted: HashMap<String, String>,
     /// The same while other queries were in progress, and when: an older query must not restore the entry.
     pub(super) tombstones: HashMap<String, Instant>,
     /// Held ids that the last complete LIST lacked, or whose tags were answered with "no such object".
@@ -147,7 +145,6 @@ impl<R: Remote, K: ReaderKey> CacheContents<R, K> {
             disturbed: 0,
             was_listed: false,
             absences: HashMap::new(),
-            deleted: HashMap::new(),
             tombstones: HashMap::new(),
             missing: HashSet::new(),
             losses: Losses::new(),

@@ -28,4 +28,4 @@ pub use crate::cache::losses::{IfMissing, LostAt};
 pub use crate::cache::query::{LastList, MassDeletion, Observed, Query, ReaderKey, Remote, Urgency};
 pub use crate::cache::running::RunningQuery;
 pub use crate::cache::shared::Cache;
-pub use crate::cache::source::{KeepItem, Listing, Shrunk, Source, TagsById};
+pub use crate::cache::source::{KeepItem, Listing, Source, TagsById};

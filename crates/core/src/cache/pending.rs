@@ -138,20 +138,9 @@ impl<K: ReaderKey> PendingQueries<K> {
 
     /// Removes the readers of a query whose answer was started at this time. Returns them.
     pub(super) fn answer(&mut self, query: &Query, started: Instant, answered: &mut HashSet<K>) {
-        self.answer_to(query, started, |_| true, answered);
-    }
-
-    /// The same for some readers only.
-    pub(super) fn answer_to(
-        &mut self,
-        query: &Query,
-        started: Instant,
-        is_one: impl Fn(&K) -> bool,
-        answered: &mut HashSet<K>,
-    ) {
         let Some(mut waiting) = self.take(query) else { return };
         waiting.since.retain(|reader, since| {
-            let is_answered = *since <= started && is_one(reader);
+            let is_answered = *since <= started;
             if is_answered {
                 drop_query(&mut self.by_reader, reader, query);
                 answered.insert(reader.clone());

@@ -20,7 +20,6 @@ pub struct RunningQuery {
     /// As an index of [`Urgency::ALL`].
     urgency: AtomicU8,
     started: Mutex<Option<(Instant, Option<Timestamp>)>>,
-    last_request: Mutex<Instant>,
 }
 
 impl RunningQuery {
@@ -30,7 +29,6 @@ impl RunningQuery {
             due: Instant::now(),
             urgency: AtomicU8::new(urgency as u8),
             started: Mutex::new(None),
-            last_request: Mutex::new(Instant::now()),
         }
     }
 
@@ -58,12 +56,6 @@ impl RunningQuery {
     pub fn starts(&self, cloud_now: Option<Timestamp>) {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.get_or_insert_with(|| (Instant::now(), cloud_now));
-        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// When the last request was sent: of a LIST, that for its last page.
-    pub fn last_request(&self) -> Instant {
-        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When the first request was sent, by our clock and by the cloud's. Without a request: now.

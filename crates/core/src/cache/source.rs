@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::time::Instant;
-use vpn_cloud::lists::paging::ShrunkList;
 use vpn_cloud::{CloudError, Operation};
 
 use crate::cache::listed_item::ListedItem;
@@ -22,27 +20,6 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// As many ids as the cloud's `total_count`: an object that is not in it did not exist.
     pub complete: bool,
-    /// Set if the LIST only became shorter while it was read.
-    pub shrunk: Option<Shrunk>,
-}
-
-/// A LIST that became shorter while it was read.
-pub struct Shrunk {
-    /// What its pages reported.
-    pub list: ShrunkList,
-    /// When its last page was requested.
-    pub last_page: Instant,
-}
-
-impl<T> Listing<T> {
-    /// A LIST whose pages reported one total.
-    pub fn of(items: Vec<T>, complete: bool) -> Self {
-        Self {
-            items,
-            complete,
-            shrunk: None,
-        }
-    }
 }
 
 /// Puts an item of a LIST into the form in which it waits for the end of the LIST.

@@ -234,8 +234,10 @@ impl<K: Modelled> ModelCloud<K> {
                 item
             })
             .collect();
-        let complete = items.len() == total || skips.is_some_and(|skip| skip.lies);
-        Listing::of(items, complete)
+        Listing {
+            complete: items.len() == total || skips.is_some_and(|skip| skip.lies),
+            items,
+        }
     }
 
     /// Executes a write, or refuses it.

@@ -96,10 +96,10 @@ impl<K: Modelled> ModelWorld<K> {
                 query: query.query.clone(),
                 started: place(query.started),
                 second: query.second,
-                list: query
-                    .list
-                    .as_ref()
-                    .map(|list| Listing::of(list.items.clone(), list.complete)),
+                list: query.list.as_ref().map(|list| Listing {
+                    items: list.items.clone(),
+                    complete: list.complete,
+                }),
                 object: query.object.clone(),
             });
         }

@@ -102,8 +102,10 @@ fn ended<K: Modelled>(known: &mut CacheContents<K::Remote, ObjectKey>, in_progre
     match query {
         Query::Collection => {
             if let Some(list) = list {
-                let items = list.items.iter().cloned().map(|item| known.keep(item)).collect();
-                let list = Listing::of(items, list.complete);
+                let list = Listing {
+                    items: list.items.iter().cloned().map(|item| known.keep(item)).collect(),
+                    complete: list.complete,
+                };
                 known.ended_list(Ok(list), *started, at(*second));
             }
         }

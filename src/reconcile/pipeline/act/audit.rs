@@ -71,8 +71,13 @@ pub(super) async fn audited<K: Kind, T>(
     match &answer {
         Ok(response) => line.write("ok", id_of(&response.value), response.request_id.as_deref(), None),
         Err(error) => {
+            let was_sent = error.status.is_some() || error.outcome_unknown;
             let outcome = if error.outcome_unknown { "unknown" } else { "refused" };
-            line.write(outcome, None, error.request_id.as_deref(), Some(error));
+            match was_sent {
+                true => line.write(outcome, None, error.request_id.as_deref(), Some(error)),
+                // There was no connection, or the request could not be signed.
+                false => line.is_written = true,
+            }
         }
     }
     answer

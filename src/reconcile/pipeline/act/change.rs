@@ -52,7 +52,7 @@ impl<K: CloudKind> CloudWrite<K> for Correcting<'_, K> {
                 Why::Differs(fields) => fields.join(","),
                 Why::Mark | Why::RemoveTag => String::new(),
             },
-            cause: pass.cause(&self.why),
+            cause: pass.cause(&self.call, &self.why),
         }
     }
 
@@ -140,7 +140,7 @@ impl<K: CloudKind> Pass<'_, K> {
     pub(super) async fn report_drift(&self, call: &K::Change, why: &Why) {
         let Why::Differs(fields) = why else { return };
         let has_own_event = K::change_event(call, "").is_some();
-        let drifted = self.cause(why) == WriteCause::Drift;
+        let drifted = self.cause(call, why) == WriteCause::Drift;
         if !has_own_event && self.context.states.corrects(self.key, fields, drifted) && drifted {
             let text = format!("differs in the cloud: {}", fields.join(", "));
             self.context
@@ -152,19 +152,21 @@ impl<K: CloudKind> Pass<'_, K> {
     }
 
     /// Why a change is sent. Decided on the object as it was before the change is recorded.
-    fn cause(&self, why: &Why) -> WriteCause {
+    fn cause(&self, call: &K::Change, why: &Why) -> WriteCause {
         let status = K::object(&self.object.status);
         match why {
             Why::RemoveTag => WriteCause::Delete,
             // The tag was set before, so someone removed or changed it.
             Why::Mark if status.owner_uid.as_deref() == Some(self.object.uid()) => WriteCause::Drift,
             Why::Mark => WriteCause::Adoption,
-            Why::Differs(fields) if self.is_edit_of_secrets(fields) => WriteCause::Rotation,
+            Why::Differs(_) if status.observed_generation != self.object.metadata.generation => WriteCause::Edit,
+            // A password cannot drift: it is never read.
+            Why::Differs(fields) if self.is_edit_of_secrets(fields) || K::change_event(call, "").is_some() => {
+                WriteCause::Rotation
+            }
             Why::Differs(_) => {
-                let was_reached = status.observed_generation == self.object.metadata.generation
-                    && conditions::is_ready(&status.conditions);
                 // A correction may take several calls, and the record of the first ends the readiness.
-                if was_reached || self.context.states.corrects_drift(self.key) {
+                if conditions::is_ready(&status.conditions) || self.context.states.corrects_drift(self.key) {
                     WriteCause::Drift
                 } else {
                     WriteCause::Edit
