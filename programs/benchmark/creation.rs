@@ -106,7 +106,8 @@ pub(crate) async fn edit_meanwhile(
             format!("one edit while {objects} gateways are created, from the watch to the request, {quantile}"),
             "ms",
             meanwhile.quantile(percent),
-            Some(alone.quantile(percent)), // One request of another object.
+            Some(alone.quantile(percent)),
+            // One request of another object.
             Goal::AboveBaseline(count(latency)),
         );
     }

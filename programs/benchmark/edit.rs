@@ -42,7 +42,8 @@ pub(crate) async fn measure(
     report.calls(
         format!("{what}, calls"),
         bed.calls_since(calls).await? / count(edits),
-        None, // The drift check may list meanwhile.
+        None,
+        // The drift check may list meanwhile.
         Goal::AtMost(2.0 + pages(size) * 4.0 / count(edits)),
     );
     let per_edit = (cpu_time(operator)?.saturating_sub(cpu)).div_f64(count(edits));

@@ -76,6 +76,16 @@ pub(crate) struct Lists<'a> {
     of_each_check: f64,
 }
 
+/// What drift checks cost an operator.
+pub(crate) struct CheckCosts {
+    /// Requests to the cloud of one check.
+    pub calls: f64,
+    /// Reconciles during all checks.
+    pub reconciles: f64,
+    /// Of one check.
+    pub cpu: Duration,
+}
+
 impl<'a> Lists<'a> {
     /// One list of gateways for each check.
     pub(crate) fn of_gateways(operator: &'a Operator) -> Self {
@@ -100,6 +110,22 @@ impl<'a> Lists<'a> {
         let metrics = self.operator.metrics(DEADLINE).await?;
         let labels = ["outcome=\"ok\"", self.collection];
         Ok(sum(&metrics, "vpn_operator_mirror_lists_total", &labels) / self.of_each_check)
+    }
+
+    /// Measures two drift checks, after the end of the one in progress.
+    pub(crate) async fn costs(&self, bed: &Bed) -> Result<CheckCosts, Failure> {
+        self.until_more(1.0).await?;
+        let calls = bed.simulator.last_sequence().await?;
+        let reconciled = reconciles(self.operator).await?;
+        let cpu = cpu_time(self.operator)?;
+        let from = self.done().await?;
+        self.until_more(2.0).await?;
+        let checks = self.done().await? - from;
+        Ok(CheckCosts {
+            calls: bed.calls_since(calls).await? / checks,
+            reconciles: reconciles(self.operator).await? - reconciled,
+            cpu: cpu_time(self.operator)?.saturating_sub(cpu).div_f64(checks),
+        })
     }
 
     /// Waits for so many more from now on.

@@ -10,7 +10,7 @@ use crate::bed::{Bed, UPDATES, stop};
 use crate::edit;
 use crate::objects::patch_all;
 use crate::population::{Population, gateways, name};
-use crate::probes::{Lists, count, cpu_time, pages, reconciles, until_available, until_quiet};
+use crate::probes::{Lists, count, pages, until_available, until_quiet};
 use crate::report::{Goal, MIB, Plot, Point, Report};
 
 /// Of the drift check, by default.
@@ -62,25 +62,16 @@ async fn at_rest(
     );
     let checks = Lists::of_gateways(&operator);
     let most = most_resident(&operator)?;
-    checks.until_more(1.0).await?;
-    let (calls, reconciled, cpu) = (
-        bed.simulator.last_sequence().await?,
-        reconciles(&operator).await?,
-        cpu_time(&operator)?,
-    );
-    let from = checks.done().await?;
-    checks.until_more(2.0).await?;
-    let checked = checks.done().await? - from;
-    let calls = bed.calls_since(calls).await? / checked;
+    let costs = checks.costs(bed).await?;
     report.calls(
         format!("{size} objects, drift check: calls"),
-        calls,
+        costs.calls,
         Some(pages(size)),
         Goal::AboveBaseline(1.0),
     );
     report.count(
         format!("{size} objects, drift check: reconciles"),
-        reconciles(&operator).await? - reconciled,
+        costs.reconciles,
         None,
         Goal::AtMost(0.0),
     );
@@ -90,11 +81,10 @@ async fn at_rest(
         None,
         Goal::AtMost(0.0),
     );
-    let per_check = cpu_time(&operator)?.saturating_sub(cpu).as_secs_f64() / checked;
     report.time(
         format!("{size} objects, CPU at rest with a check every 5m"),
         "% of a core",
-        per_check / DEFAULT_PERIOD.as_secs_f64() * 100.0,
+        costs.cpu.as_secs_f64() / DEFAULT_PERIOD.as_secs_f64() * 100.0,
         None,
         Goal::AtMost(if size > 10_000 { 1.0 } else { 0.1 }),
     );
@@ -110,7 +100,7 @@ async fn at_rest(
         None,
         Goal::AtMost(goal),
     );
-    plot(size, (calls, pages(size)), took, count(rss) / MIB, report);
+    plot(size, (costs.calls, pages(size)), took, count(rss) / MIB, report);
     report.memory(
         format!("most RSS until {size} objects were at rest"),
         most,

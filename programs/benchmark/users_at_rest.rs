@@ -8,7 +8,7 @@ use vpn_operator_testbed::{resident, wait_for_condition};
 use crate::bed::{Bed, stop};
 use crate::objects::create_all;
 use crate::population::earlier;
-use crate::probes::{Lists, count, pages, reconciles, until_available, until_quiet};
+use crate::probes::{Lists, count, pages, until_available, until_quiet};
 use crate::report::{Goal, Report};
 use crate::users::{PASSWORD, add_password, add_server, server, user, user_name, users};
 use crate::{DEADLINE, Failure};
@@ -38,25 +38,16 @@ pub(crate) async fn measure(
     let all_pages = count(servers) * pages(on_each);
     let restart = bed.calls_since(calls).await?;
     report.calls(format!("{what}, restart: calls"), restart, Some(all_pages), Goal::None);
-    lists.until_more(1.0).await?;
-    let (calls, reconciled, from) = (
-        bed.simulator.last_sequence().await?,
-        reconciles(&operator).await?,
-        lists.done().await?,
-    );
-    lists.until_more(2.0).await?;
-    let checked = lists.done().await? - from;
-    let per_check = bed.calls_since(calls).await? / checked;
+    let costs = lists.costs(bed).await?;
     report.calls(
         format!("{what}, drift check: calls"),
-        per_check,
+        costs.calls,
         Some(all_pages),
         Goal::Ratio(CALLS_PER_PAGE),
     );
-    let reconciled = reconciles(&operator).await? - reconciled;
     report.count(
         format!("{what}, drift check: reconciles"),
-        reconciled,
+        costs.reconciles,
         None,
         Goal::AtMost(0.0),
     );

@@ -175,17 +175,12 @@ async fn the_json_log_has_one_line_per_change() {
     .unwrap();
     let log = world.running().log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let reasons = lines
-        .iter()
-        .filter(|line| line["name"] == "office" && line["reason"].is_string());
-    assert_eq!(
-        reasons.count(),
-        2,
-        "available, and available again after the edit: {log}"
-    );
-    let writes = lines
-        .iter()
-        .filter(|line| line["name"] == "office" && line["message"] == "cloud write");
-    assert_eq!(writes.count(), 2, "{log}");
+    let count = |is_one: fn(&Value) -> bool| {
+        let of_office = lines.iter().filter(|line| line["name"] == "office");
+        of_office.filter(|line| is_one(line)).count()
+    };
+    let reasons = count(|line| line["reason"].is_string());
+    assert_eq!(reasons, 2, "available, and available again after the edit: {log}");
+    assert_eq!(count(|line| line["message"] == "cloud write"), 2, "{log}");
     world.finish().await;
 }

@@ -178,15 +178,14 @@ impl<R: Remote, K: ReaderKey> Cache<R, K> {
 
     /// Waits until a LIST is worth its pages, unless an edit waits for it.
     async fn writes_ended(&self, run: &RunningQuery) {
-        while run.urgency() != Urgency::Edit
-            && let Some(pause) = self.pause_before_list()
-        {
-            tokio::time::sleep(pause).await;
+        loop {
+            // Not in the condition of a loop: the guard would be held during the pause.
+            let pause = self.known().pause_before_list(Instant::now());
+            match pause {
+                Some(pause) if run.urgency() != Urgency::Edit => tokio::time::sleep(pause).await,
+                _ => return,
+            }
         }
-    }
-
-    fn pause_before_list(&self) -> Option<std::time::Duration> {
-        self.known().pause_before_list(Instant::now())
     }
 
     /// Stores the result of a query. An answer that makes the operator panic counts as a failed query: a query that

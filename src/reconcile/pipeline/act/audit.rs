@@ -65,21 +65,21 @@ pub(super) async fn audited<K: Kind, T>(
         object,
         audited,
         began: Instant::now(),
-        is_written: false,
+        has_ended: false,
     };
     let answer = request.await;
     match &answer {
         Ok(response) => line.write("ok", id_of(&response.value), response.request_id.as_deref(), None),
-        Err(error) => {
-            let was_sent = error.status.is_some() || error.outcome_unknown;
-            let outcome = if error.outcome_unknown { "unknown" } else { "refused" };
-            match was_sent {
-                true => line.write(outcome, None, error.request_id.as_deref(), Some(error)),
-                // There was no connection, or the request could not be signed.
-                false => line.is_written = true,
-            }
+        Err(error) if error.outcome_unknown => {
+            line.write("unknown", None, error.request_id.as_deref(), Some(error));
         }
+        Err(error) if error.status.is_some() => {
+            line.write("refused", None, error.request_id.as_deref(), Some(error));
+        }
+        // It was not sent: there was no connection, or it could not be signed.
+        Err(_) => {}
     }
+    line.has_ended = true;
     answer
 }
 
@@ -87,12 +87,11 @@ struct AuditLine<'a, K: Kind> {
     object: &'a Object<K>,
     audited: Audited<'a>,
     began: Instant,
-    is_written: bool,
+    has_ended: bool,
 }
 
 impl<K: Kind> AuditLine<'_, K> {
-    fn write(&mut self, outcome: &str, id: Option<&str>, request_id: Option<&str>, error: Option<&CloudError>) {
-        self.is_written = true;
+    fn write(&self, outcome: &str, id: Option<&str>, request_id: Option<&str>, error: Option<&CloudError>) {
         let Audited {
             operation,
             id: known_id,
@@ -120,7 +119,7 @@ impl<K: Kind> AuditLine<'_, K> {
 
 impl<K: Kind> Drop for AuditLine<'_, K> {
     fn drop(&mut self) {
-        if !self.is_written {
+        if !self.has_ended {
             self.write("unknown", None, None, None);
         }
     }
